@@ -1,0 +1,340 @@
+"""Reading a manifest: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from vaultstream.api import load_signing_job, parse_signing_job, to_yaml
+from vaultstream.errors import ExitCode, InvalidJobError
+
+pytestmark = pytest.mark.unit
+
+HEAD = "apiVersion: vaultstream.dev/v1alpha1\nkind: SigningJob\nmetadata: {name: j}\n"
+RECORDS = "spec:\n  records: {table: t}\n"
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InvalidJobError) as caught:
+        parse_signing_job(text, source="job.yaml")
+    return caught.value.message
+
+
+# A line under spec (which begins on line 4, so that the line given stands on line 6), and what the message says.
+BAD_FIELDS = [
+    ("batchSize: 0", "job.yaml:6: spec.batchSize: must be a whole number from 1 to 20000, not 0"),
+    ("batchSize: 20001", "spec.batchSize: must be a whole number from 1 to 20000, not 20001"),
+    ('batchSize: "500"', "spec.batchSize: must be a whole number from 1 to 20000, not '500'"),
+    ("batchSize: 500.0", "spec.batchSize: must be a whole number"),
+    ("batchSize: true", "spec.batchSize: must be a whole number from 1 to 20000, not true"),
+    (
+        "batchSize:",
+        "spec.batchSize has no value: give a whole number from 1 to 20000, or leave the field out",
+    ),
+    ("batchSize: [5]", "not a list"),
+    (
+        "batchSize: 9223372036854775808",
+        "spec.batchSize: must be a finite number, and a whole one must fit in 64 bits",
+    ),
+    ("batchSize: !!int x", "spec.batchSize is not of the type that its YAML tag or form says"),
+    ("batchsize: 3", "spec.batchsize is not a field; did you mean batchSize?"),
+    ("batch_size: 3", "spec.batch_size is not a field; did you mean batchSize?"),
+    ("batchSise: 3", "spec.batchSise is not a field; did you mean batchSize?"),
+    ("algorithm: ED25519", "spec.algorithm is not a field; did you mean spec.keys.algorithm?"),
+    ("qqqq: 3", "spec.qqqq is not a field; spec has records, batchSize, keys"),
+    ("keys: 5", "spec.keys: must be a mapping with the fields count, algorithm, deterministic, not 5"),
+    ("keys: {count: 0}", "spec.keys.count: must be a whole number from 1 to 10000, not 0"),
+    ("keys: {count: many}", "spec.keys.count: must be a whole number from 1 to 10000, not 'many'"),
+    (
+        "keys: {algorithm: RSA}",
+        "spec.keys.algorithm: must be ECDSA_P256_SHA256, ED25519, RSA_PSS_3072_SHA256 or ML_DSA_65, not 'RSA'",
+    ),
+    ("keys: {algorithm: ed25519}", "spec.keys.algorithm: must be ECDSA_P256_SHA256, ED25519"),
+    ("keys: {deterministic: 1}", "spec.keys.deterministic: must be true or false, not 1"),
+    (
+        "keys: {algorithm: ED25519, deterministic: true}",
+        "spec.keys.deterministic: deterministic belongs to ECDSA_P256_SHA256, not to ED25519: leave it out",
+    ),
+    ("keys: {count: 1, count: 2}", "job.yaml:6: spec.keys.count is given twice, first on line 6"),
+    ("records: {table: u}", "job.yaml:6: spec.records is given twice, first on line 5"),
+    ("scaling: {minReplicas: 1}", "spec.scaling.minReplicas is not a field; did you mean minReplicaCount?"),
+    ("scaling: {pollingInterval: 0}", "spec.scaling.pollingInterval: must be a whole number from 1"),
+    ("scaling: {cooldownPeriod: -1}", "spec.scaling.cooldownPeriod: must be a whole number from 0"),
+    ("scaling: {lagThreshold: 0}", "spec.scaling.lagThreshold: must be a whole number from 1"),
+    (
+        "scaling: {maxReplicaCount: 0}",
+        "spec.scaling.maxReplicaCount: must be a whole number from 1 to 1000, not 0",
+    ),
+    (
+        "scaling: {minReplicaCount: 3, maxReplicaCount: 2}",
+        "spec.scaling.minReplicaCount: minReplicaCount (3) must not be more than maxReplicaCount (2): lower one",
+    ),
+    (
+        "scaling: {minReplicaCount: 3, idleReplicaCount: 3}",
+        "spec.scaling.idleReplicaCount: idleReplicaCount (3) must be less than minReplicaCount (3): raise",
+    ),
+    (
+        "scaling: {fallback: {replicas: 1}}",
+        "spec.scaling.fallback.failureThreshold is required: a whole number",
+    ),
+    (
+        "scaling: {fallback: {failureThreshold: 3, replicas: 1, behavior: hold}}",
+        "spec.scaling.fallback.behavior: must be static, currentReplicas, currentReplicasIfHigher or",
+    ),
+    (
+        "scaling: {behavior: {scaleUp: {stabilizationWindowSeconds: 3601}}}",
+        "spec.scaling.behavior.scaleUp.stabilizationWindowSeconds: must be a whole number from 0 to 3600, not 3601",
+    ),
+    (
+        "scaling: {behavior: {scaleDown: {selectPolicy: max}}}",
+        "spec.scaling.behavior.scaleDown.selectPolicy: must be Max, Min or Disabled, not 'max'",
+    ),
+    ("scaling: {behavior: {scaleUp: {policies: []}}}", "policies: must be a list with at least one item"),
+    (
+        "scaling: {behavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 1801}]}}}",
+        "spec.scaling.behavior.scaleUp.policies[0].periodSeconds: must be a whole number from 1 to 1800, not 1801",
+    ),
+    (
+        "scaling: {behavior: {scaleUp: {tolerance: -0.1}}}",
+        "scaleUp.tolerance: must be a number from 0 up, not -0.1",
+    ),
+    (
+        "retries: {maxAttempts: 101}",
+        "spec.retries.maxAttempts: must be a whole number from 1 to 100, not 101",
+    ),
+    (
+        "retries: {backoff: {initialSeconds: 0}}",
+        "spec.retries.backoff.initialSeconds: must be a number above 0 to 3600, not 0",
+    ),
+    (
+        "retries: {backoff: {initialSeconds: .inf}}",
+        "spec.retries.backoff.initialSeconds: must be a finite number",
+    ),
+    ("retries: {backoff: {maxSeconds: .nan}}", "spec.retries.backoff.maxSeconds: must be a finite number"),
+    (
+        "retries: {backoff: {initialSeconds: 61}}",
+        "initialSeconds (61) must not be more than maxSeconds (60): lower one or raise the other",
+    ),
+    ("suspend: maybe", "spec.suspend: must be true or false, not 'maybe'"),
+    (
+        "activeDeadlineSeconds: 0",
+        "spec.activeDeadlineSeconds: must be a whole number from 1 to 2147483647, not 0",
+    ),
+    (
+        "finishBy: 2030-01-01",
+        "spec.finishBy: must be a timestamp with its zone, such as 2026-12-01T06:00:00Z, not",
+    ),
+    ("finishBy: 2030-01-01T00:00:00", "spec.finishBy: must be a timestamp with its zone"),
+    ("finishBy: 2030-13-01T00:00:00Z", "spec.finishBy: must be a timestamp with its zone"),
+    ("finishBy: 1893456000", "spec.finishBy: must be a timestamp with its zone"),
+    (
+        "{finishBy: 2030-01-01T00:00:00Z, finishWithin: 60}",
+        "spec.finishWithin: finishBy and finishWithin exclude each other: leave one of them out",
+    ),
+    (
+        "{finishWithin: 61, activeDeadlineSeconds: 60}",
+        "spec.finishWithin: finishWithin (61) must not be more than activeDeadlineSeconds (60)",
+    ),
+    ("ttlSecondsAfterFinished: -1", "spec.ttlSecondsAfterFinished: must be a whole number from 0"),
+    ("deletionPolicy: Keep", "spec.deletionPolicy: must be Retain or Delete, not 'Keep'"),
+    ("signer: {concurrency: 65}", "spec.signer.concurrency: must be a whole number from 1 to 64, not 65"),
+    ("signer: {podLabels: {team: 7}}", "spec.signer.podLabels.team: must be text (put it in quotes), not 7"),
+    (
+        "signer: {podLabels: {8080: x}}",
+        "spec.signer.podLabels['8080'] is a key that YAML does not take for text",
+    ),
+    ("signer: {podLabels: {[a]: x}}", "spec.signer.podLabels has a key that is not text"),
+    ("signer: {tolerations: {key: a}}", "spec.signer.tolerations: must be a list, not a mapping"),
+    ("signer: {tolerations: [a]}", "spec.signer.tolerations[0]: must be a mapping, not 'a'"),
+    ("signer: {resources: {<<: {cpu: 1}}}", "is a merge key, which is not read: write the fields out"),
+    ("signer: {affinity: !!set {a}}", "spec.signer.affinity has a YAML tag"),
+    (
+        'signer: {priorityClassName: "a\\0b"}',
+        "spec.signer.priorityClassName holds a character that can't be stored",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "phrase"), BAD_FIELDS, ids=[line for line, _ in BAD_FIELDS])
+def test_a_bad_field_is_refused_with_its_name_and_what_is_allowed(line: str, phrase: str) -> None:
+    lines = line.strip("{}").split(", ") if line.startswith("{") else [line]
+    message = refusal(HEAD + RECORDS + "".join(f"  {each}\n" for each in lines))
+    assert phrase in message
+    assert len(message.splitlines()) == 1
+    assert message.startswith("job.yaml:")
+
+
+BAD_DOCUMENTS = [
+    ("", "job.yaml: is empty"),
+    ("# nothing\n", "job.yaml: is empty"),
+    ("just text", "job.yaml:1: is not a SigningJob"),
+    ("- a\n", "job.yaml:1: is not a SigningJob"),
+    ("null", "job.yaml:1: is not a SigningJob"),
+    ("a: [1", "is not YAML"),
+    ("a: 'b", "is not YAML"),
+    (
+        "a:\n\tb: 1\n",
+        "job.yaml:2: is not YAML: found character '\\t' that cannot start any token: indent with spaces",
+    ),
+    ("a: *nobody", "is not YAML"),
+    ("a: !!python/object:os.system x", "kind"),
+    ("a: \x07", "job.yaml:1: holds a control character"),
+    ('a: "\\UFFFFFFFF"', "out of range"),
+    ("[" * 5000, "nested more than 64 levels"),
+    ("a: " + "[" * 70 + "]" * 70, "nested more than 64 levels"),
+    ("a: &a [*a]", "nested more than 64 levels"),
+    ("a: 1\n---\nb: 2\n", "holds more than one document"),
+    ("#" * (1024 * 1024 + 1), "is larger than 1 MiB"),
+    (
+        HEAD.replace("v1alpha1", "v1") + RECORDS,
+        "job.yaml:1: apiVersion: must be vaultstream.dev/v1alpha1, not",
+    ),
+    (HEAD.replace("SigningJob", "Job") + RECORDS, "job.yaml:2: kind: must be SigningJob, not 'Job'"),
+    (HEAD.replace("kind: SigningJob\n", "") + RECORDS, "kind is required: SigningJob"),
+    (RECORDS, "apiVersion is required: vaultstream.dev/v1alpha1"),
+    (HEAD, "spec is required: a mapping with the fields records, batchSize"),
+    (HEAD + "spec: {}", "job.yaml:4: spec.records is required: a mapping with the fields table, idColumn"),
+    (HEAD + "spec: {records: {}}", "spec.records.table is required: text of 1 to 127 characters"),
+    (
+        HEAD + 'spec: {records: {table: ""}}',
+        "spec.records.table: must be text of 1 to 127 characters, not ''",
+    ),
+    (
+        HEAD + "spec: {records: {table: 12}}",
+        "spec.records.table: must be text of 1 to 127 characters, not 12",
+    ),
+    (
+        HEAD + "spec: {records: {table: t, idColum: x}}",
+        "spec.records.idColum is not a field; did you mean idColumn?",
+    ),
+    (
+        HEAD.replace("j}", "My_Job}") + RECORDS,
+        "job.yaml:3: metadata.name: must be text of 1 to 200 characters: lower-",
+    ),
+    (HEAD.replace("name: j", "") + RECORDS, "metadata.name is required"),
+    (HEAD + RECORDS + "status: {}\n", "job.yaml:6: status is not a field"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"), BAD_DOCUMENTS, ids=[f"{n}-{text[:20]!r}" for n, (text, _) in enumerate(BAD_DOCUMENTS)]
+)
+def test_a_bad_document_is_refused_with_the_reason(text: str, phrase: str) -> None:
+    assert phrase in refusal(text)
+
+
+def test_all_problems_are_listed_in_the_order_of_their_lines() -> None:
+    message = refusal(
+        HEAD + "spec:\n  suspend: 7\n  records: {tabel: t}\n  keys:\n    count: 0\n    count: 1\n"
+    )
+    assert [line.split(":")[1] for line in message.splitlines()] == ["5", "6", "6", "8", "9"]
+
+
+def test_a_flood_of_problems_is_cut_and_counted() -> None:
+    message = refusal(HEAD + RECORDS + "".join(f"  qqq{n}: 1\n" for n in range(80)))
+    assert len(message.splitlines()) == 51
+    assert message.endswith("… and 30 more")
+
+
+def test_another_kind_is_not_blamed_for_its_fields() -> None:
+    assert len(refusal("apiVersion: batch/v1\nkind: Job\nspec: {template: {}}").splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "suspend: hunter2-password",
+        "suspend: postgres://me:hunter2@host/db",
+        "signer: {podAnnotations: {password: 4711}}",
+        "suspend: MHcCAQEEIBkg4LVWM9nuwNSk3yByxZpYRTBnVJk",
+        "suspend: '-----BEGIN PRIVATE KEY----- 4711'",
+        "databasePassword: hunter2",
+    ],
+)
+def test_what_may_be_secret_is_not_repeated(line: str) -> None:
+    message = refusal(HEAD + RECORDS + f"  {line}\n")
+    assert "hunter2" not in message
+    assert "4711" not in message
+    assert "MHcC" not in message
+
+
+def test_a_long_value_is_not_repeated() -> None:
+    assert "text of 1002 characters" in refusal(HEAD + RECORDS + f"  suspend: {'ab' * 500}\n")
+
+
+def test_a_key_pasted_in_place_of_a_name_is_not_repeated() -> None:
+    assert "[a name of 39 characters]" in refusal(
+        HEAD + RECORDS + "  MHcCAQEEIBkg4LVWM9nuwNSk3yByxZpYRTBnVJk: 1\n"
+    )
+
+
+def test_a_bomb_of_aliases_is_refused_at_once() -> None:
+    bomb = "l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 12)
+    )
+    begin = time.monotonic()
+    assert "holds more than 100000 values" in refusal(bomb)
+    assert time.monotonic() - begin < 10
+
+
+def test_an_honest_alias_is_followed() -> None:
+    text = HEAD + RECORDS + "  signer: {podLabels: &l {team: a}, podAnnotations: *l}\n"
+    assert parse_signing_job(text, source="x").spec.signer.pod_annotations == {"team": "a"}
+
+
+def test_a_merge_sign_in_quotes_is_a_name() -> None:
+    text = HEAD + RECORDS + "  signer: {podLabels: {'<<': a}}\n"
+    assert parse_signing_job(text, source="x").spec.signer.pod_labels == {"<<": "a"}
+
+
+def test_the_rest_of_kubernetes_metadata_is_let_through() -> None:
+    text = HEAD.replace("name: j", "name: j, namespace: n, labels: {a: b}") + RECORDS
+    assert parse_signing_job(text, source="x").metadata.name == "j"
+
+
+def test_json_is_read_too() -> None:
+    text = '{"apiVersion": "vaultstream.dev/v1alpha1", "kind": "SigningJob",\n "metadata": {"name": "j"},\n "spec": {"records": {"table": "t"}}}'
+    assert parse_signing_job(text, source="x") == parse_signing_job(HEAD + RECORDS, source="y")
+
+
+def test_the_shortest_manifest_leaves_defaults_out() -> None:
+    job = parse_signing_job(
+        HEAD + RECORDS + "  batchSize: 500\n  keys: {count: 3}\n  suspend: false\n", source="x"
+    )
+    assert to_yaml(job) == (
+        "apiVersion: vaultstream.dev/v1alpha1\nkind: SigningJob\nmetadata:\n  name: j\n"
+        "spec:\n  records:\n    table: t\n  keys:\n    count: 3\n"
+    )
+
+
+def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    for encoding in ("utf-8", "utf-8-sig"):
+        file.write_text(HEAD + RECORDS.replace("t}", "квитанции}"), encoding=encoding)
+        assert load_signing_job(file).spec.records.table == "квитанции"
+
+
+def test_a_file_that_can_not_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidJobError, match=r"There is no file .*none\.yaml"):
+        load_signing_job(tmp_path / "none.yaml")
+    with pytest.raises(InvalidJobError, match="can't be read: Is a directory"):
+        load_signing_job(tmp_path)
+
+
+def test_a_file_that_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_bytes(b"a: 1\nb: \xff\n")
+    with pytest.raises(InvalidJobError, match=r"job\.yaml:2: is not text in UTF-8"):
+        load_signing_job(file)
+    file.write_bytes(b"#" * (1024 * 1024 + 1))
+    with pytest.raises(InvalidJobError, match="larger than 1 MiB"):
+        load_signing_job(file)
+
+
+def test_a_refusal_is_a_usage_error_with_a_next_step() -> None:
+    with pytest.raises(InvalidJobError) as caught:
+        parse_signing_job("a: 1", source="x")
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert caught.value.hint

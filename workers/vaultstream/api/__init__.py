@@ -1,0 +1,43 @@
+"""The SigningJob as users write it."""
+
+from vaultstream.api.loader import load_signing_job, parse_signing_job, to_yaml
+from vaultstream.api.scaling import (
+    Fallback,
+    ScaleDownRules,
+    ScaleUpRules,
+    ScalingBehavior,
+    ScalingPolicy,
+    ScalingSpec,
+)
+from vaultstream.api.signingjob import (
+    Algorithm,
+    Backoff,
+    KeysSpec,
+    RecordsSpec,
+    RetriesSpec,
+    SignerSpec,
+    SigningJob,
+    SigningJobSpec,
+    changed_immutable_fields,
+)
+
+__all__ = [
+    "Algorithm",
+    "Backoff",
+    "Fallback",
+    "KeysSpec",
+    "RecordsSpec",
+    "RetriesSpec",
+    "ScaleDownRules",
+    "ScaleUpRules",
+    "ScalingBehavior",
+    "ScalingPolicy",
+    "ScalingSpec",
+    "SignerSpec",
+    "SigningJob",
+    "SigningJobSpec",
+    "changed_immutable_fields",
+    "load_signing_job",
+    "parse_signing_job",
+    "to_yaml",
+]

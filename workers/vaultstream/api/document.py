@@ -1,0 +1,197 @@
+"""A YAML document as JSON values, each with the line it stands on. Stricter than YAML: what JSON can't say is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import yaml
+
+Path = tuple[str | int, ...]
+"""Where a value stands: names of fields and positions in lists, from the top."""
+
+MAX_DEPTH = 64
+MAX_VALUES = 100_000
+"""Values in a document once its aliases are followed; a manifest has some dozens."""
+
+_TAG = "tag:yaml.org,2002:"
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_SCALARS = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null")}
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a document.
+
+    Attributes:
+        path: where, or () if it is the document as a whole.
+        line: counted from 1, None if it is not known.
+        sentence: what is wrong and what is allowed, to be read after the path.
+    """
+
+    path: Path
+    line: int | None
+    sentence: str
+
+
+class UnreadableError(Exception):
+    """The text as a whole can't be read.
+
+    Args:
+        problem: where and why.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.sentence)
+        self.problem = problem
+
+
+@dataclass
+class Document:
+    """What was read.
+
+    Attributes:
+        value: mappings, lists, text, numbers, booleans and None, as JSON has them.
+        lines: the line of each value, counted from 1.
+        problems: what JSON can't say, and keys given twice, of which the first is kept.
+        refused: where None stands for a value that JSON can't say.
+    """
+
+    value: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    refused: set[Path] = field(default_factory=set)
+
+    def line_of(self, path: Path) -> int | None:
+        """Returns the line of the value at `path`, or of the nearest one that holds it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+
+class _Loader(yaml.SafeLoader):
+    """Timestamps stay text, as they do in JSON, and so do YAML 1.1's merge and value keys."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _SCALARS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_document(text: str) -> Document:
+    """Reads the one YAML document in `text`.
+
+    Raises:
+        UnreadableError: it is no YAML, there is none or more than one, or it is too deep or too large.
+    """
+    try:
+        loader = _Loader(text)
+        if not loader.check_node():
+            raise UnreadableError(Problem((), None, "is empty: a SigningJob is expected"))
+        root = loader.get_node()
+        if loader.check_node():
+            line = loader.get_mark().line + 1
+            raise UnreadableError(
+                Problem((), line, "holds more than one document: give each job a file of its own")
+            )
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UnreadableError(Problem((), mark.line + 1 if mark else None, _syntax_error(error))) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UnreadableError(
+            Problem((), line, "holds a control character, which YAML does not allow")
+        ) from None
+    except RecursionError:
+        raise UnreadableError(_too_deep(None)) from None
+    except (ValueError, OverflowError):  # of PyYAML's scanner: an escape such as "\UFFFFFFFF"
+        raise UnreadableError(
+            Problem((), None, "is not YAML: it holds an escape or number out of range")
+        ) from None
+    reader = _Reader(loader)
+    reader.document.value = reader.read(root, ()) if root else None
+    return reader.document
+
+
+class _Reader:
+    """Turns nodes into values. Aliases are followed each time they occur, so it counts what it makes."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self.document = Document()
+        self._loader = loader
+        self._made = 0
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        line = node.start_mark.line + 1
+        self.document.lines.setdefault(path, line)
+        self._made += 1
+        if self._made > MAX_VALUES:
+            raise UnreadableError(
+                Problem((), line, f"holds more than {MAX_VALUES} values: that is no SigningJob")
+            )
+        if len(path) > MAX_DEPTH:
+            raise UnreadableError(_too_deep(line))
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self.read(item, (*path, position)) for position, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
+            return self._scalar(node, path)
+        return self._refuse(
+            path, line, "has a YAML tag that a SigningJob knows nothing of: leave the tag out"
+        )
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._note(path, line, "has a key that is not text")
+            elif key.tag != f"{_TAG}str":
+                self._note(
+                    (*path, key.value),
+                    line,
+                    "is a key that YAML does not take for text: quote it",
+                )
+            elif key.value == "<<" and key.style is None:  # in quotes it is a name like any other
+                self._note((*path, "<<"), line, "is a merge key, which is not read: write the fields out")
+            elif key.value in values:
+                first = self.document.lines[(*path, key.value)]
+                self._note(
+                    (*path, key.value), line, f"is given twice, first on line {first}: leave one of them out"
+                )
+            elif self._scalar(key, (*path, key.value)) is not None:
+                self.document.lines[(*path, key.value)] = line
+                values[key.value] = self.read(value, (*path, key.value))
+        return values
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> str | float | bool | None:
+        line = node.start_mark.line + 1
+        try:
+            value: str | float | bool | None = self._loader.construct_object(node)
+        except (ValueError, LookupError, ArithmeticError):  # `!!int x`, or a number of thousands of digits
+            self._refuse(path, line, "is not of the type that its YAML tag or form says")
+            return None
+        if isinstance(value, int | float) and not _LEAST <= value <= _MOST:
+            self._refuse(path, line, "must be a finite number, and a whole one must fit in 64 bits")
+            return None
+        if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+            self._refuse(path, line, "holds a character that can't be stored (NUL or half a surrogate pair)")
+            return None
+        return value
+
+    def _refuse(self, path: Path, line: int, sentence: str) -> None:
+        self.document.refused.add(path)
+        self._note(path, line, sentence)
+
+    def _note(self, path: Path, line: int, sentence: str) -> None:
+        self.document.problems.append(Problem(path, line, sentence))
+
+
+def _too_deep(line: int | None) -> Problem:
+    return Problem((), line, f"is nested more than {MAX_DEPTH} levels deep: that is no SigningJob")
+
+
+def _syntax_error(error: yaml.MarkedYAMLError) -> str:
+    tab = ": indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
+    return f"is not YAML: {error.problem or error.context}{tab}"

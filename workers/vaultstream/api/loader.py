@@ -1,0 +1,136 @@
+"""SigningJobs from YAML and back, and why a YAML is none: every problem with its line, its field and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from vaultstream.api.document import Document, Problem, UnreadableError, read_document
+from vaultstream.api.problems import problems_of, shown_path, shown_value
+from vaultstream.api.signingjob import API_VERSION, KIND, SigningJob
+from vaultstream.errors import InvalidJobError
+
+MAX_BYTES = 1024 * 1024
+"""Size of the largest manifest that is read."""
+
+MOST_PROBLEMS = 50
+"""So many problems are listed; the rest are counted."""
+
+_HINT = "examples/full.yaml shows every field with its meaning and default."
+_TOO_LARGE = Problem((), None, "is larger than 1 MiB: that is no SigningJob")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes Unicode's line breaks, which PyYAML leaves bare in other quotes and then reads as plain newlines."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def load_signing_job(path: Path) -> SigningJob:
+    """Reads the SigningJob in the file `path`, in UTF-8 and of at most 1 MiB.
+
+    Raises:
+        InvalidJobError: the file can't be read, or is no valid SigningJob; the message lists all problems.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise _invalid(str(path), [_TOO_LARGE])
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InvalidJobError(
+            f"There is no file {path}.", hint="Give the path of a SigningJob's YAML."
+        ) from None
+    except OSError as error:
+        raise InvalidJobError(f"The file {path} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidJobError(
+            f"{path}:{line}: is not text in UTF-8.", hint="Save the file as UTF-8."
+        ) from None
+    return parse_signing_job(text, source=str(path))
+
+
+def parse_signing_job(text: str, *, source: str) -> SigningJob:
+    """Reads the SigningJob in `text`, which is YAML or JSON.
+
+    Args:
+        text: one document of at most 1 MiB.
+        source: what the messages call it: a file's name.
+
+    Raises:
+        InvalidJobError: it is no valid SigningJob; the message lists all problems, one a line, as `source:line: field: …`.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise _invalid(source, [_TOO_LARGE])
+    try:
+        document = read_document(text)
+    except UnreadableError as error:
+        raise _invalid(source, [error.problem]) from None
+    if foreign := _foreign(document):
+        raise _invalid(source, foreign)
+    try:
+        # Only the names of the YAML form: snake_case belongs to Python.
+        job = SigningJob.model_validate(document.value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        invalid = [
+            problem for problem in problems_of(error, document) if problem.path not in document.refused
+        ]
+        raise _invalid(source, document.problems + invalid) from None
+    if document.problems:
+        raise _invalid(source, document.problems)
+    return job
+
+
+def to_yaml(job: SigningJob) -> str:
+    """Returns the shortest manifest that says the same as `job`: what equals its default is left out."""
+    manifest = job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _foreign(document: Document) -> list[Problem]:
+    """Returns why this is no SigningJob at all. Its fields are of no interest then."""
+    if not isinstance(document.value, dict):
+        return [
+            Problem(
+                (),
+                document.line_of(()),
+                "is not a SigningJob: a mapping with apiVersion and kind is expected",
+            )
+        ]
+    expected = {"apiVersion": API_VERSION, "kind": KIND}
+    return [
+        Problem(
+            (name,),
+            document.line_of((name,)),
+            f"must be {value}, not {shown_value(document.value[name], (name,))}",
+        )
+        for name, value in expected.items()
+        if document.value.get(name, value) != value
+    ]
+
+
+def _invalid(source: str, problems: list[Problem]) -> InvalidJobError:
+    ordered = sorted(problems, key=lambda problem: problem.line or 0)
+    lines = [_line(source, problem) for problem in ordered[:MOST_PROBLEMS]]
+    if len(ordered) > MOST_PROBLEMS:
+        lines.append(f"… and {len(ordered) - MOST_PROBLEMS} more")
+    return InvalidJobError("\n".join(lines), hint=_HINT)
+
+
+def _line(source: str, problem: Problem) -> str:
+    place = source if problem.line is None else f"{source}:{problem.line}"
+    if not problem.path:
+        return f"{place}: {problem.sentence}"
+    # "spec.batchsize is not a field" reads as a sentence; "spec.keys.count: must be …" names the field, then the rule.
+    colon = "" if problem.sentence.startswith(("is ", "has ", "holds ")) else ":"
+    return f"{place}: {shown_path(problem.path)}{colon} {problem.sentence}"

@@ -1,0 +1,291 @@
+"""The four algorithms: keys made, written, read and published; payloads signed and checked.
+
+| Algorithm           | Signature                                         | JWK `alg` |
+|---------------------|---------------------------------------------------|-----------|
+| ECDSA_P256_SHA256   | DER SEQUENCE of r and s, at most 72 bytes         | ES256     |
+| ED25519             | 64 bytes (RFC 8032, the pure form)                | EdDSA     |
+| RSA_PSS_3072_SHA256 | 384 bytes, MGF1 with SHA-256, a salt of 32 bytes  | PS256     |
+| ML_DSA_65           | 3309 bytes (FIPS 204, hedged, the empty context)  | ML-DSA-65 |
+
+A signature is over the payload's bytes exactly as they are, so that any standard tool can check it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+)
+
+from vaultstream.api import Algorithm
+from vaultstream.errors import CustodyError
+
+PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey | MLDSA65PrivateKey
+PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey | MLDSA65PublicKey
+
+Signer = Callable[[bytes], bytes]
+"""Payload to signature."""
+Verifier = Callable[[bytes, bytes], bool]
+"""Signature, then payload (or its SHA-256), to whether they belong together."""
+
+RSA_BITS = 3072
+RSA_EXPONENT = 65537
+SALT_BYTES = 32
+
+_JWK_ALG = {
+    Algorithm.ECDSA_P256_SHA256: "ES256",
+    Algorithm.ED25519: "EdDSA",
+    Algorithm.RSA_PSS_3072_SHA256: "PS256",
+    Algorithm.ML_DSA_65: "ML-DSA-65",
+}
+
+
+def generate_private_key(algorithm: Algorithm) -> PrivateKey:
+    """Makes a key from the operating system's randomness."""
+    match algorithm:
+        case Algorithm.ECDSA_P256_SHA256:
+            return generate_ec_key(SECP256R1())
+        case Algorithm.ED25519:
+            return Ed25519PrivateKey.generate()
+        case Algorithm.RSA_PSS_3072_SHA256:
+            return generate_rsa_key(RSA_EXPONENT, RSA_BITS)
+        case Algorithm.ML_DSA_65:
+            return MLDSA65PrivateKey.generate()
+
+
+def private_key_to_bytes(key: PrivateKey) -> bytes:
+    """Returns the key as PKCS#8 in DER, in clear: it goes into an envelope and nowhere else."""
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def private_key_from_bytes(data: bytes) -> PrivateKey:
+    """Reads what `private_key_to_bytes` wrote.
+
+    The bytes must come out of an envelope, which vouches for them: an RSA key's primes are not tested again.
+
+    Raises:
+        CustodyError: the bytes are no key of the four algorithms.
+    """
+    try:
+        key = load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CustodyError("The bytes given as a private key are not one in PKCS#8.") from None
+    if not isinstance(key, PrivateKey):
+        raise CustodyError("The private key is for none of the algorithms that VaultStream signs with.")
+    algorithm_of(key)
+    return key
+
+
+def public_key_to_bytes(private_key: PrivateKey) -> bytes:
+    """Returns the public half as SubjectPublicKeyInfo in DER."""
+    return private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_key_from_bytes(data: bytes) -> PublicKey:
+    """Reads a public key from SubjectPublicKeyInfo in DER.
+
+    Raises:
+        CustodyError: the bytes are no public key of the four algorithms.
+    """
+    try:
+        key = load_der_public_key(data)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CustodyError("The bytes given as a public key are not a SubjectPublicKeyInfo.") from None
+    if not isinstance(key, PublicKey):
+        raise CustodyError("The public key is for none of the algorithms that VaultStream signs with.")
+    algorithm_of(key)
+    return key
+
+
+def algorithm_of(key: PrivateKey | PublicKey) -> Algorithm:
+    """Returns the algorithm that a key is for, which its type, curve and size decide.
+
+    Raises:
+        CustodyError: another curve than P-256, or another RSA size than 3072 bits.
+    """
+    match key:
+        case EllipticCurvePrivateKey() | EllipticCurvePublicKey():
+            if isinstance(key.curve, SECP256R1):
+                return Algorithm.ECDSA_P256_SHA256
+            raise CustodyError(f"VaultStream signs on the curve P-256, not on {key.curve.name}.")
+        case RSAPrivateKey() | RSAPublicKey():
+            if key.key_size == RSA_BITS:
+                return Algorithm.RSA_PSS_3072_SHA256
+            raise CustodyError(f"VaultStream's RSA keys have {RSA_BITS} bits, this one has {key.key_size}.")
+        case Ed25519PrivateKey() | Ed25519PublicKey():
+            return Algorithm.ED25519
+        case MLDSA65PrivateKey() | MLDSA65PublicKey():
+            return Algorithm.ML_DSA_65
+
+
+def public_key_pem(spki: bytes) -> str:
+    """Returns a public key as PEM text, from its SubjectPublicKeyInfo in DER."""
+    key = public_key_from_bytes(spki)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
+def public_key_jwk(spki: bytes, *, key_id: str, algorithm: Algorithm) -> dict[str, str]:
+    """Returns a public key as a JSON Web Key (RFC 7517, 7518 and 8037; ML-DSA in the form "AKP").
+
+    It names the key, not the form of VaultStream's signatures: those of ECDSA are DER here, where a JWS has r and s
+    side by side.
+
+    Raises:
+        CustodyError: the bytes are no public key, or one of another algorithm.
+    """
+    key = public_key_from_bytes(spki)
+    _require(key, algorithm)
+    return {**_jwk_members(key), "use": "sig", "kid": key_id, "alg": _JWK_ALG[algorithm]}
+
+
+def signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False) -> Signer:
+    """Binds a key to a function from payload to signature; all that can be made once is made here.
+
+    Args:
+        key: the private key.
+        algorithm: what the key is for.
+        deterministic: ECDSA draws its nonces by RFC 6979 instead of at random. Means nothing to the others.
+
+    Raises:
+        CustodyError: the key is for another algorithm.
+    """
+    _require(key, algorithm)
+    match key:
+        case EllipticCurvePrivateKey():
+            ecdsa = ECDSA(SHA256(), deterministic_signing=deterministic)
+            ec_sign = key.sign
+            return lambda payload: ec_sign(payload, ecdsa)
+        case RSAPrivateKey():
+            padding, sha256, rsa_sign = _pss(), SHA256(), key.sign
+            return lambda payload: rsa_sign(payload, padding, sha256)
+        case Ed25519PrivateKey() | MLDSA65PrivateKey():
+            return key.sign
+
+
+def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:
+    """Binds a public key to a function that tells whether a signature is this key's over a payload.
+
+    The function answers False to garbage, whatever its length or form.
+
+    Raises:
+        CustodyError: the key is for another algorithm.
+    """
+    _require(public_key, algorithm)
+    match public_key:
+        case EllipticCurvePublicKey():
+            ecdsa, ec_verify = ECDSA(SHA256()), public_key.verify
+            return _answering(lambda signature, payload: ec_verify(signature, payload, ecdsa))
+        case RSAPublicKey():
+            padding, sha256, rsa_verify = _pss(), SHA256(), public_key.verify
+            return _answering(lambda signature, payload: rsa_verify(signature, payload, padding, sha256))
+        case Ed25519PublicKey() | MLDSA65PublicKey():
+            return _answering(public_key.verify)
+
+
+def digest_verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier | None:
+    """Like `verifier`, from the payload's SHA-256 (32 bytes) in place of the payload.
+
+    Returns:
+        None for Ed25519 and ML-DSA, which need the payload itself.
+
+    Raises:
+        CustodyError: the key is for another algorithm.
+    """
+    _require(public_key, algorithm)
+    prehashed = Prehashed(SHA256())
+    match public_key:
+        case EllipticCurvePublicKey():
+            ecdsa, ec_verify = ECDSA(prehashed), public_key.verify
+            return _answering(lambda signature, digest: ec_verify(signature, digest, ecdsa))
+        case RSAPublicKey():
+            padding, rsa_verify = _pss(), public_key.verify
+            return _answering(lambda signature, digest: rsa_verify(signature, digest, padding, prehashed))
+        case Ed25519PublicKey() | MLDSA65PublicKey():
+            return None
+
+
+def openssl_command(algorithm: Algorithm, *, public: str, signature: str, payload: str) -> str:
+    """Returns the command line by which `openssl` alone checks one signature.
+
+    Ed25519 needs OpenSSL 3.0 or later (which can't check an empty payload), ML-DSA 3.5 or later.
+
+    Args:
+        algorithm: what the signature was made with.
+        public: path of the public key in PEM.
+        signature: path of the signature's bytes.
+        payload: path of the payload's bytes.
+    """
+    match algorithm:
+        case Algorithm.ECDSA_P256_SHA256:
+            words = ["dgst", "-sha256", "-verify", public, "-signature", signature, payload]
+        case Algorithm.RSA_PSS_3072_SHA256:
+            options = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", f"rsa_pss_saltlen:{SALT_BYTES}"]
+            words = ["dgst", "-sha256", *options, "-verify", public, "-signature", signature, payload]
+        case Algorithm.ED25519 | Algorithm.ML_DSA_65:
+            where = ["-inkey", public, "-rawin", "-in", payload, "-sigfile", signature]
+            words = ["pkeyutl", "-verify", "-pubin", *where]
+    return shlex.join(["openssl", *words])
+
+
+def _require(key: PrivateKey | PublicKey, algorithm: Algorithm) -> None:
+    actual = algorithm_of(key)
+    if actual != algorithm:
+        raise CustodyError(f"The key is for {actual}, it can't be used with {algorithm}.")
+
+
+def _pss() -> PSS:
+    return PSS(mgf=MGF1(SHA256()), salt_length=SALT_BYTES)
+
+
+def _answering(check: Callable[[bytes, bytes], None]) -> Verifier:
+    def verify(signature: bytes, signed: bytes) -> bool:
+        try:
+            check(signature, signed)
+        except (InvalidSignature, ValueError):  # ValueError: a digest that is not 32 bytes long
+            return False
+        return True
+
+    return verify
+
+
+def _jwk_members(key: PublicKey) -> dict[str, str]:
+    match key:
+        case EllipticCurvePublicKey():
+            point = key.public_numbers()
+            x, y = (_base64url(number.to_bytes(32, "big")) for number in (point.x, point.y))
+            return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+        case Ed25519PublicKey():
+            return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes_raw())}
+        case RSAPublicKey():
+            numbers = key.public_numbers()
+            n, e = (_base64url(i.to_bytes((i.bit_length() + 7) // 8, "big")) for i in (numbers.n, numbers.e))
+            return {"kty": "RSA", "n": n, "e": e}
+        case MLDSA65PublicKey():
+            return {"kty": "AKP", "pub": _base64url(key.public_bytes_raw())}
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,0 +1,283 @@
+"""The key-encryption keys (KEKs), which wrap the private keys, and their file.
+
+The file is text, one KEK a line:
+
+    # comments and empty lines are kept
+    kek-3f2a9c0d1e4b q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng=
+    kek-9b1c...      the primary before that
+
+A line is a KEK's id and the base64 of its 32 bytes. The first KEK is the primary, which wraps; all of them unwrap.
+
+An id is `kek-` and the first 12 hexadecimal digits of a SHA-256 over a label and the KEK, so that two files with the
+same KEK call it by the same name, wherever they were made. It tells nothing of the KEK; a line whose id is not that of
+its KEK was damaged, and is refused.
+
+A file that every user may read or write is refused; one that its group may read is not, since that is how Kubernetes
+mounts a Secret for a pod that has an `fsGroup` (give the volume `defaultMode: 0400`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shlex
+import stat
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from vaultstream.errors import CustodyError
+
+KEK_BYTES = 32
+
+_ID_LABEL = b"vaultstream key-encryption key id 1\0"
+_LINE = re.compile(r"(?P<kek_id>kek-[0-9a-f]{12})[ \t]+(?P<secret>[A-Za-z0-9+/]{43}=)")
+_EVERYONE = 0o007
+_HEADER = "# VaultStream's key-encryption keys. The first wraps, all unwrap. Keep this file secret, and a copy of it safe."
+
+
+@dataclass(frozen=True)
+class KeyEncryptionKey:
+    """One KEK: 32 bytes for AES-256, which no representation of it shows."""
+
+    kek_id: str
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != KEK_BYTES:
+            raise ValueError(f"a key-encryption key has {KEK_BYTES} bytes")
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> Self:
+        """Names a KEK by its id."""
+        return cls("kek-" + sha256(_ID_LABEL + secret).hexdigest()[:12], secret)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Makes a KEK from the operating system's randomness."""
+        return cls.from_secret(os.urandom(KEK_BYTES))
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """The KEKs of a file in its order, at least one."""
+
+    keks: tuple[KeyEncryptionKey, ...]
+
+    @property
+    def primary(self) -> KeyEncryptionKey:
+        """The KEK that wraps."""
+        return self.keks[0]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all KEKs, the primary's first."""
+        return tuple(kek.kek_id for kek in self.keks)
+
+    def get(self, kek_id: str) -> KeyEncryptionKey:
+        """Returns the KEK of that id.
+
+        Raises:
+            CustodyError: it is not in the ring.
+        """
+        for kek in self.keks:
+            if kek.kek_id == kek_id:
+                return kek
+        raise CustodyError(
+            f"The key-encryption key {kek_id} is not in the ring, which has {', '.join(self.ids)}.",
+            hint="Give VAULTSTREAM_KEK_FILE the file that the keys were wrapped with, or put the missing line back.",
+        )
+
+
+def load_keyring(path: Path) -> KeyRing:
+    """Reads the file of KEKs.
+
+    Raises:
+        CustodyError: the file is missing, can't be read, is open to every user, or has a line that is no KEK; the
+            message names the line by its number and never shows what it holds.
+    """
+    return _ring(_read(path), path)
+
+
+def create_keyring(path: Path) -> KeyRing:
+    """Makes a file with one new KEK, mode 0600, in a folder that is made if need be. It appears whole or not at all.
+
+    Raises:
+        CustodyError: there is such a file already (it is never overwritten), or it can't be written.
+    """
+    lines = [_Line(_HEADER), _line_of(KeyEncryptionKey.generate())]
+    with _speaking(path, "made"):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path.parent) as folder, _written(path, lines) as new:
+            os.link(new, path)  # unlike a rename, a link never replaces what is there
+            os.fsync(folder)
+    return _ring(lines, path)
+
+
+def rotate_keyring(path: Path) -> KeyRing:
+    """Puts a new KEK in front of the others. From now on it wraps; what the others wrapped still unwraps.
+
+    The file is replaced atomically and keeps its owner, group and mode. Of two rotations at once each adds its KEK.
+
+    Raises:
+        CustodyError: as `load_keyring`, or the file can't be written; it is then as it was.
+    """
+
+    def rotated(lines: list[_Line]) -> list[_Line]:
+        first = next(place for place, line in enumerate(lines) if line.kek)
+        return [*lines[:first], _line_of(KeyEncryptionKey.generate()), *lines[first:]]
+
+    return _change(path, rotated)
+
+
+def prune_keyring(path: Path, keep: Collection[str]) -> KeyRing:
+    """Drops the KEKs whose ids are not in `keep`, for good. The primary always stays.
+
+    Raises:
+        CustodyError: as `rotate_keyring`.
+    """
+
+    def pruned(lines: list[_Line]) -> list[_Line]:
+        stay = {_ring(lines, path).primary.kek_id, *keep}
+        return [line for line in lines if line.kek is None or line.kek.kek_id in stay]
+
+    return _change(path, pruned)
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str = field(repr=False)
+    kek: KeyEncryptionKey | None = None
+
+
+def _line_of(kek: KeyEncryptionKey) -> _Line:
+    return _Line(f"{kek.kek_id} {b64encode(kek.secret).decode('ascii')}", kek)
+
+
+def _change(path: Path, change: Callable[[list[_Line]], list[_Line]]) -> KeyRing:
+    with _speaking(path, "changed"):
+        real = path.resolve()  # a link stays a link, its target is replaced
+        with _locked(real.parent) as folder:
+            before = _read(real)
+            _ring(before, path)
+            after = change(before)
+            with _written(real, after, like=real.stat()) as new:
+                new.replace(real)
+                os.fsync(folder)
+    return _ring(after, path)
+
+
+def _read(path: Path) -> list[_Line]:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read()
+    except FileNotFoundError:
+        raise CustodyError(
+            f"There is no file of key-encryption keys at {path}.",
+            hint="Set VAULTSTREAM_KEK_FILE to where it is. `vaultstream quick-start` makes one in its data directory, "
+            "vaultstream.crypto.keyring.create_keyring(path) makes one anywhere.",
+        ) from None
+    except OSError as error:
+        raise CustodyError(
+            f"The file of key-encryption keys {path} can't be read: {error.strerror}.",
+            hint="Let the user that runs VaultStream read it, and nobody else.",
+        ) from None
+    if mode & _EVERYONE:
+        raise CustodyError(
+            f"The file of key-encryption keys {path} is open to every user of this machine (mode {mode:04o}).",
+            hint=f"chmod 600 {shlex.quote(str(path))}",
+        )
+    text = data.decode("utf-8", errors="surrogateescape")
+    lines = text.rstrip().split("\n")
+    return [_parse(line.strip(), number, path) for number, line in enumerate(lines, start=1)]
+
+
+def _parse(text: str, number: int, path: Path) -> _Line:
+    if not text or text.startswith("#"):
+        return _Line(text)
+    match = _LINE.fullmatch(text)
+    if match is None:
+        raise CustodyError(
+            f"Line {number} of {path} is no key-encryption key.",
+            hint="A line is the id, a space, and the base64 of 32 bytes; put it back from a copy of the file.",
+        )
+    kek = KeyEncryptionKey.from_secret(b64decode(match["secret"]))
+    if kek.kek_id != match["kek_id"]:
+        raise CustodyError(
+            f"Line {number} of {path} is damaged: its id is not that of its key-encryption key.",
+            hint="Put the line back from a copy of the file.",
+        )
+    return _Line(text, kek)
+
+
+def _ring(lines: list[_Line], path: Path) -> KeyRing:
+    keks = tuple(line.kek for line in lines if line.kek)
+    if not keks:
+        raise CustodyError(
+            f"The file {path} holds no key-encryption key.",
+            hint="Put it back from a copy; if nothing was ever wrapped with it, remove it and make a new one.",
+        )
+    return KeyRing(keks)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Keeps other changes out while the file is read and replaced; gives the folder's descriptor.
+
+    The lock is on the folder, since the file itself is another one after each change.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _written(path: Path, lines: list[_Line], like: os.stat_result | None = None) -> Iterator[Path]:
+    """Gives a new file beside `path` that is on the disk in full, to be put in its place. Under the lock only."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)  # of a process that was killed here
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - from a descriptor
+            file.writelines(f"{line.text}\n".encode("utf-8", errors="surrogateescape") for line in lines)
+            file.flush()
+            if like is not None:
+                _liken(file.fileno(), like)
+            os.fsync(file.fileno())
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _liken(descriptor: int, former: os.stat_result) -> None:
+    """Gives a new file its predecessor's owner, group and mode, so that whoever could read that can read this."""
+    now = os.fstat(descriptor)
+    if (now.st_uid, now.st_gid) != (former.st_uid, former.st_gid):
+        os.fchown(descriptor, former.st_uid, former.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(former.st_mode))
+
+
+@contextmanager
+def _speaking(path: Path, done: str) -> Iterator[None]:
+    """Turns what the operating system says into a sentence."""
+    try:
+        yield
+    except FileExistsError:
+        raise CustodyError(
+            f"There is something at {path} already; key-encryption keys are never overwritten.",
+            hint="Use that file as it is, or choose another path.",
+        ) from None
+    except OSError as error:
+        raise CustodyError(
+            f"The file of key-encryption keys {path} can't be {done}: {error.strerror}.",
+            hint=f"Let the user that runs this write in {path.parent}, and see that the disk has room.",
+        ) from None

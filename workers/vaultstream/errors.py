@@ -1,0 +1,126 @@
+"""Every error that VaultStream raises on purpose, as a tree.
+
+VaultStreamError
+├── UsageError                 what the user gave can't be used                       exit 2
+│   ├── InvalidJobError        a SigningJob's YAML or a field of it
+│   ├── SourceError            the table, view or column that a job names
+│   ├── ImportFileError        a file that can't be imported
+│   └── UnknownJobError        no job of that name
+├── NotAllSignedError          the job ended, but with dead letters                   exit 3
+├── AuditError                 verification found what must not be                    exit 4
+├── ServiceError               a part that VaultStream needs does not answer          exit 5
+│   ├── DatabaseError
+│   ├── BusError
+│   ├── SchemaVersionError     the database's schema is not this version's
+│   └── LocalServiceError      an embedded Postgres or NATS that does not start
+├── CustodyError               a private key can't be unwrapped, or its wrapping key is missing   exit 6
+└── LeaseLostError             the lease ran out or was fenced: the work in hand is dropped
+Interrupted                    Ctrl-C or SIGTERM: drained, can be resumed             exit 130
+
+Each carries a sentence for people and, where there is one, the next step to take (`hint`). No message holds a secret:
+connection strings pass through `redact` first.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+_PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*):(?P<secret>[^\s@]*)@")
+_PASSWORD_IN_QUERY = re.compile(r"(?P<head>(?:password|passfile|sslpassword|token)=)[^\s&]*", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Returns `text` with every password of a connection string replaced by `***`."""
+    text = _PASSWORD_IN_URL.sub(r"\g<head>:***@", text)
+    return _PASSWORD_IN_QUERY.sub(r"\g<head>***", text)
+
+
+class ExitCode(IntEnum):
+    """What the `vaultstream` command exits with."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_ALL_SIGNED = 3
+    AUDIT = 4
+    SERVICE = 5
+    CUSTODY = 6
+    INTERRUPTED = 130
+
+
+class VaultStreamError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: one sentence that says what is wrong, for people.
+        hint: the next step, if there is one.
+    """
+
+    exit_code: ExitCode = ExitCode.FAILURE
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        self.message = redact(message)
+        self.hint = redact(hint) if hint else None
+        super().__init__(self.message)
+
+
+class UsageError(VaultStreamError):
+    exit_code = ExitCode.USAGE
+
+
+class InvalidJobError(UsageError):
+    pass
+
+
+class SourceError(UsageError):
+    pass
+
+
+class ImportFileError(UsageError):
+    pass
+
+
+class UnknownJobError(UsageError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no job named {name!r}.", hint="`vaultstream jobs` lists the jobs.")
+
+
+class NotAllSignedError(VaultStreamError):
+    exit_code = ExitCode.NOT_ALL_SIGNED
+
+
+class AuditError(VaultStreamError):
+    exit_code = ExitCode.AUDIT
+
+
+class ServiceError(VaultStreamError):
+    exit_code = ExitCode.SERVICE
+
+
+class DatabaseError(ServiceError):
+    pass
+
+
+class BusError(ServiceError):
+    pass
+
+
+class SchemaVersionError(ServiceError):
+    pass
+
+
+class LocalServiceError(ServiceError):
+    pass
+
+
+class CustodyError(VaultStreamError):
+    exit_code = ExitCode.CUSTODY
+
+
+class LeaseLostError(VaultStreamError):
+    pass
+
+
+class Interrupted(VaultStreamError):  # noqa: N818 - not a fault: the user asked for it
+    exit_code = ExitCode.INTERRUPTED

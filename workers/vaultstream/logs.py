@@ -1,0 +1,80 @@
+"""Logs of every process: JSON lines where standard output is no terminal, one readable line an event where it is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from vaultstream.errors import redact
+
+if TYPE_CHECKING:
+    from vaultstream.settings import Settings
+
+
+class _Redacting(logging.Filter):
+    """The last guard: a connection string that slipped into a message loses its password here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = redact(record.getMessage())
+        record.args = None
+        return True
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
+        return f"{line} {extra}" if extra else line
+
+
+class _JsonFormatter(JsonFormatter):
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return redact(str(logging.Formatter.formatException(self, ei)))
+
+
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
+    "message",
+    "asctime",
+    "taskName",
+}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def configure_logging(settings: Settings, *, worker: bool = False) -> None:
+    """Sets up the root logger.
+
+    Args:
+        settings: level and format.
+        worker: a worker logs to standard output; the command keeps that for data and logs warnings to standard error.
+    """
+    stream = sys.stdout if worker else sys.stderr
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and worker and not stream.isatty()
+    )
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(_Redacting())
+    if as_json:
+        handler.setFormatter(
+            _JsonFormatter(
+                "%(asctime)s %(levelname)s %(name)s %(message)s",
+                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+                datefmt="%Y-%m-%dT%H:%M:%S%z",
+            )
+        )
+    else:
+        handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(
+        settings.log_level.upper()
+        if worker
+        else max(logging.WARNING, logging.getLevelName(settings.log_level.upper()))
+    )
+    logging.getLogger("nats").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
