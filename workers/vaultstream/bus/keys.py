@@ -1,0 +1,98 @@
+"""The stream of wrapped keys: the last message of each subject is a key's present form."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nats.js import api
+from nats.js.errors import NotFoundError
+
+from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
+from vaultstream.crypto.envelope import WrappedKey
+from vaultstream.errors import CustodyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
+
+    from vaultstream.bus.connection import Bus
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+class KeysStream:
+    """The stream `keys.>`. It spreads keys and their states fast; whoever misses something here finds it in Postgres."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def ensure(self) -> bool:
+        """Makes the stream if it is not there; tells whether it had to."""
+        try:
+            await self._bus.jetstream.stream_info(KEYS_STREAM)
+        except NotFoundError:
+            await self._bus.jetstream.add_stream(
+                api.StreamConfig(
+                    name=KEYS_STREAM,
+                    description="VaultStream: wrapped keys, last value a key",
+                    subjects=["keys.>"],
+                    storage=api.StorageType.FILE,
+                    max_msgs_per_subject=1,
+                    max_msg_size=MAX_MESSAGE_BYTES,
+                )
+            )
+            return True
+        return False
+
+    async def publish(self, keys: Iterable[WrappedKey]) -> int:
+        """Publishes wrapped keys and waits until each is stored; returns how many."""
+        stored = [
+            await self._bus.jetstream.publish_async(
+                key_subject(key.job, key.key_id), key.to_message(), wait_stall=10.0
+            )
+            for key in keys
+        ]
+        if stored:
+            await asyncio.wait_for(asyncio.gather(*stored), timeout=30)
+        return len(stored)
+
+    async def count(self, token: str) -> int:
+        """Returns how many keys of a job the stream holds."""
+        info = await self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
+        return len(info.state.subjects or {})
+
+    async def watch(
+        self, token: str, on_key: Callable[[WrappedKey], None]
+    ) -> JetStreamContext.PushSubscription:
+        """Calls `on_key` with each key of a job, now and whenever one changes; what is no key is passed over."""
+
+        async def on_message(message: Msg) -> None:
+            try:
+                key = WrappedKey.from_message(message.data)
+            except CustodyError as error:
+                log.warning("a message on %s is no wrapped key: %s", message.subject, error)
+                return
+            if key.job == token and message.subject == key_subject(token, key.key_id):
+                on_key(key)
+            else:
+                log.warning("a message on %s names another key", message.subject)
+
+        return await self._bus.jetstream.subscribe(
+            keys_of(token),
+            stream=KEYS_STREAM,
+            cb=on_message,
+            ordered_consumer=True,
+            deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
+        )
+
+    async def remove(self, token: str) -> None:
+        """Removes a job's keys from the stream; what is not there is no error."""
+        with suppress(NotFoundError):
+            await self._bus.jetstream.purge_stream(KEYS_STREAM, subject=keys_of(token))

@@ -1,0 +1,124 @@
+"""The stream of batches: one message a batch, which names it and holds nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nats.js import api
+from nats.js.errors import NotFoundError
+
+from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, batches_of, parse_batch_no
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vaultstream.bus.connection import Bus
+
+DUPLICATE_WINDOW_SECONDS = 120
+MAX_MESSAGE_BYTES = 1024
+"""Far more than a batch's name needs; the server refuses what is larger, whoever sends it."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What JetStream still has to see acknowledged for a job, in batches."""
+
+    pending: int
+    ack_pending: int
+
+    @property
+    def total(self) -> int:
+        return self.pending + self.ack_pending
+
+
+class RecordsStream:
+    """The stream `records.>`: a work queue with one durable consumer a job."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def ensure(self) -> bool:
+        """Makes the stream if it is not there; tells whether it had to."""
+        try:
+            await self._bus.jetstream.stream_info(RECORDS_STREAM)
+        except NotFoundError:
+            await self._bus.jetstream.add_stream(
+                api.StreamConfig(
+                    name=RECORDS_STREAM,
+                    description="VaultStream: batches to sign",
+                    subjects=["records.>"],
+                    retention=api.RetentionPolicy.WORK_QUEUE,
+                    storage=api.StorageType.FILE,
+                    max_msg_size=MAX_MESSAGE_BYTES,
+                    duplicate_window=DUPLICATE_WINDOW_SECONDS,
+                )
+            )
+            return True
+        return False
+
+    async def ensure_consumer(self, token: str, *, ack_wait_seconds: float, max_ack_pending: int) -> bool:
+        """Makes a job's consumer if it is not there; tells whether it had to.
+
+        Deliveries are not limited: attempts are counted in Postgres, where they survive the consumer.
+        """
+        if await self.lag(token) is not None:
+            return False
+        await self._bus.jetstream.add_consumer(
+            RECORDS_STREAM,
+            api.ConsumerConfig(
+                durable_name=token,
+                description="VaultStream: signers of one job",
+                filter_subject=batches_of(token),
+                ack_policy=api.AckPolicy.EXPLICIT,
+                ack_wait=ack_wait_seconds,
+                max_deliver=-1,
+                max_ack_pending=max_ack_pending,
+                max_waiting=4096,
+            ),
+        )
+        return True
+
+    async def lag(self, token: str) -> Lag | None:
+        """Returns a job's lag; None if its consumer or the stream is missing, which is not the same as no lag."""
+        try:
+            info = await self._bus.jetstream.consumer_info(RECORDS_STREAM, token)
+        except NotFoundError:
+            return None
+        return Lag(pending=info.num_pending or 0, ack_pending=info.num_ack_pending or 0)
+
+    async def present(self, token: str) -> set[int]:
+        """Returns the numbers of a job's batches that the stream holds, waiting or being worked on."""
+        info = await self._bus.jetstream.stream_info(RECORDS_STREAM, subjects_filter=batches_of(token))
+        numbers = (parse_batch_no(subject) for subject in info.state.subjects or {})
+        return {number for number in numbers if number is not None}
+
+    async def publish(self, token: str, batch_nos: Iterable[int], *, generation: str = "") -> int:
+        """Publishes batches, all on their way at a time, and waits until each is stored; returns how many.
+
+        Args:
+            token: the job's.
+            batch_nos: which batches.
+            generation: part of the message id; a batch that got lost is published anew under another one,
+                which JetStream then does not take for a duplicate.
+        """
+        stored = [
+            await self._bus.jetstream.publish_async(
+                batch_subject(token, number),
+                headers={api.Header.MSG_ID: f"{token}.{number}.{generation}"},
+                wait_stall=10.0,
+            )
+            for number in batch_nos
+        ]
+        if stored:
+            await asyncio.wait_for(asyncio.gather(*stored), timeout=30)
+        return len(stored)
+
+    async def remove(self, token: str) -> None:
+        """Removes all that a job has in the stream; what is not there is no error."""
+        with suppress(NotFoundError):
+            await self._bus.jetstream.delete_consumer(RECORDS_STREAM, token)
+        with suppress(NotFoundError):
+            await self._bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(token))

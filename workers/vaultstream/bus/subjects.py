@@ -1,0 +1,36 @@
+"""The names of streams and subjects, in one place."""
+
+from __future__ import annotations
+
+RECORDS_STREAM = "VAULTSTREAM_RECORDS"
+KEYS_STREAM = "VAULTSTREAM_KEYS"
+
+
+def batch_subject(token: str, batch_no: int) -> str:
+    """Returns the subject on which a batch is published: `records.<job token>.<batch no>`."""
+    return f"records.{token}.{batch_no}"
+
+
+def batches_of(token: str) -> str:
+    """Returns the subject filter for all batches of a job."""
+    return f"records.{token}.*"
+
+
+def key_subject(token: str, key_id: str) -> str:
+    """Returns the subject whose last message is a key's wrapped form: `keys.<job token>.<key id>`."""
+    return f"keys.{token}.{key_id}"
+
+
+def keys_of(token: str) -> str:
+    """Returns the subject filter for all keys of a job."""
+    return f"keys.{token}.*"
+
+
+_MOST_DIGITS = 18
+"""So many decimal digits always fit into a bigint."""
+
+
+def parse_batch_no(subject: str) -> int | None:
+    """Returns the number of the batch that a subject names, None if it names none."""
+    number = subject.rpartition(".")[2]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS else None

@@ -1,0 +1,1 @@
+"""Keys: made and wrapped by the keys worker, unwrapped only by the signers."""

@@ -1,0 +1,107 @@
+"""A signer's keys: wrapped ones from `keys.>`, unwrapped when first leased, forgotten when they change."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Self
+
+from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.keys import KeysStream
+from vaultstream.crypto.algorithms import private_key_from_bytes, signer
+from vaultstream.crypto.envelope import unwrap
+from vaultstream.crypto.keyring import load_keyring
+from vaultstream.errors import CustodyError
+from vaultstream.store import keys as store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from nats.js import JetStreamContext
+
+    from vaultstream.bus.connection import Bus
+    from vaultstream.crypto.envelope import WrappedKey
+    from vaultstream.store.database import Pool
+    from vaultstream.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+
+class Custody:
+    """Gives the function that signs with a leased key.
+
+    Whether a key may be used is not decided here but by its lease, in Postgres; so a message that got lost or forged on
+    `keys.>` can cost a look into Postgres and nothing else.
+    """
+
+    def __init__(self, job: Job, pool: Pool, bus: Bus, kek_file: Path) -> None:
+        self._job = job
+        self._pool = pool
+        self._stream = KeysStream(bus)
+        self._kek_file = kek_file
+        self._keyring = load_keyring(kek_file)
+        self._wrapped: dict[str, WrappedKey] = {}
+        self._signers: dict[str, Callable[[bytes], bytes]] = {}
+        self._watch: JetStreamContext.PushSubscription | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.watch()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._unwatch()
+        self._signers.clear()
+
+    async def watch(self) -> None:
+        """Starts to listen for keys, anew if it did before: a stream that was made again has forgotten its listeners."""
+        await self._unwatch()
+        try:
+            self._watch = await self._stream.watch(self._job.token, self._on_key)
+        except BUS_ERRORS as error:
+            log.info("keys come from Postgres for now: %s", error or type(error).__name__)
+
+    async def signature_function(self, key_id: str) -> Callable[[bytes], bytes]:
+        """Returns the function that signs a payload's bytes with a key of the job.
+
+        Raises:
+            CustodyError: the key can't be unwrapped with the key-encryption keys at hand.
+        """
+        if key_id not in self._signers:
+            wrapped = self._wrapped.get(key_id)
+            try:
+                self._signers[key_id] = self._open(wrapped or await self._from_postgres(key_id))
+            except CustodyError:
+                if wrapped is None:
+                    raise
+                self._signers[key_id] = self._open(await self._from_postgres(key_id))
+        return self._signers[key_id]
+
+    async def _from_postgres(self, key_id: str) -> WrappedKey:
+        async with self._pool.acquire() as connection:
+            wrapped = await store.get_wrapped(connection, self._job, key_id)
+        if wrapped is None:
+            raise CustodyError(f"The private half of key {key_id} is gone.", hint="Was the job deleted?")
+        self._wrapped[key_id] = wrapped
+        return wrapped
+
+    def _open(self, wrapped: WrappedKey) -> Callable[[bytes], bytes]:
+        if wrapped.kek_id not in self._keyring.ids:
+            self._keyring = load_keyring(self._kek_file)  # rotated since
+        key = private_key_from_bytes(unwrap(self._keyring, wrapped))
+        return signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
+
+    def _on_key(self, wrapped: WrappedKey) -> None:
+        self._wrapped[wrapped.key_id] = wrapped
+        if wrapped.state != "active":
+            self._signers.pop(wrapped.key_id, None)
+
+    async def _unwatch(self) -> None:
+        if self._watch is not None:
+            try:
+                await self._watch.unsubscribe()
+            except BUS_ERRORS:
+                log.debug("the old subscription is gone already")
+            self._watch = None

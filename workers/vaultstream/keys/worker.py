@@ -1,0 +1,155 @@
+"""The keys worker: makes a job's keys, wraps them at once, and keeps `keys.>` as Postgres says it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.keys import KeysStream
+from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, public_key_to_bytes
+from vaultstream.crypto.envelope import wrap
+from vaultstream.crypto.keyring import KeyRing, load_keyring
+from vaultstream.store import keys as store
+from vaultstream.store.database import is_transient
+from vaultstream.store.jobs import find_job
+from vaultstream.store.keys import NewKey
+from vaultstream.worker import WorkerContext, worker_context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaultstream.api import Algorithm
+    from vaultstream.settings import Settings
+    from vaultstream.store.database import Pool
+    from vaultstream.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""Between two comparisons of `keys.>` with Postgres."""
+
+CHUNK = 64
+"""Keys made between two writes to Postgres."""
+
+
+async def run_keys_worker(settings: Settings, job_name: str) -> None:
+    """Makes the job's keys, then spreads every change of them until the job has ended or SIGTERM comes.
+
+    Raises:
+        UsageError: settings or job can't be used.
+        CustodyError: there is no key-encryption key to wrap with.
+        ServiceError: Postgres or NATS can't be reached at the start.
+    """
+    async with worker_context(settings, job_name, role="keys", connections=2) as context:
+        load_keyring(context.kek_file)  # refuse early
+        publisher = KeyPublisher(context)
+        while not context.stop.is_set():
+            try:
+                ring = load_keyring(context.kek_file)
+                await make_missing_keys(context.pool, context.job, ring, stop=context.stop)
+                await publisher.publish_changes()
+            except BUS_ERRORS as error:
+                log.warning("waiting for NATS: %s", error or type(error).__name__)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("waiting for Postgres: %s", error or type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(context.stop.wait(), LOOK_SECONDS)
+        await publisher.clean_up()
+
+
+async def make_missing_keys(pool: Pool, job: Job, ring: KeyRing, *, stop: asyncio.Event | None = None) -> int:
+    """Makes those of the job's `keys.count` keys that are not there yet; returns how many it made."""
+    async with pool.acquire() as connection:
+        present = await store.ordinals(connection, job.job_no)
+    missing = [n for n in range(1, job.spec.keys.count + 1) if n not in present]
+    return await make_keys(pool, job, ring, missing, stop=stop)
+
+
+async def make_keys(
+    pool: Pool, job: Job, ring: KeyRing, ordinals: Sequence[int], *, stop: asyncio.Event | None = None
+) -> int:
+    """Makes keys with the given ordinals, in threads, each wrapped where it was made; returns how many."""
+    made = 0
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="keygen") as threads:
+        for start in range(0, len(ordinals), CHUNK):
+            if stop is not None and stop.is_set():
+                break
+            keys = await asyncio.gather(
+                *(
+                    loop.run_in_executor(threads, make_key, job.token, job.spec.keys.algorithm, ordinal, ring)
+                    for ordinal in ordinals[start : start + CHUNK]
+                )
+            )
+            async with pool.acquire() as connection:
+                await store.add_keys(connection, job, keys)
+            made += len(keys)
+            log.info("made keys", extra={"made": made, "of": len(ordinals)})
+    return made
+
+
+def make_key(token: str, algorithm: Algorithm, ordinal: int, ring: KeyRing) -> NewKey:
+    """Makes one key; its private half leaves this function wrapped."""
+    private_key = generate_private_key(algorithm)
+    return NewKey(
+        ordinal=ordinal,
+        public_key=public_key_to_bytes(private_key),
+        wrapped=wrap(
+            ring.primary,
+            private_key_to_bytes(private_key),
+            job=token,
+            key_id=f"{token}-{ordinal}-{secrets.token_hex(4)}",
+            version=1,
+            algorithm=algorithm,
+        ),
+    )
+
+
+class KeyPublisher:
+    """Keeps the last message of each of a job's keys the same as its row in Postgres."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._stream = KeysStream(context.bus)
+        self._published: dict[str, tuple[str, int]] = {}
+
+    async def publish_changes(self) -> int:
+        """Publishes the keys that are new, changed or missing on `keys.>`; returns how many."""
+        job = self._context.job
+        if await self._stream.ensure():
+            log.info("made the stream of keys")
+            self._published.clear()
+        if await self._stream.count(job.token) < len(self._published):
+            log.warning("the stream had lost keys; publishing them anew")
+            self._published.clear()
+        async with self._context.pool.acquire() as connection:
+            states = await store.list_states(connection, job.job_no)
+            if states == self._published:
+                return 0
+            changed = [
+                key
+                for key in await store.list_wrapped(connection, job)
+                if self._published.get(key.key_id) != (key.state, key.version)
+            ]
+        await self._stream.publish(changed)
+        self._published.update((key.key_id, (key.state, key.version)) for key in changed)
+        log.info("published keys", extra={"keys": len(changed)})
+        return len(changed)
+
+    async def clean_up(self) -> None:
+        """Takes an ended job's keys out of JetStream; they stay, wrapped, in Postgres."""
+        try:
+            async with self._context.pool.acquire(timeout=5) as connection:
+                job = await find_job(connection, self._context.job.token)
+            if job is None or job.ended:
+                await self._stream.remove(self._context.job.token)
+        except Exception as error:  # noqa: BLE001 - what is left is found by the next command that looks
+            log.warning("not cleaned up: %s", error or type(error).__name__)

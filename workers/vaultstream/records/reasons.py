@@ -1,0 +1,17 @@
+"""Why a record goes to the dead letters: one word for machines, one sentence for people."""
+
+from __future__ import annotations
+
+RECORD_GONE = "RecordGone"
+PAYLOAD_NULL = "PayloadNull"
+PAYLOAD_TOO_LARGE = "PayloadTooLarge"
+ID_NOT_UNIQUE = "IdNotUnique"
+UNSIGNABLE = "Unsignable"
+"""Its batch failed at every attempt, down to this record alone; see `functions/fail_batch.sql`."""
+
+SENTENCES = {
+    RECORD_GONE: "The row was deleted between being counted into the job and being read.",
+    PAYLOAD_NULL: "The payload is NULL.",
+    PAYLOAD_TOO_LARGE: "The payload has {size} bytes; spec.records.maxPayloadBytes allows {limit}.",
+    ID_NOT_UNIQUE: "More than one row has this id now.",
+}

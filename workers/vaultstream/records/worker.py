@@ -1,0 +1,185 @@
+"""The records worker: cuts a job's records into batches, publishes them, and sees the job to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.records import RecordsStream
+from vaultstream.errors import SourceError
+from vaultstream.records.source import inspect_source
+from vaultstream.store import jobs
+from vaultstream.store.batches import (
+    count_pending_through,
+    highest_id,
+    move_published,
+    pending_after,
+    plan_page,
+)
+from vaultstream.store.database import is_transient
+from vaultstream.worker import WorkerContext, worker_context
+
+if TYPE_CHECKING:
+    from vaultstream.settings import Settings
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+"""Between two looks at how much is outstanding."""
+RECONCILE_SECONDS = 1.0
+"""Between two comparisons of the stream with Postgres."""
+AWAY_SECONDS = 0.5
+
+
+async def run_records_worker(settings: Settings, job_name: str) -> None:
+    """Plans, publishes and reconciles until the job has ended, SIGTERM comes, or the pool is gone.
+
+    Raises:
+        UsageError: settings or job can't be used; a SourceError also stands in the job's message.
+        ServiceError: Postgres or NATS can't be reached at the start.
+    """
+    async with worker_context(settings, job_name, role="records", connections=3) as context:
+        publisher = BatchPublisher(context)
+        planning = asyncio.create_task(_until_stopped(context, plan))
+        publishing = asyncio.create_task(_until_stopped(context, publisher.step))
+        tasks = {planning, publishing}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await publisher.clean_up()
+
+
+async def _until_stopped(context: WorkerContext, step: object) -> None:
+    """Repeats a step until it says that it is done, or the worker is asked to leave; waits while a service is away."""
+    while not context.stop.is_set():
+        try:
+            if await step(context):  # type: ignore[operator]
+                return
+        except BUS_ERRORS as error:
+            log.warning("waiting for NATS: %s", error or type(error).__name__)
+            await _pause(context, AWAY_SECONDS)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("waiting for Postgres: %s", error or type(error).__name__)
+            await _pause(context, AWAY_SECONDS)
+
+
+async def _pause(context: WorkerContext, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(context.stop.wait(), seconds)
+
+
+async def plan(context: WorkerContext) -> bool:
+    """Plans the next page; tells whether all is planned.
+
+    Raises:
+        SourceError: the table or its columns can't be used; the job's message says so.
+    """
+    job_no = context.job.job_no
+    async with context.pool.acquire() as connection:
+        try:
+            source = await inspect_source(connection, context.job.spec.records)
+            job = await jobs.get_job(connection, context.job.token)
+            if job.state is jobs.JobState.PENDING:
+                await jobs.start_job(connection, job_no, upper_id=await highest_id(connection, source))
+            page = await plan_page(connection, job, source)
+        except SourceError as error:
+            await jobs.set_message(connection, job_no, f"{error.message} {error.hint or ''}".strip())
+            raise
+        await jobs.set_message(connection, job_no, None)
+    if page.records:
+        log.info("planned", extra={"records": page.records, "batches": page.batches})
+    return page.finished
+
+
+class BatchPublisher:
+    """Keeps up to `max_outstanding` batches in the stream, and puts back what got lost there."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._stream = RecordsStream(context.bus)
+        self._next_reconcile = 0.0
+        self._last = False
+
+    async def step(self, context: WorkerContext) -> bool:
+        """Publishes what there is room for, reconciles when it is time, ends the job when it is done."""
+        if time.monotonic() >= self._next_reconcile:
+            await self._reconcile()
+            self._next_reconcile = time.monotonic() + RECONCILE_SECONDS
+        async with context.pool.acquire() as connection:
+            job = await jobs.get_job(connection, context.job.token)
+            published = await self._publish(connection, job)
+            if not published and job.planned and await jobs.complete_job_if_settled(connection, job.job_no):
+                log.info("complete", extra={"job": job.name})
+                context.stop.set()
+                return True
+        if not published:
+            await _pause(context, TICK_SECONDS)
+        return False
+
+    async def _publish(self, connection: Connection, job: Job) -> int:
+        limit = self._context.settings.max_outstanding
+        outstanding = await count_pending_through(connection, job.job_no, job.published_through)
+        room = limit - outstanding
+        if room < max(1, limit // 4):
+            return 0
+        numbers = await pending_after(connection, job.job_no, job.published_through, limit=room)
+        if not numbers:
+            return 0
+        await self._stream.publish(job.token, numbers)
+        await move_published(connection, job.job_no, numbers[-1])
+        return len(numbers)
+
+    async def _reconcile(self) -> None:
+        """Makes stream and consumer if they are missing, and publishes anew the batches that the stream has lost.
+
+        The lag is read before the pending batches are counted. Between the two, batches can only get fewer; so a lag below
+        that count means that some are lost, and never that some were just acknowledged.
+        """
+        context, job_no = self._context, self._context.job.job_no
+        if await self._stream.ensure():
+            log.info("made the stream of batches")
+        made = await self._stream.ensure_consumer(
+            context.job.token,
+            ack_wait_seconds=context.settings.ack_wait_seconds,
+            max_ack_pending=context.settings.max_outstanding,
+        )
+        if made:
+            log.info("made the job's consumer")
+        lag = await self._stream.lag(context.job.token)
+        if lag is None:
+            return
+        async with context.pool.acquire() as connection:
+            job = await jobs.get_job(connection, context.job.token)
+            pending = await count_pending_through(connection, job_no, job.published_through)
+            if lag.total >= pending:
+                return
+            expected = set(await pending_after(connection, job_no, 0, limit=job.published_through + 1))
+        present = await self._stream.present(context.job.token)
+        lost = sorted(n for n in expected - present if n <= job.published_through)
+        if lost:
+            await self._stream.publish(context.job.token, lost, generation=secrets.token_hex(4))
+            log.warning("the stream had lost batches; published them anew", extra={"batches": len(lost)})
+
+    async def clean_up(self) -> None:
+        """Takes an ended job's consumer and messages out of JetStream."""
+        try:
+            async with self._context.pool.acquire(timeout=5) as connection:
+                job = await jobs.find_job(connection, self._context.job.token)
+            if job is None or job.ended:
+                await self._stream.remove(self._context.job.token)
+        except Exception as error:  # noqa: BLE001 - what is left is found by the next command that looks
+            log.warning("not cleaned up: %s", error or type(error).__name__)

@@ -1,0 +1,40 @@
+"""Step 1, fetch: batches from the job's consumer."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.bus.subjects import parse_batch_no
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from vaultstream.bus.pull import BatchPuller
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Delivery:
+    """One delivery of one batch, to be acknowledged once the batch is settled in Postgres."""
+
+    batch_no: int
+    message: Msg
+
+
+async def fetch(puller: BatchPuller, wanted: int, *, wait_seconds: float) -> list[Delivery]:
+    """Returns up to `wanted` deliveries, none if `wait_seconds` pass without one.
+
+    A message whose subject names no batch is terminated: whatever put it there, Postgres does not know it.
+    """
+    deliveries = []
+    for message in await puller.fetch(wanted, wait_seconds=wait_seconds):
+        batch_no = parse_batch_no(message.subject)
+        if batch_no is None:
+            log.warning("a message names no batch", extra={"subject": message.subject[:200]})
+            await message.term()
+        else:
+            deliveries.append(Delivery(batch_no, message))
+    return deliveries

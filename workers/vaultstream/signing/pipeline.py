@@ -1,0 +1,303 @@
+"""What overlaps the steps: fetching ahead, reading while another batch is signed, committing together what is ready.
+
+The steps know nothing of each other; this module knows nothing of what they do, only of what follows what, and of what
+becomes of a batch that fails on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.errors import CustodyError, LeaseLostError
+from vaultstream.signing.ack import ack, give_back, keep
+from vaultstream.signing.backoff import full_jitter
+from vaultstream.signing.commit import commit
+from vaultstream.signing.fetch import Delivery, fetch
+from vaultstream.signing.lease import LeasedBatch, lease
+from vaultstream.signing.read import read
+from vaultstream.signing.sign import sign
+from vaultstream.store.batches import fail_batch
+from vaultstream.store.database import is_misconfigured, is_transient
+from vaultstream.store.leases import FENCED, Lease, SignedBatch, release_leases, renew_leases
+
+if TYPE_CHECKING:
+    from vaultstream.bus.pull import BatchPuller
+    from vaultstream.keys.custody import Custody
+    from vaultstream.records.source import Source
+    from vaultstream.store.database import Pool
+    from vaultstream.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+FETCH_SECONDS = 1.0
+KEYLESS_MAX_SECONDS = 0.05
+"""The longest wait before asking again for a free key; a key is busy for about as long as a batch takes."""
+MISCONFIGURED_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a signer: batches in hand, and the times that leases and deliveries hold, in seconds."""
+
+    concurrency: int
+    lease_seconds: float
+    ack_wait_seconds: float
+
+
+class Pipeline:
+    """One signer's way from fetch to ack, with up to `concurrency` batches in hand at a time."""
+
+    def __init__(
+        self,
+        *,
+        job: Job,
+        source: Source,
+        holder: str,
+        pool: Pool,
+        puller: BatchPuller,
+        custody: Custody,
+        limits: Limits,
+    ) -> None:
+        self._job = job
+        self._source = source
+        self._holder = holder
+        self._pool = pool
+        self._puller = puller
+        self._custody = custody
+        self._limits = limits
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sign")
+        self._deliveries: set[Delivery] = set()
+        self._leases: dict[int, Lease] = {}
+        self._keyless: list[Delivery] = []
+        self._signed: asyncio.Queue[tuple[Delivery, SignedBatch]] = asyncio.Queue()
+        self._freed = asyncio.Event()
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.committed = 0
+        """Batches that this signer committed."""
+
+    @property
+    def in_hand(self) -> int:
+        """Batches fetched and neither acknowledged nor given back."""
+        return len(self._deliveries)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Signs until `stop` is set; then finishes what has its key, gives back the rest, and returns.
+
+        Raises:
+            CustodyError: a private key can't be unwrapped: no batch is at fault, and none could be signed.
+        """
+        helpers = [asyncio.create_task(self._commit_what_is_ready()), asyncio.create_task(self._keep_hold())]
+        lanes: set[asyncio.Task[None]] = set()
+        try:
+            while not stop.is_set() and not self._broken.done():
+                for batch in await self._take_on():
+                    lane = asyncio.create_task(self._read_and_sign(batch))
+                    lanes.add(lane)
+                    lane.add_done_callback(lanes.discard)
+            await self._drain(lanes)
+        finally:
+            for task in (*helpers, *lanes):
+                task.cancel()
+            await asyncio.gather(*helpers, *lanes, return_exceptions=True)
+            self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._broken.done():
+            self._broken.result()
+
+    async def _take_on(self) -> list[LeasedBatch]:
+        """Fetches as many batches as there is room for, and leases a key for each."""
+        room = self._limits.concurrency - self.in_hand
+        if room > 0:
+            patience = KEYLESS_MAX_SECONDS if self._keyless else FETCH_SECONDS
+            fetched = await fetch(self._puller, room, wait_seconds=patience)
+            self._deliveries.update(fetched)
+            self._keyless += fetched
+        elif not self._keyless:
+            self._freed.clear()
+            await self._freed.wait()
+            return []
+        if not self._keyless:
+            return []
+        deliveries, self._keyless = self._keyless, []
+        try:
+            leased = await lease(
+                self._pool, self._job.job_no, self._holder, deliveries, seconds=self._limits.lease_seconds
+            )
+        except Exception as error:  # noqa: BLE001 - what is not transient ends the run
+            if not is_transient(error):
+                self._break(error)
+            log.warning("no lease for now: %s", error or type(error).__name__)
+            self._keyless = deliveries
+            await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
+            return []
+        self._leases.update((batch.lease.key_no, batch.lease) for batch in leased.batches)
+        await ack(leased.settled)
+        self._let_go(leased.settled)
+        self._keyless = leased.keyless
+        if self._keyless and not leased.batches:
+            await self._wait_for_a_key()
+        return leased.batches
+
+    async def _wait_for_a_key(self) -> None:
+        self._freed.clear()
+        try:
+            await asyncio.wait_for(
+                self._freed.wait(), full_jitter(3, initial_seconds=0.02, max_seconds=KEYLESS_MAX_SECONDS)
+            )
+        except TimeoutError:
+            return
+
+    async def _read_and_sign(self, batch: LeasedBatch) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            signature_of = await self._custody.signature_function(batch.lease.key_id)
+            records = await read(
+                self._pool,
+                self._source,
+                batch.row,
+                max_payload_bytes=self._job.spec.records.max_payload_bytes,
+            )
+            signed = await loop.run_in_executor(
+                self._thread, sign, batch.row.batch_no, records, batch.lease, signature_of
+            )
+        except LeaseLostError as error:
+            log.warning("dropped: %s", error)
+            await self._give_up(batch)
+        except CustodyError as error:
+            await self._give_up(batch)
+            self._break(error)
+        except Exception as error:  # noqa: BLE001 - whatever a batch does, the signer stays
+            await self._failed(batch, error)
+        else:
+            self._signed.put_nowait((batch.delivery, signed))
+
+    async def _commit_what_is_ready(self) -> None:
+        """Commits together all batches that became ready while the last commit was on its way."""
+        while True:
+            ready = [await self._signed.get()]
+            while not self._signed.empty():
+                ready.append(self._signed.get_nowait())
+            await self._commit(ready)
+
+    async def _commit(self, ready: list[tuple[Delivery, SignedBatch]]) -> None:
+        batches = [signed for _, signed in ready]
+        try:
+            outcomes = await commit(
+                self._pool, self._job.job_no, self._holder, batches, id_type=self._source.id_type
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a batch does, the signer stays
+            if len(ready) == 1:
+                delivery, signed = ready[0]
+                await self._count_failure(delivery, signed.lease, signed.batch_no, error)
+            else:  # one of them is at fault: let it fail alone
+                for pair in ready:
+                    await self._commit([pair])
+            return
+        settled, fenced = [], []
+        for (delivery, signed), outcome in zip(ready, outcomes, strict=True):
+            if outcome == FENCED:
+                log.warning("fenced: batch %d under key %s", signed.batch_no, signed.lease.key_id)
+                fenced.append(delivery)
+            else:
+                settled.append(delivery)
+        self.committed += len(settled)
+        await ack(settled)
+        await give_back(fenced)
+        self._forget([signed.lease for _, signed in ready])
+        self._let_go([delivery for delivery, _ in ready])
+
+    async def _failed(self, batch: LeasedBatch, error: Exception) -> None:
+        if is_transient(error):
+            log.warning("batch %d will be tried again: %s", batch.row.batch_no, error or type(error).__name__)
+            await self._give_up(batch, delay=full_jitter(1, initial_seconds=1.0, max_seconds=1.0))
+        elif is_misconfigured(error):
+            log.error("batch %d waits until this is mended: %s", batch.row.batch_no, error)
+            await self._give_up(batch, delay=MISCONFIGURED_SECONDS)
+        else:
+            await self._count_failure(batch.delivery, batch.lease, batch.row.batch_no, error)
+
+    async def _count_failure(self, delivery: Delivery, held: Lease, batch_no: int, error: Exception) -> None:
+        """Lets Postgres count the attempt and say what comes next: another one after a delay, or none."""
+        retries = self._job.spec.retries
+        reason = f"{type(error).__name__}: {error}"
+        try:
+            async with self._pool.acquire() as connection:
+                await release_leases(connection, self._holder, [held])
+                failure = await fail_batch(
+                    connection, self._job.job_no, batch_no, reason, max_attempts=retries.max_attempts
+                )
+        except Exception as away:  # noqa: BLE001 - uncounted, it comes again
+            log.warning("attempt not counted: %s", away or type(away).__name__)
+            await give_back([delivery], delay=1.0)
+        else:
+            log.warning("batch %d failed (%s): %s", batch_no, failure.outcome, reason)
+            if failure.outcome == "retry":
+                delay = full_jitter(
+                    failure.attempt,
+                    initial_seconds=retries.backoff.initial_seconds,
+                    max_seconds=retries.backoff.max_seconds,
+                )
+                await give_back([delivery], delay=delay)
+            else:
+                await ack([delivery])
+        self._forget([held])
+        self._let_go([delivery])
+
+    async def _give_up(self, batch: LeasedBatch, *, delay: float = 0.0) -> None:
+        """Gives key and batch back; what can't be given back runs out by itself."""
+        await self._release([batch.lease])
+        await give_back([batch.delivery], delay=delay)
+        self._let_go([batch.delivery])
+
+    async def _release(self, leases: list[Lease]) -> None:
+        self._forget(leases)
+        try:
+            async with self._pool.acquire(timeout=5) as connection:
+                await release_leases(connection, self._holder, leases)
+        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+            log.warning("a key was not given back, its lease runs out: %s", error or type(error).__name__)
+
+    async def _keep_hold(self) -> None:
+        """Renews leases and deliveries well before they run out."""
+        while True:
+            await asyncio.sleep(min(self._limits.lease_seconds, self._limits.ack_wait_seconds) / 3)
+            await keep(list(self._deliveries))
+            held = list(self._leases.values())
+            if not held:
+                continue
+            try:
+                async with self._pool.acquire(timeout=self._limits.lease_seconds / 3) as connection:
+                    await renew_leases(connection, self._holder, held, seconds=self._limits.lease_seconds)
+            except Exception as error:  # noqa: BLE001 - a lease not renewed runs out by its own clock
+                log.warning("leases not renewed: %s", error or type(error).__name__)
+
+    async def _drain(self, lanes: set[asyncio.Task[None]]) -> None:
+        """Finishes the batches that have their keys, and gives back those that have none."""
+        unclaimed = self._keyless
+        for message in self._puller.drain():
+            await message.nak()
+        await give_back(unclaimed)
+        self._let_go(unclaimed)
+        self._keyless = []
+        while lanes or self.in_hand:
+            self._freed.clear()
+            if lanes:
+                await asyncio.wait(set(lanes), return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await self._freed.wait()
+
+    def _break(self, error: Exception) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
+        self._freed.set()
+
+    def _forget(self, leases: list[Lease]) -> None:
+        for held in leases:
+            self._leases.pop(held.key_no, None)
+
+    def _let_go(self, deliveries: list[Delivery]) -> None:
+        self._deliveries.difference_update(deliveries)
+        self._freed.set()

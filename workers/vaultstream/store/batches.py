@@ -1,0 +1,163 @@
+"""Batches in Postgres: cut from the source, found for publishing, failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vaultstream.errors import SourceError
+from vaultstream.store.database import fetch_one
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+
+PAGE_RECORDS = 50_000
+"""Records that one planning transaction cuts, about: it holds the job's row for as long."""
+
+
+class SqlSource(Protocol):
+    """What planning needs of a source, each part ready to stand in SQL."""
+
+    @property
+    def relation(self) -> str: ...
+    @property
+    def id_sql(self) -> str: ...
+    @property
+    def id_type(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class PlannedPage:
+    """What one page of planning added."""
+
+    records: int
+    batches: int
+    finished: bool
+
+
+async def highest_id(connection: Connection, source: SqlSource) -> str | None:
+    """Returns the highest id of a source as text; None if it is empty.
+
+    Raises:
+        SourceError: some row has no id.
+    """
+    unnamed = await connection.fetchval(
+        f"SELECT EXISTS (SELECT FROM {source.relation} AS s WHERE s.{source.id_sql} IS NULL)"  # noqa: S608
+    )
+    if unnamed:
+        raise SourceError(
+            f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
+            hint="Give them an id, or name a view that leaves them out.",
+        )
+    highest = await connection.fetchval(
+        f"SELECT s.{source.id_sql}::text FROM {source.relation} AS s ORDER BY s.{source.id_sql} DESC LIMIT 1"  # noqa: S608
+    )
+    return None if highest is None else str(highest)
+
+
+async def plan_page(connection: Connection, job: Job, source: SqlSource) -> PlannedPage:
+    """Cuts the next page of a job's records into batches and moves its checkpoint, in one transaction.
+
+    Raises:
+        SourceError: an id occurs twice; nothing was planned.
+    """
+    size = job.spec.batch_size
+    rows = max(1, PAGE_RECORDS // size) * size
+    async with connection.transaction():
+        checkpoint = await fetch_one(
+            connection,
+            "SELECT planned, planned_id, upper_id, next_batch_no FROM vaultstream.jobs WHERE job_no = $1 FOR UPDATE",
+            job.job_no,
+        )
+        if checkpoint["planned"]:
+            return PlannedPage(records=0, batches=0, finished=True)
+        after = checkpoint["planned_id"]
+        page = await fetch_one(
+            connection,
+            _plan_sql(source, first=after is None),
+            job.job_no,
+            after,
+            checkpoint["upper_id"],
+            rows,
+            size,
+            checkpoint["next_batch_no"],
+        )
+        if page["duplicate"] is not None:
+            raise SourceError(
+                f"spec.records.idColumn: {source.relation} has more than one row whose {source.id_sql} "
+                f"is {page['duplicate']!r}.",
+                hint="A record needs an id of its own: name a unique column, or a view that leaves the doubles out.",
+            )
+        finished = page["records"] < rows
+        await connection.execute(
+            "UPDATE vaultstream.jobs SET planned_id = coalesce($2, planned_id), planned = $3, "
+            "next_batch_no = next_batch_no + $4 WHERE job_no = $1",
+            job.job_no,
+            page["last_id"],
+            finished,
+            page["batches"],
+        )
+    return PlannedPage(records=page["records"], batches=page["batches"], finished=finished)
+
+
+def _plan_sql(source: SqlSource, *, first: bool) -> str:
+    cast = f"$2::text::{source.id_type}"
+    dense = "ids[records]::bigint - ids[1]::bigint + 1 = records" if source.id_type == "bigint" else "false"
+    return query("plan_page").format(
+        relation=source.relation,
+        id=source.id_sql,
+        type=source.id_type,
+        after="true" if first else f"s.{source.id_sql} > {cast}",
+        dense=dense,
+    )
+
+
+async def pending_after(connection: Connection, job_no: int, batch_no: int, *, limit: int) -> list[int]:
+    """Returns the numbers of pending batches above `batch_no`, in order."""
+    rows = await connection.fetch(query("pending_batches"), job_no, batch_no, limit)
+    return [row["batch_no"] for row in rows]
+
+
+async def count_pending_through(connection: Connection, job_no: int, batch_no: int) -> int:
+    """Returns how many batches up to `batch_no` are pending: those that JetStream must know of."""
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending' AND batch_no <= $2",
+            job_no,
+            batch_no,
+        )
+    )
+
+
+async def move_published(connection: Connection, job_no: int, batch_no: int) -> None:
+    """Moves the publisher's checkpoint forward, never back."""
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET published_through = greatest(published_through, $2) WHERE job_no = $1",
+        job_no,
+        batch_no,
+    )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What became of a batch that failed: retry, split, dead or settled, and after how many attempts."""
+
+    outcome: str
+    attempt: int
+
+
+async def fail_batch(
+    connection: Connection, job_no: int, batch_no: int, error: str, *, max_attempts: int
+) -> Failure:
+    """Counts a failed attempt of a batch; see `functions/fail_batch.sql`."""
+    row = await fetch_one(
+        connection,
+        "SELECT outcome, attempt FROM vaultstream.fail_batch($1, $2, $3, $4)",
+        job_no,
+        batch_no,
+        error[:1000],
+        max_attempts,
+    )
+    return Failure(outcome=row["outcome"], attempt=row["attempt"])

@@ -1,0 +1,235 @@
+"""Jobs in Postgres: made, found, counted, moved from state to state, deleted."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from vaultstream.api import SigningJobSpec
+from vaultstream.errors import UnknownJobError
+from vaultstream.store.database import fetch_one
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from vaultstream.store.database import Connection
+
+
+class JobState(StrEnum):
+    """Where a job stands. Complete and Failed are its ends."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.COMPLETE, JobState.FAILED)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of `vaultstream.jobs`."""
+
+    job_no: int
+    token: str
+    name: str
+    spec: SigningJobSpec
+    id_type: str
+    state: JobState
+    message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deleted_at: datetime | None
+    upper_id: str | None
+    planned_id: str | None
+    planned: bool
+    next_batch_no: int
+    published_through: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do for it."""
+        return self.state.ended or self.deleted_at is not None
+
+    @property
+    def signatures_table(self) -> str:
+        return f"vaultstream.signatures_{self.job_no}"
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds from its start to its end, if it has both."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counts of one job: records and batches."""
+
+    records: int
+    signed: int
+    dead: int
+    batches: int
+    batches_done: int
+    batches_pending: int
+    records_pending: int
+    batches_failing: int
+    last_error: str | None
+
+    @property
+    def settled(self) -> int:
+        """Records that ended, with a signature or in the dead letters."""
+        return self.signed + self.dead
+
+
+@dataclass(frozen=True)
+class KeyCounts:
+    """How many keys of a job are in each state, and how many are leased."""
+
+    active: int
+    retired: int
+    revoked: int
+    leased: int
+
+    @property
+    def total(self) -> int:
+        return self.active + self.retired + self.revoked
+
+
+def _job(row: asyncpg.Record) -> Job:
+    fields: dict[str, Any] = dict(row)
+    fields["spec"] = SigningJobSpec.model_validate(fields["spec"])
+    fields["state"] = JobState(fields["state"])
+    return Job(**fields)
+
+
+def new_token(name: str) -> str:
+    """Returns a token for a job: its name as far as NATS subjects allow, and eight random hex digits."""
+    return f"{re.sub(r'[^a-z0-9-]', '-', name.lower())[:40]}-{secrets.token_hex(4)}"
+
+
+async def create_job(connection: Connection, name: str, spec: SigningJobSpec, *, id_type: str) -> Job:
+    """Makes a job and the table of its signatures.
+
+    Raises:
+        asyncpg.UniqueViolationError: a job of that name is there already.
+    """
+    token = new_token(name)
+    await connection.execute(
+        "SELECT vaultstream.create_job($1, $2, $3, $4)", token, name, spec.dump(), id_type
+    )
+    return await get_job(connection, token)
+
+
+async def find_job(connection: Connection, name: str) -> Job | None:
+    """Returns the job of that name or token, None if there is none."""
+    row = await connection.fetchrow(query("get_job"), name)
+    return _job(row) if row else None
+
+
+async def get_job(connection: Connection, name: str) -> Job:
+    """Returns the job of that name; a token finds deleted jobs too, whose signatures were retained.
+
+    Raises:
+        UnknownJobError: there is none.
+    """
+    job = await find_job(connection, name)
+    if job is None:
+        raise UnknownJobError(name)
+    return job
+
+
+async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Job]:
+    """Returns the jobs, oldest first; those deleted with their signatures retained only if `deleted`."""
+    rows = await connection.fetch(
+        "SELECT * FROM vaultstream.jobs WHERE deleted_at IS NULL OR $1 ORDER BY job_no", deleted
+    )
+    return [_job(row) for row in rows]
+
+
+async def get_progress(connection: Connection, job_no: int) -> Progress:
+    return Progress(**dict(await fetch_one(connection, query("job_progress"), job_no)))
+
+
+async def get_key_counts(connection: Connection, job_no: int) -> KeyCounts:
+    return KeyCounts(**dict(await fetch_one(connection, query("job_keys"), job_no)))
+
+
+async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:
+    """Moves a pending job to Running and fixes the highest id that it reaches; a running job stays as it is."""
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET state = 'Running', started_at = clock_timestamp(), upper_id = $2, "
+        "planned = $2::text IS NULL, message = NULL WHERE job_no = $1 AND state = 'Pending'",
+        job_no,
+        upper_id,
+    )
+
+
+async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
+    """Moves a running job to Complete if all is planned and no batch is left; tells whether it did."""
+    return bool(
+        await connection.fetchval(
+            "UPDATE vaultstream.jobs SET state = 'Complete', finished_at = clock_timestamp(), message = NULL "
+            "WHERE job_no = $1 AND state = 'Running' AND planned AND NOT EXISTS "
+            "(SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending') RETURNING true",
+            job_no,
+        )
+    )
+
+
+async def fail_job(connection: Connection, job_no: int, message: str) -> None:
+    """Ends a job as Failed; what is signed stays signed. An ended job stays as it is."""
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET state = 'Failed', finished_at = clock_timestamp(), message = $2 "
+        "WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed')",
+        job_no,
+        message,
+    )
+
+
+async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
+    """Suspends a job that has not ended, or lets it go on."""
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET state = CASE WHEN $2 THEN 'Suspended' "
+        "WHEN started_at IS NULL THEN 'Pending' ELSE 'Running' END "
+        "WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed') AND (state = 'Suspended') <> $2",
+        job_no,
+        suspended,
+    )
+
+
+async def set_message(connection: Connection, job_no: int, message: str | None) -> None:
+    """Says what a job waits for; None: nothing."""
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET message = $2 WHERE job_no = $1 AND message IS DISTINCT FROM $2",
+        job_no,
+        message,
+    )
+
+
+async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec) -> None:
+    """Stores a spec whose mutable fields changed."""
+    await connection.execute("UPDATE vaultstream.jobs SET spec = $2 WHERE job_no = $1", job_no, spec.dump())
+
+
+async def retry_dead(connection: Connection, job: Job) -> int:
+    """Puts the dead letters of a job back into batches and opens it again; returns how many records."""
+    return int(
+        await connection.fetchval("SELECT vaultstream.retry_dead($1, $2)", job.job_no, job.spec.batch_size)
+    )
+
+
+async def delete_job(connection: Connection, job_no: int, policy: str) -> None:
+    """Deletes a job by its policy, Retain or Delete; see `functions/delete_job.sql`."""
+    await connection.execute("SELECT vaultstream.delete_job($1, $2)", job_no, policy)

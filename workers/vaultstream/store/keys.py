@@ -1,0 +1,144 @@
+"""Keys in Postgres: their public halves, their wrapped private halves, and their states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.api import Algorithm
+from vaultstream.crypto.envelope import WrappedKey
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made: its public half as SubjectPublicKeyInfo, its private half wrapped."""
+
+    ordinal: int
+    public_key: bytes
+    wrapped: WrappedKey
+
+
+@dataclass(frozen=True)
+class KeyInfo:
+    """A key as people see it."""
+
+    key_no: int
+    ordinal: int
+    key_id: str
+    algorithm: Algorithm
+    public_key: bytes
+    state: str
+    created_at: datetime
+    ended_at: datetime | None
+    epoch: int
+    holder: str | None
+    lease_until: datetime | None
+    batches: int
+    last_used_at: datetime | None
+
+
+async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> None:
+    """Stores new keys; an ordinal that is there already (another keys worker was faster) is left as it is."""
+    async with connection.transaction():
+        for key in keys:
+            key_no = await connection.fetchval(
+                "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) "
+                "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (job_no, ordinal) DO NOTHING RETURNING key_no",
+                job.job_no,
+                key.ordinal,
+                key.wrapped.key_id,
+                key.wrapped.algorithm.value,
+                key.public_key,
+            )
+            if key_no is not None:
+                await connection.execute(
+                    "INSERT INTO vaultstream.key_material (key_no, version, kek_id, wrapped) "
+                    "VALUES ($1, $2, $3, $4)",
+                    key_no,
+                    key.wrapped.version,
+                    key.wrapped.kek_id,
+                    key.wrapped.wrapped,
+                )
+
+
+async def ordinals(connection: Connection, job_no: int) -> set[int]:
+    """Returns the ordinals of a job's keys."""
+    rows = await connection.fetch("SELECT ordinal FROM vaultstream.keys WHERE job_no = $1", job_no)
+    return {row["ordinal"] for row in rows}
+
+
+async def list_keys(connection: Connection, job_no: int) -> list[KeyInfo]:
+    """Returns a job's keys in the order they were made, each with how many batches it committed."""
+    rows = await connection.fetch(query("list_keys"), job_no)
+    return [KeyInfo(**{**dict(row), "algorithm": Algorithm(row["algorithm"])}) for row in rows]
+
+
+async def list_wrapped(connection: Connection, job: Job) -> list[WrappedKey]:
+    """Returns the wrapped form of all keys of a job."""
+    rows = await connection.fetch(query("list_wrapped"), job.job_no, None)
+    return [_wrapped(job, row) for row in rows]
+
+
+async def get_wrapped(connection: Connection, job: Job, key_id: str) -> WrappedKey | None:
+    """Returns the wrapped form of one key of a job."""
+    row = await connection.fetchrow(query("list_wrapped"), job.job_no, key_id)
+    return _wrapped(job, row) if row else None
+
+
+async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[str, int]]:
+    """Returns state and version of each key of a job: what tells whether its message is out of date."""
+    rows = await connection.fetch(
+        "SELECT k.key_id, k.state, m.version FROM vaultstream.keys k "
+        "JOIN vaultstream.key_material m USING (key_no) WHERE k.job_no = $1",
+        job_no,
+    )
+    return {row["key_id"]: (row["state"], row["version"]) for row in rows}
+
+
+async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
+    """Stores a key's new wrapping, if nobody else rewrapped it meanwhile; tells whether it did."""
+    done = await connection.fetchval(
+        "UPDATE vaultstream.key_material m SET version = $2, kek_id = $3, wrapped = $4 "
+        "FROM vaultstream.keys k WHERE k.key_no = m.key_no AND k.key_id = $1 AND m.version = $2 - 1 RETURNING true",
+        key.key_id,
+        key.version,
+        key.kek_id,
+        key.wrapped,
+    )
+    return bool(done)
+
+
+async def end_keys(connection: Connection, job_no: int, key_ids: Sequence[str], *, state: str) -> list[str]:
+    """Retires or revokes keys of a job; returns the ids of those that changed. See `functions/end_keys.sql`."""
+    rows = await connection.fetch(
+        "SELECT * FROM vaultstream.end_keys($1, $2, $3)", job_no, list(key_ids), state
+    )
+    return [row[0] for row in rows]
+
+
+async def kek_ids_in_use(connection: Connection) -> set[str]:
+    """Returns the key-encryption keys that some wrapped key still needs, over all jobs."""
+    rows = await connection.fetch("SELECT DISTINCT kek_id FROM vaultstream.key_material")
+    return {row["kek_id"] for row in rows}
+
+
+def _wrapped(job: Job, row: asyncpg.Record) -> WrappedKey:
+    return WrappedKey(
+        job=job.token,
+        key_id=row["key_id"],
+        version=row["version"],
+        algorithm=Algorithm(row["algorithm"]),
+        kek_id=row["kek_id"],
+        wrapped=row["wrapped"],
+        state=row["state"],
+    )

@@ -1,0 +1,188 @@
+"""Leases on keys, and the batches done under them: claimed, renewed, given back, committed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaultstream.store.database import Connection
+
+# Counts on while the machine sleeps, where the system has such a clock: a lease does not wait for a laptop's lid.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+SAFETY_FACTOR = 0.9
+"""A holder counts on this part of its lease only; the rest covers clocks that run unlike fast."""
+
+
+def lease_clock() -> float:
+    """Returns seconds on the holder's own clock, which no one sets."""
+    return time.clock_gettime(_CLOCK)
+
+
+@dataclass
+class Lease:
+    """One lease of one key: `(key_no, epoch)` with the holder is what the fence checks.
+
+    The deadline counts from when the lease was *asked* for, by the holder's own clock, so that it always lies before
+    the moment at which Postgres gives the key to someone else.
+    """
+
+    key_no: int
+    key_id: str
+    epoch: int
+    deadline: float
+    lost: bool = field(default=False, compare=False)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which the holder may still use the key; not positive: not at all."""
+        return 0.0 if self.lost else self.deadline - lease_clock()
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """A pending batch: which records it covers."""
+
+    batch_no: int
+    records: int
+    first_id: str
+    last_id: str
+    ids: list[str] | None
+    """None: every integer from first_id to last_id."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch that is still to be signed, and the key leased for it, if one was free."""
+
+    batch: BatchRow
+    lease: Lease | None
+
+
+async def claim_batches(
+    connection: Connection, job_no: int, holder: str, batch_nos: Sequence[int], *, seconds: float
+) -> list[Claim]:
+    """Leases a key for each of the given batches that is still pending; the others are left out.
+
+    Args:
+        connection: to the writer.
+        job_no: the job.
+        holder: who leases; the same string must renew, release and commit.
+        batch_nos: batches that were delivered.
+        seconds: how long each lease holds.
+    """
+    deadline = lease_clock() + seconds * SAFETY_FACTOR
+    rows = await connection.fetch(
+        "SELECT * FROM vaultstream.claim_batches($1, $2, $3, $4)", job_no, holder, list(batch_nos), seconds
+    )
+    return [
+        Claim(
+            batch=BatchRow(row["batch_no"], row["records"], row["first_id"], row["last_id"], row["ids"]),
+            lease=None
+            if row["key_no"] is None
+            else Lease(row["key_no"], row["key_id"], row["epoch"], deadline),
+        )
+        for row in rows
+    ]
+
+
+async def renew_leases(
+    connection: Connection, holder: str, leases: Sequence[Lease], *, seconds: float
+) -> list[Lease]:
+    """Extends leases, moves their deadlines, and marks those that Postgres no longer knows as lost; returns these."""
+    deadline = lease_clock() + seconds * SAFETY_FACTOR
+    rows = await connection.fetch(
+        "SELECT key_no, epoch FROM vaultstream.renew_keys($1, $2, $3, $4)",
+        holder,
+        [lease.key_no for lease in leases],
+        [lease.epoch for lease in leases],
+        seconds,
+    )
+    kept = {(row["key_no"], row["epoch"]) for row in rows}
+    lost = []
+    for lease in leases:
+        if (lease.key_no, lease.epoch) in kept:
+            lease.deadline = deadline
+        else:
+            lease.lost = True
+            lost.append(lease)
+    return lost
+
+
+async def release_leases(connection: Connection, holder: str, leases: Sequence[Lease]) -> None:
+    """Gives keys back without a batch, to the tail of the LRU order."""
+    await connection.execute(
+        "SELECT vaultstream.release_keys($1, $2, $3)",
+        holder,
+        [lease.key_no for lease in leases],
+        [lease.epoch for lease in leases],
+    )
+
+
+@dataclass(frozen=True)
+class DeadRecord:
+    """A record that can't be signed, and why: a word, and a sentence."""
+
+    record_id: Any
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SignedBatch:
+    """A batch as it is committed. The three lists of records run in parallel."""
+
+    batch_no: int
+    lease: Lease
+    record_ids: list[Any]
+    digests: list[bytes]
+    signatures: list[bytes]
+    dead: list[DeadRecord]
+
+
+COMMITTED, FENCED, SUPERSEDED = "committed", "fenced", "superseded"
+
+
+async def commit_batches(
+    connection: Connection, job_no: int, holder: str, batches: Sequence[SignedBatch], *, id_type: str
+) -> list[str]:
+    """Commits batches in one transaction and one round trip, each under the fence of its lease.
+
+    Returns:
+        For each batch, in order: COMMITTED, FENCED or SUPERSEDED; see `functions/commit_batches.sql`.
+    """
+    slots: list[int] = []
+    record_ids: list[Any] = []
+    digests: list[bytes] = []
+    signatures: list[bytes] = []
+    dead: list[tuple[int, DeadRecord]] = []
+    for slot, batch in enumerate(batches, start=1):
+        slots += [slot] * len(batch.record_ids)
+        record_ids += batch.record_ids
+        digests += batch.digests
+        signatures += batch.signatures
+        dead += [(slot, record) for record in batch.dead]
+    rows = await connection.fetch(
+        "SELECT outcome FROM vaultstream.commit_batches("  # noqa: S608 - id_type is one of three words
+        f"$1, $2, $3, $4, $5, $6, $7, $8, $9::{id_type}[], $10, $11, $12, $13, $14, $15) ORDER BY slot",
+        job_no,
+        holder,
+        [batch.batch_no for batch in batches],
+        [batch.lease.key_no for batch in batches],
+        [batch.lease.epoch for batch in batches],
+        [len(batch.record_ids) for batch in batches],
+        [len(batch.dead) for batch in batches],
+        slots,
+        record_ids,
+        digests,
+        signatures,
+        [slot for slot, _ in dead],
+        [str(record.record_id) for _, record in dead],
+        [record.reason for _, record in dead],
+        [record.message for _, record in dead],
+    )
+    return [row["outcome"] for row in rows]

@@ -1,0 +1,80 @@
+-- Commits batches in one transaction: each under the fence of its own lease, each with its own line of history.
+-- Arrays of one element a batch come first (an element's place is the batch's slot, from 1); then those of one
+-- element a record, which name their batch by its slot. Answers for each slot:
+--   committed   its signatures and dead letters are in
+--   fenced      its lease no longer held: nothing of it was written
+--   superseded  the batch was settled before (a second delivery, or a commit whose answer got lost): nothing of it was
+--               written, and its key, if it was still held, is free
+CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
+    p_job_no int, p_holder text,
+    p_batch_no bigint[], p_key_no int[], p_epoch int[], p_signed int[], p_dead int[],
+    p_slot int[], p_record_id anyarray, p_digest bytea[], p_signature bytea[],
+    p_dead_slot int[], p_dead_id text[], p_dead_reason text[], p_dead_message text[])
+RETURNS TABLE (slot int, outcome text) LANGUAGE plpgsql AS $$
+DECLARE
+    v_now      timestamptz;
+    v_pending  boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
+    v_accepted boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
+    v_held     boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
+    v_leased   timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_batch_no)]);
+    v_row      record;
+BEGIN
+    -- In order, so that two deliveries of the same batches wait for each other and never deadlock.
+    FOR v_row IN
+        SELECT c.slot FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot)
+        JOIN vaultstream.batches b ON b.job_no = p_job_no AND b.batch_no = c.batch_no
+        WHERE b.state = 'pending'
+        ORDER BY b.batch_no
+        FOR UPDATE OF b
+    LOOP
+        v_pending[v_row.slot] := true;
+    END LOOP;
+
+    -- The fence. Once these rows are locked nobody else can lease the keys before this transaction ends.
+    v_now := clock_timestamp();
+    FOR v_row IN
+        UPDATE vaultstream.keys k
+        SET holder = NULL, lru = nextval('vaultstream.lru')
+        FROM unnest(p_key_no, p_epoch) WITH ORDINALITY AS c (key_no, epoch, slot)
+        WHERE k.key_no = c.key_no AND k.epoch = c.epoch AND k.holder = p_holder
+          AND k.job_no = p_job_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
+        RETURNING c.slot, k.leased_at
+    LOOP
+        v_held[v_row.slot] := true;
+        v_accepted[v_row.slot] := v_pending[v_row.slot];
+        v_leased[v_row.slot] := v_row.leased_at;
+    END LOOP;
+    v_now := clock_timestamp();
+
+    INSERT INTO vaultstream.leases (key_no, epoch, holder, batch_no, during, outcome)
+    SELECT c.key_no, c.epoch, p_holder, c.batch_no, tstzrange(v_leased[c.slot], v_now),
+           CASE WHEN v_accepted[c.slot] THEN 'committed' ELSE 'superseded' END
+    FROM unnest(p_key_no, p_epoch, p_batch_no) WITH ORDINALITY AS c (key_no, epoch, batch_no, slot)
+    WHERE v_held[c.slot];
+
+    UPDATE vaultstream.batches b
+    SET state = 'done', signed = c.signed, dead = c.dead, settled_at = v_now
+    FROM unnest(p_batch_no, p_signed, p_dead) WITH ORDINALITY AS c (batch_no, signed, dead, slot)
+    WHERE b.job_no = p_job_no AND b.batch_no = c.batch_no AND v_accepted[c.slot];
+
+    EXECUTE format(
+        'INSERT INTO vaultstream.%I (record_id, key_no, epoch, signed_at, digest, signature)
+         SELECT r.record_id, $5[r.slot], $6[r.slot], $7, r.digest, r.signature
+         FROM unnest($1, $2, $3, $4) AS r (slot, record_id, digest, signature)
+         WHERE $8[r.slot]
+         ON CONFLICT DO NOTHING',
+        'signatures_' || p_job_no)
+    USING p_slot, p_record_id, p_digest, p_signature, p_key_no, p_epoch, v_now, v_accepted;
+
+    IF cardinality(p_dead_slot) > 0 THEN
+        INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message, died_at)
+        SELECT p_job_no, d.record_id, p_batch_no[d.slot], d.reason, d.message, v_now
+        FROM unnest(p_dead_slot, p_dead_id, p_dead_reason, p_dead_message) AS d (slot, record_id, reason, message)
+        WHERE v_accepted[d.slot]
+        ON CONFLICT DO NOTHING;
+    END IF;
+
+    RETURN QUERY
+    SELECT s::int, CASE WHEN v_accepted[s] THEN 'committed' WHEN v_pending[s] THEN 'fenced' ELSE 'superseded' END
+    FROM generate_subscripts(p_batch_no, 1) AS s;
+END $$;

@@ -1,0 +1,27 @@
+-- Makes a job and the table of its signatures, whose primary key is promise 1: one signature a record.
+-- A table a job keeps the record id in its own type, rows narrow, and deletion instant.
+CREATE OR REPLACE FUNCTION vaultstream.create_job(p_token text, p_name text, p_spec jsonb, p_id_type text)
+RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_job_no int;
+BEGIN
+    INSERT INTO vaultstream.jobs (token, name, spec, id_type)
+    VALUES (p_token, p_name, p_spec, p_id_type)
+    RETURNING job_no INTO v_job_no;
+
+    EXECUTE format(
+        'CREATE TABLE vaultstream.%I (
+            record_id %s PRIMARY KEY,
+            key_no    int NOT NULL,
+            epoch     int NOT NULL,
+            signed_at timestamptz NOT NULL,
+            digest    bytea NOT NULL,  -- SHA-256 of the payload that was signed
+            signature bytea NOT NULL
+        )',
+        'signatures_' || v_job_no,
+        CASE p_id_type WHEN 'bigint' THEN 'bigint' WHEN 'uuid' THEN 'uuid' ELSE 'text COLLATE "C"' END);
+    -- signatures do not compress; do not try
+    EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN',
+                   'signatures_' || v_job_no);
+    RETURN v_job_no;
+END $$;

@@ -1,0 +1,17 @@
+-- Ends a job for good; its name is free again. Retain keeps signatures, dead letters, lease history and public keys for the
+-- auditor; Delete drops them too. Private keys go in either case.
+CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE vaultstream.jobs SET deleted_at = coalesce(deleted_at, clock_timestamp()) WHERE job_no = p_job_no;
+    PERFORM vaultstream.end_keys(p_job_no, ARRAY(SELECT key_id FROM vaultstream.keys WHERE job_no = p_job_no), 'retired');
+    DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
+    IF p_policy = 'Delete' THEN
+        EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
+        DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;
+        DELETE FROM vaultstream.leases l USING vaultstream.keys k WHERE k.key_no = l.key_no AND k.job_no = p_job_no;
+        DELETE FROM vaultstream.keys WHERE job_no = p_job_no;
+        DELETE FROM vaultstream.batches WHERE job_no = p_job_no;
+        DELETE FROM vaultstream.jobs WHERE job_no = p_job_no;
+    END IF;
+END $$;

@@ -1,0 +1,25 @@
+-- Retires or revokes keys of a job. A retired key finishes the batch it is in; a revoked one is fenced at once.
+CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
+RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_state = 'revoked' THEN
+        WITH held AS (
+            SELECT k.key_no, k.holder, k.epoch, k.leased_at, least(k.lease_until, clock_timestamp()) AS until
+            FROM vaultstream.keys k
+            WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id) AND k.holder IS NOT NULL
+            ORDER BY k.key_no
+            FOR UPDATE
+        ), fenced AS (
+            UPDATE vaultstream.keys k SET holder = NULL FROM held WHERE k.key_no = held.key_no
+        )
+        INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
+        SELECT held.key_no, held.epoch, held.holder, tstzrange(held.leased_at, held.until), 'revoked' FROM held;
+    END IF;
+
+    RETURN QUERY
+    UPDATE vaultstream.keys k
+    SET state = p_state, ended_at = coalesce(k.ended_at, clock_timestamp())
+    WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)
+      AND (k.state = 'active' OR (k.state = 'retired' AND p_state = 'revoked'))
+    RETURNING k.key_id;
+END $$;

@@ -1,0 +1,35 @@
+-- Leases up to p_count free keys of a job, least recently used first. The new epoch is the fencing token.
+-- A lease that its holder let run out goes into the history here, where its key is taken over.
+CREATE OR REPLACE FUNCTION vaultstream.lease_keys(p_job_no int, p_holder text, p_count int, p_seconds float8)
+RETURNS TABLE (key_no int, key_id text, epoch int) LANGUAGE plpgsql AS $$
+BEGIN
+    WITH gone AS (
+        SELECT k.key_no FROM vaultstream.keys k
+        WHERE k.job_no = p_job_no AND k.holder IS NOT NULL AND k.lease_until <= clock_timestamp()
+        ORDER BY k.key_no
+        FOR UPDATE SKIP LOCKED
+    ), freed AS (
+        UPDATE vaultstream.keys k SET holder = NULL
+        FROM gone JOIN vaultstream.keys was ON was.key_no = gone.key_no
+        WHERE k.key_no = gone.key_no
+        RETURNING k.key_no, k.epoch, was.holder, k.leased_at, k.lease_until
+    )
+    INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
+    SELECT freed.key_no, freed.epoch, freed.holder, tstzrange(freed.leased_at, freed.lease_until), 'expired' FROM freed;
+
+    -- A row that another transaction has locked is being leased, given back or ended just now: passing it over keeps the order.
+    RETURN QUERY
+    WITH free AS (
+        SELECT k.key_no FROM vaultstream.keys k
+        WHERE k.job_no = p_job_no AND k.state = 'active' AND k.holder IS NULL
+        ORDER BY k.lru
+        LIMIT p_count
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE vaultstream.keys k
+    SET epoch = k.epoch + 1, holder = p_holder,
+        leased_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => p_seconds)
+    FROM free
+    WHERE k.key_no = free.key_no
+    RETURNING k.key_no, k.key_id, k.epoch;
+END $$;

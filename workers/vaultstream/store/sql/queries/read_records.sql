@@ -1,0 +1,4 @@
+-- Ids and payloads of one batch. A payload over the limit stays in the database; its size comes in its place.
+-- {relation}, {id}, {type}, {payload} and {which} are filled in by vaultstream.records.source; $1 is the limit in bytes.
+SELECT id, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload, octet_length(payload) AS size
+FROM (SELECT s.{id}::{type} AS id, {payload} AS payload FROM {relation} AS s WHERE {which}) AS found

@@ -1,0 +1,135 @@
+"""What the three workers share: their environment, their identity, and how they learn that it is time to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.errors import UsageError
+from vaultstream.store import schema
+from vaultstream.store.database import Pool, is_transient, open_pool
+from vaultstream.store.jobs import Job, JobState, find_job, get_job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from vaultstream.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PARENT_VARIABLE = "VAULTSTREAM_PARENT_PID"
+"""Set by a pool: its workers drain and leave when that process is gone."""
+
+JOB_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What a worker works with."""
+
+    settings: Settings
+    job: Job
+    pool: Pool
+    bus: Bus
+    holder: str
+    """Who it is in leases and histories: `<host>:<process id>:<random>`, never the same twice."""
+    stop: asyncio.Event
+    """Set when it shall drain: by SIGTERM, by the end of its job, or when its pool is gone."""
+
+    @property
+    def kek_file(self) -> Path:
+        return kek_file(self.settings)
+
+
+def kek_file(settings: Settings) -> Path:
+    """Returns the path of the key-encryption keys' file."""
+    return settings.kek_file or settings.data_dir / "kek"
+
+
+def role_name(role: str, job_no: int) -> str:
+    """Returns what Postgres shows as the application's name: role, job, host and process id, in at most 63 bytes. `vaultstream-` comes before it."""
+    return f"{role} {job_no} {socket.gethostname()[:24]}:{os.getpid()}"
+
+
+@asynccontextmanager
+async def worker_context(
+    settings: Settings, job_name: str, *, role: str, connections: int
+) -> AsyncIterator[WorkerContext]:
+    """Connects a worker to its job.
+
+    Raises:
+        UsageError: DATABASE_URL or VAULTSTREAM_NATS_URL is not set.
+        UnknownJobError: there is no such job.
+        ServiceError: Postgres or NATS can't be reached, or the schema's version is not this program's.
+    """
+    if settings.database_url is None or settings.nats_url is None:
+        raise UsageError(
+            "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
+            hint="Set both; `vaultstream run` starts workers for you, on embedded services if you like.",
+        )
+    password = settings.nats_password.get_secret_value() if settings.nats_password else ""
+    database_url = settings.database_url.get_secret_value()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _drain, number, stop)
+    async with open_pool(database_url, role=role, size=1) as first, first.acquire() as connection:
+        await schema.require_current(connection)
+        job = await get_job(connection, job_name)
+    async with (
+        open_pool(database_url, role=role_name(role, job.job_no), size=connections) as pool,
+        connect_bus(
+            BusAddress(settings.nats_url, settings.nats_user, password), role=f"{role}-{job.token}"
+        ) as bus,
+    ):
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        context = WorkerContext(settings, job, pool, bus, holder, stop)
+        watch = asyncio.create_task(_watch(context))
+        log.info("%s worker started", role, extra={"job": job.name, "token": job.token, "holder": holder})
+        try:
+            yield context
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            log.info("%s worker left", role, extra={"job": job.name, "holder": holder})
+
+
+def _drain(number: signal.Signals, stop: asyncio.Event) -> None:
+    log.info("%s: finishing what is in hand", signal.Signals(number).name)
+    stop.set()
+
+
+async def _watch(context: WorkerContext) -> None:
+    """Sets `stop` once the job has ended or the pool that started this process is gone."""
+    parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+    while not context.stop.is_set():
+        if parent and os.getppid() != parent:
+            log.warning("the process that started this one is gone")
+            context.stop.set()
+        job = await look_at_job(context)
+        if job is None or job.ended or job.state is JobState.SUSPENDED:
+            context.stop.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(context.stop.wait(), JOB_LOOK_SECONDS)
+
+
+async def look_at_job(context: WorkerContext) -> Job | None:
+    """Returns the job as it stands now; as it stood at the start while Postgres is away; None if it was deleted."""
+    try:
+        async with context.pool.acquire(timeout=JOB_LOOK_SECONDS) as connection:
+            job = await find_job(connection, context.job.token)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        return context.job
+    return job
