@@ -15,7 +15,7 @@ from vaultstream.records.reasons import (
 from vaultstream.store.leases import DeadRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from vaultstream.records.source import Source
     from vaultstream.store.database import Pool
@@ -47,7 +47,7 @@ async def read(pool: Pool, source: Source, row: BatchRow, *, max_payload_bytes: 
     return sort_out(planned, found, limit=limit)
 
 
-def sort_out(planned: Iterable[Any], found: Iterable[Sequence[Any]], *, limit: int) -> BatchRecords:
+def sort_out(planned: Iterable[Any], found: Iterable[Any], *, limit: int) -> BatchRecords:
     """Sorts the rows found into those to sign and those that are dead, in the order planned.
 
     Args:

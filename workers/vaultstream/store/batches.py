@@ -104,7 +104,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
 
 def _plan_sql(source: SqlSource, *, first: bool) -> str:
     cast = f"$2::text::{source.id_type}"
-    dense = "ids[records]::bigint - ids[1]::bigint + 1 = records" if source.id_type == "bigint" else "false"
+    dense = "ids[records]::numeric - ids[1]::numeric + 1 = records" if source.id_type == "bigint" else "false"
     return query("plan_page").format(
         relation=source.relation,
         id=source.id_sql,

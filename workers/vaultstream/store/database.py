@@ -82,7 +82,6 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
         "Postgres does not allow it: {error}.",
         "Grant the role what it needs.",
     ),
-    ((asyncpg.PostgresError,), "Postgres says: {error}.", None),
     (
         (asyncpg.ClientConfigurationError, ValueError),
         "DATABASE_URL can't be read as a connection string.",
@@ -98,6 +97,8 @@ def explain(error: BaseException) -> VaultStreamError:
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):
             return DatabaseError(message.format(error=error), hint=hint)
+    if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
+        return VaultStreamError(f"Postgres says: {error}.")
     return DatabaseError(
         f"Postgres does not answer: {str(error) or type(error).__name__}.",
         hint="Check DATABASE_URL and that Postgres runs; `vaultstream doctor` looks closer.",

@@ -233,3 +233,17 @@ async def retry_dead(connection: Connection, job: Job) -> int:
 async def delete_job(connection: Connection, job_no: int, policy: str) -> None:
     """Deletes a job by its policy, Retain or Delete; see `functions/delete_job.sql`."""
     await connection.execute("SELECT vaultstream.delete_job($1, $2)", job_no, policy)
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """How evenly a job's keys were used, in committed batches a key."""
+
+    used: int
+    keys: int
+    least: int
+    most: int
+
+
+async def get_key_use(connection: Connection, job_no: int) -> KeyUse:
+    return KeyUse(**dict(await fetch_one(connection, query("key_use"), job_no)))

@@ -1,0 +1,63 @@
+"""Fixtures for every test: one embedded Postgres and NATS for the whole run, and a fresh database for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from vaultstream.local.services import LocalServices, Services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives root's run a temporary directory of its own.
+
+    Root's Postgres runs as another user, which must pass through what is above its data; but every run of pytest
+    shuts the directory that it shares with the others, also while another's Postgres starts.
+    """
+    if os.geteuid() == 0 and config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="vaultstream-tests-")
+        config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The embedded services, real and shared: use names of your own in them (`database_url` is yours alone)."""
+    local = LocalServices(tmp_path_factory.mktemp("services"))
+    asyncio.run(local.__aenter__())
+    try:
+        yield asyncio.run(local.services())
+    finally:
+        asyncio.run(local.__aexit__())
+
+
+@pytest.fixture
+async def database_url(services: Services) -> AsyncIterator[str]:
+    """A new, empty database on the shared Postgres; dropped after the test, whoever is still connected."""
+    name = f"test_{uuid4().hex}"
+    admin = await asyncpg.connect(services.database_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE template1")
+        try:
+            yield services.database_url.replace("/vaultstream?", f"/{name}?", 1)
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def nats_url(services: Services) -> str:
+    """The URL of the shared NATS; user and password are in `services`."""
+    return services.nats_url

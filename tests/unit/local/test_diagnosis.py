@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from vaultstream.local.diagnosis import explain, free_bytes
+
+pytestmark = pytest.mark.unit
+
+GIB = 1024**3
+
+
+def error(log: str, free: int = GIB) -> tuple[str, str]:
+    found = explain("NATS", log, data_dir=Path("/data"), free_bytes=free, log_file=Path("/data/nats.log"))
+    return found.message, found.hint or ""
+
+
+def test_a_full_disk_is_named_with_the_directory_to_free_space_for() -> None:
+    message, hint = error("FATAL: could not write lock file: No space left on device")
+    assert "disk of /data is full" in message
+    assert "Free some space on the disk of /data" in hint
+
+
+def test_a_disk_so_full_that_nothing_could_be_logged_is_still_recognised() -> None:
+    assert "disk of /data is full" in error("", free=4096)[0]
+
+
+def test_a_forbidden_file_leads_to_whose_it_is() -> None:
+    message, hint = error("open /data/nats/x: permission denied")
+    assert "may not use" in message
+    assert "ls -la /data" in hint
+
+
+def test_anything_else_shows_the_last_lines_and_where_the_rest_is() -> None:
+    message, hint = error("\n".join(f"line {number}" for number in range(30)))
+    assert "line 29" in message
+    assert "line 22" in message
+    assert "line 21" not in message
+    assert "/data/nats.log" in hint
+
+
+def test_a_password_in_the_log_is_not_repeated() -> None:
+    message, _ = error("can't reach nats://vaultstream:hunter2@127.0.0.1:4222")
+    assert "hunter2" not in message
+    assert "vaultstream:***@" in message
+
+
+def test_free_space_is_told_for_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "a" / "b") > 0

@@ -1,0 +1,102 @@
+import asyncio
+import os
+import pwd
+import stat
+from pathlib import Path
+
+import pytest
+
+from vaultstream.local import files
+from vaultstream.local.files import (
+    FileLock,
+    make_private_dir,
+    open_log,
+    open_the_way,
+    read_from,
+    write_private,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_private_directory_is_tightened_when_it_exists(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    path.mkdir(mode=0o777)
+    assert mode(make_private_dir(path)) == 0o700
+
+
+def test_a_private_file_is_private_whatever_was_there_before(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_private(path, "new")
+    assert (path.read_text(), mode(path)) == ("new", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_draft_left_by_a_crash_does_not_stop_the_next_write(tmp_path: Path) -> None:
+    (tmp_path / "secret.new").write_text("half")
+    write_private(tmp_path / "secret", "whole")
+    assert (tmp_path / "secret").read_text() == "whole"
+
+
+def test_a_large_log_is_set_aside_and_a_small_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_LOG_LIMIT_BYTES", 10)
+    log = tmp_path / "x.log"
+    log.write_text("small\n")
+    for line in (b"and more than ten\n", b"new\n"):
+        descriptor = open_log(log)
+        os.write(descriptor, line)
+        os.close(descriptor)
+    assert log.read_text() == "new\n"
+    assert (tmp_path / "x.log.1").read_text() == "small\nand more than ten\n"
+
+
+def test_reading_from_an_offset_gives_what_came_after_it(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("before after")
+    assert read_from(tmp_path / "log", 7) == "after"
+    assert read_from(tmp_path / "none", 7) == ""
+
+
+def test_the_way_is_opened_by_the_least_bit_and_only_where_it_is_shut(tmp_path: Path) -> None:
+    shut, inside = tmp_path / "shut", tmp_path / "shut" / "open" / "data"
+    inside.mkdir(parents=True)
+    inside.parent.chmod(0o755)
+    inside.chmod(0o700)
+    shut.chmod(0o600)
+    stranger = pwd.struct_passwd(("stranger", "x", 54321, 54321, "", "/", ""))
+    tmp_path_modes = {parent: mode(parent) for parent in tmp_path.parents}
+    try:
+        assert shut in open_the_way(inside, stranger)
+        assert mode(shut) == 0o601
+        assert mode(inside.parent) == 0o755
+        assert mode(inside) == 0o700
+    finally:
+        for parent, before in tmp_path_modes.items():
+            if mode(parent) != before:
+                parent.chmod(before)
+
+
+def test_users_share_a_lock_and_the_last_one_can_have_it_alone(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "lock") as first, FileLock(tmp_path / "lock") as second:
+        assert first.try_acquire(exclusive=False)
+        assert second.try_acquire(exclusive=False)
+        assert not first.try_acquire(exclusive=True)
+        second.release()
+        assert first.try_acquire(exclusive=True)
+
+
+async def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "lock") as holder, FileLock(tmp_path / "lock") as waiter:
+        holder.try_acquire(exclusive=True)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await waiter.acquire(exclusive=True)
+        holder.release()
+        assert await waiter.acquire(exclusive=True) is waiter

