@@ -1,0 +1,1 @@
+"""The `vaultstream` command."""

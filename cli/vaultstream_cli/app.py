@@ -1,0 +1,158 @@
+"""The application object, and the decorator that gives each command its settings, its event loop and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import asyncpg
+import nats.errors
+import typer
+import uvloop
+
+from vaultstream.errors import ExitCode, Interrupted, VaultStreamError
+from vaultstream.logs import configure_logging
+from vaultstream.settings import Settings, load_settings
+from vaultstream.store.database import explain
+from vaultstream_cli.output import print_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+EXIT_CODES = """
+Exit codes: 0 done · 1 failed · 2 bad input · 3 ended with dead letters · 4 verification found something ·
+5 a service does not answer · 6 a private key can't be unwrapped · 130 interrupted (run again to resume).
+"""
+
+app = typer.Typer(
+    name="vaultstream",
+    help="Signs records in bulk, and proves it: one valid signature a record, one signer a key, whatever crashes.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps the command's name a word of the line, also when the module of only one command is loaded."""
+
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the embedded services. [default: .vaultstream]")
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        help="Postgres to use instead of the embedded one; prefer the variable DATABASE_URL for one with a password.",
+    ),
+]
+NatsUrl = Annotated[
+    str | None,
+    typer.Option("--nats-url", help="NATS to use instead of the embedded one, as VAULTSTREAM_NATS_URL."),
+]
+KekFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--kek-file", help="File of the key-encryption keys, as VAULTSTREAM_KEK_FILE. [default: DATA_DIR/kek]"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+_COMMON: dict[str, Any] = {
+    "data_dir": DataDir,
+    "database_url": DatabaseUrl,
+    "nats_url": NatsUrl,
+    "kek_file": KekFile,
+}
+
+
+def command(
+    group: typer.Typer, name: str, *, worker: bool = False
+) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., None]]:
+    """Registers an asynchronous function as a command.
+
+    Its first parameter receives the Settings, read from the common options (which every command gets), the environment
+    and `.env`. What it raises becomes a sentence on standard error and an exit code; what it returns, if it is an
+    ExitCode, is the exit code.
+    """
+
+    def register(function: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
+        @wraps(function)
+        def entry(**given: Any) -> None:
+            common = {key: given.pop(key) for key in _COMMON}
+
+            async def body(settings: Settings) -> Any:
+                return await function(settings, **given)
+
+            raise typer.Exit(execute(common, body, worker=worker))
+
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for key, kind in _COMMON.items()
+        ]
+        keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        entry.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]
+        entry.__annotations__ = {p.name: p.annotation for p in [*keyword_only, *shared]}
+        group.command(name)(entry)
+        return entry
+
+    return register
+
+
+def execute(
+    common: dict[str, Any], body: Callable[[Settings], Coroutine[Any, Any, Any]], *, worker: bool
+) -> int:
+    """Runs a command's coroutine to its exit code; Ctrl-C and SIGTERM cancel it, so that it can drain."""
+    try:
+        settings = load_settings(**common)
+        configure_logging(settings, worker=worker)
+        work = body(settings)
+        result = uvloop.run(work if worker else _cancellable(work))
+    except VaultStreamError as error:
+        print_error(error)
+        return error.exit_code
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        told = explain(error)
+        print_error(told)
+        return told.exit_code
+    except nats.errors.Error as error:
+        told = VaultStreamError(
+            f"NATS does not answer: {error}.",
+            hint="Check VAULTSTREAM_NATS_URL; `vaultstream doctor` looks closer.",
+        )
+        print_error(told)
+        return ExitCode.SERVICE
+    except BrokenPipeError:
+        return ExitCode.FAILURE
+    return result if isinstance(result, ExitCode) else ExitCode.OK
+
+
+async def _cancellable(work: Coroutine[Any, Any, Any]) -> Any:
+    task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    interrupted = False
+
+    def stop() -> None:
+        nonlocal interrupted
+        interrupted = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if interrupted:
+            raise Interrupted(
+                "Interrupted.", hint="Nothing is lost; run the same command again to go on."
+            ) from None
+        raise

@@ -1,0 +1,65 @@
+"""`vaultstream export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaultstream.audit.export import export_job
+from vaultstream.errors import UsageError
+from vaultstream.settings import Settings
+from vaultstream_cli.app import app, command
+from vaultstream_cli.commands.verify import show_progress
+from vaultstream_cli.output import note
+from vaultstream_cli.session import open_session
+
+
+class Format(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+STANDARD_OUTPUT = Path("-")
+
+
+@command(app, "export")
+async def export(
+    settings: Settings,
+    *,
+    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
+    form: Annotated[Format, typer.Option("--format", help="Form of the file.")] = Format.JSONL,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write, replaced once complete; - is standard output."),
+    ] = STANDARD_OUTPUT,
+    records: Annotated[
+        list[str] | None, typer.Option("--records", metavar="ID", help="Only this record; may be repeated.")
+    ] = None,
+) -> None:
+    """Export a job's signatures, in the order of the records.
+
+    Each with its record id, the payload's SHA-256 (hex), key id and state, algorithm, signature (base64), time
+    (RFC 3339, UTC) and epoch: enough to check it elsewhere, with the public keys of `vaultstream keys export`.
+    Parquet holds digest and signature as bytes and integer ids as integers.
+    """
+    to_file = output != STANDARD_OUTPUT
+    if form is Format.PARQUET and not to_file:
+        raise UsageError(
+            "Parquet can't be written to standard output.", hint="Name a file with --output FILE."
+        )
+    async with open_session(settings) as session:
+        with show_progress("exporting") as progress:
+            written = await export_job(
+                session.services.database_url,
+                job,
+                form=form.value,
+                output=output if to_file else None,
+                records=records or (),
+                progress=progress,
+            )
+    if to_file:
+        note(f"{written:,} signature{'' if written == 1 else 's'} written to {output}")

@@ -1,0 +1,40 @@
+"""`vaultstream extract`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaultstream.audit.extract import extract_record
+from vaultstream.errors import AuditError
+from vaultstream.settings import Settings
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.output import note, print_json
+from vaultstream_cli.session import open_session
+
+
+@command(app, "extract")
+async def extract(
+    settings: Settings,
+    *,
+    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
+    record_id: Annotated[str, typer.Argument(metavar="RECORD_ID", help="Id of the record.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
+    json: Json = False,
+) -> None:
+    """Extract one signature into files, and print the openssl command that checks it.
+
+    Writes payload.bin, signature.bin, public.pem and record.json. Exits 4 if the record changed since it was signed or
+    the signature is not valid; what there is of the files is written all the same.
+    """
+    async with open_session(settings) as session:
+        extracted = await extract_record(session.services.database_url, job, record_id, to=to)
+    if json:
+        print_json(extracted.record)
+    elif extracted.command is not None:
+        note(f"Written to {to}. This checks the signature:")
+        typer.echo(extracted.command)
+    if extracted.problem is not None:
+        raise AuditError(extracted.problem, hint=f"What there is of it was written to {to}.")

@@ -1,0 +1,125 @@
+"""`vaultstream quick-start`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vaultstream.api import SigningJobSpec
+from vaultstream.audit.verify import verify_job
+from vaultstream.local.runner import open_job
+from vaultstream.local.seed import seed_records
+from vaultstream.settings import Settings
+from vaultstream.store import jobs
+from vaultstream.store.jobs import JobState
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.commands.run import MaxSigners, run_to_end
+from vaultstream_cli.commands.verify import print_report, require_ok, show_progress
+from vaultstream_cli.output import note, out, print_json, print_table
+from vaultstream_cli.session import Session, open_session
+from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
+
+if TYPE_CHECKING:
+    from vaultstream.store.jobs import Job
+
+_NAME = re.compile(r"^quick-start-\d+")
+
+
+@command(app, "quick-start")
+async def quick_start(
+    settings: Settings,
+    *,
+    records: Annotated[
+        int | None, typer.Option("--records", min=0, help="Records to sign, as TOTAL_RECORDS. [default: 100000]")
+    ] = None,
+    keys: Annotated[
+        int | None, typer.Option("--keys", min=1, max=10_000, help="Keys to make, as TOTAL_KEYS. [default: 100]")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, max=20_000, help="Records a batch, as BATCH_SIZE. [default: 500]"),
+    ] = None,
+    max_signers: MaxSigners = None,
+    json: Json = False,
+) -> None:
+    """Seed records, sign them all, verify every signature, and compare the runs by batch size.
+
+    With another batch size it is a new job on the same data. A run that was interrupted is resumed. Exits 0 only if every
+    record is signed and every signature valid.
+    """
+    total = settings.total_records if records is None else records
+    async with open_session(settings) as session:
+        with show_progress("seeding") as progress:
+            async with session.pool.acquire() as connection:
+                table = await seed_records(connection, total, progress=progress)
+        spec = SigningJobSpec.model_validate(
+            {
+                "records": {"table": table},
+                "batchSize": batch_size or settings.batch_size,
+                "keys": {"count": keys or settings.total_keys},
+            }
+        )
+        job = await _open(session, spec)
+        note(f"{job.name}: {total:,} records, {spec.keys.count} keys, batches of {spec.batch_size:,}")
+        summary = await run_to_end(session, job.token, max_signers=max_signers)
+        with show_progress("verifying") as progress:
+            report = await verify_job(session.services.database_url, job.token, processes=None, progress=progress)
+        runs = await _finished_runs(session, table)
+    if json:
+        print_json(
+            {**summary.to_json(), "verification": report.to_json(), "runs": [run.to_json() for run in runs]}
+        )
+    else:
+        print_summary(summary)
+        out.print()
+        print_report(report)
+        if len(runs) > 1:
+            out.print()
+            _print_comparison(runs)
+    require_all_signed(summary)
+    require_ok(report)
+
+
+async def _open(session: Session, spec: SigningJobSpec) -> Job:
+    """Returns the interrupted run with this spec, or a new one under the next free name."""
+    stem = f"{spec.records.table.replace('quickstart', 'quick-start').replace('_', '-')}-batch-{spec.batch_size}"
+    async with session.pool.acquire() as connection:
+        taken = {job.name: job for job in await jobs.list_jobs(connection)}
+        number = 1
+        while True:
+            name = stem if number == 1 else f"{stem}-run-{number}"
+            job = taken.get(name)
+            if job is None or (not job.ended and job.spec == spec):
+                return await open_job(connection, name, spec)
+            number += 1
+
+
+async def _finished_runs(session: Session, table: str) -> list[Summary]:
+    async with session.pool.acquire() as connection:
+        found = await jobs.list_jobs(connection)
+    return [
+        await get_summary(session.pool, job.token)
+        for job in found
+        if _NAME.match(job.name) and job.spec.records.table == table and job.state is JobState.COMPLETE
+    ]
+
+
+def _print_comparison(runs: list[Summary]) -> None:
+    print_table(
+        ("batch size", "keys", "signed", "dead", "seconds", "records/s", "job"),
+        [
+            (
+                run.job.spec.batch_size,
+                run.job.spec.keys.count,
+                run.progress.signed,
+                run.progress.dead,
+                run.job.seconds,
+                run.records_per_second,
+                run.job.name,
+            )
+            for run in sorted(runs, key=lambda run: (run.job.spec.batch_size, run.job.job_no))
+        ],
+        title=f"runs on {runs[0].progress.records:,} records, by batch size",
+    )

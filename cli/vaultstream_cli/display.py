@@ -1,0 +1,96 @@
+"""The live display of a run: redrawn on a terminal, a line every few seconds where there is none."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from vaultstream_cli.output import err, note
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from vaultstream.local.runner import RunState
+
+LINE_SECONDS = 2.0
+
+
+def duration(seconds: float | None) -> str:
+    """Returns seconds as people say them: `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`; a dash for None."""
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def describe(state: RunState) -> str:
+    """Returns one line that says how a run stands."""
+    progress, job = state.progress, state.job
+    share = f"{progress.settled / progress.records:.0%}" if progress.records else "-"
+    total = f"{progress.records:,}" + ("" if job.planned else "+")
+    parts = [
+        f"{progress.settled:,} of {total} records ({share})",
+        f"{state.rate:,.0f} records/s",
+        f"lag {progress.batches_pending:,} batches",
+        f"{state.signers} signer{'' if state.signers == 1 else 's'}",
+        f"ETA {duration(state.eta_seconds)}",
+    ]
+    if progress.dead:
+        parts.insert(1, f"{progress.dead:,} dead")
+    line = " · ".join(parts)
+    return f"{line} · {state.trouble}" if state.trouble else line
+
+
+class RunDisplay:
+    """Shows a run on standard error. Use as `with`; give it each state by `show`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
+        self._quiet = quiet
+        self._next_line = 0.0
+        self._told_trouble: str | None = None
+
+    def __enter__(self) -> Self:
+        if self._live and not self._quiet:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live and not self._quiet:
+            self._live.stop()
+
+    def show(self, state: RunState) -> None:
+        """Shows a state; where there is no terminal, not more often than every two seconds, but for new trouble."""
+        if self._quiet:
+            return
+        if self._live:
+            self._live.update(_render(state))
+            return
+        news = state.trouble != self._told_trouble
+        if news or time.monotonic() >= self._next_line or state.job.ended:
+            note(f"{state.job.name}: {describe(state)}")
+            self._next_line = time.monotonic() + LINE_SECONDS
+            self._told_trouble = state.trouble
+
+
+def _render(state: RunState) -> RenderableType:
+    progress = state.progress
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(
+        Text(state.job.name, style="bold"),
+        ProgressBar(total=max(1, progress.records), completed=progress.settled, width=40),
+    )
+    grid.add_row("", Text(describe(state)))
+    return grid

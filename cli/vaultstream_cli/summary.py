@@ -1,0 +1,93 @@
+"""The summary of a job that has ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaultstream.errors import NotAllSignedError, VaultStreamError
+from vaultstream.store import jobs
+from vaultstream.store.jobs import Job, JobState, KeyUse
+from vaultstream_cli.display import duration
+from vaultstream_cli.output import print_table
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Pool
+    from vaultstream.store.jobs import Progress
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to."""
+
+    job: Job
+    progress: Progress
+    keys: KeyUse
+
+    @property
+    def records_per_second(self) -> float | None:
+        """Over the whole job, from its start to its end in Postgres; None if it did neither."""
+        seconds = self.job.seconds
+        return self.progress.settled / seconds if seconds else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "job": self.job.name,
+            "token": self.job.token,
+            "state": self.job.state,
+            "message": self.job.message,
+            "records": self.progress.records,
+            "signed": self.progress.signed,
+            "dead": self.progress.dead,
+            "batches": self.progress.batches,
+            "batch_size": self.job.spec.batch_size,
+            "algorithm": self.job.spec.keys.algorithm,
+            "seconds": self.job.seconds,
+            "records_per_second": self.records_per_second,
+            "keys": asdict(self.keys),
+        }
+
+
+async def get_summary(pool: Pool, token: str) -> Summary:
+    async with pool.acquire() as connection:
+        job = await jobs.get_job(connection, token)
+        return Summary(
+            job,
+            await jobs.get_progress(connection, job.job_no),
+            await jobs.get_key_use(connection, job.job_no),
+        )
+
+
+def print_summary(summary: Summary) -> None:
+    """Prints a summary for people."""
+    progress, keys, rate = summary.progress, summary.keys, summary.records_per_second
+    print_table(
+        ("job", summary.job.name),
+        [
+            ("state", summary.job.state.value),
+            ("records", f"{progress.records:,}"),
+            ("signed", f"{progress.signed:,}"),
+            ("dead letters", f"{progress.dead:,}"),
+            ("batches", f"{progress.batches:,} of {summary.job.spec.batch_size:,}"),
+            ("time", duration(summary.job.seconds)),
+            ("rate", f"{rate:,.0f} records/s" if rate else "-"),
+            ("keys used", f"{keys.used} of {keys.keys}, {keys.least} to {keys.most} batches each"),
+        ],
+    )
+
+
+def require_all_signed(summary: Summary) -> None:
+    """Passes a job whose records all have a signature.
+
+    Raises:
+        NotAllSignedError: some are in the dead letters.
+        VaultStreamError: it failed before it came so far.
+    """
+    job, progress = summary.job, summary.progress
+    if job.state is JobState.FAILED:
+        raise VaultStreamError(f"Job {job.name} failed: {job.message}")
+    if progress.dead:
+        raise NotAllSignedError(
+            f"{progress.dead:,} of {progress.records:,} records of job {job.name} are in the dead letters.",
+            hint=f"`vaultstream dead {job.name}` says why; `vaultstream retry {job.name} --dead` once that is mended.",
+        )

@@ -1,0 +1,154 @@
+"""Jobs with real signatures, made by the product's own SQL functions, to be tampered with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from uuid import UUID
+
+import asyncpg
+
+from vaultstream.api import Algorithm, KeysSpec, RecordsSpec, SigningJobSpec
+from vaultstream.crypto.algorithms import (
+    PrivateKey,
+    generate_private_key,
+    public_key_to_bytes,
+    signer,
+)
+from vaultstream.records.source import inspect_source
+from vaultstream.store.jobs import Job, complete_job_if_settled, create_job, get_job
+
+RecordId = int | str | UUID
+
+
+@cache
+def private_key(algorithm: Algorithm, ordinal: int) -> PrivateKey:
+    return generate_private_key(algorithm)
+
+
+def payload_of(record: RecordId) -> str:
+    return json.dumps({"of": str(record), "née": "ß"}, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class SignedJob:
+    """A job whose source is the table `receipts` (id, payload)."""
+
+    url: str
+    connection: asyncpg.Connection
+    job: Job
+    ids: list[RecordId]
+
+    @property
+    def signatures(self) -> str:
+        return self.job.signatures_table
+
+    async def execute(self, statement: str, *values: object) -> None:
+        """Runs a statement in which {s} stands for the table of signatures and {t} for the type of ids."""
+        await self.connection.execute(statement.format(s=self.signatures, t=self.job.id_type), *values)
+
+
+async def make_job(
+    connection: asyncpg.Connection,
+    url: str,
+    *,
+    name: str = "receipts",
+    algorithm: Algorithm = Algorithm.ECDSA_P256_SHA256,
+    id_column: str = "bigint",
+    payload_column: str = "bytea",
+    ids: list[RecordId] | None = None,
+    dead: frozenset[RecordId] = frozenset(),
+    waiting: frozenset[RecordId] = frozenset(),
+    batch_size: int = 4,
+    keys: int = 2,
+    max_payload_bytes: int = 1024 * 1024,
+) -> SignedJob:
+    """Makes the source and a job on it; each batch is leased, signed and committed as the signer does it.
+
+    Args:
+        dead: records that end in the dead letters.
+        waiting: records whose batches are planned but left pending.
+    """
+    ids = list(range(1, 13)) if ids is None else ids
+    await connection.execute(f"CREATE TABLE receipts (id {id_column} PRIMARY KEY, payload {payload_column})")
+    from_bytes = "$2::bytea" if payload_column == "bytea" else f"convert_from($2, 'UTF8')::{payload_column}"
+    await connection.executemany(
+        f"INSERT INTO receipts VALUES ($1, {from_bytes})", [(i, payload_of(i).encode()) for i in ids]
+    )
+    spec = SigningJobSpec(
+        records=RecordsSpec(table="receipts", max_payload_bytes=max_payload_bytes),
+        batch_size=batch_size,
+        keys=KeysSpec(count=keys, algorithm=algorithm),
+    )
+    source = await inspect_source(connection, spec.records)
+    job = await create_job(connection, name, spec, id_type=source.id_type)
+    for ordinal in range(1, keys + 1):
+        await connection.execute(
+            "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, $4, $5)",
+            job.job_no,
+            ordinal,
+            f"{job.token}-{ordinal}",
+            str(algorithm),
+            public_key_to_bytes(private_key(algorithm, ordinal)),
+        )
+    payloads = dict(await connection.fetch(f"SELECT {source.id_sql}, {source.payload_sql} FROM receipts"))
+    cut = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    for batch_no, batch in enumerate(cut, start=1):
+        dense = source.id_type == "bigint" and batch[-1] - batch[0] == len(batch) - 1
+        await connection.execute(
+            "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids) "
+            "VALUES ($1, $2, $3, $4, $5, $6)",
+            job.job_no,
+            batch_no,
+            len(batch),
+            str(batch[0]),
+            str(batch[-1]),
+            None if dense else [str(i) for i in batch],
+        )
+        if waiting.isdisjoint(batch):
+            signed = [i for i in batch if i not in dead]
+            await commit(connection, job, batch_no, signed, payloads, dead=[i for i in batch if i in dead])
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET planned = true, state = 'Running', next_batch_no = $2 WHERE job_no = $1",
+        job.job_no,
+        len(cut) + 1,
+    )
+    await complete_job_if_settled(connection, job.job_no)
+    return SignedJob(url, connection, await get_job(connection, job.token), ids)
+
+
+async def commit(
+    connection: asyncpg.Connection,
+    job: Job,
+    batch_no: int,
+    ids: list[RecordId],
+    payloads: dict[RecordId, bytes],
+    *,
+    dead: list[RecordId],
+) -> None:
+    """Leases a key, signs the records under it and commits the batch."""
+    lease = await connection.fetchrow("SELECT * FROM vaultstream.lease_keys($1, 'signer', 1, 30)", job.job_no)
+    ordinal = int(lease["key_id"].rsplit("-", 1)[1])
+    algorithm = job.spec.keys.algorithm
+    sign = signer(private_key(algorithm, ordinal), algorithm)
+    outcome = await connection.fetchval(
+        f"SELECT outcome FROM vaultstream.commit_batches($1, 'signer', $2, $3, $4, $5, $6, $7, $8::{job.id_type}[], "
+        "$9, $10, $11, $12, $13, $14)",
+        job.job_no,
+        [batch_no],
+        [lease["key_no"]],
+        [lease["epoch"]],
+        [len(ids)],
+        [len(dead)],
+        [1] * len(ids),
+        ids,
+        [sha256(payloads[i]).digest() for i in ids],
+        [sign(payloads[i]) for i in ids],
+        [1] * len(dead),
+        [str(i) for i in dead],
+        ["PayloadNull"] * len(dead),
+        ["the payload is NULL"] * len(dead),
+    )
+    assert outcome == "committed"

@@ -1,0 +1,211 @@
+"""The commands as processes: what they print, their exit codes, and that they leave no process behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from integration.audit.conftest import MakeJob
+    from integration.audit.signed_job import SignedJob
+
+pytestmark = pytest.mark.integration
+
+COMMAND = (
+    "import vaultstream_cli.commands.verify, vaultstream_cli.commands.export, vaultstream_cli.commands.extract\n"
+    "from vaultstream_cli.app import app\n"
+    "app()"
+)
+
+
+def environment(signed: SignedJob) -> dict[str, str]:
+    return {**os.environ, "DATABASE_URL": signed.url, "VAULTSTREAM_NATS_URL": "nats://127.0.0.1:4222"}
+
+
+def run(signed: SignedJob, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment(signed),
+        timeout=60,
+    )
+
+
+def run_in_shell(command: str, folder: Path) -> str:
+    return subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+async def test_verify_exits_0_and_prints_what_a_machine_reads(make: MakeJob, tmp_path: Path) -> None:
+    done = run(await make(dead=frozenset({2})), tmp_path, "verify", "receipts", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    expected = {
+        "ok": True,
+        "job": "receipts",
+        "records": 12,
+        "signed": 11,
+        "dead": 1,
+        "valid": 11,
+        "invalid": 0,
+        "changed": 0,
+        "missing": 0,
+        "duplicates": 0,
+        "lease_overlaps": 0,
+    }
+    assert {key: report[key] for key in expected} == expected
+
+
+async def test_verify_exits_4_and_names_what_it_found(make: MakeJob, tmp_path: Path) -> None:
+    signed = await make()
+    await signed.execute("DELETE FROM {s} WHERE record_id = 5")
+    await signed.execute("DROP TABLE receipts")
+    for_machines = run(signed, tmp_path, "verify", "receipts", "--json")
+    assert for_machines.returncode == 4
+    report = json.loads(for_machines.stdout)
+    assert report["examples"]["missing"] == [
+        {"record": "5", "reason": "its batch is done, with nothing for it"}
+    ]
+    assert "no table or view" in report["notes"][0]
+    for_people = run(signed, tmp_path, "verify", "receipts")
+    assert for_people.returncode == 4
+    assert "11 signed records changed since; 1 record with neither" in for_people.stderr
+    assert "missing: record '5'" in for_people.stderr
+    assert "and 6 more" in for_people.stderr
+
+
+async def test_verify_says_that_a_job_is_not_finished(make: MakeJob, tmp_path: Path) -> None:
+    done = run(await make(waiting=frozenset({1})), tmp_path, "verify", "receipts")
+    assert done.returncode == 4
+    assert "not finished: 4 records still to be signed" in done.stderr
+
+
+async def test_an_unknown_job_exits_2(make: MakeJob, tmp_path: Path) -> None:
+    done = run(await make(), tmp_path, "verify", "payslips")
+    assert done.returncode == 2
+    assert "no job named 'payslips'" in done.stderr
+
+
+async def test_export_writes_to_standard_output_or_a_file(make: MakeJob, tmp_path: Path) -> None:
+    signed = await make()
+    streamed = run(signed, tmp_path, "export", "receipts", "--format", "csv")
+    assert streamed.returncode == 0, streamed.stderr
+    assert len(streamed.stdout.splitlines()) == 13
+    filed = run(
+        signed, tmp_path, "export", "receipts", "--format", "csv", "--output", "out.csv", "--records", "1"
+    )
+    assert filed.returncode == 0, filed.stderr
+    assert filed.stdout == ""
+    assert (tmp_path / "out.csv").read_text().splitlines() == streamed.stdout.splitlines()[:2]
+
+
+async def test_parquet_wants_a_file(make: MakeJob, tmp_path: Path) -> None:
+    done = run(await make(), tmp_path, "export", "receipts", "--format", "parquet")
+    assert done.returncode == 2
+    assert "--output" in done.stderr
+
+
+async def test_extract_prints_the_command_that_checks_the_signature(make: MakeJob, tmp_path: Path) -> None:
+    signed = await make()
+    done = run(signed, tmp_path, "extract", "receipts", "7", "--to", "out")
+    assert done.returncode == 0, done.stderr
+    assert run_in_shell(done.stdout, tmp_path) == "Verified OK\n"
+    await signed.execute("UPDATE receipts SET payload = 'other'")
+    changed = run(signed, tmp_path, "extract", "receipts", "7", "--to", "out", "--json")
+    assert changed.returncode == 4
+    assert json.loads(changed.stdout)["status"] == "changed"
+    assert "changed since" in changed.stderr
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():  # noqa: ASYNC110 - other processes bring it about
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+async def test_a_verification_that_is_stopped_or_killed_leaves_no_process_and_no_query_behind(
+    make: MakeJob, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    signed = await make(ids=list(range(1, 1001)), batch_size=250, payload_column="text")
+    await signed.execute("ALTER TABLE receipts RENAME TO stored")
+    await signed.execute(
+        "CREATE VIEW receipts AS SELECT id, CASE WHEN pg_sleep(60) IS NOT NULL THEN payload END AS payload FROM stored"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, "verify", "receipts", "--processes", "2"),
+        cwd=tmp_path,
+        env=environment(signed),
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+
+    async def sleeping(count: int) -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vaultstream-verify' AND wait_event = 'PgSleep'"
+        return await signed.connection.fetchval(query) == count
+
+    await until(lambda: sleeping(2))
+    children = psutil.Process(process.pid).children(recursive=True)
+    verifiers = [child for child in children if "vaultstream.audit.process" in child.cmdline()]
+    assert len(verifiers) == 2
+    assert not any(signed.url in argument for child in children for argument in child.cmdline())
+    process.send_signal(number)
+    _, complaint = await process.communicate()
+    assert process.returncode == code
+    assert b"Traceback" not in complaint
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
+    assert alive == []
+    if number == signal.SIGKILL:  # the verifiers had the time to cancel what they had asked
+        await until(lambda: sleeping(0))
+
+
+async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
+    make: MakeJob, tmp_path: Path
+) -> None:
+    signed = await make(payload_column="text")
+    await signed.execute("ALTER TABLE receipts RENAME TO stored")
+    await signed.execute(
+        "CREATE VIEW receipts AS SELECT id, CASE WHEN pg_sleep(60) IS NOT NULL THEN payload END AS payload FROM stored"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, "verify", "receipts"),
+        cwd=tmp_path,
+        env=environment(signed),
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    def verifiers() -> list[psutil.Process]:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if "vaultstream.audit.process" in child.cmdline()]
+
+    async def started() -> bool:
+        return len(verifiers()) == 1
+
+    await until(started)
+    verifiers()[0].kill()
+    _, complaint = await process.communicate()
+    assert process.returncode == 1
+    assert b"ended in the middle of its work, with status -9" in complaint
+
+
+async def test_an_error_of_postgres_in_a_verifying_process_is_told(make: MakeJob, tmp_path: Path) -> None:
+    signed = await make(payload_column="text")
+    await signed.execute("ALTER TABLE receipts RENAME TO stored")
+    await signed.execute("CREATE VIEW receipts AS SELECT id, (1 / (id - id))::text AS payload FROM stored")
+    done = run(signed, tmp_path, "verify", "receipts")
+    assert done.returncode == 5
+    assert "division by zero" in done.stderr

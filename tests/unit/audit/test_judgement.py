@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+
+import pytest
+
+from vaultstream.api import Algorithm
+from vaultstream.audit.judgement import Absence, AuditKey, Outcome, StoredSignature, judge, lease_fault
+from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, public_key_to_bytes, signer
+
+pytestmark = pytest.mark.unit
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+PAYLOAD = b"paid 12 EUR"
+OTHER = b"paid 99 EUR"
+algorithms = pytest.mark.parametrize("algorithm", list(Algorithm))
+by_digest = pytest.mark.parametrize("algorithm", [Algorithm.ECDSA_P256_SHA256, Algorithm.RSA_PSS_3072_SHA256])
+by_payload = pytest.mark.parametrize("algorithm", [Algorithm.ED25519, Algorithm.ML_DSA_65])
+
+
+@cache
+def private_key(algorithm: Algorithm) -> PrivateKey:
+    return generate_private_key(algorithm)
+
+
+def key(algorithm: Algorithm) -> AuditKey:
+    public = public_key_to_bytes(private_key(algorithm))
+    return AuditKey(key_id="k-1", algorithm=algorithm, public_key=public, state="active")
+
+
+def stored(algorithm: Algorithm, *, digest: bytes | None = None, flip: bool = False) -> StoredSignature:
+    signature = signer(private_key(algorithm), algorithm)(PAYLOAD)
+    if flip:
+        signature = signature[:40] + bytes([signature[40] ^ 1]) + signature[41:]
+    return StoredSignature(1, 1, NOW, digest or sha256(PAYLOAD).digest(), signature)
+
+
+@algorithms
+def test_a_signature_over_the_present_payload_is_valid(algorithm: Algorithm) -> None:
+    assert judge(stored(algorithm), key(algorithm), PAYLOAD).outcome is Outcome.VALID
+
+
+@algorithms
+def test_a_flipped_bit_is_invalid(algorithm: Algorithm) -> None:
+    assert judge(stored(algorithm, flip=True), key(algorithm), PAYLOAD).outcome is Outcome.INVALID
+
+
+@algorithms
+@pytest.mark.parametrize("garbage", [b"", b"\x00", b"\xff" * 5000])
+def test_garbage_is_invalid(algorithm: Algorithm, garbage: bytes) -> None:
+    row = StoredSignature(1, 1, NOW, sha256(PAYLOAD).digest(), garbage)
+    assert judge(row, key(algorithm), PAYLOAD).outcome is Outcome.INVALID
+
+
+@algorithms
+def test_another_payload_is_changed(algorithm: Algorithm) -> None:
+    assert judge(stored(algorithm), key(algorithm), OTHER).outcome is Outcome.CHANGED
+
+
+@algorithms
+@pytest.mark.parametrize("absence", list(Absence))
+def test_no_payload_is_changed_and_says_why(algorithm: Algorithm, absence: Absence) -> None:
+    verdict = judge(stored(algorithm), key(algorithm), absence)
+    assert verdict.outcome is Outcome.CHANGED
+    assert absence in verdict.reason
+
+
+@algorithms
+def test_a_digest_that_is_not_the_signed_payloads_is_invalid(algorithm: Algorithm) -> None:
+    row = stored(algorithm, digest=sha256(OTHER).digest())
+    assert judge(row, key(algorithm), PAYLOAD).outcome is Outcome.INVALID
+
+
+@by_digest
+@pytest.mark.parametrize("present", [OTHER, *Absence])
+def test_a_bad_signature_of_a_changed_record_is_invalid_where_the_digest_tells(
+    algorithm: Algorithm, present: bytes | Absence
+) -> None:
+    assert judge(stored(algorithm, flip=True), key(algorithm), present).outcome is Outcome.INVALID
+
+
+@by_payload
+@pytest.mark.parametrize("present", [OTHER, *Absence])
+def test_a_bad_signature_of_a_changed_record_can_not_be_told_without_the_payload(
+    algorithm: Algorithm, present: bytes | Absence
+) -> None:
+    assert judge(stored(algorithm, flip=True), key(algorithm), present).outcome is Outcome.CHANGED
+
+
+@algorithms
+@pytest.mark.parametrize("digest", [b"", b"short", b"\x00" * 33])
+def test_a_digest_of_another_length_is_no_crash(algorithm: Algorithm, digest: bytes) -> None:
+    row = StoredSignature(1, 1, NOW, digest, stored(algorithm).signature)
+    assert judge(row, key(algorithm), PAYLOAD).outcome is Outcome.INVALID
+    expected = Outcome.CHANGED if key(algorithm).needs_payload else Outcome.INVALID
+    assert judge(row, key(algorithm), OTHER).outcome is expected
+
+
+def test_a_key_that_the_job_does_not_have_makes_it_invalid() -> None:
+    assert judge(stored(Algorithm.ED25519), None, PAYLOAD).outcome is Outcome.INVALID
+
+
+@pytest.mark.parametrize(
+    "public_key", [b"", b"\x30\x00", public_key_to_bytes(private_key(Algorithm.ED25519))]
+)
+def test_a_public_key_that_can_not_be_used_makes_it_invalid(public_key: bytes) -> None:
+    broken = AuditKey(
+        key_id="k-1", algorithm=Algorithm.ECDSA_P256_SHA256, public_key=public_key, state="active"
+    )
+    verdict = judge(stored(Algorithm.ECDSA_P256_SHA256), broken, PAYLOAD)
+    assert verdict.outcome is Outcome.INVALID
+    assert "public key of k-1" in verdict.reason
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "span", [(NOW - HOUR, NOW), (NOW, NOW + HOUR), (None, NOW), (NOW - HOUR, None), (None, None)]
+)
+def test_a_time_within_the_lease_or_at_its_very_end_is_covered(
+    span: tuple[datetime | None, datetime | None],
+) -> None:
+    assert lease_fault(stored(Algorithm.ED25519), [span]) is None
+
+
+@pytest.mark.parametrize("spans", [[], [(NOW - 2 * HOUR, NOW - HOUR)], [(NOW + HOUR, None)]])
+def test_a_time_outside_every_lease_is_a_fault(spans: list[tuple[datetime | None, datetime | None]]) -> None:
+    assert "epoch 1" in (lease_fault(stored(Algorithm.ED25519), spans) or "")

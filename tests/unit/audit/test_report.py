@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vaultstream.audit.report import MAX_EXAMPLES, AuditReport, Count, Finding, Tally
+
+pytestmark = pytest.mark.unit
+
+
+def report(tally: Tally, *, planned: bool = True) -> AuditReport:
+    return AuditReport.of(
+        tally,
+        planned=planned,
+        job="j",
+        token="j-1",
+        algorithm="ED25519",
+        notes=("a note",),
+        seconds=1.23456,
+        processes=2,
+    )
+
+
+def test_a_job_without_findings_passes() -> None:
+    tally = Tally()
+    tally.add(Count.VALID, 3)
+    tally.add(Count.REVOKED)
+    assert report(tally).ok
+    assert report(tally).problems == []
+
+
+@pytest.mark.parametrize("kind", list(Finding))
+def test_one_finding_of_any_kind_fails_the_job_and_is_put_in_words(kind: Finding) -> None:
+    tally = Tally()
+    tally.find(kind, "7", "why")
+    assert not report(tally).ok
+    [problem] = report(tally).problems
+    assert problem.startswith("1 ")
+    tally.add(kind, 1233)
+    assert report(tally).problems[0].startswith("1,234 ")
+
+
+def test_a_job_not_cut_into_batches_to_its_end_does_not_pass() -> None:
+    assert not report(Tally(), planned=False).ok
+
+
+def test_many_findings_are_all_counted_and_the_first_named() -> None:
+    parts = []
+    for part in range(3):
+        parts.append(Tally())
+        for n in range(MAX_EXAMPLES - 5):
+            parts[-1].find(Finding.MISSING, f"{part}-{n}", "why")
+    total = Tally()
+    for part in parts:
+        total.merge(part)
+    assert report(total).missing == 3 * (MAX_EXAMPLES - 5)
+    assert len(total.examples[Finding.MISSING]) == MAX_EXAMPLES
+    assert total.examples[Finding.MISSING][0].record == "0-0"
+
+
+def test_json_has_the_promised_fields() -> None:
+    tally = Tally()
+    tally.find(Finding.CHANGED, "東京", "why")
+    data = json.loads(json.dumps(report(tally).to_json()))
+    promised = [
+        "job",
+        "records",
+        "signed",
+        "dead",
+        "valid",
+        "invalid",
+        "changed",
+        "missing",
+        "duplicates",
+        "lease_overlaps",
+    ]
+    assert set(promised) <= set(data)
+    assert data["examples"] == {"changed": [{"record": "東京", "reason": "why"}]}
+    assert (data["ok"], data["seconds"], data["notes"]) == (False, 1.235, ["a note"])

@@ -1,0 +1,164 @@
+"""Checks the records of a run of batches: each accounted for once, each signature judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from vaultstream.audit.judgement import (
+    Absence,
+    AuditKey,
+    LeaseSpan,
+    Outcome,
+    StoredSignature,
+    judge,
+    lease_fault,
+    stored_signature,
+)
+from vaultstream.audit.payloads import present_payloads
+from vaultstream.audit.queries import RecordId, job_query
+from vaultstream.audit.report import Count, Finding, Tally
+from vaultstream.records.source import Source
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vaultstream.store.database import Connection
+
+SLICE_RECORDS = 2000
+"""Records looked at together: what bounds memory, whatever the batch size."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a verifying process has to know of the job."""
+
+    job_no: int
+    id_type: str
+    max_payload_bytes: int
+    source: Source | None
+
+    def dump(self) -> dict[str, Any]:
+        """Returns the assignment as JSON-ready values; `load` reads them."""
+        return {**vars(self), "source": vars(self.source) if self.source else None}
+
+    @classmethod
+    def load(cls, data: dict[str, Any]) -> Self:
+        source = Source(**data["source"]) if data["source"] else None
+        return cls(**{**data, "source": source})
+
+
+class Checker:
+    """Checks batches of one job over one connection, which stays in the transaction whose snapshot counts."""
+
+    def __init__(self, connection: Connection, assignment: Assignment, keys: dict[int, AuditKey]) -> None:
+        self._connection = connection
+        self._job = assignment
+        self._keys = keys
+
+    @classmethod
+    async def open(cls, connection: Connection, assignment: Assignment) -> Self:
+        return cls(connection, assignment, await read_keys(connection, assignment.job_no))
+
+    async def check(self, first: int, last: int) -> Tally:
+        """Checks the records that the planned batches from number `first` to `last` cover."""
+        covered = await self._connection.fetch(self._sql("audit_covered"), self._job.job_no, first, last)
+        tally = Tally()
+        for start in range(0, len(covered), SLICE_RECORDS):
+            rows = covered[start : start + SLICE_RECORDS]
+            await self._check_slice({row["id"]: row["state"] for row in rows}, tally)
+            tally.add(Count.RECORDS, len(rows))
+        return tally
+
+    async def _check_slice(self, states: dict[RecordId, str], tally: Tally) -> None:
+        ids = list(states)
+        signatures: dict[RecordId, list[StoredSignature]] = {}
+        for row in await self._connection.fetch(self._sql("audit_signatures"), ids):
+            signatures.setdefault(row["record_id"], []).append(stored_signature(row))
+        dead = await self._dead_letters(ids)
+
+        unsettled = []
+        for record in ids:
+            signed, died = len(signatures.get(record, ())), dead.get(str(record), 0)
+            tally.add(Count.SIGNED, signed)
+            tally.add(Count.DEAD, died)
+            if signed + died == 0:
+                unsettled.append(record)
+            elif signed + died > 1:
+                tally.find(Finding.DUPLICATES, str(record), f"signatures: {signed}, dead letters: {died}")
+        await self._account_for(unsettled, states, tally)
+
+        spans = await self._lease_spans(stored for found in signatures.values() for stored in found)
+        async for record, present in present_payloads(
+            self._connection, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
+        ):
+            for stored in signatures[record]:
+                self._judge(str(record), stored, present, tally)
+                if fault := lease_fault(stored, spans.get((stored.key_no, stored.epoch), ())):
+                    tally.find(Finding.BAD_LEASES, str(record), fault)
+
+    def _judge(self, record: str, stored: StoredSignature, present: bytes | Absence, tally: Tally) -> None:
+        key = self._keys.get(stored.key_no)
+        verdict = judge(stored, key, present)
+        match verdict.outcome:
+            case Outcome.VALID:
+                tally.add(Count.VALID)
+                if key is not None and key.state == "revoked":
+                    tally.add(Count.REVOKED)
+            case Outcome.INVALID:
+                tally.find(Finding.INVALID, record, verdict.reason)
+            case Outcome.CHANGED:
+                tally.find(Finding.CHANGED, record, verdict.reason)
+                if present is Absence.DELETED:
+                    tally.add(Count.DELETED)
+
+    async def _dead_letters(self, ids: Sequence[RecordId]) -> dict[str, int]:
+        dead: dict[str, int] = {}
+        rows = await self._connection.fetch(
+            query("audit_dead_letters"), self._job.job_no, [str(i) for i in ids]
+        )
+        for row in rows:
+            dead[row["record_id"]] = dead.get(row["record_id"], 0) + 1
+        return dead
+
+    async def _account_for(
+        self, unsettled: Sequence[RecordId], states: dict[RecordId, str], tally: Tally
+    ) -> None:
+        """Tells records that wait, in their batch or in a part or retry of it, from those that were lost."""
+        settled_batches = [record for record in unsettled if states[record] != "pending"]
+        waiting: set[RecordId] = set()
+        if settled_batches:
+            rows = await self._connection.fetch(self._sql("audit_pending"), self._job.job_no, settled_batches)
+            waiting = {row["id"] for row in rows}
+        for record in unsettled:
+            if states[record] == "pending" or record in waiting:
+                tally.find(Finding.PENDING, str(record), "its batch is still to be signed")
+            else:
+                tally.find(
+                    Finding.MISSING, str(record), f"its batch is {states[record]}, with nothing for it"
+                )
+
+    async def _lease_spans(
+        self, signatures: Iterable[StoredSignature]
+    ) -> dict[tuple[int, int], list[LeaseSpan]]:
+        used = sorted({(stored.key_no, stored.epoch) for stored in signatures})
+        spans: dict[tuple[int, int], list[LeaseSpan]] = {}
+        for row in await self._connection.fetch(
+            query("audit_committed_leases"), [key_no for key_no, _ in used], [epoch for _, epoch in used]
+        ):
+            spans.setdefault((row["key_no"], row["epoch"]), []).append((row["began"], row["ended"]))
+        return spans
+
+    def _sql(self, name: str) -> str:
+        return job_query(name, job_no=self._job.job_no, id_type=self._job.id_type)
+
+
+async def read_keys(connection: Connection, job_no: int) -> dict[int, AuditKey]:
+    """Returns a job's public keys by number."""
+    return {
+        row["key_no"]: AuditKey(
+            key_id=row["key_id"], algorithm=row["algorithm"], public_key=row["public_key"], state=row["state"]
+        )
+        for row in await connection.fetch(query("audit_keys"), job_no)
+    }

@@ -1,0 +1,137 @@
+"""Export of a job's signatures, streamed from Postgres in the order of the records."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from vaultstream.audit.formats import ExportedSignature, open_writer
+from vaultstream.audit.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.snapshot import open_snapshot
+from vaultstream.errors import UsageError
+from vaultstream.store.jobs import get_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import asyncpg
+
+    from vaultstream.store.jobs import Job
+
+BATCH_ROWS = 5000
+"""Signatures in hand at a time."""
+
+Progress = Callable[[int, int], None]
+"""Called with the signatures written so far and their total."""
+
+
+async def export_job(
+    database_url: str,
+    job_name: str,
+    *,
+    form: str,
+    output: Path | None,
+    records: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> int:
+    """Writes a job's signatures as they are at one moment.
+
+    Args:
+        database_url: the database.
+        job_name: the job's name, or its token, which finds a deleted job too.
+        form: one of `formats.FORMATS`.
+        output: the file, which is only there once it is complete; None: standard output.
+        records: ids of the records; none: all.
+        progress: told how far it is.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        UnknownJobError: there is no such job.
+        UsageError: one of `records` has no signature, or the file can't be written.
+    """
+    async with open_snapshot(database_url, role="export") as connection:
+        job = await get_job(connection, job_name)
+        chosen = [parse_record_id(text, job.id_type) for text in records] or None
+        total = await _count(connection, job, chosen)
+        written = 0
+        with _open(output) as stream:
+            writer = open_writer(form, stream, id_type=job.id_type)
+            rows: list[ExportedSignature] = []
+            statement = job_query("audit_export", job_no=job.job_no, id_type=job.id_type)
+            async for row in connection.cursor(statement, chosen, prefetch=BATCH_ROWS):
+                rows.append(exported_signature(row))
+                if len(rows) == BATCH_ROWS:
+                    writer.write(rows)
+                    written += len(rows)
+                    rows.clear()
+                    if progress is not None:
+                        progress(written, total)
+            if rows:
+                writer.write(rows)
+                written += len(rows)
+            writer.close()
+            if progress is not None:
+                progress(written, total)
+    return written
+
+
+def exported_signature(row: asyncpg.Record) -> ExportedSignature:
+    """Reads a row of the query `audit_export`."""
+    return ExportedSignature(
+        record_id=row["record_id"],
+        payload_sha256=row["digest"],
+        key_id=row["key_id"],
+        key_state=row["key_state"],
+        algorithm=row["algorithm"],
+        signature=row["signature"],
+        signed_at=row["signed_at"],
+        epoch=row["epoch"],
+    )
+
+
+async def _count(connection: asyncpg.Connection, job: Job, chosen: list[RecordId] | None) -> int:
+    if chosen is None:
+        totals = job_query("audit_totals", job_no=job.job_no, id_type=job.id_type)
+        return int(await connection.fetchval(totals, job.job_no))
+    rows = await connection.fetch(
+        job_query("audit_signatures", job_no=job.job_no, id_type=job.id_type), chosen
+    )
+    signed = {row["record_id"] for row in rows}
+    for record in chosen:
+        if record not in signed:
+            raise UsageError(
+                f"Record {str(record)!r} has no signature in job {job.name}.",
+                hint=f"`vaultstream extract {job.name} {record} --to DIR` says why.",
+            )
+    return len(rows)
+
+
+@contextmanager
+def _open(output: Path | None) -> Iterator[BinaryIO]:
+    """Opens standard output, or a file that takes its name only when it is complete."""
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    part = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
+    try:
+        stream = part.open("xb")
+    except OSError as error:
+        raise UsageError(f"{output} can't be written: {error.strerror}.") from None
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            part.replace(output)
+        except OSError as error:
+            raise UsageError(f"{output} can't be written: {error.strerror}.") from None
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,170 @@
+"""One signature taken out into files, so that it can be checked with nothing of VaultStream."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaultstream.api import Algorithm
+from vaultstream.audit.checker import read_keys
+from vaultstream.audit.export import exported_signature
+from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.judgement import Absence, Outcome, Verdict, judge, lease_fault, stored_signature
+from vaultstream.audit.payloads import open_source, present_payloads
+from vaultstream.audit.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.snapshot import open_snapshot
+from vaultstream.crypto.algorithms import openssl_command, public_key_pem
+from vaultstream.errors import AuditError, NotAllSignedError, UsageError
+from vaultstream.store.jobs import get_job
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import asyncpg
+
+    from vaultstream.store.jobs import Job
+
+PAYLOAD, SIGNATURE, PUBLIC, RECORD = "payload.bin", "signature.bin", "public.pem", "record.json"
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What was written."""
+
+    folder: Path
+    record: dict[str, Any]
+    """What stands in record.json."""
+    command: str | None
+    """The `openssl` command that checks the signature; None where there is no payload to check it over."""
+    problem: str | None
+    """What is wrong with the signature; None: it is valid."""
+
+
+async def extract_record(database_url: str, job_name: str, record_id: str, *, to: Path) -> Extract:
+    """Writes a record's payload, signature and public key, and what is known of them, into a folder.
+
+    Args:
+        database_url: the database.
+        job_name: the job's name or token.
+        record_id: the record.
+        to: the folder, made if it is not there; files of the same names in it are replaced.
+
+    Raises:
+        UnknownJobError: there is no such job.
+        NotAllSignedError: the record lies in the dead letters; the message says why.
+        UsageError: the job has no signature of this record, or the folder can't be written.
+        AuditError: the record has two signatures, or one under a key that the job does not have.
+    """
+    async with open_snapshot(database_url, role="extract") as connection:
+        job = await get_job(connection, job_name)
+        record = parse_record_id(record_id, job.id_type)
+        row = await _signature(connection, job, record)
+        stored = stored_signature(row)
+        key = (await read_keys(connection, job.job_no)).get(stored.key_no)
+        if key is None:
+            raise AuditError(
+                f"The signature of record {record_id!r} names a key that job {job.name} does not have."
+            )
+        source, obstacle = await open_source(connection, job)
+        found = present_payloads(connection, source, [record], max_bytes=job.spec.records.max_payload_bytes)
+        [present] = [payload async for _, payload in found]
+        leases = await connection.fetch(query("audit_committed_leases"), [stored.key_no], [stored.epoch])
+        [exported] = await connection.fetch(
+            job_query("audit_export", job_no=job.job_no, id_type=job.id_type), [record]
+        )
+
+    verdict = judge(stored, key, present)
+    problem = _problem(
+        record_id, verdict, lease_fault(stored, [(lease["began"], lease["ended"]) for lease in leases])
+    )
+    if problem and obstacle:
+        problem = f"{problem} {obstacle}"
+    command = None
+    files: dict[str, bytes | None] = {
+        SIGNATURE: stored.signature,
+        PUBLIC: public_key_pem(key.public_key).encode("ascii"),
+        PAYLOAD: None,
+    }
+    if not isinstance(present, Absence):
+        files[PAYLOAD] = present
+        command = openssl_command(
+            Algorithm(key.algorithm),
+            public=str(to / PUBLIC),
+            signature=str(to / SIGNATURE),
+            payload=str(to / PAYLOAD),
+        )
+    facts = {
+        "job": job.name,
+        "token": job.token,
+        **exported_signature(exported).to_json(),
+        "leases": [
+            {
+                "holder": lease["holder"],
+                "batch_no": lease["batch_no"],
+                "from": rfc3339(lease["began"]) if lease["began"] else None,
+                "to": rfc3339(lease["ended"]) if lease["ended"] else None,
+            }
+            for lease in leases
+        ],
+        "status": str(verdict.outcome),
+        "problem": problem,
+        "source": source.relation if source else None,
+        "command": command,
+    }
+    files[RECORD] = (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode()
+    _write(to, files)
+    return Extract(folder=to, record=facts, command=command, problem=problem)
+
+
+async def _signature(connection: asyncpg.Connection, job: Job, record: RecordId) -> asyncpg.Record:
+    rows = await connection.fetch(
+        job_query("audit_signatures", job_no=job.job_no, id_type=job.id_type), [record]
+    )
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
+        raise AuditError(
+            f"Record {str(record)!r} has {len(rows)} signatures in job {job.name}.",
+            hint=f"`vaultstream verify {job.name}` looks at the whole job.",
+        )
+    dead = await connection.fetchrow(query("audit_dead_letters"), job.job_no, [str(record)])
+    if dead is not None:
+        raise NotAllSignedError(
+            f"Record {str(record)!r} was not signed, it lies in the dead letters of job {job.name}: "
+            f"{dead['reason']}: {dead['message']}",
+            hint=f"Mend the record, then `vaultstream retry {job.name} --dead` signs it.",
+        )
+    raise UsageError(
+        f"Job {job.name} has no signature of record {str(record)!r}.",
+        hint="Check the id; a job that still runs may not have come to it yet, see `vaultstream status`.",
+    )
+
+
+def _problem(record_id: str, verdict: Verdict, fault: str | None) -> str | None:
+    match verdict.outcome:
+        case Outcome.CHANGED:
+            return f"Record {record_id!r} changed since it was signed: {verdict.reason}."
+        case Outcome.INVALID:
+            return f"The signature of record {record_id!r} is not valid: {verdict.reason}."
+        case Outcome.VALID:
+            return (
+                f"The signature of record {record_id!r} was not made under a lease: {fault}."
+                if fault
+                else None
+            )
+
+
+def _write(folder: Path, files: dict[str, bytes | None]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            if content is None:
+                (folder / name).unlink(
+                    missing_ok=True
+                )  # of an earlier time, it does not belong to this signature
+            else:
+                (folder / name).write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} can't be written: {error.strerror}.") from None

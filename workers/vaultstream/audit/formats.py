@@ -1,0 +1,149 @@
+"""The forms that signatures are exported in.
+
+| Field            | jsonl, csv                               | parquet                    |
+|------------------|------------------------------------------|----------------------------|
+| record_id        | text, also where it is a number          | int64, or string           |
+| payload_sha256   | hex                                      | fixed-size binary, 32 bytes|
+| key_id           | text                                     | string                     |
+| key_state        | active, retired or revoked               | string                     |
+| algorithm        | text                                     | string                     |
+| signature        | base64                                   | binary                     |
+| signed_at        | RFC 3339, UTC, microseconds              | timestamp, UTC, µs         |
+| epoch            | number                                   | int32                      |
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import pyarrow as pa
+from pyarrow import parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORMATS = ("jsonl", "csv", "parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedSignature:
+    """A signature with all that is needed to check it but the payload and the public key, which `key_id` names."""
+
+    record_id: str
+    payload_sha256: bytes
+    key_id: str | None
+    key_state: str | None
+    algorithm: str | None
+    signature: bytes
+    signed_at: datetime
+    epoch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as JSON-ready values: bytes as hex and base64, the time in RFC 3339."""
+        return {
+            "record_id": self.record_id,
+            "payload_sha256": self.payload_sha256.hex(),
+            "key_id": self.key_id,
+            "key_state": self.key_state,
+            "algorithm": self.algorithm,
+            "signature": b64encode(self.signature).decode("ascii"),
+            "signed_at": rfc3339(self.signed_at),
+            "epoch": self.epoch,
+        }
+
+
+FIELDS = tuple(ExportedSignature.__dataclass_fields__)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Returns a time in RFC 3339, in UTC, with microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Writer(Protocol):
+    """Writes signatures to a stream of bytes."""
+
+    def write(self, signatures: Sequence[ExportedSignature]) -> None: ...
+    def close(self) -> None:
+        """Writes what comes last; the stream stays open."""
+
+
+def open_writer(form: str, stream: BinaryIO, *, id_type: str) -> Writer:
+    """Returns a writer of one of FORMATS.
+
+    Args:
+        form: which.
+        stream: where to; closed by whoever opened it.
+        id_type: how the job handles its ids: bigint, uuid or text.
+    """
+    match form:
+        case "jsonl":
+            return _JsonLines(stream)
+        case "csv":
+            return _Csv(stream)
+        case "parquet":
+            return _Parquet(stream, id_type)
+        case _:
+            raise ValueError(form)
+
+
+class _JsonLines:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, signatures: Sequence[ExportedSignature]) -> None:
+        lines = (json.dumps(signature.to_json(), ensure_ascii=False) + "\n" for signature in signatures)
+        self._stream.write("".join(lines).encode())
+
+    def close(self) -> None:
+        self._stream.flush()
+
+
+class _Csv:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._put([FIELDS])
+
+    def write(self, signatures: Sequence[ExportedSignature]) -> None:
+        self._put(tuple(signature.to_json().values()) for signature in signatures)
+
+    def _put(self, rows: Any) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._stream.write(text.getvalue().encode())
+
+    def close(self) -> None:
+        self._stream.flush()
+
+
+class _Parquet:
+    def __init__(self, stream: BinaryIO, id_type: str) -> None:
+        self._integer_ids = id_type == "bigint"
+        self._schema = pa.schema(
+            [
+                pa.field("record_id", pa.int64() if self._integer_ids else pa.string(), nullable=False),
+                pa.field("payload_sha256", pa.binary(32), nullable=False),
+                pa.field("key_id", pa.string()),
+                pa.field("key_state", pa.string()),
+                pa.field("algorithm", pa.string()),
+                pa.field("signature", pa.binary(), nullable=False),
+                pa.field("signed_at", pa.timestamp("us", tz="UTC"), nullable=False),
+                pa.field("epoch", pa.int32(), nullable=False),
+            ]
+        )
+        self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
+
+    def write(self, signatures: Sequence[ExportedSignature]) -> None:
+        columns = {name: [getattr(signature, name) for signature in signatures] for name in FIELDS}
+        if self._integer_ids:
+            columns["record_id"] = [int(record) for record in columns["record_id"]]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,161 @@
+"""Whether one signature is valid: a pure decision over its row, its key and the payload that the record has now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from vaultstream.api import Algorithm
+from vaultstream.crypto import algorithms
+from vaultstream.errors import CustodyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from vaultstream.crypto.algorithms import Verifier
+
+
+class Absence(StrEnum):
+    """Why a record has no payload to compare with, as a sentence's end."""
+
+    DELETED = "its row is gone from the source"
+    NULL = "its payload is NULL now"
+    TOO_LONG = "its payload is longer now than the job allows"
+    UNREADABLE = "the source can't be read"
+
+
+class Outcome(StrEnum):
+    VALID = "valid"
+    INVALID = "invalid"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a signature is, and why."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSignature:
+    """A row of a job's table of signatures."""
+
+    key_no: int
+    epoch: int
+    signed_at: datetime
+    digest: bytes
+    signature: bytes
+
+
+class AuditKey:
+    """A public key, ready to verify with."""
+
+    def __init__(self, *, key_id: str, algorithm: str, public_key: bytes, state: str) -> None:
+        self.key_id = key_id
+        self.algorithm = Algorithm(algorithm)
+        self.public_key = public_key
+        self.state = state
+        self._verify_payload: Verifier | None = None
+        self._verify_digest: Verifier | None = None
+        self._loaded = False
+
+    @property
+    def needs_payload(self) -> bool:
+        """Whether a signature can't be checked by the payload's digest alone."""
+        return self.algorithm in (Algorithm.ED25519, Algorithm.ML_DSA_65)
+
+    def verify(self, signature: bytes, *, digest: bytes, payload: bytes | None) -> bool:
+        """Whether the signature is of this digest, or for algorithms that need it, of this payload.
+
+        Raises:
+            CustodyError: the public key can't be read, or is of another algorithm.
+        """
+        if not self._loaded:
+            key = algorithms.public_key_from_bytes(self.public_key)
+            self._verify_digest = algorithms.digest_verifier(key, self.algorithm)
+            self._verify_payload = algorithms.verifier(key, self.algorithm)
+            self._loaded = True
+        if self._verify_digest is not None:
+            return self._verify_digest(signature, digest)
+        return (
+            payload is not None
+            and self._verify_payload is not None
+            and self._verify_payload(signature, payload)
+        )
+
+
+def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absence) -> Verdict:
+    """Decides what a signature is.
+
+    Args:
+        stored: its row.
+        key: the job's key that the row names, None if there is none such.
+        present: the payload that the record has now, or why it has none.
+    """
+    if key is None:
+        return Verdict(Outcome.INVALID, f"it names key number {stored.key_no}, which is none of the job's")
+    try:
+        if isinstance(present, Absence):
+            return _judge_alone(stored, key, present)
+        return _judge_over(stored, key, present)
+    except CustodyError as error:
+        return Verdict(Outcome.INVALID, f"the public key of {key.key_id} can't be used: {error.message}")
+
+
+def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> Verdict:
+    if key.needs_payload:
+        return Verdict(Outcome.CHANGED, f"{absence}, and {key.algorithm} can't be checked without it")
+    if key.verify(stored.signature, digest=stored.digest, payload=None):
+        return Verdict(Outcome.CHANGED, f"{absence}; the signature is of the digest that was stored with it")
+    return Verdict(Outcome.INVALID, f"the signature does not verify over the stored digest, and {absence}")
+
+
+def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> Verdict:
+    digest = sha256(payload).digest()
+    verifies = key.verify(stored.signature, digest=digest, payload=payload)
+    if digest == stored.digest:
+        if verifies:
+            return Verdict(Outcome.VALID)
+        return Verdict(Outcome.INVALID, f"the signature does not verify under key {key.key_id}")
+    if verifies:
+        return Verdict(
+            Outcome.INVALID, "the stored digest is not that of the payload, which the signature is of"
+        )
+    if key.needs_payload or key.verify(stored.signature, digest=stored.digest, payload=None):
+        return Verdict(Outcome.CHANGED, "its payload is not the one that was signed")
+    return Verdict(
+        Outcome.INVALID,
+        f"the signature verifies under key {key.key_id} neither over the stored digest nor as it is now",
+    )
+
+
+LeaseSpan = tuple["datetime | None", "datetime | None"]
+"""When a lease began and ended; None: without bound."""
+
+
+def lease_fault(stored: StoredSignature, spans: Sequence[LeaseSpan]) -> str | None:
+    """Returns why a signature was not made under a lease, None if it was.
+
+    Args:
+        stored: the signature's row.
+        spans: the committed leases of its key with its epoch; there should be one. Its end is the moment of the
+            commit, which is the signature's time too.
+    """
+    if not spans:
+        return f"key number {stored.key_no} has no committed lease with epoch {stored.epoch}"
+    for began, ended in spans:
+        if (began is None or began <= stored.signed_at) and (ended is None or stored.signed_at <= ended):
+            return None
+    return f"it was signed at {stored.signed_at.isoformat()}, outside the lease with epoch {stored.epoch}"
+
+
+def stored_signature(row: asyncpg.Record) -> StoredSignature:
+    """Reads a row of a job's table of signatures."""
+    return StoredSignature(row["key_no"], row["epoch"], row["signed_at"], row["digest"], row["signature"])

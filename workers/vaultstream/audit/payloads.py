@@ -1,0 +1,116 @@
+"""The payloads that a job's records have now, read in bounded portions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from vaultstream.audit.judgement import Absence
+from vaultstream.errors import SourceError
+from vaultstream.records.source import Source, inspect_source
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from vaultstream.audit.queries import RecordId
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+
+SMALL_BYTES = 4096
+"""Payloads up to this length come with the first query; longer ones in portions."""
+PORTION_BYTES = 16 * 1024 * 1024
+"""Long payloads are read so many bytes at a time, or one alone."""
+
+
+async def open_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
+    """Finds a job's source and keeps it from being dropped or altered until the transaction ends.
+
+    Returns:
+        The source and None; or None and a sentence that says why it can't be read as the job read it.
+    """
+    try:
+        async with connection.transaction():
+            source = await inspect_source(connection, job.spec.records)
+            if source.id_type != job.id_type:
+                return None, (
+                    f"The ids in {source.relation} are of type {source.id_type} now; "
+                    f"the job's records have ids of type {job.id_type}."
+                )
+            await connection.execute(_over(query("audit_hold_source"), source))
+    except SourceError as error:
+        return None, error.message
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        return None, f"The source can't be read: {error}."
+    return source, None
+
+
+async def present_payloads(
+    connection: Connection, source: Source | None, ids: Sequence[RecordId], *, max_bytes: int
+) -> AsyncIterator[tuple[RecordId, bytes | Absence]]:
+    """Yields each record of `ids` once, with the payload that it has now or why it has none.
+
+    Args:
+        connection: in the transaction whose snapshot counts.
+        source: where the records are; None: nowhere any more.
+        ids: the records.
+        max_bytes: a longer payload is not read: it can't be the one that was signed.
+    """
+    if source is None:
+        for record in ids:
+            yield record, Absence.UNREADABLE
+        return
+
+    statement = _over(query("audit_payloads"), source)
+    absent = set(ids)
+    long: list[tuple[RecordId, int]] = []
+    for row in await connection.fetch(statement, ids, min(SMALL_BYTES, max_bytes)):
+        record = row["id"]
+        if (
+            record not in absent
+        ):  # another row of the same id, or one that only the column's collation takes for equal
+            continue
+        absent.remove(record)
+        if (known := _read(row, max_bytes)) is None:
+            long.append((record, row["bytes"]))
+        else:
+            yield record, known
+    for record in absent:
+        yield record, Absence.DELETED
+
+    for portion in _portions(long):
+        waiting = set(portion)
+        for row in await connection.fetch(statement, portion, max_bytes):
+            if row["id"] in waiting and row["payload"] is not None:
+                waiting.remove(row["id"])
+                yield row["id"], row["payload"]
+
+
+def _read(row: asyncpg.Record, max_bytes: int) -> bytes | Absence | None:
+    """Returns what a row tells of its payload; None: it is longer, but not too long."""
+    payload: bytes | None = row["payload"]
+    if payload is not None:
+        return payload
+    if row["bytes"] is None:
+        return Absence.NULL
+    return Absence.TOO_LONG if row["bytes"] > max_bytes else None
+
+
+def _portions(sized: Sequence[tuple[RecordId, int]]) -> Iterator[list[RecordId]]:
+    portion: list[RecordId] = []
+    total = 0
+    for record, size in sized:
+        if portion and total + size > PORTION_BYTES:
+            yield portion
+            portion, total = [], 0
+        portion.append(record)
+        total += size
+    if portion:
+        yield portion
+
+
+def _over(statement: str, source: Source) -> str:
+    return statement.format(
+        relation=source.relation, id=source.id_sql, id_type=source.id_type, payload=source.payload_sql
+    )

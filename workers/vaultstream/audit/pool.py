@@ -1,0 +1,116 @@
+"""The processes that share a verification: started, fed with runs of batches, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaultstream.audit.report import Tally
+from vaultstream.errors import DatabaseError, VaultStreamError
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+_LINE_BYTES = 64 * 1024 * 1024
+_LEAVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Batches that one process checks in one go."""
+
+    first: int
+    last: int
+    records: int
+
+
+async def check_runs(
+    hello: dict[str, Any], runs: Iterable[Run], *, processes: int, advance: Callable[[Run], None]
+) -> Tally:
+    """Checks all runs, each in the first process that is free, and adds up what they find.
+
+    Args:
+        hello: what each process is told first.
+        runs: what there is to check.
+        processes: how many processes, at the most.
+        advance: called after each run.
+
+    Raises:
+        DatabaseError: as a process met it; the others are stopped.
+        VaultStreamError: a process died.
+    """
+    waiting = deque(runs)
+    total = Tally()
+
+    async def work() -> None:
+        async with _verifier(hello) as process:
+            while waiting:
+                run = waiting.popleft()
+                total.merge(await _ask(process, run))
+                advance(run)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(processes, len(waiting))):
+                group.create_task(work())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return total
+
+
+@asynccontextmanager
+async def _verifier(hello: dict[str, Any]) -> AsyncIterator[Process]:
+    # A session of its own: Ctrl-C in the terminal is for the command, which then ends this process.
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "vaultstream.audit.process"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LINE_BYTES,
+        start_new_session=True,
+    )
+    try:
+        await _send(process, hello)
+        yield process
+        _stdin(process).close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _LEAVE_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _ask(process: Process, run: Run) -> Tally:
+    await _send(process, {"first": run.first, "last": run.last})
+    assert process.stdout is not None  # noqa: S101 - asked for above
+    line = await process.stdout.readline()
+    if not line:
+        code = await process.wait()
+        raise VaultStreamError(
+            f"A verifying process ended in the middle of its work, with status {code}.",
+            hint="Was it killed, or out of memory? Try again with fewer --processes.",
+        )
+    answer = json.loads(line.decode("utf-8", "surrogatepass"))
+    if "error" in answer:
+        raise DatabaseError(answer["error"], hint=answer["hint"])
+    return Tally.load(answer["tally"])
+
+
+async def _send(process: Process, value: dict[str, Any]) -> None:
+    stdin = _stdin(process)
+    stdin.write(json.dumps(value).encode() + b"\n")
+    try:
+        await stdin.drain()
+    except ConnectionError:
+        return  # it ended; what it says last, or that it says nothing, is read next
+
+
+def _stdin(process: Process) -> asyncio.StreamWriter:
+    assert process.stdin is not None  # noqa: S101 - asked for above
+    return process.stdin

@@ -1,0 +1,81 @@
+"""A verifying process: takes runs of batches from its standard input, answers with tallies on its standard output.
+
+One JSON value a line. The first line says where to look (so that no password is among a process's arguments), each
+later one names a run. The end of the input, which the death of the parent brings about too, ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import uvloop
+
+from vaultstream.audit.checker import Assignment, Checker
+from vaultstream.audit.snapshot import open_snapshot
+from vaultstream.errors import VaultStreamError
+from vaultstream.store.database import explain
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+Requests = asyncio.Queue[dict[str, Any]]
+
+
+async def serve(requests: Requests, output: BinaryIO) -> None:
+    """Answers requests until it is cancelled."""
+    try:
+        hello = await requests.get()
+        async with open_snapshot(
+            hello["database_url"], role="verify", snapshot=hello["snapshot"]
+        ) as connection:
+            checker = await Checker.open(connection, Assignment.load(hello["assignment"]))
+            while True:
+                run = await requests.get()
+                tally = await checker.check(run["first"], run["last"])
+                _answer(output, {"tally": tally.dump()})
+    except (VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        told = explain(error)
+        _answer(output, {"error": told.message, "hint": told.hint})
+
+
+def _answer(output: BinaryIO, value: dict[str, Any]) -> None:
+    output.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    output.flush()
+
+
+async def _read(requests: Requests) -> None:
+    """Puts each line of the standard input into the queue, until the input ends."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    while line := await reader.readline():
+        requests.put_nowait(json.loads(line))
+
+
+async def _main(output: BinaryIO) -> None:
+    requests = Requests()
+    serving = asyncio.create_task(serve(requests, output))
+    reading = asyncio.create_task(_read(requests))
+    await asyncio.wait((serving, reading), return_when=asyncio.FIRST_COMPLETED)
+    for task in (serving, reading):
+        task.cancel()
+    for outcome in await asyncio.gather(serving, reading, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+def main() -> None:
+    """Runs the process. What anything prints by mistake goes to standard error, not among the answers."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        uvloop.run(_main(output))
+
+
+if __name__ == "__main__":
+    main()

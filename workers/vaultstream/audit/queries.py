@@ -1,0 +1,51 @@
+"""The audit's SQL, with a job's table and the type of its ids put in, and the text of an id read as that type."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from vaultstream.errors import UsageError
+from vaultstream.store.sql import query
+
+RecordId = int | str | UUID
+"""A record's id as the driver hands it over: of a bigint, a text or a uuid."""
+
+_COVERED_IDS = {
+    "bigint": (
+        "SELECT generate_series(b.first_id::bigint, b.last_id::bigint) WHERE b.ids IS NULL "
+        "UNION ALL SELECT unnest(b.ids)::bigint"
+    ),
+    "uuid": "SELECT unnest(b.ids)::uuid",
+    "text": 'SELECT unnest(b.ids) COLLATE "C"',
+}
+"""An expression for the ids that a batch `b` covers, by the type of the job's ids."""
+
+_BIGINT_BITS = 63
+
+
+def job_query(name: str, *, job_no: int, id_type: str) -> str:
+    """Returns a query over one job's records."""
+    return query(name).format(
+        signatures=f"vaultstream.signatures_{int(job_no)}", ids=_COVERED_IDS[id_type], id_type=id_type
+    )
+
+
+def parse_record_id(text: str, id_type: str) -> RecordId:
+    """Reads a record's id as people write it.
+
+    Raises:
+        UsageError: no record of such a job can have it.
+    """
+    try:
+        match id_type:
+            case "bigint":
+                number = int(text)
+                if -(1 << _BIGINT_BITS) <= number < 1 << _BIGINT_BITS:
+                    return number
+            case "uuid":
+                return UUID(text)
+            case _ if "\0" not in text:
+                return text
+    except ValueError:
+        pass
+    raise UsageError(f"{text!r} is no record id of this job: its ids are of type {id_type}.")

@@ -1,0 +1,163 @@
+"""Verification of a whole job: every record accounted for, every signature checked, every lease apart."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vaultstream.audit.checker import Assignment
+from vaultstream.audit.payloads import open_source
+from vaultstream.audit.pool import Run, check_runs
+from vaultstream.audit.queries import job_query
+from vaultstream.audit.report import MAX_EXAMPLES, AuditReport, Count, Finding, Tally
+from vaultstream.audit.snapshot import export_snapshot, open_snapshot
+from vaultstream.store.jobs import Job, get_job
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
+
+Progress = Callable[[int, int], None]
+"""Called with the records checked so far and their total."""
+
+MAX_RUN_RECORDS = 4000
+MIN_RUN_RECORDS = 250
+RUNS_A_PROCESS = 8
+"""Enough runs that the processes end at about the same time."""
+
+
+async def verify_job(
+    database_url: str, job_name: str, *, processes: int | None = None, progress: Progress | None = None
+) -> AuditReport:
+    """Verifies a job as it is at one moment, with all cores.
+
+    Args:
+        database_url: the database.
+        job_name: the job's name or token.
+        processes: how many verify; None: one a core.
+        progress: told how far it is.
+
+    Raises:
+        UnknownJobError: there is no such job.
+        DatabaseError: Postgres went away.
+    """
+    began = time.monotonic()
+    async with open_snapshot(database_url, role="verify") as connection:
+        snapshot = await export_snapshot(connection)
+        job = await get_job(connection, job_name)
+        source, obstacle = await open_source(connection, job)
+        processes = processes or _cores()
+        runs = await _plan_runs(connection, job, processes)
+        assignment = Assignment(
+            job_no=job.job_no,
+            id_type=job.id_type,
+            max_payload_bytes=job.spec.records.max_payload_bytes,
+            source=source,
+        )
+        hello = {
+            "database_url": database_url,
+            "snapshot": snapshot,
+            "assignment": assignment.dump(),
+        }
+        advance = _counter(sum(run.records for run in runs), progress)
+        tally = await check_runs(hello, runs, processes=processes, advance=advance)
+        await _check_leases(connection, job, tally)
+        await _check_coverage(connection, job, tally)
+    return AuditReport.of(
+        tally,
+        planned=job.planned,
+        job=job.name,
+        token=job.token,
+        algorithm=str(job.spec.keys.algorithm),
+        notes=(obstacle,) if obstacle else (),
+        seconds=time.monotonic() - began,
+        processes=min(processes, len(runs)),
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS has no affinity
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[Run], None]:
+    done = 0
+
+    def advance(run: Run) -> None:
+        nonlocal done
+        done += run.records
+        if progress is not None:
+            progress(done, total)
+
+    if progress is not None:
+        progress(0, total)
+    return advance
+
+
+async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[Run]:
+    records = await connection.fetchval(
+        "SELECT coalesce(sum(records), 0) FROM vaultstream.batches WHERE job_no = $1 AND planned", job.job_no
+    )
+    size = min(MAX_RUN_RECORDS, max(MIN_RUN_RECORDS, int(records) // (processes * RUNS_A_PROCESS)))
+    rows = await connection.fetch(query("audit_chunks"), job.job_no, size)
+    return [Run(row["first"], row["last"], row["records"]) for row in rows]
+
+
+async def _check_leases(connection: Connection, job: Job, tally: Tally) -> None:
+    rows = await connection.fetch(query("audit_lease_overlaps"), job.job_no, MAX_EXAMPLES)
+    for row in rows:
+        tally.find(
+            Finding.LEASE_OVERLAPS,
+            None,
+            f"key {row['key_id']}: {row['holder']} held it with epoch {row['epoch']} from {row['began']}, "
+            f"while an earlier lease ran to {row['held_until']}",
+            number=0,
+        )
+    if rows:
+        tally.add(Finding.LEASE_OVERLAPS, rows[0]["total"])
+
+
+async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> None:
+    """Finds records covered twice, and signatures and dead letters of records covered by no batch.
+
+    What every record was found to have, added up, is all that there is, unless some of it is of other records; so the
+    search for those is left out where the sums agree.
+    """
+    shape = "bigint" if job.id_type == "bigint" else "listed"
+    twice = await _find_each(
+        connection,
+        query(f"audit_planned_twice_{shape}"),
+        job,
+        tally,
+        (Finding.PLANNED_TWICE, "more than one planned batch covers it"),
+    )
+    tally.add(Count.RECORDS, -twice)
+    [totals] = await connection.fetch(
+        job_query("audit_totals", job_no=job.job_no, id_type=job.id_type), job.job_no
+    )
+    for name, seen in (("signatures", Count.SIGNED), ("dead_letters", Count.DEAD)):
+        if twice or totals[name] != tally.counts[seen]:
+            statement = job_query(f"audit_unplanned_{name}", job_no=job.job_no, id_type=job.id_type)
+            what = "a signature" if name == "signatures" else "a dead letter"
+            await _find_each(
+                connection,
+                statement,
+                job,
+                tally,
+                (Finding.UNPLANNED, f"{what}, but no batch of the job covers it"),
+            )
+
+
+async def _find_each(
+    connection: Connection, statement: str, job: Job, tally: Tally, finding: tuple[Finding, str]
+) -> int:
+    kind, reason = finding
+    rows = await connection.fetch(statement, job.job_no, MAX_EXAMPLES)
+    total = int(rows[0]["total"]) if rows else 0
+    for row in rows:
+        tally.find(kind, row["record_id"], reason, number=0)
+    tally.add(kind, total)
+    return total
