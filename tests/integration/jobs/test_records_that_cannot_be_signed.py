@@ -1,0 +1,88 @@
+"""What can't be signed ends in the dead letters, exactly that, with its reason; all else is signed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vaultstream.store import jobs
+
+if TYPE_CHECKING:
+    from support.lab import Lab
+
+
+pytestmark = pytest.mark.integration
+
+
+async def test_null_and_oversized_payloads_and_deleted_rows_are_dead_and_nothing_else_is(lab: Lab) -> None:
+    await lab.table((n, f"record {n}") for n in range(1, 201))
+    await lab.execute("UPDATE records SET payload = NULL WHERE id IN (3, 150)")
+    await lab.execute("UPDATE records SET payload = repeat('x', 1001) WHERE id = 60")
+    await lab.execute("UPDATE records SET payload = repeat('x', 1000) WHERE id = 61")
+    job = await lab.open(records={"table": "records", "maxPayloadBytes": 1000})
+    await lab.plan(job)
+    await lab.execute("DELETE FROM records WHERE id IN (1, 199)")
+
+    ended = await lab.finish(job)
+
+    assert ended.job.state == "Complete"
+    assert await lab.dead(job) == {
+        "3": "PayloadNull",
+        "150": "PayloadNull",
+        "60": "PayloadTooLarge",
+        "1": "RecordGone",
+        "199": "RecordGone",
+    }
+    assert await lab.signed_ids(job) == set(range(1, 201)) - {3, 150, 60, 1, 199}
+    report = await lab.verify(job)
+    assert (report.ok, report.signed, report.dead) == (True, 195, 5)
+
+
+async def test_dead_letters_are_signed_by_a_retry_once_the_cause_is_gone(lab: Lab) -> None:
+    await lab.table((n, None if n in (5, 77, 120) else f"record {n}") for n in range(1, 151))
+    ended = await lab.run()
+    assert set(await lab.dead(ended.job)) == {"5", "77", "120"}
+
+    await lab.execute("UPDATE records SET payload = 'mended' WHERE id IN (5, 120)")
+    async with lab.pool.acquire() as connection:
+        assert await jobs.retry_dead(connection, ended.job) == 3
+        job = await jobs.get_job(connection, ended.job.token)
+    again = await lab.finish(job)
+
+    assert await lab.dead(job) == {"77": "PayloadNull"}
+    assert (again.progress.records, again.progress.signed, again.progress.dead) == (150, 149, 1)
+    report = await lab.verify(job)
+    assert (report.ok, report.signed, report.dead) == (True, 149, 1)
+
+
+async def test_a_batch_that_fails_is_split_until_the_record_at_fault_stands_alone(lab: Lab) -> None:
+    await lab.table((n, f"record {n}") for n in range(1, 101))
+    await lab.execute(
+        "CREATE VIEW fragile AS SELECT id, CASE WHEN id IN (13, 64) THEN (1 / (id - id))::text ELSE payload END "
+        "AS payload FROM records"
+    )
+    ended = await lab.run(records={"table": "fragile"})
+    assert await lab.dead(ended.job) == {"13": "Unsignable", "64": "Unsignable"}
+    message = await lab.value("SELECT message FROM vaultstream.dead_letters WHERE record_id = '13'")
+    assert "division by zero" in message
+    assert await lab.signed_ids(ended.job) == set(range(1, 101)) - {13, 64}
+
+
+async def test_a_table_that_is_away_is_waited_for_and_kills_no_record(lab: Lab) -> None:
+    await lab.table((n, f"record {n}") for n in range(1, 101))
+    job = await lab.open()
+    await lab.plan(job)
+    await lab.execute("ALTER TABLE records RENAME TO elsewhere")
+
+    running = asyncio.create_task(lab.finish(job))
+    logs = lab.services.data_dir / "logs" / job.token
+    async with asyncio.timeout(30):
+        while not any(
+            "waiting until this is mended" in log.read_text() for log in logs.glob("signing-*.log")
+        ):
+            await asyncio.sleep(0.1)
+    await lab.execute("ALTER TABLE elsewhere RENAME TO records")
+    ended = await running
+    assert (ended.progress.signed, ended.progress.dead) == (100, 0)

@@ -1,0 +1,248 @@
+"""What tests of the engine's parts build on: jobs, keys, batches and sources, made by the product's own functions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from vaultstream.api import SigningJobSpec
+from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.local.services import Services
+from vaultstream.settings import Settings, load_settings
+from vaultstream.store import schema
+from vaultstream.store.database import connect, open_pool
+from vaultstream.store.jobs import Job, create_job, get_job
+from vaultstream.store.leases import DeadRecord, Lease, SignedBatch, claim_batches, lease_clock
+from vaultstream.worker import WorkerContext
+
+
+def new_name(prefix: str = "t") -> str:
+    return f"{prefix}_{uuid4().hex[:12]}"
+
+
+async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 15.0) -> Any:
+    """Awaits a condition by asking again and again; fails when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not (answer := await condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        await asyncio.sleep(0.02)
+    return answer
+
+
+def make_spec(table: str = "nowhere", **wanted: Any) -> SigningJobSpec:
+    """Returns a spec in which a failure is final at once, unless `wanted` (names as in YAML) says otherwise."""
+    document: dict[str, Any] = {
+        "records": {"table": table},
+        "batchSize": 10,
+        "keys": {"count": 3, "algorithm": "ED25519"},
+        "retries": {"maxAttempts": 1, "backoff": {"initialSeconds": 0.01, "maxSeconds": 0.02}},
+    }
+    return SigningJobSpec.model_validate({**document, **wanted})
+
+
+async def add_table(
+    connection: asyncpg.Connection,
+    ids: Iterable[Any] = (),
+    *,
+    id_type: str = "bigint",
+    payload_type: str = "bytea",
+    unique: bool = True,
+    name: str | None = None,
+) -> str:
+    """Makes a table of records, each with a payload of its own; returns its name."""
+    name = name or new_name("records")
+    quoted = '"' + name.replace('"', '""') + '"'
+    await connection.execute(
+        f"CREATE TABLE {quoted} (id {id_type}{' PRIMARY KEY' if unique else ''}, payload {payload_type})"
+    )
+    await connection.executemany(
+        f"INSERT INTO {quoted} VALUES ($1, $2)",
+        [(i, f"payload of {i}".encode() if payload_type == "bytea" else f"payload of {i}") for i in ids],
+    )
+    return name
+
+
+async def add_job(
+    connection: asyncpg.Connection, table: str = "nowhere", *, id_type: str = "bigint", keys: int = 3, **spec: Any
+) -> Job:
+    """Makes a job, and keys for it that are rows and nothing else."""
+    job = await create_job(connection, new_name("job").replace("_", "-"), make_spec(table, **spec), id_type=id_type)
+    for ordinal in range(1, keys + 1):
+        await connection.execute(
+            "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) "
+            "VALUES ($1, $2, $3, 'ED25519', '')",
+            job.job_no,
+            ordinal,
+            f"{job.token}-{ordinal}",
+        )
+    return job
+
+
+async def add_batches(connection: asyncpg.Connection, job: Job, *batches: Sequence[Any]) -> list[int]:
+    """Adds pending batches of the given ids, and starts the job as if they were all there is; returns their numbers."""
+    first = (await get_job(connection, job.token)).next_batch_no
+    for number, ids in enumerate(batches, start=first):
+        dense = job.id_type == "bigint" and ids[-1] - ids[0] + 1 == len(ids)
+        await connection.execute(
+            "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids) "
+            "VALUES ($1, $2, $3, $4, $5, $6)",
+            job.job_no,
+            number,
+            len(ids),
+            str(ids[0]),
+            str(ids[-1]),
+            None if dense else [str(i) for i in ids],
+        )
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET next_batch_no = $2, planned = true, state = 'Running', started_at = now() "
+        "WHERE job_no = $1",
+        job.job_no,
+        first + len(batches),
+    )
+    return list(range(first, first + len(batches)))
+
+
+async def lease_one(connection: asyncpg.Connection, job: Job, holder: str, *, seconds: float = 30.0) -> Lease | None:
+    """Leases a key with no batch in mind."""
+    row = await connection.fetchrow(
+        "SELECT * FROM vaultstream.lease_keys($1, $2, 1, $3)", job.job_no, holder, seconds
+    )
+    return row and Lease(row["key_no"], row["key_id"], row["epoch"], lease_clock() + seconds)
+
+
+async def claim_one(connection: asyncpg.Connection, job: Job, holder: str, batch_no: int, *, seconds: float = 30.0) -> Lease:
+    """Claims a batch, which must be pending with a key free for it."""
+    [claim] = await claim_batches(connection, job.job_no, holder, [batch_no], seconds=seconds)
+    assert claim.lease is not None
+    return claim.lease
+
+
+def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] = ()) -> SignedBatch:
+    """Returns a batch with signatures that name their lease, to be told apart later."""
+    ids = list(ids)
+    return SignedBatch(
+        batch_no=batch_no,
+        lease=lease,
+        record_ids=ids,
+        digests=[sha256(str(i).encode()).digest() for i in ids],
+        signatures=[f"{i} by {lease.key_no}/{lease.epoch}".encode() for i in ids],
+        dead=[DeadRecord(i, "PayloadNull", "The payload is NULL.") for i in dead],
+    )
+
+
+async def expire(connection: asyncpg.Connection, *leases: Lease) -> None:
+    """Ends leases as time does."""
+    await connection.execute(
+        "UPDATE vaultstream.keys SET lease_until = clock_timestamp() WHERE key_no = ANY ($1)",
+        [lease.key_no for lease in leases],
+    )
+
+
+async def signatures_of(connection: asyncpg.Connection, job: Job) -> dict[Any, bytes]:
+    rows = await connection.fetch(f"SELECT record_id, signature FROM {job.signatures_table}")
+    return {row["record_id"]: row["signature"] for row in rows}
+
+
+async def dead_of(connection: asyncpg.Connection, job: Job) -> dict[str, str]:
+    rows = await connection.fetch(
+        "SELECT record_id, reason FROM vaultstream.dead_letters WHERE job_no = $1", job.job_no
+    )
+    return {row["record_id"]: row["reason"] for row in rows}
+
+
+async def history_of(connection: asyncpg.Connection, job: Job) -> set[tuple[int, int, str]]:
+    """Returns the ended leases of a job as key, epoch and outcome."""
+    rows = await connection.fetch(
+        "SELECT l.key_no, l.epoch, l.outcome FROM vaultstream.leases l "
+        "JOIN vaultstream.keys k USING (key_no) WHERE k.job_no = $1",
+        job.job_no,
+    )
+    return {(row["key_no"], row["epoch"], row["outcome"]) for row in rows}
+
+
+async def overlaps_of(connection: asyncpg.Connection, job: Job) -> int:
+    """Counts pairs of leases of one key that overlap, with no help from the constraint that forbids them."""
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM vaultstream.leases a JOIN vaultstream.leases b USING (key_no) "
+            "JOIN vaultstream.keys k USING (key_no) WHERE k.job_no = $1 AND a.epoch < b.epoch AND a.during && b.during",
+            job.job_no,
+        )
+    )
+
+
+async def covered_by(connection: asyncpg.Connection, job: Job, states: Sequence[str]) -> list[str]:
+    """Returns the ids that batches in the given states cover, as often as they do."""
+    rows = await connection.fetch(
+        "SELECT first_id, last_id, ids FROM vaultstream.batches WHERE job_no = $1 AND state = ANY ($2) ORDER BY batch_no",
+        job.job_no,
+        list(states),
+    )
+    covered: list[str] = []
+    for row in rows:
+        if row["ids"] is None:
+            covered += map(str, range(int(row["first_id"]), int(row["last_id"]) + 1))
+        else:
+            covered += row["ids"]
+    return covered
+
+
+@asynccontextmanager
+async def open_bus(services: Services) -> AsyncIterator[Bus]:
+    async with connect_bus(
+        BusAddress(services.nats_url, services.nats_user, services.nats_password), role="test"
+    ) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def open_context(services: Services, url: str, job: Job, **settings: Any) -> AsyncIterator[WorkerContext]:
+    """Opens what a worker works with, in this process, with settings by their field names."""
+    async with open_pool(url, role="test", size=4) as pool, open_bus(services) as bus:
+        yield WorkerContext(
+            settings=worker_settings(services, url, **settings),
+            job=job,
+            pool=pool,
+            bus=bus,
+            holder=new_name("holder"),
+            stop=asyncio.Event(),
+        )
+
+
+def worker_settings(services: Services, url: str, **wanted: Any) -> Settings:
+    return load_settings(
+        **{
+            "database_url": url,
+            "nats_url": services.nats_url,
+            "nats_user": services.nats_user,
+            "nats_password": services.nats_password,
+            "kek_file": services.kek_file,
+            "data_dir": services.data_dir,
+            **wanted,
+        }
+    )
+
+
+@asynccontextmanager
+async def new_database(services: Services) -> AsyncIterator[str]:
+    """Makes a database with the schema in it, and drops it."""
+    name = new_name("engine")
+    admin = await asyncpg.connect(services.database_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE template1")
+        url = services.database_url.replace("/vaultstream?", f"/{name}?", 1)
+        async with connect(url) as connection:
+            await schema.migrate(connection)
+        try:
+            yield url
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
