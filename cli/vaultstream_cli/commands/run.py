@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vaultstream.api import load_signing_job
+from vaultstream.bus.connection import connect_bus
 from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import open_job, run_job
 from vaultstream.settings import Settings
@@ -20,7 +21,9 @@ from vaultstream_cli.summary import Summary, get_summary, print_summary, require
 
 MaxSigners = Annotated[
     int | None,
-    typer.Option("--max-signers", min=1, max=256, help="Signing processes, at the most. [default: one a core]"),
+    typer.Option(
+        "--max-signers", min=1, max=256, help="Signing processes, at the most. [default: one a core]"
+    ),
 ]
 
 
@@ -44,7 +47,9 @@ async def run(
         async with session.pool.acquire() as connection:
             job = await open_job(connection, manifest.metadata.name, manifest.spec)
         if job.ended:
-            note(f"Job {job.name} has ended already; `vaultstream delete {job.name}` makes its name free again.")
+            note(
+                f"Job {job.name} has ended already; `vaultstream delete {job.name}` makes its name free again."
+            )
         summary = await run_to_end(session, job.token, max_signers=max_signers)
     if json:
         print_json(summary.to_json())
@@ -64,6 +69,8 @@ async def run_to_end(session: Session, token: str, *, max_signers: int | None) -
     """
     job = (await get_summary(session.pool, token)).job
     if not job.ended and job.state is not JobState.SUSPENDED:
+        async with connect_bus(session.services.bus_address, role="command"):
+            pass  # a NATS that refuses us is said before a worker is started
         with RunDisplay() as display:
             job = await run_job(
                 session.services,

@@ -76,7 +76,10 @@ async def _flush_and_close(client: Client) -> None:
 
 
 async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
+    failures: list[Exception] = []
+
     async def on_error(error: Exception) -> None:
+        failures[:] = [error]
         log.debug("nats: %s", error or type(error).__name__)
 
     async def on_disconnect() -> None:
@@ -103,9 +106,8 @@ async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
             reconnected_cb=on_reconnect,
         )
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-        reason = client.last_error or error
         await client.close()
-        raise _explain(reason) from None
+        raise _explain(failures[0] if failures else error) from None
     client.options["max_reconnect_attempts"] = -1  # once it was there, it is waited for
     return client
 

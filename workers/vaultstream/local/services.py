@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
+from vaultstream.bus.connection import BusAddress
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import LocalServiceError
 from vaultstream.local.diagnosis import explain, free_bytes
@@ -51,6 +52,11 @@ class Services:
     postgres_pid: int | None
     nats_pid: int | None
     _local: LocalServices | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def bus_address(self) -> BusAddress:
+        """Where NATS is, as `connect_bus` takes it."""
+        return BusAddress(self.nats_url, self.nats_user, self.nats_password)
 
     async def ensure_running(self) -> Services:
         """Starts again what died of the embedded services; returns how they are reached now.

@@ -1,0 +1,85 @@
+"""Rows in the binary format of Postgres's COPY, and on their way there."""
+
+from __future__ import annotations
+
+import asyncio
+from struct import Struct
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from vaultstream.store.database import Connection
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+"""What a COPY begins with: the signature, no flags, no extension."""
+TRAILER = b"\xff\xff"
+"""What it ends with."""
+
+_TWO_FIELDS = Struct(">hiqi").pack  # how many fields; length and value of a bigint; length of what follows
+_LENGTH = Struct(">i").pack
+
+
+def pack_numbered(rows: Iterable[tuple[int, bytes]]) -> bytes:
+    """Returns rows of (bigint, text or bytea)."""
+    return b"".join([_TWO_FIELDS(2, 8, number, len(payload)) + payload for number, payload in rows])
+
+
+def pack_staged(rows: Iterable[tuple[int, bytes, bytes]]) -> bytes:
+    """Returns rows of (bigint, text, text or bytea)."""
+    return b"".join(
+        [
+            _TWO_FIELDS(3, 8, line, len(text)) + text + _LENGTH(len(payload)) + payload
+            for line, text, payload in rows
+        ]
+    )
+
+
+async def copy_binary(
+    connection: Connection,
+    source: AsyncIterator[bytes],
+    *,
+    schema: str,
+    table: str,
+    columns: Sequence[str] | None = None,
+    freeze: bool = False,
+) -> int:
+    """Copies what `source` gives (header, packed rows, trailer) into a table; returns the number of rows.
+
+    Raises:
+        asyncpg.ConnectionDoesNotExistError: the connection broke meanwhile. The driver by itself would wait
+            for ever to go on writing if it was waiting just then.
+    """
+    copying = asyncio.ensure_future(
+        connection.copy_to_table(
+            table,
+            schema_name=schema,
+            columns=list(columns) if columns else None,
+            source=source,
+            format="binary",
+            freeze=freeze or None,
+        )
+    )
+    broken = False
+
+    def give_up(_: object) -> None:
+        nonlocal broken
+        broken = True
+        copying.cancel()
+
+    connection.add_termination_listener(give_up)
+    try:
+        return affected_rows(await copying)
+    except asyncio.CancelledError:
+        if broken:
+            raise asyncpg.ConnectionDoesNotExistError("the connection was closed during COPY") from None
+        raise
+    finally:
+        connection.remove_termination_listener(give_up)
+
+
+def affected_rows(status: str) -> int:
+    """Returns the number of rows from a command's status, such as `COPY 7` or `INSERT 0 7`."""
+    return int(status.rsplit(" ", 1)[1])

@@ -1,0 +1,72 @@
+"""Ids as a file has them: which are refused, and which type holds them all."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IdType = Literal["bigint", "uuid", "text"]
+
+SQL_TYPES: dict[IdType, str] = {"bigint": "bigint", "uuid": "uuid", "text": 'text COLLATE "C"'}
+"""How a column of each type is declared; text is ordered by its bytes, whatever the database's locale."""
+
+MAX_BYTES = 1024
+"""Length of the longest id, in UTF-8: longer ones do not fit into an index."""
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SAFE_DIGITS = 18
+
+
+def is_bigint(text: str) -> bool:
+    """Whether `text` is a 64-bit integer in its one usual form: no plus, no leading zero, no space."""
+    return _INTEGER.fullmatch(text) is not None and (
+        len(text) <= _SAFE_DIGITS or -(2**63) <= int(text) < 2**63
+    )
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID in its 36 characters, of either case."""
+    return _UUID.fullmatch(text) is not None
+
+
+def fault_of(text: str | None, wanted: IdType | None = None) -> str | None:
+    """Returns why an id is refused, or None if it is good.
+
+    Args:
+        text: the id.
+        wanted: the type that it must be of, where the table is there already.
+    """
+    if not text:
+        return "has no id"
+    if "\0" in text:
+        return "has an id with a NUL character, which Postgres does not store"
+    if len(text) * 4 > MAX_BYTES and len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        return f"has an id of more than {MAX_BYTES:,} bytes"
+    if wanted == "bigint" and not is_bigint(text):
+        return f"has the id {text!r}, but the table's ids are integers"
+    if wanted == "uuid" and not is_uuid(text):
+        return f"has the id {text!r}, but the table's ids are UUIDs"
+    return None
+
+
+class TypeOfIds:
+    """The narrowest type that holds every id seen so far."""
+
+    def __init__(self) -> None:
+        self._integers = True
+        self._uuids = True
+
+    def see(self, ids: Iterable[str]) -> None:
+        ids = list(ids)
+        self._integers = self._integers and all(map(is_bigint, ids))
+        self._uuids = self._uuids and all(map(is_uuid, ids))
+
+    @property
+    def narrowest(self) -> IdType:
+        if self._integers:
+            return "bigint"
+        return "uuid" if self._uuids else "text"

@@ -1,0 +1,289 @@
+"""The import itself: one transaction that ends with the whole file in the table, or with everything as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from vaultstream.errors import DatabaseError, ImportFileError, UsageError
+from vaultstream.importing.copying import (
+    HEADER,
+    TRAILER,
+    affected_rows,
+    copy_binary,
+    pack_numbered,
+    pack_staged,
+)
+from vaultstream.importing.csv_reader import CsvReader
+from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
+from vaultstream.importing.jsonl_reader import JsonLinesReader
+from vaultstream.importing.options import shape_of
+from vaultstream.importing.parquet_reader import ParquetReader
+from vaultstream.importing.rejects import Reject, RejectFile, too_many
+from vaultstream.importing.source import Format, Source, open_source
+from vaultstream.importing.sql import statement
+from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
+from vaultstream.records.source import quote_identifier
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from vaultstream.importing.options import ImportOptions, Shape
+    from vaultstream.importing.rows import Chunk, PayloadType, Reader
+    from vaultstream.store.database import Connection
+
+_STAGE = "vaultstream_import"
+_EXCERPTS: dict[str, str] = {
+    "text": "left(s.payload, 200)",
+    "bytea": "encode(substr(s.payload, 1, 100), 'hex')",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an import has come."""
+
+    position: int
+    """Bytes of the file read."""
+    size: int
+    """Bytes that it has."""
+    rows: int
+    """Rows read, rejected ones among them."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did."""
+
+    table: str
+    id_column: str
+    id_type: IdType
+    numbered: bool
+    """Whether the file had no id, so that rows were numbered."""
+    payload_column: str
+    payload_type: PayloadType
+    rows: int
+    """Loaded."""
+    rejected: int
+    """Lines that were not."""
+    rejected_file: Path | None
+    """Where they are listed, with number and reason."""
+    seconds: float
+    bytes: int
+    """Size of the file as it lies there."""
+
+
+async def import_records(
+    connection: Connection,
+    path: Path,
+    options: ImportOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> ImportReport:
+    """Loads a file of records into a table, in one transaction.
+
+    Memory stays the same however long the file is. Whatever ends the import early, be it an error, a cancellation or the
+    death of this process, leaves the database as it was.
+
+    Args:
+        connection: without a timeout for commands (a large file takes its time), and in no transaction.
+        path: CSV, JSON lines or Parquet; the first two may be compressed (.gz, .zip).
+        options: what to load, and into what.
+        progress: called after each part of the file.
+
+    Raises:
+        UsageError: the options contradict each other; as ImportFileError: the file can't be imported, or too many of
+            its lines were rejected; as SourceError: the table can't be filled.
+        DatabaseError: the connection broke.
+    """
+    started = time.monotonic()
+    options.check()
+    with open_source(path, options.format) as source:
+        reader = _reader(source)
+        shape = shape_of(options, reader.columns, open_ended=reader.open_ended)
+        payload_type = reader.payload_type(shape)
+        listed = _place_of_rejects(path, options)
+        async with _transaction(connection) as work:
+            await connection.execute(statement("settings"))
+            existing = await find_existing(connection, options, payload_type)
+            with RejectFile(listed) as rejects:
+                id_type: IdType = "bigint" if shape.numbered else "text"
+                target = await make_target(connection, options, existing, id_type, payload_type)
+                load = _Load(
+                    connection, source, reader, shape, target, rejects, options.max_rejects, progress
+                )
+                if shape.numbered:
+                    rows = await load.numbered()
+                else:
+                    rows, id_type = await load.with_ids(payload_type)
+                load.check_rejects(at_end=True)
+                await finish_target(connection, target)
+            work.committing = True
+    return ImportReport(
+        table=options.table,
+        id_column=options.id_column,
+        id_type=id_type,
+        numbered=shape.numbered,
+        payload_column=options.payload_name,
+        payload_type=payload_type,
+        rows=rows,
+        rejected=rejects.count,
+        rejected_file=rejects.path if rejects.count else None,
+        seconds=round(time.monotonic() - started, 3),
+        bytes=source.size,
+    )
+
+
+@dataclass
+class _Work:
+    committing: bool = False
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[_Work]:
+    """A transaction that says in plain words what became of it when the connection broke."""
+    work = _Work()
+    try:
+        async with connection.transaction():
+            yield work
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if not connection.is_closed():
+            raise
+        raise DatabaseError(
+            "The connection to Postgres broke; "
+            + ("the table holds all of the file, or nothing." if work.committing else "nothing was loaded."),
+            hint="See whether Postgres runs (`vaultstream doctor`)"
+            + (
+                ", and look at the table before you run it again."
+                if work.committing
+                else ", then run it again."
+            ),
+        ) from error
+
+
+def _place_of_rejects(path: Path, options: ImportOptions) -> Path:
+    place = options.rejects or path.with_name(path.name + ".rejected.jsonl")
+    if place.exists() and (place.is_dir() or place.samefile(path)):
+        raise UsageError(
+            f"Rejected lines can't be listed in {place}: it is the input or a directory.",
+            hint="Name another file with --rejects.",
+        )
+    return place
+
+
+def _reader(source: Source) -> Reader:
+    match source.format:
+        case Format.CSV:
+            return CsvReader(source)
+        case Format.JSONL:
+            return JsonLinesReader(source)
+        case Format.PARQUET:
+            return ParquetReader(source)
+
+
+@dataclass
+class _Load:
+    """A file on its way into a table."""
+
+    connection: Connection
+    source: Source
+    reader: Reader
+    shape: Shape
+    target: Target
+    rejects: RejectFile
+    max_rejects: int | None
+    progress: Callable[[Progress], None] | None
+    rows_read: int = 0
+
+    async def numbered(self) -> int:
+        """Copies rows under their numbers, right into the table; after those that it has. Returns how many."""
+        first = 0
+        if self.target.appended:
+            if self.target.existing and self.target.existing.id_type != "bigint":
+                raise ImportFileError(
+                    f"The file has no column {self.target.options.id_column!r}, and the table's ids are no numbers.",
+                    hint="Name the column of the ids with --id-column.",
+                )
+            first = await self.connection.fetchval(statement("highest_number").format(**self.target.names()))
+
+        def pack(chunk: Chunk) -> bytes:
+            return pack_numbered((first + row.number, row.payload) for row in chunk.rows)
+
+        return await copy_binary(
+            self.connection,
+            self._packed(pack, None),
+            schema=self.target.schema,
+            table=self.target.name,
+            columns=[self.target.options.id_column, self.target.options.payload_name],
+            freeze=not self.target.appended,  # the table was made in this transaction
+        )
+
+    async def with_ids(self, payload_type: PayloadType) -> tuple[int, IdType]:
+        """Copies rows to a stage, and from there, under the narrowest type of id, those that are no duplicates.
+
+        Returns:
+            How many rows the table got, and the type.
+        """
+        types = TypeOfIds()
+        appended_to = self.target.existing.id_type if self.target.existing and self.target.appended else None
+
+        def pack(chunk: Chunk) -> bytes:
+            types.see(row.id for row in chunk.rows)
+            return pack_staged((row.line, row.id.encode(), row.payload) for row in chunk.rows)
+
+        execute = self.connection.execute
+        await execute(statement("stage").format(payload_type=payload_type))
+        await copy_binary(self.connection, self._packed(pack, appended_to), schema="pg_temp", table=_STAGE)
+        id_type = appended_to or types.narrowest
+        names = {**self.target.names(), "id_type": SQL_TYPES[id_type]}
+        await narrow_ids(self.connection, self.target, id_type)
+        await execute(statement("duplicates").format(**names))
+        if self.target.appended:
+            await execute(statement("already_there").format(**names))
+        await self._reject_duplicates(payload_type)
+        await execute(f"ANALYZE pg_temp.{quote_identifier(_STAGE)}")
+        return affected_rows(await execute(statement("unstage").format(**names))), id_type
+
+    async def _reject_duplicates(self, payload_type: PayloadType) -> None:
+        async for row in self.connection.cursor(
+            statement("rejected").format(excerpt=_EXCERPTS[payload_type]), prefetch=1000
+        ):
+            where = "the table has already" if row["first"] is None else f"line {row['first']} has already"
+            self.rejects.add([Reject(row["line"], f"has the id {row['id']!r}, which {where}", row["text"])])
+
+    async def _packed(self, pack: Callable[[Chunk], bytes], wanted: IdType | None) -> AsyncIterator[bytes]:
+        yield HEADER
+        for chunk in self.reader.chunks(self.shape, wanted):
+            self.rows_read += len(chunk.rows) + len(chunk.rejects)
+            self.rejects.add(chunk.rejects)
+            self.check_rejects(at_end=False)
+            yield pack(chunk)
+            self._tell(self.reader.position)
+            await asyncio.sleep(0)  # lets Ctrl-C through: sending alone need not
+        yield TRAILER
+        self._tell(self.source.size)
+
+    def _tell(self, position: int) -> None:
+        if self.progress:
+            self.progress(Progress(position, self.source.size, self.rows_read))
+
+    def check_rejects(self, *, at_end: bool) -> None:
+        """Stops the import if it has rejected too many lines.
+
+        Raises:
+            ImportFileError: it has.
+        """
+        count, first = self.rejects.count, self.rejects.first
+        if first is None or not too_many(count, self.rows_read, self.max_rejects, at_end=at_end):
+            return
+        raise ImportFileError(
+            f"{count:,} of {self.rows_read:,} lines can't be imported, so nothing was: "
+            f"line {first.line} {first.reason}.",
+            hint=f"{self.rejects.path} lists them. Mend the file, check --format and --id-column, or raise "
+            "--max-rejects.",
+        )

@@ -1,0 +1,266 @@
+"""Parquet, a batch of rows at a time."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vaultstream.errors import ImportFileError
+from vaultstream.importing.canonical import (
+    MAX_SAFE_INTEGER,
+    CanonicalError,
+    canonical_json,
+    encode_string,
+    object_composer,
+)
+from vaultstream.importing.ids import fault_of
+from vaultstream.importing.rows import Chunk, PayloadType, Row, fault_of_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vaultstream.importing.ids import IdType
+    from vaultstream.importing.options import Shape
+    from vaultstream.importing.source import Source
+
+_BATCH_ROWS = 8192
+_BATCH_BYTES = 16 * 1024 * 1024
+_UUID_BYTES = 16
+
+
+class ParquetReader:
+    """Reads a Parquet file; what it calls a line is a row, from 1."""
+
+    open_ended = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._done = 0
+        try:
+            self._file = pq.ParquetFile(source.stream)
+        except (pa.ArrowException, OSError) as error:
+            raise ImportFileError(f"{source.path} is no Parquet file: {_first_line(error)}.") from None
+        self._types: dict[str, pa.DataType] = {
+            field.name: _logical(field.type) for field in self._file.schema_arrow
+        }
+        self.columns = tuple(self._file.schema_arrow.names)
+
+    @property
+    def position(self) -> int:
+        return int(self._source.size * self._done // max(1, self._file.metadata.num_rows))
+
+    def payload_type(self, shape: Shape) -> PayloadType:
+        if shape.payload_column is None:
+            return "text"
+        kind = self._types[shape.payload_column]
+        if _is_binary(kind):
+            return "bytea"
+        if _is_text(kind):
+            return "text"
+        raise ImportFileError(
+            f"The column {shape.payload_column!r} is of type {kind}; a payload taken as it is must be binary or string.",
+            hint=f"Compose a payload of it with --payload-columns {shape.payload_column}.",
+        )
+
+    def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
+        own_id = None if shape.numbered else shape.id_column
+        columns = [*shape.composed, *filter(None, [own_id, shape.payload_column])]
+        self._check_types(shape)
+        compose = object_composer(shape.composed) if shape.composed else None
+        try:
+            for batch in self._file.iter_batches(self._batch_rows(), columns=list(dict.fromkeys(columns))):
+                yield self._chunk(batch, shape, wanted, compose)
+                self._done += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise ImportFileError(
+                f"{self._source.path} is damaged after row {self._done}: {_first_line(error)}.",
+                hint="Get or make the file again.",
+            ) from None
+
+    def _chunk(
+        self,
+        batch: pa.RecordBatch,
+        shape: Shape,
+        wanted: IdType | None,
+        compose: Callable[[tuple[str, ...]], bytes] | None,
+    ) -> Chunk:
+        chunk = Chunk()
+        faults: dict[int, str] = {}
+        size = batch.num_rows
+        ids = [""] * size
+        if not shape.numbered:
+            ids = _ids(batch.column(shape.id_column), faults, wanted)
+        if compose is None:
+            payloads = _payloads(batch.column(shape.payload_column), faults)
+        else:
+            members = [_fragments(batch.column(name), faults) for name in shape.composed]
+            payloads = [compose(values) for values in zip(*members, strict=True)]
+        for index in range(size):
+            line = self._done + index + 1
+            if index in faults:
+                chunk.reject(line, faults[index], _excerpt(batch, index))
+            else:
+                chunk.add(Row(line, line, ids[index], payloads[index]))
+        return chunk
+
+    def _batch_rows(self) -> int:
+        """So many rows that a batch stays small in memory, going by the file's own word on its size."""
+        metadata = self._file.metadata
+        total = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        return int(max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, total))))
+
+    def _check_types(self, shape: Shape) -> None:
+        for name in shape.composed:
+            if not _has_json_form(self._types[name]):
+                raise ImportFileError(
+                    f"The column {name!r} is of type {self._types[name]}, which has no canonical form.",
+                    hint="Leave it out with --payload-columns, or write it as text.",
+                )
+        if not shape.numbered:
+            kind = self._types[shape.id_column]
+            if not (pa.types.is_integer(kind) or _is_text(kind) or _is_uuid(kind)):
+                raise ImportFileError(
+                    f"The id column {shape.id_column!r} is of type {kind}; an id is an integer, a UUID or text.",
+                    hint="Name another column with --id-column.",
+                )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", maxsplit=1)[0].rstrip(".")
+
+
+def _logical(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+
+
+def _is_uuid(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return bool(kind.extension_name == "arrow.uuid")
+    return bool(pa.types.is_fixed_size_binary(kind) and kind.byte_width == _UUID_BYTES)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_struct(kind):
+        return all(_is_plain(field.type) for field in kind)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_plain(kind.value_type)
+    scalar = (
+        types.is_null(kind) or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
+    )
+    return bool(scalar or _is_text(kind))
+
+
+def _has_json_form(kind: pa.DataType) -> bool:
+    types = pa.types
+    time = types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind)
+    return bool(_is_plain(kind) or time or types.is_decimal(kind) or _is_binary(kind) or _is_uuid(kind))
+
+
+def _plain_array(column: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary_decode()
+    return column
+
+
+def _values(column: pa.Array, faults: dict[int, str]) -> list[Any]:
+    """Returns a column as Python values; text that is not UTF-8 is a fault of its row."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        values: list[Any] = []
+        for index, value in enumerate(column):
+            try:
+                values.append(value.as_py())
+            except UnicodeDecodeError:
+                faults.setdefault(index, "holds text that is not UTF-8")
+                values.append(None)
+        return values
+
+
+def _ids(column: pa.Array, faults: dict[int, str], wanted: IdType | None) -> list[str]:
+    column = _plain_array(column)
+    values = _values(column, faults)
+    if pa.types.is_fixed_size_binary(column.type):
+        values = [None if value is None else UUID(bytes=value) for value in values]
+    ids = ["" if value is None else str(value) for value in values]
+    for index, text in enumerate(ids):
+        if fault := fault_of(text, wanted):
+            faults.setdefault(index, fault)
+    return ids
+
+
+def _payloads(column: pa.Array, faults: dict[int, str]) -> list[bytes]:
+    payloads = []
+    for index, value in enumerate(_values(_plain_array(column), faults)):
+        fault = (
+            "has no payload" if value is None else fault_of_text(value) if isinstance(value, str) else None
+        )
+        if fault:
+            faults.setdefault(index, fault)
+        payloads.append(value.encode() if isinstance(value, str) else value or b"")
+    return payloads
+
+
+def _fragments(column: pa.Array, faults: dict[int, str]) -> list[str]:
+    """Returns the canonical JSON of each value of a column; a value without one is a fault of its row."""
+    column = _plain_array(column)
+    if _is_plain(column.type) and not _is_text(column.type):
+        values = _values(column, faults)
+        if pa.types.is_integer(column.type) and all(
+            v is not None and abs(v) <= MAX_SAFE_INTEGER for v in values
+        ):
+            return list(map(str, values))
+        return [_canonical(value, index, faults) for index, value in enumerate(values)]
+    column, text_of = _as_text(column)
+    values = _values(column, faults)
+    return ["null" if value is None else encode_string(text_of(value)) for value in values]
+
+
+def _as_text(column: pa.Array) -> tuple[pa.Array, Callable[[Any], str]]:
+    """Returns a column of a type that JSON has as a string, and the function that gives the text of its values."""
+    kind = column.type
+    types = pa.types
+    if types.is_timestamp(kind):
+        # A zone only says how to show the instant, which is kept in UTC; no database of zones is needed so.
+        zone = "Z" if kind.tz else ""
+        naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit))
+        return naive.cast(pa.string()), lambda text: text.replace(" ", "T") + zone
+    if types.is_date(kind) or types.is_time(kind):
+        return (column.cast(pa.date32()) if types.is_date(kind) else column).cast(pa.string()), str
+    if types.is_decimal(kind):
+        return column, lambda number: format(number, "f")
+    if _is_binary(kind):
+        return column, lambda raw: base64.b64encode(raw).decode()
+    return column, str
+
+
+def _canonical(value: Any, index: int, faults: dict[int, str]) -> str:
+    try:
+        return canonical_json(value).decode()
+    except CanonicalError as error:
+        faults.setdefault(index, str(error))
+        return "null"
+
+
+def _excerpt(batch: pa.RecordBatch, index: int) -> str:
+    values: dict[str, Any] = {}
+    for name in batch.schema.names:
+        try:
+            values[name] = batch.column(name)[index].as_py()
+        except (UnicodeDecodeError, ValueError):
+            values[name] = "?"
+    return str(values)

@@ -1,0 +1,93 @@
+"""The lines that are not loaded: how many are bearable, and the file beside the input that lists them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from vaultstream.errors import ImportFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import TextIO
+
+EXCERPT = 200
+"""Characters of a rejected line that the file shows."""
+
+_ALWAYS_BEARABLE = 100
+_JUDGED_EARLY_FROM = 10_000
+
+
+class Reject(NamedTuple):
+    """A line that is not loaded."""
+
+    line: int
+    """Its number in the file, from 1; of Parquet the number of the row."""
+    reason: str
+    """The end of the sentence "The line …"."""
+    text: str
+    """The line, or its beginning."""
+
+
+def too_many(rejected: int, rows: int, limit: int | None, *, at_end: bool) -> bool:
+    """Whether so many lines were rejected that nothing is to be loaded.
+
+    With a limit, it is that. Without, a tenth of the rows may be rejected, and 100 in any case; this is judged at the
+    end, or earlier once 10,000 were rejected. Never may all rows of a file be rejected.
+    """
+    if at_end and rejected and rejected >= rows:
+        return True
+    if limit is not None:
+        return rejected > limit
+    return (at_end or rejected > _JUDGED_EARLY_FROM) and rejected > max(_ALWAYS_BEARABLE, rows // 10)
+
+
+class RejectFile:
+    """JSON lines, `{"line": 7, "reason": "has no id", "text": "…"}`; made with the first rejected line.
+
+    One that an earlier import left is removed on entering.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.first: Reject | None = None
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._refused(error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, rejects: Iterable[Reject]) -> None:
+        """Writes rejected lines.
+
+        Raises:
+            ImportFileError: the file can't be written.
+        """
+        for reject in rejects:
+            self.first = self.first or reject
+            self.count += 1
+            text = reject.text[:EXCERPT].rstrip("\r\n")
+            entry = json.dumps(
+                {"line": reject.line, "reason": reject.reason, "text": text}, ensure_ascii=False
+            )
+            try:
+                if self._file is None:
+                    self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace")
+                self._file.write(entry + "\n")
+            except OSError as error:
+                raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> ImportFileError:
+        return ImportFileError(
+            f"The list of rejected lines can't be written to {self.path}: {error.strerror}.",
+            hint="Name another place for it with --rejects.",
+        )

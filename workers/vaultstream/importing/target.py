@@ -1,0 +1,207 @@
+"""The table that an import fills: looked up, made, replaced or added to, all within the caller's transaction."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import asyncpg
+
+from vaultstream.errors import SourceError
+from vaultstream.importing.ids import SQL_TYPES, IdType
+from vaultstream.importing.options import ImportOptions, Mode
+from vaultstream.importing.sql import statement
+from vaultstream.records.source import quote_identifier
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from vaultstream.importing.rows import PayloadType
+    from vaultstream.store.database import Connection
+
+_RESERVED_SCHEMAS = ("vaultstream", "information_schema")
+
+
+@dataclass(frozen=True)
+class Existing:
+    """A table that is there already."""
+
+    oid: int
+    schema: str
+    name: str
+    id_type: IdType | None
+    """None if it is not of a type that an import makes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The table that rows are copied to, and what becomes of it in the end."""
+
+    options: ImportOptions
+    schema: str
+    name: str
+    existing: Existing | None
+
+    @property
+    def sql(self) -> str:
+        """Its qualified name in SQL."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
+
+    @property
+    def appended(self) -> bool:
+        return self.existing is not None and self.options.mode is Mode.APPEND
+
+    def names(self) -> dict[str, str]:
+        """What the placeholders `{table}`, `{id}` and `{payload}` of a statement stand for."""
+        return {
+            "table": self.sql,
+            "id": quote_identifier(self.options.id_column),
+            "payload": quote_identifier(self.options.payload_name),
+        }
+
+
+async def find_existing(
+    connection: Connection, options: ImportOptions, payload_type: PayloadType
+) -> Existing | None:
+    """Returns the table of that name, if there is one.
+
+    Raises:
+        SourceError: there is one, and the options don't say what to do with it, or it can't be done.
+    """
+    if options.table.split(".", 1)[0].startswith("pg_") or options.table.startswith(
+        tuple(f"{schema}." for schema in _RESERVED_SCHEMAS)
+    ):
+        raise SourceError(
+            f"{options.table!r} is kept for Postgres and VaultStream.", hint="Choose another name."
+        )
+    found = await connection.fetchrow(query("find_relation"), options.table)
+    if found is None:
+        return None
+    if options.mode is Mode.CREATE:
+        raise SourceError(
+            f"There is a table or view {options.table!r} already.",
+            hint="Add to it with --append, put a new one in its place with --replace, or choose another name.",
+        )
+    row = await connection.fetchrow(statement("describe"), found["oid"], options.id_column)
+    if row is None or row["kind"] != "r":
+        raise SourceError(
+            f"{options.table!r} is no ordinary table: it can't be added to or replaced.",
+            hint="Choose another name.",
+        )
+    columns = {c["name"]: c["type"] for c in await connection.fetch(query("list_columns"), found["oid"])}
+    id_type = {"int8": "bigint", "uuid": "uuid", "text": "text"}.get(columns.get(options.id_column, ""))
+    if options.mode is Mode.APPEND:
+        fits = (
+            set(columns) == {options.id_column, options.payload_name}
+            and columns[options.payload_name] == payload_type
+            and id_type is not None
+            and row["keyed"]
+        )
+        if not fits:
+            shown = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+            raise SourceError(
+                f"{options.table!r} is not a table that this file can be added to: its columns are {shown}.",
+                hint=f"It needs just {options.id_column!r} (bigint, uuid or text, unique) "
+                f"and {options.payload_name!r} ({payload_type}).",
+            )
+    existing = Existing(found["oid"], row["schema"], row["name"], cast("IdType | None", id_type))
+    if options.mode is Mode.REPLACE:
+        await _refuse_if_in_use(connection, existing, options.table)
+    return existing
+
+
+async def make_target(
+    connection: Connection,
+    options: ImportOptions,
+    existing: Existing | None,
+    id_type: IdType,
+    payload_type: PayloadType,
+) -> Target:
+    """Returns the table to fill, made unless rows are added to one; a replacement has a name of its own at first.
+
+    Raises:
+        SourceError: it can't be made.
+    """
+    if existing is not None and options.mode is Mode.APPEND:
+        target = Target(options, existing.schema, existing.name, existing)
+        await connection.execute(f"LOCK TABLE {target.sql} IN SHARE ROW EXCLUSIVE MODE")
+        return target
+    if existing is not None:
+        target = Target(options, existing.schema, f"vaultstream_import_{secrets.token_hex(8)}", existing)
+    elif "." in options.table:
+        schema, name = options.table.split(".", 1)
+        target = Target(options, schema, name, None)
+    else:
+        target = Target(options, await _current_schema(connection), options.table, None)
+    try:
+        await connection.execute(
+            statement("create").format(
+                **target.names(), id_type=SQL_TYPES[id_type], payload_type=payload_type
+            )
+        )
+    except asyncpg.InvalidSchemaNameError:
+        raise SourceError(
+            f"There is no schema {target.schema!r}.", hint=f"CREATE SCHEMA {quote_identifier(target.schema)}"
+        ) from None
+    except (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        raise SourceError(
+            f"Something else is named {options.table!r} in the database.", hint="Choose another name."
+        ) from None
+    return target
+
+
+async def narrow_ids(connection: Connection, target: Target, id_type: IdType) -> None:
+    """Sets the type of the ids of a table that is still empty."""
+    if id_type != "text" and not target.appended:
+        column = quote_identifier(target.options.id_column)
+        await connection.execute(
+            f"ALTER TABLE {target.sql} ALTER {column} TYPE {SQL_TYPES[id_type]} USING {column}::{id_type}"
+        )
+
+
+async def finish_target(connection: Connection, target: Target) -> None:
+    """Puts a replacement in its place, makes the primary key and gathers statistics.
+
+    Raises:
+        SourceError: the old table can't go.
+    """
+    existing = target.existing
+    final = target
+    if existing is not None and not target.appended:
+        final = Target(target.options, existing.schema, existing.name, existing)
+        await connection.execute(f"LOCK TABLE {final.sql} IN ACCESS EXCLUSIVE MODE")
+        await _refuse_if_in_use(connection, existing, target.options.table)
+        try:
+            await connection.execute(f"DROP TABLE {final.sql}")
+        except asyncpg.DependentObjectsStillExistError as error:
+            raise SourceError(
+                f"{target.options.table!r} can't be replaced: {error.detail or error}.",
+                hint="Drop first what depends on it, or choose another name.",
+            ) from None
+        await connection.execute(f"ALTER TABLE {target.sql} RENAME TO {quote_identifier(final.name)}")
+    if not target.appended:
+        column = quote_identifier(target.options.id_column)
+        await connection.execute(f"ALTER TABLE {final.sql} ADD PRIMARY KEY ({column})")
+    await connection.execute(f"ANALYZE {final.sql}")
+
+
+async def _current_schema(connection: Connection) -> str:
+    schema = await connection.fetchval("SELECT current_schema()")
+    if schema is None:
+        raise SourceError(
+            "No schema of the search path is there.",
+            hint="Name one before the table, as in --table public.records.",
+        )
+    return str(schema)
+
+
+async def _refuse_if_in_use(connection: Connection, existing: Existing, table: str) -> None:
+    if await connection.fetchval("SELECT to_regclass('vaultstream.jobs')") is None:
+        return
+    for job in await connection.fetch(statement("open_jobs")):
+        source = await connection.fetchrow(query("find_relation"), job["source"])
+        if source is not None and source["oid"] == existing.oid:
+            raise SourceError(
+                f"The job {job['name']!r}, which is not finished, signs the records of {table!r}.",
+                hint=f"Let it finish, or delete it: vaultstream delete {job['name']}",
+            )
