@@ -70,10 +70,17 @@ async def add_table(
 
 
 async def add_job(
-    connection: asyncpg.Connection, table: str = "nowhere", *, id_type: str = "bigint", keys: int = 3, **spec: Any
+    connection: asyncpg.Connection,
+    table: str = "nowhere",
+    *,
+    id_type: str = "bigint",
+    keys: int = 3,
+    **spec: Any,
 ) -> Job:
     """Makes a job, and keys for it that are rows and nothing else."""
-    job = await create_job(connection, new_name("job").replace("_", "-"), make_spec(table, **spec), id_type=id_type)
+    job = await create_job(
+        connection, new_name("job").replace("_", "-"), make_spec(table, **spec), id_type=id_type
+    )
     for ordinal in range(1, keys + 1):
         await connection.execute(
             "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) "
@@ -109,7 +116,9 @@ async def add_batches(connection: asyncpg.Connection, job: Job, *batches: Sequen
     return list(range(first, first + len(batches)))
 
 
-async def lease_one(connection: asyncpg.Connection, job: Job, holder: str, *, seconds: float = 30.0) -> Lease | None:
+async def lease_one(
+    connection: asyncpg.Connection, job: Job, holder: str, *, seconds: float = 30.0
+) -> Lease | None:
     """Leases a key with no batch in mind."""
     row = await connection.fetchrow(
         "SELECT * FROM vaultstream.lease_keys($1, $2, 1, $3)", job.job_no, holder, seconds
@@ -117,7 +126,9 @@ async def lease_one(connection: asyncpg.Connection, job: Job, holder: str, *, se
     return row and Lease(row["key_no"], row["key_id"], row["epoch"], lease_clock() + seconds)
 
 
-async def claim_one(connection: asyncpg.Connection, job: Job, holder: str, batch_no: int, *, seconds: float = 30.0) -> Lease:
+async def claim_one(
+    connection: asyncpg.Connection, job: Job, holder: str, batch_no: int, *, seconds: float = 30.0
+) -> Lease:
     """Claims a batch, which must be pending with a key free for it."""
     [claim] = await claim_batches(connection, job.job_no, holder, [batch_no], seconds=seconds)
     assert claim.lease is not None
@@ -203,7 +214,9 @@ async def open_bus(services: Services) -> AsyncIterator[Bus]:
 
 
 @asynccontextmanager
-async def open_context(services: Services, url: str, job: Job, **settings: Any) -> AsyncIterator[WorkerContext]:
+async def open_context(
+    services: Services, url: str, job: Job, **settings: Any
+) -> AsyncIterator[WorkerContext]:
     """Opens what a worker works with, in this process, with settings by their field names."""
     async with open_pool(url, role="test", size=4) as pool, open_bus(services) as bus:
         yield WorkerContext(

@@ -1,0 +1,107 @@
+"""A run that is interrupted, however hard, loses nothing and signs nothing twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from support.command import Command
+
+pytestmark = pytest.mark.integration
+
+RECORDS = 30_000
+ENVIRONMENT = {
+    "TOTAL_RECORDS": str(RECORDS),
+    "BATCH_SIZE": "20",
+    "TOTAL_KEYS": "20",
+    "VAULTSTREAM_LEASE_SECONDS": "2",
+}
+
+
+async def start_and_wait_for_signers(command: Command) -> subprocess.Popen[str]:
+    run = command.start("quick-start", **ENVIRONMENT)
+
+    def signing() -> bool:
+        logs = list((command.data_dir / "logs").glob("*/signing-*.log"))
+        assert run.poll() is None, run.communicate()
+        return len(logs) >= 2 and all("signing worker started" in log.read_text() for log in logs)
+
+    await eventually(signing)
+    return run
+
+
+def resume(command: Command) -> None:
+    result = command.json("quick-start", **ENVIRONMENT)
+    assert (result["signed"], result["dead"]) == (RECORDS, 0)
+    assert result["job"] == f"quick-start-{RECORDS}-batch-20"
+    found = result["verification"]
+    assert (found["valid"], found["duplicates"], found["lease_overlaps"], found["missing"]) == (
+        RECORDS,
+        0,
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number: signal.Signals) -> None:
+    run = await start_and_wait_for_signers(command)
+    run.send_signal(number)
+    _, told = run.communicate(timeout=40)
+    assert run.returncode == 130
+    assert "run the same command again" in told
+    assert "Traceback" not in told
+    assert not command.workers()
+    assert "worker left" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
+
+    keys = command.json("keys", "list", f"quick-start-{RECORDS}-batch-20")
+    assert not [key for key in keys["keys"] if key["holder"]], "every key was given back"
+    resume(command)
+
+
+async def test_the_run_killed_leaves_no_worker_and_a_later_run_resumes(command: Command) -> None:
+    run = await start_and_wait_for_signers(command)
+    run.kill()
+    run.communicate()
+    await eventually(lambda: not command.workers(), what="the workers leave when their pool is gone")
+    resume(command)
+
+
+async def test_signers_killed_again_and_again_are_replaced(command: Command) -> None:
+    run = await start_and_wait_for_signers(command)
+    killed = 0
+    while run.poll() is None and killed < 6:
+        before = set(command.workers())
+        for pid in before:
+            try:
+                if "signing" in psutil.Process(pid).cmdline():
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+                    break
+            except psutil.NoSuchProcess:
+                continue
+        await eventually(lambda before=before: run.poll() is not None or set(command.workers()) - before)
+    _, told = run.communicate(timeout=100)
+    assert run.returncode == 0, told
+    assert killed
+    resume_report = command.json("verify", f"quick-start-{RECORDS}-batch-20")
+    assert resume_report["valid"] == RECORDS
+
+
+async def test_the_services_killed_are_started_again_and_the_run_goes_on(command: Command) -> None:
+    run = await start_and_wait_for_signers(command)
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if str(command.data_dir) in words and process.info["name"] in ("postgres", "nats-server"):
+            process.kill()
+    _, told = run.communicate(timeout=110)
+    assert run.returncode == 0, told
+    assert command.json("verify", f"quick-start-{RECORDS}-batch-20")["valid"] == RECORDS

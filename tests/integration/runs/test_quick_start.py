@@ -1,0 +1,44 @@
+"""`vaultstream quick-start`: all of it, in one command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.command import Command
+
+pytestmark = pytest.mark.integration
+
+
+def test_it_signs_and_verifies_all_and_a_second_batch_size_is_compared_with_the_first(
+    command: Command,
+) -> None:
+    small = {"TOTAL_RECORDS": "3000", "TOTAL_KEYS": "6"}
+    first = command.json("quick-start", BATCH_SIZE="100", **small)
+    assert (first["state"], first["signed"], first["dead"]) == ("Complete", 3000, 0)
+    assert first["verification"]["valid"] == 3000
+    assert (first["keys"]["used"], first["keys"]["keys"]) == (6, 6)
+    assert first["keys"]["most"] - first["keys"]["least"] <= 4, "least recently used first keeps them even"
+
+    (command.folder / ".env").write_text("BATCH_SIZE=7\nTOTAL_KEYS=3\n")
+    told = command.run("quick-start", "--batch-size", "250", TOTAL_RECORDS="3000")
+    assert "runs on 3,000 records, by batch size" in told.stdout
+    assert "lag" in told.stderr
+    again = command.json("quick-start", TOTAL_RECORDS="3000", TOTAL_KEYS="5")
+    assert [(run["batch_size"], run["keys"]["keys"]) for run in again["runs"]] == [(100, 6), (250, 3), (7, 5)]
+    assert not command.workers()
+
+
+def test_no_records_at_all_is_a_complete_job(command: Command) -> None:
+    assert command.json("quick-start", "--records", "0", "--keys", "1")["state"] == "Complete"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("BATCH_SIZE", "0"), ("TOTAL_KEYS", "many"), ("MAX_SIGNERS", "-1")]
+)
+def test_a_bad_setting_is_refused_by_its_name(command: Command, variable: str, value: str) -> None:
+    refused = command.run("quick-start", expect=2, **{variable: value})
+    assert variable in refused.stderr
+    assert not command.data_dir.exists()

@@ -1,0 +1,158 @@
+"""Services that refuse or do not answer get a sentence that says which, and what to do; no password is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.command import Command
+
+    from vaultstream.local.services import Services
+
+pytestmark = pytest.mark.integration
+
+PASSWORD = "correct-horse-battery"
+WRONG = "wr0ng-h0rse"
+
+
+async def make_records(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("CREATE TABLE records AS SELECT 1 AS id, 'one' AS payload")
+    await connection.close()
+
+
+def refused(command: Command, *arguments: str, **environment: str) -> str:
+    told = command.run(*arguments, expect=5, **environment)
+    assert WRONG not in told.stdout + told.stderr
+    assert "Traceback" not in told.stderr
+    return told.stderr
+
+
+@pytest.fixture
+async def guarded(services: Services, database_url: str) -> str:
+    """A database URL without password, for a role that Postgres asks for one."""
+    connection = await asyncpg.connect(database_url)
+    role = f"guarded_{os.getpid()}"
+    await connection.execute(f"DROP ROLE IF EXISTS {role}")
+    await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+    hba = await connection.fetchval("SHOW hba_file")
+    before = open(hba).read()  # noqa: ASYNC230, SIM115
+    if role not in before:
+        owner = os.stat(hba)
+        with open(hba, "w") as file:  # noqa: ASYNC230
+            file.write(f"local all {role} scram-sha-256\n{before}")
+        os.chown(hba, owner.st_uid, owner.st_gid)
+        await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+    return database_url.replace("postgres@", f"{role}:%s@", 1)
+
+
+async def test_a_wrong_password_of_postgres_is_said_and_not_repeated(
+    command: Command, guarded: str, services: Services
+) -> None:
+    nats = {"VAULTSTREAM_NATS_URL": services.nats_url, "VAULTSTREAM_NATS_PASSWORD": services.nats_password}
+
+    async def is_asked() -> bool:
+        try:
+            await (await asyncpg.connect(guarded % WRONG)).close()
+        except asyncpg.InvalidPasswordError:
+            return True
+        return False
+
+    await eventually(is_asked)
+    told = await asyncio.to_thread(refused, command, "jobs", DATABASE_URL=guarded % WRONG, **nats)
+    assert "refuses the user or the password of DATABASE_URL" in told
+    assert not command.data_dir.exists(), "nothing embedded was started"
+
+
+def test_a_wrong_password_of_nats_is_said_and_not_repeated(
+    command: Command, services: Services, database_url: str
+) -> None:
+    external = {
+        "DATABASE_URL": database_url,
+        "VAULTSTREAM_NATS_URL": services.nats_url,
+        "VAULTSTREAM_KEK_FILE": str(services.kek_file),
+    }
+    assert "has no VaultStream schema yet" in refused(command, "jobs", **external)
+    command.run("migrate", **external)
+    asyncio.run(make_records(database_url))
+    told = refused(
+        command,
+        "run",
+        "-f",
+        command.manifest("job", records={"table": "records"}),
+        **external,
+        VAULTSTREAM_NATS_PASSWORD=WRONG,
+    )
+    assert "NATS refuses the user or the password" in told
+    assert "VAULTSTREAM_NATS_PASSWORD" in told
+
+
+def test_a_postgres_that_is_not_there_is_said(command: Command, services: Services) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = refused(
+        command,
+        "jobs",
+        DATABASE_URL=f"postgresql://someone:{WRONG}@127.0.0.1:{port}/db",
+        VAULTSTREAM_NATS_URL=services.nats_url,
+        VAULTSTREAM_NATS_PASSWORD=services.nats_password,
+    )
+    assert "Postgres does not answer" in told
+    assert "DATABASE_URL" in told
+
+
+def test_a_connection_string_that_is_none_is_said(command: Command, services: Services) -> None:
+    told = refused(command, "jobs", DATABASE_URL=f"{WRONG}://x", VAULTSTREAM_NATS_URL=services.nats_url)
+    assert "DATABASE_URL can't be read" in told
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 400 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_stops_the_run_with_a_sentence_and_space_lets_it_go_on(
+    command: Command, small_disk: Path
+) -> None:
+    command.folder = small_disk
+    command.run("quick-start", "--records", "2000", "--keys", "2")
+    ballast = small_disk / "ballast"
+    with ballast.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 65536)
+        except OSError:
+            pass
+    assert shutil.disk_usage(small_disk).free < 1_000_000
+
+    full = command.start("quick-start", "--records", "60000", "--keys", "2")
+    out, err = full.communicate(timeout=100)
+    assert full.returncode == 5, out + err
+    assert "space" in err
+    assert "Traceback" not in err
+
+    ballast.unlink()
+    done = json.loads(command.run("quick-start", "--records", "60000", "--keys", "2", "--json").stdout)
+    assert (done["signed"], done["verification"]["valid"]) == (60_000, 60_000)

@@ -1,0 +1,78 @@
+"""The `vaultstream` command as users start it: a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_OURS = ("VAULTSTREAM_", "DATABASE_URL", "BATCH_SIZE", "TOTAL_", "MAX_SIGNERS")
+
+
+class Command:
+    """Runs `vaultstream` in `folder`, whose `.vaultstream` is its data directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / ".vaultstream"
+
+    def environment(self, **given: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+        return {**kept, **given}
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vaultstream_cli", *arguments],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=110)
+        assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def json(self, *arguments: str, expect: int = 0, **environment: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", expect=expect, **environment).stdout)
+
+    def manifest(self, name: str, **spec: Any) -> str:
+        """Writes a SigningJob's YAML (JSON is YAML) and returns its path."""
+        path = self.folder / f"{name}.yaml"
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "vaultstream.dev/v1alpha1",
+                    "kind": "SigningJob",
+                    "metadata": {"name": name},
+                    "spec": spec,
+                }
+            )
+        )
+        return str(path)
+
+    def workers(self) -> list[int]:
+        """Process ids of this folder's workers that are alive."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    ours = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.data_dir}") in (
+                        entry / "environ"
+                    ).read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if ours and b"worker" in words:
+                    found.append(int(entry.name))
+        return found

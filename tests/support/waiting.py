@@ -1,0 +1,25 @@
+"""Waiting for a condition, in tests."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def eventually(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
+    """Returns the first true answer of a condition, plain or asynchronous; fails after `seconds`."""
+    import asyncio  # noqa: PLC0415
+
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or inspect.getsource(condition)}"
+        await asyncio.sleep(0.05)
