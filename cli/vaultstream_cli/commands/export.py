@@ -12,8 +12,8 @@ from vaultstream.audit.export import export_job
 from vaultstream.errors import UsageError
 from vaultstream.settings import Settings
 from vaultstream_cli.app import app, command
-from vaultstream_cli.commands.verify import show_progress
 from vaultstream_cli.output import note
+from vaultstream_cli.progress import show_progress
 from vaultstream_cli.session import open_session
 
 

@@ -15,9 +15,10 @@ from vaultstream.settings import Settings
 from vaultstream.store import jobs
 from vaultstream.store.jobs import JobState
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.commands.run import MaxSigners, run_to_end
-from vaultstream_cli.commands.verify import print_report, require_ok, show_progress
 from vaultstream_cli.output import note, out, print_json, print_table
+from vaultstream_cli.progress import show_progress
+from vaultstream_cli.report import print_report, require_ok
+from vaultstream_cli.running import MaxSigners, run_to_end
 from vaultstream_cli.session import Session, open_session
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 
@@ -32,14 +33,18 @@ async def quick_start(
     settings: Settings,
     *,
     records: Annotated[
-        int | None, typer.Option("--records", min=0, help="Records to sign, as TOTAL_RECORDS. [default: 100000]")
+        int | None,
+        typer.Option("--records", min=0, help="Records to sign, as TOTAL_RECORDS. [default: 100000]"),
     ] = None,
     keys: Annotated[
-        int | None, typer.Option("--keys", min=1, max=10_000, help="Keys to make, as TOTAL_KEYS. [default: 100]")
+        int | None,
+        typer.Option("--keys", min=1, max=10_000, help="Keys to make, as TOTAL_KEYS. [default: 100]"),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, max=20_000, help="Records a batch, as BATCH_SIZE. [default: 500]"),
+        typer.Option(
+            "--batch-size", min=1, max=20_000, help="Records a batch, as BATCH_SIZE. [default: 500]"
+        ),
     ] = None,
     max_signers: MaxSigners = None,
     json: Json = False,
@@ -65,7 +70,9 @@ async def quick_start(
         note(f"{job.name}: {total:,} records, {spec.keys.count} keys, batches of {spec.batch_size:,}")
         summary = await run_to_end(session, job.token, max_signers=max_signers)
         with show_progress("verifying") as progress:
-            report = await verify_job(session.services.database_url, job.token, processes=None, progress=progress)
+            report = await verify_job(
+                session.services.database_url, job.token, processes=None, progress=progress
+            )
         runs = await _finished_runs(session, table)
     if json:
         print_json(
@@ -84,7 +91,9 @@ async def quick_start(
 
 async def _open(session: Session, spec: SigningJobSpec) -> Job:
     """Returns the interrupted run with this spec, or a new one under the next free name."""
-    stem = f"{spec.records.table.replace('quickstart', 'quick-start').replace('_', '-')}-batch-{spec.batch_size}"
+    stem = (
+        f"{spec.records.table.replace('quickstart', 'quick-start').replace('_', '-')}-batch-{spec.batch_size}"
+    )
     async with session.pool.acquire() as connection:
         taken = {job.name: job for job in await jobs.list_jobs(connection)}
         number = 1

@@ -8,23 +8,14 @@ from typing import Annotated
 import typer
 
 from vaultstream.api import load_signing_job
-from vaultstream.bus.connection import connect_bus
-from vaultstream.errors import InvalidJobError
-from vaultstream.local.runner import open_job, run_job
+from vaultstream.local.runner import open_job
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import JobState
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.display import RunDisplay
 from vaultstream_cli.output import note, print_json
-from vaultstream_cli.session import Session, open_session
-from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
-
-MaxSigners = Annotated[
-    int | None,
-    typer.Option(
-        "--max-signers", min=1, max=256, help="Signing processes, at the most. [default: one a core]"
-    ),
-]
+from vaultstream_cli.running import MaxSigners, run_to_end
+from vaultstream_cli.session import open_session
+from vaultstream_cli.summary import print_summary, require_all_signed
 
 
 @command(app, "run")
@@ -59,26 +50,3 @@ async def run(
         note(f"Job {summary.job.name} is suspended (spec.suspend); nothing runs.")
         return
     require_all_signed(summary)
-
-
-async def run_to_end(session: Session, token: str, *, max_signers: int | None) -> Summary:
-    """Runs a job to its end with the live display, and sums it up.
-
-    Raises:
-        InvalidJobError: the job was deleted meanwhile.
-    """
-    job = (await get_summary(session.pool, token)).job
-    if not job.ended and job.state is not JobState.SUSPENDED:
-        async with connect_bus(session.services.bus_address, role="command"):
-            pass  # a NATS that refuses us is said before a worker is started
-        with RunDisplay() as display:
-            job = await run_job(
-                session.services,
-                session.pool,
-                job,
-                max_signers=max_signers or session.settings.max_signers,
-                show=display.show,
-            )
-    if job.deleted_at is not None:
-        raise InvalidJobError(f"Job {job.name} was deleted while it ran.")
-    return await get_summary(session.pool, token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from support.lab import Lab, open_lab
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from support.command import Command
 
+from support.command import Command
 from vaultstream.local.services import stop_services
 
 if TYPE_CHECKING:

@@ -24,7 +24,6 @@ from vaultstream.store.keys import list_wrapped
 
 if TYPE_CHECKING:
     from support.command import Command
-
     from vaultstream.crypto.algorithms import PrivateKey
 
 pytestmark = pytest.mark.integration

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
 from support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -8,18 +8,18 @@ import os
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+
 from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.command import Command
-
     from vaultstream.local.services import Services
 
 pytestmark = pytest.mark.integration
@@ -41,6 +41,12 @@ def refused(command: Command, *arguments: str, **environment: str) -> str:
     return told.stderr
 
 
+def ask_for_password(hba: Path, role: str) -> None:
+    before = hba.read_text()
+    if role not in before:
+        hba.write_text(f"local all {role} scram-sha-256\n{before}")  # in place: its owner stays
+
+
 @pytest.fixture
 async def guarded(services: Services, database_url: str) -> str:
     """A database URL without password, for a role that Postgres asks for one."""
@@ -49,13 +55,8 @@ async def guarded(services: Services, database_url: str) -> str:
     await connection.execute(f"DROP ROLE IF EXISTS {role}")
     await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
     hba = await connection.fetchval("SHOW hba_file")
-    before = open(hba).read()  # noqa: ASYNC230, SIM115
-    if role not in before:
-        owner = os.stat(hba)
-        with open(hba, "w") as file:  # noqa: ASYNC230
-            file.write(f"local all {role} scram-sha-256\n{before}")
-        os.chown(hba, owner.st_uid, owner.st_gid)
-        await connection.execute("SELECT pg_reload_conf()")
+    await asyncio.to_thread(ask_for_password, Path(hba), role)
+    await connection.execute("SELECT pg_reload_conf()")
     await connection.close()
     return database_url.replace("postgres@", f"{role}:%s@", 1)
 

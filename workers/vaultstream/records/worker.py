@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS
@@ -25,6 +26,8 @@ from vaultstream.store.database import is_transient
 from vaultstream.worker import WorkerContext, worker_context
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from vaultstream.settings import Settings
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -61,11 +64,11 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         await publisher.clean_up()
 
 
-async def _until_stopped(context: WorkerContext, step: object) -> None:
+async def _until_stopped(context: WorkerContext, step: Callable[[WorkerContext], Awaitable[bool]]) -> None:
     """Repeats a step until it says that it is done, or the worker is asked to leave; waits while a service is away."""
     while not context.stop.is_set():
         try:
-            if await step(context):  # type: ignore[operator]
+            if await step(context):
                 return
         except BUS_ERRORS as error:
             log.warning("waiting for NATS: %s", error or type(error).__name__)
@@ -105,6 +108,22 @@ async def plan(context: WorkerContext) -> bool:
     return page.finished
 
 
+DEADLINE_EXCEEDED = (
+    "DeadlineExceeded: it ran for longer than spec.activeDeadlineSeconds ({job.spec.active_deadline_seconds:g} s); "
+    "what was signed stays."
+)
+
+
+def overdue(job: Job, *, now: datetime) -> bool:
+    """Whether a job has run for longer than its `activeDeadlineSeconds` allows."""
+    seconds = job.spec.active_deadline_seconds
+    return (
+        seconds is not None
+        and job.started_at is not None
+        and now - job.started_at > timedelta(seconds=seconds)
+    )
+
+
 class BatchPublisher:
     """Keeps up to `max_outstanding` batches in the stream, and puts back what got lost there."""
 
@@ -112,7 +131,6 @@ class BatchPublisher:
         self._context = context
         self._stream = RecordsStream(context.bus)
         self._next_reconcile = 0.0
-        self._last = False
 
     async def step(self, context: WorkerContext) -> bool:
         """Publishes what there is room for, reconciles when it is time, ends the job when it is done."""
@@ -122,6 +140,11 @@ class BatchPublisher:
         async with context.pool.acquire() as connection:
             job = await jobs.get_job(connection, context.job.token)
             published = await self._publish(connection, job)
+            if overdue(job, now=datetime.now(UTC)):
+                await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))
+                log.warning("its active deadline has passed", extra={"job": job.name})
+                context.stop.set()
+                return True
             if not published and job.planned and await jobs.complete_job_if_settled(connection, job.job_no):
                 log.info("complete", extra={"job": job.name})
                 context.stop.set()

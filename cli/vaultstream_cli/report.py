@@ -1,0 +1,63 @@
+"""The report of a verification, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaultstream.errors import AuditError
+from vaultstream_cli.output import note, print_table
+
+if TYPE_CHECKING:
+    from vaultstream.audit.report import AuditReport
+
+SHOWN_EXAMPLES = 5
+
+
+def print_report(report: AuditReport) -> None:
+    """Prints a report for people: the counts, then examples of what was found."""
+    of_which = {"revoked": "  under keys revoked since", "deleted": "  whose row is gone"}
+    print_table(
+        ("verified", report.job),
+        [
+            ("records", report.records),
+            ("signed", report.signed),
+            ("dead letters", report.dead),
+            ("valid", report.valid),
+            *((label, getattr(report, name)) for name, label in of_which.items() if getattr(report, name)),
+            ("invalid", report.invalid),
+            ("changed since", report.changed),
+            ("missing", report.missing),
+            ("pending", report.pending),
+            ("duplicates", report.duplicates),
+            ("lease overlaps", report.lease_overlaps),
+            ("outside a lease", report.bad_leases),
+            ("not of the job", report.unplanned),
+            ("planned twice", report.planned_twice),
+            ("seconds", report.seconds),
+        ],
+    )
+    for text in report.notes:
+        note(f"note: {text}")
+    for kind, examples in report.examples.items():
+        for example in examples[:SHOWN_EXAMPLES]:
+            where = f"record {example.record!r}: " if example.record is not None else ""
+            note(f"{kind}: {where}{example.reason}")
+        if (more := getattr(report, kind) - SHOWN_EXAMPLES) > 0:
+            note(f"{kind}: and {more:,} more; --json names up to 20")
+
+
+def require_ok(report: AuditReport) -> None:
+    """Passes a report that is in order.
+
+    Raises:
+        AuditError: it is not; the message says what was found.
+    """
+    if report.ok:
+        return
+    found = "; ".join(report.problems)
+    if report.finished:
+        raise AuditError(f"Job {report.job} does not pass: {found}.")
+    raise AuditError(
+        f"Job {report.job} is not finished: {found}.",
+        hint=f"Verify it again once `vaultstream status {report.job}` shows it Complete.",
+    )
