@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 async def eventually(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
     """Returns the first true answer of a condition, plain or asynchronous; fails after `seconds`."""
-    import asyncio  # noqa: PLC0415
-
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()

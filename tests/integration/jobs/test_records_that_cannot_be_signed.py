@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.waiting import eventually
 from vaultstream.store import jobs
 
 if TYPE_CHECKING:
@@ -78,11 +79,9 @@ async def test_a_table_that_is_away_is_waited_for_and_kills_no_record(lab: Lab) 
 
     running = asyncio.create_task(lab.finish(job))
     logs = lab.services.data_dir / "logs" / job.token
-    async with asyncio.timeout(30):
-        while not any(
-            "waiting until this is mended" in log.read_text() for log in logs.glob("signing-*.log")
-        ):
-            await asyncio.sleep(0.1)
+    await eventually(
+        lambda: any("waiting until this is mended" in log.read_text() for log in logs.glob("signing-*.log"))
+    )
     await lab.execute("ALTER TABLE elsewhere RENAME TO records")
     ended = await running
     assert (ended.progress.signed, ended.progress.dead) == (100, 0)

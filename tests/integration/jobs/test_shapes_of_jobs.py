@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,7 +42,7 @@ async def test_one_key_serves_a_full_pool_and_is_never_used_twice_at_a_time(lab:
         "SELECT lower(during), upper(during) FROM vaultstream.leases WHERE outcome = 'committed' ORDER BY 1"
     )
     assert len(spans) == 30
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
 async def test_there_are_never_more_signers_than_keys_or_batches(lab: Lab) -> None:
@@ -78,7 +79,7 @@ async def test_ids_may_be_text_in_any_script(lab: Lab) -> None:
         "a",
         " ",
         "ß",
-        "ı",
+        "\u0131",
         "e\u0301",
         "é",
         "%s",

@@ -93,9 +93,11 @@ async def plan(context: WorkerContext) -> bool:
     """
     job_no = context.job.job_no
     async with context.pool.acquire() as connection:
+        job = await jobs.get_job(connection, context.job.token)
+        if job.planned:
+            return True
         try:
-            source = await inspect_source(connection, context.job.spec.records)
-            job = await jobs.get_job(connection, context.job.token)
+            source = await inspect_source(connection, job.spec.records)
             if job.state is jobs.JobState.PENDING:
                 await jobs.start_job(connection, job_no, upper_id=await highest_id(connection, source))
             page = await plan_page(connection, job, source)
@@ -190,9 +192,10 @@ class BatchPublisher:
             pending = await count_pending_through(connection, job_no, job.published_through)
             if lag.total >= pending:
                 return
-            expected = set(await pending_after(connection, job_no, 0, limit=job.published_through + 1))
-        present = await self._stream.present(context.job.token)
-        lost = sorted(n for n in expected - present if n <= job.published_through)
+            # Published before the stream is looked at, pending after it: what of that is not in the stream is lost.
+            present = await self._stream.present(context.job.token)
+            expected = await pending_after(connection, job_no, 0, limit=pending)
+        lost = [n for n in expected if n <= job.published_through and n not in present]
         if lost:
             await self._stream.publish(context.job.token, lost, generation=secrets.token_hex(4))
             log.warning("the stream had lost batches; published them anew", extra={"batches": len(lost)})
