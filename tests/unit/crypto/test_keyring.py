@@ -148,7 +148,7 @@ def test_a_missing_file_comes_with_how_to_make_one(path: Path) -> None:
     with pytest.raises(CustodyError, match="There is no file") as refused:
         load_keyring(path)
     assert refused.value.hint
-    assert "quick-start" in refused.value.hint
+    assert "vaultstream keys init" in refused.value.hint
 
 
 def test_a_file_that_can_not_be_read_is_an_error_of_custody(tmp_path: Path) -> None:

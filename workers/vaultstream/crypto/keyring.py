@@ -180,8 +180,7 @@ def _read(path: Path) -> list[_Line]:
     except FileNotFoundError:
         raise CustodyError(
             f"There is no file of key-encryption keys at {path}.",
-            hint="Set VAULTSTREAM_KEK_FILE to where it is. `vaultstream quick-start` makes one in its data directory, "
-            "vaultstream.crypto.keyring.create_keyring(path) makes one anywhere.",
+            hint="Set VAULTSTREAM_KEK_FILE to where it is; if nothing was ever wrapped, `vaultstream keys init` makes one.",
         ) from None
     except OSError as error:
         raise CustodyError(

@@ -98,7 +98,12 @@ class JobStatus:
             "keys": {"total": self.keys.total, **asdict(self.keys)},
             "signers": [{"host": worker.host, "pid": worker.pid} for worker in self.signers],
             "workers": [
-                {"role": worker.role, "host": worker.host, "pid": worker.pid, "connections": worker.connections}
+                {
+                    "role": worker.role,
+                    "host": worker.host,
+                    "pid": worker.pid,
+                    "connections": worker.connections,
+                }
                 for worker in self.workers
             ],
             "services": {

@@ -1,0 +1,46 @@
+"""`vaultstream dead`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from vaultstream.settings import Settings
+from vaultstream.store.dead_letters import count_dead_letters, list_dead_letters
+from vaultstream.store.jobs import get_job
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.session import open_session
+
+
+@command(app, "dead")
+async def dead(
+    settings: Settings,
+    *,
+    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Dead letters shown, at the most; 0: all.")
+    ] = 100,
+    json: Json = False,
+) -> None:
+    """List a job's dead letters: the records that could not be signed, each with its reason."""
+    async with open_session(settings) as session, session.pool.acquire() as connection:
+        found = await get_job(connection, job)
+        total = await count_dead_letters(connection, found.job_no)
+        letters = await list_dead_letters(connection, found.job_no, limit=limit or None)
+    if json:
+        print_json(
+            {"job": found.name, "total": total, "dead_letters": [asdict(letter) for letter in letters]}
+        )
+        return
+    if not letters:
+        note(f"Job {found.name} has no dead letters.")
+        return
+    print_table(
+        ("record", "reason", "message", "time"),
+        [(letter.record_id, letter.reason, letter.message, letter.died_at) for letter in letters],
+    )
+    if total > len(letters):
+        note(f"{len(letters):,} of {total:,} shown; --limit 0 shows all.")

@@ -1,0 +1,75 @@
+"""`vaultstream jobs`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vaultstream.local.status import overall_rate, summarise
+from vaultstream.settings import Settings
+from vaultstream.store.jobs import get_progress, list_jobs
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.session import open_session
+
+COLUMNS = (
+    "name",
+    "state",
+    "records",
+    "signed",
+    "dead",
+    "batch size",
+    "algorithm",
+    "started",
+    "seconds",
+    "records/s",
+    "token",
+)
+
+
+@command(app, "jobs")
+async def jobs(
+    settings: Settings,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that were deleted and whose signatures were retained.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the jobs, oldest first.
+
+    A deleted job is found by its token alone: its name may be another job's since.
+    """
+    async with open_session(settings) as session, session.pool.acquire() as connection:
+        listed = [
+            (job, await get_progress(connection, job.job_no))
+            for job in await list_jobs(connection, deleted=everything)
+        ]
+    if json:
+        print_json([summarise(job, progress) for job, progress in listed])
+        return
+    if not listed:
+        note(
+            "There are no jobs yet. `vaultstream quick-start` makes one; `vaultstream run -f job.yaml` runs your own."
+        )
+        return
+    print_table(
+        COLUMNS,
+        [
+            (
+                job.name,
+                f"{job.state} (deleted)" if job.deleted_at else str(job.state),
+                progress.records,
+                progress.signed,
+                progress.dead,
+                job.spec.batch_size,
+                job.spec.keys.algorithm,
+                job.started_at,
+                job.seconds,
+                overall_rate(job, progress),
+                job.token,
+            )
+            for job, progress in listed
+        ],
+    )

@@ -1,0 +1,168 @@
+"""`vaultstream status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+import sys
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vaultstream.errors import VaultStreamError, redact
+from vaultstream.local.services import Services
+from vaultstream.local.status import JobStatus, StatusReader
+from vaultstream.settings import Settings
+from vaultstream.store.database import explain, is_transient
+from vaultstream.store.jobs import JobState
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.display import duration
+from vaultstream_cli.output import note, out, print_json
+from vaultstream_cli.session import Session, open_session
+
+LOOK_SECONDS = 1.0
+
+JobName = Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")]
+
+
+@command(app, "status")
+async def status(
+    settings: Settings,
+    *,
+    job: JobName,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Look every second until the job has ended; Ctrl-C leaves it running."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show where a job stands: counts, lag, rate, keys, its processes, and the services.
+
+    The lag is in batches: those that JetStream has yet to see acknowledged, and those not published yet. A lag that can't
+    be told (no consumer, NATS away) is shown as such, never as none. The rate is that of the last ten seconds, and of the
+    whole job once it has ended. With --json --watch, each look is one line.
+    """
+    async with open_session(settings) as session, StatusReader(session.services, session.pool, job) as reader:
+        first = await reader.look()
+        if not watch:
+            if json:
+                print_json(first.to_json(session.services))
+            else:
+                out.print(render(first, session.services))
+            return
+        await _watch(session, reader, first, json=json)
+
+
+async def _watch(session: Session, reader: StatusReader, look: JobStatus, *, json: bool) -> None:
+    services = session.services
+    live = Live(console=out, auto_refresh=False) if out.is_terminal and not json else None
+    try:
+        with live or nullcontext():
+            while True:
+                if json:
+                    sys.stdout.write(jsonlib.dumps(look.to_json(services), ensure_ascii=False) + "\n")
+                    sys.stdout.flush()
+                elif live:
+                    live.update(render(look, services), refresh=True)
+                else:
+                    out.print(describe(look), markup=False)
+                if look.job.ended:
+                    return
+                while True:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    try:
+                        services = await services.ensure_running()
+                        look = await reader.look()
+                        break
+                    except Exception as error:
+                        if isinstance(error, VaultStreamError) or not is_transient(error):
+                            raise
+                        note(explain(error).message)
+    except asyncio.CancelledError:
+        return  # Ctrl-C ends the watching, nothing else
+
+
+def describe(look: JobStatus) -> str:
+    """Returns one line that says how a job stands."""
+    progress = look.progress
+    parts = [
+        f"{look.job.name} {look.job.state}",
+        f"{progress.signed:,} of {_records(look)} signed",
+        f"{progress.dead:,} dead",
+        f"{look.rate:,.0f} records/s",
+        f"lag {_lag(look)}",
+        f"{len(look.signers):,} signer{'' if len(look.signers) == 1 else 's'}",
+    ]
+    if not look.job.ended:
+        parts.append(f"ETA {duration(look.eta_seconds)}")
+    if look.job.message:
+        parts.append(look.job.message)
+    return " · ".join(parts)
+
+
+def render(look: JobStatus, services: Services) -> RenderableType:
+    """Returns the status for people, a line a fact."""
+    job, progress, keys = look.job, look.progress, look.keys
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    waiting = f" ({job.message})" if job.message else ""
+    failing = f", {progress.batches_failing:,} failing" if progress.batches_failing else ""
+    batches = f"{progress.batches:,} of {job.spec.batch_size:,}: {progress.batches_done:,} done"
+    rows = [
+        ("job", f"{job.name} (token {job.token})"),
+        ("state", f"{job.state}{' (deleted)' if job.deleted_at else ''}{waiting}"),
+        ("records", f"{_records(look)}: {progress.signed:,} signed, {progress.dead:,} dead"),
+        ("batches", f"{batches}, {progress.batches_pending:,} pending{failing}"),
+        ("lag", _lag(look)),
+        ("rate", f"{look.rate:,.0f} records/s" + (" over the whole" if job.ended else " in the last 10 s")),
+        ("time", duration(look.seconds) + ("" if job.ended else f", ETA {duration(look.eta_seconds)}")),
+        (
+            "keys",
+            f"{keys.active:,} active, {keys.retired:,} retired, {keys.revoked:,} revoked; {keys.leased:,} leased",
+        ),
+        ("workers", _workers(look)),
+        ("Postgres", _service(services.database_url, services.postgres_pid)),
+        ("NATS", _service(services.nats_url, services.nats_pid)),
+    ]
+    if progress.last_error:
+        rows.insert(4, ("last error", progress.last_error))
+    for label, value in rows:
+        grid.add_row(label, Text(value))
+    return Group(grid)
+
+
+def _records(look: JobStatus) -> str:
+    return f"{look.progress.records:,}" + (
+        "" if look.job.planned or look.job.state is JobState.PENDING else "+"
+    )
+
+
+def _lag(look: JobStatus) -> str:
+    lag = look.lag
+    if lag.batches is None:
+        why = (
+            f"{lag.state}; the job has ended"
+            if look.job.ended
+            else f"{lag.state}; {lag.unpublished:,} unpublished"
+        )
+        return f"- ({why})"
+    parts = f"{lag.pending:,} waiting, {lag.ack_pending:,} in hand, {lag.unpublished:,} unpublished"
+    return f"{lag.batches:,} batches ({parts})"
+
+
+def _workers(look: JobStatus) -> str:
+    if not look.workers:
+        return "none connected"
+    return ", ".join(f"{worker.role} {worker.host}:{worker.pid}" for worker in look.workers)
+
+
+def _service(url: str, pid: int | None) -> str:
+    return redact(url) + (f" (process {pid})" if pid else "")

@@ -1,0 +1,32 @@
+"""The public halves of keys, in the forms that other tools read."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaultstream.store.keys import KeyInfo
+
+
+class Form(StrEnum):
+    JWKS = "jwks"
+    PEM = "pem"
+
+
+def render_keys(keys: Sequence[KeyInfo], form: Form) -> str:
+    """Returns public keys as a JWK set, each with a member `state`, or as PEM blocks, each under a comment."""
+    if form is Form.PEM:
+        return "".join(
+            f"# {key.key_id} ({key.algorithm}, {key.state})\n{public_key_pem(key.public_key)}" for key in keys
+        )
+    jwks = [
+        {**public_key_jwk(key.public_key, key_id=key.key_id, algorithm=key.algorithm), "state": key.state}
+        for key in keys
+    ]
+    return json.dumps({"keys": jwks}, indent=2) + "\n"

@@ -1,0 +1,190 @@
+"""`vaultstream doctor`: finds what is wrong, says what to do, survives what is down, changes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.records import RecordsStream
+from vaultstream.crypto.keyring import create_keyring
+from vaultstream.local.services import inspect_services
+from vaultstream.store.batches import move_published
+from vaultstream.store.jobs import set_message, start_job
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    import asyncpg
+
+    from integration.cli.conftest import RunCli
+    from vaultstream.local.services import Services
+    from vaultstream.store.jobs import Job
+
+    MakeJob = Callable[..., Awaitable[Job]]
+
+pytestmark = pytest.mark.integration
+
+
+def examine(
+    run_cli: RunCli, *args: str, env: Mapping[str, str] | None = None, code: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """Runs doctor and returns its findings by what was looked at."""
+    done = run_cli("doctor", "--json", *args, env=env, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    findings: dict[str, list[dict[str, Any]]] = {}
+    for finding in json.loads(done.stdout)["findings"]:
+        findings.setdefault(finding["check"], []).append(finding)
+    return findings
+
+
+def test_a_healthy_installation_passes(run_cli: RunCli, small_job: str) -> None:
+    findings = examine(run_cli)
+
+    for check in (
+        "Postgres",
+        "schema",
+        "NATS",
+        "key-encryption keys",
+        "wrapped keys",
+        f"unwrapping of {small_job}",
+    ):
+        assert [finding["level"] for finding in findings[check]] == ["ok"], check
+    assert "0 failed" in run_cli("doctor").stdout
+
+
+def test_what_is_down_is_reported_and_the_rest_looked_at(run_cli: RunCli, cli_services: Services) -> None:
+    env = {
+        "DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db",
+        "VAULTSTREAM_NATS_URL": cli_services.nats_url,
+    }
+    env |= {"VAULTSTREAM_NATS_PASSWORD": cli_services.nats_password}
+
+    without_postgres = run_cli("doctor", env=env, check=False)
+    env |= {"DATABASE_URL": cli_services.database_url, "VAULTSTREAM_NATS_PASSWORD": "wrong"}
+    without_nats = examine(run_cli, env=env, code=5)
+
+    assert without_postgres.returncode == 5
+    assert "failed  Postgres" in without_postgres.stdout
+    assert "ok      NATS" in without_postgres.stdout
+    assert "geheim" not in without_postgres.stdout + without_postgres.stderr
+    assert without_nats["NATS"][0]["level"] == "failed"
+    assert "VAULTSTREAM_NATS_PASSWORD" in without_nats["NATS"][0]["hint"]
+    assert without_nats["schema"][0]["level"] == "ok"
+
+
+def test_it_makes_nothing_where_nothing_was(run_cli: RunCli, tmp_path: Path) -> None:
+    findings = examine(run_cli, "--data-dir", str(tmp_path / "none"))
+
+    assert "is not there yet" in findings["data directory"][0]["message"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_embedded_services_are_started_for_it_unless_told_not_to(run_cli: RunCli, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    run_cli("migrate", "--data-dir", str(data_dir))
+    (data_dir / "kek").unlink()
+
+    asleep = examine(run_cli, "--data-dir", str(data_dir), "--no-start")
+    awake = examine(run_cli, "--data-dir", str(data_dir))
+
+    assert "does not run" in asleep["Postgres"][0]["message"]
+    assert "Version" in awake["Postgres"][0]["message"]
+    assert "with JetStream" in awake["NATS"][0]["message"]
+    assert (inspect_services(data_dir).postgres, inspect_services(data_dir).nats) == (None, None)
+    assert not (data_dir / "kek").exists()
+
+
+async def test_a_lost_key_encryption_key_is_a_failure(
+    run_cli: RunCli, make_job: MakeJob, cli_services: Services, tmp_path: Path
+) -> None:
+    await make_job("locked-out")
+    other = tmp_path / "other"
+    create_keyring(other)
+
+    lost = examine(run_cli, "--kek-file", str(tmp_path / "none"), code=5)
+    wrong = examine(run_cli, "--kek-file", str(other), code=5)
+    other.chmod(0o644)
+    open_to_all = examine(run_cli, "--kek-file", str(other), code=5)
+
+    assert lost["key-encryption keys"][0]["level"] == "failed"
+    assert "The ring lacks" in wrong["wrapped keys"][0]["message"]
+    assert open_to_all["key-encryption keys"][0]["hint"] == f"chmod 600 {other}"
+
+
+def test_a_schema_that_is_missing_is_a_failure_and_migrate_mends_it(
+    run_cli: RunCli, cli_services: Services, database_url: str
+) -> None:
+    env = {
+        "DATABASE_URL": database_url,
+        "VAULTSTREAM_NATS_URL": cli_services.nats_url,
+        "VAULTSTREAM_NATS_PASSWORD": cli_services.nats_password,
+    }
+
+    before = examine(run_cli, env=env, code=5)
+    refused = run_cli("jobs", env=env, check=False)
+    made = run_cli("migrate", env=env)
+    again = json.loads(run_cli("migrate", "--json", env=env).stdout)
+
+    assert before["schema"][0]["hint"] == "Run `vaultstream migrate`."
+    assert refused.returncode == 5
+    assert "vaultstream migrate" in refused.stderr
+    assert "The schema was made" in made.stderr
+    assert again["before"] == again["now"] > 0
+    assert examine(run_cli, env=env)["schema"][0]["level"] == "ok"
+
+
+async def test_a_stalled_job_is_explained(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services
+) -> None:
+    job = await make_job("stalled")
+    await start_job(connection, job.job_no, upper_id="2")
+    await set_message(connection, job.job_no, "the table was renamed")
+    await connection.execute(
+        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
+        "VALUES ($1, 1, 1, '1', '1'), ($1, 2, 1, '2', '2')",
+        job.job_no,
+    )
+    await move_published(connection, job.job_no, 2)
+    run_cli("keys", "retire", "stalled", "--all")
+    await connection.execute(
+        "UPDATE vaultstream.keys SET holder = 'elsewhere:77:abc', leased_at = now(), "
+        "lease_until = now() + CASE ordinal WHEN 1 THEN interval '1 hour' ELSE interval '-1 s' END "
+        "WHERE job_no = $1 AND ordinal < 3",
+        job.job_no,
+    )
+    address = BusAddress(cli_services.nats_url, cli_services.nats_user, cli_services.nats_password)
+    async with connect_bus(address, role="test") as bus:
+        await RecordsStream(bus).ensure()
+        missing = examine(run_cli, code=5)
+        await RecordsStream(bus).ensure_consumer(job.token, ack_wait_seconds=30, max_ack_pending=10)
+        await RecordsStream(bus).publish(job.token, [1])
+        lagging = examine(run_cli, code=5)
+
+    said = " ".join(finding["message"] for finding in missing["job stalled"])
+    assert "the table was renamed" in said
+    assert "None of its 3 keys is active" in said
+    assert "no worker of it is connected" in said
+    assert "It is missing" in missing["consumer of stalled"][0]["message"]
+    assert "has lost 1 batch that Postgres knows" in lagging["consumer of stalled"][0]["message"]
+    leases = " ".join(finding["message"] for finding in missing["leases"])
+    assert "1 lease ran out and was not taken over" in leases
+    assert "1 key is leased by signers that are not connected" in leases
+    run_cli("delete", "stalled", "--yes")
+
+
+async def test_what_a_deleted_job_left_in_jetstream_is_named(run_cli: RunCli, cli_services: Services) -> None:
+    address = BusAddress(cli_services.nats_url, cli_services.nats_user, cli_services.nats_password)
+    async with connect_bus(address, role="test") as bus:
+        await RecordsStream(bus).ensure()
+        await RecordsStream(bus).ensure_consumer("left-12345678", ack_wait_seconds=30, max_ack_pending=10)
+
+        findings = examine(run_cli)
+        await RecordsStream(bus).remove("left-12345678")
+
+    assert (
+        "nats consumer rm VAULTSTREAM_RECORDS left-12345678" in findings["consumer left-12345678"][0]["hint"]
+    )

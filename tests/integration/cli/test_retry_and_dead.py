@@ -1,0 +1,83 @@
+"""Dead letters: listed, put back, signed once their cause is gone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from integration.cli.conftest import manifest
+from vaultstream.store.jobs import JobState, get_job, get_progress, set_suspended
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    import asyncpg
+
+    from integration.cli.conftest import RunCli
+    from vaultstream.store.jobs import Job
+
+pytestmark = pytest.mark.integration
+
+
+async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
+    run_cli: RunCli, connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await connection.execute("CREATE TABLE flawed (id bigint PRIMARY KEY, payload text)")
+    await connection.execute(
+        "INSERT INTO flawed SELECT n, CASE WHEN n NOT IN (7, 13, 77) THEN 'text' END FROM generate_series(1, 100) AS n"
+    )
+    file = manifest(tmp_path, "flawed", records={"table": "flawed"}, batchSize=10, keys={"count": 2})
+    retry = ("retry", "flawed", "--dead", "--max-signers", "1")
+
+    ran = run_cli("run", "-f", str(file), "--max-signers", "1", check=False)
+    assert ran.returncode == 3
+
+    listed = json.loads(run_cli("dead", "flawed", "--json").stdout)
+    assert [letter["record_id"] for letter in listed["dead_letters"]] == ["7", "13", "77"]
+    assert listed["total"] == 3
+    first = run_cli("dead", "flawed", "--limit", "1")
+    assert first.stdout.splitlines()[1].split()[0] == "7"
+    assert "1 of 3 shown" in first.stderr
+
+    in_vain = run_cli(*retry, "--json", check=False)
+    assert in_vain.returncode == 3
+    assert json.loads(in_vain.stdout)["retried"] == 3
+    assert "3 of 100 records of job flawed are in the dead letters" in in_vain.stderr
+
+    await connection.execute("UPDATE flawed SET payload = 'mended'")
+    put_back = run_cli("retry", "flawed", "--dead", "--no-run")
+    assert "3 records of job flawed put back" in put_back.stderr
+    job = await get_job(connection, "flawed")
+    waiting = await get_progress(connection, job.job_no)
+    assert (job.state, waiting.signed, waiting.batches_pending) == (JobState.RUNNING, 97, 1)
+
+    going_on = run_cli(*retry, "--json")
+    assert "has no dead letters; it has not ended yet" in going_on.stderr
+    ended = json.loads(going_on.stdout)
+    assert (ended["state"], ended["signed"], ended["dead"]) == ("Complete", 100, 0)
+
+    assert "nothing to retry" in run_cli(*retry).stderr
+    assert "has no dead letters" in run_cli("dead", "flawed").stderr
+
+
+def test_what_is_retried_must_be_said(run_cli: RunCli, small_job: str) -> None:
+    refused = run_cli("retry", small_job, check=False)
+
+    assert refused.returncode == 2
+    assert f"vaultstream retry {small_job} --dead" in refused.stderr
+
+
+async def test_a_suspended_job_is_not_retried(
+    run_cli: RunCli, make_job: Callable[..., Awaitable[Job]], connection: asyncpg.Connection
+) -> None:
+    job = await make_job("suspended")
+    await set_suspended(connection, job.job_no, suspended=True)
+
+    refused = run_cli("retry", "suspended", "--dead", check=False)
+
+    assert refused.returncode == 2
+    assert "Job suspended is suspended." in refused.stderr
+    assert "spec.suspend" in refused.stderr

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from vaultstream.api import Algorithm
+from vaultstream.crypto.algorithms import generate_private_key, public_key_pem, public_key_to_bytes
+from vaultstream.store.keys import KeyInfo
+from vaultstream_cli.key_export import Form, render_keys
+
+pytestmark = pytest.mark.unit
+
+
+def key(algorithm: Algorithm, state: str) -> KeyInfo:
+    return KeyInfo(
+        key_no=1,
+        ordinal=1,
+        key_id=f"k-{algorithm}",
+        algorithm=algorithm,
+        public_key=public_key_to_bytes(generate_private_key(algorithm)),
+        state=state,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ended_at=None,
+        epoch=0,
+        holder=None,
+        lease_until=None,
+        batches=0,
+        last_used_at=None,
+    )
+
+
+def test_a_key_set_names_each_key_and_its_state() -> None:
+    keys = [key(Algorithm.ECDSA_P256_SHA256, "active"), key(Algorithm.ED25519, "revoked")]
+
+    rendered = json.loads(render_keys(keys, Form.JWKS))["keys"]
+
+    assert [(k["kid"], k["alg"], k["state"]) for k in rendered] == [
+        ("k-ECDSA_P256_SHA256", "ES256", "active"),
+        ("k-ED25519", "EdDSA", "revoked"),
+    ]
+
+
+def test_each_pem_block_follows_a_comment_with_its_key() -> None:
+    one = key(Algorithm.ED25519, "retired")
+
+    assert render_keys([one], Form.PEM) == f"# k-ED25519 (ED25519, retired)\n{public_key_pem(one.public_key)}"
+
+
+def test_no_keys_are_an_empty_key_set() -> None:
+    assert json.loads(render_keys([], Form.JWKS)) == {"keys": []}
+    assert render_keys([], Form.PEM) == ""

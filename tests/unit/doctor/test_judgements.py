@@ -1,0 +1,188 @@
+"""What the doctor makes of what it sees, where the real thing is hard to come by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vaultstream.api import Algorithm
+from vaultstream.bus.inspection import StreamState
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.crypto.envelope import wrap
+from vaultstream.crypto.keyring import KeyEncryptionKey, KeyRing
+from vaultstream.doctor.custody import judge_ring, judge_unwrapping
+from vaultstream.doctor.database import ServerHealth, judge_schema, judge_server
+from vaultstream.doctor.findings import Level, any_failed, count, failed, ok, warning
+from vaultstream.doctor.jobs import HeldLease, judge_leases
+from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
+from vaultstream.doctor.streams import judge_stream
+from vaultstream.store.sessions import WorkerSession
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.unit
+
+HEALTHY = ServerHealth(
+    version_num=160004,
+    version="16.4",
+    in_recovery=False,
+    fsync=True,
+    full_page_writes=True,
+    synchronous_commit="on",
+    connections_left=90,
+)
+RECORDS = StreamState(
+    name=RECORDS_STREAM,
+    subjects=["records.>"],
+    retention="workqueue",
+    storage="file",
+    messages=3,
+    bytes=300,
+    max_msgs_per_subject=-1,
+    limits={},
+    consumers=[],
+)
+
+
+def test_a_healthy_server_passes() -> None:
+    assert {finding.level for finding in judge_server(HEALTHY, "postgresql://db/x")} == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "said"),
+    [
+        ({"version_num": 130012, "version": "13.12"}, Level.FAILED, "version 13.12"),
+        ({"in_recovery": True}, Level.FAILED, "standby"),
+        ({"fsync": False}, Level.FAILED, "fsync is off"),
+        ({"synchronous_commit": "off"}, Level.FAILED, "synchronous_commit is off"),
+        ({"fsync": False, "full_page_writes": False}, Level.FAILED, "fsync and full_page_writes are off"),
+        ({"connections_left": 1}, Level.WARNING, "1 connection is left"),
+        ({"connections_left": -2}, Level.WARNING, "0 connections are left"),
+    ],
+)
+def test_what_puts_signatures_at_risk_is_found(change: dict[str, object], level: Level, said: str) -> None:
+    bad = [f for f in judge_server(replace(HEALTHY, **change), "u") if f.level is not Level.OK]  # type: ignore[arg-type]
+
+    assert [finding.level for finding in bad] == [level]
+    assert said in bad[0].message
+    assert bad[0].hint
+
+
+def test_a_password_in_the_url_is_not_shown() -> None:
+    assert "geheim" not in judge_server(HEALTHY, "postgresql://me:geheim@db/x")[0].message
+
+
+@pytest.mark.parametrize(
+    ("installed", "embedded", "level"),
+    [
+        (2, False, Level.OK),
+        (1, False, Level.FAILED),
+        (0, False, Level.FAILED),
+        (1, True, Level.OK),
+        (3, False, Level.FAILED),
+        (3, True, Level.FAILED),
+    ],
+)
+def test_a_schema_of_another_version_is_a_failure_unless_commands_bring_it_up_to_date(
+    installed: int, embedded: bool, level: Level
+) -> None:
+    assert judge_schema(installed, 2, embedded=embedded).level is level
+
+
+@pytest.mark.parametrize(
+    ("mode", "level"), [(0o700, Level.OK), (0o711, Level.OK), (0o755, Level.WARNING), (0o770, Level.WARNING)]
+)
+def test_a_directory_that_others_can_look_into_is_warned_of(tmp_path: Path, mode: int, level: Level) -> None:
+    assert judge_mode(tmp_path, mode).level is level
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(10 * 1024**3, Level.OK), (1024**3, Level.WARNING), (1024**2, Level.FAILED)]
+)
+def test_a_disk_that_fills_up_is_told_in_time(tmp_path: Path, free: int, level: Level) -> None:
+    assert judge_space(tmp_path, free).level is level
+
+
+def test_a_data_directory_that_is_a_file_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+
+    assert any_failed(examine_machine(tmp_path / "data"))
+
+
+def test_a_stream_as_it_must_be_passes() -> None:
+    assert judge_stream(RECORDS_STREAM, RECORDS, wanted_now=True).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "level", "said"),
+    [
+        (RECORDS_STREAM, {"retention": "limits"}, Level.FAILED, "retention is limits and not workqueue"),
+        (RECORDS_STREAM, {"subjects": ["r.>"]}, Level.FAILED, "subjects"),
+        (RECORDS_STREAM, {"limits": {"max_age": 60.0}}, Level.WARNING, "max_age = 60"),
+        (KEYS_STREAM, {"subjects": ["keys.>"], "retention": "limits"}, Level.FAILED, "max_msgs_per_subject"),
+    ],
+)
+def test_a_stream_that_could_lose_or_repeat_messages_is_found(
+    name: str, change: dict[str, object], level: Level, said: str
+) -> None:
+    finding = judge_stream(name, replace(RECORDS, **change), wanted_now=True)  # type: ignore[arg-type]
+
+    assert finding.level is level
+    assert said in finding.message
+
+
+def test_a_missing_stream_matters_only_while_workers_run() -> None:
+    assert judge_stream(RECORDS_STREAM, None, wanted_now=False).level is Level.OK
+    assert judge_stream(RECORDS_STREAM, None, wanted_now=True).level is Level.WARNING
+
+
+def lease(seconds_left: float, holder: str = "host:12:abcd") -> HeldLease:
+    return HeldLease(job_no=1, job="j", key_id="k", holder=holder, seconds_left=seconds_left)
+
+
+def test_leases_of_connected_signers_are_in_order() -> None:
+    (finding,) = judge_leases([lease(20)], [WorkerSession("signing", 1, "host", 12, 4)])
+
+    assert finding.level is Level.OK
+
+
+def test_of_many_lost_leases_some_are_named_and_all_counted() -> None:
+    (finding,) = judge_leases([lease(20)] * 5, [])
+
+    assert "5 keys are leased by signers that are not connected" in finding.message
+    assert finding.message.count("host:12") == 3
+    assert "and 2 more" in finding.message
+
+
+def test_a_ring_without_a_key_that_is_needed_fails() -> None:
+    ring = KeyRing((KeyEncryptionKey.generate(),))
+
+    assert judge_ring(ring, {ring.primary.kek_id: 3}).level is Level.OK
+    assert "kek-000000000000 (2 keys)" in judge_ring(ring, {"kek-000000000000": 2}).message
+
+
+def test_an_envelope_that_was_changed_is_a_failure_that_shows_no_secret() -> None:
+    ring = KeyRing((KeyEncryptionKey.generate(),))
+    wrapped = wrap(ring.primary, b"secret", job="j", key_id="k", version=1, algorithm=Algorithm.ED25519)
+
+    no_key = judge_unwrapping("j", ring, wrapped)
+    changed = judge_unwrapping("j", ring, replace(wrapped, version=2))
+
+    assert no_key.level is changed.level is Level.FAILED
+    assert "secret" not in no_key.message + changed.message
+
+
+def test_warnings_are_no_failures() -> None:
+    assert not any_failed([ok("a", "b"), warning("a", "b")])
+    assert any_failed([ok("a", "b"), failed("a", "b")])
+
+
+def test_numbers_come_with_their_nouns() -> None:
+    assert [count(1, "key"), count(1200, "key"), count(2, "batch", "batches")] == [
+        "1 key",
+        "1,200 keys",
+        "2 batches",
+    ]

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from vaultstream.local.psql import psql_command
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("postgresql://me:s%40crt@db:5432/x", "postgresql://me@db:5432/x"),
+        ("postgresql://me@db/x?password=s%40crt&sslmode=require", "postgresql://me@db/x?sslmode=require"),
+        ("postgres://:s%40crt@a:1,b:2/x", "postgres://@a:1,b:2/x"),
+        ("postgresql:///x?password=s%40crt", "postgresql:///x"),
+    ],
+)
+def test_the_password_goes_by_the_environment_and_not_by_the_command_line(url: str, public: str) -> None:
+    arguments, environment = psql_command(url, ["-c", "SELECT 1"])
+
+    assert arguments == ["--dbname", public, "-c", "SELECT 1"]
+    assert environment["PGPASSWORD"] == "s@crt"
+
+
+def test_a_socket_stays_in_the_url_and_no_password_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+
+    arguments, environment = psql_command("postgresql://postgres@/x?host=/run/my%20db&port=5432", [])
+
+    assert arguments == ["--dbname", "postgresql://postgres@/x?host=%2Frun%2Fmy+db&port=5432"]
+    assert "PGPASSWORD" not in environment

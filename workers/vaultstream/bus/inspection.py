@@ -1,0 +1,96 @@
+"""What JetStream has of ours: streams and consumers, as a person or `vaultstream doctor` looks at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nats.js.errors import NotFoundError
+
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+
+if TYPE_CHECKING:
+    from nats.js import api
+
+    from vaultstream.bus.connection import Bus
+
+
+@dataclass(frozen=True)
+class ConsumerState:
+    """One job's consumer, named by the job's token."""
+
+    name: str
+    durable: bool
+    pending: int
+    ack_pending: int
+    redelivered: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """One stream and its durable consumers.
+
+    Attributes:
+        retention: limits, interest or workqueue.
+        limits: the limits that could make it drop messages of its own, by name; empty if there are none.
+    """
+
+    name: str
+    subjects: list[str]
+    retention: str
+    storage: str
+    messages: int
+    bytes: int
+    max_msgs_per_subject: int
+    limits: dict[str, float]
+    consumers: list[ConsumerState]
+
+
+async def list_streams(bus: Bus) -> list[StreamState]:
+    """Returns VaultStream's streams, those that are there.
+
+    Raises:
+        nats.errors.Error: NATS, or JetStream on it, does not answer.
+    """
+    found = []
+    for name in (RECORDS_STREAM, KEYS_STREAM):
+        try:
+            info = await bus.jetstream.stream_info(name)
+        except NotFoundError:
+            continue
+        found.append(_stream(info, await _consumers(bus, name)))
+    return found
+
+
+async def _consumers(bus: Bus, stream: str) -> list[ConsumerState]:
+    states: list[ConsumerState] = []
+    while page := await bus.jetstream.consumers_info(stream, offset=len(states)):
+        states += [
+            ConsumerState(
+                name=info.name,
+                durable=bool(info.config.durable_name),
+                pending=info.num_pending or 0,
+                ack_pending=info.num_ack_pending or 0,
+                redelivered=info.num_redelivered or 0,
+                waiting=info.num_waiting or 0,
+            )
+            for info in page
+        ]
+    return states
+
+
+def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState:
+    config = info.config
+    limits = {"max_msgs": config.max_msgs, "max_bytes": config.max_bytes, "max_age": config.max_age}
+    return StreamState(
+        name=str(config.name),
+        subjects=list(config.subjects or []),
+        retention=str(getattr(config.retention, "value", config.retention)),
+        storage=str(getattr(config.storage, "value", config.storage)),
+        messages=info.state.messages,
+        bytes=info.state.bytes,
+        max_msgs_per_subject=config.max_msgs_per_subject or -1,
+        limits={name: value for name, value in limits.items() if value and value > 0},
+        consumers=consumers,
+    )

@@ -1,0 +1,116 @@
+"""Postgres: its version, whether it takes writes and keeps them, its room for connections, and our schema in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.doctor.findings import Finding, count, failed, ok, warning
+from vaultstream.errors import redact
+from vaultstream.store import schema
+from vaultstream.store.database import fetch_one
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
+
+OLDEST_VERSION = 14
+FEW_CONNECTIONS = 20
+"""Fewer left than this, and a pool of some signers may not fit: each has four connections."""
+
+
+@dataclass(frozen=True)
+class ServerHealth:
+    """How a Postgres server is set up; see `queries/server_health.sql`."""
+
+    version_num: int
+    version: str
+    in_recovery: bool
+    fsync: bool
+    full_page_writes: bool
+    synchronous_commit: str
+    connections_left: int
+
+
+async def examine_database(connection: Connection, url: str, *, embedded: bool) -> tuple[list[Finding], bool]:
+    """Looks at the server and the schema; tells also whether the schema is the one that this program works with."""
+    health = ServerHealth(**dict(await fetch_one(connection, query("server_health"))))
+    installed = await schema.installed_version(connection)
+    current = schema.current_version()
+    findings = [*judge_server(health, url), judge_schema(installed, current, embedded=embedded)]
+    return findings, installed == current
+
+
+def judge_server(health: ServerHealth, url: str) -> list[Finding]:
+    """Returns what there is to say about a server that answers."""
+    return [_version(health, url), _writer(health), _durability(health), _connections(health)]
+
+
+def _version(health: ServerHealth, url: str) -> Finding:
+    if health.version_num < OLDEST_VERSION * 10_000:
+        return failed(
+            "Postgres",
+            f"It is version {health.version}; VaultStream needs {OLDEST_VERSION} or newer.",
+            "Upgrade the server, or use the embedded one.",
+        )
+    return ok("Postgres", f"Version {health.version} answers at {redact(url)}.")
+
+
+def _writer(health: ServerHealth) -> Finding:
+    if health.in_recovery:
+        return failed(
+            "Postgres writer",
+            "DATABASE_URL leads to a standby, which takes no writes.",
+            "Name the primary; with several hosts in the URL, add target_session_attrs=read-write.",
+        )
+    return ok("Postgres writer", "It takes writes.")
+
+
+def _durability(health: ServerHealth) -> Finding:
+    off = [
+        name
+        for name, lost in (
+            ("fsync", not health.fsync),
+            ("synchronous_commit", health.synchronous_commit == "off"),
+            ("full_page_writes", not health.full_page_writes),
+        )
+        if lost
+    ]
+    if off:
+        return failed(
+            "Postgres durability",
+            f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash can lose signatures that were committed "
+            "and acknowledged.",
+            f"Turn {'it' if len(off) == 1 else 'them'} on in postgresql.conf.",
+        )
+    return ok("Postgres durability", f"fsync is on, synchronous_commit is {health.synchronous_commit}.")
+
+
+def _connections(health: ServerHealth) -> Finding:
+    left = max(0, health.connections_left)
+    text = f"{count(left, 'connection')} {'is' if left == 1 else 'are'} left."
+    if left < FEW_CONNECTIONS:
+        return warning(
+            "Postgres connections",
+            text,
+            "Raise its max_connections: a signer takes four, other workers up to three.",
+        )
+    return ok("Postgres connections", text)
+
+
+def judge_schema(installed: int, current: int, *, embedded: bool) -> Finding:
+    """Compares schema versions; 0 is none."""
+    if installed > current:
+        return failed(
+            "schema",
+            f"It is version {installed}, made by a newer VaultStream; this one knows up to {current}.",
+            "Upgrade this installation of vaultstream.",
+        )
+    if installed == current:
+        return ok("schema", f"It is version {current}, as this program works with.")
+    what = f"It is version {installed}" if installed else "It is not there yet"
+    if embedded:
+        return ok("schema", f"{what}; the next command brings it to version {current}.")
+    return failed(
+        "schema", f"{what}; this program works with version {current}.", "Run `vaultstream migrate`."
+    )

@@ -1,0 +1,159 @@
+"""The whole examination, in an order in which each look needs only what the ones before it found well.
+
+It changes nothing: it makes no file, migrates no schema. Embedded services that do not run are started for it, as for
+every command, since most of what can be wrong shows only then; whoever does not want that is told so instead.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.doctor.custody import examine_custody, examine_kek_file
+from vaultstream.doctor.database import examine_database
+from vaultstream.doctor.findings import Finding, failed, failed_by, ok
+from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
+from vaultstream.doctor.machine import examine_machine
+from vaultstream.doctor.streams import examine_bus, examine_streams
+from vaultstream.errors import VaultStreamError
+from vaultstream.local.services import LocalServices, Services, inspect_services
+from vaultstream.store.database import connect, explain
+from vaultstream.worker import kek_file
+
+if TYPE_CHECKING:
+    from vaultstream.bus.inspection import StreamState
+    from vaultstream.settings import Settings
+    from vaultstream.store.database import Connection
+
+
+async def examine(settings: Settings, *, start: bool = True) -> list[Finding]:
+    """Looks at everything and returns what it found; what is broken becomes a finding, never an error.
+
+    Args:
+        settings: where the services are.
+        start: whether embedded services that do not run are started, and stopped again.
+    """
+    async with AsyncExitStack() as stack:
+        return await _Examination(settings, stack, start=start).run()
+
+
+class _Examination:
+    def __init__(self, settings: Settings, stack: AsyncExitStack, *, start: bool) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._start = start
+        self._data_dir = settings.data_dir.expanduser().resolve()
+        self._findings: list[Finding] = []
+
+    async def run(self) -> list[Finding]:
+        if self._settings.embedded:
+            self._findings += examine_machine(self._data_dir)
+        connection = await self._open_database()
+        bus = await self._open_bus()
+        streams = await self._look_at_bus(bus) if bus else None
+        kek_path = kek_file(self._settings)
+        if connection is None:
+            if kek_path.exists():
+                self._findings.append(examine_kek_file(kek_path)[0])
+            return self._findings
+        try:
+            await self._look_into(connection, bus, streams, kek_path)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            self._findings.append(failed_by("Postgres", explain(error)))
+        except BUS_ERRORS as error:
+            self._findings.append(_bus_failed(error))
+        return self._findings
+
+    async def _look_into(
+        self, connection: Connection, bus: Bus | None, streams: list[StreamState] | None, kek_path: Path
+    ) -> None:
+        open_jobs = await read_open_jobs(connection)
+        if bus is not None and streams is not None:
+            self._findings += await examine_streams(connection, bus, streams, open_jobs)
+        self._findings += await examine_jobs(connection, open_jobs)
+        self._findings += await examine_custody(connection, kek_path, made_by_itself=self._settings.embedded)
+
+    async def _open_database(self) -> Connection | None:
+        """Returns a connection to a database with our schema, if there is one."""
+        given = self._settings.database_url
+        if given is not None:
+            url = given.get_secret_value()
+        else:
+            services = await self._embedded("Postgres", "postgres")
+            if services is None:
+                return None
+            url = services.database_url
+        try:
+            connection = await self._stack.enter_async_context(connect(url, role="doctor"))
+            findings, usable = await examine_database(connection, url, embedded=given is None)
+        except VaultStreamError as error:
+            self._findings.append(failed_by("Postgres", error))
+            return None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            self._findings.append(failed_by("Postgres", explain(error)))
+            return None
+        self._findings += findings
+        return connection if usable else None
+
+    async def _open_bus(self) -> Bus | None:
+        settings = self._settings
+        if settings.nats_url is not None:
+            password = settings.nats_password.get_secret_value() if settings.nats_password else ""
+            address = BusAddress(settings.nats_url, settings.nats_user, password)
+        else:
+            services = await self._embedded("NATS", "nats")
+            if services is None:
+                return None
+            address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+        try:
+            return await self._stack.enter_async_context(connect_bus(address, role="doctor", attempts=1))
+        except VaultStreamError as error:
+            self._findings.append(failed_by("NATS", error))
+            return None
+
+    async def _look_at_bus(self, bus: Bus) -> list[StreamState] | None:
+        url = str(bus.client.connected_url.geturl()) if bus.client.connected_url else ""
+        try:
+            findings, streams = await examine_bus(bus, url)
+        except BUS_ERRORS as error:
+            self._findings.append(_bus_failed(error))
+            return None
+        self._findings += findings
+        return streams
+
+    async def _embedded(self, name: str, folder: str) -> Services | None:
+        """Returns how one embedded service is reached, started if need be and allowed; None if it does not run."""
+        inspection = inspect_services(self._data_dir)
+        runs = (inspection.postgres if folder == "postgres" else inspection.nats) is not None
+        if not runs and not (self._data_dir / folder).is_dir():
+            self._findings.append(
+                ok(name, "The embedded one was never started; any command that needs it does.")
+            )
+            return None
+        if not runs and not self._start:
+            self._findings.append(
+                ok(name, "The embedded one does not run; any command that needs it starts it.")
+            )
+            return None
+        local = LocalServices(
+            self._data_dir,
+            postgres=folder == "postgres",
+            nats=folder == "nats",
+            kek_file=Path(os.devnull),  # it is there, so none is made: a missing file is for us to report
+        )
+        try:
+            return await (await self._stack.enter_async_context(local)).services()
+        except VaultStreamError as error:
+            self._findings.append(failed_by(name, error))
+            return None
+
+
+def _bus_failed(error: BaseException) -> Finding:
+    return failed(
+        "NATS", f"JetStream does not answer: {error or type(error).__name__}.", "See the log of nats-server."
+    )

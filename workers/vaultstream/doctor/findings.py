@@ -1,0 +1,66 @@
+"""A finding: what was looked at, how it is, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vaultstream.errors import VaultStreamError
+
+
+class Level(StrEnum):
+    """How bad a finding is: a warning lets jobs go on, a failure does not or puts them at risk."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        check: what was looked at, in a few words.
+        level: how it is.
+        message: what was found, in a sentence.
+        hint: what to do; None if nothing needs to be done.
+    """
+
+    check: str
+    level: Level
+    message: str
+    hint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def ok(check: str, message: str) -> Finding:
+    return Finding(check, Level.OK, message)
+
+
+def warning(check: str, message: str, hint: str | None = None) -> Finding:
+    return Finding(check, Level.WARNING, message, hint)
+
+
+def failed(check: str, message: str, hint: str | None = None) -> Finding:
+    return Finding(check, Level.FAILED, message, hint)
+
+
+def failed_by(check: str, error: VaultStreamError) -> Finding:
+    """Returns an error as a finding."""
+    return failed(check, error.message, error.hint)
+
+
+def any_failed(findings: Iterable[Finding]) -> bool:
+    return any(finding.level is Level.FAILED for finding in findings)
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Returns a number with its noun: `1 key`, `2 keys`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

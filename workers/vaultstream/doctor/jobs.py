@@ -1,0 +1,157 @@
+"""Jobs that have not ended: what they wait for, their leases, and whether they have keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.doctor.findings import Finding, count, failed, ok, warning
+from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress, get_key_counts, get_progress, list_jobs
+from vaultstream.store.sessions import list_worker_sessions
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaultstream.store.database import Connection
+    from vaultstream.store.sessions import WorkerSession
+
+SHOWN = 3
+"""Leases that are named one by one; of more, the number."""
+
+
+@dataclass(frozen=True)
+class HeldLease:
+    """A lease of a job that has not ended; `seconds_left` is negative if it ran out."""
+
+    job_no: int
+    job: str
+    key_id: str
+    holder: str
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that has not ended, with its counts and the workers that are connected."""
+
+    job: Job
+    progress: Progress
+    keys: KeyCounts
+    workers: list[WorkerSession]
+
+
+async def read_open_jobs(connection: Connection) -> list[OpenJob]:
+    """Returns the jobs that have not ended."""
+    sessions = await list_worker_sessions(connection)
+    return [
+        OpenJob(
+            job=job,
+            progress=await get_progress(connection, job.job_no),
+            keys=await get_key_counts(connection, job.job_no),
+            workers=[session for session in sessions if session.job_no == job.job_no],
+        )
+        for job in await list_jobs(connection)
+        if not job.ended
+    ]
+
+
+async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> list[Finding]:
+    """Looks at the jobs, their keys and leases."""
+    ended = [job for job in await list_jobs(connection) if job.state is JobState.FAILED]
+    leases = [HeldLease(**dict(row)) for row in await connection.fetch(query("lease_health"))]
+    sessions = await list_worker_sessions(connection)
+    return [
+        *judge_failed(ended),
+        *(finding for open_job in open_jobs for finding in judge_job(open_job)),
+        *judge_leases(leases, sessions),
+    ]
+
+
+def judge_failed(ended: Sequence[Job]) -> list[Finding]:
+    """Names the jobs that have failed."""
+    return [
+        warning(
+            f"job {job.name}",
+            f"It failed: {job.message}",
+            f"`vaultstream delete {job.name}` once you are done.",
+        )
+        for job in ended
+    ]
+
+
+def judge_job(open_job: OpenJob) -> list[Finding]:
+    """Tells what keeps a job from moving; nothing to say of one that is well and at work."""
+    job, progress, keys = open_job.job, open_job.progress, open_job.keys
+    check = f"job {job.name}"
+    findings = []
+    if job.message:
+        findings.append(warning(check, f"It is {job.state} and waits: {job.message}"))
+    if progress.batches_failing:
+        batches = count(progress.batches_failing, "batch", "batches")
+        findings.append(
+            warning(
+                check,
+                f"{batches} failed and will be tried again: {progress.last_error}",
+                "After its attempts a batch is split, and only the record at fault goes to the dead letters.",
+            )
+        )
+    if keys.total and not keys.active:
+        findings.append(
+            failed(
+                check,
+                f"None of its {count(keys.total, 'key')} is active: it waits for one.",
+                f"`vaultstream keys add {job.name} --count N`",
+            )
+        )
+    if job.state is JobState.RUNNING and not open_job.workers:
+        findings.append(
+            warning(
+                check,
+                "It is Running, but no worker of it is connected.",
+                "Run it again: it goes on where it was.",
+            )
+        )
+    return findings or [
+        ok(check, f"It is {job.state}, {progress.settled:,} of {progress.records:,} records settled.")
+    ]
+
+
+def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession]) -> list[Finding]:
+    """Finds leases that ran out without being taken over, and leases whose holders are not connected."""
+    findings = []
+    expired = [lease for lease in leases if lease.seconds_left <= 0]
+    if expired:
+        findings.append(
+            warning(
+                "leases",
+                f"{count(len(expired), 'lease')} ran out and {'was' if len(expired) == 1 else 'were'} not taken over: "
+                f"{_names(expired)}. The signers died or were cut off.",
+                "The next signer of the job takes the keys over by itself; run the job.",
+            )
+        )
+    orphaned = [
+        lease
+        for lease in leases
+        if lease.seconds_left > 0 and not any(session.is_holder(lease.holder) for session in sessions)
+    ]
+    if orphaned:
+        longest = max(lease.seconds_left for lease in orphaned)
+        findings.append(
+            warning(
+                "leases",
+                f"{count(len(orphaned), 'key')} {'is' if len(orphaned) == 1 else 'are'} leased by signers that are not "
+                f"connected: {_names(orphaned)}.",
+                f"Nothing to do: in {longest:.0f} s they are free again.",
+            )
+        )
+    if findings:
+        return findings
+    if not leases:
+        return [ok("leases", "No key is leased.")]
+    return [ok("leases", f"{count(len(leases), 'lease')} in force, each of a signer that is connected.")]
+
+
+def _names(leases: Sequence[HeldLease]) -> str:
+    named = ", ".join(f"{lease.key_id} (by {lease.holder})" for lease in leases[:SHOWN])
+    return named if len(leases) <= SHOWN else f"{named} and {len(leases) - SHOWN:,} more"

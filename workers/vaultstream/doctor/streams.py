@@ -1,0 +1,177 @@
+"""NATS and JetStream: there, with the right streams, and in step with Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nats.js.errors import NotFoundError
+from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
+
+from vaultstream.bus.inspection import StreamState, list_streams
+from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.records import Lag, RecordsStream
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.doctor.findings import Finding, count, failed, ok, warning
+from vaultstream.errors import redact
+from vaultstream.store.batches import count_pending_through
+from vaultstream.store.jobs import JobState, find_job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nats.js.api import AccountInfo
+
+    from vaultstream.bus.connection import Bus
+    from vaultstream.doctor.jobs import OpenJob
+    from vaultstream.store.database import Connection
+
+NEARLY_FULL = 0.9
+
+_WANTED: dict[str, dict[str, object]] = {
+    RECORDS_STREAM: {"subjects": ["records.>"], "retention": "workqueue", "storage": "file"},
+    KEYS_STREAM: {
+        "subjects": ["keys.>"],
+        "retention": "limits",
+        "storage": "file",
+        "max_msgs_per_subject": 1,
+    },
+}
+
+
+async def examine_bus(bus: Bus, url: str) -> tuple[list[Finding], list[StreamState] | None]:
+    """Looks at NATS alone; gives also the streams, None if there is no JetStream."""
+    try:
+        account = await bus.jetstream.account_info()
+    except (NotFoundError, JetStreamUnavailableError):
+        return [
+            failed(
+                "NATS",
+                f"It answers at {redact(url)}, but without JetStream for this account.",
+                "Start nats-server with -js, and enable JetStream for the account.",
+            )
+        ], None
+    return [
+        ok("NATS", f"It answers at {redact(url)}, with JetStream."),
+        judge_storage(account),
+    ], await list_streams(bus)
+
+
+def judge_storage(account: AccountInfo) -> Finding:
+    """Tells whether JetStream has room on its disk."""
+    used, limit = account.storage, account.limits.max_storage
+    if limit is not None and limit > 0:
+        text = f"{used / 1024**2:,.1f} of {limit / 1024**2:,.0f} MiB are used."
+        if used > NEARLY_FULL * limit:
+            return warning("JetStream storage", text, "Raise the account's max_storage.")
+        return ok("JetStream storage", text)
+    return ok("JetStream storage", f"{used / 1024**2:,.1f} MiB are used; the account has no limit.")
+
+
+def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool) -> Finding:
+    """Compares a stream with what it must be.
+
+    Args:
+        name: which one.
+        stream: as it is; None if it is missing.
+        wanted_now: whether workers that should have made it are connected.
+    """
+    check = f"stream {name}"
+    if stream is None:
+        if wanted_now:
+            return warning(
+                check, "It is missing.", "The workers make it anew within a second or two; look again."
+            )
+        return ok(check, "It is not there yet; the first worker of a job makes it.")
+    differing = [
+        f"{field} is {getattr(stream, field)} and not {value}"
+        for field, value in _WANTED[name].items()
+        if getattr(stream, field) != value
+    ]
+    if differing:
+        return failed(
+            check,
+            f"Its {'; its '.join(differing)}.",
+            f"Remove it (`nats stream rm {name}`): workers make it anew, from Postgres.",
+        )
+    if stream.limits:
+        named = ", ".join(f"{limit} = {value:g}" for limit, value in stream.limits.items())
+        return warning(
+            check,
+            f"It has limits that drop messages: {named}.",
+            "Lift them. What is dropped is published again from Postgres, which costs time.",
+        )
+    return ok(check, f"It is as it must be, with {count(stream.messages, 'message')}.")
+
+
+async def examine_streams(
+    connection: Connection, bus: Bus, streams: Sequence[StreamState], open_jobs: Sequence[OpenJob]
+) -> list[Finding]:
+    """Compares streams and consumers with what Postgres knows of the jobs."""
+    present = {stream.name: stream for stream in streams}
+    wanted_now = any(open_job.workers for open_job in open_jobs)
+    findings = [judge_stream(name, present.get(name), wanted_now=wanted_now) for name in _WANTED]
+    running = [open_job for open_job in open_jobs if open_job.job.state is JobState.RUNNING]
+    for open_job in running:
+        if RECORDS_STREAM in present:
+            findings.append(await _consumer(connection, bus, open_job))
+        if KEYS_STREAM in present:
+            held = await KeysStream(bus).count(open_job.job.token)
+            findings.append(judge_keys_stream(open_job, held))
+    if RECORDS_STREAM in present:
+        findings += await _left_over(connection, present[RECORDS_STREAM])
+    return findings
+
+
+async def _consumer(connection: Connection, bus: Bus, open_job: OpenJob) -> Finding:
+    # The lag first: between the two looks the pending batches can only get fewer.
+    lag = await RecordsStream(bus).lag(open_job.job.token)
+    pending = await count_pending_through(connection, open_job.job.job_no, open_job.job.published_through)
+    return judge_consumer(open_job, lag, pending)
+
+
+def judge_consumer(open_job: OpenJob, lag: Lag | None, pending: int) -> Finding:
+    """Compares a running job's consumer with the pending batches that JetStream was told of."""
+    check = f"consumer of {open_job.job.name}"
+    manned = any(worker.role == "records" for worker in open_job.workers)
+    remedy = (
+        "The records worker makes up for it within a second or two; look again."
+        if manned
+        else "Run the job: its records worker makes up for it."
+    )
+    if lag is None:
+        return warning(check, "It is missing: signers get no batches.", remedy)
+    if lag.total < pending:
+        lost = count(pending - lag.total, "batch", "batches")
+        return warning(check, f"JetStream has lost {lost} that Postgres knows to be pending.", remedy)
+    return ok(
+        check,
+        f"Its lag is {count(lag.total, 'batch', 'batches')}; Postgres knows {pending:,} of them as pending.",
+    )
+
+
+def judge_keys_stream(open_job: OpenJob, held: int) -> Finding:
+    """Compares the keys that the stream holds of a running job with those in Postgres."""
+    check = f"keys of {open_job.job.name}"
+    total = open_job.keys.total
+    if held < total:
+        return warning(
+            check,
+            f"The stream holds {held:,} of its {count(total, 'key')}.",
+            "Signers read the others from Postgres; a keys worker publishes them again.",
+        )
+    return ok(check, f"The stream holds all of its {count(total, 'key')}.")
+
+
+async def _left_over(connection: Connection, stream: StreamState) -> list[Finding]:
+    findings = []
+    for consumer in stream.consumers:
+        job = await find_job(connection, consumer.name)
+        if consumer.durable and (job is None or job.ended):
+            findings.append(
+                warning(
+                    f"consumer {consumer.name}",
+                    "It belongs to no job that is open.",
+                    f"It does no harm; `nats consumer rm {stream.name} {consumer.name}` removes it.",
+                )
+            )
+    return findings

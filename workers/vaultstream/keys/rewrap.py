@@ -1,0 +1,124 @@
+"""Rotates the key-encryption key: a new one goes into the file, a job's keys move under it, the old one goes.
+
+In that order, so that at each moment every wrapped key can be unwrapped with the file as it is: a process that was killed
+anywhere between leaves nothing to repair, and running it again finishes. Signers read the file anew when they meet an
+envelope under a key-encryption key that they don't know.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.crypto.envelope import rewrap
+from vaultstream.crypto.keyring import load_keyring, prune_keyring, rotate_keyring
+from vaultstream.errors import UsageError
+from vaultstream.keys.changes import KEK_LOCK
+from vaultstream.store import keys as store
+from vaultstream.store.sessions import list_worker_sessions
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from vaultstream.crypto.envelope import WrappedKey
+    from vaultstream.crypto.keyring import KeyRing
+    from vaultstream.store.database import Connection, Pool
+    from vaultstream.store.jobs import Job
+
+CHUNK = 64
+"""Keys rewrapped in one transaction."""
+
+
+@dataclass(frozen=True)
+class Rewrapped:
+    """What a rewrap did.
+
+    Attributes:
+        kek_id: the key-encryption key that wraps the job's keys now.
+        keys: how many keys were moved under it.
+        dropped: key-encryption keys that left the file.
+        kept: those that stay for other jobs.
+        waiting_for: jobs whose keys are being made; nothing was dropped because of them.
+    """
+
+    kek_id: str
+    keys: int
+    dropped: list[str]
+    kept: list[str]
+    waiting_for: list[str]
+
+
+@asynccontextmanager
+async def rewrapping(pool: Pool) -> AsyncIterator[Connection]:
+    """Keeps other rewraps, and commands that make keys, out of this database.
+
+    Raises:
+        UsageError: one is at work.
+    """
+    async with pool.acquire() as connection:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEK_LOCK):
+            raise UsageError(
+                "Another command is making or rewrapping keys just now.",
+                hint="Run this again when it has ended.",
+            )
+        try:
+            yield connection
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock($1)", KEK_LOCK)
+
+
+async def rewrap_keys(
+    connection: Connection, job: Job, kek_file: Path, *, rotate: bool
+) -> tuple[KeyRing, int]:
+    """Moves a job's keys under the primary key-encryption key, a new one if `rotate`; tells how many it moved.
+
+    Args:
+        connection: from `rewrapping`.
+        job: whose keys.
+        kek_file: the file of key-encryption keys, which this user must be able to replace.
+        rotate: whether a new primary is made first.
+
+    Raises:
+        CustodyError: the file can't be used, or a key can't be unwrapped with it.
+    """
+    ring = rotate_keyring(kek_file) if rotate else load_keyring(kek_file)
+    moved = 0
+    while left := _left(await store.list_wrapped(connection, job), ring):
+        for start in range(0, len(left), CHUNK):
+            async with connection.transaction():
+                for key in left[start : start + CHUNK]:
+                    moved += await store.replace_wrapped(connection, rewrap(ring, key))
+    return ring, moved
+
+
+async def drop_unused(connection: Connection, kek_file: Path) -> tuple[list[str], list[str], list[str]]:
+    """Drops the key-encryption keys that no wrapped key of this database needs.
+
+    A keys worker that is making keys may hold the file as it was, so nothing is dropped until it has stored them.
+
+    Returns:
+        The ids dropped, those kept beside the primary, and the jobs whose keys are in the making.
+    """
+    before = load_keyring(kek_file)
+    workers = [s.job_no for s in await list_worker_sessions(connection) if s.role == "keys"]
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        making = [row["name"] for row in await connection.fetch(query("keys_being_made"), workers)]
+        used = await store.kek_ids_in_use(connection)
+    after = before if making else prune_keyring(kek_file, used)
+    return [kek for kek in before.ids if kek not in after.ids], list(after.ids[1:]), making
+
+
+async def rewrap_job(
+    connection: Connection, job: Job, kek_file: Path, *, rotate: bool, prune: bool
+) -> Rewrapped:
+    """Does all of it but the publishing; safe while the job runs. Parameters and errors as `rewrap_keys`."""
+    ring, moved = await rewrap_keys(connection, job, kek_file, rotate=rotate)
+    dropped, kept, making = await drop_unused(connection, kek_file) if prune else ([], list(ring.ids[1:]), [])
+    return Rewrapped(ring.primary.kek_id, moved, dropped, kept, making)
+
+
+def _left(wrapped: list[WrappedKey], ring: KeyRing) -> list[WrappedKey]:
+    return [key for key in wrapped if key.kek_id != ring.primary.kek_id]

