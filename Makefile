@@ -35,7 +35,7 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 
 ##@ Develop
 
-.PHONY: install-dev test test-unit test-integration lint format constraints
+.PHONY: install-dev test test-unit test-integration lint format docs constraints
 
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
@@ -51,15 +51,19 @@ test-unit: .venv/.dev ## Run unit and property tests: no service, seconds. Takes
 test-integration: .venv/.dev ## Run the tests on the real, embedded Postgres and NATS. Takes PYTEST_ARGS.
 	@$(BIN)/pytest tests/integration $(PYTEST_ARGS)
 
-lint: .venv/.dev ## Check style, format, types and the layers of imports.
+lint: .venv/.dev ## Check style, format, types, the layers of imports and the generated pages.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python hack/commands_reference.py --check
 
 format: .venv/.dev ## Format the code and apply the fixes that are safe.
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
+
+docs: .venv/.dev ## Write the pages that are generated: docs/commands.md.
+	@$(BIN)/python hack/commands_reference.py
 
 constraints: build/tools/.ready ## Resolve constraints/ anew after a change in pyproject.toml; UPGRADE=1 moves every pin to the newest.
 	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)
@@ -85,6 +89,22 @@ streams: .venv/.runtime ## Show the state of the JetStream streams and consumers
 
 stop: .venv/.runtime ## Stop the embedded services; their data stays.
 	@$(VAULTSTREAM) debug stop
+
+##@ Kubernetes
+
+.PHONY: apiserver-up apiserver-down cluster-up cluster-down
+
+apiserver-up: .venv/.runtime ## Start a Kubernetes API server on loopback, without nodes or root; print its kubeconfig's path.
+	@hack/apiserver up
+
+apiserver-down: .venv/.runtime ## Stop that API server and remove all that it kept.
+	@hack/apiserver down
+
+cluster-up: .venv/.runtime ## Start a whole Kubernetes cluster with this host as its node, as root; print its kubeconfig's path.
+	@hack/cluster up
+
+cluster-down: .venv/.runtime ## Stop that cluster; remove its Pods, its network and all that it kept.
+	@hack/cluster down
 
 ##@ Clean up
 

@@ -154,6 +154,15 @@ async def test_they_start_work_stop_and_keep_what_they_were_given(tmp_path: Path
         assert again.kek_file.read_bytes() == services.kek_file.read_bytes()
 
 
+async def test_a_lost_key_encryption_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    async with local_services(tmp_path / "data") as services:
+        kek = services.kek_file.read_bytes()
+    services.kek_file.unlink()
+    async with local_services(tmp_path / "data") as again:
+        assert not again.kek_file.exists()
+    services.kek_file.write_bytes(kek)
+
+
 async def test_postgres_takes_our_settings_and_nothing_from_the_users_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

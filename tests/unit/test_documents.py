@@ -1,0 +1,77 @@
+"""The documents: no link in them is dead, and what they name is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+_FENCED = re.compile(r"^```.*?^```$", flags=re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^()\s]+(?:\([^()\s]*\))?[^()\s]*)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors that GitHub gives a page's headings."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", _FENCED.sub("", page.read_text()), flags=re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
+        taken = sum(
+            each == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", each) is not None for each in found
+        )
+        found.add(f"{slug}-{taken}" if taken else slug)
+    return found
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """Yields the page and the anchor of each link of a page into this repository."""
+    for target in _LINK.findall(_FENCED.sub("", page.read_text())):
+        if not re.match(r"[a-z]+:", target):
+            file, _, anchor = target.partition("#")
+            yield file, anchor
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_is_dead(page: Path) -> None:
+    for file, anchor in links(page):
+        there = (page.parent / file).resolve() if file else page
+        assert there.exists(), f"{page.name} links to {file}, which is not there"
+        assert ROOT in there.parents, f"{page.name} links out of the repository: {file}"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name} links to {file}#{anchor}, which is not there"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            left += [(page.parent / file).resolve() for file, _ in links(page) if file]
+    assert set((ROOT / "docs").rglob("*.md")) <= reached
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    written = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    there = set(re.findall(r"def (test_\w+)", written))
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert named - there - {"test_a_retired_key_is_not_leased"} == set(), (
+        "an example of a name, in CONTRIBUTING"
+    )
+    assert len(named) > 20
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs/images").glob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_has_a_title_and_fetches_nothing(picture: Path) -> None:
+    text = picture.read_text()
+    root = ET.fromstring(text)
+    assert root.find("{http://www.w3.org/2000/svg}title") is not None
+    assert not re.findall(r"(?:href|src)=[\"'](?!#)", text)
+    assert "<script" not in text
