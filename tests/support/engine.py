@@ -36,12 +36,12 @@ async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 15.
     return answer
 
 
-def make_spec(table: str = "nowhere", **wanted: Any) -> SigningJobSpec:
+def make_spec(table: str = "nowhere", *, key_count: int = 3, **wanted: Any) -> SigningJobSpec:
     """Returns a spec in which a failure is final at once, unless `wanted` (names as in YAML) says otherwise."""
     document: dict[str, Any] = {
         "records": {"table": table},
         "batchSize": 10,
-        "keys": {"count": 3, "algorithm": "ED25519"},
+        "keys": {"count": key_count, "algorithm": "ED25519"},
         "retries": {"maxAttempts": 1, "backoff": {"initialSeconds": 0.01, "maxSeconds": 0.02}},
     }
     return SigningJobSpec.model_validate({**document, **wanted})

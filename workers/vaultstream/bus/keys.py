@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from nats.js import api
 from nats.js.errors import NotFoundError
 
+from vaultstream.bus.publishing import Outgoing, publish_all
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.errors import CustodyError
@@ -53,15 +53,9 @@ class KeysStream:
 
     async def publish(self, keys: Iterable[WrappedKey]) -> int:
         """Publishes wrapped keys and waits until each is stored; returns how many."""
-        stored = [
-            await self._bus.jetstream.publish_async(
-                key_subject(key.job, key.key_id), key.to_message(), wait_stall=10.0
-            )
-            for key in keys
-        ]
-        if stored:
-            await asyncio.wait_for(asyncio.gather(*stored), timeout=30)
-        return len(stored)
+        return await publish_all(
+            self._bus, (Outgoing(key_subject(key.job, key.key_id), key.to_message(), None) for key in keys)
+        )
 
     async def count(self, token: str) -> int:
         """Returns how many keys of a job the stream holds."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from nats.js.api import Header
 
+from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.subjects import RECORDS_STREAM
 
 if TYPE_CHECKING:
@@ -23,6 +27,18 @@ REQUEST_SECONDS = 5.0
 """How long the server keeps a request for batches open."""
 
 _GRACE_SECONDS = 1.0
+_LEAVE_SECONDS = 2.0
+
+
+@dataclass
+class _Inbox:
+    """Where one request at a time is answered, so that what comes is known to belong to it."""
+
+    subject: str
+    subscription: Subscription | None = None
+    missing: int = 0
+    """Batches that the open request still waits for; 0: none is open."""
+    until: float = 0.0
 
 
 class BatchPuller:
@@ -35,32 +51,25 @@ class BatchPuller:
     def __init__(self, bus: Bus, token: str) -> None:
         self._client = bus.client
         self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}"
-        self._inbox = self._client.new_inbox()
         self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
-        self._asked = 0
-        self._asked_until = 0.0
-        self._subscription: Subscription | None = None
-        self.consumer_missing = False
-        """Whether the last request found no consumer."""
+        self._inboxes: list[_Inbox] = []
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._subscription is not None and not self._client.is_closed:
-            await self._subscription.unsubscribe()
+        await self.leave()
 
     async def fetch(self, wanted: int, *, wait_seconds: float) -> list[Msg]:
         """Returns up to `wanted` batches, at least one unless `wait_seconds` pass without any.
 
         A request may stay open beyond the call; what it brings is handed out by the next one.
         """
-        if time.monotonic() > self._asked_until:
-            self._asked = 0
-        missing = wanted - self._arrived.qsize() - self._asked
+        now = time.monotonic()
+        asked = sum(inbox.missing for inbox in self._inboxes if inbox.until > now)
+        missing = wanted - self._arrived.qsize() - asked
         if missing > 0:
             await self._ask(missing)
         try:
@@ -72,23 +81,34 @@ class BatchPuller:
             messages.append(self._arrived.get_nowait())
         return messages
 
-    def drain(self) -> list[Msg]:
-        """Returns what has arrived and nobody fetched, to be given back."""
+    async def leave(self) -> list[Msg]:
+        """Asks for no more, and returns what has arrived or was on its way and nobody fetched, to be given back."""
+        subscriptions = [inbox.subscription for inbox in self._inboxes if inbox.subscription is not None]
+        self._inboxes.clear()
+        if subscriptions and not self._client.is_closed:
+            with suppress(*BUS_ERRORS):  # whatever is on its way then comes again after its ack wait
+                leaving = [subscription.drain() for subscription in subscriptions]  # type: ignore[no-untyped-call]
+                await asyncio.wait_for(asyncio.gather(*leaving), _LEAVE_SECONDS)
         return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
 
     async def _ask(self, count: int) -> None:
+        now = time.monotonic()
+        inbox = next((inbox for inbox in self._inboxes if inbox.missing == 0 or inbox.until <= now), None)
+        if inbox is None:
+            inbox = _Inbox(self._client.new_inbox())
+            inbox.subscription = await self._client.subscribe(
+                inbox.subject, cb=partial(self._on_message, inbox)
+            )
+            self._inboxes.append(inbox)
         request = {"batch": count, "expires": int(REQUEST_SECONDS * 1e9)}
-        await self._client.publish(self._request_subject, json.dumps(request).encode(), reply=self._inbox)
-        self._asked += count
-        self._asked_until = time.monotonic() + REQUEST_SECONDS + _GRACE_SECONDS
+        inbox.missing = count
+        inbox.until = now + REQUEST_SECONDS + _GRACE_SECONDS
+        await self._client.publish(self._request_subject, json.dumps(request).encode(), reply=inbox.subject)
 
-    async def _on_message(self, message: Msg) -> None:
+    async def _on_message(self, inbox: _Inbox, message: Msg) -> None:
         headers = message.headers
         if headers and Header.STATUS in headers and not message.reply:
-            self.consumer_missing = headers[Header.STATUS] == "503"
-            unmet = headers.get("Nats-Pending-Messages", "")
-            self._asked = max(0, self._asked - int(unmet)) if unmet.isdecimal() else 0
+            inbox.missing = 0
             return
-        self.consumer_missing = False
-        self._asked = max(0, self._asked - 1)
+        inbox.missing = max(0, inbox.missing - 1)
         self._arrived.put_nowait(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from nats.js import api
 from nats.js.errors import NotFoundError
 
+from vaultstream.bus.publishing import Outgoing, publish_all
 from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, batches_of, parse_batch_no
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class RecordsStream:
         return {number for number in numbers if number is not None}
 
     async def publish(self, token: str, batch_nos: Iterable[int], *, generation: str = "") -> int:
-        """Publishes batches, all on their way at a time, and waits until each is stored; returns how many.
+        """Publishes batches, many on their way at a time, and waits until each is stored; returns how many.
 
         Args:
             token: the job's.
@@ -104,17 +104,17 @@ class RecordsStream:
             generation: part of the message id; a batch that got lost is published anew under another one,
                 which JetStream then does not take for a duplicate.
         """
-        stored = [
-            await self._bus.jetstream.publish_async(
-                batch_subject(token, number),
-                headers={api.Header.MSG_ID: f"{token}.{number}.{generation}"},
-                wait_stall=10.0,
-            )
-            for number in batch_nos
-        ]
-        if stored:
-            await asyncio.wait_for(asyncio.gather(*stored), timeout=30)
-        return len(stored)
+        return await publish_all(
+            self._bus,
+            (
+                Outgoing(
+                    batch_subject(token, number),
+                    b"",
+                    {api.Header.MSG_ID: f"{token}.{number}.{generation}"},
+                )
+                for number in batch_nos
+            ),
+        )
 
     async def remove(self, token: str) -> None:
         """Removes all that a job has in the stream; what is not there is no error."""

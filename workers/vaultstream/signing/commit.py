@@ -30,7 +30,7 @@ async def commit(
         For each batch COMMITTED, SUPERSEDED, or FENCED. A batch whose lease ran out before it could be sent is FENCED
         without asking: a holder past its deadline sends nothing.
     """
-    outcomes = dict.fromkeys((batch.batch_no for batch in batches), FENCED)
+    outcomes = dict.fromkeys(map(id, batches), FENCED)  # a batch may be there twice, under two keys
     attempt = 0
     while held := [batch for batch in batches if batch.lease.remaining > 0]:
         try:
@@ -43,9 +43,9 @@ async def commit(
             log.warning("commit will be tried again: %s", error or type(error).__name__)
             await asyncio.sleep(full_jitter(attempt, initial_seconds=0.05, max_seconds=1.0))
         else:
-            outcomes.update(zip((batch.batch_no for batch in held), done, strict=True))
+            outcomes.update(zip(map(id, held), done, strict=True))
             break
-    return [outcomes[batch.batch_no] for batch in batches]
+    return [outcomes[id(batch)] for batch in batches]
 
 
 def _patience(batches: Sequence[SignedBatch]) -> float:

@@ -38,8 +38,12 @@ async def lease(
 ) -> Leased:
     """Leases a key for each delivered batch that Postgres still holds pending, all in one round trip.
 
-    A batch that was delivered twice to this signer is leased once; its other delivery counts as settled, since the
-    first one answers for it.
+    Args:
+        pool: connections to the writer.
+        job_no: the job.
+        holder: who leases.
+        deliveries: each of another batch.
+        seconds: how long each lease holds.
     """
     by_batch = {delivery.batch_no: delivery for delivery in deliveries}
     async with pool.acquire() as connection:

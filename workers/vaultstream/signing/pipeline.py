@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.errors import CustodyError, LeaseLostError
 from vaultstream.signing.ack import ack, give_back, keep
 from vaultstream.signing.backoff import full_jitter
@@ -37,6 +39,9 @@ FETCH_SECONDS = 1.0
 KEYLESS_MAX_SECONDS = 0.05
 """The longest wait before asking again for a free key; a key is busy for about as long as a batch takes."""
 MISCONFIGURED_SECONDS = 5.0
+
+_SPARE_CONNECTIONS = 2
+"""Never taken by reads: however slow the source is, leases are renewed and batches committed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class Pipeline:
         self._keyless: list[Delivery] = []
         self._signed: asyncio.Queue[tuple[Delivery, SignedBatch]] = asyncio.Queue()
         self._freed = asyncio.Event()
+        self._reading = asyncio.Semaphore(max(1, pool.get_max_size() - _SPARE_CONNECTIONS))
+        self._stuck = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.committed = 0
         """Batches that this signer committed."""
@@ -91,6 +98,8 @@ class Pipeline:
             CustodyError: a private key can't be unwrapped: no batch is at fault, and none could be signed.
         """
         helpers = [asyncio.create_task(self._commit_what_is_ready()), asyncio.create_task(self._keep_hold())]
+        for helper in helpers:
+            helper.add_done_callback(self._ended)
         lanes: set[asyncio.Task[None]] = set()
         try:
             while not stop.is_set() and not self._broken.done():
@@ -98,6 +107,7 @@ class Pipeline:
                     lane = asyncio.create_task(self._read_and_sign(batch))
                     lanes.add(lane)
                     lane.add_done_callback(lanes.discard)
+                    lane.add_done_callback(self._ended)
             await self._drain(lanes)
         finally:
             for task in (*helpers, *lanes):
@@ -112,9 +122,7 @@ class Pipeline:
         room = self._limits.concurrency - self.in_hand
         if room > 0:
             patience = KEYLESS_MAX_SECONDS if self._keyless else FETCH_SECONDS
-            fetched = await fetch(self._puller, room, wait_seconds=patience)
-            self._deliveries.update(fetched)
-            self._keyless += fetched
+            self._keyless += self._admit(await fetch(self._puller, room, wait_seconds=patience))
         elif not self._keyless:
             self._freed.clear()
             await self._freed.wait()
@@ -141,6 +149,20 @@ class Pipeline:
             await self._wait_for_a_key()
         return leased.batches
 
+    def _admit(self, fetched: list[Delivery]) -> list[Delivery]:
+        """Takes deliveries into hand, but for second ones of a batch in hand.
+
+        The first one answers for it: an acknowledgement now would come before the commit.
+        """
+        in_hand = {delivery.batch_no for delivery in self._deliveries}
+        admitted = []
+        for delivery in fetched:
+            if delivery.batch_no not in in_hand:
+                in_hand.add(delivery.batch_no)
+                admitted.append(delivery)
+        self._deliveries.update(admitted)
+        return admitted
+
     async def _wait_for_a_key(self) -> None:
         self._freed.clear()
         try:
@@ -154,23 +176,24 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         try:
             signature_of = await self._custody.signature_function(batch.lease.key_id)
-            records = await read(
-                self._pool,
-                self._source,
-                batch.row,
-                max_payload_bytes=self._job.spec.records.max_payload_bytes,
-            )
+            async with self._reading:
+                records = await read(
+                    self._pool,
+                    self._source,
+                    batch.row,
+                    max_payload_bytes=self._job.spec.records.max_payload_bytes,
+                )
             signed = await loop.run_in_executor(
                 self._thread, sign, batch.row.batch_no, records, batch.lease, signature_of
             )
         except LeaseLostError as error:
             log.warning("dropped: %s", error)
-            await self._give_up(batch)
+            await self._give_up(batch.delivery, batch.lease)
         except CustodyError as error:
-            await self._give_up(batch)
+            await self._give_up(batch.delivery, batch.lease)
             self._break(error)
         except Exception as error:  # noqa: BLE001 - whatever a batch does, the signer stays
-            await self._failed(batch, error)
+            await self._failed(batch.delivery, batch.lease, error)
         else:
             self._signed.put_nowait((batch.delivery, signed))
 
@@ -191,7 +214,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever a batch does, the signer stays
             if len(ready) == 1:
                 delivery, signed = ready[0]
-                await self._count_failure(delivery, signed.lease, signed.batch_no, error)
+                await self._failed(delivery, signed.lease, error)
             else:  # one of them is at fault: let it fail alone
                 for pair in ready:
                     await self._commit([pair])
@@ -209,17 +232,17 @@ class Pipeline:
         self._forget([signed.lease for _, signed in ready])
         self._let_go([delivery for delivery, _ in ready])
 
-    async def _failed(self, batch: LeasedBatch, error: Exception) -> None:
+    async def _failed(self, delivery: Delivery, held: Lease, error: Exception) -> None:
         if is_transient(error):
-            log.warning("batch %d will be tried again: %s", batch.row.batch_no, error or type(error).__name__)
-            await self._give_up(batch, delay=full_jitter(1, initial_seconds=1.0, max_seconds=1.0))
+            log.warning("batch %d will be tried again: %s", delivery.batch_no, error or type(error).__name__)
+            await self._give_up(delivery, held, delay=full_jitter(1, initial_seconds=1.0, max_seconds=1.0))
         elif is_misconfigured(error):
-            log.error("batch %d waits until this is mended: %s", batch.row.batch_no, error)
-            await self._give_up(batch, delay=MISCONFIGURED_SECONDS)
+            log.error("batch %d waits until this is mended: %s", delivery.batch_no, error)
+            await self._give_up(delivery, held, delay=MISCONFIGURED_SECONDS)
         else:
-            await self._count_failure(batch.delivery, batch.lease, batch.row.batch_no, error)
+            await self._count_failure(delivery, held, error)
 
-    async def _count_failure(self, delivery: Delivery, held: Lease, batch_no: int, error: Exception) -> None:
+    async def _count_failure(self, delivery: Delivery, held: Lease, error: Exception) -> None:
         """Lets Postgres count the attempt and say what comes next: another one after a delay, or none."""
         retries = self._job.spec.retries
         reason = f"{type(error).__name__}: {error}"
@@ -227,13 +250,13 @@ class Pipeline:
             async with self._pool.acquire() as connection:
                 await release_leases(connection, self._holder, [held])
                 failure = await fail_batch(
-                    connection, self._job.job_no, batch_no, reason, max_attempts=retries.max_attempts
+                    connection, self._job.job_no, delivery.batch_no, reason, max_attempts=retries.max_attempts
                 )
         except Exception as away:  # noqa: BLE001 - uncounted, it comes again
             log.warning("attempt not counted: %s", away or type(away).__name__)
             await give_back([delivery], delay=1.0)
         else:
-            log.warning("batch %d failed (%s): %s", batch_no, failure.outcome, reason)
+            log.warning("batch %d failed (%s): %s", delivery.batch_no, failure.outcome, reason)
             if failure.outcome == "retry":
                 delay = full_jitter(
                     failure.attempt,
@@ -246,11 +269,11 @@ class Pipeline:
         self._forget([held])
         self._let_go([delivery])
 
-    async def _give_up(self, batch: LeasedBatch, *, delay: float = 0.0) -> None:
+    async def _give_up(self, delivery: Delivery, held: Lease, *, delay: float = 0.0) -> None:
         """Gives key and batch back; what can't be given back runs out by itself."""
-        await self._release([batch.lease])
-        await give_back([batch.delivery], delay=delay)
-        self._let_go([batch.delivery])
+        await self._release([held])
+        await give_back([delivery], delay=delay)
+        self._let_go([delivery])
 
     async def _release(self, leases: list[Lease]) -> None:
         self._forget(leases)
@@ -277,12 +300,13 @@ class Pipeline:
     async def _drain(self, lanes: set[asyncio.Task[None]]) -> None:
         """Finishes the batches that have their keys, and gives back those that have none."""
         unclaimed = self._keyless
-        for message in self._puller.drain():
-            await message.nak()
+        for message in await self._puller.leave():
+            with suppress(*BUS_ERRORS):
+                await message.nak()
         await give_back(unclaimed)
         self._let_go(unclaimed)
         self._keyless = []
-        while lanes or self.in_hand:
+        while (lanes or self.in_hand) and not self._stuck:
             self._freed.clear()
             if lanes:
                 await asyncio.wait(set(lanes), return_when=asyncio.FIRST_COMPLETED)
@@ -294,9 +318,16 @@ class Pipeline:
             self._broken.set_exception(error)
         self._freed.set()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What a task left in hand when it broke, nobody would finish: the process leaves, and its leases run out."""
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._stuck = True
+            self._break(error)
+
     def _forget(self, leases: list[Lease]) -> None:
         for held in leases:
-            self._leases.pop(held.key_no, None)
+            if self._leases.get(held.key_no) is held:  # it may have been leased again since
+                del self._leases[held.key_no]
 
     def _let_go(self, deliveries: list[Delivery]) -> None:
         self._deliveries.difference_update(deliveries)

@@ -52,7 +52,8 @@ async def highest_id(connection: Connection, source: SqlSource) -> str | None:
             hint="Give them an id, or name a view that leaves them out.",
         )
     highest = await connection.fetchval(
-        f"SELECT s.{source.id_sql}::text FROM {source.relation} AS s ORDER BY s.{source.id_sql} DESC LIMIT 1"  # noqa: S608
+        f"SELECT s.{source.id_sql}::text FROM {source.relation} AS s "  # noqa: S608
+        f"WHERE s.{source.id_sql} IS NOT NULL ORDER BY s.{source.id_sql} DESC LIMIT 1"
     )
     return None if highest is None else str(highest)
 
@@ -68,7 +69,8 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
     async with connection.transaction():
         checkpoint = await fetch_one(
             connection,
-            "SELECT planned, planned_id, upper_id, next_batch_no FROM vaultstream.jobs WHERE job_no = $1 FOR UPDATE",
+            "SELECT planned, planned_id, upper_id, next_batch_no FROM vaultstream.jobs WHERE job_no = $1 "
+            "FOR NO KEY UPDATE",
             job.job_no,
         )
         if checkpoint["planned"]:
@@ -157,7 +159,12 @@ async def fail_batch(
         "SELECT outcome, attempt FROM vaultstream.fail_batch($1, $2, $3, $4)",
         job_no,
         batch_no,
-        error[:1000],
+        _storable(error),
         max_attempts,
     )
     return Failure(outcome=row["outcome"], attempt=row["attempt"])
+
+
+def _storable(error: str) -> str:
+    """Returns the text of an error as Postgres can keep it, whatever it was made of; not too long."""
+    return error[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -48,6 +48,8 @@ _NOT_READY = (
 
 def is_transient(error: BaseException) -> bool:
     """Whether trying again later can help with no one at fault: nothing was wrong with what was asked."""
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return False  # a value that the driver can't send: no later attempt would do better
     return isinstance(error, _AWAY)
 
 

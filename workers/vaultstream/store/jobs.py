@@ -42,6 +42,7 @@ class Job:
     job_no: int
     token: str
     name: str
+    owner_uid: str | None
     spec: SigningJobSpec
     id_type: str
     state: JobState
@@ -119,15 +120,24 @@ def new_token(name: str) -> str:
     return f"{re.sub(r'[^a-z0-9-]', '-', name.lower())[:40]}-{secrets.token_hex(4)}"
 
 
-async def create_job(connection: Connection, name: str, spec: SigningJobSpec, *, id_type: str) -> Job:
+async def create_job(
+    connection: Connection, name: str, spec: SigningJobSpec, *, id_type: str, owner_uid: str | None = None
+) -> Job:
     """Makes a job and the table of its signatures.
+
+    Args:
+        connection: to the writer.
+        name: unique among the jobs that are not deleted.
+        spec: what to sign, and with what.
+        id_type: bigint, uuid or text.
+        owner_uid: uid of the object that the job is made for, if there is one.
 
     Raises:
         asyncpg.UniqueViolationError: a job of that name is there already.
     """
     token = new_token(name)
     await connection.execute(
-        "SELECT vaultstream.create_job($1, $2, $3, $4)", token, name, spec.dump(), id_type
+        "SELECT vaultstream.create_job($1, $2, $3, $4, $5)", token, name, spec.dump(), id_type, owner_uid
     )
     return await get_job(connection, token)
 
@@ -178,14 +188,17 @@ async def start_job(connection: Connection, job_no: int, *, upper_id: str | None
 
 async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
     """Moves a running job to Complete if all is planned and no batch is left; tells whether it did."""
-    return bool(
-        await connection.fetchval(
-            "UPDATE vaultstream.jobs SET state = 'Complete', finished_at = clock_timestamp(), message = NULL "
-            "WHERE job_no = $1 AND state = 'Running' AND planned AND NOT EXISTS "
-            "(SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending') RETURNING true",
-            job_no,
+    async with connection.transaction():
+        # Whoever adds batches holds the job's row. The look at them must begin after that: it is a statement of its own.
+        await connection.execute("SELECT FROM vaultstream.jobs WHERE job_no = $1 FOR NO KEY UPDATE", job_no)
+        return bool(
+            await connection.fetchval(
+                "UPDATE vaultstream.jobs SET state = 'Complete', finished_at = clock_timestamp(), message = NULL "
+                "WHERE job_no = $1 AND state = 'Running' AND planned AND NOT EXISTS "
+                "(SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending') RETURNING true",
+                job_no,
+            )
         )
-    )
 
 
 async def fail_job(connection: Connection, job_no: int, message: str) -> None:

@@ -3,8 +3,8 @@
 -- element a record, which name their batch by its slot. Answers for each slot:
 --   committed   its signatures and dead letters are in
 --   fenced      its lease no longer held: nothing of it was written
---   superseded  the batch was settled before (a second delivery, or a commit whose answer got lost): nothing of it was
---               written, and its key, if it was still held, is free
+--   superseded  the batch was settled before, or by another slot (a second delivery, or a commit whose answer got lost):
+--               nothing of it was written, and its key, if it was still held, is free
 CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
     p_job_no int, p_holder text,
     p_batch_no bigint[], p_key_no int[], p_epoch int[], p_signed int[], p_dead int[],
@@ -12,11 +12,12 @@ CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
     p_dead_slot int[], p_dead_id text[], p_dead_reason text[], p_dead_message text[])
 RETURNS TABLE (slot int, outcome text) LANGUAGE plpgsql AS $$
 DECLARE
-    v_now      timestamptz;
+    v_now      timestamptz := '-infinity';
     v_pending  boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
     v_accepted boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
     v_held     boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
     v_leased   timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_batch_no)]);
+    v_last     bigint;
     v_row      record;
 BEGIN
     -- In order, so that two deliveries of the same batches wait for each other and never deadlock.
@@ -31,20 +32,34 @@ BEGIN
     END LOOP;
 
     -- The fence. Once these rows are locked nobody else can lease the keys before this transaction ends.
-    v_now := clock_timestamp();
     FOR v_row IN
-        UPDATE vaultstream.keys k
-        SET holder = NULL, lru = nextval('vaultstream.lru')
+        SELECT c.slot, k.leased_at
         FROM unnest(p_key_no, p_epoch) WITH ORDINALITY AS c (key_no, epoch, slot)
-        WHERE k.key_no = c.key_no AND k.epoch = c.epoch AND k.holder = p_holder
-          AND k.job_no = p_job_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
-        RETURNING c.slot, k.leased_at
+        JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
+        WHERE k.holder = p_holder AND k.job_no = p_job_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
+        ORDER BY k.key_no
+        FOR NO KEY UPDATE OF k
     LOOP
         v_held[v_row.slot] := true;
-        v_accepted[v_row.slot] := v_pending[v_row.slot];
         v_leased[v_row.slot] := v_row.leased_at;
+        v_now := greatest(v_now, v_row.leased_at + interval '1 microsecond');
     END LOOP;
-    v_now := clock_timestamp();
+    v_now := greatest(v_now, clock_timestamp());  -- after each lease began, even if the clock was set back
+
+    UPDATE vaultstream.keys k
+    SET holder = NULL, lru = nextval('vaultstream.lru'), lease_until = v_now
+    FROM unnest(p_key_no) WITH ORDINALITY AS c (key_no, slot)
+    WHERE k.key_no = c.key_no AND v_held[c.slot];
+
+    -- A batch that was delivered twice to this holder may stand in two slots; one of them does.
+    FOR v_row IN
+        SELECT c.slot, c.batch_no FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot)
+        WHERE v_pending[c.slot] AND v_held[c.slot]
+        ORDER BY c.batch_no, c.slot
+    LOOP
+        v_accepted[v_row.slot] := v_row.batch_no IS DISTINCT FROM v_last;
+        v_last := v_row.batch_no;
+    END LOOP;
 
     INSERT INTO vaultstream.leases (key_no, epoch, holder, batch_no, during, outcome)
     SELECT c.key_no, c.epoch, p_holder, c.batch_no, tstzrange(v_leased[c.slot], v_now),
@@ -75,6 +90,6 @@ BEGIN
     END IF;
 
     RETURN QUERY
-    SELECT s::int, CASE WHEN v_accepted[s] THEN 'committed' WHEN v_pending[s] THEN 'fenced' ELSE 'superseded' END
+    SELECT s::int, CASE WHEN v_accepted[s] THEN 'committed' WHEN v_pending[s] AND NOT v_held[s] THEN 'fenced' ELSE 'superseded' END
     FROM generate_subscripts(p_batch_no, 1) AS s;
 END $$;

@@ -1,12 +1,12 @@
 -- Makes a job and the table of its signatures, whose primary key is promise 1: one signature a record.
 -- A table a job keeps the record id in its own type, rows narrow, and deletion instant.
-CREATE OR REPLACE FUNCTION vaultstream.create_job(p_token text, p_name text, p_spec jsonb, p_id_type text)
+CREATE OR REPLACE FUNCTION vaultstream.create_job(p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL)
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_job_no int;
 BEGIN
-    INSERT INTO vaultstream.jobs (token, name, spec, id_type)
-    VALUES (p_token, p_name, p_spec, p_id_type)
+    INSERT INTO vaultstream.jobs (token, name, spec, id_type, owner_uid)
+    VALUES (p_token, p_name, p_spec, p_id_type, p_owner_uid)
     RETURNING job_no INTO v_job_no;
 
     EXECUTE format(

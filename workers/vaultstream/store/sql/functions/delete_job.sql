@@ -3,6 +3,11 @@
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF p_policy = 'Delete' THEN
+        -- Batches, then the job, then keys: as commits take them. Nothing that refers to the job can be added from here on.
+        PERFORM FROM vaultstream.batches WHERE job_no = p_job_no AND state = 'pending' ORDER BY batch_no FOR UPDATE;
+        PERFORM FROM vaultstream.jobs WHERE job_no = p_job_no FOR UPDATE;
+    END IF;
     UPDATE vaultstream.jobs SET deleted_at = coalesce(deleted_at, clock_timestamp()) WHERE job_no = p_job_no;
     PERFORM vaultstream.end_keys(p_job_no, ARRAY(SELECT key_id FROM vaultstream.keys WHERE job_no = p_job_no), 'retired');
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;

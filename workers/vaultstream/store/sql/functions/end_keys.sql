@@ -2,15 +2,21 @@
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
 RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
+    -- In the order of keys, as everywhere: so that no two ever deadlock. It also waits for a lease that is being given.
+    PERFORM FROM vaultstream.keys k
+    WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)
+    ORDER BY k.key_no
+    FOR NO KEY UPDATE;
+
     IF p_state = 'revoked' THEN
-        WITH held AS (
-            SELECT k.key_no, k.holder, k.epoch, k.leased_at, least(k.lease_until, clock_timestamp()) AS until
+        WITH held AS MATERIALIZED (
+            SELECT k.key_no, k.holder, k.epoch, k.leased_at,
+                   greatest(k.leased_at, least(k.lease_until, clock_timestamp())) AS until
             FROM vaultstream.keys k
             WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id) AND k.holder IS NOT NULL
-            ORDER BY k.key_no
-            FOR UPDATE
         ), fenced AS (
-            UPDATE vaultstream.keys k SET holder = NULL FROM held WHERE k.key_no = held.key_no
+            UPDATE vaultstream.keys k SET holder = NULL, lease_until = held.until
+            FROM held WHERE k.key_no = held.key_no
         )
         INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
         SELECT held.key_no, held.epoch, held.holder, tstzrange(held.leased_at, held.until), 'revoked' FROM held;

@@ -1,5 +1,6 @@
 -- Leases up to p_count free keys of a job, least recently used first. The new epoch is the fencing token.
--- A lease that its holder let run out goes into the history here, where its key is taken over.
+-- A lease that its holder let run out goes into the history here, and its key to the tail of the LRU order.
+-- A free key's lease_until is the end of its last lease, before which no other begins: not even if the clock was set back.
 CREATE OR REPLACE FUNCTION vaultstream.lease_keys(p_job_no int, p_holder text, p_count int, p_seconds float8)
 RETURNS TABLE (key_no int, key_id text, epoch int) LANGUAGE plpgsql AS $$
 BEGIN
@@ -9,7 +10,8 @@ BEGIN
         ORDER BY k.key_no
         FOR UPDATE SKIP LOCKED
     ), freed AS (
-        UPDATE vaultstream.keys k SET holder = NULL
+        UPDATE vaultstream.keys k
+        SET holder = NULL, lru = nextval('vaultstream.lru'), lease_until = greatest(k.leased_at, k.lease_until)
         FROM gone JOIN vaultstream.keys was ON was.key_no = gone.key_no
         WHERE k.key_no = gone.key_no
         RETURNING k.key_no, k.epoch, was.holder, k.leased_at, k.lease_until
@@ -28,7 +30,8 @@ BEGIN
     )
     UPDATE vaultstream.keys k
     SET epoch = k.epoch + 1, holder = p_holder,
-        leased_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => p_seconds)
+        leased_at = greatest(clock_timestamp(), k.lease_until),
+        lease_until = clock_timestamp() + make_interval(secs => p_seconds)
     FROM free
     WHERE k.key_no = free.key_no
     RETURNING k.key_no, k.key_id, k.epoch;

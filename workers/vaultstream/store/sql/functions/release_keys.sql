@@ -1,14 +1,21 @@
 -- Gives keys back without a batch, to the tail of the LRU order, and writes their leases' history. Lost leases are passed over.
 CREATE OR REPLACE FUNCTION vaultstream.release_keys(p_holder text, p_key_no int[], p_epoch int[])
 RETURNS SETOF int LANGUAGE sql AS $$
-    WITH freed AS (
-        UPDATE vaultstream.keys k SET holder = NULL, lru = nextval('vaultstream.lru')
+    WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere: so that no two ever deadlock
+        SELECT k.key_no
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
-        WHERE k.key_no = mine.key_no AND k.epoch = mine.epoch AND k.holder = p_holder
-          AND k.lease_until > clock_timestamp()
-        RETURNING k.key_no, k.epoch, k.leased_at
+        JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch
+        WHERE k.holder = p_holder AND k.lease_until > clock_timestamp()
+        ORDER BY k.key_no
+        FOR NO KEY UPDATE OF k
+    ), freed AS (
+        UPDATE vaultstream.keys k
+        SET holder = NULL, lru = nextval('vaultstream.lru'), lease_until = greatest(k.leased_at, clock_timestamp())
+        FROM held
+        WHERE k.key_no = held.key_no
+        RETURNING k.key_no, k.epoch, k.leased_at, k.lease_until
     )
     INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
-    SELECT key_no, epoch, p_holder, tstzrange(leased_at, clock_timestamp()), 'released' FROM freed
+    SELECT key_no, epoch, p_holder, tstzrange(leased_at, lease_until), 'released' FROM freed
     RETURNING key_no
 $$;

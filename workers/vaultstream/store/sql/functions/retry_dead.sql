@@ -1,4 +1,4 @@
--- Puts a job's dead letters back into batches and opens the job again.
+-- Puts a job's dead letters back into batches and opens the job again; a suspended one stays so.
 CREATE OR REPLACE FUNCTION vaultstream.retry_dead(p_job_no int, p_batch_size int)
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
@@ -6,7 +6,7 @@ DECLARE
     v_records int;
     v_batches int;
 BEGIN
-    SELECT next_batch_no INTO v_first FROM vaultstream.jobs WHERE job_no = p_job_no FOR UPDATE;
+    SELECT next_batch_no INTO v_first FROM vaultstream.jobs WHERE job_no = p_job_no FOR NO KEY UPDATE;
 
     WITH risen AS (
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no RETURNING record_id, batch_no
@@ -23,7 +23,8 @@ BEGIN
 
     IF v_records > 0 THEN
         UPDATE vaultstream.jobs
-        SET next_batch_no = v_first + v_batches, state = 'Running', finished_at = NULL, message = NULL
+        SET next_batch_no = v_first + v_batches, finished_at = NULL, message = NULL,
+            state = CASE WHEN state = 'Suspended' THEN state ELSE 'Running' END
         WHERE job_no = p_job_no;
     END IF;
     RETURN v_records;

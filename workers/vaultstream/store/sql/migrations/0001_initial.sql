@@ -7,6 +7,7 @@ CREATE TABLE vaultstream.jobs (
     job_no            int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     token             text NOT NULL UNIQUE,        -- the job's name in NATS subjects; no two jobs ever share one
     name              text NOT NULL,
+    owner_uid         text,                        -- uid of the SigningJob object that it was made for; NULL: none
     spec              jsonb NOT NULL,              -- the SigningJob's spec, as resolved
     id_type           text NOT NULL CHECK (id_type IN ('bigint', 'uuid', 'text')),
     state             text NOT NULL DEFAULT 'Pending'

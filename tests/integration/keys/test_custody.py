@@ -1,0 +1,215 @@
+"""What comes over `keys.>` can cost a look into Postgres and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from support.engine import add_job, open_context, until
+from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.subjects import KEYS_STREAM, key_subject
+from vaultstream.crypto.envelope import WrappedKey, rewrap
+from vaultstream.crypto.keyring import create_keyring, load_keyring, prune_keyring, rotate_keyring
+from vaultstream.errors import CustodyError
+from vaultstream.keys.custody import Custody
+from vaultstream.keys.worker import KeyPublisher, make_missing_keys
+from vaultstream.local.services import LocalServices, Services
+from vaultstream.store import keys as store
+from vaultstream.store.jobs import delete_job
+from vaultstream.worker import WorkerContext
+
+pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def keys_of_a_job(
+    services: Services, url: str, db: asyncpg.Connection, kek_file: Path
+) -> AsyncIterator[WorkerContext]:
+    """A job with three keys, published on `keys.>`."""
+    create_keyring(kek_file)
+    job = await add_job(db, keys=0)
+    async with open_context(services, url, job, kek_file=kek_file) as context:
+        await make_missing_keys(context.pool, job, load_keyring(kek_file))
+        await KeyPublisher(context).publish_changes()
+        try:
+            yield context
+        finally:
+            await KeysStream(context.bus).remove(job.token)
+
+
+def custody_of(context: WorkerContext) -> Custody:
+    return Custody(context.job, context.pool, context.bus, context.kek_file)
+
+
+async def assert_signs(custody: Custody, db: asyncpg.Connection, context: WorkerContext) -> None:
+    """Each key signs what its public half in Postgres verifies."""
+    for key in await store.list_keys(db, context.job.job_no):
+        signature = (await custody.signature_function(key.key_id))(b"payload")
+        public = load_der_public_key(key.public_key)
+        assert isinstance(public, Ed25519PublicKey)
+        public.verify(signature, b"payload")
+
+
+async def heard(custody: Custody, count: int) -> None:
+    async def enough() -> bool:
+        return len(custody._wrapped) == count
+
+    await until(enough)
+
+
+async def test_keys_come_from_the_stream_with_no_look_into_postgres(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with (
+        keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context,
+        custody_of(context) as custody,
+    ):
+        await heard(custody, 3)
+        keys = await store.list_keys(db, context.job.job_no)
+        await db.execute("DELETE FROM vaultstream.key_material m USING vaultstream.keys k "
+                         "WHERE k.key_no = m.key_no AND k.job_no = $1", context.job.job_no)  # fmt: skip
+        assert len(keys) == 3
+        await assert_signs(custody, db, context)
+
+
+async def test_keys_come_from_postgres_when_the_stream_is_missing(
+    own_nats: LocalServices, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    services = await own_nats.services()
+    async with keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context:
+        await context.bus.jetstream.delete_stream(KEYS_STREAM)
+        async with custody_of(context) as custody:
+            await assert_signs(custody, db, context)
+            await KeysStream(context.bus).ensure()
+
+
+async def test_a_stream_that_is_lost_and_made_again_is_listened_to_anew(
+    own_nats: LocalServices, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    services = await own_nats.services()
+    async with (
+        keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context,
+        custody_of(context) as custody,
+    ):
+        await heard(custody, 3)
+        await context.bus.jetstream.delete_stream(KEYS_STREAM)
+        await KeyPublisher(context).publish_changes()
+        custody._wrapped.clear()
+        await custody.watch()
+        await heard(custody, 3)
+        await assert_signs(custody, db, context)
+
+
+FORGERIES = [
+    "garbage",
+    "not an object",
+    "deep",
+    "another key's",
+    "another job's",
+    "altered",
+    "wrong algorithm",
+    "unknown kek",
+    "revoked",
+]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_no_message_keeps_a_signer_from_its_keys(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path, forgery: str
+) -> None:
+    async with (
+        keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context,
+        custody_of(context) as custody,
+    ):
+        await heard(custody, 3)
+        wrapped = await store.list_wrapped(db, context.job)
+        for key, other in zip(wrapped, [*wrapped[1:], wrapped[0]], strict=True):
+            document = json.loads(key.to_message())
+            message = {
+                "garbage": b"\xff\x00{",
+                "not an object": b"[1]",
+                "deep": b"[" * 20_000,
+                "another key's": other.to_message(),
+                "another job's": replace(key, job="somebody-elses").to_message(),
+                "altered": replace(key, wrapped=key.wrapped[:-1] + bytes([key.wrapped[-1] ^ 1])).to_message(),
+                "wrong algorithm": json.dumps({**document, "algorithm": "ECDSA_P256_SHA256"}).encode(),
+                "unknown kek": json.dumps({**document, "kek_id": "kek-000000000000"}).encode(),
+                "revoked": replace(key, state="revoked").to_message(),
+            }[forgery]
+            await context.bus.jetstream.publish(key_subject(key.job, key.key_id), message)
+        marker = replace(wrapped[0], key_id=f"{context.job.token}-marker")
+        await context.bus.jetstream.publish(key_subject(marker.job, marker.key_id), marker.to_message())
+        await heard(custody, 4)  # all before the marker has been heard
+        await assert_signs(custody, db, context)
+        async with custody_of(context) as newcomer:
+            await heard(newcomer, 1 if forgery in FORGERIES[:5] else 4)
+            await assert_signs(newcomer, db, context)
+
+
+async def test_rotating_and_pruning_the_key_encryption_key_goes_unnoticed(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """A signer that started under the old one; its messages are old or new as chance has it."""
+    kek_file = tmp_path / "kek"
+    async with keys_of_a_job(services, engine_url, db, kek_file) as context, custody_of(context) as custody:
+        await heard(custody, 3)
+        ring = rotate_keyring(kek_file)
+        for key in await store.list_wrapped(db, context.job):
+            assert await store.replace_wrapped(db, rewrap(ring, key))
+        prune_keyring(kek_file, keep=[])
+        await assert_signs(custody, db, context)
+        async with custody_of(context) as newcomer:  # which has the new key alone, and hears old messages
+            await heard(newcomer, 3)
+            await assert_signs(newcomer, db, context)
+        await KeyPublisher(context).publish_changes()
+
+        async def new_versions() -> bool:
+            return {key.version for key in custody._wrapped.values()} == {2}
+
+        await until(new_versions)
+        custody._signers.clear()
+        await assert_signs(custody, db, context)
+
+
+async def test_the_wrong_key_encryption_key_is_told_and_nothing_is_signed(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context:
+        create_keyring(tmp_path / "other")
+        async with Custody(context.job, context.pool, context.bus, tmp_path / "other") as custody:
+            [first, *_] = await store.list_keys(db, context.job.job_no)
+            with pytest.raises(CustodyError):
+                await custody.signature_function(first.key_id)
+
+
+async def test_a_key_of_a_deleted_job_is_gone(
+    own_nats: LocalServices, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    services = await own_nats.services()
+    async with keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context:
+        [first, *_] = await store.list_keys(db, context.job.job_no)
+        await delete_job(db, context.job.job_no, "Retain")
+        await KeysStream(context.bus).remove(context.job.token)
+        async with custody_of(context) as custody:
+            with pytest.raises(CustodyError, match="is gone"):
+                await custody.signature_function(first.key_id)
+
+
+async def test_what_is_read_from_the_stream_shows_no_private_key(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context:
+        for key in await store.list_wrapped(db, context.job):
+            message = await context.bus.jetstream.get_last_msg(KEYS_STREAM, key_subject(key.job, key.key_id))
+            assert WrappedKey.from_message(message.data or b"") == key
+            assert set(json.loads(message.data or b"")) == {
+                "job", "key_id", "version", "algorithm", "kek_id", "wrapped", "state"
+            }  # fmt: skip

@@ -1,0 +1,240 @@
+"""One signer on real services, disturbed on its way from fetch to ack."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import asyncpg
+import pytest
+
+from support.engine import add_table, expire, new_name, signatures_of, until
+from support.signer import Bench, open_bench
+from vaultstream.bus.records import RecordsStream
+from vaultstream.local.services import Services
+from vaultstream.records import worker
+from vaultstream.signing import pipeline
+from vaultstream.store import keys
+from vaultstream.store.jobs import get_progress
+from vaultstream.store.leases import Lease, lease_clock
+
+pytestmark = pytest.mark.integration
+
+
+def payloads(count: int) -> dict[Any, bytes]:
+    return {n: f"payload of {n}".encode() for n in range(1, count + 1)}
+
+
+async def slow_view(db: asyncpg.Connection, count: int, *, seconds: float) -> str:
+    """A source that takes its time once for each batch: at its records 1, 11, 21, ..."""
+    table, view = await add_table(db, range(1, count + 1)), new_name("slow")
+    await db.execute(
+        f"CREATE FUNCTION {view}() RETURNS text STABLE LANGUAGE plpgsql "
+        f"AS 'BEGIN PERFORM pg_sleep({seconds}); RETURN 1; END';"
+        f"CREATE VIEW {view} AS SELECT id, CASE WHEN id % 10 <> 1 OR {view}() = '1' THEN payload END AS payload "
+        f"FROM {table}"
+    )
+    return view
+
+
+async def outcomes(bench: Bench) -> list[str]:
+    rows = await bench.db.fetch(
+        "SELECT l.outcome FROM vaultstream.leases l JOIN vaultstream.keys k USING (key_no) WHERE k.job_no = $1",
+        bench.job.job_no,
+    )
+    return sorted(row["outcome"] for row in rows)
+
+
+async def held_leases(bench: Bench) -> list[Lease]:
+    rows = await bench.db.fetch(
+        "SELECT key_no, key_id, epoch FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL",
+        bench.job.job_no,
+    )
+    return [Lease(row["key_no"], row["key_id"], row["epoch"], lease_clock()) for row in rows]
+
+
+async def test_a_job_is_signed_to_its_end(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    async with open_bench(services, engine_url, db, await add_table(db, range(1, 96))) as bench:
+        await bench.run()
+        await bench.assert_ended_well(payloads(95))
+        assert await outcomes(bench) == ["committed"] * 10
+
+
+async def test_the_one_record_that_can_not_be_read_dies_and_the_rest_is_signed(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    table, view = await add_table(db, range(1, 51)), new_name("view")
+    await db.execute(
+        f"CREATE VIEW {view} AS SELECT id, CASE WHEN 1 / (id - 23) IS NOT NULL THEN payload END AS payload FROM {table}"
+    )
+    async with open_bench(services, engine_url, db, view) as bench:
+        await bench.run()
+        await bench.assert_ended_well(payloads(50), dead=frozenset({"23"}))
+        message = await db.fetchval(
+            "SELECT message FROM vaultstream.dead_letters WHERE job_no = $1", bench.job.job_no
+        )
+        assert "division by zero" in message
+
+
+async def test_a_source_slower_than_a_lease_is_signed_under_renewed_leases(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    """With more slow reads at a time than there are connections to read them over."""
+    view = await slow_view(db, 60, seconds=1.2)
+    async with open_bench(services, engine_url, db, view, key_count=8) as bench:
+        await bench.run(concurrency=6, lease_seconds=1.0)
+        await bench.assert_ended_well(payloads(60))
+        assert await outcomes(bench) == ["committed"] * 6
+
+
+@pytest.mark.parametrize("how", ["expired", "revoked"])
+async def test_a_signer_fenced_in_mid_batch_writes_nothing_of_it(
+    services: Services, engine_url: str, db: asyncpg.Connection, how: str
+) -> None:
+    view = await slow_view(db, 10, seconds=0.7)
+    async with open_bench(services, engine_url, db, view, key_count=2) as bench:
+
+        async def fence() -> None:
+            [lease] = await until(lambda: held_leases(bench))
+            if how == "expired":
+                await expire(db, lease)
+            else:
+                await keys.end_keys(db, bench.job.job_no, [lease.key_id], state="revoked")
+
+            async def given_to_another_lease() -> bool:
+                return bool([each for each in await held_leases(bench) if each != lease])
+
+            await until(given_to_another_lease)
+            assert await bench.signed() == 0
+
+        await bench.run(during=fence)
+        await bench.assert_ended_well(payloads(10))
+        assert await outcomes(bench) == ["committed", how]
+
+
+async def test_a_table_of_signatures_that_is_away_costs_no_record(
+    services: Services,
+    engine_url: str,
+    db: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A person has to mend it; until then batches wait, and none is counted as failed."""
+    monkeypatch.setattr(pipeline, "MISCONFIGURED_SECONDS", 0.1)
+    caplog.set_level(logging.WARNING)
+    async with open_bench(services, engine_url, db, await add_table(db, range(1, 26))) as bench:
+        own = bench.job.signatures_table
+        await db.execute(f"ALTER TABLE {own} RENAME TO away")
+
+        async def mend() -> None:
+            async def tried() -> bool:
+                return "waits until this is mended" in caplog.text
+
+            await until(tried)
+            await db.execute(f"ALTER TABLE vaultstream.away RENAME TO {own.partition('.')[2]}")
+
+        await bench.run(during=mend)
+        await bench.assert_ended_well(payloads(25))
+        assert (await get_progress(db, bench.job.job_no)).batches == 3
+
+
+async def test_a_connection_that_breaks_costs_no_record(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    view = await slow_view(db, 60, seconds=0.1)
+    async with open_bench(services, engine_url, db, view) as bench:
+
+        async def cut() -> None:
+            for floor in (1, 20, 40):
+
+                async def so_many(floor: int = floor) -> bool:
+                    return await bench.signed() >= floor
+
+                await until(so_many)
+                await db.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+
+        await bench.run(during=cut, lease_seconds=2.0)
+        await bench.assert_ended_well(payloads(60))
+
+
+async def test_a_batch_delivered_twice_is_signed_once(
+    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "RECONCILE_SECONDS", 60.0)
+    view = await slow_view(db, 30, seconds=0.3)
+    async with open_bench(services, engine_url, db, view, key_count=6) as bench, bench.signer() as signer:
+        stream = RecordsStream(signer.context.bus)
+        planning = asyncio.create_task(bench.records_worker())
+
+        async def all_published() -> bool:
+            lag = await stream.lag(bench.job.token)
+            return lag is not None and lag.total == 3
+
+        await until(all_published)
+        for generation in ("again", "and again"):
+            await stream.publish(bench.job.token, [1, 2, 3], generation=generation)
+        signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+        await asyncio.wait_for(planning, 20)
+        signer.context.stop.set()
+        await asyncio.wait_for(signing, 10)
+        await bench.assert_ended_well(payloads(30))
+        assert await outcomes(bench) == ["committed"] * 3
+
+
+async def test_a_signer_that_is_asked_to_leave_finishes_its_batches_and_gives_back_the_rest(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    view = await slow_view(db, 100, seconds=0.4)
+    async with open_bench(services, engine_url, db, view, key_count=2) as bench:
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(concurrency=6) as signer:
+            signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+
+            async def two_keys_in_use() -> bool:
+                return await bench.held_keys() == 2
+
+            await until(two_keys_in_use)
+            signer.context.stop.set()
+            await asyncio.wait_for(signing, 5)
+            assert signer.pipeline.in_hand == 0
+        assert await bench.held_keys() == 0
+        assert set(await outcomes(bench)) == {"committed"}
+        finished = await bench.signed()
+        assert 0 < finished < 100
+        # what was given back is there for the next signer at once: the end comes before any ack wait is over
+        start = time.monotonic()
+        async with bench.signer(concurrency=2) as other:
+            signing = asyncio.create_task(other.pipeline.run(other.context.stop))
+            await asyncio.wait_for(planning, 20)
+            other.context.stop.set()
+            await signing
+        assert time.monotonic() - start < 8
+        await bench.assert_ended_well(payloads(100))
+
+
+async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys_for_ever(
+    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> None:
+        raise RuntimeError("nobody expects this")
+
+    monkeypatch.setattr(pipeline, "ack", broken)
+    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31))) as bench:
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(lease_seconds=1.0) as signer:
+            with pytest.raises(RuntimeError, match="nobody expects"):
+                await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
+        monkeypatch.undo()
+        async with bench.signer() as other:
+            signing = asyncio.create_task(other.pipeline.run(other.context.stop))
+            await asyncio.wait_for(planning, 20)
+            other.context.stop.set()
+            await signing
+        assert len(await signatures_of(db, bench.job)) == 30

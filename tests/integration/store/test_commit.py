@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from support.engine import (
+    add_batches,
+    add_job,
+    claim_one,
+    dead_of,
+    expire,
+    history_of,
+    lease_one,
+    signatures_of,
+    signed,
+    until,
+)
+from vaultstream.records.source import Source
+from vaultstream.store import keys
+from vaultstream.store.batches import plan_page
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import Job, get_job, get_progress
+from vaultstream.store.leases import (
+    COMMITTED,
+    FENCED,
+    SUPERSEDED,
+    Lease,
+    SignedBatch,
+    claim_batches,
+    commit_batches,
+    release_leases,
+    renew_leases,
+)
+
+pytestmark = pytest.mark.integration
+
+
+async def commit(db: asyncpg.Connection, job: Job, *batches: SignedBatch, holder: str = "ann") -> list[str]:
+    return await commit_batches(db, job.job_no, holder, batches, id_type=job.id_type)
+
+
+async def state_of(db: asyncpg.Connection, job: Job, batch_no: int) -> str:
+    return str(
+        await db.fetchval(
+            "SELECT state FROM vaultstream.batches WHERE job_no = $1 AND batch_no = $2", job.job_no, batch_no
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("id_type", "ids"),
+    [
+        ("bigint", [-(2**63), 0, 2**63 - 1]),
+        ("uuid", [UUID(int=0), UUID(int=7), UUID(int=2**128 - 1)]),
+        ("text", ["", "ß'\"\\", "ウ\n𓀀"]),
+    ],
+)
+async def test_each_type_of_id_comes_back_as_it_was(
+    db: asyncpg.Connection, id_type: str, ids: list[Any]
+) -> None:
+    job = await add_job(db, id_type=id_type)
+    await db.execute(
+        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids) VALUES ($1, 1, 3, '', '', $2)",
+        job.job_no,
+        [str(i) for i in ids],
+    )
+    lease = await claim_one(db, job, "ann", 1)
+    assert await commit(db, job, signed(1, lease, ids[:2], dead=ids[2:])) == [COMMITTED]
+    assert set(await signatures_of(db, job)) == set(ids[:2])
+    assert await dead_of(db, job) == {str(ids[2]): "PayloadNull"}
+
+
+async def test_a_batch_with_no_signature_and_all_dead_is_committed(db: asyncpg.Connection) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2])
+    lease = await claim_one(db, job, "ann", 1)
+    assert await commit(db, job, signed(1, lease, [], dead=[1, 2])) == [COMMITTED]
+    progress = await get_progress(db, job.job_no)
+    assert (progress.signed, progress.dead, progress.batches_pending) == (0, 2, 0)
+
+
+async def test_one_call_gives_each_batch_its_own_outcome(db: asyncpg.Connection) -> None:
+    """Good, fenced and settled ones mixed: of the last two nothing is written, and the good ones don't suffer."""
+    job = await add_job(db, keys=5)
+    await add_batches(db, job, [1, 2], [3, 4], [5, 6], [7, 8])
+    good, late, doubled, last = [await claim_one(db, job, "ann", n) for n in (1, 2, 3, 4)]
+    other = await claim_one(db, job, "bob", 3)
+    assert await commit(db, job, signed(3, other, [5], dead=[6]), holder="bob") == [COMMITTED]
+    await expire(db, late)
+    outcomes = await commit(
+        db,
+        job,
+        signed(3, doubled, [5, 6]),
+        signed(2, late, [3], dead=[4]),
+        signed(1, good, [1, 2]),
+        signed(4, last, [7], dead=[8]),
+    )
+    assert outcomes == [SUPERSEDED, FENCED, COMMITTED, COMMITTED]
+    by = {i: s.decode().split(" by ")[1] for i, s in (await signatures_of(db, job)).items()}
+    assert by == {
+        1: f"{good.key_no}/{good.epoch}",
+        2: f"{good.key_no}/{good.epoch}",
+        5: f"{other.key_no}/{other.epoch}",
+        7: f"{last.key_no}/{last.epoch}",
+    }
+    assert set(await dead_of(db, job)) == {"6", "8"}
+    assert await state_of(db, job, 2) == "pending"
+    assert await history_of(db, job) == {
+        (good.key_no, good.epoch, "committed"),
+        (last.key_no, last.epoch, "committed"),
+        (other.key_no, other.epoch, "committed"),
+        (doubled.key_no, doubled.epoch, "superseded"),
+    }
+
+
+async def test_a_commit_whose_answer_got_lost_may_be_sent_again(db: asyncpg.Connection) -> None:
+    job = await add_job(db, keys=1)
+    await add_batches(db, job, [1], [2])
+    batch = signed(1, await claim_one(db, job, "ann", 1), [1])
+    assert await commit(db, job, batch) == [COMMITTED]
+    assert await commit(db, job, batch) == [SUPERSEDED]
+    taken = await claim_one(db, job, "bob", 2)
+    assert await commit(db, job, batch) == [SUPERSEDED]
+    assert len(await history_of(db, job)) == 1
+    assert await commit(db, job, signed(2, taken, [2]), holder="bob") == [COMMITTED]
+
+
+@pytest.mark.parametrize("wrong", ["holder", "epoch", "job", "key", "expired", "revoked"])
+async def test_a_commit_that_does_not_hold_its_key_writes_nothing(db: asyncpg.Connection, wrong: str) -> None:
+    job, neighbour = await add_job(db), await add_job(db)
+    await add_batches(db, job, [1])
+    await add_batches(db, neighbour, [1])
+    lease = await claim_one(db, job, "ann", 1)
+    target, holder = job, "ann"
+    match wrong:
+        case "holder":
+            holder = "bob"
+        case "epoch":
+            lease.epoch += 1
+        case "job":
+            target = neighbour
+        case "key":
+            lease.key_no += 1
+        case "expired":
+            await expire(db, lease)
+        case "revoked":
+            await keys.end_keys(db, job.job_no, [lease.key_id], state="revoked")
+    assert await commit(db, target, signed(1, lease, [], dead=[1]), holder=holder) == [FENCED]
+    assert await commit(db, target, signed(1, lease, [1]), holder=holder) == [FENCED]
+    for each in (job, neighbour):
+        assert await signatures_of(db, each) == {}
+        assert await dead_of(db, each) == {}
+        assert await state_of(db, each, 1) == "pending"
+
+
+async def test_a_key_retired_in_mid_batch_finishes_it_and_is_not_leased_again(db: asyncpg.Connection) -> None:
+    job = await add_job(db, keys=1)
+    await add_batches(db, job, [1], [2])
+    lease = await claim_one(db, job, "ann", 1)
+    assert await keys.end_keys(db, job.job_no, [lease.key_id], state="retired") == [lease.key_id]
+    assert await commit(db, job, signed(1, lease, [1])) == [COMMITTED]
+    assert await lease_one(db, job, "ann") is None
+
+
+async def test_a_key_revoked_while_it_is_being_leased_is_fenced_too(
+    engine_url: str, db: asyncpg.Connection
+) -> None:
+    """The lease's transaction is open when the key is revoked, which then finds no holder to end."""
+    job = await add_job(db, keys=1)
+    await add_batches(db, job, [1])
+    key_id = f"{job.token}-1"
+    async with connect(engine_url) as other:
+        async with other.transaction():
+            lease = await claim_one(other, job, "ann", 1)
+            revoking = asyncio.create_task(keys.end_keys(db, job.job_no, [key_id], state="revoked"))
+            await waits_for_a_lock(other)
+        assert await revoking == [key_id]
+    assert await commit(db, job, signed(1, lease, [1])) == [FENCED]
+    assert await signatures_of(db, job) == {}
+
+
+async def test_counts_that_do_not_add_up_are_refused_with_all_of_the_call(db: asyncpg.Connection) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2], [3])
+    short, fine = await claim_one(db, job, "ann", 1), await claim_one(db, job, "ann", 2)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await commit(db, job, signed(1, short, [1]), signed(2, fine, [3]))
+    assert await signatures_of(db, job) == {}
+    assert await history_of(db, job) == set()
+    assert await commit(db, job, signed(2, fine, [3])) == [COMMITTED]
+
+
+async def test_a_batch_delivered_twice_to_one_signer_is_committed_once(db: asyncpg.Connection) -> None:
+    """Under two keys, in one call, and each saying something else of record 2."""
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2])
+    first, second = await claim_one(db, job, "ann", 1), await claim_one(db, job, "ann", 1)
+    outcomes = await commit(db, job, signed(1, first, [1], dead=[2]), signed(1, second, [1, 2]))
+    assert sorted(outcomes) == [COMMITTED, SUPERSEDED]
+    assert len(await signatures_of(db, job)) + len(await dead_of(db, job)) == 2
+    assert {outcome for _, _, outcome in await history_of(db, job)} == {"committed", "superseded"}
+    used = {s.split(b" by ")[1] for s in (await signatures_of(db, job)).values()}
+    assert len(used) == 1
+
+
+async def test_a_batch_delivered_twice_is_committed_under_the_key_that_is_still_held(
+    db: asyncpg.Connection,
+) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1])
+    late, held = await claim_one(db, job, "ann", 1), await claim_one(db, job, "ann", 1)
+    await expire(db, late)
+    assert await commit(db, job, signed(1, late, [1]), signed(1, held, [1])) == [FENCED, COMMITTED]
+
+
+async def test_two_holders_commit_the_same_batches_in_opposite_orders(
+    engine_url: str, db: asyncpg.Connection
+) -> None:
+    for _ in range(10):
+        job = await add_job(db, keys=12)
+        numbers = await add_batches(db, job, *([n] for n in range(6)))
+        async with connect(engine_url) as one, connect(engine_url) as two:
+            hands = []
+            for connection, holder in ((one, "ann"), (two, "bob")):
+                claims = await claim_batches(connection, job.job_no, holder, numbers, seconds=30)
+                hands.append(
+                    [signed(c.batch.batch_no, c.lease, [c.batch.batch_no - 1]) for c in claims if c.lease]
+                )
+            forth, back = await asyncio.gather(
+                commit(one, job, *hands[0], holder="ann"),
+                commit(two, job, *reversed(hands[1]), holder="bob"),
+            )
+        for mine, theirs in zip(forth, reversed(back), strict=True):
+            assert {mine, theirs} == {COMMITTED, SUPERSEDED}
+        assert set(await signatures_of(db, job)) == set(range(6))
+
+
+async def waits_for_a_lock(db: asyncpg.Connection) -> None:
+    """Returns once some session of this database waits for a lock."""
+
+    async def waiting() -> bool:
+        return bool(
+            await db.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+
+    await until(waiting)
+
+
+async def commit_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:
+    assert await commit(db, job, signed(1, high, [1]), signed(2, low, [2])) == [COMMITTED, COMMITTED]
+
+
+async def renew_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:
+    assert await renew_leases(db, "ann", [high, low], seconds=30) == []
+
+
+async def release_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:
+    await release_leases(db, "ann", [high, low])
+
+
+async def revoke_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:
+    changed = await keys.end_keys(db, job.job_no, [high.key_id, low.key_id], state="revoked")
+    assert set(changed) == {high.key_id, low.key_id}
+
+
+@pytest.mark.parametrize("step", [commit_both, renew_both, release_both, revoke_both])
+async def test_keys_are_locked_in_one_order_so_that_no_two_steps_deadlock(
+    engine_url: str, db: asyncpg.Connection, step: Callable[..., Awaitable[None]]
+) -> None:
+    """A holder's commits and renewals and an operator's revocation meet on the same keys at any time."""
+    job = await add_job(db, keys=2)
+    await add_batches(db, job, [1], [2])
+    low, high = sorted([await claim_one(db, job, "ann", n) for n in (1, 2)], key=lambda lease: lease.key_no)
+    async with connect(engine_url) as blocker, connect(engine_url) as one, connect(engine_url) as two:
+        held = blocker.transaction()
+        await held.start()
+        await blocker.execute("SELECT FROM vaultstream.keys WHERE key_no = $1 FOR UPDATE", low.key_no)
+        for plan in (
+            "hashjoin",
+            "mergejoin",
+            "seqscan",
+            "bitmapscan",
+        ):  # the one that takes rows as they are given
+            await one.execute(f"SET enable_{plan} = off")
+        committing = asyncio.create_task(step(one, job, high, low))
+        await waits_for_a_lock(blocker)
+        # whoever waits for the lower key must not have locked the higher one by then
+        await two.execute("SET lock_timeout = '1s'")
+        assert await two.fetchval(
+            "SELECT key_no FROM vaultstream.keys WHERE key_no = $1 FOR UPDATE", high.key_no
+        )
+        await held.rollback()
+        await committing
+
+
+async def test_dead_letters_are_committed_while_a_page_is_being_planned(
+    engine_url: str, db: asyncpg.Connection
+) -> None:
+    """Planning holds the job's row for as long as a page takes; what refers to the row must not wait for it."""
+    job = await add_job(db)
+    await add_batches(db, job, [1])
+    lease = await claim_one(db, job, "ann", 1)
+    await db.execute(
+        "UPDATE vaultstream.jobs SET planned = false, upper_id = '9' WHERE job_no = $1", job.job_no
+    )
+    async with connect(engine_url) as planner:
+        await planner.execute("CREATE TABLE IF NOT EXISTS slow_source (id bigint)")
+        async with planner.transaction():
+            await plan_page(
+                planner, await get_job(planner, job.token), Source("slow_source", "id", "bigint", "NULL")
+            )
+            await db.execute("SET lock_timeout = '2s'")
+            assert await commit(db, job, signed(1, lease, [], dead=[1])) == [COMMITTED]
+
+
+async def test_nothing_to_commit_is_no_error(db: asyncpg.Connection) -> None:
+    job = await add_job(db)
+    assert await commit(db, job) == []
+
+
+async def test_a_clock_set_back_keeps_nobody_from_committing(db: asyncpg.Connection) -> None:
+    """As after a correction of the server's time: the lease began in what is now the future."""
+    job = await add_job(db)
+    await add_batches(db, job, [1])
+    lease, idle = await claim_one(db, job, "ann", 1), await lease_one(db, job, "ann")
+    await db.execute(
+        "UPDATE vaultstream.keys SET leased_at = now() + interval '5 s', lease_until = now() + interval '35 s' "
+        "WHERE job_no = $1",
+        job.job_no,
+    )
+    assert idle is not None
+    await db.execute(
+        "SELECT vaultstream.release_keys('ann', ARRAY[$1::int], ARRAY[$2::int])", idle.key_no, idle.epoch
+    )
+    assert await commit(db, job, signed(1, lease, [1])) == [COMMITTED]

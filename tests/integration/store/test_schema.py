@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from support.engine import add_job
+from vaultstream.errors import SchemaVersionError
+from vaultstream.store import schema
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import get_job
+
+pytestmark = pytest.mark.integration
+
+
+async def test_an_empty_database_is_migrated_once(database_url: str) -> None:
+    async with connect(database_url) as connection:
+        assert await schema.installed_version(connection) == 0
+        assert await schema.migrate(connection) == 0
+        await schema.require_current(connection)
+        job = await add_job(connection)
+        assert await schema.migrate(connection) == schema.current_version()
+        assert await get_job(connection, job.token) == job
+
+
+async def test_two_commands_may_migrate_at_once(database_url: str) -> None:
+    async def migrate() -> int:
+        async with connect(database_url) as connection:
+            return await schema.migrate(connection)
+
+    before = await asyncio.gather(*(migrate() for _ in range(4)))
+    assert sorted(before) == [0, *[schema.current_version()] * 3]
+    async with connect(database_url) as connection:
+        await schema.require_current(connection)
+
+
+async def test_a_database_without_a_schema_is_refused_with_what_to_do(database_url: str) -> None:
+    async with connect(database_url) as connection:
+        with pytest.raises(SchemaVersionError, match="no VaultStream schema yet") as caught:
+            await schema.require_current(connection)
+    assert "vaultstream migrate" in (caught.value.hint or "")
+
+
+async def test_an_older_schema_is_refused_then_migrated_with_its_jobs_kept(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(database_url) as connection:
+        await schema.migrate(connection)
+        job = await add_job(connection)
+        later = [*schema.sql.migrations(), "CREATE TABLE vaultstream.later (n int)"]
+        monkeypatch.setattr(schema.sql, "migrations", lambda: later)
+        with pytest.raises(SchemaVersionError, match=f"has schema version {len(later) - 1}") as caught:
+            await schema.require_current(connection)
+        assert "vaultstream migrate" in (caught.value.hint or "")
+        assert await schema.migrate(connection) == len(later) - 1
+        await schema.require_current(connection)
+        assert await connection.fetchval("SELECT count(*) FROM vaultstream.later") == 0
+        assert await get_job(connection, job.token) == job
+
+
+async def test_a_migration_that_fails_leaves_all_as_it_was(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(database_url) as connection:
+        await schema.migrate(connection)
+        broken = [*schema.sql.migrations(), "CREATE TABLE vaultstream.later (n int); SELECT 1/0"]
+        monkeypatch.setattr(schema.sql, "migrations", lambda: broken)
+        with pytest.raises(Exception, match="division by zero"):
+            await schema.migrate(connection)
+        assert await schema.installed_version(connection) == len(broken) - 1
+        assert await connection.fetchval("SELECT to_regclass('vaultstream.later')") is None
+
+
+async def test_a_newer_schema_is_refused_by_worker_and_migration(database_url: str) -> None:
+    async with connect(database_url) as connection:
+        await schema.migrate(connection)
+        newer = schema.current_version() + 1
+        await connection.execute("INSERT INTO vaultstream.schema_version (version) VALUES ($1)", newer)
+        for refuse in (schema.require_current, schema.migrate):
+            with pytest.raises(SchemaVersionError, match="newer VaultStream") as caught:
+                await refuse(connection)
+            assert "Upgrade" in (caught.value.hint or "")
+        assert await schema.installed_version(connection) == newer

@@ -1,0 +1,48 @@
+"""Rows found for a batch against what was planned into it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vaultstream.records.reasons import ID_NOT_UNIQUE, PAYLOAD_NULL, PAYLOAD_TOO_LARGE, RECORD_GONE
+from vaultstream.signing.read import sort_out
+
+pytestmark = pytest.mark.unit
+
+LIMIT = 5
+
+
+@given(
+    planned=st.lists(st.integers(0, 30), unique=True),
+    payloads=st.lists(st.tuples(st.integers(0, 30), st.none() | st.binary(max_size=8))),
+)
+def test_each_planned_record_is_signed_or_dead_for_the_right_reason(
+    planned: list[int], payloads: list[tuple[int, bytes | None]]
+) -> None:
+    found = [
+        (i, p if p is not None and len(p) <= LIMIT else None, None if p is None else len(p))
+        for i, p in payloads
+    ]
+    records = sort_out(planned, found, limit=LIMIT)
+    times = Counter(i for i, _ in payloads)
+    content = dict(payloads)
+    expected_dead = {}
+    for i in planned:
+        payload = content.get(i)
+        if times[i] > 1:
+            expected_dead[i] = ID_NOT_UNIQUE
+        elif times[i] == 0:
+            expected_dead[i] = RECORD_GONE
+        elif payload is None:
+            expected_dead[i] = PAYLOAD_NULL
+        elif len(payload) > LIMIT:
+            expected_dead[i] = PAYLOAD_TOO_LARGE
+    assert {d.record_id: d.reason for d in records.dead} == expected_dead
+    assert len(records.dead) == len(expected_dead)
+    assert records.ids == [i for i in planned if i not in expected_dead]
+    assert records.payloads == [content[i] for i in records.ids]
+    assert all(d.message.endswith(".") and "{" not in d.message for d in records.dead)

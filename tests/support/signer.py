@@ -1,0 +1,175 @@
+"""A job with real keys, and signers in this process and in others, to be disturbed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import asyncpg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from support.engine import (
+    add_job,
+    dead_of,
+    open_context,
+    overlaps_of,
+    until,
+    worker_settings,
+)
+from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.pull import BatchPuller
+from vaultstream.bus.records import RecordsStream
+from vaultstream.crypto.keyring import load_keyring
+from vaultstream.keys.custody import Custody
+from vaultstream.keys.worker import make_missing_keys
+from vaultstream.local.services import Services
+from vaultstream.records.source import inspect_source
+from vaultstream.records.worker import run_records_worker
+from vaultstream.signing.pipeline import Limits, Pipeline
+from vaultstream.store.jobs import Job
+from vaultstream.worker import WorkerContext
+
+
+@dataclass
+class Signer:
+    """A signer in this process, and what it works with."""
+
+    context: WorkerContext
+    pipeline: Pipeline
+    puller: BatchPuller
+
+
+@dataclass
+class Bench:
+    """A job on a table, with keys of its own."""
+
+    services: Services
+    url: str
+    db: asyncpg.Connection
+    job: Job
+
+    async def records_worker(self) -> None:
+        """Plans, publishes, and returns once the job is complete."""
+        await run_records_worker(
+            worker_settings(self.services, self.url, ack_wait_seconds=2.0), self.job.token
+        )
+
+    @asynccontextmanager
+    async def signer(
+        self, *, concurrency: int = 3, lease_seconds: float = 30.0, ack_wait_seconds: float = 2.0
+    ) -> AsyncIterator[Signer]:
+        async with (
+            open_context(self.services, self.url, self.job) as context,
+            Custody(self.job, context.pool, context.bus, context.kek_file) as custody,
+            BatchPuller(context.bus, self.job.token) as puller,
+        ):
+            async with context.pool.acquire() as connection:
+                source = await inspect_source(connection, self.job.spec.records)
+            pipeline = Pipeline(
+                job=self.job,
+                source=source,
+                holder=context.holder,
+                pool=context.pool,
+                puller=puller,
+                custody=custody,
+                limits=Limits(concurrency, lease_seconds, ack_wait_seconds),
+            )
+            yield Signer(context, pipeline, puller)
+
+    async def run(self, *, during: Callable[[], Awaitable[Any]] | None = None, **limits: Any) -> None:
+        """Runs the job to its end with one signer; `during` happens meanwhile."""
+        async with self.signer(**limits) as signer:
+            signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+            planning = asyncio.create_task(self.records_worker())
+            try:
+                if during is not None:
+                    await during()
+                await asyncio.wait_for(planning, 40)
+            finally:
+                planning.cancel()
+                signer.context.stop.set()
+            await asyncio.wait_for(signing, 10)
+
+    async def start_process(self, **environment: str) -> Process:
+        """Starts a signer as the pool does."""
+        services = self.services
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "vaultstream_cli",
+            "worker",
+            "signing",
+            self.job.token,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={
+                **os.environ,
+                "DATABASE_URL": self.url,
+                "VAULTSTREAM_NATS_URL": services.nats_url,
+                "VAULTSTREAM_NATS_USER": services.nats_user,
+                "VAULTSTREAM_NATS_PASSWORD": services.nats_password,
+                "VAULTSTREAM_KEK_FILE": str(services.kek_file),
+                "VAULTSTREAM_DATA_DIR": str(services.data_dir),
+                **environment,
+            },
+        )
+
+    async def held_keys(self) -> int:
+        return int(
+            await self.db.fetchval(
+                "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
+                "AND lease_until > clock_timestamp()",
+                self.job.job_no,
+            )
+        )
+
+    async def signed(self) -> int:
+        return int(await self.db.fetchval(f"SELECT count(*) FROM {self.job.signatures_table}"))
+
+    async def assert_ended_well(
+        self, payloads: dict[Any, bytes], *, dead: frozenset[str] = frozenset()
+    ) -> None:
+        """Each record has one valid signature, made under a lease that was committed, or is among the dead."""
+        assert set(await dead_of(self.db, self.job)) == dead
+        rows = await self.db.fetch(
+            f"SELECT s.record_id, s.signature, s.digest, s.signed_at, k.public_key, l.outcome, l.during FROM {self.job.signatures_table} s "
+            "JOIN vaultstream.keys k ON k.key_no = s.key_no JOIN vaultstream.leases l ON (l.key_no, l.epoch) = (s.key_no, s.epoch)"
+        )
+        assert {row["record_id"] for row in rows} == {i for i in payloads if str(i) not in dead}
+        for row in rows:
+            payload = payloads[row["record_id"]]
+            public = load_der_public_key(row["public_key"])
+            assert isinstance(public, Ed25519PublicKey)
+            public.verify(row["signature"], payload)
+            assert row["digest"] == sha256(payload).digest()
+            assert row["outcome"] == "committed"
+            assert row["during"].lower < row["signed_at"] <= row["during"].upper
+        assert await overlaps_of(self.db, self.job) == 0
+
+        async def all_free() -> bool:  # one that could not be given back has run out soon
+            return await self.held_keys() == 0
+
+        await until(all_free, seconds=5)
+
+
+@asynccontextmanager
+async def open_bench(
+    services: Services, url: str, db: asyncpg.Connection, table: str, **spec: Any
+) -> AsyncIterator[Bench]:
+    """Makes a job on a table, and its keys. `spec` in the names of YAML, `key_count` for the number of keys."""
+    job = await add_job(db, table, keys=0, **spec)
+    async with open_context(services, url, job) as context:
+        await make_missing_keys(context.pool, job, load_keyring(services.kek_file))
+        await RecordsStream(context.bus).ensure()
+        await KeysStream(context.bus).ensure()
+        yield Bench(services, url, db, job)
+        await RecordsStream(context.bus).remove(job.token)
+        await KeysStream(context.bus).remove(job.token)

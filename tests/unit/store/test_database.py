@@ -1,0 +1,76 @@
+"""What an error means: wait, mend, or count it against the batch."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from vaultstream.errors import DatabaseError, UnknownJobError
+from vaultstream.store.database import explain, is_misconfigured, is_transient
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.ConnectionDoesNotExistError("gone"),
+        asyncpg.DeadlockDetectedError("deadlock"),
+        asyncpg.DiskFullError("full"),
+        asyncpg.AdminShutdownError("down"),
+        asyncpg.CannotConnectNowError("starting"),
+        asyncpg.ReadOnlySQLTransactionError("standby"),
+        asyncpg.InterfaceError("connection is closed"),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
+)
+def test_a_service_that_is_away_is_waited_for(error: Exception) -> None:
+    assert is_transient(error)
+    assert not is_misconfigured(error)
+
+
+@pytest.mark.parametrize("error", [asyncpg.UndefinedTableError("x"), asyncpg.InsufficientPrivilegeError("x")])
+def test_what_a_person_has_to_mend_counts_against_no_batch(error: Exception) -> None:
+    assert is_misconfigured(error)
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.DivisionByZeroError("x"),
+        asyncpg.CheckViolationError("x"),
+        ValueError("x"),
+        # what the driver raises for a value that it can't encode: trying again would never end
+        type("DriverDataError", (asyncpg.InterfaceError, ValueError), {})("x"),
+    ],
+)
+def test_what_the_batch_is_at_fault_for_is_neither(error: Exception) -> None:
+    assert not is_transient(error)
+    assert not is_misconfigured(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InvalidPasswordError("x"),
+        asyncpg.InvalidCatalogNameError("x"),
+        asyncpg.DiskFullError("x"),
+        asyncpg.TooManyConnectionsError("x"),
+        asyncpg.InsufficientPrivilegeError("x"),
+        OSError("postgresql://me:hidden-word@host/db refused"),
+        asyncpg.ClientConfigurationError("x"),
+    ],
+)
+def test_each_error_is_put_into_words_with_a_next_step_and_no_secret(error: Exception) -> None:
+    told = explain(error)
+    assert isinstance(told, DatabaseError)
+    assert told.message.endswith(".")
+    assert told.hint
+    assert "hidden-word" not in told.message
+
+
+def test_an_error_of_ours_stays_as_it_is() -> None:
+    error = UnknownJobError("x")
+    assert explain(error) is error

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from vaultstream.store.leases import SAFETY_FACTOR, Lease, lease_clock
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_lease_that_was_lost_has_no_time_left_whatever_its_deadline() -> None:
+    lease = Lease(1, "k", 1, lease_clock() + 1000)
+    assert 990 < lease.remaining <= 1000
+    lease.lost = True
+    assert lease.remaining == 0
+
+
+def test_the_time_of_a_lease_runs_out() -> None:
+    assert Lease(1, "k", 1, lease_clock()).remaining <= 0
+
+
+def test_a_holder_counts_on_less_than_the_lease() -> None:
+    assert 0.5 < SAFETY_FACTOR < 1
