@@ -41,7 +41,7 @@ install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest tests/unit tests/property tests/integration $(PYTEST_ARGS)
+	@$(BIN)/coverage run -m pytest -n logical --dist loadfile tests/unit tests/property tests/integration $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
