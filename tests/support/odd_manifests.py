@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from vaultstream_operator.api.crd import API_VERSION, KIND, spec_schema
+from vaultstream.api.signingjob import API_VERSION, KIND
+from vaultstream_operator.api.crd import spec_schema
 
 Path = tuple[str | int, ...]
 
@@ -31,7 +32,7 @@ TEXTS = st.sampled_from(["a", "id", "sales.receipts", "квитанции", "x" 
 JSON: st.SearchStrategy[Any] = st.sampled_from([{}, {"a": {"b": [1, "c", 0.5, True]}}])
 
 
-def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one for each type
     """Returns values of the schema; small numbers, so that rules between fields are often broken."""
     match schema:
         case {"enum": choices}:

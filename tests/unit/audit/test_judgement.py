@@ -103,7 +103,9 @@ def test_a_key_that_the_job_does_not_have_makes_it_invalid() -> None:
 
 
 @pytest.mark.parametrize(
-    "public_key", [b"", b"\x30\x00", public_key_to_bytes(private_key(Algorithm.ED25519))]
+    "public_key",
+    [b"", b"\x30\x00", public_key_to_bytes(private_key(Algorithm.ED25519))],
+    ids=["empty", "garbage", "another algorithm's"],
 )
 def test_a_public_key_that_can_not_be_used_makes_it_invalid(public_key: bytes) -> None:
     broken = AuditKey(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Self
+
+from nats.js.errors import NotFoundError
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
@@ -28,6 +31,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+TEND_SECONDS = 5.0
+"""Between two looks at whether the stream still tells this signer of changed keys."""
+
+
+async def _is_alive(watch: JetStreamContext.PushSubscription) -> bool:
+    try:
+        await watch.consumer_info()
+    except NotFoundError:
+        return False
+    return True
+
+
 class Custody:
     """Gives the function that signs with a leased key.
 
@@ -44,14 +59,19 @@ class Custody:
         self._wrapped: dict[str, WrappedKey] = {}
         self._signers: dict[str, Callable[[bytes], bytes]] = {}
         self._watch: JetStreamContext.PushSubscription | None = None
+        self._tending: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.watch()
+        self._tending = asyncio.create_task(self._tend())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
         await self._unwatch()
         self._signers.clear()
 
@@ -62,6 +82,16 @@ class Custody:
             self._watch = await self._stream.watch(self._job.token, self._on_key)
         except BUS_ERRORS as error:
             log.info("keys come from Postgres for now: %s", error or type(error).__name__)
+
+    async def _tend(self) -> None:
+        """Listens anew where the stream was made after this signer started, or has lost its consumer since."""
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            try:
+                if self._watch is None or not await _is_alive(self._watch):
+                    await self.watch()
+            except BUS_ERRORS as error:
+                log.debug("keys come from Postgres for now: %s", error or type(error).__name__)
 
     async def signature_function(self, key_id: str) -> Callable[[bytes], bytes]:
         """Returns the function that signs a payload's bytes with a key of the job.

@@ -1,0 +1,82 @@
+"""Observations to decide on, and a job played forward through many decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vaultstream.api import ScalingSpec
+from vaultstream_operator.core.decision import Decision
+from vaultstream_operator.core.history import History
+from vaultstream_operator.core.observation import (
+    HoldState,
+    Lag,
+    LagUnknown,
+    Observation,
+    Pause,
+    Progress,
+    Replicas,
+    Timing,
+)
+from vaultstream_operator.core.scaling import decide
+
+NOW = 1_800_000_000.0
+FRESH = Timing(created_at=NOW)
+LONG_AGO = Timing(created_at=NOW - 86_400)
+EMPTY = History()
+
+
+def seen(
+    lag: int | HoldState = 0,
+    current: int = 0,
+    *,
+    ready: int | None = None,
+    failures: int = 1,
+    progress: Progress | None = None,
+    keys: int | None = None,
+    pause: Pause | None = None,
+    timing: Timing = LONG_AGO,
+) -> Observation:
+    """An observation of a lag, or of a failure to read it, with `current` signers asked for and ready."""
+    if isinstance(lag, HoldState):
+        reading: Lag | LagUnknown = LagUnknown(lag, since=NOW - 5 * failures, failures=failures)
+    else:
+        reading = Lag(lag)
+    return Observation(
+        lag=reading,
+        replicas=Replicas(current, current if ready is None else ready),
+        timing=timing,
+        progress=progress or Progress(),
+        keys_active=keys,
+        pause=pause or Pause(),
+    )
+
+
+def desired(spec: ScalingSpec, observation: Observation, history: History = EMPTY, now: float = NOW) -> int:
+    return decide(spec, observation, history, now).desired
+
+
+def play(
+    spec: ScalingSpec,
+    observations: Iterable[Observation],
+    *,
+    every: float = 15.0,
+    history: History = EMPTY,
+    start: float = NOW,
+) -> list[Decision]:
+    """Decides on one observation after the other, carrying each decision out; the counts are those decided."""
+    decisions: list[Decision] = []
+    for number, given in enumerate(observations):
+        now = start + number * every
+        observation = given
+        if decisions:
+            count = decisions[-1].desired
+            observation = replace(given, replicas=replace(given.replicas, current=count, ready=count))
+        decision = decide(spec, observation, history, now)
+        history = history.observed(spec, observation, decision, now).scaled(spec, decision, now)
+        decisions.append(decision)
+    return decisions
+
+
+def counts(decisions: Iterable[Decision]) -> list[int]:
+    return [decision.desired for decision in decisions]
