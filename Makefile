@@ -35,7 +35,7 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 
 ##@ Develop
 
-.PHONY: install-dev test test-unit test-integration lint format docs constraints
+.PHONY: install-dev test test-unit test-integration lint format docs generate verify constraints
 
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
@@ -57,6 +57,7 @@ lint: .venv/.dev ## Check style, format, types, the layers of imports and the ge
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python hack/commands_reference.py --check
+	@$(MAKE) verify
 
 format: .venv/.dev ## Format the code and apply the fixes that are safe.
 	@$(BIN)/ruff check --fix-only
@@ -64,6 +65,12 @@ format: .venv/.dev ## Format the code and apply the fixes that are safe.
 
 docs: .venv/.dev ## Write the pages that are generated: docs/commands.md.
 	@$(BIN)/python hack/commands_reference.py
+
+generate: .venv/.dev ## Write what is made from the types: crds/.
+	@$(BIN)/python hack/generate.py
+
+verify: .venv/.dev ## Tell whether what is made from the types is up to date.
+	@$(BIN)/python hack/generate.py --check
 
 constraints: build/tools/.ready ## Resolve constraints/ anew after a change in pyproject.toml; UPGRADE=1 moves every pin to the newest.
 	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)

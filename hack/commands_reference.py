@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - hack/ holds scripts, it is no package
 """Writes docs/commands.md: what `--help` says of every command. With --check, tells whether it is up to date instead."""
 
 from __future__ import annotations

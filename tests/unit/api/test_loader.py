@@ -55,7 +55,7 @@ BAD_FIELDS = [
     ("keys: {deterministic: 1}", "spec.keys.deterministic: must be true or false, not 1"),
     (
         "keys: {algorithm: ED25519, deterministic: true}",
-        "spec.keys.deterministic: deterministic belongs to ECDSA_P256_SHA256, not to ED25519: leave it out",
+        "spec.keys.deterministic: deterministic belongs to ECDSA_P256_SHA256, not to this algorithm (ED25519): leave it out",
     ),
     ("keys: {count: 1, count: 2}", "job.yaml:6: spec.keys.count is given twice, first on line 6"),
     ("records: {table: u}", "job.yaml:6: spec.records is given twice, first on line 5"),

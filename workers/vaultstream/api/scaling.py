@@ -5,12 +5,11 @@ Lag is counted in batches: those published and not yet signed, those in hand, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from vaultstream.api.base import INT32_MAX, BrokenRule, Model, Number, Seconds, Whole
+from vaultstream.api.base import INT32_MAX, Model, Number, Rule, Seconds, Whole
 
 Replicas = Annotated[Whole, Field(ge=0, le=1000)]
 
@@ -44,7 +43,7 @@ class ScaleUpRules(_ScalingRules):
         ScalingPolicy(type="Pods", value=4, period_seconds=15),
         ScalingPolicy(type="Percent", value=100, period_seconds=15),
     )
-    """How much may be added within a period. The step up from 0 signers is not limited by it."""
+    """How much may be added within a period. Does not limit the step up from 0 or `idleReplicaCount`."""
 
 
 class ScaleDownRules(_ScalingRules):
@@ -71,9 +70,9 @@ class Fallback(Model):
     """How many signers run once the lag could not be read several times in a row."""
 
     failure_threshold: Annotated[Whole, Field(ge=0, le=INT32_MAX)]
-    """Readings of the lag in a row that must fail before the fallback is taken."""
+    """Readings of the lag in a row that may fail; the fallback is taken at the next that does."""
     replicas: Replicas
-    """Signers to run then. `maxReplicaCount` still bounds them."""
+    """Signers to run then. The bounds and `behavior` hold for them too."""
     behavior: Literal["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"] = (
         "static"
     )
@@ -88,36 +87,40 @@ class ScalingSpec(Model):
     """Seconds between two readings of the lag. KEDA's 30 would let a short job end before it was scaled once, and a
     reading costs one request to JetStream for all of a job's signers, so the default is 5."""
     cooldown_period: Seconds = 300
-    """Seconds without work before the signers are reduced to `idleReplicaCount`, or to `minReplicaCount` if that is
-    not given."""
+    """Seconds without work before the signers are reduced to `idleReplicaCount`, or to 0 where `minReplicaCount` is 0.
+    Without effect if there is a minimum and no idle count. Once a job has no batch left, nothing is waited for."""
     initial_cooldown_period: Seconds = 0
     """Seconds after the job's creation in which the cooldown does not begin."""
     min_replica_count: Replicas = 0
-    """Never fewer signers than this while the job has work."""
+    """Never fewer signers than this while the job has work, unless fewer keys are active or fewer batches left."""
     max_replica_count: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     """Never more signers than this. Not given: on a laptop one a processor core, on Kubernetes 100."""
     idle_replica_count: Replicas | None = None
     """Signers that are kept while there is no work; less than `minReplicaCount`. Not given: `minReplicaCount`."""
     lag_threshold: Annotated[Whole, Field(ge=1, le=INT32_MAX)] = 10
-    """Batches of lag for each signer: the count aimed at is the lag divided by this, rounded up."""
+    """Batches of lag for each signer: the count aimed at is the lag divided by this, rounded up. With `finishBy` or
+    `finishWithin`, the count aimed at is the one that ends in time, as soon as the rate of a signer is known."""
     activation_lag_threshold: Annotated[Whole, Field(ge=0, le=INT32_MAX)] = 0
-    """Batches of lag that must be exceeded before the first signer is started."""
+    """Batches of lag that must be exceeded before the first signer is started, or the first after the idle ones.
+    Without effect if there is a minimum and no idle count."""
     fallback: Fallback | None = None
     """What to run while the lag can't be read. Not given: the signers that run are kept."""
     behavior: ScalingBehavior = ScalingBehavior()
     """How fast the number of signers may change."""
 
-    def broken_rules(self) -> Iterator[BrokenRule]:
-        """Yields: min above max, idle not below min."""
-        least, most, idle = self.min_replica_count, self.max_replica_count, self.idle_replica_count
-        if most is not None and least > most:
-            yield BrokenRule(
-                "minReplicaCount",
-                f"minReplicaCount ({least}) must not be more than maxReplicaCount ({most}): lower one or raise the other",
-            )
-        if idle is not None and idle >= least:
-            yield BrokenRule(
-                "idleReplicaCount",
-                f"idleReplicaCount ({idle}) must be less than minReplicaCount ({least}): "
-                "raise minReplicaCount, or leave idleReplicaCount out",
-            )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "minReplicaCount",
+            lambda spec: spec.max_replica_count is None or spec.min_replica_count <= spec.max_replica_count,
+            "!has(self.maxReplicaCount) || self.minReplicaCount <= self.maxReplicaCount",
+            "minReplicaCount ({minReplicaCount}) must not be more than maxReplicaCount ({maxReplicaCount}): "
+            "lower one or raise the other",
+        ),
+        Rule(
+            "idleReplicaCount",
+            lambda spec: spec.idle_replica_count is None or spec.idle_replica_count < spec.min_replica_count,
+            "!has(self.idleReplicaCount) || self.idleReplicaCount < self.minReplicaCount",
+            "idleReplicaCount ({idleReplicaCount}) must be less than minReplicaCount ({minReplicaCount}): "
+            "raise minReplicaCount, or leave idleReplicaCount out",
+        ),
+    )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from vaultstream.api.base import INT32_MAX, BrokenRule, Flag, Model, Number, Seconds, Whole
+from vaultstream.api.base import INT32_MAX, VALIDATIONS, Flag, Model, Number, Rule, Seconds, Whole
 from vaultstream.api.scaling import ScalingSpec
 
 API_VERSION: Final = "vaultstream.dev/v1alpha1"
@@ -23,17 +22,30 @@ NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)
 IMMUTABLE = ("records", "batchSize", "keys")
 """Fields of the spec that are fixed for the life of a job, with all that is under them."""
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+_NO_INSTANT = "must be a timestamp with its zone, such as 2026-12-01T06:00:00Z"
 
 
 def _instant(value: object) -> object:
     # Without this, pydantic would take numbers, and text made of digits, for seconds since 1970.
-    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+    if isinstance(value, datetime) or (isinstance(value, str) and re.fullmatch(_INSTANT, value)):
         return value
-    raise PydanticCustomError("instant", "must be a timestamp with its zone, such as 2026-12-01T06:00:00Z")
+    raise PydanticCustomError("instant", _NO_INSTANT)
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
+_INSTANT_FOR_KUBERNETES: dict[str, JsonValue] = {
+    "maxLength": 35,
+    # timestamp() fails on a day that no month has
+    VALIDATIONS: [
+        {
+            "rule": f"self.matches(r'^{_INSTANT}$') && timestamp(self).getSeconds() >= 0",
+            "message": _NO_INSTANT,
+        }
+    ],
+}
+Instant = Annotated[
+    AwareDatetime, BeforeValidator(_instant), Field(json_schema_extra=_INSTANT_FOR_KUBERNETES)
+]
 JsonObject = dict[str, JsonValue]
 Labels = dict[str, str]
 ColumnName = Annotated[str, Field(min_length=1, max_length=63)]
@@ -72,13 +84,14 @@ class KeysSpec(Model):
     deterministic: Flag = False
     """ECDSA only: nonces by RFC 6979, so that one key gives one payload the same signature each time."""
 
-    def broken_rules(self) -> Iterator[BrokenRule]:
-        """Yields: deterministic with an algorithm that has no such choice."""
-        if self.deterministic and self.algorithm is not Algorithm.ECDSA_P256_SHA256:
-            yield BrokenRule(
-                "deterministic",
-                f"deterministic belongs to ECDSA_P256_SHA256, not to {self.algorithm}: leave it out",
-            )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "deterministic",
+            lambda keys: not keys.deterministic or keys.algorithm is Algorithm.ECDSA_P256_SHA256,
+            "!self.deterministic || self.algorithm == 'ECDSA_P256_SHA256'",
+            "deterministic belongs to ECDSA_P256_SHA256, not to this algorithm ({algorithm}): leave it out",
+        ),
+    )
 
 
 class Backoff(Model):
@@ -92,14 +105,15 @@ class Backoff(Model):
     max_seconds: Annotated[Number, Field(gt=0, le=86_400)] = 60.0
     """No delay is longer than this, in seconds."""
 
-    def broken_rules(self) -> Iterator[BrokenRule]:
-        """Yields: initial above max."""
-        if self.initial_seconds > self.max_seconds:
-            yield BrokenRule(
-                "initialSeconds",
-                f"initialSeconds ({self.initial_seconds:g}) must not be more than maxSeconds ({self.max_seconds:g}): "
-                "lower one or raise the other",
-            )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "initialSeconds",
+            lambda backoff: backoff.initial_seconds <= backoff.max_seconds,
+            "self.initialSeconds <= self.maxSeconds",
+            "initialSeconds ({initialSeconds:g}) must not be more than maxSeconds ({maxSeconds:g}): "
+            "lower one or raise the other",
+        ),
+    )
 
 
 class RetriesSpec(Model):
@@ -162,19 +176,26 @@ class SigningJobSpec(Model):
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """Whether signatures, history and public keys outlive the job."""
 
-    def broken_rules(self) -> Iterator[BrokenRule]:
-        """Yields: two finishing times, or one after the time at which the job is failed."""
-        within, deadline = self.finish_within, self.active_deadline_seconds
-        if self.finish_by is not None and within is not None:
-            yield BrokenRule(
-                "finishWithin", "finishBy and finishWithin exclude each other: leave one of them out"
-            )
-        if within is not None and deadline is not None and within > deadline:
-            yield BrokenRule(
-                "finishWithin",
-                f"finishWithin ({within}) must not be more than activeDeadlineSeconds ({deadline}), at which the job is "
-                "failed: lower one or raise the other",
-            )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "finishWithin",
+            lambda spec: spec.finish_by is None or spec.finish_within is None,
+            "!has(self.finishBy) || !has(self.finishWithin)",
+            "finishBy and finishWithin exclude each other: leave one of them out",
+        ),
+        Rule(
+            "finishWithin",
+            lambda spec: (
+                spec.finish_within is None
+                or spec.active_deadline_seconds is None
+                or spec.finish_within <= spec.active_deadline_seconds
+            ),
+            "!has(self.finishWithin) || !has(self.activeDeadlineSeconds) || "
+            "self.finishWithin <= self.activeDeadlineSeconds",
+            "finishWithin ({finishWithin}) must not be more than activeDeadlineSeconds ({activeDeadlineSeconds}), "
+            "at which the job is failed: lower one or raise the other",
+        ),
+    )
 
     def dump(self) -> dict[str, Any]:
         """Returns the spec as JSON-ready values under their names in YAML."""
@@ -191,7 +212,7 @@ class Metadata(BaseModel):
 
 
 class SigningJob(Model):
-    """A SigningJob as it stands in YAML."""
+    """A job that signs every record of a table, each exactly once, under a ring of keys."""
 
     api_version: Literal["vaultstream.dev/v1alpha1"]
     """Version of this form."""

@@ -1,0 +1,36 @@
+"""Writes what is made from the types: crds/. With --check, tells whether it is up to date instead."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vaultstream_operator.api.crd import CRD_NAME, custom_resource_definition, to_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def generated() -> dict[Path, str]:
+    """Returns each file with its content."""
+    return {ROOT / "crds" / f"{CRD_NAME}.yaml": to_yaml(custom_resource_definition())}
+
+
+def main() -> None:
+    """Writes the files, or with --check exits 1 if one is not what it should be."""
+    files = generated()
+    if "--check" not in sys.argv[1:]:
+        for path, text in files.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return
+    different = [
+        str(path.relative_to(ROOT))
+        for path, text in files.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    if different:
+        sys.exit(f"error: {', '.join(different)} differ from what the types say.\n  try: make generate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The Go modules that the binaries are built from, each pinned by a go.mod and a go.sum under tools/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_TOOLS = Path(__file__).resolve().parent / "tools"
+_VERSION_PACKAGE = "k8s.io/component-base/version"
+
+
+@dataclass(frozen=True)
+class GoModule:
+    """One directory of tools/.
+
+    Args:
+        name: of the directory.
+        source: the module that the directory pins the version of.
+        packages: from each binary's name to the Go package that it is built from.
+    """
+
+    name: str
+    source: str
+    packages: dict[str, str]
+
+    @property
+    def directory(self) -> Path:
+        return _TOOLS / self.name
+
+    @property
+    def sums(self) -> bytes:
+        """The content of go.sum, which stands for all that the binaries are made of."""
+        return (self.directory / "go.sum").read_bytes()
+
+    @property
+    def version(self) -> str:
+        """The version that go.mod pins, such as `v1.37.2`."""
+        for line in (self.directory / "go.mod").read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if self.source in words[:-1]:
+                return words[words.index(self.source) + 1]
+        raise LookupError(f"{self.directory}/go.mod pins no {self.source}")
+
+    @property
+    def linker_flags(self) -> str:
+        """What the linker is told; a Kubernetes that does not know its version is refused by its clients."""
+        flags = "-s -w"
+        if self.name == "kubernetes":
+            major, minor, _ = self.version.removeprefix("v").split(".")
+            flags += f" -X {_VERSION_PACKAGE}.gitVersion={self.version}"
+            flags += f" -X {_VERSION_PACKAGE}.gitMajor={major} -X {_VERSION_PACKAGE}.gitMinor={minor}"
+        return flags
+
+
+MODULES = (
+    GoModule("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "go.etcd.io/etcd/server/v3"}),
+    GoModule(
+        "kubernetes",
+        "k8s.io/kubernetes",
+        {
+            name: f"k8s.io/kubernetes/cmd/{name}"
+            for name in (
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kubectl",
+                "kube-scheduler",
+                "kubelet",
+                "kube-proxy",
+            )
+        },
+    ),
+    GoModule(
+        "containerd",
+        "github.com/containerd/containerd/v2",
+        {
+            name: f"github.com/containerd/containerd/v2/cmd/{name}"
+            for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+        },
+    ),
+    GoModule(
+        "cni",
+        "github.com/containernetworking/plugins",
+        {
+            name: f"github.com/containernetworking/plugins/plugins/{package}"
+            for name, package in {
+                "bridge": "main/bridge",
+                "loopback": "main/loopback",
+                "host-local": "ipam/host-local",
+                "portmap": "meta/portmap",
+            }.items()
+        },
+    ),
+    GoModule("coredns", "github.com/coredns/coredns", {"coredns": "github.com/coredns/coredns"}),
+    GoModule("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+)
+
+
+def module_of(binary: str) -> GoModule:
+    """The module that `binary` is built from."""
+    return next(module for module in MODULES if binary in module.packages)

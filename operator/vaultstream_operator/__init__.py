@@ -1,0 +1,1 @@
+"""The operator: brings up a SigningJob's workers and has its signers follow the lag."""

@@ -1,0 +1,1 @@
+"""Decisions as pure functions: no I/O, no clock, no randomness; all that they go by is passed in."""

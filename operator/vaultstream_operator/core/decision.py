@@ -1,0 +1,90 @@
+"""A decision on the number of signers, which explains itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vaultstream_operator.core.reasons import LimitName, Reason, Scalar, limit_clause
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What bound a decision, and the count that it allows."""
+
+    name: LimitName
+    value: int
+
+    def clause(self) -> str:
+        """Returns the limit as a clause for people."""
+        return limit_clause(self.name, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many signers to run, and why.
+
+    Attributes:
+        desired: signers to run.
+        current: signers that were asked for before.
+        reason: the rule that made the count.
+        limit: what kept the count from being the one that the rule asked for; None: nothing did.
+        inputs: the numbers that the rules went by, under camelCase names, ready for JSON. Unknown ones are left out.
+        formula: how the rule's count came about, with its numbers.
+        hold: True: too little is known to change the count, so it is kept.
+        message: why, as a clause for people.
+        recommendation: the count that the lag asked for within its bounds, before HPA's behavior slowed it down:
+            what stabilization windows look back on. None: the rule is none that HPA would take part in.
+        paced: HPA's behavior ruled this change, so its policies count it.
+        eta_seconds: seconds until the job ends at the rate measured now; None: unknown.
+        deadline_at_risk: the finishing time will be missed even with all the signers that the job may have.
+    """
+
+    desired: int
+    current: int
+    reason: Reason
+    limit: Limit | None
+    inputs: Mapping[str, Scalar]
+    formula: str
+    hold: bool
+    message: str
+    recommendation: int | None
+    paced: bool
+    eta_seconds: float | None
+    deadline_at_risk: bool
+
+    @property
+    def changes_count(self) -> bool:
+        """True if the count differs from the one before."""
+        return self.desired != self.current
+
+    def explain(self) -> str:
+        """Returns one sentence: what is done, why, the formula with its numbers, and the limit that bound it."""
+        limit = f", but {self.limit.clause()}" if self.limit else ""
+        risk = "; the finishing time is at risk" if self.deadline_at_risk else ""
+        return f"{self._action()} because {self.message}: {self.formula}{limit}{risk}."
+
+    def dump(self) -> dict[str, Any]:
+        """Returns the decision as `status.scaling` shows it, ready for JSON."""
+        limit = {"name": str(self.limit.name), "value": self.limit.value} if self.limit else None
+        return {
+            "replicas": self.current,
+            "desired": self.desired,
+            "reason": str(self.reason),
+            "limit": limit,
+            "inputs": dict(self.inputs),
+            "formula": self.formula,
+            "hold": self.hold,
+            "message": self.explain(),
+        }
+
+    def _action(self) -> str:
+        if self.changes_count:
+            return f"Scaled from {self.current} to {signers(self.desired)}"
+        return f"{'Held' if self.hold else 'Kept'} {signers(self.desired)}"
+
+
+def signers(count: int) -> str:
+    """Returns `1 signer`, `2 signers`."""
+    return f"{count} signer{'' if count == 1 else 's'}"

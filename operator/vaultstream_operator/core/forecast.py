@@ -1,0 +1,117 @@
+"""When a job will end, and how many signers it takes to end in time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from vaultstream_operator.core.observation import Observation
+
+FAR_SECONDS: Final = 100 * 365 * 86_400.0
+"""An end further off than a hundred years is as good as unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """What a finishing time asks for.
+
+    Attributes:
+        needed: signers that make it; None: more than may run, or the time is too short for a new one.
+        seconds: until the finishing time; negative: it has passed.
+        formula: how `needed` came about, with its numbers.
+    """
+
+    needed: int | None
+    seconds: float
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is foreseen of a job.
+
+    Attributes:
+        eta_seconds: until its end at the rate measured now; None: unknown.
+        rate_per_signer: records a second; None: unknown, or nothing is being signed.
+        deadline: what the finishing time asks for; None: there is none, or no rate to go by.
+        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left.
+    """
+
+    eta_seconds: float | None
+    rate_per_signer: float | None
+    deadline: Deadline | None
+    at_risk: bool
+
+
+def forecast(observation: Observation, most: int, now: float) -> Forecast:
+    """Returns the forecast of a job.
+
+    Args:
+        observation: what was observed.
+        most: signers that may run at most, `maxReplicaCount`, keys, batches and throughput considered.
+        now: Unix seconds.
+    """
+    timing, left = observation.timing, observation.progress.records_left
+    rate = _rate_per_signer(observation)
+    late = timing.finish_at is not None and timing.finish_at <= now and bool(left)
+    if not left or rate is None or timing.finish_at is None:
+        return Forecast(_eta(observation), rate, None, late)
+    deadline = _deadline(observation, left, rate, timing.finish_at - now, most)
+    return Forecast(_eta(observation), rate, deadline, deadline.needed is None)
+
+
+def finish_at(
+    finish_by: datetime | None, finish_within: int | None, started_at: float | None
+) -> float | None:
+    """Returns when a job should have ended, in Unix seconds; None: no such time, or not started yet.
+
+    Args:
+        finish_by: `finishBy`, with its zone.
+        finish_within: `finishWithin`, in seconds from the start.
+        started_at: when the job started, in Unix seconds.
+    """
+    if finish_by is not None:
+        return finish_by.timestamp()
+    if finish_within is not None and started_at is not None:
+        return started_at + finish_within
+    return None
+
+
+def _eta(observation: Observation) -> float | None:
+    left, rate = observation.progress.records_left, observation.progress.records_per_second
+    if left is None or (left > 0 and not rate):
+        return None
+    seconds = left / rate if rate else 0.0
+    return seconds if seconds < FAR_SECONDS else None
+
+
+def _rate_per_signer(observation: Observation) -> float | None:
+    progress, ready = observation.progress, observation.replicas.ready
+    if ready > 0 and progress.records_per_second == 0:
+        return None  # what one signed earlier says nothing while nothing is signed
+    if progress.rate_per_signer is not None:
+        return progress.rate_per_signer or None
+    return progress.records_per_second / ready if progress.records_per_second and ready else None
+
+
+def _deadline(observation: Observation, left: int, rate: float, seconds: float, most: int) -> Deadline:
+    """⌈left / (rate · (time left - start - drain))⌉; signers that run already need no start."""
+    timing, current = observation.timing, observation.replicas.current
+    drain, start = timing.drain_seconds, timing.startup_seconds
+    running = _needed(left, rate, seconds - drain, most)
+    if running is not None and running <= current:
+        terms = f"{seconds:.0f} s - {drain:g} s drain"
+        return Deadline(running, seconds, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {running}")
+    needed = _needed(left, rate, seconds - start - drain, most)
+    terms = f"{seconds:.0f} s - {start:g} s start - {drain:g} s drain"
+    result = f"more than the {most} that may run" if needed is None else needed
+    return Deadline(needed, seconds, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {result}")
+
+
+def _needed(left: int, rate: float, seconds: float, most: int) -> int | None:
+    # compared before it is divided: a product of small numbers may be too small to divide by
+    if seconds <= 0 or left > rate * seconds * most:
+        return None
+    return min(most, math.ceil(left / (rate * seconds)))

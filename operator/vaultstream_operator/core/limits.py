@@ -1,0 +1,68 @@
+"""The bounds of a count: what the spec allows, and what the keys and the batches left have a use for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vaultstream.api import ScalingSpec
+from vaultstream_operator.core.decision import Limit
+from vaultstream_operator.core.observation import Observation
+from vaultstream_operator.core.reasons import LimitName
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a count lies between. A ceiling wins over a floor: a signer without a key or a batch is of no use.
+
+    Attributes:
+        most: `maxReplicaCount`, or what the platform has in its place. Wins over everything, a pause included.
+        ceiling: the lowest of the ceilings: `most`, the active keys, the batches left.
+        least: `minReplicaCount`, no higher than the ceiling.
+        floor: what is not gone below while there is work: `least`, and at least one, no higher than the ceiling.
+        rest: what remains once there has been no work for the cooldown: `idleReplicaCount`, or 0 where
+            `minReplicaCount` is 0. None: neither, so that there is no rest and no activation, as in KEDA.
+    """
+
+    most: Limit
+    ceiling: Limit
+    least: Limit
+    floor: Limit
+    rest: int | None
+
+    def bounded(self, count: int, floor: Limit) -> tuple[int, Limit | None]:
+        """Returns the count between `floor` and the ceiling, and the bound that changed it."""
+        if count > self.ceiling.value:
+            return self.ceiling.value, self.ceiling
+        if count < floor.value:
+            return floor.value, floor
+        return count, None
+
+    def contain(self, count: int) -> bool:
+        """Returns True if the count may stay as it is while there is work."""
+        return self.floor.value <= count <= self.ceiling.value
+
+
+def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
+    """Returns the bounds of a job's count of signers, from its spec and what was observed."""
+    progress = observation.progress
+    most = spec.max_replica_count
+    if most is None:
+        most = max(1, observation.replicas.platform_max)
+    ceilings = [Limit(LimitName.MAX_REPLICA_COUNT, most)]
+    if observation.keys_active is not None:
+        ceilings.append(Limit(LimitName.ACTIVE_KEYS, observation.keys_active))
+    if progress.planned and progress.batches_left is not None:
+        ceilings.append(Limit(LimitName.BATCHES_LEFT, progress.batches_left))
+    ceiling = min(ceilings, key=lambda limit: limit.value)
+    least = min(spec.min_replica_count, ceiling.value)
+    floor = min(max(1, spec.min_replica_count), ceiling.value)
+    rest = spec.idle_replica_count
+    if rest is None and spec.min_replica_count == 0:
+        rest = 0
+    return Bounds(
+        most=ceilings[0],
+        ceiling=ceiling,
+        least=Limit(LimitName.MIN_REPLICA_COUNT, least),
+        floor=Limit(LimitName.MIN_REPLICA_COUNT, floor),
+        rest=rest,
+    )

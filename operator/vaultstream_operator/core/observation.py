@@ -1,0 +1,240 @@
+"""What was observed of a job when its number of signers is decided.
+
+Times are Unix seconds as floats: they outlive the process in a status, and a simulation may start them at 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+PAUSED: Final = "vaultstream.dev/paused"
+PAUSED_REPLICAS: Final = "vaultstream.dev/paused-replicas"
+PAUSED_SCALE_IN: Final = "vaultstream.dev/paused-scale-in"
+PAUSED_SCALE_OUT: Final = "vaultstream.dev/paused-scale-out"
+
+_MOST = 2**63  # what Postgres and JetStream count with
+_MOST_SECONDS = 1e12  # differences and quotients of such numbers stay finite, and to the millisecond
+_MOST_REPLICAS = 1000
+_WORDS: Final = {
+    "true": True,
+    "t": True,
+    "1": True,
+    "false": False,
+    "f": False,
+    "0": False,
+}  # as KEDA reads them
+
+
+def _count(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 <= value < _MOST:
+            raise ValueError(f"{name} must be a count, not {value}")
+
+
+def _amount(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 <= value <= _MOST_SECONDS:
+            raise ValueError(f"{name} must be a number from 0 to {_MOST_SECONDS:g}, not {value}")
+
+
+def _moment(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not abs(value) <= _MOST_SECONDS:
+            raise ValueError(f"{name} must be a time in Unix seconds, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Batches that are still to be signed, as JetStream and Postgres count them at the same time.
+
+    Attributes:
+        batches_pending: published, delivered to no signer yet (`num_pending` of the job's consumer).
+        batches_in_flight: in a signer's hands, or waiting for their next attempt (`num_ack_pending`).
+        batches_unpublished: planned in Postgres, not published yet.
+    """
+
+    batches_pending: int
+    batches_in_flight: int = 0
+    batches_unpublished: int = 0
+
+    def __post_init__(self) -> None:
+        _count(
+            batches_pending=self.batches_pending,
+            batches_in_flight=self.batches_in_flight,
+            batches_unpublished=self.batches_unpublished,
+        )
+
+    @property
+    def total(self) -> int:
+        """All batches still to be signed: the lag that KEDA's thresholds are compared with."""
+        return self.batches_pending + self.batches_in_flight + self.batches_unpublished
+
+
+class HoldState(StrEnum):
+    """Why the lag could not be read. None of them is a lag of zero."""
+
+    CONSUMER_MISSING = "ConsumerMissing"
+    NATS_UNREACHABLE = "NatsUnreachable"
+    POSTGRES_UNREACHABLE = "PostgresUnreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class LagUnknown:
+    """The lag could not be read.
+
+    Attributes:
+        state: why.
+        since: when the first of the failed readings was made.
+        failures: readings that failed in a row, this one included.
+    """
+
+    state: HoldState
+    since: float
+    failures: int = 1
+
+    def __post_init__(self) -> None:
+        _moment(since=self.since)
+        _count(failures=self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the job is. What is unknown is None, and no rule goes by it.
+
+    Attributes:
+        records_left: records of the whole job, planned yet or not, that are neither signed nor dead.
+        batches_left: batches known so far that are neither signed nor dead.
+        planned: all of the job's batches are known, so that `batches_left` is all there is.
+        records_per_second: measured over a window in which signers were ready. None until there was one; 0.0 says
+            that they had the time and signed nothing.
+        rate_per_signer: records a second that one signer signs; None: `records_per_second` over the ready ones.
+    """
+
+    records_left: int | None = None
+    batches_left: int | None = None
+    planned: bool = False
+    records_per_second: float | None = None
+    rate_per_signer: float | None = None
+
+    def __post_init__(self) -> None:
+        _count(records_left=self.records_left, batches_left=self.batches_left)
+        _amount(records_per_second=self.records_per_second, rate_per_signer=self.rate_per_signer)
+
+    @property
+    def done(self) -> bool:
+        """True once no batch is left and none will be added."""
+        return self.planned and self.batches_left == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """The signers there are.
+
+    Attributes:
+        current: asked for now (`spec.replicas` of the Deployment, size of the pool).
+        ready: those that are ready to sign.
+        platform_max: what stands for `maxReplicaCount` if it is not given: processor cores on a laptop, 100 on
+            Kubernetes.
+    """
+
+    current: int
+    ready: int = 0
+    platform_max: int = 100
+
+    def __post_init__(self) -> None:
+        _count(current=self.current, ready=self.ready, platform_max=self.platform_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Points in time of a job, in Unix seconds, and how long its signers take, in seconds.
+
+    Attributes:
+        created_at: when the job was created: `initialCooldownPeriod` counts from here.
+        finish_at: when it should have ended, see `forecast.finish_at`; None: no such time.
+        startup_seconds: from asking for a signer until it is ready.
+        drain_seconds: from the last record signed until the job counts as ended.
+    """
+
+    created_at: float
+    finish_at: float | None = None
+    startup_seconds: float = 0.0
+    drain_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        _moment(created_at=self.created_at, finish_at=self.finish_at)
+        _amount(startup_seconds=self.startup_seconds, drain_seconds=self.drain_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What the annotations under `vaultstream.dev/` say on pausing, with KEDA's meaning.
+
+    Attributes:
+        paused: the count stays as it is.
+        replicas: the count is this one. Wins over `paused`.
+        scale_in: the count never falls.
+        scale_out: the count never rises.
+        problems: one sentence for each annotation that can't be read. A pause that can't be read is one: whoever
+            wrote it wanted the count left alone.
+    """
+
+    paused: bool = False
+    replicas: int | None = None
+    scale_in: bool = False
+    scale_out: bool = False
+    problems: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _count(replicas=self.replicas)
+
+    @classmethod
+    def read(cls, annotations: Mapping[str, str]) -> Pause:
+        """Returns the pause that an object's annotations ask for."""
+        problems: list[str] = []
+
+        def flag(name: str) -> bool:
+            text = annotations.get(name, "false")
+            if (value := _WORDS.get(text.strip().lower())) is None:
+                problems.append(
+                    f'{name} must be "true" or "false", not "{text}": it counts as "true" until it does'
+                )
+                return True
+            return value
+
+        paused, scale_in, scale_out = flag(PAUSED), flag(PAUSED_SCALE_IN), flag(PAUSED_SCALE_OUT)
+        replicas: int | None = None
+        if (text := annotations.get(PAUSED_REPLICAS)) is not None:
+            digits = text.strip()
+            if re.fullmatch(r"[0-9]{1,4}", digits) and int(digits) <= _MOST_REPLICAS:
+                replicas = int(digits)
+            else:
+                problems.append(
+                    f'{PAUSED_REPLICAS} must be a number from 0 to {_MOST_REPLICAS}, not "{text}": '
+                    "scaling is paused meanwhile"
+                )
+                paused = True
+        return cls(paused, replicas, scale_in, scale_out, tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that was observed of one job at one time.
+
+    Attributes:
+        keys_active: keys that may be leased; None: unknown, or the ring is still being made.
+    """
+
+    lag: Lag | LagUnknown
+    replicas: Replicas
+    timing: Timing
+    progress: Progress = field(default_factory=Progress)
+    keys_active: int | None = None
+    pause: Pause = field(default_factory=Pause)
+
+    def __post_init__(self) -> None:
+        _count(keys_active=self.keys_active)

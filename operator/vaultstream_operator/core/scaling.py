@@ -1,0 +1,323 @@
+"""How many signers a job runs: one pure function from what was observed to a decision that explains itself.
+
+The rules in their order. The first whose condition holds makes the count; what then bounds it is on the right.
+
+| #  | Condition                                                 | Count                                 | Bounds |
+|----|-----------------------------------------------------------|---------------------------------------|--------|
+| 1  | annotation `paused-replicas`                              | that number                           | max    |
+| 2  | annotation `paused`                                       | as it is                              | max    |
+| 3  | all batches are planned and none is left                  | 0, at once                            | D      |
+| 4  | the lag can't be read, > `fallback.failureThreshold` times| by `fallback.behavior`                | B H D  |
+| 5  | the lag can't be read (three states, three reasons)       | as it is: a hold                      | max    |
+| 6  | lag > 0, signers are ready, and the rate is 0             | as it is: a hold                      | max    |
+| 7  | lag ≤ `activationLagThreshold`, no more than rest runs    | rest                                  | B D    |
+| 8  | lag ≤ `activationLagThreshold` for a `cooldownPeriod`     | rest                                  | B D    |
+| 9  | no more than rest runs, or none                           | as 11 to 13, in one step              | B D    |
+| 10 | lag ≤ `activationLagThreshold`, still cooling down        | as 11 to 13, but no more than run     | B H D  |
+| 11 | a finishing time, and the rate of a signer is known       | ⌈left / (rate · (time left - start - drain))⌉ | B H D |
+| 12 | the lag per signer is within `tolerance` of `lagThreshold`| as it is                              | B H D  |
+| 13 | otherwise                                                 | ⌈lag / `lagThreshold`⌉                | B H D  |
+
+- *Rest* is `idleReplicaCount`, or 0 where `minReplicaCount` is 0. With a minimum above 0 and no idle count there is no
+  rest, and neither activation nor cooldown means anything: as in KEDA.
+- A hold keeps the count for want of a reading, so only `maxReplicaCount`, which takes no reading, bounds it. Rule 6
+  holds only a count that is within its bounds: those are kept in any case.
+- 9: KEDA starts one signer and leaves the others to HPA, which doubles them each 15 s. Here the step from rest is not
+  slowed down by windows or policies, nor do policies count it. If `scaleUp.selectPolicy` is Disabled, it goes to
+  `minReplicaCount`, or to one, as KEDA's own step does.
+- 11 stands in for the lag: a bulk job's lag asks for all signers from its start to its end, while a finishing time
+  says how many are enough. When even all would not do, as many as may run are wanted, and the deadline is at risk.
+- 9 to 13 don't add signers when the job ends before a new one is ready, nor beyond the count at which more were seen
+  to sign no more records a second.
+- **B**, bounds: at least `minReplicaCount` (and one, where there is work), never above `maxReplicaCount`, the active
+  keys or the batches left. They hold at once, whatever HPA's behavior says.
+- **H**, HPA's `behavior`: stabilization windows, then policies, then B again.
+- **D**, directions: `paused-scale-in` and `paused-scale-out`. A pause wins over all but `maxReplicaCount`.
+
+`pollingInterval` is the caller's: how often to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vaultstream.api import ScalingSpec
+from vaultstream_operator.core import behavior, fallback
+from vaultstream_operator.core.decision import Decision, Limit
+from vaultstream_operator.core.forecast import Forecast, forecast
+from vaultstream_operator.core.history import History
+from vaultstream_operator.core.limits import Bounds, bounds
+from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Observation
+from vaultstream_operator.core.reasons import LimitName, Reason, Scalar, reason_clause
+from vaultstream_operator.core.throughput import Plateau, plateau_of
+
+_UNREADABLE: Mapping[HoldState, Reason] = {
+    HoldState.CONSUMER_MISSING: Reason.CONSUMER_MISSING,
+    HoldState.NATS_UNREACHABLE: Reason.NATS_UNREACHABLE,
+    HoldState.POSTGRES_UNREACHABLE: Reason.POSTGRES_UNREACHABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What the rules go by, with what follows from it."""
+
+    spec: ScalingSpec
+    observation: Observation
+    history: History
+    now: float
+    bounds: Bounds
+    plateau: Plateau | None
+    useful: int  # more signers than this were seen to add nothing, or may not run
+    forecast: Forecast
+
+    @property
+    def current(self) -> int:
+        return self.observation.replicas.current
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """What a rule asks for, before it is bounded."""
+
+    replicas: int
+    reason: Reason
+    formula: str
+    floor: Limit | None = None  # None: no bounds but the maximum
+    paced: bool = False
+    remembered: bool = False
+    hold: bool = False
+    pausing: bool = False
+    limit: Limit | None = None
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+def decide(spec: ScalingSpec, observation: Observation, history: History, now: float) -> Decision:
+    """Returns how many signers to run, and why. Never raises for valid arguments; equal ones give equal decisions.
+
+    The caller passes the decision to `history.observed`, and to `history.scaled` once the count is changed.
+
+    Args:
+        spec: `spec.scaling` of the job.
+        observation: what was observed.
+        history: what is remembered of earlier decisions.
+        now: Unix seconds.
+    """
+    limits = bounds(spec, observation)
+    flat = plateau_of(history.seen, now)
+    useful = limits.ceiling.value
+    if flat is not None:
+        useful = min(useful, max(observation.replicas.current, limits.floor.value, flat.fewer.signers))
+    foreseen = forecast(observation, useful, now)
+    case = _Case(spec, observation, history, now, limits, flat, useful, foreseen)
+    return _settled(case, _proposal(case))
+
+
+def _proposal(case: _Case) -> _Proposal:
+    pause, lag, current = case.observation.pause, case.observation.lag, case.current
+    if pause.replicas is not None:
+        formula = f"paused-replicas = {pause.replicas}"
+        facts: dict[str, Scalar] = {"pausedReplicas": pause.replicas}
+        return _Proposal(pause.replicas, Reason.PAUSED_REPLICAS, formula, pausing=True, facts=facts)
+    if pause.paused:
+        return _Proposal(current, Reason.PAUSED, f"current = {current}", pausing=True)
+    if case.observation.progress.done:
+        return _Proposal(0, Reason.JOB_DONE, "batches left = 0")
+    if isinstance(lag, LagUnknown):
+        return _without_lag(case, lag)
+    return _with_lag(case, lag.total)
+
+
+def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
+    facts: dict[str, Scalar] = {
+        "holdState": str(unknown.state),
+        "failures": unknown.failures,
+        "heldSeconds": max(0.0, case.now - unknown.since),
+    }
+    spec = case.spec.fallback
+    if spec is None or (taken := fallback.taken(spec, unknown, case.current)) is None:
+        return _held(case, _UNREADABLE[unknown.state], facts)
+    facts |= {
+        "failureThreshold": spec.failure_threshold,
+        "fallbackReplicas": spec.replicas,
+        "fallbackBehavior": spec.behavior,
+    }
+    proposal = _Proposal(taken.replicas, Reason.FALLBACK, taken.formula, case.bounds.least, facts=facts)
+    return _following(case, proposal)
+
+
+def _with_lag(case: _Case, lag: int) -> _Proposal:
+    spec, current, rest = case.spec, case.current, case.bounds.rest
+    progress, ready = case.observation.progress, case.observation.replicas.ready
+    if lag > 0 and ready > 0 and progress.records_per_second == 0 and case.bounds.contain(current):
+        return _held(case, Reason.NOTHING_SIGNED, {})
+    if rest is None or lag > spec.activation_lag_threshold:
+        return _following(case, _wanted(case, lag))
+    none = Limit(LimitName.MIN_REPLICA_COUNT, 0)
+    formula = f"lag {lag} ≤ activationLagThreshold {spec.activation_lag_threshold}, so {rest}"
+    if current <= rest:
+        return _Proposal(rest, Reason.IDLE, formula, none)
+    left = _cooldown_left(case)
+    if left <= 0:
+        return _Proposal(rest, Reason.COOLDOWN_OVER, formula, none)
+    return _following(case, _cooling(case, _wanted(case, lag), left))
+
+
+def _held(case: _Case, reason: Reason, facts: Mapping[str, Scalar]) -> _Proposal:
+    return _Proposal(case.current, reason, f"current = {case.current}", hold=True, facts=facts)
+
+
+def _cooldown_left(case: _Case) -> float:
+    begun = case.observation.timing.created_at + case.spec.initial_cooldown_period
+    if case.history.last_active_at is not None:
+        begun = max(begun, case.history.last_active_at)
+    return begun + case.spec.cooldown_period - case.now
+
+
+def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
+    """What is wanted, but nothing is added while there is no work, and the last ones wait for the cooldown's end."""
+    most = max(case.current, case.bounds.floor.value)
+    replicas, limit = min(wanted.replicas, most), wanted.limit
+    if replicas < case.bounds.floor.value and case.spec.min_replica_count == 0:
+        replicas = case.bounds.floor.value
+        limit = Limit(LimitName.COOLDOWN_PERIOD, replicas)
+    facts: dict[str, Scalar] = {**wanted.facts, "cooldownLeft": left}
+    return replace(wanted, replicas=replicas, reason=Reason.COOLING_DOWN, limit=limit, facts=facts)
+
+
+def _wanted(case: _Case, lag: int) -> _Proposal:
+    """What the deadline or the lag asks for, without signers that would come too late or add nothing."""
+    wanted = _by_deadline(case) or _by_lag(case, lag)
+    kept = max(case.current, case.bounds.floor.value)
+    eta, startup = case.forecast.eta_seconds, case.observation.timing.startup_seconds
+    if wanted.replicas > kept and case.current > 0 and eta is not None and eta <= startup:
+        limit = Limit(LimitName.STARTUP_TIME, kept)
+        return replace(wanted, replicas=kept, reason=Reason.JOB_ENDS_FIRST, limit=limit)
+    if case.plateau is not None and wanted.replicas > case.useful and case.useful < case.bounds.ceiling.value:
+        limit = Limit(LimitName.THROUGHPUT, case.useful)
+        facts = {**wanted.facts, **_flat(case.plateau)}
+        return replace(
+            wanted, replicas=case.useful, reason=Reason.DATABASE_IS_THE_LIMIT, limit=limit, facts=facts
+        )
+    return wanted
+
+
+def _by_deadline(case: _Case) -> _Proposal | None:
+    deadline = case.forecast.deadline
+    if deadline is None:
+        return None
+    ceiling, floor = case.bounds.ceiling, case.bounds.floor
+    facts: dict[str, Scalar] = {"deadlineSeconds": deadline.seconds}
+    if deadline.needed is None:
+        return _Proposal(ceiling.value, Reason.DEADLINE, deadline.formula, floor, limit=ceiling, facts=facts)
+    return _Proposal(deadline.needed, Reason.DEADLINE, deadline.formula, floor, facts=facts)
+
+
+def _by_lag(case: _Case, lag: int) -> _Proposal:
+    threshold, current = case.spec.lag_threshold, case.current
+    count = -(-lag // threshold)
+    formula = f"⌈{lag} / {threshold}⌉ = {count}"
+    if (
+        count != current
+        and not _resting(case)
+        and behavior.within_tolerance(case.spec.behavior, lag, threshold, current)
+    ):
+        formula += f", {lag / (threshold * current):.3g} times what {current} are for"
+        return _Proposal(current, Reason.WITHIN_TOLERANCE, formula, case.bounds.floor)
+    return _Proposal(count, Reason.LAG, formula, case.bounds.floor)
+
+
+def _resting(case: _Case) -> bool:
+    return case.current == 0 or (case.bounds.rest is not None and case.current <= case.bounds.rest)
+
+
+def _flat(plateau: Plateau) -> dict[str, Scalar]:
+    fewer, more = plateau.fewer, plateau.more
+    return {
+        "plateauSigners": fewer.signers,
+        "plateauRate": fewer.rate,
+        "plateauMore": more.signers,
+        "plateauMoreRate": more.rate,
+    }
+
+
+def _following(case: _Case, proposal: _Proposal) -> _Proposal:
+    """The proposal as one that HPA's behavior slows down, unless it is the step from rest."""
+    if not _resting(case):
+        return replace(proposal, paced=True, remembered=True)
+    if (
+        case.spec.behavior.scale_up.select_policy == "Disabled"
+        and proposal.replicas > case.bounds.floor.value
+    ):
+        limit = Limit(LimitName.SCALE_UP_DISABLED, case.bounds.floor.value)
+        return replace(proposal, replicas=limit.value, limit=limit)
+    return replace(proposal, remembered=True)
+
+
+def _settled(case: _Case, proposal: _Proposal) -> Decision:
+    desired, limit, recommendation = proposal.replicas, proposal.limit, None
+
+    def bind(outcome: tuple[int, Limit | None]) -> None:
+        nonlocal desired, limit
+        desired, bound = outcome
+        limit = bound or limit
+
+    if proposal.floor is not None:
+        bind(case.bounds.bounded(desired, proposal.floor))
+        recommendation = desired if proposal.remembered else None
+        if proposal.paced:
+            hpa = case.spec.behavior
+            bind(behavior.stabilized(hpa, case.history, case.current, desired, case.now))
+            bind(behavior.paced(hpa, case.history, case.current, desired, case.now))
+            bind(case.bounds.bounded(desired, proposal.floor))
+    if not proposal.pausing:
+        bind(_directed(case, desired))
+    if desired > case.bounds.most.value:
+        bind((case.bounds.most.value, case.bounds.most))
+    inputs = {**_inputs(case), **proposal.facts}
+    return Decision(
+        desired=desired,
+        current=case.current,
+        reason=proposal.reason,
+        limit=limit,
+        inputs=inputs,
+        formula=proposal.formula,
+        hold=proposal.hold,
+        message=reason_clause(proposal.reason, inputs),
+        recommendation=recommendation,
+        paced=proposal.paced,
+        eta_seconds=case.forecast.eta_seconds,
+        deadline_at_risk=case.forecast.at_risk,
+    )
+
+
+def _directed(case: _Case, desired: int) -> tuple[int, Limit | None]:
+    pause, current = case.observation.pause, case.current
+    if pause.scale_in and desired < current:
+        return current, Limit(LimitName.PAUSED_SCALE_IN, current)
+    if pause.scale_out and desired > current:
+        return current, Limit(LimitName.PAUSED_SCALE_OUT, current)
+    return desired, None
+
+
+def _inputs(case: _Case) -> dict[str, Scalar]:
+    lag, progress, replicas = case.observation.lag, case.observation.progress, case.observation.replicas
+    known: dict[str, Scalar | None] = {
+        "current": replicas.current,
+        "ready": replicas.ready,
+        "min": case.spec.min_replica_count,
+        "max": case.bounds.most.value,
+        "lag": lag.total if isinstance(lag, Lag) else None,
+        "lagThreshold": case.spec.lag_threshold,
+        "activationLagThreshold": case.spec.activation_lag_threshold,
+        "cooldownPeriod": case.spec.cooldown_period,
+        "keysActive": case.observation.keys_active,
+        "batchesLeft": progress.batches_left,
+        "recordsLeft": progress.records_left,
+        "recordsPerSecond": progress.records_per_second,
+        "ratePerSigner": case.forecast.rate_per_signer,
+        "etaSeconds": case.forecast.eta_seconds,
+        "startupSeconds": case.observation.timing.startup_seconds,
+    }
+    return {name: value for name, value in known.items() if value is not None}

@@ -1,0 +1,94 @@
+"""What so many signers were seen to sign a second, and whether more of them still add to it.
+
+The signers share one Postgres. Once it is the limit, another signer adds connections and no signatures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vaultstream_operator.core.observation import Lag, Observation
+
+SETTLE_SECONDS: Final = 30.0
+"""A rate is believed once the count has stood for so long: before, it is part of the count before."""
+MEMORY_SECONDS: Final = 900.0
+"""What was seen longer ago is forgotten: Postgres may have become faster, and one more attempt is cheap."""
+ENOUGH_SAMPLES: Final = 3
+MOST_COUNTS: Final = 16
+"""Counts of signers that are remembered at most."""
+
+_APART: Final = 1.25  # counts that differ by less are told apart by noise alone
+_GAIN: Final = 0.1  # less than this part of a proportional gain is none
+_WEIGHT: Final = 0.5  # of the latest sample
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The rate that was seen with a count of signers.
+
+    Attributes:
+        signers: how many signed.
+        rate: records a second of all of them together, smoothed.
+        samples: readings that went into it.
+        at: when the latest was made, in Unix seconds.
+    """
+
+    signers: int
+    rate: float
+    samples: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plateau:
+    """`more` signs about what `fewer` signs already, though it has more signers."""
+
+    fewer: Seen
+    more: Seen
+
+
+def sample(observation: Observation, *, steady_since: float | None, now: float) -> tuple[int, float] | None:
+    """Returns the count and its rate if this observation says what so many signers can do, else None.
+
+    It does when all that were asked for are ready, long enough for the rate to be theirs, and none lacks work.
+
+    Args:
+        observation: what was observed.
+        steady_since: when the count was changed last; None: not within memory.
+        now: Unix seconds.
+    """
+    count, rate = observation.replicas.current, observation.progress.records_per_second
+    lag = observation.lag
+    if not rate or count == 0 or observation.replicas.ready != count:
+        return None
+    if not isinstance(lag, Lag) or lag.total < 2 * count:
+        return None
+    if steady_since is not None and now - steady_since < SETTLE_SECONDS:
+        return None
+    return count, rate
+
+
+def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tuple[Seen, ...]:
+    """Returns `seen` with one more reading, without what is too old, the latest counts only."""
+    kept = [old for old in seen if old.signers != count and now - old.at <= MEMORY_SECONDS]
+    new = Seen(count, rate, 1, now)
+    for old in seen:
+        if old.signers == count and now - old.at <= MEMORY_SECONDS:
+            smoothed = old.rate + _WEIGHT * (rate - old.rate)
+            new = Seen(count, smoothed, min(old.samples + 1, ENOUGH_SAMPLES), now)
+    return (*sorted(kept, key=lambda old: old.at)[-(MOST_COUNTS - 1) :], new)
+
+
+def plateau_of(seen: tuple[Seen, ...], now: float) -> Plateau | None:
+    """Returns the plateau that begins with the fewest signers; None: more signers still add, or nobody tried."""
+    believed = sorted(
+        (one for one in seen if one.samples >= ENOUGH_SAMPLES and now - one.at <= MEMORY_SECONDS),
+        key=lambda one: one.signers,
+    )
+    for index, fewer in enumerate(believed):
+        for more in believed[index + 1 :]:
+            proportional = fewer.rate * (more.signers / fewer.signers - 1)
+            if more.signers >= fewer.signers * _APART and more.rate - fewer.rate < _GAIN * proportional:
+                return Plateau(fewer, more)
+    return None

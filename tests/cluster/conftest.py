@@ -1,0 +1,60 @@
+"""One real API server for the whole run, and a namespace for each test."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from kube import binaries
+from kube.apiserver import NEEDED, ApiServer
+from kube.commands import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds what is missing before the first test starts, for a build takes longer than a test may."""
+    if session.config.option.collectonly or not any(
+        item.get_closest_marker("cluster") for item in session.items
+    ):
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            asyncio.run(binaries.ensure(NEEDED))
+        except binaries.MissingBinaryError as error:
+            for item in session.items:
+                if item.get_closest_marker("cluster"):
+                    item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """The API server that all tests share: work in a `namespace`, and name what is cluster-wide after it."""
+    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        asyncio.run(server.down())
+
+
+@pytest.fixture
+async def namespace(api_server: ApiServer) -> AsyncIterator[str]:
+    """A new namespace with its default service account; its deletion is begun after the test."""
+    name = f"test-{uuid4().hex[:12]}"
+    client = api_server.client
+    path = f"/api/v1/namespaces/{name}"
+    await client.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    await until(
+        f"the default service account of {name}",
+        lambda: client.exists(f"{path}/serviceaccounts/default"),
+        seconds=30,
+        hint="See the log of kube-controller-manager.",
+    )
+    yield name
+    await client.call("DELETE", path)

@@ -1,0 +1,303 @@
+"""SigningJobs on a real API server: what is accepted and filled in, what may change, and how people see it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from kube.client import RefusedError
+from support.odd_manifests import manifests
+from support.signingjobs import install_definition, manifest, path_of, refusal, try_out
+from vaultstream.api import SigningJobSpec, parse_signing_job
+from vaultstream.errors import InvalidJobError
+from vaultstream_operator.api.conditions import completed, failed, progressing
+from vaultstream_operator.api.crd import spec_schema
+from vaultstream_operator.api.schema import leaves
+from vaultstream_operator.api.status import JobStatus, ScalingStatus, State
+
+if TYPE_CHECKING:
+    from kube.apiserver import ApiServer
+    from kube.client import Client
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def client(api_server: ApiServer) -> Client:
+    """A client of a server that knows SigningJobs."""
+    asyncio.run(install_definition(api_server.client))
+    return api_server.client
+
+
+@pytest.fixture
+async def job(client: Client, namespace: str) -> dict[str, Any]:
+    """A SigningJob that exists."""
+    return await client.call("POST", path_of(namespace), manifest("keys: {count: 7}"))
+
+
+async def changed(client: Client, job: dict[str, Any], path: str, value: object) -> str | None:
+    """Returns why the server refuses to have the field at `path` of the spec changed; None: it does not."""
+    new = copy.deepcopy(job)
+    *parents, field = path.split(".")
+    place = new["spec"]
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[field] = value
+    try:
+        await client.call("PUT", path_of(job["metadata"]["namespace"], "job") + "?dryRun=All", new)
+    except RefusedError as error:
+        return str(error.body["message"])
+    return None
+
+
+async def set_status(client: Client, job: dict[str, Any], status: JobStatus) -> dict[str, Any]:
+    """Writes the status as it is, and returns the job with what the server kept of it."""
+    path = path_of(job["metadata"]["namespace"], "job", "status")
+    current = await client.call("GET", path)
+    return await client.call("PUT", path + "?fieldValidation=Strict", current | {"status": status.dump()})
+
+
+GOOD = {
+    "shortest": "",
+    "empty parts": "keys: {}\nscaling: {behavior: {scaleUp: {}, scaleDown: {}}}\nretries: {backoff: {}}\nsigner: {}",
+    "least": "batchSize: 1\nkeys: {count: 1}\nsigner: {concurrency: 1}\nscaling: {pollingInterval: 1, lagThreshold: 1}",
+    "most": "batchSize: 20000\nkeys: {count: 10000}\nsigner: {concurrency: 64}\nretries: {maxAttempts: 100}",
+    "min is max": "scaling: {minReplicaCount: 5, maxReplicaCount: 5}",
+    "min without max": "scaling: {minReplicaCount: 1000}",
+    "idle is none": "scaling: {minReplicaCount: 1, idleReplicaCount: 0}",
+    "deterministic": "keys: {deterministic: true}",
+    "each algorithm": "keys: {algorithm: ML_DSA_65}",
+    "short backoff": "retries: {backoff: {initialSeconds: 0.01, maxSeconds: 0.01}}",
+    "whole backoff": "retries: {backoff: {initialSeconds: 60, maxSeconds: 60}}",
+    "no tolerance": "scaling: {behavior: {scaleUp: {tolerance: 0}, scaleDown: {selectPolicy: Disabled}}}",
+    "fallback": "scaling: {fallback: {failureThreshold: 0, replicas: 0}}",
+    "zone": 'finishBy: "2030-01-01T06:00:00.5+05:30"',
+    "within": "finishWithin: 60\nactiveDeadlineSeconds: 60",
+    "at once": "ttlSecondsAfterFinished: 0\ndeletionPolicy: Delete\nsuspend: true",
+    "free form": 'signer: {resources: {limits: {cpu: 1, memory: 1Gi, "x.io/gpu": "2"}}, affinity: {podAffinity: {a: [1]}}}',
+    "labels": "signer: {podLabels: {a.b/c: d}, nodeSelector: {}, tolerations: [{operator: Exists}]}",
+}
+
+
+@pytest.mark.parametrize("spec", GOOD.values(), ids=GOOD)
+async def test_a_good_manifest_is_accepted_and_filled_in_as_the_loader_does(
+    client: Client, spec: str
+) -> None:
+    job = manifest(spec)
+    stored = await try_out(client, "default", job)
+    assert (
+        SigningJobSpec.model_validate(stored["spec"]) == parse_signing_job(json.dumps(job), source="x").spec
+    )
+
+
+EXAMPLES = {path.name: path.read_text() for path in sorted((ROOT / "examples").glob("*.yaml"))}
+
+
+@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES)
+async def test_every_example_is_accepted(client: Client, text: str) -> None:
+    stored = await try_out(client, "default", yaml.safe_load(text))
+    assert SigningJobSpec.model_validate(stored["spec"]) == parse_signing_job(text, source="x").spec
+
+
+async def test_all_defaults_are_filled_in_by_the_server(client: Client) -> None:
+    stored = await try_out(client, "default", manifest())
+    given_none = {"finishBy", "finishWithin", "activeDeadlineSeconds", "ttlSecondsAfterFinished"}
+    assert stored["spec"].keys() == SigningJobSpec.model_validate(stored["spec"]).dump().keys() - given_none
+    assert stored["spec"]["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
+
+
+@given(manifests())
+@settings(max_examples=120, deadline=None)
+def test_the_server_and_the_loader_take_the_same(client: Client, manifest: dict[str, Any]) -> None:
+    try:
+        parse_signing_job(json.dumps(manifest), source="x")
+        by_loader = None
+    except InvalidJobError as error:
+        by_loader = error.message
+    by_server = asyncio.run(refusal(client, "default", manifest))
+    assert (by_loader is None) == (by_server is None), (by_loader, by_server)
+
+
+FIXED = {
+    "records.table": "other",
+    "records.idColumn": "other",
+    "records.payloadColumn": "other",
+    "records.maxPayloadBytes": 7,
+    "batchSize": 501,
+    "keys.count": 8,
+    "keys.algorithm": "ED25519",
+    "keys.deterministic": True,
+}
+
+
+def test_the_table_of_fixed_fields_is_complete() -> None:
+    fields = spec_schema()["properties"]
+    fixed = {path for name in ("records", "batchSize", "keys") for path, _ in leaves(fields[name], name)}
+    assert fixed == FIXED.keys()
+
+
+@pytest.mark.parametrize(("path", "value"), FIXED.items())
+async def test_what_is_fixed_for_the_life_of_a_job_is_not_changed(
+    client: Client, job: dict[str, Any], path: str, value: object
+) -> None:
+    answer = await changed(client, job, path, value)
+    assert answer is not None
+    assert f"spec.{path}" in answer
+    assert (
+        f"{path} is fixed for the life of a job: set it back to what it was, or create another job" in answer
+    )
+
+
+async def test_a_fixed_field_left_out_falls_back_to_its_default_and_is_refused(
+    client: Client, job: dict[str, Any]
+) -> None:
+    assert "keys.count is fixed" in str(await changed(client, job, "keys", {}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("scaling.maxReplicaCount", 3),
+        ("retries.maxAttempts", 1),
+        ("signer.concurrency", 2),
+        ("suspend", True),
+        ("finishBy", "2030-01-01T00:00:00Z"),
+        ("activeDeadlineSeconds", 60),
+        ("ttlSecondsAfterFinished", 0),
+        ("deletionPolicy", "Delete"),
+    ],
+)
+async def test_the_rest_may_change(client: Client, job: dict[str, Any], path: str, value: object) -> None:
+    assert await changed(client, job, path, value) is None
+
+
+FULL_SCALING = ScalingStatus.model_validate(
+    {
+        "replicas": 3,
+        "desired": 5,
+        "ready": 3,
+        "reason": "Lag",
+        "limit": {"name": "MaxReplicaCount", "value": 5},
+        "formula": "ceil(100 / 10) = 10",
+        "inputs": {"lag": 100, "ratePerSigner": 1.5, "holdState": "x", "planned": True},
+        "hold": False,
+        "message": "Scaled from 3 to 5 signers.",
+        "history": {
+            "lastActiveAt": 1.5,
+            "highs": [{"at": 1.5, "replicas": 5}],
+            "lows": [{"at": 1.5, "replicas": 5}],
+            "added": [{"at": 1.5, "replicas": 2}],
+            "removed": [{"at": 1.5, "replicas": 2}],
+            "seen": [{"signers": 3, "rate": 1.5, "samples": 4, "at": 1.5}],
+            "changes": [{"at": 1.5, "before": 3, "after": 5, "reason": "Lag", "limit": ""}],
+        },
+    }
+)
+RUNNING = JobStatus(
+    observed_generation=1,
+    state=State.RUNNING,
+    message="The records are being signed.",
+    conditions=progressing((), reason="Signing", message="It signs.", generation=1, now=NOW),
+    token="job-0123abcd",
+    records=500_000,
+    planned=True,
+    signed=239_000,
+    dead=1_000,
+    progress="48% (240000/500000)",
+    signers="3/5",
+    lag=520,
+    records_per_second=1230.0,
+    eta=NOW,
+    start_time=NOW,
+    scaling=FULL_SCALING,
+)
+
+
+async def test_a_full_status_is_kept_whole(client: Client, job: dict[str, Any]) -> None:
+    assert all(value is not None for name, value in RUNNING if name != "completion_time")
+    stored = await set_status(client, job, RUNNING)
+    assert stored["status"] == RUNNING.dump()
+    assert JobStatus.model_validate(stored["status"]) == RUNNING
+
+
+async def test_a_change_of_the_status_is_no_change_of_the_generation(
+    client: Client, job: dict[str, Any]
+) -> None:
+    assert (await set_status(client, job, RUNNING))["metadata"]["generation"] == 1
+
+
+def ended(state: State) -> JobStatus:
+    end = completed if state is State.COMPLETE else failed
+    conditions = end(RUNNING.conditions, reason="AllSigned", message="Done.", generation=1, now=NOW)
+    return RUNNING.model_copy(update={"state": state, "conditions": conditions, "completion_time": NOW})
+
+
+@pytest.mark.parametrize("state", [State.COMPLETE, State.FAILED])
+async def test_kubectl_waits_for_the_end(
+    api_server: ApiServer, client: Client, namespace: str, job: dict[str, Any], state: State
+) -> None:
+    waiting = asyncio.create_task(
+        api_server.kubectl("wait", "-n", namespace, f"--for=condition={state}", "sj/job", "--timeout=30s")
+    )
+    await set_status(client, job, RUNNING)
+    assert not waiting.done()
+    await set_status(client, job, ended(state))
+    assert "condition met" in (await waiting).stdout
+
+
+@pytest.mark.parametrize(("end", "after"), [(State.COMPLETE, State.RUNNING), (State.FAILED, State.COMPLETE)])
+async def test_the_end_of_a_job_is_not_taken_back(
+    client: Client, job: dict[str, Any], end: State, after: State
+) -> None:
+    await set_status(client, job, ended(end))
+    with pytest.raises(RefusedError, match="a job that is Complete or Failed stays so"):
+        await set_status(client, job, RUNNING.model_copy(update={"state": after}))
+    await set_status(client, job, ended(end).model_copy(update={"state": State.DELETING}))
+
+
+async def test_kubectl_get_shows_how_a_job_is_doing(
+    api_server: ApiServer, client: Client, namespace: str, job: dict[str, Any]
+) -> None:
+    await set_status(client, job, RUNNING)
+    for kind in ("sj", "signingjob", "vaultstream", "all"):
+        head, line = (await api_server.kubectl("get", "-n", namespace, kind)).stdout.splitlines()
+        assert head.split() == ["NAME", "STATE", "PROGRESS", "SIGNERS", "LAG", "RATE", "ETA", "AGE"]
+        shown = line.split("   ")
+        assert shown[0].endswith("job")
+        assert [text.strip() for text in shown if text.strip()][1:-1] == [
+            "Running",
+            "48% (240000/500000)",
+            "3/5",
+            "520",
+            "1230",
+            "2030-01-01T00:00:00Z",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("spec", "What to sign, with what, how fast and until when."),
+        ("spec.scaling", "Batches of lag for each signer"),
+        ("spec.scaling.cooldownPeriod", "Seconds without work before the signers are reduced to"),
+        ("spec.signer.affinity", "the pod's affinity to nodes and to other pods"),
+        ("status.scaling.formula", "How the count came about, with its numbers"),
+    ],
+)
+async def test_kubectl_explains_every_field(
+    api_server: ApiServer, client: Client, field: str, says: str
+) -> None:
+    explained = (await api_server.kubectl("explain", f"sj.{field}")).stdout
+    assert says in " ".join(explained.split())
+    assert "<no description>" not in explained

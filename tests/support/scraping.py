@@ -1,0 +1,194 @@
+"""Workers as processes with a port for metrics and health, and what they say there."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.engine import add_table, new_name, until
+from support.signer import Bench
+from vaultstream.local.services import Services
+from vaultstream.signing.pipeline import Limits, Pipeline
+from vaultstream.telemetry.health import Health
+from vaultstream.telemetry.server import Telemetry
+from vaultstream.worker import WorkerContext
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.text)
+
+    def failing(self) -> set[str]:
+        """The checks that fail, of a verdict."""
+        return {name for name, check in self.document["checks"].items() if not check["ok"]}
+
+
+def ask(
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    host: str = "127.0.0.1",
+    headers: dict[str, str] | None = None,
+) -> Reply:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request(method, path, headers=headers or {})
+        response = connection.getresponse()
+        return Reply(response.status, dict(response.headers), response.read().decode())
+    finally:
+        connection.close()
+
+
+def parse(text: str) -> Series:
+    """Returns each sample of an exposition; fails if one is there twice."""
+    series: Series = {}
+    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in series
+            series[key] = sample.value
+    return series
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    return series[name, frozenset(labels.items())]
+
+
+def by_label(series: Series, name: str, label: str) -> dict[str, float]:
+    """Returns the values of a metric by one label, without those that are zero."""
+    return {
+        dict(labels)[label]: found for (sample, labels), found in series.items() if sample == name and found
+    }
+
+
+@dataclass
+class ServedWorker:
+    process: Process
+    port: int
+
+    async def ask(self, path: str) -> Reply:
+        return await asyncio.to_thread(ask, self.port, path)
+
+    async def scrape(self) -> Series:
+        return parse((await self.ask("/metrics")).text)
+
+    async def status(self, path: str) -> int:
+        return (await self.ask(path)).status
+
+    async def becomes(self, path: str, status: int, *, seconds: float = 20.0) -> Reply:
+        """Waits until a path answers with a status, and returns that answer."""
+
+        async def so() -> Reply | None:
+            reply = await self.ask(path)
+            return reply if reply.status == status else None
+
+        reply: Reply = await until(so, seconds=seconds)
+        return reply
+
+    async def leave(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), 10)
+
+
+@asynccontextmanager
+async def served_worker(
+    services: Services, url: str, role: str, token: str, log: Path, **environment: str
+) -> AsyncIterator[ServedWorker]:
+    """Starts a worker as the pool does, with a port of its own that its log names."""
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "vaultstream_cli", "worker", role, token),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={
+                **os.environ,
+                "DATABASE_URL": url,
+                "VAULTSTREAM_NATS_URL": services.nats_url,
+                "VAULTSTREAM_NATS_USER": services.nats_user,
+                "VAULTSTREAM_NATS_PASSWORD": services.nats_password,
+                "VAULTSTREAM_KEK_FILE": str(services.kek_file),
+                "VAULTSTREAM_DATA_DIR": str(services.data_dir),
+                "VAULTSTREAM_LOG_FORMAT": "json",
+                "VAULTSTREAM_METRICS_PORT": "0",
+                "VAULTSTREAM_METRICS_HOST": "127.0.0.1",
+                **environment,
+            },
+        )
+
+    async def port() -> int | None:
+        written = await asyncio.to_thread(log.read_text)
+        assert process.returncode is None, written
+        lines = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
+        return next((line["port"] for line in lines if "port" in line), None)
+
+    try:
+        yield ServedWorker(process, await until(port))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@dataclass
+class CountingSigner:
+    """A signer in this process, with its metrics and its health."""
+
+    context: WorkerContext
+    pipeline: Pipeline
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def counting_signer(
+    bench: Bench, *, health: Health | None = None, lease_seconds: float = 30.0
+) -> AsyncIterator[CountingSigner]:
+    async with bench.signer(lease_seconds=lease_seconds) as plain:
+        telemetry = Telemetry("signing", health=health)
+        own = plain.pipeline
+        pipeline = Pipeline(
+            job=bench.job,
+            source=own._source,
+            holder=plain.context.holder,
+            pool=plain.context.pool,
+            puller=plain.puller,
+            custody=own._custody,
+            limits=Limits(concurrency=3, lease_seconds=lease_seconds, ack_wait_seconds=2.0),
+            telemetry=telemetry,
+        )
+        yield CountingSigner(plain.context, pipeline, telemetry)
+
+
+async def slow_view(db: asyncpg.Connection, count: int, *, seconds: float) -> str:
+    """A source that takes its time once for each batch of ten."""
+    table, view = await add_table(db, range(1, count + 1)), new_name("slow")
+    await db.execute(
+        f"CREATE FUNCTION {view}() RETURNS text STABLE LANGUAGE plpgsql "
+        f"AS 'BEGIN PERFORM pg_sleep({seconds}); RETURN 1; END';"
+        f"CREATE VIEW {view} AS SELECT id, CASE WHEN id % 10 <> 1 OR {view}() = '1' THEN payload END AS payload "
+        f"FROM {table}"
+    )
+    return view

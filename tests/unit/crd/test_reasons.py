@@ -1,0 +1,47 @@
+"""The words for why: each has its sentence, and none says what another says of scaling."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+
+import pytest
+
+from vaultstream_operator.api.reasons import _NORMAL, _WARNING, JobReason, say
+from vaultstream_operator.api.status import REASON
+
+pytestmark = pytest.mark.unit
+
+SENTENCES = {**_NORMAL, **_WARNING}
+
+
+def values_of(sentence: str) -> dict[str, str]:
+    return {name: f"<{name}>" for _, name, _, _ in Formatter().parse(sentence) if name}
+
+
+@pytest.mark.parametrize("reason", JobReason)
+def test_every_reason_has_one_sentence_that_is_filled_in(reason: JobReason) -> None:
+    assert (reason in _NORMAL) != (reason in _WARNING)
+    values = values_of(SENTENCES[reason])
+    statement = say(reason, **values)
+    assert re.fullmatch(REASON, statement.reason)
+    assert all(value in statement.message for value in values.values())
+    assert statement.message.endswith((".", ">"))
+    assert statement.event_type == ("Normal" if reason in _NORMAL else "Warning")
+
+
+def test_a_value_that_is_missing_is_no_sentence_with_a_hole() -> None:
+    with pytest.raises(KeyError, match="namespace"):
+        say(JobReason.SECRET_MISSING, secret="s", keys="k")
+
+
+@pytest.mark.parametrize(
+    "reason", sorted(set(_WARNING) - {JobReason.SCALING_HELD, JobReason.ANNOTATION_UNREADABLE})
+)
+def test_a_warning_says_what_to_do_or_what_will_happen(reason: JobReason) -> None:
+    text = SENTENCES[reason]
+    assert re.search(
+        r"`|\b(create|add|correct|run|mend|delete|remove|raise|by itself|anew|give)\b",
+        text,
+        re.IGNORECASE,
+    )

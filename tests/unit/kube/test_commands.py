@@ -1,0 +1,67 @@
+"""The commands of hack/ say what is missing, and end what they started."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from kube.commands import CommandError, run, until
+from vaultstream.errors import LocalServiceError
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("command", ["apiserver", "cluster"])
+def test_without_an_environment_the_next_step_is_told(tmp_path: Path, command: str) -> None:
+    (tmp_path / "hack").mkdir()
+    shutil.copy(ROOT / "hack" / command, tmp_path / "hack")
+    ran = subprocess.run([tmp_path / "hack" / command, "up"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "make install" in ran.stderr
+
+
+async def test_a_failed_command_tells_what_it_said() -> None:
+    with pytest.raises(CommandError, match="ended with status 3: it broke") as failed:
+        await run("sh", "-c", "echo it broke >&2; exit 3")
+    assert failed.value.output.status == 3
+
+
+async def test_a_command_gets_its_input() -> None:
+    assert (await run("cat", stdin="text")).stdout == "text"
+
+
+async def test_a_cancelled_command_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    task = asyncio.create_task(
+        run("sh", "-c", f"sleep 600 & echo $! >{pid_file}.new; mv {pid_file}.new {pid_file}; wait")
+    )
+
+    async def started() -> bool:
+        return pid_file.exists()
+
+    await until("the child", started, seconds=10, hint="")
+    child = psutil.Process(int(pid_file.read_text()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def gone() -> bool:
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    await until("the end of the child", gone, seconds=10, hint="")
+
+
+async def test_waiting_ends_with_what_is_missing_and_where_to_look() -> None:
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(LocalServiceError, match="Not there after 0 s: the thing") as failed:
+        await until("the thing", never, seconds=0, hint="See the log.")
+    assert failed.value.hint == "See the log."

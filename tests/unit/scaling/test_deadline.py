@@ -1,0 +1,166 @@
+"""Finishing times: how many signers end in time, when the job will end, and when that is too late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from support.scaling import EMPTY, NOW, counts, desired, play, seen
+from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
+from vaultstream_operator.core.decision import Limit
+from vaultstream_operator.core.forecast import finish_at, forecast
+from vaultstream_operator.core.history import History
+from vaultstream_operator.core.observation import HoldState, Observation, Progress, Timing
+from vaultstream_operator.core.reasons import LimitName, Reason
+from vaultstream_operator.core.scaling import decide
+from vaultstream_operator.core.throughput import Seen
+
+pytestmark = pytest.mark.unit
+
+SPEC = ScalingSpec(
+    lag_threshold=1, behavior=ScalingBehavior(scale_down=ScaleDownRules(stabilization_window_seconds=0))
+)
+
+
+def due(
+    seconds: float | None,
+    left: int | None = 60_000,
+    current: int = 0,
+    *,
+    rate: float | None = 100.0,
+    total: float | None = None,
+    start: float = 10.0,
+    drain: float = 5.0,
+    lag: int | HoldState = 400,
+    keys: int | None = None,
+) -> Observation:
+    return seen(
+        lag,
+        current,
+        progress=Progress(records_left=left, records_per_second=total, rate_per_signer=rate),
+        timing=Timing(NOW - 3600, None if seconds is None else NOW + seconds, start, drain),
+        keys=keys,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "current", "count"),
+    [
+        (75, 60_000, 0, 10),  # 60 000 / (100 · (75 - 10 - 5)) = 10
+        (74, 60_000, 0, 11),
+        (615, 60_000, 0, 1),
+        (6150, 60_000, 0, 1),
+        (65, 60_000, 8, 12),  # those that run need no start, but 8 are too few
+        (65, 60_000, 10, 10),  # 60 000 / (100 · (65 - 5)) = 10: enough without a start
+        (65, 60_000, 20, 10),  # more than enough
+        (16, 60_000, 0, 100),  # one second for a new signer: as many as may run
+    ],
+)
+def test_the_count_is_the_one_that_ends_in_time(seconds: float, left: int, current: int, count: int) -> None:
+    decision = decide(SPEC, due(seconds, left, current), EMPTY, NOW)
+    assert (decision.desired, decision.reason) == (count, Reason.DEADLINE)
+
+
+def test_the_formula_shows_its_numbers() -> None:
+    assert (
+        decide(SPEC, due(75), EMPTY, NOW).formula == "⌈60000 / (100 · (75 s - 10 s start - 5 s drain))⌉ = 10"
+    )
+    assert (
+        decide(SPEC, due(65, current=10), EMPTY, NOW).formula == "⌈60000 / (100 · (65 s - 5 s drain))⌉ = 10"
+    )
+    late = decide(SPEC, due(16), EMPTY, NOW).formula
+    assert late == "⌈60000 / (100 · (16 s - 10 s start - 5 s drain))⌉ = more than the 100 that may run"
+
+
+@pytest.mark.parametrize(
+    ("observation", "at_risk"),
+    [
+        (due(75), False),
+        (due(16), True),
+        (due(75, keys=9), True),
+        (due(75, keys=10), False),
+        (due(-1), True),
+        (due(-1, left=0), False),
+        (due(-1, rate=None), True),
+        (due(10, rate=None), False),
+        (due(None), False),
+        (due(-1, lag=HoldState.NATS_UNREACHABLE), True),
+        (due(14, current=3), True),
+    ],
+)
+def test_the_deadline_is_at_risk_once_all_that_may_run_would_not_do(
+    observation: Observation, at_risk: bool
+) -> None:
+    assert decide(SPEC, observation, EMPTY, NOW).deadline_at_risk is at_risk
+
+
+def test_a_risk_is_seen_long_before_the_deadline() -> None:
+    # 10 million records at 100 a second: 100 signers need 1000 s
+    assert decide(SPEC, due(900, 10**7, 100), EMPTY, NOW).deadline_at_risk
+    assert not decide(SPEC, due(1100, 10**7, 100), EMPTY, NOW).deadline_at_risk
+
+
+def test_signers_that_add_nothing_make_no_deadline() -> None:
+    observation = due(300, 250_000, 10, rate=None, total=1000.0)
+    assert not decide(SPEC, observation, EMPTY, NOW).deadline_at_risk
+    flat = History(seen=(Seen(5, 990.0, 3, NOW - 60), Seen(10, 1000.0, 3, NOW - 5)))
+    decision = decide(SPEC, observation, flat, NOW)
+    assert (decision.desired, decision.deadline_at_risk) == (9, False)
+    worse = decide(SPEC, due(200, 250_000, 10, rate=None, total=1000.0), flat, NOW)
+    assert (worse.desired, worse.deadline_at_risk) == (10, True)
+    assert worse.reason is Reason.DATABASE_IS_THE_LIMIT
+
+
+def test_until_a_rate_is_known_the_lag_decides() -> None:
+    assert decide(SPEC, due(75, rate=None, lag=7), EMPTY, NOW).reason is Reason.LAG
+    assert decide(SPEC, due(75, rate=0.0, lag=7), EMPTY, NOW).reason is Reason.LAG
+    assert decide(SPEC, due(75, left=None, lag=7), EMPTY, NOW).reason is Reason.LAG
+    assert decide(SPEC, due(75, left=0, lag=7), EMPTY, NOW).reason is Reason.LAG
+
+
+def test_the_rate_of_a_signer_is_that_of_all_over_those_ready() -> None:
+    assert (
+        desired(SPEC, due(65, 60_000, 4, rate=None, total=400.0)) == 8
+    )  # 12, of which 4 at a time may be added
+    assert desired(SPEC, due(65, 60_000, 10, rate=None, total=1000.0)) == 10
+
+
+def test_a_deadline_needs_work_to_start_a_signer() -> None:
+    assert desired(SPEC, due(75, lag=0)) == 0
+
+
+def test_a_deadline_is_bounded_as_any_count() -> None:
+    decision = decide(SPEC, due(75, keys=4), EMPTY, NOW)
+    assert (decision.desired, decision.limit) == (4, Limit(LimitName.ACTIVE_KEYS, 4))
+
+
+def test_a_job_on_pace_keeps_its_count_to_the_end() -> None:
+    step, rate = 15.0, 100.0
+    observations = [due(600 - step * number, 59_500 - int(number * step * rate)) for number in range(39)]
+    played = play(SPEC, observations, every=0.0)
+    assert counts(played)[0] == 2  # the one formula, with a start
+    assert set(counts(played)[1:]) == {1}
+
+
+@pytest.mark.parametrize(
+    ("left", "total", "eta"),
+    [(1000, 10.0, 100.0), (0, None, 0.0), (0, 5.0, 0.0), (None, 5.0, None), (9, None, None), (9, 0.0, None)],
+)
+def test_the_eta_is_what_is_left_over_the_rate(
+    left: int | None, total: float | None, eta: float | None
+) -> None:
+    assert decide(SPEC, due(None, left, 3, rate=None, total=total), EMPTY, NOW).eta_seconds == eta
+
+
+def test_an_end_too_far_off_is_unknown() -> None:
+    assert forecast(due(None, 2**62, 3, total=5e-324), 10, NOW).eta_seconds is None
+    assert decide(SPEC, due(75, 2**62, rate=5e-324), EMPTY, NOW).desired == 100
+
+
+def test_a_finishing_time_is_an_instant_or_counts_from_the_start() -> None:
+    by = datetime(2027, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    assert finish_at(by, None, 5.0) == datetime(2027, 1, 1, 10, tzinfo=UTC).timestamp()
+    assert finish_at(None, 60, 1000.0) == 1060.0
+    assert finish_at(None, 60, None) is None
+    assert finish_at(None, None, 1000.0) is None

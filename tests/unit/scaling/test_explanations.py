@@ -1,0 +1,251 @@
+"""Every decision explains itself in one sentence: what, why, the formula with its numbers, and what bound it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.scaling import EMPTY, LONG_AGO, NOW, seen
+from vaultstream.api import Fallback, ScalingSpec
+from vaultstream_operator.core.history import History
+from vaultstream_operator.core.observation import HoldState, Observation, Pause, Progress, Timing
+from vaultstream_operator.core.reasons import LimitName, Reason, limit_clause
+from vaultstream_operator.core.scaling import decide
+from vaultstream_operator.core.throughput import Seen
+
+pytestmark = pytest.mark.unit
+
+FALLBACK = ScalingSpec(fallback=Fallback(failure_threshold=3, replicas=6, behavior="currentReplicasIfHigher"))
+BUSY = Progress(records_left=3000, records_per_second=1000.0)
+PACED = Progress(records_left=60_000, rate_per_signer=100.0)
+ACTIVE = History(last_active_at=NOW - 60)
+
+EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
+    (
+        Reason.LAG,
+        ScalingSpec(max_replica_count=8),
+        seen(193),
+        EMPTY,
+        (
+            "Scaled from 0 to 8 signers because the lag is 193 batches, at 10 a signer: ⌈193 / 10⌉ = 20, but "
+            "maxReplicaCount allows 8."
+        ),
+    ),
+    (
+        Reason.LAG,
+        ScalingSpec(),
+        seen(193, 2),
+        EMPTY,
+        (
+            "Scaled from 2 to 6 signers because the lag is 193 batches, at 10 a signer: ⌈193 / 10⌉ = 20, but "
+            "scaleUp.policies allow 6 for now."
+        ),
+    ),
+    (
+        Reason.WITHIN_TOLERANCE,
+        ScalingSpec(),
+        seen(21, 2),
+        EMPTY,
+        (
+            "Kept 2 signers because a lag of 21 batches for 2 signers is within tolerance of 10 each: ⌈21 / 10⌉ = 3, "
+            "1.05 times what 2 are for."
+        ),
+    ),
+    (
+        Reason.DEADLINE,
+        ScalingSpec(max_replica_count=4),
+        seen(99, progress=PACED, timing=Timing(NOW, NOW + 75, 10.0, 5.0)),
+        EMPTY,
+        (
+            "Scaled from 0 to 4 signers because 60000 records are to be signed in 75 s, and a signer signs 100 a second: "
+            "⌈60000 / (100 · (75 s - 10 s start - 5 s drain))⌉ = more than the 4 that may run, but maxReplicaCount "
+            "allows 4; the finishing time is at risk."
+        ),
+    ),
+    (
+        Reason.JOB_ENDS_FIRST,
+        ScalingSpec(),
+        seen(99, 2, progress=BUSY, timing=Timing(NOW, startup_seconds=10.0)),
+        EMPTY,
+        (
+            "Kept 2 signers because the job ends in about 3 s, before another signer would be ready (10 s): "
+            "⌈99 / 10⌉ = 10, but a new signer would come too late."
+        ),
+    ),
+    (
+        Reason.DATABASE_IS_THE_LIMIT,
+        ScalingSpec(),
+        seen(999, 20),
+        History(seen=(Seen(10, 1000.0, 3, NOW), Seen(20, 1010.0, 3, NOW))),
+        (
+            "Kept 20 signers because Postgres is the limit, as 20 signers signed 1010 records/s and 10 signed 1000: "
+            "⌈999 / 10⌉ = 100, but more than 20 add nothing."
+        ),
+    ),
+    (
+        Reason.COOLING_DOWN,
+        ScalingSpec(),
+        seen(0, 1),
+        ACTIVE,
+        (
+            "Kept 1 signer because a lag of 0 does not exceed activationLagThreshold (0), and the cooldown lasts 240 s "
+            "more: ⌈0 / 10⌉ = 0, but cooldownPeriod keeps 1."
+        ),
+    ),
+    (
+        Reason.COOLDOWN_OVER,
+        ScalingSpec(),
+        seen(0, 3),
+        EMPTY,
+        (
+            "Scaled from 3 to 0 signers because the lag has not exceeded activationLagThreshold (0) for a "
+            "cooldownPeriod (300 s): lag 0 ≤ activationLagThreshold 0, so 0."
+        ),
+    ),
+    (
+        Reason.IDLE,
+        ScalingSpec(activation_lag_threshold=5),
+        seen(4),
+        EMPTY,
+        (
+            "Kept 0 signers because a lag of 4 does not exceed activationLagThreshold (5): "
+            "lag 4 ≤ activationLagThreshold 5, so 0."
+        ),
+    ),
+    (
+        Reason.NOTHING_SIGNED,
+        ScalingSpec(),
+        seen(40, 4, progress=Progress(records_per_second=0.0)),
+        EMPTY,
+        (
+            "Held 4 signers because 40 batches wait and the 4 signers that are ready sign nothing, which more or fewer of "
+            "them would not change: current = 4."
+        ),
+    ),
+    (
+        Reason.CONSUMER_MISSING,
+        ScalingSpec(),
+        seen(HoldState.CONSUMER_MISSING, 4, failures=3),
+        EMPTY,
+        (
+            "Held 4 signers because the job's JetStream consumer has been missing for 15 s (3 readings): its lag is "
+            "unknown, which is not zero: current = 4."
+        ),
+    ),
+    (
+        Reason.NATS_UNREACHABLE,
+        ScalingSpec(),
+        seen(HoldState.NATS_UNREACHABLE, 4, failures=3),
+        EMPTY,
+        (
+            "Held 4 signers because NATS has not answered for 15 s (3 readings): its lag is unknown, which is not zero: "
+            "current = 4."
+        ),
+    ),
+    (
+        Reason.POSTGRES_UNREACHABLE,
+        ScalingSpec(),
+        seen(HoldState.POSTGRES_UNREACHABLE, 4, failures=3),
+        EMPTY,
+        (
+            "Held 4 signers because Postgres has not answered for 15 s (3 readings): its lag is unknown, which is not "
+            "zero: current = 4."
+        ),
+    ),
+    (
+        Reason.FALLBACK,
+        FALLBACK,
+        seen(HoldState.NATS_UNREACHABLE, 4, failures=4),
+        EMPTY,
+        (
+            "Scaled from 4 to 6 signers because the lag could not be read 4 times in a row (NatsUnreachable), more often "
+            "than fallback.failureThreshold (3) lets pass, and fallback.behavior is currentReplicasIfHigher: "
+            "max(current 4, fallback.replicas 6) = 6."
+        ),
+    ),
+    (
+        Reason.JOB_DONE,
+        ScalingSpec(),
+        seen(0, 2, progress=Progress(batches_left=0, planned=True)),
+        EMPTY,
+        "Scaled from 2 to 0 signers because no batch is left to sign: batches left = 0.",
+    ),
+    (
+        Reason.PAUSED,
+        ScalingSpec(),
+        seen(99, 2, pause=Pause(paused=True)),
+        EMPTY,
+        "Kept 2 signers because the annotation vaultstream.dev/paused pauses scaling: current = 2.",
+    ),
+    (
+        Reason.PAUSED_REPLICAS,
+        ScalingSpec(max_replica_count=5),
+        seen(99, 2, pause=Pause(replicas=9)),
+        EMPTY,
+        (
+            "Scaled from 2 to 5 signers because the annotation vaultstream.dev/paused-replicas asks for 9: "
+            "paused-replicas = 9, but maxReplicaCount allows 5."
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "spec", "observation", "history", "sentence"), EXAMPLES)
+def test_a_decision_explains_itself(
+    reason: Reason, spec: ScalingSpec, observation: Observation, history: History, sentence: str
+) -> None:
+    decision = decide(spec, observation, history, NOW)
+    assert decision.reason is reason
+    assert decision.explain() == sentence
+
+
+def test_every_reason_has_an_example() -> None:
+    assert {example[0] for example in EXAMPLES} == set(Reason)
+
+
+@pytest.mark.parametrize("name", LimitName)
+def test_every_limit_has_a_clause(name: LimitName) -> None:
+    clause = limit_clause(name, 7)
+    assert clause
+    assert "{" not in clause
+    assert not clause.endswith(".")
+
+
+def test_the_words_are_camel_case_and_a_word_means_one_thing() -> None:
+    words = [*Reason, *LimitName]
+    assert all(word.isalpha() and word[0].isupper() for word in words)
+    assert len(set(words)) == len(words)
+
+
+def test_the_inputs_are_those_that_are_known_and_ready_for_json() -> None:
+    progress = Progress(records_left=500, batches_left=50, planned=True, records_per_second=20.0)
+    decision = decide(ScalingSpec(), seen(40, 2, progress=progress, keys=9, timing=LONG_AGO), EMPTY, NOW)
+    assert decision.inputs == {
+        "current": 2,
+        "ready": 2,
+        "min": 0,
+        "max": 100,
+        "lag": 40,
+        "lagThreshold": 10,
+        "activationLagThreshold": 0,
+        "cooldownPeriod": 300,
+        "keysActive": 9,
+        "batchesLeft": 50,
+        "recordsLeft": 500,
+        "recordsPerSecond": 20.0,
+        "ratePerSigner": 10.0,
+        "etaSeconds": 25.0,
+        "startupSeconds": 0.0,
+    }
+    assert "lag" not in decide(ScalingSpec(), seen(HoldState.NATS_UNREACHABLE), EMPTY, NOW).inputs
+
+
+def test_a_dump_is_what_the_status_shows() -> None:
+    decision = decide(ScalingSpec(max_replica_count=8), seen(193), EMPTY, NOW)
+    dumped = json.loads(json.dumps(decision.dump()))
+    assert dumped["inputs"]["lag"] == 193
+    assert dumped["message"] == decision.explain()
+    assert dumped["limit"] == {"name": "MaxReplicaCount", "value": 8}
+    assert (dumped["replicas"], dumped["desired"], dumped["reason"], dumped["hold"]) == (0, 8, "Lag", False)
+    assert decide(ScalingSpec(), seen(10, 1), EMPTY, NOW).dump()["limit"] is None

@@ -1,0 +1,140 @@
+"""No more signers once they add no records a second: then Postgres is the limit, and the decision says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from support.scaling import EMPTY, NOW, desired, seen
+from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
+from vaultstream_operator.core.decision import Limit
+from vaultstream_operator.core.history import Change, History
+from vaultstream_operator.core.observation import HoldState, Progress, Replicas
+from vaultstream_operator.core.reasons import LimitName, Reason
+from vaultstream_operator.core.scaling import decide
+from vaultstream_operator.core.throughput import (
+    ENOUGH_SAMPLES,
+    MEMORY_SECONDS,
+    MOST_COUNTS,
+    SETTLE_SECONDS,
+    Seen,
+    learned,
+    plateau_of,
+    sample,
+)
+
+pytestmark = pytest.mark.unit
+
+SPEC = ScalingSpec(
+    lag_threshold=1, behavior=ScalingBehavior(scale_down=ScaleDownRules(stabilization_window_seconds=0))
+)
+
+
+def rates(**of: float) -> tuple[Seen, ...]:
+    return tuple(Seen(int(count[1:]), rate, ENOUGH_SAMPLES, NOW - 10) for count, rate in of.items())
+
+
+@pytest.mark.parametrize(
+    ("seen_rates", "begins"),
+    [
+        ((), None),
+        (rates(n10=1000), None),
+        (rates(n10=1000, n20=2000), None),
+        (rates(n10=1000, n20=1101), None),
+        (rates(n10=1000, n20=1099), 10),  # a tenth of what twice as many should add is 100
+        (rates(n10=1000, n20=800), 10),
+        (rates(n10=1000, n12=1000), None),  # too close to be told apart
+        (rates(n5=500, n10=1000, n20=1010, n40=990), 10),
+        (rates(n5=500, n10=520, n20=1010), 5),
+    ],
+)
+def test_a_plateau_begins_where_more_signers_sign_no_more(
+    seen_rates: tuple[Seen, ...], begins: int | None
+) -> None:
+    found = plateau_of(seen_rates, NOW)
+    assert (found.fewer.signers if found else None) == begins
+
+
+def test_a_rate_is_believed_after_enough_readings_and_forgotten_with_time() -> None:
+    fewer, more = rates(n10=1000, n20=1000)
+    assert plateau_of((fewer, more), NOW)
+    assert not plateau_of((fewer, replace(more, samples=ENOUGH_SAMPLES - 1)), NOW)
+    assert not plateau_of((replace(fewer, at=NOW - MEMORY_SECONDS - 1), more), NOW)
+
+
+@pytest.mark.parametrize(
+    ("current", "lag", "count", "reason"),
+    [
+        (20, 90, 20, Reason.DATABASE_IS_THE_LIMIT),  # no more, and none taken away for it
+        (10, 90, 10, Reason.DATABASE_IS_THE_LIMIT),
+        (4, 90, 8, Reason.DATABASE_IS_THE_LIMIT),  # up to where the plateau begins, at the policies' pace
+        (0, 90, 10, Reason.DATABASE_IS_THE_LIMIT),
+        (20, 12, 12, Reason.LAG),
+        (4, 8, 8, Reason.LAG),
+    ],
+)
+def test_no_signer_is_added_beyond_the_plateau(current: int, lag: int, count: int, reason: Reason) -> None:
+    history = History(seen=rates(n10=1000, n20=1010))
+    decision = decide(SPEC, seen(lag, current), history, NOW)
+    assert (decision.desired, decision.reason) == (count, reason)
+
+
+def test_the_decision_says_that_postgres_is_the_limit() -> None:
+    decision = decide(SPEC, seen(90, 20), History(seen=rates(n10=1000, n20=1010)), NOW)
+    assert decision.limit == Limit(LimitName.THROUGHPUT, 20)
+    assert (
+        "Postgres is the limit, as 20 signers signed 1010 records/s and 10 signed 1000" in decision.explain()
+    )
+
+
+def test_the_minimum_and_the_keys_are_bounds_before_the_plateau() -> None:
+    history = History(seen=rates(n10=1000, n20=1010))
+    assert desired(SPEC.model_copy(update={"min_replica_count": 15}), seen(90), history) == 15
+    decision = decide(SPEC, seen(90, 4, keys=6), history, NOW)
+    assert (decision.desired, decision.limit) == (6, Limit(LimitName.ACTIVE_KEYS, 6))
+
+
+BUSY = seen(90, 10, progress=Progress(records_per_second=1000.0))
+
+
+@pytest.mark.parametrize(
+    ("observation", "steady_since", "told"),
+    [
+        (BUSY, None, True),
+        (BUSY, NOW - SETTLE_SECONDS, True),
+        (BUSY, NOW - SETTLE_SECONDS + 1, False),
+        (replace(BUSY, replicas=Replicas(10, 9)), None, False),
+        (replace(BUSY, replicas=Replicas(0, 0)), None, False),
+        (seen(19, 10, progress=BUSY.progress), None, False),
+        (seen(20, 10, progress=BUSY.progress), None, True),
+        (seen(HoldState.NATS_UNREACHABLE, 10, progress=BUSY.progress), None, False),
+        (seen(90, 10, progress=Progress(records_per_second=0.0)), None, False),
+        (seen(90, 10), None, False),
+    ],
+)
+def test_a_rate_counts_when_all_are_ready_settled_and_busy(
+    observation: object, steady_since: float | None, told: bool
+) -> None:
+    reading = sample(observation, steady_since=steady_since, now=NOW)  # type: ignore[arg-type]
+    assert reading == ((10, 1000.0) if told else None)
+
+
+def test_readings_are_smoothed_and_few_counts_are_kept() -> None:
+    known = learned(learned((), 10, 1000.0, NOW), 10, 2000.0, NOW + 5)
+    assert known == (Seen(10, 1500.0, 2, NOW + 5),)
+    for count in range(1, 3 * MOST_COUNTS):
+        known = learned(known, count, 10.0, NOW + 10 + count)
+    assert [one.signers for one in known] == list(range(2 * MOST_COUNTS, 3 * MOST_COUNTS))
+    assert learned(known, 1, 5.0, NOW + 10_000) == (Seen(1, 5.0, 1, NOW + 10_000),)
+
+
+def test_the_history_learns_from_what_is_observed() -> None:
+    history = EMPTY
+    for step, (count, rate) in enumerate([(5, 500.0)] * 3 + [(10, 505.0)] * 3):
+        observation = seen(90, count, progress=Progress(records_per_second=rate))
+        now = NOW + 100 * step
+        history = history.observed(SPEC, observation, decide(SPEC, observation, history, now), now)
+    assert plateau_of(history.seen, NOW + 500)
+    just_now = replace(EMPTY, changes=(Change(NOW - 5, 5, 10, "Lag", ""),))
+    assert just_now.observed(SPEC, BUSY, decide(SPEC, BUSY, just_now, NOW), NOW).seen == ()
