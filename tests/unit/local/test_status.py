@@ -19,6 +19,7 @@ def job(state: JobState = JobState.RUNNING, *, planned: bool = True, seconds: fl
         job_no=1,
         token="j-12345678",
         name="j",
+        owner_uid=None,
         spec=SigningJobSpec(records=RecordsSpec(table="t")),
         id_type="bigint",
         state=state,

@@ -25,7 +25,7 @@ from typing import Self, TypeVar
 
 from vaultstream.bus.connection import BusAddress
 from vaultstream.crypto.keyring import create_keyring
-from vaultstream.errors import LocalServiceError
+from vaultstream.errors import CustodyError, LocalServiceError
 from vaultstream.local.diagnosis import explain, free_bytes
 from vaultstream.local.files import FileLock, make_private_dir
 from vaultstream.local.nats import USER, EmbeddedNats
@@ -108,7 +108,7 @@ class LocalServices:
                 async with _turn(self.data_dir):
                     await self._use.acquire(exclusive=False)
                     if not self.kek_file.exists() and not self._used_before():
-                        create_keyring(self.kek_file)
+                        _make_kek(self.kek_file)
                     await self._start()
             except BaseException:
                 await self.__aexit__()
@@ -275,6 +275,16 @@ def _absolute(data_dir: Path) -> Path:
 def _make_data_dir(data_dir: Path) -> None:
     """Makes the directory, private; as root, others may pass through, since Postgres then runs as another user."""
     make_private_dir(data_dir, mode=0o700 if os.geteuid() else 0o711)
+
+
+def _make_kek(path: Path) -> None:
+    """Makes the file of key-encryption keys; what the file system refuses is explained as it is for the services."""
+    try:
+        create_keyring(path)
+    except CustodyError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 @contextmanager
