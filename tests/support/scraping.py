@@ -64,7 +64,7 @@ def ask(
 def parse(text: str) -> Series:
     """Returns each sample of an exposition; fails if one is there twice."""
     series: Series = {}
-    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             key = sample.name, frozenset(sample.labels.items())
             assert key not in series
@@ -176,7 +176,7 @@ async def counting_signer(
             pool=plain.context.pool,
             puller=plain.puller,
             custody=own._custody,
-            limits=Limits(concurrency=3, lease_seconds=lease_seconds, ack_wait_seconds=2.0),
+            limits=Limits(concurrency=3, lease_seconds=lease_seconds, ack_wait_seconds=lease_seconds),
             telemetry=telemetry,
         )
         yield CountingSigner(plain.context, pipeline, telemetry)

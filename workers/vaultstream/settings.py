@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
     log_format: Annotated[str, Field(alias="VAULTSTREAM_LOG_FORMAT", pattern="^(auto|json|text)$")] = "auto"
 
+    metrics_port: Annotated[int | None, Field(alias="VAULTSTREAM_METRICS_PORT", ge=0, le=65535)] = None
+    """A worker serves metrics and health here: not at all if it is not set, on any free port if it is 0."""
+    metrics_host: Annotated[str, Field(alias="VAULTSTREAM_METRICS_HOST")] = "0.0.0.0"  # noqa: S104 - see below
+    """All addresses by default: those who ask, a kubelet and Prometheus, come from outside. `::` for IPv6 as well."""
+
     lease_seconds: Annotated[float, Field(alias="VAULTSTREAM_LEASE_SECONDS", ge=0.5, le=3600)] = 30.0
     ack_wait_seconds: Annotated[float, Field(alias="VAULTSTREAM_ACK_WAIT_SECONDS", ge=0.5, le=3600)] = 30.0
     max_outstanding: Annotated[int, Field(alias="VAULTSTREAM_MAX_OUTSTANDING", ge=1, le=100_000)] = 4096

@@ -65,9 +65,16 @@ def role_name(role: str, job_no: int) -> str:
 
 @asynccontextmanager
 async def worker_context(
-    settings: Settings, job_name: str, *, role: str, connections: int
+    settings: Settings, job_name: str, *, role: str, connections: int, ready_once: str | None = None
 ) -> AsyncIterator[WorkerContext]:
-    """Connects a worker to its job.
+    """Connects a worker to its job, and serves its metrics and health meanwhile, if the settings say so.
+
+    Args:
+        settings: where all is.
+        job_name: name or token of the job.
+        role: keys, records or signing.
+        connections: to Postgres, at most.
+        ready_once: what, besides the services, the worker says it has `seen` when it is ready.
 
     Raises:
         UsageError: DATABASE_URL or VAULTSTREAM_NATS_URL is not set.
@@ -75,17 +82,24 @@ async def worker_context(
         ServiceError: Postgres or NATS can't be reached, or the schema's version is not this program's.
     """
     telemetry = Telemetry(role)
+    health, stop = telemetry.health, asyncio.Event()
+    health.expect("postgres", within=health.answer_seconds)
+    health.require("nats", lambda: "not connected yet")
+    health.require("staying", lambda: "it is leaving" if stop.is_set() else None)
+    if ready_once is not None:
+        health.expect(ready_once, within=health.progress_seconds)
     async with (
         serving(settings, telemetry),
-        _connected(settings, job_name, role=role, connections=connections, telemetry=telemetry) as context,
+        _connected(settings, job_name, telemetry, stop, connections=connections) as context,
     ):
         yield context
 
 
 @asynccontextmanager
 async def _connected(
-    settings: Settings, job_name: str, *, role: str, connections: int, telemetry: Telemetry
+    settings: Settings, job_name: str, telemetry: Telemetry, stop: asyncio.Event, *, connections: int
 ) -> AsyncIterator[WorkerContext]:
+    role = telemetry.health.role
     if settings.database_url is None or settings.nats_url is None:
         raise UsageError(
             "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
@@ -93,11 +107,6 @@ async def _connected(
         )
     password = settings.nats_password.get_secret_value() if settings.nats_password else ""
     database_url = settings.database_url.get_secret_value()
-    stop = asyncio.Event()
-    health = telemetry.health
-    health.expect("postgres", within=health.answer_seconds)
-    health.require("nats", lambda: "not connected yet")
-    health.require("staying", lambda: "it is leaving" if stop.is_set() else None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _drain, number, stop)
@@ -112,7 +121,7 @@ async def _connected(
     ):
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         context = WorkerContext(settings, job, pool, bus, holder, stop, telemetry)
-        health.require("nats", lambda: None if bus.client.is_connected else "not connected")
+        telemetry.health.require("nats", lambda: None if bus.client.is_connected else "not connected")
         watch = asyncio.create_task(_watch(context))
         log.info("%s worker started", role, extra={"job": job.name, "token": job.token, "holder": holder})
         try:
@@ -142,6 +151,7 @@ async def _watch(context: WorkerContext) -> None:
             context.stop.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(context.stop.wait(), JOB_LOOK_SECONDS)
+    context.telemetry.health.rest("watching")
 
 
 async def look_at_job(context: WorkerContext) -> Job | None:

@@ -22,7 +22,7 @@ from vaultstream.store.keys import NewKey
 from vaultstream.worker import WorkerContext, worker_context
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vaultstream.api import Algorithm
     from vaultstream.settings import Settings
@@ -49,10 +49,17 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
     async with worker_context(settings, job_name, role="keys", connections=2) as context:
         load_keyring(context.kek_file)  # refuse early
         publisher = KeyPublisher(context)
+        telemetry = context.telemetry
+
+        def on_made(keys: int) -> None:
+            telemetry.metrics.keys.keys_made.inc(keys)
+            telemetry.health.beat("keys")  # thousands of RSA keys take a while
+
         while not context.stop.is_set():
+            telemetry.health.beat("keys")
             try:
                 ring = load_keyring(context.kek_file)
-                await make_missing_keys(context.pool, context.job, ring, stop=context.stop)
+                await make_missing_keys(context.pool, context.job, ring, stop=context.stop, on_made=on_made)
                 await publisher.publish_changes()
             except BUS_ERRORS as error:
                 log.warning("waiting for NATS: %s", error or type(error).__name__)
@@ -65,18 +72,34 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
         await publisher.clean_up()
 
 
-async def make_missing_keys(pool: Pool, job: Job, ring: KeyRing, *, stop: asyncio.Event | None = None) -> int:
+async def make_missing_keys(
+    pool: Pool,
+    job: Job,
+    ring: KeyRing,
+    *,
+    stop: asyncio.Event | None = None,
+    on_made: Callable[[int], None] | None = None,
+) -> int:
     """Makes those of the job's `keys.count` keys that are not there yet; returns how many it made."""
     async with pool.acquire() as connection:
         present = await store.ordinals(connection, job.job_no)
     missing = [n for n in range(1, job.spec.keys.count + 1) if n not in present]
-    return await make_keys(pool, job, ring, missing, stop=stop)
+    return await make_keys(pool, job, ring, missing, stop=stop, on_made=on_made)
 
 
 async def make_keys(
-    pool: Pool, job: Job, ring: KeyRing, ordinals: Sequence[int], *, stop: asyncio.Event | None = None
+    pool: Pool,
+    job: Job,
+    ring: KeyRing,
+    ordinals: Sequence[int],
+    *,
+    stop: asyncio.Event | None = None,
+    on_made: Callable[[int], None] | None = None,
 ) -> int:
-    """Makes keys with the given ordinals, in threads, each wrapped where it was made; returns how many."""
+    """Makes keys with the given ordinals, in threads, each wrapped where it was made; returns how many.
+
+    `on_made` is called with each number of keys that came to be in Postgres; `stop` ends it between two of these.
+    """
     made = 0
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="keygen") as threads:
@@ -92,6 +115,8 @@ async def make_keys(
             async with pool.acquire() as connection:
                 await store.add_keys(connection, job, keys)
             made += len(keys)
+            if on_made is not None:
+                on_made(len(keys))
             log.info("made keys", extra={"made": made, "of": len(ordinals)})
     return made
 
@@ -120,9 +145,19 @@ class KeyPublisher:
         self._context = context
         self._stream = KeysStream(context.bus)
         self._published: dict[str, tuple[str, int]] = {}
+        self._metrics = context.telemetry.metrics.keys
 
     async def publish_changes(self) -> int:
         """Publishes the keys that are new, changed or missing on `keys.>`; returns how many."""
+        outcome = "failed"
+        try:
+            published = await self._publish_changes()
+            outcome = "published" if published else "unchanged"
+        finally:
+            self._metrics.reconciles.labels(outcome).inc()
+        return published
+
+    async def _publish_changes(self) -> int:
         job = self._context.job
         if await self._stream.ensure():
             log.info("made the stream of keys")
@@ -140,6 +175,7 @@ class KeyPublisher:
                 if self._published.get(key.key_id) != (key.state, key.version)
             ]
         await self._stream.publish(changed)
+        self._metrics.keys_published.inc(len(changed))
         self._published.update((key.key_id, (key.state, key.version)) for key in changed)
         log.info("published keys", extra={"keys": len(changed)})
         return len(changed)

@@ -50,8 +50,8 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
     """
     async with worker_context(settings, job_name, role="records", connections=3) as context:
         publisher = BatchPublisher(context)
-        planning = asyncio.create_task(_until_stopped(context, plan))
-        publishing = asyncio.create_task(_until_stopped(context, publisher.step))
+        planning = asyncio.create_task(_until_stopped(context, plan, "planning"))
+        publishing = asyncio.create_task(_until_stopped(context, publisher.step, "publishing"))
         tasks = {planning, publishing}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -64,12 +64,16 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         await publisher.clean_up()
 
 
-async def _until_stopped(context: WorkerContext, step: Callable[[WorkerContext], Awaitable[bool]]) -> None:
+async def _until_stopped(
+    context: WorkerContext, step: Callable[[WorkerContext], Awaitable[bool]], name: str
+) -> None:
     """Repeats a step until it says that it is done, or the worker is asked to leave; waits while a service is away."""
+    health = context.telemetry.health
     while not context.stop.is_set():
+        health.beat(name)
         try:
             if await step(context):
-                return
+                break
         except BUS_ERRORS as error:
             log.warning("waiting for NATS: %s", error or type(error).__name__)
             await _pause(context, AWAY_SECONDS)
@@ -78,6 +82,7 @@ async def _until_stopped(context: WorkerContext, step: Callable[[WorkerContext],
                 raise
             log.warning("waiting for Postgres: %s", error or type(error).__name__)
             await _pause(context, AWAY_SECONDS)
+    health.rest(name)
 
 
 async def _pause(context: WorkerContext, seconds: float) -> None:
@@ -106,6 +111,7 @@ async def plan(context: WorkerContext) -> bool:
             raise
         await jobs.set_message(connection, job_no, None)
     if page.records:
+        context.telemetry.metrics.records.records_planned.inc(page.records)
         log.info("planned", extra={"records": page.records, "batches": page.batches})
     return page.finished
 
@@ -132,12 +138,13 @@ class BatchPublisher:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._stream = RecordsStream(context.bus)
+        self._metrics = context.telemetry.metrics.records
         self._next_reconcile = 0.0
 
     async def step(self, context: WorkerContext) -> bool:
         """Publishes what there is room for, reconciles when it is time, ends the job when it is done."""
         if time.monotonic() >= self._next_reconcile:
-            await self._reconcile()
+            await self._reconcile_and_count()
             self._next_reconcile = time.monotonic() + RECONCILE_SECONDS
         async with context.pool.acquire() as connection:
             job = await jobs.get_job(connection, context.job.token)
@@ -166,16 +173,26 @@ class BatchPublisher:
             return 0
         await self._stream.publish(job.token, numbers)
         await move_published(connection, job.job_no, numbers[-1])
+        self._metrics.batches_published.inc(len(numbers))
         return len(numbers)
 
-    async def _reconcile(self) -> None:
+    async def _reconcile_and_count(self) -> None:
+        outcome = "failed"
+        try:
+            outcome = await self._reconcile()
+        finally:
+            self._metrics.reconciles.labels(outcome).inc()
+
+    async def _reconcile(self) -> str:
         """Makes stream and consumer if they are missing, and publishes anew the batches that the stream has lost.
 
         The lag is read before the pending batches are counted. Between the two, batches can only get fewer; so a lag below
         that count means that some are lost, and never that some were just acknowledged.
         """
         context, job_no = self._context, self._context.job.job_no
+        outcome = "unchanged"
         if await self._stream.ensure():
+            outcome = "made"
             log.info("made the stream of batches")
         made = await self._stream.ensure_consumer(
             context.job.token,
@@ -183,22 +200,32 @@ class BatchPublisher:
             max_ack_pending=context.settings.max_outstanding,
         )
         if made:
+            outcome = "made"
             log.info("made the job's consumer")
         lag = await self._stream.lag(context.job.token)
         if lag is None:
-            return
+            self._metrics.lag.unknown()
+            return outcome
         async with context.pool.acquire() as connection:
             job = await jobs.get_job(connection, context.job.token)
             pending = await count_pending_through(connection, job_no, job.published_through)
+            self._metrics.lag.observe(
+                pending=lag.pending,
+                ack_pending=lag.ack_pending,
+                unpublished=job.next_batch_no - 1 - job.published_through,
+            )
             if lag.total >= pending:
-                return
+                return outcome
             # Published before the stream is looked at, pending after it: what of that is not in the stream is lost.
             present = await self._stream.present(context.job.token)
             expected = await pending_after(connection, job_no, 0, limit=pending)
         lost = [n for n in expected if n <= job.published_through and n not in present]
         if lost:
             await self._stream.publish(context.job.token, lost, generation=secrets.token_hex(4))
+            self._metrics.batches_republished.inc(len(lost))
             log.warning("the stream had lost batches; published them anew", extra={"batches": len(lost)})
+            return "published"
+        return outcome
 
     async def clean_up(self) -> None:
         """Takes an ended job's consumer and messages out of JetStream."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.subjects import parse_batch_no
@@ -22,6 +23,7 @@ class Delivery:
 
     batch_no: int
     message: Msg
+    fetched_at: float = field(default_factory=time.perf_counter)
 
 
 async def fetch(puller: BatchPuller, wanted: int, *, wait_seconds: float) -> list[Delivery]:

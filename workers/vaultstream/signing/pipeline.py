@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.errors import CustodyError, LeaseLostError
+from vaultstream.records.reasons import SENTENCES, UNSIGNABLE
 from vaultstream.signing.ack import ack, give_back, keep
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.commit import commit
@@ -25,11 +27,15 @@ from vaultstream.signing.sign import sign
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import is_misconfigured, is_transient
 from vaultstream.store.leases import FENCED, Lease, SignedBatch, release_leases, renew_leases
+from vaultstream.telemetry.server import Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaultstream.bus.pull import BatchPuller
     from vaultstream.keys.custody import Custody
     from vaultstream.records.source import Source
+    from vaultstream.signing.read import BatchRecords
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Job
 
@@ -39,6 +45,9 @@ FETCH_SECONDS = 1.0
 KEYLESS_MAX_SECONDS = 0.05
 """The longest wait before asking again for a free key; a key is busy for about as long as a batch takes."""
 MISCONFIGURED_SECONDS = 5.0
+
+_FAILURES = {"retry": "retried", "split": "split", "dead": "dead", "settled": "superseded"}
+"""From what Postgres makes of a failed batch to what it is counted as."""
 
 _SPARE_CONNECTIONS = 2
 """Never taken by reads: however slow the source is, leases are renewed and batches committed."""
@@ -66,7 +75,11 @@ class Pipeline:
         puller: BatchPuller,
         custody: Custody,
         limits: Limits,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        telemetry = telemetry or Telemetry("signing")
+        self._metrics = telemetry.metrics.signing
+        self._health = telemetry.health
         self._job = job
         self._source = source
         self._holder = holder
@@ -85,6 +98,9 @@ class Pipeline:
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.committed = 0
         """Batches that this signer committed."""
+        self._metrics.in_hand.set_function(lambda: self.in_hand)
+        for reason in (*SENTENCES, UNSIGNABLE):
+            self._metrics.dead_letters.labels(reason)  # zero is served too
 
     @property
     def in_hand(self) -> int:
@@ -103,11 +119,14 @@ class Pipeline:
         lanes: set[asyncio.Task[None]] = set()
         try:
             while not stop.is_set() and not self._broken.done():
+                self._health.beat("signing")
+                self._health.seen("pulling")
                 for batch in await self._take_on():
                     lane = asyncio.create_task(self._read_and_sign(batch))
                     lanes.add(lane)
                     lane.add_done_callback(lanes.discard)
                     lane.add_done_callback(self._ended)
+            self._health.rest("signing")
             await self._drain(lanes)
         finally:
             for task in (*helpers, *lanes):
@@ -142,6 +161,10 @@ class Pipeline:
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []
         self._leases.update((batch.lease.key_no, batch.lease) for batch in leased.batches)
+        now = time.perf_counter()
+        for batch in leased.batches:
+            self._metrics.lease_wait_seconds.observe(now - batch.delivery.fetched_at)
+        self._metrics.batches.labels("superseded").inc(len(leased.settled))
         await ack(leased.settled)
         self._let_go(leased.settled)
         self._keyless = leased.keyless
@@ -161,6 +184,7 @@ class Pipeline:
                 in_hand.add(delivery.batch_no)
                 admitted.append(delivery)
         self._deliveries.update(admitted)
+        self._metrics.batches_fetched.inc(len(admitted))
         return admitted
 
     async def _wait_for_a_key(self) -> None:
@@ -177,18 +201,19 @@ class Pipeline:
         try:
             signature_of = await self._custody.signature_function(batch.lease.key_id)
             async with self._reading:
+                started = time.perf_counter()
                 records = await read(
                     self._pool,
                     self._source,
                     batch.row,
                     max_payload_bytes=self._job.spec.records.max_payload_bytes,
                 )
-            signed = await loop.run_in_executor(
-                self._thread, sign, batch.row.batch_no, records, batch.lease, signature_of
-            )
+                self._metrics.read_seconds.observe(time.perf_counter() - started)
+            signed = await loop.run_in_executor(self._thread, self._sign, batch, records, signature_of)
         except LeaseLostError as error:
             log.warning("dropped: %s", error)
-            await self._give_up(batch.delivery, batch.lease)
+            self._metrics.leases_lost.labels(_loss(batch.lease)).inc()
+            await self._give_up(batch.delivery, batch.lease, outcome=FENCED)
         except CustodyError as error:
             await self._give_up(batch.delivery, batch.lease)
             self._break(error)
@@ -196,6 +221,12 @@ class Pipeline:
             await self._failed(batch.delivery, batch.lease, error)
         else:
             self._signed.put_nowait((batch.delivery, signed))
+
+    def _sign(
+        self, batch: LeasedBatch, records: BatchRecords, signature_of: Callable[[bytes], bytes]
+    ) -> SignedBatch:
+        with self._metrics.sign_seconds.time():
+            return sign(batch.row.batch_no, records, batch.lease, signature_of)
 
     async def _commit_what_is_ready(self) -> None:
         """Commits together all batches that became ready while the last commit was on its way."""
@@ -208,9 +239,10 @@ class Pipeline:
     async def _commit(self, ready: list[tuple[Delivery, SignedBatch]]) -> None:
         batches = [signed for _, signed in ready]
         try:
-            outcomes = await commit(
-                self._pool, self._job.job_no, self._holder, batches, id_type=self._source.id_type
-            )
+            with self._metrics.commit_seconds.time():
+                outcomes = await commit(
+                    self._pool, self._job.job_no, self._holder, batches, id_type=self._source.id_type
+                )
         except Exception as error:  # noqa: BLE001 - whatever a batch does, the signer stays
             if len(ready) == 1:
                 delivery, signed = ready[0]
@@ -221,13 +253,20 @@ class Pipeline:
             return
         settled, fenced = [], []
         for (delivery, signed), outcome in zip(ready, outcomes, strict=True):
+            self._metrics.settled(
+                outcome, signed=len(signed.record_ids), dead=[record.reason for record in signed.dead]
+            )
             if outcome == FENCED:
+                self._metrics.leases_lost.labels(_loss(signed.lease)).inc()
                 log.warning("fenced: batch %d under key %s", signed.batch_no, signed.lease.key_id)
                 fenced.append(delivery)
             else:
                 settled.append(delivery)
         self.committed += len(settled)
         await ack(settled)
+        now = time.perf_counter()
+        for delivery in settled:
+            self._metrics.batch_seconds.observe(now - delivery.fetched_at)
         await give_back(fenced)
         self._forget([signed.lease for _, signed in ready])
         self._let_go([delivery for delivery, _ in ready])
@@ -254,9 +293,13 @@ class Pipeline:
                 )
         except Exception as away:  # noqa: BLE001 - uncounted, it comes again
             log.warning("attempt not counted: %s", away or type(away).__name__)
+            self._metrics.batches.labels("returned").inc()
             await give_back([delivery], delay=1.0)
         else:
             log.warning("batch %d failed (%s): %s", delivery.batch_no, failure.outcome, reason)
+            self._metrics.batches.labels(_FAILURES[failure.outcome]).inc()
+            if failure.outcome == "dead":
+                self._metrics.dead_letters.labels(UNSIGNABLE).inc()
             if failure.outcome == "retry":
                 delay = full_jitter(
                     failure.attempt,
@@ -269,8 +312,11 @@ class Pipeline:
         self._forget([held])
         self._let_go([delivery])
 
-    async def _give_up(self, delivery: Delivery, held: Lease, *, delay: float = 0.0) -> None:
+    async def _give_up(
+        self, delivery: Delivery, held: Lease, *, delay: float = 0.0, outcome: str = "returned"
+    ) -> None:
         """Gives key and batch back; what can't be given back runs out by itself."""
+        self._metrics.batches.labels(outcome).inc()
         await self._release([held])
         await give_back([delivery], delay=delay)
         self._let_go([delivery])
@@ -304,6 +350,7 @@ class Pipeline:
             with suppress(*BUS_ERRORS):
                 await message.nak()
         await give_back(unclaimed)
+        self._metrics.batches.labels("returned").inc(len(unclaimed))
         self._let_go(unclaimed)
         self._keyless = []
         while (lanes or self.in_hand) and not self._stuck:
@@ -332,3 +379,10 @@ class Pipeline:
     def _let_go(self, deliveries: list[Delivery]) -> None:
         self._deliveries.difference_update(deliveries)
         self._freed.set()
+
+
+def _loss(lease: Lease) -> str:
+    """Returns how a lease ended before its batch was committed."""
+    if lease.lost:
+        return "lost"
+    return "expired" if lease.remaining <= 0 else "fenced"

@@ -35,7 +35,9 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
         CustodyError: private keys can't be unwrapped with the key-encryption key at hand.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
-    async with worker_context(settings, job_name, role="signing", connections=CONNECTIONS) as context:
+    async with worker_context(
+        settings, job_name, role="signing", connections=CONNECTIONS, ready_once="pulling"
+    ) as context:
         source = await _wait_for_source(context)
         if source is None:
             return
@@ -58,6 +60,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                     lease_seconds=settings.lease_seconds,
                     ack_wait_seconds=settings.ack_wait_seconds,
                 ),
+                telemetry=context.telemetry,
             )
             try:
                 await pipeline.run(context.stop)
@@ -73,6 +76,7 @@ async def _wait_for_source(context: WorkerContext) -> Source | None:
                 return await inspect_source(connection, context.job.spec.records)
         except SourceError as error:
             log.warning("waiting until this is mended: %s", error)
+            context.telemetry.health.missed("pulling", str(error))
         except Exception as error:
             if not is_transient(error):
                 raise

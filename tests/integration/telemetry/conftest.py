@@ -1,0 +1,36 @@
+"""A migrated database shared by the tests of this folder, which keep apart by their jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from support.engine import new_database
+from vaultstream.local.services import LocalServices, Services
+from vaultstream.store.database import connect
+
+
+@pytest.fixture(scope="session")
+def engine_url(services: Services) -> Iterator[str]:
+    with asyncio.Runner() as runner:
+        database = new_database(services)
+        yield runner.run(database.__aenter__())
+        runner.run(database.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def db(engine_url: str) -> AsyncIterator[asyncpg.Connection]:
+    async with connect(engine_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[LocalServices]:
+    """A NATS for one test, to be stopped, frozen or killed."""
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(LocalServices(tmp_path / "own", postgres=False))

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+
+import pytest
+
+from support.scraping import ask, parse, value
+from support.waiting import eventually
+from vaultstream.errors import UsageError
+from vaultstream.settings import Settings, load_settings
+from vaultstream.telemetry import server as module
+from vaultstream.telemetry.health import Health
+from vaultstream.telemetry.server import Telemetry, TelemetryServer, serving
+
+pytestmark = pytest.mark.unit
+
+
+def settings(port: int | None = 0, host: str = "127.0.0.1") -> Settings:
+    return load_settings(metrics_port=port, metrics_host=host)
+
+
+def start(host: str = "127.0.0.1", port: int = 0) -> TelemetryServer:
+    telemetry = Telemetry("signing")
+    return TelemetryServer(host, port, registry=telemetry.metrics.registry, health=telemetry.health)
+
+
+@pytest.fixture
+def server() -> Iterator[TelemetryServer]:
+    served = start()
+    yield served
+    served.stop()
+
+
+def talk(port: int, sent: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(sent)
+        answer = b""
+        while part := client.recv(65536):
+            answer += part
+        return answer
+
+
+def test_metrics_are_served_as_the_scraper_likes_them(server: TelemetryServer) -> None:
+    plain = ask(server.port, "/metrics")
+    assert plain.status == 200
+    assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert value(parse(plain.text), "vaultstream_batches_in_hand") == 0
+    rich = ask(server.port, "/metrics?x=1", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert rich.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert rich.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
+def test_health_is_json_that_nobody_keeps(server: TelemetryServer, path: str) -> None:
+    reply = ask(server.port, path)
+    assert (reply.status, reply.document["status"]) == (200, "ok")
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_another_path_says_what_there_is(server: TelemetryServer) -> None:
+    assert ask(server.port, "/secrets").status == 404
+    assert "/readyz" in ask(server.port, "/secrets").text
+    assert "/readyz" in ask(server.port, "/").text
+
+
+def test_only_reading_is_allowed(server: TelemetryServer) -> None:
+    assert ask(server.port, "/metrics", method="POST").status == 405
+    head = ask(server.port, "/metrics", method="HEAD")
+    assert (head.status, head.text) == (200, "")
+    assert int(head.headers["Content-Length"]) > 1000
+
+
+def test_what_is_no_request_is_refused(server: TelemetryServer) -> None:
+    assert talk(server.port, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert talk(server.port, b"GET / HTTP/1.1\r\nX: \xff\xfe\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    # a head that never ends
+    assert talk(server.port, b"GET / HTTP/1.1\r\nX: " + b"x" * 9000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_client_that_is_too_slow_is_cut_off(
+    server: TelemetryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(b"GET /met")
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    assert ask(server.port, "/livez").status == 200
+
+
+def test_strangers_can_not_hold_more_than_some_connections(
+    server: TelemetryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 1.0)
+    with ExitStack() as held:
+        for _ in range(module.MAX_CONNECTIONS):
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+        with pytest.raises(OSError):  # noqa: PT011 - reset or closed, as it happens
+            ask(server.port, "/livez")
+    deadline = time.monotonic() + 10
+    while True:  # the held ones have left
+        try:
+            assert ask(server.port, "/livez").status == 200
+        except OSError:
+            assert time.monotonic() < deadline
+        else:
+            break
+
+
+def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port}: Address already in use") as raised:
+            start(port=port)
+    assert "VAULTSTREAM_METRICS_PORT" in str(raised.value.hint)
+
+
+def test_an_address_of_another_machine_is_said_with_the_way_out() -> None:
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1") as raised:
+        start(host="192.0.2.1")
+    assert "VAULTSTREAM_METRICS_HOST" in str(raised.value.hint)
+
+
+def test_the_port_is_free_once_the_server_has_stopped() -> None:
+    first = start()
+    assert ask(first.port, "/livez").status == 200
+    first.stop()
+    again = start(port=first.port)
+    assert ask(again.port, "/livez").status == 200
+    again.stop()
+
+
+def test_stopping_twice_is_no_error() -> None:
+    served = start()
+    served.stop()
+    served.stop()
+
+
+async def test_nothing_is_served_unless_a_port_is_set() -> None:
+    async with serving(settings(port=None), Telemetry("keys")) as served:
+        assert served is None
+
+
+def test_no_port_is_set_by_default_and_all_addresses_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VAULTSTREAM_METRICS_PORT", raising=False)
+    monkeypatch.delenv("VAULTSTREAM_METRICS_HOST", raising=False)
+    assert Settings(_env_file=None).metrics_port is None
+    assert Settings(_env_file=None).metrics_host == "0.0.0.0"
+
+
+def test_a_port_out_of_range_is_refused() -> None:
+    with pytest.raises(UsageError, match="VAULTSTREAM_METRICS_PORT"):
+        settings(port=65536)
+
+
+async def test_a_blocked_event_loop_is_told_while_it_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.05)
+    telemetry = Telemetry("signing", health=Health("signing", loop_seconds=0.5))
+
+    def turns(port: int) -> bool:
+        return ask(port, "/livez").status == 200
+
+    def first_failure(port: int) -> tuple[int, set[str]]:
+        deadline = time.monotonic() + 10
+        while (reply := ask(port, "/livez")).status == 200:
+            assert time.monotonic() < deadline
+        return reply.status, reply.failing()
+
+    async with serving(settings(), telemetry) as served:
+        assert served is not None
+        with ThreadPoolExecutor(1) as thread:
+            before = await asyncio.to_thread(ask, served.port, "/livez")
+            found = thread.submit(first_failure, served.port)
+            assert found.result(timeout=12) == (503, {"event loop"})  # waits here, on the event loop
+        assert before.status == 200
+        await eventually(partial(asyncio.to_thread, turns, served.port))
