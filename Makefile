@@ -40,10 +40,7 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
-	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n logical --dist loadfile tests/unit tests/property tests/integration $(PYTEST_ARGS)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+	@$(BIN)/pytest -n logical --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration $(PYTEST_ARGS)
 
 test-unit: .venv/.dev ## Run unit and property tests: no service, seconds. Takes PYTEST_ARGS.
 	@$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)

@@ -27,7 +27,7 @@ def new_name(prefix: str = "t") -> str:
     return f"{prefix}_{uuid4().hex[:12]}"
 
 
-async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 15.0) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 45.0) -> Any:
     """Awaits a condition by asking again and again; fails when it does not come true in time."""
     deadline = time.monotonic() + seconds
     while not (answer := await condition()):

@@ -107,7 +107,7 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
             inside = inside[outer]
         change = draw(st.sampled_from(["change", "change", "change", "drop", "rename"]))
         if change == "change":
-            inside[step] = draw(ODD)
+            inside[step] = copy.deepcopy(draw(ODD))
         else:
             value = inside.pop(step)
             if change == "rename" and isinstance(step, str):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-RECORDS = 30_000
+RECORDS = 15_000
 ENVIRONMENT = {
     "TOTAL_RECORDS": str(RECORDS),
     "BATCH_SIZE": "20",
@@ -64,7 +64,8 @@ async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number:
     assert "worker left" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
 
     keys = command.json("keys", "list", f"quick-start-{RECORDS}-batch-20")
-    assert not [key for key in keys["keys"] if key["holder"]], "every key was given back"
+    assert keys
+    assert not [key for key in keys if key["holder"]], "every key was given back"
     resume(command)
 
 

@@ -148,12 +148,12 @@ def test_a_disk_that_fills_up_stops_the_run_with_a_sentence_and_space_lets_it_go
             pass
     assert shutil.disk_usage(small_disk).free < 1_000_000
 
-    full = command.start("quick-start", "--records", "60000", "--keys", "2")
+    full = command.start("quick-start", "--records", "20000", "--keys", "2")
     out, err = full.communicate(timeout=100)
     assert full.returncode == 5, out + err
     assert "space" in err
     assert "Traceback" not in err
 
     ballast.unlink()
-    done = json.loads(command.run("quick-start", "--records", "60000", "--keys", "2", "--json").stdout)
-    assert (done["signed"], done["verification"]["valid"]) == (60_000, 60_000)
+    done = json.loads(command.run("quick-start", "--records", "20000", "--keys", "2", "--json").stdout)
+    assert (done["signed"], done["verification"]["valid"]) == (20_000, 20_000)

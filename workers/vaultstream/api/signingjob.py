@@ -209,6 +209,10 @@ class Metadata(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=NAME_PATTERN)]
     """The job's name: lower-case letters, digits, `-` and `.`, as Kubernetes names its objects."""
+    annotations: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = Field(
+        default_factory=dict
+    )
+    """Those under `vaultstream.dev/` pause scaling."""
 
 
 class SigningJob(Model):

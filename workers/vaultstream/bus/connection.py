@@ -79,7 +79,7 @@ async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
     failures: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
-        failures[:] = [error]
+        failures.append(error)
         log.debug("nats: %s", error or type(error).__name__)
 
     async def on_disconnect() -> None:
@@ -107,18 +107,19 @@ async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
         )
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await client.close()
-        raise _explain(failures[0] if failures else error) from None
+        raise _explain(failures or [error]) from None
     client.options["max_reconnect_attempts"] = -1  # once it was there, it is waited for
     return client
 
 
-def _explain(error: Exception) -> BusError:
-    if isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower():
+def _explain(errors: list[Exception]) -> BusError:
+    """Returns what a person should read; a refusal weighs more than the cut that a server makes after it."""
+    if any("authorization" in f"{type(error).__name__} {error}".lower() for error in errors):
         return BusError(
             "NATS refuses the user or the password.",
             hint="Correct VAULTSTREAM_NATS_USER and VAULTSTREAM_NATS_PASSWORD.",
         )
-    reason = str(error) or type(error).__name__
+    reason = str(errors[-1]) or type(errors[-1]).__name__
     return BusError(
         f"NATS does not answer: {reason}.",
         hint="Check VAULTSTREAM_NATS_URL and that NATS runs with JetStream; `vaultstream doctor` looks closer.",

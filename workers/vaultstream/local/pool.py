@@ -66,6 +66,7 @@ class WorkerPool:
         self._job = job
         self._logs = services.data_dir / "logs" / job.token
         self._slots = [_Slot("keys", 1), _Slot("records", 1)]
+        self._leaving: set[asyncio.Task[None]] = set()
         self.restarts = 0
         """Workers that had to be started again."""
         self.trouble: str | None = None
@@ -76,7 +77,7 @@ class WorkerPool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.shield(self._drain(self._slots))
+        await asyncio.shield(asyncio.gather(self._drain(self._slots), *self._leaving))
 
     @property
     def logs(self) -> Path:
@@ -88,12 +89,20 @@ class WorkerPool:
         """Signing workers that the pool keeps, now."""
         return sum(slot.role == "signing" for slot in self._slots)
 
+    @property
+    def signers_alive(self) -> int:
+        """Signing workers that run, now."""
+        return sum(slot.role == "signing" and slot.alive for slot in self._slots)
+
     async def scale(self, signers: int) -> None:
-        """Sets how many signers run; those too many are drained first, the newest first."""
+        """Sets how many signers run; those too many, the newest, drain and leave without being waited for."""
         present = [slot for slot in self._slots if slot.role == "signing"]
         surplus = present[signers:]
         self._slots = [slot for slot in self._slots if slot not in surplus]
-        await self._drain(surplus)
+        if surplus:
+            draining = asyncio.create_task(self._drain(surplus))
+            self._leaving.add(draining)
+            draining.add_done_callback(self._leaving.discard)
         self._slots += [_Slot("signing", n + 1) for n in range(len(present), signers)]
         await self.tend()
 

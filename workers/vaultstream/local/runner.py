@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vaultstream.api import changed_immutable_fields
@@ -15,11 +16,9 @@ from vaultstream.local.pool import WorkerPool
 from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
-from vaultstream.store.jobs import Job, JobState, Progress
+from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vaultstream.api import SigningJobSpec
     from vaultstream.local.services import Services
     from vaultstream.store.database import Connection, Pool
@@ -36,6 +35,7 @@ class RunState:
         rate: records per second over the last seconds.
         eta_seconds: until the end at that rate; None while it can't be told.
         trouble: why nothing moves, in words; None if all is well.
+        why: why the pool has its size, in words; empty: nobody said.
     """
 
     job: Job
@@ -44,6 +44,37 @@ class RunState:
     rate: float
     eta_seconds: float | None
     trouble: str | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class PoolLook:
+    """What the size of a pool is decided by.
+
+    Attributes:
+        signers: processes that the pool keeps.
+        ready: those that are alive.
+        rate: records per second over the last seconds; None: not measured yet.
+    """
+
+    job: Job
+    progress: Progress
+    keys: KeyCounts
+    signers: int
+    ready: int
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class PoolSize:
+    """How many signers a pool shall have, and why, in a sentence; empty: for no reason given."""
+
+    signers: int
+    why: str = ""
+
+
+Scale = Callable[[PoolLook], PoolSize]
+"""Decides the size of a pool, at each look."""
 
 
 def signers_for(job: Job, progress: Progress, *, limit: int | None) -> int:
@@ -60,6 +91,15 @@ def signers_for(job: Job, progress: Progress, *, limit: int | None) -> int:
     if job.planned:
         bounds.append(progress.batches_pending)
     return max(1, min(bounds))
+
+
+def as_many_as_useful(limit: int | None) -> Scale:
+    """Returns the plain way to size a pool: as many signers as the job is worth, and never fewer than before."""
+
+    def scale(look: PoolLook) -> PoolSize:
+        return PoolSize(max(look.signers, signers_for(look.job, look.progress, limit=limit)))
+
+    return scale
 
 
 async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> Job:
@@ -91,15 +131,25 @@ async def run_job(
     *,
     max_signers: int | None,
     show: Callable[[RunState], None],
+    scale: Scale | None = None,
 ) -> Job:
     """Runs a job until it has ended or is suspended, and returns it as it then stands.
 
     Cancelling drains the workers: batches in hand are finished, keys given back, and a later run goes on from there.
 
+    Args:
+        services: kept up while the job runs.
+        pool: of connections to Postgres.
+        job: which job.
+        max_signers: signers at the most, if `scale` is not given; None: one a processor core.
+        show: told how the run stands, at each look.
+        scale: decides how many signers run; not given: as many as the job is worth.
+
     Raises:
         VaultStreamError: a person has to act first; what was signed stays.
     """
     meter = _Meter()
+    scale = scale or as_many_as_useful(max_signers)
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
@@ -109,19 +159,24 @@ async def run_job(
                 async with pool.acquire(timeout=5) as connection:
                     job = await jobs.get_job(connection, job.token)
                     progress = await jobs.get_progress(connection, job.job_no)
+                    keys = await jobs.get_key_counts(connection, job.job_no)
             except Exception as error:
                 if isinstance(error, VaultStreamError) or not is_transient(error):
                     raise
                 trouble = explain(error).message
             else:
-                show(meter.state(job, progress, workers.signers))
+                state = meter.state(job, progress, workers.signers)
                 if job.ended or job.state is JobState.SUSPENDED:
+                    show(state)
                     return job
-                wanted = signers_for(job, progress, limit=max_signers)
-                if wanted > workers.signers:
-                    await workers.scale(wanted)
-            if trouble and (state := meter.again(trouble)):
-                show(state)
+                rate = state.rate if state.rate > 0 else None
+                look = PoolLook(job, progress, keys, workers.signers, workers.signers_alive, rate)
+                size = scale(look)
+                if size.signers != workers.signers:
+                    await workers.scale(size.signers)
+                show(replace(state, signers=workers.signers, why=size.why))
+            if trouble and (last := meter.again(trouble)):
+                show(last)
             await workers.tend()
             await asyncio.sleep(LOOK_SECONDS)
 

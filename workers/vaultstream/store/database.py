@@ -31,6 +31,7 @@ _AWAY = (
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby: the writer has moved
     asyncpg.InterfaceError,  # the driver's word for a connection that is closed
+    asyncpg.InternalClientError,  # and for one that was cut in the middle of an operation
     ConnectionError,
     OSError,
     TimeoutError,

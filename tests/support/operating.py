@@ -1,0 +1,298 @@
+"""The operator as a process against a real API server, with the rights it is given and a database of its own.
+
+No kubelet runs there: a test runs the workers that the operator's children ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+import yaml
+
+from kube.apiserver import ApiServer
+from kube.client import Client, RefusedError
+from support.scraping import Reply, Series, ask, parse
+from support.signingjobs import install_definition, path_of
+from support.waiting import eventually
+from vaultstream.local.services import Services
+
+RBAC = Path(__file__).parents[2] / "deploy" / "operator-rbac.yaml"
+OPERATOR = "vaultstream-operator"
+READY_SECONDS = 20.0
+
+
+async def put(client: Client, collection: str, document: dict[str, Any]) -> None:
+    """Creates an object, or replaces the one there is."""
+    try:
+        await client.call("POST", collection, document)
+    except RefusedError as error:
+        if error.status != 409:
+            raise
+        path = f"{collection}/{document['metadata']['name']}"
+        found = await client.call("GET", path)
+        version = found["metadata"]["resourceVersion"]
+        metadata = document["metadata"] | {"resourceVersion": version}
+        await client.call("PUT", path, document | {"metadata": metadata})
+
+
+async def grant_rights(client: Client, namespace: str) -> None:
+    """Gives a namespace the operator's account with its rights there and nowhere else, and the workers' account."""
+    documents = {d["kind"]: d for d in yaml.safe_load_all(RBAC.read_text())}
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    await put(client, f"{rbac}/clusterroles", documents["ClusterRole"])
+    binding = documents["ClusterRoleBinding"]
+    for name in (OPERATOR, "vaultstream-worker"):
+        await put(client, f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
+    await put(
+        client,
+        f"{rbac}/namespaces/{namespace}/rolebindings",
+        {
+            "metadata": {"name": OPERATOR},
+            "roleRef": binding["roleRef"],
+            "subjects": [{**binding["subjects"][0], "namespace": namespace}],
+        },
+    )
+
+
+@dataclass
+class Operator:
+    """One process of the operator."""
+
+    process: Process
+    log: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    @property
+    def port(self) -> int:
+        return int(next(line["port"] for line in self.lines() if "port" in line))
+
+    async def ask(self, path: str) -> Reply:
+        return await asyncio.to_thread(ask, self.port, path)
+
+    async def metrics(self) -> Series:
+        return parse((await self.ask("/metrics")).text)
+
+    async def is_ready(self) -> bool:
+        assert self.process.returncode is None, self.log.read_text()
+        if not any("the operator works" in line["message"] for line in self.lines()):
+            return False
+        return (await self.ask("/readyz")).status == 200
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+    async def leave(self, seconds: float = 15.0) -> int:
+        """Has it end in order; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+
+@dataclass
+class Site:
+    """A namespace, its database and NATS, and the operators that look after it."""
+
+    server: ApiServer
+    namespace: str
+    services: Services
+    database_url: str
+    db: asyncpg.Connection
+    folder: Path
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    started: int = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stack.aclose()
+
+    @property
+    def client(self) -> Client:
+        return self.server.client
+
+    def environment(self, **given: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATABASE_URL": self.database_url,
+            "VAULTSTREAM_NATS_URL": self.services.nats_url,
+            "VAULTSTREAM_NATS_USER": self.services.nats_user,
+            "VAULTSTREAM_NATS_PASSWORD": self.services.nats_password,
+            "VAULTSTREAM_LOG_FORMAT": "json",
+            **given,
+        }
+
+    async def operator(self, *, wait: bool = True, **environment: str) -> Operator:
+        """Starts an operator, with the rights of its service account; killed after the test."""
+        kubeconfig = await self.server.service_account_kubeconfig(self.namespace, OPERATOR)
+        given = {
+            "KUBECONFIG": str(kubeconfig),
+            "VAULTSTREAM_NAMESPACES": self.namespace,
+            "VAULTSTREAM_OPERATOR_PORT": "0",
+            **environment,
+        }
+        operator = await self._start(["operator"], "operator", given)
+        if wait:
+            await eventually(operator.is_ready, seconds=READY_SECONDS, what=operator.log.read_text())
+        return operator
+
+    async def worker(self, role: str, token: str, **environment: str) -> Operator:
+        """Starts a worker as its pod would; killed after the test."""
+        given = {"VAULTSTREAM_KEK_FILE": str(self.services.kek_file), **environment}
+        return await self._start(["worker", role, token], role, given)
+
+    async def _start(self, words: list[str], name: str, environment: dict[str, str]) -> Operator:
+        self.started += 1
+        log = self.folder / f"{name}-{self.started}.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "vaultstream_cli",
+                *words,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment(**environment),
+                cwd=self.folder,
+            )
+        self.stack.push_async_callback(_end, process)
+        return Operator(process, log)
+
+    async def run_workers(self, name: str, *, signers: int = 1) -> list[Operator]:
+        """Runs the workers of a job that was made in Postgres."""
+        token = await self.status_field(name, "token")
+        roles = ["keys", "records", *["signing"] * signers]
+        return [await self.worker(role, token) for role in roles]
+
+    # -- the API
+
+    async def table(self, name: str, count: int) -> None:
+        await self.db.execute(f"CREATE TABLE {name} (id bigint PRIMARY KEY, payload text)")
+        await self.db.execute(
+            f"INSERT INTO {name} SELECT i, 'payload ' || i FROM generate_series(1, {count}) i"
+        )
+
+    async def apply(self, name: str, *, table: str = "records", **spec: Any) -> dict[str, Any]:
+        """Creates a SigningJob."""
+        document = {
+            "apiVersion": "vaultstream.dev/v1alpha1",
+            "kind": "SigningJob",
+            "metadata": {"name": name},
+            "spec": {
+                "records": {"table": table},
+                "batchSize": 10,
+                "keys": {"count": 4, "algorithm": "ED25519"},
+                **spec,
+            },
+        }
+        return await self.client.call("POST", path_of(self.namespace), document)
+
+    async def patch(self, name: str, path: str = "", **fields: Any) -> None:
+        """Merges fields into a SigningJob: `spec={...}` or `metadata={...}`."""
+        await self.server.kubectl(
+            "patch", "signingjob", name, "-n", self.namespace, "--type=merge", "-p", json.dumps(fields)
+        )
+
+    async def job(self, name: str) -> dict[str, Any]:
+        return await self.client.call("GET", path_of(self.namespace, name))
+
+    async def gone(self, name: str) -> bool:
+        return not await self.client.exists(path_of(self.namespace, name))
+
+    async def status(self, name: str) -> dict[str, Any]:
+        return dict((await self.job(name)).get("status") or {})
+
+    async def status_field(self, name: str, key: str, *, seconds: float = 15.0) -> Any:
+        async def there() -> Any:
+            return (await self.status(name)).get(key)
+
+        return await eventually(there, seconds=seconds, what=f"status.{key} of {name}")
+
+    async def condition(self, name: str, kind: str) -> dict[str, Any]:
+        found = (await self.status(name)).get("conditions", [])
+        return next((dict(c) for c in found if c["type"] == kind), {})
+
+    async def becomes(
+        self, name: str, kind: str, reason: str = "", *, seconds: float = 20.0
+    ) -> dict[str, Any]:
+        """Waits until a condition is True, for this reason if one is given."""
+
+        async def so() -> dict[str, Any] | None:
+            found = await self.condition(name, kind)
+            return (
+                found
+                if found.get("status") == "True" and found["reason"] == (reason or found["reason"])
+                else None
+            )
+
+        return dict(await eventually(so, seconds=seconds, what=f"{kind} {reason}: {await self.status(name)}"))
+
+    async def child(self, name: str, role: str) -> dict[str, Any] | None:
+        group, plural = ("apps", "deployments") if role == "signing" else ("batch", "jobs")
+        path = f"/apis/{group}/v1/namespaces/{self.namespace}/{plural}/{name}-{role}"
+        try:
+            return await self.client.call("GET", path)
+        except RefusedError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def replicas(self, name: str) -> int | None:
+        deployment = await self.child(name, "signing")
+        return None if deployment is None else int(deployment["spec"]["replicas"])
+
+    async def scales_to(self, name: str, replicas: int | None, *, seconds: float = 15.0) -> None:
+        async def so() -> bool:
+            return await self.replicas(name) == replicas
+
+        await eventually(so, seconds=seconds, what=f"{replicas} replicas, not {await self.replicas(name)}")
+
+    async def events(self, name: str) -> list[dict[str, Any]]:
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
+        found = await self.client.call("GET", path)
+        return [
+            e
+            for e in found["items"]
+            if e["regarding"]["name"] == name and e["regarding"]["kind"] == "SigningJob"
+        ]
+
+    async def reasons(self, name: str) -> set[str]:
+        return {event["reason"] for event in await self.events(name)}
+
+    async def delete(self, name: str) -> None:
+        await self.client.call("DELETE", path_of(self.namespace, name))
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+@asynccontextmanager
+async def open_site(
+    server: ApiServer, namespace: str, services: Services, database_url: str, folder: Path
+) -> AsyncIterator[Site]:
+    """Prepares a namespace and a database for operators."""
+    await install_definition(server.client)
+    await grant_rights(server.client, namespace)
+    db = await asyncpg.connect(database_url)
+    try:
+        async with Site(server, namespace, services, database_url, db, folder) as site:
+            yield site
+    finally:
+        db.terminate()

@@ -1,0 +1,123 @@
+"""SigningJobs as the operator sees them, to plan for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vaultstream.api import SigningJobSpec
+from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.core.children import Owner
+from vaultstream_operator.core.observation import Lag, LagUnknown, Progress
+from vaultstream_operator.core.plan import Plan, plan
+from vaultstream_operator.core.view import (
+    FINALIZER,
+    ChildrenView,
+    ObjectView,
+    SignersView,
+    StoredJob,
+    Trouble,
+    View,
+    WorkerJobView,
+)
+from vaultstream_operator.settings import WorkerSettings
+
+NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
+OPTIONS = WorkerSettings()
+OWNER = Owner("shop", "receipts", "0f8fad5b-d9cb-469f-a165-70867728950e")
+RUNNING = WorkerJobView(active=1, failed=0, succeeded=0)
+DONE = WorkerJobView(active=0, failed=0, succeeded=1)
+ALL = ChildrenView(RUNNING, RUNNING, SignersView(replicas=4, ready=4))
+
+
+def spec_of(**fields: Any) -> SigningJobSpec:
+    return SigningJobSpec.model_validate({"records": {"table": "receipts"}, "keys": {"count": 50}, **fields})
+
+
+def job_of(
+    spec: SigningJobSpec | None = None,
+    *,
+    status: JobStatus | None = None,
+    finalizers: tuple[str, ...] = (FINALIZER,),
+    deleting: bool = False,
+    annotations: dict[str, str] | None = None,
+    problem: str = "",
+) -> ObjectView:
+    return ObjectView(
+        owner=OWNER,
+        generation=3,
+        resource_version="17",
+        created_at=NOW - timedelta(minutes=10),
+        deleting=deleting,
+        finalizers=finalizers,
+        annotations=annotations or {},
+        spec=None if problem else spec or spec_of(),
+        problem=problem,
+        status=status or JobStatus(),
+    )
+
+
+def stored_of(spec: SigningJobSpec | None = None, **fields: Any) -> StoredJob:
+    """A job that runs: 1,000 of 20,000 records signed, 38 of 40 batches left."""
+    stored = StoredJob(
+        token="receipts-0011aabb",
+        state="Running",
+        message="",
+        ours=True,
+        spec=spec or spec_of(),
+        started_at=NOW - timedelta(minutes=5),
+        finished_at=None,
+        planned=True,
+        records=20_000,
+        signed=1_000,
+        dead=0,
+        progress=Progress(records_left=19_000, batches_left=38, planned=True, records_per_second=500.0),
+        keys_active=50,
+        keys_made=50,
+        records_per_second=500.0,
+        published=True,
+    )
+    return replace(stored, **fields)
+
+
+def view_of(
+    stored: StoredJob | Trouble | None = None,
+    *,
+    lag: Lag | LagUnknown | None = None,
+    children: ChildrenView | None = None,
+    job: ObjectView | None = None,
+) -> View:
+    return View(job=job or job_of(), stored=stored, lag=lag, children=children or ChildrenView())
+
+
+def planned(view: View, now: datetime = NOW) -> Plan:
+    return plan(view, OPTIONS, now)
+
+
+def trouble_of(reason: JobReason, *, passing: bool, failures: int = 1) -> Trouble:
+    return Trouble(reason, "it says so.", passing, since=NOW.timestamp() - 5.0, failures=failures)
+
+
+def after(view: View, done: Plan) -> View:
+    """The view once the plan's status is written."""
+    return replace(view, job=replace(view.job, status=JobStatus.model_validate(done.status.dump())))
+
+
+def truths(done: Plan) -> dict[str, str]:
+    """The reasons of the conditions that are True."""
+    return {c.type: c.reason for c in done.status.conditions if c.status == "True"}
+
+
+def told(done: Plan) -> list[str]:
+    return [str(statement.reason) for statement in done.events]
+
+
+def replicas_of(done: Plan) -> int | None:
+    """The count of the Deployment that is applied; None: none is."""
+    return next((m["spec"]["replicas"] for m in done.apply if m["kind"] == "Deployment"), None)
+
+
+def kinds_of(done: Plan) -> list[str]:
+    return [f"{m['kind']}/{m['metadata']['name']}" for m in done.apply]
