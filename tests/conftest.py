@@ -12,11 +12,17 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from vaultstream.local.services import LocalServices, Services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 @pytest.hookimpl(tryfirst=True)

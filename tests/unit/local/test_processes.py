@@ -19,6 +19,8 @@ COMMAND = ("/bin/sleep", "77.125")
 def sleeper() -> Iterator[psutil.Process]:
     with tempfile.TemporaryFile() as output:
         process = processes.spawn(COMMAND, output=output.fileno())
+        while not process.cmdline():  # for a moment after exec the kernel has none to show
+            assert process.is_running()
         yield process
         if processes.is_alive(process):
             process.kill()
