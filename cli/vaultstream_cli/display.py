@@ -61,6 +61,7 @@ class RunDisplay:
         self._quiet = quiet
         self._next_line = 0.0
         self._told_trouble: str | None = None
+        self._told_why = ""
 
     def __enter__(self) -> Self:
         if self._live and not self._quiet:
@@ -72,12 +73,15 @@ class RunDisplay:
             self._live.stop()
 
     def show(self, state: RunState) -> None:
-        """Shows a state; where there is no terminal, not more often than every two seconds, but for new trouble."""
+        """Shows a state; where there is no terminal, not more often than every two seconds, but for news."""
         if self._quiet:
             return
         if self._live:
             self._live.update(_render(state))
             return
+        if state.why and state.why != self._told_why:
+            note(f"{state.job.name}: {state.why[0].lower()}{state.why[1:]}")
+            self._told_why = state.why
         news = state.trouble != self._told_trouble
         if news or time.monotonic() >= self._next_line or state.job.ended:
             note(f"{state.job.name}: {describe(state)}")
@@ -93,4 +97,6 @@ def _render(state: RunState) -> RenderableType:
         ProgressBar(total=max(1, progress.records), completed=progress.settled, width=40),
     )
     grid.add_row("", Text(describe(state)))
+    if state.why:
+        grid.add_row("", Text(state.why, style="dim"))
     return grid

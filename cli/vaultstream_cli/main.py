@@ -28,6 +28,7 @@ COMMANDS = {
     "migrate": "migrate",
     "debug": "debug",
     "worker": "worker",
+    "operator": "operator",
 }
 """From each command to the module that registers it, in the order of `--help`."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +14,11 @@ from vaultstream.local.runner import run_job
 from vaultstream.store.jobs import JobState
 from vaultstream_cli.display import RunDisplay
 from vaultstream_cli.summary import Summary, get_summary
+from vaultstream_operator.adapters.local import LocalScaler, expected_batches
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vaultstream_cli.session import Session
 
 MaxSigners = Annotated[
@@ -24,24 +29,33 @@ MaxSigners = Annotated[
 ]
 
 
-async def run_to_end(session: Session, token: str, *, max_signers: int | None) -> Summary:
+async def run_to_end(
+    session: Session, token: str, *, max_signers: int | None, annotations: Mapping[str, str] | None = None
+) -> Summary:
     """Runs a job to its end with the live display, and sums it up.
+
+    Args:
+        session: the services.
+        token: of the job.
+        max_signers: signing processes at the most; None: as MAX_SIGNERS says, or one a processor core.
+        annotations: of the job's manifest, which may pause scaling.
 
     Raises:
         InvalidJobError: the job was deleted meanwhile.
     """
     job = (await get_summary(session.pool, token)).job
+    most = max_signers or session.settings.max_signers or os.cpu_count() or 1
+    scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
     if not job.ended and job.state is not JobState.SUSPENDED:
         async with connect_bus(session.services.bus_address, role="command"):
             pass  # a NATS that refuses us is said before a worker is started
+        if not job.planned:
+            async with session.pool.acquire() as connection:
+                scaler.expect(await expected_batches(connection, job))
         with RunDisplay() as display:
             job = await run_job(
-                session.services,
-                session.pool,
-                job,
-                max_signers=max_signers or session.settings.max_signers,
-                show=display.show,
+                session.services, session.pool, job, max_signers=most, show=display.show, scale=scaler
             )
     if job.deleted_at is not None:
         raise InvalidJobError(f"Job {job.name} was deleted while it ran.")
-    return await get_summary(session.pool, token)
+    return replace(await get_summary(session.pool, token), decisions=tuple(scaler.taken))

@@ -14,6 +14,7 @@ from vaultstream_cli.output import print_table
 if TYPE_CHECKING:
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Progress
+    from vaultstream_operator.adapters.local import Taken
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Summary:
     job: Job
     progress: Progress
     keys: KeyUse
+    decisions: tuple[Taken, ...] = ()
+    """Those that changed the number of signers, oldest first, as far as this run made them."""
 
     @property
     def records_per_second(self) -> float | None:
@@ -45,6 +48,7 @@ class Summary:
             "seconds": self.job.seconds,
             "records_per_second": self.records_per_second,
             "keys": asdict(self.keys),
+            "decisions": [taken.to_json() for taken in self.decisions],
         }
 
 

@@ -11,9 +11,18 @@ import pytest
 from kube import binaries
 from kube.apiserver import NEEDED, ApiServer
 from kube.commands import until
+from support.operating import Site, open_site
+from vaultstream.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from vaultstream.local.services import Services
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; left out with -m 'not slow'")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -58,3 +67,14 @@ async def namespace(api_server: ApiServer) -> AsyncIterator[str]:
     )
     yield name
     await client.call("DELETE", path)
+
+
+@pytest.fixture
+async def site(
+    api_server: ApiServer, namespace: str, services: Services, database_url: str, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """A namespace where operators may work, with a database that is up to date and a table of 200 records."""
+    async with open_site(api_server, namespace, services, database_url, tmp_path) as site:
+        await schema.migrate(site.db)
+        await site.table("records", 200)
+        yield site

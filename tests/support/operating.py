@@ -29,6 +29,8 @@ from vaultstream.local.services import Services
 
 RBAC = Path(__file__).parents[2] / "deploy" / "operator-rbac.yaml"
 OPERATOR = "vaultstream-operator"
+HOME = "vaultstream"
+"""Namespace of the operator in the manifest."""
 READY_SECONDS = 20.0
 
 
@@ -111,6 +113,8 @@ class Site:
     database_url: str
     db: asyncpg.Connection
     folder: Path
+    everywhere: bool = False
+    """The operator looks after all namespaces, as the manifest has it that is delivered."""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     started: int = 0
 
@@ -137,10 +141,11 @@ class Site:
 
     async def operator(self, *, wait: bool = True, **environment: str) -> Operator:
         """Starts an operator, with the rights of its service account; killed after the test."""
-        kubeconfig = await self.server.service_account_kubeconfig(self.namespace, OPERATOR)
+        account = HOME if self.everywhere else self.namespace
+        kubeconfig = await self.server.service_account_kubeconfig(account, OPERATOR)
         given = {
             "KUBECONFIG": str(kubeconfig),
-            "VAULTSTREAM_NAMESPACES": self.namespace,
+            "VAULTSTREAM_NAMESPACES": "" if self.everywhere else self.namespace,
             "VAULTSTREAM_OPERATOR_PORT": "0",
             **environment,
         }
@@ -285,14 +290,24 @@ async def _end(process: Process) -> None:
 
 @asynccontextmanager
 async def open_site(
-    server: ApiServer, namespace: str, services: Services, database_url: str, folder: Path
+    server: ApiServer,
+    namespace: str,
+    services: Services,
+    database_url: str,
+    folder: Path,
+    *,
+    everywhere: bool = False,
 ) -> AsyncIterator[Site]:
-    """Prepares a namespace and a database for operators."""
+    """Prepares a namespace and a database for operators; `everywhere` wants an API server of one's own."""
     await install_definition(server.client)
-    await grant_rights(server.client, namespace)
+    if everywhere:
+        await put(server.client, "/api/v1/namespaces", {"metadata": {"name": HOME}})
+        await server.kubectl("apply", "-f", str(RBAC))
+    else:
+        await grant_rights(server.client, namespace)
     db = await asyncpg.connect(database_url)
     try:
-        async with Site(server, namespace, services, database_url, db, folder) as site:
+        async with Site(server, namespace, services, database_url, db, folder, everywhere) as site:
             yield site
     finally:
         db.terminate()

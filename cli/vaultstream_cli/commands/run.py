@@ -41,7 +41,9 @@ async def run(
             note(
                 f"Job {job.name} has ended already; `vaultstream delete {job.name}` makes its name free again."
             )
-        summary = await run_to_end(session, job.token, max_signers=max_signers)
+        summary = await run_to_end(
+            session, job.token, max_signers=max_signers, annotations=manifest.metadata.annotations
+        )
     if json:
         print_json(summary.to_json())
     else:

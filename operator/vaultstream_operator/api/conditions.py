@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from vaultstream_operator.api.status import Condition, ConditionType
 
@@ -18,6 +18,14 @@ _WORDS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
     False: "False",
     None: "Unknown",
 }
+
+
+class Setter(Protocol):
+    """One of the functions below that set what kstatus reads, all at once."""
+
+    def __call__(
+        self, conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
+    ) -> Conditions: ...
 
 
 def find_condition(conditions: Sequence[Condition], kind: str) -> Condition | None:

@@ -96,7 +96,7 @@ _NORMAL: Final[Mapping[JobReason, str]] = {
     JobReason.SCALED_OUT: "{decision}",
     JobReason.SCALED_IN: "{decision}",
     JobReason.SCALING_FOLLOWS_LAG: "{decision}",
-    JobReason.DEADLINE_ON_TRACK: "At the rate of now the job ends by its finishing time, {finish_at}.",
+    JobReason.DEADLINE_ON_TRACK: "The job can end by its finishing time, {finish_at}.",
 }
 
 _WARNING: Final[Mapping[JobReason, str]] = {

@@ -145,6 +145,27 @@ class History:
         steps = _thinned([*(e for e in old if e.at > oldest), Entry(now, abs(step))], summed=True)
         return replace(history, added=steps) if step > 0 else replace(history, removed=steps)
 
+    def without_change_under_way(self, current: int, *, since: float) -> tuple[History, Change | None]:
+        """Returns the history without a change that was decided and is not to be seen yet, and that change.
+
+        Until it is, the count is decided anew, and what was decided before must not count as well.
+
+        Args:
+            current: signers that are asked for now.
+            since: Unix seconds; a change before that was undone by somebody, and stays.
+        """
+        latest = self.changes[-1] if self.changes else None
+        if latest is None or latest.before != current or latest.at < since:
+            return self, None
+        step = latest.after - latest.before
+        history = replace(
+            self,
+            changes=self.changes[:-1],
+            added=_without(self.added, Entry(latest.at, step)),
+            removed=_without(self.removed, Entry(latest.at, -step)),
+        )
+        return history, latest
+
     def dump(self) -> dict[str, Any]:
         """Returns the history ready for JSON."""
         return {
@@ -186,6 +207,10 @@ class History:
             changes=tuple(change._replace(at=min(change.at, now)) for change in self.changes),
             last_active_at=None if self.last_active_at is None else min(self.last_active_at, now),
         )
+
+
+def _without(steps: tuple[Entry, ...], step: Entry) -> tuple[Entry, ...]:
+    return steps[:-1] if steps and steps[-1] == step else steps
 
 
 def _recommended(history: History, behavior: ScalingBehavior, count: int, now: float) -> History:

@@ -70,7 +70,12 @@ def sample(observation: Observation, *, steady_since: float | None, now: float) 
 
 
 def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tuple[Seen, ...]:
-    """Returns `seen` with one more reading, without what is too old, the latest counts only."""
+    """Returns `seen` with one more reading, without what is too old, the latest counts only.
+
+    A second reading within a second is the same one again: whoever asks twice does not know more.
+    """
+    if any(old.signers == count and abs(now - old.at) < 1 for old in seen):
+        return seen
     kept = [old for old in seen if old.signers != count and now - old.at <= MEMORY_SECONDS]
     new = Seen(count, rate, 1, now)
     for old in seen:

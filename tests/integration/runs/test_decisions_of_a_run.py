@@ -31,4 +31,5 @@ def test_annotations_of_the_manifest_size_the_pool(command: Command) -> None:
     path.write_text(json.dumps(document))
     summary = command.json("run", "-f", str(path), "--max-signers", "3")
     assert summary["state"] == "Complete"
-    assert [(taken["after"], taken["reason"]) for taken in summary["decisions"]][0] == (2, "PausedReplicas")
+    first = summary["decisions"][0]
+    assert (first["after"], first["reason"]) == (2, "PausedReplicas")

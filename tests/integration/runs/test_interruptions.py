@@ -33,7 +33,11 @@ async def start_and_wait_for_signers(command: Command) -> subprocess.Popen[str]:
     def signing() -> bool:
         logs = list((command.data_dir / "logs").glob("*/signing-*.log"))
         assert run.poll() is None, run.communicate()
-        return len(logs) >= 2 and all("signing worker started" in log.read_text() for log in logs)
+        keys = "".join(log.read_text() for log in (command.data_dir / "logs").glob("*/keys-1.log"))
+        signers = [log.read_text() for log in logs]
+        return (
+            "made keys" in keys and len(logs) >= 2 and all("signing worker started" in log for log in signers)
+        )
 
     await eventually(signing)
     return run

@@ -1,0 +1,92 @@
+"""The lag of jobs' consumers, and the removal of what jobs have in JetStream: the port `Lags`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Self
+
+from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.records import RecordsStream
+from vaultstream.errors import BusError
+from vaultstream_operator.core.observation import HoldState, Lag
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 0.8
+"""A lag that takes longer to read is unknown: the next job's is waiting."""
+RETRY_SECONDS = 0.5
+
+
+class JetStreamLags:
+    """Reads lags through the JetStream API, over one connection that comes and goes with NATS.
+
+    Use as `async with`, which waits for nothing: while NATS is away, lags are unknown.
+    """
+
+    def __init__(self, address: BusAddress) -> None:
+        self._address = address
+        self._bus: Bus | None = None
+        self._problem = "it is being connected to."
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._keeping = asyncio.create_task(self._keep_connected())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+
+    async def read(self, token: str) -> Lag | HoldState:
+        """Returns pending and in-flight batches of a job, or why they are unknown, within a second."""
+        bus = self._connected()
+        if bus is None:
+            return HoldState.NATS_UNREACHABLE
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                lag = await RecordsStream(bus).lag(token)
+        except BUS_ERRORS as error:
+            log.debug("no lag of %s: %s", token, error or type(error).__name__)
+            return HoldState.NATS_UNREACHABLE
+        return HoldState.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)
+
+    async def remove(self, token: str) -> None:
+        """Removes all that a job has in JetStream; what is not there is no error.
+
+        Raises:
+            BusError: NATS does not answer; its message is one clause with a full stop.
+        """
+        bus = self._connected()
+        if bus is None:
+            raise BusError(self._problem)
+        try:
+            await RecordsStream(bus).remove(token)
+            await KeysStream(bus).remove(token)
+        except BUS_ERRORS as error:
+            raise BusError(f"{str(error) or type(error).__name__}.") from None
+
+    def _connected(self) -> Bus | None:
+        return self._bus if self._bus is not None and self._bus.client.is_connected else None
+
+    async def _keep_connected(self) -> None:
+        while True:
+            try:
+                async with AsyncExitStack() as stack:
+                    bus = await stack.enter_async_context(
+                        connect_bus(self._address, role="operator", attempts=1)
+                    )
+                    self._bus = bus
+                    self._problem = "the connection is broken."
+                    while not bus.client.is_closed:  # noqa: ASYNC110 - the client has no event for it
+                        await asyncio.sleep(RETRY_SECONDS)
+            except BusError as error:
+                self._problem = error.message.removeprefix("NATS does not answer: ")
+            except BUS_ERRORS as error:
+                self._problem = f"{str(error) or type(error).__name__}."
+            finally:
+                self._bus = None
+            await asyncio.sleep(RETRY_SECONDS)

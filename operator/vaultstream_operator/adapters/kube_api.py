@@ -1,0 +1,139 @@
+"""JSON in and out of a Kubernetes API server, over the project's asynchronous client: its login, TLS and connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.config import ConfigException
+
+from vaultstream.errors import ServiceError, UsageError, VaultStreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+Json = dict[str, Any]
+
+REQUEST_SECONDS = 15.0
+"""For one request and its answer; none of them lists more than a cluster's children of ours."""
+CONNECTIONS = 32
+
+APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+
+_FAILURES = 400
+
+
+class KubeError(VaultStreamError):
+    """The API server said no.
+
+    Attributes:
+        status: of HTTP.
+        reason: its word for programs, such as NotFound, AlreadyExists or Conflict.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class UnreachableError(ServiceError):
+    """The API server does not answer."""
+
+
+class KubeApi:
+    """Requests to one API server; made by `open_kube_api`."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def get(self, path: str, **query: str) -> Json:
+        """Returns an object or a list. Raises KubeError, UnreachableError; so do all the others."""
+        return await self.request("GET", path, query=query)
+
+    async def create(self, path: str, body: Json, **query: str) -> Json:
+        return await self.request("POST", path, body=body, query=query)
+
+    async def patch(self, path: str, body: Json | list[Json], content_type: str, **query: str) -> Json:
+        return await self.request("PATCH", path, body=body, content_type=content_type, query=query)
+
+    async def delete(self, path: str, body: Json) -> Json:
+        return await self.request("DELETE", path, body=body)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | list[Json] | None = None,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Sends one request, and returns the object that answers it.
+
+        Raises:
+            KubeError: the answer is a refusal.
+            UnreachableError: there is none.
+        """
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=REQUEST_SECONDS
+            )
+            data = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(
+                f"The Kubernetes API server does not answer: {error or type(error).__name__}.",
+                hint="Check KUBECONFIG and the server; the operator goes on by itself once it answers.",
+            ) from None
+        answer = _parse(data)
+        if response.status >= _FAILURES:
+            raise KubeError(
+                response.status, str(answer.get("reason", "")), str(answer.get("message", response.reason))
+            )
+        return answer
+
+
+@asynccontextmanager
+async def open_kube_api(kubeconfig: str) -> AsyncIterator[KubeApi]:
+    """Logs in with a kubeconfig, or with the pod's service account if `kubeconfig` is empty.
+
+    Raises:
+        UsageError: there is neither, or it can't be read.
+    """
+    configuration = client.Configuration()
+    configuration.connection_pool_maxsize = CONNECTIONS
+    try:
+        if kubeconfig:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=kubeconfig, client_configuration=configuration, persist_config=False
+            )
+        else:
+            await asyncio.to_thread(config.load_incluster_config, client_configuration=configuration)
+    except (ConfigException, OSError) as error:
+        raise UsageError(
+            f"There is no login to a Kubernetes API server: {error}.",
+            hint="Outside of a cluster, set KUBECONFIG to the path of a kubeconfig.",
+        ) from None
+    api = client.ApiClient(configuration)
+    try:
+        yield KubeApi(api)
+    finally:
+        await api.close()  # type: ignore[no-untyped-call]
+
+
+def _parse(data: bytes) -> Json:
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return {"message": data.decode(errors="replace").strip()}
+    return answer if isinstance(answer, dict) else {"message": str(answer)}

@@ -1,0 +1,290 @@
+"""SigningJobs and their children on a Kubernetes API server: the port `Cluster`.
+
+Children are looked up in a mirror that watches feed, so that a look at a job costs one request, and a manifest that was
+applied is applied again only when it, or what became of it, has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from vaultstream.api import SigningJobSpec
+from vaultstream_operator.adapters.events import CONTROLLER, Events
+from vaultstream_operator.adapters.kube_api import (
+    APPLY,
+    JSON_PATCH,
+    MERGE_PATCH,
+    Json,
+    KubeApi,
+    KubeError,
+)
+from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, Body, Key, Mirror
+from vaultstream_operator.api.crd import GROUP, VERSION
+from vaultstream_operator.api.reasons import Statement
+from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.core import children
+from vaultstream_operator.core.children import Manifest, Owner, child_name
+from vaultstream_operator.core.view import FINALIZER, ChildrenView, ObjectView
+from vaultstream_operator.ports import ConflictError, Refusal
+
+log = logging.getLogger(__name__)
+
+MANAGED_BY_US: Final = f"app.kubernetes.io/managed-by={CONTROLLER}"
+DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+IDLE_COST: Final = "-100"
+"""Less than a pod has that says nothing (0): it goes first."""
+
+GROUPS: Final = {
+    JOBS: f"/apis/{GROUP}/{VERSION}",
+    DEPLOYMENTS: "/apis/apps/v1",
+    WORKER_JOBS: "/apis/batch/v1",
+    PODS: "/api/v1",
+}
+WATCHED: Final = tuple(GROUPS)
+
+_KINDS = {"Deployment": DEPLOYMENTS, "Job": WORKER_JOBS}
+_ROLES = {children.SIGNING: DEPLOYMENTS, children.RECORDS: WORKER_JOBS, children.KEYS: WORKER_JOBS}
+_NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID = 404, 409, 403, 422
+_REFUSALS = (400, _FORBIDDEN, _INVALID)
+
+
+def path_of(kind: str, namespace: str = "", name: str = "", part: str = "") -> str:
+    """Returns the path of a kind's objects: of all, of a namespace's, of one, or of a part of one such as `status`."""
+    steps = [GROUPS[kind], f"namespaces/{namespace}" if namespace else "", kind, name, part]
+    return "/".join(step for step in steps if step)
+
+
+class KubernetesCluster:
+    """The port `Cluster` on one API server.
+
+    Args:
+        api: requests to it.
+        namespaces: those that the operator looks after; empty: all.
+    """
+
+    def __init__(self, api: KubeApi, namespaces: Sequence[str] = ()) -> None:
+        self._api = api
+        self._namespaces = tuple(namespaces)
+        self._events = Events(api)
+        self._mirror = Mirror()
+        self._applied: dict[tuple[str, str, str], tuple[str, str, int]] = {}
+        """For each child: what was applied, to which object, and the generation that came of it."""
+
+    # -- what there is
+
+    def saw(self, kind: str, change: str | None, body: Body) -> Key | None:
+        """Takes in what a watch delivered; returns the SigningJob to look at, if it is news."""
+        return self._mirror.saw(kind, change, body)
+
+    async def resync(self, *, exact: bool = False) -> set[Key]:
+        """Lists all that the watches are about; returns the SigningJobs of which they had not told.
+
+        Args:
+            exact: as it is now, and not as an API server's cache has it: who knows nothing yet must not miss a child.
+
+        Raises:
+            KubeError, UnreachableError: the lists can't be read.
+        """
+        news: set[Key] = set()
+        for kind in WATCHED:
+            query = {} if exact else {"resourceVersion": "0"}
+            if kind != JOBS:
+                query["labelSelector"] = MANAGED_BY_US
+            for namespace in self._namespaces or ("",):
+                found = await self._api.get(path_of(kind, namespace), **query)
+                version = int(found["metadata"]["resourceVersion"])
+                within = [namespace] if namespace else []
+                news |= self._mirror.listed(kind, found["items"], within, version)
+        return news
+
+    def overdue(self) -> str:
+        """Returns which watches have failed to deliver what `resync` saw the time before; empty: none."""
+        late = {kind: self._mirror.overdue(kind) for kind in WATCHED}
+        return ", ".join(f"{count} changes of {kind}" for kind, count in late.items() if count)
+
+    def jobs(self) -> set[Key]:
+        """Returns all SigningJobs that there are."""
+        return self._mirror.jobs()
+
+    async def get(self, namespace: str, name: str) -> ObjectView | None:
+        try:
+            body = await self._api.get(path_of(JOBS, namespace, name))
+        except KubeError as error:
+            if error.status == _NOT_FOUND:
+                self._mirror.forget(JOBS, namespace, name)
+                return None
+            raise
+        self._mirror.wrote(JOBS, body)
+        return view_of(body)
+
+    async def children(self, owner: Owner) -> ChildrenView:
+        return self._mirror.children(owner.uid)
+
+    # -- children
+
+    async def apply(self, manifest: Manifest) -> None:
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        place = (kind, namespace, name)
+        known = self._mirror.child(*place)
+        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        if known is not None and known.leaving:
+            return  # once it has gone, a watch tells, and it is made anew
+        if known is not None and self._applied.get(place) == (digest, known.uid, known.generation):
+            return
+        path = path_of(kind, namespace, name)
+        if known is None or known.owner_uid != metadata["labels"][children.UID_LABEL]:
+            await self._require_ours(path, manifest)
+        try:
+            body = await self._api.patch(path, manifest, APPLY, fieldManager=CONTROLLER, force="true")
+        except KubeError as error:
+            if error.status == _INVALID and manifest["kind"] == "Job" and "immutable" in error.message:
+                raise ConflictError from None  # another operator has made it meanwhile, with another image
+            raise _refusal(error) from None
+        self._mirror.wrote(kind, body)
+        self._applied[place] = (digest, body["metadata"]["uid"], body["metadata"].get("generation", 0))
+
+    async def _require_ours(self, path: str, manifest: Manifest) -> None:
+        """Sees to it that no object of somebody else's is taken over."""
+        try:
+            body = await self._api.get(path)
+        except KubeError as error:
+            if error.status == _NOT_FOUND:
+                return
+            raise
+        wanted = manifest["metadata"]["ownerReferences"][0]["uid"]
+        if not any(ref["uid"] == wanted for ref in body["metadata"].get("ownerReferences") or ()):
+            if "deletionTimestamp" in body["metadata"]:
+                raise ConflictError
+            raise Refusal("it belongs to something else.", not_ours=True)
+
+    async def delete_child(self, owner: Owner, role: str) -> None:
+        kind, name = _ROLES[role], child_name(owner, role)
+        known = self._mirror.child(kind, owner.namespace, name)
+        self._applied.pop((kind, owner.namespace, name), None)
+        if known is not None and (known.leaving or known.owner_uid != owner.uid):
+            return
+        await self._delete(kind, owner.namespace, name, uid=known.uid if known else None)
+
+    async def _delete(self, kind: str, namespace: str, name: str, *, uid: str | None = None) -> None:
+        options: Json = {"propagationPolicy": "Foreground"} | ({"preconditions": {"uid": uid}} if uid else {})
+        try:
+            body = await self._api.delete(path_of(kind, namespace, name), options)
+        except KubeError as error:
+            if error.status not in (_NOT_FOUND, _CONFLICT):
+                raise
+            self._mirror.forget(kind, namespace, name)
+            return
+        if body.get("kind") in _KINDS:
+            self._mirror.wrote(kind, body)
+
+    async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
+        selector = f"{children.UID_LABEL}={owner.uid},{children.ROLE_LABEL}={children.SIGNING}"
+        found = await self._api.get(path_of(PODS, owner.namespace), labelSelector=selector)
+        await asyncio.gather(
+            *(
+                self._mark(owner.namespace, pod, idle=pod["metadata"]["name"] not in busy)
+                for pod in found["items"]
+            )
+        )
+
+    async def _mark(self, namespace: str, pod: Mapping[str, Any], *, idle: bool) -> None:
+        cost = (pod["metadata"].get("annotations") or {}).get(DELETION_COST)
+        wanted = IDLE_COST if idle else None
+        if cost == wanted or "deletionTimestamp" in pod["metadata"]:
+            return
+        body = {"metadata": {"annotations": {DELETION_COST: wanted}}}
+        try:
+            await self._api.patch(path_of(PODS, namespace, pod["metadata"]["name"]), body, MERGE_PATCH)
+        except KubeError as error:
+            if error.status != _NOT_FOUND:
+                raise
+
+    # -- the SigningJob itself
+
+    async def set_finalizer(self, job: ObjectView, *, present: bool) -> None:
+        others = [name for name in job.finalizers if name != FINALIZER]
+        body = {
+            "metadata": {
+                "resourceVersion": job.resource_version,
+                "finalizers": [*others, FINALIZER] if present else others,
+            }
+        }
+        await self._write(path_of(JOBS, job.owner.namespace, job.owner.name), body, MERGE_PATCH)
+
+    async def write_status(self, job: ObjectView, status: JobStatus) -> None:
+        dumped = status.dump()
+        if dumped == job.status.dump():
+            return
+        path = path_of(JOBS, job.owner.namespace, job.owner.name, "status")
+        patch: list[Json] = [
+            {"op": "add", "path": "/metadata/resourceVersion", "value": job.resource_version},
+            {"op": "add", "path": "/status", "value": dumped},
+        ]
+        await self._write(path, patch, JSON_PATCH)
+
+    async def delete_object(self, job: ObjectView) -> None:
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": job.owner.uid}}
+        try:
+            await self._api.delete(path_of(JOBS, job.owner.namespace, job.owner.name), options)
+        except KubeError as error:
+            if error.status not in (_NOT_FOUND, _CONFLICT):
+                raise
+
+    async def _write(self, path: str, patch: Json | list[Json], content_type: str) -> None:
+        try:
+            body = await self._api.patch(path, patch, content_type, fieldManager=CONTROLLER)
+        except KubeError as error:
+            if error.status == _CONFLICT:
+                raise ConflictError from None
+            if error.status == _NOT_FOUND:
+                return  # it has gone meanwhile, and its watch tells
+            raise
+        self._mirror.wrote(JOBS, body)
+
+    async def tell(self, owner: Owner, statement: Statement) -> None:
+        await self._events.tell(owner, statement)
+
+
+def view_of(body: Body) -> ObjectView:
+    """Returns a SigningJob as the plan sees it; a spec that this version does not understand is None, and said why."""
+    metadata = body["metadata"]
+    spec, problem = None, ""
+    try:
+        spec = SigningJobSpec.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        problem = f"spec.{'.'.join(str(step) for step in first['loc'])}: {first['msg']}."
+    try:
+        status = JobStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        log.warning("the status of %s can't be read: it is written anew", metadata["name"])
+        status = JobStatus()
+    return ObjectView(
+        owner=Owner(metadata["namespace"], metadata["name"], metadata["uid"]),
+        generation=metadata["generation"],
+        resource_version=metadata["resourceVersion"],
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        annotations=metadata.get("annotations") or {},
+        spec=spec,
+        problem=problem,
+        status=status,
+    )
+
+
+def _refusal(error: KubeError) -> Exception:
+    if error.status == _CONFLICT:
+        return ConflictError()
+    if error.status in _REFUSALS:
+        return Refusal(error.message)
+    return error

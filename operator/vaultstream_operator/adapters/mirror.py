@@ -1,0 +1,280 @@
+"""What the operator has heard of its objects: a cache that watches feed, lists repair, and our own writes keep ahead.
+
+Pure bookkeeping. A watch that has died in silence shows: lists then tell of changes that it never delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vaultstream_operator.core import children
+from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
+
+Body = Mapping[str, Any]
+Key = tuple[str, str]
+"""Namespace and name of a SigningJob."""
+
+JOBS, DEPLOYMENTS, WORKER_JOBS, PODS = "signingjobs", "deployments", "jobs", "pods"
+
+_NOT_STARTING = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+        "CrashLoopBackOff",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object, cut down to what a decision may turn on: memory stays small, and what is equal wakes nobody."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    key: Key
+    owner_uid: str
+    role: str
+    leaving: bool
+    digest: Any
+    """What of it matters: a change of anything else is no news."""
+
+
+class Mirror:
+    """The latest known state of SigningJobs, their children and pods."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str, str], Entry] = {}
+        self._by_owner: dict[str, set[tuple[str, str, str]]] = {}
+        self._watched: dict[tuple[str, str, str], int] = {}
+        self._suspects: dict[tuple[str, str, str], int] = {}
+
+    def saw(self, kind: str, change: str | None, body: Body) -> Key | None:
+        """Takes in what a watch delivered; returns the SigningJob to look at, if it is news.
+
+        Args:
+            kind: the plural of the resource.
+            change: ADDED, MODIFIED, DELETED, or None for an object of a watch's first list.
+            body: the object.
+        """
+        entry = read_entry(kind, body)
+        if entry is None:
+            return None
+        place = _place(entry)
+        if change == "DELETED":
+            self._watched.pop(place, None)
+            self._suspects.pop(place, None)
+            known = self._entries.get(place)
+            if known is not None and known.uid == entry.uid:
+                self._drop(place)
+            return self._key(entry)
+        self._watched[place] = max(entry.version, self._watched.get(place, 0))
+        return self._take(entry)
+
+    def wrote(self, kind: str, body: Body) -> None:
+        """Takes in the answer to a write of our own: the next look must not see the state before it."""
+        if (entry := read_entry(kind, body)) is not None:
+            self._take(entry)
+
+    def listed(self, kind: str, bodies: Iterable[Body], namespaces: Iterable[str], version: int) -> set[Key]:
+        """Takes in a whole list of a kind; returns the SigningJobs to look at: what no watch has told of.
+
+        Args:
+            kind: the plural of the resource.
+            bodies: the objects.
+            namespaces: those that the list is about; empty: all.
+            version: of the list. What was written after it can't be in it, and has not gone.
+        """
+        news: set[Key] = set()
+        within = set(namespaces)
+        present: dict[tuple[str, str, str], Entry] = {}
+        for body in bodies:
+            if (entry := read_entry(kind, body)) is not None:
+                present[_place(entry)] = entry
+        for entry in present.values():
+            if (key := self._take(entry)) is not None:
+                news.add(key)
+        for place, entry in list(self._entries.items()):
+            listed = (
+                place[0] == kind and entry.version <= version and (not within or entry.namespace in within)
+            )
+            if listed and place not in present:
+                self._drop(place)
+                self._watched.pop(place, None)
+                news.add(self._key(entry))
+        return news
+
+    def overdue(self, kind: str) -> int:
+        """Returns how many changes of a kind were known at the last call, and no watch has delivered them since."""
+        late = sum(
+            1
+            for place, version in self._suspects.items()
+            if place[0] == kind and place in self._entries and self._watched.get(place, 0) < version
+        )
+        kept = {place: version for place, version in self._suspects.items() if place[0] != kind}
+        behind = {
+            place: entry.version
+            for place, entry in self._entries.items()
+            if place[0] == kind and self._watched.get(place, 0) < entry.version
+        }
+        self._suspects = kept | behind
+        return late
+
+    def jobs(self) -> set[Key]:
+        """Returns all SigningJobs that there are."""
+        return {entry.key for entry in self._entries.values() if entry.kind == JOBS}
+
+    def child(self, kind: str, namespace: str, name: str) -> Entry | None:
+        """Returns an object as it is known."""
+        return self._entries.get((kind, namespace, name))
+
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        """Takes note that an object is not there."""
+        self._drop((kind, namespace, name))
+
+    def children(self, owner_uid: str) -> ChildrenView:
+        """Returns the children of a SigningJob by their roles."""
+        by_role = {
+            entry.role: entry for entry in self._of(owner_uid) if entry.kind in (DEPLOYMENTS, WORKER_JOBS)
+        }
+        signing = by_role.get(children.SIGNING)
+        return ChildrenView(
+            keys=self._worker_job(by_role.get(children.KEYS)),
+            records=self._worker_job(by_role.get(children.RECORDS)),
+            signing=None if signing is None else self._signers(signing),
+        )
+
+    def _signers(self, entry: Entry) -> SignersView:
+        replicas, ready, problem = entry.digest
+        return SignersView(replicas, ready, problem or self._pods_problem(entry))
+
+    def _worker_job(self, entry: Entry | None) -> WorkerJobView | None:
+        if entry is None:
+            return None
+        active, failed, succeeded = entry.digest
+        return WorkerJobView(active, failed, succeeded, self._pods_problem(entry))
+
+    def _pods_problem(self, child: Entry) -> str:
+        pods = (e for e in self._of(child.owner_uid) if e.kind == PODS and e.role == child.role)
+        return next((pod.digest for pod in pods if pod.digest), "")
+
+    def _of(self, owner_uid: str) -> Iterator[Entry]:
+        return (self._entries[place] for place in self._by_owner.get(owner_uid, ()))
+
+    def _take(self, entry: Entry) -> Key | None:
+        place = _place(entry)
+        known = self._entries.get(place)
+        if known is not None and known.uid == entry.uid and known.version >= entry.version:
+            return None
+        if known is not None and known.owner_uid != entry.owner_uid:
+            self._drop(place)
+        self._entries[place] = entry
+        self._by_owner.setdefault(entry.owner_uid, set()).add(place)
+        same = known is not None and (known.uid, known.leaving, known.digest) == (
+            entry.uid,
+            entry.leaving,
+            entry.digest,
+        )
+        return None if same else self._key(entry)
+
+    def _key(self, entry: Entry) -> Key:
+        """A pod's label has the first 63 characters of its job's name; the job itself, once known, has them all."""
+        return next((other.key for other in self._of(entry.owner_uid) if other.kind == JOBS), entry.key)
+
+    def _drop(self, place: tuple[str, str, str]) -> None:
+        if (entry := self._entries.pop(place, None)) is not None:
+            places = self._by_owner[entry.owner_uid]
+            places.discard(place)
+            if not places:
+                del self._by_owner[entry.owner_uid]
+
+
+def read_entry(kind: str, body: Body) -> Entry | None:
+    """Cuts an object down to what is kept; None: it belongs to no SigningJob."""
+    metadata = body["metadata"]
+    namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+    labels = metadata.get("labels") or {}
+    if kind == JOBS:
+        key, owner_uid, role = (namespace, name), uid, ""
+    else:
+        owner_uid, role = labels.get(children.UID_LABEL, ""), labels.get(children.ROLE_LABEL, "")
+        if not owner_uid or not role:
+            return None
+        key = namespace, _job_name(metadata, labels)
+    return Entry(
+        kind=kind,
+        namespace=namespace,
+        name=name,
+        uid=uid,
+        version=int(metadata["resourceVersion"]),
+        generation=metadata.get("generation", 0),
+        key=key,
+        owner_uid=owner_uid,
+        role=role,
+        leaving="deletionTimestamp" in metadata,
+        digest=_DIGESTS[kind](body),
+    )
+
+
+def _job_name(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    for reference in metadata.get("ownerReferences") or ():
+        if reference.get("kind") == children.KIND:
+            return str(reference["name"])
+    return labels.get(children.JOB_LABEL, "")
+
+
+def _place(entry: Entry) -> tuple[str, str, str]:
+    return entry.kind, entry.namespace, entry.name
+
+
+def _job_digest(body: Body) -> Any:
+    metadata = body["metadata"]
+    return (
+        metadata.get("generation", 0),
+        tuple(metadata.get("finalizers") or ()),
+        tuple(sorted((metadata.get("annotations") or {}).items())),
+    )
+
+
+def _deployment_digest(body: Body) -> Any:
+    status = body.get("status") or {}
+    conditions = status.get("conditions") or ()
+    problem = next(
+        (c.get("message", "") for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"),
+        "",
+    )
+    return body["spec"].get("replicas", 1), status.get("readyReplicas", 0), problem
+
+
+def _worker_job_digest(body: Body) -> Any:
+    status = body.get("status") or {}
+    return status.get("active", 0), status.get("failed", 0), status.get("succeeded", 0)
+
+
+def _pod_digest(body: Body) -> str:
+    """Returns why a pod's container does not start or stay, in the words of Kubernetes; empty: nothing is known."""
+    for status in (body.get("status") or {}).get("containerStatuses") or ():
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in _NOT_STARTING:
+            continue
+        ended = (status.get("lastState") or {}).get("terminated") or {}
+        words = f"it left with exit code {ended['exitCode']}. {ended.get('message', '')}" if ended else ""
+        return f"{waiting['reason']}: {words or waiting.get('message', '')}".strip().rstrip(":")
+    return ""
+
+
+_DIGESTS = {
+    JOBS: _job_digest,
+    DEPLOYMENTS: _deployment_digest,
+    WORKER_JOBS: _worker_job_digest,
+    PODS: _pod_digest,
+}

@@ -1,0 +1,328 @@
+"""SigningJobs in Postgres: the port `Store`. Key material is none of its business."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeVar
+
+import asyncpg
+
+from vaultstream.api import SigningJobSpec
+from vaultstream.errors import (
+    BusError,
+    DatabaseError,
+    SchemaVersionError,
+    SourceError,
+    VaultStreamError,
+    redact,
+)
+from vaultstream.records.source import inspect_source
+from vaultstream.records.worker import DEADLINE_EXCEEDED
+from vaultstream.store import jobs, schema
+from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
+from vaultstream.store.jobs import Job
+from vaultstream_operator.adapters.sql import query
+from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.core.observation import Progress
+from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+RATE_SECONDS = 20.0
+"""The rate of records is measured over so long, and signers that sign nothing for so long sign nothing."""
+LEAST_RATE_SECONDS = 2.0
+"""A rate over less is chance."""
+ANSWER_SECONDS = 5.0
+"""So long Postgres may take for one look."""
+PAUSE_SECONDS = 1.0
+"""So long nobody asks a Postgres that did not answer: its jobs may be many, and one has asked."""
+
+
+class Dispatcher(Protocol):
+    """What of a job lies in JetStream."""
+
+    async def remove(self, token: str) -> None:
+        """Removes it all. Raises `BusError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    """Postgres was away lately, and why."""
+
+    until: float
+    error: Exception
+
+
+class PostgresStore:
+    """Jobs as Postgres has them, over a pool that is opened once Postgres answers.
+
+    Use as `async with`, which waits for nothing: while Postgres is away, jobs are in trouble.
+
+    Args:
+        url: the connection string.
+        dispatcher: removes what jobs have in JetStream.
+        connections: at most.
+    """
+
+    def __init__(self, url: str, dispatcher: Dispatcher, *, connections: int = 8) -> None:
+        self._url = url
+        self._dispatcher = dispatcher
+        self._connections = connections
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._closed: _Closed | None = None
+        self._troubles: dict[tuple[str, str], Trouble] = {}
+        self._idle_since: dict[str, float] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def look(self, job: ObjectView) -> StoredJob | Trouble | None:
+        """Returns the job as Postgres has it, None if it is not there, or why that can't be told."""
+
+        async def read(connection: Connection) -> asyncpg.Record | None:
+            row = await connection.fetchrow(query("look"), _name(job), RATE_SECONDS, timeout=ANSWER_SECONDS)
+            if row is not None and row["schema_version"] != schema.current_version():
+                await schema.require_current(connection)
+            return row
+
+        try:
+            row = await self._with_connection(read)
+        except Exception as error:  # noqa: BLE001 - classified, or raised again
+            if job.deleting and await self._nothing_there(error):
+                return None
+            return self._trouble(job, "look", error)
+        self._troubles.pop((job.owner.uid, "look"), None)
+        if row is None or row["job_no"] is None:
+            self._idle_since.pop(job.owner.uid, None)
+            return None
+        return self._stored(job, row)
+
+    async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
+        """Does what the plan asks for, once or again; returns why it could not, None if it could."""
+        steps: dict[StoreAction, Callable[[Connection, ObjectView], Awaitable[None]]] = {
+            StoreAction.CREATE: _create,
+            StoreAction.REMOVE_FORMER: self._remove_former,
+            StoreAction.UPDATE_SPEC: _update_spec,
+            StoreAction.SUSPEND: _suspend,
+            StoreAction.RESUME: _resume,
+            StoreAction.FAIL: _fail,
+            StoreAction.DELETE: self._delete,
+        }
+        try:
+            await self._with_connection(lambda connection: steps[action](connection, job))
+        except Exception as error:  # noqa: BLE001 - classified, or raised again
+            return self._trouble(job, action, error)
+        self._troubles.pop((job.owner.uid, action), None)
+        return None
+
+    async def busy_pods(self, token: str) -> set[str]:
+        """Returns the pods that hold a key of the job now; none if Postgres does not say."""
+        try:
+            rows = await self._with_connection(lambda connection: connection.fetch(query("holders"), token))
+        except Exception as error:
+            if not is_transient(error) and not isinstance(error, VaultStreamError):
+                raise
+            log.warning("who holds keys of %s is unknown: %s", token, explain(error).message)
+            return set()
+        return {row["holder"].rsplit(":", 2)[0] for row in rows}
+
+    async def _with_connection(self, step: Callable[[Connection], Awaitable[_T]]) -> _T:
+        self._respect_pause()
+        try:
+            pool = await self._open()
+            async with (
+                asyncio.timeout(4 * ANSWER_SECONDS),
+                pool.acquire(timeout=ANSWER_SECONDS) as connection,
+            ):
+                answer = await step(connection)
+        except Exception as error:
+            if classify(error)[0] is JobReason.POSTGRES_UNREACHABLE:
+                self._closed = _Closed(time.monotonic() + PAUSE_SECONDS, error)
+            raise
+        self._closed = None
+        return answer
+
+    def _respect_pause(self) -> None:
+        if self._closed is not None and time.monotonic() < self._closed.until:
+            raise self._closed.error
+
+    async def _open(self) -> Pool:
+        async with self._opening, asyncio.timeout(ANSWER_SECONDS):
+            self._respect_pause()
+            if self._pool is None:
+                self._pool = await self._stack.enter_async_context(
+                    open_pool(self._url, role="operator", size=self._connections)
+                )
+            return self._pool
+
+    async def _nothing_there(self, error: Exception) -> bool:
+        """Whether the database has no schema of ours at all, so that there is nothing to clean up."""
+        if not is_misconfigured(error):
+            return False
+        with suppress(Exception):
+            return await self._with_connection(schema.installed_version) == 0
+        return False
+
+    def _stored(self, job: ObjectView, row: asyncpg.Record) -> StoredJob:
+        spec = SigningJobSpec.model_validate(row["spec"])
+        planned = row["planned"]
+        made_all = row["keys_made"] >= spec.keys.count
+        rate = self._rate(job, row)
+        ended = row["finished_at"] is not None
+        settled, seconds = row["signed"] + row["dead"], row["total_seconds"]
+        return StoredJob(
+            token=row["token"],
+            state=row["state"],
+            message=row["message"] or "",
+            ours=row["owner_uid"] == job.owner.uid,
+            spec=spec,
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            planned=planned,
+            records=row["records"],
+            signed=row["signed"],
+            dead=row["dead"],
+            progress=Progress(
+                records_left=row["records_left"] if planned else None,
+                batches_left=row["batches_left"],
+                planned=planned,
+                records_per_second=rate,
+            ),
+            keys_active=row["keys_active"] if made_all else None,
+            keys_made=row["keys_made"],
+            records_per_second=(settled / seconds if seconds else None) if ended else rate,
+            batches_unpublished=row["batches_unpublished"],
+            published=row["published"],
+        )
+
+    def _rate(self, job: ObjectView, row: asyncpg.Record) -> float | None:
+        """Records a second; 0.0 only once signers were seen with work and did none of it for the whole time."""
+        if row["settled_lately"]:
+            self._idle_since.pop(job.owner.uid, None)
+            seconds = row["window_seconds"]
+            return row["settled_lately"] / seconds if seconds >= LEAST_RATE_SECONDS else None
+        scaling = job.status.scaling
+        at_work = scaling is not None and scaling.ready > 0 and row["state"] == "Running"
+        if not at_work or not row["batches_left"]:
+            self._idle_since.pop(job.owner.uid, None)
+            return None
+        since = self._idle_since.setdefault(job.owner.uid, time.monotonic())
+        return 0.0 if time.monotonic() - since >= RATE_SECONDS else None
+
+    def _trouble(self, job: ObjectView, doing: str, error: Exception) -> Trouble:
+        reason, problem, passing = classify(error)
+        key = (job.owner.uid, doing)
+        before = self._troubles.get(key)
+        trouble = Trouble(reason, problem, passing, since=time.time())
+        if before is not None and before.reason is reason:
+            trouble = replace(trouble, since=before.since, failures=before.failures + 1)
+        self._troubles[key] = trouble
+        return trouble
+
+    async def _remove_former(self, connection: Connection, view: ObjectView) -> None:
+        former = await jobs.find_job(connection, _name(view))
+        if former is not None and former.owner_uid != view.owner.uid:
+            await self._remove(connection, former, former.spec.deletion_policy)
+
+    async def _delete(self, connection: Connection, view: ObjectView) -> None:
+        job = await _own(connection, view)
+        if job is not None:
+            spec = view.spec or job.spec
+            await self._remove(connection, job, spec.deletion_policy)
+
+    async def _remove(self, connection: Connection, job: Job, policy: str) -> None:
+        # JetStream first: once Postgres has forgotten the job, nobody would come back for the rest.
+        await self._dispatcher.remove(job.token)
+        await jobs.delete_job(connection, job.job_no, policy)
+
+
+_PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [
+    ((BusError,), JobReason.NATS_UNREACHABLE, True),
+    ((SchemaVersionError,), JobReason.SCHEMA_NOT_READY, False),
+    ((SourceError,), JobReason.TABLE_UNUSABLE, False),
+    ((asyncpg.InsufficientPrivilegeError,), JobReason.DATABASE_REFUSES, False),
+]
+
+
+def classify(error: Exception) -> tuple[JobReason, str, bool]:
+    """Returns what an error means for a job: the reason, a clause with the problem, and whether it passes by itself.
+
+    Raises:
+        Exception: the error itself, if it means a fault of ours.
+    """
+    cause = (
+        error.__context__ if isinstance(error, DatabaseError) else error
+    )  # the driver's, where there is one
+    for kinds, reason, passing in _PROBLEMS:
+        if isinstance(cause, kinds):
+            return reason, _clause(cause), passing
+    if cause is not None and is_transient(cause):
+        return JobReason.POSTGRES_UNREACHABLE, _clause(cause), True
+    if cause is not None and is_misconfigured(cause):
+        return JobReason.SCHEMA_NOT_READY, _clause(cause), False
+    if not isinstance(error, VaultStreamError | asyncpg.PostgresError):
+        raise error
+    return JobReason.DATABASE_REFUSES, _clause(error), False
+
+
+def _clause(error: BaseException) -> str:
+    if isinstance(error, VaultStreamError):
+        return f"{error.message} {error.hint or ''}".strip()
+    return f"{redact(str(error)).strip().rstrip('.') or 'no answer in time'}."
+
+
+def _name(view: ObjectView) -> str:
+    return f"{view.owner.namespace}/{view.owner.name}"
+
+
+async def _own(connection: Connection, view: ObjectView) -> Job | None:
+    job = await jobs.find_job(connection, _name(view))
+    return job if job is not None and job.owner_uid == view.owner.uid else None
+
+
+async def _create(connection: Connection, view: ObjectView) -> None:
+    await schema.require_current(connection)
+    if view.spec is None:
+        return
+    source = await inspect_source(connection, view.spec.records)
+    with suppress(
+        asyncpg.UniqueViolationError
+    ):  # another operator was faster, or a former job is there: look again
+        await jobs.create_job(
+            connection, _name(view), view.spec, id_type=source.id_type, owner_uid=view.owner.uid
+        )
+
+
+async def _update_spec(connection: Connection, view: ObjectView) -> None:
+    job = await _own(connection, view)
+    if job is not None and view.spec is not None:
+        fixed = {name: getattr(job.spec, name) for name in ("records", "batch_size", "keys")}
+        await jobs.update_spec(connection, job.job_no, view.spec.model_copy(update=fixed))
+
+
+async def _suspend(connection: Connection, view: ObjectView) -> None:
+    if job := await _own(connection, view):
+        await jobs.set_suspended(connection, job.job_no, suspended=True)
+
+
+async def _resume(connection: Connection, view: ObjectView) -> None:
+    if job := await _own(connection, view):
+        await jobs.set_suspended(connection, job.job_no, suspended=False)
+
+
+async def _fail(connection: Connection, view: ObjectView) -> None:
+    if job := await _own(connection, view):
+        await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))

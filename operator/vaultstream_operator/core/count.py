@@ -1,0 +1,226 @@
+"""The count of a job's signers: observed, decided, and remembered in its status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from vaultstream.api import SigningJobSpec
+from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.api.status import (
+    MOST_CHANGES,
+    ConditionType,
+    ScalingChange,
+    ScalingHistory,
+    ScalingStatus,
+)
+from vaultstream_operator.core.decision import Decision
+from vaultstream_operator.core.forecast import finish_at
+from vaultstream_operator.core.history import History
+from vaultstream_operator.core.observation import (
+    HoldState,
+    Lag,
+    LagUnknown,
+    Observation,
+    Pause,
+    Progress,
+    Replicas,
+    Timing,
+)
+from vaultstream_operator.core.reasons import Reason
+from vaultstream_operator.core.report import Report
+from vaultstream_operator.core.scaling import decide
+from vaultstream_operator.core.view import StoredJob, Trouble, View
+
+STARTUP_SECONDS = 10.0
+"""From asking for a pod until it signs, where nothing better is known."""
+DRAIN_SECONDS = 2.0
+
+UNDER_WAY_SECONDS = 10.0
+"""A change that was decided so lately and is not to be seen yet is under way, and no second one."""
+
+SUSPENDED = "Suspended"
+_PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
+
+
+def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec) -> tuple[Decision, Report]:
+    """Decides the count of a job that runs, and reports the decision with all that the next one must remember."""
+    observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
+    observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active)
+    moment = report.now.timestamp()
+    found = _history(report)
+    known, again = found.without_change_under_way(
+        observation.replicas.current, since=moment - UNDER_WAY_SECONDS
+    )
+    decision = decide(spec.scaling, observation, known, moment)
+    history = known.observed(spec.scaling, observation, decision, moment)
+    if decision.changes_count:
+        history = history.scaled(spec.scaling, decision, moment)
+        if again is None or again.after != decision.desired:
+            up = decision.desired > decision.current
+            report = report.tell(
+                say(JobReason.SCALED_OUT if up else JobReason.SCALED_IN, decision=decision.explain())
+            )
+    report = _reported(report, decision, observation, history)
+    report = _activity(report, decision, observation.pause)
+    return decision, _deadline(report, decision, observation.timing)
+
+
+def held(
+    view: View, report: Report, trouble: Trouble, spec: SigningJobSpec
+) -> tuple[Decision | None, Report]:
+    """Reports that the count is kept while Postgres does not answer; None: there is no count to keep.
+
+    Not even a fallback changes it then: no signer can do anything about it.
+    """
+    if view.children.signing is None:
+        return None, report
+    unknown = LagUnknown(HoldState.POSTGRES_UNREACHABLE, trouble.since, trouble.failures)
+    lag = view.lag if isinstance(view.lag, LagUnknown) else unknown
+    observation = _observation(view, spec, lag, view.job.status.start_time)
+    observation = replace(observation, pause=Pause())
+    history = _history(report)
+    scaling = spec.scaling.model_copy(update={"fallback": None})
+    decision = decide(scaling, observation, history, report.now.timestamp())
+    if decision.changes_count:  # the maximum was lowered meanwhile: that waits, too
+        return None, report
+    report = _reported(report, decision, observation, history)
+    return decision, _activity(report, decision, observation.pause)
+
+
+def stopped(view: View, report: Report, statement: Statement) -> Report:
+    """Reports that no signer is wanted, since the job is suspended."""
+    report = report.without(ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK)
+    signing = view.children.signing
+    current, ready = (signing.replicas, signing.ready) if signing else (0, 0)
+    report = report.but(eta=None, signers=f"{ready}/0")
+    before = report.status.scaling
+    if before is None:
+        return report
+    history = before.history
+    latest = history.changes[-1] if history.changes else None
+    if current and not (latest and latest.reason == SUSPENDED and latest.before == current):
+        change = ScalingChange(at=report.now.timestamp(), before=current, after=0, reason=SUSPENDED)
+        changes = (*history.changes, change)[-MOST_CHANGES:]
+        history = history.model_copy(update={"changes": changes})
+    stopped_at_zero = {
+        "replicas": current,
+        "desired": 0,
+        "ready": ready,
+        "reason": SUSPENDED,
+        "limit": None,
+        "formula": "suspend = true",
+        "inputs": {},
+        "hold": False,
+        "message": statement.message,
+        "history": history,
+    }
+    return report.but(scaling=before.model_copy(update=stopped_at_zero))
+
+
+def lag_of(lag: Lag | LagUnknown | None, stored: StoredJob) -> Lag | LagUnknown:
+    """Returns the lag with what only Postgres knows: the batches that JetStream was not handed yet.
+
+    Before any was, there need not be a consumer, and what Postgres knows is all there is.
+    """
+    unpublished = stored.batches_unpublished
+    match lag:
+        case Lag():
+            if stored.progress.batches_left is not None:  # read at another moment: none counts twice
+                given = lag.batches_pending + lag.batches_in_flight
+                unpublished = min(unpublished, max(0, stored.progress.batches_left - given))
+            return replace(lag, batches_unpublished=unpublished)
+        case LagUnknown(state=HoldState.CONSUMER_MISSING) if not stored.published:
+            return Lag(0, batches_unpublished=unpublished)
+        case None:
+            return Lag(0, batches_unpublished=unpublished)
+    return lag
+
+
+def _observation(
+    view: View, spec: SigningJobSpec, lag: Lag | LagUnknown, started_at: datetime | None
+) -> Observation:
+    signing = view.children.signing
+    started = started_at.timestamp() if started_at else None
+    return Observation(
+        lag=lag,
+        replicas=Replicas(signing.replicas, signing.ready) if signing else Replicas(0),
+        timing=Timing(
+            created_at=view.job.created_at.timestamp(),
+            finish_at=finish_at(spec.finish_by, spec.finish_within, started),
+            startup_seconds=STARTUP_SECONDS,
+            drain_seconds=DRAIN_SECONDS,
+        ),
+        progress=Progress(),
+        pause=Pause.read(view.job.annotations),
+    )
+
+
+def _history(report: Report) -> History:
+    scaling = report.status.scaling
+    return History.load(scaling.history.model_dump(mode="json", by_alias=True) if scaling else None)
+
+
+def _reported(report: Report, decision: Decision, observation: Observation, history: History) -> Report:
+    fields: Mapping[str, object] = {
+        **decision.dump(),
+        "ready": observation.replicas.ready,
+        "history": ScalingHistory.model_validate(history.dump()),
+    }
+    eta = None
+    if decision.eta_seconds is not None:
+        eta = (report.now + timedelta(seconds=decision.eta_seconds)).replace(microsecond=0)
+    return report.but(
+        scaling=ScalingStatus.model_validate(fields),
+        eta=eta,
+        lag=observation.lag.total if isinstance(observation.lag, Lag) else None,
+        signers=f"{observation.replicas.ready}/{decision.desired}",
+    )
+
+
+def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
+    """Reports whether the count follows the lag; an annotation that can't be read is told once."""
+    if pause.problems:
+        statement = say(JobReason.ANNOTATION_UNREADABLE, problem="; ".join(pause.problems) + ".")
+    elif decision.hold or decision.reason in _PAUSES:
+        statement = say(JobReason.SCALING_HELD, decision=decision.explain())
+    else:
+        statement = say(JobReason.SCALING_FOLLOWS_LAG, decision=decision.explain())
+    follows = statement.reason is JobReason.SCALING_FOLLOWS_LAG
+    before = _found(report, ConditionType.SCALING_ACTIVE)
+    if pause.problems and before != (statement.reason, statement.message):
+        report = report.tell(statement)
+    return report.condition(
+        ConditionType.SCALING_ACTIVE, holds=follows, reason=statement.reason, message=statement.message
+    )
+
+
+def _deadline(report: Report, decision: Decision, timing: Timing) -> Report:
+    """Reports whether the job can end by its finishing time, once that can be told; each turn is told."""
+    if timing.finish_at is None:
+        return report.without(ConditionType.DEADLINE_AT_RISK)
+    if decision.eta_seconds is None and not decision.deadline_at_risk:
+        return report
+    when = datetime.fromtimestamp(timing.finish_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if decision.deadline_at_risk:
+        bounds = (decision.inputs.get("max"), decision.inputs.get("keysActive"))
+        most = min(int(bound) for bound in bounds if bound is not None)
+        statement = say(JobReason.DEADLINE_AT_RISK, finish_at=when, most=most)
+    else:
+        statement = say(JobReason.DEADLINE_ON_TRACK, finish_at=when)
+    before = _found(report, ConditionType.DEADLINE_AT_RISK)
+    turned = statement.reason != (before[0] if before else JobReason.DEADLINE_ON_TRACK)
+    if turned:
+        report = report.tell(statement)
+    return report.condition(
+        ConditionType.DEADLINE_AT_RISK,
+        holds=decision.deadline_at_risk,
+        reason=statement.reason,
+        message=statement.message,
+    )
+
+
+def _found(report: Report, kind: ConditionType) -> tuple[str, str] | None:
+    """What the status that was found says on something: its reason and its message."""
+    return next(((c.reason, c.message) for c in report.before.conditions if c.type == kind), None)

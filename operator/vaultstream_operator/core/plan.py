@@ -1,0 +1,306 @@
+"""What is to be done for a SigningJob: a pure function from what is seen to a plan, run again whenever something changes.
+
+deleting      children go, then what is in Postgres and JetStream, then the finalizer
+ended         children go; the status stays; after its time to live the object goes
+new           the finalizer, then the job in Postgres, then its workers
+in trouble    nothing is changed but the status: what runs keeps running
+suspended     the workers go, the signers by drain; Postgres knows
+running       workers and signers as they should be, the count as the lag decides
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from vaultstream.api import SigningJobSpec
+from vaultstream.api.signingjob import IMMUTABLE
+from vaultstream_operator.api import conditions
+from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.api.status import ConditionType, JobStatus, State
+from vaultstream_operator.core import children, count
+from vaultstream_operator.core.children import Manifest, WorkerOptions
+from vaultstream_operator.core.decision import Decision
+from vaultstream_operator.core.observation import HoldState, LagUnknown
+from vaultstream_operator.core.report import Report, end_of
+from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View
+
+SHORTLY = 1.0
+"""Seconds until the next look at something that is under way."""
+LATER = 5.0
+"""Seconds until the next look at something that somebody has to mend."""
+
+
+class StoreAction(StrEnum):
+    """What is to be done to the job in Postgres and JetStream."""
+
+    CREATE = "create"
+    REMOVE_FORMER = "remove-former"
+    UPDATE_SPEC = "update-spec"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    FAIL = "fail"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, in this order; each part is safe to do twice.
+
+    Attributes:
+        add_finalizer, remove_finalizer: on the object.
+        store: what to do in Postgres and JetStream; then look again.
+        apply: manifests for server-side apply.
+        mark_idle: pods that hold no key are marked to go first, before the count is lowered.
+        delete: roles whose child is to go.
+        delete_object: the SigningJob itself is to go, since its time to live is over.
+        status: the whole status.
+        events: what to tell.
+        decision: the decision on the count, if one was made.
+        look_again: seconds until the next look, if nothing happens before; None: when something happens.
+    """
+
+    status: JobStatus
+    add_finalizer: bool = False
+    remove_finalizer: bool = False
+    store: StoreAction | None = None
+    apply: tuple[Manifest, ...] = ()
+    mark_idle: bool = False
+    delete: tuple[str, ...] = ()
+    delete_object: bool = False
+    events: tuple[Statement, ...] = ()
+    decision: Decision | None = None
+    look_again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What the phases go by; `report` says what was said before."""
+
+    view: View
+    report: Report
+    options: WorkerOptions
+    now: datetime
+
+
+def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
+    """Returns what is to be done for a job, given what is seen of it."""
+    case = _Case(view, Report.on(view, now), options, now)
+    if view.job.deleting:
+        return _deleting(case)
+    if conditions.ended_by(view.job.status.conditions) is not None:
+        return _ended(case)
+    if FINALIZER not in view.job.finalizers:
+        return replace(
+            _saying(case.report.trying(say(JobReason.STARTING))), add_finalizer=True, look_again=0.0
+        )
+    if view.job.spec is None:
+        return _saying(case.report.stalled(say(JobReason.SPEC_NOT_UNDERSTOOD, problem=view.job.problem)))
+    return _alive(case, view.job.spec)
+
+
+def _alive(case: _Case, spec: SigningJobSpec) -> Plan:
+    match case.view.stored:
+        case Trouble() as trouble:
+            return _in_trouble(case, trouble, spec)
+        case StoredJob(ours=True) as stored:
+            return _going(case, stored, spec)
+        case stored:
+            action = StoreAction.CREATE if stored is None else StoreAction.REMOVE_FORMER
+            return replace(_saying(case.report.trying(say(JobReason.STARTING))), store=action, look_again=0.0)
+
+
+def _deleting(case: _Case) -> Plan:
+    job, stored = case.view.job, case.view.stored
+    if FINALIZER not in job.finalizers:
+        return _saying(case.report)
+    policy = job.spec.deletion_policy if job.spec else "Retain"
+    what = "all that it has" if policy == "Delete" else "all but its signatures"
+    report = case.report.but(state=State.DELETING)
+    deleting = report
+    if JobReason.CLEANUP_BLOCKED not in report.standing:
+        deleting = report.on_the_way(say(JobReason.DELETING, what=what))
+    if case.view.children.any:
+        return replace(_saying(deleting), delete=_roles(case.view), look_again=SHORTLY)
+    if isinstance(stored, Trouble) and stored.reason is not JobReason.TABLE_UNUSABLE:
+        blocked = say(JobReason.CLEANUP_BLOCKED, problem=stored.problem, finalizer=FINALIZER)
+        report = report.on_the_way(blocked) if stored.passing else report.stalled(blocked)
+        return replace(_saying(report), look_again=_patience(stored))
+    if isinstance(stored, StoredJob) and stored.ours:
+        return replace(_saying(deleting), store=StoreAction.DELETE, look_again=0.0)
+    return replace(_saying(report.on_the_way(say(JobReason.DELETED, what=what))), remove_finalizer=True)
+
+
+def _ended(case: _Case) -> Plan:
+    """Keeps the end as it is; only the children and, in time, the object itself go."""
+    job, report = case.view.job, case.report
+    if case.view.children.any:
+        return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
+    ttl = job.spec.ttl_seconds_after_finished if job.spec else None
+    if ttl is None or report.status.completion_time is None:
+        return _saying(report)
+    left = (report.status.completion_time + timedelta(seconds=ttl) - case.now).total_seconds()
+    if left > 0:
+        return replace(_saying(report), look_again=max(left, SHORTLY))
+    over = say(JobReason.TIME_TO_LIVE_OVER, seconds=f"{ttl:g}")
+    report = (report if report.said(over) else report.tell(over)).but(message=over.message)
+    return replace(_saying(report), delete_object=True, look_again=LATER)
+
+
+def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:
+    statement = say(trouble.reason, problem=trouble.problem)
+    if not trouble.passing:
+        return replace(_saying(case.report.stalled(statement)), look_again=_patience(trouble))
+    report, decision = case.report.on_the_way(statement), None
+    if trouble.reason is JobReason.POSTGRES_UNREACHABLE:
+        decision, report = count.held(case.view, report, trouble, spec)
+    return replace(_saying(report), decision=decision, look_again=_patience(trouble))
+
+
+def _patience(trouble: Trouble) -> float:
+    """A service that is away is asked again soon, then less often: its jobs may be many."""
+    return min(LATER, SHORTLY * trouble.failures) if trouble.passing else LATER
+
+
+def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:
+    report = case.report.counted(stored)
+    if stored.state in (State.COMPLETE, State.FAILED):
+        return replace(
+            _saying(report.ended(end_of(stored), stored)), delete=_roles(case.view), look_again=SHORTLY
+        )
+    if spec.suspend:
+        return _suspended(case, report, stored, spec)
+    resumed = report.without(ConditionType.SUSPENDED)
+    if stored.state == State.SUSPENDED:
+        return replace(
+            _saying(resumed.trying(say(JobReason.RESUMED))), store=StoreAction.RESUME, look_again=0.0
+        )
+    if _overdue(stored, spec, case.now):
+        return replace(_saying(report), store=StoreAction.FAIL, look_again=0.0)
+    if changed := changed_fields(stored.spec, spec):
+        statement = say(JobReason.SPEC_CHANGED, fields=", ".join(changed))
+        return replace(_saying(resumed.trying(statement)), store=StoreAction.UPDATE_SPEC, look_again=0.0)
+    return _running(case, resumed, stored, spec)
+
+
+def _overdue(stored: StoredJob, spec: SigningJobSpec, now: datetime) -> bool:
+    if spec.active_deadline_seconds is None or stored.started_at is None:
+        return False
+    return now - stored.started_at > timedelta(seconds=spec.active_deadline_seconds)
+
+
+def changed_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:
+    """Returns the fields of the spec that a job can follow and that differ, by their names in YAML.
+
+    `suspend` is none of them: it is followed by an action of its own.
+    """
+    before, after = old.dump(), new.dump()
+    return [name for name in after if name not in {*IMMUTABLE, "suspend"} and before[name] != after[name]]
+
+
+def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
+    view = case.view
+    signing, roles = view.children.signing, _roles(view)
+    asked, ready = (signing.replicas, signing.ready) if signing else (0, 0)
+    leaving = asked > 0 or ready > 0
+    statement = say(JobReason.SUSPENDING, signers=max(asked, ready)) if leaving else say(JobReason.SUSPENDED)
+    report = report.but(state=State.SUSPENDED)
+    report = report.on_the_way(statement) if leaving else report.settled(statement)
+    report = report.condition(
+        ConditionType.SUSPENDED, holds=True, reason=statement.reason, message=statement.message
+    )
+    report = count.stopped(view, report, statement)
+    apply = children.signing_deployment(view.job.owner, stored.token, spec, case.options, replicas=0)
+    workers = tuple(role for role in roles if role != children.SIGNING)
+    unknown = stored.state != State.SUSPENDED
+    return replace(
+        _saying(report),
+        store=StoreAction.SUSPEND if unknown else None,
+        apply=(apply,) if asked else (),
+        delete=workers,
+        look_again=SHORTLY if leaving or workers or unknown else None,
+    )
+
+
+def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
+    view, owner = case.view, case.view.job.owner
+    decision, report = count.decided(view, report, stored, spec)
+    report = report.but(state=State.RUNNING if stored.started_at else State.PENDING)
+    problem = _problem(case, stored)
+    report = report.stalled(problem) if problem else report.on_the_way(_doing(view, stored, spec))
+    workers = ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records))
+    over = tuple(role for role, child in workers if child is not None and child.over)
+    missing = tuple(
+        # One that is there stays as it was made: its pods can't be changed, only replaced.
+        children.worker_job(owner, role, stored.token, spec, case.options)
+        for role, child in workers
+        if child is None
+    )
+    signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
+    soon = bool(over) or stored.started_at is None or stored.records == 0
+    interval = float(spec.scaling.polling_interval)
+    return replace(
+        _saying(report),
+        apply=(*missing, signers),
+        mark_idle=decision.desired < decision.current,
+        delete=over,
+        decision=decision,
+        look_again=min(SHORTLY, interval) if soon else interval,
+    )
+
+
+def _problem(case: _Case, stored: StoredJob) -> Statement | None:
+    """What somebody has to mend before the job can go on; None: nothing that is known."""
+    view, owner = case.view, case.view.job.owner
+    pods = f"-l {children.UID_LABEL}={owner.uid},{children.ROLE_LABEL}="
+    if stored.message:
+        return say(JobReason.TABLE_UNUSABLE, problem=stored.message)
+    for role, worker in ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records)):
+        if worker is not None and worker.problem:
+            return say(
+                JobReason.WORKER_FAILING,
+                role=role,
+                problem=worker.problem,
+                namespace=owner.namespace,
+                pod=pods + role,
+            )
+    if stored.keys_active == 0:
+        return say(JobReason.NO_ACTIVE_KEY, count=stored.keys_made, token=stored.token)
+    signing = view.children.signing
+    if signing is not None and signing.problem:
+        return say(
+            JobReason.PODS_NOT_STARTING,
+            pods=max(1, signing.replicas - signing.ready),
+            problem=signing.problem,
+            namespace=owner.namespace,
+            pod=pods + children.SIGNING,
+        )
+    return None
+
+
+def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:
+    """What the job does, or waits for without anyone having to do something."""
+    lag = count.lag_of(view.lag, stored)
+    if isinstance(lag, LagUnknown) and lag.state is HoldState.NATS_UNREACHABLE:
+        return say(JobReason.NATS_UNREACHABLE, problem="the lag of its consumer can't be read.")
+    if isinstance(lag, LagUnknown) and lag.state is HoldState.CONSUMER_MISSING:
+        return say(JobReason.CONSUMER_MISSING)
+    if stored.keys_made < spec.keys.count:
+        return say(JobReason.MAKING_KEYS, made=stored.keys_made, count=spec.keys.count)
+    if not stored.planned:
+        return say(JobReason.PLANNING, table=spec.records.table, records=stored.records)
+    return say(JobReason.SIGNING)
+
+
+def _saying(report: Report) -> Plan:
+    return Plan(report.status, events=report.events)
+
+
+def _roles(view: View) -> tuple[str, ...]:
+    present = (
+        (children.SIGNING, view.children.signing),
+        (children.RECORDS, view.children.records),
+        (children.KEYS, view.children.keys),
+    )
+    return tuple(role for role, child in present if child is not None)

@@ -1,0 +1,178 @@
+"""How a plan speaks: the status that it writes, and the Events that go with it.
+
+A status that says the same again is the same again, and nothing is told twice: what was said stands in the status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from vaultstream_operator.api import conditions
+from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.api.status import (
+    ConditionType,
+    JobStatus,
+    State,
+    progress_text,
+    rate_to_show,
+)
+from vaultstream_operator.core.view import StoredJob, View
+
+_STANDING = (
+    ConditionType.RECONCILING,
+    ConditionType.STALLED,
+    ConditionType.SUSPENDED,
+    ConditionType.COMPLETE,
+    ConditionType.FAILED,
+)
+"""Conditions whose reason, while they are True, is what was told last."""
+
+_KEPT_FROM: Final = frozenset({JobReason.POSTGRES_UNREACHABLE, JobReason.NATS_UNREACHABLE})
+"""What keeps a job from going on though it is no stall: it goes away without anyone's doing."""
+
+_REFUSED: Final = frozenset({JobReason.CHILD_REFUSED, JobReason.CHILD_NOT_OURS})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A status in the making.
+
+    Attributes:
+        status: as it will be written.
+        events: what will be told.
+        before: the status that was found.
+        generation: of the spec that the report is about.
+        now: when it is made.
+    """
+
+    status: JobStatus
+    events: tuple[Statement, ...]
+    before: JobStatus
+    generation: int
+    now: datetime
+
+    @classmethod
+    def on(cls, view: View, now: datetime) -> Report:
+        """Returns a report that says what the status said before, for the spec as it is now."""
+        before, generation = view.job.status, view.job.generation
+        status = before.model_copy(update={"observed_generation": generation})
+        return cls(status, (), before, generation, now)
+
+    def but(self, **fields: Any) -> Report:
+        """Returns the report with other values of the status' fields."""
+        return replace(self, status=self.status.model_copy(update=fields))
+
+    def tell(self, *statements: Statement) -> Report:
+        """Returns the report with these Events, said before or not."""
+        return replace(self, events=(*self.events, *statements))
+
+    def condition(self, kind: ConditionType, *, holds: bool, reason: str, message: str) -> Report:
+        """Returns the report with one condition set."""
+        listed = conditions.set_condition(
+            self.status.conditions,
+            kind,
+            holds,
+            reason=reason,
+            message=message,
+            generation=self.generation,
+            now=self.now,
+        )
+        return self.but(conditions=listed)
+
+    def without(self, *kinds: ConditionType) -> Report:
+        """Returns the report without conditions of these types; the end of a job is not dropped."""
+        listed = self.status.conditions
+        for kind in kinds:
+            listed = conditions.drop_condition(listed, kind)
+        return self.but(conditions=listed)
+
+    def on_the_way(self, statement: Statement) -> Report:
+        """Returns the report of a job that goes on, or will by itself."""
+        return self.stating(conditions.progressing, statement)
+
+    def trying(self, statement: Statement) -> Report:
+        """As `on_the_way`, unless something kept the job from this before: that stands until it is done."""
+        if self.standing & _KEPT_FROM or conditions.is_true(self.before.conditions, ConditionType.STALLED):
+            return self
+        return self.on_the_way(statement)
+
+    def stalled(self, statement: Statement) -> Report:
+        """Returns the report of a job that waits for somebody to mend something."""
+        return self.stating(conditions.stalled, statement)
+
+    def settled(self, statement: Statement) -> Report:
+        """Returns the report of a job that is as its spec asks for."""
+        return self.stating(conditions.settled, statement)
+
+    def ended(self, statement: Statement, stored: StoredJob) -> Report:
+        """Returns the report of a job's end, which no later one takes back."""
+        complete = stored.state == State.COMPLETE
+        report = self.without(
+            ConditionType.SUSPENDED, ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK
+        ).but(
+            state=State(stored.state),
+            completion_time=stored.finished_at or self.now,
+            lag=0 if complete else self.status.lag,
+            eta=None,
+            signers="",
+        )
+        return report.stating(conditions.completed if complete else conditions.failed, statement)
+
+    def counted(self, stored: StoredJob) -> Report:
+        """Returns the report with the counts of Postgres."""
+        rate = stored.records_per_second
+        settled = stored.signed + stored.dead
+        return self.but(
+            token=stored.token,
+            records=stored.records,
+            planned=stored.planned,
+            signed=stored.signed,
+            dead=stored.dead,
+            progress=progress_text(settled=settled, records=stored.records, planned=stored.planned),
+            records_per_second=None if rate is None else rate_to_show(rate),
+            start_time=stored.started_at,
+        )
+
+    @property
+    def standing(self) -> set[str]:
+        """The reasons that the status that was found gives for where the job stands."""
+        return {c.reason for c in self.before.conditions if c.status == "True" and c.type in _STANDING}
+
+    def said(self, statement: Statement) -> bool:
+        """Whether the status that was found says so already."""
+        return statement.reason in self.standing or self.before.message == statement.message
+
+    def stating(self, state: conditions.Setter, statement: Statement) -> Report:
+        """Returns the report with a statement in its message and its conditions, told if that is news."""
+        listed = state(
+            self.status.conditions,
+            reason=statement.reason,
+            message=statement.message,
+            generation=self.generation,
+            now=self.now,
+        )
+        report = self.but(conditions=listed, message=statement.message)
+        refused = statement.event_type == "Normal" and self.standing & _REFUSED  # and may be so again
+        return report if refused or self.said(statement) else report.tell(statement)
+
+
+def end_of(stored: StoredJob) -> Statement:
+    """Returns how a job ended, as its counts in Postgres tell."""
+    table, seconds = stored.spec.records.table, stored.spec.active_deadline_seconds
+    if stored.state == State.FAILED and seconds is not None:
+        left = max(0, stored.records - stored.signed - stored.dead)
+        return say(JobReason.DEADLINE_EXCEEDED, seconds=seconds, signed=stored.signed, left=left)
+    if stored.state == State.FAILED:
+        return Statement(JobReason.DEADLINE_EXCEEDED, stored.message, "Warning")
+    if stored.dead:
+        return say(
+            JobReason.DEAD_LETTERS,
+            signed=stored.signed,
+            records=stored.records,
+            dead=stored.dead,
+            table=table,
+            token=stored.token,
+        )
+    return say(JobReason.ALL_SIGNED, records=stored.records, table=table)

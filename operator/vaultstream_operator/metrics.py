@@ -1,0 +1,147 @@
+"""Every metric of the operator: names, help, units, labels.
+
+Labels by job have as many values as there are SigningJobs that run, and go with them.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from vaultstream import __version__
+from vaultstream_operator.core.decision import Decision
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BY_JOB = ["namespace", "name"]
+
+
+class _Queue(Protocol):
+    @property
+    def depth(self) -> int: ...
+    @property
+    def busy(self) -> int: ...
+
+
+class OperatorMetrics:
+    """The metrics of one operator process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Info("vaultstream_build", "What runs here.", registry=registry).info(
+            {"version": __version__, "role": "operator", "python": platform.python_version()}
+        )
+        self.reconcile_seconds = Histogram(
+            "vaultstream_reconcile_duration_seconds",
+            "One look at a SigningJob.",
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self.reconcile_errors = Counter(
+            "vaultstream_reconcile_errors_total", "Looks that failed, and are tried again.", registry=registry
+        )
+        self.conflicts = Counter(
+            "vaultstream_reconcile_conflicts_total",
+            "Looks in which the SigningJob had changed meanwhile, and that were repeated at once.",
+            registry=registry,
+        )
+        self.queue_depth = Gauge(
+            "vaultstream_queue_depth",
+            "SigningJobs whose time has come, and that nobody looks at yet.",
+            registry=registry,
+        )
+        self.queue_busy = Gauge(
+            "vaultstream_queue_busy", "SigningJobs that are being looked at.", registry=registry
+        )
+        self.queue_wait_seconds = Histogram(
+            "vaultstream_queue_wait_seconds",
+            "From the time at which a SigningJob was to be looked at until somebody did.",
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self.resyncs = Counter(
+            "vaultstream_resync_news_total",
+            "SigningJobs whose change a list found before a watch told.",
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "vaultstream_scaling_decisions_total",
+            "Decisions on the number of signers, by their rule.",
+            ["reason"],
+            registry=registry,
+        )
+        self.events = Counter(
+            "vaultstream_events_total", "Events that were recorded, by reason.", ["reason"], registry=registry
+        )
+        self._desired = Gauge(
+            "vaultstream_signers_desired", "Signers that were decided on.", _BY_JOB, registry=registry
+        )
+        self._ready = Gauge(
+            "vaultstream_signers_ready", "Signers that are ready.", _BY_JOB, registry=registry
+        )
+        self._lag = Gauge(
+            "vaultstream_job_lag_batches",
+            "Batches still to be signed. Absent while unknown.",
+            _BY_JOB,
+            registry=registry,
+        )
+        self._hold = Gauge(
+            "vaultstream_scaling_hold",
+            "1 while the count is held because too little is known.",
+            _BY_JOB,
+            registry=registry,
+        )
+
+    def watch(self, queue: _Queue) -> None:
+        """Has the queue's gauges read from it when they are asked for."""
+        self.queue_depth.set_function(lambda: queue.depth)
+        self.queue_busy.set_function(lambda: queue.busy)
+
+    @contextmanager
+    def reconciling(self) -> Iterator[None]:
+        """Times a look; what it raises counts as an error."""
+        began = time.perf_counter()
+        try:
+            yield
+        except Exception:
+            self.reconcile_errors.inc()
+            raise
+        finally:
+            self.reconcile_seconds.observe(time.perf_counter() - began)
+
+    def decided(self, namespace: str, name: str, decision: Decision, *, lag: int | None, ready: int) -> None:
+        """Takes note of a decision."""
+        self.decisions.labels(decision.reason).inc()
+        self._desired.labels(namespace, name).set(decision.desired)
+        self._ready.labels(namespace, name).set(ready)
+        self._hold.labels(namespace, name).set(decision.hold)
+        if lag is None:
+            _remove(self._lag, namespace, name)
+        else:
+            self._lag.labels(namespace, name).set(lag)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drops what was served of a job that has gone or ended."""
+        for gauge in (self._desired, self._ready, self._lag, self._hold):
+            _remove(gauge, namespace, name)
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    try:
+        gauge.remove(*labels)
+    except KeyError:
+        return

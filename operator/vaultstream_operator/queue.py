@@ -1,0 +1,209 @@
+"""A queue of keys to look at: each once at a time, the earliest first, later each time that a look fails."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from vaultstream.errors import VaultStreamError
+
+K = TypeVar("K", bound=Hashable)
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_SECONDS = 0.25
+MOST_DELAY_SECONDS = 30.0
+
+
+def backoff(failures: int, share: float) -> float:
+    """Returns the seconds to wait after so many failures in a row.
+
+    Args:
+        failures: 1 or more.
+        share: where in the upper half of the delay, from 0 to 1: keys that failed together do not come back together.
+    """
+    whole = min(MOST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 30))
+    return whole * (0.5 + 0.5 * share)
+
+
+class Schedule(Generic[K]):
+    """When to look at which key. Plain bookkeeping: times are given, nothing is waited for.
+
+    A key has one time, the earliest that was asked for. One that is being looked at is not handed out again until that
+    look is done; what was asked for meanwhile counts then.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = 0
+        self._busy: set[K] = set()
+        self._failures: dict[K, int] = {}
+
+    def __len__(self) -> int:
+        """Keys that wait, also those whose time has not come."""
+        return len(self._times)
+
+    @property
+    def busy(self) -> int:
+        """Keys that are being looked at."""
+        return len(self._busy)
+
+    def due(self, now: float) -> int:
+        """Keys that could be looked at now."""
+        return sum(at <= now and key not in self._busy for key, at in self._times.items())
+
+    def add(self, key: K, at: float) -> None:
+        """Asks for a look at `key` at a time; an earlier one that was asked for stands."""
+        if at < self._times.get(key, float("inf")):
+            self._times[key] = at
+            self._push(key, at)
+
+    def take(self, now: float) -> K | None:
+        """Hands out the key whose time came first; None: there is none."""
+        self._tidy()
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        key = heapq.heappop(self._heap)[2]
+        del self._times[key]
+        self._busy.add(key)
+        return key
+
+    def done(self, key: K) -> None:
+        """Takes note that a look has succeeded."""
+        self._release(key)
+        self._failures.pop(key, None)
+
+    def failed(self, key: K, now: float, share: float) -> float:
+        """Takes note that a look has failed, and asks for the next; returns the seconds until then.
+
+        What was asked for meanwhile waits as long: a key that keeps failing does not spin because it is often asked for.
+        """
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = backoff(failures, share)
+        self._times[key] = now + delay
+        self._release(key)
+        return delay
+
+    def next_time(self) -> float | None:
+        """Returns when the next key can be handed out; None: there is none."""
+        self._tidy()
+        return self._heap[0][0] if self._heap else None
+
+    def _release(self, key: K) -> None:
+        self._busy.discard(key)
+        if key in self._times:
+            self._push(key, self._times[key])
+
+    def _push(self, key: K, at: float) -> None:
+        if key not in self._busy:
+            self._order += 1
+            heapq.heappush(self._heap, (at, self._order, key))
+
+    def _tidy(self) -> None:
+        """Drops what is out of date from the top of the heap."""
+        while self._heap:
+            at, _, key = self._heap[0]
+            if self._times.get(key) == at and key not in self._busy:
+                return
+            heapq.heappop(self._heap)
+
+
+class WorkQueue(Generic[K]):
+    """Looks at keys as their times come, several at once.
+
+    Args:
+        look: looks at a key; returns the seconds until the next look, None: when something happens. What it raises is
+            logged, and tried again later.
+        workers: keys looked at at once, at most.
+        limit: seconds that a look may take; it is cancelled then, and counts as failed.
+        waited: told how many seconds a key waited after its time had come.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[K], Awaitable[float | None]],
+        *,
+        workers: int = 16,
+        limit: float = 60.0,
+        waited: Callable[[float], object] = float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look = look
+        self._workers = workers
+        self._limit = limit
+        self._waited = waited
+        self._clock = clock
+        self._schedule: Schedule[K] = Schedule()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, key: K, delay: float = 0.0) -> None:
+        """Asks for a look at `key` in `delay` seconds, or when it was asked for already if that is earlier."""
+        self._schedule.add(key, self._clock() + delay)
+        self._wake.set()
+
+    @property
+    def depth(self) -> int:
+        """Keys whose time has come, and that nobody looks at yet."""
+        return self._schedule.due(self._clock())
+
+    @property
+    def busy(self) -> int:
+        """Keys that are being looked at."""
+        return self._schedule.busy
+
+    async def run(self) -> None:
+        """Works until it is cancelled; then the looks that are under way are cancelled too."""
+        try:
+            while True:
+                self._wake.clear()
+                self._start_due()
+                await self._wait()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start_due(self) -> None:
+        while len(self._tasks) < self._workers and (at := self._schedule.next_time()) is not None:
+            now = self._clock()
+            if (key := self._schedule.take(now)) is None:
+                return
+            self._waited(now - at)
+            task = asyncio.create_task(self._process(key))
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        at = None if len(self._tasks) >= self._workers else self._schedule.next_time()
+        timeout = None if at is None else max(0.0, at - self._clock())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout)
+
+    async def _process(self, key: K) -> None:
+        try:
+            async with asyncio.timeout(self._limit):
+                again = await self._look(key)
+        except Exception as error:
+            delay = self._schedule.failed(key, self._clock(), random.random())  # noqa: S311 - spreads load, no secret
+            log.warning(
+                "a look failed: %s",
+                error or type(error).__name__,
+                extra={"key": str(key), "again_in": round(delay, 2)},
+                exc_info=not isinstance(error, VaultStreamError | TimeoutError),
+            )
+        else:
+            self._schedule.done(key)
+            if again is not None:
+                self._schedule.add(key, self._clock() + again)

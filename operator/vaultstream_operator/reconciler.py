@@ -1,0 +1,230 @@
+"""One look at one SigningJob: what is there, what is to be done about it, and doing it.
+
+Every look starts from what is seen now and may be repeated, cut short or made by two operators at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from vaultstream_operator.api import conditions
+from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.api.status import ConditionType, JobStatus
+from vaultstream_operator.core.children import Manifest, WorkerOptions
+from vaultstream_operator.core.decision import Decision
+from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown
+from vaultstream_operator.core.plan import Plan, plan
+from vaultstream_operator.core.report import Report
+from vaultstream_operator.core.view import FINALIZER, ObjectView, StoredJob, Trouble, View
+from vaultstream_operator.metrics import OperatorMetrics
+from vaultstream_operator.ports import Cluster, ConflictError, Lags, Refusal, Store
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 0.0
+MOST_AT_ONCE = 10
+CALM_SECONDS = 1.0
+REFUSED_SECONDS = 5.0
+"""Until the next try, if the API server refuses a child: a quota gives way without telling anybody."""
+
+_DECISIONS = frozenset({JobReason.SCALED_OUT, JobReason.SCALED_IN})
+_SETTLED = frozenset({"Complete", "Failed", "Suspended"})
+_HOLDS = {JobReason(state.value): state for state in HoldState}
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """A lag that can't be read: the readings that failed, not counting those made out of turn."""
+
+    unknown: LagUnknown
+    counted_at: float
+
+
+class Reconciler:
+    """Brings SigningJobs to what their specs ask for.
+
+    Args:
+        cluster: the API server.
+        store: the jobs in Postgres and JetStream.
+        lags: the lag of their consumers.
+        options: what goes into the pods.
+        metrics: what is counted.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        lags: Lags,
+        options: WorkerOptions,
+        *,
+        metrics: OperatorMetrics,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._lags = lags
+        self._options = options
+        self._metrics = metrics
+        self._clock = clock
+        self._silences: dict[tuple[str, str], _Silence] = {}
+        self._hurries: dict[tuple[str, str], int] = {}
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Looks at a SigningJob and acts; returns the seconds until the next look, None: when something happens.
+
+        Raises:
+            VaultStreamError: a service did not answer: to be tried again, later each time.
+        """
+        with self._metrics.reconciling():
+            job = await self._cluster.get(namespace, name)
+            if job is None:
+                self._silences.pop((namespace, name), None)
+                self._hurries.pop((namespace, name), None)
+                self._metrics.forget(namespace, name)
+                return None
+            try:
+                again = await self._look(job)
+            except ConflictError:
+                self._metrics.conflicts.inc()
+                again = AT_ONCE
+            return self._calm((namespace, name), again)
+
+    def _calm(self, key: tuple[str, str], again: float | None) -> float | None:
+        """Looks that follow each other at once get somewhere within a few; what does not must not spin."""
+        if again != AT_ONCE:
+            self._hurries.pop(key, None)
+            return again
+        self._hurries[key] = self._hurries.get(key, 0) + 1
+        return AT_ONCE if self._hurries[key] <= MOST_AT_ONCE else CALM_SECONDS
+
+    async def _look(self, job: ObjectView) -> float | None:
+        view = await self._observe(job)
+        now = self._clock()
+        planned = plan(view, self._options, now)
+        if planned.store is not None:
+            trouble = await self._store.act(planned.store, job)
+            if trouble is not None:
+                planned = plan(replace(view, stored=trouble), self._options, now)
+        return await self._act(view, planned, now)
+
+    async def _observe(self, job: ObjectView) -> View:
+        children = await self._cluster.children(job.owner)
+        unneeded = conditions.ended_by(job.status.conditions) is not None or FINALIZER not in job.finalizers
+        if unneeded and not (job.deleting and FINALIZER in job.finalizers):
+            return View(job, stored=None, lag=None, children=children)
+        stored = await self._store.look(job)
+        return View(job, stored=stored, lag=await self._lag(job, stored), children=children)
+
+    async def _lag(self, job: ObjectView, stored: StoredJob | Trouble | None) -> Lag | LagUnknown | None:
+        match stored:
+            case Trouble(passing=True):
+                return self._unknown(job, _HOLDS.get(stored.reason, HoldState.POSTGRES_UNREACHABLE))
+            case StoredJob(ours=True) if stored.state not in _SETTLED and not job.deleting:
+                found = await self._lags.read(stored.token)
+                if isinstance(found, HoldState):
+                    return self._unknown(job, found)
+                self._silences.pop((job.owner.namespace, job.owner.name), None)
+                return found
+            case _:
+                return None
+
+    def _unknown(self, job: ObjectView, state: HoldState) -> LagUnknown:
+        """Counts readings that failed in a row: one a polling interval, however often something wakes us between."""
+        now, key = self._clock().timestamp(), (job.owner.namespace, job.owner.name)
+        silence = self._silences.get(key)
+        interval = job.spec.scaling.polling_interval if job.spec else 1
+        if silence is None or silence.unknown.state is not state:
+            silence = _Silence(LagUnknown(state, since=now), now)
+        elif now - silence.counted_at >= 0.9 * interval:
+            failures = silence.unknown.failures + 1
+            silence = _Silence(replace(silence.unknown, failures=failures), now)
+        self._silences[key] = silence
+        return silence.unknown
+
+    async def _act(self, view: View, planned: Plan, now: datetime) -> float | None:
+        job, owner = view.job, view.job.owner
+        if planned.remove_finalizer:
+            await self._tell(job, planned.events)
+            await self._cluster.set_finalizer(job, present=False)
+            return planned.look_again
+        if planned.add_finalizer:
+            await self._cluster.set_finalizer(job, present=True)
+            return AT_ONCE
+        if planned.mark_idle and isinstance(view.stored, StoredJob):
+            await self._cluster.mark_idle(owner, await self._store.busy_pods(view.stored.token))
+        status, events, look_again = planned.status, planned.events, planned.look_again
+        if planned.apply and (refused := await self._apply(planned.apply)) is not None:
+            report = _of(job, planned, now).stalled(refused)
+            status, events, look_again = report.status, report.events, REFUSED_SECONDS
+        for role in planned.delete:
+            await self._cluster.delete_child(owner, role)
+        if look_again != AT_ONCE:  # else the next look follows at once, and writes what holds by then
+            await self._cluster.write_status(job, status)
+        await self._tell(job, events)
+        self._note(job, status, planned.decision)
+        if planned.delete_object:  # last: nothing can be said about what is being deleted
+            await self._cluster.delete_object(job)
+        return look_again
+
+    async def _apply(self, manifests: tuple[Manifest, ...]) -> Statement | None:
+        """Applies children; returns what is to be said of the first that the API server refuses."""
+        refused: Statement | None = None
+        for manifest in manifests:
+            try:
+                await self._cluster.apply(manifest)
+            except Refusal as refusal:
+                kind, name = manifest["kind"], manifest["metadata"]["name"]
+                if refusal.not_ours:
+                    statement = say(JobReason.CHILD_NOT_OURS, kind=kind, name=name)
+                else:
+                    problem = _sentence(str(refusal))
+                    statement = say(JobReason.CHILD_REFUSED, kind=kind, name=name, problem=problem)
+                refused = refused or statement
+        return refused
+
+    async def _tell(self, job: ObjectView, statements: tuple[Statement, ...]) -> None:
+        for statement in statements:
+            await self._cluster.tell(job.owner, statement)
+            self._metrics.events.labels(statement.reason).inc()
+            if statement.reason in _DECISIONS:
+                continue  # logged with all that the decision went by
+            log.log(
+                logging.WARNING if statement.event_type == "Warning" else logging.INFO,
+                statement.message,
+                extra=_where(job) | {"reason": str(statement.reason)},
+            )
+
+    def _note(self, job: ObjectView, status: JobStatus, decision: Decision | None) -> None:
+        if decision is None:
+            if conditions.ended_by(status.conditions) is not None:
+                self._metrics.forget(job.owner.namespace, job.owner.name)
+            return
+        ready = status.scaling.ready if status.scaling else 0
+        self._metrics.decided(job.owner.namespace, job.owner.name, decision, lag=status.lag, ready=ready)
+        if decision.changes_count:
+            log.info(
+                decision.explain(),
+                extra=_where(job) | {"reason": str(decision.reason), "decided": decision.dump()},
+            )
+
+
+def _of(job: ObjectView, planned: Plan, now: datetime) -> Report:
+    """Returns the report of a plan that could not be carried out: where the job stands is as it was before."""
+    stands = (ConditionType.RECONCILING, ConditionType.STALLED)
+    before = {c.type: c for c in job.status.conditions if c.type in stands}
+    listed = tuple(before.get(c.type, c) for c in planned.status.conditions)
+    status = planned.status.model_copy(update={"conditions": listed})
+    return Report(status, planned.events, job.status, job.generation, now)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _where(job: ObjectView) -> dict[str, str]:
+    return {"namespace": job.owner.namespace, "job": job.owner.name}

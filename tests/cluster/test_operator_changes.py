@@ -1,0 +1,281 @@
+"""What users do to a SigningJob in its life, and what is done for it then."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from support.operating import Site
+
+pytestmark = pytest.mark.cluster
+
+QUICK = {"pollingInterval": 1, "lagThreshold": 5}
+
+
+async def jobs_in_postgres(site: Site, *, deleted: bool = False) -> int:
+    where = "deleted_at IS NOT NULL" if deleted else "deleted_at IS NULL"
+    return int(await site.db.fetchval(f"SELECT count(*) FROM vaultstream.jobs WHERE {where}"))
+
+
+async def signatures(site: Site) -> int | None:
+    """Rows in all tables of signatures; None: there is no such table."""
+    tables = await site.db.fetch(
+        "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables "
+        "WHERE schemaname = 'vaultstream' AND tablename LIKE 'signatures\\_%'"
+    )
+    if not tables:
+        return None
+    return sum([int(await site.db.fetchval(f"SELECT count(*) FROM {table['name']}")) for table in tables])
+
+
+async def start_planning(site: Site, name: str = "job", **spec: Any) -> str:
+    """Brings a job so far that there is a lag; returns its token."""
+    await site.apply(name, **{"scaling": QUICK, **spec})
+    token = str(await site.status_field(name, "token"))
+    await site.worker("keys", token)
+    await site.worker("records", token)
+    return token
+
+
+async def complete(site: Site, name: str = "job", **spec: Any) -> None:
+    token = await start_planning(site, name, **spec)
+    await site.worker("signing", token)
+    await site.becomes(name, "Complete", seconds=40)
+
+
+async def test_a_suspended_job_keeps_no_worker_and_goes_on_when_resumed(site: Site) -> None:
+    await site.operator()
+    token = await start_planning(site)
+    await site.scales_to("job", 4)
+    await site.patch("job", spec={"suspend": True})
+    await site.becomes("job", "Suspended")
+    await site.scales_to("job", 0)
+    for role in ("keys", "records"):
+        await eventually(lambda role=role: _no_child(site, role))
+    assert (await site.status("job"))["state"] == "Suspended"
+    assert await site.db.fetchval("SELECT state FROM vaultstream.jobs") == "Suspended"
+
+    await site.patch("job", spec={"suspend": False})
+    await eventually(lambda: _child(site, "records"))
+    await eventually(lambda: _not_suspended(site))
+    for role in ("keys", "records", "signing"):
+        await site.worker(role, token)
+    await site.becomes("job", "Complete", seconds=40)
+    assert {"Suspended", "Resumed", "AllSigned"} <= await site.reasons("job")
+
+
+async def test_a_lower_maximum_is_followed(site: Site) -> None:
+    await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
+    await site.scales_to("job", 2)
+    status = await site.status("job")
+    assert status["observedGeneration"] == 2
+    assert status["scaling"]["limit"] == {"name": "MaxReplicaCount", "value": 2}
+    stored = await site.db.fetchval("SELECT spec -> 'scaling' ->> 'maxReplicaCount' FROM vaultstream.jobs")
+    assert stored == "2"
+
+
+async def test_the_signer_that_holds_a_key_stays_when_others_go(site: Site) -> None:
+    await site.operator()
+    token = await start_planning(site)
+    await site.scales_to("job", 4)
+    path = f"/api/v1/namespaces/{site.namespace}/pods?labelSelector=app.kubernetes.io/component%3Dsigning"
+
+    async def pods(count: int) -> list[dict[str, Any]] | None:
+        found = (await site.client.call("GET", path))["items"]
+        return found if len(found) == count else None
+
+    busy = (await eventually(lambda: pods(4)))[2]["metadata"]["name"]
+    await site.db.execute(
+        "UPDATE vaultstream.keys SET holder = $1, epoch = epoch + 1, lease_until = clock_timestamp() + interval '1 hour' "
+        "WHERE key_no = (SELECT min(key_no) FROM vaultstream.keys)",
+        f"{busy}:1:abcdef",
+    )
+    await site.patch("job", spec={"scaling": {"maxReplicaCount": 1}})
+    await site.scales_to("job", 1)
+    left = await eventually(lambda: pods(1))
+    assert left[0]["metadata"]["name"] == busy, token
+    assert "controller.kubernetes.io/pod-deletion-cost" not in left[0]["metadata"].get("annotations", {})
+
+
+async def test_a_pause_by_annotation_is_followed(site: Site) -> None:
+    await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    await site.patch("job", metadata={"annotations": {"vaultstream.dev/paused-replicas": "1"}})
+    await site.scales_to("job", 1)
+    await site.patch("job", metadata={"annotations": {"vaultstream.dev/paused-replicas": None}})
+    await site.scales_to("job", 4)
+
+
+async def test_a_missing_table_stalls_the_job_until_it_is_there(site: Site) -> None:
+    await site.operator()
+    await site.apply("job", table="later")
+    stalled = await site.becomes("job", "Stalled", "TableUnusable")
+    assert "later" in stalled["message"]
+    assert "TableUnusable" in await site.reasons("job")
+    await site.table("later", 30)
+    await site.becomes("job", "Reconciling", "MakingKeys")
+    token = await site.status_field("job", "token")
+    for role in ("keys", "records", "signing"):
+        await site.worker(role, token)
+    await site.becomes("job", "Complete", seconds=40)
+
+
+async def test_a_job_that_outlives_its_deadline_is_failed(site: Site) -> None:
+    await site.operator()
+    await start_planning(site, activeDeadlineSeconds=3)
+    await site.server.kubectl(
+        "wait", "--for=condition=Failed", "signingjob/job", "-n", site.namespace, "--timeout=30s"
+    )
+    failed = await site.condition("job", "Failed")
+    assert failed["reason"] == "DeadlineExceeded"
+    assert "activeDeadlineSeconds" in failed["message"]
+    await eventually(lambda: _no_child(site, "signing"))
+    assert (await site.status("job"))["state"] == "Failed"
+
+
+async def test_a_job_goes_when_its_time_to_live_is_over(site: Site) -> None:
+    await site.operator()
+    await complete(site, ttlSecondsAfterFinished=2)
+    await eventually(lambda: site.gone("job"), seconds=20)
+    assert await signatures(site) == 200
+    assert "TimeToLiveOver" in await site.reasons("job")
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_a_complete_job_leaves_what_its_policy_says(site: Site, policy: str) -> None:
+    await site.operator()
+    await complete(site, deletionPolicy=policy)
+    await site.delete("job")
+    await eventually(lambda: site.gone("job"))
+    assert await signatures(site) == (200 if policy == "Retain" else None)
+    assert await jobs_in_postgres(site) == 0
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("phase", ["new", "running", "suspended", "stalled"])
+async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, policy: str) -> None:
+    await site.operator()
+    if phase == "new":
+        await site.apply("job", deletionPolicy=policy)
+    elif phase == "stalled":
+        await site.apply("job", deletionPolicy=policy, table="nowhere")
+        await site.becomes("job", "Stalled")
+    else:
+        await start_planning(site, deletionPolicy=policy)
+        await site.scales_to("job", 4)
+    if phase == "suspended":
+        await site.patch("job", spec={"suspend": True})
+        await site.becomes("job", "Suspended")
+    await site.delete("job")
+    await eventually(lambda: site.gone("job"))
+    assert await jobs_in_postgres(site) == 0
+    for role in ("keys", "records", "signing"):
+        assert await site.child("job", role) is None
+    assert await signatures(site) in ((None,) if policy == "Delete" else (None, 0))
+
+
+async def test_a_job_deleted_while_the_operator_was_away_is_cleaned_up(site: Site) -> None:
+    operator = await site.operator()
+    await start_planning(site, deletionPolicy="Delete")
+    await site.scales_to("job", 4)
+    await operator.kill()
+    await site.delete("job")
+    assert not await site.gone("job")  # the finalizer keeps it
+    await site.operator()
+    await eventually(lambda: site.gone("job"))
+    assert (await jobs_in_postgres(site), await signatures(site)) == (0, None)
+
+
+async def test_a_name_can_be_used_again(site: Site) -> None:
+    operator = await site.operator()
+    await complete(site)
+    first = await site.status_field("job", "token")
+    await site.delete("job")
+    await eventually(lambda: site.gone("job"))
+    await site.apply("job", scaling=QUICK)
+    second = await site.status_field("job", "token")
+    assert first != second
+    assert (await site.status("job")).get("signed", 0) == 0
+    await operator.leave()
+
+
+async def test_a_name_used_again_behind_the_operators_back_is_another_job(site: Site) -> None:
+    """The finalizer was taken off by hand, so nothing was cleaned up."""
+    operator = await site.operator()
+    await start_planning(site)
+    first = await site.status_field("job", "token")
+    await operator.kill()
+    await site.delete("job")
+    await site.patch("job", metadata={"finalizers": None})
+    await eventually(lambda: site.gone("job"))
+    await site.apply("job", scaling=QUICK)
+    await site.operator()
+    second = await site.status_field("job", "token")
+    assert first != second
+    assert await jobs_in_postgres(site) == 1
+
+
+async def test_two_jobs_on_one_table_each_sign_all_of_it(site: Site) -> None:
+    await site.operator()
+    await asyncio.gather(complete(site, "one"), complete(site, "two"))
+    assert await signatures(site) == 400
+
+
+async def test_a_count_changed_by_hand_is_set_right(site: Site) -> None:
+    await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    await site.server.kubectl("scale", "deployment/job-signing", "--replicas=1", "-n", site.namespace)
+    await site.scales_to("job", 4)
+
+
+async def test_an_operator_with_another_image_brings_it_to_the_signers(site: Site) -> None:
+    """The keys and records workers that run stay as they are: a Job's pods can't be changed, only replaced."""
+    former = await site.operator(VAULTSTREAM_WORKER_IMAGE="vaultstream:1")
+    await site.apply("job")
+    await eventually(lambda: _image(site, "signing", "vaultstream:1"))
+    assert await former.leave() == 0
+    await site.operator(VAULTSTREAM_WORKER_IMAGE="vaultstream:2")
+    await eventually(lambda: _image(site, "signing", "vaultstream:2"))
+    for role in ("keys", "records"):
+        assert await _image(site, role, "vaultstream:1")
+    assert (await site.condition("job", "Stalled"))["status"] == "False"
+
+
+async def test_a_child_deleted_by_hand_comes_back(site: Site) -> None:
+    await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    before = await site.child("job", "signing")
+    await site.server.kubectl("delete", "deployment/job-signing", "-n", site.namespace)
+    await site.scales_to("job", 4)
+    after = await site.child("job", "signing")
+    assert before is not None
+    assert after is not None
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+async def _image(site: Site, role: str, image: str) -> bool:
+    child = await site.child("job", role)
+    return child is not None and child["spec"]["template"]["spec"]["containers"][0]["image"] == image
+
+
+async def _not_suspended(site: Site) -> bool:
+    return not await site.condition("job", "Suspended")
+
+
+async def _child(site: Site, role: str) -> bool:
+    return await site.child("job", role) is not None
+
+
+async def _no_child(site: Site, role: str) -> bool:
+    return await site.child("job", role) is None

@@ -1,0 +1,369 @@
+"""What goes wrong around the operator: no wrong count, no second set of workers, no lost status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kube.apiserver import ApiServer
+from support.operating import OPERATOR, Site, open_site
+from support.waiting import eventually
+from vaultstream.local.services import LocalServices
+from vaultstream.store import schema
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from vaultstream.local.services import Services
+
+pytestmark = pytest.mark.cluster
+
+QUICK = {"pollingInterval": 1, "lagThreshold": 5}
+
+
+@pytest.fixture
+async def own_services(tmp_path: Path) -> AsyncIterator[LocalServices]:
+    """A Postgres and a NATS that a test may end."""
+    async with LocalServices(tmp_path / "services") as local:
+        yield local
+
+
+@pytest.fixture
+async def frail_site(
+    api_server: ApiServer, namespace: str, own_services: LocalServices, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """A site on services of its own."""
+    services = await own_services.services()
+    async with open_site(api_server, namespace, services, services.database_url, tmp_path) as site:
+        await schema.migrate(site.db)
+        await site.table("records", 200)
+        yield site
+
+
+async def start_planning(site: Site, name: str = "job", **spec: Any) -> str:
+    await site.apply(name, **{"scaling": QUICK, **spec})
+    token = str(await site.status_field(name, "token"))
+    await site.worker("keys", token)
+    await site.worker("records", token)
+    return token
+
+
+async def children(site: Site) -> list[str]:
+    """Names of all Deployments and Jobs of the namespace."""
+    found = []
+    for path in ("apps/v1/namespaces/{}/deployments", "batch/v1/namespaces/{}/jobs"):
+        listed = await site.client.call("GET", f"/apis/{path.format(site.namespace)}")
+        found += [item["metadata"]["name"] for item in listed["items"]]
+    return sorted(found)
+
+
+def end(pid: int | None) -> None:
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_an_operator_killed_in_mid_reconcile_leaves_nothing_half_done(site: Site) -> None:
+    names = [f"job-{n}" for n in range(12)]
+    for delay in (0.05, 0.2, 0.4):
+        operator = await site.operator()
+        if delay == 0.05:
+            await asyncio.gather(*(site.apply(name) for name in names))
+        await asyncio.sleep(delay)  # anywhere in what it is about: where, is not ours to choose
+        await operator.kill()
+    await site.operator()
+    wanted = sorted(f"{name}-{role}" for name in names for role in ("keys", "records", "signing"))
+
+    async def all_there() -> bool:
+        return await children(site) == wanted
+
+    await eventually(all_there, seconds=30)
+    tokens = [await site.status_field(name, "token") for name in names]
+    assert len(set(tokens)) == len(names)
+    assert await site.db.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(names)
+
+
+async def test_two_operators_at_once_do_what_one_does(site: Site) -> None:
+    operators = await asyncio.gather(site.operator(), site.operator())
+    names = [f"job-{n}" for n in range(5)]
+    await asyncio.gather(*(site.apply(name, scaling=QUICK) for name in names))
+    token = await site.status_field("job-0", "token")
+    await site.worker("keys", token)
+    await site.worker("records", token)
+    await site.scales_to("job-0", 4)
+    await site.worker("signing", token)
+    await site.becomes("job-0", "Complete", seconds=40)
+    assert await site.db.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(names)
+    wanted = sorted(f"{name}-{role}" for name in names[1:] for role in ("keys", "records", "signing"))
+
+    async def as_wanted() -> bool:
+        return await children(site) == wanted
+
+    await eventually(as_wanted)
+    ends = [event for event in await site.events("job-0") if event["reason"] == "AllSigned"]
+    assert len(ends) == 1
+    history = (await site.status("job-0"))["scaling"]["history"]["changes"]
+    assert [(change["before"], change["after"]) for change in history][:1] == [(0, 4)]
+    for operator in operators:
+        assert await operator.leave() == 0
+
+
+async def test_an_operator_outlives_a_restart_of_the_api_server(
+    services: Services, database_url: str, tmp_path: Path
+) -> None:
+    async with ApiServer(tmp_path / "own") as server:
+        await server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": "jobs"}})
+        async with open_site(server, "jobs", services, database_url, tmp_path, everywhere=True) as site:
+            await schema.migrate(site.db)
+            await site.table("records", 200)
+            operator = await site.operator()
+            await start_planning(site)
+            await site.scales_to("job", 4)
+            await server.kill()
+            assert (await operator.ask("/livez")).status == 200
+            await server.start()
+            await site.apply("after")
+            await eventually(lambda: site.child("after", "signing"), seconds=20)
+            assert await site.replicas("job") == 4
+            await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
+            await site.scales_to("job", 2, seconds=20)
+            await eventually(lambda: _answers(operator, "/readyz"), seconds=30)
+            assert (await operator.ask("/livez")).status == 200
+            assert operator.process.returncode is None
+
+
+async def test_the_signers_are_kept_while_nats_is_away(frail_site: Site, own_services: LocalServices) -> None:
+    site = frail_site
+    operator = await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    end((await own_services.services()).nats_pid)
+
+    async def held() -> bool:
+        scaling = (await site.status("job")).get("scaling", {})
+        return scaling.get("hold") is True and scaling["reason"] == "NatsUnreachable"
+
+    await eventually(held, seconds=20)
+    assert await site.replicas("job") == 4
+    assert (await site.condition("job", "ScalingActive"))["status"] == "False"
+    assert "lag" not in await site.status("job")
+    assert (await operator.ask("/livez")).status == 200
+    await own_services.ensure_running()
+
+    async def follows() -> bool:
+        return (await site.condition("job", "ScalingActive"))["status"] == "True"
+
+    await eventually(follows, seconds=20)
+    assert await site.replicas("job") == 4
+
+
+async def test_the_signers_are_kept_while_postgres_is_away(
+    frail_site: Site, own_services: LocalServices
+) -> None:
+    site = frail_site
+    operator = await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    end((await own_services.services()).postgres_pid)
+    await site.becomes("job", "Reconciling", "PostgresUnreachable")
+    assert await site.replicas("job") == 4
+    assert (await site.status("job"))["records"] == 200  # what was known is not forgotten
+    await site.apply("new")
+    await site.becomes("new", "Reconciling", "PostgresUnreachable")
+    assert (await operator.ask("/livez")).status == 200
+    await own_services.ensure_running()
+    await site.becomes("job", "Reconciling", "Signing", seconds=30)
+    await eventually(lambda: site.child("new", "signing"), seconds=20)
+    assert await site.replicas("job") == 4
+
+
+async def test_an_operator_starts_while_all_services_are_away(
+    frail_site: Site, own_services: LocalServices
+) -> None:
+    site, running = frail_site, await own_services.services()
+    end(running.nats_pid)
+    end(running.postgres_pid)
+    await site.operator()
+    await site.apply("job")
+    await site.becomes("job", "Reconciling", "PostgresUnreachable")
+    await own_services.ensure_running()
+    await eventually(lambda: site.child("job", "signing"), seconds=30)
+
+
+async def test_an_operator_waits_for_an_api_server_that_is_away_and_leaves_when_told_to(site: Site) -> None:
+    config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
+    away = site.folder / "away.kubeconfig"
+    away.write_text(config.read_text().replace(site.server.url, "https://127.0.0.1:1"))
+    operator = await site.operator(wait=False, KUBECONFIG=str(away))
+
+    async def waits() -> bool:
+        return any("does not answer" in line["message"] for line in operator.lines())
+
+    await eventually(waits)
+    assert (await operator.ask("/livez")).status == 200
+    assert (await operator.ask("/readyz")).status == 503
+    assert await operator.leave() == 0
+
+
+async def test_a_database_without_its_schema_is_told_of(site: Site) -> None:
+    await site.db.execute("DROP SCHEMA vaultstream CASCADE")
+    await site.operator()
+    await site.apply("job")
+    stalled = await site.becomes("job", "Stalled", "SchemaNotReady")
+    assert "vaultstream migrate" in stalled["message"]
+    await schema.migrate(site.db)
+    await eventually(lambda: site.child("job", "signing"), seconds=20)
+
+
+async def test_wrong_credentials_are_told_of(site: Site) -> None:
+    wrong = site.database_url.replace("/test_", "/none_", 1)
+    await replace(site, database_url=wrong, stack=site.stack).operator()
+    await site.apply("job")
+    stalled = await site.becomes("job", "Stalled")
+    assert stalled["reason"] in {"DatabaseRefuses", "SchemaNotReady"}
+    assert "postgresql://" not in json.dumps(await site.status("job"))
+
+
+async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Site) -> None:
+    quotas = f"/api/v1/namespaces/{site.namespace}/resourcequotas"
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/deployments.apps": "0"}}}
+    await site.client.call("POST", quotas, quota)
+
+    async def counted() -> bool:
+        return "hard" in (await site.client.call("GET", f"{quotas}/none")).get("status", {})
+
+    await eventually(counted)
+    await site.operator()
+    await site.apply("job")
+    stalled = await site.becomes("job", "Stalled", "ChildRefused")
+    assert "exceeded quota" in stalled["message"]
+    assert "ChildRefused" in await site.reasons("job")
+    await site.client.call("DELETE", f"{quotas}/none")
+    await eventually(lambda: site.child("job", "signing"), seconds=20)
+    await site.becomes("job", "Reconciling")
+    assert (await site.condition("job", "Stalled"))["status"] == "False"
+
+
+async def test_somebody_elses_deployment_is_not_taken_over(site: Site) -> None:
+    pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    theirs = {
+        "metadata": {"name": "job-signing"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": pod},
+    }
+    path = f"/apis/apps/v1/namespaces/{site.namespace}/deployments"
+    await site.client.call("POST", path, theirs)
+    await site.operator()
+    await site.apply("job")
+    await site.becomes("job", "Stalled", "ChildNotOurs")
+    found = await site.child("job", "signing")
+    assert found is not None
+    assert "ownerReferences" not in found["metadata"]
+    await site.client.call("DELETE", f"{path}/job-signing")
+
+    async def ours() -> bool:
+        found = await site.child("job", "signing")
+        return found is not None and "ownerReferences" in found["metadata"]
+
+    await eventually(ours, seconds=20)
+
+
+async def test_a_missing_secret_is_told_of(site: Site) -> None:
+    """No kubelet is there: the test says of the pod what one would."""
+    await site.operator()
+    await site.apply("job")
+    pods = f"/api/v1/namespaces/{site.namespace}/pods"
+
+    async def pod() -> str | None:
+        listed = await site.client.call("GET", f"{pods}?labelSelector=app.kubernetes.io/component%3Drecords")
+        return next((str(item["metadata"]["name"]) for item in listed["items"]), None)
+
+    name = await eventually(pod)
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "vaultstream-database" not found'}
+    status = {
+        "name": "worker",
+        "ready": False,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "",
+        "state": {"waiting": waiting},
+    }
+    patch = json.dumps({"status": {"containerStatuses": [status]}})
+    await site.server.kubectl(
+        "patch", "pod", name, "-n", site.namespace, "--subresource=status", "--type=merge", "-p", patch
+    )
+    stalled = await site.becomes("job", "Stalled")
+    assert 'secret "vaultstream-database" not found' in stalled["message"]
+
+
+async def test_the_operator_may_do_what_it_does_and_no_more(site: Site) -> None:
+    config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
+
+    async def may(*words: str, namespace: str = site.namespace) -> bool:
+        said = await site.server.kubectl("auth", "can-i", *words, "-n", namespace, config=config, check=False)
+        return said.stdout.strip() == "yes"
+
+    for verb in ("get", "list", "watch", "patch", "delete"):
+        assert await may(verb, "signingjobs.vaultstream.dev")
+    assert await may("patch", "signingjobs.vaultstream.dev", "--subresource=status")
+    for verb, resource in (
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "secrets"),
+        ("get", "configmaps"),
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("create", "pods/exec"),
+        ("create", "serviceaccounts/token"),
+        ("create", "signingjobs.vaultstream.dev"),
+        ("create", "rolebindings.rbac.authorization.k8s.io"),
+        ("get", "nodes"),
+    ):
+        assert not await may(verb, resource), f"{verb} {resource}"
+    assert not await may("get", "signingjobs.vaultstream.dev", namespace="default")
+    assert not await may("get", "secrets", namespace="kube-system")
+
+
+async def test_no_secret_reaches_the_log_at_its_finest(site: Site) -> None:
+    operator = await site.operator(VAULTSTREAM_LOG_LEVEL="debug")
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    assert await operator.leave() == 0
+    written = operator.log.read_text()
+    assert "the operator left" in written
+    assert site.services.nats_password not in written
+    assert site.services.kek_file.read_text().strip() not in written
+
+
+async def test_metrics_tell_of_a_job_as_long_as_it_is_there(site: Site) -> None:
+    operator = await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    labels = frozenset({("namespace", site.namespace), ("name", "job")})
+
+    async def told() -> bool:
+        series = await operator.metrics()
+        return series.get(("vaultstream_signers_desired", labels)) == 4
+
+    await eventually(told)
+    series = await operator.metrics()
+    assert series["vaultstream_job_lag_batches", labels] == 20
+    assert series["vaultstream_scaling_hold", labels] == 0
+    assert series["vaultstream_reconcile_duration_seconds_count", frozenset()] > 3
+    assert series["vaultstream_events_total", frozenset({("reason", "ScaledOut")})] == 1
+    await site.delete("job")
+    await eventually(lambda: site.gone("job"))
+
+    async def forgotten() -> bool:
+        return not any(labels <= found for _, found in await operator.metrics())
+
+    await eventually(forgotten)
+
+
+async def _answers(operator: Any, path: str) -> bool:
+    return bool((await operator.ask(path)).status == 200)

@@ -1,0 +1,55 @@
+"""A SigningJob from `kubectl apply` to its end, made to happen by the operator as a process of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from support.operating import Site
+
+pytestmark = pytest.mark.cluster
+
+
+async def test_a_job_gets_its_finalizer_its_children_and_a_status(site: Site) -> None:
+    await site.operator()
+    await site.apply("job")
+    token = await site.status_field("job", "token")
+    job = await site.job("job")
+    assert "vaultstream.dev/cleanup" in job["metadata"]["finalizers"]
+    for role in ("keys", "records", "signing"):
+        child = await eventually(lambda role=role: site.child("job", role))
+        assert child["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+        assert child["spec"]["template"]["spec"]["containers"][0]["args"] == ["worker", role, token]
+    status = await site.status("job")
+    assert status["observedGeneration"] == 1
+    assert (await site.condition("job", "Reconciling"))["status"] == "True"
+
+
+async def test_a_job_runs_to_complete(site: Site) -> None:
+    await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
+    token = await site.status_field("job", "token")
+    await site.worker("keys", token)
+    await site.worker("records", token)
+    await site.scales_to("job", 4)  # 20 batches, 5 each
+    await site.worker("signing", token)
+    waited = await site.server.kubectl(
+        "wait", "--for=condition=Complete", "signingjob/job", "-n", site.namespace, "--timeout=40s"
+    )
+    assert "condition met" in waited.stdout
+    status = await site.status("job")
+    assert (status["state"], status["signed"], status["progress"]) == ("Complete", 200, "100% (200/200)")
+    for role in ("keys", "records", "signing"):
+        await eventually(lambda role=role: _gone(site, role), seconds=20)
+    assert {"Starting", "ScaledOut", "AllSigned"} <= await site.reasons("job")
+    shown = (await site.server.kubectl("get", "sj", "-n", site.namespace)).stdout
+    assert "Complete" in shown
+    assert "100% (200/200)" in shown
+
+
+async def _gone(site: Site, role: str) -> bool:
+    return await site.child("job", role) is None

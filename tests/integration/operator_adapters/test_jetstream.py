@@ -1,0 +1,91 @@
+"""The lag of consumers on a real NATS: there, missing, or out of reach, and never zero for want of an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from support.engine import until
+from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.bus.records import RecordsStream
+from vaultstream.errors import BusError
+from vaultstream.local.nats import EmbeddedNats
+from vaultstream.local.services import Services
+from vaultstream_operator.adapters.jetstream import JetStreamLags
+from vaultstream_operator.core.observation import HoldState, Lag
+
+pytestmark = pytest.mark.integration
+
+
+async def reads(lags: JetStreamLags, token: str, wanted: object) -> None:
+    async def so() -> bool:
+        return await lags.read(token) == wanted
+
+    await until(so)
+
+
+async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bus: Bus) -> None:
+    stream = RecordsStream(bus)
+    await stream.ensure()
+    await reads(lags, "lagging-1", HoldState.CONSUMER_MISSING)
+    await stream.ensure_consumer("lagging-1", ack_wait_seconds=30, max_ack_pending=10)
+    assert await lags.read("lagging-1") == Lag(0)
+    await stream.publish("lagging-1", [1, 2, 3])
+    pull = await bus.jetstream.pull_subscribe_bind(durable="lagging-1", stream="VAULTSTREAM_RECORDS")
+    await pull.fetch(1)
+    assert await lags.read("lagging-1") == Lag(2, batches_in_flight=1)
+    await lags.remove("lagging-1")
+    assert await lags.read("lagging-1") is HoldState.CONSUMER_MISSING
+    await lags.remove("lagging-1")
+
+
+async def test_a_nats_that_stops_and_comes_back_is_told_within_a_second(tmp_path: Path) -> None:
+    nats = EmbeddedNats(tmp_path)
+    running = await nats.ensure()
+    try:
+        address = BusAddress(running.url, "vaultstream", nats.password)
+        async with JetStreamLags(address) as lags, connect_bus(address, role="test") as bus:
+            await reads(lags, "job-1", HoldState.CONSUMER_MISSING)  # not even the stream is there
+            await RecordsStream(bus).ensure()
+            await RecordsStream(bus).ensure_consumer("job-1", ack_wait_seconds=30, max_ack_pending=10)
+            assert await lags.read("job-1") == Lag(0)
+
+            os.kill(running.pid, signal.SIGSTOP)  # there, and silent
+            asked = time.monotonic()
+            assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+            assert time.monotonic() - asked < 1
+            os.kill(running.pid, signal.SIGCONT)
+            await reads(lags, "job-1", Lag(0))
+
+            await nats.stop()
+            await reads(lags, "job-1", HoldState.NATS_UNREACHABLE)
+            with pytest.raises(BusError):
+                await lags.remove("job-1")
+            await nats.ensure()
+            await reads(lags, "job-1", Lag(0))
+    finally:
+        await nats.stop()
+
+
+async def test_a_nats_that_is_away_at_the_start_is_waited_for(
+    services: Services, unused_tcp_port: int
+) -> None:
+    async with JetStreamLags(BusAddress(f"nats://127.0.0.1:{unused_tcp_port}", "u", "p")) as lags:
+        assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+
+
+async def test_a_wrong_password_is_a_nats_out_of_reach_and_is_not_shown(services: Services) -> None:
+    address = BusAddress(services.nats_url, services.nats_user, "wr0ng-s3cret")
+    async with JetStreamLags(address) as lags:
+
+        async def told() -> str | None:
+            with pytest.raises(BusError) as raised:
+                await lags.remove("job-1")
+            return raised.value.message if "refuses" in raised.value.message else None
+
+        assert "wr0ng" not in await until(told)
+        assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE

@@ -1,0 +1,59 @@
+"""`vaultstream operator` where its extra is not installed, or its settings are missing, says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vaultstream.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.unit
+
+_WITHOUT = "import sys; sys.modules['{name}'] = None; from vaultstream_cli.main import main; main()"
+
+
+def run(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    ours = ("VAULTSTREAM_", "DATABASE_URL", "KUBE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return subprocess.run(
+        [sys.executable, "-c", code, "operator"],
+        cwd=folder,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["kopf", "kubernetes"])
+def test_a_missing_extra_is_told_of_with_the_way_to_install_it(tmp_path: Path, name: str) -> None:
+    ended = run(tmp_path, _WITHOUT.format(name=name))
+    assert ended.returncode == ExitCode.USAGE
+    assert f"needs {name}" in ended.stderr
+    assert "pip install 'vaultstream[operator]'" in ended.stderr
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    ended = run(tmp_path, "from vaultstream_cli.main import main; main()")
+    assert ended.returncode == ExitCode.USAGE
+    assert "DATABASE_URL" in ended.stderr
+
+
+def test_no_login_to_an_api_server_is_told_of(tmp_path: Path) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://u:secret-word@127.0.0.1:1/d",
+        "VAULTSTREAM_NATS_URL": "nats://127.0.0.1:1",
+        "VAULTSTREAM_OPERATOR_PORT": "0",
+    }
+    ended = run(tmp_path, "from vaultstream_cli.main import main; main()", **given)
+    assert ended.returncode == ExitCode.USAGE
+    assert "KUBECONFIG" in ended.stderr
+    assert "secret-word" not in ended.stdout + ended.stderr

@@ -1,0 +1,45 @@
+"""An Event's name follows from what it says, and what it says fits in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from vaultstream_operator.adapters.events import MOST_CHARACTERS, event, event_name
+from vaultstream_operator.api.reasons import JobReason, Statement
+from vaultstream_operator.core.children import Owner
+
+pytestmark = pytest.mark.unit
+
+OWNER = Owner("ns", "job", "u1")
+SAID = Statement(JobReason.STARTING, "It starts.", "Normal")
+
+
+def test_the_same_sentence_has_the_same_name() -> None:
+    assert event_name(OWNER, SAID) == event_name(OWNER, Statement(JobReason.STARTING, "It starts.", "Normal"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "statement"),
+    [
+        (Owner("ns", "job", "u2"), SAID),
+        (OWNER, Statement(JobReason.STARTING, "It starts again.", "Normal")),
+        (OWNER, Statement(JobReason.RESUMED, "It starts.", "Normal")),
+    ],
+)
+def test_another_sentence_or_object_has_another(owner: Owner, statement: Statement) -> None:
+    assert event_name(owner, statement) != event_name(OWNER, SAID)
+
+
+def test_the_longest_name_of_a_job_makes_a_name_that_kubernetes_takes() -> None:
+    name = event_name(Owner("ns", "a" * 199 + ".b" * 27, "u1"), SAID)
+    assert len(name) <= 253
+    assert ".." not in name
+
+
+def test_a_long_sentence_is_cut_to_what_an_event_holds() -> None:
+    said = Statement(JobReason.STARTING, "é" * 2000, "Normal")
+    note = event("name", OWNER, said, datetime.now(UTC))["note"]
+    assert len(note.encode()) <= MOST_CHARACTERS
+    assert note.endswith("é…")

@@ -1,0 +1,103 @@
+"""The probe tells the truth: an operator whose watch has died is not alive, one whose API server is away is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from support.waiting import eventually
+from vaultstream.errors import ServiceError
+from vaultstream.telemetry.health import Health
+from vaultstream_operator import runtime
+from vaultstream_operator.metrics import OperatorMetrics
+from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
+
+pytestmark = pytest.mark.unit
+
+
+class Cluster:
+    """An API server that answers or not, and watches that deliver or not."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.late = ""
+        self.lists = 0
+
+    async def resync(self, *, exact: bool) -> set[tuple[str, str]]:
+        self.lists += 1
+        if self.away:
+            raise ServiceError("The API server does not answer.")
+        return set()
+
+    def overdue(self) -> str:
+        return self.late
+
+    def jobs(self) -> set[tuple[str, str]]:
+        return set()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def started(cluster: Cluster, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Health]:
+    monkeypatch.setattr(runtime, "RESYNC_SECONDS", 0.005)
+    health = Health("operator", progress_seconds=LIVE_SECONDS, loop_seconds=1e9, clock=clock)
+    health.turn()
+    work = Runtime(cast("Any", cluster), cast("Any", None), OperatorMetrics(), health)
+    await work.start()
+    try:
+        yield health
+    finally:
+        await work.stop()
+
+
+async def rounds(cluster: Cluster) -> None:
+    """Waits for some more resyncs, and for the probes that follow them."""
+    wanted = cluster.lists + 3
+    await eventually(lambda: cluster.lists >= wanted, seconds=5)
+    await asyncio.sleep(0)
+
+
+async def test_an_operator_with_nothing_to_do_stays_alive_and_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, clock = Cluster(), Clock()
+    async with started(cluster, clock, monkeypatch) as health:
+        clock.now += 10 * LIVE_SECONDS
+        await rounds(cluster)
+        await eventually(lambda: health.live().ok, seconds=5)
+        assert health.ready().ok
+
+
+async def test_a_watch_that_died_is_the_end_of_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, clock = Cluster(), Clock()
+    async with started(cluster, clock, monkeypatch) as health:
+        cluster.late = "2 changes of jobs"
+        await rounds(cluster)
+        clock.now += LIVE_SECONDS + 1
+        await rounds(cluster)
+        failing = [check.name for check in health.live().checks if not check.ok]
+        assert failing == ["watch loop"]
+        cluster.late = ""
+        await rounds(cluster)
+        assert health.live().ok
+
+
+async def test_an_api_server_that_is_away_takes_readiness_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, clock = Cluster(), Clock()
+    async with started(cluster, clock, monkeypatch) as health:
+        cluster.away = True
+        await rounds(cluster)
+        clock.now += LIVE_SECONDS + 1
+        await rounds(cluster)
+        await eventually(lambda: health.live().ok, seconds=5)
+        verdict = health.ready()
+        assert not verdict.ok
+        assert "does not answer" in verdict.checks[0].detail

@@ -1,0 +1,191 @@
+"""The queue of keys: once at a time, the earliest first, later each time that it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.waiting import eventually
+from vaultstream_operator.queue import FIRST_DELAY_SECONDS, MOST_DELAY_SECONDS, Schedule, WorkQueue, backoff
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_key_that_was_added_twice_is_handed_out_once() -> None:
+    schedule: Schedule[str] = Schedule()
+    schedule.add("a", 1.0)
+    schedule.add("a", 1.0)
+    assert schedule.take(1.0) == "a"
+    assert schedule.take(1.0) is None
+
+
+def test_the_earlier_time_stands() -> None:
+    schedule: Schedule[str] = Schedule()
+    schedule.add("a", 10.0)
+    schedule.add("a", 5.0)
+    schedule.add("a", 20.0)
+    assert schedule.next_time() == 5.0
+    assert schedule.take(4.9) is None
+    assert schedule.take(5.0) == "a"
+    schedule.done("a")
+    assert schedule.take(100.0) is None
+
+
+def test_the_earliest_key_comes_first() -> None:
+    schedule: Schedule[str] = Schedule()
+    for key, at in (("late", 3.0), ("early", 1.0), ("middle", 2.0)):
+        schedule.add(key, at)
+    assert [schedule.take(9.0) for _ in range(4)] == ["early", "middle", "late", None]
+
+
+def test_a_key_in_hand_is_not_handed_out_until_it_is_done() -> None:
+    schedule: Schedule[str] = Schedule()
+    schedule.add("a", 1.0)
+    assert schedule.take(1.0) == "a"
+    schedule.add("a", 1.0)
+    assert schedule.take(9.0) is None
+    assert schedule.next_time() is None
+    schedule.done("a")
+    assert schedule.take(9.0) == "a"
+
+
+def test_a_key_that_fails_waits_longer_each_time_though_it_is_asked_for() -> None:
+    schedule: Schedule[str] = Schedule()
+    now, delays = 0.0, []
+    schedule.add("a", now)
+    for _ in range(4):
+        assert schedule.take(now) == "a"
+        schedule.add("a", now)
+        delays.append(schedule.failed("a", now, share=1.0))
+        assert schedule.take(now) is None
+        now += delays[-1]
+    assert delays == [FIRST_DELAY_SECONDS * 2**n for n in range(4)]
+    assert schedule.take(now) == "a"
+    schedule.done("a")
+    schedule.add("a", now)
+    assert schedule.take(now) == "a"
+    assert schedule.failed("a", now, share=1.0) == FIRST_DELAY_SECONDS
+
+
+def test_a_change_brings_a_key_that_failed_forward() -> None:
+    schedule: Schedule[str] = Schedule()
+    schedule.add("a", 0.0)
+    schedule.take(0.0)
+    schedule.failed("a", 0.0, share=1.0)
+    schedule.add("a", 0.1)
+    assert schedule.take(0.1) == "a"
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_a_delay_is_bounded(failures: int, share: float) -> None:
+    assert FIRST_DELAY_SECONDS / 2 <= backoff(failures, share) <= MOST_DELAY_SECONDS
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "take", "done", "fail"]), st.integers(0, 3), st.integers(0, 20))
+    )
+)
+def test_no_key_is_in_hand_twice_and_none_is_lost(steps: list[tuple[str, int, int]]) -> None:
+    schedule: Schedule[int] = Schedule()
+    in_hand: set[int] = set()
+    wanted: set[int] = set()
+    for step, key, at in steps:
+        if step == "add":
+            schedule.add(key, at)
+            wanted.add(key)
+        elif step == "take":
+            taken = schedule.take(at)
+            if taken is not None:
+                assert taken not in in_hand
+                in_hand.add(taken)
+                wanted.discard(taken)
+        elif key in in_hand:
+            in_hand.discard(key)
+            if step == "done":
+                schedule.done(key)
+            else:
+                schedule.failed(key, at, 0.5)
+                wanted.add(key)
+    for key in in_hand:
+        schedule.done(key)
+    handed = set()
+    while (taken := schedule.take(1e9)) is not None:
+        handed.add(taken)
+    assert handed == wanted
+
+
+async def test_a_look_that_fails_is_made_again() -> None:
+    looks: list[str] = []
+
+    async def look(key: str) -> float | None:
+        looks.append(key)
+        if len(looks) == 1:
+            raise ValueError("not yet")
+        return None
+
+    queue: WorkQueue[str] = WorkQueue(look)
+    running = asyncio.create_task(queue.run())
+    queue.add("a")
+    await eventually(lambda: len(looks) == 2, seconds=5)
+    running.cancel()
+
+
+async def test_a_look_that_hangs_is_cut_short_and_the_others_go_on() -> None:
+    looks: list[str] = []
+
+    async def look(key: str) -> float | None:
+        looks.append(key)
+        if key == "stuck":
+            await asyncio.Event().wait()
+        return None
+
+    queue: WorkQueue[str] = WorkQueue(look, workers=1, limit=0.05)
+    running = asyncio.create_task(queue.run())
+    queue.add("stuck")
+    queue.add("other")
+    await eventually(lambda: looks.count("stuck") == 2 and "other" in looks, seconds=5)
+    running.cancel()
+
+
+async def test_no_more_keys_are_looked_at_than_there_are_workers() -> None:
+    most = running = 0
+    go_on = asyncio.Event()
+
+    async def look(_: int) -> float | None:
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        await go_on.wait()
+        running -= 1
+        return None
+
+    queue: WorkQueue[int] = WorkQueue(look, workers=3)
+    task = asyncio.create_task(queue.run())
+    for key in range(10):
+        queue.add(key)
+    await eventually(lambda: running == 3, seconds=5)
+    assert (queue.busy, queue.depth) == (3, 7)
+    go_on.set()
+    await eventually(lambda: running == 0 and queue.depth == 0, seconds=5)
+    assert most == 3
+    task.cancel()
+
+
+async def test_a_look_can_ask_for_the_next_one() -> None:
+    looks: list[float] = []
+
+    async def look(_: str) -> float | None:
+        looks.append(asyncio.get_running_loop().time())
+        return 0.05 if len(looks) < 3 else None
+
+    queue: WorkQueue[str] = WorkQueue(look)
+    running = asyncio.create_task(queue.run())
+    queue.add("a")
+    await eventually(lambda: len(looks) == 3, seconds=5)
+    assert all(after - before >= 0.05 for before, after in pairwise(looks))
+    running.cancel()

@@ -1,0 +1,462 @@
+"""Each phase of a job: what is seen, and what is to be done about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from support.planning import (
+    ALL,
+    DONE,
+    NOW,
+    RUNNING,
+    after,
+    job_of,
+    kinds_of,
+    planned,
+    replicas_of,
+    spec_of,
+    stored_of,
+    told,
+    trouble_of,
+    truths,
+    view_of,
+)
+from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.status import JobStatus, State
+from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Progress
+from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.view import ChildrenView, SignersView, StoredJob, WorkerJobView
+
+pytestmark = pytest.mark.unit
+
+WORKERS = ["Job/receipts-keys", "Job/receipts-records", "Deployment/receipts-signing"]
+FRESH = {
+    "state": "Pending",
+    "started_at": None,
+    "planned": False,
+    "records": 0,
+    "signed": 0,
+    "progress": Progress(batches_left=0),
+    "keys_active": None,
+    "keys_made": 0,
+    "records_per_second": None,
+    "published": False,
+}
+
+
+def ended(**fields: object) -> JobStatus:
+    """The status of a job that has completed."""
+    return planned(view_of(stored_of(**{"state": "Complete", "finished_at": NOW, **fields}))).status
+
+
+# -- new
+
+
+def test_a_new_job_gets_its_finalizer_before_anything_else() -> None:
+    done = planned(view_of(job=job_of(finalizers=())))
+    assert (done.add_finalizer, done.store, done.apply) == (True, None, ())
+    assert (done.status.state, done.status.observed_generation) == (State.PENDING, 3)
+    assert truths(done) == {"Reconciling": "Starting"}
+
+
+def test_a_job_that_postgres_does_not_know_is_made_there() -> None:
+    assert planned(view_of()).store is StoreAction.CREATE
+
+
+def test_a_former_job_of_that_name_goes_first() -> None:
+    assert planned(view_of(stored_of(ours=False))).store is StoreAction.REMOVE_FORMER
+
+
+def test_a_spec_that_is_not_understood_stalls_the_job_and_touches_no_child() -> None:
+    view = view_of(job=job_of(problem="spec.foo is not known."), children=ALL)
+    done = planned(view)
+    assert truths(done) == {"Stalled": "SpecNotUnderstood"}
+    assert told(done) == ["SpecNotUnderstood"]
+    assert (done.apply, done.delete) == ((), ())
+    assert told(planned(after(view, done))) == []
+
+
+def test_the_first_look_at_a_job_in_postgres_makes_workers_and_signers_at_once() -> None:
+    missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp())
+    done = planned(view_of(stored_of(**FRESH), lag=missing))
+    assert kinds_of(done) == WORKERS
+    assert done.decision is not None
+    assert not done.decision.hold
+    assert truths(done)["Reconciling"] == "MakingKeys"
+    assert (done.status.lag, done.status.state, done.look_again) == (0, State.PENDING, 1.0)
+
+
+def test_batches_that_nobody_published_yet_count_as_lag_without_a_consumer() -> None:
+    fields = {**FRESH, "batches_unpublished": 70, "progress": Progress(batches_left=70), "records": 35_000}
+    missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp())
+    done = planned(view_of(stored_of(**fields), lag=missing))
+    assert replicas_of(done) == 7
+    assert told(done) == ["ScaledOut", "MakingKeys"]
+
+
+def test_a_consumer_that_is_missing_later_holds_the_count() -> None:
+    missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp() - 3)
+    done = planned(view_of(stored_of(), lag=missing, children=ALL))
+    assert replicas_of(done) == 4
+    assert done.status.lag is None
+    assert truths(done) == {"Reconciling": "ConsumerMissing"}
+
+
+def test_a_minimum_holds_from_the_first_moment() -> None:
+    spec = spec_of(scaling={"minReplicaCount": 3})
+    done = planned(view_of(stored_of(spec, **FRESH), job=job_of(spec)))
+    assert replicas_of(done) == 3
+
+
+# -- running
+
+
+def test_the_signers_follow_the_lag() -> None:
+    view = view_of(stored_of(), lag=Lag(70, 10), children=replace(ALL, signing=SignersView(4, 4)))
+    done = planned(view)
+    assert replicas_of(done) == 8
+    assert told(done) == ["ScaledOut", "Signing"]
+    assert truths(done) == {"Reconciling": "Signing", "ScalingActive": "ScalingFollowsLag"}
+    assert done.status.signers == "4/8"
+    assert done.status.scaling is not None
+    assert done.status.scaling.history.changes[-1].after == 8
+    assert done.look_again == 5.0
+
+
+def test_a_change_that_is_not_to_be_seen_yet_is_decided_once() -> None:
+    view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
+    first = planned(view)
+    again = planned(after(view, first), NOW + timedelta(seconds=1))
+    assert (replicas_of(again), told(again)) == (8, [])
+    assert again.status.scaling is not None
+    assert len(again.status.scaling.history.changes) == 1
+
+
+def test_a_change_that_somebody_undid_is_made_and_told_again() -> None:
+    view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
+    later = planned(after(view, planned(view)), NOW + timedelta(minutes=2))
+    assert told(later) == ["ScaledOut"]
+
+
+def test_a_batch_is_not_counted_twice_while_it_is_being_published() -> None:
+    done = planned(view_of(stored_of(batches_unpublished=38), lag=Lag(30), children=ALL))
+    assert done.status.lag == 38
+
+
+def test_a_job_whose_records_are_still_being_found_says_so() -> None:
+    stored = stored_of(planned=False, progress=Progress(), batches_unpublished=5)
+    done = planned(view_of(stored, lag=Lag(30), children=ALL))
+    assert truths(done)["Reconciling"] == "Planning"
+    assert "20000 so far" in done.status.message
+    assert done.status.lag == 35
+
+
+def test_pods_without_a_key_are_marked_before_the_count_falls() -> None:
+    spec = spec_of(scaling={"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}})
+    done = planned(view_of(stored_of(spec), lag=Lag(10), children=ALL, job=job_of(spec)))
+    assert (replicas_of(done), done.mark_idle, told(done)[0]) == (1, True, "ScaledIn")
+
+
+def test_workers_that_are_there_stay_and_those_that_left_are_replaced() -> None:
+    done = planned(view_of(stored_of(), lag=Lag(40), children=replace(ALL, keys=DONE)))
+    assert kinds_of(done) == ["Deployment/receipts-signing"]
+    assert (done.delete, done.look_again) == (("keys",), 1.0)
+
+
+def test_nats_away_holds_the_count_and_says_so() -> None:
+    away = LagUnknown(HoldState.NATS_UNREACHABLE, since=NOW.timestamp() - 5, failures=2)
+    view = view_of(stored_of(), lag=away, children=ALL)
+    done = planned(view)
+    assert replicas_of(done) == 4
+    assert truths(done) == {"Reconciling": "NatsUnreachable"}
+    assert told(done) == ["NatsUnreachable"]
+    assert told(planned(after(view, done))) == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "children", "reason"),
+    [
+        (stored_of(message="no column payload"), ALL, "TableUnusable"),
+        (stored_of(keys_active=0), ALL, "NoActiveKey"),
+        (stored_of(), replace(ALL, signing=SignersView(4, 1, "ImagePullBackOff")), "PodsNotStarting"),
+        (stored_of(), replace(ALL, keys=WorkerJobView(1, 2, 0, "CrashLoopBackOff")), "WorkerFailing"),
+    ],
+)
+def test_what_somebody_must_mend_stalls_the_job_and_is_told_once(
+    stored: StoredJob, children: ChildrenView, reason: str
+) -> None:
+    view = view_of(stored, lag=Lag(38), children=children)
+    done = planned(view)
+    assert truths(done)["Stalled"] == reason
+    assert reason in told(done)
+    assert told(planned(after(view, done))) == []
+    mended = replace(after(view, done), stored=stored_of(), children=ALL)
+    assert "Stalled" not in truths(planned(mended))
+
+
+def test_a_changed_spec_is_followed_and_its_immutable_fields_are_not() -> None:
+    spec = spec_of(scaling={"maxReplicaCount": 2}, batchSize=7, suspend=False)
+    done = planned(view_of(stored_of(), job=job_of(spec), children=ALL))
+    assert done.store is StoreAction.UPDATE_SPEC
+    assert done.events[0].message == "The spec was changed: scaling."
+
+
+def test_a_refused_child_does_not_make_the_job_say_it_goes_on_again_and_again() -> None:
+    view = view_of(stored_of(), lag=Lag(38), children=ALL)
+    done = planned(view)
+    refused = [
+        c.model_copy(update={"reason": "ChildRefused", "status": "True" if c.type == "Stalled" else c.status})
+        for c in done.status.conditions
+    ]
+    status = done.status.model_copy(update={"conditions": tuple(refused)})
+    assert told(planned(replace(view, job=job_of(status=status)))) == []
+
+
+# -- annotations and finishing times
+
+
+def test_a_paused_job_keeps_its_count_and_its_scaling_is_not_active() -> None:
+    job = job_of(annotations={"vaultstream.dev/paused": "true"})
+    done = planned(view_of(stored_of(), lag=Lag(400), children=ALL, job=job))
+    assert replicas_of(done) == 4
+    assert "ScalingActive" not in truths(done)
+
+
+def test_an_annotation_that_cannot_be_read_pauses_and_is_told_once() -> None:
+    job = job_of(annotations={"vaultstream.dev/paused": "maybe"})
+    view = view_of(stored_of(), lag=Lag(400), children=ALL, job=job)
+    done = planned(view)
+    assert (replicas_of(done), told(done)) == (4, ["AnnotationUnreadable", "Signing"])
+    assert '"maybe"' in done.events[0].message
+    assert told(planned(after(view, done))) == []
+
+
+def test_a_finishing_time_at_risk_is_a_condition_and_told_at_each_turn() -> None:
+    spec = spec_of(finishWithin=301, scaling={"maxReplicaCount": 4})
+    view = view_of(stored_of(spec), lag=Lag(38), children=ALL, job=job_of(spec))
+    done = planned(view)
+    assert truths(done)["DeadlineAtRisk"] == "DeadlineAtRisk"
+    assert "DeadlineAtRisk" in told(done)
+    assert "all the 4 signers" in next(e.message for e in done.events if e.reason == "DeadlineAtRisk")
+    assert "DeadlineAtRisk" not in told(planned(after(view, done)))
+    relaxed = spec_of(finishWithin=3600, scaling={"maxReplicaCount": 4})
+    mended = replace(
+        after(view, done), job=replace(after(view, done).job, spec=relaxed), stored=stored_of(relaxed)
+    )
+    turned = planned(mended)
+    assert "DeadlineOnTrack" in told(turned)
+    assert "DeadlineAtRisk" not in truths(turned)
+
+
+def test_a_finishing_time_is_not_judged_before_there_is_a_rate() -> None:
+    spec = spec_of(finishWithin=3600)
+    progress = Progress(records_left=19_000, batches_left=38, planned=True)
+    done = planned(view_of(stored_of(spec, progress=progress), lag=Lag(38), job=job_of(spec)))
+    assert "DeadlineAtRisk" not in {c.type for c in done.status.conditions}
+
+
+# -- trouble
+
+
+@pytest.mark.parametrize("children", [ChildrenView(), ALL])
+@pytest.mark.parametrize(
+    ("reason", "passing"),
+    [
+        (JobReason.POSTGRES_UNREACHABLE, True),
+        (JobReason.NATS_UNREACHABLE, True),
+        (JobReason.DATABASE_REFUSES, False),
+        (JobReason.SCHEMA_NOT_READY, False),
+        (JobReason.TABLE_UNUSABLE, False),
+    ],
+)
+def test_in_trouble_nothing_changes_but_the_status(
+    reason: JobReason, passing: bool, children: ChildrenView
+) -> None:
+    view = view_of(trouble_of(reason, passing=passing), children=children)
+    done = planned(view)
+    assert (done.apply, done.delete, done.store, done.mark_idle) == ((), (), None, False)
+    assert truths(done) == {"Reconciling" if passing else "Stalled": reason}
+    assert told(done) == [reason]
+    assert told(planned(after(view, done))) == []
+    assert done.look_again is not None
+
+
+def test_a_fallback_is_not_for_a_postgres_that_is_away() -> None:
+    spec = spec_of(scaling={"fallback": {"failureThreshold": 1, "replicas": 9}})
+    trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True, failures=5)
+    done = planned(view_of(trouble, children=ALL, job=job_of(spec)))
+    assert done.decision is not None
+    assert (done.decision.desired, done.decision.hold) == (4, True)
+
+
+def test_a_lowered_maximum_waits_until_postgres_answers() -> None:
+    trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True)
+    done = planned(view_of(trouble, children=ALL, job=job_of(spec_of(scaling={"maxReplicaCount": 2}))))
+    assert (done.decision, done.apply) == (None, ())
+
+
+def test_what_keeps_a_job_from_being_made_stands_while_it_is_tried_again() -> None:
+    view = view_of(trouble_of(JobReason.TABLE_UNUSABLE, passing=False))
+    status = planned(view).status
+    done = planned(view_of(job=job_of(status=status)))
+    assert (done.store, done.status.dump(), done.events) == (StoreAction.CREATE, status.dump(), ())
+
+
+# -- suspended
+
+
+def test_a_suspended_job_drains_its_signers_and_then_rests() -> None:
+    spec = spec_of(suspend=True)
+    running = planned(view_of(stored_of(), lag=Lag(40), children=ALL)).status
+    view = view_of(stored_of(), children=ALL, job=job_of(spec, status=running))
+    leaving = planned(view)
+    assert (leaving.store, replicas_of(leaving)) == (StoreAction.SUSPEND, 0)
+    assert leaving.delete == ("records", "keys")
+    assert truths(leaving) == {"Suspended": "Suspending", "Reconciling": "Suspending"}
+    assert leaving.status.scaling is not None
+    assert leaving.status.scaling.history.changes[-1].reason == "Suspended"
+
+    gone = ChildrenView(signing=SignersView(0, 0))
+    rest_view = replace(after(view, leaving), stored=stored_of(state="Suspended"), children=gone)
+    rests = planned(rest_view)
+    assert (rests.store, rests.apply, rests.delete, rests.look_again) == (None, (), (), None)
+    assert truths(rests) == {"Suspended": "Suspended"}
+    assert told(rests) == ["Suspended"]
+    assert told(planned(after(rest_view, rests))) == []
+
+
+def test_a_suspended_job_resumes() -> None:
+    view = view_of(stored_of(state="Suspended"))
+    done = planned(view)
+    assert (done.store, told(done)) == (StoreAction.RESUME, ["Resumed"])
+    assert "Suspended" not in truths(
+        planned(view_of(stored_of(), lag=Lag(4), job=job_of(status=done.status)))
+    )
+
+
+def test_a_job_that_ended_while_it_was_suspended_has_ended() -> None:
+    spec = spec_of(suspend=True)
+    suspended = planned(view_of(stored_of(state="Suspended"), job=job_of(spec))).status
+    stored = stored_of(state="Complete", finished_at=NOW, signed=20_000)
+    done = planned(view_of(stored, job=job_of(spec, status=suspended)))
+    assert truths(done) == {"Complete": "AllSigned"}
+
+
+def test_a_deadline_does_not_fail_a_job_that_is_suspended_or_never_began() -> None:
+    suspended = spec_of(suspend=True, activeDeadlineSeconds=60)
+    spec = spec_of(activeDeadlineSeconds=60)
+    assert (
+        planned(view_of(stored_of(suspended, state="Suspended"), job=job_of(suspended))).store
+        is not StoreAction.FAIL
+    )
+    assert planned(view_of(stored_of(spec, **FRESH), job=job_of(spec))).store is not StoreAction.FAIL
+    assert planned(view_of(stored_of(spec), job=job_of(spec))).store is StoreAction.FAIL
+
+
+# -- ended
+
+
+def test_a_complete_job_says_so_and_its_children_go() -> None:
+    done = planned(view_of(stored_of(state="Complete", finished_at=NOW, signed=20_000), children=ALL))
+    assert truths(done) == {"Complete": "AllSigned"}
+    assert (done.status.state, done.status.completion_time, done.status.lag) == (State.COMPLETE, NOW, 0)
+    assert done.delete == ("signing", "records", "keys")
+    assert told(done) == ["AllSigned"]
+
+
+def test_dead_letters_complete_a_job_with_a_warning() -> None:
+    stored = stored_of(state="Complete", finished_at=NOW, signed=19_990, dead=10)
+    done = planned(view_of(stored))
+    assert truths(done) == {"Complete": "DeadLetters"}
+    assert done.events[0].event_type == "Warning"
+
+
+@pytest.mark.parametrize(
+    ("deadline", "message"), [(60, "activeDeadlineSeconds (60)"), (None, "given up by hand")]
+)
+def test_a_failed_job_says_why(deadline: int | None, message: str) -> None:
+    spec = spec_of(activeDeadlineSeconds=deadline)
+    stored = stored_of(spec, state="Failed", finished_at=NOW, message="given up by hand")
+    done = planned(view_of(stored, job=job_of(spec)))
+    assert truths(done) == {"Failed": "DeadlineExceeded", "Stalled": "DeadlineExceeded"}
+    assert message in done.status.message
+
+
+@pytest.mark.parametrize("state", ["Running", "Suspended", "Failed"])
+def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: str) -> None:
+    status = ended(signed=20_000)
+    done = planned(view_of(stored_of(state=state), job=job_of(status=status), children=ALL))
+    assert done.status.dump() == status.dump()
+    assert (done.store, done.apply, done.events) == (None, (), ())
+    assert done.delete == ("signing", "records", "keys")
+
+
+def test_an_ended_job_goes_when_its_time_to_live_is_over() -> None:
+    job = job_of(spec_of(ttlSecondsAfterFinished=60), status=ended())
+    waiting = planned(view_of(job=job), NOW + timedelta(seconds=20))
+    assert (waiting.delete_object, waiting.look_again) == (False, 40.0)
+    view = view_of(job=job)
+    over = planned(view, NOW + timedelta(seconds=60))
+    assert (over.delete_object, told(over)) == (True, ["TimeToLiveOver"])
+    assert told(planned(after(view, over), NOW + timedelta(seconds=61))) == []
+    assert not planned(view_of(job=job_of(status=ended())), NOW + timedelta(days=9)).delete_object
+
+
+# -- deleting
+
+
+def test_a_deleted_job_loses_its_children_then_its_rows_then_its_finalizer() -> None:
+    job = job_of(deleting=True)
+    first = planned(view_of(stored_of(), job=job, children=ALL))
+    assert (first.delete, first.store) == (("signing", "records", "keys"), None)
+    assert (first.status.state, told(first)) == (State.DELETING, ["Deleting"])
+    second = planned(view_of(stored_of(), job=replace(job, status=first.status)))
+    assert (second.store, second.remove_finalizer) == (StoreAction.DELETE, False)
+    third = planned(view_of(job=replace(job, status=second.status)))
+    assert (third.store, third.remove_finalizer, told(third)) == (None, True, ["Deleted"])
+    assert "all but its signatures" in third.events[0].message
+
+
+def test_deletion_leaves_the_job_of_another_object_of_that_name_alone() -> None:
+    done = planned(
+        view_of(stored_of(ours=False), job=job_of(spec_of(deletionPolicy="Delete"), deleting=True))
+    )
+    assert (done.store, done.remove_finalizer) == (None, True)
+
+
+def test_deletion_without_our_finalizer_is_none_of_our_business() -> None:
+    done = planned(view_of(stored_of(), job=job_of(deleting=True, finalizers=()), children=ALL))
+    assert (done.store, done.delete, done.remove_finalizer, done.events) == (None, (), False, ())
+
+
+def test_deletion_of_a_job_that_nobody_understands_retains() -> None:
+    done = planned(view_of(stored_of(), job=job_of(problem="unknown.", deleting=True)))
+    assert done.store is StoreAction.DELETE
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_deletion_waits_for_a_service_that_is_away_and_says_how_to_go_without(passing: bool) -> None:
+    reason = JobReason.POSTGRES_UNREACHABLE if passing else JobReason.DATABASE_REFUSES
+    job = job_of(deleting=True)
+    view = view_of(trouble_of(reason, passing=passing), job=job)
+    done = planned(view)
+    assert (done.remove_finalizer, told(done)) == (False, ["CleanupBlocked"])
+    assert "vaultstream.dev/cleanup" in done.status.message
+    # the next attempt does not take it back before it has worked
+    again = planned(replace(after(view, done), stored=stored_of()))
+    assert (again.store, told(again)) == (StoreAction.DELETE, [])
+    assert truths(again) == truths(done)
+
+
+def test_a_job_whose_table_was_never_usable_has_nothing_to_clean_up() -> None:
+    trouble = trouble_of(JobReason.TABLE_UNUSABLE, passing=False)
+    assert planned(view_of(trouble, job=job_of(deleting=True))).remove_finalizer
+
+
+def test_children_of_a_deleted_job_go_even_while_postgres_is_away() -> None:
+    trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True)
+    done = planned(view_of(trouble, job=job_of(deleting=True), children=ChildrenView(keys=RUNNING)))
+    assert done.delete == ("keys",)

@@ -1,0 +1,159 @@
+"""The pool of one machine is sized by the same decision as a Deployment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from support.planning import spec_of
+from vaultstream.api import SigningJobSpec
+from vaultstream.local.runner import PoolLook
+from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress
+from vaultstream_operator.adapters.local import LocalScaler
+
+pytestmark = pytest.mark.unit
+
+CORES = 4
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def look_at(
+    spec: SigningJobSpec | None = None,
+    *,
+    batches_left: int = 100,
+    planned: bool = True,
+    signers: int = 0,
+    keys: int = 50,
+    rate: float | None = None,
+) -> PoolLook:
+    spec = spec or spec_of()
+    moment = datetime.fromtimestamp(1_800_000_000, UTC)
+    job = Job(
+        job_no=1,
+        token="job-1",
+        name="job",
+        owner_uid=None,
+        spec=spec,
+        id_type="bigint",
+        state=JobState.RUNNING,
+        message=None,
+        created_at=moment,
+        started_at=moment,
+        finished_at=None,
+        deleted_at=None,
+        upper_id="1",
+        planned_id="1",
+        planned=planned,
+        next_batch_no=1,
+        published_through=0,
+    )
+    progress = Progress(
+        records=batches_left * 10,
+        signed=0,
+        dead=0,
+        batches=batches_left,
+        batches_done=0,
+        batches_pending=batches_left,
+        records_pending=batches_left * 10,
+        batches_failing=0,
+        last_error=None,
+    )
+    return PoolLook(job, progress, KeyCounts(keys, 0, 0, 0), signers, signers, rate)
+
+
+def scaler(clock: Clock, annotations: dict[str, str] | None = None, **scaling: Any) -> LocalScaler:
+    return LocalScaler(
+        spec_of(scaling=scaling).scaling, platform_max=CORES, annotations=annotations, clock=clock
+    )
+
+
+def test_it_starts_all_that_are_wanted_in_one_step_and_says_why(clock: Clock) -> None:
+    scale = scaler(clock)
+    size = scale(look_at())
+    assert size.signers == CORES
+    assert size.why.startswith("Scaled from 0 to 4 signers because the lag is 100 batches")
+    (taken,) = scale.taken
+    assert taken.to_json()["after"] == 4
+    assert taken.to_json()["limit"] == "MaxReplicaCount"
+
+
+def test_it_goes_by_the_estimate_until_all_is_planned(clock: Clock) -> None:
+    early = look_at(batches_left=0, planned=False)
+    scale = scaler(clock)
+    assert scale(early).signers == 0
+    scale = scaler(clock)
+    scale.expect(25)
+    assert scale(early).signers == 3
+    clock.now += 1
+    assert scale(look_at(batches_left=0, signers=3)).signers == 0
+
+
+def test_a_count_stands_until_it_is_time_to_decide_again(clock: Clock) -> None:
+    scale = scaler(clock, pollingInterval=5)
+    assert scale(look_at(batches_left=10)).signers == 1
+    clock.now += 0.5
+    assert scale(look_at(batches_left=40, signers=1)).signers == 1
+    clock.now += 0.5
+    assert scale(look_at(batches_left=40, signers=1)).signers == 4
+    assert [taken.decision.desired for taken in scale.taken] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("scaling", "annotations", "wanted"),
+    [
+        ({"maxReplicaCount": 2}, {}, 2),
+        ({"maxReplicaCount": 100}, {}, CORES),
+        ({"lagThreshold": 1000, "minReplicaCount": 3}, {}, 3),
+        ({"lagThreshold": 50}, {}, 2),
+        ({"activationLagThreshold": 100}, {}, 0),
+        ({}, {"vaultstream.dev/paused": "true"}, 0),
+        ({}, {"vaultstream.dev/paused-replicas": "3"}, 3),
+        ({}, {"vaultstream.dev/paused-scale-out": "true"}, 0),
+    ],
+)
+def test_the_rules_of_a_cluster_hold_on_a_laptop(
+    clock: Clock, scaling: dict[str, Any], annotations: dict[str, str], wanted: int
+) -> None:
+    assert scaler(clock, annotations, **scaling)(look_at()).signers == wanted
+
+
+@pytest.mark.parametrize(("keys", "wanted"), [(2, CORES), (50, CORES)])
+def test_keys_that_are_still_being_made_limit_nothing(clock: Clock, keys: int, wanted: int) -> None:
+    assert scaler(clock)(look_at(keys=keys)).signers == wanted
+
+
+def test_never_more_signers_than_active_keys(clock: Clock) -> None:
+    look = look_at(spec_of(keys={"count": 2}), keys=2)
+    assert scaler(clock)(look).signers == 2
+    retired = replace(look, keys=KeyCounts(active=1, retired=1, revoked=0, leased=0))
+    assert scaler(clock)(retired).signers == 1
+
+
+def test_a_dip_of_the_lag_costs_no_signer(clock: Clock) -> None:
+    scale = scaler(clock)
+    scale(look_at())
+    for left in (60, 30, 9):
+        clock.now += 1
+        assert scale(look_at(batches_left=left, signers=4, rate=100.0)).signers == 4
+
+
+def test_fewer_batches_than_signers_let_the_rest_go(clock: Clock) -> None:
+    scale = scaler(clock)
+    scale(look_at())
+    clock.now += 1
+    assert scale(look_at(batches_left=1, signers=4)).signers == 1
