@@ -35,12 +35,15 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 
 ##@ Develop
 
-.PHONY: install-dev test test-unit test-integration lint format docs generate verify constraints
+.PHONY: install-dev test test-cluster test-unit test-integration lint format docs generate verify constraints
 
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
 	@$(BIN)/pytest -n logical --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration $(PYTEST_ARGS)
+
+test-cluster: .venv/.dev ## Run the operator against a real Kubernetes API server, built from Go modules if need be. Takes PYTEST_ARGS.
+	@$(BIN)/pytest -n logical --dist loadfile tests/cluster $(PYTEST_ARGS)
 
 test-unit: .venv/.dev ## Run unit and property tests: no service, seconds. Takes PYTEST_ARGS.
 	@$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)

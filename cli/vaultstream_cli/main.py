@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from vaultstream.errors import ExitCode
 from vaultstream_cli.app import app
 
 COMMANDS = {
@@ -41,5 +42,9 @@ def load(command: str | None) -> None:
 
 def main() -> None:
     """Runs the `vaultstream` command."""
-    load(sys.argv[1] if len(sys.argv) > 1 else None)
-    app(prog_name="vaultstream")
+    try:
+        load(sys.argv[1] if len(sys.argv) > 1 else None)
+        app(prog_name="vaultstream")
+    except KeyboardInterrupt:  # before the command took over its signals
+        sys.stderr.write("error: Interrupted.\n")
+        sys.exit(ExitCode.INTERRUPTED)

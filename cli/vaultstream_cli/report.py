@@ -59,5 +59,5 @@ def require_ok(report: AuditReport) -> None:
         raise AuditError(f"Job {report.job} does not pass: {found}.")
     raise AuditError(
         f"Job {report.job} is not finished: {found}.",
-        hint=f"Verify it again once `vaultstream status {report.job}` shows it Complete.",
+        hint=f"Verify it again once `vaultstream status {report.job}` shows that it has ended; one that failed stays as it is.",
     )

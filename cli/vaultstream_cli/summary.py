@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vaultstream_operator.adapters.local import Taken
 
 
+FAILED_HINT = "A job that failed is not resumed: what it signed stays, and a new job, under another name, can sign the rest."
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a run came to."""
@@ -72,7 +75,7 @@ def print_summary(summary: Summary) -> None:
             ("records", f"{progress.records:,}"),
             ("signed", f"{progress.signed:,}"),
             ("dead letters", f"{progress.dead:,}"),
-            ("batches", f"{progress.batches:,} of {summary.job.spec.batch_size:,}"),
+            ("batches", f"{progress.batches:,}, of {summary.job.spec.batch_size:,} records"),
             ("time", duration(summary.job.seconds)),
             ("rate", f"{rate:,.0f} records/s" if rate else "-"),
             ("keys used", f"{keys.used} of {keys.keys}, {keys.least} to {keys.most} batches each"),
@@ -89,7 +92,7 @@ def require_all_signed(summary: Summary) -> None:
     """
     job, progress = summary.job, summary.progress
     if job.state is JobState.FAILED:
-        raise VaultStreamError(f"Job {job.name} failed: {job.message}")
+        raise VaultStreamError(f"Job {job.name} failed: {job.message}", hint=FAILED_HINT)
     if progress.dead:
         raise NotAllSignedError(
             f"{progress.dead:,} of {progress.records:,} records of job {job.name} are in the dead letters.",

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.errors import UsageError
+from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, JobState, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_to_end
 from vaultstream_cli.session import open_session
-from vaultstream_cli.summary import get_summary, print_summary, require_all_signed
+from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
 
 
 @command(app, "retry")
@@ -44,6 +44,7 @@ async def retry(
             found = await get_job(connection, job)
             require_retriable(found)
             records = await retry_dead(connection, found)
+            found = await get_job(connection, found.token)  # another retry may have been first: then join it
         left_open = not found.ended
         if records:
             note(f"{records:,} record{'' if records == 1 else 's'} of job {found.name} put back.")
@@ -62,7 +63,7 @@ async def retry(
         print_summary(summary)
     elif records:
         note(f"Run the job, or `vaultstream retry {found.name} --dead` again, to sign them.")
-    if goes_on:
+    if run:
         require_all_signed(summary)
 
 
@@ -71,11 +72,14 @@ def require_retriable(job: Job) -> None:
 
     Raises:
         UsageError: it was deleted, or is suspended.
+        VaultStreamError: it failed.
     """
     if job.deleted_at is not None:
         raise UsageError(
             f"Job {job.name} was deleted: what it kept is for auditors, and nothing can be signed anew."
         )
+    if job.state is JobState.FAILED:
+        raise VaultStreamError(f"Job {job.name} failed: {job.message}", hint=FAILED_HINT)
     if job.state is JobState.SUSPENDED:
         raise UsageError(
             f"Job {job.name} is suspended.",

@@ -115,7 +115,7 @@ def render(look: JobStatus, services: Services) -> RenderableType:
     grid.add_column(overflow="fold")
     waiting = f" ({job.message})" if job.message else ""
     failing = f", {progress.batches_failing:,} failing" if progress.batches_failing else ""
-    batches = f"{progress.batches:,} of {job.spec.batch_size:,}: {progress.batches_done:,} done"
+    batches = f"{progress.batches:,}, of {job.spec.batch_size:,} records: {progress.batches_done:,} done"
     rows = [
         ("job", f"{job.name} (token {job.token})"),
         ("state", f"{job.state}{' (deleted)' if job.deleted_at else ''}{waiting}"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.cli.conftest import manifest
-from vaultstream.store.jobs import JobState, get_job, get_progress, set_suspended
+from vaultstream.store.jobs import JobState, fail_job, get_job, get_progress, set_suspended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,3 +81,16 @@ async def test_a_suspended_job_is_not_retried(
     assert refused.returncode == 2
     assert "Job suspended is suspended." in refused.stderr
     assert "spec.suspend" in refused.stderr
+
+
+async def test_a_job_that_failed_is_not_retried_and_the_way_out_is_said(
+    run_cli: RunCli, make_job: Callable[..., Awaitable[Job]], connection: asyncpg.Connection
+) -> None:
+    job = await make_job("given-up")
+    await fail_job(connection, job.job_no, "DeadlineExceeded: it ran for too long.")
+
+    refused = run_cli("retry", "given-up", "--dead", check=False)
+
+    assert refused.returncode == 1
+    assert "DeadlineExceeded" in refused.stderr
+    assert "a new job" in refused.stderr

@@ -81,3 +81,16 @@ async def test_a_newer_schema_is_refused_by_worker_and_migration(database_url: s
                 await refuse(connection)
             assert "Upgrade" in (caught.value.hint or "")
         assert await schema.installed_version(connection) == newer
+
+
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM vaultstream.schema_version", "UPDATE vaultstream.schema_version SET version = 0"]
+)
+async def test_a_schema_whose_version_was_lost_is_refused_with_what_to_do(database_url: str, damage: str) -> None:
+    async with connect(database_url) as connection:
+        await schema.migrate(connection)
+        await connection.execute(damage)
+        for refuse in (schema.require_current, schema.migrate, schema.installed_version):
+            with pytest.raises(SchemaVersionError, match="names no version") as caught:
+                await refuse(connection)
+            assert "backup" in (caught.value.hint or "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaultstream.doctor.findings import Finding, count, failed, ok, warning
-from vaultstream.errors import redact
+from vaultstream.errors import SchemaVersionError, redact
 from vaultstream.store import schema
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
@@ -35,8 +35,11 @@ class ServerHealth:
 async def examine_database(connection: Connection, url: str, *, embedded: bool) -> tuple[list[Finding], bool]:
     """Looks at the server and the schema; tells also whether the schema is the one that this program works with."""
     health = ServerHealth(**dict(await fetch_one(connection, query("server_health"))))
-    installed = await schema.installed_version(connection)
     current = schema.current_version()
+    try:
+        installed = await schema.installed_version(connection)
+    except SchemaVersionError as error:
+        return [*judge_server(health, url), failed("schema", error.message, error.hint or "")], False
     findings = [*judge_server(health, url), judge_schema(installed, current, embedded=embedded)]
     return findings, installed == current
 

@@ -19,11 +19,21 @@ def current_version() -> int:
 
 
 async def installed_version(connection: Connection) -> int:
-    """Returns the schema version of the database; 0 where there is none yet."""
+    """Returns the schema version of the database; 0 where there is none yet.
+
+    Raises:
+        SchemaVersionError: there is a schema, and no telling of which version.
+    """
     if await connection.fetchval("SELECT to_regclass('vaultstream.schema_version')") is None:
         return 0
     version = await connection.fetchval("SELECT max(version) FROM vaultstream.schema_version")
-    return int(version or 0)
+    if not version or version < 1:
+        raise SchemaVersionError(
+            "The table vaultstream.schema_version is there and names no version: something has changed it by hand.",
+            hint="Put its rows back from a backup; for a schema of this program that is the version "
+            f"{current_version()}.",
+        )
+    return int(version)
 
 
 async def migrate(connection: Connection) -> int:
