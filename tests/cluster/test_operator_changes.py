@@ -75,8 +75,12 @@ async def test_a_lower_maximum_is_followed(site: Site) -> None:
     await site.scales_to("job", 4)
     await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
     await site.scales_to("job", 2)
-    status = await site.status("job")
-    assert status["observedGeneration"] == 2
+
+    async def told() -> dict[str, Any] | None:  # the status follows what it tells of
+        status = await site.status("job")
+        return status if status["observedGeneration"] == 2 else None
+
+    status = await eventually(told)
     assert status["scaling"]["limit"] == {"name": "MaxReplicaCount", "value": 2}
     stored = await site.db.fetchval("SELECT spec -> 'scaling' ->> 'maxReplicaCount' FROM vaultstream.jobs")
     assert stored == "2"
