@@ -88,8 +88,8 @@ doctor: .venv/.runtime ## Say what is wrong with the services, the schema, the s
 logs: .venv/.runtime ## Follow the logs of the embedded services and of the workers; Ctrl-C ends it.
 	@$(VAULTSTREAM) debug logs
 
-psql: .venv/.runtime ## Open psql on the database, the embedded one unless DATABASE_URL is given.
-	@$(VAULTSTREAM) debug psql
+psql: .venv/.runtime ## Open psql on the database, the embedded one unless DATABASE_URL is given. Takes ARGS.
+	@$(VAULTSTREAM) debug psql $(if $(ARGS),-- $(ARGS))
 
 streams: .venv/.runtime ## Show the state of the JetStream streams and consumers.
 	@$(VAULTSTREAM) debug streams

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import signal
+import sys
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +16,7 @@ import nats.errors
 import typer
 import uvloop
 
-from vaultstream.errors import ExitCode, Interrupted, VaultStreamError
+from vaultstream.errors import DOCTOR, ExitCode, Interrupted, VaultStreamError, explain_output
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.database import explain
@@ -117,6 +119,7 @@ def execute(
         configure_logging(settings, worker=worker)
         work = body(settings)
         result = uvloop.run(work if worker else _cancellable(work))
+        sys.stdout.flush()
     except VaultStreamError as error:
         print_error(error)
         return error.exit_code
@@ -127,13 +130,28 @@ def execute(
     except nats.errors.Error as error:
         told = VaultStreamError(
             f"NATS does not answer: {error}.",
-            hint="Check VAULTSTREAM_NATS_URL; `vaultstream doctor` looks closer.",
+            hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}",
         )
         print_error(told)
         return ExitCode.SERVICE
-    except BrokenPipeError:
+    except BrokenPipeError:  # as of `| head`: who reads has enough
+        _drop_output()
         return ExitCode.FAILURE
+    except OSError as error:
+        full = explain_output(error, error.filename or "Standard output")
+        if full is None:
+            raise
+        _drop_output()
+        print_error(full)
+        return full.exit_code
     return result if isinstance(result, ExitCode) else ExitCode.OK
+
+
+def _drop_output() -> None:
+    """Lets what standard output still holds go nowhere, so that Python does not fail over it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 async def _cancellable(work: Coroutine[Any, Any, Any]) -> Any:

@@ -63,6 +63,12 @@ def test_a_setting_reaches_the_command(
     assert "quick-start batch=50" in ran.stdout
 
 
+def test_psql_gets_its_arguments(installed: Path) -> None:
+    assert "debug psql batch=" in _run("make", "psql", cwd=installed).stdout
+    ran = _run("make", "psql", "ARGS=-At -c 'SELECT 1'", cwd=installed)
+    assert "debug psql -- -At -c SELECT 1 batch=" in ran.stdout
+
+
 def test_env_is_written_for_its_owner_alone_and_never_overwritten(installed: Path) -> None:
     env = installed / ".env"
     assert _run("make", "quick-start", cwd=installed).returncode == 0

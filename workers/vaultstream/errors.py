@@ -14,6 +14,7 @@ VaultStreamError
 │   ├── SchemaVersionError     the database's schema is not this version's
 │   └── LocalServiceError      an embedded Postgres or NATS that does not start
 ├── CustodyError               a private key can't be unwrapped, or its wrapping key is missing   exit 6
+├── OutputError                its disk has no room for what is written, or fails   exit 1
 └── LeaseLostError             the lease ran out or was fenced: the work in hand is dropped
 Interrupted                    Ctrl-C or SIGTERM: drained, can be resumed             exit 130
 
@@ -23,9 +24,14 @@ connection strings pass through `redact` first.
 
 from __future__ import annotations
 
+import errno
 import re
 from enum import IntEnum
 
+DOCTOR = "`vaultstream doctor` looks closer."
+"""Ends a hint, after a semicolon; doctor itself leaves it out."""
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*):(?P<secret>[^\s@]*)@")
 _PASSWORD_IN_QUERY = re.compile(r"(?P<head>(?:password|passfile|sslpassword|token)=)[^\s&]*", re.IGNORECASE)
 
@@ -116,6 +122,20 @@ class LocalServiceError(ServiceError):
 
 class CustodyError(VaultStreamError):
     exit_code = ExitCode.CUSTODY
+
+
+class OutputError(VaultStreamError):
+    pass
+
+
+def explain_output(error: OSError, target: object) -> OutputError | None:
+    """Returns what a person should read if `target` could not be written for its disk's sake; None: it's no such error."""
+    if error.errno not in _DISK:
+        return None
+    return OutputError(
+        f"{target} can't be written: {error.strerror}.",
+        hint="Free some space there, or write to another place; nothing of the job is lost.",
+    )
 
 
 class LeaseLostError(VaultStreamError):

@@ -38,3 +38,7 @@ async def extract(
         typer.echo(extracted.command)
     if extracted.problem is not None:
         raise AuditError(extracted.problem, hint=f"What there is of it was written to {to}.")
+
+
+# An id may be negative, and is no option.
+app.registered_commands[-1].context_settings = {"ignore_unknown_options": True}

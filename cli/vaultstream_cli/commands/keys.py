@@ -7,16 +7,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import asyncpg
 import typer
 
 from vaultstream.bus.connection import BusAddress
 from vaultstream.crypto.keyring import create_keyring, load_keyring
-from vaultstream.errors import UsageError
+from vaultstream.errors import CustodyError, DatabaseError, UsageError
 from vaultstream.keys.changes import add_keys, end_keys, publish_keys
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
+from vaultstream.local.services import inspect_services, used_before
 from vaultstream.settings import Settings
+from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, get_job, get_key_counts
-from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
+from vaultstream.store.keys import KeyInfo, kek_ids_in_use, list_keys, list_wrapped
 from vaultstream.worker import kek_file
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.key_export import Form, render_keys
@@ -228,12 +231,54 @@ def _tell(job: Job, done: Rewrapped) -> None:
 
 
 @command(group, "init")
-async def init(settings: Settings) -> None:
+async def init(
+    settings: Settings,
+    *,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Although keys are, or may be, wrapped by another: those stay lost."),
+    ] = False,
+) -> None:
     """Make a file with a new key-encryption key, mode 0600. What is there is never overwritten.
 
     At --kek-file, else at VAULTSTREAM_KEK_FILE, else in the data directory. Keep a copy of it safe: private keys can't be
-    unwrapped without it.
+    unwrapped without it. Refused where a lost file has to come back instead: if the database has wrapped keys, or the data
+    directory was used before and no other file is named.
     """
     path = kek_file(settings)
+    if not force and not path.exists():
+        await _require_first(settings, path)
     ring = create_keyring(path)
     note(f"{path} made, with {ring.primary.kek_id}. Keep a copy of it safe.")
+
+
+async def _require_first(settings: Settings, path: Path) -> None:
+    used = settings.kek_file is None and used_before(settings.data_dir)
+    in_use = await _keks_in_use(settings, used=used)
+    if in_use:
+        why = f"Keys are wrapped by {', '.join(sorted(in_use))}, which a new file would not have."
+    elif used:
+        why = f"{settings.data_dir} was used before: keys may be wrapped by the file that it had."
+    else:
+        return
+    raise CustodyError(
+        why, hint=f"Put the old file back at {path}, or give up the keys that it wrapped with --force."
+    )
+
+
+async def _keks_in_use(settings: Settings, *, used: bool) -> set[str]:
+    """The key-encryption keys that the database needs, if there is one that answers; none is started for it."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+    elif used and (running := inspect_services(settings.data_dir).postgres) is not None:
+        url = running.url
+    else:
+        return set()
+    try:
+        async with connect(url) as connection:
+            return await kek_ids_in_use(connection)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return set()  # no schema of ours yet
+    except DatabaseError as error:
+        note(f"Whether keys are wrapped already was not looked up: {error.message}")
+        return set()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,86 @@ async def test_export_writes_to_standard_output_or_a_file(make: MakeJob, tmp_pat
     assert filed.returncode == 0, filed.stderr
     assert filed.stdout == ""
     assert (tmp_path / "out.csv").read_text().splitlines() == streamed.stdout.splitlines()[:2]
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB with nothing free but names."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
+    with contextlib.suppress(OSError):
+        (folder / "ballast").write_bytes(b"\0" * 65536)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+async def test_a_full_disk_is_told_with_the_name_of_the_file(
+    make: MakeJob, full_disk: Path, tmp_path: Path, form: str
+) -> None:
+    full = run(await make(), tmp_path, "export", "receipts", "--format", form, "-o", str(full_disk / "out"))
+    assert full.returncode == 1
+    assert f"{full_disk / 'out'} can't be written: No space left on device." in full.stderr
+    assert "try: Free some space" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert "ignored" not in full.stderr
+    assert names(full_disk) == ["ballast"]
+
+
+@pytest.fixture
+def full_output() -> Iterator[int]:
+    with Path("/dev/full").open("w") as full:
+        yield full.fileno()
+
+
+@pytest.mark.parametrize("arguments", [["export", "receipts"], ["verify", "receipts", "--json"]])
+async def test_a_full_standard_output_is_told(
+    make: MakeJob, full_output: int, tmp_path: Path, arguments: list[str]
+) -> None:
+    done = await asyncio.to_thread(_piped, await make(), tmp_path, arguments, full_output)
+    assert done.returncode == 1
+    assert "Standard output can't be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
+
+
+async def test_a_closed_pipe_ends_an_export_quietly(make: MakeJob, tmp_path: Path) -> None:
+    signed = await make()
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = await asyncio.to_thread(_piped, signed, tmp_path, ["export", "receipts"], writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def _piped(
+    signed: SignedJob, folder: Path, arguments: list[str], output: int
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment(signed),
+        timeout=60,
+    )
+
+
+async def test_a_negative_record_id_is_no_option(make: MakeJob, tmp_path: Path) -> None:
+    done = run(await make(), tmp_path, "extract", "receipts", "-3000000000", "--to", "out")
+    assert done.returncode == 2
+    assert "no signature of record '-3000000000'" in done.stderr
 
 
 async def test_parquet_wants_a_file(make: MakeJob, tmp_path: Path) -> None:

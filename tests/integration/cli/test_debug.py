@@ -95,7 +95,7 @@ def test_stop_ends_services_whose_command_was_killed_and_not_those_in_use(
     stopped = run_cli("debug", "stop", "--data-dir", str(data_dir))
     again = run_cli("debug", "stop", "--data-dir", str(data_dir))
 
-    assert in_use.returncode == 5
+    assert in_use.returncode == 2
     assert "Stopped." in stopped.stderr
     assert "Nothing runs" in again.stderr
     assert inspect_services(data_dir).postgres is None

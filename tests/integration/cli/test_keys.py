@@ -135,6 +135,42 @@ def test_init_makes_a_private_file_and_never_overwrites_one(run_cli: RunCli, tmp
     assert path.read_bytes() == before
 
 
+async def test_init_makes_no_second_file_where_keys_may_be_wrapped(
+    run_cli: RunCli, make_job: MakeJob, cli_services: Services, tmp_path: Path
+) -> None:
+    await make_job("wrapped-before")
+    kek_id = load_keyring(cli_services.kek_file).primary.kek_id
+    lost, elsewhere = cli_services.kek_file, tmp_path / "kek"
+    put_away = lost.rename(tmp_path / "put-away")
+    try:
+        beside_data = run_cli("keys", "init", check=False)
+        made = lost.exists()
+    finally:
+        put_away.replace(lost)
+    env = {"DATABASE_URL": cli_services.database_url}
+    beside_database = run_cli("keys", "init", "--kek-file", str(elsewhere), env=env, check=False)
+    (tmp_path / "slept" / "postgres").mkdir(parents=True)
+    asleep = run_cli("keys", "init", "--data-dir", str(tmp_path / "slept"), check=False)
+
+    assert [done.returncode for done in (beside_data, beside_database, asleep)] == [6, 6, 6]
+    assert kek_id in beside_data.stderr
+    assert kek_id in beside_database.stderr
+    assert "Put the old file back" in beside_database.stderr
+    assert "was used before" in asleep.stderr
+    assert not made
+    assert not elsewhere.exists()
+    assert not (tmp_path / "slept" / "kek").exists()
+    run_cli("keys", "init", "--kek-file", str(elsewhere), "--force", env=env)
+    assert load_keyring(elsewhere).primary.kek_id != kek_id
+
+
+def test_init_makes_a_file_for_a_database_that_has_no_keys_yet(
+    run_cli: RunCli, database_url: str, tmp_path: Path
+) -> None:
+    run_cli("keys", "init", "--kek-file", str(tmp_path / "kek"), env={"DATABASE_URL": database_url})
+    assert len(load_keyring(tmp_path / "kek").keks) == 1
+
+
 async def test_without_a_key_encryption_key_none_is_added_and_the_way_out_is_named(
     run_cli: RunCli, make_job: MakeJob, cli_services: Services, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from vaultstream.crypto.keyring import load_keyring
-from vaultstream.errors import LocalServiceError
+from vaultstream.errors import LocalServiceError, UsageError
 from vaultstream.local.services import (
     LocalServices,
     Services,
@@ -425,7 +425,7 @@ async def test_a_server_that_cant_start_shows_its_last_words(tmp_path: Path) -> 
 
 async def test_stopping_is_refused_while_a_command_uses_them_unless_forced(tmp_path: Path) -> None:
     other = OtherCommand(tmp_path)
-    with pytest.raises(LocalServiceError, match="uses the services"):
+    with pytest.raises(UsageError, match="uses the services"):
         await stop_services(tmp_path)
     assert runs(tmp_path) == (True, True)
     assert await stop_services(tmp_path, force=True)

@@ -34,8 +34,8 @@ async def make_records(database_url: str) -> None:
     await connection.close()
 
 
-def refused(command: Command, *arguments: str, **environment: str) -> str:
-    told = command.run(*arguments, expect=5, **environment)
+def refused(command: Command, *arguments: str, expect: int = 5, **environment: str) -> str:
+    told = command.run(*arguments, expect=expect, **environment)
     assert WRONG not in told.stdout + told.stderr
     assert "Traceback" not in told.stderr
     return told.stderr
@@ -118,7 +118,8 @@ def test_a_postgres_that_is_not_there_is_said(command: Command, services: Servic
 
 
 def test_a_connection_string_that_is_none_is_said(command: Command, services: Services) -> None:
-    told = refused(command, "jobs", DATABASE_URL=f"{WRONG}://x", VAULTSTREAM_NATS_URL=services.nats_url)
+    given = {"DATABASE_URL": f"{WRONG}://x", "VAULTSTREAM_NATS_URL": services.nats_url}
+    told = refused(command, "jobs", expect=2, **given)
     assert "DATABASE_URL can't be read" in told
 
 

@@ -85,4 +85,5 @@ async def test_an_acknowledgement_that_can_not_be_sent_is_no_error(services: Ser
         await give_back([delivery])
         await ack([delivery])
     async with open_bus(services) as bus:
+        assert await RecordsStream(bus).lag(token) == Lag(0, 1)  # it is still waited for
         await RecordsStream(bus).remove(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from vaultstream.errors import DatabaseError, UnknownJobError
+from vaultstream.errors import DatabaseError, ExitCode, UnknownJobError
 from vaultstream.store.database import explain, is_misconfigured, is_transient
 
 pytestmark = pytest.mark.unit
@@ -60,7 +60,6 @@ def test_what_the_batch_is_at_fault_for_is_neither(error: Exception) -> None:
         asyncpg.TooManyConnectionsError("x"),
         asyncpg.InsufficientPrivilegeError("x"),
         OSError("postgresql://me:hidden-word@host/db refused"),
-        asyncpg.ClientConfigurationError("x"),
     ],
 )
 def test_each_error_is_put_into_words_with_a_next_step_and_no_secret(error: Exception) -> None:
@@ -68,6 +67,14 @@ def test_each_error_is_put_into_words_with_a_next_step_and_no_secret(error: Exce
     assert isinstance(told, DatabaseError)
     assert told.message.endswith(".")
     assert told.hint
+    assert "hidden-word" not in told.message
+
+
+@pytest.mark.parametrize("error", [asyncpg.ClientConfigurationError("x"), ValueError("hidden-word")])
+def test_a_connection_string_that_can_not_be_read_is_bad_input(error: Exception) -> None:
+    told = explain(error)
+    assert told.exit_code == ExitCode.USAGE
+    assert "postgresql://" in str(told.hint)
     assert "hidden-word" not in told.message
 
 

@@ -141,6 +141,8 @@ def test_stopping_twice_is_no_error() -> None:
     served = start()
     served.stop()
     served.stop()
+    with pytest.raises(ConnectionRefusedError):
+        ask(served.port, "/livez")
 
 
 async def test_nothing_is_served_unless_a_port_is_set() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from vaultstream.audit.formats import ExportedSignature, open_writer
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
-from vaultstream.errors import UsageError
+from vaultstream.errors import UsageError, explain_output
 from vaultstream.store.jobs import get_job
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ async def export_job(
 
     Raises:
         UnknownJobError: there is no such job.
-        UsageError: one of `records` has no signature, or the file can't be written.
+        UsageError: one of `records` has no signature, or the file can't be made.
+        OutputError: the file's disk is full or fails.
     """
     async with open_snapshot(database_url, role="export") as connection:
         job = await get_job(connection, job_name)
@@ -133,5 +134,9 @@ def _open(output: Path | None) -> Iterator[BinaryIO]:
             part.replace(output)
         except OSError as error:
             raise UsageError(f"{output} can't be written: {error.strerror}.") from None
+    except OSError as error:
+        if (told := explain_output(error, output)) is None:
+            raise
+        raise told from None
     finally:
         part.unlink(missing_ok=True)

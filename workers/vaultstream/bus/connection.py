@@ -13,7 +13,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from vaultstream.errors import BusError
+from vaultstream.errors import DOCTOR, BusError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -122,5 +122,5 @@ def _explain(errors: list[Exception]) -> BusError:
     reason = str(errors[-1]) or type(errors[-1]).__name__
     return BusError(
         f"NATS does not answer: {reason}.",
-        hint="Check VAULTSTREAM_NATS_URL and that NATS runs with JetStream; `vaultstream doctor` looks closer.",
+        hint=f"Check VAULTSTREAM_NATS_URL and that NATS runs with JetStream; {DOCTOR}",
     )

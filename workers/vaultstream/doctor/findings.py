@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.errors import DOCTOR
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -53,8 +55,8 @@ def failed(check: str, message: str, hint: str | None = None) -> Finding:
 
 
 def failed_by(check: str, error: VaultStreamError) -> Finding:
-    """Returns an error as a finding."""
-    return failed(check, error.message, error.hint)
+    """Returns an error as a finding; its hint does not send to doctor, which is at work."""
+    return failed(check, error.message, error.hint and error.hint.replace(f"; {DOCTOR}", "."))
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:

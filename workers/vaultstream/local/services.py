@@ -25,7 +25,7 @@ from typing import Self, TypeVar
 
 from vaultstream.bus.connection import BusAddress
 from vaultstream.crypto.keyring import create_keyring
-from vaultstream.errors import CustodyError, LocalServiceError
+from vaultstream.errors import CustodyError, LocalServiceError, UsageError
 from vaultstream.local.diagnosis import explain, free_bytes
 from vaultstream.local.files import FileLock, make_private_dir
 from vaultstream.local.nats import USER, EmbeddedNats
@@ -107,7 +107,7 @@ class LocalServices:
             try:
                 async with _turn(self.data_dir):
                     await self._use.acquire(exclusive=False)
-                    if not self.kek_file.exists() and not self._used_before():
+                    if not self.kek_file.exists() and not used_before(self.data_dir):
                         _make_kek(self.kek_file)
                     await self._start()
             except BaseException:
@@ -123,10 +123,6 @@ class LocalServices:
             async with _turn(self.data_dir):
                 if use.try_acquire(exclusive=True):
                     await _stop_all(self.data_dir)
-
-    def _used_before(self) -> bool:
-        """Whether services ran here: then keys may be wrapped, and a file that is missing must come back, not anew."""
-        return any((self.data_dir / name).exists() for name in ("postgres", "nats"))
 
     async def ensure_running(self) -> tuple[Running | None, Running | None]:
         """Starts again what died; returns Postgres and NATS as they run now (None: not wanted).
@@ -212,6 +208,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield given
 
 
+def used_before(data_dir: Path) -> bool:
+    """Whether services ran there: then keys may be wrapped, and a file that is missing must come back, not anew."""
+    return any((_absolute(data_dir) / name).exists() for name in ("postgres", "nats"))
+
+
 def inspect_services(data_dir: Path) -> Inspection:
     """Tells what runs in a data directory, without starting, waiting for or making anything."""
     data_dir = _absolute(data_dir)
@@ -226,7 +227,8 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
         force: stop them although a command uses them (which then fails, or starts them again).
 
     Raises:
-        LocalServiceError: a command uses them, or one does not stop.
+        UsageError: a command uses them.
+        LocalServiceError: one does not stop.
     """
     data_dir = _absolute(data_dir)
     if not data_dir.is_dir():
@@ -234,7 +236,7 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
     async with _turn(data_dir):
         with FileLock(data_dir / "users.lock") as use:
             if not use.try_acquire(exclusive=True) and not force:
-                raise LocalServiceError(
+                raise UsageError(
                     f"A vaultstream command uses the services in {data_dir}.",
                     hint="End it first (Ctrl-C drains); the last command to leave stops the services.",
                 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.errors import DatabaseError, VaultStreamError
+from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,11 +85,6 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
         "Postgres does not allow it: {error}.",
         "Grant the role what it needs.",
     ),
-    (
-        (asyncpg.ClientConfigurationError, ValueError),
-        "DATABASE_URL can't be read as a connection string.",
-        "Its form is postgresql://user:password@host:5432/database.",
-    ),
 ]
 
 
@@ -97,6 +92,11 @@ def explain(error: BaseException) -> VaultStreamError:
     """Returns what a person should read of an error that Postgres or the way to it raised."""
     if isinstance(error, VaultStreamError):
         return error
+    if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
+        return UsageError(
+            "DATABASE_URL can't be read as a connection string.",
+            hint="Its form is postgresql://user:password@host:5432/database.",
+        )
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):
             return DatabaseError(message.format(error=error), hint=hint)
@@ -104,7 +104,7 @@ def explain(error: BaseException) -> VaultStreamError:
         return VaultStreamError(f"Postgres says: {error}.")
     return DatabaseError(
         f"Postgres does not answer: {str(error) or type(error).__name__}.",
-        hint="Check DATABASE_URL and that Postgres runs; `vaultstream doctor` looks closer.",
+        hint=f"Check DATABASE_URL and that Postgres runs; {DOCTOR}",
     )
 
 
@@ -130,6 +130,7 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.C
 
     Raises:
         DatabaseError: Postgres can't be reached or refuses, in words for people.
+        UsageError: the connection string is none.
     """
     try:
         connection = await asyncpg.connect(
@@ -150,6 +151,7 @@ async def open_pool(url: str, *, role: str, size: int) -> AsyncIterator[Pool]:
 
     Raises:
         DatabaseError: Postgres can't be reached or refuses, in words for people.
+        UsageError: the connection string is none.
     """
     try:
         pool = await asyncpg.create_pool(
