@@ -35,12 +35,15 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 
 ##@ Develop
 
+# The tests wait as much as they compute: one process more than the two cores they are meant for.
+TEST_PROCESSES ?= 3
+
 .PHONY: install-dev test test-cluster test-unit test-integration lint format docs generate verify constraints
 
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
-	@$(BIN)/pytest -n logical --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration $(PYTEST_ARGS)
 
 test-cluster: .venv/.dev ## Run the operator against a real Kubernetes API server, built from Go modules if need be. Takes PYTEST_ARGS.
 	@$(BIN)/pytest -n logical --dist loadfile tests/cluster $(PYTEST_ARGS)

@@ -86,7 +86,9 @@ async def test_a_newer_schema_is_refused_by_worker_and_migration(database_url: s
 @pytest.mark.parametrize(
     "damage", ["DELETE FROM vaultstream.schema_version", "UPDATE vaultstream.schema_version SET version = 0"]
 )
-async def test_a_schema_whose_version_was_lost_is_refused_with_what_to_do(database_url: str, damage: str) -> None:
+async def test_a_schema_whose_version_was_lost_is_refused_with_what_to_do(
+    database_url: str, damage: str
+) -> None:
     async with connect(database_url) as connection:
         await schema.migrate(connection)
         await connection.execute(damage)
