@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.inspection import list_streams
 from vaultstream.errors import ServiceError, UsageError
 from vaultstream.local.psql import bundled_psql, psql_command
@@ -58,7 +58,7 @@ group.registered_commands[-1].context_settings = {"ignore_unknown_options": True
 async def streams(settings: Settings, *, json: Json = False) -> None:
     """Show the state of the JetStream streams and of their consumers."""
     async with open_services(settings) as services:
-        address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+        address = services.bus_address
         async with connect_bus(address, role="streams", attempts=1) as bus:
             found = await list_streams(bus)
     if json:

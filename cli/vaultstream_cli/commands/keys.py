@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import asyncpg
 import typer
 
-from vaultstream.bus.connection import BusAddress
 from vaultstream.crypto.keyring import create_keyring, load_keyring
 from vaultstream.errors import CustodyError, DatabaseError, UsageError
 from vaultstream.keys.changes import add_keys, end_keys, publish_keys
@@ -156,7 +155,7 @@ async def _find(session: Session, job: str) -> Job:
 
 async def _publish(session: Session, job: Job, key_ids: list[str] | None = None) -> None:
     services = session.services
-    address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+    address = services.bus_address
     if not await publish_keys(address, session.pool, job, key_ids):
         note("NATS does not answer: signers learn of the change from Postgres, at their next lease.")
 

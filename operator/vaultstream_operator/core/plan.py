@@ -51,12 +51,12 @@ class Plan:
     Attributes:
         add_finalizer, remove_finalizer: on the object.
         store: what to do in Postgres and JetStream; then look again.
-        apply: manifests for server-side apply.
         mark_idle: pods that hold no key are marked to go first, before the count is lowered.
+        apply: manifests for server-side apply.
         delete: roles whose child is to go.
-        delete_object: the SigningJob itself is to go, since its time to live is over.
         status: the whole status.
         events: what to tell.
+        delete_object: the SigningJob itself is to go, since its time to live is over; last, so that it is told.
         decision: the decision on the count, if one was made.
         look_again: seconds until the next look, if nothing happens before; None: when something happens.
     """

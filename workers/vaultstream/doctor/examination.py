@@ -109,7 +109,7 @@ class _Examination:
             services = await self._embedded("NATS", "nats")
             if services is None:
                 return None
-            address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+            address = services.bus_address
         try:
             return await self._stack.enter_async_context(connect_bus(address, role="doctor", attempts=1))
         except VaultStreamError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import BUS_ERRORS, BusAddress, connect_bus
+from vaultstream.bus.connection import BUS_ERRORS, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError, UsageError
@@ -53,7 +53,7 @@ async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy:
     async with pool.acquire() as connection:
         if not force:
             await require_idle(connection, job)
-    address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+    address = services.bus_address
     try:
         async with connect_bus(address, role="delete", attempts=1) as bus:
             await _delete(pool, job, policy)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError, redact
 from vaultstream.store import jobs
@@ -194,7 +194,7 @@ class StatusReader:
         try:
             if self._bus is None:
                 services = self._services
-                address = BusAddress(services.nats_url, services.nats_user, services.nats_password)
+                address = services.bus_address
                 self._bus = await self._stack.enter_async_context(
                     connect_bus(address, role="status", attempts=1)
                 )
