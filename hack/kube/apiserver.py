@@ -118,10 +118,12 @@ class ApiServer:
                 try:
                     await self._bring_up(found)
                 except _PortTakenError:
-                    if not first_start or self._port or not left:
+                    if not left:
                         raise
                     await self.stop()
-                    self._ports_file.unlink()
+                    # Later on the ports are its address, and what holds one is most likely its own killed server.
+                    if first_start and not self._port:
+                        self._ports_file.unlink()
                 else:
                     return
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -204,9 +202,11 @@ async def test_it_comes_back_after_kill_9_with_port_and_objects(own_server: ApiS
 
 async def test_it_comes_back_when_all_of_it_was_killed(own_server: ApiServer) -> None:
     await create_config_map(own_server, "default", "kept", key="value")
-    for pid in own_server.pids().values():
-        assert pid
-        os.kill(pid, signal.SIGKILL)
+    killed = [psutil.Process(pid) for pid in own_server.pids().values()]
+    assert len(killed) == 3
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, timeout=10)
     await own_server.start()
     assert all(own_server.pids().values())
     assert await read_config_map(own_server, "default", "kept") == {"key": "value"}
