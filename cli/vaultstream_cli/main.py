@@ -25,6 +25,7 @@ COMMANDS = {
     "extract": "extract",
     "keys": "keys",
     "delete": "delete",
+    "bench": "bench",
     "doctor": "doctor",
     "migrate": "migrate",
     "debug": "debug",

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.planning import (
+    KEYS_RUN,
     NOW,
+    RECORDS_RUN,
     after,
     job_of,
     planned,
@@ -24,6 +26,7 @@ from support.planning import (
 )
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.core.ailments import Ailment, Cause
 from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import Plan
 from vaultstream_operator.core.reasons import Reason
@@ -57,14 +60,23 @@ SPECS = st.builds(
         },
     ),
 )
+AILMENTS = st.none() | st.builds(
+    Ailment,
+    st.sampled_from(Cause),
+    st.sampled_from(["", "it says so.", 'secret "vaultstream-keys" not found.']),
+    st.none() | MOMENTS,
+    st.sampled_from([None, 1, 6]),
+)
 WORKERS = st.none() | st.builds(
     WorkerJobView,
     st.integers(0, 1),
     st.integers(0, 2),
     st.integers(0, 1),
-    st.sampled_from(["", "CrashLoopBackOff"]),
+    AILMENTS,
+    st.sampled_from(["", KEYS_RUN.template, RECORDS_RUN.template]),
+    st.booleans(),
 )
-SIGNERS = st.none() | st.builds(SignersView, SMALL, SMALL, st.sampled_from(["", "quota exceeded"]))
+SIGNERS = st.none() | st.builds(SignersView, SMALL, SMALL, AILMENTS)
 CHILDREN = st.builds(ChildrenView, WORKERS, WORKERS, SIGNERS)
 TROUBLES = st.builds(
     Trouble,

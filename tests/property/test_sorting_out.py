@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vaultstream.records.reasons import ID_NOT_UNIQUE, PAYLOAD_NULL, PAYLOAD_TOO_LARGE, RECORD_GONE
-from vaultstream.signing.read import sort_out
+from vaultstream.signing.read import join_runs, sort_out
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +28,7 @@ def test_each_planned_record_is_signed_or_dead_for_the_right_reason(
         (i, p if p is not None and len(p) <= LIMIT else None, None if p is None else len(p))
         for i, p in payloads
     ]
-    records = sort_out(planned, found, limit=LIMIT)
+    [records] = sort_out([planned], found, limit=LIMIT)
     times = Counter(i for i, _ in payloads)
     content = dict(payloads)
     expected_dead = {}
@@ -46,3 +47,26 @@ def test_each_planned_record_is_signed_or_dead_for_the_right_reason(
     assert records.ids == [i for i in planned if i not in expected_dead]
     assert records.payloads == [content[i] for i in records.ids]
     assert all(d.message.endswith(".") and "{" not in d.message for d in records.dead)
+
+
+@given(
+    batches=st.lists(st.lists(st.integers(0, 30), unique=True), max_size=4),
+    payloads=st.lists(st.tuples(st.integers(0, 30), st.none() | st.binary(max_size=8))),
+)
+def test_each_batch_of_many_comes_out_as_it_would_alone(
+    batches: list[list[int]], payloads: list[tuple[int, bytes | None]]
+) -> None:
+    found = [(i, p, None if p is None else len(p)) for i, p in payloads]
+    alone = [records for ids in batches for records in sort_out([ids], found, limit=LIMIT)]
+    assert sort_out(batches, found, limit=LIMIT) == alone
+
+
+@given(st.lists(st.tuples(st.integers(-20, 20), st.integers(0, 9))))
+def test_joined_runs_hold_the_same_integers_each_once_in_as_few_runs_as_can_be(
+    given: list[tuple[int, int]],
+) -> None:
+    runs = [(first, first + more) for first, more in given]
+    joined = join_runs(runs)
+    members = [number for first, last in joined for number in range(first, last + 1)]
+    assert members == sorted({number for first, last in runs for number in range(first, last + 1)})
+    assert all(after[0] > before[1] + 1 for before, after in pairwise(joined))

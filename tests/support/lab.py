@@ -91,9 +91,14 @@ class Lab:
                 pass
 
     async def finish(
-        self, job: Job, *, max_signers: int = 2, watch: Callable[[RunState], None] | None = None
+        self,
+        job: Job,
+        *,
+        max_signers: int = 2,
+        watch: Callable[[RunState], None] | None = None,
+        seconds: float = 90,
     ) -> Ended:
-        """Runs a job to its end."""
+        """Runs a job to its end, which must come within so many seconds."""
         most = 0
 
         def show(state: RunState) -> None:
@@ -103,7 +108,7 @@ class Lab:
                 watch(state)
 
         job = await asyncio.wait_for(
-            run_job(self.services, self.pool, job, max_signers=max_signers, show=show), timeout=90
+            run_job(self.services, self.pool, job, max_signers=max_signers, show=show), timeout=seconds
         )
         async with self.pool.acquire() as connection:
             return Ended(job, await jobs.get_progress(connection, job.job_no), most)

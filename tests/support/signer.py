@@ -33,7 +33,8 @@ from vaultstream.keys.worker import make_missing_keys
 from vaultstream.local.services import Services
 from vaultstream.records.source import inspect_source
 from vaultstream.records.worker import run_records_worker
-from vaultstream.signing.pipeline import Limits, Pipeline
+from vaultstream.signing.hold import Limits
+from vaultstream.signing.pipeline import Pipeline
 from vaultstream.store.jobs import Job
 from vaultstream.worker import WorkerContext
 
@@ -64,7 +65,12 @@ class Bench:
 
     @asynccontextmanager
     async def signer(
-        self, *, concurrency: int = 3, lease_seconds: float = 30.0, ack_wait_seconds: float = 2.0
+        self,
+        *,
+        concurrency: int = 3,
+        lease_seconds: float = 30.0,
+        ack_wait_seconds: float = 2.0,
+        drain_seconds: float | None = None,
     ) -> AsyncIterator[Signer]:
         async with (
             open_context(self.services, self.url, self.job) as context,
@@ -80,7 +86,7 @@ class Bench:
                 pool=context.pool,
                 puller=puller,
                 custody=custody,
-                limits=Limits(concurrency, lease_seconds, ack_wait_seconds),
+                limits=Limits(concurrency, lease_seconds, ack_wait_seconds, drain_seconds),
             )
             yield Signer(context, pipeline, puller)
 

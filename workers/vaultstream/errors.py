@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import errno
 import re
+import ssl
 from enum import IntEnum
 
 DOCTOR = "`vaultstream doctor` looks closer."
@@ -136,6 +137,25 @@ def explain_output(error: OSError, target: object) -> OutputError | None:
         f"{target} can't be written: {error.strerror}.",
         hint="Free some space there, or write to another place; nothing of the job is lost.",
     )
+
+
+_BEFORE_ITS_TIME, _PAST_ITS_TIME, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
+"""OpenSSL's codes of what may be wrong with a certificate; all others are about who signed it."""
+
+
+def explain_tls(error: BaseException) -> str | None:
+    """Returns what was wrong with a server's certificate, or with TLS to it, as a clause; None: it's no such error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
+            return f"its certificate is for another host ({error.verify_message.rstrip('.')})"
+        if error.verify_code == _PAST_ITS_TIME:
+            return "its certificate has expired"
+        if error.verify_code == _BEFORE_ITS_TIME:
+            return "its certificate is not valid yet, or the clock here is wrong"
+        return f"its certificate is from an authority that is not known here ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS with it fails ({error.reason or error})"
+    return None
 
 
 class LeaseLostError(VaultStreamError):

@@ -22,6 +22,11 @@ class Settings(BaseSettings):
     nats_url: Annotated[str | None, Field(alias="VAULTSTREAM_NATS_URL")] = None
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = None
+    nats_ca_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CA_FILE")] = None
+    """With it, or with a URL that begins with `tls://`, NATS is reached over TLS, its certificate and name verified."""
+    nats_cert_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CERT_FILE")] = None
+    """Our own certificate, for a NATS that wants one."""
+    nats_key_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_KEY_FILE")] = None
     kek_file: Annotated[Path | None, Field(alias="VAULTSTREAM_KEK_FILE")] = None
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
@@ -34,6 +39,8 @@ class Settings(BaseSettings):
 
     lease_seconds: Annotated[float, Field(alias="VAULTSTREAM_LEASE_SECONDS", ge=0.5, le=3600)] = 30.0
     ack_wait_seconds: Annotated[float, Field(alias="VAULTSTREAM_ACK_WAIT_SECONDS", ge=0.5, le=3600)] = 30.0
+    drain_seconds: Annotated[float | None, Field(alias="VAULTSTREAM_DRAIN_SECONDS", ge=1, le=7200)] = None
+    """A signer told to leave finishes what it has in hand for so long, and gives the rest back. Not set: to its end."""
     max_outstanding: Annotated[int, Field(alias="VAULTSTREAM_MAX_OUTSTANDING", ge=1, le=100_000)] = 4096
 
     batch_size: Annotated[int, Field(alias="BATCH_SIZE", ge=1, le=20_000)] = 500

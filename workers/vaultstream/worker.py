@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.bus.connection import Bus, bus_address, connect_bus
 from vaultstream.errors import UsageError
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
@@ -105,7 +105,6 @@ async def _connected(
             "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
             hint="Set both; `vaultstream run` starts workers for you, on embedded services if you like.",
         )
-    password = settings.nats_password.get_secret_value() if settings.nats_password else ""
     database_url = settings.database_url.get_secret_value()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,10 +113,10 @@ async def _connected(
         await schema.require_current(connection)
         job = await get_job(connection, job_name)
     async with (
-        open_pool(database_url, role=role_name(role, job.job_no), size=connections) as pool,
-        connect_bus(
-            BusAddress(settings.nats_url, settings.nats_user, password), role=f"{role}-{job.token}"
-        ) as bus,
+        open_pool(
+            database_url, role=role_name(role, job.job_no), size=connections, reset=role == "keys"
+        ) as pool,
+        connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
     ):
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         context = WorkerContext(settings, job, pool, bus, holder, stop, telemetry)

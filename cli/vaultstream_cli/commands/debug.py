@@ -59,7 +59,7 @@ async def streams(settings: Settings, *, json: Json = False) -> None:
     """Show the state of the JetStream streams and of their consumers."""
     async with open_services(settings) as services:
         address = services.bus_address
-        async with connect_bus(address, role="streams", attempts=1) as bus:
+        async with connect_bus(address, role="auditor", attempts=1) as bus:
             found = await list_streams(bus)
     if json:
         print_json([asdict(stream) for stream in found])

@@ -5,11 +5,13 @@ import signal
 
 import pytest
 from nats.js import api
+from nats.js.errors import APIError, NoStreamResponseError
 
 from support.engine import open_bus, until
 from vaultstream.bus import publishing
 from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.publishing import Outgoing, publish_all
 from vaultstream.bus.records import Lag, RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.services import LocalServices, Services
@@ -50,6 +52,16 @@ async def test_a_batch_published_twice_in_one_generation_is_stored_once(bus: Bus
     assert lag is not None
     assert lag.total == 4
     assert await records.present(token) == {1, 2}
+
+
+async def test_what_no_stream_stores_is_told(bus: Bus) -> None:
+    with pytest.raises(NoStreamResponseError):
+        await publish_all(bus, [Outgoing("nobody.listens", b"", None)])
+
+
+async def test_what_the_stream_refuses_is_told(bus: Bus, token: str) -> None:
+    with pytest.raises(APIError, match="maximum"):
+        await publish_all(bus, [Outgoing(f"records.{token}.1", b"x" * 2000, None)])
 
 
 async def test_many_more_batches_than_the_clients_own_bound_are_published(bus: Bus, token: str) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import asyncpg
@@ -52,7 +53,8 @@ def custody_of(context: WorkerContext) -> Custody:
 async def assert_signs(custody: Custody, db: asyncpg.Connection, context: WorkerContext) -> None:
     """Each key signs what its public half in Postgres verifies."""
     for key in await store.list_keys(db, context.job.job_no):
-        signature = (await custody.signature_function(key.key_id))(b"payload")
+        sign = await custody.signature_function(key.key_id)
+        signature = sign(b"payload", sha256(b"payload").digest())
         public = load_der_public_key(key.public_key)
         assert isinstance(public, Ed25519PublicKey)
         public.verify(signature, b"payload")

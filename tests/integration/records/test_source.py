@@ -36,7 +36,7 @@ async def test_any_name_of_a_table_and_its_columns_can_be_used(db: asyncpg.Conne
     records = RecordsSpec(table=name, id_column=name, payload_column="PayLoad ")
     assert (await ids_read(db, records, [1, 2]))[2] == (b"payload of 2", 12)
     source = await inspect_source(db, records)
-    rows = await db.fetch(source.read_sql(ranged=True), 100, 2, 9)
+    rows = await db.fetch(source.read_sql(ranged=True), 100, [2], [9])
     assert [row["id"] for row in rows] == [2]
 
 
@@ -44,7 +44,7 @@ async def test_a_table_of_another_schema_is_named_with_it(db: asyncpg.Connection
     schema = new_name("Schema")
     await db.execute(f'CREATE SCHEMA "{schema}"; CREATE TABLE "{schema}"."T.1" (id int, payload text)')
     source = await inspect_source(db, RecordsSpec(table=f"{schema}.T.1"))
-    assert await db.fetch(source.read_sql(ranged=True), 1, 1, 1) == []
+    assert await db.fetch(source.read_sql(ranged=True), 1, [1], [1]) == []
     with pytest.raises(SourceError, match="no table or view"):
         await inspect_source(db, RecordsSpec(table="T.1"))
 

@@ -15,7 +15,7 @@ from support.signer import Bench, open_bench
 from vaultstream.bus.records import RecordsStream
 from vaultstream.local.services import Services
 from vaultstream.records import worker
-from vaultstream.signing import pipeline
+from vaultstream.signing import failures, pipeline
 from vaultstream.store import keys
 from vaultstream.store.jobs import get_progress
 from vaultstream.store.leases import Lease, lease_clock
@@ -124,7 +124,7 @@ async def test_a_table_of_signatures_that_is_away_costs_no_record(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A person has to mend it; until then batches wait, and none is counted as failed."""
-    monkeypatch.setattr(pipeline, "MISCONFIGURED_SECONDS", 0.1)
+    monkeypatch.setattr(failures, "MISCONFIGURED_SECONDS", 0.1)
     caplog.set_level(logging.WARNING)
     async with open_bench(services, engine_url, db, await add_table(db, range(1, 26))) as bench:
         own = bench.job.signatures_table
@@ -238,3 +238,25 @@ async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys
             other.context.stop.set()
             await signing
         assert len(await signatures_of(db, bench.job)) == 30
+
+
+async def test_a_signer_without_time_to_finish_gives_keys_and_batches_back(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    """Nobody has to wait for its leases, of a minute, to run out."""
+    view = await slow_view(db, 30, seconds=3.0)
+    async with open_bench(services, engine_url, db, view, key_count=3) as bench:
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(lease_seconds=60.0, ack_wait_seconds=60.0, drain_seconds=0.2) as signer:
+            signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+            await until(lambda: held_leases(bench))
+            signer.context.stop.set()
+            await asyncio.wait_for(signing, 2)
+            assert (await held_leases(bench), signer.pipeline.committed) == ([], 0)
+        assert set(await outcomes(bench)) == {"released"}
+        async with bench.signer() as another:
+            signing = asyncio.create_task(another.pipeline.run(another.context.stop))
+            await asyncio.wait_for(planning, 20)
+            another.context.stop.set()
+            await asyncio.wait_for(signing, 10)
+        await bench.assert_ended_well(payloads(30))

@@ -26,7 +26,7 @@ from vaultstream.records.source import inspect_source
 from vaultstream.signing.commit import commit
 from vaultstream.signing.fetch import Delivery
 from vaultstream.signing.lease import lease
-from vaultstream.signing.read import BatchRecords, read
+from vaultstream.signing.read import read
 from vaultstream.store.database import Pool, connect, open_pool
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, BatchRow, lease_clock
 
@@ -83,7 +83,7 @@ async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_
     source = await inspect_source(db, RecordsSpec(table=table))
     ids = ["1", "2", "3", "4", "5", "6"]
     row = BatchRow(1, 6, "1", "6", None if ranged else ids)
-    records = await read(pool, source, row, max_payload_bytes=4)
+    [records] = await read(pool, source, [row], max_payload_bytes=4)
     assert (records.ids, records.payloads) == ([1, 6], [b"one", b""])
     assert {dead.record_id: dead.reason for dead in records.dead} == {
         2: "RecordGone",
@@ -101,10 +101,26 @@ async def test_records_of_any_type_of_id_are_read(pool: Pool, db: asyncpg.Connec
     table = await add_table(db, ids, id_type=id_type)
     source = await inspect_source(db, RecordsSpec(table=table))
     row = BatchRow(1, 2, str(ids[0]), str(ids[1]), [str(i) for i in ids])
-    records: BatchRecords = await read(pool, source, row, max_payload_bytes=100)
+    [records] = await read(pool, source, [row], max_payload_bytes=100)
     assert [str(i) for i in records.ids] == [str(i) for i in ids]
     assert records.payloads == [f"payload of {i}".encode() for i in ids]
     assert records.dead == []
+
+
+async def test_batches_of_every_kind_are_read_together_each_with_its_own_records(
+    pool: Pool, db: asyncpg.Connection
+) -> None:
+    table = await add_table(db, [*range(1, 13), 40, 50])
+    source = await inspect_source(db, RecordsSpec(table=table))
+    rows = [
+        BatchRow(1, 3, "4", "6", None),
+        BatchRow(2, 2, "40", "50", ["40", "50"]),
+        BatchRow(3, 3, "1", "3", None),
+        BatchRow(4, 4, "11", "14", None),
+        BatchRow(5, 1, "9", "9", ["9"]),
+    ]
+    read_ids = [each.ids for each in await read(pool, source, rows, max_payload_bytes=100)]
+    assert read_ids == [[4, 5, 6], [40, 50], [1, 2, 3], [11, 12], [9]]
 
 
 async def test_a_payload_is_computed_once_a_record(pool: Pool, db: asyncpg.Connection) -> None:
@@ -117,7 +133,7 @@ async def test_a_payload_is_computed_once_a_record(pool: Pool, db: asyncpg.Conne
         f"CREATE VIEW {view} AS SELECT id, {view}(payload) AS payload FROM {table}"
     )
     source = await inspect_source(db, RecordsSpec(table=view))
-    records = await read(pool, source, BatchRow(1, 10, "1", "10", None), max_payload_bytes=100)
+    [records] = await read(pool, source, [BatchRow(1, 10, "1", "10", None)], max_payload_bytes=100)
     assert len(records.payloads) == 10
     assert await db.fetchval(f"SELECT last_value FROM {view}_calls") == 10
 

@@ -75,7 +75,9 @@ async def test_a_newer_schema_is_refused_by_worker_and_migration(database_url: s
     async with connect(database_url) as connection:
         await schema.migrate(connection)
         newer = schema.current_version() + 1
-        await connection.execute("INSERT INTO vaultstream.schema_version (version) VALUES ($1)", newer)
+        await connection.execute(
+            "INSERT INTO vaultstream.schema_version (version, works_from) VALUES ($1, $1)", newer
+        )
         for refuse in (schema.require_current, schema.migrate):
             with pytest.raises(SchemaVersionError, match="newer VaultStream") as caught:
                 await refuse(connection)
@@ -83,8 +85,31 @@ async def test_a_newer_schema_is_refused_by_worker_and_migration(database_url: s
         assert await schema.installed_version(connection) == newer
 
 
+MIGRATIONS = schema.sql.migrations()
+EXPANDING = (
+    "-- works with programs from version 1\nALTER TABLE vaultstream.jobs ADD later text NOT NULL DEFAULT 'x'"
+)
+
+
+async def test_a_program_goes_on_with_a_newer_schema_that_was_made_to_work_with_it(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(database_url) as connection:
+        with monkeypatch.context() as newer:
+            newer.setattr(schema.sql, "migrations", lambda: [*MIGRATIONS, EXPANDING])
+            await schema.migrate(connection)
+        await schema.require_current(connection)
+        assert (
+            await schema.migrate(connection) == len(MIGRATIONS) + 1
+        )  # as after a rollback: nothing is changed
+        assert await schema.installed_version(connection) == len(MIGRATIONS) + 1
+        job = await add_job(connection)
+        assert await get_job(connection, job.token)
+
+
 @pytest.mark.parametrize(
-    "damage", ["DELETE FROM vaultstream.schema_version", "UPDATE vaultstream.schema_version SET version = 0"]
+    "damage",
+    ["DELETE FROM vaultstream.schema_version", "UPDATE vaultstream.schema_version SET version = version - 9"],
 )
 async def test_a_schema_whose_version_was_lost_is_refused_with_what_to_do(
     database_url: str, damage: str

@@ -24,6 +24,7 @@ from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import (
     PrivateKey,
     algorithm_of,
+    digest_signer,
     digest_verifier,
     generate_private_key,
     openssl_command,
@@ -294,3 +295,11 @@ def test_openssl_alone_accepts_a_signature_and_refuses_it_for_another_payload(
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
     payload.write_bytes(b"another payload")
     assert subprocess.run(["sh", "-c", command], check=False).returncode != 0
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+@pytest.mark.parametrize("payload", [b"", b"payload", bytes(5000)])
+def test_a_payload_given_with_its_digest_is_signed_as_without(algorithm: Algorithm, payload: bytes) -> None:
+    key = a_key(algorithm)
+    signature = digest_signer(key, algorithm)(payload, sha256(payload).digest())
+    assert verifier(key.public_key(), algorithm)(signature, payload)

@@ -24,7 +24,7 @@ def records(count: int) -> BatchRecords:
 
 @pytest.mark.parametrize("count", [0, 1, LOOK_EVERY, LOOK_EVERY + 1, 5 * LOOK_EVERY + 3])
 def test_each_payload_has_its_signature_and_digest_in_its_place(count: int) -> None:
-    batch = sign(3, records(count), lease_for(60), lambda payload: b"signed " + payload)
+    batch = sign(3, records(count), lease_for(60), lambda payload, _: b"signed " + payload)
     assert batch.record_ids == list(range(count))
     assert batch.signatures == [b"signed %d" % n for n in range(count)]
     assert batch.digests == [sha256(b"%d" % n).digest() for n in range(count)]
@@ -37,7 +37,7 @@ def test_signing_stops_soon_after_the_lease_ends(how: str) -> None:
     lease = lease_for(60)
     signed: list[bytes] = []
 
-    def signature_of(payload: bytes) -> bytes:
+    def signature_of(payload: bytes, digest: bytes) -> bytes:
         signed.append(payload)
         if len(signed) == 10:
             if how == "ran out":
@@ -54,5 +54,5 @@ def test_signing_stops_soon_after_the_lease_ends(how: str) -> None:
 def test_nothing_is_signed_under_a_lease_that_has_ended() -> None:
     signed: list[bytes] = []
     with pytest.raises(LeaseLostError):
-        sign(3, records(1), lease_for(0), lambda payload: signed.append(payload) or payload)
+        sign(3, records(1), lease_for(0), lambda payload, _: signed.append(payload) or payload)
     assert signed == []

@@ -81,3 +81,27 @@ def test_a_connection_string_that_can_not_be_read_is_bad_input(error: Exception)
 def test_an_error_of_ours_stays_as_it_is() -> None:
     error = UnknownJobError("x")
     assert explain(error) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        ("permission denied for table key_material", "GRANT vaultstream_signing TO"),
+        ("permission denied for schema vaultstream", "GRANT vaultstream_signing TO"),
+        ("permission denied for function commit_batches", "GRANT vaultstream_signing TO"),
+        ("permission denied for table signatures_17", "GRANT vaultstream_signing TO"),
+        ("permission denied for table receipts", "GRANT SELECT ON receipts TO"),
+        ("permission denied for schema shop", "GRANT USAGE ON SCHEMA shop TO"),
+    ],
+)
+def test_a_right_that_is_missing_is_told_with_the_grant_that_helps(error: str, hint: str) -> None:
+    told = explain(asyncpg.InsufficientPrivilegeError(error))
+    assert error in told.message
+    assert hint in str(told.hint)
+
+
+def test_a_user_that_must_not_come_in_clear_is_told_so() -> None:
+    said = 'no pg_hba.conf entry for host "10.0.0.1", user "me", database "db", no encryption'
+    told = explain(asyncpg.InvalidAuthorizationSpecificationError(said))
+    assert "not encrypted" in told.message
+    assert "sslmode=verify-full" in str(told.hint)

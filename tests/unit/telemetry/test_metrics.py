@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from support.scraping import Series, by_label, parse, value
 from vaultstream.records import reasons
-from vaultstream.signing import pipeline
+from vaultstream.signing import failures
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED
 from vaultstream.telemetry.metrics import (
     BATCH_OUTCOMES,
@@ -91,7 +91,7 @@ def test_only_a_committed_batch_counts_its_records() -> None:
 
 
 def test_what_can_happen_to_a_batch_is_among_the_outcomes() -> None:
-    assert {COMMITTED, FENCED, SUPERSEDED, *pipeline._FAILURES.values()} | {"returned"} == set(BATCH_OUTCOMES)
+    assert {COMMITTED, FENCED, SUPERSEDED, *failures._OUTCOMES.values()} | {"returned"} == set(BATCH_OUTCOMES)
 
 
 def test_outcomes_are_there_before_the_first_event() -> None:

@@ -80,7 +80,7 @@ class KeysSpec(Model):
     count: Annotated[Whole, Field(ge=1, le=10_000)] = 100
     """How many keys are made."""
     algorithm: Algorithm = Algorithm.ECDSA_P256_SHA256
-    """What they sign with."""
+    """What the keys sign with, over the payload's bytes exactly as they are."""
     deterministic: Flag = False
     """ECDSA only: nonces by RFC 6979, so that one key gives one payload the same signature each time."""
 
@@ -128,8 +128,8 @@ class RetriesSpec(Model):
 class SignerSpec(Model):
     """One signing worker. All but `concurrency` shapes its pod on Kubernetes, and is without meaning on a laptop."""
 
-    concurrency: Annotated[Whole, Field(ge=1, le=64)] = 4
-    """Batches that a signer has in hand at a time, each under a key of its own."""
+    concurrency: Annotated[Whole, Field(ge=1, le=64)] = 64
+    """Batches that a signer may have in hand at a time, each under a key of its own. It takes no more than keep it busy."""
     resources: JsonObject = Field(default_factory=dict)
     """Kubernetes only: the container's `requests` and `limits`."""
     node_selector: Labels = Field(default_factory=dict)
@@ -174,7 +174,8 @@ class SigningJobSpec(Model):
     ttl_seconds_after_finished: Seconds | None = None
     """Seconds after its end at which the job is deleted, as `deletionPolicy` says. Not given: it stays."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """Whether signatures, history and public keys outlive the job."""
+    """`Retain`: signatures, dead letters, lease history and public keys stay in Postgres when the job is deleted, and are
+    found by its token. `Delete`: they go with it. Private keys go in any case."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-import pyarrow as pa
-from pyarrow import parquet
+from vaultstream.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +80,9 @@ def open_writer(form: str, stream: BinaryIO, *, id_type: str) -> Writer:
         form: which.
         stream: where to; closed by whoever opened it.
         id_type: how the job handles its ids: bigint, uuid or text.
+
+    Raises:
+        UsageError: Parquet is asked for, and not installed.
     """
     match form:
         case "jsonl":
@@ -88,9 +90,20 @@ def open_writer(form: str, stream: BinaryIO, *, id_type: str) -> Writer:
         case "csv":
             return _Csv(stream)
         case "parquet":
-            return _Parquet(stream, id_type)
+            return _parquet(stream, id_type)
         case _:
             raise ValueError(form)
+
+
+def _parquet(stream: BinaryIO, id_type: str) -> Writer:
+    try:
+        from vaultstream.audit.parquet import ParquetWriter  # noqa: PLC0415 - not installed everywhere
+    except ModuleNotFoundError:
+        raise UsageError(
+            "Parquet needs the package pyarrow, which is not installed here.",
+            hint="The container image leaves it out. Export to jsonl or csv, or from where pyarrow is installed.",
+        ) from None
+    return ParquetWriter(stream, id_type)
 
 
 class _JsonLines:
@@ -120,30 +133,3 @@ class _Csv:
 
     def close(self) -> None:
         self._stream.flush()
-
-
-class _Parquet:
-    def __init__(self, stream: BinaryIO, id_type: str) -> None:
-        self._integer_ids = id_type == "bigint"
-        self._schema = pa.schema(
-            [
-                pa.field("record_id", pa.int64() if self._integer_ids else pa.string(), nullable=False),
-                pa.field("payload_sha256", pa.binary(32), nullable=False),
-                pa.field("key_id", pa.string()),
-                pa.field("key_state", pa.string()),
-                pa.field("algorithm", pa.string()),
-                pa.field("signature", pa.binary(), nullable=False),
-                pa.field("signed_at", pa.timestamp("us", tz="UTC"), nullable=False),
-                pa.field("epoch", pa.int32(), nullable=False),
-            ]
-        )
-        self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
-
-    def write(self, signatures: Sequence[ExportedSignature]) -> None:
-        columns = {name: [getattr(signature, name) for signature in signatures] for name in FIELDS}
-        if self._integer_ids:
-            columns["record_id"] = [int(record) for record in columns["record_id"]]
-        self._writer.write_table(pa.table(columns, schema=self._schema))
-
-    def close(self) -> None:
-        self._writer.close()

@@ -6,19 +6,28 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from vaultstream.errors import DOCTOR, BusError
+from vaultstream.bus.encryption import BusClient, tls_context
+from vaultstream.bus.permissions import inbox_prefix
+from vaultstream.bus.refusals import Refusals, explain_refusal
+from vaultstream.errors import DOCTOR, BusError, explain_tls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
 
     from nats.js import JetStreamContext
+
+    from vaultstream.settings import Settings
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +40,40 @@ BUS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 
 @dataclass(frozen=True)
 class BusAddress:
-    """Where NATS is, and who we are there."""
+    """Where NATS is, who we are there, and how we know it.
+
+    TLS is used, and the server's certificate and name verified, with a `ca_file` or a URL that begins with `tls://`.
+    """
 
     url: str
     user: str
     password: str = field(repr=False)
+    ca_file: Path | None = None
+    """The authority that the server's certificate is from; None: those that the system trusts."""
+    cert_file: Path | None = None
+    """Our own certificate, where the server wants one."""
+    key_file: Path | None = None
+
+    @property
+    def encrypted(self) -> bool:
+        return self.ca_file is not None or self.cert_file is not None or self.url.startswith("tls://")
+
+    @property
+    def user_name(self) -> str:
+        """Who we are there, for people."""
+        return urlsplit(self.url).username or self.user
+
+
+def bus_address(settings: Settings, url: str) -> BusAddress:
+    """Returns how a NATS of somebody's own, at `url`, is reached by the settings."""
+    return BusAddress(
+        url,
+        settings.nats_user,
+        settings.nats_password.get_secret_value() if settings.nats_password else "",
+        ca_file=settings.nats_ca_file,
+        cert_file=settings.nats_cert_file,
+        key_file=settings.nats_key_file,
+    )
 
 
 @dataclass(frozen=True)
@@ -44,23 +82,39 @@ class Bus:
 
     client: Client
     jetstream: JetStreamContext
+    refusals: Refusals = field(default_factory=Refusals)
+
+    async def answer(self, call: Coroutine[object, object, _T]) -> _T:
+        """Returns what NATS answers to a call of `client` or `jetstream`.
+
+        Raises:
+            BusError: the user may not ask for it; without this, the call would time out without a word.
+            nats.errors.Error: as the call itself.
+        """
+        return await self.refusals.answer(call)
 
 
 @asynccontextmanager
-async def connect_bus(address: BusAddress, *, role: str, attempts: int = 3) -> AsyncIterator[Bus]:
+async def connect_bus(
+    address: BusAddress, *, role: str, job: str = "", attempts: int = 3
+) -> AsyncIterator[Bus]:
     """Connects to NATS, keeps reconnecting for as long as it is used, and closes.
 
     Args:
         address: where it is; a user in the URL wins over the address's own.
-        role: which part of VaultStream asks; NATS shows it as the connection's name.
+        role: which part of VaultStream asks; it has the inbox of that role, see `permissions`.
+        job: the token of the job that it asks for; NATS shows role and job as the connection's name.
         attempts: how often to try before giving up the first connection.
 
     Raises:
         BusError: NATS can't be reached or refuses, in words for people.
     """
-    client = await _connect(address, role, attempts)
+    refusals = Refusals()
+    client = await _connect(
+        address, role, f"vaultstream-{role}" + (f"-{job}" if job else ""), attempts, refusals
+    )
     try:
-        yield Bus(client, client.jetstream(timeout=API_TIMEOUT_SECONDS))
+        yield Bus(client, client.jetstream(timeout=API_TIMEOUT_SECONDS), refusals)
     finally:
         with suppress(*BUS_ERRORS):
             await asyncio.wait_for(_flush_and_close(client), timeout=3)
@@ -75,12 +129,15 @@ async def _flush_and_close(client: Client) -> None:
     await client.close()
 
 
-async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
+async def _connect(address: BusAddress, role: str, name: str, attempts: int, refusals: Refusals) -> Client:
     failures: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
-        failures.append(error)
         log.debug("nats: %s", error or type(error).__name__)
+        if refusal := explain_refusal(address.user_name, error):
+            refusals.note(refusal)
+        elif not connected:
+            failures.append(error)
 
     async def on_disconnect() -> None:
         log.info("NATS is away")
@@ -88,14 +145,18 @@ async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
     async def on_reconnect() -> None:
         log.info("NATS is back")
 
+    connected = False
     own_user = "@" in address.url
-    client = Client()
+    tls = tls_context(address.ca_file, address.cert_file, address.key_file) if address.encrypted else None
+    client = BusClient(encrypted=tls is not None)
     try:
         await client.connect(
             address.url,
-            name=f"vaultstream-{role}",
+            name=name,
             user=None if own_user else address.user,
             password=None if own_user else address.password,
+            tls=tls,
+            inbox_prefix=inbox_prefix(role),
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             max_reconnect_attempts=attempts,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]
@@ -108,6 +169,7 @@ async def _connect(address: BusAddress, role: str, attempts: int) -> Client:
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await client.close()
         raise _explain(failures or [error]) from None
+    connected = True
     client.options["max_reconnect_attempts"] = -1  # once it was there, it is waited for
     return client
 
@@ -119,6 +181,19 @@ def _explain(errors: list[Exception]) -> BusError:
             "NATS refuses the user or the password.",
             hint="Correct VAULTSTREAM_NATS_USER and VAULTSTREAM_NATS_PASSWORD.",
         )
+    for error in errors:
+        if isinstance(error, nats.errors.SecureConnWantedError):
+            return BusError(
+                "NATS offers no TLS, and without it nothing is sent there.",
+                hint="Turn on TLS in nats-server; or connect without: a URL that begins with nats://, "
+                "and no VAULTSTREAM_NATS_CA_FILE.",
+            )
+        if why := explain_tls(error):
+            return BusError(
+                f"NATS can't be trusted: {why}.",
+                hint="VAULTSTREAM_NATS_CA_FILE names the certificate of the authority that signed the server's, and "
+                "VAULTSTREAM_NATS_URL the server by a name that stands in it.",
+            )
     reason = str(errors[-1]) or type(errors[-1]).__name__
     return BusError(
         f"NATS does not answer: {reason}.",

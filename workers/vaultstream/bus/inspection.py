@@ -56,7 +56,7 @@ async def list_streams(bus: Bus) -> list[StreamState]:
     found = []
     for name in (RECORDS_STREAM, KEYS_STREAM):
         try:
-            info = await bus.jetstream.stream_info(name)
+            info = await bus.answer(bus.jetstream.stream_info(name))
         except NotFoundError:
             continue
         found.append(_stream(info, await _consumers(bus, name)))
@@ -65,7 +65,7 @@ async def list_streams(bus: Bus) -> list[StreamState]:
 
 async def _consumers(bus: Bus, stream: str) -> list[ConsumerState]:
     states: list[ConsumerState] = []
-    while page := await bus.jetstream.consumers_info(stream, offset=len(states)):
+    while page := await bus.answer(bus.jetstream.consumers_info(stream, offset=len(states))):
         states += [
             ConsumerState(
                 name=info.name,

@@ -36,18 +36,17 @@ class KeysStream:
     async def ensure(self) -> bool:
         """Makes the stream if it is not there; tells whether it had to."""
         try:
-            await self._bus.jetstream.stream_info(KEYS_STREAM)
+            await self._bus.answer(self._bus.jetstream.stream_info(KEYS_STREAM))
         except NotFoundError:
-            await self._bus.jetstream.add_stream(
-                api.StreamConfig(
-                    name=KEYS_STREAM,
-                    description="VaultStream: wrapped keys, last value a key",
-                    subjects=["keys.>"],
-                    storage=api.StorageType.FILE,
-                    max_msgs_per_subject=1,
-                    max_msg_size=MAX_MESSAGE_BYTES,
-                )
+            config = api.StreamConfig(
+                name=KEYS_STREAM,
+                description="VaultStream: wrapped keys, last value a key",
+                subjects=["keys.>"],
+                storage=api.StorageType.FILE,
+                max_msgs_per_subject=1,
+                max_msg_size=MAX_MESSAGE_BYTES,
             )
+            await self._bus.answer(self._bus.jetstream.add_stream(config))
             return True
         return False
 
@@ -59,7 +58,8 @@ class KeysStream:
 
     async def count(self, token: str) -> int:
         """Returns how many keys of a job the stream holds."""
-        info = await self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
+        asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
+        info = await self._bus.answer(asked)
         return len(info.state.subjects or {})
 
     async def watch(
@@ -78,15 +78,17 @@ class KeysStream:
             else:
                 log.warning("a message on %s names another key", message.subject)
 
-        return await self._bus.jetstream.subscribe(
+        subscribing = self._bus.jetstream.subscribe(
             keys_of(token),
             stream=KEYS_STREAM,
             cb=on_message,
             ordered_consumer=True,
             deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
         )
+        return await self._bus.answer(subscribing)
 
     async def remove(self, token: str) -> None:
         """Removes a job's keys from the stream; what is not there is no error."""
         with suppress(NotFoundError):
-            await self._bus.jetstream.purge_stream(KEYS_STREAM, subject=keys_of(token))
+            purging = self._bus.jetstream.purge_stream(KEYS_STREAM, subject=keys_of(token))
+            await self._bus.answer(purging)

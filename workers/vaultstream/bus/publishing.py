@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
+
+import nats.errors
+from nats.js.errors import APIError, NoStreamResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nats.js.api import PubAck
+    from nats.aio.msg import Msg
 
     from vaultstream.bus.connection import Bus
 
@@ -33,21 +38,51 @@ async def publish_all(bus: Bus, messages: Iterable[Outgoing]) -> int:
 
     Raises:
         TimeoutError: some were not stored in time; they may be so later.
+        BusError: the user may not publish them.
     """
     count = 0
     waiting = iter(messages)
     while window := list(islice(waiting, WINDOW)):
-        stored: list[asyncio.Future[PubAck]] = []
-        try:
-            for message in window:
-                stored.append(  # noqa: PERF401 - what was sent before a failure must be known
-                    await bus.jetstream.publish_async(
-                        message.subject, message.payload, wait_stall=STORED_SECONDS, headers=message.headers
-                    )
-                )
-            await asyncio.wait_for(asyncio.gather(*stored), STORED_SECONDS)
-        finally:
-            for answer in stored:
-                answer.cancel()  # one that never comes would hold its place in the client for ever
+        await bus.answer(_publish_window(bus, window))
         count += len(window)
     return count
+
+
+async def _publish_window(bus: Bus, window: list[Outgoing]) -> None:
+    """Publishes messages that are all answered on one inbox: a future for each would cost more than to send it."""
+    client = bus.client
+    answers = _Answers(len(window))
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox, cb=answers.take)
+    try:
+        for subject, payload, headers in window:
+            await client.publish(subject, payload, reply=inbox, headers=headers)
+        await asyncio.wait_for(answers.complete, STORED_SECONDS)
+    finally:
+        with suppress(nats.errors.Error):
+            await subscription.unsubscribe()
+
+
+class _Answers:
+    """Counts down the answers of JetStream, until each message is stored or one is refused."""
+
+    def __init__(self, missing: int) -> None:
+        self._missing = missing
+        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def take(self, answer: Msg) -> None:
+        self._missing -= 1
+        if self.complete.done():
+            return
+        if not answer.data:
+            self.complete.set_exception(NoStreamResponseError())
+        elif b'"error"' in answer.data:
+            self.complete.set_exception(APIError(**json.loads(answer.data)["error"]))
+        elif self._missing == 0:
+            self.complete.set_result(None)
+
+
+def messages_of(bus: Bus) -> int:
+    """Returns how many messages a connection has sent and received so far, acknowledgements among them."""
+    stats = bus.client.stats
+    return stats["in_msgs"] + stats["out_msgs"]

@@ -50,6 +50,7 @@ class BatchPuller:
 
     def __init__(self, bus: Bus, token: str) -> None:
         self._client = bus.client
+        self._refusals = bus.refusals
         self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}"
         self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
         self._inboxes: list[_Inbox] = []
@@ -66,7 +67,11 @@ class BatchPuller:
         """Returns up to `wanted` batches, at least one unless `wait_seconds` pass without any.
 
         A request may stay open beyond the call; what it brings is handed out by the next one.
+
+        Raises:
+            BusError: NATS refused what was asked or acknowledged before, for the user lacks a permission.
         """
+        self._refusals.check()
         now = time.monotonic()
         asked = sum(inbox.missing for inbox in self._inboxes if inbox.until > now)
         missing = wanted - self._arrived.qsize() - asked

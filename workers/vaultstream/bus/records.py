@@ -43,19 +43,18 @@ class RecordsStream:
     async def ensure(self) -> bool:
         """Makes the stream if it is not there; tells whether it had to."""
         try:
-            await self._bus.jetstream.stream_info(RECORDS_STREAM)
+            await self._bus.answer(self._bus.jetstream.stream_info(RECORDS_STREAM))
         except NotFoundError:
-            await self._bus.jetstream.add_stream(
-                api.StreamConfig(
-                    name=RECORDS_STREAM,
-                    description="VaultStream: batches to sign",
-                    subjects=["records.>"],
-                    retention=api.RetentionPolicy.WORK_QUEUE,
-                    storage=api.StorageType.FILE,
-                    max_msg_size=MAX_MESSAGE_BYTES,
-                    duplicate_window=DUPLICATE_WINDOW_SECONDS,
-                )
+            config = api.StreamConfig(
+                name=RECORDS_STREAM,
+                description="VaultStream: batches to sign",
+                subjects=["records.>"],
+                retention=api.RetentionPolicy.WORK_QUEUE,
+                storage=api.StorageType.FILE,
+                max_msg_size=MAX_MESSAGE_BYTES,
+                duplicate_window=DUPLICATE_WINDOW_SECONDS,
             )
+            await self._bus.answer(self._bus.jetstream.add_stream(config))
             return True
         return False
 
@@ -66,32 +65,31 @@ class RecordsStream:
         """
         if await self.lag(token) is not None:
             return False
-        await self._bus.jetstream.add_consumer(
-            RECORDS_STREAM,
-            api.ConsumerConfig(
-                durable_name=token,
-                description="VaultStream: signers of one job",
-                filter_subject=batches_of(token),
-                ack_policy=api.AckPolicy.EXPLICIT,
-                ack_wait=ack_wait_seconds,
-                max_deliver=-1,
-                max_ack_pending=max_ack_pending,
-                max_waiting=4096,
-            ),
+        config = api.ConsumerConfig(
+            durable_name=token,
+            description="VaultStream: signers of one job",
+            filter_subject=batches_of(token),
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=ack_wait_seconds,
+            max_deliver=-1,
+            max_ack_pending=max_ack_pending,
+            max_waiting=4096,
         )
+        await self._bus.answer(self._bus.jetstream.add_consumer(RECORDS_STREAM, config))
         return True
 
     async def lag(self, token: str) -> Lag | None:
         """Returns a job's lag; None if its consumer or the stream is missing, which is not the same as no lag."""
         try:
-            info = await self._bus.jetstream.consumer_info(RECORDS_STREAM, token)
+            info = await self._bus.answer(self._bus.jetstream.consumer_info(RECORDS_STREAM, token))
         except NotFoundError:
             return None
         return Lag(pending=info.num_pending or 0, ack_pending=info.num_ack_pending or 0)
 
     async def present(self, token: str) -> set[int]:
         """Returns the numbers of a job's batches that the stream holds, waiting or being worked on."""
-        info = await self._bus.jetstream.stream_info(RECORDS_STREAM, subjects_filter=batches_of(token))
+        asked = self._bus.jetstream.stream_info(RECORDS_STREAM, subjects_filter=batches_of(token))
+        info = await self._bus.answer(asked)
         numbers = (parse_batch_no(subject) for subject in info.state.subjects or {})
         return {number for number in numbers if number is not None}
 
@@ -119,6 +117,7 @@ class RecordsStream:
     async def remove(self, token: str) -> None:
         """Removes all that a job has in the stream; what is not there is no error."""
         with suppress(NotFoundError):
-            await self._bus.jetstream.delete_consumer(RECORDS_STREAM, token)
+            await self._bus.answer(self._bus.jetstream.delete_consumer(RECORDS_STREAM, token))
         with suppress(NotFoundError):
-            await self._bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(token))
+            purging = self._bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(token))
+            await self._bus.answer(purging)

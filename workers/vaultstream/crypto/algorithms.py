@@ -15,6 +15,7 @@ from __future__ import annotations
 import shlex
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -48,6 +49,8 @@ PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey | MLDSA65Pu
 
 Signer = Callable[[bytes], bytes]
 """Payload to signature."""
+DigestSigner = Callable[[bytes, bytes], bytes]
+"""Payload and its SHA-256 to signature."""
 Verifier = Callable[[bytes, bytes], bool]
 """Signature, then payload (or its SHA-256), to whether they belong together."""
 
@@ -172,17 +175,29 @@ def signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False
     Raises:
         CustodyError: the key is for another algorithm.
     """
+    sign = digest_signer(key, algorithm, deterministic=deterministic)
+    return lambda payload: sign(payload, sha256(payload).digest())
+
+
+def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False) -> DigestSigner:
+    """Like `signer`, for who has the payload's SHA-256 at hand, so that it is not computed twice.
+
+    Raises:
+        CustodyError: the key is for another algorithm.
+    """
     _require(key, algorithm)
+    prehashed = Prehashed(SHA256())
     match key:
         case EllipticCurvePrivateKey():
-            ecdsa = ECDSA(SHA256(), deterministic_signing=deterministic)
+            ecdsa = ECDSA(prehashed, deterministic_signing=deterministic)
             ec_sign = key.sign
-            return lambda payload: ec_sign(payload, ecdsa)
+            return lambda _, digest: ec_sign(digest, ecdsa)
         case RSAPrivateKey():
-            padding, sha256, rsa_sign = _pss(), SHA256(), key.sign
-            return lambda payload: rsa_sign(payload, padding, sha256)
+            padding, rsa_sign = _pss(), key.sign
+            return lambda _, digest: rsa_sign(digest, padding, prehashed)
         case Ed25519PrivateKey() | MLDSA65PrivateKey():
-            return key.sign
+            pure_sign = key.sign
+            return lambda payload, _: pure_sign(payload)
 
 
 def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:

@@ -37,11 +37,15 @@ async def examine_database(connection: Connection, url: str, *, embedded: bool) 
     health = ServerHealth(**dict(await fetch_one(connection, query("server_health"))))
     current = schema.current_version()
     try:
-        installed = await schema.installed_version(connection)
+        installed = await schema.find_schema(connection)
     except SchemaVersionError as error:
         return [*judge_server(health, url), failed("schema", error.message, error.hint or "")], False
-    findings = [*judge_server(health, url), judge_schema(installed, current, embedded=embedded)]
-    return findings, installed == current
+    newer = installed.version > current >= installed.works_from
+    findings = [
+        *judge_server(health, url),
+        judge_schema(installed.version, current, embedded=embedded, works=newer),
+    ]
+    return findings, newer or installed.version == current
 
 
 def judge_server(health: ServerHealth, url: str) -> list[Finding]:
@@ -101,8 +105,10 @@ def _connections(health: ServerHealth) -> Finding:
     return ok("Postgres connections", text)
 
 
-def judge_schema(installed: int, current: int, *, embedded: bool) -> Finding:
-    """Compares schema versions; 0 is none."""
+def judge_schema(installed: int, current: int, *, embedded: bool, works: bool = False) -> Finding:
+    """Compares schema versions; 0 is none. `works`: a newer one was made to work with this program."""
+    if works:
+        return ok("schema", f"It is version {installed}, of a newer VaultStream; this program works with it.")
     if installed > current:
         return failed(
             "schema",

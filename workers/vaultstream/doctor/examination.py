@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
 from vaultstream.doctor.custody import examine_custody, examine_kek_file
 from vaultstream.doctor.database import examine_database
 from vaultstream.doctor.findings import Finding, failed, failed_by, ok
 from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
 from vaultstream.doctor.machine import examine_machine
 from vaultstream.doctor.streams import examine_bus, examine_streams
-from vaultstream.errors import VaultStreamError
+from vaultstream.errors import BusError, VaultStreamError
 from vaultstream.local.services import LocalServices, Services, inspect_services
 from vaultstream.store.database import connect, explain
 from vaultstream.worker import kek_file
@@ -65,6 +65,8 @@ class _Examination:
             await self._look_into(connection, bus, streams, kek_path)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             self._findings.append(failed_by("Postgres", explain(error)))
+        except BusError as error:
+            self._findings.append(failed_by("NATS", error))
         except BUS_ERRORS as error:
             self._findings.append(_bus_failed(error))
         return self._findings
@@ -103,15 +105,14 @@ class _Examination:
     async def _open_bus(self) -> Bus | None:
         settings = self._settings
         if settings.nats_url is not None:
-            password = settings.nats_password.get_secret_value() if settings.nats_password else ""
-            address = BusAddress(settings.nats_url, settings.nats_user, password)
+            address = bus_address(settings, settings.nats_url)
         else:
             services = await self._embedded("NATS", "nats")
             if services is None:
                 return None
             address = services.bus_address
         try:
-            return await self._stack.enter_async_context(connect_bus(address, role="doctor", attempts=1))
+            return await self._stack.enter_async_context(connect_bus(address, role="auditor", attempts=1))
         except VaultStreamError as error:
             self._findings.append(failed_by("NATS", error))
             return None
@@ -120,6 +121,9 @@ class _Examination:
         url = str(bus.client.connected_url.geturl()) if bus.client.connected_url else ""
         try:
             findings, streams = await examine_bus(bus, url)
+        except BusError as error:
+            self._findings.append(failed_by("NATS", error))
+            return None
         except BUS_ERRORS as error:
             self._findings.append(_bus_failed(error))
             return None

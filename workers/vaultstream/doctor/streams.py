@@ -41,7 +41,7 @@ _WANTED: dict[str, dict[str, object]] = {
 async def examine_bus(bus: Bus, url: str) -> tuple[list[Finding], list[StreamState] | None]:
     """Looks at NATS alone; gives also the streams, None if there is no JetStream."""
     try:
-        account = await bus.jetstream.account_info()
+        account = await bus.answer(bus.jetstream.account_info())
     except (NotFoundError, JetStreamUnavailableError):
         return [
             failed(

@@ -23,7 +23,6 @@ from vaultstream.importing.csv_reader import CsvReader
 from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
 from vaultstream.importing.jsonl_reader import JsonLinesReader
 from vaultstream.importing.options import shape_of
-from vaultstream.importing.parquet_reader import ParquetReader
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
 from vaultstream.importing.source import Format, Source, open_source
 from vaultstream.importing.sql import statement
@@ -183,7 +182,18 @@ def _reader(source: Source) -> Reader:
         case Format.JSONL:
             return JsonLinesReader(source)
         case Format.PARQUET:
-            return ParquetReader(source)
+            return _parquet_reader(source)
+
+
+def _parquet_reader(source: Source) -> Reader:
+    try:
+        from vaultstream.importing.parquet_reader import ParquetReader  # noqa: PLC0415 - not installed everywhere
+    except ModuleNotFoundError:
+        raise UsageError(
+            f"{source.path} can't be read: Parquet needs the package pyarrow, which is not installed here.",
+            hint="The container image leaves it out. Give CSV or JSON lines, or import from where pyarrow is installed.",
+        ) from None
+    return ParquetReader(source)
 
 
 @dataclass

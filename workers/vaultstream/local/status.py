@@ -196,7 +196,7 @@ class StatusReader:
                 services = self._services
                 address = services.bus_address
                 self._bus = await self._stack.enter_async_context(
-                    connect_bus(address, role="status", attempts=1)
+                    connect_bus(address, role="auditor", attempts=1)
                 )
             return True, await RecordsStream(self._bus).lag(job.token)
         except (BusError, *BUS_ERRORS):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vaultstream.errors import SourceError
+from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -61,17 +62,18 @@ class Source:
                 return text
 
     def read_sql(self, *, ranged: bool) -> str:
-        """Returns the query for a batch's payloads; see `queries/read_records.sql`.
+        """Returns the query for the payloads of batches; see `queries/read_records.sql`.
 
         Args:
-            ranged: for a batch that covers every integer from $2 to $3; else $2 is the array of its ids.
+            ranged: for every integer from each of the array $2 to its counterpart in $3; else $2 is the array of ids.
         """
         return query("read_records").format(
             relation=self.relation,
             id=self.id_sql,
             type=self.id_type,
             payload=self.payload_sql,
-            which=f"s.{self.id_sql} BETWEEN $2 AND $3"
+            runs="unnest($2::bigint[], $3::bigint[]) AS run (first, last), LATERAL" if ranged else "",
+            which=f"s.{self.id_sql} BETWEEN run.first AND run.last"
             if ranged
             else f"s.{self.id_sql} = ANY ($2::{self.id_type}[])",
         )
@@ -112,6 +114,31 @@ async def inspect_source(connection: Connection, records: RecordsSpec) -> Source
         id_type=_ID_TYPES[id_type],
         payload_sql=_PAYLOADS[payload_type].format(column=quote_identifier(records.payload_column)),
     )
+
+
+async def open_source(connection: Connection, records: RecordsSpec) -> Source:
+    """Does what `inspect_source` does, and makes sure that this user may read the two columns.
+
+    Raises:
+        SourceError: also if it may not; the hint names the GRANT that is missing.
+    """
+    source = await inspect_source(connection, records)
+    rights = await fetch_one(
+        connection, query("source_rights"), source.relation, records.id_column, records.payload_column
+    )
+    user, schema = (quote_identifier(rights[name]) for name in ("login", "schema"))
+    missing = []
+    if not rights["enters"]:
+        missing.append(f"GRANT USAGE ON SCHEMA {schema} TO {user}")
+    if not rights["reads"]:
+        columns = ", ".join(dict.fromkeys([source.id_sql, quote_identifier(records.payload_column)]))
+        missing.append(f"GRANT SELECT ({columns}) ON {source.relation} TO {user}")
+    if missing:
+        raise SourceError(
+            f"spec.records.table: the database user {rights['login']!r} may not read {source.relation}.",
+            hint=f"Let its owner run: {'; '.join(missing)}.",
+        )
+    return source
 
 
 def _column_type(columns: dict[str, str], name: str, field: str, table: str) -> str:

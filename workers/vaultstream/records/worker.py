@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError
-from vaultstream.records.source import inspect_source
+from vaultstream.records.source import open_source
 from vaultstream.store import jobs
 from vaultstream.store.batches import (
     count_pending_through,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-"""Between two looks at how much is outstanding."""
+"""Between two looks at how much is outstanding, at the most."""
+SHORTEST_TICK_SECONDS = 0.005
 RECONCILE_SECONDS = 1.0
 """Between two comparisons of the stream with Postgres."""
 AWAY_SECONDS = 0.5
@@ -50,7 +52,13 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
     """
     async with worker_context(settings, job_name, role="records", connections=3) as context:
         publisher = BatchPublisher(context)
-        planning = asyncio.create_task(_until_stopped(context, plan, "planning"))
+
+        async def plan_on(context: WorkerContext) -> bool:
+            finished = await plan(context)
+            publisher.planned.set()
+            return finished
+
+        planning = asyncio.create_task(_until_stopped(context, plan_on, "planning"))
         publishing = asyncio.create_task(_until_stopped(context, publisher.step, "publishing"))
         tasks = {planning, publishing}
         try:
@@ -62,6 +70,7 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await publisher.clean_up()
+        log.info("batches published", extra={"nats_messages": messages_of(context.bus)})
 
 
 async def _until_stopped(
@@ -102,7 +111,7 @@ async def plan(context: WorkerContext) -> bool:
         if job.planned:
             return True
         try:
-            source = await inspect_source(connection, job.spec.records)
+            source = await open_source(connection, job.spec.records)
             if job.state is jobs.JobState.PENDING:
                 await jobs.start_job(connection, job_no, upper_id=await highest_id(connection, source))
             page = await plan_page(connection, job, source)
@@ -132,6 +141,22 @@ def overdue(job: Job, *, now: datetime) -> bool:
     )
 
 
+def next_look(left: int, *, before: int, seconds: float) -> float:
+    """Returns in how many seconds to look whether a job has ended: after half of the time that it seems to need.
+
+    So its end is noticed soon, and the looks before it are few.
+
+    Args:
+        left: batches that are pending now.
+        before: batches that were pending at the look before.
+        seconds: since that look.
+    """
+    settled = before - left
+    if settled <= 0:
+        return TICK_SECONDS
+    return min(TICK_SECONDS, max(SHORTEST_TICK_SECONDS, left / settled * seconds / 2))
+
+
 class BatchPublisher:
     """Keeps up to `max_outstanding` batches in the stream, and puts back what got lost there."""
 
@@ -140,15 +165,20 @@ class BatchPublisher:
         self._stream = RecordsStream(context.bus)
         self._metrics = context.telemetry.metrics.records
         self._next_reconcile = 0.0
+        self._last_look = (0.0, 0)
+        self.planned = asyncio.Event()
+        """Set when there may be batches to publish."""
 
     async def step(self, context: WorkerContext) -> bool:
         """Publishes what there is room for, reconciles when it is time, ends the job when it is done."""
         if time.monotonic() >= self._next_reconcile:
             await self._reconcile_and_count()
             self._next_reconcile = time.monotonic() + RECONCILE_SECONDS
+        self.planned.clear()
         async with context.pool.acquire() as connection:
             job = await jobs.get_job(connection, context.job.token)
-            published = await self._publish(connection, job)
+            outstanding = await count_pending_through(connection, job.job_no, job.published_through)
+            published = await self._publish(connection, job, outstanding)
             if overdue(job, now=datetime.now(UTC)):
                 await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))
                 log.warning("its active deadline has passed", extra={"job": job.name})
@@ -159,12 +189,17 @@ class BatchPublisher:
                 context.stop.set()
                 return True
         if not published:
-            await _pause(context, TICK_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.planned.wait(), self._next_tick(job, outstanding))
         return False
 
-    async def _publish(self, connection: Connection, job: Job) -> int:
+    def _next_tick(self, job: Job, outstanding: int) -> float:
+        (then, before), now = self._last_look, time.monotonic()
+        self._last_look = (now, outstanding)
+        return next_look(outstanding, before=before, seconds=now - then) if job.planned else TICK_SECONDS
+
+    async def _publish(self, connection: Connection, job: Job, outstanding: int) -> int:
         limit = self._context.settings.max_outstanding
-        outstanding = await count_pending_through(connection, job.job_no, job.published_through)
         room = limit - outstanding
         if room < max(1, limit // 4):
             return 0

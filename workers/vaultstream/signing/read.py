@@ -1,4 +1,4 @@
-"""Step 3, read: the payloads of a batch, and the records of it that can't be signed."""
+"""Step 3, read: the payloads of batches, and the records of them that can't be signed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vaultstream.records.reasons import (
 from vaultstream.store.leases import DeadRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vaultstream.records.source import Source
     from vaultstream.store.database import Pool
@@ -31,41 +31,86 @@ class BatchRecords:
     dead: list[DeadRecord]
 
 
-async def read(pool: Pool, source: Source, row: BatchRow, *, max_payload_bytes: int) -> BatchRecords:
-    """Reads exactly the records that were planned into the batch, whatever was inserted or deleted since."""
-    limit = max_payload_bytes
-    planned: Iterable[Any]
+async def read(
+    pool: Pool, source: Source, rows: Sequence[BatchRow], *, max_payload_bytes: int
+) -> list[BatchRecords]:
+    """Reads exactly the records that were planned into batches, whatever was inserted or deleted since.
+
+    Returns:
+        For each batch its records, in the order planned.
+    """
+    planned = [_planned(source, row) for row in rows]
+    runs = join_runs((int(row.first_id), int(row.last_id)) for row in rows if row.ids is None)
+    listed = [
+        record_id for row, ids in zip(rows, planned, strict=True) if row.ids is not None for record_id in ids
+    ]
+    found: list[Any] = []
     async with pool.acquire() as connection:
-        if row.ids is None:
-            planned = range(int(row.first_id), int(row.last_id) + 1)
-            found = await connection.fetch(
-                source.read_sql(ranged=True), limit, int(row.first_id), int(row.last_id)
-            )
+        if runs:
+            firsts, lasts = zip(*runs, strict=True)
+            found += await connection.fetch(source.read_sql(ranged=True), max_payload_bytes, firsts, lasts)
+        if listed:
+            found += await connection.fetch(source.read_sql(ranged=False), max_payload_bytes, listed)
+    return sort_out(planned, found, limit=max_payload_bytes)
+
+
+def _planned(source: Source, row: BatchRow) -> Sequence[Any]:
+    if row.ids is None:
+        return range(int(row.first_id), int(row.last_id) + 1)
+    return [source.parse_id(text) for text in row.ids]
+
+
+def join_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Returns the same integers in as few runs, from first to last, as there can be: no integer is in two of them."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(runs):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
         else:
-            planned = [source.parse_id(text) for text in row.ids]
-            found = await connection.fetch(source.read_sql(ranged=False), limit, planned)
-    return sort_out(planned, found, limit=limit)
+            joined.append((first, last))
+    return joined
 
 
-def sort_out(planned: Iterable[Any], found: Iterable[Any], *, limit: int) -> BatchRecords:
-    """Sorts the rows found into those to sign and those that are dead, in the order planned.
+def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: int) -> list[BatchRecords]:
+    """Sorts the rows found into those to sign and those that are dead, batch by batch, in the order planned.
 
     Args:
-        planned: the ids of the batch.
+        planned: the ids of each batch.
         found: rows of id, payload (None: NULL or too large) and its size in bytes (None: NULL).
         limit: the largest payload allowed, in bytes.
     """
-    payloads: dict[Any, bytes | None] = {}
-    sizes: dict[Any, int | None] = {}
-    doubled = set()
-    for record_id, payload, size in found:
-        if record_id in payloads:
-            doubled.add(record_id)
-        payloads[record_id] = payload
-        if payload is None:
-            sizes[record_id] = size
+    payloads = {record_id: payload for record_id, payload, _ in found}
+    doubled: set[Any] = set()
+    if len(payloads) < len(found):
+        seen: set[Any] = set()
+        doubled = {row[0] for row in found if row[0] in seen or seen.add(row[0])}  # type: ignore[func-returns-value]
+    faulty = bool(doubled) or None in payloads.values()
+    sizes = {record_id: size for record_id, payload, size in found if payload is None} if faulty else {}
+    batches = []
+    for ids in planned:
+        records = None if faulty else _all_in_order(ids, payloads)
+        batches.append(records or _each(ids, payloads, sizes, doubled, limit=limit))
+    return batches
+
+
+def _all_in_order(ids: Sequence[Any], payloads: dict[Any, bytes]) -> BatchRecords | None:
+    """The records of a batch of which none is missing; None if one is."""
+    try:
+        return BatchRecords(list(ids), [payloads[record_id] for record_id in ids], [])
+    except KeyError:
+        return None
+
+
+def _each(
+    ids: Sequence[Any],
+    payloads: dict[Any, bytes | None],
+    sizes: dict[Any, int | None],
+    doubled: set[Any],
+    *,
+    limit: int,
+) -> BatchRecords:
     records = BatchRecords([], [], [])
-    for record_id in planned:
+    for record_id in ids:
         payload = payloads.get(record_id)
         if payload is not None and record_id not in doubled:
             records.ids.append(record_id)

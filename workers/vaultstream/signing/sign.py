@@ -9,8 +9,7 @@ from vaultstream.errors import LeaseLostError
 from vaultstream.store.leases import SignedBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from vaultstream.crypto.algorithms import DigestSigner
     from vaultstream.signing.read import BatchRecords
     from vaultstream.store.leases import Lease
 
@@ -18,9 +17,7 @@ LOOK_EVERY = 64
 """Records between two looks at the lease's clock: under 50 ms even for the slowest algorithm."""
 
 
-def sign(
-    batch_no: int, records: BatchRecords, lease: Lease, signature_of: Callable[[bytes], bytes]
-) -> SignedBatch:
+def sign(batch_no: int, records: BatchRecords, lease: Lease, signature_of: DigestSigner) -> SignedBatch:
     """Signs each payload of a batch, for as long as the lease holds.
 
     Raises:
@@ -28,17 +25,19 @@ def sign(
     """
     signatures: list[bytes] = []
     payloads = records.payloads
+    digests = [sha256(payload).digest() for payload in payloads]
     for start in range(0, len(payloads), LOOK_EVERY):
         if lease.remaining <= 0:
             raise LeaseLostError(
                 f"The lease on key {lease.key_id} ended while batch {batch_no} was being signed."
             )
-        signatures += map(signature_of, payloads[start : start + LOOK_EVERY])
+        end = start + LOOK_EVERY
+        signatures += map(signature_of, payloads[start:end], digests[start:end])
     return SignedBatch(
         batch_no=batch_no,
         lease=lease,
         record_ids=records.ids,
-        digests=[sha256(payload).digest() for payload in payloads],
+        digests=digests,
         signatures=signatures,
         dead=records.dead,
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.pull import BatchPuller
 from vaultstream.errors import SourceError
 from vaultstream.keys.custody import Custody
-from vaultstream.records.source import Source, inspect_source
-from vaultstream.signing.pipeline import Limits, Pipeline
+from vaultstream.records.source import Source, open_source
+from vaultstream.signing.hold import Limits
+from vaultstream.signing.pipeline import Pipeline
 from vaultstream.store.database import is_transient
 from vaultstream.store.jobs import get_key_counts
 from vaultstream.worker import WorkerContext, worker_context
@@ -23,6 +27,11 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 4
 """Of one signer to Postgres: leases, reads, commits and renewals overlap."""
+
+SWITCH_SECONDS = 0.0005
+"""After which the thread that signs lets the event loop have a turn: each round trip of it costs a turn or two."""
+GARBAGE_THRESHOLD = 50_000
+"""New objects between two searches for cycles. Records come by thousands and make none."""
 
 SOURCE_LOOK_SECONDS = 2.0
 
@@ -59,13 +68,26 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                     concurrency=max(1, min(job.spec.signer.concurrency, keys.active or job.spec.keys.count)),
                     lease_seconds=settings.lease_seconds,
                     ack_wait_seconds=settings.ack_wait_seconds,
+                    drain_seconds=settings.drain_seconds,
                 ),
                 telemetry=context.telemetry,
             )
+            _settle_down()
             try:
                 await pipeline.run(context.stop)
             finally:
-                log.info("batches committed", extra={"batches": pipeline.committed})
+                log.info(
+                    "batches committed",
+                    extra={"batches": pipeline.committed, "nats_messages": messages_of(context.bus)},
+                )
+
+
+def _settle_down() -> None:
+    """Tunes the interpreter to what comes now: one thread that signs, and one that must have its turn soon."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 async def _wait_for_source(context: WorkerContext) -> Source | None:
@@ -73,7 +95,7 @@ async def _wait_for_source(context: WorkerContext) -> Source | None:
     while not context.stop.is_set():
         try:
             async with context.pool.acquire() as connection:
-                return await inspect_source(connection, context.job.spec.records)
+                return await open_source(connection, context.job.spec.records)
         except SourceError as error:
             log.warning("waiting until this is mended: %s", error)
             context.telemetry.health.missed("pulling", str(error))

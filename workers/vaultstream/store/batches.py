@@ -10,6 +10,10 @@ from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 
@@ -76,9 +80,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
         if checkpoint["planned"]:
             return PlannedPage(records=0, batches=0, finished=True)
         after = checkpoint["planned_id"]
-        page = await fetch_one(
-            connection,
-            _plan_sql(source, first=after is None),
+        arguments = (
             job.job_no,
             after,
             checkpoint["upper_id"],
@@ -86,6 +88,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
             size,
             checkpoint["next_batch_no"],
         )
+        page = await _cut_page(connection, source, arguments, first=after is None)
         if page["duplicate"] is not None:
             raise SourceError(
                 f"spec.records.idColumn: {source.relation} has more than one row whose {source.id_sql} "
@@ -104,10 +107,20 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
     return PlannedPage(records=page["records"], batches=page["batches"], finished=finished)
 
 
-def _plan_sql(source: SqlSource, *, first: bool) -> str:
+async def _cut_page(
+    connection: Connection, source: SqlSource, arguments: Sequence[object], *, first: bool
+) -> asyncpg.Record:
+    if source.id_type == "bigint":
+        page = await fetch_one(connection, _plan_sql("plan_dense", source, first=first), *arguments)
+        if page["dense"]:
+            return page
+    return await fetch_one(connection, _plan_sql("plan_page", source, first=first), *arguments)
+
+
+def _plan_sql(name: str, source: SqlSource, *, first: bool) -> str:
     cast = f"$2::text::{source.id_type}"
     dense = "ids[records]::numeric - ids[1]::numeric + 1 = records" if source.id_type == "bigint" else "false"
-    return query("plan_page").format(
+    return query(name).format(
         relation=source.relation,
         id=source.id_sql,
         type=source.id_type,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError
+from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError, explain_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,11 +83,6 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
         "Postgres has no connection left.",
         "Raise its max_connections, or run fewer signers.",
     ),
-    (
-        (asyncpg.InsufficientPrivilegeError,),
-        "Postgres does not allow it: {error}.",
-        "Grant the role what it needs.",
-    ),
 ]
 
 
@@ -92,6 +90,8 @@ def explain(error: BaseException) -> VaultStreamError:
     """Returns what a person should read of an error that Postgres or the way to it raised."""
     if isinstance(error, VaultStreamError):
         return error
+    if told := _explain_encryption(error) or _explain_privilege(error):
+        return told
     if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
         return UsageError(
             "DATABASE_URL can't be read as a connection string.",
@@ -108,12 +108,84 @@ def explain(error: BaseException) -> VaultStreamError:
     )
 
 
+_CERTIFICATE_HINT = (
+    "sslrootcert in DATABASE_URL, or PGSSLROOTCERT, names the certificate of the authority that signed the server's; and "
+    "the host must be a name that stands in it."
+)
+
+
+def _explain_encryption(error: BaseException) -> VaultStreamError | None:
+    """Returns what a person should read of a connection that can't be encrypted, or must be; None: it's about something else."""
+    if why := explain_tls(error):
+        return DatabaseError(f"Postgres can't be trusted: {why}.", hint=_CERTIFICATE_HINT)
+    text = str(error)
+    if isinstance(error, asyncpg.ClientConfigurationError) and "certificate" in text:
+        return UsageError(f"DATABASE_URL wants a certificate verified: {text}.", hint=_CERTIFICATE_HINT)
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in text:
+        return DatabaseError(
+            "Postgres offers no TLS, and without it nothing is sent there.",
+            hint="Turn on ssl in postgresql.conf; or connect without: sslmode=disable in DATABASE_URL.",
+        )
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and "no encryption" in text:
+        return DatabaseError(
+            "Postgres takes no connection of this user that is not encrypted.",
+            hint="Add sslmode=verify-full and sslrootcert to DATABASE_URL.",
+        )
+    return None
+
+
+def _unreadable_certificate(error: BaseException, url: str) -> UsageError | None:
+    """Returns which file of a certificate or key can't be read, if that is it: the system's error names none."""
+    if not isinstance(error, FileNotFoundError | PermissionError):
+        return None
+    given = parse_qs(urlsplit(url).query)
+    for name in ("sslrootcert", "sslcert", "sslkey"):
+        path = given.get(name, [os.environ.get(f"PG{name.upper()}", "")])[-1]
+        if path and not os.access(path, os.R_OK):
+            return UsageError(
+                f"The file {path}, which is to be {name}, can't be read.", hint=_CERTIFICATE_HINT
+            )
+    return None
+
+
+_DENIED = re.compile(r"permission denied for (?P<kind>\w+(?: \w+)?) (?P<name>\S+)$")
+_OURS = re.compile(
+    r"vaultstream|schema_version|jobs|keys|key_material|batches|leases|dead_letters|lru|signatures_\d+|\w+_(?:batch(?:es)?|keys|job|dead)"
+)
+
+
+def _explain_privilege(error: BaseException) -> DatabaseError | None:
+    """Returns what a person should read of a right that the user lacks, on what is ours or on a table of its own."""
+    if not isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return None
+    denied = _DENIED.search(str(error))
+    hint = "Grant the user of DATABASE_URL what it needs."
+    if denied and _OURS.fullmatch(denied["name"]):
+        hint = (
+            "Make the user of DATABASE_URL a member of the role of its part, as in GRANT vaultstream_signing TO it; "
+            "`vaultstream migrate`, run by the owner of the schema, grants each role what it needs."
+        )
+    elif denied:
+        right = "USAGE ON SCHEMA" if denied["kind"] == "schema" else "SELECT ON"
+        hint = (
+            f"Let its owner grant it to the user of DATABASE_URL: GRANT {right} {denied['name']} TO the user."
+        )
+    return DatabaseError(f"Postgres does not allow it: {error}.", hint=hint)
+
+
 async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asyncpg.Record:
     """Returns the one row of a query that always has one."""
     row = await connection.fetchrow(sql, *arguments)
     if row is None:
         raise asyncpg.NoDataFoundError("a query that gives one row gave none")
     return row
+
+
+class _PooledConnection(asyncpg.Connection):
+    """Given back as it is, without the round trip that resetting its session would cost."""
+
+    def get_reset_query(self) -> str:
+        return ""
 
 
 async def _prepare(connection: Connection) -> None:
@@ -137,7 +209,7 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.C
             url, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_server_settings(role)
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-        raise explain(error) from None
+        raise _unreadable_certificate(error, url) or explain(error) from None
     try:
         await _prepare(connection)
         yield connection
@@ -146,8 +218,15 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.C
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, role: str, size: int) -> AsyncIterator[Pool]:
+async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> AsyncIterator[Pool]:
     """Opens a pool of up to `size` connections, and closes it.
+
+    Args:
+        url: the connection string.
+        role: which part of VaultStream asks; Postgres shows it as `application_name`.
+        size: connections at the most.
+        reset: reset the session of a connection that is given back. Not needed where nobody changes one: takes no
+            lock beyond a transaction, sets nothing.
 
     Raises:
         DatabaseError: Postgres can't be reached or refuses, in words for people.
@@ -161,11 +240,12 @@ async def open_pool(url: str, *, role: str, size: int) -> AsyncIterator[Pool]:
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
+            connection_class=asyncpg.Connection if reset else _PooledConnection,
             init=_prepare,
             server_settings=_server_settings(role),
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-        raise explain(error) from None
+        raise _unreadable_certificate(error, url) or explain(error) from None
     try:
         yield pool
     finally:

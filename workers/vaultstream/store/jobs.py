@@ -162,9 +162,7 @@ async def get_job(connection: Connection, name: str) -> Job:
 
 async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Job]:
     """Returns the jobs, oldest first; those deleted with their signatures retained only if `deleted`."""
-    rows = await connection.fetch(
-        "SELECT * FROM vaultstream.jobs WHERE deleted_at IS NULL OR $1 ORDER BY job_no", deleted
-    )
+    rows = await connection.fetch(query("list_jobs"), deleted)
     return [_job(row) for row in rows]
 
 

@@ -1,16 +1,43 @@
-"""The version of the database's schema: brought up to date by the command, checked by the workers."""
+"""The version of the database's schema: brought up to date by the command, checked by the workers.
+
+A migration says in its first line which older programs can go on with what it makes, so that an upgrade, and the way back
+from one, need no pause:
+
+    -- works with programs from version 1
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
-from vaultstream.errors import SchemaVersionError
-from vaultstream.store import sql
+import asyncpg
+
+from vaultstream.errors import DatabaseError, SchemaVersionError
+from vaultstream.store import roles, sql
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 _MIGRATION_LOCK = 0x5641554C54  # "VAULT": one migration at a time on a database
+_WORKS_WITH = re.compile(r"-- works with programs from version (\d+)\n")
+
+LOCK_SECONDS = 2.0
+"""A migration waits so long for a table that others use: meanwhile all who come after it wait too."""
+PATIENCE_SECONDS = 120.0
+"""It tries again for so long."""
+PAUSE_SECONDS = 1.0
+
+
+class Installed(NamedTuple):
+    """The schema of a database."""
+
+    version: int
+    """0: there is none yet."""
+    works_from: int
+    """The version of the oldest program that works with it."""
 
 
 def current_version() -> int:
@@ -24,65 +51,121 @@ async def installed_version(connection: Connection) -> int:
     Raises:
         SchemaVersionError: there is a schema, and no telling of which version.
     """
+    return (await find_schema(connection)).version
+
+
+async def find_schema(connection: Connection) -> Installed:
+    """Returns the schema of the database.
+
+    Raises:
+        SchemaVersionError: there is one, and no telling of which version.
+    """
     if await connection.fetchval("SELECT to_regclass('vaultstream.schema_version')") is None:
-        return 0
-    version = await connection.fetchval("SELECT max(version) FROM vaultstream.schema_version")
-    if not version or version < 1:
+        return Installed(0, 0)
+    row = await connection.fetchrow(
+        "SELECT version, works_from FROM vaultstream.schema_version ORDER BY version DESC LIMIT 1"
+    )
+    if row is None or row["version"] < 1:
         raise SchemaVersionError(
             "The table vaultstream.schema_version is there and names no version: something has changed it by hand.",
             hint="Put its rows back from a backup; for a schema of this program that is the version "
             f"{current_version()}.",
         )
-    return int(version)
+    return Installed(row["version"], row["works_from"])
 
 
-async def migrate(connection: Connection) -> int:
-    """Brings the database to this program's schema, in one transaction; jobs in it stay.
+async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
+    """Brings the database to this program's schema and grants the roles their rights, in one transaction.
+
+    Jobs stay, and may run meanwhile. A database of a newer version that this program works with is left as it is.
+
+    Args:
+        connection: of the user that owns the schema, or shall own it.
+        create_roles: whether to make the roles that are missing; see `vaultstream.store.roles`.
 
     Returns:
         The version that the database had before.
 
     Raises:
-        SchemaVersionError: the database is of a newer version; nothing was changed.
+        SchemaVersionError: the database is of a newer version, too new for this program; nothing was changed.
+        DatabaseError: others keep a table locked, or this user may make no roles; nothing was changed.
     """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await _migrate(connection, create_roles=create_roles)
+        except (asyncpg.LockNotAvailableError, asyncpg.InternalServerError) as error:
+            # The latter, "tuple concurrently updated", if a job was made or deleted while its table was granted.
+            if isinstance(error, asyncpg.InternalServerError) and "concurrently" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"Others kept tables of the schema locked for {PATIENCE_SECONDS:.0f} s; nothing was changed.",
+                    hint="Run this again when long transactions, such as that of `vaultstream verify`, have ended.",
+                ) from error
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _migrate(connection: Connection, *, create_roles: bool) -> int:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        before = await installed_version(connection)
-        _refuse_newer(before)
+        installed = await find_schema(connection)
+        before = installed.version
+        if before > current_version():
+            _refuse_newer(installed)
+            return before
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
         if before == 0:
             await connection.execute("CREATE SCHEMA IF NOT EXISTS vaultstream")
             await connection.execute(
-                "CREATE TABLE vaultstream.schema_version "
-                "(version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+                "CREATE TABLE vaultstream.schema_version (version int PRIMARY KEY, works_from int NOT NULL, "
+                "applied_at timestamptz NOT NULL DEFAULT now())"
             )
         for version, migration in enumerate(sql.migrations()[before:], start=before + 1):
             await connection.execute(migration)
-            await connection.execute("INSERT INTO vaultstream.schema_version (version) VALUES ($1)", version)
+            await connection.execute(
+                "INSERT INTO vaultstream.schema_version (version, works_from) VALUES ($1, $2)",
+                version,
+                works_from(version, migration),
+            )
         for function in sql.functions():
             await connection.execute(function)
+        if create_roles:
+            await roles.create_roles(connection)
+        await roles.grant(connection)
     return before
 
 
+def works_from(version: int, migration: str) -> int:
+    """Returns the version of the oldest program that works with the schema as a migration leaves it."""
+    found = _WORKS_WITH.match(migration)
+    return int(found[1]) if found else version
+
+
 async def require_current(connection: Connection) -> None:
-    """Checks that the database has this program's schema.
+    """Checks that the database has this program's schema, or a newer one that it works with.
 
     Raises:
-        SchemaVersionError: it is older or newer, with what to do.
+        SchemaVersionError: it is older, or too new, with what to do.
     """
-    installed = await installed_version(connection)
+    installed = await find_schema(connection)
     _refuse_newer(installed)
-    if installed < current_version():
-        what = f"has schema version {installed}" if installed else "has no VaultStream schema yet"
+    if installed.version < current_version():
+        what = (
+            f"has schema version {installed.version}"
+            if installed.version
+            else "has no VaultStream schema yet"
+        )
         raise SchemaVersionError(
             f"The database {what}; this program works with version {current_version()}.",
             hint="`vaultstream migrate` brings it up to date; jobs and signatures stay.",
         )
 
 
-def _refuse_newer(installed: int) -> None:
-    if installed > current_version():
+def _refuse_newer(installed: Installed) -> None:
+    if current_version() < installed.works_from:
         raise SchemaVersionError(
-            f"The database has schema version {installed}, made by a newer VaultStream; "
+            f"The database has schema version {installed.version}, made by a newer VaultStream; "
             f"this program knows up to {current_version()}.",
             hint="Upgrade this installation of vaultstream.",
         )

@@ -12,6 +12,11 @@ def query(name: str) -> str:
     return resources.files(__package__).joinpath("queries", f"{name}.sql").read_text("utf-8")
 
 
+def role(name: str) -> str:
+    """Returns the text of `roles/<name>.sql`: what the role of that part is granted."""
+    return resources.files(__package__).joinpath("roles", f"{name}.sql").read_text("utf-8")
+
+
 def functions() -> list[str]:
     """Returns the definitions of all functions, which may be replaced at any time."""
     return _texts("functions")

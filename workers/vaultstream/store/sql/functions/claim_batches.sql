@@ -2,7 +2,7 @@
 -- A row without a key: no key was free. A batch without a row: settled before, or no such batch.
 CREATE OR REPLACE FUNCTION vaultstream.claim_batches(p_job_no int, p_holder text, p_batch_no bigint[], p_seconds float8)
 RETURNS TABLE (batch_no bigint, records int, first_id text, last_id text, ids text[], key_no int, key_id text, epoch int)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_pending bigint[] := ARRAY(
         SELECT b.batch_no FROM vaultstream.batches b

@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
     p_batch_no bigint[], p_key_no int[], p_epoch int[], p_signed int[], p_dead int[],
     p_slot int[], p_record_id anyarray, p_digest bytea[], p_signature bytea[],
     p_dead_slot int[], p_dead_id text[], p_dead_reason text[], p_dead_message text[])
-RETURNS TABLE (slot int, outcome text) LANGUAGE plpgsql AS $$
+RETURNS TABLE (slot int, outcome text) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now      timestamptz := '-infinity';
     v_pending  boolean[] := array_fill(false, ARRAY[cardinality(p_batch_no)]);
@@ -19,7 +19,18 @@ DECLARE
     v_leased   timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_batch_no)]);
     v_last     bigint;
     v_row      record;
+    v_insert   text := format(
+        'INSERT INTO vaultstream.%I (record_id, key_no, epoch, signed_at, digest, signature)
+         SELECT r.record_id, $5[r.slot], $6[r.slot], $7, r.digest, r.signature
+         FROM unnest($1, $2, $3, $4) AS r (slot, record_id, digest, signature)
+         WHERE $8[r.slot]',
+        'signatures_' || p_job_no);
 BEGIN
+    -- A type of the caller's own could bring a cast of its own, which would run with the rights of this function's owner.
+    IF pg_typeof(p_record_id) <> ALL ('{bigint[],uuid[],text[]}'::regtype[]) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'record ids are bigint, uuid or text';
+    END IF;
+
     -- In order, so that two deliveries of the same batches wait for each other and never deadlock.
     FOR v_row IN
         SELECT c.slot FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot)
@@ -72,14 +83,14 @@ BEGIN
     FROM unnest(p_batch_no, p_signed, p_dead) WITH ORDINALITY AS c (batch_no, signed, dead, slot)
     WHERE b.job_no = p_job_no AND b.batch_no = c.batch_no AND v_accepted[c.slot];
 
-    EXECUTE format(
-        'INSERT INTO vaultstream.%I (record_id, key_no, epoch, signed_at, digest, signature)
-         SELECT r.record_id, $5[r.slot], $6[r.slot], $7, r.digest, r.signature
-         FROM unnest($1, $2, $3, $4) AS r (slot, record_id, digest, signature)
-         WHERE $8[r.slot]
-         ON CONFLICT DO NOTHING',
-        'signatures_' || p_job_no)
-    USING p_slot, p_record_id, p_digest, p_signature, p_key_no, p_epoch, v_now, v_accepted;
+    -- No record of a pending batch has a signature, so none is looked for first, which would cost as much as to insert it.
+    -- Should one have come from elsewhere all the same, the one that is there stays.
+    BEGIN
+        EXECUTE v_insert USING p_slot, p_record_id, p_digest, p_signature, p_key_no, p_epoch, v_now, v_accepted;
+    EXCEPTION WHEN unique_violation THEN
+        EXECUTE v_insert || ' ON CONFLICT DO NOTHING'
+        USING p_slot, p_record_id, p_digest, p_signature, p_key_no, p_epoch, v_now, v_accepted;
+    END;
 
     IF cardinality(p_dead_slot) > 0 THEN
         INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message, died_at)

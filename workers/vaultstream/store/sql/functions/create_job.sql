@@ -1,7 +1,7 @@
 -- Makes a job and the table of its signatures, whose primary key is promise 1: one signature a record.
 -- A table a job keeps the record id in its own type, rows narrow, and deletion instant.
 CREATE OR REPLACE FUNCTION vaultstream.create_job(p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL)
-RETURNS int LANGUAGE plpgsql AS $$
+RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_job_no int;
 BEGIN
@@ -23,5 +23,8 @@ BEGIN
     -- signatures do not compress; do not try
     EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN',
                    'signatures_' || v_job_no);
+    IF to_regrole('vaultstream_auditor') IS NOT NULL THEN
+        EXECUTE format('GRANT SELECT ON vaultstream.%I TO vaultstream_auditor', 'signatures_' || v_job_no);
+    END IF;
     RETURN v_job_no;
 END $$;

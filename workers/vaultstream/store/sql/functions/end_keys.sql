@@ -1,6 +1,6 @@
 -- Retires or revokes keys of a job. A retired key finishes the batch it is in; a revoked one is fenced at once.
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
-RETURNS SETOF text LANGUAGE plpgsql AS $$
+RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- In the order of keys, as everywhere: so that no two ever deadlock. It also waits for a lease that is being given.
     PERFORM FROM vaultstream.keys k

@@ -1,7 +1,7 @@
 -- Counts a failed attempt of a batch. Once the attempts are used up the batch is split in two, and so on until the record
 -- at fault stands alone; that one goes to the dead letters. Answers retry, split, dead, or settled when it was done before.
 CREATE OR REPLACE FUNCTION vaultstream.fail_batch(p_job_no int, p_batch_no bigint, p_error text, p_max_attempts int)
-RETURNS TABLE (outcome text, attempt int) LANGUAGE plpgsql AS $$
+RETURNS TABLE (outcome text, attempt int) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_batch vaultstream.batches;
     v_next  bigint;

@@ -1,5 +1,6 @@
 -- Leases up to p_count free keys of a job, least recently used first. The new epoch is the fencing token.
 -- A lease that its holder let run out goes into the history here, and its key to the tail of the LRU order.
+-- Called by claim_batches alone, with its rights.
 -- A free key's lease_until is the end of its last lease, before which no other begins: not even if the clock was set back.
 CREATE OR REPLACE FUNCTION vaultstream.lease_keys(p_job_no int, p_holder text, p_count int, p_seconds float8)
 RETURNS TABLE (key_no int, key_id text, epoch int) LANGUAGE plpgsql AS $$

@@ -1,6 +1,6 @@
 -- Gives keys back without a batch, to the tail of the LRU order, and writes their leases' history. Lost leases are passed over.
 CREATE OR REPLACE FUNCTION vaultstream.release_keys(p_holder text, p_key_no int[], p_epoch int[])
-RETURNS SETOF int LANGUAGE sql AS $$
+RETURNS SETOF int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere: so that no two ever deadlock
         SELECT k.key_no
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)

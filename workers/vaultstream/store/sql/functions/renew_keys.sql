@@ -1,6 +1,6 @@
 -- Extends the leases that still hold, and names them; one that is missing from the answer is lost.
 CREATE OR REPLACE FUNCTION vaultstream.renew_keys(p_holder text, p_key_no int[], p_epoch int[], p_seconds float8)
-RETURNS TABLE (key_no int, epoch int) LANGUAGE sql AS $$
+RETURNS TABLE (key_no int, epoch int) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere: so that no two ever deadlock
         SELECT k.key_no
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)

@@ -1,6 +1,6 @@
 -- Puts a job's dead letters back into batches and opens the job again; a suspended one stays so.
 CREATE OR REPLACE FUNCTION vaultstream.retry_dead(p_job_no int, p_batch_size int)
-RETURNS int LANGUAGE plpgsql AS $$
+RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_first   bigint;
     v_records int;

@@ -1,0 +1,191 @@
+"""Whole jobs with each part under its own user, in Postgres and in NATS: what a role needs, it has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from support.engine import until
+from support.guarded import GuardedDatabase, GuardedNats, start_worker
+from support.planning import job_of, spec_of
+from vaultstream.audit.verify import verify_job
+from vaultstream.bus.connection import connect_bus
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.crypto.keyring import create_keyring
+from vaultstream.store.jobs import find_job
+from vaultstream_operator.adapters.jetstream import JetStreamLags
+from vaultstream_operator.adapters.postgres import PostgresStore
+from vaultstream_operator.core.observation import Lag
+from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.view import ObjectView, StoredJob
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+RECORDS = 3000
+PARTS = ("keys", "records", "signing")
+
+
+@pytest.fixture
+async def receipts(owner: asyncpg.Connection, database: GuardedDatabase) -> AsyncIterator[None]:
+    """A table that the tenant's logins may read, granted by its owner."""
+    await owner.execute("CREATE TABLE receipts (id bigint PRIMARY KEY, payload text)")
+    await owner.execute(f"INSERT INTO receipts SELECT n, 'r' || n FROM generate_series(1, {RECORDS}) AS n")
+    for part in ("records", "signing", "auditor"):
+        await owner.execute(f"GRANT SELECT (id, payload) ON receipts TO {database.logins[part]}")
+    yield
+    await owner.execute("DROP TABLE receipts")
+
+
+@asynccontextmanager
+async def operator_of(
+    database: GuardedDatabase, nats: GuardedNats
+) -> AsyncIterator[tuple[PostgresStore, JetStreamLags]]:
+    async with (
+        JetStreamLags(nats.address("operator")) as lags,
+        PostgresStore(database.urls["operator"], lags) as store,
+    ):
+        yield store, lags
+
+
+async def stored(store: PostgresStore, view: ObjectView) -> StoredJob:
+    found = await store.look(view)
+    assert isinstance(found, StoredJob), found
+    return found
+
+
+@asynccontextmanager
+async def workers(
+    database: GuardedDatabase, nats: GuardedNats, token: str, folder: Path, *, parts: tuple[str, ...] = PARTS
+) -> AsyncIterator[Path]:
+    """Runs a worker of each part; yields the folder of their logs."""
+    create_keyring(folder / "kek")
+    async with AsyncExitStack() as stack:
+        for part in parts:
+            environment = {
+                "DATABASE_URL": database.urls[part],
+                **nats.environment(part),
+                **({"VAULTSTREAM_KEK_FILE": str(folder / "kek")} if part != "records" else {}),
+            }
+            process = await start_worker(part, token, environment, folder / f"{part}.log")
+
+            async def end(process: asyncio.subprocess.Process = process, part: str = part) -> None:
+                if process.returncode is None:
+                    process.terminate()
+                await asyncio.wait_for(process.wait(), 30)
+                # One that had done its work may meet SIGTERM when it no longer listens to it.
+                assert process.returncode in {0, -signal.SIGTERM}, (folder / f"{part}.log").read_text()
+
+            stack.push_async_callback(end)
+        yield folder
+
+
+async def test_a_job_runs_from_the_making_to_the_deletion_with_each_part_under_its_own_user(
+    database: GuardedDatabase, nats: GuardedNats, owner: asyncpg.Connection, receipts: None, tmp_path: Path
+) -> None:
+    view = job_of(spec_of(batchSize=10, keys={"count": 5, "algorithm": "ED25519"}, deletionPolicy="Delete"))
+    async with operator_of(database, nats) as (store, lags):
+        assert await store.act(StoreAction.CREATE, view) is None
+        token = (await stored(store, view)).token
+        seen: list[Lag] = []
+        async with workers(database, nats, token, tmp_path):
+
+            async def complete() -> bool:
+                lag = await lags.read(token)
+                if isinstance(lag, Lag):
+                    seen.append(lag)
+                await store.busy_pods(token)
+                return (await stored(store, view)).state == "Complete"
+
+            await until(complete, seconds=90)
+        assert seen, "the operator never read the lag"
+        assert (await stored(store, view)).signed == RECORDS
+        report = await verify_job(database.urls["auditor"], token, processes=1)
+        assert report.ok, report
+        for part in PARTS:
+            log = (tmp_path / f"{part}.log").read_text()
+            assert "does not let" not in log
+            assert "not cleaned up" not in log
+        assert await store.act(StoreAction.DELETE, view) is None
+        assert await find_job(owner, token) is None
+    assert await what_is_left(nats, token) == (0, 0)
+
+
+async def what_is_left(nats: GuardedNats, token: str) -> tuple[int, int]:
+    """Messages of a job on both streams."""
+    async with connect_bus(nats.address("admin"), role="test") as bus:
+        counts = []
+        for stream, subject in ((RECORDS_STREAM, f"records.{token}.*"), (KEYS_STREAM, f"keys.{token}.*")):
+            info = await bus.jetstream.stream_info(stream, subjects_filter=subject)
+            counts.append(len(info.state.subjects or {}))
+        return counts[0], counts[1]
+
+
+async def test_streams_that_are_lost_are_made_anew_by_the_roles_they_belong_to(
+    database: GuardedDatabase, nats: GuardedNats, receipts: None, tmp_path: Path
+) -> None:
+    view = job_of(spec_of(batchSize=5, keys={"count": 4, "algorithm": "ED25519"}))
+    async with (
+        operator_of(database, nats) as (store, _),
+        connect_bus(nats.address("admin"), role="test") as bus,
+    ):
+        assert await store.act(StoreAction.CREATE, view) is None
+        token = (await stored(store, view)).token
+        async with workers(database, nats, token, tmp_path):
+
+            async def halfway() -> bool:
+                return (await stored(store, view)).signed > RECORDS // 10
+
+            await until(halfway, seconds=60)
+            for stream in (RECORDS_STREAM, KEYS_STREAM):
+                await bus.jetstream.delete_stream(stream)
+
+            async def complete() -> bool:
+                return (await stored(store, view)).state == "Complete"
+
+            await until(complete, seconds=90)
+        assert (await stored(store, view)).signed == RECORDS
+        messages = [
+            json.loads(line)["message"] for line in (tmp_path / "records.log").read_text().splitlines()
+        ]
+        assert "made the stream of batches" in messages
+        assert await store.act(StoreAction.DELETE, view) is None
+
+
+async def test_a_source_that_the_workers_may_not_read_is_told_with_the_grant_that_is_missing(
+    database: GuardedDatabase, nats: GuardedNats, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await owner.execute('CREATE SCHEMA "Shop"')
+    await owner.execute('CREATE TABLE "Shop".secret (id bigint PRIMARY KEY, payload text)')
+    await owner.execute("INSERT INTO \"Shop\".secret VALUES (1, 'one')")
+    view = job_of(spec_of(records={"table": "Shop.secret"}, keys={"count": 1, "algorithm": "ED25519"}))
+    reader = database.logins["records"]
+    try:
+        async with operator_of(database, nats) as (store, _):
+            assert await store.act(StoreAction.CREATE, view) is None  # the operator reads no one's table
+            token = (await stored(store, view)).token
+            log = tmp_path / "records.log"
+            environment = {"DATABASE_URL": database.urls["records"], **nats.environment("records")}
+            process = await start_worker("records", token, environment, log)
+            assert await asyncio.wait_for(process.wait(), 60) == 2
+            message = (await stored(store, view)).message
+            assert f"the database user '{reader}' may not read \"Shop\".secret" in message
+            grants = [part.strip(" .") for part in message.partition("run: ")[2].split(";")]
+            assert len(grants) == 2
+            for grant in grants:  # what the message says is what helps
+                await owner.execute(grant)
+            async with workers(database, nats, token, tmp_path, parts=("records",)):
+
+                async def planned() -> bool:
+                    return (await stored(store, view)).planned
+
+                await until(planned)
+            assert await store.act(StoreAction.DELETE, view) is None
+    finally:
+        await owner.execute('DROP SCHEMA "Shop" CASCADE')

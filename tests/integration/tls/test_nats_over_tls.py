@@ -1,0 +1,144 @@
+"""NATS over TLS: who it is is verified before it is told anything, and what is wrong is said in words."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kube.certificates import Authority
+from support.guarded import GuardedNats, answers, guarded_nats
+from vaultstream.bus.connection import BusAddress, bus_address, connect_bus
+from vaultstream.local.services import Services
+from vaultstream.settings import load_settings
+
+pytestmark = pytest.mark.integration
+
+
+async def test_an_authority_that_is_known_is_believed(nats: GuardedNats) -> None:
+    async with connect_bus(nats.address("admin"), role="test") as bus:
+        assert bus.client.is_connected
+        assert bus.client._transport._io_writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+
+
+async def test_a_url_of_tls_is_verified_by_what_the_system_trusts(
+    nats: GuardedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = replace(nats.address("admin"), url=nats.url.replace("nats://", "tls://"), ca_file=None)
+    assert "an authority that is not known here" in await answers(address, "test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(nats.ca_file))
+    assert await answers(address, "test") == ""
+
+
+async def test_an_authority_that_is_not_known_is_told(nats: GuardedNats, stranger: Authority) -> None:
+    told = await answers(replace(nats.address("admin"), ca_file=stranger.pair.certificate), "test")
+    assert "NATS can't be trusted: its certificate is from an authority that is not known here" in told
+    assert "VAULTSTREAM_NATS_CA_FILE" in told
+
+
+async def test_a_certificate_for_another_host_is_told(nats: GuardedNats) -> None:
+    address = replace(nats.address("admin"), url=nats.url.replace("localhost", "127.0.0.1"))
+    told = await answers(address, "test")
+    assert "its certificate is for another host" in told
+    assert "VAULTSTREAM_NATS_URL" in told
+
+
+async def test_a_file_that_is_missing_or_no_certificate_is_told_with_its_name(
+    nats: GuardedNats, tmp_path: Path
+) -> None:
+    missing, garbage = tmp_path / "missing.crt", tmp_path / "garbage.crt"
+    await asyncio.to_thread(garbage.write_text, "not a certificate")
+    told = await answers(replace(nats.address("admin"), ca_file=missing), "test")
+    assert f"{missing} can't be read: No such file or directory." in told
+    assert "VAULTSTREAM_NATS_CA_FILE" in told
+    assert f"{garbage} has no certificate that can be read." in await answers(
+        replace(nats.address("admin"), ca_file=garbage), "test"
+    )
+
+
+async def test_a_server_without_tls_is_told_no_password(services: Services, nats: GuardedNats) -> None:
+    address = BusAddress(services.nats_url, services.nats_user, services.nats_password, ca_file=nats.ca_file)
+    assert "NATS offers no TLS, and without it nothing is sent there." in await answers(address, "test")
+
+
+async def test_one_who_takes_tls_out_of_the_greeting_gets_nothing(nats: GuardedNats) -> None:
+    heard = bytearray()
+
+    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"headers":true}\r\n')
+        while data := await reader.read(1024):
+            heard.extend(data)
+        writer.close()
+
+    async with await asyncio.start_server(pretend, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        address = replace(nats.address("admin"), url=f"nats://localhost:{port}")
+        assert "offers no TLS" in await answers(address, "test")
+    assert heard == b""
+
+
+async def test_a_client_that_was_not_told_of_tls_verifies_all_the_same(nats: GuardedNats) -> None:
+    told = await answers(replace(nats.address("admin"), ca_file=None), "test")
+    assert "an authority that is not known here" in told
+
+
+async def test_a_wrong_password_is_told_as_such(nats: GuardedNats) -> None:
+    assert "refuses the user or the password" in await answers(
+        replace(nats.address("keys"), password="wr0ng"), "keys"
+    )
+
+
+async def test_a_server_that_wants_a_certificate_gets_ours(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue("mutual", "mutual", hosts=["localhost"])
+    client = authority.issue("client", "client")
+    async with guarded_nats(
+        tmp_path / "home", pair=pair, ca_file=authority.pair.certificate, wants_clients=True
+    ) as nats:
+        settings = load_settings(
+            nats_url=nats.url,
+            nats_user="admin",
+            nats_password=nats.passwords["admin"],
+            nats_ca_file=nats.ca_file,
+            nats_cert_file=client.certificate,
+            nats_key_file=client.key,
+        )
+        assert await answers(bus_address(settings, nats.url), "test") == ""
+        assert "NATS" in await answers(nats.address("admin"), "test")
+        wrong = replace(bus_address(settings, nats.url), key_file=pair.key)
+        assert f"{client.certificate} has no certificate that can be read." in await answers(wrong, "test")
+
+
+def test_the_command_says_what_is_wrong_and_no_secret(
+    nats: GuardedNats, stranger: Authority, tmp_path: Path
+) -> None:
+    environment = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        **nats.environment("auditor"),
+        "VAULTSTREAM_NATS_CA_FILE": str(stranger.pair.certificate),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "vaultstream_cli", "debug", "streams"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "an authority that is not known here" in done.stderr
+    assert nats.passwords["auditor"] not in done.stderr
+    trusted = subprocess.run(
+        [sys.executable, "-m", "vaultstream_cli", "debug", "streams"],
+        env={**environment, **nats.environment("auditor")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert trusted.returncode == 0, trusted.stderr

@@ -1,0 +1,119 @@
+"""Postgres over TLS with its certificate verified, and what is wrong in words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from kube.certificates import Authority
+from support.engine import new_name
+from support.guarded import GuardedDatabase, guarded_database
+from vaultstream.errors import VaultStreamError
+from vaultstream.local.services import Services
+from vaultstream.store.database import connect, open_pool
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[GuardedDatabase]:
+    async with guarded_database(postgres_url, new_name("shop")) as database:
+        yield database
+
+
+async def refusal(url: str) -> str:
+    """Returns why Postgres can't be used, as the command and the pool of a worker say it."""
+    told = []
+    for opening in (connect(url), open_pool(url, role="test", size=1)):
+        with pytest.raises(VaultStreamError) as caught:
+            async with opening:
+                pass
+        told.append(f"{caught.value.message} {caught.value.hint}")
+    assert told[0] == told[1]
+    return told[0]
+
+
+async def test_a_login_of_a_role_works_encrypted(database: GuardedDatabase) -> None:
+    async with connect(database.urls["signing"]) as connection:
+        assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+
+
+async def test_an_authority_that_is_not_known_is_told(
+    database: GuardedDatabase, authority: Authority, stranger: Authority
+) -> None:
+    url = database.urls["signing"].replace(str(authority.pair.certificate), str(stranger.pair.certificate))
+    told = await refusal(url)
+    assert "Postgres can't be trusted: its certificate is from an authority that is not known here" in told
+    assert "sslrootcert" in told
+
+
+async def test_a_certificate_for_another_host_is_told(database: GuardedDatabase) -> None:
+    told = await refusal(database.urls["signing"].replace("@localhost", "@127.0.0.1"))
+    assert "its certificate is for another host" in told
+
+
+async def test_a_root_certificate_that_is_missing_or_none_is_told_with_its_name(
+    database: GuardedDatabase, authority: Authority, tmp_path: Path
+) -> None:
+    missing, garbage = tmp_path / "missing.crt", tmp_path / "garbage.crt"
+    garbage.write_text("not a certificate")
+    url = database.urls["signing"]
+    told = await refusal(url.replace(str(authority.pair.certificate), str(missing)))
+    assert str(missing) in told
+    assert "sslrootcert" in told
+    told = await refusal(url.replace(str(authority.pair.certificate), str(garbage)))
+    assert "can't be trusted" in told
+    assert "sslrootcert" in told
+
+
+async def test_a_connection_in_clear_is_refused_by_the_server_in_words(database: GuardedDatabase) -> None:
+    url = database.urls["signing"].partition("?")[0] + "?sslmode=disable"
+    told = await refusal(url)
+    assert "takes no connection of this user that is not encrypted" in told
+    assert "sslmode=verify-full" in told
+
+
+async def test_a_server_without_tls_is_refused_by_us_in_words(
+    services: Services, authority: Authority, tmp_path: Path
+) -> None:
+    """No server of ours listens on TCP without TLS: one that answers N to the wish for it stands in."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"N")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://me:hidden@localhost:{port}/db?sslmode=verify-full&sslrootcert={authority.pair.certificate}"
+        told = await refusal(url)
+    assert "Postgres offers no TLS" in told
+    assert "hidden" not in told
+
+
+async def test_a_wrong_password_is_told_as_such(database: GuardedDatabase) -> None:
+    login = database.logins["keys"]
+    url = database.urls["keys"].replace(f"{login}:", f"{login}:x", 1)
+    assert "refuses the user or the password" in await refusal(url)
+
+
+async def test_the_variables_of_libpq_do_as_well_as_the_url(
+    database: GuardedDatabase, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", str(authority.pair.certificate))
+    async with connect(database.urls["auditor"].partition("?")[0]) as connection:
+        assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+
+
+async def test_a_right_that_is_missing_is_told_with_its_grant(database: GuardedDatabase) -> None:
+    async with connect(database.urls["auditor"]) as connection:
+        with pytest.raises(
+            asyncpg.InsufficientPrivilegeError, match="permission denied for table key_material"
+        ):
+            await connection.fetch("SELECT * FROM vaultstream.key_material")

@@ -1,0 +1,247 @@
+"""Services as in production: a NATS with a user a role, a Postgres with a login a role, both over TLS if a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import sysconfig
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from kube.certificates import KeyPair
+from support.waiting import eventually
+from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.permissions import BusRole, permissions
+from vaultstream.errors import BusError
+from vaultstream.local.files import open_the_way
+from vaultstream.local.nats import choose_port
+from vaultstream.store import roles, schema
+from vaultstream.store.database import connect
+from vaultstream.store.roles import DatabaseRole
+
+ADMIN = "admin"
+DEBIAN = Path("/usr/lib/postgresql")
+
+
+@dataclass(frozen=True)
+class GuardedNats:
+    """A NATS whose users are the roles, by their names, and `admin`, who may do everything."""
+
+    url: str
+    passwords: dict[str, str] = field(repr=False)
+    ca_file: Path | None = None
+
+    def address(self, user: str) -> BusAddress:
+        return BusAddress(self.url, user, self.passwords[user], ca_file=self.ca_file)
+
+    def environment(self, user: str) -> dict[str, str]:
+        ca = {"VAULTSTREAM_NATS_CA_FILE": str(self.ca_file)} if self.ca_file else {}
+        return {
+            "VAULTSTREAM_NATS_URL": self.url,
+            "VAULTSTREAM_NATS_USER": user,
+            "VAULTSTREAM_NATS_PASSWORD": self.passwords[user],
+            **ca,
+        }
+
+
+@asynccontextmanager
+async def guarded_nats(
+    folder: Path, *, pair: KeyPair | None = None, ca_file: Path | None = None, wants_clients: bool = False
+) -> AsyncIterator[GuardedNats]:
+    """Starts nats-server; over TLS with `pair`, for clients that have a certificate too if it `wants_clients`."""
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN)}
+    users = [
+        {"user": role, "password": passwords[role], "permissions": permissions(role).to_config()}
+        for role in BusRole
+    ]
+    port = choose_port(None)
+    config: dict[str, object] = {
+        "listen": f"127.0.0.1:{port}",
+        "jetstream": {"store_dir": str(folder)},
+        "authorization": {"users": [*users, {"user": ADMIN, "password": passwords[ADMIN]}]},
+    }
+    if pair is not None:
+        config["tls"] = {"cert_file": str(pair.certificate), "key_file": str(pair.key)}
+        if wants_clients:
+            config["tls"] |= {"ca_file": str(ca_file), "verify": True}  # type: ignore[operator]
+    (folder / "nats.conf").write_text(json.dumps(config))
+    program = Path(sysconfig.get_path("scripts")) / "nats-server"
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            str(program), "-c", str(folder / "nats.conf"), stdout=log, stderr=log
+        )
+    nats = GuardedNats(f"nats://localhost:{port}", passwords, ca_file)
+
+    async def listens() -> bool:
+        assert process.returncode is None, (folder / "log").read_text()
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return True
+        return False
+
+    try:
+        await eventually(listens)
+        yield nats
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def answers(address: BusAddress, role: str) -> str:
+    """Returns why NATS can't be used from this address; an empty text if it can."""
+    try:
+        async with connect_bus(address, role=role, attempts=1):
+            return ""
+    except BusError as error:
+        return f"{error.message} {error.hint}"
+
+
+@dataclass(frozen=True)
+class GuardedDatabase:
+    """A database whose schema belongs to `owner`, no superuser, with a login in each role."""
+
+    superuser_url: str
+    urls: dict[str, str] = field(repr=False)
+    """By role; and `owner`."""
+    logins: dict[str, str]
+
+
+def _url_for(url: str, login: str, password: str, database: str) -> str:
+    head, _, query = url.partition("?")
+    _, _, place = head.rpartition("@")
+    host = place.partition("/")[0]
+    return f"postgresql://{login}:{quote(password)}@{host}/{database}?{query}"
+
+
+@asynccontextmanager
+async def guarded_database(superuser_url: str, name: str) -> AsyncIterator[GuardedDatabase]:
+    """Makes the database, its owner, a login in each role, and the schema; drops the database and its logins."""
+    passwords = {part: secrets.token_hex(8) for part in ("owner", *(role.part for role in DatabaseRole))}
+    logins = {part: f"{name}_{part}" for part in passwords}
+    admin = await asyncpg.connect(superuser_url)
+    try:
+        await roles.create_roles(admin)
+        for part, login in logins.items():
+            member = "" if part == "owner" else f"IN ROLE vaultstream_{part}"
+            await admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{passwords[part]}' {member}")
+        await admin.execute(f"CREATE DATABASE {name} OWNER {logins['owner']} TEMPLATE template1")
+        urls = {part: _url_for(superuser_url, logins[part], passwords[part], name) for part in logins}
+        async with connect(urls["owner"]) as connection:
+            await schema.migrate(connection)
+        yield GuardedDatabase(superuser_url, urls, logins)
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        for login in logins.values():
+            await admin.execute(f"DROP ROLE IF EXISTS {login}")
+        await admin.close()
+
+
+async def start_worker(part: str, token: str, environment: dict[str, str], log: Path) -> Process:
+    """Starts a worker as a pod would: its own user in both services, and nothing else from the environment."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("VAULTSTREAM_", "DATABASE_URL"))
+    }
+    with log.open("ab") as file:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "vaultstream_cli", "worker", part, token),
+            stdout=file,
+            stderr=file,
+            cwd=log.parent,
+            env={**kept, "VAULTSTREAM_LOG_FORMAT": "json", **environment},
+        )
+
+
+def postgres_with_tls() -> Path | None:
+    """Returns the folder of a Postgres built with OpenSSL, the newest of Debian's; the embedded one has none."""
+    found = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+def _start_postgres(folder: Path, pair: KeyPair, password: str, port: int) -> subprocess.Popen[bytes]:
+    programs = postgres_with_tls()
+    assert programs is not None
+    folder.mkdir(parents=True, mode=0o755)
+    user = "postgres" if os.geteuid() == 0 else None
+    for source, name in ((pair.certificate, "server.crt"), (pair.key, "server.key")):
+        shutil.copyfile(source, folder / name)
+        (folder / name).chmod(0o600)
+    (folder / "password").write_text(password)
+    if user:
+        open_the_way(folder, pwd.getpwnam(user))
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, user, user)
+    data = folder / "data"
+    run = [str(programs / "initdb"), "-D", str(data), "-U", "root_of_all", "--auth=scram-sha-256"]
+    run += [f"--pwfile={folder / 'password'}", "--no-sync", "-E", "UTF8", "--locale=C"]
+    subprocess.run(
+        run,
+        check=True,
+        capture_output=True,
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+        cwd=folder,
+    )
+    (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+    settings = {
+        "port": port,
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "ssl": "on",
+        "ssl_cert_file": folder / "server.crt",
+        "ssl_key_file": folder / "server.key",
+    }
+    serve = [
+        str(programs / "postgres"),
+        "-D",
+        str(data),
+        *(f"--{name}={value}" for name, value in settings.items()),
+    ]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            serve,
+            stdout=log,
+            stderr=log,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+            cwd=folder,
+        )
+
+
+@asynccontextmanager
+async def tls_postgres(folder: Path, pair: KeyPair, *, ca_file: Path) -> AsyncIterator[str]:
+    """Starts a Postgres that takes only encrypted connections with a password; yields the superuser's URL on localhost."""
+    password, port = secrets.token_hex(8), choose_port(None)
+    process = await asyncio.to_thread(_start_postgres, folder, pair, password, port)
+    url = f"postgresql://root_of_all:{password}@localhost:{port}/postgres?sslmode=verify-full&sslrootcert={ca_file}"
+
+    async def ready() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        with suppress(OSError, asyncpg.PostgresError):
+            await (await asyncpg.connect(url)).close()
+            return True
+        return False
+
+    try:
+        await eventually(ready)
+        yield url
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait)

@@ -1,0 +1,88 @@
+"""A refusal ends the call that waits, or the next one that looks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from vaultstream.bus.refusals import Refusals
+from vaultstream.errors import BusError
+
+pytestmark = pytest.mark.unit
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_an_answer_is_passed_on_and_so_is_an_error() -> None:
+    refusals = Refusals()
+
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> None:
+        raise LookupError
+
+    assert await refusals.answer(answer()) == 7
+    with pytest.raises(LookupError):
+        await refusals.answer(fail())
+    refusals.check()
+
+
+async def test_a_refusal_ends_every_call_that_waits_and_is_told_no_more() -> None:
+    refusals = Refusals()
+    calls = [asyncio.create_task(refusals.answer(never())) for _ in range(2)]
+    await asyncio.sleep(0)
+    refusals.note(BusError("no"))
+    for call in calls:
+        with pytest.raises(BusError, match="no"):
+            await call
+    refusals.check()
+
+
+async def test_a_refusal_that_nobody_waited_for_is_told_once() -> None:
+    refusals = Refusals()
+    refusals.note(BusError("no"))
+    with pytest.raises(BusError, match="no"):
+        refusals.check()
+    refusals.check()
+
+
+async def test_a_call_that_swallows_its_cancellation_once_is_ended_all_the_same() -> None:
+    refusals, swallowed = Refusals(), False
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed = True
+        await asyncio.Event().wait()
+
+    call = asyncio.create_task(refusals.answer(stubborn()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    refusals.note(BusError("no"))
+    with pytest.raises(BusError):
+        await asyncio.wait_for(call, 5)
+    assert swallowed
+
+
+async def test_a_call_that_is_cancelled_takes_what_it_waits_for_with_it() -> None:
+    refusals, ended = Refusals(), asyncio.Event()
+
+    async def asking() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    call = asyncio.create_task(refusals.answer(asking()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()

@@ -1,0 +1,88 @@
+"""How many batches make a hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from vaultstream.signing.pace import HAND_SECONDS, Pace
+
+pytestmark = pytest.mark.unit
+
+MICROSECOND = 1e-6
+
+
+def settled(batch_size: int, concurrency: int, record_seconds: float) -> Pace:
+    pace = Pace(batch_size, concurrency)
+    for _ in range(20):
+        hand = pace.hand
+        pace.signed(hand, hand * batch_size, hand * batch_size * record_seconds)
+    return pace
+
+
+def test_the_first_hand_is_one_batch_for_nobody_knows_how_long_it_takes() -> None:
+    assert Pace(10, 64).hand == 1
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "concurrency", "record_seconds", "expected"),
+    [
+        (50, 64, 25 * MICROSECOND, 20),
+        (50, 30, 25 * MICROSECOND, 10),
+        (1, 64, 25 * MICROSECOND, 22),
+        (1000, 64, 25 * MICROSECOND, 1),
+        (20_000, 64, 25 * MICROSECOND, 1),
+        (50, 64, 1600 * MICROSECOND, 1),
+        (10, 1, 25 * MICROSECOND, 1),
+    ],
+)
+def test_a_hand_is_a_short_while_of_signing_and_a_third_of_what_may_be_in_hand(
+    batch_size: int, concurrency: int, record_seconds: float, expected: int
+) -> None:
+    assert settled(batch_size, concurrency, record_seconds).hand == expected
+
+
+def test_hands_grow_by_no_more_than_twice_at_a_time() -> None:
+    pace = Pace(10, 64)
+    sizes = []
+    for _ in range(6):
+        sizes.append(pace.hand)
+        pace.signed(sizes[-1], sizes[-1] * 10, sizes[-1] * 10 * MICROSECOND)
+    assert sizes == [1, 2, 4, 8, 16, 22]
+
+
+def test_hands_shrink_when_records_get_dear() -> None:
+    pace = settled(50, 64, 25 * MICROSECOND)
+    for _ in range(5):
+        pace.signed(1, 50, HAND_SECONDS)
+    assert pace.hand == 1
+
+
+def test_a_hand_without_records_teaches_nothing() -> None:
+    pace = settled(50, 64, 25 * MICROSECOND)
+    before = pace.hand
+    pace.signed(3, 0, 0.0)
+    assert pace.hand == before
+
+
+def test_signers_that_want_the_same_keys_come_to_hold_about_as_many_each() -> None:
+    keys, paces = 30, [Pace(50, 64), Pace(50, 64), Pace(50, 64)]
+    held = [30, 0, 0]
+    for turn in range(300):
+        who = turn % 3
+        held[who] = 0  # committed: its keys are free
+        wanted = paces[who].share
+        held[who] = min(wanted, keys - sum(held))
+        if held[who] < wanted:
+            paces[who].keys_were_short(held[who])
+        else:
+            paces[who].keys_were_enough()
+    assert all(5 <= pace.share <= 16 for pace in paces)
+
+
+def test_a_signer_always_tries_for_one_key_and_never_for_more_than_it_may() -> None:
+    pace = Pace(50, 3)
+    pace.keys_were_short(0)
+    assert pace.share == 1
+    for _ in range(9):
+        pace.keys_were_enough()
+    assert pace.share == 3

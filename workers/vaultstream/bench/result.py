@@ -1,0 +1,147 @@
+"""What was asked of a benchmark, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vaultstream.api import Algorithm, SigningJobSpec
+from vaultstream.audit.report import AuditReport
+from vaultstream.bench.costs import Part
+from vaultstream.bench.limit import Limit, Rate, mean
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job to measure: so many records of so many bytes, signed so.
+
+    Attributes:
+        signers: signing processes, from the job's start to its end.
+        concurrency: batches that a signer has in hand at a time; None: as a job that says nothing of it.
+    """
+
+    records: int
+    keys: int
+    batch_size: int
+    signers: int
+    algorithm: Algorithm = Algorithm.ECDSA_P256_SHA256
+    payload_bytes: int = 256
+    concurrency: int | None = None
+
+    def spec(self, table: str) -> SigningJobSpec:
+        """Returns the job's spec."""
+        return SigningJobSpec.model_validate(
+            {
+                "records": {"table": table},
+                "batchSize": self.batch_size,
+                "keys": {"count": self.keys, "algorithm": self.algorithm},
+                "signer": {} if self.concurrency is None else {"concurrency": self.concurrency},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What the parts said to each other while the job ran.
+
+    Attributes:
+        messages: sent and received over NATS by the records worker and the signers; None: not told.
+        transactions: committed in the database, whoever asked for them.
+    """
+
+    batches: int
+    messages: int | None
+    transactions: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one benchmark found.
+
+    Attributes:
+        seconds: from the moment at which the records worker may begin to plan, with all keys made and all signers
+            waiting for batches, to the end of the job; both by the clock of Postgres.
+        startup_seconds: before that: workers started, keys made.
+        limits: measured right before and right after.
+        cpu_seconds: of each part, while the job ran.
+        peak_memory: bytes resident, by process.
+        verification: of the job, after it.
+    """
+
+    wanted: Wanted
+    cores: int
+    seconds: float
+    startup_seconds: float
+    limits: tuple[Limit, Limit]
+    cpu_seconds: dict[Part, float]
+    peak_memory: dict[str, int]
+    traffic: Traffic
+    verification: AuditReport
+
+    @property
+    def records_per_second(self) -> float:
+        return self.wanted.records / self.seconds
+
+    @property
+    def limit(self) -> Limit:
+        return mean(self.limits)
+
+    @property
+    def share_of_limit(self) -> float:
+        """The job's rate as a part of what all cores sign when they do nothing else."""
+        return self.records_per_second / self.limit.rate.per_second
+
+    @property
+    def share_by_cpu(self) -> float | None:
+        """The processor time of a signature as a part of what a record takes, over all parts of the system.
+
+        The share of the limit that a machine without other work could reach; on a busy one it says more than the clock
+        does. None if a service runs elsewhere, where its processor time is not seen.
+        """
+        if not {Part.POSTGRES, Part.NATS} <= self.cpu_seconds.keys():
+            return None
+        return self.limit.rate.cpu_seconds * self.wanted.records / sum(self.cpu_seconds.values())
+
+    def per_batch(self, count: int | None) -> float | None:
+        """Returns a count for one batch, on average."""
+        return None if count is None else count / max(1, self.traffic.batches)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the result as JSON-ready values; rates in records or signatures per second, times in seconds."""
+        records, limit = self.wanted.records, self.limit
+        return {
+            **asdict(self.wanted),
+            "cores": self.cores,
+            "batches": self.traffic.batches,
+            "seconds": round(self.seconds, 4),
+            "startup_seconds": round(self.startup_seconds, 4),
+            "records_per_second": round(self.records_per_second, 1),
+            "share_of_limit": round(self.share_of_limit, 4),
+            "share_by_cpu": _rounded(self.share_by_cpu),
+            "limit": {
+                "measured_by": "library" if limit.openssl is None else "openssl",
+                "openssl": [_rate(each.openssl) for each in self.limits],
+                "library": [_rate(each.library) for each in self.limits],
+            },
+            "cpu_seconds": {part.value: round(seconds, 3) for part, seconds in self.cpu_seconds.items()},
+            "cpu_microseconds_per_record": {
+                part.value: round(seconds / records * 1e6, 2) for part, seconds in self.cpu_seconds.items()
+            },
+            "messages_per_batch": _rounded(self.per_batch(self.traffic.messages)),
+            "transactions_per_batch": _rounded(self.per_batch(self.traffic.transactions)),
+            "peak_memory_bytes": self.peak_memory,
+            "verification": self.verification.to_json(),
+        }
+
+
+def _rate(rate: Rate | None) -> dict[str, float] | None:
+    if rate is None:
+        return None
+    return {
+        "per_second": round(rate.per_second, 1),
+        "cpu_microseconds": round(rate.cpu_seconds * 1e6, 2),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

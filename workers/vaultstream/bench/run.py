@@ -1,0 +1,234 @@
+"""Runs a whole job and measures it, between two measurements of the limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from vaultstream.audit.verify import verify_job
+from vaultstream.bench.costs import Costs, Member, Part, service, this_command, workers_of
+from vaultstream.bench.limit import SECONDS, measure_limit
+from vaultstream.bench.result import Result, Traffic, Wanted
+from vaultstream.bus.connection import Bus, connect_bus
+from vaultstream.bus.inspection import list_streams
+from vaultstream.errors import VaultStreamError
+from vaultstream.local.deletion import delete_everywhere
+from vaultstream.local.runner import PoolLook, PoolSize, RunState, open_job, run_job
+from vaultstream.local.services import Services
+from vaultstream.store import jobs
+from vaultstream.store.database import Connection, Pool
+from vaultstream.store.jobs import Job, JobState
+from vaultstream.store.sql import query
+
+READY_SECONDS = 0.05
+"""Between two looks at whether all signers wait for batches."""
+
+Stage = Callable[[str], None]
+"""Told what is done now, in a word or two."""
+
+
+async def run_bench(
+    services: Services, pool: Pool, wanted: Wanted, *, stage: Stage, limit_seconds: float = SECONDS
+) -> Result:
+    """Measures one job, and leaves nothing of it in the services.
+
+    Args:
+        services: embedded ones, or somebody's; processor time and memory are told of those on this machine.
+        pool: of connections to Postgres.
+        wanted: the job.
+        stage: told what is done now.
+        limit_seconds: for each measurement of the limit.
+
+    Raises:
+        VaultStreamError: the job failed.
+    """
+    stage("seeding")
+    async with pool.acquire() as connection:
+        table = await _seed(connection, wanted)
+    try:
+        async with pool.acquire() as connection:
+            job = await open_job(connection, table.replace("_", "-"), wanted.spec(table))
+        try:
+            return await _measure(services, pool, wanted, job, stage=stage, limit_seconds=limit_seconds)
+        finally:
+            stage("cleaning up")
+            await delete_everywhere(services, pool, job, policy="Delete", force=True)
+    finally:
+        async with pool.acquire() as connection:
+            await connection.execute(f"DROP TABLE {table}")
+
+
+async def _seed(connection: Connection, wanted: Wanted) -> str:
+    """Makes the table of records, and leaves it as one that has been there for a while."""
+    table = f"bench_{secrets.token_hex(4)}"
+    await connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, payload bytea NOT NULL)")
+    await connection.execute(f"ALTER TABLE {table} ALTER payload SET STORAGE EXTERNAL")
+    await connection.execute(
+        query("seed_bench").format(table=table), wanted.records, wanted.payload_bytes, timeout=3600
+    )
+    await connection.execute(f"VACUUM (ANALYZE) {table}", timeout=3600)
+    return table
+
+
+async def _measure(
+    services: Services, pool: Pool, wanted: Wanted, job: Job, *, stage: Stage, limit_seconds: float
+) -> Result:
+    measure = partial(
+        measure_limit, wanted.algorithm, payload_bytes=wanted.payload_bytes, seconds=limit_seconds
+    )
+    stage("measuring the limit")
+    before = await measure()
+    stage("signing")
+    costs = Costs(partial(_members, services))
+    timed = await _run(services, pool, wanted, job, costs)
+    stage("measuring the limit again")
+    after = await measure()
+    stage("verifying")
+    report = await verify_job(services.database_url, job.token)
+    async with pool.acquire() as connection:
+        progress = await jobs.get_progress(connection, job.job_no)
+    return Result(
+        wanted=wanted,
+        cores=os.cpu_count() or 1,
+        seconds=timed.seconds,
+        startup_seconds=timed.startup_seconds,
+        limits=(before, after),
+        cpu_seconds=costs.cpu_seconds,
+        peak_memory=costs.peak_memory,
+        traffic=Traffic(
+            batches=progress.batches,
+            messages=count_messages(services.data_dir / "logs" / job.token),
+            transactions=timed.transactions,
+        ),
+        verification=report,
+    )
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """One run's times in seconds, and its transactions."""
+
+    seconds: float
+    startup_seconds: float
+    transactions: int
+
+
+async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: Costs) -> _Timed:
+    asked = time.perf_counter()
+    async with connect_bus(services.bus_address, role="command") as bus, _planning_held(pool, job) as release:
+        running = asyncio.create_task(_run_to_end(services, pool, wanted, job, costs))
+        try:
+            while not (running.done() or await _is_ready(pool, bus, job, wanted)):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(READY_SECONDS)
+            startup = time.perf_counter() - asked
+            transactions = await _transactions(pool)
+            costs.start()
+            began = await release()
+            ended = await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    if ended.state is not JobState.COMPLETE or ended.finished_at is None:
+        raise VaultStreamError(f"The job did not come to its end: {ended.state.value}, {ended.message}")
+    return _Timed(
+        seconds=(ended.finished_at - began).total_seconds(),
+        startup_seconds=startup,
+        transactions=await _transactions(pool) - transactions,
+    )
+
+
+@asynccontextmanager
+async def _planning_held(pool: Pool, job: Job) -> AsyncIterator[Callable[[], Awaitable[datetime]]]:
+    """Holds the job's row, so that the records worker can't begin until the function given is called.
+
+    Keys can be made meanwhile, and signers wait: what is measured is a job, not how fast processes start.
+    """
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        held = True
+
+        async def release() -> datetime:
+            nonlocal held
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            held = False
+            await transaction.commit()
+            return now
+
+        try:
+            await connection.execute(
+                "SELECT FROM vaultstream.jobs WHERE job_no = $1 FOR NO KEY UPDATE", job.job_no
+            )
+            yield release
+        finally:
+            if held:
+                await transaction.rollback()
+
+
+async def _run_to_end(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: Costs) -> Job:
+    def scale(_: PoolLook) -> PoolSize:
+        return PoolSize(wanted.signers)
+
+    def show(_: RunState) -> None:
+        costs.sample()
+
+    return await run_job(services, pool, job, max_signers=wanted.signers, show=show, scale=scale)
+
+
+async def _is_ready(pool: Pool, bus: Bus, job: Job, wanted: Wanted) -> bool:
+    """Whether all keys are there, and each signer has asked for batches."""
+    async with pool.acquire() as connection:
+        keys = await jobs.get_key_counts(connection, job.job_no)
+    if keys.active < wanted.keys:
+        return False
+    waiting = [
+        consumer.waiting
+        for stream in await list_streams(bus)
+        for consumer in stream.consumers
+        if consumer.name == job.token
+    ]
+    return bool(waiting) and waiting[0] >= wanted.signers
+
+
+async def _transactions(pool: Pool) -> int:
+    """Transactions committed in this database, of those that its backends have told of."""
+    async with pool.acquire() as connection:
+        return int(
+            await connection.fetchval(
+                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+            )
+        )
+
+
+def _members(services: Services) -> Iterator[tuple[Member, psutil.Process]]:
+    yield from workers_of(this_command())
+    yield from service("postgres", Part.POSTGRES, services.postgres_pid)
+    yield from service("nats", Part.NATS, services.nats_pid)
+
+
+def count_messages(logs: Path) -> int | None:
+    """Returns how many messages the workers of a job sent and received over NATS, as their logs say; None: they don't."""
+    counts = [line["nats_messages"] for line in _lines(sorted(logs.glob("*.log"))) if "nats_messages" in line]
+    return sum(counts) if counts else None
+
+
+def _lines(files: Iterable[Path]) -> Iterator[dict[str, int]]:
+    for file in files:
+        for line in file.read_text(errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                yield entry

@@ -1,0 +1,82 @@
+"""TLS to NATS: whose certificates are believed, and no password before the server has shown its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import nats.errors
+from nats.aio.client import Client, Srv
+from nats.aio.transport import TcpTransport
+
+from vaultstream.errors import BusError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+CLOSE_SECONDS = 0.2
+
+
+def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    """Returns a context that verifies the server's certificate and its name.
+
+    Args:
+        ca_file: the authority's certificate, PEM; None: those that the system trusts.
+        cert_file: our own certificate, for a server that wants one; None: none.
+        key_file: its private key; None: it stands in `cert_file`.
+
+    Raises:
+        BusError: a file is missing or is not what it should be.
+    """
+    name, path = "VAULTSTREAM_NATS_CA_FILE", ca_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if cert_file is not None:
+            name, path = "VAULTSTREAM_NATS_CERT_FILE", cert_file
+            context.load_cert_chain(cert_file, key_file)
+    except ssl.SSLError:
+        raise BusError(
+            f"{path} has no certificate that can be read.", hint=f"{name} names a file in PEM form."
+        ) from None
+    except OSError as error:
+        raise BusError(
+            f"{path} can't be read: {error.strerror}.", hint=f"Correct {name}, or put the file there."
+        ) from None
+    return context
+
+
+class BusClient(Client):
+    """The client of nats-py, and what it lacks for TLS.
+
+    Args:
+        encrypted: whether to send nothing in clear: where the server offers no TLS, go no further than its greeting.
+    """
+
+    def __init__(self, *, encrypted: bool) -> None:
+        super().__init__()
+        self._encrypted = encrypted
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is None:
+            self._transport = _Transport()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if self._encrypted:
+            if initial_connection and not (info.get("tls_required") or info.get("tls_available")):
+                raise nats.errors.SecureConnWantedError
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+
+class _Transport(TcpTransport):
+    def __bool__(self) -> bool:
+        return True  # else the client puts one of its own in this one's place
+
+    async def wait_closed(self) -> None:
+        """Waits a moment alone: a connection whose TLS handshake failed is never told to be closed, and would be waited for for ever."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(super().wait_closed(), CLOSE_SECONDS)  # type: ignore[no-untyped-call]

@@ -1,0 +1,18 @@
+-- Reads: jobs, public keys, batches, lease history, dead letters and signatures, to verify, export and tell how jobs stand.
+GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
+GRANT SELECT ON
+    vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
+    vaultstream.dead_letters
+TO vaultstream_auditor;
+
+DO $$  -- later ones are granted by create_job
+DECLARE
+    v_table text;
+BEGIN
+    FOR v_table IN
+        SELECT relname FROM pg_class
+        WHERE relnamespace = 'vaultstream'::regnamespace AND relkind = 'r' AND relname ~ '^signatures_[0-9]+$'
+    LOOP
+        EXECUTE format('GRANT SELECT ON vaultstream.%I TO vaultstream_auditor', v_table);
+    END LOOP;
+END $$;

@@ -1,0 +1,10 @@
+-- Makes, changes, suspends, fails, retries and deletes jobs, and sees how they stand. Key material is none of its business.
+GRANT USAGE ON SCHEMA vaultstream TO vaultstream_operator;
+GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.batches, vaultstream.keys TO vaultstream_operator;
+GRANT SELECT (job_no) ON vaultstream.dead_letters TO vaultstream_operator;
+GRANT UPDATE (spec, state, message, finished_at) ON vaultstream.jobs TO vaultstream_operator;
+GRANT EXECUTE ON FUNCTION
+    vaultstream.create_job(text, text, jsonb, text, text),
+    vaultstream.delete_job(int, text),
+    vaultstream.retry_dead(int, int)
+TO vaultstream_operator;

@@ -1,0 +1,7 @@
+-- Cuts records into batches, moves its checkpoints, and sees a job to its end. What a batch came to is not its to say.
+GRANT USAGE ON SCHEMA vaultstream TO vaultstream_records;
+GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.batches TO vaultstream_records;
+GRANT UPDATE (
+    state, message, started_at, finished_at, upper_id, planned_id, planned, next_batch_no, published_through
+) ON vaultstream.jobs TO vaultstream_records;
+GRANT INSERT (job_no, batch_no, records, first_id, last_id, ids) ON vaultstream.batches TO vaultstream_records;

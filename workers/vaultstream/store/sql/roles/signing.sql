@@ -1,0 +1,12 @@
+-- Unwraps keys. All that it changes, it changes by functions: leases, batches, signatures and their history.
+GRANT USAGE ON SCHEMA vaultstream TO vaultstream_signing;
+GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.key_material TO vaultstream_signing;
+GRANT SELECT (key_no, job_no, ordinal, key_id, algorithm, state, holder, lease_until) ON vaultstream.keys TO vaultstream_signing;
+GRANT EXECUTE ON FUNCTION
+    vaultstream.claim_batches(int, text, bigint[], float8),
+    vaultstream.renew_keys(text, int[], int[], float8),
+    vaultstream.release_keys(text, int[], int[]),
+    vaultstream.commit_batches(
+        int, text, bigint[], int[], int[], int[], int[], int[], anyarray, bytea[], bytea[], int[], text[], text[], text[]),
+    vaultstream.fail_batch(int, bigint, text, int)
+TO vaultstream_signing;
