@@ -55,18 +55,27 @@ async def on_pod(event: kopf.RawEvent, memo: Runtime, **_: Any) -> None:
     memo.saw(PODS, event["type"], event["object"])
 
 
+class _NoDiffs(kopf.StatusDiffBaseStorage):
+    """Spares kopf the copies of each object that it compares changes by: here it hands on what it hears, and no more."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+
 def configure(settings: kopf.OperatorSettings) -> None:
     """Sets kopf's own ways: it writes to no object, posts no Events, and lets no watch hang."""
     for kind in (("apps", "v1", DEPLOYMENTS), ("batch", "v1", WORKER_JOBS), ("", "v1", PODS)):
         settings.watching.label_selectors[kind] = MANAGED_BY_US
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
+    settings.watching.inactivity_timeout = 75  # a watch that lives brings a bookmark each minute
     settings.watching.connect_timeout = 5
     settings.watching.reconnect_backoff = 0.2
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     # An API server may be away for long. Where kopf gives up, the whole process ends, and is started anew.
     settings.networking.error_backoffs = [_RETRY_SECONDS] * 600
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True

@@ -9,10 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import kopf
-from pydantic import ValidationError
 
 from vaultstream.bus.connection import BusAddress
-from vaultstream.errors import ServiceError, UsageError
+from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import TURN_SECONDS, TelemetryServer
 from vaultstream_operator.adapters.jetstream import JetStreamLags
@@ -23,29 +22,14 @@ from vaultstream_operator.handlers import registry
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
-from vaultstream_operator.settings import OperatorSettings
+from vaultstream_operator.settings import OperatorSettings, load_operator_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+__all__ = ["load_operator_settings", "run_operator"]
+
 log = logging.getLogger(__name__)
-
-
-def load_operator_settings() -> OperatorSettings:
-    """Reads the operator's settings from its environment.
-
-    Raises:
-        UsageError: one is missing or out of bounds; the message names the variable.
-    """
-    try:
-        return OperatorSettings()
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"The setting {name} can't be used: {first['msg']}.",
-            hint=f"Set {name} in the environment of the operator.",
-        ) from None
 
 
 async def run_operator(settings: OperatorSettings) -> None:
@@ -61,7 +45,12 @@ async def run_operator(settings: OperatorSettings) -> None:
         await stack.enter_async_context(_served(settings, metrics, health))
         api = await stack.enter_async_context(open_kube_api(settings.kubeconfig))
         cluster = KubernetesCluster(api, settings.watched)
-        address = BusAddress(settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value())
+        address = BusAddress(
+            settings.nats_url,
+            settings.nats_user,
+            settings.nats_password.get_secret_value(),
+            ca_file=settings.nats_ca_file,
+        )
         lags = await stack.enter_async_context(JetStreamLags(address))
         store = await stack.enter_async_context(PostgresStore(settings.database_url.get_secret_value(), lags))
         reconciler = Reconciler(cluster, store, lags, settings.worker, metrics=metrics)

@@ -22,10 +22,18 @@ from prometheus_client import (
 )
 
 from vaultstream import __version__
+from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.decision import Decision
+from vaultstream_operator.core.observation import HoldState
+from vaultstream_operator.core.reasons import Reason
+
+HOLDS = (*(Reason(state.value) for state in HoldState), Reason.NOTHING_SIGNED)
+"""Why a count is held: too little is known, or more and fewer signers would be the same."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BY_JOB = ["namespace", "name"]
+_WORK = ("scaling", "other")
+_STATES = ("signed", "dead", "left")
 
 
 class _Queue(Protocol):
@@ -47,7 +55,7 @@ class OperatorMetrics:
         )
         self.reconcile_seconds = Histogram(
             "vaultstream_reconcile_duration_seconds",
-            "One look at a SigningJob.",
+            "One look at a SigningJob, with all that was done about it.",
             buckets=BUCKETS,
             registry=registry,
         )
@@ -56,7 +64,7 @@ class OperatorMetrics:
         )
         self.conflicts = Counter(
             "vaultstream_reconcile_conflicts_total",
-            "Looks in which the SigningJob had changed meanwhile, and that were repeated at once.",
+            "Steps in which the SigningJob had changed meanwhile, and that were repeated at once.",
             registry=registry,
         )
         self.queue_depth = Gauge(
@@ -69,7 +77,9 @@ class OperatorMetrics:
         )
         self.queue_wait_seconds = Histogram(
             "vaultstream_queue_wait_seconds",
-            "From the time at which a SigningJob was to be looked at until somebody did.",
+            "From the time at which a SigningJob was to be looked at until somebody did. "
+            "Work: scaling, of jobs whose signers follow a lag, goes before other.",
+            ["work"],
             buckets=BUCKETS,
             registry=registry,
         )
@@ -101,10 +111,18 @@ class OperatorMetrics:
         )
         self._hold = Gauge(
             "vaultstream_scaling_hold",
-            "1 while the count is held because too little is known.",
-            _BY_JOB,
+            "1 while the count is held for this reason, 0 while it is not: " + ", ".join(HOLDS) + ".",
+            [*_BY_JOB, "reason"],
             registry=registry,
         )
+        self._records = Gauge(
+            "vaultstream_job_records",
+            "Records of the job that were planned, by state: signed, dead, or left.",
+            [*_BY_JOB, "state"],
+            registry=registry,
+        )
+        for work in _WORK:
+            self.queue_wait_seconds.labels(work)
 
     def watch(self, queue: _Queue) -> None:
         """Has the queue's gauges read from it when they are asked for."""
@@ -123,21 +141,38 @@ class OperatorMetrics:
         finally:
             self.reconcile_seconds.observe(time.perf_counter() - began)
 
-    def decided(self, namespace: str, name: str, decision: Decision, *, lag: int | None, ready: int) -> None:
-        """Takes note of a decision."""
-        self.decisions.labels(decision.reason).inc()
-        self._desired.labels(namespace, name).set(decision.desired)
-        self._ready.labels(namespace, name).set(ready)
-        self._hold.labels(namespace, name).set(decision.hold)
-        if lag is None:
+    def waited(self, seconds: float, *, scaling: bool) -> None:
+        """Takes note of how long a SigningJob waited for its turn."""
+        self.queue_wait_seconds.labels(_WORK[0] if scaling else _WORK[1]).observe(seconds)
+
+    def observed(self, namespace: str, name: str, status: JobStatus, decision: Decision | None) -> None:
+        """Takes note of how a job is, and of the decision on its signers; None: none was made."""
+        if decision is not None:
+            self.decisions.labels(decision.reason).inc()
+        if status.scaling is not None:
+            self._desired.labels(namespace, name).set(status.scaling.desired)
+            self._ready.labels(namespace, name).set(status.scaling.ready)
+        held = decision.reason if decision is not None and decision.hold else None
+        for reason in HOLDS:
+            self._hold.labels(namespace, name, reason).set(reason == held)
+        if decision is None or status.lag is None:
             _remove(self._lag, namespace, name)
         else:
-            self._lag.labels(namespace, name).set(lag)
+            self._lag.labels(namespace, name).set(status.lag)
+        if status.records is not None:
+            signed, dead = status.signed or 0, status.dead or 0
+            counts = (signed, dead, max(0, status.records - signed - dead))
+            for state, records in zip(_STATES, counts, strict=True):
+                self._records.labels(namespace, name, state).set(records)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops what was served of a job that has gone or ended."""
-        for gauge in (self._desired, self._ready, self._lag, self._hold):
+        for gauge in (self._desired, self._ready, self._lag):
             _remove(gauge, namespace, name)
+        for reason in HOLDS:
+            _remove(self._hold, namespace, name, reason)
+        for state in _STATES:
+            _remove(self._records, namespace, name, state)
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

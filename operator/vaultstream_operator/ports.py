@@ -48,8 +48,8 @@ class Cluster(Protocol):
     async def set_finalizer(self, job: ObjectView, *, present: bool) -> None:
         """Adds or removes our finalizer. Raises `ConflictError`."""
 
-    async def write_status(self, job: ObjectView, status: JobStatus) -> None:
-        """Writes the whole status, if it differs. Raises `ConflictError`."""
+    async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
+        """Writes the whole status, if it differs; returns the job as it is then. Raises `ConflictError`."""
 
     async def delete_object(self, job: ObjectView) -> None:
         """Asks for the SigningJob's deletion."""
@@ -69,6 +69,9 @@ class Store(Protocol):
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Does what the plan asks for; returns why it could not, None if it could."""
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drops what is remembered of a job that has gone or ended."""
 
     async def busy_pods(self, token: str) -> set[str]:
         """Returns the pods (host names of holders) that hold a key of the job now."""

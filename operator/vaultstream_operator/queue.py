@@ -1,4 +1,4 @@
-"""A queue of keys to look at: each once at a time, the earliest first, later each time that a look fails."""
+"""A queue of keys to look at: each once at a time, the urgent and the earliest first, later each time that a look fails."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS = 0.25
 MOST_DELAY_SECONDS = 30.0
+HEAD_START_SECONDS = 30.0
+"""What is urgent goes before all else whose time came less than so long before its own: the rest waits, but not for ever."""
 
 
 def backoff(failures: int, share: float) -> float:
@@ -37,13 +39,18 @@ class Schedule(Generic[K]):
 
     A key has one time, the earliest that was asked for. One that is being looked at is not handed out again until that
     look is done; what was asked for meanwhile counts then.
+
+    Args:
+        urgent: whether a key is urgent, asked each time that it gets a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, urgent: Callable[[K], bool] = lambda _: False) -> None:
+        self._urgent = urgent
         self._times: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
+        self._urgent_heap: list[tuple[float, int, K]] = []
         self._order = 0
-        self._busy: set[K] = set()
+        self._busy: dict[K, float] = {}
         self._failures: dict[K, int] = {}
 
     def __len__(self) -> int:
@@ -65,15 +72,20 @@ class Schedule(Generic[K]):
             self._times[key] = at
             self._push(key, at)
 
-    def take(self, now: float) -> K | None:
-        """Hands out the key whose time came first; None: there is none."""
-        self._tidy()
-        if not self._heap or self._heap[0][0] > now:
+    def take(self, now: float, *, only_urgent: bool = False) -> K | None:
+        """Hands out the key whose turn it is; None: there is none whose time has come."""
+        due = [heap for heap in self._heaps(only_urgent=only_urgent) if heap[0][0] <= now]
+        if not due:
             return None
-        key = heapq.heappop(self._heap)[2]
+        first = due[-1] if due[-1][0][0] < due[0][0][0] - HEAD_START_SECONDS else due[0]
+        at, _, key = heapq.heappop(first)
         del self._times[key]
-        self._busy.add(key)
+        self._busy[key] = at
         return key
+
+    def time_of(self, key: K) -> float:
+        """Returns the time at which a key that is being looked at was to be."""
+        return self._busy[key]
 
     def done(self, key: K) -> None:
         """Takes note that a look has succeeded."""
@@ -91,28 +103,28 @@ class Schedule(Generic[K]):
         self._release(key)
         return delay
 
-    def next_time(self) -> float | None:
+    def next_time(self, *, only_urgent: bool = False) -> float | None:
         """Returns when the next key can be handed out; None: there is none."""
-        self._tidy()
-        return self._heap[0][0] if self._heap else None
+        return min((heap[0][0] for heap in self._heaps(only_urgent=only_urgent)), default=None)
 
     def _release(self, key: K) -> None:
-        self._busy.discard(key)
+        del self._busy[key]
         if key in self._times:
             self._push(key, self._times[key])
 
     def _push(self, key: K, at: float) -> None:
         if key not in self._busy:
             self._order += 1
-            heapq.heappush(self._heap, (at, self._order, key))
+            heap = self._urgent_heap if self._urgent(key) else self._heap
+            heapq.heappush(heap, (at, self._order, key))
 
-    def _tidy(self) -> None:
-        """Drops what is out of date from the top of the heap."""
-        while self._heap:
-            at, _, key = self._heap[0]
-            if self._times.get(key) == at and key not in self._busy:
-                return
-            heapq.heappop(self._heap)
+    def _heaps(self, *, only_urgent: bool) -> list[list[tuple[float, int, K]]]:
+        """Returns the heaps that have a key to hand out, the urgent first, with nothing out of date on top."""
+        heaps = [self._urgent_heap] if only_urgent else [self._urgent_heap, self._heap]
+        for heap in heaps:
+            while heap and (self._times.get(heap[0][2]) != heap[0][0] or heap[0][2] in self._busy):
+                heapq.heappop(heap)
+        return [heap for heap in heaps if heap]
 
 
 class WorkQueue(Generic[K]):
@@ -121,8 +133,9 @@ class WorkQueue(Generic[K]):
     Args:
         look: looks at a key; returns the seconds until the next look, None: when something happens. What it raises is
             logged, and tried again later.
-        workers: keys looked at at once, at most.
+        workers: keys looked at at once, at most; a quarter of them may be at keys that are not urgent.
         limit: seconds that a look may take; it is cancelled then, and counts as failed.
+        urgent: whether a key goes before those that are not; asked when it gets a time, and when it is looked at.
         waited: told how many seconds a key waited after its time had come.
     """
 
@@ -132,17 +145,21 @@ class WorkQueue(Generic[K]):
         *,
         workers: int = 16,
         limit: float = 60.0,
-        waited: Callable[[float], object] = float,
+        urgent: Callable[[K], bool] = lambda _: False,
+        waited: Callable[[K, float], object] = lambda _key, _seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
         self._workers = workers
+        self._others = max(1, workers // 4)
+        self._urgent = urgent
         self._limit = limit
         self._waited = waited
         self._clock = clock
-        self._schedule: Schedule[K] = Schedule()
+        self._schedule: Schedule[K] = Schedule(urgent)
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], bool] = {}
+        """What is under way, and whether it is urgent."""
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Asks for a look at `key` in `delay` seconds, or when it was asked for already if that is earlier."""
@@ -172,21 +189,29 @@ class WorkQueue(Generic[K]):
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start_due(self) -> None:
-        while len(self._tasks) < self._workers and (at := self._schedule.next_time()) is not None:
+        while len(self._tasks) < self._workers:
             now = self._clock()
-            if (key := self._schedule.take(now)) is None:
+            key = self._schedule.take(now, only_urgent=self._only_urgent)
+            if key is None:
                 return
-            self._waited(now - at)
+            self._waited(key, now - self._schedule.time_of(key))
+            urgent = self._urgent(key)
             task = asyncio.create_task(self._process(key))
-            self._tasks.add(task)
+            self._tasks[task] = urgent
             task.add_done_callback(self._finished)
 
+    @property
+    def _only_urgent(self) -> bool:
+        """Whether as many workers as may be are at keys that are not urgent."""
+        return sum(not urgent for urgent in self._tasks.values()) >= self._others
+
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._wake.set()
 
     async def _wait(self) -> None:
-        at = None if len(self._tasks) >= self._workers else self._schedule.next_time()
+        full = len(self._tasks) >= self._workers
+        at = None if full else self._schedule.next_time(only_urgent=self._only_urgent)
         timeout = None if at is None else max(0.0, at - self._clock())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)

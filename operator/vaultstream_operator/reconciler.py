@@ -25,12 +25,14 @@ from vaultstream_operator.ports import Cluster, ConflictError, Lags, Refusal, St
 log = logging.getLogger(__name__)
 
 AT_ONCE = 0.0
-MOST_AT_ONCE = 10
+MOST_STEPS = 10
 CALM_SECONDS = 1.0
+"""Steps that follow each other at once get somewhere within a few; what does not must not spin."""
 REFUSED_SECONDS = 5.0
 """Until the next try, if the API server refuses a child: a quota gives way without telling anybody."""
 
 _DECISIONS = frozenset({JobReason.SCALED_OUT, JobReason.SCALED_IN})
+_COUNT_CHANGES = _DECISIONS | {JobReason.SUSPENDING}
 _SETTLED = frozenset({"Complete", "Failed", "Suspended"})
 _HOLDS = {JobReason(state.value): state for state in HoldState}
 
@@ -72,7 +74,11 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._silences: dict[tuple[str, str], _Silence] = {}
-        self._hurries: dict[tuple[str, str], int] = {}
+        self._deciding: set[tuple[str, str]] = set()
+
+    def decides(self, namespace: str, name: str) -> bool:
+        """Tells whether the last look at a SigningJob decided on its count: the next one must not be late."""
+        return (namespace, name) in self._deciding
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """Looks at a SigningJob and acts; returns the seconds until the next look, None: when something happens.
@@ -81,28 +87,22 @@ class Reconciler:
             VaultStreamError: a service did not answer: to be tried again, later each time.
         """
         with self._metrics.reconciling():
-            job = await self._cluster.get(namespace, name)
-            if job is None:
-                self._silences.pop((namespace, name), None)
-                self._hurries.pop((namespace, name), None)
-                self._metrics.forget(namespace, name)
-                return None
-            try:
-                again = await self._look(job)
-            except ConflictError:
-                self._metrics.conflicts.inc()
-                again = AT_ONCE
-            return self._calm((namespace, name), again)
+            for _ in range(MOST_STEPS):
+                job = await self._cluster.get(namespace, name)
+                if job is None:
+                    self._forget(namespace, name)
+                    return None
+                try:
+                    again = await self._step(job)
+                except ConflictError:
+                    self._metrics.conflicts.inc()
+                    continue
+                if again != AT_ONCE:
+                    return again
+            return CALM_SECONDS
 
-    def _calm(self, key: tuple[str, str], again: float | None) -> float | None:
-        """Looks that follow each other at once get somewhere within a few; what does not must not spin."""
-        if again != AT_ONCE:
-            self._hurries.pop(key, None)
-            return again
-        self._hurries[key] = self._hurries.get(key, 0) + 1
-        return AT_ONCE if self._hurries[key] <= MOST_AT_ONCE else CALM_SECONDS
-
-    async def _look(self, job: ObjectView) -> float | None:
+    async def _step(self, job: ObjectView) -> float | None:
+        """Does the next thing that there is to do; returns the seconds until the one after it."""
         view = await self._observe(job)
         now = self._clock()
         planned = plan(view, self._options, now)
@@ -151,25 +151,41 @@ class Reconciler:
         if planned.remove_finalizer:
             await self._tell(job, planned.events)
             await self._cluster.set_finalizer(job, present=False)
+            self._forget(job.owner.namespace, job.owner.name)
             return planned.look_again
         if planned.add_finalizer:
             await self._cluster.set_finalizer(job, present=True)
             return AT_ONCE
         if planned.mark_idle and isinstance(view.stored, StoredJob):
             await self._cluster.mark_idle(owner, await self._store.busy_pods(view.stored.token))
-        status, events, look_again = planned.status, planned.events, planned.look_again
+        status, look_again = planned.status, planned.look_again
+        scaled = tuple(said for said in planned.events if said.reason in _COUNT_CHANGES)
+        events = tuple(said for said in planned.events if said.reason not in _COUNT_CHANGES)
+        if scaled:
+            job = await self._announce(job, planned, scaled)
         if planned.apply and (refused := await self._apply(planned.apply)) is not None:
-            report = _of(job, planned, now).stalled(refused)
+            report = _of(job, replace(planned, events=events), now).stalled(refused)
             status, events, look_again = report.status, report.events, REFUSED_SECONDS
         for role in planned.delete:
             await self._cluster.delete_child(owner, role)
         if look_again != AT_ONCE:  # else the next look follows at once, and writes what holds by then
             await self._cluster.write_status(job, status)
         await self._tell(job, events)
-        self._note(job, status, planned.decision)
+        self._note(job, status, planned.decision, news=bool(scaled))
         if planned.delete_object:  # last: nothing can be said about what is being deleted
             await self._cluster.delete_object(job)
         return look_again
+
+    async def _announce(self, job: ObjectView, planned: Plan, scaled: tuple[Statement, ...]) -> ObjectView:
+        """Writes down and tells a change of the count before it is made: no change is without its reasons, whatever ends us.
+
+        Returns the job as it is then. What else is new is written once all is done.
+        """
+        job = await self._cluster.write_status(
+            job, job.status.model_copy(update={"scaling": planned.status.scaling})
+        )
+        await self._tell(job, scaled)
+        return job
 
     async def _apply(self, manifests: tuple[Manifest, ...]) -> Statement | None:
         """Applies children; returns what is to be said of the first that the API server refuses."""
@@ -199,18 +215,28 @@ class Reconciler:
                 extra=_where(job) | {"reason": str(statement.reason)},
             )
 
-    def _note(self, job: ObjectView, status: JobStatus, decision: Decision | None) -> None:
-        if decision is None:
-            if conditions.ended_by(status.conditions) is not None:
-                self._metrics.forget(job.owner.namespace, job.owner.name)
+    def _note(self, job: ObjectView, status: JobStatus, decision: Decision | None, *, news: bool) -> None:
+        key = job.owner.namespace, job.owner.name
+        if conditions.ended_by(status.conditions) is not None:
+            self._forget(*key)
             return
-        ready = status.scaling.ready if status.scaling else 0
-        self._metrics.decided(job.owner.namespace, job.owner.name, decision, lag=status.lag, ready=ready)
-        if decision.changes_count:
-            log.info(
+        if decision is None:
+            self._deciding.discard(key)
+        else:
+            self._deciding.add(key)
+        self._metrics.observed(*key, status, decision)
+        if decision is not None:
+            log.log(
+                logging.INFO if news else logging.DEBUG,
                 decision.explain(),
                 extra=_where(job) | {"reason": str(decision.reason), "decided": decision.dump()},
             )
+
+    def _forget(self, namespace: str, name: str) -> None:
+        self._silences.pop((namespace, name), None)
+        self._deciding.discard((namespace, name))
+        self._metrics.forget(namespace, name)
+        self._store.forget(namespace, name)
 
 
 def _of(job: ObjectView, planned: Plan, now: datetime) -> Report:

@@ -48,7 +48,11 @@ class Runtime:
         self._reconciler = reconciler
         self._metrics = metrics
         self._health = health
-        self._queue: WorkQueue[Key] = WorkQueue(self._look, waited=metrics.queue_wait_seconds.observe)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._look,
+            urgent=lambda key: reconciler.decides(*key),
+            waited=lambda key, seconds: metrics.waited(seconds, scaling=reconciler.decides(*key)),
+        )
         self._tasks: list[asyncio.Task[None]] = []
         metrics.watch(self._queue)
         health.expect(API_SERVER, within=3 * RESYNC_SECONDS)
@@ -84,7 +88,11 @@ class Runtime:
         if key == _PROBE:
             self._health.beat(ROUNDS)
             return None
-        again = await self._reconciler.reconcile(*key)
+        try:
+            again = await self._reconciler.reconcile(*key)
+        except VaultStreamError:  # a service is away: whoever comes to know that is not stuck
+            self._health.beat(ROUNDS)
+            raise
         self._health.beat(ROUNDS)
         return again
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from support.waiting import eventually
+from vaultstream.bus.connection import connect_bus
+from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.records import RecordsStream
 
 if TYPE_CHECKING:
     from support.operating import Site
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 QUICK = {"pollingInterval": 1, "lagThreshold": 5}
+ROLES = ("keys", "records", "signing")
 
 
 async def jobs_in_postgres(site: Site, *, deleted: bool = False) -> int:
@@ -31,6 +36,11 @@ async def signatures(site: Site) -> int | None:
     if not tables:
         return None
     return sum([int(await site.db.fetchval(f"SELECT count(*) FROM {table['name']}")) for table in tables])
+
+
+async def left_in_jetstream(site: Site, token: str) -> bool:
+    async with connect_bus(site.services.bus_address, role="test") as bus:
+        return await RecordsStream(bus).lag(token) is not None or await KeysStream(bus).count(token) > 0
 
 
 async def start_planning(site: Site, name: str = "job", **spec: Any) -> str:
@@ -63,7 +73,7 @@ async def test_a_suspended_job_keeps_no_worker_and_goes_on_when_resumed(site: Si
     await site.patch("job", spec={"suspend": False})
     await eventually(lambda: _child(site, "records"))
     await eventually(lambda: _not_suspended(site))
-    for role in ("keys", "records", "signing"):
+    for role in ROLES:
         await site.worker(role, token)
     await site.becomes("job", "Complete", seconds=40)
     assert {"Suspended", "Resumed", "AllSigned"} <= await site.reasons("job")
@@ -128,9 +138,18 @@ async def test_a_missing_table_stalls_the_job_until_it_is_there(site: Site) -> N
     await site.table("later", 30)
     await site.becomes("job", "Reconciling", "MakingKeys")
     token = await site.status_field("job", "token")
-    for role in ("keys", "records", "signing"):
+    for role in ROLES:
         await site.worker(role, token)
     await site.becomes("job", "Complete", seconds=40)
+
+
+async def test_a_wrong_column_stalls_the_job_until_it_is_there(site: Site) -> None:
+    await site.operator()
+    await site.apply("job", records={"table": "records", "payloadColumn": "body"})
+    stalled = await site.becomes("job", "Stalled", "TableUnusable")
+    assert "body" in stalled["message"]
+    await site.db.execute("ALTER TABLE records RENAME COLUMN payload TO body")
+    await site.becomes("job", "Reconciling", "MakingKeys")
 
 
 async def test_a_job_that_outlives_its_deadline_is_failed(site: Site) -> None:
@@ -158,8 +177,10 @@ async def test_a_job_goes_when_its_time_to_live_is_over(site: Site) -> None:
 async def test_a_complete_job_leaves_what_its_policy_says(site: Site, policy: str) -> None:
     await site.operator()
     await complete(site, deletionPolicy=policy)
+    token = await site.status_field("job", "token")
     await site.delete("job")
     await eventually(lambda: site.gone("job"))
+    assert not await left_in_jetstream(site, token)
     assert await signatures(site) == (200 if policy == "Retain" else None)
     assert await jobs_in_postgres(site) == 0
 
@@ -168,22 +189,25 @@ async def test_a_complete_job_leaves_what_its_policy_says(site: Site, policy: st
 @pytest.mark.parametrize("phase", ["new", "running", "suspended", "stalled"])
 async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, policy: str) -> None:
     await site.operator()
+    token = ""
     if phase == "new":
         await site.apply("job", deletionPolicy=policy)
     elif phase == "stalled":
         await site.apply("job", deletionPolicy=policy, table="nowhere")
         await site.becomes("job", "Stalled")
     else:
-        await start_planning(site, deletionPolicy=policy)
+        token = await start_planning(site, deletionPolicy=policy)
         await site.scales_to("job", 4)
+        assert await left_in_jetstream(site, token)
     if phase == "suspended":
         await site.patch("job", spec={"suspend": True})
         await site.becomes("job", "Suspended")
     await site.delete("job")
     await eventually(lambda: site.gone("job"))
     assert await jobs_in_postgres(site) == 0
-    for role in ("keys", "records", "signing"):
+    for role in ROLES:
         assert await site.child("job", role) is None
+    assert not (token and await left_in_jetstream(site, token))
     assert await signatures(site) in ((None,) if policy == "Delete" else (None, 0))
 
 
@@ -242,17 +266,57 @@ async def test_a_count_changed_by_hand_is_set_right(site: Site) -> None:
     await site.scales_to("job", 4)
 
 
-async def test_an_operator_with_another_image_brings_it_to_the_signers(site: Site) -> None:
-    """The keys and records workers that run stay as they are: a Job's pods can't be changed, only replaced."""
+async def test_an_operator_with_another_image_brings_it_to_every_worker(site: Site) -> None:
+    """Each worker leaves with its pods before another takes its place; the signers go over by a rollout."""
     former = await site.operator(VAULTSTREAM_WORKER_IMAGE="vaultstream:1")
-    await site.apply("job")
-    await eventually(lambda: _image(site, "signing", "vaultstream:1"))
+    await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 4})
+    await site.scales_to("job", 4)
+    for role in ROLES:
+        await eventually(lambda role=role: _image(site, role, "vaultstream:1"))
     assert await former.leave() == 0
+    watching = asyncio.create_task(_most_pods_of_workers(site))
     await site.operator(VAULTSTREAM_WORKER_IMAGE="vaultstream:2")
-    await eventually(lambda: _image(site, "signing", "vaultstream:2"))
-    for role in ("keys", "records"):
-        assert await _image(site, role, "vaultstream:1")
+    for role in ROLES:
+        await eventually(lambda role=role: _image(site, role, "vaultstream:2"), seconds=20)
+    await eventually(lambda: _pods_of_workers_run(site, "vaultstream:2"), seconds=20)
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    assert "WorkersReplaced" in await site.reasons("job")
+    assert await site.replicas("job") == 4
     assert (await site.condition("job", "Stalled"))["status"] == "False"
+    makers = [await site.child("job", role) for role in ("keys", "records")]
+    await site.patch("job", spec={"scaling": {"minReplicaCount": 5}})
+    await site.scales_to("job", 5)
+    assert [child and child["metadata"]["uid"] for child in makers] == [
+        child and child["metadata"]["uid"]
+        for child in [await site.child("job", role) for role in ("keys", "records")]
+    ]
+
+
+async def _pods_of_workers(site: Site) -> dict[str, list[dict[str, Any]]]:
+    """The pods of the keys and records workers, those that leave among them."""
+    listed = await site.client.call("GET", f"/api/v1/namespaces/{site.namespace}/pods")
+    by_role: dict[str, list[dict[str, Any]]] = {"keys": [], "records": [], "signing": []}
+    for pod in listed["items"]:
+        by_role[pod["metadata"]["labels"]["app.kubernetes.io/component"]].append(pod)
+    del by_role["signing"]
+    return by_role
+
+
+async def _most_pods_of_workers(site: Site) -> None:
+    """Fails as soon as a worker has more than one pod."""
+    while True:
+        by_role = await _pods_of_workers(site)
+        assert all(len(pods) <= 1 for pods in by_role.values()), by_role
+        await asyncio.sleep(0.02)
+
+
+async def _pods_of_workers_run(site: Site, image: str) -> bool:
+    by_role = await _pods_of_workers(site)
+    return all(
+        [pod["spec"]["containers"][0]["image"] for pod in pods] == [image] for pods in by_role.values()
+    )
 
 
 async def test_a_child_deleted_by_hand_comes_back(site: Site) -> None:

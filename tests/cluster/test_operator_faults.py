@@ -6,16 +6,20 @@ import asyncio
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from kube.apiserver import ApiServer
-from support.operating import OPERATOR, Site, open_site
+from support.fleet import open_fleet
+from support.operating import OPERATOR, RBAC, Site, open_site, put
 from support.waiting import eventually
 from vaultstream.local.services import LocalServices
 from vaultstream.store import schema
+from vaultstream_operator.runtime import LIVE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,6 +91,36 @@ async def test_an_operator_killed_in_mid_reconcile_leaves_nothing_half_done(site
     tokens = [await site.status_field(name, "token") for name in names]
     assert len(set(tokens)) == len(names)
     assert await site.db.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(names)
+
+
+async def test_a_count_only_grows_with_its_lag_whenever_operators_are_killed(site: Site) -> None:
+    at_once = {"tolerance": 0, "policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}
+    operator = await site.operator()
+    await site.apply("job", scaling={**QUICK, "behavior": {"scaleUp": at_once}}, keys={"count": 8})
+    seen: list[int] = []
+
+    async def observe() -> None:
+        while True:
+            count = await site.replicas("job")
+            if count is not None and count not in seen[-1:]:
+                seen.append(count)
+            await asyncio.sleep(0.02)
+
+    async with open_fleet(site) as fleet:
+        job = await fleet.play("job", keys=8)
+        observing = asyncio.create_task(observe())
+        for delay in (0.05, 0.4, 0.8):
+            await job.publish(5)
+            await asyncio.sleep(delay)  # anywhere in what it is about
+            await operator.kill()
+            operator = await site.operator()
+        await site.scales_to("job", 3)
+        observing.cancel()
+    assert seen == sorted(seen)
+    assert seen[-1] == 3
+    assert await children(site) == ["job-keys", "job-records", "job-signing"]
+    changes = (await site.status("job"))["scaling"]["history"]["changes"]
+    assert [change["after"] for change in changes] == [count for count in seen if count]
 
 
 async def test_two_operators_at_once_do_what_one_does(site: Site) -> None:
@@ -180,6 +214,27 @@ async def test_the_signers_are_kept_while_postgres_is_away(
     await own_services.ensure_running()
     await site.becomes("job", "Reconciling", "Signing", seconds=30)
     await eventually(lambda: site.child("new", "signing"), seconds=20)
+    assert await site.replicas("job") == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_services_that_are_away_for_long_are_no_reason_to_end_the_operator(
+    frail_site: Site, own_services: LocalServices
+) -> None:
+    site, running = frail_site, await own_services.services()
+    operator = await site.operator()
+    await start_planning(site)
+    await site.scales_to("job", 4)
+    end(running.nats_pid)
+    end(running.postgres_pid)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.2 * LIVE_SECONDS:
+        assert (await operator.ask("/livez")).status == 200
+        assert await site.replicas("job") == 4
+        await asyncio.sleep(1)
+    await own_services.ensure_running()
+    await site.becomes("job", "Reconciling", "Signing", seconds=30)
     assert await site.replicas("job") == 4
 
 
@@ -329,6 +384,40 @@ async def test_the_operator_may_do_what_it_does_and_no_more(site: Site) -> None:
     assert not await may("get", "secrets", namespace="kube-system")
 
 
+async def test_the_operator_has_the_rights_of_its_role_and_no_others(site: Site) -> None:
+    """Beside what every service account has."""
+    role = next(d for d in yaml.safe_load_all(RBAC.read_text()) if d["kind"] == "ClusterRole")
+    assert await granted(site, OPERATOR) - await granted(site, "default") == rights(role["rules"])
+
+
+async def granted(site: Site, account: str) -> set[tuple[str, str, str]]:
+    """Returns what Kubernetes says that an account may do, asked as that account."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": site.namespace},
+    }
+    said = await site.server.kubectl(
+        *("create", "-f-", "--validate=false", "-o", "json"),
+        stdin=json.dumps(review),
+        config=await site.server.service_account_kubeconfig(site.namespace, account),
+    )
+    return rights(json.loads(said.stdout)["status"]["resourceRules"])
+
+
+async def test_the_operator_can_read_no_secret(site: Site) -> None:
+    """Not those that it names in pods, either."""
+    secret = {"metadata": {"name": "vaultstream-kek"}, "stringData": {"kek": "not to be seen"}}
+    for namespace in (site.namespace, "default"):
+        await put(site.client, f"/api/v1/namespaces/{namespace}/secrets", secret)
+        config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
+        for words in (("secret", "vaultstream-kek"), ("secrets",)):
+            asked = ("get", *words, "-n", namespace, "-o", "yaml")
+            said = await site.server.kubectl(*asked, config=config, check=False)
+            assert "Forbidden" in said.stderr
+            assert "not to be seen" not in said.stdout
+
+
 async def test_no_secret_reaches_the_log_at_its_finest(site: Site) -> None:
     operator = await site.operator(VAULTSTREAM_LOG_LEVEL="debug")
     await start_planning(site)
@@ -340,29 +429,15 @@ async def test_no_secret_reaches_the_log_at_its_finest(site: Site) -> None:
     assert site.services.kek_file.read_text().strip() not in written
 
 
-async def test_metrics_tell_of_a_job_as_long_as_it_is_there(site: Site) -> None:
-    operator = await site.operator()
-    await start_planning(site)
-    await site.scales_to("job", 4)
-    labels = frozenset({("namespace", site.namespace), ("name", "job")})
-
-    async def told() -> bool:
-        series = await operator.metrics()
-        return series.get(("vaultstream_signers_desired", labels)) == 4
-
-    await eventually(told)
-    series = await operator.metrics()
-    assert series["vaultstream_job_lag_batches", labels] == 20
-    assert series["vaultstream_scaling_hold", labels] == 0
-    assert series["vaultstream_reconcile_duration_seconds_count", frozenset()] > 3
-    assert series["vaultstream_events_total", frozenset({("reason", "ScaledOut")})] == 1
-    await site.delete("job")
-    await eventually(lambda: site.gone("job"))
-
-    async def forgotten() -> bool:
-        return not any(labels <= found for _, found in await operator.metrics())
-
-    await eventually(forgotten)
+def rights(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """Returns the rights of rules, one by one: group, resource, verb."""
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 async def _answers(operator: Any, path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,6 +49,29 @@ async def test_a_job_runs_to_complete(site: Site) -> None:
     shown = (await site.server.kubectl("get", "sj", "-n", site.namespace)).stdout
     assert "Complete" in shown
     assert "100% (200/200)" in shown
+
+
+async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None:
+    operator = await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
+    token = await site.status_field("job", "token")
+    await site.worker("keys", token)
+    await site.worker("records", token)
+    await site.scales_to("job", 4)
+
+    async def reported() -> dict[str, Any] | None:
+        scaling = (await site.status("job")).get("scaling") or {}
+        return scaling if scaling.get("desired") == 4 else None
+
+    scaling = await eventually(reported)
+    changes = scaling["history"]["changes"]
+    assert [(change["before"], change["after"], change["reason"]) for change in changes] == [(0, 4, "Lag")]
+    assert (scaling["reason"], scaling["inputs"]["lag"]) == ("Lag", 20)
+    (event,) = [event for event in await site.events("job") if event["reason"] == "ScaledOut"]
+    assert event["note"].startswith("Scaled from 0 to 4 signers because the lag is 20 batches")
+    (line,) = [line for line in operator.lines() if line["level"] == "INFO" and "decided" in line]
+    assert line["message"] == event["note"]
+    assert (line["job"], line["decided"]["desired"], line["decided"]["inputs"]["lag"]) == ("job", 4, 20)
 
 
 async def _gone(site: Site, role: str) -> bool:

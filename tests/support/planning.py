@@ -9,7 +9,8 @@ from typing import Any
 from vaultstream.api import SigningJobSpec
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
-from vaultstream_operator.core.children import Owner
+from vaultstream_operator.core.ailments import Ailment, Cause
+from vaultstream_operator.core.children import KEYS, RECORDS, Owner, template_of, worker_job
 from vaultstream_operator.core.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import Plan, plan
 from vaultstream_operator.core.view import (
@@ -27,13 +28,26 @@ from vaultstream_operator.settings import WorkerSettings
 NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
 OPTIONS = WorkerSettings()
 OWNER = Owner("shop", "receipts", "0f8fad5b-d9cb-469f-a165-70867728950e")
-RUNNING = WorkerJobView(active=1, failed=0, succeeded=0)
-DONE = WorkerJobView(active=0, failed=0, succeeded=1)
-ALL = ChildrenView(RUNNING, RUNNING, SignersView(replicas=4, ready=4))
+TOKEN = "receipts-0011aabb"
 
 
 def spec_of(**fields: Any) -> SigningJobSpec:
     return SigningJobSpec.model_validate({"records": {"table": "receipts"}, "keys": {"count": 50}, **fields})
+
+
+def worker_of(role: str, **fields: Any) -> WorkerJobView:
+    """A worker's Kubernetes Job as the operator makes it now, with one pod that runs."""
+    template = template_of(worker_job(OWNER, role, TOKEN, spec_of(), OPTIONS))
+    return replace(WorkerJobView(active=1, failed=0, succeeded=0, template=template), **fields)
+
+
+KEYS_RUN, RECORDS_RUN = worker_of(KEYS), worker_of(RECORDS)
+DONE = worker_of(KEYS, active=0, succeeded=1)
+ALL = ChildrenView(KEYS_RUN, RECORDS_RUN, SignersView(replicas=4, ready=4))
+CRASHING = Ailment(Cause.CRASHING, "it left with exit code 5. Postgres does not answer.", exit_code=5)
+NO_IMAGE = Ailment(Cause.IMAGE, "ErrImagePull: no such image.")
+NO_NODE = Ailment(Cause.NO_NODE, "0/3 nodes are available.", since=NOW - timedelta(minutes=1))
+REFUSED = Ailment(Cause.REFUSED, "exceeded quota: few.")
 
 
 def job_of(
@@ -62,7 +76,7 @@ def job_of(
 def stored_of(spec: SigningJobSpec | None = None, **fields: Any) -> StoredJob:
     """A job that runs: 1,000 of 20,000 records signed, 38 of 40 batches left."""
     stored = StoredJob(
-        token="receipts-0011aabb",
+        token=TOKEN,
         state="Running",
         message="",
         ours=True,
@@ -101,8 +115,15 @@ def trouble_of(reason: JobReason, *, passing: bool, failures: int = 1) -> Troubl
 
 
 def after(view: View, done: Plan) -> View:
-    """The view once the plan's status is written."""
-    return replace(view, job=replace(view.job, status=JobStatus.model_validate(done.status.dump())))
+    """The view once the plan's status is written, and the deletion of workers asked for."""
+    there = view.children
+    leaving = {
+        role: replace(child, leaving=True)
+        for role, child in ((KEYS, there.keys), (RECORDS, there.records))
+        if child is not None and role in done.delete
+    }
+    job = replace(view.job, status=JobStatus.model_validate(done.status.dump()))
+    return replace(view, job=job, children=replace(there, **leaving))
 
 
 def truths(done: Plan) -> dict[str, str]:

@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.engine import add_table, new_name, until
 from support.signer import Bench
 from vaultstream.local.services import Services
-from vaultstream.signing.pipeline import Limits, Pipeline
+from vaultstream.signing.hold import Limits
+from vaultstream.signing.pipeline import Pipeline
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import Telemetry
 from vaultstream.worker import WorkerContext

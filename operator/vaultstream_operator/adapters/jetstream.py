@@ -49,7 +49,7 @@ class JetStreamLags:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 lag = await RecordsStream(bus).lag(token)
-        except BUS_ERRORS as error:
+        except (BusError, *BUS_ERRORS) as error:
             log.debug("no lag of %s: %s", token, error or type(error).__name__)
             return HoldState.NATS_UNREACHABLE
         return HoldState.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)

@@ -126,7 +126,7 @@ class KubernetesCluster:
         return view_of(body)
 
     async def children(self, owner: Owner) -> ChildrenView:
-        return self._mirror.children(owner.uid)
+        return self._mirror.children(owner)
 
     # -- children
 
@@ -170,12 +170,13 @@ class KubernetesCluster:
         kind, name = _ROLES[role], child_name(owner, role)
         known = self._mirror.child(kind, owner.namespace, name)
         self._applied.pop((kind, owner.namespace, name), None)
-        if known is not None and (known.leaving or known.owner_uid != owner.uid):
+        if known is None or known.leaving or known.owner_uid != owner.uid:
             return
-        await self._delete(kind, owner.namespace, name, uid=known.uid if known else None)
+        await self._delete(kind, owner.namespace, name, uid=known.uid)
 
-    async def _delete(self, kind: str, namespace: str, name: str, *, uid: str | None = None) -> None:
-        options: Json = {"propagationPolicy": "Foreground"} | ({"preconditions": {"uid": uid}} if uid else {})
+    async def _delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        # In the foreground: it is gone once its pods are, so that what takes its place never meets them.
+        options: Json = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             body = await self._api.delete(path_of(kind, namespace, name), options)
         except KubeError as error:
@@ -220,16 +221,17 @@ class KubernetesCluster:
         }
         await self._write(path_of(JOBS, job.owner.namespace, job.owner.name), body, MERGE_PATCH)
 
-    async def write_status(self, job: ObjectView, status: JobStatus) -> None:
+    async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
         dumped = status.dump()
         if dumped == job.status.dump():
-            return
+            return job
         path = path_of(JOBS, job.owner.namespace, job.owner.name, "status")
         patch: list[Json] = [
             {"op": "add", "path": "/metadata/resourceVersion", "value": job.resource_version},
             {"op": "add", "path": "/status", "value": dumped},
         ]
-        await self._write(path, patch, JSON_PATCH)
+        written = await self._write(path, patch, JSON_PATCH)
+        return job if written is None else view_of(written)
 
     async def delete_object(self, job: ObjectView) -> None:
         options = {"propagationPolicy": "Background", "preconditions": {"uid": job.owner.uid}}
@@ -239,16 +241,18 @@ class KubernetesCluster:
             if error.status not in (_NOT_FOUND, _CONFLICT):
                 raise
 
-    async def _write(self, path: str, patch: Json | list[Json], content_type: str) -> None:
+    async def _write(self, path: str, patch: Json | list[Json], content_type: str) -> Json | None:
+        """Patches a SigningJob; returns it, None if it has gone meanwhile, and its watch tells."""
         try:
             body = await self._api.patch(path, patch, content_type, fieldManager=CONTROLLER)
         except KubeError as error:
             if error.status == _CONFLICT:
                 raise ConflictError from None
             if error.status == _NOT_FOUND:
-                return  # it has gone meanwhile, and its watch tells
+                return None
             raise
         self._mirror.wrote(JOBS, body)
+        return body
 
     async def tell(self, owner: Owner, statement: Statement) -> None:
         await self._events.tell(owner, statement)

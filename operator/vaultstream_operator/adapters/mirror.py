@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_worker_job
 from vaultstream_operator.core import children
+from vaultstream_operator.core.ailments import Ailment
+from vaultstream_operator.core.children import Owner, child_name
 from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
 
 Body = Mapping[str, Any]
@@ -17,18 +20,6 @@ Key = tuple[str, str]
 """Namespace and name of a SigningJob."""
 
 JOBS, DEPLOYMENTS, WORKER_JOBS, PODS = "signingjobs", "deployments", "jobs", "pods"
-
-_NOT_STARTING = frozenset(
-    {
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "RunContainerError",
-        "CrashLoopBackOff",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,31 +132,42 @@ class Mirror:
         """Takes note that an object is not there."""
         self._drop((kind, namespace, name))
 
-    def children(self, owner_uid: str) -> ChildrenView:
-        """Returns the children of a SigningJob by their roles."""
-        by_role = {
-            entry.role: entry for entry in self._of(owner_uid) if entry.kind in (DEPLOYMENTS, WORKER_JOBS)
-        }
-        signing = by_role.get(children.SIGNING)
+    def children(self, owner: Owner) -> ChildrenView:
+        """Returns the children of a SigningJob by their roles.
+
+        Only what has the name, the namespace and the owner that a child of ours has is one: anyone may write labels.
+        """
+        signing = self._child(owner, DEPLOYMENTS, children.SIGNING)
         return ChildrenView(
-            keys=self._worker_job(by_role.get(children.KEYS)),
-            records=self._worker_job(by_role.get(children.RECORDS)),
+            keys=self._worker_job(owner, children.KEYS),
+            records=self._worker_job(owner, children.RECORDS),
             signing=None if signing is None else self._signers(signing),
         )
 
-    def _signers(self, entry: Entry) -> SignersView:
-        replicas, ready, problem = entry.digest
-        return SignersView(replicas, ready, problem or self._pods_problem(entry))
+    def _child(self, owner: Owner, kind: str, role: str) -> Entry | None:
+        entry = self._entries.get((kind, owner.namespace, child_name(owner, role)))
+        return entry if entry is not None and entry.owner_uid == owner.uid else None
 
-    def _worker_job(self, entry: Entry | None) -> WorkerJobView | None:
+    def _signers(self, entry: Entry) -> SignersView:
+        replicas, ready, refused = entry.digest
+        return SignersView(replicas, ready, self._problem(entry, refused), len(self._pods_of(entry)))
+
+    def _worker_job(self, owner: Owner, role: str) -> WorkerJobView | None:
+        entry = self._child(owner, WORKER_JOBS, role)
         if entry is None:
             return None
-        active, failed, succeeded = entry.digest
-        return WorkerJobView(active, failed, succeeded, self._pods_problem(entry))
+        active, failed, succeeded, template, unmade = entry.digest
+        problem = self._problem(entry, unmade)
+        return WorkerJobView(active, failed, succeeded, problem, template, leaving=entry.leaving)
 
-    def _pods_problem(self, child: Entry) -> str:
-        pods = (e for e in self._of(child.owner_uid) if e.kind == PODS and e.role == child.role)
-        return next((pod.digest for pod in pods if pod.digest), "")
+    def _problem(self, child: Entry, own: Ailment | None) -> Ailment | None:
+        """The worst of what ails a child and its pods; of several alike, always the same one."""
+        pods = sorted(self._pods_of(child), key=lambda entry: entry.name)
+        found = [ailment for ailment in (own, *(pod.digest for pod in pods)) if ailment is not None]
+        return min(found, key=lambda ailment: ailment.cause, default=None)
+
+    def _pods_of(self, child: Entry) -> list[Entry]:
+        return [entry for entry in self._of(child.owner_uid) if _is_pod_of(entry, child)]
 
     def _of(self, owner_uid: str) -> Iterator[Entry]:
         return (self._entries[place] for place in self._by_owner.get(owner_uid, ()))
@@ -206,7 +208,7 @@ def read_entry(kind: str, body: Body) -> Entry | None:
     if kind == JOBS:
         key, owner_uid, role = (namespace, name), uid, ""
     else:
-        owner_uid, role = labels.get(children.UID_LABEL, ""), labels.get(children.ROLE_LABEL, "")
+        owner_uid, role = _owner_uid(kind, metadata, labels), labels.get(children.ROLE_LABEL, "")
         if not owner_uid or not role:
             return None
         key = namespace, _job_name(metadata, labels)
@@ -225,6 +227,14 @@ def read_entry(kind: str, body: Body) -> Entry | None:
     )
 
 
+def _owner_uid(kind: str, metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """A pod belongs to a ReplicaSet or a Job, and says by a label for whom; what we make is ours by its reference."""
+    if kind == PODS:
+        return labels.get(children.UID_LABEL, "")
+    references = metadata.get("ownerReferences") or ()
+    return next((str(r["uid"]) for r in references if r.get("kind") == children.KIND), "")
+
+
 def _job_name(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     for reference in metadata.get("ownerReferences") or ():
         if reference.get("kind") == children.KIND:
@@ -234,6 +244,10 @@ def _job_name(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 
 def _place(entry: Entry) -> tuple[str, str, str]:
     return entry.kind, entry.namespace, entry.name
+
+
+def _is_pod_of(entry: Entry, child: Entry) -> bool:
+    return entry.kind == PODS and entry.role == child.role and entry.namespace == child.namespace
 
 
 def _job_digest(body: Body) -> Any:
@@ -247,34 +261,18 @@ def _job_digest(body: Body) -> Any:
 
 def _deployment_digest(body: Body) -> Any:
     status = body.get("status") or {}
-    conditions = status.get("conditions") or ()
-    problem = next(
-        (c.get("message", "") for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"),
-        "",
-    )
-    return body["spec"].get("replicas", 1), status.get("readyReplicas", 0), problem
+    return body["spec"].get("replicas", 1), status.get("readyReplicas", 0), of_deployment(body)
 
 
 def _worker_job_digest(body: Body) -> Any:
     status = body.get("status") or {}
-    return status.get("active", 0), status.get("failed", 0), status.get("succeeded", 0)
-
-
-def _pod_digest(body: Body) -> str:
-    """Returns why a pod's container does not start or stay, in the words of Kubernetes; empty: nothing is known."""
-    for status in (body.get("status") or {}).get("containerStatuses") or ():
-        waiting = (status.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") not in _NOT_STARTING:
-            continue
-        ended = (status.get("lastState") or {}).get("terminated") or {}
-        words = f"it left with exit code {ended['exitCode']}. {ended.get('message', '')}" if ended else ""
-        return f"{waiting['reason']}: {words or waiting.get('message', '')}".strip().rstrip(":")
-    return ""
+    counts = (status.get(name, 0) for name in ("active", "failed", "succeeded"))
+    return (*counts, children.template_of(dict(body)), of_worker_job(body))
 
 
 _DIGESTS = {
     JOBS: _job_digest,
     DEPLOYMENTS: _deployment_digest,
     WORKER_JOBS: _worker_job_digest,
-    PODS: _pod_digest,
+    PODS: of_pod,
 }

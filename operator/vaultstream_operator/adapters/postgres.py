@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self, TypeVar
 
 import asyncpg
@@ -61,6 +61,20 @@ class _Closed:
     error: Exception
 
 
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one job from look to look."""
+
+    uid: str
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    """By what was tried."""
+    idle_since: float | None = None
+    """Since when its signers had work and did none of it."""
+    ready: int | None = None
+    ready_since: float = 0.0
+    """Since when so many of its signers are ready."""
+
+
 class PostgresStore:
     """Jobs as Postgres has them, over a pool that is opened once Postgres answers.
 
@@ -80,8 +94,7 @@ class PostgresStore:
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._closed: _Closed | None = None
-        self._troubles: dict[tuple[str, str], Trouble] = {}
-        self._idle_since: dict[str, float] = {}
+        self._memories: dict[tuple[str, str], _Memory] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,9 +117,10 @@ class PostgresStore:
             if job.deleting and await self._nothing_there(error):
                 return None
             return self._trouble(job, "look", error)
-        self._troubles.pop((job.owner.uid, "look"), None)
+        memory = self._memory(job)
+        memory.troubles.pop("look", None)
         if row is None or row["job_no"] is None:
-            self._idle_since.pop(job.owner.uid, None)
+            memory.idle_since = None
             return None
         return self._stored(job, row)
 
@@ -125,8 +139,20 @@ class PostgresStore:
             await self._with_connection(lambda connection: steps[action](connection, job))
         except Exception as error:  # noqa: BLE001 - classified, or raised again
             return self._trouble(job, action, error)
-        self._troubles.pop((job.owner.uid, action), None)
+        self._memory(job).troubles.pop(action, None)
         return None
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drops what is remembered of a job that has gone or ended."""
+        self._memories.pop((namespace, name), None)
+
+    def _memory(self, job: ObjectView) -> _Memory:
+        """What is remembered of this very job: nothing, if another one had its name."""
+        key = job.owner.namespace, job.owner.name
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != job.owner.uid:
+            memory = self._memories[key] = _Memory(job.owner.uid)
+        return memory
 
     async def busy_pods(self, token: str) -> set[str]:
         """Returns the pods that hold a key of the job now; none if Postgres does not say."""
@@ -200,6 +226,7 @@ class PostgresStore:
                 batches_left=row["batches_left"],
                 planned=planned,
                 records_per_second=rate,
+                settling=self._settling(job),
             ),
             keys_active=row["keys_active"] if made_all else None,
             keys_made=row["keys_made"],
@@ -210,26 +237,36 @@ class PostgresStore:
 
     def _rate(self, job: ObjectView, row: asyncpg.Record) -> float | None:
         """Records a second; 0.0 only once signers were seen with work and did none of it for the whole time."""
+        memory = self._memory(job)
         if row["settled_lately"]:
-            self._idle_since.pop(job.owner.uid, None)
+            memory.idle_since = None
             seconds = row["window_seconds"]
             return row["settled_lately"] / seconds if seconds >= LEAST_RATE_SECONDS else None
         scaling = job.status.scaling
         at_work = scaling is not None and scaling.ready > 0 and row["state"] == "Running"
         if not at_work or not row["batches_left"]:
-            self._idle_since.pop(job.owner.uid, None)
+            memory.idle_since = None
             return None
-        since = self._idle_since.setdefault(job.owner.uid, time.monotonic())
-        return 0.0 if time.monotonic() - since >= RATE_SECONDS else None
+        if memory.idle_since is None:
+            memory.idle_since = time.monotonic()
+        return 0.0 if time.monotonic() - memory.idle_since >= RATE_SECONDS else None
+
+    def _settling(self, job: ObjectView) -> bool:
+        """Whether signers came or went while the rate was measured."""
+        memory, now = self._memory(job), time.monotonic()
+        ready = job.status.scaling.ready if job.status.scaling else 0
+        if memory.ready != ready:
+            memory.ready, memory.ready_since = ready, now
+        return now - memory.ready_since < RATE_SECONDS
 
     def _trouble(self, job: ObjectView, doing: str, error: Exception) -> Trouble:
         reason, problem, passing = classify(error)
-        key = (job.owner.uid, doing)
-        before = self._troubles.get(key)
+        troubles = self._memory(job).troubles
+        before = troubles.get(doing)
         trouble = Trouble(reason, problem, passing, since=time.time())
         if before is not None and before.reason is reason:
             trouble = replace(trouble, since=before.since, failures=before.failures + 1)
-        self._troubles[key] = trouble
+        troubles[doing] = trouble
         return trouble
 
     async def _remove_former(self, connection: Connection, view: ObjectView) -> None:

@@ -26,6 +26,7 @@ class JobReason(StrEnum):
     PLANNING = "Planning"
     SIGNING = "Signing"
     SPEC_CHANGED = "SpecChanged"
+    WORKERS_REPLACED = "WorkersReplaced"
     SUSPENDED = "Suspended"
     SUSPENDING = "Suspending"
     RESUMED = "Resumed"
@@ -38,6 +39,7 @@ class JobReason(StrEnum):
     TIME_TO_LIVE_OVER = "TimeToLiveOver"
     # what somebody has to mend
     SPEC_NOT_UNDERSTOOD = "SpecNotUnderstood"
+    SPEC_NOT_ALLOWED = "SpecNotAllowed"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a word, no password
     SECRET_INCOMPLETE = "SecretIncomplete"  # noqa: S105 - likewise
     DATABASE_REFUSES = "DatabaseRefuses"
@@ -47,6 +49,10 @@ class JobReason(StrEnum):
     NO_ACTIVE_KEY = "NoActiveKey"
     WORKER_FAILING = "WorkerFailing"
     PODS_NOT_STARTING = "PodsNotStarting"
+    PODS_REFUSED = "PodsRefused"
+    PODS_UNSCHEDULABLE = "PodsUnschedulable"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    VOLUMES_NOT_MOUNTED = "VolumesNotMounted"
     CHILD_REFUSED = "ChildRefused"
     CHILD_NOT_OURS = "ChildNotOurs"
     CLEANUP_BLOCKED = "CleanupBlocked"
@@ -59,6 +65,7 @@ class JobReason(StrEnum):
     SCALED_OUT = "ScaledOut"
     SCALED_IN = "ScaledIn"
     SCALING_HELD = "ScalingHeld"
+    SCALING_FALLS_BACK = "ScalingFallsBack"
     SCALING_FOLLOWS_LAG = "ScalingFollowsLag"
     DEADLINE_AT_RISK = _DEADLINE_AT_RISK
     DEADLINE_ON_TRACK = "DeadlineOnTrack"
@@ -85,6 +92,8 @@ _NORMAL: Final[Mapping[JobReason, str]] = {
     JobReason.PLANNING: "The records of {table} are being found: {records} so far.",
     JobReason.SIGNING: "The records are being signed.",
     JobReason.SPEC_CHANGED: "The spec was changed: {fields}.",
+    JobReason.WORKERS_REPLACED: "The operator has another image or other settings for the {roles}: what runs leaves, "
+    "and is made anew.",
     JobReason.SUSPENDING: "spec.suspend is true: {signers} signers finish the batches they have in hand and leave.",
     JobReason.SUSPENDED: "spec.suspend is true: no signer runs. Set it to false to go on.",
     JobReason.RESUMED: "spec.suspend is false again: the job goes on.",
@@ -107,9 +116,14 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "more signers.",
     JobReason.SPEC_NOT_UNDERSTOOD: "The spec can't be understood: {problem} Correct it, or install the operator that "
     "belongs to this version of the resource.",
-    JobReason.SECRET_MISSING: "There is no Secret {secret} in namespace {namespace}: create it with the keys {keys}. "
+    JobReason.SPEC_NOT_ALLOWED: "The spec asks for what this operator does not allow: {problem} Correct the spec, or ask "
+    "whoever runs the operator to allow it.",
+    JobReason.SECRET_MISSING: "There is no Secret {secret} in namespace {namespace} ({problem}): create it with {keys}. "
     "The job goes on by itself then.",
     JobReason.SECRET_INCOMPLETE: "The Secret {secret} in namespace {namespace} lacks {keys}: add what is missing. The "
+    "job goes on by itself then.",
+    JobReason.VOLUMES_NOT_MOUNTED: "The pods of the {role} worker don't start: {problem} Most likely {secrets} is missing in "
+    "namespace {namespace}, or lacks it: create it. `kubectl describe pod -n {namespace} {pod}` names the cause. The "
     "job goes on by itself then.",
     JobReason.DATABASE_REFUSES: "Postgres refuses the operator: {problem} Correct the credentials or the rights of "
     "its user; the job goes on by itself then.",
@@ -124,6 +138,13 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     JobReason.WORKER_FAILING: "The {role} worker fails: {problem} See its log: `kubectl logs -n {namespace} {pod}`.",
     JobReason.PODS_NOT_STARTING: "{pods} of the job's pods don't start: {problem} See `kubectl describe pod -n "
     "{namespace} {pod}`.",
+    JobReason.PODS_REFUSED: "Kubernetes makes no pods for the {role} worker: {problem} Correct the quota or the "
+    "admission policy at fault; the job goes on by itself then.",
+    JobReason.PODS_UNSCHEDULABLE: "The job's pods find no node to run on: {problem} Add nodes, or correct "
+    "spec.signer or scaling.maxReplicaCount; the job goes on by itself then.",
+    JobReason.IMAGE_UNAVAILABLE: "The image of the {role} worker can't be pulled: {problem} Correct the operator's "
+    "VAULTSTREAM_WORKER_IMAGE, or VAULTSTREAM_WORKER_IMAGE_PULL_SECRETS and the Secrets that it names in namespace "
+    "{namespace}; the job goes on by itself then.",
     JobReason.CHILD_REFUSED: "The API server refuses the job's {kind} {name}: {problem} Correct what it names: "
     "a quota, an admission policy, or spec.signer. The job goes on by itself then.",
     JobReason.CHILD_NOT_OURS: "There is a {kind} {name} that belongs to something else: delete or rename it. The job "
@@ -133,11 +154,12 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     JobReason.ANNOTATION_UNREADABLE: "{problem}",
     JobReason.POSTGRES_UNREACHABLE: "Postgres does not answer: {problem} The signers are kept, and the job goes on by "
     "itself once it answers again.",
-    JobReason.NATS_UNREACHABLE: "NATS does not answer: {problem} The signers are kept, and the job goes on by itself "
-    "once it answers again.",
+    JobReason.NATS_UNREACHABLE: "NATS does not answer: {problem} The signers are kept, or are those of "
+    "scaling.fallback, and the job goes on by itself once it answers again.",
     JobReason.CONSUMER_MISSING: "The job's JetStream consumer is missing: the records worker makes it anew from "
-    "Postgres, and the signers are kept until it has.",
+    "Postgres. The signers are kept until it has, or are those of scaling.fallback.",
     JobReason.SCALING_HELD: "{decision}",
+    JobReason.SCALING_FALLS_BACK: "{decision} The count follows the lag again by itself once that can be read.",
     JobReason.DEADLINE_AT_RISK: "The job will not end by its finishing time, {finish_at}, even with all the {most} "
     "signers that it may have: raise scaling.maxReplicaCount, or accept a later time.",
 }

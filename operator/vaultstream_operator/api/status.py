@@ -68,8 +68,8 @@ class State(StrEnum):
 class ConditionType(StrEnum):
     """What there are conditions about.
 
-    COMPLETE, FAILED: the job has ended; neither is ever taken back. SUSPENDED: `spec.suspend` holds, and no signer
-    runs. RECONCILING and STALLED are those of kstatus: the operator is on its way to what the spec asks for, or can't
+    COMPLETE, FAILED: the job has ended; neither is ever taken back. SUSPENDED: `spec.suspend` holds; signers
+    leave, or have left. RECONCILING and STALLED are those of kstatus: the operator is on its way to what the spec asks for, or can't
     get there until somebody mends something. SCALING_ACTIVE: the count follows the lag; False while it is held or
     paused. DEADLINE_AT_RISK: the job will not end by its finishing time.
     """
@@ -194,7 +194,7 @@ class ScalingStatus(StatusPart):
     limit: ScalingLimit | None = None
     """What kept the count from being the one that the rule asked for. Absent: nothing did."""
     formula: Sentence
-    """How the count came about, with its numbers, such as `ceil(1200 / 10) = 120`."""
+    """How the count came about, with its numbers, such as `⌈1200 / 10⌉ = 120`."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """The numbers that the rules went by, each by its name. What was unknown is absent."""
     hold: Flag = False
@@ -221,7 +221,8 @@ class JobStatus(StatusPart):
     """Complete, Failed, Suspended, Reconciling, Stalled, ScalingActive and DeadlineAtRisk, each as it was seen last:
     `kubectl wait --for=condition=Complete` waits for the first."""
     token: Annotated[str, Field(max_length=63)] | None = None
-    """The job's own name in Postgres, NATS and its pods' labels: a job made anew under the same name has another."""
+    """The job's own name in Postgres, NATS and its pods' labels, by which the `vaultstream` commands find it, also once it
+    is deleted. A job made anew under the same name has another."""
     records: Count | None = None
     """Records that were found so far; all of them once `planned` is true."""
     planned: Flag = False
@@ -229,11 +230,11 @@ class JobStatus(StatusPart):
     signed: Count | None = None
     """Records that have their signature."""
     dead: Count | None = None
-    """Records that are in the dead letters: `vaultstream dead` tells why."""
+    """Records in the dead letters, as they were while the job ran: `vaultstream dead TOKEN` tells why."""
     progress: Annotated[str, Field(max_length=63)] = ""
     """Records signed or dead, in per cent of the records, with both counts: `48% (240000/500000)`."""
     signers: Annotated[str, Field(max_length=31)] = ""
-    """Signers ready, of those that were decided on: `3/5`."""
+    """Signers ready, of those that were decided on: `3/5`. Empty once the job has ended."""
     lag: Count | None = None
     """Batches still to be signed: waiting, in hand, and not published yet. Absent: it can't be read."""
     records_per_second: Amount | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from vaultstream.api import SigningJobSpec
 from vaultstream_operator.api.reasons import JobReason, Statement, say
@@ -27,6 +27,7 @@ from vaultstream_operator.core.observation import (
     Progress,
     Replicas,
     Timing,
+    moment_text,
 )
 from vaultstream_operator.core.reasons import Reason
 from vaultstream_operator.core.report import Report
@@ -64,7 +65,7 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
             )
     report = _reported(report, decision, observation, history)
     report = _activity(report, decision, observation.pause)
-    return decision, _deadline(report, decision, observation.timing)
+    return decision, _deadline(report, decision, observation)
 
 
 def held(
@@ -89,12 +90,12 @@ def held(
     return decision, _activity(report, decision, observation.pause)
 
 
-def stopped(view: View, report: Report, statement: Statement) -> Report:
+def stopped(view: View, report: Report, stored: StoredJob, statement: Statement) -> Report:
     """Reports that no signer is wanted, since the job is suspended."""
     report = report.without(ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK)
     signing = view.children.signing
     current, ready = (signing.replicas, signing.ready) if signing else (0, 0)
-    report = report.but(eta=None, signers=f"{ready}/0")
+    report = report.but(eta=None, signers=f"{ready}/0", lag=stored.progress.batches_left)
     before = report.status.scaling
     if before is None:
         return report
@@ -185,6 +186,8 @@ def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
         statement = say(JobReason.ANNOTATION_UNREADABLE, problem="; ".join(pause.problems) + ".")
     elif decision.hold or decision.reason in _PAUSES:
         statement = say(JobReason.SCALING_HELD, decision=decision.explain())
+    elif decision.reason is Reason.FALLBACK:
+        statement = say(JobReason.SCALING_FALLS_BACK, decision=decision.explain())
     else:
         statement = say(JobReason.SCALING_FOLLOWS_LAG, decision=decision.explain())
     follows = statement.reason is JobReason.SCALING_FOLLOWS_LAG
@@ -196,13 +199,15 @@ def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
     )
 
 
-def _deadline(report: Report, decision: Decision, timing: Timing) -> Report:
+def _deadline(report: Report, decision: Decision, observation: Observation) -> Report:
     """Reports whether the job can end by its finishing time, once that can be told; each turn is told."""
-    if timing.finish_at is None:
+    finish = observation.timing.finish_at
+    if finish is None:
         return report.without(ConditionType.DEADLINE_AT_RISK)
-    if decision.eta_seconds is None and not decision.deadline_at_risk:
+    unknown = decision.eta_seconds is None or observation.progress.settling
+    if unknown and not decision.deadline_at_risk:
         return report
-    when = datetime.fromtimestamp(timing.finish_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = moment_text(finish)
     if decision.deadline_at_risk:
         bounds = (decision.inputs.get("max"), decision.inputs.get("keysActive"))
         most = min(int(bound) for bound in bounds if bound is not None)

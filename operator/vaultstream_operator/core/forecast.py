@@ -36,7 +36,8 @@ class Forecast:
         eta_seconds: until its end at the rate measured now; None: unknown.
         rate_per_signer: records a second; None: unknown, or nothing is being signed.
         deadline: what the finishing time asks for; None: there is none, or no rate to go by.
-        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left.
+        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. Told by
+            a rate that is still settling, it would be a false alarm.
     """
 
     eta_seconds: float | None
@@ -59,7 +60,8 @@ def forecast(observation: Observation, most: int, now: float) -> Forecast:
     if not left or rate is None or timing.finish_at is None:
         return Forecast(_eta(observation), rate, None, late)
     deadline = _deadline(observation, left, rate, timing.finish_at - now, most)
-    return Forecast(_eta(observation), rate, deadline, deadline.needed is None)
+    missed = deadline.needed is None and not observation.progress.settling
+    return Forecast(_eta(observation), rate, deadline, late or missed)
 
 
 def finish_at(

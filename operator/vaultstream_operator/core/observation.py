@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -45,6 +46,14 @@ def _moment(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not abs(value) <= _MOST_SECONDS:
             raise ValueError(f"{name} must be a time in Unix seconds, not {value}")
+
+
+def moment_text(at: float) -> str:
+    """Returns a time for people, to the second, such as `2026-12-01T06:00:00Z`. `at`: Unix seconds."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):  # no calendar goes there
+        return f"{at:.0f} s after 1970"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,7 @@ class Progress:
         records_per_second: measured over a window in which signers were ready. None until there was one; 0.0 says
             that they had the time and signed nothing.
         rate_per_signer: records a second that one signer signs; None: `records_per_second` over the ready ones.
+        settling: signers came or went while the rate was measured, so that it says too little of what these can do.
     """
 
     records_left: int | None = None
@@ -119,6 +129,7 @@ class Progress:
     planned: bool = False
     records_per_second: float | None = None
     rate_per_signer: float | None = None
+    settling: bool = False
 
     def __post_init__(self) -> None:
         _count(records_left=self.records_left, batches_left=self.batches_left)

@@ -19,12 +19,13 @@ from vaultstream.api.signingjob import IMMUTABLE
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus, State
-from vaultstream_operator.core import children, count
+from vaultstream_operator.core import ailments, allowance, children, count
+from vaultstream_operator.core.ailments import Ailment
 from vaultstream_operator.core.children import Manifest, WorkerOptions
 from vaultstream_operator.core.decision import Decision
 from vaultstream_operator.core.observation import HoldState, LagUnknown
 from vaultstream_operator.core.report import Report, end_of
-from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View
+from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, WorkerJobView
 
 SHORTLY = 1.0
 """Seconds until the next look at something that is under way."""
@@ -107,6 +108,8 @@ def _alive(case: _Case, spec: SigningJobSpec) -> Plan:
         case StoredJob(ours=True) as stored:
             return _going(case, stored, spec)
         case stored:
+            if forbidden := _forbidden(case, spec):
+                return replace(_saying(case.report.stalled(forbidden)), look_again=LATER)
             action = StoreAction.CREATE if stored is None else StoreAction.REMOVE_FORMER
             return replace(_saying(case.report.trying(say(JobReason.STARTING))), store=action, look_again=0.0)
 
@@ -163,7 +166,7 @@ def _patience(trouble: Trouble) -> float:
     return min(LATER, SHORTLY * trouble.failures) if trouble.passing else LATER
 
 
-def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:
+def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noqa: PLR0911 - a phase each
     report = case.report.counted(stored)
     if stored.state in (State.COMPLETE, State.FAILED):
         return replace(
@@ -181,6 +184,8 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:
     if changed := changed_fields(stored.spec, spec):
         statement = say(JobReason.SPEC_CHANGED, fields=", ".join(changed))
         return replace(_saying(resumed.trying(statement)), store=StoreAction.UPDATE_SPEC, look_again=0.0)
+    if forbidden := _forbidden(case, spec):
+        return replace(_saying(resumed.stalled(forbidden)), look_again=LATER)
     return _running(case, resumed, stored, spec)
 
 
@@ -202,15 +207,15 @@ def changed_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:
 def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
     view = case.view
     signing, roles = view.children.signing, _roles(view)
-    asked, ready = (signing.replicas, signing.ready) if signing else (0, 0)
-    leaving = asked > 0 or ready > 0
-    statement = say(JobReason.SUSPENDING, signers=max(asked, ready)) if leaving else say(JobReason.SUSPENDED)
+    asked, there = (signing.replicas, max(signing.ready, signing.pods)) if signing else (0, 0)
+    leaving = asked > 0 or there > 0
+    statement = say(JobReason.SUSPENDING, signers=max(asked, there)) if leaving else say(JobReason.SUSPENDED)
     report = report.but(state=State.SUSPENDED)
     report = report.on_the_way(statement) if leaving else report.settled(statement)
     report = report.condition(
         ConditionType.SUSPENDED, holds=True, reason=statement.reason, message=statement.message
     )
-    report = count.stopped(view, report, statement)
+    report = count.stopped(view, report, stored, statement)
     apply = children.signing_deployment(view.job.owner, stored.token, spec, case.options, replicas=0)
     workers = tuple(role for role in roles if role != children.SIGNING)
     unknown = stored.state != State.SUSPENDED
@@ -223,60 +228,78 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
     )
 
 
+def _forbidden(case: _Case, spec: SigningJobSpec) -> Statement | None:
+    problem = allowance.refused(spec.signer, case.options)
+    return say(JobReason.SPEC_NOT_ALLOWED, problem=problem) if problem else None
+
+
 def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
     view, owner = case.view, case.view.job.owner
     decision, report = count.decided(view, report, stored, spec)
     report = report.but(state=State.RUNNING if stored.started_at else State.PENDING)
-    problem = _problem(case, stored)
-    report = report.stalled(problem) if problem else report.on_the_way(_doing(view, stored, spec))
-    workers = ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records))
-    over = tuple(role for role, child in workers if child is not None and child.over)
-    missing = tuple(
-        # One that is there stays as it was made: its pods can't be changed, only replaced.
-        children.worker_job(owner, role, stored.token, spec, case.options)
-        for role, child in workers
-        if child is None
+    report = _standing(case, report, stored, spec)
+    workers = {
+        role: children.worker_job(owner, role, stored.token, spec, case.options)
+        for role in (children.KEYS, children.RECORDS)
+    }
+    found: dict[str, WorkerJobView | None] = {
+        children.KEYS: view.children.keys,
+        children.RECORDS: view.children.records,
+    }
+    # A Job's pods can't be changed: what is out of date goes with its pods, and only then is made anew.
+    outdated = [
+        role
+        for role, child in found.items()
+        if child is not None and child.template != children.template_of(workers[role])
+    ]
+    if news := [role for role in outdated if (child := found[role]) is not None and not child.leaving]:
+        named = f"{' and '.join(news)} worker{'s' if len(news) > 1 else ''}"
+        report = report.tell(say(JobReason.WORKERS_REPLACED, roles=named))
+    going = tuple(
+        role for role, child in found.items() if child is not None and (child.over or role in outdated)
     )
+    missing = tuple(workers[role] for role, child in found.items() if child is None)
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
-    soon = bool(over) or stored.started_at is None or stored.records == 0
     interval = float(spec.scaling.polling_interval)
+    soon = bool(going) or stored.started_at is None or stored.records == 0 or _ripening(case)
     return replace(
         _saying(report),
         apply=(*missing, signers),
         mark_idle=decision.desired < decision.current,
-        delete=over,
+        delete=going,
         decision=decision,
         look_again=min(SHORTLY, interval) if soon else interval,
     )
 
 
-def _problem(case: _Case, stored: StoredJob) -> Statement | None:
-    """What somebody has to mend before the job can go on; None: nothing that is known."""
-    view, owner = case.view, case.view.job.owner
-    pods = f"-l {children.UID_LABEL}={owner.uid},{children.ROLE_LABEL}="
+def _standing(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Report:
+    """Reports what keeps the job from going on, or else what it does."""
+    view = case.view
     if stored.message:
-        return say(JobReason.TABLE_UNUSABLE, problem=stored.message)
+        return report.stalled(say(JobReason.TABLE_UNUSABLE, problem=stored.message))
     for role, worker in ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records)):
-        if worker is not None and worker.problem:
-            return say(
-                JobReason.WORKER_FAILING,
-                role=role,
-                problem=worker.problem,
-                namespace=owner.namespace,
-                pod=pods + role,
-            )
+        if worker is not None and (ailment := _told(case, worker.problem)):
+            return report.stalled(ailments.statement(ailment, role, 1, view.job.owner, case.options))
     if stored.keys_active == 0:
-        return say(JobReason.NO_ACTIVE_KEY, count=stored.keys_made, token=stored.token)
+        return report.stalled(say(JobReason.NO_ACTIVE_KEY, count=stored.keys_made, token=stored.token))
     signing = view.children.signing
-    if signing is not None and signing.problem:
-        return say(
-            JobReason.PODS_NOT_STARTING,
-            pods=max(1, signing.replicas - signing.ready),
-            problem=signing.problem,
-            namespace=owner.namespace,
-            pod=pods + children.SIGNING,
-        )
-    return None
+    if signing is not None and (ailment := _told(case, signing.problem)):
+        pods = max(1, signing.replicas - signing.ready)
+        statement = ailments.statement(ailment, children.SIGNING, pods, view.job.owner, case.options)
+        stops = ailment.stops(signing.ready)
+        return report.stalled(statement) if stops else report.on_the_way(statement)
+    return report.on_the_way(_doing(view, stored, spec))
+
+
+def _told(case: _Case, ailment: Ailment | None) -> Ailment | None:
+    return ailment if ailment is not None and ailment.ripe(case.now) else None
+
+
+def _ripening(case: _Case) -> bool:
+    """Whether there is something that may have to be told soon, of which nothing else would remind us."""
+    there = case.view.children
+    found = [child.problem for child in (there.keys, there.records, there.signing) if child is not None]
+    return any(ailment is not None and not ailment.ripe(case.now) for ailment in found)
 
 
 def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:

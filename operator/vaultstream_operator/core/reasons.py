@@ -56,14 +56,15 @@ class LimitName(StrEnum):
 DEADLINE_AT_RISK: Final = "DeadlineAtRisk"
 """Reason of the condition and the Event for a job that will miss its finishing time even with all signers it may have."""
 
-_READING: Final = "for {heldSeconds:.0f} s ({failures} readings): its lag is unknown, which is not zero"
+# A time and no duration: what is said of a long outage is the same at each look, and is written once.
+_READING: Final = "since {heldSince}: its lag is unknown, which is not zero"
 
 _CLAUSES: Final[Mapping[Reason, str]] = {
     Reason.PAUSED_REPLICAS: "the annotation vaultstream.dev/paused-replicas asks for {pausedReplicas}",
     Reason.PAUSED: "the annotation vaultstream.dev/paused pauses scaling",
     Reason.JOB_DONE: "no batch is left to sign",
     Reason.FALLBACK: (
-        "the lag could not be read {failures} times in a row ({holdState}), more often than "
+        "the lag has been unknown since {heldSince} ({holdState}), for more readings in a row than "
         "fallback.failureThreshold ({failureThreshold}) lets pass, and fallback.behavior is {fallbackBehavior}"
     ),
     Reason.CONSUMER_MISSING: "the job's JetStream consumer has been missing " + _READING,

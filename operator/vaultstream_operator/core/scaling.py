@@ -12,7 +12,7 @@ The rules in their order. The first whose condition holds makes the count; what 
 | 6  | lag > 0, signers are ready, and the rate is 0             | as it is: a hold                      | max    |
 | 7  | lag ≤ `activationLagThreshold`, no more than rest runs    | rest                                  | B D    |
 | 8  | lag ≤ `activationLagThreshold` for a `cooldownPeriod`     | rest                                  | B D    |
-| 9  | no more than rest runs, or none                           | as 11 to 13, in one step              | B D    |
+| 9  | no more than rest runs, or none                           | as 11 or 13, in one step              | B D    |
 | 10 | lag ≤ `activationLagThreshold`, still cooling down        | as 11 to 13, but no more than run     | B H D  |
 | 11 | a finishing time, and the rate of a signer is known       | ⌈left / (rate · (time left - start - drain))⌉ | B H D |
 | 12 | the lag per signer is within `tolerance` of `lagThreshold`| as it is                              | B H D  |
@@ -48,7 +48,7 @@ from vaultstream_operator.core.decision import Decision, Limit
 from vaultstream_operator.core.forecast import Forecast, forecast
 from vaultstream_operator.core.history import History
 from vaultstream_operator.core.limits import Bounds, bounds
-from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Observation
+from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Observation, moment_text
 from vaultstream_operator.core.reasons import LimitName, Reason, Scalar, reason_clause
 from vaultstream_operator.core.throughput import Plateau, plateau_of
 
@@ -130,12 +130,10 @@ def _proposal(case: _Case) -> _Proposal:
 
 
 def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
-    facts: dict[str, Scalar] = {
-        "holdState": str(unknown.state),
-        "failures": unknown.failures,
-        "heldSeconds": max(0.0, case.now - unknown.since),
-    }
+    facts: dict[str, Scalar] = {"holdState": str(unknown.state), "heldSince": moment_text(unknown.since)}
     spec = case.spec.fallback
+    if spec is not None:  # counted as far as it matters: an outage of hours is not another one at each look
+        facts["failures"] = min(unknown.failures, spec.failure_threshold + 1)
     if spec is None or (taken := fallback.taken(spec, unknown, case.current)) is None:
         return _held(case, _UNREADABLE[unknown.state], facts)
     facts |= {

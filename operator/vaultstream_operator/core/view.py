@@ -9,6 +9,7 @@ from datetime import datetime
 from vaultstream.api import SigningJobSpec
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.core.ailments import Ailment
 from vaultstream_operator.core.children import Owner
 from vaultstream_operator.core.observation import Lag, LagUnknown, Progress
 
@@ -89,13 +90,20 @@ class StoredJob:
 
 @dataclass(frozen=True, slots=True)
 class WorkerJobView:
-    """A Kubernetes Job of ours: how its pods fare."""
+    """A Kubernetes Job of ours: how its pods fare.
+
+    Attributes:
+        problem: why its pod is not made, does not start or does not stay; None: nothing is known.
+        template: the fingerprint of the pod template that it was made with.
+        leaving: its deletion was asked for.
+    """
 
     active: int
     failed: int
     succeeded: int
-    problem: str = ""
-    """Why its pod fails or is not started, in the words of Kubernetes; empty: nothing is known."""
+    problem: Ailment | None = None
+    template: str = ""
+    leaving: bool = False
 
     @property
     def over(self) -> bool:
@@ -105,12 +113,17 @@ class WorkerJobView:
 
 @dataclass(frozen=True, slots=True)
 class SignersView:
-    """The Deployment of signers."""
+    """The Deployment of signers.
+
+    Attributes:
+        pods: that have not gone yet, those among them that were told to leave: they still sign what they have in hand.
+        problem: why pods are not made, don't start or don't stay; None: nothing is known.
+    """
 
     replicas: int
     ready: int
-    problem: str = ""
-    """Why pods are not made or not started, in the words of Kubernetes; empty: nothing is known."""
+    problem: Ailment | None = None
+    pods: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,28 @@ async def test_a_rate_is_unknown_before_there_was_time_to_measure_it(
     assert rate == pytest.approx(0.5, rel=0.2)
 
 
+async def test_a_rate_settles_for_as_long_as_it_looks_back_after_signers_came_or_went(
+    store: PostgresStore, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaultstream_operator.adapters.postgres.RATE_SECONDS", 0.2)
+    view = job_of(SPEC)
+    await made(store, view)
+    await add_batches(connection, await jobs.get_job(connection, NAME), [1, 2])
+
+    async def settles(ready: int) -> bool:
+        scaling = ScalingStatus(replicas=2, desired=2, ready=ready, reason="Lag", formula="", message="")
+        seen = replace(view, status=JobStatus(scaling=scaling))
+        return (await found(store, seen)).progress.settling
+
+    async def settled(ready: int) -> bool:
+        return not await settles(ready)
+
+    assert await settles(1)
+    await until(lambda: settled(1))
+    assert await settles(2)
+    await until(lambda: settled(2))
+
+
 async def test_a_rate_of_zero_says_that_signers_had_time_and_work(
     store: PostgresStore, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,8 +275,23 @@ async def test_a_database_without_schema_is_told_until_it_is_migrated(
     assert await store.look(view) is None
 
 
+async def test_troubles_are_those_of_one_object_and_forgotten_with_it(store: PostgresStore) -> None:
+    view = job_of(SPEC)
+    assert [(await trouble(store, view)).failures for _ in range(2)] == [1, 2]
+    anew = replace(view, owner=replace(view.owner, uid="another"))
+    assert (await trouble(store, anew)).failures == 1
+    assert (await trouble(store, anew)).failures == 2
+    store.forget(view.owner.namespace, view.owner.name)
+    assert (await trouble(store, anew)).failures == 1
+    for n in range(50):
+        other = replace(view, owner=replace(view.owner, name=f"job-{n}", uid=f"uid-{n}"))
+        await trouble(store, other)
+        store.forget(other.owner.namespace, other.owner.name)
+    assert len(store._memories) == 1
+
+
 async def test_a_newer_schema_is_told(store: PostgresStore, connection: asyncpg.Connection) -> None:
-    await connection.execute("UPDATE vaultstream.schema_version SET version = 999")
+    await connection.execute("INSERT INTO vaultstream.schema_version (version, works_from) VALUES (999, 999)")
     view = job_of(SPEC)
     answer = await trouble(store, view)
     assert answer.reason is JobReason.SCHEMA_NOT_READY

@@ -30,8 +30,8 @@ def test_each_example_is_valid_and_survives_its_shortest_form(path: Path) -> Non
     assert parse_signing_job(to_yaml(job), source="again") == job
 
 
-def test_there_are_the_three_examples() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {"minimal", "flights", "full"}
+def test_there_are_the_four_examples() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {"minimal", "flights", "full", "demo"}
 
 
 def test_the_flights_are_signed_with_default_keys() -> None:

@@ -8,36 +8,46 @@ from typing import Any
 
 import pytest
 
-from support.planning import OPTIONS, OWNER, spec_of
+from support.planning import OPTIONS, OWNER, TOKEN, spec_of
 from vaultstream_operator.core.children import (
     JOB_LABEL,
     KEYS,
     RECORDS,
     ROLE_LABEL,
     SIGNING,
+    TOKEN_LABEL,
     UID_LABEL,
     Owner,
+    WorkerOptions,
     child_name,
     signing_deployment,
+    template_of,
     worker_job,
 )
+from vaultstream_operator.settings import WorkerSettings
 
 pytestmark = pytest.mark.unit
 
-TOKEN = "receipts-0011aabb"
 ROLES = (KEYS, RECORDS, SIGNING)
 
 
-def child(role: str, owner: Owner = OWNER, **signer: Any) -> dict[str, Any]:
+def child(role: str, owner: Owner = OWNER, options: WorkerOptions = OPTIONS, **signer: Any) -> dict[str, Any]:
     spec = spec_of(signer=signer)
     if role == SIGNING:
-        return signing_deployment(owner, TOKEN, spec, OPTIONS, replicas=3)
-    return worker_job(owner, role, TOKEN, spec, OPTIONS)
+        return signing_deployment(owner, TOKEN, spec, options, replicas=3)
+    return worker_job(owner, role, TOKEN, spec, options)
 
 
-def pod(role: str, **signer: Any) -> dict[str, Any]:
-    found: dict[str, Any] = child(role, **signer)["spec"]["template"]["spec"]
+def pod(role: str, options: WorkerOptions = OPTIONS, **signer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = child(role, options=options, **signer)["spec"]["template"]["spec"]
     return found
+
+
+def environment(role: str, options: WorkerOptions = OPTIONS) -> dict[str, Any]:
+    (container,) = pod(role, options)["containers"]
+    names = [entry["name"] for entry in container["env"]]
+    assert len(names) == len(set(names))
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -66,6 +76,7 @@ def test_a_child_and_its_pods_carry_the_standard_labels(role: str) -> None:
             "app.kubernetes.io/part-of": "vaultstream",
             ROLE_LABEL: role,
             JOB_LABEL: "receipts",
+            TOKEN_LABEL: TOKEN,
             UID_LABEL: OWNER.uid,
         }
 
@@ -109,18 +120,76 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_secrets_are_named_and_none_is_held(role: str) -> None:
-    (container,) = pod(role)["containers"]
-    env = {entry["name"]: entry for entry in container["env"]}
-    for name in (
-        "DATABASE_URL",
-        "VAULTSTREAM_NATS_URL",
-        "VAULTSTREAM_NATS_USER",
-        "VAULTSTREAM_NATS_PASSWORD",
-    ):
-        assert set(env[name]) == {"name", "valueFrom"}
-        assert set(env[name]["valueFrom"]) == {"secretKeyRef"}
-    assert env["DATABASE_URL"]["valueFrom"]["secretKeyRef"] == {"name": "vaultstream-database", "key": "url"}
+def test_time_to_leave_is_that_to_start_to_drain_and_a_margin(role: str) -> None:
+    options = WorkerSettings(grace_seconds=100, pre_stop_seconds=7)
+    made = pod(role, options)
+    (container,) = made["containers"]
+    assert made["terminationGracePeriodSeconds"] == 100
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    assert environment(role, options)["VAULTSTREAM_DRAIN_SECONDS"] == "88"
+    (at_once,) = pod(role, WorkerSettings(pre_stop_seconds=0))["containers"]
+    assert "lifecycle" not in at_once
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_pod_is_told_of_no_service_and_its_last_words_are_kept(role: str) -> None:
+    made = pod(role)
+    assert made["enableServiceLinks"] is False
+    assert made["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_has_credentials_of_its_own_and_none_is_held(role: str) -> None:
+    env = environment(role)
+    keys = {
+        "DATABASE_URL": "database-url",
+        "VAULTSTREAM_NATS_URL": "nats-url",
+        "VAULTSTREAM_NATS_USER": "nats-user",
+        "VAULTSTREAM_NATS_PASSWORD": "nats-password",
+    }
+    for name, key in keys.items():
+        assert env[name] == {"secretKeyRef": {"name": f"vaultstream-{role}", "key": key}}
+    others = json.dumps(child(role))
+    assert all(f"vaultstream-{other}" not in others for other in ROLES if other != role)
+    named = environment(role, WorkerSettings(secret_prefix="shop"))
+    assert named["DATABASE_URL"]["secretKeyRef"]["name"] == f"shop-{role}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_authority_is_mounted_without_its_private_key_and_made_known(role: str) -> None:
+    made = pod(role, options := WorkerSettings(ca_secret="our-ca"))
+    volume = next(volume for volume in made["volumes"] if volume["name"] == "ca")
+    assert volume["secret"]["secretName"] == "our-ca"
+    assert volume["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+    mount = next(mount for mount in made["containers"][0]["volumeMounts"] if mount["name"] == "ca")
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/vaultstream/ca", True)
+    env = environment(role, options)
+    assert env["VAULTSTREAM_NATS_CA_FILE"] == env["PGSSLROOTCERT"] == "/etc/vaultstream/ca/ca.crt"
+    assert not {"VAULTSTREAM_NATS_CA_FILE", "PGSSLROOTCERT"} & environment(role).keys()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_operators_settings_for_workers_reach_all_of_them(role: str) -> None:
+    options = WorkerSettings(
+        extra_env={"VAULTSTREAM_LEASE_SECONDS": "20"},
+        image_pull_secrets=("one", "two"),
+        log_level="debug",
+    )
+    assert (
+        environment(role, options).items()
+        >= {
+            "VAULTSTREAM_LEASE_SECONDS": "20",
+            "VAULTSTREAM_LOG_LEVEL": "debug",
+        }.items()
+    )
+    assert pod(role, options)["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
+
+
+@pytest.mark.parametrize("role", [KEYS, RECORDS])
+def test_a_workers_job_tells_what_it_was_made_with(role: str) -> None:
+    assert template_of(child(role)) == template_of(child(role)) != ""
+    assert template_of(child(role)) != template_of(child(role, options=WorkerSettings(image="vaultstream:2")))
+    assert template_of(child(role)) == template_of(child(role, podLabels={"team": "billing"}))
 
 
 @pytest.mark.parametrize("role", ROLES)

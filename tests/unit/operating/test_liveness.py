@@ -39,6 +39,26 @@ class Cluster:
     def jobs(self) -> set[tuple[str, str]]:
         return set()
 
+    def saw(self, kind: str, change: str, body: dict[str, str]) -> tuple[str, str]:
+        return "default", body["name"]
+
+
+class Reconciler:
+    """Its looks fail, or never end."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.looks = 0
+
+    async def reconcile(self, namespace: str, name: str) -> None:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+        await asyncio.Event().wait()
+
+    def decides(self, namespace: str, name: str) -> bool:
+        return False
+
 
 class Clock:
     now = 0.0
@@ -48,12 +68,22 @@ class Clock:
 
 
 @asynccontextmanager
-async def started(cluster: Cluster, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Health]:
-    monkeypatch.setattr(runtime, "RESYNC_SECONDS", 0.005)
+async def started(
+    cluster: Cluster,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reconciler: Reconciler | None = None,
+    names: range = range(0),
+    resync_seconds: float = 0.005,
+) -> AsyncIterator[Health]:
+    monkeypatch.setattr(runtime, "RESYNC_SECONDS", resync_seconds)
     health = Health("operator", progress_seconds=LIVE_SECONDS, loop_seconds=1e9, clock=clock)
     health.turn()
-    work = Runtime(cast("Any", cluster), cast("Any", None), OperatorMetrics(), health)
+    work = Runtime(cast("Any", cluster), cast("Any", reconciler or Reconciler()), OperatorMetrics(), health)
     await work.start()
+    for name in names:
+        work.saw("signingjobs", "ADDED", {"name": str(name)})
     try:
         yield health
     finally:
@@ -101,3 +131,31 @@ async def test_an_api_server_that_is_away_takes_readiness_alone(monkeypatch: pyt
         verdict = health.ready()
         assert not verdict.ok
         assert "does not answer" in verdict.checks[0].detail
+
+
+async def test_looks_that_never_end_are_the_end_of_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, clock = Cluster(), Clock()
+    async with started(cluster, clock, monkeypatch, names=range(50)) as health:
+        await rounds(cluster)
+        clock.now += LIVE_SECONDS + 1
+        await rounds(cluster)
+        assert [check.name for check in health.live().checks if not check.ok] == ["reconcile loop"]
+
+
+@pytest.mark.parametrize(("error", "alive"), [(ServiceError("Away."), True), (ValueError("A fault."), False)])
+async def test_looks_that_find_a_service_away_are_a_sign_of_life(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, alive: bool
+) -> None:
+    """Many of them may be waiting for it, so that nothing else is looked at for long."""
+    cluster, clock, reconciler = Cluster(), Clock(), Reconciler(error)
+    given: dict[str, Any] = {"reconciler": reconciler, "names": range(3), "resync_seconds": 3600.0}
+    async with started(cluster, clock, monkeypatch, **given) as health:
+        clock.now += LIVE_SECONDS + 1
+        assert not passes(health)
+        looks = reconciler.looks
+        await eventually(lambda: reconciler.looks > looks + 3, seconds=5)
+        assert passes(health) is alive
+
+
+def passes(health: Health) -> bool:
+    return next(check.ok for check in health.live().checks if check.name == "reconcile loop")

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, Mirror
+from vaultstream_operator.core.ailments import Ailment, Cause
+from vaultstream_operator.core.children import Owner
 
 pytestmark = pytest.mark.unit
 
 KEY = ("ns", "job")
+OWNER = Owner("ns", "job", "u1")
 
 
 def body(name: str, version: int, *, role: str = "", uid: str = "", **given: Any) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def test_what_we_wrote_is_not_undone_by_a_watch_that_lags_behind() -> None:
     mirror.saw(DEPLOYMENTS, None, deployment(1, replicas=1))
     mirror.wrote(DEPLOYMENTS, deployment(5, replicas=3))
     assert mirror.saw(DEPLOYMENTS, "MODIFIED", deployment(3, replicas=2)) is None
-    signing = mirror.children("u1").signing
+    signing = mirror.children(OWNER).signing
     assert signing is not None
     assert signing.replicas == 3
 
@@ -73,16 +76,16 @@ def test_a_deletion_that_no_watch_told_of_is_found_by_a_list() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
     assert mirror.listed(DEPLOYMENTS, [], ["elsewhere"], 9) == set()
-    assert mirror.children("u1").any
+    assert mirror.children(OWNER).any
     assert mirror.listed(DEPLOYMENTS, [], ["ns"], 9) == {KEY}
-    assert not mirror.children("u1").any
+    assert not mirror.children(OWNER).any
 
 
 def test_what_we_made_after_a_list_was_is_not_missed_in_it() -> None:
     mirror = Mirror()
     mirror.wrote(DEPLOYMENTS, deployment(10))
     assert mirror.listed(DEPLOYMENTS, [], [], 9) == set()
-    assert mirror.children("u1").any
+    assert mirror.children(OWNER).any
 
 
 def test_a_late_word_of_a_former_objects_end_does_not_take_the_new_one() -> None:
@@ -91,7 +94,7 @@ def test_a_late_word_of_a_former_objects_end_does_not_take_the_new_one() -> None
     former = deployment(4)
     former["metadata"]["uid"] = "former"
     mirror.saw(DEPLOYMENTS, "DELETED", former)
-    assert mirror.children("u1").any
+    assert mirror.children(OWNER).any
 
 
 def test_a_watch_that_died_in_silence_shows_at_the_second_list() -> None:
@@ -109,18 +112,58 @@ def test_pods_that_do_not_start_tell_why() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
     mirror.saw(WORKER_JOBS, None, body("job-keys", 2, role="keys", status={"active": 1}))
-    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "vaultstream-database" not found'}
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "vaultstream-keys" not found'}
     pod = body("p", 3, role="keys", status={"containerStatuses": [{"state": {"waiting": waiting}}]})
     assert mirror.saw(PODS, "ADDED", pod) == KEY
-    found = mirror.children("u1")
+    found = mirror.children(OWNER)
     assert found.keys is not None
-    assert found.keys.problem == 'CreateContainerConfigError: secret "vaultstream-database" not found'
+    assert found.keys.problem is not None
+    assert found.keys.problem.words == 'CreateContainerConfigError: secret "vaultstream-keys" not found.'
     assert found.signing is not None
-    assert not found.signing.problem
+    assert found.signing.problem is None
     mirror.saw(PODS, "DELETED", pod)
-    mended = mirror.children("u1").keys
+    mended = mirror.children(OWNER).keys
     assert mended is not None
-    assert not mended.problem
+    assert mended.problem is None
+
+
+def test_of_many_pods_that_ail_the_worst_is_told_and_always_the_same() -> None:
+    mirror = Mirror()
+    mirror.saw(DEPLOYMENTS, None, deployment(1))
+    reasons = ("ErrImagePull", "CrashLoopBackOff", "ImagePullBackOff")
+    for at, (name, reason) in enumerate(zip("cab", reasons, strict=True)):
+        waiting = {"state": {"waiting": {"reason": reason}}}
+        mirror.saw(PODS, None, body(name, at + 2, role="signing", status={"containerStatuses": [waiting]}))
+    signing = mirror.children(OWNER).signing
+    assert signing is not None
+    assert signing.problem is not None
+    assert signing.problem.words == "ImagePullBackOff."
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"namespace": "elsewhere"},
+        {"name": "another"},
+        {"ownerReferences": []},
+        {"ownerReferences": [{"kind": "SigningJob", "name": "job", "uid": "another"}]},
+    ],
+)
+def test_what_only_carries_our_labels_is_no_child(given: dict[str, Any]) -> None:
+    mirror = Mirror()
+    mirror.saw(DEPLOYMENTS, None, deployment(1, replicas=50, metadata=given))
+    assert not mirror.children(OWNER).any
+
+
+def test_a_pod_of_another_namespace_says_nothing_of_our_workers() -> None:
+    mirror = Mirror()
+    mirror.saw(DEPLOYMENTS, None, deployment(1))
+    waiting = {"state": {"waiting": {"reason": "ErrImagePull"}}}
+    status = {"containerStatuses": [waiting]}
+    mirror.saw(PODS, None, body("p", 2, role="signing", metadata={"namespace": "elsewhere"}, status=status))
+    signing = mirror.children(OWNER).signing
+    assert signing is not None
+    assert signing.problem is None
 
 
 def test_a_pod_of_a_job_with_a_long_name_wakes_that_job() -> None:
@@ -136,6 +179,6 @@ def test_refused_pods_are_a_problem_of_the_signers() -> None:
     mirror = Mirror()
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: few"}
     mirror.saw(DEPLOYMENTS, None, deployment(1, status={"conditions": [failure]}))
-    signing = mirror.children("u1").signing
+    signing = mirror.children(OWNER).signing
     assert signing is not None
-    assert signing.problem == "exceeded quota: few"
+    assert signing.problem == Ailment(Cause.REFUSED, "exceeded quota: few.")

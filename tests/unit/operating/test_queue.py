@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.waiting import eventually
-from vaultstream_operator.queue import FIRST_DELAY_SECONDS, MOST_DELAY_SECONDS, Schedule, WorkQueue, backoff
+from vaultstream_operator.queue import (
+    FIRST_DELAY_SECONDS,
+    HEAD_START_SECONDS,
+    MOST_DELAY_SECONDS,
+    Schedule,
+    WorkQueue,
+    backoff,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -40,6 +47,26 @@ def test_the_earliest_key_comes_first() -> None:
     for key, at in (("late", 3.0), ("early", 1.0), ("middle", 2.0)):
         schedule.add(key, at)
     assert [schedule.take(9.0) for _ in range(4)] == ["early", "middle", "late", None]
+
+
+def test_what_is_urgent_comes_first_but_nothing_waits_for_ever() -> None:
+    schedule: Schedule[str] = Schedule(lambda key: key.startswith("urgent"))
+    times = {"old": 0.0, "urgent 1": HEAD_START_SECONDS - 1, "urgent 2": HEAD_START_SECONDS + 1, "new": 2.0}
+    for key, at in times.items():
+        schedule.add(key, at)
+    now = 2 * HEAD_START_SECONDS
+    assert [schedule.take(now) for _ in times] == ["urgent 1", "old", "urgent 2", "new"]
+    assert schedule.time_of("urgent 2") == times["urgent 2"]
+
+
+def test_what_is_urgent_does_not_come_before_its_time() -> None:
+    schedule: Schedule[str] = Schedule(lambda key: key == "urgent")
+    schedule.add("urgent", 5.0)
+    schedule.add("other", 1.0)
+    assert schedule.next_time() == 1.0
+    assert schedule.next_time(only_urgent=True) == 5.0
+    assert schedule.take(1.0, only_urgent=True) is None
+    assert schedule.take(1.0) == "other"
 
 
 def test_a_key_in_hand_is_not_handed_out_until_it_is_done() -> None:
@@ -91,7 +118,7 @@ def test_a_delay_is_bounded(failures: int, share: float) -> None:
     )
 )
 def test_no_key_is_in_hand_twice_and_none_is_lost(steps: list[tuple[str, int, int]]) -> None:
-    schedule: Schedule[int] = Schedule()
+    schedule: Schedule[int] = Schedule(lambda key: key % 2 == 0)
     in_hand: set[int] = set()
     wanted: set[int] = set()
     for step, key, at in steps:
@@ -164,15 +191,19 @@ async def test_no_more_keys_are_looked_at_than_there_are_workers() -> None:
         running -= 1
         return None
 
-    queue: WorkQueue[int] = WorkQueue(look, workers=3)
+    queue: WorkQueue[int] = WorkQueue(look, workers=4, urgent=lambda key: key >= 10)
     task = asyncio.create_task(queue.run())
     for key in range(10):
         queue.add(key)
-    await eventually(lambda: running == 3, seconds=5)
-    assert (queue.busy, queue.depth) == (3, 7)
+    await eventually(lambda: running == 1, seconds=5)
+    assert (queue.busy, queue.depth) == (1, 9)  # the others are kept for what is urgent
+    for key in range(10, 16):
+        queue.add(key)
+    await eventually(lambda: running == 4, seconds=5)
+    assert (queue.busy, queue.depth) == (4, 12)
     go_on.set()
     await eventually(lambda: running == 0 and queue.depth == 0, seconds=5)
-    assert most == 3
+    assert most == 4
     task.cancel()
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from support.planning import (
     ALL,
-    DONE,
+    KEYS_RUN,
     NOW,
-    RUNNING,
     after,
     job_of,
     kinds_of,
@@ -28,7 +27,7 @@ from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus, State
 from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import StoreAction
-from vaultstream_operator.core.view import ChildrenView, SignersView, StoredJob, WorkerJobView
+from vaultstream_operator.core.view import ChildrenView, SignersView
 
 pytestmark = pytest.mark.unit
 
@@ -160,12 +159,6 @@ def test_pods_without_a_key_are_marked_before_the_count_falls() -> None:
     assert (replicas_of(done), done.mark_idle, told(done)[0]) == (1, True, "ScaledIn")
 
 
-def test_workers_that_are_there_stay_and_those_that_left_are_replaced() -> None:
-    done = planned(view_of(stored_of(), lag=Lag(40), children=replace(ALL, keys=DONE)))
-    assert kinds_of(done) == ["Deployment/receipts-signing"]
-    assert (done.delete, done.look_again) == (("keys",), 1.0)
-
-
 def test_nats_away_holds_the_count_and_says_so() -> None:
     away = LagUnknown(HoldState.NATS_UNREACHABLE, since=NOW.timestamp() - 5, failures=2)
     view = view_of(stored_of(), lag=away, children=ALL)
@@ -176,43 +169,11 @@ def test_nats_away_holds_the_count_and_says_so() -> None:
     assert told(planned(after(view, done))) == []
 
 
-@pytest.mark.parametrize(
-    ("stored", "children", "reason"),
-    [
-        (stored_of(message="no column payload"), ALL, "TableUnusable"),
-        (stored_of(keys_active=0), ALL, "NoActiveKey"),
-        (stored_of(), replace(ALL, signing=SignersView(4, 1, "ImagePullBackOff")), "PodsNotStarting"),
-        (stored_of(), replace(ALL, keys=WorkerJobView(1, 2, 0, "CrashLoopBackOff")), "WorkerFailing"),
-    ],
-)
-def test_what_somebody_must_mend_stalls_the_job_and_is_told_once(
-    stored: StoredJob, children: ChildrenView, reason: str
-) -> None:
-    view = view_of(stored, lag=Lag(38), children=children)
-    done = planned(view)
-    assert truths(done)["Stalled"] == reason
-    assert reason in told(done)
-    assert told(planned(after(view, done))) == []
-    mended = replace(after(view, done), stored=stored_of(), children=ALL)
-    assert "Stalled" not in truths(planned(mended))
-
-
 def test_a_changed_spec_is_followed_and_its_immutable_fields_are_not() -> None:
     spec = spec_of(scaling={"maxReplicaCount": 2}, batchSize=7, suspend=False)
     done = planned(view_of(stored_of(), job=job_of(spec), children=ALL))
     assert done.store is StoreAction.UPDATE_SPEC
     assert done.events[0].message == "The spec was changed: scaling."
-
-
-def test_a_refused_child_does_not_make_the_job_say_it_goes_on_again_and_again() -> None:
-    view = view_of(stored_of(), lag=Lag(38), children=ALL)
-    done = planned(view)
-    refused = [
-        c.model_copy(update={"reason": "ChildRefused", "status": "True" if c.type == "Stalled" else c.status})
-        for c in done.status.conditions
-    ]
-    status = done.status.model_copy(update={"conditions": tuple(refused)})
-    assert told(planned(replace(view, job=job_of(status=status)))) == []
 
 
 # -- annotations and finishing times
@@ -284,6 +245,15 @@ def test_in_trouble_nothing_changes_but_the_status(
     assert done.look_again is not None
 
 
+def test_a_count_that_falls_back_does_not_follow_the_lag() -> None:
+    spec = spec_of(scaling={"fallback": {"failureThreshold": 1, "replicas": 7}})
+    away = LagUnknown(HoldState.NATS_UNREACHABLE, NOW.timestamp() - 60, 5)
+    done = planned(view_of(stored_of(spec), lag=away, children=ALL, job=job_of(spec)))
+    assert (replicas_of(done), done.status.lag) == (7, None)
+    active = next(c for c in done.status.conditions if c.type == "ScalingActive")
+    assert (active.status, active.reason) == ("False", "ScalingFallsBack")
+
+
 def test_a_fallback_is_not_for_a_postgres_that_is_away() -> None:
     spec = spec_of(scaling={"fallback": {"failureThreshold": 1, "replicas": 9}})
     trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True, failures=5)
@@ -318,6 +288,12 @@ def test_a_suspended_job_drains_its_signers_and_then_rests() -> None:
     assert truths(leaving) == {"Suspended": "Suspending", "Reconciling": "Suspending"}
     assert leaving.status.scaling is not None
     assert leaving.status.scaling.history.changes[-1].reason == "Suspended"
+
+    draining = replace(after(view, leaving), children=ChildrenView(signing=SignersView(0, 0, pods=3)))
+    drains = planned(draining)
+    assert truths(drains) == {"Suspended": "Suspending", "Reconciling": "Suspending"}
+    assert "3 signers" in drains.status.message
+    assert drains.status.lag == draining.stored.progress.batches_left
 
     gone = ChildrenView(signing=SignersView(0, 0))
     rest_view = replace(after(view, leaving), stored=stored_of(state="Suspended"), children=gone)
@@ -458,5 +434,5 @@ def test_a_job_whose_table_was_never_usable_has_nothing_to_clean_up() -> None:
 
 def test_children_of_a_deleted_job_go_even_while_postgres_is_away() -> None:
     trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True)
-    done = planned(view_of(trouble, job=job_of(deleting=True), children=ChildrenView(keys=RUNNING)))
+    done = planned(view_of(trouble, job=job_of(deleting=True), children=ChildrenView(keys=KEYS_RUN)))
     assert done.delete == ("keys",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -93,6 +94,14 @@ def test_the_deadline_is_at_risk_once_all_that_may_run_would_not_do(
     observation: Observation, at_risk: bool
 ) -> None:
     assert decide(SPEC, observation, EMPTY, NOW).deadline_at_risk is at_risk
+
+
+def test_a_rate_that_settles_raises_no_alarm_but_a_time_that_has_passed_does() -> None:
+    def settling(observation: Observation) -> Observation:
+        return replace(observation, progress=replace(observation.progress, settling=True))
+
+    assert not decide(SPEC, settling(due(16)), EMPTY, NOW).deadline_at_risk
+    assert decide(SPEC, settling(due(-1)), EMPTY, NOW).deadline_at_risk
 
 
 def test_a_risk_is_seen_long_before_the_deadline() -> None:

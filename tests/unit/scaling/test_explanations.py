@@ -129,7 +129,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(HoldState.CONSUMER_MISSING, 4, failures=3),
         EMPTY,
         (
-            "Held 4 signers because the job's JetStream consumer has been missing for 15 s (3 readings): its lag is "
+            "Held 4 signers because the job's JetStream consumer has been missing since 2027-01-15T07:59:45Z: its lag is "
             "unknown, which is not zero: current = 4."
         ),
     ),
@@ -139,7 +139,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(HoldState.NATS_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
-            "Held 4 signers because NATS has not answered for 15 s (3 readings): its lag is unknown, which is not zero: "
+            "Held 4 signers because NATS has not answered since 2027-01-15T07:59:45Z: its lag is unknown, which is not zero: "
             "current = 4."
         ),
     ),
@@ -149,7 +149,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(HoldState.POSTGRES_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
-            "Held 4 signers because Postgres has not answered for 15 s (3 readings): its lag is unknown, which is not "
+            "Held 4 signers because Postgres has not answered since 2027-01-15T07:59:45Z: its lag is unknown, which is not "
             "zero: current = 4."
         ),
     ),
@@ -159,8 +159,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(HoldState.NATS_UNREACHABLE, 4, failures=4),
         EMPTY,
         (
-            "Scaled from 4 to 6 signers because the lag could not be read 4 times in a row (NatsUnreachable), more often "
-            "than fallback.failureThreshold (3) lets pass, and fallback.behavior is currentReplicasIfHigher: "
+            "Scaled from 4 to 6 signers because the lag has been unknown since 2027-01-15T07:59:40Z (NatsUnreachable), for "
+            "more readings in a row than fallback.failureThreshold (3) lets pass, and fallback.behavior is currentReplicasIfHigher: "
             "max(current 4, fallback.replicas 6) = 6."
         ),
     ),

@@ -1,0 +1,131 @@
+"""What Kubernetes says of pods that don't run, and of those that should make them. Pure: objects in, ailments out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from vaultstream.errors import redact
+from vaultstream_operator.core.ailments import Ailment, Cause
+
+Body = Mapping[str, Any]
+
+MOST_CHARACTERS: Final = 600
+"""Of the words of an ailment; what is longer is cut."""
+FEW_RESTARTS: Final = 2
+"""A container that failed so often is failing, also in the moments in which it runs."""
+
+_WAITING: Final = {
+    "CreateContainerConfigError": Cause.NOT_CONFIGURED,
+    "CrashLoopBackOff": Cause.CRASHING,
+    "ErrImagePull": Cause.IMAGE,
+    "ErrImageNeverPull": Cause.IMAGE,
+    "ImageInspectError": Cause.IMAGE,
+    "ImagePullBackOff": Cause.IMAGE,
+    "InvalidImageName": Cause.IMAGE,
+    "RegistryUnavailable": Cause.IMAGE,
+    "CreateContainerError": Cause.NOT_STARTED,
+    "PreCreateHookError": Cause.NOT_STARTED,
+    "PostStartHookError": Cause.NOT_STARTED,
+    "RunContainerError": Cause.NOT_STARTED,
+}
+_OF_ANY_END: Final = ("Error", "Completed", "")
+
+
+def of_pod(body: Body) -> Ailment | None:
+    """Returns why a pod does not run; None: it does, or has only just begun to."""
+    status = body.get("status") or {}
+    if "deletionTimestamp" in body["metadata"]:
+        return None
+    containers = status.get("containerStatuses") or ()
+    for container in containers:
+        if ailment := _of_container(container):
+            return ailment
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        words = str(scheduled.get("message", "")).partition(" preemption:")[0]
+        return Ailment(Cause.NO_NODE, _sentence(words), _moment(scheduled.get("lastTransitionTime")))
+    # Until its volumes are mounted, a pod has no sandbox; why it has none is told in Events alone.
+    set_up = conditions.get("PodReadyToStartContainers", {})
+    if set_up.get("status") == "False" and status.get("phase") == "Pending":
+        return Ailment(Cause.NOT_SET_UP, since=_moment(scheduled.get("lastTransitionTime")))
+    return None
+
+
+def of_deployment(body: Body) -> Ailment | None:
+    """Returns why a Deployment's pods are not made."""
+    for condition in (body.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return Ailment(Cause.REFUSED, _sentence(_nameless(condition.get("message", ""))))
+    return None
+
+
+def of_worker_job(body: Body) -> Ailment | None:
+    """Returns what a Kubernetes Job without any pod lets one guess: it has no condition for pods that are refused."""
+    status = body.get("status") or {}
+    counts = [status.get(name, 0) for name in ("active", "failed", "succeeded", "terminating")]
+    if any(counts) or "deletionTimestamp" in body["metadata"]:
+        return None
+    return Ailment(Cause.NOT_MADE, since=_moment(body["metadata"].get("creationTimestamp")))
+
+
+def _of_container(status: Mapping[str, Any]) -> Ailment | None:
+    state = status.get("state") or {}
+    waiting = state.get("waiting") or {}
+    cause = _WAITING.get(waiting.get("reason", ""))
+    last = (status.get("lastState") or {}).get("terminated") or {}
+    if cause is Cause.CRASHING:
+        return _crash(last)
+    if cause is not None:
+        return Ailment(cause, _sentence(f"{waiting['reason']}: {waiting.get('message', '')}"))
+    ended = state.get("terminated") or (last if "running" in state and not status.get("ready") else {})
+    if status.get("restartCount", 0) >= FEW_RESTARTS and ended.get("exitCode"):
+        return _crash(ended)
+    return None
+
+
+def _crash(ended: Mapping[str, Any]) -> Ailment:
+    if not ended:
+        return Ailment(Cause.CRASHING, "it leaves again and again.")
+    code, reason = ended.get("exitCode", 0), ended.get("reason", "")
+    why = "" if reason in _OF_ANY_END else f" ({reason})"
+    words = f"it left with exit code {code}{why}. {_last_words(ended.get('message', ''))}"
+    return Ailment(Cause.CRASHING, _sentence(words), exit_code=code)
+
+
+def _last_words(log: str) -> str:
+    """Returns what a worker said last, out of the end of its log."""
+    lines = [line.strip() for line in log.strip().splitlines() if line.strip()]
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at].startswith(
+            "error: "
+        ):  # as a command ends: a sentence, perhaps on several lines, and a hint
+            return re.sub(r"\s+", " ", " ".join(lines[at:])).removeprefix("error: ").replace(" try: ", " ")
+    for line in reversed(lines):
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return line
+        if isinstance(said, dict) and said.get("message"):
+            return str(said["message"])
+    return ""
+
+
+def _nameless(words: str) -> str:
+    """Takes out the name of the pod that was to be made: each attempt has another."""
+    return re.sub(r'^pods "[^"]+" is forbidden: ', "", words)
+
+
+def _sentence(words: str) -> str:
+    text = re.sub(r"\s+", " ", redact(words)).strip().rstrip(":.")
+    if not text:
+        return ""
+    return f"{text}." if len(text) < MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,156 @@
+"""What keeps a worker's pods from running, and what a person should do about it.
+
+Pure: adapters find ailments in what Kubernetes says of pods and their makers; here they become sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Final
+
+from vaultstream.errors import ExitCode
+from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.core.children import ROLE_LABEL, UID_LABEL, Owner, child_name
+from vaultstream_operator.core.observation import moment_text
+from vaultstream_operator.core.pods import SIGNING, WorkerOptions, mounted_secrets, needed_secrets
+
+
+class Cause(IntEnum):
+    """What ails pods; of several, the first is told."""
+
+    NOT_CONFIGURED = 1
+    """A Secret or a key of it that a variable comes from is not there."""
+    IMAGE = 2
+    CRASHING = 3
+    NOT_STARTED = 4
+    REFUSED = 5
+    """A quota or an admission policy refuses the pods."""
+    NO_NODE = 6
+    NOT_SET_UP = 7
+    """A node was found, and does not get so far as to start a container: a volume can't be mounted, most likely."""
+    NOT_MADE = 8
+    """There is no pod, and Kubernetes says why to nobody but in Events."""
+
+
+PATIENCE_SECONDS: Final = {Cause.NO_NODE: 5.0, Cause.NOT_SET_UP: 30.0, Cause.NOT_MADE: 10.0}
+"""What may be so for a moment though nothing is wrong, and for how long."""
+
+_OF_SOME_ALONE: Final = frozenset({Cause.NO_NODE, Cause.REFUSED, Cause.NOT_SET_UP, Cause.NOT_MADE})
+"""What only keeps signers from becoming more, as long as some run."""
+
+_REASONS: Final = {
+    Cause.NOT_CONFIGURED: JobReason.PODS_NOT_STARTING,
+    Cause.IMAGE: JobReason.IMAGE_UNAVAILABLE,
+    Cause.CRASHING: JobReason.WORKER_FAILING,
+    Cause.NOT_STARTED: JobReason.PODS_NOT_STARTING,
+    Cause.REFUSED: JobReason.PODS_REFUSED,
+    Cause.NO_NODE: JobReason.PODS_UNSCHEDULABLE,
+    Cause.NOT_SET_UP: JobReason.VOLUMES_NOT_MOUNTED,
+    Cause.NOT_MADE: JobReason.PODS_REFUSED,
+}
+
+_NO_SECRET = re.compile(r'secret "(?P<secret>[^"]+)" not found')
+_NO_KEY = re.compile(r"couldn't find key (?P<key>\S+) in Secret \S+?/(?P<secret>[^\s/]*[^\s/.])")
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """What ails the pods of one role.
+
+    Attributes:
+        cause: which kind of thing.
+        words: of Kubernetes or of the worker itself, with a full stop; empty: neither says anything.
+        since: since when; None: it is so, whenever it began.
+        exit_code: of a worker that crashes.
+    """
+
+    cause: Cause
+    words: str = ""
+    since: datetime | None = None
+    exit_code: int | None = None
+
+    def ripe(self, now: datetime) -> bool:
+        """Whether it has lasted for longer than what passes by itself."""
+        return self.ripens_in(now) <= 0
+
+    def ripens_in(self, now: datetime) -> float:
+        """Returns the seconds until it has lasted long enough to be told."""
+        if self.since is None:
+            return 0.0
+        return PATIENCE_SECONDS.get(self.cause, 0.0) - (now - self.since).total_seconds()
+
+    def stops(self, ready: int) -> bool:
+        """Whether somebody has to mend it before anything goes on, with so many pods of the role ready."""
+        return ready == 0 or self.cause not in _OF_SOME_ALONE
+
+
+def statement(ailment: Ailment, role: str, pods: int, owner: Owner, options: WorkerOptions) -> Statement:
+    """Returns what is to be said of an ailment.
+
+    Args:
+        ailment: of the pods of a role.
+        role: keys, records or signing.
+        pods: how many are not ready.
+        owner: the SigningJob.
+        options: the operator's settings, which name what pods need.
+    """
+    ours = _not_configured(ailment, role, owner, options)
+    if ours is not None:
+        return ours
+    problem, reason = ailment.words, _REASONS[ailment.cause]
+    mounted = mounted_secrets(role, options)
+    if ailment.cause is Cause.NOT_SET_UP:
+        problem = _since("their node has not set them up", ailment)
+        reason = reason if mounted else JobReason.PODS_NOT_STARTING
+    elif ailment.cause is Cause.NOT_MADE:
+        kind = "deployment" if role == SIGNING else "job"
+        look = f"`kubectl describe {kind} -n {owner.namespace} {child_name(owner, role)}` names the cause."
+        problem = f"{_since('none is there', ailment)} {look}"
+    elif ailment.cause is Cause.CRASHING and ailment.exit_code == ExitCode.CUSTODY:
+        reason = JobReason.KEYS_UNUSABLE
+    return say(
+        reason,
+        problem=problem,
+        role=role,
+        pods=pods,
+        namespace=owner.namespace,
+        pod=f"-l {UID_LABEL}={owner.uid},{ROLE_LABEL}={role}",
+        secrets=" or ".join(f"the Secret {name} with {_keys(keys)}" for name, keys in mounted.items()),
+    )
+
+
+def _not_configured(ailment: Ailment, role: str, owner: Owner, options: WorkerOptions) -> Statement | None:
+    """What is to be said if one of our Secrets is at fault; None: it is something else."""
+    if ailment.cause is not Cause.NOT_CONFIGURED:
+        return None
+    needed = needed_secrets(role, options)
+    if (found := _NO_SECRET.search(ailment.words)) and (keys := needed.get(found["secret"])):
+        return say(
+            JobReason.SECRET_MISSING,
+            secret=found["secret"],
+            namespace=owner.namespace,
+            problem=ailment.words.removesuffix("."),
+            keys=_keys(keys),
+        )
+    if (found := _NO_KEY.search(ailment.words)) and found["secret"] in needed:
+        return say(
+            JobReason.SECRET_INCOMPLETE,
+            secret=found["secret"],
+            namespace=owner.namespace,
+            keys=f"the key {found['key']}",
+        )
+    return None
+
+
+def _keys(names: tuple[str, ...]) -> str:
+    listed = ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
+    return f"the key{'s' if len(names) > 1 else ''} {listed}"
+
+
+def _since(what: str, ailment: Ailment) -> str:
+    if ailment.since is None:
+        return f"{what}."
+    return f"{what} since {moment_text(ailment.since.timestamp())}."

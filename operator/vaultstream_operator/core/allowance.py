@@ -1,0 +1,98 @@
+"""What a spec may ask for its pods, and what only whoever runs the operator may allow. Pure.
+
+Who may create a SigningJob need not be allowed to create pods: through the operator's rights, a field of the spec must
+reach nothing that its author could not reach. The reasons are in docs/adr/0010.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from vaultstream.api.signingjob import SignerSpec
+from vaultstream_operator.core.pods import WorkerOptions
+
+_RESERVED_DOMAINS: Final = ("kubernetes.io", "k8s.io", "vaultstream.dev")
+_RESERVED_NAMES: Final = frozenset(
+    {"pod-template-hash", "controller-revision-hash", "controller-uid", "job-name"}
+)
+_ACROSS_NAMESPACES: Final = ("namespaces", "namespaceSelector")
+_EVERY_TAINT: Final = "every taint"
+
+
+def refused(signer: SignerSpec, options: WorkerOptions) -> str:
+    """Returns what of `spec.signer` is not allowed, as a clause with a full stop; empty: all of it is."""
+    return (
+        _names("podLabels", "labels", signer.pod_labels, options.allowed_pod_labels)
+        or _names("podAnnotations", "annotations", signer.pod_annotations, options.allowed_pod_annotations)
+        or _priority_class(signer.priority_class_name, options.allowed_priority_classes)
+        or _tolerations(signer.tolerations, options.allowed_tolerations)
+        or _affinity(signer.affinity)
+    )
+
+
+def _names(field: str, what: str, given: Iterable[str], allowed: Sequence[str]) -> str:
+    for name in sorted(given):
+        if _reserved(name):
+            return (
+                f"spec.signer.{field}: {name} belongs to Kubernetes or to VaultStream, and is never a spec's."
+            )
+        if not _matches(name, allowed):
+            return (
+                f"spec.signer.{field}: {name} is none of the {what} in the operator's "
+                f"VAULTSTREAM_WORKER_ALLOWED_{'POD_LABELS' if what == 'labels' else 'POD_ANNOTATIONS'}."
+            )
+    return ""
+
+
+def _priority_class(name: str | None, allowed: Sequence[str]) -> str:
+    if not name or _matches(name, allowed):
+        return ""
+    return (
+        f"spec.signer.priorityClassName: {name} is none of the classes in the operator's "
+        "VAULTSTREAM_WORKER_ALLOWED_PRIORITY_CLASSES."
+    )
+
+
+def _tolerations(given: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> str:
+    for toleration in given:
+        key = str(toleration.get("key") or "")
+        if not (_matches(key, allowed) if key else "*" in allowed):
+            return (
+                f"spec.signer.tolerations: {key or _EVERY_TAINT} is none of the taints in the operator's "
+                "VAULTSTREAM_WORKER_ALLOWED_TOLERATIONS."
+            )
+    return ""
+
+
+def _affinity(affinity: Mapping[str, Any]) -> str:
+    """Affinity among the pods of one namespace is its own business; that to others keeps them off a node as well."""
+    for path, value in _walk(affinity):
+        if path[-1] in _ACROSS_NAMESPACES and value is not None:
+            where = ".".join(path)
+            return f"spec.signer.affinity.{where} reaches for pods of other namespaces, which no spec may."
+    return ""
+
+
+def _walk(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield (*path, name), inner
+            yield from _walk(inner, (*path, name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _walk(inner, path)
+
+
+def _reserved(name: str) -> bool:
+    domain, slash, _ = name.rpartition("/")
+    if not slash:
+        return name in _RESERVED_NAMES
+    return any(domain == reserved or domain.endswith(f".{reserved}") for reserved in _RESERVED_DOMAINS)
+
+
+def _matches(name: str, allowed: Sequence[str]) -> bool:
+    return any(
+        pattern in ("*", name) or (pattern.endswith("/*") and name.startswith(pattern[:-1]))
+        for pattern in allowed
+    )

@@ -1,0 +1,252 @@
+"""The pods of a job's workers: what they run, what they are given, and what of it a Secret holds.
+
+Pure: from a job and the settings to a pod template. Each role has credentials of its own, since each has rights of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from vaultstream.api import SigningJobSpec
+
+Manifest = dict[str, Any]
+
+KEYS, RECORDS, SIGNING = "keys", "records", "signing"
+
+CREDENTIALS: Final = {
+    "DATABASE_URL": "database-url",
+    "VAULTSTREAM_NATS_URL": "nats-url",
+    "VAULTSTREAM_NATS_USER": "nats-user",
+    "VAULTSTREAM_NATS_PASSWORD": "nats-password",
+}
+"""From each variable of a worker to the key of its role's Secret."""
+
+OWN_VARIABLES: Final = frozenset(
+    {
+        *CREDENTIALS,
+        "PGSSLROOTCERT",
+        "VAULTSTREAM_DRAIN_SECONDS",
+        "VAULTSTREAM_KEK_FILE",
+        "VAULTSTREAM_LOG_FORMAT",
+        "VAULTSTREAM_LOG_LEVEL",
+        "VAULTSTREAM_METRICS_PORT",
+        "VAULTSTREAM_NATS_CA_FILE",
+    }
+)
+"""Variables that are set here, and that nobody else sets."""
+
+_KEK_FOLDER: Final = "/etc/vaultstream/kek"
+_CA_FOLDER: Final = "/etc/vaultstream/ca"
+_USER: Final = 65532
+
+
+class WorkerOptions(Protocol):
+    """What of the operator's settings goes into pods."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def image_pull_policy(self) -> str: ...
+    @property
+    def image_pull_secrets(self) -> Sequence[str]: ...
+    @property
+    def service_account(self) -> str: ...
+    @property
+    def secret_prefix(self) -> str: ...
+    @property
+    def kek_secret(self) -> str: ...
+    @property
+    def ca_secret(self) -> str: ...
+    @property
+    def extra_env(self) -> Mapping[str, str]: ...
+    @property
+    def log_level(self) -> str: ...
+    @property
+    def metrics_port(self) -> int: ...
+    @property
+    def grace_seconds(self) -> int: ...
+    @property
+    def pre_stop_seconds(self) -> int: ...
+    @property
+    def drain_seconds(self) -> int: ...
+    @property
+    def allowed_pod_labels(self) -> Sequence[str]: ...
+    @property
+    def allowed_pod_annotations(self) -> Sequence[str]: ...
+    @property
+    def allowed_priority_classes(self) -> Sequence[str]: ...
+    @property
+    def allowed_tolerations(self) -> Sequence[str]: ...
+
+
+def credentials_secret(role: str, options: WorkerOptions) -> str:
+    """Returns the name of the Secret with a role's credentials."""
+    return f"{options.secret_prefix}-{role}"
+
+
+def mounted_secrets(role: str, options: WorkerOptions) -> dict[str, tuple[str, ...]]:
+    """Returns the Secrets that pods of a role mount, with the keys that they need: without them no container starts."""
+    found: dict[str, tuple[str, ...]] = {}
+    if role in (KEYS, SIGNING):
+        found[options.kek_secret] = ("kek",)
+    if options.ca_secret:
+        found[options.ca_secret] = (*found.get(options.ca_secret, ()), "ca.crt")
+    return found
+
+
+def needed_secrets(role: str, options: WorkerOptions) -> dict[str, tuple[str, ...]]:
+    """Returns all Secrets that pods of a role need, with their keys."""
+    mounted, own = mounted_secrets(role, options), credentials_secret(role, options)
+    return mounted | {own: (*CREDENTIALS.values(), *mounted.get(own, ()))}
+
+
+def fingerprint(template: Manifest) -> str:
+    """Returns what tells a pod template from another."""
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def pod_template(
+    role: str,
+    token: str,
+    spec: SigningJobSpec,
+    options: WorkerOptions,
+    *,
+    labels: Mapping[str, str],
+    selector: Mapping[str, str],
+    restart: str,
+) -> Manifest:
+    """Returns the template of a role's pods.
+
+    Args:
+        role: keys, records or signing.
+        token: of the job.
+        spec: of the job; its `signer` shapes signers alone.
+        options: the operator's settings.
+        labels: that every pod of the role carries. They win over those of the spec.
+        selector: those that tell these pods from all others.
+        restart: the pod's restart policy.
+    """
+    signer = spec.signer
+    own_labels = dict(signer.pod_labels) if role == SIGNING else {}
+    metadata: Manifest = {"labels": {**own_labels, **labels}}
+    if role == SIGNING and signer.pod_annotations:
+        metadata["annotations"] = dict(signer.pod_annotations)
+    pod: Manifest = {
+        "restartPolicy": restart,
+        "serviceAccountName": options.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # the addresses of a namespace's Services are no worker's business
+        "terminationGracePeriodSeconds": options.grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(role, token, spec, options)],
+        "volumes": _volumes(role, options),
+    }
+    if options.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in options.image_pull_secrets]
+    if role == SIGNING:
+        pod |= _placement(spec, selector)
+    return {"metadata": metadata, "spec": pod}
+
+
+def _placement(spec: SigningJobSpec, selector: Mapping[str, str]) -> Manifest:
+    signer = spec.signer
+    placement: Manifest = {
+        "nodeSelector": dict(signer.node_selector),
+        "tolerations": list(signer.tolerations),
+        "affinity": dict(signer.affinity),
+        "topologySpreadConstraints": [
+            {"labelSelector": {"matchLabels": dict(selector)}, **constraint}
+            for constraint in signer.topology_spread_constraints
+        ],
+        "priorityClassName": signer.priority_class_name,
+    }
+    return {key: value for key, value in placement.items() if value}
+
+
+def _volumes(role: str, options: WorkerOptions) -> list[Manifest]:
+    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+    if role in (KEYS, SIGNING):
+        volumes.append(_secret_volume("kek", options.kek_secret, "kek", mode=0o440))
+    if options.ca_secret:
+        volumes.append(_secret_volume("ca", options.ca_secret, "ca.crt", mode=0o444))
+    return volumes
+
+
+def _secret_volume(name: str, secret: str, key: str, *, mode: int) -> Manifest:
+    """A volume with one key of a Secret alone: an authority's Secret may hold its private key as well."""
+    items = [{"key": key, "path": key}]
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": mode, "items": items}}
+
+
+def _container(role: str, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
+    probe = {"path": "/livez", "port": "metrics"}
+    mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
+    if role in (KEYS, SIGNING):
+        mounts.append({"name": "kek", "mountPath": _KEK_FOLDER, "readOnly": True})
+    if options.ca_secret:
+        mounts.append({"name": "ca", "mountPath": _CA_FOLDER, "readOnly": True})
+    container: Manifest = {
+        "name": "worker",
+        "image": options.image,
+        "imagePullPolicy": options.image_pull_policy,
+        "args": ["worker", role, token],
+        "env": _environment(role, options),
+        "ports": [{"name": "metrics", "containerPort": options.metrics_port}],
+        "resources": _resources(role, spec),
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "startupProbe": {"httpGet": probe, "periodSeconds": 2, "failureThreshold": 60},
+        "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
+        "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5},
+        # What a worker says last, why it can't go on, is what the SigningJob's status tells of it.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if options.pre_stop_seconds:
+        # The worker is process 1 of its container, and to that the kernel delivers no signal that it does not handle
+        # yet. One that is told to leave while it starts would miss it, take on batches, and be killed with them in
+        # hand. So SIGTERM comes when a worker that has just begun to start listens; one that has started works on.
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.pre_stop_seconds}}}
+    return container
+
+
+def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
+    secret = credentials_secret(role, options)
+    plain = {
+        "VAULTSTREAM_DRAIN_SECONDS": str(options.drain_seconds),
+        "VAULTSTREAM_LOG_FORMAT": "json",
+        "VAULTSTREAM_LOG_LEVEL": options.log_level,
+        "VAULTSTREAM_METRICS_PORT": str(options.metrics_port),
+    }
+    if role in (KEYS, SIGNING):
+        plain["VAULTSTREAM_KEK_FILE"] = f"{_KEK_FOLDER}/kek"
+    if options.ca_secret:
+        plain |= dict.fromkeys(("VAULTSTREAM_NATS_CA_FILE", "PGSSLROOTCERT"), f"{_CA_FOLDER}/ca.crt")
+    return [
+        *(_from_secret(variable, secret, key) for variable, key in CREDENTIALS.items()),
+        *({"name": name, "value": value} for name, value in plain.items()),
+        *({"name": name, "value": value} for name, value in sorted(options.extra_env.items())),
+    ]
+
+
+def _resources(role: str, spec: SigningJobSpec) -> Manifest:
+    if role == SIGNING and spec.signer.resources:
+        return dict(spec.signer.resources)
+    cpu, memory = ("500m", "256Mi") if role == SIGNING else ("50m", "128Mi")
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
+
+
+def _from_secret(variable: str, secret: str, key: str) -> Manifest:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}

@@ -1,0 +1,198 @@
+"""What operator and workers serve over HTTP, compared with what Postgres and Kubernetes have, number by number."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.engine import open_bus
+from support.fleet import open_fleet
+from support.kubelet import running_pods
+from support.scraping import Series, ServedWorker, by_label, served_worker, value
+from support.waiting import eventually
+from vaultstream import __version__
+from vaultstream.bus.records import RecordsStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from support.operating import Operator, Site
+
+pytestmark = pytest.mark.cluster
+
+RECORDS, UNREADABLE, BATCH = 200, (5, 6, 150), 10
+BASE_UNITS = re.compile(r"^(vaultstream|process)_[a-z_]+$")
+BOUNDED = {"namespace", "name", "reason", "work", "state", "outcome", "le", "version", "role", "python"}
+
+
+@asynccontextmanager
+async def held_open(site: Site) -> AsyncIterator[None]:
+    """Keeps jobs from being completed, so that all that counts stays when all is signed."""
+    await site.db.execute(
+        "CREATE FUNCTION hold_open() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+        "CREATE TRIGGER hold_open BEFORE UPDATE ON vaultstream.jobs FOR EACH ROW "
+        "WHEN (new.state = 'Complete') EXECUTE FUNCTION hold_open()"
+    )
+    try:
+        yield
+    finally:
+        await site.db.execute("DROP FUNCTION hold_open CASCADE")
+
+
+async def worker(stack: AsyncExitStack, site: Site, role: str, token: str) -> ServedWorker:
+    log = site.folder / f"served-{len(list(site.folder.iterdir()))}.log"
+    return await stack.enter_async_context(served_worker(site.services, site.database_url, role, token, log))
+
+
+def of_job(site: Site, series: Series, name: str = "job") -> dict[str, float]:
+    """Returns what an operator serves of a job, by metric, and by what else tells its series apart."""
+    found = {}
+    for (metric, labels), number in series.items():
+        own = dict(labels)
+        if (own.pop("namespace", ""), own.pop("name", "")) == (site.namespace, name):
+            found["/".join([metric.removeprefix("vaultstream_"), *own.values()])] = number
+    return found
+
+
+async def becomes(operator: Operator, site: Site, name: str = "job", **wanted: float) -> dict[str, float]:
+    """Waits until an operator serves these numbers of a job (`/` is written `__`); returns all that it serves of it."""
+    expected = {metric.replace("__", "/"): number for metric, number in wanted.items()}
+
+    async def so() -> dict[str, float] | None:
+        found = of_job(site, await operator.metrics(), name)
+        return found if expected.items() <= found.items() else None
+
+    return dict(await eventually(so, seconds=30, what=f"{expected}"))
+
+
+async def count(site: Site, what: str) -> int:
+    return int(await site.db.fetchval(f"SELECT count(*) FROM vaultstream.{what}"))
+
+
+async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) -> None:
+    await site.db.execute("UPDATE records SET payload = NULL WHERE id = ANY ($1)", UNREADABLE)
+    operator = await site.operator()
+    async with running_pods(site.client, site.namespace), held_open(site), AsyncExitStack() as stack:
+        await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
+        token = await site.status_field("job", "token")
+        keys = await worker(stack, site, "keys", token)
+        records = await worker(stack, site, "records", token)
+
+        waiting = await count(site, "batches WHERE state = 'pending'") or RECORDS // BATCH
+        before = await becomes(operator, site, job_lag_batches=waiting, signers_desired=4, signers_ready=4)
+        assert await count(site, "batches WHERE state = 'pending'") == before["job_lag_batches"] == 20
+        assert (before["job_records/left"], before["job_records/signed"]) == (RECORDS, 0)
+        deployment = await site.child("job", "signing")
+        assert deployment is not None
+        assert deployment["spec"]["replicas"] == before["signers_desired"]
+        assert deployment["status"]["readyReplicas"] == before["signers_ready"]
+        assert not any(number for name, number in before.items() if name.startswith("scaling_hold"))
+
+        signers = [await worker(stack, site, "signing", token) for _ in range(2)]
+        after = await becomes(operator, site, job_lag_batches=0, job_records__left=0)
+        [table] = await site.db.fetchrow("SELECT 'signatures_' || job_no FROM vaultstream.jobs")
+        signed, dead = await count(site, table), await count(site, "dead_letters")
+        assert (after["job_records/signed"], after["job_records/dead"]) == (signed, dead)
+        assert (signed, dead) == (RECORDS - len(UNREADABLE), len(UNREADABLE))
+
+        async def idle() -> list[Series] | None:
+            scrapes = [await signer.scrape() for signer in signers]
+            return scrapes if not any(value(s, "vaultstream_batches_in_hand") for s in scrapes) else None
+
+        scrapes: list[Series] = await eventually(idle)
+
+        def total(name: str, **labels: str) -> float:
+            return sum(value(series, f"vaultstream_{name}", **labels) for series in scrapes)
+
+        assert total("records_signed_total") == signed
+        reasons = [by_label(series, "vaultstream_dead_letters_total", "reason") for series in scrapes]
+        assert sum(found.get("PayloadNull", 0) for found in reasons) == dead
+        batches, leases = (
+            await count(site, "batches"),
+            await count(site, "leases WHERE outcome = 'committed'"),
+        )
+        assert total("batches_total", outcome="committed") == leases == batches
+        for timed in ("lease_wait_seconds", "sign_duration_seconds", "batch_duration_seconds"):
+            assert total(f"{timed}_count") == batches
+        assert 0 < total("commit_duration_seconds_count") <= batches
+        lost = sum(total("leases_lost_total", reason=how) for how in ("expired", "lost", "fenced"))
+        assert lost == await count(site, "leases WHERE outcome <> 'committed'") == 0
+        planned = await records.scrape()
+        assert value(planned, "vaultstream_records_planned_total") == RECORDS
+        assert value(planned, "vaultstream_batches_published_total") == batches
+        assert value(await keys.scrape(), "vaultstream_keys_made_total") == await count(site, "keys") == 4
+
+        series = await operator.metrics()
+        told = [event for event in await site.events("job") if event["reason"] == "ScaledOut"]
+        counted = sum((event.get("series") or {"count": 1})["count"] for event in told)
+        assert by_label(series, "vaultstream_events_total", "reason")["ScaledOut"] == counted
+        served = [series, planned, *scrapes, await keys.scrape()]
+        for name, labels in (key for each in served for key in each):
+            assert BASE_UNITS.match(name), name
+            assert {label for label, _ in labels} <= BOUNDED, (name, labels)
+
+
+async def test_an_operator_tells_of_its_own_work(site: Site) -> None:
+    operator = await site.operator()
+    await site.apply("job")
+    await becomes(operator, site, signers_desired=0)
+    series = await operator.metrics()
+    builds = [dict(labels) for name, labels in series if name == "vaultstream_build_info"]
+    assert [(build["role"], build["version"]) for build in builds] == [("operator", __version__)]
+    looks = value(series, "vaultstream_reconcile_duration_seconds_count")
+    assert looks >= 1
+    assert value(series, "vaultstream_reconcile_duration_seconds_bucket", le="+Inf") == looks
+    assert value(series, "vaultstream_reconcile_errors_total") == 0
+    assert value(series, "process_resident_memory_bytes") > 0
+    waited = [
+        value(series, "vaultstream_queue_wait_seconds_count", work=work) for work in ("scaling", "other")
+    ]
+    assert sum(waited) >= looks
+
+
+async def test_a_lag_that_cant_be_read_is_absent_and_the_hold_says_why(site: Site) -> None:
+    operator = await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
+    async with open_fleet(site) as fleet, open_bus(site.services) as bus:
+        job = await fleet.play("job", keys=4)
+        await job.publish(20)
+        await becomes(operator, site, job_lag_batches=20, signers_desired=4)
+        await RecordsStream(bus).remove(job.token)
+        held = await becomes(operator, site, scaling_hold__ConsumerMissing=1)
+        assert "job_lag_batches" not in held
+        assert held["signers_desired"] == 4
+        assert sum(number for name, number in held.items() if name.startswith("scaling_hold")) == 1
+        await RecordsStream(bus).ensure_consumer(job.token, ack_wait_seconds=60, max_ack_pending=1000)
+        await becomes(operator, site, scaling_hold__ConsumerMissing=0, job_lag_batches=0)
+
+
+async def test_a_suspended_job_has_no_lag_and_wants_no_signer(site: Site) -> None:
+    operator = await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
+    async with open_fleet(site) as fleet:
+        await (await fleet.play("job", keys=4)).publish(20)
+        await becomes(operator, site, job_lag_batches=20, signers_desired=4)
+        await site.patch("job", spec={"suspend": True})
+        found = await becomes(operator, site, signers_desired=0)
+        assert "job_lag_batches" not in found
+
+
+@pytest.mark.parametrize("end", ["complete", "deleted"])
+async def test_nothing_is_served_of_a_job_that_has_ended(site: Site, end: str) -> None:
+    operator = await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
+    await becomes(operator, site, signers_desired=0)
+    if end == "complete":
+        await site.run_workers("job")
+        await site.becomes("job", "Complete", seconds=40)
+    else:
+        await site.delete("job")
+        await eventually(lambda: site.gone("job"))
+
+    async def forgotten() -> bool:
+        return not of_job(site, await operator.metrics())
+
+    await eventually(forgotten)

@@ -1,0 +1,172 @@
+"""What keeps a job's pods from running: a condition and an Event say what to do, and once it is mended the job goes on.
+
+No kubelet is there: a test says of a pod what one would. Quotas are the API server's own.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from support.operating import Site
+
+pytestmark = pytest.mark.cluster
+
+WAITING = "CreateContainerConfigError"
+
+
+def container(state: dict[str, Any], **given: Any) -> dict[str, Any]:
+    status = {
+        "name": "worker",
+        "ready": False,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "",
+        "state": state,
+    }
+    return {"containerStatuses": [status | given]}
+
+
+def waiting(reason: str, message: str = "", **given: Any) -> dict[str, Any]:
+    return container({"waiting": {"reason": reason, "message": message}}, **given)
+
+
+def crashed(code: int, words: str) -> dict[str, Any]:
+    ended = {"exitCode": code, "reason": "Error", "message": words, "containerID": "c"}
+    return waiting("CrashLoopBackOff", "back-off 10s", restartCount=1, lastState={"terminated": ended})
+
+
+def conditions(**given: str) -> dict[str, Any]:
+    then = (datetime.now(UTC) - timedelta(minutes=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "conditions": [
+            {
+                "type": kind,
+                "status": status,
+                "message": "0/3 nodes are available.",
+                "lastTransitionTime": then,
+            }
+            for kind, status in given.items()
+        ]
+    }
+
+
+RUNS = container({"running": {"startedAt": "2026-01-01T00:00:00Z"}}, ready=True) | {
+    "phase": "Running",
+    **conditions(PodScheduled="True", PodReadyToStartContainers="True", Ready="True"),
+}
+
+
+async def say_of_pod(site: Site, role: str, status: dict[str, Any]) -> None:
+    pods = f"/api/v1/namespaces/{site.namespace}/pods"
+    selector = f"labelSelector=app.kubernetes.io/component%3D{role}"
+
+    async def name() -> str | None:
+        listed = await site.client.call("GET", f"{pods}?{selector}")
+        return next((str(item["metadata"]["name"]) for item in listed["items"]), None)
+
+    words = ["patch", "pod", await eventually(name), "-n", site.namespace, "--subresource=status"]
+    await site.server.kubectl(*words, "--type=merge", "-p", json.dumps({"status": status}))
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "reason", "words"),
+    [
+        (
+            "records",
+            waiting(WAITING, 'secret "vaultstream-records" not found'),
+            "SecretMissing",
+            "database-url",
+        ),
+        (
+            "records",
+            waiting(WAITING, "couldn't find key nats-url in Secret ns/vaultstream-records"),
+            "SecretIncomplete",
+            "the key nats-url",
+        ),
+        ("keys", waiting("ImagePullBackOff", "no such image"), "ImageUnavailable", "no such image"),
+        ("records", crashed(5, "error: Postgres is away."), "WorkerFailing", "Postgres is away."),
+        ("keys", crashed(6, "error: There is no key."), "KeysUnusable", "There is no key."),
+        ("records", conditions(PodScheduled="False"), "PodsUnschedulable", "0/3 nodes"),
+        (
+            "keys",
+            waiting("ContainerCreating") | conditions(PodScheduled="True", PodReadyToStartContainers="False"),
+            "VolumesNotMounted",
+            "vaultstream-kek",
+        ),
+    ],
+)
+async def test_a_pod_that_does_not_run_stalls_the_job_until_it_does(
+    site: Site, role: str, status: dict[str, Any], reason: str, words: str
+) -> None:
+    await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1})
+    await say_of_pod(site, role, status)
+    stalled = await site.becomes("job", "Stalled", reason)
+    assert words in stalled["message"]
+    (event,) = [event for event in await site.events("job") if event["reason"] == reason]
+    assert (event["type"], event["note"]) == ("Warning", stalled["message"])
+    await say_of_pod(site, role, RUNS)
+    await site.becomes("job", "Reconciling", "MakingKeys")
+
+
+async def test_pods_that_a_quota_refuses_are_told_of_and_made_once_it_lets_them(site: Site) -> None:
+    quota = f"/api/v1/namespaces/{site.namespace}/resourcequotas"
+    await site.client.call("POST", quota, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
+
+    async def enforced() -> bool:
+        return "hard" in (await site.client.call("GET", f"{quota}/none")).get("status", {})
+
+    await eventually(enforced)
+    await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 2})
+    stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
+    assert "quota" in stalled["message"]
+    assert "PodsRefused" in await site.reasons("job")
+    await site.client.call("DELETE", f"{quota}/none")
+    await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)
+
+
+async def test_signers_that_a_quota_refuses_are_told_of_in_its_words(site: Site) -> None:
+    quota = f"/api/v1/namespaces/{site.namespace}/resourcequotas"
+    await site.client.call("POST", quota, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}})
+
+    async def enforced() -> bool:
+        return "hard" in (await site.client.call("GET", f"{quota}/few")).get("status", {})
+
+    await eventually(enforced)
+    await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1})  # the workers first: they take what there is
+    for role in ("keys", "records"):
+        await say_of_pod(site, role, RUNS)
+    await site.patch("job", spec={"scaling": {"minReplicaCount": 3}})
+    stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
+    assert "exceeded quota: few" in stalled["message"]
+    await site.client.call("DELETE", f"{quota}/few")
+    await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)
+
+
+async def test_a_spec_that_the_operator_does_not_allow_runs_no_pod_until_it_is_allowed(site: Site) -> None:
+    operator = await site.operator()
+    await site.apply("job", signer={"priorityClassName": "system-cluster-critical", "podLabels": {"a": "b"}})
+    stalled = await site.becomes("job", "Stalled", "SpecNotAllowed")
+    assert "spec.signer.podLabels: a" in stalled["message"]
+    assert "SpecNotAllowed" in await site.reasons("job")
+    assert [await site.child("job", role) for role in ("keys", "records", "signing")] == [None] * 3
+    assert await operator.leave() == 0
+    await site.operator(VAULTSTREAM_WORKER_ALLOWED_POD_LABELS="a")
+    stalled = await site.becomes("job", "Stalled", "SpecNotAllowed")
+
+    async def named() -> bool:
+        return "priorityClassName" in (await site.condition("job", "Stalled"))["message"]
+
+    await eventually(named)
+    await site.patch("job", spec={"signer": {"priorityClassName": None}})
+    deployment = await eventually(lambda: site.child("job", "signing"))
+    assert deployment["spec"]["template"]["metadata"]["labels"]["a"] == "b"

@@ -1,0 +1,174 @@
+"""In which order one look does what it decided; the effects themselves are tested against a real API server."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from support.planning import ALL, NOW, OPTIONS, job_of, stored_of
+from vaultstream_operator.api.reasons import Statement
+from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.core.children import Manifest, Owner
+from vaultstream_operator.core.observation import Lag
+from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.view import ChildrenView, ObjectView, StoredJob
+from vaultstream_operator.metrics import OperatorMetrics
+from vaultstream_operator.ports import ConflictError, Refusal
+from vaultstream_operator.reconciler import Reconciler
+
+pytestmark = pytest.mark.unit
+
+
+class World:
+    """A job with a lag of 80 batches and four signers; notes down what is done to it."""
+
+    def __init__(self) -> None:
+        self.job: ObjectView | None = job_of()
+        self.done: list[str] = []
+        self.refuses = ""
+        self.conflicts = 0
+        self.lag = 80
+        self.forgotten: list[tuple[str, str]] = []
+
+    async def get(self, namespace: str, name: str) -> ObjectView | None:
+        return self.job
+
+    async def children(self, owner: Owner) -> ChildrenView:
+        return ALL
+
+    async def apply(self, manifest: Manifest) -> None:
+        self.done.append(f"apply {manifest['spec'].get('replicas')}")
+        if self.refuses:
+            raise Refusal(self.refuses)
+
+    async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
+        assert job == self.job, "written over a newer one"
+        if self.conflicts:
+            self.conflicts -= 1
+            raise ConflictError
+        scaling = status.scaling
+        assert scaling is not None
+        changes = [(change.before, change.after) for change in scaling.history.changes]
+        self.done.append(f"status {scaling.desired} {changes}")
+        self.job = replace(job, status=status, resource_version=f"{job.resource_version}+")
+        return self.job
+
+    async def delete_child(self, owner: Owner, role: str) -> None:
+        self.done.append(f"delete {role}")
+
+    async def act(self, action: StoreAction, job: ObjectView) -> None:
+        self.done.append(f"act {action}")
+
+    async def mark_idle(self, owner: Owner, busy: set[str]) -> None:
+        self.done.append(f"mark all but {sorted(busy)}")
+
+    async def tell(self, owner: Owner, statement: Statement) -> None:
+        self.done.append(f"event {statement.reason}")
+
+    async def look(self, job: ObjectView) -> StoredJob:
+        return stored_of(job.spec)
+
+    async def busy_pods(self, token: str) -> set[str]:
+        return {"busy"}
+
+    def forget(self, namespace: str, name: str) -> None:
+        self.forgotten.append((namespace, name))
+
+    async def read(self, token: str) -> Lag:
+        return Lag(self.lag)
+
+
+def reconciler(world: World) -> Reconciler:
+    cast_world = cast("Any", world)
+    return Reconciler(
+        cast_world, cast_world, cast_world, OPTIONS, metrics=OperatorMetrics(), clock=lambda: NOW
+    )
+
+
+async def test_a_change_is_written_down_and_told_before_it_is_made(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level(logging.INFO, "vaultstream_operator"):
+        await reconciler(world).reconcile("shop", "receipts")
+    assert world.done == [
+        "status 8 [(4, 8)]",
+        "event ScaledOut",
+        "apply 8",
+        "status 8 [(4, 8)]",
+        "event Signing",
+    ]
+    (record,) = [r for r in caplog.records if hasattr(r, "decided")]
+    assert (record.getMessage().startswith("Scaled from 4 to 8"), record.levelno) == (True, logging.INFO)
+
+
+async def test_pods_without_a_key_are_marked_before_the_count_falls() -> None:
+    world = World()
+    assert world.job is not None
+    assert world.job.spec is not None
+    scaling = world.job.spec.scaling.model_copy(update={"max_replica_count": 2})
+    world.job = replace(world.job, spec=world.job.spec.model_copy(update={"scaling": scaling}))
+    await reconciler(world).reconcile("shop", "receipts")
+    marked, lowered = world.done.index("mark all but ['busy']"), world.done.index("apply 2")
+    assert marked < lowered
+
+
+async def test_a_count_that_stays_is_logged_too_but_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.lag = 40
+    with caplog.at_level(logging.DEBUG, "vaultstream_operator"):
+        await reconciler(world).reconcile("shop", "receipts")
+    assert "event ScaledOut" not in world.done
+    (record,) = [r for r in caplog.records if hasattr(r, "decided")]
+    assert record.levelno == logging.DEBUG
+
+
+async def test_a_decision_on_what_has_changed_meanwhile_is_not_carried_out() -> None:
+    world = World()
+    world.conflicts = 1
+    await reconciler(world).reconcile("shop", "receipts")
+    assert world.done.count("apply 8") == 1
+    assert world.done[0] == "status 8 [(4, 8)]"
+
+
+async def test_a_refused_child_keeps_the_decision_and_says_what_refuses_it() -> None:
+    world = World()
+    world.refuses = "exceeded quota: few"
+    await reconciler(world).reconcile("shop", "receipts")
+    assert world.done == [
+        "status 8 [(4, 8)]",
+        "event ScaledOut",
+        "apply 8",
+        "status 8 [(4, 8)]",
+        "event Signing",
+        "event ChildRefused",
+    ]
+    assert world.job is not None
+    assert "exceeded quota: few." in world.job.status.message
+
+
+async def test_a_suspended_job_tells_so_before_its_signers_go() -> None:
+    world = World()
+    assert world.job is not None
+    assert world.job.spec is not None
+    await reconciler(world).reconcile("shop", "receipts")
+    world.job = replace(world.job, spec=world.job.spec.model_copy(update={"suspend": True}))
+    world.done.clear()
+    await reconciler(world).reconcile("shop", "receipts")
+    assert world.done == [
+        "act suspend",
+        "status 0 [(4, 8), (4, 0)]",
+        "event Suspending",
+        "apply 0",
+        "delete records",
+        "delete keys",
+        "status 0 [(4, 8), (4, 0)]",
+    ]
+
+
+async def test_nothing_is_remembered_of_a_job_that_has_gone() -> None:
+    world = World()
+    world.job = None
+    assert await reconciler(world).reconcile("shop", "receipts") is None
+    assert world.forgotten == [("shop", "receipts")]
