@@ -18,7 +18,7 @@ help:
 	if [ -t 1 ] && [ -z "$$NO_COLOR" ] && [ "$$TERM" != dumb ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
 	awk -v bold="$$bold" -v plain="$$plain" 'BEGIN { FS = ":.*## "; print "Usage: make TARGET [NAME=value ...]" } \
 	/^##@ / { printf "\n%s%s%s\n", bold, substr($$0, 5), plain } \
-	/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
+	/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
 ##@ Run
 
@@ -66,10 +66,11 @@ format: .venv/.dev ## Format the code and apply the fixes that are safe.
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-docs: .venv/.dev ## Write the pages that are generated: docs/commands.md.
+docs: .venv/.dev ## Write the pages that are generated: docs/commands.md, and the chart's README.
 	@$(BIN)/python hack/commands_reference.py
+	@$(BIN)/python hack/chart.py readme
 
-generate: .venv/.dev ## Write what is made from the types: crds/.
+generate: .venv/.dev ## Write what is made from the types: crds/, docs/api-reference.md, and the files in the chart.
 	@$(BIN)/python hack/generate.py
 
 verify: .venv/.dev ## Tell whether what is made from the types is up to date.
@@ -102,7 +103,26 @@ stop: .venv/.runtime ## Stop the embedded services; their data stays.
 
 ##@ Kubernetes
 
-.PHONY: apiserver-up apiserver-down cluster-up cluster-down
+.PHONY: chart-lint image kind-up demo kind-down e2e apiserver-up apiserver-down cluster-up cluster-down
+
+chart-lint: .venv/.dev ## Check the chart: helm lint, unit tests, kube-score; its services and a real install. Takes PYTEST_ARGS.
+	@$(BIN)/python hack/chart.py check
+	@$(BIN)/pytest tests/chart $(PYTEST_ARGS)
+
+image: .venv/.runtime ## Build the image, with docker; where it does not run, as root, an archive in build/images.
+	@hack/trial image
+
+kind-up: .venv/.runtime ## Make a cluster with kind, build and load the image, install the chart. Without docker, as root: on this host.
+	@hack/trial up
+
+demo: .venv/.runtime ## Sign 200,000 records on that cluster, and show how the signers come and go.
+	@hack/trial demo
+
+kind-down: .venv/.runtime ## Remove that cluster.
+	@hack/trial down
+
+e2e: .venv/.dev ## Install the chart on a real node, this host, as root, and try to break it: 25 minutes. Takes PYTEST_ARGS.
+	@$(BIN)/pytest tests/e2e $(PYTEST_ARGS)
 
 apiserver-up: .venv/.runtime ## Start a Kubernetes API server on loopback, without nodes or root; print its kubeconfig's path.
 	@hack/apiserver up

@@ -1,10 +1,15 @@
-"""Writes what is made from the types: crds/. With --check, tells whether it is up to date instead."""
+"""Writes what is made from the types: the definition, the API's reference, and what the chart has of both engine and API.
+
+With --check, tells whether they are up to date.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import api_reference
+import nats_permissions
 from vaultstream_operator.api.crd import CRD_NAME, custom_resource_definition, to_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -12,7 +17,13 @@ ROOT = Path(__file__).parents[1]
 
 def generated() -> dict[Path, str]:
     """Returns each file with its content."""
-    return {ROOT / "crds" / f"{CRD_NAME}.yaml": to_yaml(custom_resource_definition())}
+    definition = to_yaml(custom_resource_definition())
+    return {
+        ROOT / "crds" / f"{CRD_NAME}.yaml": definition,
+        ROOT / "charts" / "vaultstream" / "files" / "crds" / f"{CRD_NAME}.yaml": definition,
+        ROOT / "charts" / "vaultstream" / "files" / "nats-permissions.json": nats_permissions.as_json(),
+        ROOT / "docs" / "api-reference.md": api_reference.page(),
+    }
 
 
 def main() -> None:
@@ -20,7 +31,7 @@ def main() -> None:
     files = generated()
     if "--check" not in sys.argv[1:]:
         for path, text in files.items():
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         return
     different = [

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kube.apiserver import ApiServer
 from kube.binaries import cache_dir
 from kube.cluster import Cluster
+from kube.trial import app as trial
 from vaultstream.errors import VaultStreamError
-
-if TYPE_CHECKING:
-    pass
 
 apiserver = typer.Typer(
     add_completion=False,
@@ -27,7 +25,7 @@ cluster = typer.Typer(
     no_args_is_help=True,
     help="A whole Kubernetes cluster with one node, this host. Needs root; one a host.",
 )
-_COMMANDS = {"apiserver": apiserver, "cluster": cluster}
+_COMMANDS = {"apiserver": apiserver, "cluster": cluster, "trial": trial}
 
 Directory = Annotated[
     Path | None, typer.Option("--dir", help="The server's own directory; several can run, each in its own.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from vaultstream.local.files import FileLock, make_private_dir
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NEEDED = (
+NEEDED = (
     *apiserver.NEEDED,
     "kube-scheduler",
     "kubelet",
@@ -42,6 +43,7 @@ _DEBIAN_PACKAGES = {
 }
 _START_SECONDS = 120.0
 _DELETE_SECONDS = 20
+_PROVISIONER = Path(__file__).resolve().parents[1] / "provisioner.py"
 _PAUSE_SOURCE = Path(__file__).resolve().parent / "pause.c"
 _READY = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
 
@@ -71,7 +73,7 @@ class Cluster:
                 "--enable-aggregator-routing=true",
             ],
         )
-        names = ("kube-scheduler", "containerd", "kubelet", "kube-proxy", "coredns")
+        names = ("kube-scheduler", "containerd", "kubelet", "kube-proxy", "coredns", "provisioner")
         self._containerd_config = self.directory / "containerd.toml"
         self._daemons = {name: Daemon(self.directory, name) for name in names}
 
@@ -92,7 +94,7 @@ class Cluster:
             LocalServiceError: a part can't be built, or does not start.
         """
         _require_host()
-        found = await binaries.ensure(_NEEDED, pinned=True)
+        found = await binaries.ensure(NEEDED, pinned=True)
         make_private_dir(
             self.directory, mode=0o755
         )  # Pods reach their volumes through it, as whoever they run as
@@ -111,12 +113,18 @@ class Cluster:
             await until(
                 "the node, Ready", self.is_ready, seconds=_START_SECONDS, hint=f"See {self.directory}/log."
             )
-            await storage.set_up(self.api, self.directory / "volumes")
+            await storage.set_up(self.api)
+            self._start_provisioner()
 
     async def is_ready(self) -> bool:
         """Whether the node says that Pods may come."""
         said = await self.api.kubectl("get", "node", NODE, "-o", _READY, check=False)
         return said.stdout == "True"
+
+    async def restart_kubelet(self) -> None:
+        """Ends kubelet and starts it again; the Pods' containers run on meanwhile."""
+        await self._daemons["kubelet"].stop()
+        await self.up()
 
     async def load(self, archive: Path) -> None:
         """Imports the images of an OCI or Docker archive into the node.
@@ -138,7 +146,8 @@ class Cluster:
         if not self.directory.exists():
             return
         _require_root()
-        await self._daemons["kube-scheduler"].stop()
+        for name in ("kube-scheduler", "provisioner"):
+            await self._daemons[name].stop()
         await self.api.stop_controllers()  # they would replace the Pods that go
         if self._daemons["kubelet"].pid:
             await self._delete_pods()
@@ -248,6 +257,10 @@ class Cluster:
         config = self.directory / "Corefile"
         config.write_text(network.corefile(user), encoding="utf-8")
         self._daemons["coredns"].start([str(found["coredns"]), "-conf", str(config)])
+
+    def _start_provisioner(self) -> None:
+        words = [sys.executable, _PROVISIONER, self.api.directory, self.directory / "volumes"]
+        self._daemons["provisioner"].start([str(word) for word in words])
 
     def _write(self, name: str, document: dict[str, Any]) -> Path:
         path = self.directory / name

@@ -92,6 +92,17 @@ MODULES = (
     ),
     GoModule("coredns", "github.com/coredns/coredns", {"coredns": "github.com/coredns/coredns"}),
     GoModule("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+    GoModule("kind", "sigs.k8s.io/kind", {"kind": "sigs.k8s.io/kind"}),
+    GoModule(
+        "helm-unittest",
+        "github.com/helm-unittest/helm-unittest",
+        {"helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"},
+    ),
+    GoModule(
+        "kube-score",
+        "github.com/zegl/kube-score",
+        {"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
+    ),
 )
 
 

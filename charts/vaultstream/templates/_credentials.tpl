@@ -1,0 +1,85 @@
+{{/*
+The passwords of the bundled services, made once: what the cluster has of them stays. Returns JSON, from key to password,
+the same throughout one rendering:
+
+    postgres.owner, postgres.operator, postgres.auditor, postgres.<role>.<namespace>
+    nats.<user>, and nats.<user>.bcrypt, the only form that the server sees
+*/}}
+{{- define "vaultstream.credentials" -}}
+{{- if not (hasKey .Release "vaultstreamCredentials") -}}
+{{- $kept := dict -}}
+{{- $secret := lookup "v1" "Secret" .Release.Namespace (printf "%s-credentials" (include "vaultstream.fullname" .)) -}}
+{{- range $key, $value := default dict (get (default dict $secret) "data") -}}
+{{- $_ := set $kept $key (b64dec $value) -}}
+{{- end -}}
+{{- $all := dict -}}
+{{- range $key := list "postgres.owner" "postgres.operator" "postgres.auditor" -}}
+{{- $_ := set $all $key (default (randAlphaNum 32) (get $kept $key)) -}}
+{{- end -}}
+{{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray -}}
+{{- range $role := list "keys" "records" "signing" -}}
+{{- $key := printf "postgres.%s.%s" $role $namespace -}}
+{{- $_ := set $all $key (default (randAlphaNum 32) (get $kept $key)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $user, $_ := .Files.Get "files/nats-permissions.json" | fromJson -}}
+{{- $key := printf "nats.%s" $user -}}
+{{- $hash := printf "%s.bcrypt" $key -}}
+{{- $password := default (randAlphaNum 32) (get $kept $key) -}}
+{{- $_ := set $all $key $password -}}
+{{- $_ := set $all $hash (default (bcrypt $password) (get $kept $hash)) -}}
+{{- end -}}
+{{- $_ := set .Release "vaultstreamCredentials" $all -}}
+{{- end -}}
+{{- .Release.vaultstreamCredentials | toJson -}}
+{{- end -}}
+
+{{/* The login of a worker's role in a namespace, within the 63 characters of a Postgres name. Takes a list: role, namespace. */}}
+{{- define "vaultstream.postgres.login" -}}
+{{- $login := printf "vaultstream_%s_%s" (index . 0) (index . 1) -}}
+{{- if gt (len $login) 63 -}}
+{{- printf "%s_%s" (trunc 54 $login) (sha256sum $login | trunc 8) -}}
+{{- else -}}
+{{- $login -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The URL of the bundled Postgres. Takes a map with `root`, `login` and `password`. */}}
+{{- define "vaultstream.postgres.url" -}}
+postgresql://{{ .login }}:{{ .password }}@{{ include "vaultstream.postgres.host" .root }}:5432/vaultstream?sslmode=verify-full
+{{- end -}}
+
+{{- define "vaultstream.postgres.host" -}}
+{{ include "vaultstream.fullname" . }}-postgres.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- define "vaultstream.nats.host" -}}
+{{ include "vaultstream.fullname" . }}-nats.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{/* A Secret's `data`. Takes a map of texts. */}}
+{{- define "vaultstream.secretData" -}}
+{{- $data := dict -}}
+{{- range $key, $value := . -}}
+{{- $_ := set $data $key (b64enc $value) -}}
+{{- end -}}
+{{- toYaml $data -}}
+{{- end -}}
+
+{{/* The data of a role's Secret. Takes a map with `root`, `login`, `password` (of Postgres) and `user` (of NATS). */}}
+{{- define "vaultstream.roleSecretData" -}}
+{{- $url := printf "tls://%s:4222" (include "vaultstream.nats.host" .root) -}}
+{{- $password := get (include "vaultstream.credentials" .root | fromJson) (printf "nats.%s" .user) -}}
+{{- include "vaultstream.secretData" (dict "database-url" (include "vaultstream.postgres.url" .) "nats-url" $url "nats-user" .user "nats-password" $password) -}}
+{{- end -}}
+
+{{/*
+A new file of key-encryption keys with one KEK, as workers/vaultstream/crypto/keyring.py reads it: an id, which is the
+beginning of a SHA-256 over a label and the KEK, and the base64 of its 32 bytes.
+*/}}
+{{- define "vaultstream.newKek" -}}
+{{- $kek := randBytes 32 -}}
+{{- $id := printf "vaultstream key-encryption key id 1\x00%s" (b64dec $kek) | sha256sum | trunc 12 -}}
+# VaultStream's key-encryption keys. The first wraps, all unwrap. Keep this file secret, and a copy of it safe.
+{{ printf "kek-%s %s\n" $id $kek }}
+{{- end -}}

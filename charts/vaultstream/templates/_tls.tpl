@@ -1,0 +1,85 @@
+{{/* Whether the chart makes the certificates itself: "true", or nothing. */}}
+{{- define "vaultstream.tls.generated" -}}
+{{- if and (eq .Values.services "bundled") (not .Values.tls.certManager.enabled) (not .Values.tls.existingSecrets.postgres) (not .Values.tls.existingSecrets.nats) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret, of this name in each namespace, whose `ca.crt` vouches for the services; empty: the image's authorities. */}}
+{{- define "vaultstream.tls.caSecret" -}}
+{{- if .Values.tls.ca.existingSecret -}}
+{{- .Values.tls.ca.existingSecret -}}
+{{- else if or (eq .Values.services "bundled") .Values.tls.ca.bundle -}}
+{{- printf "%s-ca" (include "vaultstream.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with a bundled server's certificate. Takes a map with `root` and `server`, postgres or nats. */}}
+{{- define "vaultstream.tls.serverSecret" -}}
+{{- default (printf "%s-%s-tls" (include "vaultstream.fullname" .root) .server) (get .root.Values.tls.existingSecrets .server) -}}
+{{- end -}}
+
+{{/* The names of a bundled server, as JSON. Takes a map with `root` and `server`. */}}
+{{- define "vaultstream.tls.hosts" -}}
+{{- $service := printf "%s-%s" (include "vaultstream.fullname" .root) .server -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- list (printf "%s.%s.svc" $service $namespace) (printf "%s.%s.svc.cluster.local" $service $namespace) (printf "%s.%s" $service $namespace) $service "localhost" | toJson -}}
+{{- end -}}
+
+{{/*
+The authority and the servers' certificates that the chart makes, once: what the cluster has of them stays. Returns JSON,
+the same throughout one rendering: `ca`, `postgres` and `nats`, each with `cert` and `key` in PEM.
+*/}}
+{{- define "vaultstream.tls.pairs" -}}
+{{- if not (hasKey .Release "vaultstreamTls") -}}
+{{- $full := include "vaultstream.fullname" . -}}
+{{- $days := int .Values.tls.validityDays -}}
+{{- $pairs := dict -}}
+{{- $ca := dict -}}
+{{- $kept := lookup "v1" "Secret" .Release.Namespace (printf "%s-authority" $full) -}}
+{{- if $kept -}}
+{{- $ca = buildCustomCert (index $kept.data "tls.crt") (index $kept.data "tls.key") -}}
+{{- else -}}
+{{- $ca = genCAWithKey (printf "%s.%s" $full .Release.Namespace) $days (genPrivateKey "ecdsa") -}}
+{{- end -}}
+{{- $_ := set $pairs "ca" (dict "cert" $ca.Cert "key" $ca.Key) -}}
+{{- range $server := list "postgres" "nats" -}}
+{{- $old := lookup "v1" "Secret" $.Release.Namespace (include "vaultstream.tls.serverSecret" (dict "root" $ "server" $server)) -}}
+{{- $hosts := include "vaultstream.tls.hosts" (dict "root" $ "server" $server) | fromJsonArray -}}
+{{- $oldCa := dig "data" "ca.crt" "" (default dict $old) | b64dec -}}
+{{- if and $old (eq $oldCa $ca.Cert) -}}
+{{- $_ := set $pairs $server (dict "cert" (index $old.data "tls.crt" | b64dec) "key" (index $old.data "tls.key" | b64dec)) -}}
+{{- else -}}
+{{- $new := genSignedCertWithKey (first $hosts) (list "127.0.0.1") $hosts $days $ca (genPrivateKey "ecdsa") -}}
+{{- $_ := set $pairs $server (dict "cert" $new.Cert "key" $new.Key) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set .Release "vaultstreamTls" $pairs -}}
+{{- end -}}
+{{- .Release.vaultstreamTls | toJson -}}
+{{- end -}}
+
+{{/* The authorities' certificates for the Secrets that the chart makes of them. */}}
+{{- define "vaultstream.tls.caBundle" -}}
+{{- if .Values.tls.ca.bundle -}}
+{{- .Values.tls.ca.bundle -}}
+{{- else -}}
+{{- (include "vaultstream.tls.pairs" . | fromJson).ca.cert -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What all certificates from cert-manager have in common. */}}
+{{- define "vaultstream.tls.certificateSpec" -}}
+{{- with .Values.tls.certManager -}}
+duration: {{ .duration }}
+renewBefore: {{ .renewBefore }}
+privateKey:
+  algorithm: ECDSA
+  size: 256
+  rotationPolicy: Always
+issuerRef:
+  name: {{ required "tls.certManager.issuerRef.name: the issuer's name is missing" .issuerRef.name }}
+  kind: {{ .issuerRef.kind }}
+  group: {{ .issuerRef.group }}
+{{- end -}}
+{{- end -}}

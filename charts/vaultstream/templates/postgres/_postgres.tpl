@@ -1,0 +1,97 @@
+{{- define "vaultstream.postgres.settings" -}}
+listen_addresses = '*'
+port = 5432
+unix_socket_directories = '/run/postgresql'
+hba_file = '/etc/vaultstream/postgres/pg_hba.conf'
+ssl = on
+ssl_cert_file = '/etc/vaultstream/tls/tls.crt'
+ssl_key_file = '/etc/vaultstream/tls/tls.key'
+ssl_min_protocol_version = 'TLSv1.2'
+password_encryption = 'scram-sha-256'
+# A statement that fails is not logged: it may hold a payload or a password.
+log_min_error_statement = panic
+log_line_prefix = '%m [%p] %q%u@%d '
+timezone = 'UTC'
+log_timezone = 'UTC'
+wal_compression = on
+jit = off
+{{- range $name, $value := .Values.bundled.postgres.settings }}
+{{ $name }} = '{{ kindIs "float64" $value | ternary (toJson $value) (toString $value) | replace "'" "''" }}'
+{{- end }}
+{{- end -}}
+
+{{/* Who may log in: from outside, with TLS and a password; the superuser from within the pod alone. */}}
+{{- define "vaultstream.postgres.hba" -}}
+local all postgres peer
+hostssl all postgres all reject
+hostssl all all all scram-sha-256
+{{- end -}}
+
+{{/* The logins, a line each: name, group, key of the password. */}}
+{{- define "vaultstream.postgres.logins" -}}
+vaultstream_operator_login vaultstream_operator postgres.operator
+vaultstream_auditor_login vaultstream_auditor postgres.auditor
+{{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray }}
+{{- range $role := list "keys" "records" "signing" }}
+{{ include "vaultstream.postgres.login" (list $role $namespace) }} vaultstream_{{ $role }} postgres.{{ $role }}.{{ $namespace }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A container of another pod that talks to the bundled Postgres. Takes a map with `root` and `does`: wait or logins. */}}
+{{- define "vaultstream.postgres.client" -}}
+{{- with .root.Values.bundled.postgres -}}
+image: {{ include "vaultstream.imageReference" .image }}
+imagePullPolicy: {{ .image.pullPolicy }}
+{{- end }}
+command: [sh, /etc/vaultstream/postgres/postgres.sh, {{ .does }}]
+env:
+  - name: HOME
+    value: /tmp
+  - name: PGHOST
+    value: {{ include "vaultstream.postgres.host" .root }}
+  {{- if eq .does "logins" }}
+  - name: PGUSER
+    value: vaultstream
+  {{- include "vaultstream.envFromSecret" (list "PGPASSWORD" (printf "%s-credentials" (include "vaultstream.fullname" .root)) "postgres.owner") | nindent 2 }}
+  - name: PGDATABASE
+    value: vaultstream
+  - name: PGSSLMODE
+    value: verify-full
+  - name: PGSSLROOTCERT
+    value: /etc/vaultstream/ca/ca.crt
+  {{- end }}
+resources:
+  {{- toYaml .root.Values.migration.resources | nindent 2 }}
+securityContext:
+  {{- include "vaultstream.containerSecurityContext" .root | nindent 2 }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  - name: postgres
+    mountPath: /etc/vaultstream/postgres
+    readOnly: true
+  {{- if eq .does "logins" }}
+  - name: ca
+    mountPath: /etc/vaultstream/ca
+    readOnly: true
+  - name: logins
+    mountPath: /etc/vaultstream/secrets
+    readOnly: true
+  {{- end }}
+{{- end -}}
+
+{{- define "vaultstream.postgres.clientVolumes" -}}
+- name: postgres
+  configMap:
+    name: {{ include "vaultstream.fullname" . }}-postgres
+- name: logins
+  secret:
+    secretName: {{ include "vaultstream.fullname" . }}-credentials
+    defaultMode: 0440
+    items:
+      {{- range $line := include "vaultstream.postgres.logins" . | splitList "\n" }}
+      - key: {{ splitList " " $line | last }}
+        path: {{ splitList " " $line | last }}
+      {{- end }}
+{{- end -}}

@@ -1,0 +1,126 @@
+"""A job of 200,000 records on the cluster of this machine, and its signers coming and going, live in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kube import binaries
+from kube.commands import Output, run
+from kube.images import ROOT
+from vaultstream.errors import LocalServiceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+_JOB = "demo"
+_RECORDS = ("hack/demo-records.yaml", "job/demo-records")
+_STEP_SECONDS = 0.5
+_SEED_TIMEOUT = "180s"
+_MOST_DECISIONS = 8
+
+
+@dataclass
+class Demo:
+    """The demo in one namespace of a cluster."""
+
+    kubeconfig: Path
+    namespace: str
+    console: Console
+
+    async def run(self) -> None:
+        """Makes the records and the job anew, and shows the job until it has ended.
+
+        Raises:
+            LocalServiceError: the records could not be made, or the job failed.
+        """
+        await self._kubectl("delete", "signingjob", _JOB, "--ignore-not-found")
+        await self._make_records()
+        await self._kubectl("apply", "-f", str(ROOT / "examples/demo.yaml"))
+        if self.console.is_terminal:
+            status = await self._show_live()
+        else:
+            status = await self._tell()
+        if status.get("state") != "Complete":
+            raise LocalServiceError(
+                f"The job failed: {status.get('message', '')}",
+                hint=f"kubectl -n {self.namespace} describe signingjob {_JOB}",
+            )
+        self.console.print(f"[bold]{status['message']}[/bold]")
+
+    async def _make_records(self) -> None:
+        manifest, job = _RECORDS
+        self.console.print("Making 200,000 records in the bundled Postgres")
+        await self._kubectl("delete", job, "--ignore-not-found")
+        await self._kubectl("apply", "-f", str(ROOT / manifest))
+        await self._kubectl("wait", "--for=condition=Complete", job, f"--timeout={_SEED_TIMEOUT}")
+
+    async def _show_live(self) -> dict[str, Any]:
+        status: dict[str, Any] = {}
+        with Live(console=self.console, refresh_per_second=4) as live:
+            while not _has_ended(status):
+                status = await self._status()
+                live.update(picture(status))
+                await asyncio.sleep(_STEP_SECONDS)
+        return status
+
+    async def _tell(self) -> dict[str, Any]:
+        """Without a terminal: a line for each change."""
+        status: dict[str, Any] = {}
+        told = ""
+        while not _has_ended(status):
+            status = await self._status()
+            scaling = status.get("scaling", {})
+            line = f"{status.get('state', 'Pending'):9} {status.get('progress', ''):24} signers {status.get('signers') or 0}"
+            if line != told:
+                told = line
+                self.console.print(line, scaling.get("message", ""), soft_wrap=True, highlight=False)
+            await asyncio.sleep(_STEP_SECONDS)
+        return status
+
+    async def _status(self) -> dict[str, Any]:
+        got = await self._kubectl("get", "signingjob", _JOB, "-o", "json")
+        return dict(json.loads(got.stdout).get("status") or {})
+
+    async def _kubectl(self, *arguments: str) -> Output:
+        program = (await binaries.ensure(["kubectl"], pinned=True))["kubectl"]
+        return await run(program, "--kubeconfig", self.kubeconfig, "-n", self.namespace, *arguments)
+
+
+def _has_ended(status: dict[str, Any]) -> bool:
+    return status.get("state") in {"Complete", "Failed"}
+
+
+def picture(status: dict[str, Any]) -> RenderableType:
+    """What the terminal shows of a status: progress, signers, lag, and the latest decisions about their count."""
+    scaling = status.get("scaling", {})
+    desired, ready = int(scaling.get("desired") or 0), int(scaling.get("ready") or 0)
+    if _has_ended(status):
+        desired = ready = 0
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("state", status.get("state", "Pending"))
+    facts.add_row("progress", status.get("progress", ""))
+    facts.add_row("signers", Text("■ " * ready, "green") + Text("□ " * max(0, desired - ready), "yellow"))
+    facts.add_row("lag", _with_unit(status.get("lag"), "batches"))
+    facts.add_row("rate", _with_unit(status.get("recordsPerSecond"), "records/s"))
+    facts.add_row("why", scaling.get("message", ""))
+    bar = ProgressBar(total=max(1, int(status.get("records") or 1)), completed=int(status.get("signed") or 0))
+    changes = Table("scaling", "", "because", box=None, header_style="dim")
+    for change in scaling.get("history", {}).get("changes", [])[-_MOST_DECISIONS:]:
+        limit = f", bound by {change['limit']}" if change.get("limit") else ""
+        changes.add_row(f"{change['before']} → {change['after']}", "", f"{change['reason']}{limit}")
+    return Group(facts, bar, changes)
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:,.0f} {unit}"

@@ -1,0 +1,12 @@
+"""The permissions of each role's NATS user as JSON, for the chart: from role to `permissions` of nats-server's configuration."""
+
+from __future__ import annotations
+
+import json
+
+from vaultstream.bus.permissions import BusRole, permissions
+
+
+def as_json() -> str:
+    """Returns the content of the chart's file."""
+    return json.dumps({role: permissions(role).to_config() for role in BusRole}, indent=2) + "\n"

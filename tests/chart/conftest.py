@@ -1,0 +1,36 @@
+"""Helm and an API server for the tests of the chart."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kube import binaries
+from kube.apiserver import NEEDED, ApiServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds what is missing before the first test starts, for a build takes longer than a test may."""
+    if session.config.option.collectonly:
+        return
+    wanted = {"helm"}
+    if any(item.get_closest_marker("cluster") for item in session.items):
+        wanted |= set(NEEDED)
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        asyncio.run(binaries.ensure(sorted(wanted)))
+
+
+@pytest.fixture(scope="module")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        asyncio.run(server.down())

@@ -1,0 +1,137 @@
+"""What the chart says twice, or says of other parts of the product, agrees with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.chart import CHART, NAMESPACE, ROOT, render
+from vaultstream.telemetry.metrics import Metrics
+from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.metrics import OperatorMetrics
+from vaultstream_operator.settings import OperatorSettings, WorkerSettings
+
+pytestmark = pytest.mark.unit
+
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
+EVERYTHING = ("--values", CHART / "ci" / "cert-manager-values.yaml")
+
+
+def paths(values: Any, schema: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yields each path that either the values or the schema has alone."""
+    schema = top["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    if "properties" not in schema:
+        return
+    assert schema["additionalProperties"] is False, path
+    for name in set(values) ^ set(schema["properties"]):
+        yield f"{path}.{name}"
+    for name in set(values) & set(schema["properties"]):
+        yield from paths(values[name], schema["properties"][name], top, f"{path}.{name}")
+
+
+def served_metrics() -> set[str]:
+    """The names of all series that the operator and the workers serve."""
+    registries = [
+        OperatorMetrics().registry,
+        *(Metrics(role).registry for role in ("keys", "records", "signing")),
+    ]
+    names = set()
+    for registry in registries:
+        for family in registry.collect():
+            suffixes = {
+                "histogram": ("_bucket", "_sum", "_count"),
+                "counter": ("_total",),
+                "info": ("_info",),
+            }
+            names |= {family.name + suffix for suffix in suffixes.get(family.type, ("",))}
+    assert all(text_string_to_metric_families(generate_latest(each).decode()) for each in registries)
+    return names
+
+
+def used_metrics(text: str) -> set[str]:
+    return set(re.findall(r"\bvaultstream_[a-z_]+", text))
+
+
+def rules_of(role: Mapping[str, Any]) -> list[str]:
+    return sorted(json.dumps(rule, sort_keys=True) for rule in role["rules"])
+
+
+def test_the_operators_rights_are_those_of_the_manifest() -> None:
+    documents = yaml.safe_load_all((ROOT / "deploy" / "operator-rbac.yaml").read_text())
+    [manifest] = [document for document in documents if document["kind"] == "ClusterRole"]
+    chart = render()
+    assert rules_of(chart.one("Role", "vaultstream-operator")) == rules_of(manifest)
+    wide = render("--set", "clusterWide=true").one("ClusterRole", f"{NAMESPACE}-vaultstream-operator")
+    assert rules_of(wide) == rules_of(manifest)
+
+
+def test_the_definition_is_the_generated_one() -> None:
+    [own] = render().of("CustomResourceDefinition")
+    generated = yaml.safe_load((ROOT / "crds" / "signingjobs.vaultstream.dev.yaml").read_text())
+    assert own["spec"] == generated["spec"]
+
+
+def test_the_schema_knows_each_value_and_no_other() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert sorted(paths(values, schema, schema)) == [".global"]  # which charts above this one set
+
+
+def test_the_operator_understands_every_variable_that_it_is_given() -> None:
+    arguments = [
+        word
+        for kind in ("podLabels", "podAnnotations", "priorityClasses", "tolerations")
+        for word in ("--set", f"workers.allowed.{kind}={{a}}")
+    ]
+    deployment = render(*EVERYTHING, *arguments).one("Deployment", "vaultstream-operator")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    names = {variable["name"] for variable in container["env"]}
+    worker = {f"VAULTSTREAM_WORKER_{name}".upper() for name in WorkerSettings.model_fields}
+    own = {str(field.alias or name).upper() for name, field in OperatorSettings.model_fields.items()}
+    elsewhere = {"PGSSLROOTCERT", "VAULTSTREAM_LOG_FORMAT", "VAULTSTREAM_LOG_LEVEL", "TZ"}
+    assert names - elsewhere <= worker | own
+    assert worker - names <= {"VAULTSTREAM_WORKER_METRICS_PORT"}
+
+
+def test_alerts_and_dashboard_speak_of_metrics_that_are_served() -> None:
+    served = served_metrics()
+    for path in [*(CHART / "files" / "alerts").iterdir(), *(CHART / "files" / "dashboards").iterdir()]:
+        used = used_metrics(path.read_text())
+        assert used, path.name
+        assert used <= served, path.name
+
+
+def test_each_alert_has_its_section_in_the_runbooks() -> None:
+    sections = set(re.findall(r"^#+ (\w+)$", RUNBOOKS.read_text(), re.MULTILINE))
+    [rule] = render(*EVERYTHING).of("PrometheusRule")
+    alerts = {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
+    assert len(alerts) == len(list((CHART / "files" / "alerts").iterdir()))
+    assert alerts.keys() <= sections
+    for name, alert in alerts.items():
+        assert alert["annotations"]["runbook_url"].endswith(f"docs/runbooks.md#{name.lower()}")
+        assert {"summary", "description"} <= alert["annotations"].keys()
+
+
+def test_each_reason_of_a_condition_is_told_of_in_the_runbooks() -> None:
+    text = RUNBOOKS.read_text()
+    assert [reason for reason in JobReason if not re.search(rf"\b{reason.value}\b", text)] == []
+
+
+def test_each_object_is_labelled_and_each_container_bound() -> None:
+    for manifest in render(*EVERYTHING).manifests:
+        metadata = manifest["metadata"]
+        if metadata["name"] == "vaultstream-extra":
+            continue
+        assert metadata["labels"]["app.kubernetes.io/instance"] == "vaultstream", metadata["name"]
+        template = manifest["spec"].get("template", manifest) if "spec" in manifest else {}
+        pod = template.get("spec", {})
+        for container in [*pod.get("containers", ()), *pod.get("initContainers", ())]:
+            assert {"memory", "ephemeral-storage"} <= container["resources"]["limits"].keys()
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True

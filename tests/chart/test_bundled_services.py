@@ -1,0 +1,241 @@
+"""The bundled Postgres and NATS run with what the chart gives to them, over TLS, and let in whom they should."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import nats
+import nats.errors
+import pytest
+
+from support.bundled import BundledServices, postgres_folder
+from support.chart import NAMESPACE, Rendered, render
+from support.waiting import eventually
+from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.crypto.keyring import load_keyring
+from vaultstream.errors import BusError
+from vaultstream.store import schema
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(postgres_folder() is None, reason="no Postgres with TLS is installed here"),
+]
+
+TEAMS = ("team-a", "team-b")
+ROLES = ("keys", "records", "signing")
+
+
+@pytest.fixture(scope="module")
+def chart() -> Rendered:
+    return render("--set", f"jobNamespaces={{{','.join(TEAMS)}}}")
+
+
+@pytest.fixture(scope="module")
+def bundled(chart: Rendered) -> Iterator[BundledServices]:
+    with tempfile.TemporaryDirectory(prefix="vaultstream-bundled-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        services = BundledServices(folder, chart)
+        services.start_postgres()
+        services.start_nats()
+        try:
+            asyncio.run(prepare(services))
+            yield services
+        finally:
+            services.stop()
+
+
+async def prepare(services: BundledServices) -> None:
+    """What the operator's init containers do."""
+    await eventually(services.is_ready, seconds=60)
+    connection = await login(services, services.chart.secret("vaultstream-owner")["database-url"])
+    await connection.execute("CREATE TABLE public.receipts (id bigint PRIMARY KEY, payload text)")
+    await schema.migrate(connection, create_roles=True)
+    await connection.close()
+    services.make_logins()
+
+
+def trusting(services: BundledServices) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(services.ca_file))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # what newer Pythons check by default
+    return context
+
+
+async def login(services: BundledServices, url: str) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        services.local(url).split("?", maxsplit=1)[0], ssl=trusting(services), timeout=10
+    )
+
+
+def address(services: BundledServices, secret: dict[str, str]) -> BusAddress:
+    return BusAddress(
+        services.local(secret["nats-url"]),
+        secret["nats-user"],
+        secret["nats-password"],
+        ca_file=services.ca_file,
+    )
+
+
+@pytest.mark.parametrize("namespace", TEAMS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_worker_logs_in_as_what_it_is_and_nothing_else(
+    bundled: BundledServices, role: str, namespace: str
+) -> None:
+    connection = await login(bundled, bundled.chart.secret(f"vaultstream-{role}", namespace)["database-url"])
+    try:
+        assert await connection.fetchval("SELECT current_user::text") == f"vaultstream_{role}_{namespace}"
+        groups = await connection.fetch(
+            "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER') ORDER BY 1"
+        )
+        assert [row["rolname"] for row in groups] == [
+            f"vaultstream_{role}",
+            f"vaultstream_{role}_{namespace}",
+        ]
+        assert (
+            await connection.fetchval("SELECT max(version) FROM vaultstream.schema_version")
+            == schema.current_version()
+        )
+    finally:
+        await connection.close()
+
+
+async def test_workers_read_what_the_owner_made_before_and_makes_later(bundled: BundledServices) -> None:
+    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
+    await owner.execute("CREATE TABLE IF NOT EXISTS public.later (id bigint)")
+    await owner.close()
+    for role, may in {"records": True, "signing": True, "keys": False}.items():
+        connection = await login(
+            bundled, bundled.chart.secret(f"vaultstream-{role}", "team-a")["database-url"]
+        )
+        for table in ("receipts", "later"):
+            assert await connection.fetchval(f"SELECT has_table_privilege('public.{table}', 'SELECT')") is may
+            assert not await connection.fetchval(f"SELECT has_table_privilege('public.{table}', 'INSERT')")
+        await connection.close()
+
+
+async def test_nobody_gets_in_without_tls_and_the_superuser_never(bundled: BundledServices) -> None:
+    url = bundled.local(bundled.chart.secret("vaultstream-owner")["database-url"]).split("?", maxsplit=1)[0]
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await asyncpg.connect(url, ssl=False)
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await asyncpg.connect(url, user="postgres", ssl=trusting(bundled))
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(url, password="wrong", ssl=trusting(bundled))
+
+
+async def test_a_server_that_another_authority_vouches_for_is_not_trusted(
+    bundled: BundledServices, tmp_path: Path
+) -> None:
+    stranger = tmp_path / "ca.crt"
+    stranger.write_text(render().secret("vaultstream-ca")["ca.crt"])
+    context = ssl.create_default_context(cafile=str(stranger))
+    url = bundled.local(bundled.chart.secret("vaultstream-owner")["database-url"]).split("?", maxsplit=1)[0]
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncpg.connect(url, ssl=context, timeout=10)
+    secret = bundled.chart.secret("vaultstream-operator")
+    with pytest.raises(BusError, match="trusted"):
+        async with connect_bus(
+            BusAddress(
+                bundled.local(secret["nats-url"]), "operator", secret["nats-password"], ca_file=stranger
+            ),
+            role="operator",
+            attempts=1,
+        ):
+            pass
+
+
+async def test_the_login_of_a_namespace_that_was_taken_out_is_locked_until_it_comes_back(
+    bundled: BundledServices,
+) -> None:
+    lines = (bundled.folder / "etc/postgres/logins").read_text()
+    url = bundled.chart.secret("vaultstream-signing", "team-b")["database-url"]
+    bundled.make_logins("".join(f"{line}\n" for line in lines.splitlines() if "team-b" not in line))
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="not permitted to log in"):
+        await login(bundled, url)
+    await (
+        await login(bundled, bundled.chart.secret("vaultstream-signing", "team-a")["database-url"])
+    ).close()
+    bundled.make_logins(lines)
+    await (await login(bundled, url)).close()
+
+
+async def test_making_logins_again_changes_nothing_and_says_nothing(bundled: BundledServices) -> None:
+    done = bundled.make_logins()
+    assert done.stdout + done.stderr == ""
+
+
+async def test_the_owners_password_follows_its_secret(bundled: BundledServices) -> None:
+    url = bundled.chart.secret("vaultstream-owner")["database-url"]
+    former = bundled.passwords["postgres.owner"]
+    try:
+        bundled.stop("postgres")
+        bundled.set_owner_password("it's new")
+        bundled.start_postgres()
+        await eventually(bundled.is_ready, seconds=60)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await login(bundled, url)
+        await (await login(bundled, url.replace(former, "it%27s%20new"))).close()
+    finally:
+        bundled.stop("postgres")
+        bundled.set_owner_password(former)
+        bundled.start_postgres()
+        await eventually(bundled.is_ready, seconds=60)
+    await (await login(bundled, url)).close()
+
+
+async def test_no_password_is_in_a_log(bundled: BundledServices) -> None:
+    text = bundled.log("postgres") + bundled.log("nats")
+    assert text
+    assert not [key for key, password in bundled.passwords.items() if password in text]
+
+
+@pytest.mark.parametrize("role", [*ROLES, "operator", "auditor"])
+async def test_each_role_connects_to_nats_and_reads_no_inbox_but_its_own(
+    bundled: BundledServices, role: str
+) -> None:
+    own = NAMESPACE if role in {"operator", "auditor"} else "team-a"
+    secret = bundled.chart.secret(f"vaultstream-{role}", own)
+    refused = asyncio.Event()
+
+    async def on_error(error: Exception) -> None:
+        if "permissions violation" in str(error).lower():
+            refused.set()
+
+    async with connect_bus(address(bundled, secret), role=role, attempts=1) as bus:
+        assert bus.client.is_connected
+    client = await nats.connect(
+        bundled.local(secret["nats-url"]),
+        user=secret["nats-user"],
+        password=secret["nats-password"],
+        tls=trusting(bundled),
+        error_cb=on_error,
+    )
+    try:
+        await client.subscribe("_INBOX_someone_else.>")
+        await asyncio.wait_for(refused.wait(), timeout=10)
+    finally:
+        await client.close()
+
+
+async def test_nats_refuses_a_wrong_password(bundled: BundledServices) -> None:
+    secret = bundled.chart.secret("vaultstream-keys", "team-a") | {"nats-password": "wrong"}
+    with pytest.raises(BusError, match="refuses"):
+        async with connect_bus(address(bundled, secret), role="keys", attempts=1):
+            pass
+
+
+def test_a_new_key_encryption_key_is_one_that_the_workers_read(
+    bundled: BundledServices, tmp_path: Path
+) -> None:
+    rings = []
+    for namespace in TEAMS:
+        file = tmp_path / namespace
+        file.write_text(bundled.chart.secret("vaultstream-kek", namespace)["kek"])
+        file.chmod(0o440)
+        rings.append(load_keyring(file))
+    assert rings[0].ids != rings[1].ids

