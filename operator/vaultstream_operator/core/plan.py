@@ -29,6 +29,8 @@ from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, 
 
 SHORTLY = 1.0
 """Seconds until the next look at something that is under way."""
+YOUNG_SECONDS = 60.0
+"""So old a job may be for its first records to be waited for with short looks."""
 LATER = 5.0
 """Seconds until the next look at something that somebody has to mend."""
 
@@ -261,7 +263,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     missing = tuple(workers[role] for role, child in found.items() if child is None)
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
     interval = float(spec.scaling.polling_interval)
-    soon = bool(going) or stored.started_at is None or stored.records == 0 or _ripening(case)
+    soon = bool(going) or _beginning(case, stored) or _ripening(case)
     return replace(
         _saying(report),
         apply=(*missing, signers),
@@ -300,6 +302,12 @@ def _ripening(case: _Case) -> bool:
     there = case.view.children
     found = [child.problem for child in (there.keys, there.records, there.signing) if child is not None]
     return any(ailment is not None and not ailment.ripe(case.now) for ailment in found)
+
+
+def _beginning(case: _Case, stored: StoredJob) -> bool:
+    """Whether a new job is about to have its first records, of which only a look tells; not for ever."""
+    young = case.now - case.view.job.created_at < timedelta(seconds=YOUNG_SECONDS)
+    return young and (stored.started_at is None or stored.records == 0)
 
 
 def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:

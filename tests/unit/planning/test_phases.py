@@ -80,12 +80,17 @@ def test_a_spec_that_is_not_understood_stalls_the_job_and_touches_no_child() -> 
 
 def test_the_first_look_at_a_job_in_postgres_makes_workers_and_signers_at_once() -> None:
     missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp())
-    done = planned(view_of(stored_of(**FRESH), lag=missing))
+    new = replace(job_of(), created_at=NOW - timedelta(seconds=5))
+    done = planned(view_of(stored_of(**FRESH), lag=missing, job=new))
     assert kinds_of(done) == WORKERS
     assert done.decision is not None
     assert not done.decision.hold
     assert truths(done)["Reconciling"] == "MakingKeys"
     assert (done.status.lag, done.status.state, done.look_again) == (0, State.PENDING, 1.0)
+
+
+def test_a_job_whose_workers_never_came_is_not_looked_at_each_second_for_ever() -> None:
+    assert planned(view_of(stored_of(**FRESH), lag=Lag(0), job=job_of())).look_again == 5.0
 
 
 def test_batches_that_nobody_published_yet_count_as_lag_without_a_consumer() -> None:
