@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -19,6 +20,7 @@ from vaultstream.crypto.algorithms import (
 )
 from vaultstream.records.source import inspect_source
 from vaultstream.store.jobs import Job, complete_job_if_settled, create_job, get_job
+from vaultstream.store.leases import COMMITTED, DeadRecord, Lease, SignedBatch, commit_batches
 
 RecordId = int | str | UUID
 
@@ -133,22 +135,13 @@ async def commit(
     ordinal = int(lease["key_id"].rsplit("-", 1)[1])
     algorithm = job.spec.keys.algorithm
     sign = signer(private_key(algorithm, ordinal), algorithm)
-    outcome = await connection.fetchval(
-        f"SELECT outcome FROM vaultstream.commit_batches($1, 'signer', $2, $3, $4, $5, $6, $7, $8::{job.id_type}[], "
-        "$9, $10, $11, $12, $13, $14)",
-        job.job_no,
-        [batch_no],
-        [lease["key_no"]],
-        [lease["epoch"]],
-        [len(ids)],
-        [len(dead)],
-        [1] * len(ids),
-        ids,
-        [sha256(payloads[i]).digest() for i in ids],
-        [sign(payloads[i]) for i in ids],
-        [1] * len(dead),
-        [str(i) for i in dead],
-        ["PayloadNull"] * len(dead),
-        ["the payload is NULL"] * len(dead),
+    batch = SignedBatch(
+        batch_no=batch_no,
+        lease=Lease(lease["key_no"], lease["key_id"], lease["epoch"], deadline=math.inf),
+        record_ids=ids,
+        digests=[sha256(payloads[i]).digest() for i in ids],
+        signatures=[sign(payloads[i]) for i in ids],
+        dead=[DeadRecord(i, "PayloadNull", "the payload is NULL") for i in dead],
     )
-    assert outcome == "committed"
+    outcomes = await commit_batches(connection, job.job_no, "signer", [batch], id_type=job.id_type)
+    assert outcomes == [COMMITTED]

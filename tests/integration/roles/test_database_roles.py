@@ -60,7 +60,7 @@ FORBIDDEN = [
     (ALL - {"signing"}, "SELECT vaultstream.renew_keys('me', '{{}}', '{{}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.release_keys('me', '{{}}', '{{}}')"),
     (ALL - {"signing"}, "SELECT vaultstream.fail_batch({no}, 2, 'no', 1)"),
-    (ALL - {"signing"}, "SELECT vaultstream.commit_batches({no}, 'me', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'::bigint[], '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"),
+    (ALL - {"signing"}, "SELECT vaultstream.commit_batches({no}, 'me', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'::bigint[], 106, '', '{{}}', '{{}}', '{{}}', '{{}}')"),
     # Private keys are for those who wrap and unwrap them.
     (ALL - {"keys", "signing"}, "SELECT wrapped FROM vaultstream.key_material"),
     (ALL - {"keys", "signing"}, "SELECT count(*) FROM vaultstream.key_material"),
@@ -191,8 +191,8 @@ async def test_no_function_that_runs_with_the_owner_s_rights_takes_a_type_of_the
         assert claimed is not None
         with pytest.raises(asyncpg.InvalidParameterValueError, match="bigint, uuid or text"):
             await connection.execute(
-                "SELECT vaultstream.commit_batches($1, 'me', '{2}', ARRAY[$2::int], ARRAY[$3::int], '{1}', '{0}', '{1}', "
-                "ARRAY['1']::pg_temp.evil[], '{x}', '{x}', '{}', '{}', '{}', '{}')",
+                "SELECT vaultstream.commit_batches($1, 'me', '{2}', ARRAY[$2::int], ARRAY[$3::int], '{1}', '{0}', "
+                "ARRAY['1']::pg_temp.evil[], 106, '', '{}', '{}', '{}', '{}')",
                 job.job_no,
                 claimed["key_no"],
                 claimed["epoch"],

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -340,3 +342,99 @@ async def test_a_clock_set_back_keeps_nobody_from_committing(db: asyncpg.Connect
         "SELECT vaultstream.release_keys('ann', ARRAY[$1::int], ARRAY[$2::int])", idle.key_no, idle.epoch
     )
     assert await commit(db, job, signed(1, lease, [1])) == [COMMITTED]
+
+
+async def test_signatures_of_any_length_come_in_as_they_are(db: asyncpg.Connection) -> None:
+    """The longest are those of ML-DSA; those of ECDSA differ among themselves."""
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2], [3, 4])
+    lengths = {1: 70, 2: 72, 3: 3309, 4: 0}
+    batches = [
+        replace(
+            signed(number, await claim_one(db, job, "ann", number), ids),
+            signatures=[bytes([i]) * lengths[i] for i in ids],
+        )
+        for number, ids in ((1, [1, 2]), (2, [3, 4]))
+    ]
+    assert await commit(db, job, *batches) == [COMMITTED, COMMITTED]
+    assert await signatures_of(db, job) == {i: bytes([i]) * length for i, length in lengths.items()}
+    digests = await db.fetch(f"SELECT record_id, digest FROM {job.signatures_table}")
+    assert dict(digests) == {i: sha256(str(i).encode()).digest() for i in lengths}
+
+
+async def test_a_fenced_batch_in_the_middle_shifts_nothing_of_the_others(db: asyncpg.Connection) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2], [3, 4, 5], [6])
+    first, fenced, last = [
+        signed(number, await claim_one(db, job, "ann", number), ids)
+        for number, ids in ((1, [1, 2]), (2, [3, 4, 5]), (3, [6]))
+    ]
+    await expire(db, fenced.lease)
+    assert await commit(db, job, first, fenced, last) == [COMMITTED, FENCED, COMMITTED]
+    expected = dict(zip([1, 2, 6], [*first.signatures, *last.signatures], strict=True))
+    assert await signatures_of(db, job) == expected
+    rows = await db.fetch(f"SELECT record_id, key_no, epoch FROM {job.signatures_table}")
+    assert {row["record_id"]: (row["key_no"], row["epoch"]) for row in rows} == {
+        i: (batch.lease.key_no, batch.lease.epoch) for batch in (first, last) for i in batch.record_ids
+    }
+
+
+async def test_a_signature_that_is_there_already_stays_as_it_is(db: asyncpg.Connection) -> None:
+    """However it came there: it can't have come by a batch."""
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2, 3])
+    await db.execute(f"INSERT INTO {job.signatures_table} VALUES (2, 0, 0, now(), '\\x00', '\\x0123')")
+    batch = signed(1, await claim_one(db, job, "ann", 1), [1, 2, 3])
+    assert await commit(db, job, batch) == [COMMITTED]
+    assert await signatures_of(db, job) == {1: batch.signatures[0], 2: b"\x01#", 3: batch.signatures[2]}
+
+
+async def test_rows_that_are_not_those_of_the_batches_are_refused(db: asyncpg.Connection) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2])
+    lease = await claim_one(db, job, "ann", 1)
+    call = (
+        "SELECT outcome FROM vaultstream.commit_batches($1, 'ann', ARRAY[1], ARRAY[$2::int], ARRAY[$3::int], ARRAY[2], "
+        "ARRAY[0], $4::bigint[], 35, $5, '{}', '{}', '{}', '{}')"
+    )
+    for ids, rows in (([1], bytes(70)), ([1, 2], bytes(69)), ([1, 2, 3], bytes(105)), ([1], bytes(35))):
+        with pytest.raises(asyncpg.InvalidParameterValueError, match="not those of the batches"):
+            await db.fetch(call, job.job_no, lease.key_no, lease.epoch, ids, rows)
+    assert await signatures_of(db, job) == {}
+    assert await state_of(db, job, 1) == "pending"
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "allowed"),
+    [
+        ("5 s", "6 s", True),
+        ("0 s", "1 s", True),  # [0, 1) touches [1, 5)
+        ("0 s", "1.000001 s", False),
+        ("4.999999 s", "6 s", False),
+        ("1 s", "5 s", False),
+        ("2 s", "2.000001 s", False),
+        ("0 s", "9 s", False),
+        ("3 s", "3 s", True),  # no time at all
+    ],
+)
+async def test_postgres_itself_refuses_two_leases_of_a_key_at_one_time(
+    db: asyncpg.Connection, begins: str, ends: str, allowed: bool
+) -> None:
+    """To the microsecond, however far from 1970; another key's leases are its own."""
+    job = await add_job(db)
+    [key_no, other] = [
+        row["key_no"]
+        for row in await db.fetch("SELECT key_no FROM vaultstream.keys WHERE job_no = $1 LIMIT 2", job.job_no)
+    ]
+    add = (
+        "INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome) VALUES ($1, $2, 'ann', "
+        "tstzrange('2099-12-31 23:59:50+00'::timestamptz + $3::text::interval, "
+        "'2099-12-31 23:59:50+00'::timestamptz + $4::text::interval), 'released')"
+    )
+    await db.execute(add, key_no, 1, "1 s", "5 s")
+    await db.execute(add, other, 1, begins, ends)
+    if allowed:
+        await db.execute(add, key_no, 2, begins, ends)
+    else:
+        with pytest.raises(asyncpg.ExclusionViolationError):
+            await db.execute(add, key_no, 2, begins, ends)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection, Pool
 
 LOOK_SECONDS = 0.25
+SERVICES_LOOK_SECONDS = 1.0
+"""Between two looks whether the services answer, while all goes well: each opens a connection to both."""
 RATE_WINDOW_SECONDS = 5.0
 
 
@@ -150,12 +152,15 @@ async def run_job(
     """
     meter = _Meter()
     scale = scale or as_many_as_useful(max_signers)
+    look_at_services = 0.0
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
             try:
-                services = await services.ensure_running()
-                await workers.move(services)
+                if trouble or time.monotonic() >= look_at_services:
+                    services = await services.ensure_running()
+                    await workers.move(services)
+                    look_at_services = time.monotonic() + SERVICES_LOOK_SECONDS
                 async with pool.acquire(timeout=5) as connection:
                     job = await jobs.get_job(connection, job.token)
                     progress = await jobs.get_progress(connection, job.job_no)
@@ -164,6 +169,7 @@ async def run_job(
                 if isinstance(error, VaultStreamError) or not is_transient(error):
                     raise
                 trouble = explain(error).message
+                look_at_services = 0.0
             else:
                 state = meter.state(job, progress, workers.signers)
                 if job.ended or job.state is JobState.SUSPENDED:

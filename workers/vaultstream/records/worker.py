@@ -184,7 +184,8 @@ class BatchPublisher:
                 log.warning("its active deadline has passed", extra={"job": job.name})
                 context.stop.set()
                 return True
-            if not published and job.planned and await jobs.complete_job_if_settled(connection, job.job_no):
+            settled = job.planned and not published and not outstanding
+            if settled and await jobs.complete_job_if_settled(connection, job.job_no):
                 log.info("complete", extra={"job": job.name})
                 context.stop.set()
                 return True

@@ -142,22 +142,9 @@ class Pipeline:
 
     async def _take_on(self) -> list[LeasedBatch]:
         """Fetches the next hand of batches, if it is time for one, and leases a key for each."""
-        if not self._keyless:
-            room = min(self._pace.share - self.in_hand, self._pace.hand)
-            if room <= 0 or self._unsigned >= self._pace.ahead:
-                self._hold.changed.clear()
-                await self._hold.changed.wait()
-                return []
-            try:
-                fetched = await fetch(self._puller, room, wait_seconds=FETCH_SECONDS)
-            except BusError as error:  # a permission is missing: what is in hand is finished, then it is told
-                self._break(error)
-                return []
-            self._keyless = self._hold.admit(fetched)
-            self._metrics.batches_fetched.inc(len(self._keyless))
-            if not self._keyless:
-                return []
-        deliveries, self._keyless = self._keyless, []
+        deliveries, self._keyless = self._keyless or await self._fetch_a_hand(), []
+        if not deliveries:
+            return []
         try:
             leased = await lease(
                 self._pool, self._job.job_no, self._holder, deliveries, seconds=self._limits.lease_seconds
@@ -186,6 +173,22 @@ class Pipeline:
             if not leased.batches:
                 await self._wait_for_a_key()
         return leased.batches
+
+    async def _fetch_a_hand(self) -> list[Delivery]:
+        """Fetches as many batches as there is room for; none if there is none, once something has changed."""
+        room = min(self._pace.share - self.in_hand, self._pace.hand)
+        if room <= 0 or self._unsigned >= self._pace.ahead:
+            self._hold.changed.clear()
+            await self._hold.changed.wait()
+            return []
+        try:
+            fetched = await fetch(self._puller, room, wait_seconds=FETCH_SECONDS)
+        except BusError as error:  # a permission is missing: what is in hand is finished, then it is told
+            self._break(error)
+            return []
+        admitted = self._hold.admit(fetched)
+        self._metrics.batches_fetched.inc(len(admitted))
+        return admitted
 
     async def _wait_for_a_key(self) -> None:
         self._hold.changed.clear()

@@ -155,20 +155,12 @@ async def commit_batches(
     Returns:
         For each batch, in order: COMMITTED, FENCED or SUPERSEDED; see `functions/commit_batches.sql`.
     """
-    slots: list[int] = []
-    record_ids: list[Any] = []
-    digests: list[bytes] = []
-    signatures: list[bytes] = []
-    dead: list[tuple[int, DeadRecord]] = []
-    for slot, batch in enumerate(batches, start=1):
-        slots += [slot] * len(batch.record_ids)
-        record_ids += batch.record_ids
-        digests += batch.digests
-        signatures += batch.signatures
-        dead += [(slot, record) for record in batch.dead]
+    record_ids = [record_id for batch in batches for record_id in batch.record_ids]
+    width, rows_of_records = _pack(batches)
+    dead = [(slot, record) for slot, batch in enumerate(batches, start=1) for record in batch.dead]
     rows = await connection.fetch(
         "SELECT outcome FROM vaultstream.commit_batches("  # noqa: S608 - id_type is one of three words
-        f"$1, $2, $3, $4, $5, $6, $7, $8, $9::{id_type}[], $10, $11, $12, $13, $14, $15) ORDER BY slot",
+        f"$1, $2, $3, $4, $5, $6, $7, $8::{id_type}[], $9, $10, $11, $12, $13, $14) ORDER BY slot",
         job_no,
         holder,
         [batch.batch_no for batch in batches],
@@ -176,13 +168,26 @@ async def commit_batches(
         [batch.lease.epoch for batch in batches],
         [len(batch.record_ids) for batch in batches],
         [len(batch.dead) for batch in batches],
-        slots,
         record_ids,
-        digests,
-        signatures,
+        width,
+        rows_of_records,
         [slot for slot, _ in dead],
         [str(record.record_id) for _, record in dead],
         [record.reason for _, record in dead],
         [record.message for _, record in dead],
     )
     return [row["outcome"] for row in rows]
+
+
+_DIGEST_BYTES, _LENGTH_BYTES = 32, 2
+
+
+def _pack(batches: Sequence[SignedBatch]) -> tuple[int, bytes]:
+    """Returns digests and signatures as `functions/commit_batches.sql` takes them: the bytes of a row, and all rows."""
+    longest = max((len(signature) for batch in batches for signature in batch.signatures), default=0)
+    rows = [
+        digest + len(signature).to_bytes(_LENGTH_BYTES) + signature.ljust(longest, b"\0")
+        for batch in batches
+        for digest, signature in zip(batch.digests, batch.signatures, strict=True)
+    ]
+    return _DIGEST_BYTES + _LENGTH_BYTES + longest, b"".join(rows)

@@ -16,6 +16,6 @@ BEGIN
     )
     SELECT b.batch_no, b.records, b.first_id, b.last_id, b.ids, leased.key_no, leased.key_id, leased.epoch
     FROM unnest(v_pending) WITH ORDINALITY AS p (batch_no, place)
-    JOIN vaultstream.batches b ON b.job_no = p_job_no AND b.batch_no = p.batch_no
+    JOIN vaultstream.batches b ON b.job_no = p_job_no AND b.batch_no = p.batch_no AND b.batch_no = ANY (v_pending)
     LEFT JOIN leased ON leased.place = p.place;
 END $$;
