@@ -38,12 +38,18 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 # The tests wait as much as they compute: one process more than the two cores they are meant for.
 TEST_PROCESSES ?= 3
 
-.PHONY: install-dev test test-cluster test-unit test-integration lint format docs generate verify constraints
+.PHONY: install-dev test test-chaos chaos test-cluster test-unit test-integration lint format docs generate verify constraints
 
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
-	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration tests/chaos/test_short_storm.py $(PYTEST_ARGS)
+
+test-chaos: .venv/.dev ## Attack the promises: faults of every kind in running processes. Takes PYTEST_ARGS.
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal tests/chaos $(PYTEST_ARGS)
+
+chaos: .venv/.dev ## Let faults of all kinds fall on running jobs, hour by hour if you like. Takes SEED, FAULTS, MINUTES.
+	@PYTHONPATH=tests $(BIN)/python -m support.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 test-cluster: .venv/.dev ## Run the operator against a real Kubernetes API server, built from Go modules if need be. Takes PYTEST_ARGS.
 	@$(BIN)/pytest -n logical --dist loadfile tests/cluster $(PYTEST_ARGS)
@@ -78,6 +84,13 @@ verify: .venv/.dev ## Tell whether what is made from the types is up to date.
 
 constraints: build/tools/.ready ## Resolve constraints/ anew after a change in pyproject.toml; UPGRADE=1 moves every pin to the newest.
 	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)
+
+##@ Measure
+
+.PHONY: bench
+
+bench: .venv/.runtime ## Measure the rate against signers, keys, batch size and algorithm; draw docs/images. Minutes, on a machine at rest. Takes BENCH_ARGS.
+	@$(BIN)/python hack/bench.py $(BENCH_ARGS)
 
 ##@ Debug
 

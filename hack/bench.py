@@ -1,0 +1,103 @@
+"""Measures the rate against signers, keys, batch size and algorithm; writes docs/bench.json and the plots in docs/images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from plots import Plot, Series
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+STANDARD = {"records": 100_000, "keys": 100, "batch-size": 1000}
+"""What a run has that does not vary it: payloads of 256 bytes, a signer a core, ECDSA P-256."""
+
+SHORT_RECORDS = 2000
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one plot varies."""
+
+    name: str
+    title: str
+    values: tuple[int | str, ...]
+
+
+CORES = os.cpu_count() or 1
+AXES = (
+    Axis("signers", "Signers", tuple(range(1, 2 * CORES + 1))),
+    Axis("keys", "Keys", (1, 10, 100, 1000)),
+    Axis("batch-size", "Records a batch", (10, 50, 100, 500, 1000, 5000, 20_000)),
+    Axis("algorithm", "Algorithm", ("ECDSA_P256_SHA256", "ED25519", "RSA_PSS_3072_SHA256", "ML_DSA_65")),
+)
+
+
+def measure(axis: Axis, value: int | str, *, records: int, limit_seconds: float) -> dict[str, Any]:
+    """Runs one benchmark in services of its own; returns what it prints, with what was varied.
+
+    One key has one signer: more would wait for it.
+    """
+    options = {**STANDARD, "records": records, "limit-seconds": limit_seconds, axis.name: value}
+    if axis.name == "keys" and int(value) < CORES:
+        options["signers"] = value
+    words = [word for name, given in options.items() for word in (f"--{name}", str(given))]
+    command = [sys.executable, "-m", "vaultstream_cli", "bench", "--json", *words]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    return {"varied": axis.name, "value": value, **json.loads(printed)}
+
+
+def draw(axis: Axis, runs: list[dict[str, Any]]) -> str:
+    """Returns the plot of one axis as SVG."""
+    limits = [run["limit"][run["limit"]["measured_by"]] for run in runs]
+    return Plot(
+        title=f"Records a second against {axis.title.lower()}",
+        x_title=axis.title,
+        labels=[f"{run['value']:,}" for run in runs],
+        series=[
+            Series("a whole job", [run["records_per_second"] for run in runs]),
+            Series(
+                "signatures of all cores, and nothing else",
+                [sum(each["per_second"] for each in pair) / len(pair) for pair in limits],
+            ),
+        ],
+    ).svg()
+
+
+def main() -> None:
+    """Measures, one run after another; what was measured is written after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder for bench.json and images/")
+    parser.add_argument(
+        "--short", action="store_true", help="few records and two values of each: does it work?"
+    )
+    options = parser.parse_args()
+    (options.out / "images").mkdir(parents=True, exist_ok=True)
+    runs: list[dict[str, Any]] = []
+    for axis in AXES:
+        for value in axis.values[:2] if options.short else axis.values:
+            sys.stderr.write(f"{axis.name} {value}\n")
+            runs.append(
+                measure(
+                    axis,
+                    value,
+                    records=SHORT_RECORDS if options.short else STANDARD["records"],
+                    limit_seconds=0.2 if options.short else 2.0,
+                )
+            )
+            (options.out / "bench.json").write_text(json.dumps(runs, indent=1) + "\n")
+    axes = {axis.name: axis for axis in AXES}
+    for name, group in groupby(runs, key=lambda run: str(run["varied"])):
+        if name != "algorithm":  # four names make a table, not a curve
+            (options.out / "images" / f"bench-{name}.svg").write_text(draw(axes[name], list(group)))
+
+
+if __name__ == "__main__":
+    main()

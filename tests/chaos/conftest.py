@@ -1,0 +1,35 @@
+"""Services that every test here may kill, and an arena for each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chaos.arena import Arena, open_arena, worker_environment
+from vaultstream.local.services import LocalServices
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="session")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    """A Postgres and a NATS of this folder's own."""
+    local = LocalServices(tmp_path_factory.mktemp("mortal"))
+    asyncio.run(local.__aenter__())
+    try:
+        yield local
+    finally:
+        asyncio.run(local.__aexit__())
+
+
+@pytest.fixture
+async def arena(mortal: LocalServices, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Arena]:
+    await mortal.ensure_running()
+    async with open_arena(mortal) as arena:
+        for name, value in worker_environment(arena).items():
+            monkeypatch.setenv(name, value)
+        await arena.make_records()
+        yield arena

@@ -1,0 +1,108 @@
+"""Whatever JetStream loses, doubles, mixes up, delays or is told: the job ends with its promises kept."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chaos import faults
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from support.chaos.arena import Arena
+    from vaultstream.store.jobs import Job
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+def _delete(stream: str) -> Callable[[Arena, Job], Awaitable[object]]:
+    return lambda arena, job: faults.delete_stream(arena, stream)
+
+
+LOSSES: dict[str, Callable[[Arena, Job], Awaitable[object]]] = {
+    "killed": lambda arena, job: faults.kill_nats(arena),
+    "killed and its store wiped": lambda arena, job: faults.kill_nats(arena, wipe=True),
+    "consumer deleted": faults.delete_consumer,
+    "stream of batches deleted": _delete(RECORDS_STREAM),
+    "stream of keys deleted": _delete(KEYS_STREAM),
+    "stopped for longer than a lease": lambda arena, job: faults.freeze_nats(
+        arena, seconds=faults.PAST_A_LEASE
+    ),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_what_nats_loses_in_mid_run_is_made_again_from_postgres(arena: Arena, loss: str) -> None:
+    """Twice: what was made again is lost again."""
+    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    hits = 0
+    async with arena.running(job) as run:
+        for share in (0.1, 0.5):
+            await arena.reach(job, share)
+            hits += bool(not run.done() and await LOSSES[loss](arena, job))
+    assert hits == 2
+    await arena.assert_promises(job)
+
+
+async def test_batches_delivered_many_times_and_in_any_order_are_signed_once(arena: Arena) -> None:
+    chance = random.Random(3)
+    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    sent = 0
+    async with arena.running(job) as run:
+        for share in (0.05, 0.3, 0.6):
+            await arena.reach(job, share)
+            if not run.done():
+                sent += await faults.republish(arena, job, chance, times=2, mix=True)
+                await faults.reorder(arena, job)
+    assert sent > 500
+    await arena.assert_promises(job)
+
+
+async def test_garbage_and_forgeries_on_both_streams_change_nothing(arena: Arena) -> None:
+    """Names of no batch, numbers out of bounds, rollups, floods of brackets, envelopes and states that are forged."""
+    chance = random.Random(4)
+    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    taken = 0
+    async with arena.running(job) as run:
+        while not run.done() and taken < 150:
+            await arena.reach(job, 0.01)
+            taken += await faults.send_garbage(arena, job, chance)
+    assert taken > 30
+    states = await arena.lab.rows("SELECT DISTINCT state FROM vaultstream.keys")
+    assert states == [("active",)], "a state is told on keys.>, and decided in Postgres"
+    await arena.assert_promises(job)
+
+
+async def test_a_slow_nats_that_is_cut_again_and_again_only_costs_time(arena: Arena) -> None:
+    job = await arena.lab.open(batchSize=50, keys={"count": 8})
+    arena.nats.delay_seconds = 0.03
+    cuts = 0
+    async with arena.running(job) as run:
+        for share in (0.05, 0.25, 0.45, 0.65):
+            await arena.reach(job, share)
+            if not run.done():
+                cuts += arena.nats.cut()
+    assert cuts >= 10
+    await arena.assert_promises(job)
+
+
+async def test_answers_of_nats_that_get_lost_only_cost_time(arena: Arena) -> None:
+    """Acknowledgements arrive or do not, publications are stored or are not: nobody knows."""
+    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    lost = 0
+    async with arena.running(job) as run:
+        for share in (0.05, 0.4):
+            await arena.reach(job, share)
+            if run.done():
+                break
+            arena.nats.loses_answers = True
+            await asyncio.sleep(faults.PAST_A_LEASE)  # time is the fault here
+            arena.nats.mend()
+            lost += arena.nats.cut()
+    assert lost >= 4
+    await arena.assert_promises(job)

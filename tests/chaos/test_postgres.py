@@ -1,0 +1,150 @@
+"""Postgres that crashes, cuts, refuses, has no room: nothing accepted is lost, and no record pays for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chaos import faults
+from support.chaos.arena import PATIENCE, RECORDS
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.chaos.arena import Arena
+    from vaultstream.store.jobs import Job
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+async def no_attempt_was_counted(arena: Arena, job: Job) -> bool:
+    return not await arena.lab.value(
+        "SELECT count(*) FROM vaultstream.batches WHERE job_no = $1 AND (attempts > 0 OR state = 'split')",
+        job.job_no,
+    )
+
+
+async def test_postgres_stopped_in_immediate_mode_loses_nothing_that_it_acknowledged(arena: Arena) -> None:
+    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    crashes = 0
+    async with arena.running(job) as run:
+        for share in (0.1, 0.5):
+            await arena.reach(job, share)
+            if not run.done():
+                crashes += await faults.crash_postgres(arena)
+                await arena.lab.pool.expire_connections()
+    assert crashes == 2
+    assert await no_attempt_was_counted(arena, job)
+    await arena.assert_promises(job)
+
+
+async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -> None:
+    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    ended = 0
+    async with arena.running(job):
+        for percent in range(5, 95, 10):
+            await arena.reach(job, percent / 100)
+            ended += await faults.end_sessions(arena, "vaultstream-signing%")
+    assert ended >= 20
+    assert await no_attempt_was_counted(arena, job)
+    await arena.assert_promises(job)
+
+
+async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> None:
+    """Postgres commits, its answer is lost, and the connection is cut: the signer asks again, and is told."""
+    job = await arena.lab.open(batchSize=50, keys={"count": 8})
+    unknown = 0
+    async with arena.running(job):
+        for share in (0.05, 0.3, 0.5):
+            await arena.reach(job, share)
+            unknown += await faults.lose_a_commits_answer(arena, job)
+    assert unknown == 3
+    assert await no_attempt_was_counted(arena, job)
+    await arena.assert_promises(job)
+
+
+async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> None:
+    job = await arena.lab.open(batchSize=50, keys={"count": 4})
+    deadlocks = 0
+    async with arena.running(job) as run:
+        while deadlocks < 2 and not run.done():
+            deadlocks += await faults.deadlock(arena, job)
+    assert deadlocks == 2
+    assert await no_attempt_was_counted(arena, job)
+    await arena.assert_promises(job)
+
+
+async def test_a_database_that_is_serializable_by_default_signs_all_the_same(arena: Arena) -> None:
+    """Then whoever is second at a row gets an error and must try again: signers meet at rows all the time."""
+    async with arena.connection() as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    job = await arena.lab.open(batchSize=100, keys={"count": 3})
+    async with arena.running(job, signers=3):
+        await arena.reach(job, 0.01)
+    errors = await arena.lab.value(
+        "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    )
+    assert errors > 0
+    assert await no_attempt_was_counted(arena, job)
+    await arena.assert_promises(job)
+
+
+async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
+    """Workers are thrown out, and find every place taken; those that must start meanwhile can't."""
+    job = await arena.lab.open(batchSize=10, keys={"count": 8})
+    async with arena.running(job) as run:
+        await arena.reach(job, 0.1)
+        async with faults.no_connection_left(arena) as taken:
+            assert taken > 150
+            for pid in arena.workers("signing"):
+                os.kill(pid, 9)
+            await eventually(lambda: _refused(arena), what="a signer starts, and is refused")
+            assert not run.done()
+        await arena.lab.pool.expire_connections()
+    await arena.assert_promises(job)
+
+
+def _refused(arena: Arena) -> bool:
+    logs = (arena.folder / "logs").glob("*/signing-*.log")
+    return any("no connection left" in log.read_text() for log in logs)
+
+
+def mount(options: str, folder: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    disk = Path(tempfile.mkdtemp())  # Postgres runs as another user, who must get there
+    mount("size=1m,mode=0755", disk)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+    disk.rmdir()
+
+
+async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, small_disk: Path) -> None:
+    """A megabyte takes some of them; the rest wait, lose no attempt, and go in once there is room."""
+    job = await arena.lab.open(batchSize=50, keys={"count": 8})
+    async with faults.signatures_on(arena, job, small_disk):
+        async with arena.running(job) as run:
+            await eventually(lambda: _full(arena), seconds=PATIENCE / 2, what="a commit finds the disk full")
+            assert not run.done()
+            signed = int(await arena.lab.value(f"SELECT count(*) FROM {job.signatures_table}"))
+            assert 0 < signed < RECORDS
+            mount("remount,size=64m", small_disk)
+        assert await no_attempt_was_counted(arena, job)
+        await arena.assert_promises(job)
+
+
+def _full(arena: Arena) -> bool:
+    logs = (arena.folder / "logs").glob("*/signing-*.log")
+    return any("No space left" in log.read_text() for log in logs)

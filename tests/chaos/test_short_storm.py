@@ -1,0 +1,23 @@
+"""Faults of all kinds at once for some seconds, with every run of the tests; `make chaos` does it for as long as you like."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chaos.storm import Storm
+
+if TYPE_CHECKING:
+    from support.chaos.arena import Arena
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+async def test_a_short_storm_breaks_no_promise(arena: Arena) -> None:
+    tell = logging.getLogger(__name__).warning
+    storm = Storm(arena, seed=6, faults=15, seconds=60, tell=tell, sources=["records"])
+    outcome = await storm.rage()
+    assert outcome.rounds >= 1
+    assert outcome.faults >= 5

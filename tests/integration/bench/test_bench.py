@@ -1,0 +1,118 @@
+"""`vaultstream bench`: a whole job, measured and verified."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.command import Command
+from vaultstream.bench.result import Wanted
+from vaultstream.bench.run import run_bench
+from vaultstream.local.services import Services
+from vaultstream.store import schema
+from vaultstream.store.database import connect, open_pool
+
+pytestmark = pytest.mark.integration
+
+QUICK = ("--limit-seconds", "0.1")
+
+
+def test_a_job_is_measured_from_its_plan_to_its_end_and_verified(tmp_path: Path) -> None:
+    found = Command(tmp_path).json(
+        "bench", "--records", "1000", "--keys", "7", "--batch-size", "50", "--signers", "2", *QUICK
+    )
+    assert found["records_per_second"] == pytest.approx(1000 / found["seconds"], rel=0.01)
+    assert found["share_of_limit"] > 0
+    assert 0 < found["share_by_cpu"] < 1
+    assert {"openssl", "library"} <= found["limit"].keys()
+    assert set(found["cpu_seconds"]) == {"signers", "postgres", "nats", "rest"}
+    assert found["batches"] == 20
+    assert found["messages_per_batch"] >= 4  # published, stored, delivered, acknowledged
+    assert found["transactions_per_batch"] > 0
+    assert sum("signing worker" in name for name in found["peak_memory_bytes"]) == 2
+    assert min(found["peak_memory_bytes"].values()) > 0
+    assert found["verification"]["valid"] == 1000
+    assert found["verification"]["ok"]
+    assert list(tmp_path.iterdir()) == []  # the services were elsewhere, and are gone
+
+
+@pytest.mark.parametrize("algorithm", ["ED25519", "ML_DSA_65"])
+def test_any_algorithm_and_size_of_payload_is_measured_for_people_too(tmp_path: Path, algorithm: str) -> None:
+    shown = (
+        Command(tmp_path)
+        .run(
+            "bench",
+            "--records",
+            "60",
+            "--batch-size",
+            "7",
+            "--algorithm",
+            algorithm,
+            "--payload-bytes",
+            "0",
+            *QUICK,
+        )
+        .stdout
+    )
+    for words in (
+        algorithm,
+        "share of the limit",
+        "CPU of signers",
+        "memory of a signing worker",
+        "records/s",
+    ):
+        assert words in shown
+
+
+def test_more_signers_than_keys_are_refused(tmp_path: Path) -> None:
+    refused = Command(tmp_path).run("bench", "--keys", "1", "--signers", "2", expect=2)
+    assert "need a key each" in refused.stderr
+
+
+async def test_nothing_is_left_in_services_that_are_somebodys(
+    services: Services, database_url: str, tmp_path: Path
+) -> None:
+    here = replace(services, database_url=database_url, data_dir=tmp_path, _local=None)
+    wanted = Wanted(records=90, keys=3, batch_size=10, signers=1)
+    async with open_pool(database_url, role="test", size=4) as pool:
+        async with pool.acquire() as connection:
+            await schema.migrate(connection)
+        result = await run_bench(here, pool, wanted, stage=lambda _: None, limit_seconds=0.1)
+        assert result.verification.valid == 90
+        async with pool.acquire() as connection:
+            tables = await connection.fetch(
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND (relname LIKE 'bench%' OR relname LIKE 'signatures%')"
+            )
+            assert tables == []
+            assert await connection.fetchval("SELECT count(*) FROM vaultstream.jobs") == 0
+
+
+async def test_a_run_that_signed_wrongly_does_not_pass(
+    services: Services, database_url: str, tmp_path: Path
+) -> None:
+    """However fast it was."""
+    here = replace(services, database_url=database_url, data_dir=tmp_path, _local=None)
+
+    async def tamper() -> None:
+        async with connect(database_url) as connection:
+            name = await connection.fetchval(
+                "SELECT relname FROM pg_class WHERE relname ~ '^signatures_[0-9]+$'"
+            )
+            await connection.execute(f"UPDATE vaultstream.{name} SET signature = '\\x00' WHERE record_id = 5")
+
+    def stage(name: str) -> None:
+        if name == "verifying":
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, tamper()).result()
+
+    async with open_pool(database_url, role="test", size=4) as pool:
+        async with pool.acquire() as connection:
+            await schema.migrate(connection)
+        wanted = Wanted(records=20, keys=1, batch_size=10, signers=1)
+        result = await run_bench(here, pool, wanted, stage=stage, limit_seconds=0.1)
+    assert not result.verification.ok
+    assert result.verification.invalid == 1

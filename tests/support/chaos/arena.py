@@ -1,0 +1,245 @@
+"""Where jobs run and are disturbed: services to be killed, wires to be cut, workers with fault points, and what must hold after."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from support.chaos.points import Points
+from support.chaos.wire import Wire, open_socket_wire, open_wire
+from support.engine import new_name, open_bus
+from support.lab import Lab
+from support.waiting import eventually
+from vaultstream.store import schema
+from vaultstream.store.database import connect, open_pool
+from vaultstream.store.jobs import get_job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from support.lab import Ended
+    from vaultstream.audit.report import AuditReport
+    from vaultstream.bus.connection import Bus
+    from vaultstream.local.services import LocalServices, Services
+    from vaultstream.store.jobs import Job
+
+_TESTS = Path(__file__).parents[2]
+LEASE_SECONDS = 1.0
+ROLE = "chaos"
+"""Our own sessions bear it, which are never the target."""
+RECORDS = 20_000
+PATIENCE = 240.0
+"""Seconds for a job to end, on a machine that has others to serve."""
+
+
+@dataclass
+class Arena:
+    """A database of its own on services that may be killed; workers reach both through wires."""
+
+    local: LocalServices
+    services: Services
+    """As the test reaches them."""
+    url: str
+    """Of the database, likewise."""
+    lab: Lab
+    folder: Path
+    points: Points
+    nats: Wire
+    postgres: Wire
+
+    async def restore(self) -> None:
+        """Starts again what was killed, and mends the wires."""
+        self.nats.mend()
+        self.postgres.mend()
+        await self.local.ensure_running()
+        await self.lab.pool.expire_connections()
+
+    @asynccontextmanager
+    async def bus(self) -> AsyncIterator[Bus]:
+        async with open_bus(self.services) as bus:
+            yield bus
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        async with connect(self.url, role=ROLE) as connection:
+            yield connection
+
+    async def make_records(self, count: int = RECORDS, *, table: str = "records") -> None:
+        async with self.connection() as connection:
+            await connection.execute(
+                f"CREATE TABLE {table} AS SELECT n AS id, repeat(md5(n::text), 4) AS payload "
+                f"FROM generate_series(1::bigint, {count}) n; ALTER TABLE {table} ADD PRIMARY KEY (id)"
+            )
+
+    def workers(self, role: str = "") -> list[int]:
+        """Process ids of this arena's workers, of one role or of all, stopped ones too."""
+        mark = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.folder}")
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if b"worker" not in words[:-1]:
+                        continue
+                    ours = mark in (entry / "environ").read_bytes().split(b"\0")
+                    if ours and words[words.index(b"worker") + 1].startswith(role.encode()):
+                        found.append(int(entry.name))
+        return found
+
+    def send(self, pid: int, number: signal.Signals) -> bool:
+        """Sends a signal to one of this arena's workers; tells whether it was still there."""
+        if pid not in self.workers():
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            return True
+        return False
+
+    def thaw(self) -> None:
+        """Lets every worker go on that was stopped."""
+        for pid in self.workers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    async def held_keys(self, job: Job) -> int:
+        return int(
+            await self.lab.value(
+                "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
+                "AND lease_until > clock_timestamp()",
+                job.job_no,
+            )
+        )
+
+    async def settled(self, job: Job) -> int:
+        """Batches that are done."""
+        return int(
+            await self.lab.value(
+                "SELECT count(*) FROM vaultstream.batches WHERE job_no = $1 AND state <> 'pending'",
+                job.job_no,
+            )
+        )
+
+    async def reach(self, job: Job, share: float) -> None:
+        """Returns once so much of a job's records is settled."""
+        records = (
+            "SELECT coalesce(sum(records), 0) >= $2::float8 FROM vaultstream.batches "
+            "WHERE job_no = $1 AND state = 'done'"
+        )
+
+        async def there() -> bool:
+            return bool(await self.lab.value(records, job.job_no, share * RECORDS))
+
+        await eventually(there, seconds=PATIENCE / 2, what=f"{share:.0%} of the records are settled")
+
+    async def outcomes(self, job: Job) -> dict[str, int]:
+        """How many leases ended in which way."""
+        rows = await self.lab.rows(
+            "SELECT l.outcome, count(*) FROM vaultstream.leases l JOIN vaultstream.keys k USING (key_no) "
+            "WHERE k.job_no = $1 GROUP BY 1",
+            job.job_no,
+        )
+        return dict(rows)
+
+    @asynccontextmanager
+    async def running(self, job: Job, *, signers: int = 2) -> AsyncIterator[asyncio.Task[Ended]]:
+        """Runs a job in a pool of real workers; what happens inside disturbs it, and it must end all the same."""
+        run = asyncio.create_task(self.lab.finish(job, max_signers=signers, seconds=PATIENCE))
+        try:
+            yield run
+            await run
+        finally:
+            self.thaw()
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+
+    async def assert_promises(self, job: Job, records: int = RECORDS) -> AuditReport:
+        """Verify is all green, each record is signed once, every key is free, and no process is left."""
+        async with self.connection() as connection:
+            job = await get_job(connection, job.token)
+        assert job.ended, job
+        report = await self.lab.verify(job)
+        assert report.ok, (report.problems, report.examples)
+        assert (report.records, report.valid, report.dead, report.revoked) == (records, records, 0, 0)
+
+        async def all_free() -> bool:  # one whose holder was killed runs out by itself
+            return await self.held_keys(job) == 0
+
+        await eventually(all_free, seconds=LEASE_SECONDS + 10)
+        await eventually(lambda: not self.workers(), seconds=15, what="no worker is left")
+        return report
+
+
+def worker_environment(arena: Arena) -> dict[str, str]:
+    """What workers get beside what the pool tells them: short leases, fault points."""
+    path = [str(_TESTS / "support/chaos/site"), str(_TESTS), os.environ.get("PYTHONPATH", "")]
+    return {
+        "VAULTSTREAM_LEASE_SECONDS": str(LEASE_SECONDS),
+        "VAULTSTREAM_ACK_WAIT_SECONDS": "1.5",
+        "CHAOS_POINTS": str(arena.points.folder),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+
+
+@asynccontextmanager
+async def _database(services: Services) -> AsyncIterator[str]:
+    """Makes a database with the schema in it, and drops it; holds no connection meanwhile, which would be cut."""
+    name = new_name("arena")
+    async with connect(services.database_url, role=ROLE) as admin:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE template1")
+    url = services.database_url.replace("/vaultstream?", f"/{name}?", 1)
+    async with connect(url, role=ROLE) as connection:
+        await schema.migrate(connection)
+    try:
+        yield url
+    finally:
+        async with connect(services.database_url, role=ROLE) as admin:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def open_arena(local: LocalServices) -> AsyncIterator[Arena]:
+    """Makes an arena on services that are this test's to kill, in a folder of its own."""
+    services = await local.services()
+    folder = Path(tempfile.mkdtemp(prefix="vs-"))  # short: it holds a Unix socket
+    try:
+        async with (
+            _database(services) as url,
+            open_wire(int(services.nats_url.rpartition(":")[2])) as (nats, port),
+            open_socket_wire(_socket_folder(url), folder) as postgres,
+            open_pool(url, role=ROLE, size=4) as pool,
+        ):
+            wired = replace(
+                services,
+                nats_url=f"nats://127.0.0.1:{port}",
+                database_url=url.replace(_socket_query(url), f"host={folder}&port=5432"),
+                data_dir=folder,
+                _local=None,
+            )
+            points = Points(folder / "points")
+            arena = Arena(local, services, url, Lab(wired, pool), folder, points, nats, postgres)
+            try:
+                yield arena
+            finally:
+                for pid in arena.workers():
+                    arena.send(pid, signal.SIGKILL)
+                await arena.restore()  # the database is dropped next
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _socket_query(url: str) -> str:
+    return urlsplit(url).query
+
+
+def _socket_folder(url: str) -> Path:
+    return Path(parse_qs(_socket_query(url))["host"][0])

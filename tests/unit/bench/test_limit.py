@@ -1,0 +1,61 @@
+"""The limit that a job is measured against."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from vaultstream.api import Algorithm
+from vaultstream.bench.limit import Limit, Rate, mean, measure_limit, parse_speed
+
+pytestmark = pytest.mark.unit
+
+ECDSA = """\
+Forked child 0
+Got: +F4:3:256:48245.500000:15567.500000 from 1
+version: 3.0.19
+                              sign    verify    sign/s verify/s
+ 256 bits ecdsa (nistp256)   0.0000s   0.0000s  97091.0  30993.5
+"""
+RSA = """\
+                  sign    verify    sign/s verify/s
+rsa 3072 bits 0.001622s 0.000033s    616.4  30211.8
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"), [(ECDSA, 97091.0), (RSA, 616.4), ("", None), ("no rate", None)]
+)
+def test_the_rate_of_signing_is_read_from_what_openssl_prints(output: str, expected: float | None) -> None:
+    assert parse_speed(output) == expected
+
+
+def test_the_measure_is_openssl_where_there_is_one() -> None:
+    openssl, library = Rate(100.0, 0.01), Rate(80.0, 0.0125)
+    assert Limit(openssl, library).rate == openssl
+    assert Limit(None, library).rate == library
+
+
+def test_a_machine_that_slows_down_meanwhile_counts_as_in_between() -> None:
+    fast, slow = (
+        Limit(Rate(100.0, 0.25), Rate(80.0, 0.5)),
+        Limit(Rate(50.0, 0.75), Rate(40.0, 1.0)),
+    )
+    assert mean([fast, slow]) == Limit(Rate(75.0, 0.5), Rate(60.0, 0.75))
+    assert mean([fast, Limit(None, slow.library)]) == Limit(Rate(100.0, 0.25), Rate(60.0, 0.75))
+
+
+async def test_every_core_signs_at_some_rate() -> None:
+    limit = await measure_limit(Algorithm.ED25519, payload_bytes=10, seconds=0.2)
+    assert limit.library.per_second > 100
+    assert 0 < limit.library.cpu_seconds < 0.01
+    if shutil.which("openssl"):
+        assert limit.openssl is not None
+        assert 0 < limit.openssl.cpu_seconds < 0.01
+
+
+async def test_an_algorithm_that_openssl_can_not_measure_is_measured_by_the_library() -> None:
+    limit = await measure_limit(Algorithm.ML_DSA_65, payload_bytes=10, seconds=0.1)
+    assert limit.openssl is None
+    assert limit.rate == limit.library
