@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _JOB = "demo"
-_RECORDS = ("hack/demo-records.yaml", "job/demo-records")
+_RECORDS = ("hack/demo-records.yaml", "job/receipts-import")
 _STEP_SECONDS = 0.5
 _SEED_TIMEOUT = "180s"
 _MOST_DECISIONS = 8
@@ -80,11 +80,10 @@ class Demo:
         told = ""
         while not _has_ended(status):
             status = await self._status()
-            scaling = status.get("scaling", {})
             line = f"{status.get('state', 'Pending'):9} {status.get('progress', ''):24} signers {status.get('signers') or 0}"
             if line != told:
                 told = line
-                self.console.print(line, scaling.get("message", ""), soft_wrap=True, highlight=False)
+                self.console.print(line, status.get("message", ""), soft_wrap=True, highlight=False)
             await asyncio.sleep(_STEP_SECONDS)
         return status
 
@@ -113,7 +112,8 @@ def picture(status: dict[str, Any]) -> RenderableType:
     facts.add_row("signers", Text("■ " * ready, "green") + Text("□ " * max(0, desired - ready), "yellow"))
     facts.add_row("lag", _with_unit(status.get("lag"), "batches"))
     facts.add_row("rate", _with_unit(status.get("recordsPerSecond"), "records/s"))
-    facts.add_row("why", scaling.get("message", ""))
+    facts.add_row("why", "" if _has_ended(status) else scaling.get("message", ""))
+    facts.add_row("", status.get("message", "") if status.get("message") != scaling.get("message") else "")
     bar = ProgressBar(total=max(1, int(status.get("records") or 1)), completed=int(status.get("signed") or 0))
     changes = Table("scaling", "", "because", box=None, header_style="dim")
     for change in scaling.get("history", {}).get("changes", [])[-_MOST_DECISIONS:]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-RECORDS = 24_000
+RECORDS = 60_000
 NEXT = "localhost/vaultstream:next"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/signingjobs.vaultstream.dev"
 
@@ -94,6 +94,9 @@ async def test_an_upgrade_of_image_crd_and_schema_and_the_way_back_go_on_under_a
     await site.release.upgrade(values(next_image, namespaces=NAMESPACES), chart=next_chart)
 
     async def rolled_to(image: str) -> bool:
+        assert (await site.status(name))["state"] == "Running", (
+            f"the job ended before its signers ran {image}"
+        )
         return await images_of_signers(site, name) == {image}
 
     await eventually(lambda: rolled_to(next_image), seconds=120, what="signers of the new image")

@@ -216,7 +216,7 @@ class Site:
 
 
 def resources(**limits: str) -> dict[str, Any]:
-    """A signer's, of which four fit on the node; with `cpu="200m"` it signs a hundred records a second at most."""
+    """A signer's, of which four fit on the node; with `cpu="200m"` it signs one or two hundred records a second at most."""
     return {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi", **limits}}
 
 
