@@ -63,7 +63,7 @@ async def score(programs: Programs) -> None:
         with tempfile.TemporaryDirectory() as folder:
             manifests = Path(folder) / "manifests.yaml"
             manifests.write_text(rendered.stdout, encoding="utf-8")
-            version = ("--kubernetes-version", "v1.29")
+            version = ("--kubernetes-version", "v1.30")
             await run(programs["kube-score"], "score", *version, *ignored, *CPU_UNLIMITED, manifests)
 
 

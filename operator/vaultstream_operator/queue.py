@@ -72,12 +72,13 @@ class Schedule(Generic[K]):
             self._times[key] = at
             self._push(key, at)
 
-    def take(self, now: float, *, only_urgent: bool = False) -> K | None:
+    def take(self, now: float, *, only_urgent: bool = False, others_first: bool = False) -> K | None:
         """Hands out the key whose turn it is; None: there is none whose time has come."""
         due = [heap for heap in self._heaps(only_urgent=only_urgent) if heap[0][0] <= now]
         if not due:
             return None
-        first = due[-1] if due[-1][0][0] < due[0][0][0] - HEAD_START_SECONDS else due[0]
+        overdue = due[-1][0][0] < due[0][0][0] - HEAD_START_SECONDS
+        first = due[-1] if others_first or overdue else due[0]
         at, _, key = heapq.heappop(first)
         del self._times[key]
         self._busy[key] = at
@@ -133,7 +134,8 @@ class WorkQueue(Generic[K]):
     Args:
         look: looks at a key; returns the seconds until the next look, None: when something happens. What it raises is
             logged, and tried again later.
-        workers: keys looked at at once, at most; a quarter of them may be at keys that are not urgent.
+        workers: keys looked at at once, at most; a quarter of them may be at keys that are not urgent, and an eighth
+            is, if there are any: a new job is none of the urgent, and must not wait for all of them.
         limit: seconds that a look may take; it is cancelled then, and counts as failed.
         urgent: whether a key goes before those that are not; asked when it gets a time, and when it is looked at.
         waited: told how many seconds a key waited after its time had come.
@@ -151,7 +153,7 @@ class WorkQueue(Generic[K]):
     ) -> None:
         self._look = look
         self._workers = workers
-        self._others = max(1, workers // 4)
+        self._most_others, self._least_others = max(1, workers // 4), max(1, workers // 8)
         self._urgent = urgent
         self._limit = limit
         self._waited = waited
@@ -191,7 +193,10 @@ class WorkQueue(Generic[K]):
     def _start_due(self) -> None:
         while len(self._tasks) < self._workers:
             now = self._clock()
-            key = self._schedule.take(now, only_urgent=self._only_urgent)
+            others = self._others
+            key = self._schedule.take(
+                now, only_urgent=others >= self._most_others, others_first=others < self._least_others
+            )
             if key is None:
                 return
             self._waited(key, now - self._schedule.time_of(key))
@@ -201,9 +206,9 @@ class WorkQueue(Generic[K]):
             task.add_done_callback(self._finished)
 
     @property
-    def _only_urgent(self) -> bool:
-        """Whether as many workers as may be are at keys that are not urgent."""
-        return sum(not urgent for urgent in self._tasks.values()) >= self._others
+    def _others(self) -> int:
+        """Workers that are at keys that are not urgent."""
+        return sum(not urgent for urgent in self._tasks.values())
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
@@ -211,7 +216,7 @@ class WorkQueue(Generic[K]):
 
     async def _wait(self) -> None:
         full = len(self._tasks) >= self._workers
-        at = None if full else self._schedule.next_time(only_urgent=self._only_urgent)
+        at = None if full else self._schedule.next_time(only_urgent=self._others >= self._most_others)
         timeout = None if at is None else max(0.0, at - self._clock())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)

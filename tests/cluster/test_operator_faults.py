@@ -298,7 +298,11 @@ async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Sit
     await site.apply("job")
     stalled = await site.becomes("job", "Stalled", "ChildRefused")
     assert "exceeded quota" in stalled["message"]
-    assert "ChildRefused" in await site.reasons("job")
+
+    async def told() -> bool:
+        return "ChildRefused" in await site.reasons("job")
+
+    await eventually(told)
     await site.client.call("DELETE", f"{quotas}/none")
     await eventually(lambda: site.child("job", "signing"), seconds=20)
     await site.becomes("job", "Reconciling")

@@ -42,8 +42,7 @@ class Events:
         name = event_name(owner, statement)
         path = f"/apis/events.k8s.io/v1/namespaces/{owner.namespace}/events"
         try:
-            if name in self._counts:
-                await self._count(path, name)
+            if name in self._counts and await self._counted(path, name):
                 return
             try:
                 await self._api.create(path, event(name, owner, statement, datetime.now(UTC)))
@@ -55,10 +54,18 @@ class Events:
                 self._remember(name, 1)
         except VaultStreamError as error:
             self._counts.pop(name, None)
-            if not (
-                isinstance(error, KubeError) and error.status == _NOT_FOUND
-            ):  # it has expired, or its namespace
+            if not (isinstance(error, KubeError) and error.status == _NOT_FOUND):  # its namespace has gone
                 log.warning("an Event could not be recorded: %s", error.message)
+
+    async def _counted(self, path: str, name: str) -> bool:
+        """Counts one more of an Event; False: the API server has let it expire meanwhile."""
+        try:
+            await self._count(path, name)
+        except KubeError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def _count(self, path: str, name: str) -> None:
         count = self._counts.get(name, 1) + 1

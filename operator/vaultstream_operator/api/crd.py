@@ -47,7 +47,7 @@ _HEADER: Final = (
 
 
 def custom_resource_definition() -> dict[str, Any]:
-    """Returns the definition, ready for JSON: `apiextensions.k8s.io/v1`, for Kubernetes 1.29 or newer."""
+    """Returns the definition, ready for JSON: `apiextensions.k8s.io/v1`, for Kubernetes 1.30 or newer."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

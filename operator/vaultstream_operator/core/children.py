@@ -114,7 +114,7 @@ def signing_deployment(
             "selector": {"matchLabels": selector(owner, SIGNING)},
             "strategy": {
                 "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"},
+                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "25%"},
             },
             "template": _template(owner, SIGNING, token, spec, options, restart="Always"),
         },
