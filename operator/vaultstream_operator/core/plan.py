@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import inf
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.api.signingjob import IMMUTABLE
@@ -29,8 +30,6 @@ from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, 
 
 SHORTLY = 1.0
 """Seconds until the next look at something that is under way."""
-YOUNG_SECONDS = 60.0
-"""So old a job may be for its first records to be waited for with short looks."""
 LATER = 5.0
 """Seconds until the next look at something that somebody has to mend."""
 
@@ -263,14 +262,14 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     missing = tuple(workers[role] for role, child in found.items() if child is None)
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
     interval = float(spec.scaling.polling_interval)
-    soon = bool(going) or _beginning(case, stored) or _ripening(case)
+    soon = SHORTLY if going or _ripening(case) else _beginning(case, stored)
     return replace(
         _saying(report),
         apply=(*missing, signers),
         mark_idle=decision.desired < decision.current,
         delete=going,
         decision=decision,
-        look_again=min(SHORTLY, interval) if soon else interval,
+        look_again=min(soon, interval),
     )
 
 
@@ -304,10 +303,15 @@ def _ripening(case: _Case) -> bool:
     return any(ailment is not None and not ailment.ripe(case.now) for ailment in found)
 
 
-def _beginning(case: _Case, stored: StoredJob) -> bool:
-    """Whether a new job is about to have its first records, of which only a look tells; not for ever."""
-    young = case.now - case.view.job.created_at < timedelta(seconds=YOUNG_SECONDS)
-    return young and (stored.started_at is None or stored.records == 0)
+def _beginning(case: _Case, stored: StoredJob) -> float:
+    """Seconds until the next look at a job that may have its first records then, of which only a look tells.
+
+    The longer they take to come, the longer they may still take.
+    """
+    if stored.started_at is not None and stored.records > 0:
+        return inf
+    age = (case.now - case.view.job.created_at).total_seconds()
+    return max(SHORTLY, age / 10)
 
 
 def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:

@@ -26,10 +26,12 @@ def test_the_first_hand_is_one_batch_for_nobody_knows_how_long_it_takes() -> Non
 @pytest.mark.parametrize(
     ("batch_size", "concurrency", "record_seconds", "expected"),
     [
-        (50, 64, 25 * MICROSECOND, 20),
+        (50, 64, 25 * MICROSECOND, 22),
+        (100, 64, 25 * MICROSECOND, 20),
         (50, 30, 25 * MICROSECOND, 10),
         (1, 64, 25 * MICROSECOND, 22),
-        (1000, 64, 25 * MICROSECOND, 1),
+        (1000, 64, 25 * MICROSECOND, 2),
+        (5000, 64, 25 * MICROSECOND, 1),
         (20_000, 64, 25 * MICROSECOND, 1),
         (50, 64, 1600 * MICROSECOND, 1),
         (10, 1, 25 * MICROSECOND, 1),

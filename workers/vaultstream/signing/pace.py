@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-HAND_SECONDS = 0.025
+HAND_SECONDS = 0.05
 """Of signing, that a signer takes on in one hand: round trips are paid a hand, not a batch.
 
 It also bounds memory, for large payloads take long to hash.
