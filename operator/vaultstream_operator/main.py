@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sys
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
 
 import kopf
 
 from vaultstream.bus.connection import BusAddress
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
-from vaultstream.telemetry.server import TURN_SECONDS, TelemetryServer
+from vaultstream.telemetry.server import serving_on
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.kube_api import open_kube_api
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
@@ -22,14 +19,11 @@ from vaultstream_operator.handlers import registry
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
-from vaultstream_operator.settings import OperatorSettings, load_operator_settings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-__all__ = ["load_operator_settings", "run_operator"]
+from vaultstream_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
+
+_ANY_HOST = "0.0.0.0"  # noqa: S104 - a kubelet and Prometheus come from outside
 
 
 async def run_operator(settings: OperatorSettings) -> None:
@@ -42,7 +36,7 @@ async def run_operator(settings: OperatorSettings) -> None:
     quieten_kopf()
     async with AsyncExitStack() as stack:
         metrics, health = OperatorMetrics(), Health("operator", progress_seconds=LIVE_SECONDS)
-        await stack.enter_async_context(_served(settings, metrics, health))
+        await stack.enter_async_context(serving_on(_ANY_HOST, settings.http_port, metrics.registry, health))
         api = await stack.enter_async_context(open_kube_api(settings.kubeconfig))
         cluster = KubernetesCluster(api, settings.watched)
         address = BusAddress(
@@ -74,28 +68,3 @@ def quieten_kopf() -> None:
     """Lets kopf tell of trouble alone: at its finest level it logs whole objects."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
-
-
-@asynccontextmanager
-async def _served(
-    settings: OperatorSettings, metrics: OperatorMetrics, health: Health
-) -> AsyncIterator[None]:
-    """Serves metrics and health from a thread of its own, also while the event loop is stuck."""
-    server = TelemetryServer("0.0.0.0", settings.http_port, registry=metrics.registry, health=health)  # noqa: S104 - a kubelet and Prometheus come from outside
-    turning = asyncio.create_task(_turn(health))
-    log.info("metrics and health are served", extra={"port": server.port})
-    try:
-        yield
-    finally:
-        turning.cancel()
-        await asyncio.to_thread(server.stop)
-
-
-async def _turn(health: Health) -> None:
-    while True:
-        health.turn()
-        await asyncio.sleep(TURN_SECONDS)
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(run_operator(load_operator_settings())))

@@ -5,23 +5,14 @@ Labels by job have as many values as there are SigningJobs that run, and go with
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import Counter, Gauge, Histogram
 
-from vaultstream import __version__
+from vaultstream.telemetry.metrics import process_registry
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.decision import Decision
 from vaultstream_operator.core.observation import HoldState
@@ -47,12 +38,7 @@ class OperatorMetrics:
     """The metrics of one operator process, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
-        registry = self.registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        Info("vaultstream_build", "What runs here.", registry=registry).info(
-            {"version": __version__, "role": "operator", "python": platform.python_version()}
-        )
+        registry = self.registry = process_registry("operator")
         self.reconcile_seconds = Histogram(
             "vaultstream_reconcile_duration_seconds",
             "One look at a SigningJob, with all that was done about it.",

@@ -19,6 +19,7 @@ async def operator(_: Settings) -> None:
             f"The operator needs {' and '.join(missing)}, which this installation lacks.",
             hint="pip install 'vaultstream[operator]'",
         )
-    from vaultstream_operator.main import load_operator_settings, run_operator  # noqa: PLC0415 - kopf is not for everyone
+    from vaultstream_operator.main import run_operator  # noqa: PLC0415 - kopf is not for everyone
+    from vaultstream_operator.settings import load_operator_settings  # noqa: PLC0415 - likewise
 
     await run_operator(load_operator_settings())

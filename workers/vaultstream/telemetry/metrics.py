@@ -53,6 +53,16 @@ LAG_FRESH_SECONDS = 10.0
 """A lag that was looked at longer ago is not served: none is better than a wrong one, and neither reads as zero."""
 
 
+def process_registry(role: str) -> CollectorRegistry:
+    """Returns the registry of a process of ours: with what the system knows of it, and which version of what it is."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter and histogram, which nobody asks for
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    build = {"version": __version__, "role": role, "python": platform.python_version()}
+    Info("vaultstream_build", "What runs here.", registry=registry).info(build)
+    return registry
+
+
 class Metrics:
     """The metrics of one worker process, in a registry of its own.
 
@@ -62,12 +72,7 @@ class Metrics:
     """
 
     def __init__(self, role: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter and histogram, which nobody asks for
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        Info("vaultstream_build", "What runs here.", registry=self.registry).info(
-            {"version": __version__, "role": role, "python": platform.python_version()}
-        )
+        self.registry = process_registry(role)
         self.signing = SigningMetrics(self._registry_of("signing", role))
         self.records = RecordsMetrics(self._registry_of("records", role))
         self.keys = KeysMetrics(self._registry_of("keys", role))

@@ -189,14 +189,23 @@ async def serving(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Tel
     if settings.metrics_port is None:
         yield None
         return
-    server = TelemetryServer(
-        settings.metrics_host,
-        settings.metrics_port,
-        registry=telemetry.metrics.registry,
-        health=telemetry.health,
-    )
-    turning = asyncio.create_task(_turn(telemetry.health))
-    log.info("metrics and health are served", extra={"host": settings.metrics_host, "port": server.port})
+    host, port = settings.metrics_host, settings.metrics_port
+    async with serving_on(host, port, telemetry.metrics.registry, telemetry.health) as server:
+        yield server
+
+
+@asynccontextmanager
+async def serving_on(
+    host: str, port: int, registry: CollectorRegistry, health: Health
+) -> AsyncIterator[TelemetryServer]:
+    """Serves metrics and health on one address, and tells `health` that the event loop turns.
+
+    Raises:
+        UsageError: the port is taken, or the address is none of this machine's.
+    """
+    server = TelemetryServer(host, port, registry=registry, health=health)
+    turning = asyncio.create_task(_turn(health))
+    log.info("metrics and health are served", extra={"host": host, "port": server.port})
     try:
         yield server
     finally:
