@@ -180,7 +180,7 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
         return replace(
             _saying(resumed.trying(say(JobReason.RESUMED))), store=StoreAction.RESUME, look_again=0.0
         )
-    if _overdue(stored, spec, case.now):
+    if spec.overdue(stored.started_at, case.now):
         return replace(_saying(report), store=StoreAction.FAIL, look_again=0.0)
     if changed := changed_fields(stored.spec, spec):
         statement = say(JobReason.SPEC_CHANGED, fields=", ".join(changed))
@@ -188,12 +188,6 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
     if forbidden := _forbidden(case, spec):
         return replace(_saying(resumed.stalled(forbidden)), look_again=LATER)
     return _running(case, resumed, stored, spec)
-
-
-def _overdue(stored: StoredJob, spec: SigningJobSpec, now: datetime) -> bool:
-    if spec.active_deadline_seconds is None or stored.started_at is None:
-        return False
-    return now - stored.started_at > timedelta(seconds=spec.active_deadline_seconds)
 
 
 def changed_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:

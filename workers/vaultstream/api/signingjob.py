@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -197,6 +197,12 @@ class SigningJobSpec(Model):
             "at which the job is failed: lower one or raise the other",
         ),
     )
+
+    def overdue(self, started_at: datetime | None, now: datetime) -> bool:
+        """Whether a job that started then has run for longer than its `activeDeadlineSeconds` allows."""
+        if self.active_deadline_seconds is None or started_at is None:
+            return False
+        return now - started_at > timedelta(seconds=self.active_deadline_seconds)
 
     def dump(self) -> dict[str, Any]:
         """Returns the spec as JSON-ready values under their names in YAML."""

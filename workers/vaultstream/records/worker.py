@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS
@@ -131,16 +131,6 @@ DEADLINE_EXCEEDED = (
 )
 
 
-def overdue(job: Job, *, now: datetime) -> bool:
-    """Whether a job has run for longer than its `activeDeadlineSeconds` allows."""
-    seconds = job.spec.active_deadline_seconds
-    return (
-        seconds is not None
-        and job.started_at is not None
-        and now - job.started_at > timedelta(seconds=seconds)
-    )
-
-
 def next_look(left: int, *, before: int, seconds: float) -> float:
     """Returns in how many seconds to look whether a job has ended: after half of the time that it seems to need.
 
@@ -179,7 +169,7 @@ class BatchPublisher:
             job = await jobs.get_job(connection, context.job.token)
             outstanding = await count_pending_through(connection, job.job_no, job.published_through)
             published = await self._publish(connection, job, outstanding)
-            if overdue(job, now=datetime.now(UTC)):
+            if job.spec.overdue(job.started_at, datetime.now(UTC)):
                 await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))
                 log.warning("its active deadline has passed", extra={"job": job.name})
                 context.stop.set()
