@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import pytest
 
 from support.chaos import faults
 from support.chaos.arena import PATIENCE, RECORDS
+from support.disks import enlarge, small_disk
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -116,31 +116,24 @@ def _refused(arena: Arena) -> bool:
     return any("no connection left" in log.read_text() for log in logs)
 
 
-def mount(options: str, folder: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
-
-
 @pytest.fixture
-def small_disk() -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    disk = Path(tempfile.mkdtemp())  # Postgres runs as another user, who must get there
-    mount("size=1m,mode=0755", disk)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-    disk.rmdir()
+def disk() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:  # Postgres runs as another user, who must get there
+        Path(folder).chmod(0o755)
+        with small_disk(Path(folder) / "disk", "1m") as mounted:
+            yield mounted
 
 
-async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, small_disk: Path) -> None:
+async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, disk: Path) -> None:
     """A megabyte takes some of them; the rest wait, lose no attempt, and go in once there is room."""
     job = await arena.lab.open(batchSize=50, keys={"count": 8})
-    async with faults.signatures_on(arena, job, small_disk):
+    async with faults.signatures_on(arena, job, disk):
         async with arena.running(job) as run:
             await eventually(lambda: _full(arena), seconds=PATIENCE / 2, what="a commit finds the disk full")
             assert not run.done()
             signed = int(await arena.lab.value(f"SELECT count(*) FROM {job.signatures_table}"))
             assert 0 < signed < RECORDS
-            mount("remount,size=64m", small_disk)
+            enlarge(disk, "64m")
         assert await no_attempt_was_counted(arena, job)
         await arena.assert_promises(job)
 

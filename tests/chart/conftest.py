@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kube import binaries
 from kube.apiserver import NEEDED, ApiServer
+from support.apiserver import build, running_api_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,16 +20,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = {"helm"}
     if any(item.get_closest_marker("cluster") for item in session.items):
         wanted |= set(NEEDED)
-    capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        asyncio.run(binaries.ensure(sorted(wanted)))
+    build(session, wanted)
 
 
 @pytest.fixture(scope="module")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
-    try:
-        asyncio.run(server.start())
+    with running_api_server(tmp_path_factory.mktemp("apiserver")) as server:
         yield server
-    finally:
-        asyncio.run(server.down())

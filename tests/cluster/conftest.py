@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -11,6 +10,7 @@ import pytest
 from kube import binaries
 from kube.apiserver import NEEDED, ApiServer
 from kube.commands import until
+from support.apiserver import build, running_api_server
 from support.operating import Site, open_site
 from vaultstream.store import schema
 
@@ -31,25 +31,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         item.get_closest_marker("cluster") for item in session.items
     ):
         return
-    capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        try:
-            asyncio.run(binaries.ensure(NEEDED))
-        except binaries.MissingBinaryError as error:
-            for item in session.items:
-                if item.get_closest_marker("cluster"):
-                    item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
+    try:
+        build(session, NEEDED)
+    except binaries.MissingBinaryError as error:
+        for item in session.items:
+            if item.get_closest_marker("cluster"):
+                item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
 
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """The API server that all tests share: work in a `namespace`, and name what is cluster-wide after it."""
-    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
-    try:
-        asyncio.run(server.start())
+    with running_api_server(tmp_path_factory.mktemp("apiserver")) as server:
         yield server
-    finally:
-        asyncio.run(server.down())
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.operating import QUICK
 from support.waiting import eventually
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.keys import KeysStream
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
-QUICK = {"pollingInterval": 1, "lagThreshold": 5}
 ROLES = ("keys", "records", "signing")
 
 
@@ -43,24 +43,15 @@ async def left_in_jetstream(site: Site, token: str) -> bool:
         return await RecordsStream(bus).lag(token) is not None or await KeysStream(bus).count(token) > 0
 
 
-async def start_planning(site: Site, name: str = "job", **spec: Any) -> str:
-    """Brings a job so far that there is a lag; returns its token."""
-    await site.apply(name, **{"scaling": QUICK, **spec})
-    token = str(await site.status_field(name, "token"))
-    await site.worker("keys", token)
-    await site.worker("records", token)
-    return token
-
-
 async def complete(site: Site, name: str = "job", **spec: Any) -> None:
-    token = await start_planning(site, name, **spec)
+    token = await site.start_planning(name, **spec)
     await site.worker("signing", token)
     await site.becomes(name, "Complete", seconds=40)
 
 
 async def test_a_suspended_job_keeps_no_worker_and_goes_on_when_resumed(site: Site) -> None:
     await site.operator()
-    token = await start_planning(site)
+    token = await site.start_planning()
     await site.scales_to("job", 4)
     await site.patch("job", spec={"suspend": True})
     await site.becomes("job", "Suspended")
@@ -76,12 +67,12 @@ async def test_a_suspended_job_keeps_no_worker_and_goes_on_when_resumed(site: Si
     for role in ROLES:
         await site.worker(role, token)
     await site.becomes("job", "Complete", seconds=40)
-    assert {"Suspended", "Resumed", "AllSigned"} <= await site.reasons("job")
+    await site.told("job", "Suspended", "Resumed", "AllSigned")
 
 
 async def test_a_lower_maximum_is_followed(site: Site) -> None:
     await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
     await site.scales_to("job", 2)
@@ -98,7 +89,7 @@ async def test_a_lower_maximum_is_followed(site: Site) -> None:
 
 async def test_the_signer_that_holds_a_key_stays_when_others_go(site: Site) -> None:
     await site.operator()
-    token = await start_planning(site)
+    token = await site.start_planning()
     await site.scales_to("job", 4)
     path = f"/api/v1/namespaces/{site.namespace}/pods?labelSelector=app.kubernetes.io/component%3Dsigning"
 
@@ -121,7 +112,7 @@ async def test_the_signer_that_holds_a_key_stays_when_others_go(site: Site) -> N
 
 async def test_a_pause_by_annotation_is_followed(site: Site) -> None:
     await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     await site.patch("job", metadata={"annotations": {"vaultstream.dev/paused-replicas": "1"}})
     await site.scales_to("job", 1)
@@ -134,7 +125,7 @@ async def test_a_missing_table_stalls_the_job_until_it_is_there(site: Site) -> N
     await site.apply("job", table="later")
     stalled = await site.becomes("job", "Stalled", "TableUnusable")
     assert "later" in stalled["message"]
-    assert "TableUnusable" in await site.reasons("job")
+    await site.told("job", "TableUnusable")
     await site.table("later", 30)
     await site.becomes("job", "Reconciling", "MakingKeys")
     token = await site.status_field("job", "token")
@@ -154,7 +145,7 @@ async def test_a_wrong_column_stalls_the_job_until_it_is_there(site: Site) -> No
 
 async def test_a_job_that_outlives_its_deadline_is_failed(site: Site) -> None:
     await site.operator()
-    await start_planning(site, activeDeadlineSeconds=3)
+    await site.start_planning(activeDeadlineSeconds=3)
     await site.server.kubectl(
         "wait", "--for=condition=Failed", "signingjob/job", "-n", site.namespace, "--timeout=30s"
     )
@@ -170,7 +161,7 @@ async def test_a_job_goes_when_its_time_to_live_is_over(site: Site) -> None:
     await complete(site, ttlSecondsAfterFinished=2)
     await eventually(lambda: site.gone("job"), seconds=20)
     assert await signatures(site) == 200
-    assert "TimeToLiveOver" in await site.reasons("job")
+    await site.told("job", "TimeToLiveOver")
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
@@ -196,7 +187,7 @@ async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, polic
         await site.apply("job", deletionPolicy=policy, table="nowhere")
         await site.becomes("job", "Stalled")
     else:
-        token = await start_planning(site, deletionPolicy=policy)
+        token = await site.start_planning(deletionPolicy=policy)
         await site.scales_to("job", 4)
         assert await left_in_jetstream(site, token)
     if phase == "suspended":
@@ -213,7 +204,7 @@ async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, polic
 
 async def test_a_job_deleted_while_the_operator_was_away_is_cleaned_up(site: Site) -> None:
     operator = await site.operator()
-    await start_planning(site, deletionPolicy="Delete")
+    await site.start_planning(deletionPolicy="Delete")
     await site.scales_to("job", 4)
     await operator.kill()
     await site.delete("job")
@@ -239,7 +230,7 @@ async def test_a_name_can_be_used_again(site: Site) -> None:
 async def test_a_name_used_again_behind_the_operators_back_is_another_job(site: Site) -> None:
     """The finalizer was taken off by hand, so nothing was cleaned up."""
     operator = await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     first = await site.status_field("job", "token")
     await operator.kill()
     await site.delete("job")
@@ -260,7 +251,7 @@ async def test_two_jobs_on_one_table_each_sign_all_of_it(site: Site) -> None:
 
 async def test_a_count_changed_by_hand_is_set_right(site: Site) -> None:
     await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     await site.server.kubectl("scale", "deployment/job-signing", "--replicas=1", "-n", site.namespace)
     await site.scales_to("job", 4)
@@ -282,7 +273,7 @@ async def test_an_operator_with_another_image_brings_it_to_every_worker(site: Si
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
-    assert "WorkersReplaced" in await site.reasons("job")
+    await site.told("job", "WorkersReplaced")
     assert await site.replicas("job") == 4
     assert (await site.condition("job", "Stalled"))["status"] == "False"
     makers = [await site.child("job", role) for role in ("keys", "records")]
@@ -321,7 +312,7 @@ async def _pods_of_workers_run(site: Site, image: str) -> bool:
 
 async def test_a_child_deleted_by_hand_comes_back(site: Site) -> None:
     await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     before = await site.child("job", "signing")
     await site.server.kubectl("delete", "deployment/job-signing", "-n", site.namespace)

@@ -14,7 +14,7 @@ import pytest
 
 from kube.apiserver import ApiServer
 from support.fleet import open_fleet
-from support.operating import OPERATOR, Site, open_site
+from support.operating import OPERATOR, QUICK, Site, open_site
 from support.waiting import eventually
 from vaultstream.local.services import LocalServices
 from vaultstream.store import schema
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from vaultstream.local.services import Services
 
 pytestmark = pytest.mark.cluster
-
-QUICK = {"pollingInterval": 1, "lagThreshold": 5}
 
 
 @pytest.fixture
@@ -48,14 +46,6 @@ async def frail_site(
         await schema.migrate(site.db)
         await site.table("records", 200)
         yield site
-
-
-async def start_planning(site: Site, name: str = "job", **spec: Any) -> str:
-    await site.apply(name, **{"scaling": QUICK, **spec})
-    token = str(await site.status_field(name, "token"))
-    await site.worker("keys", token)
-    await site.worker("records", token)
-    return token
 
 
 async def children(site: Site) -> list[str]:
@@ -140,8 +130,7 @@ async def test_two_operators_at_once_do_what_one_does(site: Site) -> None:
         return await children(site) == wanted
 
     await eventually(as_wanted)
-    ends = [event for event in await site.events("job-0") if event["reason"] == "AllSigned"]
-    assert len(ends) == 1
+    assert len(await site.told("job-0", "AllSigned")) == 1
     history = (await site.status("job-0"))["scaling"]["history"]["changes"]
     assert [(change["before"], change["after"]) for change in history][:1] == [(0, 4)]
     for operator in operators:
@@ -157,7 +146,7 @@ async def test_an_operator_outlives_a_restart_of_the_api_server(
             await schema.migrate(site.db)
             await site.table("records", 200)
             operator = await site.operator()
-            await start_planning(site)
+            await site.start_planning()
             await site.scales_to("job", 4)
             await server.kill()
             assert (await operator.ask("/livez")).status == 200
@@ -175,7 +164,7 @@ async def test_an_operator_outlives_a_restart_of_the_api_server(
 async def test_the_signers_are_kept_while_nats_is_away(frail_site: Site, own_services: LocalServices) -> None:
     site = frail_site
     operator = await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     end((await own_services.services()).nats_pid)
 
@@ -202,7 +191,7 @@ async def test_the_signers_are_kept_while_postgres_is_away(
 ) -> None:
     site = frail_site
     operator = await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     end((await own_services.services()).postgres_pid)
     await site.becomes("job", "Reconciling", "PostgresUnreachable")
@@ -224,7 +213,7 @@ async def test_services_that_are_away_for_long_are_no_reason_to_end_the_operator
 ) -> None:
     site, running = frail_site, await own_services.services()
     operator = await site.operator()
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     end(running.nats_pid)
     end(running.postgres_pid)
@@ -299,10 +288,7 @@ async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Sit
     stalled = await site.becomes("job", "Stalled", "ChildRefused")
     assert "exceeded quota" in stalled["message"]
 
-    async def told() -> bool:
-        return "ChildRefused" in await site.reasons("job")
-
-    await eventually(told)
+    await site.told("job", "ChildRefused")
     await site.client.call("DELETE", f"{quotas}/none")
     await eventually(lambda: site.child("job", "signing"), seconds=20)
     await site.becomes("job", "Reconciling")
@@ -332,37 +318,9 @@ async def test_somebody_elses_deployment_is_not_taken_over(site: Site) -> None:
     await eventually(ours, seconds=20)
 
 
-async def test_a_missing_secret_is_told_of(site: Site) -> None:
-    """No kubelet is there: the test says of the pod what one would."""
-    await site.operator()
-    await site.apply("job")
-    pods = f"/api/v1/namespaces/{site.namespace}/pods"
-
-    async def pod() -> str | None:
-        listed = await site.client.call("GET", f"{pods}?labelSelector=app.kubernetes.io/component%3Drecords")
-        return next((str(item["metadata"]["name"]) for item in listed["items"]), None)
-
-    name = await eventually(pod)
-    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "vaultstream-database" not found'}
-    status = {
-        "name": "worker",
-        "ready": False,
-        "restartCount": 0,
-        "image": "i",
-        "imageID": "",
-        "state": {"waiting": waiting},
-    }
-    patch = json.dumps({"status": {"containerStatuses": [status]}})
-    await site.server.kubectl(
-        "patch", "pod", name, "-n", site.namespace, "--subresource=status", "--type=merge", "-p", patch
-    )
-    stalled = await site.becomes("job", "Stalled")
-    assert 'secret "vaultstream-database" not found' in stalled["message"]
-
-
 async def test_no_secret_reaches_the_log_at_its_finest(site: Site) -> None:
     operator = await site.operator(VAULTSTREAM_LOG_LEVEL="debug")
-    await start_planning(site)
+    await site.start_planning()
     await site.scales_to("job", 4)
     assert await operator.leave() == 0
     written = operator.log.read_text()

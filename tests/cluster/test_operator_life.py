@@ -45,7 +45,7 @@ async def test_a_job_runs_to_complete(site: Site) -> None:
     assert (status["state"], status["signed"], status["progress"]) == ("Complete", 200, "100% (200/200)")
     for role in ("keys", "records", "signing"):
         await eventually(lambda role=role: _gone(site, role), seconds=20)
-    assert {"Starting", "ScaledOut", "AllSigned"} <= await site.reasons("job")
+    await site.told("job", "Starting", "ScaledOut", "AllSigned")
     shown = (await site.server.kubectl("get", "sj", "-n", site.namespace)).stdout
     assert "Complete" in shown
     assert "100% (200/200)" in shown
@@ -67,7 +67,7 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
     changes = scaling["history"]["changes"]
     assert [(change["before"], change["after"], change["reason"]) for change in changes] == [(0, 4, "Lag")]
     assert (scaling["reason"], scaling["inputs"]["lag"]) == ("Lag", 20)
-    (event,) = [event for event in await site.events("job") if event["reason"] == "ScaledOut"]
+    (event,) = await site.told("job", "ScaledOut")
     assert event["note"].startswith("Scaled from 0 to 4 signers because the lag is 20 batches")
     (line,) = [line for line in operator.lines() if line["level"] == "INFO" and "decided" in line]
     assert line["message"] == event["note"]

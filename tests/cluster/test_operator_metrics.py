@@ -126,7 +126,7 @@ async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) 
         assert value(await keys.scrape(), "vaultstream_keys_made_total") == await count(site, "keys") == 4
 
         series = await operator.metrics()
-        told = [event for event in await site.events("job") if event["reason"] == "ScaledOut"]
+        told = await site.told("job", "ScaledOut")
         counted = sum((event.get("series") or {"count": 1})["count"] for event in told)
         assert by_label(series, "vaultstream_events_total", "reason")["ScaledOut"] == counted
         served = [series, planned, *scrapes, await keys.scrape()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,9 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from support.freezing import freeze, thaw
 from support.operating import OPERATOR
-from support.proxy import Proxy, open_proxy
 from support.waiting import eventually
+from support.wire import Wire, open_wire
 from vaultstream_operator.runtime import LIVE_SECONDS, RESYNC_SECONDS
 
 if TYPE_CHECKING:
@@ -30,24 +30,24 @@ WATCH_SECONDS = 75.0
 
 
 @asynccontextmanager
-async def behind_proxy(site: Site) -> AsyncIterator[tuple[Operator, Proxy]]:
+async def behind_a_wire(site: Site) -> AsyncIterator[tuple[Operator, Wire]]:
     """An operator whose way to the API server can be disturbed."""
     config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
-    async with open_proxy(urlsplit(site.server.url).port or 0) as proxy:
-        through = site.folder / "proxy.kubeconfig"
-        through.write_text(config.read_text().replace(site.server.url, f"https://127.0.0.1:{proxy.port}"))
+    async with open_wire(urlsplit(site.server.url).port or 0) as (wire, port):
+        through = site.folder / "wire.kubeconfig"
+        through.write_text(config.read_text().replace(site.server.url, f"https://127.0.0.1:{port}"))
         operator = await site.operator(KUBECONFIG=str(through))
-        yield operator, proxy
+        yield operator, wire
         await operator.kill()
 
 
 async def test_watches_that_are_cut_are_made_again(site: Site) -> None:
-    async with behind_proxy(site) as (operator, proxy):
+    async with behind_a_wire(site) as (operator, wire):
         for n in range(5):
             name = f"job-{n}"
             await site.apply(name, scaling={"minReplicaCount": 1})
             await site.scales_to(name, 1)
-            assert proxy.cut() >= 4  # the four watches at least
+            assert wire.cut() >= 4  # the four watches at least
             await site.patch(name, spec={"scaling": {"minReplicaCount": 2}})
             await site.scales_to(name, 2, seconds=10)
         assert (await operator.ask("/livez")).status == 200
@@ -55,10 +55,10 @@ async def test_watches_that_are_cut_are_made_again(site: Site) -> None:
 
 async def test_a_change_that_a_silent_watch_does_not_bring_is_found_by_a_list(site: Site) -> None:
     """Each connection that is open falls silent, with no end to be seen; new ones work."""
-    async with behind_proxy(site) as (operator, proxy):
+    async with behind_a_wire(site) as (operator, wire):
         await site.apply("before", scaling={"minReplicaCount": 1})
         await site.scales_to("before", 1)
-        proxy.silence(new=False)
+        wire.silence(new=False)
         await site.apply("after", scaling={"minReplicaCount": 1})
         await site.patch("before", spec={"scaling": {"minReplicaCount": 2}})
         for name, count in (("after", 1), ("before", 2)):
@@ -71,11 +71,11 @@ async def test_a_process_that_stands_still_does_not_answer_and_goes_on_where_it_
     operator = await site.operator()
     await site.apply("job", scaling={"minReplicaCount": 1})
     await site.scales_to("job", 1)
-    operator.process.send_signal(signal.SIGSTOP)
+    await freeze(operator.process.pid)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(operator.ask("/livez"), 1)
     await site.patch("job", spec={"scaling": {"minReplicaCount": 2}})
-    operator.process.send_signal(signal.SIGCONT)
+    thaw(operator.process.pid)
     await site.scales_to("job", 2)
     assert (await operator.ask("/livez")).status == 200
 
@@ -83,10 +83,10 @@ async def test_a_process_that_stands_still_does_not_answer_and_goes_on_where_it_
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_a_watch_that_fell_silent_is_made_again_before_the_probe_fails(site: Site) -> None:
-    async with behind_proxy(site) as (operator, proxy):
+    async with behind_a_wire(site) as (operator, wire):
         await site.apply("job", scaling={"minReplicaCount": 1})
         await site.scales_to("job", 1)
-        proxy.silence(new=False)
+        wire.silence(new=False)
         began, count = time.monotonic(), 1
         while (
             time.monotonic() - began < WATCH_SECONDS + LIVE_SECONDS
@@ -105,18 +105,18 @@ async def test_a_watch_that_fell_silent_is_made_again_before_the_probe_fails(sit
 @pytest.mark.timeout(400)
 async def test_an_api_server_that_is_silent_for_long_takes_readiness_alone(site: Site) -> None:
     """With more jobs than can be asked for at once, each of whose requests takes all the time that it may."""
-    async with behind_proxy(site) as (operator, proxy):
+    async with behind_a_wire(site) as (operator, wire):
         names = [f"job-{n}" for n in range(60)]
         await asyncio.gather(*(site.apply(name, scaling={"minReplicaCount": 1}) for name in names))
         for name in names:
             await site.scales_to(name, 1, seconds=60)
-        proxy.silence(new=True)
+        wire.silence(new=True)
         began = time.monotonic()
         while time.monotonic() - began < 1.5 * LIVE_SECONDS:
             assert (await operator.ask("/livez")).status == 200
             await asyncio.sleep(1)
         assert (await operator.ask("/readyz")).status == 503
-        proxy.resume()
+        wire.mend()
 
         async def is_ready() -> bool:
             return (await operator.ask("/readyz")).status == 200

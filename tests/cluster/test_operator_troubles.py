@@ -110,7 +110,7 @@ async def test_a_pod_that_does_not_run_stalls_the_job_until_it_does(
     await say_of_pod(site, role, status)
     stalled = await site.becomes("job", "Stalled", reason)
     assert words in stalled["message"]
-    (event,) = [event for event in await site.events("job") if event["reason"] == reason]
+    (event,) = await site.told("job", reason)
     assert (event["type"], event["note"]) == ("Warning", stalled["message"])
     await say_of_pod(site, role, RUNS)
     await site.becomes("job", "Reconciling", "MakingKeys")
@@ -128,7 +128,7 @@ async def test_pods_that_a_quota_refuses_are_told_of_and_made_once_it_lets_them(
     await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 2})
     stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
     assert "quota" in stalled["message"]
-    assert "PodsRefused" in await site.reasons("job")
+    await site.told("job", "PodsRefused")
     await site.client.call("DELETE", f"{quota}/none")
     await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)
 
@@ -157,7 +157,7 @@ async def test_a_spec_that_the_operator_does_not_allow_runs_no_pod_until_it_is_a
     await site.apply("job", signer={"priorityClassName": "system-cluster-critical", "podLabels": {"a": "b"}})
     stalled = await site.becomes("job", "Stalled", "SpecNotAllowed")
     assert "spec.signer.podLabels: a" in stalled["message"]
-    assert "SpecNotAllowed" in await site.reasons("job")
+    await site.told("job", "SpecNotAllowed")
     assert [await site.child("job", role) for role in ("keys", "records", "signing")] == [None] * 3
     assert await operator.leave() == 0
     await site.operator(VAULTSTREAM_WORKER_ALLOWED_POD_LABELS="a")

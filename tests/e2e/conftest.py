@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kube import binaries, cluster, images
+from kube import cluster, images
 from kube.cluster import Cluster
 from kube.images import NATS, POSTGRES, PRODUCT, ROOT
+from support.apiserver import build
 from support.e2e.release import Release, values
 from support.e2e.site import HOME, NAMESPACES, Site
 
@@ -29,13 +30,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds the binaries before the first test starts; where no node can be, the tests are skipped with the reason."""
     if session.config.option.collectonly or not session.items:
         return
-    capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        if reason := _obstacle():
-            for item in session.items:
-                item.add_marker(pytest.mark.skip(reason=reason))
-        else:
-            asyncio.run(binaries.ensure([*cluster.NEEDED, "helm"], pinned=True))
+    if reason := _obstacle():
+        for item in session.items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+    else:
+        build(session, [*cluster.NEEDED, "helm"], pinned=True)
 
 
 def _obstacle() -> str:

@@ -25,6 +25,19 @@ async def ends_well(site: Site, name: str) -> None:
     assert (report["valid"], report["records"]) == (RECORDS, RECORDS), report
 
 
+async def signs(site: Site, name: str) -> None:
+    """Brings a job so far that it signs."""
+    await site.table(name.replace("-", "_"), RECORDS)
+    await site.apply(name)
+    await site.has_signed(name, 1)
+
+
+async def deleted_and_replaced(site: Site, component: str, *, grace: bool = True) -> None:
+    (before,) = await site.pods(component=component)
+    await site.delete_pod(before["metadata"]["name"], grace=grace)
+    await site.pod_is_new({"component": component}, before["metadata"]["uid"])
+
+
 async def test_signers_deleted_at_random_lose_nothing(site: Site) -> None:
     dice = random.Random(5)
     await site.table("hunted", RECORDS)
@@ -40,29 +53,19 @@ async def test_signers_deleted_at_random_lose_nothing(site: Site) -> None:
 @pytest.mark.parametrize("grace", [True, False], ids=["in-order", "by-force"])
 async def test_the_operator_deleted_in_mid_job_is_replaced_and_goes_on(site: Site, grace: bool) -> None:
     name = f"headless-{'gently' if grace else 'roughly'}"
-    await site.table(name.replace("-", "_"), RECORDS)
-    await site.apply(name)
-    await site.has_signed(name, 1)
-    (before,) = await site.pods(component="operator")
-    await site.delete_pod(before["metadata"]["name"], grace=grace)
-    await site.pod_is_new({"component": "operator"}, before["metadata"]["uid"])
+    await signs(site, name)
+    await deleted_and_replaced(site, "operator", grace=grace)
     await ends_well(site, name)
 
 
 async def test_nats_deleted_in_mid_job_comes_back_with_its_data(site: Site) -> None:
-    await site.table("unsent", RECORDS)
-    await site.apply("unsent")
-    await site.has_signed("unsent", 1)
-    (before,) = await site.pods(component="nats")
-    await site.delete_pod(before["metadata"]["name"])
-    await site.pod_is_new({"component": "nats"}, before["metadata"]["uid"])
+    await signs(site, "unsent")
+    await deleted_and_replaced(site, "nats")
     await ends_well(site, "unsent")
 
 
 async def test_nats_that_lost_its_volume_is_filled_again_from_postgres(site: Site) -> None:
-    await site.table("forgotten", RECORDS)
-    await site.apply("forgotten")
-    await site.has_signed("forgotten", 1)
+    await signs(site, "forgotten")
     (before,) = await site.pods(component="nats")
     claim = next(
         v["persistentVolumeClaim"]["claimName"]
@@ -86,19 +89,13 @@ async def test_nats_that_lost_its_volume_is_filled_again_from_postgres(site: Sit
 @pytest.mark.parametrize("grace", [True, False], ids=["in-order", "by-force"])
 async def test_postgres_deleted_in_mid_job_comes_back_and_the_job_goes_on(site: Site, grace: bool) -> None:
     name = f"unheard-{'gently' if grace else 'roughly'}"
-    await site.table(name.replace("-", "_"), RECORDS)
-    await site.apply(name)
-    await site.has_signed(name, 1)
-    (before,) = await site.pods(component="postgres")
-    await site.delete_pod(before["metadata"]["name"], grace=grace)
-    await site.pod_is_new({"component": "postgres"}, before["metadata"]["uid"])
+    await signs(site, name)
+    await deleted_and_replaced(site, "postgres", grace=grace)
     await ends_well(site, name)
 
 
 async def test_a_restart_of_kubelet_disturbs_no_job(site: Site) -> None:
-    await site.table("nodeless", RECORDS)
-    await site.apply("nodeless")
-    await site.has_signed("nodeless", 1)
+    await signs(site, "nodeless")
     before = {pod["metadata"]["uid"] for pod in await site.pods(job="nodeless", component="signing")}
     await site.cluster.restart_kubelet()
     after = {pod["metadata"]["uid"] for pod in await site.pods(job="nodeless", component="signing")}
@@ -109,9 +106,7 @@ async def test_a_restart_of_kubelet_disturbs_no_job(site: Site) -> None:
 @pytest.mark.parametrize("orderly", [True, False], ids=["restarted", "killed"])
 async def test_an_api_server_that_goes_and_comes_back_disturbs_no_job(site: Site, orderly: bool) -> None:
     name = f"unruled-{'gently' if orderly else 'roughly'}"
-    await site.table(name.replace("-", "_"), RECORDS)
-    await site.apply(name)
-    await site.has_signed(name, 1)
+    await signs(site, name)
     if orderly:
         await site.cluster.api.restart()
     else:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
@@ -25,15 +24,6 @@ from vaultstream.worker import WorkerContext
 
 def new_name(prefix: str = "t") -> str:
     return f"{prefix}_{uuid4().hex[:12]}"
-
-
-async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 45.0) -> Any:
-    """Awaits a condition by asking again and again; fails when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := await condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-        await asyncio.sleep(0.02)
-    return answer
 
 
 def make_spec(table: str = "nowhere", *, key_count: int = 3, **wanted: Any) -> SigningJobSpec:

@@ -67,6 +67,10 @@ async def grant_rights(client: Client, namespace: str) -> None:
     )
 
 
+QUICK = {"pollingInterval": 1, "lagThreshold": 5}
+"""Scaling that follows in a second, with a signer for each five batches."""
+
+
 @dataclass
 class Operator:
     """One process of the operator."""
@@ -158,6 +162,14 @@ class Site:
         """Starts a worker as its pod would; killed after the test."""
         given = {"VAULTSTREAM_KEK_FILE": str(self.services.kek_file), **environment}
         return await self._start(["worker", role, token], role, given)
+
+    async def start_planning(self, name: str = "job", **spec: Any) -> str:
+        """Brings a job so far that there is a lag; returns its token."""
+        await self.apply(name, **{"scaling": QUICK, **spec})
+        token = str(await self.status_field(name, "token"))
+        await self.worker("keys", token)
+        await self.worker("records", token)
+        return token
 
     async def _start(self, words: list[str], name: str, environment: dict[str, str]) -> Operator:
         self.started += 1
@@ -275,8 +287,18 @@ class Site:
             if e["regarding"]["name"] == name and e["regarding"]["kind"] == "SigningJob"
         ]
 
-    async def reasons(self, name: str) -> set[str]:
-        return {event["reason"] for event in await self.events(name)}
+    async def told(self, name: str, *reasons: str) -> list[dict[str, Any]]:
+        """Waits until there is an Event with each reason, and returns those Events, first told first.
+
+        A status is written before its Event: who read the one may be too early for the other.
+        """
+
+        async def so() -> list[dict[str, Any]] | None:
+            found = [event for event in await self.events(name) if event["reason"] in reasons]
+            return found if {event["reason"] for event in found} == set(reasons) else None
+
+        found = await eventually(so, what=f"an Event with each of {reasons}")
+        return sorted(found, key=lambda event: str(event["metadata"]["creationTimestamp"]))
 
     async def delete(self, name: str) -> None:
         await self.client.call("DELETE", path_of(self.namespace, name))

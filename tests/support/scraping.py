@@ -18,8 +18,9 @@ from typing import Any
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.engine import add_table, new_name, until
+from support.engine import add_table, new_name
 from support.signer import Bench
+from support.waiting import eventually
 from vaultstream.local.services import Services
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
@@ -105,7 +106,7 @@ class ServedWorker:
             reply = await self.ask(path)
             return reply if reply.status == status else None
 
-        reply: Reply = await until(so, seconds=seconds)
+        reply: Reply = await eventually(so, seconds=seconds)
         return reply
 
     async def leave(self) -> int:
@@ -147,7 +148,7 @@ async def served_worker(
         return next((line["port"] for line in lines if "port" in line), None)
 
     try:
-        yield ServedWorker(process, await until(port))
+        yield ServedWorker(process, await eventually(port))
     finally:
         if process.returncode is None:
             process.kill()

@@ -16,14 +16,8 @@ import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from support.engine import (
-    add_job,
-    dead_of,
-    open_context,
-    overlaps_of,
-    until,
-    worker_settings,
-)
+from support.engine import add_job, dead_of, open_context, overlaps_of, worker_settings
+from support.waiting import eventually
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.pull import BatchPuller
 from vaultstream.bus.records import RecordsStream
@@ -163,7 +157,7 @@ class Bench:
         async def all_free() -> bool:  # one that could not be given back has run out soon
             return await self.held_keys() == 0
 
-        await until(all_free, seconds=5)
+        await eventually(all_free, seconds=5)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def eventually(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], *, seconds: float = 45, what: str = "") -> Any:
     """Returns the first true answer of a condition, plain or asynchronous; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -21,4 +21,4 @@ async def eventually(condition: Callable[[], Any], *, seconds: float = 30, what:
         if answer:
             return answer
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or inspect.getsource(condition)}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)

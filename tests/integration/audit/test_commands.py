@@ -9,12 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+from support.disks import small_disk
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from integration.audit.conftest import MakeJob
@@ -115,15 +118,10 @@ async def test_export_writes_to_standard_output_or_a_file(make: MakeJob, tmp_pat
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB with nothing free but names."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
-    with contextlib.suppress(OSError):
-        (folder / "ballast").write_bytes(b"\0" * 65536)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "64k") as folder:
+        with contextlib.suppress(OSError):
+            (folder / "ballast").write_bytes(b"\0" * 65536)
+        yield folder
 
 
 def names(folder: Path) -> list[str]:
@@ -210,12 +208,6 @@ async def test_extract_prints_the_command_that_checks_the_signature(make: MakeJo
     assert "changed since" in changed.stderr
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - other processes bring it about
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
 )
@@ -239,7 +231,7 @@ async def test_a_verification_that_is_stopped_or_killed_leaves_no_process_and_no
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vaultstream-verify' AND wait_event = 'PgSleep'"
         return await signed.connection.fetchval(query) == count
 
-    await until(lambda: sleeping(2))
+    await eventually(lambda: sleeping(2))
     children = psutil.Process(process.pid).children(recursive=True)
     verifiers = [child for child in children if "vaultstream.audit.process" in child.cmdline()]
     assert len(verifiers) == 2
@@ -251,7 +243,7 @@ async def test_a_verification_that_is_stopped_or_killed_leaves_no_process_and_no
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
     assert alive == []
     if number == signal.SIGKILL:  # the verifiers had the time to cancel what they had asked
-        await until(lambda: sleeping(0))
+        await eventually(lambda: sleeping(0))
 
 
 async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
@@ -276,7 +268,7 @@ async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
     async def started() -> bool:
         return len(verifiers()) == 1
 
-    await until(started)
+    await eventually(started)
     verifiers()[0].kill()
     _, complaint = await process.communicate()
     assert process.returncode == 1

@@ -7,7 +7,8 @@ import time
 import pytest
 from nats.aio.msg import Msg
 
-from support.engine import open_bus, until
+from support.engine import open_bus
+from support.waiting import eventually
 from vaultstream.bus import pull
 from vaultstream.bus.connection import Bus
 from vaultstream.bus.pull import BatchPuller
@@ -106,7 +107,7 @@ async def test_a_request_that_got_lost_is_made_again_however_busy_the_puller_is(
                 await hand.pop().ack()
             return len(hand) == 5
 
-        await until(five_in_hand, seconds=5)
+        await eventually(five_in_hand, seconds=5)
 
 
 async def test_what_arrived_and_nobody_fetched_is_given_back_and_nothing_comes_after_it_left(
@@ -119,7 +120,7 @@ async def test_what_arrived_and_nobody_fetched_is_given_back_and_nothing_comes_a
         async def both_arrived() -> bool:
             return puller._arrived.qsize() == 2
 
-        await until(both_arrived)
+        await eventually(both_arrived)
         left = await puller.leave()
         assert set(numbers(left)) == {1, 2}
         await RecordsStream(bus).publish(token, [3])
@@ -132,7 +133,7 @@ async def test_what_arrived_and_nobody_fetched_is_given_back_and_nothing_comes_a
             got.update(numbers(await other.fetch(3 - len(got), wait_seconds=0.1)))
             return got == {1, 2, 3}
 
-        await until(all_three)
+        await eventually(all_three)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -156,8 +157,8 @@ async def test_a_puller_goes_on_after_a_restart_of_nats(
             async def back() -> bool:
                 return (await services.ensure_running()).nats_pid != services.nats_pid
 
-            await until(back)
-            await until(lambda: connected(bus))
+            await eventually(back)
+            await eventually(lambda: connected(bus))
             await stream.publish("job", [2])
             got: set[int | None] = set()
 
@@ -165,7 +166,7 @@ async def test_a_puller_goes_on_after_a_restart_of_nats(
                 got.update(numbers(await puller.fetch(3, wait_seconds=0.2)))
                 return got == {1, 2}
 
-            await until(both)
+            await eventually(both)
 
 
 async def connected(bus: Bus) -> bool:

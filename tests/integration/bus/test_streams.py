@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 from nats.js import api
 from nats.js.errors import APIError, NoStreamResponseError
 
-from support.engine import open_bus, until
+from support.engine import open_bus
+from support.freezing import freeze, thaw
+from support.waiting import eventually
 from vaultstream.bus import publishing
 from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
@@ -41,7 +40,7 @@ async def test_a_lag_is_known_or_missing_and_never_taken_for_none(own_nats: Loca
         async def three_waiting() -> bool:  # the server counts them a moment after it has stored them
             return await records.lag("job") == Lag(3, 0)
 
-        await until(three_waiting)
+        await eventually(three_waiting)
 
 
 async def test_a_batch_published_twice_in_one_generation_is_stored_once(bus: Bus, token: str) -> None:
@@ -92,13 +91,13 @@ async def test_publishing_goes_on_after_a_nats_that_answered_nothing(
     async with open_bus(services) as bus:
         records = RecordsStream(bus)
         await records.ensure()
-        os.kill(services.nats_pid, signal.SIGSTOP)
+        await freeze(services.nats_pid)
         try:
             for _ in range(6):
                 with pytest.raises(BUS_ERRORS):
                     await records.publish("job", range(1, 5000))
         finally:
-            os.kill(services.nats_pid, signal.SIGCONT)
+            thaw(services.nats_pid)
         monkeypatch.setattr(publishing, "STORED_SECONDS", 10.0)
         assert await records.publish("job", range(1, 5000)) == 4999
         assert await records.present("job") == set(range(1, 5000))
@@ -134,4 +133,4 @@ async def test_the_last_acknowledgements_are_sent_before_leaving(
     async def gone() -> bool:
         return await records.lag(token) == Lag(0, 0)
 
-    await until(gone, seconds=5)
+    await eventually(gone, seconds=5)

@@ -14,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from support.engine import add_job, open_context, until
+from support.engine import add_job, open_context
+from support.waiting import eventually
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject
 from vaultstream.crypto.envelope import WrappedKey, rewrap
@@ -64,7 +65,7 @@ async def heard(custody: Custody, count: int) -> None:
     async def enough() -> bool:
         return len(custody._wrapped) == count
 
-    await until(enough)
+    await eventually(enough)
 
 
 async def test_keys_come_from_the_stream_with_no_look_into_postgres(
@@ -176,7 +177,7 @@ async def test_rotating_and_pruning_the_key_encryption_key_goes_unnoticed(
         async def new_versions() -> bool:
             return {key.version for key in custody._wrapped.values()} == {2}
 
-        await until(new_versions)
+        await eventually(new_versions)
         custody._signers.clear()
         await assert_signs(custody, db, context)
 

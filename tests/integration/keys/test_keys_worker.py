@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 from nats.js.errors import NotFoundError
 
-from support.engine import add_job, open_bus, open_context, until, worker_settings
+from support.engine import add_job, open_bus, open_context, worker_settings
+from support.waiting import eventually
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject
 from vaultstream.crypto.algorithms import private_key_from_bytes, public_key_to_bytes
@@ -115,7 +116,7 @@ async def test_keys_leave_the_stream_when_their_job_ends(
         async def all_there() -> bool:
             return await stream.count(job.token) == 3
 
-        await until(all_there)
+        await eventually(all_there)
         await fail_job(db, job.job_no, "enough")
         await asyncio.wait_for(running, 10)
         assert await stream.count(job.token) == 0

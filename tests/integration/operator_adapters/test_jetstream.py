@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from support.engine import until
+from support.freezing import freeze, thaw
+from support.waiting import eventually
 from vaultstream.bus.connection import Bus, BusAddress, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
@@ -25,7 +24,7 @@ async def reads(lags: JetStreamLags, token: str, wanted: object) -> None:
     async def so() -> bool:
         return await lags.read(token) == wanted
 
-    await until(so)
+    await eventually(so)
 
 
 async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bus: Bus) -> None:
@@ -54,11 +53,11 @@ async def test_a_nats_that_stops_and_comes_back_is_told_within_a_second(tmp_path
             await RecordsStream(bus).ensure_consumer("job-1", ack_wait_seconds=30, max_ack_pending=10)
             assert await lags.read("job-1") == Lag(0)
 
-            os.kill(running.pid, signal.SIGSTOP)  # there, and silent
+            await freeze(running.pid)  # there, and silent
             asked = time.monotonic()
             assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
             assert time.monotonic() - asked < 1
-            os.kill(running.pid, signal.SIGCONT)
+            thaw(running.pid)
             await reads(lags, "job-1", Lag(0))
 
             await nats.stop()
@@ -87,5 +86,5 @@ async def test_a_wrong_password_is_a_nats_out_of_reach_and_is_not_shown(services
                 await lags.remove("job-1")
             return raised.value.message if "refuses" in raised.value.message else None
 
-        assert "wr0ng" not in await until(told)
+        assert "wr0ng" not in await eventually(told)
         assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE

@@ -10,8 +10,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from support.engine import add_batches, claim_one, signed, until
+from support.engine import add_batches, claim_one, signed
 from support.planning import job_of, spec_of
+from support.waiting import eventually
 from vaultstream.bus.connection import Bus, BusAddress
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
@@ -144,9 +145,9 @@ async def test_a_rate_settles_for_as_long_as_it_looks_back_after_signers_came_or
         return not await settles(ready)
 
     assert await settles(1)
-    await until(lambda: settled(1))
+    await eventually(lambda: settled(1))
     assert await settles(2)
-    await until(lambda: settled(2))
+    await eventually(lambda: settled(2))
 
 
 async def test_a_rate_of_zero_says_that_signers_had_time_and_work(
@@ -164,7 +165,7 @@ async def test_a_rate_of_zero_says_that_signers_had_time_and_work(
         return (await found(store, at_work)).progress.records_per_second == 0.0
 
     assert not await stalled()
-    await until(stalled)
+    await eventually(stalled)
 
 
 async def test_suspending_resuming_changing_and_failing(
@@ -201,7 +202,7 @@ async def test_deletion_takes_jetstream_in_any_case_and_signatures_by_policy(
     async def deleted() -> bool:
         return await store.act(StoreAction.DELETE, view) is None
 
-    await until(deleted)  # the connection to NATS may just be being made
+    await eventually(deleted)  # the connection to NATS may just be being made
     assert await store.look(view) is None
     assert await lags.read(stored.token) is HoldState.CONSUMER_MISSING
     assert await stream.present(stored.token) == set()
@@ -218,7 +219,7 @@ async def test_a_name_used_again_removes_the_former_job_and_only_that(
     owner = replace(former.owner, uid="7c9e6679-7425-40de-944b-e07fc1f90ae7")
     view = replace(former, owner=owner)
     assert not (await found(store, view)).ours
-    await until(lambda: _connected(lags))
+    await eventually(lambda: _connected(lags))
     assert await store.act(StoreAction.REMOVE_FORMER, view) is None
     stored = await made(store, view)
     assert stored.ours
@@ -252,7 +253,7 @@ async def test_a_wrong_password_is_told_and_never_shown(
         return answer if "password" in answer.problem else None
 
     try:
-        answer = await until(refused)
+        answer = await eventually(refused)
     finally:
         await asyncio.to_thread(hba.write_text, before)
         await connection.execute("SELECT pg_reload_conf()")
@@ -355,7 +356,7 @@ async def test_a_broken_connection_is_replaced(store: PostgresStore, connection:
     async def seen() -> bool:
         return isinstance(await store.look(view), StoredJob)
 
-    await until(seen)
+    await eventually(seen)
 
 
 async def test_deletion_while_nats_is_away_keeps_the_job(

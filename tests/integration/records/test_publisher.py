@@ -22,9 +22,9 @@ from support.engine import (
     covered_by,
     open_context,
     signed,
-    until,
     worker_settings,
 )
+from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, batches_of
 from vaultstream.errors import SourceError
@@ -126,7 +126,7 @@ async def test_whatever_the_stream_loses_is_put_back_and_nothing_else(
             lag = await stream.lag(job.token)
             return lag is not None and lag.total == len(left)
 
-        await until(all_waiting)
+        await eventually(all_waiting)
 
 
 async def test_a_store_that_is_lost_with_all_its_data_is_made_again(
@@ -145,7 +145,7 @@ async def test_a_store_that_is_lost_with_all_its_data_is_made_again(
         async def back() -> bool:
             return context.bus.client.is_connected
 
-        await until(back)
+        await eventually(back)
         for _ in range(3):
             await publisher.step(context)
         assert await stream.present(job.token) == set(range(1, 11))
@@ -280,7 +280,7 @@ async def test_a_deleted_job_is_taken_out_of_the_stream(
     async def outstanding() -> bool:
         return (await get_job(db, job.token)).published_through > 0
 
-    await until(outstanding)
+    await eventually(outstanding)
     await delete_job(db, job.job_no, "Retain")
     await asyncio.wait_for(running, 10)
     async with open_context(services, engine_url, job) as context:

@@ -12,9 +12,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support.engine import until
 from support.guarded import GuardedDatabase, GuardedNats, start_worker
 from support.planning import job_of, spec_of
+from support.waiting import eventually
 from vaultstream.audit.verify import verify_job
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
@@ -103,7 +103,7 @@ async def test_a_job_runs_from_the_making_to_the_deletion_with_each_part_under_i
                 await store.busy_pods(token)
                 return (await stored(store, view)).state == "Complete"
 
-            await until(complete, seconds=90)
+            await eventually(complete, seconds=90)
         assert seen, "the operator never read the lag"
         assert (await stored(store, view)).signed == RECORDS
         report = await verify_job(database.urls["auditor"], token, processes=1)
@@ -142,14 +142,14 @@ async def test_streams_that_are_lost_are_made_anew_by_the_roles_they_belong_to(
             async def halfway() -> bool:
                 return (await stored(store, view)).signed > RECORDS // 10
 
-            await until(halfway, seconds=60)
+            await eventually(halfway, seconds=60)
             for stream in (RECORDS_STREAM, KEYS_STREAM):
                 await bus.jetstream.delete_stream(stream)
 
             async def complete() -> bool:
                 return (await stored(store, view)).state == "Complete"
 
-            await until(complete, seconds=90)
+            await eventually(complete, seconds=90)
         assert (await stored(store, view)).signed == RECORDS
         messages = [
             json.loads(line)["message"] for line in (tmp_path / "records.log").read_text().splitlines()
@@ -185,7 +185,7 @@ async def test_a_source_that_the_workers_may_not_read_is_told_with_the_grant_tha
                 async def planned() -> bool:
                     return (await stored(store, view)).planned
 
-                await until(planned)
+                await eventually(planned)
             assert await store.act(StoreAction.DELETE, view) is None
     finally:
         await owner.execute('DROP SCHEMA "Shop" CASCADE')

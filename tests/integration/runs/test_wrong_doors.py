@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
+from support.disks import small_disk
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -124,30 +124,24 @@ def test_a_connection_string_that_is_none_is_said(command: Command, services: Se
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "400m") as folder:
+        yield folder
 
 
 def test_a_disk_that_fills_up_stops_the_run_with_a_sentence_and_space_lets_it_go_on(
-    command: Command, small_disk: Path
+    command: Command, disk: Path
 ) -> None:
-    command.folder = small_disk
+    command.folder = disk
     command.run("quick-start", "--records", "2000", "--keys", "2")
-    ballast = small_disk / "ballast"
+    ballast = disk / "ballast"
     with ballast.open("wb") as file:
         try:
             while True:
                 file.write(b"\0" * 65536)
         except OSError:
             pass
-    assert shutil.disk_usage(small_disk).free < 1_000_000
+    assert shutil.disk_usage(disk).free < 1_000_000
 
     full = command.start("quick-start", "--records", "20000", "--keys", "2")
     out, err = full.communicate(timeout=100)

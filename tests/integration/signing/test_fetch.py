@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.engine import new_name, open_bus, until
+from support.engine import new_name, open_bus
+from support.waiting import eventually
 from vaultstream.bus.pull import BatchPuller
 from vaultstream.bus.records import Lag, RecordsStream
 from vaultstream.local.services import Services
@@ -21,7 +22,7 @@ async def fetch_all(puller: BatchPuller, count: int) -> list[Delivery]:
         found.extend(await fetch(puller, count - len(found), wait_seconds=0.1))
         return len(found) == count
 
-    await until(enough)
+    await eventually(enough)
     return found
 
 
@@ -40,7 +41,7 @@ async def test_a_message_that_names_no_batch_is_taken_off_the_queue(services: Se
         async def only_the_batch_is_left() -> bool:
             return await stream.lag(token) == Lag(0, 1)
 
-        await until(only_the_batch_is_left)
+        await eventually(only_the_batch_is_left)
         await stream.remove(token)
 
 
@@ -67,7 +68,7 @@ async def test_a_delivery_is_kept_given_back_and_acknowledged(services: Services
         async def empty() -> bool:
             return await stream.lag(token) == Lag(0, 0)
 
-        await until(empty)
+        await eventually(empty)
         await stream.remove(token)
 
 

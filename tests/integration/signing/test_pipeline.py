@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.engine import add_table, expire, new_name, signatures_of, until
+from support.engine import add_table, expire, new_name, signatures_of
 from support.signer import Bench, open_bench
+from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.local.services import Services
 from vaultstream.records import worker
@@ -99,7 +100,7 @@ async def test_a_signer_fenced_in_mid_batch_writes_nothing_of_it(
     async with open_bench(services, engine_url, db, view, key_count=2) as bench:
 
         async def fence() -> None:
-            [lease] = await until(lambda: held_leases(bench))
+            [lease] = await eventually(lambda: held_leases(bench))
             if how == "expired":
                 await expire(db, lease)
             else:
@@ -108,7 +109,7 @@ async def test_a_signer_fenced_in_mid_batch_writes_nothing_of_it(
             async def given_to_another_lease() -> bool:
                 return bool([each for each in await held_leases(bench) if each != lease])
 
-            await until(given_to_another_lease)
+            await eventually(given_to_another_lease)
             assert await bench.signed() == 0
 
         await bench.run(during=fence)
@@ -134,7 +135,7 @@ async def test_a_table_of_signatures_that_is_away_costs_no_record(
             async def tried() -> bool:
                 return "waits until this is mended" in caplog.text
 
-            await until(tried)
+            await eventually(tried)
             await db.execute(f"ALTER TABLE vaultstream.away RENAME TO {own.partition('.')[2]}")
 
         await bench.run(during=mend)
@@ -154,7 +155,7 @@ async def test_a_connection_that_breaks_costs_no_record(
                 async def so_many(floor: int = floor) -> bool:
                     return await bench.signed() >= floor
 
-                await until(so_many)
+                await eventually(so_many)
                 await db.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -177,7 +178,7 @@ async def test_a_batch_delivered_twice_is_signed_once(
             lag = await stream.lag(bench.job.token)
             return lag is not None and lag.total == 3
 
-        await until(all_published)
+        await eventually(all_published)
         for generation in ("again", "and again"):
             await stream.publish(bench.job.token, [1, 2, 3], generation=generation)
         signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
@@ -200,7 +201,7 @@ async def test_a_signer_that_is_asked_to_leave_finishes_its_batches_and_gives_ba
             async def two_keys_in_use() -> bool:
                 return await bench.held_keys() == 2
 
-            await until(two_keys_in_use)
+            await eventually(two_keys_in_use)
             signer.context.stop.set()
             await asyncio.wait_for(signing, 5)
             assert signer.pipeline.in_hand == 0
@@ -249,7 +250,7 @@ async def test_a_signer_without_time_to_finish_gives_keys_and_batches_back(
         planning = asyncio.create_task(bench.records_worker())
         async with bench.signer(lease_seconds=60.0, ack_wait_seconds=60.0, drain_seconds=0.2) as signer:
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
-            await until(lambda: held_leases(bench))
+            await eventually(lambda: held_leases(bench))
             signer.context.stop.set()
             await asyncio.wait_for(signing, 2)
             assert (await held_leases(bench), signer.pipeline.committed) == ([], 0)

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from support.engine import add_table, history_of, new_name, until
+from support.engine import add_table, history_of, new_name
+from support.freezing import freeze, thaw
 from support.signer import Bench, open_bench
+from support.waiting import eventually
 from vaultstream.local.services import Services
 
 pytestmark = pytest.mark.integration
@@ -52,7 +54,7 @@ async def at_work(bench: Bench, *, floor: int = 1) -> None:
     async def working() -> bool:
         return await bench.signed() >= floor and await bench.held_keys() > 0
 
-    await until(working)
+    await eventually(working)
 
 
 async def nothing_under_way(db: asyncpg.Connection) -> bool:
@@ -87,8 +89,8 @@ async def test_a_signer_frozen_past_its_leases_sends_nothing_when_it_wakes(
         frozen = await bench.start_process(**SHORT)
         async with ended(frozen):
             await at_work(bench)
-            frozen.send_signal(signal.SIGSTOP)
-            await until(lambda: nothing_under_way(db))  # what it had sent before is done
+            await freeze(frozen.pid)
+            await eventually(lambda: nothing_under_way(db))  # what it had sent before is done
             asleep = {
                 (row["key_no"], row["epoch"])
                 for row in await db.fetch(
@@ -100,7 +102,7 @@ async def test_a_signer_frozen_past_its_leases_sends_nothing_when_it_wakes(
             other = await bench.start_process(**SHORT)
             async with ended(other):
                 await asyncio.wait_for(planning, 40)
-                frozen.send_signal(signal.SIGCONT)
+                thaw(frozen.pid)
                 assert await asyncio.wait_for(frozen.wait(), 15) == 0
                 assert await asyncio.wait_for(other.wait(), 15) == 0
         assert before < RECORDS
@@ -122,7 +124,7 @@ async def test_a_signer_woken_while_another_works_does_no_harm(
         async with ended(*signers):
             await at_work(bench)
             for process in signers:
-                process.send_signal(signal.SIGSTOP)
+                await freeze(process.pid)
                 floor = await bench.signed()
 
                 async def others_went_on(floor: int = floor) -> bool:
@@ -133,8 +135,8 @@ async def test_a_signer_woken_while_another_works_does_no_harm(
                     )
                     return planning.done() or run_out > 0 or await bench.signed() >= floor + 60
 
-                await until(others_went_on, seconds=20)
-                process.send_signal(signal.SIGCONT)
+                await eventually(others_went_on, seconds=20)
+                thaw(process.pid)
             await asyncio.wait_for(planning, 40)
             for process in signers:
                 assert await asyncio.wait_for(process.wait(), 15) == 0

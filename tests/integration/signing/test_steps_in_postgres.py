@@ -10,17 +10,8 @@ import asyncpg
 import pytest
 from nats.aio.msg import Msg
 
-from support.engine import (
-    add_batches,
-    add_job,
-    add_table,
-    claim_one,
-    expire,
-    new_name,
-    signatures_of,
-    signed,
-    until,
-)
+from support.engine import add_batches, add_job, add_table, claim_one, expire, new_name, signatures_of, signed
+from support.waiting import eventually
 from vaultstream.api import RecordsSpec
 from vaultstream.records.source import inspect_source
 from vaultstream.signing.commit import commit
@@ -180,7 +171,7 @@ async def test_a_commit_is_sent_again_after_its_connection_broke(
                 )
             )
 
-        await until(cut)
+        await eventually(cut)
         await held.rollback()
     assert await asyncio.wait_for(committing, 10) == [COMMITTED]
     assert set(await signatures_of(db, job)) == {1}

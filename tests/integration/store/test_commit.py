@@ -20,8 +20,8 @@ from support.engine import (
     lease_one,
     signatures_of,
     signed,
-    until,
 )
+from support.waiting import eventually
 from vaultstream.records.source import Source
 from vaultstream.store import keys
 from vaultstream.store.batches import plan_page
@@ -252,7 +252,7 @@ async def waits_for_a_lock(db: asyncpg.Connection) -> None:
             )
         )
 
-    await until(waiting)
+    await eventually(waiting)
 
 
 async def commit_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:

@@ -15,8 +15,8 @@ from support.engine import (
     make_spec,
     signatures_of,
     signed,
-    until,
 )
+from support.waiting import eventually
 from vaultstream.errors import UnknownJobError
 from vaultstream.store import jobs, keys
 from vaultstream.store.batches import fail_batch
@@ -102,7 +102,7 @@ async def test_a_job_does_not_end_over_records_that_are_just_being_retried(
                     )
                 )
 
-            await until(waits)
+            await eventually(waits)
         assert not await completing
     assert (await jobs.get_job(db, job.token)).state is JobState.RUNNING
 

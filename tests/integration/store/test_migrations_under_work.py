@@ -7,8 +7,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from support.engine import add_job, add_table, until
+from support.engine import add_job, add_table
 from support.signer import open_bench
+from support.waiting import eventually
 from vaultstream.errors import DatabaseError
 from vaultstream.local.services import Services
 from vaultstream.store import schema
@@ -50,7 +51,7 @@ async def test_a_job_in_full_swing_ends_well_under_a_migration_that_adds_columns
                 async def under_way() -> bool:
                     return await bench.signed() > 50
 
-                await until(under_way)
+                await eventually(under_way)
                 async with connect(database_url) as other:
                     assert await schema.migrate(other) == len(MIGRATIONS)
                 assert await bench.signed() < len(payloads), "the job was over before"
@@ -84,7 +85,7 @@ async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_reader(
             async def waits() -> bool:
                 return bool(await worker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
-            await until(waits)
+            await eventually(waits)
             for _ in range(5):
                 await asyncio.wait_for(get_job(worker, job.token), 5)
             assert not migrating.done()

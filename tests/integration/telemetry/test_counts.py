@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from prometheus_client import generate_latest
 
-from support.engine import add_job, add_table, new_name, open_context, until
+from support.engine import add_job, add_table, new_name, open_context
 from support.scraping import (
     Series,
     ServedWorker,
@@ -23,6 +23,7 @@ from support.scraping import (
     value,
 )
 from support.signer import Bench, open_bench
+from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, batches_of
 from vaultstream.local.services import Services
@@ -122,9 +123,9 @@ async def test_what_the_workers_count_is_what_postgres_has(
         async def settled() -> bool:
             return await all_settled(bench, signers)
 
-        await until(settled, seconds=60)
+        await eventually(settled, seconds=60)
         scrapes = [await signer.scrape() for signer in signers]
-        published = await until(lambda: without_lag(records))
+        published = await eventually(lambda: without_lag(records))
         made = await keys.scrape()
 
         signed = await bench.signed()
@@ -199,7 +200,7 @@ async def test_the_lag_is_the_one_that_postgres_and_jetstream_know(
             lag = by_label(series, "vaultstream_lag_batches", "state")
             return series if lag.get("pending") == 4 and lag.get("unpublished") == 6 else None
 
-        series = await until(bounded)
+        series = await eventually(bounded)
         assert value(series, "vaultstream_lag_batches", state="ack_pending") == 0
         seen = await RecordsStream(context.bus).lag(bench.job.token)
         assert seen is not None
@@ -251,7 +252,7 @@ async def test_a_fenced_batch_is_counted_once_with_how_its_lease_ended(
             )
             return [row["key_no"] for row in rows]
 
-        [key_no] = await until(held)
+        [key_no] = await eventually(held)
         await db.execute(
             "UPDATE vaultstream.keys SET lease_until = clock_timestamp() WHERE key_no = $1", key_no
         )

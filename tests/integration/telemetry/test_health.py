@@ -12,9 +12,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support.engine import add_job, add_table, until, worker_settings
+from support.engine import add_job, add_table, worker_settings
 from support.scraping import ask, counting_signer, served_worker, slow_view
 from support.signer import open_bench
+from support.waiting import eventually
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import serving
@@ -51,7 +52,7 @@ async def test_a_worker_at_work_is_live_and_ready_and_leaves_when_asked(
             assert live.status == 200
             return set(live.document["checks"]) - {"planning loop"} == LOOPS[role]
 
-        await until(all_loops)
+        await eventually(all_loops)
         assert await worker.status("/healthz") == 200
         # someone who connected and says nothing holds nobody up
         with socket.create_connection(("127.0.0.1", worker.port)):
@@ -69,7 +70,7 @@ async def test_a_signer_that_drains_is_live_but_not_ready_and_finishes_its_work(
         served_worker(services, engine_url, "signing", bench.job.token, tmp_path / "log") as worker,
     ):
         planning = asyncio.create_task(bench.records_worker())
-        await until(bench.held_keys)
+        await eventually(bench.held_keys)
         worker.process.terminate()
         assert "staying" in (await worker.becomes("/readyz", 503)).failing()
         assert await worker.status("/livez") == 200
@@ -131,7 +132,7 @@ async def test_a_signer_whose_table_is_missing_is_not_ready_and_says_which(
             detail: str = reply.document["checks"]["pulling"]["detail"]
             return detail if "no_such_table" in detail else None
 
-        assert (await until(told)).startswith("not seen yet: spec.records.table")
+        assert (await eventually(told)).startswith("not seen yet: spec.records.table")
         assert await worker.status("/livez") == 200
         assert await worker.leave() == 0
 
@@ -163,12 +164,12 @@ async def test_a_signer_whose_hands_are_full_for_too_long_is_told_until_it_moves
                 )
             )
 
-        await until(published)
+        await eventually(published)
         async with db.transaction():
             await db.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
-            await until(lambda: live(ok=False))
-        await until(lambda: live(ok=True))
+            await eventually(lambda: live(ok=False))
+        await eventually(lambda: live(ok=True))
         await asyncio.wait_for(records, 20)
         signer.context.stop.set()
         await asyncio.wait_for(signing, 10)

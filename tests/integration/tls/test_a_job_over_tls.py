@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support.engine import new_name, until
+from support.engine import new_name
 from support.guarded import GuardedNats, guarded_database, start_worker
 from support.planning import job_of, spec_of
+from support.waiting import eventually
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.store.database import connect
@@ -56,7 +57,7 @@ async def test_a_job_runs_over_tls_from_the_making_to_the_audit(
                 found = await store.look(view)
                 return isinstance(found, StoredJob) and found.state == "Complete"
 
-            await until(complete, seconds=90)
+            await eventually(complete, seconds=90)
         finally:
             for process in processes:
                 if process.returncode is None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from support.chaos.points import Points
-from support.chaos.wire import Wire, open_socket_wire, open_wire
 from support.engine import new_name, open_bus
 from support.lab import Lab
 from support.waiting import eventually
+from support.wire import Wire, open_socket_wire, open_wire
 from vaultstream.store import schema
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import get_job

@@ -61,12 +61,13 @@ def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = N
 
 def is_alive(process: psutil.Process) -> bool:
     """Whether the process still runs; a zombie does not, nor does another that got its number."""
-    if process.pid in _children:
-        _children[process.pid].poll()
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return False
+        alive = False
+    if not alive and process.pid in _children:
+        _children[process.pid].poll()  # after the look, or one that died in between would stay a zombie
+    return bool(alive)
 
 
 def runs(process: psutil.Process, command: Sequence[str]) -> bool:

@@ -1,10 +1,10 @@
-"""A wire to a service, on loopback or a Unix socket, that can be slow, be cut, or lose the answers."""
+"""A wire to a service, on loopback or a Unix socket, that can be slow, be cut, lose the answers, or fall silent."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ _CHUNK = 1 << 16
 class _Connection:
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
+    flows: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
         self.near.transport.abort()
@@ -31,6 +32,7 @@ class Wire:
 
     def __init__(self, target: int | Path) -> None:
         self._target = target
+        self._silent = False
         self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.delay_seconds = 0.0
@@ -47,17 +49,20 @@ class Wire:
         except OSError:
             near.transport.abort()
             return
-        task = asyncio.create_task(self._carry(_Connection(near, far), reader, answers))
+        connection = _Connection(near, far)
+        if not self._silent:
+            connection.flows.set()
+        self._open.add(connection)
+        task = asyncio.create_task(self._carry(connection, reader, answers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(
         self, connection: _Connection, reader: asyncio.StreamReader, answers: asyncio.StreamReader
     ) -> None:
-        self._open.add(connection)
         ways = [
-            asyncio.create_task(self._pump(reader, connection.far, answer=False)),
-            asyncio.create_task(self._pump(answers, connection.near, answer=True)),
+            asyncio.create_task(self._pump(connection, reader, connection.far, answer=False)),
+            asyncio.create_task(self._pump(connection, answers, connection.near, answer=True)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -69,12 +74,18 @@ class Wire:
             connection.cut()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answer: bool
+        self,
+        connection: _Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        answer: bool,
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
+                await connection.flows.wait()
                 if not (answer and self.loses_answers):
                     writer.write(data)
                     await writer.drain()
@@ -86,9 +97,17 @@ class Wire:
             connection.cut()
         return len(broken)
 
+    def silence(self, *, new: bool) -> None:
+        """Stops carrying what is open, with no end to be seen; `new` connections too, or they work."""
+        self._silent = new
+        for connection in self._open:
+            connection.flows.clear()
+
     def mend(self) -> None:
         """Carries all again, at once."""
-        self.delay_seconds, self.loses_answers = 0.0, False
+        self.delay_seconds, self.loses_answers, self._silent = 0.0, False, False
+        for connection in self._open:
+            connection.flows.set()
 
     async def close(self) -> None:
         self.cut()

@@ -1,0 +1,43 @@
+"""An audit, what it found, and ids that try it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from vaultstream.audit.report import AuditReport, Finding
+from vaultstream.audit.verify import verify_job
+
+if TYPE_CHECKING:
+    from integration.audit.signed_job import RecordId, SignedJob
+
+UUIDS: list[RecordId] = [UUID(int=(n * 0x9E3779B97F4A7C15F39CC0605CEDC835) % 2**128) for n in range(1, 13)]
+SCRIPTS: list[RecordId] = [
+    "zürich",
+    "東京",
+    "القاهرة",
+    "Αθήνα",
+    "it's",
+    'a"b',
+    "{id}",
+    "a b",
+    "",
+    "\U0001f512",
+    "a",
+    "A",
+]
+
+
+async def audit(signed: SignedJob) -> AuditReport:
+    report = await verify_job(signed.url, signed.job.token, processes=2)
+    assert report.signed == report.valid + report.invalid + report.changed
+    return report
+
+
+def found(report: AuditReport) -> dict[str, int]:
+    """What is at fault, and how often; nothing else is."""
+    return {str(kind): getattr(report, kind) for kind in Finding if getattr(report, kind)}
+
+
+def named(report: AuditReport, kind: str) -> set[str | None]:
+    return {example.record for example in report.examples[kind]}

@@ -1,0 +1,109 @@
+"""What `verify` finds in keys and in the history of their leases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from integration.audit.audits import audit, found, named
+
+if TYPE_CHECKING:
+    from integration.audit.conftest import MakeJob
+    from integration.audit.signed_job import SignedJob
+
+pytestmark = pytest.mark.integration
+
+
+async def test_what_a_key_signed_before_it_was_revoked_stays_valid_and_is_counted(make: MakeJob) -> None:
+    signed = await make()
+    key = await signed.connection.fetchrow(
+        f"SELECT key_no, count(*) FROM {signed.signatures} GROUP BY 1 LIMIT 1"
+    )
+    await signed.execute(
+        "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys WHERE key_no = $1",
+        key["key_no"],
+    )
+    report = await audit(signed)
+    assert report.ok
+    assert (report.valid, report.revoked) == (12, key["count"])
+
+
+async def _allow_overlaps(signed: SignedJob) -> None:
+    constraint = await signed.connection.fetchval(
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'vaultstream.leases'::regclass AND contype = 'x'"
+    )
+    await signed.execute(f"ALTER TABLE vaultstream.leases DROP CONSTRAINT {constraint}")
+
+
+async def test_overlapping_leases_in_the_history_are_found_without_the_constraint(make: MakeJob) -> None:
+    signed = await make()
+    await _allow_overlaps(signed)
+    await signed.execute(
+        "INSERT INTO vaultstream.leases SELECT key_no, 77, 'thief', NULL, during, 'released' "
+        "FROM vaultstream.leases WHERE epoch = 1 ORDER BY key_no LIMIT 1"
+    )
+    report = await audit(signed)
+    assert found(report) == {"lease_overlaps": 1}
+    assert "epoch" in report.examples["lease_overlaps"][0].reason
+
+
+async def test_a_lease_within_a_long_one_is_found_though_others_lie_between(make: MakeJob) -> None:
+    signed = await make()
+    await _allow_overlaps(signed)
+    await signed.execute(
+        "INSERT INTO vaultstream.leases SELECT k.key_no, e, 'thief', NULL, tstzrange(began, ended), 'released' "
+        "FROM (SELECT min(key_no) AS key_no FROM vaultstream.keys) k, (VALUES "
+        "(70, '2001-01-01'::timestamptz, '2001-01-09'::timestamptz), "
+        "(71, '2001-01-02', '2001-01-03'), (72, '2001-01-05', '2001-01-06'), (73, '2001-01-09', '2001-01-10')"
+        ") AS v (e, began, ended)"
+    )
+    assert found(await audit(signed)) == {"lease_overlaps": 2}
+
+
+async def test_a_lease_in_force_that_overlaps_the_history_is_found(make: MakeJob) -> None:
+    signed = await make()
+    lease = await signed.connection.fetchrow(
+        "SELECT * FROM vaultstream.lease_keys($1, 'signer', 1, 30)", signed.job.job_no
+    )
+    assert found(await audit(signed)) == {}
+    await signed.execute(
+        "UPDATE vaultstream.keys SET leased_at = leased_at - $2::interval WHERE key_no = $1",
+        lease["key_no"],
+        timedelta(days=1),
+    )
+    report = await audit(signed)
+    assert report.lease_overlaps >= 1
+    assert set(found(report)) == {"lease_overlaps"}
+
+
+async def test_leases_of_another_job_are_not_this_ones_fault(make: MakeJob) -> None:
+    signed = await make()
+    await _allow_overlaps(signed)
+    await signed.execute(
+        "INSERT INTO vaultstream.leases SELECT 4711, e, 'x', NULL, '[2020-01-01, 2021-01-01)', 'released' "
+        "FROM generate_series(1, 2) AS e"
+    )
+    assert found(await audit(signed)) == {}
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "DELETE FROM vaultstream.leases WHERE (key_no, epoch) = ($1, $2)",
+        "UPDATE vaultstream.leases SET outcome = 'expired' WHERE (key_no, epoch) = ($1, $2)",
+        "UPDATE vaultstream.leases SET during = '[2001-01-01, 2001-01-02)' WHERE (key_no, epoch) = ($1, $2)",
+    ],
+)
+async def test_signatures_without_a_committed_lease_of_their_time_are_found(
+    make: MakeJob, tampering: str
+) -> None:
+    signed = await make()
+    row = await signed.connection.fetchrow(
+        f"SELECT key_no, epoch FROM {signed.signatures} WHERE record_id = 1"
+    )
+    await signed.execute(tampering, row["key_no"], row["epoch"])
+    report = await audit(signed)
+    assert found(report) == {"bad_leases": 4}
+    assert named(report, "bad_leases") == {"1", "2", "3", "4"}

@@ -1,0 +1,25 @@
+"""A process that stands still, as one that was paused or starved of its processor does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from support.waiting import eventually
+
+
+async def freeze(pid: int) -> None:
+    """Sends SIGSTOP and waits until every thread has stopped: a signal is delivered when the kernel gets to it."""
+    os.kill(pid, signal.SIGSTOP)
+    await eventually(lambda: set(_states(pid)) == {"T"}, seconds=10, what=f"process {pid} stands still")
+
+
+def thaw(pid: int) -> None:
+    """Sends SIGCONT."""
+    os.kill(pid, signal.SIGCONT)
+
+
+def _states(pid: int) -> list[str]:
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
