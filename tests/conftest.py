@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -14,10 +15,12 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from vaultstream.local.services import LocalServices, Services
+from support.command import Command
+from vaultstream.local.services import LocalServices, Services, stop_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 # How long an example takes says more about the machine than about the code.
@@ -67,3 +70,12 @@ async def database_url(services: Services) -> AsyncIterator[str]:
 def nats_url(services: Services) -> str:
     """The URL of the shared NATS; user and password are in `services`."""
     return services.nats_url
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """The command in a folder of its own, with embedded services of its own."""
+    command = Command(tmp_path)
+    yield command
+    with suppress(Exception):
+        asyncio.run(stop_services(command.data_dir, force=True))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from vaultstream.crypto.algorithms import PrivateKey
 
 pytestmark = pytest.mark.integration
+
+GAP = re.compile(rb"\0{32,}")
+"""Nothing, as most of a database's log and of its pages is: no secret."""
 
 
 def secret_numbers(key: PrivateKey) -> list[bytes]:
@@ -104,23 +109,24 @@ def leaks(data: bytes, sought: dict[bytes, str]) -> set[str]:
 async def test_no_private_key_is_found_anywhere_in_any_encoding(command: Command) -> None:
     processes = b""
     told = ""
-    for algorithm in Algorithm:
-        manifest = command.manifest(
-            algorithm.lower().replace("_", "-"),
-            records={"table": "quickstart_400"},
-            batchSize=20,
-            keys={"count": 2, "algorithm": algorithm},
-        )
-        if algorithm is Algorithm.ECDSA_P256_SHA256:
-            command.run("quick-start", "--records", "400", "--keys", "2", VAULTSTREAM_LOG_LEVEL="debug")
-        run = command.start("run", "-f", manifest, VAULTSTREAM_LOG_LEVEL="debug")
-        while run.poll() is None:
-            if inspect_services(command.data_dir).postgres:
-                processes += processes_text(command)
-            await asyncio.sleep(0.2)
-        out, err = run.communicate()
-        assert run.returncode == 0, err
-        told += out + err
+    async with local_services(command.data_dir):  # started once for all runs, which join
+        for algorithm in Algorithm:
+            manifest = command.manifest(
+                algorithm.lower().replace("_", "-"),
+                records={"table": "quickstart_400"},
+                batchSize=20,
+                keys={"count": 2, "algorithm": algorithm},
+            )
+            if algorithm is Algorithm.ECDSA_P256_SHA256:
+                command.run("quick-start", "--records", "400", "--keys", "2", VAULTSTREAM_LOG_LEVEL="debug")
+            run = command.start("run", "-f", manifest, VAULTSTREAM_LOG_LEVEL="debug")
+            while run.poll() is None:
+                if inspect_services(command.data_dir).postgres:
+                    processes += processes_text(command)
+                await asyncio.sleep(0.2)
+            out, err = run.communicate()
+            assert run.returncode == 0, err
+            told += out + err
     jobs = [algorithm.lower().replace("_", "-") for algorithm in Algorithm]
     sought = await needles(command, jobs)
     assert len(sought) > 100
@@ -132,11 +138,14 @@ async def test_no_private_key_is_found_anywhere_in_any_encoding(command: Command
     assert not leaks(processes, sought)
     assert not leaks(told.encode(), sought)
     searched = []
+    seen = set()  # Postgres keeps three copies of its catalogue
     for path in command.data_dir.rglob("*"):
         if path.is_file() and path != kek_file:
-            data = path.read_bytes()
+            data = GAP.sub(b"\0", path.read_bytes())
             searched.append(path)
-            assert not leaks(data, sought), path
+            if (digest := hashlib.sha256(data).digest()) not in seen:
+                seen.add(digest)
+                assert not leaks(data, sought), path
     kinds = {path.relative_to(command.data_dir).parts[0] for path in searched}
     assert {"postgres", "nats", "logs", "postgres.log", "nats.log"} <= kinds
 

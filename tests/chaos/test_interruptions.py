@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from support.command import Command
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
-RECORDS = 15_000
+RECORDS = 20_000
 ENVIRONMENT = {
     "TOTAL_RECORDS": str(RECORDS),
     "BATCH_SIZE": "20",
