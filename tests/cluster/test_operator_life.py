@@ -69,7 +69,9 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
     assert (scaling["reason"], scaling["inputs"]["lag"]) == ("Lag", 20)
     (event,) = await site.told("job", "ScaledOut")
     assert event["note"].startswith("Scaled from 0 to 4 signers because the lag is 20 batches")
-    (line,) = [line for line in operator.lines() if line["level"] == "INFO" and "decided" in line]
+    (line,) = await eventually(
+        lambda: [line for line in operator.lines() if line["level"] == "INFO" and "decided" in line]
+    )
     assert line["message"] == event["note"]
     assert (line["job"], line["decided"]["desired"], line["decided"]["inputs"]["lag"]) == ("job", 4, 20)
 
