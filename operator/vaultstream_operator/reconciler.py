@@ -75,6 +75,7 @@ class Reconciler:
         self._clock = clock
         self._silences: dict[tuple[str, str], _Silence] = {}
         self._deciding: set[tuple[str, str]] = set()
+        self._told: dict[tuple[str, str], tuple[int, int]] = {}
 
     def decides(self, namespace: str, name: str) -> bool:
         """Tells whether the last look at a SigningJob decided on its count: the next one must not be late."""
@@ -161,8 +162,9 @@ class Reconciler:
         status, look_again = planned.status, planned.look_again
         scaled = tuple(said for said in planned.events if said.reason in _COUNT_CHANGES)
         events = tuple(said for said in planned.events if said.reason not in _COUNT_CHANGES)
+        news = False
         if scaled:
-            job = await self._announce(job, planned, scaled)
+            job, news = await self._announce(view, planned, scaled)
         if planned.apply and (refused := await self._apply(planned.apply)) is not None:
             report = _of(job, replace(planned, events=events), now).stalled(refused)
             status, events, look_again = report.status, report.events, REFUSED_SECONDS
@@ -171,21 +173,30 @@ class Reconciler:
         if look_again != AT_ONCE:  # else the next look follows at once, and writes what holds by then
             await self._cluster.write_status(job, status)
         await self._tell(job, events)
-        self._note(job, status, planned.decision, news=bool(scaled))
+        self._note(job, status, planned.decision, news=news)
         if planned.delete_object:  # last: nothing can be said about what is being deleted
             await self._cluster.delete_object(job)
         return look_again
 
-    async def _announce(self, job: ObjectView, planned: Plan, scaled: tuple[Statement, ...]) -> ObjectView:
+    async def _announce(
+        self, view: View, planned: Plan, scaled: tuple[Statement, ...]
+    ) -> tuple[ObjectView, bool]:
         """Writes down and tells a change of the count before it is made: no change is without its reasons, whatever ends us.
 
-        Returns the job as it is then. What else is new is written once all is done.
+        Returns the job as it is then, and whether the change is news: one that the API server refuses, or that is not to
+        be seen yet, is planned again and again. What else is new is written once all is done.
         """
+        scaling = planned.status.scaling
         job = await self._cluster.write_status(
-            job, job.status.model_copy(update={"scaling": planned.status.scaling})
+            view.job, view.job.status.model_copy(update={"scaling": scaling})
         )
+        key = job.owner.namespace, job.owner.name
+        change = (scaling.generation, scaling.desired) if scaling else (0, 0)
+        if self._told.get(key) == change:
+            return job, False
         await self._tell(job, scaled)
-        return job
+        self._told[key] = change
+        return job, True
 
     async def _apply(self, manifests: tuple[Manifest, ...]) -> Statement | None:
         """Applies children; returns what is to be said of the first that the API server refuses."""
@@ -235,6 +246,7 @@ class Reconciler:
     def _forget(self, namespace: str, name: str) -> None:
         self._silences.pop((namespace, name), None)
         self._deciding.discard((namespace, name))
+        self._told.pop((namespace, name), None)
         self._metrics.forget(namespace, name)
         self._store.forget(namespace, name)
 

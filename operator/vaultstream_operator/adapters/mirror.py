@@ -149,8 +149,9 @@ class Mirror:
         return entry if entry is not None and entry.owner_uid == owner.uid else None
 
     def _signers(self, entry: Entry) -> SignersView:
-        replicas, ready, refused = entry.digest
-        return SignersView(replicas, ready, self._problem(entry, refused), len(self._pods_of(entry)))
+        replicas, ready, generation, refused = entry.digest
+        problem = self._problem(entry, refused)
+        return SignersView(replicas, ready, problem, len(self._pods_of(entry)), generation)
 
     def _worker_job(self, owner: Owner, role: str) -> WorkerJobView | None:
         entry = self._child(owner, WORKER_JOBS, role)
@@ -261,7 +262,8 @@ def _job_digest(body: Body) -> Any:
 
 def _deployment_digest(body: Body) -> Any:
     status = body.get("status") or {}
-    return body["spec"].get("replicas", 1), status.get("readyReplicas", 0), of_deployment(body)
+    counts = body["spec"].get("replicas", 1), status.get("readyReplicas", 0)
+    return (*counts, body["metadata"].get("generation", 1), of_deployment(body))
 
 
 def _worker_job_digest(body: Body) -> Any:

@@ -189,6 +189,9 @@ class ScalingStatus(StatusPart):
     """Signers that were decided on."""
     ready: Count = 0
     """Signers that are ready to sign."""
+    generation: Count = 0
+    """The generation of the signers' Deployment when the decision was made; 0: there was none. While it stays so, no change
+    that was decided has been made."""
     reason: Annotated[str, Field(max_length=63)]
     """The rule that made the count, such as Lag, Deadline, CoolingDown, NatsUnreachable or Paused."""
     limit: ScalingLimit | None = None

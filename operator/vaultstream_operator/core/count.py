@@ -38,9 +38,6 @@ STARTUP_SECONDS = 10.0
 """From asking for a pod until it signs, where nothing better is known."""
 DRAIN_SECONDS = 2.0
 
-UNDER_WAY_SECONDS = 10.0
-"""A change that was decided so lately and is not to be seen yet is under way, and no second one."""
-
 SUSPENDED = "Suspended"
 _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 
@@ -50,20 +47,19 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
     observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active)
     moment = report.now.timestamp()
-    found = _history(report)
-    known, again = found.without_change_under_way(
-        observation.replicas.current, since=moment - UNDER_WAY_SECONDS
-    )
-    decision = decide(spec.scaling, observation, known, moment)
-    history = known.observed(spec.scaling, observation, decision, moment)
+    history = _history(report)
+    before = report.status.scaling
+    if before is not None and before.generation == _generation(view):
+        history = history.without_unmade_change(observation.replicas.current)
+    decision = decide(spec.scaling, observation, history, moment)
+    history = history.observed(spec.scaling, observation, decision, moment)
     if decision.changes_count:
         history = history.scaled(spec.scaling, decision, moment)
-        if again is None or again.after != decision.desired:
-            up = decision.desired > decision.current
-            report = report.tell(
-                say(JobReason.SCALED_OUT if up else JobReason.SCALED_IN, decision=decision.explain())
-            )
-    report = _reported(report, decision, observation, history)
+        up = decision.desired > decision.current
+        report = report.tell(
+            say(JobReason.SCALED_OUT if up else JobReason.SCALED_IN, decision=decision.explain())
+        )
+    report = _reported(report, view, decision, observation, history)
     report = _activity(report, decision, observation.pause)
     return decision, _deadline(report, decision, observation)
 
@@ -86,7 +82,7 @@ def held(
     decision = decide(scaling, observation, history, report.now.timestamp())
     if decision.changes_count:  # the maximum was lowered meanwhile: that waits, too
         return None, report
-    report = _reported(report, decision, observation, history)
+    report = _reported(report, view, decision, observation, history)
     return decision, _activity(report, decision, observation.pause)
 
 
@@ -109,6 +105,7 @@ def stopped(view: View, report: Report, stored: StoredJob, statement: Statement)
         "replicas": current,
         "desired": 0,
         "ready": ready,
+        "generation": _generation(view),
         "reason": SUSPENDED,
         "limit": None,
         "formula": "suspend = true",
@@ -158,15 +155,23 @@ def _observation(
     )
 
 
+def _generation(view: View) -> int:
+    signing = view.children.signing
+    return signing.generation if signing else 0
+
+
 def _history(report: Report) -> History:
     scaling = report.status.scaling
     return History.load(scaling.history.model_dump(mode="json", by_alias=True) if scaling else None)
 
 
-def _reported(report: Report, decision: Decision, observation: Observation, history: History) -> Report:
+def _reported(
+    report: Report, view: View, decision: Decision, observation: Observation, history: History
+) -> Report:
     fields: Mapping[str, object] = {
         **decision.dump(),
         "ready": observation.replicas.ready,
+        "generation": _generation(view),
         "history": ScalingHistory.model_validate(history.dump()),
     }
     eta = None

@@ -145,26 +145,25 @@ class History:
         steps = _thinned([*(e for e in old if e.at > oldest), Entry(now, abs(step))], summed=True)
         return replace(history, added=steps) if step > 0 else replace(history, removed=steps)
 
-    def without_change_under_way(self, current: int, *, since: float) -> tuple[History, Change | None]:
-        """Returns the history without a change that was decided and is not to be seen yet, and that change.
+    def without_unmade_change(self, current: int) -> History:
+        """Returns the history without its latest change, if that was to begin at the count there is.
 
-        Until it is, the count is decided anew, and what was decided before must not count as well.
+        For when nobody has touched the count since: the change was decided and never made, or is not to be seen yet.
+        The count is decided anew, and what was decided before must not count as well.
 
         Args:
             current: signers that are asked for now.
-            since: Unix seconds; a change before that was undone by somebody, and stays.
         """
         latest = self.changes[-1] if self.changes else None
-        if latest is None or latest.before != current or latest.at < since:
-            return self, None
+        if latest is None or latest.before != current:
+            return self
         step = latest.after - latest.before
-        history = replace(
+        return replace(
             self,
             changes=self.changes[:-1],
             added=_without(self.added, Entry(latest.at, step)),
             removed=_without(self.removed, Entry(latest.at, -step)),
         )
-        return history, latest
 
     def dump(self) -> dict[str, Any]:
         """Returns the history ready for JSON."""

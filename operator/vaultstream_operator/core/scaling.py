@@ -176,7 +176,9 @@ def _cooldown_left(case: _Case) -> float:
 def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
     """What is wanted, but nothing is added while there is no work, and the last ones wait for the cooldown's end."""
     most = max(case.current, case.bounds.floor.value)
-    replicas, limit = min(wanted.replicas, most), wanted.limit
+    replicas, limit = wanted.replicas, wanted.limit
+    if replicas > most:
+        replicas, limit = most, Limit(LimitName.COOLDOWN_PERIOD, most)
     if replicas < case.bounds.floor.value and case.spec.min_replica_count == 0:
         replicas = case.bounds.floor.value
         limit = Limit(LimitName.COOLDOWN_PERIOD, replicas)

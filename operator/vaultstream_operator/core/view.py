@@ -118,12 +118,14 @@ class SignersView:
     Attributes:
         pods: that have not gone yet, those among them that were told to leave: they still sign what they have in hand.
         problem: why pods are not made, don't start or don't stay; None: nothing is known.
+        generation: goes up with each change of its spec, by whomever.
     """
 
     replicas: int
     ready: int
     problem: Ailment | None = None
     pods: int = 0
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,19 +130,26 @@ def test_the_signers_follow_the_lag() -> None:
     assert done.look_again == 5.0
 
 
-def test_a_change_that_is_not_to_be_seen_yet_is_decided_once() -> None:
+@pytest.mark.parametrize("seconds", [1, 120])
+def test_a_change_that_was_not_made_is_decided_anew_and_counts_once(seconds: int) -> None:
+    """It is not to be seen yet, was refused, or whoever decided it was killed before making it."""
     view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
-    first = planned(view)
-    again = planned(after(view, first), NOW + timedelta(seconds=1))
-    assert (replicas_of(again), told(again)) == (8, [])
+    again = planned(after(view, planned(view)), NOW + timedelta(seconds=seconds))
+    assert (replicas_of(again), told(again)) == (8, ["ScaledOut"])
     assert again.status.scaling is not None
-    assert len(again.status.scaling.history.changes) == 1
+    history = again.status.scaling.history
+    assert [(change.before, change.after) for change in history.changes] == [(4, 8)]
+    assert [step.replicas for step in history.added] == [4]
 
 
-def test_a_change_that_somebody_undid_is_made_and_told_again() -> None:
+def test_a_change_that_somebody_undid_is_made_again_and_both_count() -> None:
     view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
-    later = planned(after(view, planned(view)), NOW + timedelta(minutes=2))
+    undone = replace(ALL, signing=replace(ALL.signing, generation=3))
+    view = replace(after(view, planned(view)), children=undone)
+    later = planned(view, NOW + timedelta(minutes=2))
     assert told(later) == ["ScaledOut"]
+    assert later.status.scaling is not None
+    assert [(change.before, change.after) for change in later.status.scaling.history.changes] == [(4, 8)] * 2
 
 
 def test_a_batch_is_not_counted_twice_while_it_is_being_published() -> None:

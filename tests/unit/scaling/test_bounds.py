@@ -81,6 +81,14 @@ def test_a_job_that_may_still_grow_is_not_done() -> None:
     assert decision.reason is Reason.COOLING_DOWN
 
 
+def test_nothing_is_added_while_it_cools_down_and_the_cooldown_is_what_is_named() -> None:
+    late = Timing(created_at=NOW - 60, finish_at=NOW - 900)  # as many as may run, says the deadline
+    observation = seen(0, 1, timing=late, progress=Progress(records_left=1, rate_per_signer=1.0))
+    decision = decide(SPEC, observation, History(last_active_at=NOW), NOW)
+    assert (decision.desired, decision.reason) == (1, Reason.COOLING_DOWN)
+    assert decision.limit == Limit(LimitName.COOLDOWN_PERIOD, 1)
+
+
 @pytest.mark.parametrize(
     ("eta", "startup", "count"), [(5.0, 10.0, 4), (10.0, 10.0, 4), (11.0, 10.0, 8), (11.0, 0.0, 8)]
 )
