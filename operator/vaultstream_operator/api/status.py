@@ -193,7 +193,8 @@ class ScalingStatus(StatusPart):
     """The generation of the signers' Deployment when the decision was made; 0: there was none. While it stays so, no change
     that was decided has been made."""
     reason: Annotated[str, Field(max_length=63)]
-    """The rule that made the count, such as Lag, Deadline, CoolingDown, NatsUnreachable or Paused."""
+    """The rule that made the count, such as Lag, Deadline, CoolingDown, NatsUnreachable or Paused. Suspended and Ended: no
+    rule did, no signer is wanted."""
     limit: ScalingLimit | None = None
     """What kept the count from being the one that the rule asked for. Absent: nothing did."""
     formula: Sentence

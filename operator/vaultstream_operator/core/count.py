@@ -39,6 +39,7 @@ STARTUP_SECONDS = 10.0
 DRAIN_SECONDS = 2.0
 
 SUSPENDED = "Suspended"
+ENDED = "Ended"
 _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 
 
@@ -90,15 +91,28 @@ def stopped(view: View, report: Report, stored: StoredJob, statement: Statement)
     """Reports that no signer is wanted, since the job is suspended."""
     report = report.without(ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK)
     signing = view.children.signing
-    current, ready = (signing.replicas, signing.ready) if signing else (0, 0)
-    report = report.but(eta=None, signers=f"{ready}/0", lag=stored.progress.batches_left)
+    report = report.but(
+        eta=None, signers=f"{signing.ready if signing else 0}/0", lag=stored.progress.batches_left
+    )
+    return _at_zero(view, report, SUSPENDED, "suspend = true", statement.message)
+
+
+def ended(view: View, report: Report, stored: StoredJob) -> Report:
+    """Reports that no signer is wanted any more, since the job has ended."""
+    return _at_zero(view, report, ENDED, f"state = {stored.state}", report.status.message)
+
+
+def _at_zero(view: View, report: Report, reason: str, formula: str, message: str) -> Report:
+    """Reports a count of zero that no rule of scaling has decided, and the change to it once."""
     before = report.status.scaling
     if before is None:
         return report
+    signing = view.children.signing
+    current, ready = (signing.replicas, signing.ready) if signing else (0, 0)
     history = before.history
     latest = history.changes[-1] if history.changes else None
-    if current and not (latest and latest.reason == SUSPENDED and latest.before == current):
-        change = ScalingChange(at=report.now.timestamp(), before=current, after=0, reason=SUSPENDED)
+    if current and not (latest and latest.reason == reason and latest.before == current):
+        change = ScalingChange(at=report.now.timestamp(), before=current, after=0, reason=reason)
         changes = (*history.changes, change)[-MOST_CHANGES:]
         history = history.model_copy(update={"changes": changes})
     stopped_at_zero = {
@@ -106,12 +120,12 @@ def stopped(view: View, report: Report, stored: StoredJob, statement: Statement)
         "desired": 0,
         "ready": ready,
         "generation": _generation(view),
-        "reason": SUSPENDED,
+        "reason": reason,
         "limit": None,
-        "formula": "suspend = true",
+        "formula": formula,
         "inputs": {},
         "hold": False,
-        "message": statement.message,
+        "message": message,
         "history": history,
     }
     return report.but(scaling=before.model_copy(update=stopped_at_zero))

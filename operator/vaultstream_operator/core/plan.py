@@ -170,9 +170,8 @@ def _patience(trouble: Trouble) -> float:
 def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noqa: PLR0911 - a phase each
     report = case.report.counted(stored)
     if stored.state in (State.COMPLETE, State.FAILED):
-        return replace(
-            _saying(report.ended(end_of(stored), stored)), delete=_roles(case.view), look_again=SHORTLY
-        )
+        report = count.ended(case.view, report.ended(end_of(stored), stored), stored)
+        return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
     if spec.suspend:
         return _suspended(case, report, stored, spec)
     resumed = report.without(ConditionType.SUSPENDED)

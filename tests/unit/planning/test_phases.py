@@ -348,8 +348,17 @@ def test_a_deadline_does_not_fail_a_job_that_is_suspended_or_never_began() -> No
 
 
 def test_a_complete_job_says_so_and_its_children_go() -> None:
-    done = planned(view_of(stored_of(state="Complete", finished_at=NOW, signed=20_000), children=ALL))
+    view = view_of(stored_of(), lag=Lag(70, 10), children=replace(ALL, signing=SignersView(4, 4)))
+    running = replace(after(view, planned(view)), children=replace(ALL, signing=SignersView(8, 8)))
+    done = planned(replace(running, stored=stored_of(state="Complete", finished_at=NOW, signed=20_000)))
     assert truths(done) == {"Complete": "AllSigned"}
+    scaling = done.status.scaling
+    assert scaling is not None
+    assert (scaling.replicas, scaling.desired, scaling.reason) == (8, 0, "Ended")
+    assert [(c.before, c.after, c.reason) for c in scaling.history.changes] == [
+        (4, 8, "Lag"),
+        (8, 0, "Ended"),
+    ]
     assert (done.status.state, done.status.completion_time, done.status.lag) == (State.COMPLETE, NOW, 0)
     assert done.delete == ("signing", "records", "keys")
     assert told(done) == ["AllSigned"]
