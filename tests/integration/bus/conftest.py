@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
 from support.engine import new_name, open_bus
 from vaultstream.bus.connection import Bus
 from vaultstream.bus.records import RecordsStream
-from vaultstream.local.services import LocalServices, Services
+from vaultstream.local.services import Services
 
 
 @pytest.fixture
@@ -27,10 +25,3 @@ async def token(bus: Bus) -> AsyncIterator[str]:
     await stream.ensure_consumer(name, ack_wait_seconds=30, max_ack_pending=100)
     yield name
     await stream.remove(name)
-
-
-@pytest.fixture
-async def own_nats(tmp_path: Path) -> AsyncIterator[LocalServices]:
-    """A NATS for one test, to be stopped, frozen or killed."""
-    async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(LocalServices(tmp_path / "own", postgres=False))

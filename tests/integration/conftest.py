@@ -1,15 +1,17 @@
-"""A migrated database shared by the tests of this folder, which keep apart by their jobs."""
+"""A migrated database shared by all tests of the engine, which keep apart by their jobs; a NATS for those that break it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from support.engine import new_database
-from vaultstream.local.services import Services
+from vaultstream.local.services import LocalServices, Services
 from vaultstream.store.database import connect
 
 
@@ -25,3 +27,10 @@ def engine_url(services: Services) -> Iterator[str]:
 async def db(engine_url: str) -> AsyncIterator[asyncpg.Connection]:
     async with connect(engine_url) as connection:
         yield connection
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[LocalServices]:
+    """A NATS for one test, to be stopped, frozen or killed."""
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(LocalServices(tmp_path / "own", postgres=False))
