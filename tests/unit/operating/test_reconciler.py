@@ -172,3 +172,15 @@ async def test_nothing_is_remembered_of_a_job_that_has_gone() -> None:
     world.job = None
     assert await reconciler(world).reconcile("shop", "receipts") is None
     assert world.forgotten == [("shop", "receipts")]
+
+
+async def test_a_change_that_can_not_be_made_is_told_once_and_again_by_an_operator_started_anew() -> None:
+    world = World()
+    world.refuses = "exceeded quota: few"
+    first = reconciler(world)
+    for _ in range(3):
+        await first.reconcile("shop", "receipts")
+    assert (world.done.count("apply 8"), world.done.count("event ScaledOut")) == (3, 1)
+    await reconciler(world).reconcile("shop", "receipts")
+    assert (world.done.count("apply 8"), world.done.count("event ScaledOut")) == (4, 2)
+    assert {done for done in world.done if done.startswith("status")} == {"status 8 [(4, 8)]"}
