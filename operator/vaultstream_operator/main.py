@@ -45,13 +45,16 @@ async def run_operator(settings: OperatorSettings) -> None:
             settings.nats_password.get_secret_value(),
             ca_file=settings.nats_ca_file,
         )
-        lags = await stack.enter_async_context(JetStreamLags(address))
-        store = await stack.enter_async_context(PostgresStore(settings.database_url.get_secret_value(), lags))
+        services = await stack.enter_async_context(AsyncExitStack())
+        lags = await services.enter_async_context(JetStreamLags(address))
+        store = await services.enter_async_context(
+            PostgresStore(settings.database_url.get_secret_value(), lags)
+        )
         reconciler = Reconciler(cluster, store, lags, settings.worker, metrics=metrics)
         try:
             await kopf.operator(
                 registry=registry,
-                memo=Runtime(cluster, reconciler, metrics, health),
+                memo=Runtime(cluster, reconciler, metrics, health, disconnect=services.aclose),
                 clusterwide=not settings.watched,
                 namespaces=settings.watched,
                 standalone=True,

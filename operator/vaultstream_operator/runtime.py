@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from vaultstream.errors import VaultStreamError
@@ -39,15 +40,23 @@ class Runtime:
         reconciler: looks at one SigningJob.
         metrics: what is counted.
         health: how it is; asked from another thread.
+        disconnect: leaves NATS and Postgres: at the end kopf waits 5 s for whatever still runs on its loop.
     """
 
     def __init__(
-        self, cluster: KubernetesCluster, reconciler: Reconciler, metrics: OperatorMetrics, health: Health
+        self,
+        cluster: KubernetesCluster,
+        reconciler: Reconciler,
+        metrics: OperatorMetrics,
+        health: Health,
+        *,
+        disconnect: Callable[[], Awaitable[None]],
     ) -> None:
         self._cluster = cluster
         self._reconciler = reconciler
         self._metrics = metrics
         self._health = health
+        self._disconnect = disconnect
         self._queue: WorkQueue[Key] = WorkQueue(
             self._look,
             urgent=lambda key: reconciler.decides(*key),
@@ -72,12 +81,13 @@ class Runtime:
         log.info("the operator works", extra={"signing_jobs": len(self._cluster.jobs())})
 
     async def stop(self) -> None:
-        """Ends the work."""
+        """Ends the work, and leaves NATS and Postgres."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await self._disconnect()
 
     def saw(self, kind: str, change: str | None, body: Body) -> None:
         """Takes in what a watch delivered."""

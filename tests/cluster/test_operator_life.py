@@ -76,5 +76,12 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
     assert (line["job"], line["decided"]["desired"], line["decided"]["inputs"]["lag"]) == ("job", 4, 20)
 
 
+async def test_an_operator_that_is_told_to_leave_is_gone_at_once(site: Site) -> None:
+    operator = await site.operator()
+    await site.apply("job", scaling={"minReplicaCount": 1})
+    await site.scales_to("job", 1)  # it has been to NATS and Postgres
+    assert await operator.leave(seconds=4) == 0
+
+
 async def _gone(site: Site, role: str) -> bool:
     return await site.child("job", role) is None

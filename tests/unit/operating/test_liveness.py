@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -80,7 +80,13 @@ async def started(
     monkeypatch.setattr(runtime, "RESYNC_SECONDS", resync_seconds)
     health = Health("operator", progress_seconds=LIVE_SECONDS, loop_seconds=1e9, clock=clock)
     health.turn()
-    work = Runtime(cast("Any", cluster), cast("Any", reconciler or Reconciler()), OperatorMetrics(), health)
+    work = Runtime(
+        cast("Any", cluster),
+        cast("Any", reconciler or Reconciler()),
+        OperatorMetrics(),
+        health,
+        disconnect=AsyncExitStack().aclose,
+    )
     await work.start()
     for name in names:
         work.saw("signingjobs", "ADDED", {"name": str(name)})
