@@ -46,6 +46,8 @@ class Client:
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Sends a request and returns the object that answers it; what is no JSON comes as `{"text": ...}`.
 
+        What is sent with PATCH is merged into the object.
+
         Raises:
             RefusedError: the answer's status is 400 or more.
             OSError: the server does not answer.
@@ -77,12 +79,13 @@ class Client:
         connection = HTTPSConnection(
             self._address.hostname or "", self._address.port, timeout=_TIMEOUT_SECONDS, context=self._context
         )
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         try:
             connection.request(
                 method,
                 path,
                 json.dumps(body) if body is not None else None,
-                {"Accept": "application/json", "Content-Type": "application/json"},
+                {"Accept": "application/json", "Content-Type": kind},
             )
             response = connection.getresponse()
             return response.status, response.read().decode(errors="replace")

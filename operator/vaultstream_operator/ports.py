@@ -57,8 +57,8 @@ class Cluster(Protocol):
     async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
         """Marks the signing pods that are not in `busy` (names of pods) to be deleted first, and unmarks the others."""
 
-    async def tell(self, owner: Owner, statement: Statement) -> None:
-        """Records an Event; failing to do so is logged, and no more."""
+    async def tell(self, owner: Owner, statement: Statement) -> bool:
+        """Records an Event; returns whether it could: failing to do so is logged, and no more."""
 
 
 class Store(Protocol):

@@ -216,8 +216,8 @@ class Reconciler:
 
     async def _tell(self, job: ObjectView, statements: tuple[Statement, ...]) -> None:
         for statement in statements:
-            await self._cluster.tell(job.owner, statement)
-            self._metrics.events.labels(statement.reason).inc()
+            if await self._cluster.tell(job.owner, statement):
+                self._metrics.events.labels(statement.reason).inc()
             if statement.reason in _DECISIONS:
                 continue  # logged with all that the decision went by
             log.log(

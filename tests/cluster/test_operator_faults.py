@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import time
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from kube.apiserver import ApiServer
-from support.fleet import open_fleet
-from support.operating import OPERATOR, QUICK, Site, open_site
+from support.operating import OPERATOR, Site, open_site
 from support.waiting import eventually
 from vaultstream.local.services import LocalServices
 from vaultstream.store import schema
@@ -22,7 +24,6 @@ from vaultstream_operator.runtime import LIVE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from vaultstream.local.services import Services
 
@@ -48,93 +49,9 @@ async def frail_site(
         yield site
 
 
-async def children(site: Site) -> list[str]:
-    """Names of all Deployments and Jobs of the namespace."""
-    found = []
-    for path in ("apps/v1/namespaces/{}/deployments", "batch/v1/namespaces/{}/jobs"):
-        listed = await site.client.call("GET", f"/apis/{path.format(site.namespace)}")
-        found += [item["metadata"]["name"] for item in listed["items"]]
-    return sorted(found)
-
-
 def end(pid: int | None) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-
-
-async def test_an_operator_killed_in_mid_reconcile_leaves_nothing_half_done(site: Site) -> None:
-    names = [f"job-{n}" for n in range(12)]
-    for delay in (0.05, 0.2, 0.4):
-        operator = await site.operator()
-        if delay == 0.05:
-            await asyncio.gather(*(site.apply(name) for name in names))
-        await asyncio.sleep(delay)  # anywhere in what it is about: where, is not ours to choose
-        await operator.kill()
-    await site.operator()
-    wanted = sorted(f"{name}-{role}" for name in names for role in ("keys", "records", "signing"))
-
-    async def all_there() -> bool:
-        return await children(site) == wanted
-
-    await eventually(all_there, seconds=30)
-    tokens = [await site.status_field(name, "token") for name in names]
-    assert len(set(tokens)) == len(names)
-    assert await site.db.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(names)
-
-
-async def test_a_count_only_grows_with_its_lag_whenever_operators_are_killed(site: Site) -> None:
-    at_once = {"tolerance": 0, "policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}
-    operator = await site.operator()
-    await site.apply("job", scaling={**QUICK, "behavior": {"scaleUp": at_once}}, keys={"count": 8})
-    seen: list[int] = []
-
-    async def observe() -> None:
-        while True:
-            count = await site.replicas("job")
-            if count is not None and count not in seen[-1:]:
-                seen.append(count)
-            await asyncio.sleep(0.02)
-
-    async with open_fleet(site) as fleet:
-        job = await fleet.play("job", keys=8)
-        observing = asyncio.create_task(observe())
-        for delay in (0.05, 0.4, 0.8):
-            await job.publish(5)
-            await asyncio.sleep(delay)  # anywhere in what it is about
-            await operator.kill()
-            operator = await site.operator()
-        await eventually(lambda: seen[-1:] == [3])
-        observing.cancel()
-    assert seen == sorted(seen)
-    assert await children(site) == ["job-keys", "job-records", "job-signing"]
-    changes = (await site.status("job"))["scaling"]["history"]["changes"]
-    decided = [change["after"] for change in changes]
-    assert decided == sorted(set(decided))
-    assert set(seen) - {0} <= set(decided)  # no count that was not decided, and remembered
-
-
-async def test_two_operators_at_once_do_what_one_does(site: Site) -> None:
-    operators = await asyncio.gather(site.operator(), site.operator())
-    names = [f"job-{n}" for n in range(5)]
-    await asyncio.gather(*(site.apply(name, scaling=QUICK) for name in names))
-    token = await site.status_field("job-0", "token")
-    await site.worker("keys", token)
-    await site.worker("records", token)
-    await site.scales_to("job-0", 4)
-    await site.worker("signing", token)
-    await site.becomes("job-0", "Complete", seconds=40)
-    assert await site.db.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(names)
-    wanted = sorted(f"{name}-{role}" for name in names[1:] for role in ("keys", "records", "signing"))
-
-    async def as_wanted() -> bool:
-        return await children(site) == wanted
-
-    await eventually(as_wanted)
-    assert len(await site.told("job-0", "AllSigned")) == 1
-    history = (await site.status("job-0"))["scaling"]["history"]["changes"]
-    assert [(change["before"], change["after"]) for change in history][:1] == [(0, 4)]
-    for operator in operators:
-        assert await operator.leave() == 0
 
 
 async def test_an_operator_outlives_a_restart_of_the_api_server(
@@ -265,13 +182,57 @@ async def test_a_database_without_its_schema_is_told_of(site: Site) -> None:
     await eventually(lambda: site.child("job", "signing"), seconds=20)
 
 
-async def test_wrong_credentials_are_told_of(site: Site) -> None:
-    wrong = site.database_url.replace("/test_", "/none_", 1)
-    await replace(site, database_url=wrong, stack=site.stack).operator()
+async def test_a_wrong_password_is_told_of_and_mended_without_a_restart(site: Site) -> None:
+    wrong, login = secrets.token_hex(8), f"login_{secrets.token_hex(4)}"
+    await schema.migrate(site.db, create_roles=True)
+    await site.db.execute(
+        f"CREATE ROLE {login} LOGIN PASSWORD '{secrets.token_hex(8)}' IN ROLE vaultstream_operator"
+    )
+    await ask_for_a_password(site, login)
+    own = url_of(site, f"{login}:{wrong}")
+    operator = await site.operator(DATABASE_URL=own, VAULTSTREAM_LOG_LEVEL="debug")
     await site.apply("job")
-    stalled = await site.becomes("job", "Stalled")
-    assert stalled["reason"] in {"DatabaseRefuses", "SchemaNotReady"}
-    assert "postgresql://" not in json.dumps(await site.status("job"))
+    stalled = await site.becomes("job", "Stalled", "DatabaseRefuses")
+    assert "Postgres refuses the user or the password of DATABASE_URL." in stalled["message"]
+    assert (
+        "Correct the credentials or the rights of its user; the job goes on by itself then."
+        in stalled["message"]
+    )
+    [event] = await site.told("job", "DatabaseRefuses")
+    assert (event["type"], event["note"]) == ("Warning", stalled["message"])
+    assert (await operator.ask("/livez")).status == 200
+    await site.db.execute(f"ALTER ROLE {login} PASSWORD '{wrong}'")
+    await eventually(lambda: site.child("job", "signing"), seconds=30)
+    await site.becomes("job", "Reconciling")
+    assert (await site.condition("job", "Stalled"))["status"] == "False"
+    shown = [operator.log.read_text(), *map(json.dumps, (await site.job("job"), await site.events("job")))]
+    assert not [text for text in shown if wrong in text]
+    assert operator.process.returncode is None
+
+
+async def ask_for_a_password(site: Site, login: str) -> None:
+    """Has the embedded Postgres, which trusts all who reach its socket, ask this one for a password."""
+    put_first(Path(await site.db.fetchval("SHOW hba_file")), f"local all {login} scram-sha-256\n")
+    await site.db.execute("SELECT pg_reload_conf()")
+
+    async def asks() -> bool:
+        try:
+            await (await asyncpg.connect(url_of(site, login))).close()
+        except asyncpg.InvalidPasswordError:
+            return True
+        return False
+
+    await eventually(asks)
+
+
+def put_first(file: Path, line: str) -> None:
+    file.write_text(line + file.read_text())
+
+
+def url_of(site: Site, credentials: str) -> str:
+    """The database's URL for another user."""
+    url = urlsplit(site.database_url)
+    return url._replace(netloc=f"{credentials}@{url.netloc.rpartition('@')[2]}").geturl()
 
 
 async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Site) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from support.engine import open_bus
 from support.fleet import open_fleet
+from support.freezing import freeze, thaw
 from support.kubelet import running_pods
-from support.scraping import Series, ServedWorker, by_label, served_worker, value
+from support.scraping import Series, ServedWorker, by_label, served_worker, slow_view, value
 from support.waiting import eventually
 from vaultstream import __version__
 from vaultstream.bus.records import RecordsStream
@@ -42,9 +43,12 @@ async def held_open(site: Site) -> AsyncIterator[None]:
         await site.db.execute("DROP FUNCTION hold_open CASCADE")
 
 
-async def worker(stack: AsyncExitStack, site: Site, role: str, token: str) -> ServedWorker:
+async def worker(
+    stack: AsyncExitStack, site: Site, role: str, token: str, **environment: str
+) -> ServedWorker:
     log = site.folder / f"served-{len(list(site.folder.iterdir()))}.log"
-    return await stack.enter_async_context(served_worker(site.services, site.database_url, role, token, log))
+    started = served_worker(site.services, site.database_url, role, token, log, **environment)
+    return await stack.enter_async_context(started)
 
 
 def of_job(site: Site, series: Series, name: str = "job") -> dict[str, float]:
@@ -118,8 +122,10 @@ async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) 
         for timed in ("lease_wait_seconds", "sign_duration_seconds", "batch_duration_seconds"):
             assert total(f"{timed}_count") == batches
         assert 0 < total("commit_duration_seconds_count") <= batches
-        lost = sum(total("leases_lost_total", reason=how) for how in ("expired", "lost", "fenced"))
-        assert lost == await count(site, "leases WHERE outcome <> 'committed'") == 0
+        assert (
+            await count(site, "leases WHERE outcome <> 'committed'") == 0
+        )  # those that did not go so: below
+        assert total("leases_expired_total") == sum(lost(series) for series in scrapes) == 0
         planned = await records.scrape()
         assert value(planned, "vaultstream_records_planned_total") == RECORDS
         assert value(planned, "vaultstream_batches_published_total") == batches
@@ -133,6 +139,65 @@ async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) 
         for name, labels in (key for each in served for key in each):
             assert BASE_UNITS.match(name), name
             assert {label for label, _ in labels} <= BOUNDED, (name, labels)
+
+
+def lost(series: Series) -> float:
+    return sum(by_label(series, "vaultstream_leases_lost_total", "reason").values())
+
+
+def held_by(signer: ServedWorker) -> str:
+    """The keys, or leases, of one process."""
+    return f"holder LIKE '%:{signer.process.pid}:%'"
+
+
+async def test_leases_that_ran_out_are_counted_as_postgres_has_them(site: Site) -> None:
+    """Of a signer that is killed, and of one that stands still, whose batches are signed by others meanwhile."""
+    view = await slow_view(site.db, RECORDS, seconds=0.3)
+    await site.operator()
+    async with held_open(site), AsyncExitStack() as stack:
+        await site.apply("job", table=view)
+        token = await site.status_field("job", "token")
+        short = {"VAULTSTREAM_LEASE_SECONDS": "1", "VAULTSTREAM_ACK_WAIT_SECONDS": "1"}
+        for role in ("keys", "records"):
+            await worker(stack, site, role, token, **short)
+        killed, frozen = [await worker(stack, site, "signing", token, **short) for _ in range(2)]
+        for signer in (killed, frozen):
+            await stand_still_with_keys(site, signer)
+        killed.process.kill()
+
+        other = await worker(stack, site, "signing", token, **short)
+        for signer in (killed, frozen):
+            await eventually(lambda signer=signer: expired(site, signer))
+        thaw(frozen.process.pid)
+        await eventually(lambda: settled(site))
+        scrapes = [await signer.scrape() for signer in (frozen, other)]
+        assert sum(value(series, "vaultstream_leases_expired_total") for series in scrapes) == await count(
+            site, "leases WHERE outcome = 'expired'"
+        )
+        assert [lost(series) for series in scrapes] == [await expired(site, frozen), 0]  # by its own account
+        committed = await count(site, f"leases WHERE outcome = 'committed' AND NOT {held_by(killed)}")
+        assert (
+            sum(value(series, "vaultstream_records_signed_total") for series in scrapes) == BATCH * committed
+        )
+
+
+async def stand_still_with_keys(site: Site, signer: ServedWorker) -> None:
+    """Stops a signer while it has keys in hand."""
+    while True:
+        await eventually(lambda: count(site, f"keys WHERE {held_by(signer)}"))
+        await freeze(signer.process.pid)
+        if await count(site, f"keys WHERE {held_by(signer)}"):
+            return
+        thaw(signer.process.pid)
+
+
+async def expired(site: Site, signer: ServedWorker) -> int:
+    """Leases of a signer that others found to have run out."""
+    return await count(site, f"leases WHERE outcome = 'expired' AND {held_by(signer)}")
+
+
+async def settled(site: Site) -> bool:
+    return not await count(site, "batches WHERE state = 'pending'")
 
 
 async def test_an_operator_tells_of_its_own_work(site: Site) -> None:

@@ -159,7 +159,7 @@ async def test_a_spec_that_the_operator_does_not_allow_runs_no_pod_until_it_is_a
     assert "spec.signer.podLabels: a" in stalled["message"]
     await site.told("job", "SpecNotAllowed")
     assert [await site.child("job", role) for role in ("keys", "records", "signing")] == [None] * 3
-    assert await operator.leave() == 0
+    await operator.kill()
     await site.operator(VAULTSTREAM_WORKER_ALLOWED_POD_LABELS="a")
     stalled = await site.becomes("job", "Stalled", "SpecNotAllowed")
 

@@ -218,11 +218,9 @@ class Site:
         }
         return await self.client.call("POST", path_of(self.namespace), document)
 
-    async def patch(self, name: str, path: str = "", **fields: Any) -> None:
+    async def patch(self, name: str, **fields: Any) -> None:
         """Merges fields into a SigningJob: `spec={...}` or `metadata={...}`."""
-        await self.server.kubectl(
-            "patch", "signingjob", name, "-n", self.namespace, "--type=merge", "-p", json.dumps(fields)
-        )
+        await self.client.call("PATCH", path_of(self.namespace, name), fields)
 
     async def job(self, name: str) -> dict[str, Any]:
         return await self.client.call("GET", path_of(self.namespace, name))

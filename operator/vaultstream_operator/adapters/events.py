@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import socket
-from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,63 +20,70 @@ log = logging.getLogger(__name__)
 CONTROLLER = "vaultstream-operator"
 MOST_CHARACTERS = 1024
 """What the API server allows for an Event's note."""
-MOST_REMEMBERED = 2048
 
 _EXISTS, _NOT_FOUND = 409, 404
+_TRIES = 5
 _ACTION = "Reconcile"
 
 
 class Events:
     """Records Events, as events.k8s.io/v1 has them.
 
-    The name of an Event follows from what it says: two operators that overlap, or one that was started anew, say it once.
+    The name of an Event follows from what it says, and the count stands in the Event alone: two operators that overlap,
+    or one that was started anew, have one Event for it, and count on.
     """
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self._counts: OrderedDict[str, int] = OrderedDict()
 
-    async def tell(self, owner: Owner, statement: Statement) -> None:
-        """Records an Event, or counts one more of the same; failing to do so is logged, and no more."""
+    async def tell(self, owner: Owner, statement: Statement) -> bool:
+        """Records an Event, or counts one more of the same; returns whether it could. Why not is logged, and no more."""
         name = event_name(owner, statement)
         path = f"/apis/events.k8s.io/v1/namespaces/{owner.namespace}/events"
+        problem = "it keeps changing meanwhile."
         try:
-            if name in self._counts and await self._counted(path, name):
-                return
-            try:
-                await self._api.create(path, event(name, owner, statement, datetime.now(UTC)))
-            except KubeError as error:
-                if error.status != _EXISTS:
-                    raise
-                await self._count(path, name)
-            else:
-                self._remember(name, 1)
+            for _ in range(_TRIES):
+                if await self._created(path, event(name, owner, statement, datetime.now(UTC))):
+                    return True
+                if await self._counted(f"{path}/{name}"):
+                    return True
         except VaultStreamError as error:
-            self._counts.pop(name, None)
-            if not (isinstance(error, KubeError) and error.status == _NOT_FOUND):  # its namespace has gone
-                log.warning("an Event could not be recorded: %s", error.message)
+            if isinstance(error, KubeError) and error.status == _NOT_FOUND:
+                return False  # its namespace has gone
+            problem = error.message
+        log.warning("an Event could not be recorded: %s", problem)
+        return False
 
-    async def _counted(self, path: str, name: str) -> bool:
-        """Counts one more of an Event; False: the API server has let it expire meanwhile."""
+    async def _created(self, path: str, manifest: Json) -> bool:
+        """Makes an Event; False: it is there already."""
         try:
-            await self._count(path, name)
+            await self._api.create(path, manifest)
         except KubeError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != _EXISTS:
                 raise
             return False
         return True
 
-    async def _count(self, path: str, name: str) -> None:
-        count = self._counts.get(name, 1) + 1
-        series = {"count": count, "lastObservedTime": micro_time(datetime.now(UTC))}
-        await self._api.patch(f"{path}/{name}", {"series": series}, MERGE_PATCH)
-        self._remember(name, count)
-
-    def _remember(self, name: str, count: int) -> None:
-        self._counts[name] = count
-        self._counts.move_to_end(name)
-        while len(self._counts) > MOST_REMEMBERED:
-            self._counts.popitem(last=False)
+    async def _counted(self, path: str) -> bool:
+        """Counts one more of an Event; False: it has expired, or somebody else has counted meanwhile."""
+        try:
+            found = await self._api.patch(
+                path, {}, MERGE_PATCH
+            )  # changes nothing: it may patch, and need not read
+            count = (found.get("series") or {"count": 1})["count"] + 1
+            await self._api.patch(
+                path,
+                {
+                    "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
+                    "series": {"count": count, "lastObservedTime": micro_time(datetime.now(UTC))},
+                },
+                MERGE_PATCH,
+            )
+        except KubeError as error:
+            if error.status not in (_EXISTS, _NOT_FOUND):
+                raise
+            return False
+        return True
 
 
 def event_name(owner: Owner, statement: Statement) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Self
 
 from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 0.8
 """A lag that takes longer to read is unknown: the next job's is waiting."""
+FIRST_SECONDS = 1.0
+"""So long the first question waits for the connection: one that is still being made is no service that is away."""
 RETRY_SECONDS = 0.5
 
 
@@ -31,6 +33,8 @@ class JetStreamLags:
         self._bus: Bus | None = None
         self._problem = "it is being connected to."
         self._keeping: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
+        """Set once it is known how the first attempt went, or it has taken too long."""
 
     async def __aenter__(self) -> Self:
         self._keeping = asyncio.create_task(self._keep_connected())
@@ -42,8 +46,8 @@ class JetStreamLags:
             await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def read(self, token: str) -> Lag | HoldState:
-        """Returns pending and in-flight batches of a job, or why they are unknown, within a second."""
-        bus = self._connected()
+        """Returns pending and in-flight batches of a job, or why they are unknown, within a second; the first time, in two."""
+        bus = await self._connected()
         if bus is None:
             return HoldState.NATS_UNREACHABLE
         try:
@@ -60,7 +64,7 @@ class JetStreamLags:
         Raises:
             BusError: NATS does not answer; its message is one clause with a full stop.
         """
-        bus = self._connected()
+        bus = await self._connected()
         if bus is None:
             raise BusError(self._problem)
         try:
@@ -69,7 +73,10 @@ class JetStreamLags:
         except BUS_ERRORS as error:
             raise BusError(f"{str(error) or type(error).__name__}.") from None
 
-    def _connected(self) -> Bus | None:
+    async def _connected(self) -> Bus | None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), FIRST_SECONDS)
+        self._tried.set()
         return self._bus if self._bus is not None and self._bus.client.is_connected else None
 
     async def _keep_connected(self) -> None:
@@ -80,6 +87,7 @@ class JetStreamLags:
                         connect_bus(self._address, role="operator", attempts=1)
                     )
                     self._bus = bus
+                    self._tried.set()
                     self._problem = "the connection is broken."
                     while not bus.client.is_closed:  # noqa: ASYNC110 - the client has no event for it
                         await asyncio.sleep(RETRY_SECONDS)
@@ -89,4 +97,5 @@ class JetStreamLags:
                 self._problem = f"{str(error) or type(error).__name__}."
             finally:
                 self._bus = None
+                self._tried.set()
             await asyncio.sleep(RETRY_SECONDS)

@@ -254,8 +254,8 @@ class KubernetesCluster:
         self._mirror.wrote(JOBS, body)
         return body
 
-    async def tell(self, owner: Owner, statement: Statement) -> None:
-        await self._events.tell(owner, statement)
+    async def tell(self, owner: Owner, statement: Statement) -> bool:
+        return await self._events.tell(owner, statement)
 
 
 def view_of(body: Body) -> ObjectView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.nats import EmbeddedNats
 from vaultstream.local.services import Services
-from vaultstream_operator.adapters.jetstream import JetStreamLags
+from vaultstream_operator.adapters.jetstream import FIRST_SECONDS, JetStreamLags
 from vaultstream_operator.core.observation import HoldState, Lag
 
 pytestmark = pytest.mark.integration
@@ -40,6 +41,33 @@ async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bu
     await lags.remove("lagging-1")
     assert await lags.read("lagging-1") is HoldState.CONSUMER_MISSING
     await lags.remove("lagging-1")
+
+
+async def test_a_connection_that_is_being_made_is_waited_for(services: Services) -> None:
+    """Or else the first look after a start would take NATS for one that is away, and a fallback be taken at once."""
+    for _ in range(5):
+        async with JetStreamLags(services.bus_address) as lags:
+            first = await asyncio.gather(*(lags.read(f"job-{n}") for n in range(3)))
+            assert first == [HoldState.CONSUMER_MISSING] * 3
+
+
+async def test_a_connection_that_is_not_made_is_waited_for_once(tmp_path: Path) -> None:
+    nats = EmbeddedNats(tmp_path)
+    running = await nats.ensure()
+    try:
+        await freeze(running.pid)  # it takes connections, and says nothing
+        async with JetStreamLags(BusAddress(running.url, "vaultstream", nats.password)) as lags:
+            asked = time.monotonic()
+            assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+            assert time.monotonic() - asked < FIRST_SECONDS + 0.5
+            asked = time.monotonic()
+            assert await lags.read("job-2") is HoldState.NATS_UNREACHABLE
+            assert time.monotonic() - asked < FIRST_SECONDS / 2
+            thaw(running.pid)
+            await reads(lags, "job-1", HoldState.CONSUMER_MISSING)
+    finally:
+        thaw(running.pid)
+        await nats.stop()
 
 
 async def test_a_nats_that_stops_and_comes_back_is_told_within_a_second(tmp_path: Path) -> None:

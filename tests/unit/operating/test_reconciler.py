@@ -65,8 +65,9 @@ class World:
     async def mark_idle(self, owner: Owner, busy: set[str]) -> None:
         self.done.append(f"mark all but {sorted(busy)}")
 
-    async def tell(self, owner: Owner, statement: Statement) -> None:
+    async def tell(self, owner: Owner, statement: Statement) -> bool:
         self.done.append(f"event {statement.reason}")
+        return True
 
     async def look(self, job: ObjectView) -> StoredJob:
         return stored_of(job.spec)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vaultstream.store.leases import claim_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vaultstream.signing.fetch import Delivery
     from vaultstream.store.database import Pool
@@ -34,7 +34,13 @@ class Leased:
 
 
 async def lease(
-    pool: Pool, job_no: int, holder: str, deliveries: Sequence[Delivery], *, seconds: float
+    pool: Pool,
+    job_no: int,
+    holder: str,
+    deliveries: Sequence[Delivery],
+    *,
+    seconds: float,
+    expired: Callable[[int], object] = lambda _: None,
 ) -> Leased:
     """Leases a key for each delivered batch that Postgres still holds pending, all in one round trip.
 
@@ -44,10 +50,13 @@ async def lease(
         holder: who leases.
         deliveries: each of another batch.
         seconds: how long each lease holds.
+        expired: told how many leases were found to have run out.
     """
     by_batch = {delivery.batch_no: delivery for delivery in deliveries}
     async with pool.acquire() as connection:
-        claims = await claim_batches(connection, job_no, holder, list(by_batch), seconds=seconds)
+        claims = await claim_batches(
+            connection, job_no, holder, list(by_batch), seconds=seconds, expired=expired
+        )
     batches, keyless = [], []
     for claim in claims:
         delivery = by_batch.pop(claim.batch.batch_no)

@@ -147,7 +147,12 @@ class Pipeline:
             return []
         try:
             leased = await lease(
-                self._pool, self._job.job_no, self._holder, deliveries, seconds=self._limits.lease_seconds
+                self._pool,
+                self._job.job_no,
+                self._holder,
+                deliveries,
+                seconds=self._limits.lease_seconds,
+                expired=self._metrics.leases_expired.inc,
             )
         except Exception as error:  # noqa: BLE001 - what is not transient ends the run
             if not is_transient(error):

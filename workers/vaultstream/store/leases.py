@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import asyncpg
 
     from vaultstream.store.database import Connection
 
@@ -63,8 +65,18 @@ class Claim:
     lease: Lease | None
 
 
+_EXPIRED = "VS001"
+"""The notice by which `functions/lease_keys.sql` tells how many leases it found to have run out."""
+
+
 async def claim_batches(
-    connection: Connection, job_no: int, holder: str, batch_nos: Sequence[int], *, seconds: float
+    connection: Connection,
+    job_no: int,
+    holder: str,
+    batch_nos: Sequence[int],
+    *,
+    seconds: float,
+    expired: Callable[[int], object] = lambda _: None,
 ) -> list[Claim]:
     """Leases a key for each of the given batches that is still pending; the others are left out.
 
@@ -74,11 +86,25 @@ async def claim_batches(
         holder: who leases; the same string must renew, release and commit.
         batch_nos: batches that were delivered.
         seconds: how long each lease holds.
+        expired: told how many leases, of whichever holder, were found to have run out; not called if none was.
     """
+
+    def heard(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.sqlstate == _EXPIRED:
+            expired(int(message.message))
+
     deadline = lease_clock() + seconds * SAFETY_FACTOR
-    rows = await connection.fetch(
-        "SELECT * FROM vaultstream.claim_batches($1, $2, $3, $4)", job_no, holder, list(batch_nos), seconds
-    )
+    connection.add_log_listener(heard)
+    try:
+        rows = await connection.fetch(
+            "SELECT * FROM vaultstream.claim_batches($1, $2, $3, $4)",
+            job_no,
+            holder,
+            list(batch_nos),
+            seconds,
+        )
+    finally:
+        connection.remove_log_listener(heard)
     return [
         Claim(
             batch=BatchRow(row["batch_no"], row["records"], row["first_id"], row["last_id"], row["ids"]),

@@ -113,6 +113,11 @@ class SigningMetrics:
             ["reason"],
             registry=registry,
         )
+        self.leases_expired = Counter(
+            "vaultstream_leases_expired_total",
+            "Leases of any signer that ran out, as this one found them when it leased: also of signers that are gone.",
+            registry=registry,
+        )
         self.in_hand = Gauge(
             "vaultstream_batches_in_hand",
             "Batches fetched and neither acknowledged nor given back.",

@@ -1,9 +1,12 @@
 -- Leases up to p_count free keys of a job, least recently used first. The new epoch is the fencing token.
--- A lease that its holder let run out goes into the history here, and its key to the tail of the LRU order.
+-- A lease that its holder let run out goes into the history here, and its key to the tail of the LRU order. How many did is
+-- told by a notice of the code VS001: programs that count them listen, and others need not.
 -- Called by claim_batches alone, with its rights.
 -- A free key's lease_until is the end of its last lease, before which no other begins: not even if the clock was set back.
 CREATE OR REPLACE FUNCTION vaultstream.lease_keys(p_job_no int, p_holder text, p_count int, p_seconds float8)
 RETURNS TABLE (key_no int, key_id text, epoch int) LANGUAGE plpgsql AS $$
+DECLARE
+    v_expired int;
 BEGIN
     WITH gone AS (
         SELECT k.key_no FROM vaultstream.keys k
@@ -19,6 +22,10 @@ BEGIN
     )
     INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
     SELECT freed.key_no, freed.epoch, freed.holder, tstzrange(freed.leased_at, freed.lease_until), 'expired' FROM freed;
+    GET DIAGNOSTICS v_expired = ROW_COUNT;
+    IF v_expired > 0 THEN
+        RAISE NOTICE USING ERRCODE = 'VS001', MESSAGE = v_expired::text;
+    END IF;
 
     -- A row that another transaction has locked is being leased, given back or ended just now: passing it over keeps the order.
     RETURN QUERY
