@@ -16,7 +16,8 @@ class GoModule:
     Args:
         name: of the directory.
         source: the module that the directory pins the version of.
-        packages: from each binary's name to the Go package that it is built from.
+        packages: from each binary's name to the Go package that it is built from; `.` is a program of our own, which lies
+            in the directory.
     """
 
     name: str
@@ -28,9 +29,15 @@ class GoModule:
         return _TOOLS / self.name
 
     @property
+    def own(self) -> bool:
+        """Whether the directory holds the program itself, and not only the version of another's."""
+        return "." in self.packages.values()
+
+    @property
     def sums(self) -> bytes:
-        """The content of go.sum, which stands for all that the binaries are made of."""
-        return (self.directory / "go.sum").read_bytes()
+        """The content of go.sum, and of a program of our own, which stand for all that the binaries are made of."""
+        sources = sorted(self.directory.glob("*.go")) if self.own else []
+        return b"".join(path.read_bytes() for path in (self.directory / "go.sum", *sources))
 
     @property
     def version(self) -> str:
@@ -102,6 +109,12 @@ MODULES = (
         "kube-score",
         "github.com/zegl/kube-score",
         {"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
+    ),
+    GoModule("kstatus", "sigs.k8s.io/cli-utils", {"kstatus": "."}),
+    GoModule(
+        "cyclonus",
+        "github.com/mattfenwick/cyclonus",
+        {"cyclonus": "github.com/mattfenwick/cyclonus/cmd/cyclonus"},
     ),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -64,6 +64,8 @@ class WorkerSettings(BaseSettings):
     """Secret whose key `ca.crt` is the authority that Postgres' and NATS' certificates are from; empty: none."""
     extra_env: Annotated[dict[str, str], NoDecode, BeforeValidator(_variables)] = Field(default_factory=dict)
     """More variables for the workers, as a JSON object; none of them is a secret."""
+    nats_replicas: Literal["1", "3", "5"] = "1"
+    """Servers of a NATS cluster that the workers keep each stream on, at least."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] = 8080
 

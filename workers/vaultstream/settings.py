@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     nats_cert_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CERT_FILE")] = None
     """Our own certificate, for a NATS that wants one."""
     nats_key_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_KEY_FILE")] = None
+    nats_replicas: Annotated[int, Field(alias="VAULTSTREAM_NATS_REPLICAS")] = 1
+    """Servers of a NATS cluster that each stream is kept on, at least: one of three may be away, two of five."""
     kek_file: Annotated[Path | None, Field(alias="VAULTSTREAM_KEK_FILE")] = None
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
@@ -54,6 +56,13 @@ class Settings(BaseSettings):
         if value.lower() not in {"debug", "info", "warning", "error"}:
             raise ValueError("must be debug, info, warning or error")
         return value.lower()
+
+    @field_validator("nats_replicas")
+    @classmethod
+    def _known_replicas(cls, value: int) -> int:
+        if value not in {1, 3, 5}:
+            raise ValueError("must be 1, 3 or 5")
+        return value
 
     @property
     def embedded(self) -> bool:

@@ -34,6 +34,7 @@ OWN_VARIABLES: Final = frozenset(
         "VAULTSTREAM_LOG_LEVEL",
         "VAULTSTREAM_METRICS_PORT",
         "VAULTSTREAM_NATS_CA_FILE",
+        "VAULTSTREAM_NATS_REPLICAS",
     }
 )
 """Variables that are set here, and that nobody else sets."""
@@ -60,6 +61,8 @@ class WorkerOptions(Protocol):
     def kek_secret(self) -> str: ...
     @property
     def ca_secret(self) -> str: ...
+    @property
+    def nats_replicas(self) -> str: ...
     @property
     def extra_env(self) -> Mapping[str, str]: ...
     @property
@@ -232,6 +235,8 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
     }
     if role in (KEYS, SIGNING):
         plain["VAULTSTREAM_KEK_FILE"] = f"{_KEK_FOLDER}/kek"
+    if role in (KEYS, RECORDS):  # who makes the streams
+        plain["VAULTSTREAM_NATS_REPLICAS"] = options.nats_replicas
     if options.ca_secret:
         plain |= dict.fromkeys(("VAULTSTREAM_NATS_CA_FILE", "PGSSLROOTCERT"), f"{_CA_FOLDER}/ca.crt")
     return [

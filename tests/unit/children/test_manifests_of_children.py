@@ -185,6 +185,12 @@ def test_the_operators_settings_for_workers_reach_all_of_them(role: str) -> None
     assert pod(role, options)["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_who_makes_streams_is_told_how_many_replicas_they_have(role: str) -> None:
+    told = environment(role, WorkerSettings(nats_replicas="3")).get("VAULTSTREAM_NATS_REPLICAS")
+    assert told == ("3" if role in {KEYS, RECORDS} else None)
+
+
 @pytest.mark.parametrize("role", [KEYS, RECORDS])
 def test_a_workers_job_tells_what_it_was_made_with(role: str) -> None:
     assert template_of(child(role)) == template_of(child(role)) != ""

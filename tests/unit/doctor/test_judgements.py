@@ -39,6 +39,7 @@ RECORDS = StreamState(
     subjects=["records.>"],
     retention="workqueue",
     storage="file",
+    replicas=1,
     messages=3,
     bytes=300,
     max_msgs_per_subject=-1,
@@ -132,6 +133,15 @@ def test_a_stream_that_could_lose_or_repeat_messages_is_found(
 
     assert finding.level is level
     assert said in finding.message
+
+
+def test_a_stream_with_fewer_replicas_than_the_settings_ask_for_is_found() -> None:
+    finding = judge_stream(RECORDS_STREAM, RECORDS, wanted_now=True, replicas=3)
+
+    assert finding.level is Level.WARNING
+    assert "1 replica, and VAULTSTREAM_NATS_REPLICAS asks for 3" in finding.message
+    enough = replace(RECORDS, replicas=5)
+    assert judge_stream(RECORDS_STREAM, enough, wanted_now=True, replicas=3).level is Level.OK
 
 
 def test_a_missing_stream_matters_only_while_workers_run() -> None:

@@ -40,12 +40,13 @@ BUS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 
 @dataclass(frozen=True)
 class BusAddress:
-    """Where NATS is, who we are there, and how we know it.
+    """Where NATS is, who we are there, how we know it, and how safe it keeps what we make there.
 
     TLS is used, and the server's certificate and name verified, with a `ca_file` or a URL that begins with `tls://`.
     """
 
     url: str
+    """Of a server, or of several of one cluster with commas between: any of them will do."""
     user: str
     password: str = field(repr=False)
     ca_file: Path | None = None
@@ -53,6 +54,12 @@ class BusAddress:
     cert_file: Path | None = None
     """Our own certificate, where the server wants one."""
     key_file: Path | None = None
+    replicas: int = 1
+    """Servers that each stream is kept on, at least."""
+
+    @property
+    def urls(self) -> list[str]:
+        return [url.strip() for url in self.url.split(",") if url.strip()]
 
     @property
     def encrypted(self) -> bool:
@@ -61,7 +68,7 @@ class BusAddress:
     @property
     def user_name(self) -> str:
         """Who we are there, for people."""
-        return urlsplit(self.url).username or self.user
+        return urlsplit(self.urls[0]).username or self.user
 
 
 def bus_address(settings: Settings, url: str) -> BusAddress:
@@ -73,6 +80,7 @@ def bus_address(settings: Settings, url: str) -> BusAddress:
         ca_file=settings.nats_ca_file,
         cert_file=settings.nats_cert_file,
         key_file=settings.nats_key_file,
+        replicas=settings.nats_replicas,
     )
 
 
@@ -82,6 +90,8 @@ class Bus:
 
     client: Client
     jetstream: JetStreamContext
+    replicas: int = 1
+    """Servers that each stream is kept on, at least."""
     refusals: Refusals = field(default_factory=Refusals)
 
     async def answer(self, call: Coroutine[object, object, _T]) -> _T:
@@ -114,7 +124,7 @@ async def connect_bus(
         address, role, f"vaultstream-{role}" + (f"-{job}" if job else ""), attempts, refusals
     )
     try:
-        yield Bus(client, client.jetstream(timeout=API_TIMEOUT_SECONDS), refusals)
+        yield Bus(client, client.jetstream(timeout=API_TIMEOUT_SECONDS), address.replicas, refusals)
     finally:
         with suppress(*BUS_ERRORS):
             await asyncio.wait_for(_flush_and_close(client), timeout=3)
@@ -151,7 +161,7 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
     client = BusClient(encrypted=tls is not None)
     try:
         await client.connect(
-            address.url,
+            address.urls,
             name=name,
             user=None if own_user else address.user,
             password=None if own_user else address.password,

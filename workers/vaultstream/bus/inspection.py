@@ -33,6 +33,7 @@ class StreamState:
 
     Attributes:
         retention: limits, interest or workqueue.
+        replicas: servers that it is kept on.
         limits: the limits that could make it drop messages of its own, by name; empty if there are none.
     """
 
@@ -40,6 +41,7 @@ class StreamState:
     subjects: list[str]
     retention: str
     storage: str
+    replicas: int
     messages: int
     bytes: int
     max_msgs_per_subject: int
@@ -88,6 +90,7 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
         subjects=list(config.subjects or []),
         retention=str(getattr(config.retention, "value", config.retention)),
         storage=str(getattr(config.storage, "value", config.storage)),
+        replicas=config.num_replicas or 1,
         messages=info.state.messages,
         bytes=info.state.bytes,
         max_msgs_per_subject=config.max_msgs_per_subject or -1,

@@ -10,6 +10,7 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from vaultstream.bus.publishing import Outgoing, publish_all
+from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.errors import CustodyError
@@ -34,21 +35,16 @@ class KeysStream:
         self._bus = bus
 
     async def ensure(self) -> bool:
-        """Makes the stream if it is not there; tells whether it had to."""
-        try:
-            await self._bus.answer(self._bus.jetstream.stream_info(KEYS_STREAM))
-        except NotFoundError:
-            config = api.StreamConfig(
-                name=KEYS_STREAM,
-                description="VaultStream: wrapped keys, last value a key",
-                subjects=["keys.>"],
-                storage=api.StorageType.FILE,
-                max_msgs_per_subject=1,
-                max_msg_size=MAX_MESSAGE_BYTES,
-            )
-            await self._bus.answer(self._bus.jetstream.add_stream(config))
-            return True
-        return False
+        """Makes the stream if it is not there; tells whether it had to. See `ensure_stream`."""
+        config = api.StreamConfig(
+            name=KEYS_STREAM,
+            description="VaultStream: wrapped keys, last value a key",
+            subjects=["keys.>"],
+            storage=api.StorageType.FILE,
+            max_msgs_per_subject=1,
+            max_msg_size=MAX_MESSAGE_BYTES,
+        )
+        return await ensure_stream(self._bus, config)
 
     async def publish(self, keys: Iterable[WrappedKey]) -> int:
         """Publishes wrapped keys and waits until each is stored; returns how many."""

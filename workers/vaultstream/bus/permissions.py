@@ -57,12 +57,14 @@ _PUBLISH: dict[BusRole, tuple[str, ...]] = {
         "keys.*.*",
         f"{_API}.STREAM.INFO.{KEYS_STREAM}",
         f"{_API}.STREAM.CREATE.{KEYS_STREAM}",
+        f"{_API}.STREAM.UPDATE.{KEYS_STREAM}",  # more replicas, where it was made with fewer
         f"{_API}.STREAM.PURGE.{KEYS_STREAM}",
     ),
     BusRole.RECORDS: (
         "records.*.*",
         f"{_API}.STREAM.INFO.{RECORDS_STREAM}",
         f"{_API}.STREAM.CREATE.{RECORDS_STREAM}",
+        f"{_API}.STREAM.UPDATE.{RECORDS_STREAM}",  # more replicas, where it was made with fewer
         f"{_API}.STREAM.PURGE.{RECORDS_STREAM}",
         f"{_API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
         f"{_API}.CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.*",

@@ -10,6 +10,7 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from vaultstream.bus.publishing import Outgoing, publish_all
+from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, batches_of, parse_batch_no
 
 if TYPE_CHECKING:
@@ -41,27 +42,23 @@ class RecordsStream:
         self._bus = bus
 
     async def ensure(self) -> bool:
-        """Makes the stream if it is not there; tells whether it had to."""
-        try:
-            await self._bus.answer(self._bus.jetstream.stream_info(RECORDS_STREAM))
-        except NotFoundError:
-            config = api.StreamConfig(
-                name=RECORDS_STREAM,
-                description="VaultStream: batches to sign",
-                subjects=["records.>"],
-                retention=api.RetentionPolicy.WORK_QUEUE,
-                storage=api.StorageType.FILE,
-                max_msg_size=MAX_MESSAGE_BYTES,
-                duplicate_window=DUPLICATE_WINDOW_SECONDS,
-            )
-            await self._bus.answer(self._bus.jetstream.add_stream(config))
-            return True
-        return False
+        """Makes the stream if it is not there; tells whether it had to. See `ensure_stream`."""
+        config = api.StreamConfig(
+            name=RECORDS_STREAM,
+            description="VaultStream: batches to sign",
+            subjects=["records.>"],
+            retention=api.RetentionPolicy.WORK_QUEUE,
+            storage=api.StorageType.FILE,
+            max_msg_size=MAX_MESSAGE_BYTES,
+            duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        )
+        return await ensure_stream(self._bus, config)
 
     async def ensure_consumer(self, token: str, *, ack_wait_seconds: float, max_ack_pending: int) -> bool:
         """Makes a job's consumer if it is not there; tells whether it had to.
 
-        Deliveries are not limited: attempts are counted in Postgres, where they survive the consumer.
+        Deliveries are not limited: attempts are counted in Postgres, where they survive the consumer. It has as many
+        replicas as its stream, now and later.
         """
         if await self.lag(token) is not None:
             return False

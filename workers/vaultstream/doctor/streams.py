@@ -67,13 +67,14 @@ def judge_storage(account: AccountInfo) -> Finding:
     return ok("JetStream storage", f"{used / 1024**2:,.1f} MiB are used; the account has no limit.")
 
 
-def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool) -> Finding:
+def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, replicas: int = 1) -> Finding:
     """Compares a stream with what it must be.
 
     Args:
         name: which one.
         stream: as it is; None if it is missing.
         wanted_now: whether workers that should have made it are connected.
+        replicas: how many it must have, at least.
     """
     check = f"stream {name}"
     if stream is None:
@@ -93,6 +94,12 @@ def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool) -> 
             f"Its {'; its '.join(differing)}.",
             f"Remove it (`nats stream rm {name}`): workers make it anew, from Postgres.",
         )
+    if stream.replicas < replicas:
+        return warning(
+            check,
+            f"It has {count(stream.replicas, 'replica')}, and VAULTSTREAM_NATS_REPLICAS asks for {replicas}.",
+            "Run a job with that setting: its workers give it more.",
+        )
     if stream.limits:
         named = ", ".join(f"{limit} = {value:g}" for limit, value in stream.limits.items())
         return warning(
@@ -109,7 +116,10 @@ async def examine_streams(
     """Compares streams and consumers with what Postgres knows of the jobs."""
     present = {stream.name: stream for stream in streams}
     wanted_now = any(open_job.workers for open_job in open_jobs)
-    findings = [judge_stream(name, present.get(name), wanted_now=wanted_now) for name in _WANTED]
+    findings = [
+        judge_stream(name, present.get(name), wanted_now=wanted_now, replicas=bus.replicas)
+        for name in _WANTED
+    ]
     running = [open_job for open_job in open_jobs if open_job.job.state is JobState.RUNNING]
     for open_job in running:
         if RECORDS_STREAM in present:

@@ -1,0 +1,58 @@
+"""Making a stream on as many servers as are asked for, and giving more to one that was made with fewer."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from nats.js.errors import APIError, NotFoundError
+
+from vaultstream.errors import BusError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from nats.js import api
+
+    from vaultstream.bus.connection import Bus
+
+log = logging.getLogger(__name__)
+
+_NO_PLACE = {10005, 10074}
+"""JetStream's codes for a cluster with too few servers, and for a server that is in no cluster."""
+
+
+async def ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
+    """Makes a stream with the replicas of the bus's address if it is not there; tells whether it had to.
+
+    One that has fewer replicas gets more, and its consumers with it. One that has more, by its administrator's will, keeps them.
+
+    Raises:
+        BusError: there are fewer servers than replicas asked for, or the user may not ask.
+        nats.errors.Error: NATS does not answer.
+    """
+    name, wanted = config.name, bus.replicas
+    try:
+        present = (await bus.answer(bus.jetstream.stream_info(str(name)))).config
+    except NotFoundError:
+        asked = bus.jetstream.add_stream(config.evolve(num_replicas=wanted))
+        await bus.answer(_placed(asked, wanted))
+        return True
+    had = present.num_replicas or 1
+    if had < wanted:
+        asked = bus.jetstream.update_stream(present.evolve(num_replicas=wanted))
+        await bus.answer(_placed(asked, wanted))
+        log.info("gave a stream more replicas", extra={"stream": name, "replicas": wanted, "before": had})
+    return False
+
+
+async def _placed(asked: Coroutine[object, object, api.StreamInfo], wanted: int) -> api.StreamInfo:
+    try:
+        return await asked
+    except APIError as error:
+        if error.err_code not in _NO_PLACE:
+            raise
+        raise BusError(
+            f"NATS can't keep {wanted} replicas of a stream: {error.description}.",
+            hint=f"Run {wanted} nats-servers with JetStream in one cluster, or set VAULTSTREAM_NATS_REPLICAS to fewer.",
+        ) from None
