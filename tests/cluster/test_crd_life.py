@@ -87,6 +87,11 @@ GOOD = {
     "at once": "ttlSecondsAfterFinished: 0\ndeletionPolicy: Delete\nsuspend: true",
     "free form": 'signer: {resources: {limits: {cpu: 1, memory: 1Gi, "x.io/gpu": "2"}}, affinity: {podAffinity: {a: [1]}}}',
     "labels": "signer: {podLabels: {a.b/c: d}, nodeSelector: {}, tolerations: [{operator: Exists}]}",
+    "odd labels": f"signer: {{podLabels: {{{'d.' * 126}d/x: ''}}, nodeSelector: {{A_b.c-1: '{'9' * 63}'}}}}",
+    "any annotation": 'signer: {podAnnotations: {a.b/c: "any text: {}"}}',
+    "quantities": 'signer: {resources: {requests: {cpu: 500m, memory: "0.5Gi"}, limits: {cpu: 5e-1, memory: 1Gi}}}',
+    "more quantities": 'signer: {resources: {limits: {cpu: ".5", memory: "5.", ephemeral-storage: 1E, hugepages-2Mi: 0}}}',
+    "tolerations": "signer: {tolerations: [{key: a.b/c, operator: Equal, value: d, effect: NoExecute, tolerationSeconds: 0}]}",
 }
 
 
@@ -283,21 +288,3 @@ async def test_kubectl_get_shows_how_a_job_is_doing(
             "1230",
             "2030-01-01T00:00:00Z",
         ]
-
-
-@pytest.mark.parametrize(
-    ("field", "says"),
-    [
-        ("spec", "What to sign, with what, how fast and until when."),
-        ("spec.scaling", "Batches of lag for each signer"),
-        ("spec.scaling.cooldownPeriod", "Seconds without work before the signers are reduced to"),
-        ("spec.signer.affinity", "the pod's affinity to nodes and to other pods"),
-        ("status.scaling.formula", "How the count came about, with its numbers"),
-    ],
-)
-async def test_kubectl_explains_every_field(
-    api_server: ApiServer, client: Client, field: str, says: str
-) -> None:
-    explained = (await api_server.kubectl("explain", f"sj.{field}")).stdout
-    assert says in " ".join(explained.split())
-    assert "<no description>" not in explained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.cluster
 
 
 class Bad(NamedTuple):
-    """Lines in a spec, the path of the field at fault, and what the API server says of it."""
+    """Lines in a spec, the path of the field at fault, and what the API server says of it.
+
+    To a rule the API server gives the path of a map's value as `map[key]`; the loader says `map.key` always.
+    """
 
     spec: str
     field: str
@@ -47,6 +51,10 @@ def kind(name: str) -> str:
 UNKNOWN = "unknown field"
 REQUIRED = "Required value"
 TIMESTAMP = "must be a timestamp with its zone, such as 2026-12-01T06:00:00Z"
+WORDS = "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+KEYS = f"has a key that can't be a name: use {WORDS}, with a domain before them if need be (example.com/team)"
+QUANTITY = 'must be a quantity from 0 up, such as 500m, "0.5" or 4Gi'
+RESOURCE = "names a resource that is none: use cpu, memory, ephemeral-storage"
 UP, DOWN = "scaling.behavior.scaleUp", "scaling.behavior.scaleDown"
 
 
@@ -78,6 +86,18 @@ BAD = [
     Bad("", "records.maxPayloadBytes", least(1), records="records: {table: t, maxPayloadBytes: 0}"),
     Bad("", "records.maxPayloadBytes", most(67108864), records="records: {table: t, maxPayloadBytes: 67108865}"),
     Bad("", "records.idColum", UNKNOWN, records="records: {table: t, idColum: x}"),
+    Bad(
+        "",
+        "records.payloadColumn",
+        "payloadColumn must be another column than idColumn: name the one whose bytes are signed",
+        records="records: {table: t, idColumn: a, payloadColumn: a}",
+    ),
+    Bad(
+        "",
+        "records.payloadColumn",
+        "must be another column than idColumn",
+        records="records: {table: t, idColumn: payload}",
+    ),
     Bad("batchSize: 0", "batchSize", least(1)),
     Bad("batchSize: -1", "batchSize", least(1)),
     Bad("batchSize: 20001", "batchSize", most(20000)),
@@ -207,6 +227,73 @@ BAD = [
     Bad("signer: {priorityClassName: 7}", "signer.priorityClassName", kind("string")),
     Bad(f"signer: {{priorityClassName: {'x' * 254}}}", "signer.priorityClassName", "may not be more than 253"),
     Bad("signer: {image: mine}", "signer.image", UNKNOWN),
+    Bad("signer: {priorityClassName: High}", "signer.priorityClassName", "must be lower-case letters, digits"),
+    # labels and annotations
+    Bad("signer: {podLabels: {-team: a}}", "signer.podLabels", f"podLabels {KEYS}"),
+    Bad('signer: {podLabels: {"": a}}', "signer.podLabels", f"podLabels {KEYS}"),
+    Bad("signer: {podLabels: {a/b/c: a}}", "signer.podLabels", f"podLabels {KEYS}"),
+    Bad("signer: {podLabels: {Example.com/team: a}}", "signer.podLabels", f"podLabels {KEYS}"),
+    Bad(f"signer: {{podLabels: {{{'x' * 64}: a}}}}", "signer.podLabels", f"podLabels {KEYS}"),
+    Bad(f"signer: {{podLabels: {{{'x' * 254}/team: a}}}}", "signer.podLabels", f"podLabels {KEYS}"),
+    Bad("signer: {podLabels: {team: a b}}", "signer.podLabels[team]", f"must be {WORDS}"),
+    Bad("signer: {podLabels: {team: a-}}", "signer.podLabels[team]", f"must be {WORDS}"),
+    Bad(f"signer: {{podLabels: {{team: {'x' * 64}}}}}", "signer.podLabels.team", "may not be more than 63"),
+    Bad("signer: {nodeSelector: {zone one: a}}", "signer.nodeSelector", f"nodeSelector {KEYS}"),
+    Bad("signer: {nodeSelector: {zone: a/b}}", "signer.nodeSelector[zone]", f"must be {WORDS}"),
+    Bad("signer: {podAnnotations: {my annotation: a}}", "signer.podAnnotations", f"podAnnotations {KEYS}"),
+    Bad(
+        f"signer: {{podLabels: {{{', '.join(f'l{number}: a' for number in range(65))}}}}}",
+        "signer.podLabels",
+        "must have at most 64 items",
+    ),
+    # resources
+    Bad("signer: {resources: {limits: {cpu: banana}}}", "signer.resources.limits[cpu]", QUANTITY),
+    Bad("signer: {resources: {limits: {memory: 1 Gi}}}", "signer.resources.limits[memory]", QUANTITY),
+    Bad("signer: {resources: {limits: {memory: 1GB}}}", "signer.resources.limits[memory]", QUANTITY),
+    Bad('signer: {resources: {requests: {cpu: "-1"}}}', "signer.resources.requests[cpu]", QUANTITY),
+    Bad("signer: {resources: {requests: {cpu: -1}}}", "signer.resources.requests[cpu]", QUANTITY),
+    Bad("signer: {resources: {requests: {cpu: [1]}}}", "signer.resources.requests.cpu", "must be of type integer,string"),
+    Bad("signer: {resources: {requests: {cpu: 0.5}}}", "signer.resources.requests.cpu", "must be of type integer,string"),
+    Bad("signer: {resources: {requests: {cpus: 1}}}", "signer.resources.requests", f"requests {RESOURCE}"),
+    Bad("signer: {resources: {limits: {Memory: 1Gi}}}", "signer.resources.limits", f"limits {RESOURCE}"),
+    Bad(
+        "signer: {resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}",
+        "signer.resources.requests",
+        "requests must not be more than the limits of the same resources: lower one or raise the other",
+    ),
+    Bad("signer: {resources: {request: {cpu: 1}}}", "signer.resources.request", UNKNOWN),
+    Bad("signer: {resources: {cpu: 1}}", "signer.resources.cpu", UNKNOWN),
+    # tolerations
+    Bad("signer: {tolerations: [{key: a, effect: Never}]}", "signer.tolerations[0].effect", 'supported values: "NoSchedule"'),
+    Bad("signer: {tolerations: [{key: a, operator: In}]}", "signer.tolerations[0].operator", 'supported values: "Equal"'),
+    Bad("signer: {tolerations: [{key: a b}]}", "signer.tolerations[0].key", f"must be {WORDS}"),
+    Bad("signer: {tolerations: [{key: a, value: b c}]}", "signer.tolerations[0].value", f"must be {WORDS}"),
+    Bad("signer: {tolerations: [{keys: a}]}", "signer.tolerations[0].keys", UNKNOWN),
+    Bad(
+        "signer: {tolerations: [{}]}",
+        "signer.tolerations[0].operator",
+        "operator must be Exists where no key is given: name the taint's key, or set operator to Exists",
+    ),
+    Bad(
+        "signer: {tolerations: [{key: a, operator: Exists, value: b}]}",
+        "signer.tolerations[0].value",
+        "value belongs to the operator Equal: leave value out, or set operator to Equal",
+    ),
+    Bad(
+        "signer: {tolerations: [{key: a, effect: NoSchedule, tolerationSeconds: 60}]}",
+        "signer.tolerations[0].tolerationSeconds",
+        "tolerationSeconds belongs to the effect NoExecute: set effect to NoExecute, or leave tolerationSeconds out",
+    ),
+    Bad(
+        "signer: {tolerations: [{key: a, effect: NoExecute, tolerationSeconds: -1}]}",
+        "signer.tolerations[0].tolerationSeconds",
+        least(0),
+    ),
+    Bad(
+        f"signer: {{tolerations: [{', '.join(['{operator: Exists}'] * 33)}]}}",
+        "signer.tolerations",
+        "must have at most 32 items",
+    ),
     # when
     Bad("suspend: maybe", "suspend", kind("boolean")),
     Bad("suspend: 1", "suspend", kind("boolean")),
@@ -266,7 +353,8 @@ async def test_a_bad_manifest_is_refused_with_its_field_and_the_way_out(client: 
     assert answer is not None
     assert f"spec.{bad.field}" in answer
     assert bad.says in answer
-    assert f"spec.{bad.field}" in _loader_says(job)
+    field = re.sub(r"\[([a-z]+)\]", r".\1", bad.field)
+    assert f"spec.{field}" in _loader_says(job)
 
 
 @pytest.mark.parametrize(

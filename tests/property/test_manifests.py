@@ -37,7 +37,19 @@ from vaultstream.errors import InvalidJobError
 pytestmark = pytest.mark.unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
-LABELS = st.dictionaries(TEXT, TEXT, max_size=3)
+WORDS = st.from_regex(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,9}[A-Za-z0-9])?", fullmatch=True)
+NAMES = WORDS | WORDS.map("example.com/{}".format)
+LABELS = st.dictionaries(NAMES, st.just("") | WORDS, max_size=3)
+QUANTITIES = st.dictionaries(
+    st.sampled_from(["cpu", "memory", "hugepages-1Gi"]) | WORDS.map("example.com/{}".format),
+    st.integers(0, 2**63 - 1)
+    | st.from_regex(r"[0-9]{1,9}(\.[0-9]{1,3})?([numkMGTPE]|[KMGTPE]i|e-?[0-9])?", fullmatch=True),
+    max_size=3,
+)
+TOLERATIONS = st.fixed_dictionaries(
+    {"key": NAMES, "effect": st.just("NoExecute")},
+    optional={"operator": st.just("Equal"), "value": WORDS, "tolerationSeconds": st.integers(0, 2**31 - 1)},
+) | st.just({"operator": "Exists"})
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e15, 1e15) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -121,12 +133,13 @@ def specs(draw: st.DrawFn) -> SigningJobSpec:
     by = draw(
         optional(st.datetimes(datetime(1970, 1, 3), datetime(9999, 12, 1), timezones=ZONES))  # noqa: DTZ001 - the zone is drawn
     )
+    id_column = draw(COLUMNS)
     deadline = draw(optional(st.integers(1, INT32)))
     return SigningJobSpec(
         records=RecordsSpec(
             table=draw(COLUMNS),
-            id_column=draw(COLUMNS),
-            payload_column=draw(COLUMNS),
+            id_column=id_column,
+            payload_column=draw(COLUMNS.filter(lambda column: column != id_column)),
             max_payload_bytes=draw(st.integers(1, 2**26)),
         ),
         batch_size=draw(st.integers(1, 20_000)),
@@ -141,14 +154,17 @@ def specs(draw: st.DrawFn) -> SigningJobSpec:
             made(
                 SignerSpec,
                 concurrency=st.integers(1, 64),
-                resources=OBJECTS,
+                resources=st.just({})
+                | QUANTITIES.map(lambda amounts: {"requests": amounts, "limits": amounts}),
                 node_selector=LABELS,
-                tolerations=st.lists(OBJECTS, max_size=2).map(tuple),
+                tolerations=st.lists(TOLERATIONS, max_size=2).map(tuple),
                 affinity=OBJECTS,
                 topology_spread_constraints=st.lists(OBJECTS, max_size=2).map(tuple),
-                priority_class_name=optional(TEXT),
+                priority_class_name=optional(
+                    st.from_regex(r"[a-z0-9]([-a-z0-9]{0,9}[a-z0-9])?", fullmatch=True)
+                ),
                 pod_labels=LABELS,
-                pod_annotations=LABELS,
+                pod_annotations=st.dictionaries(NAMES, TEXT, max_size=3),
             )
         ),
         suspend=draw(st.booleans()),

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from vaultstream.api.pods import INT_OR_STRING
 from vaultstream.api.signingjob import API_VERSION, KIND
 from vaultstream_operator.api.crd import spec_schema
 
@@ -29,12 +30,22 @@ INSTANTS = st.sampled_from([
     "",
 ])  # fmt: skip
 TEXTS = st.sampled_from(["a", "id", "sales.receipts", "квитанции", "x" * 62, "x" * 63])
+NAMES = st.sampled_from(
+    ["a", "b/c", "A.b-c_d", "example.com/team", "-a", "b/c/d", "B/c", "имя", "x" * 63, "x" * 64]
+)
+RESOURCES = st.sampled_from(["cpu", "memory", "example.com/gpu", "hugepages-2Mi", "mem", "CPU"])
+QUANTITIES = st.sampled_from([
+    *(0, 1, "0", "2", "0.5", "100m", "4Gi", "1e3", "1E3", "1E-2", "1E", "5.", ".5", "007", "1n", "2u", "1e99"),
+    *(-1, "-1", "+1", "", ".", "m", "1.2.3", "1 Gi", "1gi", "1K", "1e", "1e100", "banana", "0x10", "½", "1" * 41),
+])  # fmt: skip
 JSON: st.SearchStrategy[Any] = st.sampled_from([{}, {"a": {"b": [1, "c", 0.5, True]}}])
 
 
-def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one for each type
+def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 - one for each type
     """Returns values of the schema; small numbers, so that rules between fields are often broken."""
     match schema:
+        case {"x-kubernetes-int-or-string": True}:
+            return QUANTITIES
         case {"enum": choices}:
             return st.sampled_from(choices)
         case {"type": "object", "properties": fields}:
@@ -44,7 +55,8 @@ def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: PLR0911 -
                 optional={name: _right(inner) for name, inner in fields.items() if name not in needed},
             )
         case {"type": "object", "additionalProperties": inner}:
-            return st.dictionaries(st.sampled_from(["a", "b/c"]), _right(inner), max_size=2)
+            names = RESOURCES if INT_OR_STRING in inner else NAMES
+            return st.dictionaries(names, _right(inner), max_size=2)
         case {"type": "object"}:
             return JSON
         case {"type": "array", "items": items}:

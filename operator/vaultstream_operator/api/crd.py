@@ -19,6 +19,8 @@ CATEGORIES: Final = ("all", "vaultstream")
 CRD_NAME: Final = f"{PLURAL}.{GROUP}"
 
 _FIXED: Final = "{field} is fixed for the life of a job: set it back to what it was, or create another job"
+# kstatus takes an object without a status for one that is as it should be; no generation is 0.
+_NOT_SEEN_YET: Final = {"observedGeneration": 0}
 _END_STANDS: Final = {
     "rule": (
         "!has(oldSelf.state) || !(oldSelf.state in ['Complete', 'Failed']) || "
@@ -89,7 +91,7 @@ def object_schema() -> Schema:
     longest = fields["metadata"]["properties"]["name"]["maxLength"]
     fields["metadata"] = {"type": "object", "properties": {"name": {"type": "string", "maxLength": longest}}}
     fields["spec"] = spec_schema() | {"description": fields["spec"]["description"]}
-    fields["status"] = status
+    fields["status"] = status | {"default": _NOT_SEEN_YET}
     return job | {"required": ["spec"]}
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from vaultstream.api.base import VALIDATIONS
+from vaultstream.api.pods import INT_OR_STRING
 
 Schema = dict[str, Any]
 
@@ -28,13 +29,16 @@ _KEPT: Final = (
     "pattern",
     "minItems",
     "maxItems",
+    "maxProperties",
     "required",
+    INT_OR_STRING,
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
 )
 _HANDLED: Final = {
     "$defs",
     "additionalProperties",
+    "anyOf",
     "const",
     "default",
     "exclusiveMinimum",
@@ -82,16 +86,10 @@ class _Converter:
         schema: Schema = {word: node[word] for word in _KEPT if word in node}
         if "description" in schema:
             schema["description"] = _flowing(schema["description"])
-        if "const" in node:
-            schema["enum"] = [node["const"]]
-        if "exclusiveMinimum" in node:  # as JSON Schema's draft 4 has it
-            schema |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
+        schema |= _restated(node)
         if VALIDATIONS in node:
             # An API server would check the format first, and refuse in words of its own.
             schema.pop("format", None)
-            schema[VALIDATIONS] = [
-                {word: rule[word] for word in _RULE if word in rule} for rule in node[VALIDATIONS]
-            ]
         # Nested ones are written out: an API server checks a default before it fills in what is under it.
         if self._defaults and (default := _given(node.get("default"))) not in _EMPTY:
             schema["default"] = default
@@ -105,7 +103,7 @@ class _Converter:
 
     def _resolved(self, node: Schema) -> Schema:
         """Returns `node` with what it refers to; its own words win."""
-        if "anyOf" in node:
+        if "anyOf" in node and INT_OR_STRING not in node:
             choices = [choice for choice in node["anyOf"] if choice.get("type") != "null"]
             if len(choices) != 1:
                 raise ValueError("A structural schema can't leave the choice between types.")
@@ -121,6 +119,22 @@ class _Converter:
         if self._resolved(node):
             return {"additionalProperties": self.convert(node)}
         return {"x-kubernetes-preserve-unknown-fields": True}  # any JSON: what Kubernetes defines elsewhere
+
+
+def _restated(node: Schema) -> Schema:
+    """Returns what of `node` an API server takes in another form."""
+    schema: Schema = {}
+    if INT_OR_STRING in node:
+        schema["anyOf"] = node["anyOf"]
+    if "const" in node:
+        schema["enum"] = [node["const"]]
+    if "exclusiveMinimum" in node:  # as JSON Schema's draft 4 has it
+        schema |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
+    if VALIDATIONS in node:
+        schema[VALIDATIONS] = [
+            {word: rule[word] for word in _RULE if word in rule} for rule in node[VALIDATIONS]
+        ]
+    return schema
 
 
 def _given(default: Any) -> Any:

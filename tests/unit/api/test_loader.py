@@ -140,14 +140,68 @@ BAD_FIELDS = [
     ("ttlSecondsAfterFinished: -1", "spec.ttlSecondsAfterFinished: must be a whole number from 0"),
     ("deletionPolicy: Keep", "spec.deletionPolicy: must be Retain or Delete, not 'Keep'"),
     ("signer: {concurrency: 65}", "spec.signer.concurrency: must be a whole number from 1 to 64, not 65"),
-    ("signer: {podLabels: {team: 7}}", "spec.signer.podLabels.team: must be text (put it in quotes), not 7"),
+    (
+        "signer: {podLabels: {team: 7}}",
+        "spec.signer.podLabels.team: must be text of at most 63 characters (put it in quotes), not 7",
+    ),
+    (
+        "signer: {podAnnotations: {a: 7}}",
+        "spec.signer.podAnnotations.a: must be text (put it in quotes), not 7",
+    ),
+    (
+        "signer: {podLabels: {team: -a}}",
+        "spec.signer.podLabels.team: must be at most 63 letters, digits, '-', '_' and '.', beginning",
+    ),
+    (
+        "signer: {nodeSelector: {a/b/c: x}}",
+        "spec.signer.nodeSelector: nodeSelector has a key that can't be a name: use at most 63 letters",
+    ),
+    (
+        "signer: {resources: {limits: {cpu: banana}}}",
+        "spec.signer.resources.limits.cpu: must be a quantity from 0 up, such as 500m, \"0.5\" or 4Gi, not 'banana'",
+    ),
+    (
+        "signer: {resources: {limits: {cpu: 0.5}}}",
+        'limits.cpu: must be a quantity from 0 up, such as 500m, "0.5" or 4Gi, not 0.5',
+    ),
+    (
+        "signer: {resources: {limits: {cpu: }}}",
+        "spec.signer.resources.limits.cpu has no value: give a quantity",
+    ),
+    (
+        "signer: {resources: {limits: {mem: 1}}}",
+        "limits names a resource that is none: use cpu, memory, eph",
+    ),
+    (
+        "signer: {resources: {requests: {cpu: 2}, limits: {cpu: 1500m}}}",
+        "spec.signer.resources.requests: requests must not be more than the limits of the same resources: lower one",
+    ),
+    (
+        f"signer: {{podLabels: {{{', '.join(f'l{number}: x' for number in range(65))}}}}}",
+        "spec.signer.podLabels has more than 64 items: leave some out",
+    ),
+    (
+        f"signer: {{tolerations: [{', '.join(['{operator: Exists}'] * 33)}]}}",
+        "spec.signer.tolerations has more than 32 items: leave some out",
+    ),
     (
         "signer: {podLabels: {8080: x}}",
         "spec.signer.podLabels['8080'] is a key that YAML does not take for text",
     ),
     ("signer: {podLabels: {[a]: x}}", "spec.signer.podLabels has a key that is not text"),
     ("signer: {tolerations: {key: a}}", "spec.signer.tolerations: must be a list, not a mapping"),
-    ("signer: {tolerations: [a]}", "spec.signer.tolerations[0]: must be a mapping, not 'a'"),
+    (
+        "signer: {tolerations: [a]}",
+        "spec.signer.tolerations[0]: must be a mapping with the fields key, operator, value, effect, toleration",
+    ),
+    (
+        "signer: {tolerations: [{key: a, effect: Never}]}",
+        "spec.signer.tolerations[0].effect: must be NoSchedule, PreferNoSchedule or NoExecute, not 'Never'",
+    ),
+    (
+        "signer: {tolerations: [{key: a, tolerationSeconds: 5}]}",
+        "tolerationSeconds belongs to the effect NoExecute: set effect to NoExecute, or leave tolerationSeconds out",
+    ),
     ("signer: {resources: {<<: {cpu: 1}}}", "is a merge key, which is not read: write the fields out"),
     ("signer: {affinity: !!set {a}}", "spec.signer.affinity has a YAML tag"),
     (
@@ -203,7 +257,7 @@ BAD_DOCUMENTS = [
     ),
     (
         HEAD + "spec: {records: {table: 12}}",
-        "spec.records.table: must be text of 1 to 127 characters, not 12",
+        "spec.records.table: must be text of 1 to 127 characters (put it in quotes), not 12",
     ),
     (
         HEAD + "spec: {records: {table: t, idColum: x}}",
@@ -285,8 +339,8 @@ def test_an_honest_alias_is_followed() -> None:
 
 
 def test_a_merge_sign_in_quotes_is_a_name() -> None:
-    text = HEAD + RECORDS + "  signer: {podLabels: {'<<': a}}\n"
-    assert parse_signing_job(text, source="x").spec.signer.pod_labels == {"<<": "a"}
+    text = HEAD + RECORDS + "  signer: {affinity: {'<<': a}}\n"
+    assert parse_signing_job(text, source="x").spec.signer.affinity == {"<<": "a"}
 
 
 def test_the_rest_of_kubernetes_metadata_is_let_through() -> None:

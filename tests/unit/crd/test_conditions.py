@@ -93,7 +93,6 @@ def test_a_job_that_failed_before_it_ended_may_still_complete() -> None:
     assert is_true(completed(conditions, **AFTERWARDS), ConditionType.COMPLETE)
 
 
-# kstatus: Stalled is Failed, Reconciling is InProgress, neither is Current.
 @pytest.mark.parametrize(
     ("function", "reconciling", "is_stalled"),
     [
@@ -104,7 +103,7 @@ def test_a_job_that_failed_before_it_ended_may_still_complete() -> None:
         (failed, False, True),
     ],
 )
-def test_kstatus_reads_each_state_of_a_job(
+def test_a_job_is_on_its_way_or_stalled_or_neither(
     function: Callable[..., Conditions], reconciling: bool, is_stalled: bool
 ) -> None:
     for before in ((), progressing((), **AT_FIRST), stalled((), **AT_FIRST)):

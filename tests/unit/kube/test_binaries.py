@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,5 +155,23 @@ async def test_a_failed_build_says_what_the_compiler_said_and_leaves_nothing(
 def test_each_module_pins_a_version_and_its_sums(module: GoModule) -> None:
     assert re.fullmatch(r"v\d+\.\d+\.\d+", module.version)
     assert f"{module.source} {module.version} h1:".encode() in module.sums
-    imported = (module.directory / "tools.go").read_text()
-    assert all(f'"{package}"' in imported for package in module.packages.values())
+    [source] = module.directory.glob("*.go")
+    imported = source.read_text()
+    assert all(f'"{package}"' in imported for package in module.packages.values() if package != ".")
+    assert f'"{module.source}' in imported
+
+
+async def test_a_program_of_our_own_is_built_anew_when_its_source_changes(
+    home: Path, program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("bin/go", GO)
+    folder = home / "kstatus"
+    shutil.copytree(module_of("kstatus").directory, folder)
+    monkeypatch.setattr(GoModule, "directory", folder)
+    for _ in range(2):
+        await binaries.ensure(["kstatus"], report=lambda _: None)
+    assert len(calls(home)) == 1
+    with (folder / "main.go").open("a") as source:
+        source.write("// changed\n")
+    await binaries.ensure(["kstatus"], report=lambda _: None)
+    assert len(calls(home)) == 2

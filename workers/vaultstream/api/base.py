@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 BROKEN_RULES = "broken_rules"
 """The type of a validation error that carries `BrokenRule`s, under `broken` in its context."""
+
+FORM: Final = "form"
+"""The type of a validation error whose message is a whole sentence, to be read after the field's name."""
 
 VALIDATIONS: Final = "x-kubernetes-validations"
 """Where a JSON schema carries its rules in CEL, for an API server."""
@@ -25,6 +37,34 @@ Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Seconds = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX)]
+JsonObject = dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a text must look like: one pattern for Python and for CEL, with one sentence for both.
+
+    A bound on the text's length belongs beside it: by that an API server reckons what the check may cost.
+
+    Args:
+        pattern: what all of the text must match; of the syntax that Python and RE2 share.
+        sentence: what is asked for, to be read after the field's name: `must be …`.
+    """
+
+    pattern: str
+    sentence: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        rule = {"rule": f"self.matches(r'^({self.pattern})$')", "message": self.sentence}
+        return {**handler(core), VALIDATIONS: [rule]}
+
+    def _checked(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise PydanticCustomError(FORM, "{sentence}", {"sentence": self.sentence})
+        return text
 
 
 class Rule(NamedTuple):
@@ -93,3 +133,20 @@ class Model(BaseModel):
             sentences = "; ".join(rule.sentence for rule in broken)
             raise PydanticCustomError(BROKEN_RULES, "{sentences}", {"sentences": sentences, "broken": broken})
         return self
+
+
+@dataclass(frozen=True)
+class CheckedAs:
+    """Has a JSON object checked by a type and described by its schema, and kept as JSON: without what is None."""
+
+    model: type[Model]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        kept = core_schema.plain_serializer_function_ser_schema(lambda value: value)
+        return core_schema.no_info_after_validator_function(
+            self._as_json, handler.generate_schema(self.model), serialization=kept
+        )
+
+    @staticmethod
+    def _as_json(checked: Model) -> JsonObject:
+        return checked.model_dump(mode="json", by_alias=True, exclude_none=True)

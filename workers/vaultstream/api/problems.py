@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vaultstream.api.base import BROKEN_RULES
+from vaultstream.api.base import BROKEN_RULES, FORM
 from vaultstream.api.document import Document, Path, Problem
+from vaultstream.api.pods import ANY_QUANTITY, INT_OR_STRING
 from vaultstream.api.signingjob import NAME_PATTERN, SigningJob
 
 LONGEST_SHOWN = 60
@@ -39,7 +40,8 @@ def problems_of(error: ValidationError, document: Document) -> Iterator[Problem]
         ):
             continue  # pydantic counts the valid items alone: the others have their own problems
         else:
-            yield Problem(path, document.line_of(path), _sentence(path, detail["type"], detail["input"]))
+            sentence = _sentence(path, detail["type"], detail["msg"], detail["input"])
+            yield Problem(path, document.line_of(path), sentence)
 
 
 def shown_path(path: Path) -> str:
@@ -74,21 +76,32 @@ def shown_value(value: Any, path: Path) -> str:
     return text
 
 
-def _sentence(path: Path, kind: str, value: Any) -> str:
+def _sentence(path: Path, kind: str, message: str, value: Any) -> str:
     if kind == "missing":
         return f"is required: {_allowed(path)}"
     if kind == "extra_forbidden":
         return _unknown_field(path)
     if value is None:
         return f"has no value: give {_allowed(path)}, or leave the field out"
-    return f"must be {_allowed(path)}, not {shown_value(value, path)}"
+    if kind == FORM:
+        return f"{message}, not {shown_value(value, path)}"
+    if kind == "too_long":
+        return f"has more than {_most(path)} items: leave some out"
+    quoted = " (put it in quotes)" if kind == "string_type" else ""
+    return f"must be {_allowed(path)}{quoted}, not {shown_value(value, path)}"
+
+
+def _most(path: Path) -> int:
+    schema = _schema_at(path)
+    most: int = schema["maxItems"] if "maxItems" in schema else schema["maxProperties"]
+    return most
 
 
 def _allowed(path: Path) -> str:
     """Returns what may stand at `path`, from the JSON schema, so that it can't differ from what is checked."""
     schema = _schema_at(path)
-    kind: str = next((word for word in ("const", "enum") if word in schema), schema["type"])
-    return _ALLOWED[kind](schema)
+    kind = next((word for word in ("const", "enum", INT_OR_STRING) if word in schema), None)
+    return _ALLOWED[kind or schema["type"]](schema)
 
 
 def _allowed_choice(schema: dict[str, Any]) -> str:
@@ -105,7 +118,8 @@ def _allowed_text(schema: dict[str, Any]) -> str:
     if schema.get("format") == "date-time":
         return "a timestamp with its zone, such as 2026-12-01T06:00:00Z"
     least, most = schema.get("minLength", 0), schema.get("maxLength")
-    text = f"text of {least} to {most} characters" if most else "text (put it in quotes)"
+    bounds = f"{least} to {most}" if least else f"at most {most}"
+    text = f"text of {bounds} characters" if most else "text"
     if schema.get("pattern") == NAME_PATTERN:
         text += ": lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
     return text
@@ -126,6 +140,7 @@ _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
     "number": lambda schema: f"a number {_bounds(schema)}",
     "object": _allowed_mapping,
     "string": _allowed_text,
+    INT_OR_STRING: lambda _: ANY_QUANTITY,
 }
 
 
@@ -152,7 +167,7 @@ def _root() -> dict[str, Any]:
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    if "anyOf" in schema:  # optional: the other choice is null
+    if "anyOf" in schema and INT_OR_STRING not in schema:  # optional: the other choice is null
         schema = next(choice for choice in schema["anyOf"] if choice.get("type") != "null")
     if "$ref" in schema:
         resolved: dict[str, Any] = _root()["$defs"][schema["$ref"].rpartition("/")[2]]

@@ -10,7 +10,19 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from vaultstream.api.base import INT32_MAX, VALIDATIONS, Flag, Model, Number, Rule, Seconds, Whole
+from vaultstream.api.base import (
+    INT32_MAX,
+    VALIDATIONS,
+    CheckedAs,
+    Flag,
+    JsonObject,
+    Model,
+    Number,
+    Rule,
+    Seconds,
+    Whole,
+)
+from vaultstream.api.pods import Annotations, ClassName, Labels, Resources, Toleration, label_names
 from vaultstream.api.scaling import ScalingSpec
 
 API_VERSION: Final = "vaultstream.dev/v1alpha1"
@@ -46,8 +58,6 @@ _INSTANT_FOR_KUBERNETES: dict[str, JsonValue] = {
 Instant = Annotated[
     AwareDatetime, BeforeValidator(_instant), Field(json_schema_extra=_INSTANT_FOR_KUBERNETES)
 ]
-JsonObject = dict[str, JsonValue]
-Labels = dict[str, str]
 ColumnName = Annotated[str, Field(min_length=1, max_length=63)]
 PositiveSeconds = Annotated[Whole, Field(ge=1, le=INT32_MAX)]
 
@@ -72,6 +82,15 @@ class RecordsSpec(Model):
     """Column whose bytes are signed: bytea as it is, text as UTF-8, json and jsonb as their text in UTF-8."""
     max_payload_bytes: Annotated[Whole, Field(ge=1, le=64 * 1024 * 1024)] = 1024 * 1024
     """A payload of more bytes than this goes to the dead letters."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "payloadColumn",
+            lambda records: records.payload_column != records.id_column,
+            "self.payloadColumn != self.idColumn",
+            "payloadColumn ({payloadColumn}) must be another column than idColumn: name the one whose bytes are signed",
+        ),
+    )
 
 
 class KeysSpec(Model):
@@ -130,22 +149,30 @@ class SignerSpec(Model):
 
     concurrency: Annotated[Whole, Field(ge=1, le=64)] = 64
     """Batches that a signer may have in hand at a time, each under a key of its own. It takes no more than keep it busy."""
-    resources: JsonObject = Field(default_factory=dict)
+    resources: Annotated[JsonObject, CheckedAs(Resources)] = Field(default_factory=dict)
     """Kubernetes only: the container's `requests` and `limits`."""
     node_selector: Labels = Field(default_factory=dict)
     """Kubernetes only: labels that a node must have."""
-    tolerations: tuple[JsonObject, ...] = ()
+    tolerations: Annotated[
+        tuple[Annotated[JsonObject, CheckedAs(Toleration)], ...], Field(max_length=32)
+    ] = ()
     """Kubernetes only: the pod's tolerations of taints."""
     affinity: JsonObject = Field(default_factory=dict)
     """Kubernetes only: the pod's affinity to nodes and to other pods."""
     topology_spread_constraints: tuple[JsonObject, ...] = ()
     """Kubernetes only: how pods spread over zones and nodes."""
-    priority_class_name: Annotated[str, Field(max_length=253)] | None = None
+    priority_class_name: ClassName | None = None
     """Kubernetes only: the pod's priority class. Not given: the cluster's default."""
     pod_labels: Labels = Field(default_factory=dict)
     """Kubernetes only: labels that are added to the pod."""
-    pod_annotations: Labels = Field(default_factory=dict)
+    pod_annotations: Annotations = Field(default_factory=dict)
     """Kubernetes only: annotations that are added to the pod."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        label_names("nodeSelector", lambda signer: signer.node_selector),
+        label_names("podLabels", lambda signer: signer.pod_labels),
+        label_names("podAnnotations", lambda signer: signer.pod_annotations),
+    )
 
 
 class SigningJobSpec(Model):

@@ -1,0 +1,45 @@
+"""What lies in crds/ and deploy/ is for `kubectl apply`, as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from kube.apiserver import ApiServer
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+CRD = ROOT / "crds" / "signingjobs.vaultstream.dev.yaml"
+
+
+async def test_the_definition_is_applied_and_applied_again(api_server: ApiServer) -> None:
+    for _ in range(2):
+        await api_server.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
+    await api_server.kubectl("wait", "--for=condition=Established", "-f", str(CRD), "--timeout=30s")
+
+
+async def test_the_rights_are_applied_where_nothing_is_yet(api_server: ApiServer) -> None:
+    name = f"fresh-{uuid4().hex[:12]}"
+    text = (ROOT / "deploy" / "operator-rbac.yaml").read_text()
+    text = text.replace("vaultstream-operator", f"{name}-operator")
+    text = text.replace("name: vaultstream\n", f"name: {name}\n")
+    text = text.replace("namespace: vaultstream\n", f"namespace: {name}\n")
+    try:
+        for _ in range(2):
+            await api_server.kubectl("apply", "-f", "-", stdin=text)
+        found = await api_server.kubectl("get", "-f", "-", "-o", "json", stdin=text)
+        kinds = [item["kind"] for item in json.loads(found.stdout)["items"]]
+        assert kinds == ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
+        account = f"system:serviceaccount:{name}:{name}-operator"
+        asked = await api_server.kubectl(
+            "auth", "can-i", "patch", "signingjobs.vaultstream.dev/status", "--as", account, check=False
+        )
+        assert asked.stdout.strip() == "yes"
+    finally:
+        await api_server.kubectl("delete", "--wait=false", "-f", "-", stdin=text)
