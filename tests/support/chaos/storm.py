@@ -23,7 +23,7 @@ from support.chaos.arena import RECORDS, worker_environment
 from support.chaos.catalogue import CATALOGUE, Target, calm_after
 from support.waiting import eventually
 from vaultstream.bus.connection import BUS_ERRORS
-from vaultstream.errors import VaultStreamError
+from vaultstream.errors import ExitCode, VaultStreamError
 from vaultstream.store.database import is_transient
 from vaultstream.store.jobs import find_job
 
@@ -235,6 +235,9 @@ class Storm:
                     process.kill()
                     await process.wait()
             self.outcome.runs[code] += 1
+            if code == ExitCode.FAILURE:  # no fault is answered so on purpose: what it said is worth a look
+                said = (arena.folder / f"{name}.log").read_text()[-2000:]
+                self._tell(f"`vaultstream run` of {name} left with {code}:\n{said}")
             if code in _FINAL:
                 ended.set()
                 assert code == 0, (arena.folder / f"{name}.log").read_text()[-3000:]
