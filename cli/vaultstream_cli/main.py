@@ -6,11 +6,11 @@ pool starts many.
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
 from vaultstream.errors import ExitCode
-from vaultstream_cli.app import app
 
 COMMANDS = {
     "quick-start": "quick_start",
@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "export",
     "extract": "extract",
     "keys": "keys",
+    "kek": "kek",
     "delete": "delete",
     "bench": "bench",
     "doctor": "doctor",
@@ -34,6 +35,9 @@ COMMANDS = {
 }
 """From each command to the module that registers it, in the order of `--help`."""
 
+SERVING = {"worker", "operator"}
+"""Commands that run until SIGTERM."""
+
 
 def load(command: str | None) -> None:
     """Loads the module of one command; of all, if there is no such command."""
@@ -43,8 +47,15 @@ def load(command: str | None) -> None:
 
 def main() -> None:
     """Runs the `vaultstream` command."""
+    command = sys.argv[1] if len(sys.argv) > 1 else None
+    if command in SERVING:
+        # The first process of a container is not even sent a signal that it has no handler for: one that is told to leave
+        # while it starts would sign on, until SIGKILL takes its batches. So this comes before all that takes time.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        load(sys.argv[1] if len(sys.argv) > 1 else None)
+        from vaultstream_cli.app import app  # noqa: PLC0415 - see above
+
+        load(command)
         app(prog_name="vaultstream")
     except KeyboardInterrupt:  # before the command took over its signals
         sys.stderr.write("error: Interrupted.\n")

@@ -134,6 +134,7 @@ async def up() -> None:
     to_stderr("Installing the chart")
     await run(*await helm(place.kubeconfig), *_install(place))
     sys.stdout.write(f"VaultStream runs. `make demo` signs 200,000 records; to look around yourself:\n"
+                     f"  hack/trial kubectl get pods\n"
                      f"  export KUBECONFIG={place.kubeconfig}\n")  # fmt: skip
 
 
@@ -194,6 +195,28 @@ def demo_command() -> None:
         await Demo(await kubeconfig(), NAMESPACE, Console()).run()
 
     asyncio.run(show())
+
+
+@app.command(
+    "kubectl",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def kubectl_command(context: typer.Context) -> None:
+    """Run kubectl on that cluster, in the product's namespace."""
+
+    async def words() -> list[str]:
+        program = (await binaries.ensure(["kubectl"], pinned=True))["kubectl"]
+        return [
+            str(program),
+            "--kubeconfig",
+            str(await kubeconfig()),
+            "--namespace",
+            NAMESPACE,
+            *context.args,
+        ]
+
+    command = asyncio.run(words())
+    os.execv(command[0], command)  # noqa: S606 - in its place, with its terminal and its exit code
 
 
 @app.command("down")

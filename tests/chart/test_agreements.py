@@ -110,12 +110,13 @@ def test_alerts_and_dashboard_speak_of_metrics_that_are_served() -> None:
 
 def test_each_alert_has_its_section_in_the_runbooks() -> None:
     sections = set(re.findall(r"^#+ (\w+)$", RUNBOOKS.read_text(), re.MULTILINE))
-    [rule] = render(*EVERYTHING).of("PrometheusRule")
+    served = "monitoring.prometheusRule.runbookUrl=https://example.com/docs/runbooks.md"
+    [rule] = render(*EVERYTHING, "--set", served).of("PrometheusRule")
     alerts = {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
     assert len(alerts) == len(list((CHART / "files" / "alerts").iterdir()))
     assert alerts.keys() <= sections
     for name, alert in alerts.items():
-        assert alert["annotations"]["runbook_url"].endswith(f"docs/runbooks.md#{name.lower()}")
+        assert alert["annotations"]["runbook_url"] == f"https://example.com/docs/runbooks.md#{name.lower()}"
         assert {"summary", "description"} <= alert["annotations"].keys()
 
 

@@ -17,7 +17,6 @@ from support.bundled import BundledServices, postgres_folder
 from support.chart import NAMESPACE, Rendered, render
 from support.waiting import eventually
 from vaultstream.bus.connection import BusAddress, connect_bus
-from vaultstream.crypto.keyring import load_keyring
 from vaultstream.errors import BusError
 from vaultstream.store import schema
 
@@ -227,15 +226,3 @@ async def test_nats_refuses_a_wrong_password(bundled: BundledServices) -> None:
     with pytest.raises(BusError, match="refuses"):
         async with connect_bus(address(bundled, secret), role="keys", attempts=1):
             pass
-
-
-def test_a_new_key_encryption_key_is_one_that_the_workers_read(
-    bundled: BundledServices, tmp_path: Path
-) -> None:
-    rings = []
-    for namespace in TEAMS:
-        file = tmp_path / namespace
-        file.write_text(bundled.chart.secret("vaultstream-kek", namespace)["kek"])
-        file.chmod(0o440)
-        rings.append(load_keyring(file))
-    assert rings[0].ids != rings[1].ids

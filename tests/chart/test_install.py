@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
+import shutil
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from kube.apiserver import ApiServer
 from kube.client import RefusedError
 from support.chart import CHART, helm
+from support.chart_hooks import played_hooks
 from support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -23,6 +25,25 @@ RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
     "pod-security.kubernetes.io/enforce-version": "latest",
 }
+
+FORMER_KEY = r"""
+{{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray }}
+{{- $name := include "vaultstream.kekSecret" $ }}
+{{- $kept := lookup "v1" "Secret" $namespace $name }}
+{{- $kek := randBytes 32 }}
+{{- $id := printf "vaultstream key-encryption key id 1\x00%s" (b64dec $kek) | sha256sum | trunc 12 }}
+{{- $new := printf "kek-%s %s" $id $kek }}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  {{- include "vaultstream.metadata" (dict "root" $ "component" "worker" "namespace" $namespace "name" $name "annotations" (dict "helm.sh/resource-policy" "keep")) | nindent 2 }}
+type: Opaque
+immutable: true
+data:
+  kek: {{ dig "data" "kek" "" (default dict $kept) | default (b64enc $new) }}
+{{- end }}
+"""
 
 
 class Release:
@@ -35,10 +56,14 @@ class Release:
         place = ("--namespace", self.namespace, "--kubeconfig", self.server.kubeconfig)
         return helm(*arguments, *place, check=check).stdout
 
-    def install(self, *arguments: str) -> str:
-        namespaces = f"jobNamespaces={{{self.namespace},{self.team}}}"
-        # The definition is the cluster's, and the tests run side by side.
-        return self.helm("upgrade", "--install", "vaultstream", CHART, "--set", namespaces, *arguments)
+    def install(
+        self, *arguments: str, chart: Path = CHART, teams: tuple[str, ...] | None = None
+    ) -> list[str]:
+        """Installs or upgrades; returns what the hooks' pods said."""
+        names = f"jobNamespaces={{{','.join(teams or (self.namespace, self.team))}}}"
+        with played_hooks(self.server, self.namespace) as said:
+            self.helm("upgrade", "--install", "vaultstream", chart, "--set", names, *arguments)
+        return said
 
     async def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
         group = {"secrets": "/api/v1", "persistentvolumeclaims": "/api/v1", "statefulsets": "/apis/apps/v1"}[
@@ -91,8 +116,7 @@ async def definition_is_gone(server: ApiServer) -> bool:
 async def test_all_of_it_is_accepted_and_its_pods_are_made_under_the_level_restricted(
     release: Release,
 ) -> None:
-    dry = release.install("--dry-run=server")
-    assert "kind: Deployment" in dry
+    assert release.install("--dry-run=server") == []
     assert not await release.server.client.exists(CRD)
 
     release.install()
@@ -119,8 +143,7 @@ async def test_an_upgrade_keeps_keys_passwords_and_certificates(release: Release
 
 
 async def test_one_more_namespace_gets_logins_and_restarts_no_server(release: Release) -> None:
-    one = ("--set", f"jobNamespaces={{{release.namespace}}}")
-    release.helm("install", "vaultstream", CHART, *one)
+    release.install(teams=(release.namespace,))
     servers = [
         (await release.get("statefulsets", name))["spec"]["template"]
         for name in ("vaultstream-postgres", "vaultstream-nats")
@@ -169,19 +192,93 @@ async def test_an_uninstall_keeps_what_can_not_be_made_again_and_an_install_find
     assert (await release.server.client.call("GET", f"{path}/kept"))["metadata"]["name"] == "kept"
 
 
-async def test_a_rendering_without_a_look_at_the_cluster_does_not_replace_the_key(release: Release) -> None:
+async def test_a_key_is_made_for_each_namespace_and_only_once(release: Release) -> None:
+    [said] = release.install(teams=(release.namespace,))
+    first = await release.secret("vaultstream-kek")
+    assert f"{release.namespace}/vaultstream-kek, with" in said
+    with pytest.raises(RefusedError, match="404"):
+        await release.secret("vaultstream-kek", release.team)
+    [said] = release.install()
+    assert "stays as it is" in said
+    assert await release.secret("vaultstream-kek") == first
+    assert await release.secret("vaultstream-kek", release.team) != first
+
+
+async def test_the_key_is_found_by_the_labels_of_what_an_uninstall_leaves(release: Release) -> None:
     release.install()
-    before = await release.secret("vaultstream-kek")
-    blind = helm(
-        *("template", "vaultstream", CHART, "--namespace", release.namespace),
-        *("--show-only", "templates/workers/kek.yaml"),
-    ).stdout
-    applied = await release.server.kubectl(
-        "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=blind, check=False
-    )
-    assert applied.status != 0
-    assert "immutable" in applied.stderr
-    assert await release.secret("vaultstream-kek") == before
+    release.helm("uninstall", "vaultstream")
+    selector = "labelSelector=app.kubernetes.io%2Finstance%3Dvaultstream"
+    for namespace in (release.namespace, release.team):
+        listed = await release.server.client.call("GET", f"/api/v1/namespaces/{namespace}/secrets?{selector}")
+        assert "vaultstream-kek" in {item["metadata"]["name"] for item in listed["items"]}
+
+
+async def test_no_release_record_has_a_key_that_a_hook_made(release: Release) -> None:
+    release.install()
+    keys = {
+        (await release.secret("vaultstream-kek", namespace))["kek"].split()[-1]
+        for namespace in (release.namespace, release.team)
+    }
+    assert len(keys) == 2
+    told = release.helm("get", "all", "vaultstream")
+    encoded = {b64encode(b" " * shift + key.encode())[4:-8].decode() for key in keys for shift in range(3)}
+    assert "vaultstream-credentials" in told
+    assert [key for key in keys | encoded if key in told] == []
+
+
+async def test_what_makes_the_keys_leaves_with_its_rights(release: Release) -> None:
+    release.install()
+    for kind in ("jobs", "serviceaccounts", "roles", "rolebindings", "networkpolicies"):
+        for namespace in (release.namespace, release.team):
+            found = await release.server.kubectl("get", kind, "-n", namespace, "-o", "name")
+            assert "vaultstream-kek" not in found.stdout, kind
+
+
+async def test_a_key_that_workers_could_not_use_stops_the_installation_and_stays(release: Release) -> None:
+    body = {"metadata": {"name": "vaultstream-kek"}, "data": {"kek": b64encode(b"no key").decode()}}
+    await release.server.client.call("POST", f"/api/v1/namespaces/{release.team}/secrets", body)
+    with played_hooks(release.server, release.namespace) as said:
+        refused = release.helm(
+            "install", "vaultstream", CHART, "--set", f"jobNamespaces={{{release.team}}}", check=False
+        )
+    assert refused == ""
+    assert [text for text in said if f"Line 1 of Secret {release.team}/vaultstream-kek" in text] == said
+    assert len(said) == 1, "what a second try would not change is not tried again"
+    assert await release.secret("vaultstream-kek", release.team) == {"kek": "no key"}
+    assert "operator" not in await release.pods()
+
+
+@pytest.fixture
+def former_chart(tmp_path: Path) -> Path:
+    """The chart as it was when its templates made the key."""
+    chart = tmp_path / "vaultstream"
+    shutil.copytree(CHART, chart)
+    shutil.rmtree(chart / "templates/kek")
+    (chart / "templates/kek.yaml").write_text(FORMER_KEY)
+    return chart
+
+
+async def test_an_upgrade_from_the_chart_that_rendered_the_key_keeps_it(
+    release: Release, former_chart: Path
+) -> None:
+    assert release.install(chart=former_chart) == []
+    before = await release.made_once()
+    for _ in range(2):
+        [said] = release.install()
+        assert "stays as it is" in said
+        assert await release.made_once() == before
+    release.helm("uninstall", "vaultstream")
+    assert await release.made_once() == before
+
+
+async def test_a_rollback_to_the_chart_that_rendered_the_key_keeps_it(
+    release: Release, former_chart: Path
+) -> None:
+    release.install(chart=former_chart)
+    before = await release.made_once()
+    release.install()
+    release.helm("rollback", "vaultstream")
+    assert await release.made_once() == before
 
 
 async def test_the_operator_may_look_after_jobs_where_they_may_run_and_read_no_secret(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 
-from support.chart import NAMESPACE, Manifest, Rendered, render
+from support.chart import NAMESPACE, ROOT, Manifest, Rendered, render
 from vaultstream_operator.core.children import Owner, labels
 
 pytestmark = pytest.mark.unit
@@ -101,7 +102,9 @@ def chart() -> Rendered:
 @pytest.fixture(scope="module")
 def pods(chart: Rendered) -> dict[str, Pod]:
     own = [
-        template_pod(manifest) for kind in ("Deployment", "StatefulSet", "Pod") for manifest in chart.of(kind)
+        template_pod(manifest)
+        for kind in ("Deployment", "StatefulSet", "Pod", "Job")
+        for manifest in chart.of(kind)
     ]
     return {pod.name: pod for pod in own}
 
@@ -114,6 +117,11 @@ def test_workers_and_the_operator_reach_both_services(chart: Rendered, pods: dic
     for client in clients:
         assert reaches(chart, client, pods["postgres"], POSTGRES), client
         assert reaches(chart, client, pods["nats"], NATS), client
+
+
+def test_who_makes_the_records_of_the_demo_reaches_postgres(chart: Rendered, pods: dict[str, Pod]) -> None:
+    job = yaml.safe_load((ROOT / "hack/demo-records.yaml").read_text())
+    assert reaches(chart, template_pod(job), pods["postgres"], POSTGRES)
 
 
 def test_nobody_else_reaches_them(chart: Rendered, pods: dict[str, Pod]) -> None:
@@ -132,11 +140,21 @@ def test_services_reach_nobody(chart: Rendered, pods: dict[str, Pod]) -> None:
     assert not reaches(chart, pods["nats"], pods["postgres"], POSTGRES)
 
 
-def test_the_operator_alone_reaches_the_api_server(chart: Rendered, pods: dict[str, Pod]) -> None:
-    assert reaches(chart, pods["operator"], OUTSIDE, API)
+def test_the_operator_and_who_makes_keys_alone_reach_the_api_server(
+    chart: Rendered, pods: dict[str, Pod]
+) -> None:
+    for name, pod in pods.items():
+        assert reaches(chart, pod, OUTSIDE, API) is (name in {"operator", "kek"}), name
     for role in ("keys", "records", "signing"):
         assert not reaches(chart, worker("team-a", role), OUTSIDE, API)
         assert not reaches(chart, worker("team-a", role), OUTSIDE, 443)
+
+
+def test_who_makes_keys_reaches_nothing_else(chart: Rendered, pods: dict[str, Pod]) -> None:
+    for target, port in ((pods["postgres"], POSTGRES), (pods["nats"], NATS), (OUTSIDE, 80)):
+        assert not reaches(chart, pods["kek"], target, port), target
+    for source in (STRANGER, pods["operator"], worker("team-a", "signing")):
+        assert not reaches(chart, source, pods["kek"], METRICS), source
 
 
 def test_workers_reach_neither_each_other_nor_other_pods(chart: Rendered) -> None:

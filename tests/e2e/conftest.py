@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or ROOT / "build/e2e")
+IMAGES = (PRODUCT, NATS, POSTGRES)
+DURATIONS = ARTIFACTS / "durations.txt"
 LEVEL = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds the binaries before the first test starts; where no node can be, the tests are skipped with the reason."""
+    """Builds binaries and images before the first test starts, for that takes longer than a test may.
+
+    Where no node can be, the tests are skipped with the reason.
+    """
     if session.config.option.collectonly or not session.items:
         return
     if reason := _obstacle():
@@ -35,6 +40,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
     else:
         build(session, [*cluster.NEEDED, "helm"], pinned=True)
+        if not os.environ.get("E2E_REUSE"):
+            with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+                asyncio.run(_build_images())
 
 
 def _obstacle() -> str:
@@ -56,19 +64,28 @@ def site() -> Iterator[Site]:
     """
     node = Cluster()
     kept = bool(os.environ.get("E2E_KEEP") or os.environ.get("E2E_REUSE"))
+    started = time.monotonic()
     try:
         if not os.environ.get("E2E_REUSE"):
+            DURATIONS.unlink(missing_ok=True)
             asyncio.run(_bring_up(node))
+            _note(time.monotonic() - started, "the node and the installation")
         yield Site(node, Release(node.kubeconfig, HOME), PRODUCT.name)
     finally:
         if not kept:
             asyncio.run(node.down())
+        _note(time.monotonic() - started, "the whole")
+
+
+async def _build_images() -> None:
+    for image in IMAGES:
+        await images.build_without_engine(image)
 
 
 async def _bring_up(node: Cluster) -> None:
     await node.up()
-    for image in (PRODUCT, NATS, POSTGRES):
-        await node.load(await images.build_without_engine(image))
+    for image in IMAGES:
+        await node.load(image.archive)
     for name in NAMESPACES:
         document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LEVEL}}
         await node.api.kubectl("apply", "-f", "-", stdin=json.dumps(document))
@@ -84,10 +101,14 @@ def artifacts() -> Path:
 
 @pytest.fixture(autouse=True)
 def _timed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Notes what each test takes, and in the end what the whole took."""
+    """Notes what each test takes."""
     request.getfixturevalue("site")
     started = time.monotonic()
     yield
+    _note(time.monotonic() - started, request.node.name)
+
+
+def _note(seconds: float, what: str) -> None:
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    with (ARTIFACTS / "durations.txt").open("a") as file:
-        file.write(f"{time.monotonic() - started:7.1f} s  {request.node.name}\n")
+    with DURATIONS.open("a") as file:
+        file.write(f"{seconds:7.1f} s  {what}\n")

@@ -72,14 +72,3 @@ postgresql://{{ .login }}:{{ .password }}@{{ include "vaultstream.postgres.host"
 {{- $password := get (include "vaultstream.credentials" .root | fromJson) (printf "nats.%s" .user) -}}
 {{- include "vaultstream.secretData" (dict "database-url" (include "vaultstream.postgres.url" .) "nats-url" $url "nats-user" .user "nats-password" $password) -}}
 {{- end -}}
-
-{{/*
-A new file of key-encryption keys with one KEK, as workers/vaultstream/crypto/keyring.py reads it: an id, which is the
-beginning of a SHA-256 over a label and the KEK, and the base64 of its 32 bytes.
-*/}}
-{{- define "vaultstream.newKek" -}}
-{{- $kek := randBytes 32 -}}
-{{- $id := printf "vaultstream key-encryption key id 1\x00%s" (b64dec $kek) | sha256sum | trunc 12 -}}
-# VaultStream's key-encryption keys. The first wraps, all unwrap. Keep this file secret, and a copy of it safe.
-{{ printf "kek-%s %s\n" $id $kek }}
-{{- end -}}

@@ -50,6 +50,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "vaultstream.kek.serviceAccount" -}}
+{{- default (printf "%s-kek" (include "vaultstream.fullname" .)) .Values.kek.serviceAccount.name -}}
+{{- end -}}
+
 {{- define "vaultstream.kekSecret" -}}
 {{- default (printf "%s-kek" (include "vaultstream.fullname" .)) .Values.kek.existingSecret -}}
 {{- end -}}

@@ -250,7 +250,11 @@ def _toolbox(image: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": TOOLBOX},
+        # Of the release, so that where policies are enforced they let it reach Postgres.
+        "metadata": {
+            "name": TOOLBOX,
+            "labels": {"app.kubernetes.io/name": NAME, "app.kubernetes.io/instance": NAME},
+        },
         "spec": {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 1,

@@ -17,6 +17,8 @@ from vaultstream.crypto.keyring import (
     KeyRing,
     create_keyring,
     load_keyring,
+    new_keyring,
+    parse_keyring,
     prune_keyring,
     rotate_keyring,
 )
@@ -315,3 +317,14 @@ def test_pruning_drops_what_is_not_kept_but_never_the_primary(path: Path) -> Non
     assert prune_keyring(path, set()).ids == (third,)
     assert prune_keyring(path, {second}).ids == (third,)
     assert load_keyring(path).ids == (third,)
+
+
+def test_a_ring_without_a_file_is_read_as_one_with_it(tmp_path: Path) -> None:
+    content = new_keyring()
+    file = tmp_path / "kek"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    assert parse_keyring(content, "Secret a/kek") == load_keyring(file)
+    assert parse_keyring(new_keyring(), "Secret a/kek").ids != load_keyring(file).ids
+    with pytest.raises(CustodyError, match="Line 2 of Secret a/kek"):
+        parse_keyring(content.splitlines(keepends=True)[0] + b"kek-1 x\n", "Secret a/kek")

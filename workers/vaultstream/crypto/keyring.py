@@ -104,13 +104,27 @@ def load_keyring(path: Path) -> KeyRing:
     return _ring(_read(path), path)
 
 
+def parse_keyring(data: bytes, where: str) -> KeyRing:
+    """Reads what a file of KEKs holds, for one that lies in no folder, such as in a Kubernetes Secret.
+
+    Raises:
+        CustodyError: a line is no KEK, or there is none; the message names `where` and the line's number.
+    """
+    return _ring(_lines(data, where), where)
+
+
+def new_keyring() -> bytes:
+    """Makes what a new file of KEKs holds, with one KEK."""
+    return _text(_new_lines())
+
+
 def create_keyring(path: Path) -> KeyRing:
     """Makes a file with one new KEK, mode 0600, in a folder that is made if need be. It appears whole or not at all.
 
     Raises:
         CustodyError: there is such a file already (it is never overwritten), or it can't be written.
     """
-    lines = [_Line(_HEADER), _line_of(KeyEncryptionKey.generate())]
+    lines = _new_lines()
     with _speaking(path, "made"):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path.parent) as folder, _written(path, lines) as new:
@@ -159,6 +173,10 @@ def _line_of(kek: KeyEncryptionKey) -> _Line:
     return _Line(f"{kek.kek_id} {b64encode(kek.secret).decode('ascii')}", kek)
 
 
+def _new_lines() -> list[_Line]:
+    return [_Line(_HEADER), _line_of(KeyEncryptionKey.generate())]
+
+
 def _change(path: Path, change: Callable[[list[_Line]], list[_Line]]) -> KeyRing:
     with _speaking(path, "changed"):
         real = path.resolve()  # a link stays a link, its target is replaced
@@ -192,34 +210,42 @@ def _read(path: Path) -> list[_Line]:
             f"The file of key-encryption keys {path} is open to every user of this machine (mode {mode:04o}).",
             hint=f"chmod 600 {shlex.quote(str(path))}",
         )
+    return _lines(data, path)
+
+
+def _lines(data: bytes, where: Path | str) -> list[_Line]:
     text = data.decode("utf-8", errors="surrogateescape")
     lines = text.rstrip().split("\n")
-    return [_parse(line.strip(), number, path) for number, line in enumerate(lines, start=1)]
+    return [_parse(line.strip(), number, where) for number, line in enumerate(lines, start=1)]
 
 
-def _parse(text: str, number: int, path: Path) -> _Line:
+def _text(lines: list[_Line]) -> bytes:
+    return "".join(f"{line.text}\n" for line in lines).encode("utf-8", errors="surrogateescape")
+
+
+def _parse(text: str, number: int, where: Path | str) -> _Line:
     if not text or text.startswith("#"):
         return _Line(text)
     match = _LINE.fullmatch(text)
     if match is None:
         raise CustodyError(
-            f"Line {number} of {path} is no key-encryption key.",
+            f"Line {number} of {where} is no key-encryption key.",
             hint="A line is the id, a space, and the base64 of 32 bytes; put it back from a copy of the file.",
         )
     kek = KeyEncryptionKey.from_secret(b64decode(match["secret"]))
     if kek.kek_id != match["kek_id"]:
         raise CustodyError(
-            f"Line {number} of {path} is damaged: its id is not that of its key-encryption key.",
+            f"Line {number} of {where} is damaged: its id is not that of its key-encryption key.",
             hint="Put the line back from a copy of the file.",
         )
     return _Line(text, kek)
 
 
-def _ring(lines: list[_Line], path: Path) -> KeyRing:
+def _ring(lines: list[_Line], where: Path | str) -> KeyRing:
     keks = tuple(line.kek for line in lines if line.kek)
     if not keks:
         raise CustodyError(
-            f"The file {path} holds no key-encryption key.",
+            f"{where} holds no key-encryption key.",
             hint="Put it back from a copy; if nothing was ever wrapped with it, remove it and make a new one.",
         )
     return KeyRing(keks)
@@ -247,7 +273,7 @@ def _written(path: Path, lines: list[_Line], like: os.stat_result | None = None)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - from a descriptor
-            file.writelines(f"{line.text}\n".encode("utf-8", errors="surrogateescape") for line in lines)
+            file.write(_text(lines))
             file.flush()
             if like is not None:
                 _liken(file.fileno(), like)

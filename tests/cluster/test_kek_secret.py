@@ -1,0 +1,182 @@
+"""A key-encryption key that is made in the cluster: once, whoever asks, and with no more rights than it takes."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kube.client import RefusedError
+from support.command import Command
+from vaultstream.crypto.keyring import parse_keyring
+from vaultstream.errors import ExitCode
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kube.apiserver import ApiServer
+
+    Make = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.cluster
+
+NAME = "signing-kek"
+RIGHTS = [
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [NAME], "verbs": ["get"]},
+]
+
+
+async def login(server: ApiServer, namespace: str, rules: list[dict[str, Any]]) -> Path:
+    """The kubeconfig of a service account with these rights."""
+    role = {"metadata": {"name": "maker"}, "rules": rules}
+    binding = {
+        "metadata": {"name": "maker"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "maker"},
+        "subjects": [{"kind": "ServiceAccount", "name": "maker", "namespace": namespace}],
+    }
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    account = {"metadata": {"name": "maker"}}
+    await server.client.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
+    await server.client.call("POST", f"{rbac}/roles", role)
+    await server.client.call("POST", f"{rbac}/rolebindings", binding)
+    return await server.service_account_kubeconfig(namespace, "maker")
+
+
+@pytest.fixture
+async def maker(api_server: ApiServer, namespace: str) -> Path:
+    return await login(api_server, namespace, RIGHTS)
+
+
+@pytest.fixture
+def make(tmp_path: Path, maker: Path, namespace: str) -> Make:
+    """Runs the command with the rights that it needs, unless told otherwise."""
+
+    def run(
+        *options: str, where: str = namespace, config: Path = maker, expect: int = ExitCode.OK
+    ) -> subprocess.CompletedProcess[str]:
+        words = ("kek", "create-secret", NAME, "--namespace", where, *options)
+        return Command(tmp_path).run(*words, expect=expect, KUBECONFIG=str(config))
+
+    return run
+
+
+async def get(server: ApiServer, namespace: str) -> dict[str, Any]:
+    return await server.client.call("GET", f"/api/v1/namespaces/{namespace}/secrets/{NAME}")
+
+
+async def put(server: ApiServer, namespace: str, data: dict[str, str]) -> None:
+    encoded = {key: b64encode(text.encode()).decode() for key, text in data.items()}
+    body = {"metadata": {"name": NAME}, "data": encoded}
+    await server.client.call("POST", f"/api/v1/namespaces/{namespace}/secrets", body)
+
+
+async def test_a_key_is_made_that_workers_read_and_nobody_is_shown(
+    api_server: ApiServer, namespace: str, make: Make
+) -> None:
+    said = make("--label", "team=a", "--annotation", "helm.sh/resource-policy=keep")
+    secret = await get(api_server, namespace)
+    assert secret["metadata"]["labels"] == {"team": "a"}
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert secret["immutable"] is True
+    content = b64decode(secret["data"]["kek"])
+    [kek] = parse_keyring(content, NAME).keks
+    assert f"{namespace}/{NAME}, with {kek.kek_id}: made" in said.stderr
+    shown = said.stdout + said.stderr
+    assert content.split()[-1].decode() not in shown
+    assert secret["data"]["kek"] not in shown
+
+
+async def test_a_key_that_is_there_stays(api_server: ApiServer, namespace: str, make: Make) -> None:
+    make()
+    before = await get(api_server, namespace)
+    said = make("--label", "team=b")
+    assert "stays as it is" in said.stderr
+    assert await get(api_server, namespace) == before
+
+
+async def test_of_many_at_once_one_makes_it(
+    api_server: ApiServer, namespace: str, maker: Path, tmp_path: Path
+) -> None:
+    words = ("kek", "create-secret", NAME, "--namespace", namespace)
+    running = [Command(tmp_path).start(*words, KUBECONFIG=str(maker)) for _ in range(4)]
+    said = [process.communicate(timeout=110)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * len(running)
+    assert sum("made" in text for text in said) == 1
+    [kek] = parse_keyring(b64decode((await get(api_server, namespace))["data"]["kek"]), NAME).keks
+    assert all(kek.kek_id in text for text in said)
+
+
+async def test_each_namespace_gets_a_key_of_its_own(
+    api_server: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    other = f"{namespace}-b"
+    await api_server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": other}})
+    try:
+        words = ("kek", "create-secret", NAME, "--namespace", namespace, "--namespace", other)
+        Command(tmp_path).run(*words, KUBECONFIG=str(api_server.kubeconfig))
+        keys = [(await get(api_server, where))["data"]["kek"] for where in (namespace, other)]
+        assert keys[0] != keys[1]
+    finally:
+        await api_server.client.call("DELETE", f"/api/v1/namespaces/{other}")
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ({"other": "text"}, "has no 'kek'"),
+        ({"kek": "# nothing\n"}, "holds no key-encryption key"),
+        ({"kek": "kek-000000000000 half-a-key\n"}, "Line 1 of Secret"),
+    ],
+    ids=["without", "empty", "damaged"],
+)
+async def test_a_secret_that_workers_could_not_use_is_told_of_and_stays(
+    api_server: ApiServer, namespace: str, make: Make, data: dict[str, str], complaint: str
+) -> None:
+    await put(api_server, namespace, data)
+    before = await get(api_server, namespace)
+    said = make(expect=ExitCode.CUSTODY)
+    assert complaint in said.stderr
+    assert "half-a-key" not in said.stderr
+    assert await get(api_server, namespace) == before
+
+
+async def test_a_right_that_is_missing_is_named(
+    api_server: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    reader = await login(api_server, namespace, RIGHTS[1:])
+    words = ("kek", "create-secret", NAME, "--namespace", namespace)
+    said = Command(tmp_path).run(*words, expect=ExitCode.USAGE, KUBECONFIG=str(reader))
+    assert "cannot create resource" in said.stderr
+    assert "`create` on secrets" in said.stderr
+    with pytest.raises(RefusedError, match="404"):
+        await get(api_server, namespace)
+
+
+async def test_a_namespace_that_is_missing_is_named(make: Make, api_server: ApiServer) -> None:
+    said = make(where="nowhere", config=api_server.kubeconfig, expect=ExitCode.USAGE)
+    assert "There is no namespace nowhere" in said.stderr
+    assert "kubectl create namespace nowhere" in said.stderr
+
+
+def test_a_label_that_the_api_server_refuses_is_told_of_without_the_key(make: Make) -> None:
+    said = make("--label", "team=two words", expect=ExitCode.USAGE)
+    assert "takes no Secret" in said.stderr
+    assert "two words" in said.stderr
+    assert "key-encryption keys" not in said.stderr
+
+
+def test_a_label_without_a_value_is_refused(make: Make) -> None:
+    assert "--label team is no NAME=VALUE" in make("--label", "team", expect=ExitCode.USAGE).stderr
+
+
+def test_an_api_server_that_is_away_is_told_of(make: Make, maker: Path, tmp_path: Path) -> None:
+    away = tmp_path / "away.kubeconfig"
+    text = maker.read_text()
+    address = next(word for word in text.replace('"', " ").split() if word.startswith("https://"))
+    away.write_text(text.replace(address, "https://127.0.0.1:1"))
+    said = make(config=away, expect=ExitCode.SERVICE)
+    assert "does not answer" in said.stderr
