@@ -20,7 +20,7 @@ from support.e2e.release import Release, values
 from support.e2e.site import HOME, NAMESPACES, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or ROOT / "build/e2e")
 IMAGES = (PRODUCT, NATS, POSTGRES)
@@ -90,6 +90,19 @@ async def _bring_up(node: Cluster) -> None:
         document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LEVEL}}
         await node.api.kubectl("apply", "-f", "-", stdin=json.dumps(document))
     await Release(node.kubeconfig, HOME).upgrade(values(PRODUCT.name, namespaces=NAMESPACES))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Has a test that failed leave what the cluster looked like, for the node is gone when somebody reads of it."""
+    report = yield
+    site = getattr(item, "funcargs", {}).get("site")
+    if report.when == "call" and report.failed and isinstance(site, Site):
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTIFACTS / f"{item.name}.txt").write_text(asyncio.run(site.picture()))
+    return report
 
 
 @pytest.fixture

@@ -50,6 +50,19 @@ class Site:
     ) -> Output:
         return await self.cluster.api.kubectl("-n", namespace, *arguments, stdin=stdin, check=check)
 
+    async def picture(self) -> str:
+        """What kubectl tells of the release: for people, when a test has failed."""
+        asked = (
+            ("get", "pods,jobs,deployments,statefulsets,signingjobs", "--all-namespaces", "-o", "wide"),
+            ("describe", "pods"),
+            ("logs", f"deployment/{NAME}-operator", "--all-containers", "--tail=300"),
+            ("logs", f"statefulset/{NAME}-postgres", "--tail=100"),
+            ("logs", f"statefulset/{NAME}-nats", "--tail=100"),
+            ("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"),
+        )
+        told = [(words, await self.kubectl(*words, check=False)) for words in asked]
+        return "\n".join(f"$ kubectl {' '.join(words)}\n{said.stdout}{said.stderr}" for words, said in told)
+
     async def get(self, path: str) -> dict[str, Any] | None:
         """An object by its path; None if it is not there, or the API server is away."""
         try:
