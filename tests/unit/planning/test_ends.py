@@ -1,0 +1,150 @@
+"""The end of a job, and its deletion: what is seen, and what is to be done about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from support.planning import (
+    ALL,
+    KEYS_RUN,
+    NOW,
+    after,
+    job_of,
+    planned,
+    spec_of,
+    stored_of,
+    told,
+    trouble_of,
+    truths,
+    view_of,
+)
+from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.status import JobStatus, State
+from vaultstream_operator.core.observation import Lag
+from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.view import ChildrenView, SignersView
+
+pytestmark = pytest.mark.unit
+
+
+def ended(**fields: object) -> JobStatus:
+    """The status of a job that has completed."""
+    return planned(view_of(stored_of(**{"state": "Complete", "finished_at": NOW, **fields}))).status
+
+
+# -- ended
+
+
+def test_a_complete_job_says_so_and_its_children_go() -> None:
+    view = view_of(stored_of(), lag=Lag(70, 10), children=replace(ALL, signing=SignersView(4, 4)))
+    running = replace(after(view, planned(view)), children=replace(ALL, signing=SignersView(8, 8)))
+    done = planned(replace(running, stored=stored_of(state="Complete", finished_at=NOW, signed=20_000)))
+    assert truths(done) == {"Complete": "AllSigned"}
+    scaling = done.status.scaling
+    assert scaling is not None
+    assert (scaling.replicas, scaling.desired, scaling.reason) == (8, 0, "Ended")
+    assert [(c.before, c.after, c.reason) for c in scaling.history.changes] == [
+        (4, 8, "Lag"),
+        (8, 0, "Ended"),
+    ]
+    assert (done.status.state, done.status.completion_time, done.status.lag) == (State.COMPLETE, NOW, 0)
+    assert done.delete == ("signing", "records", "keys")
+    assert told(done) == ["AllSigned"]
+
+
+def test_dead_letters_complete_a_job_with_a_warning() -> None:
+    stored = stored_of(state="Complete", finished_at=NOW, signed=19_990, dead=10)
+    done = planned(view_of(stored))
+    assert truths(done) == {"Complete": "DeadLetters"}
+    assert done.events[0].event_type == "Warning"
+
+
+@pytest.mark.parametrize(
+    ("deadline", "message"), [(60, "activeDeadlineSeconds (60)"), (None, "given up by hand")]
+)
+def test_a_failed_job_says_why(deadline: int | None, message: str) -> None:
+    spec = spec_of(activeDeadlineSeconds=deadline)
+    stored = stored_of(spec, state="Failed", finished_at=NOW, message="given up by hand")
+    done = planned(view_of(stored, job=job_of(spec)))
+    assert truths(done) == {"Failed": "DeadlineExceeded", "Stalled": "DeadlineExceeded"}
+    assert message in done.status.message
+
+
+@pytest.mark.parametrize("state", ["Running", "Suspended", "Failed"])
+def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: str) -> None:
+    status = ended(signed=20_000)
+    done = planned(view_of(stored_of(state=state), job=job_of(status=status), children=ALL))
+    assert done.status.dump() == status.dump()
+    assert (done.store, done.apply, done.events) == (None, (), ())
+    assert done.delete == ("signing", "records", "keys")
+
+
+def test_an_ended_job_goes_when_its_time_to_live_is_over() -> None:
+    job = job_of(spec_of(ttlSecondsAfterFinished=60), status=ended())
+    waiting = planned(view_of(job=job), NOW + timedelta(seconds=20))
+    assert (waiting.delete_object, waiting.look_again) == (False, 40.0)
+    view = view_of(job=job)
+    over = planned(view, NOW + timedelta(seconds=60))
+    assert (over.delete_object, told(over)) == (True, ["TimeToLiveOver"])
+    assert told(planned(after(view, over), NOW + timedelta(seconds=61))) == []
+    assert not planned(view_of(job=job_of(status=ended())), NOW + timedelta(days=9)).delete_object
+
+
+# -- deleting
+
+
+def test_a_deleted_job_loses_its_children_then_its_rows_then_its_finalizer() -> None:
+    job = job_of(deleting=True)
+    first = planned(view_of(stored_of(), job=job, children=ALL))
+    assert (first.delete, first.store) == (("signing", "records", "keys"), None)
+    assert (first.status.state, told(first)) == (State.DELETING, ["Deleting"])
+    second = planned(view_of(stored_of(), job=replace(job, status=first.status)))
+    assert (second.store, second.remove_finalizer) == (StoreAction.DELETE, False)
+    third = planned(view_of(job=replace(job, status=second.status)))
+    assert (third.store, third.remove_finalizer, told(third)) == (None, True, ["Deleted"])
+    assert "all but its signatures" in third.events[0].message
+
+
+def test_deletion_leaves_the_job_of_another_object_of_that_name_alone() -> None:
+    done = planned(
+        view_of(stored_of(ours=False), job=job_of(spec_of(deletionPolicy="Delete"), deleting=True))
+    )
+    assert (done.store, done.remove_finalizer) == (None, True)
+
+
+def test_deletion_without_our_finalizer_is_none_of_our_business() -> None:
+    done = planned(view_of(stored_of(), job=job_of(deleting=True, finalizers=()), children=ALL))
+    assert (done.store, done.delete, done.remove_finalizer, done.events) == (None, (), False, ())
+
+
+def test_deletion_of_a_job_that_nobody_understands_retains() -> None:
+    done = planned(view_of(stored_of(), job=job_of(problem="unknown.", deleting=True)))
+    assert done.store is StoreAction.DELETE
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_deletion_waits_for_a_service_that_is_away_and_says_how_to_go_without(passing: bool) -> None:
+    reason = JobReason.POSTGRES_UNREACHABLE if passing else JobReason.DATABASE_REFUSES
+    job = job_of(deleting=True)
+    view = view_of(trouble_of(reason, passing=passing), job=job)
+    done = planned(view)
+    assert (done.remove_finalizer, told(done)) == (False, ["CleanupBlocked"])
+    assert "vaultstream.dev/cleanup" in done.status.message
+    # the next attempt does not take it back before it has worked
+    again = planned(replace(after(view, done), stored=stored_of()))
+    assert (again.store, told(again)) == (StoreAction.DELETE, [])
+    assert truths(again) == truths(done)
+
+
+def test_a_job_whose_table_was_never_usable_has_nothing_to_clean_up() -> None:
+    trouble = trouble_of(JobReason.TABLE_UNUSABLE, passing=False)
+    assert planned(view_of(trouble, job=job_of(deleting=True))).remove_finalizer
+
+
+def test_children_of_a_deleted_job_go_even_while_postgres_is_away() -> None:
+    trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True)
+    done = planned(view_of(trouble, job=job_of(deleting=True), children=ChildrenView(keys=KEYS_RUN)))
+    assert done.delete == ("keys",)
