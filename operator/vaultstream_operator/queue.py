@@ -218,8 +218,11 @@ class WorkQueue(Generic[K]):
         full = len(self._tasks) >= self._workers
         at = None if full else self._schedule.next_time(only_urgent=self._others >= self._most_others)
         timeout = None if at is None else max(0.0, at - self._clock())
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
+        with suppress(
+            TimeoutError
+        ):  # not `wait_for`: before Python 3.12 that can lose a cancellation, and we would not end
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
 
     async def _process(self, key: K) -> None:
         try:

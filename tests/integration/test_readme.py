@@ -29,9 +29,19 @@ FLIGHTS_TAKEN = 1_200
 """The first of them: enough for three batches."""
 
 
+CLUSTER = "## On Kubernetes\n"
+
+
 def blocks(text: str) -> list[str]:
     """Returns what stands between ```bash and ```."""
     return re.findall(r"^```bash\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def readme() -> tuple[str, str]:
+    """The README without its section on Kubernetes, whose commands take a node of their own; and that section."""
+    before, _, rest = (ROOT / "README.md").read_text().partition(CLUSTER)
+    section, mark, after = rest.partition("\n## ")
+    return before + mark + after, section
 
 
 def site_packages() -> Path:
@@ -63,7 +73,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 def test_the_commands_of_the_readme_work_as_written(clone: Path) -> None:
     if not (Path(sys.executable).parent / "activate").exists():
         pytest.skip("the README's commands are for a virtual environment")
-    script = "\n".join(blocks((ROOT / "README.md").read_text()))
+    script = "\n".join(blocks(readme()[0]))
     for command in ("make quick-start", "vaultstream import", "vaultstream run -f", "openssl dgst"):
         assert command in script
     inherited = Command(clone).environment(TOTAL_RECORDS="1000", TOTAL_KEYS="4", PIP_NO_INDEX="1")
@@ -93,3 +103,14 @@ def test_the_yaml_of_the_readme_is_the_example(clone: Path) -> None:
     )
     lines = (clone / "examples/flights.yaml").read_text().splitlines(keepends=True)
     assert shown == "".join(line for line in lines if not line.startswith("#"))
+
+
+def test_kubernetes_takes_four_commands_which_are_there(clone: Path) -> None:
+    [block] = blocks(readme()[1])
+    commands = [line.split() for line in block.splitlines()]
+    assert len(commands) == 4
+    for program, word, *_ in commands:
+        if program == "make":
+            assert re.search(rf"^{word}:", (clone / "Makefile").read_text(), flags=re.MULTILINE)
+        else:
+            assert word in (clone / program).read_text()

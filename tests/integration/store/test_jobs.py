@@ -136,7 +136,10 @@ async def test_a_name_is_taken_until_its_job_is_deleted(db: asyncpg.Connection) 
 async def test_retain_keeps_what_an_auditor_needs_and_no_private_key(db: asyncpg.Connection) -> None:
     job = await add_job(db)
     await settle(db, job, dead=[2])
-    await db.execute("INSERT INTO vaultstream.key_material SELECT key_no, 1, 'kek', '' FROM vaultstream.keys")
+    await db.execute(
+        "INSERT INTO vaultstream.key_material SELECT key_no, 1, 'kek', '' FROM vaultstream.keys WHERE job_no = $1",
+        job.job_no,
+    )
     await jobs.delete_job(db, job.job_no, "Retain")
     await jobs.delete_job(db, job.job_no, "Retain")
     assert len(await signatures_of(db, job)) == 5
