@@ -48,11 +48,11 @@ def load(command: str | None) -> None:
 def main() -> None:
     """Runs the `vaultstream` command."""
     command = sys.argv[1] if len(sys.argv) > 1 else None
-    if command in SERVING:
-        # The first process of a container is not even sent a signal that it has no handler for: one that is told to leave
-        # while it starts would sign on, until SIGKILL takes its batches. So this comes before all that takes time.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if command in SERVING:
+            # The first process of a container is not even sent a signal that it has no handler for: one that is told to
+            # leave while it starts would sign on, until SIGKILL takes its batches. So this comes before all that takes time.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         from vaultstream_cli.app import app  # noqa: PLC0415 - see above
 
         load(command)
