@@ -149,7 +149,8 @@ async def _watch(context: WorkerContext) -> None:
         if job is None or job.ended or job.state is JobState.SUSPENDED:
             context.stop.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(context.stop.wait(), JOB_LOOK_SECONDS)
+            async with asyncio.timeout(JOB_LOOK_SECONDS):
+                await context.stop.wait()
     context.telemetry.health.rest("watching")
 
 

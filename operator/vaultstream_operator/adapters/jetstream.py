@@ -75,7 +75,8 @@ class JetStreamLags:
 
     async def _connected(self) -> Bus | None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._tried.wait(), FIRST_SECONDS)
+            async with asyncio.timeout(FIRST_SECONDS):
+                await self._tried.wait()
         self._tried.set()
         return self._bus if self._bus is not None and self._bus.client.is_connected else None
 

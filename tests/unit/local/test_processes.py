@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -63,6 +64,38 @@ async def test_one_that_ignores_a_signal_is_sent_the_next(tmp_path: Path) -> Non
             assert processes.is_alive(process)
         assert not await processes.end(process, ((signal.SIGTERM, 0.1),))
         assert await processes.end(process, ((signal.SIGTERM, 0.1), (signal.SIGKILL, 5.0)))
+
+
+def ends_but_for_a_thread(held: Path) -> tuple[str, ...]:
+    """A command as a Go server in the middle of its end: a zombie to look at, its files and ports not free yet."""
+    os.mkfifo(held)
+    script = (
+        "import ctypes, sys, threading\n"
+        "threading.Thread(target=lambda: open(sys.argv[1]).read()).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    return sys.executable, "-c", script, str(held)
+
+
+async def test_a_child_whose_first_thread_has_ended_lives_until_its_last_has(tmp_path: Path) -> None:
+    with tempfile.TemporaryFile() as output:
+        process = processes.spawn(ends_but_for_a_thread(tmp_path / "held"), output=output.fileno())
+    while process.status() != psutil.STATUS_ZOMBIE:
+        assert processes.is_alive(process)
+    assert processes.is_alive(process)
+    assert await processes.end(process, ((signal.SIGKILL, 5.0),))
+    assert not process.is_running()
+
+
+def test_so_does_one_that_another_process_started(tmp_path: Path) -> None:
+    with subprocess.Popen(ends_but_for_a_thread(tmp_path / "held")) as started:
+        process = psutil.Process(started.pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert processes.is_alive(process)
+        assert processes.is_alive(process)
+        started.kill()
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)  # all of it has ended, and nobody reaped it
+        assert not processes.is_alive(process)
 
 
 async def test_a_command_that_fails_tells_so() -> None:

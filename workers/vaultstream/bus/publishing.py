@@ -57,7 +57,8 @@ async def _publish_window(bus: Bus, window: list[Outgoing]) -> None:
     try:
         for subject, payload, headers in window:
             await client.publish(subject, payload, reply=inbox, headers=headers)
-        await asyncio.wait_for(answers.complete, STORED_SECONDS)
+        async with asyncio.timeout(STORED_SECONDS):
+            await answers.complete
     finally:
         with suppress(nats.errors.Error):
             await subscription.unsubscribe()

@@ -78,7 +78,8 @@ class BatchPuller:
         if missing > 0:
             await self._ask(missing)
         try:
-            first = await asyncio.wait_for(self._arrived.get(), wait_seconds)
+            async with asyncio.timeout(wait_seconds):
+                first = await self._arrived.get()
         except TimeoutError:
             return []
         messages = [first]
@@ -93,7 +94,8 @@ class BatchPuller:
         if subscriptions and not self._client.is_closed:
             with suppress(*BUS_ERRORS):  # whatever is on its way then comes again after its ack wait
                 leaving = [subscription.drain() for subscription in subscriptions]  # type: ignore[no-untyped-call]
-                await asyncio.wait_for(asyncio.gather(*leaving), _LEAVE_SECONDS)
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    await asyncio.gather(*leaving)
         return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
 
     async def _ask(self, count: int) -> None:

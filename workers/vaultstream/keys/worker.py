@@ -68,7 +68,8 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
                     raise
                 log.warning("waiting for Postgres: %s", error or type(error).__name__)
             with suppress(TimeoutError):
-                await asyncio.wait_for(context.stop.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await context.stop.wait()
         await publisher.clean_up()
 
 

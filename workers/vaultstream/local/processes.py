@@ -60,13 +60,20 @@ def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = N
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process still runs; a zombie does not, nor does another that got its number."""
+    """Whether the process still runs; a zombie does not, nor does another that got its number.
+
+    One whose first thread has ended looks like a zombie while its other threads still die, and holds its files and ports
+    until the last has: it is alive.
+    """
+    child = _children.get(process.pid)
     try:
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if child and child.poll() is None:  # not to be reaped yet, so not all of it is gone
+            alive = process.is_running()
+        else:
+            zombie = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
+            alive = process.is_running() and not zombie
     except psutil.NoSuchProcess:
         alive = False
-    if not alive and process.pid in _children:
-        _children[process.pid].poll()  # after the look, or one that died in between would stay a zombie
     return bool(alive)
 
 

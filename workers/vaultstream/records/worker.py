@@ -96,7 +96,8 @@ async def _until_stopped(
 
 async def _pause(context: WorkerContext, seconds: float) -> None:
     with suppress(TimeoutError):
-        await asyncio.wait_for(context.stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await context.stop.wait()
 
 
 async def plan(context: WorkerContext) -> bool:
@@ -181,7 +182,8 @@ class BatchPublisher:
                 return True
         if not published:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.planned.wait(), self._next_tick(job, outstanding))
+                async with asyncio.timeout(self._next_tick(job, outstanding)):
+                    await self.planned.wait()
         return False
 
     def _next_tick(self, job: Job, outstanding: int) -> float:

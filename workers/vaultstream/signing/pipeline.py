@@ -198,10 +198,8 @@ class Pipeline:
     async def _wait_for_a_key(self) -> None:
         self._hold.changed.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(
-                self._hold.changed.wait(),
-                full_jitter(3, initial_seconds=0.02, max_seconds=KEYLESS_MAX_SECONDS),
-            )
+            async with asyncio.timeout(full_jitter(3, initial_seconds=0.02, max_seconds=KEYLESS_MAX_SECONDS)):
+                await self._hold.changed.wait()
 
     async def _read_and_sign(self, hand: list[LeasedBatch]) -> None:
         try:

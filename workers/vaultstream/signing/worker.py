@@ -104,5 +104,6 @@ async def _wait_for_source(context: WorkerContext) -> Source | None:
                 raise
             log.warning("Postgres is away: %s", error or type(error).__name__)
         with suppress(TimeoutError):
-            await asyncio.wait_for(context.stop.wait(), SOURCE_LOOK_SECONDS)
+            async with asyncio.timeout(SOURCE_LOOK_SECONDS):
+                await context.stop.wait()
     return None
