@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-RECORDS = 90_000
+RECORDS = 130_000
 SCALE_INS = 20
 MOST = 5
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 import asyncpg
 import pytest
 
-from support.engine import add_table, expire, new_name, signatures_of
+from support.engine import add_table, expire, lease_one, new_name, signatures_of
 from support.signer import Bench, open_bench
 from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
+from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.local.services import Services
 from vaultstream.records import worker
 from vaultstream.signing import failures, pipeline
@@ -189,7 +189,7 @@ async def test_a_batch_delivered_twice_is_signed_once(
         assert await outcomes(bench) == ["committed"] * 3
 
 
-async def test_a_signer_that_is_asked_to_leave_finishes_its_batches_and_gives_back_the_rest(
+async def test_a_signer_that_is_asked_to_leave_finishes_what_it_has_in_hand_and_takes_no_more(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     view = await slow_view(db, 100, seconds=0.4)
@@ -198,26 +198,56 @@ async def test_a_signer_that_is_asked_to_leave_finishes_its_batches_and_gives_ba
         async with bench.signer(concurrency=6) as signer:
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
 
-            async def two_keys_in_use() -> bool:
-                return await bench.held_keys() == 2
+            async def one_waits_for_a_key() -> bool:
+                return bool(signer.pipeline.in_hand > await bench.held_keys() == 2)
 
-            await eventually(two_keys_in_use)
+            await eventually(one_waits_for_a_key)
+            fetched = signer.pipeline.in_hand
             signer.context.stop.set()
             await asyncio.wait_for(signing, 5)
             assert signer.pipeline.in_hand == 0
+            consumer = await signer.context.bus.jetstream.consumer_info(RECORDS_STREAM, bench.job.token)
         assert await bench.held_keys() == 0
-        assert set(await outcomes(bench)) == {"committed"}
-        finished = await bench.signed()
-        assert 0 < finished < 100
-        # what was given back is there for the next signer at once: the end comes before any ack wait is over
-        start = time.monotonic()
+        committed = await outcomes(bench)
+        assert set(committed) == {"committed"}
+        assert fetched <= len(committed) < 10
+        assert consumer.delivered is not None
+        assert (consumer.delivered.consumer_seq, consumer.num_ack_pending) == (len(committed), 0)
         async with bench.signer(concurrency=2) as other:
             signing = asyncio.create_task(other.pipeline.run(other.context.stop))
             await asyncio.wait_for(planning, 20)
             other.context.stop.set()
             await signing
-        assert time.monotonic() - start < 8
         await bench.assert_ended_well(payloads(100))
+
+
+async def test_a_batch_that_finds_no_key_as_its_signer_leaves_is_there_for_the_next_at_once(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    """Others have all the keys, and nobody waits for them: the end comes before any ack wait is over."""
+    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31)), key_count=1) as bench:
+        theirs = await lease_one(db, bench.job, "somebody else", seconds=600)
+        assert theirs is not None
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(concurrency=3, ack_wait_seconds=60.0) as signer:
+            signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+
+            async def some_fetched() -> bool:
+                return bool(signer.pipeline.in_hand)
+
+            await eventually(some_fetched)
+            signer.context.stop.set()
+            await asyncio.wait_for(signing, 2)
+            assert signer.pipeline.in_hand == 0
+        await db.execute(
+            "SELECT vaultstream.release_keys('somebody else', $1, $2)", [theirs.key_no], [theirs.epoch]
+        )
+        async with bench.signer(concurrency=3) as another:
+            signing = asyncio.create_task(another.pipeline.run(another.context.stop))
+            await asyncio.wait_for(planning, 20)
+            another.context.stop.set()
+            await asyncio.wait_for(signing, 10)
+        await bench.assert_ended_well(payloads(30))
 
 
 async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys_for_ever(

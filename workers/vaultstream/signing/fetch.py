@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.subjects import parse_batch_no
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nats.aio.msg import Msg
 
     from vaultstream.bus.pull import BatchPuller
@@ -27,16 +31,22 @@ class Delivery:
 
 
 async def fetch(puller: BatchPuller, wanted: int, *, wait_seconds: float) -> list[Delivery]:
-    """Returns up to `wanted` deliveries, none if `wait_seconds` pass without one.
+    """Returns up to `wanted` deliveries, none if `wait_seconds` pass without one."""
+    return await recognized(await puller.fetch(wanted, wait_seconds=wait_seconds))
+
+
+async def recognized(messages: Iterable[Msg]) -> list[Delivery]:
+    """Returns the deliveries of batches.
 
     A message whose subject names no batch is terminated: whatever put it there, Postgres does not know it.
     """
     deliveries = []
-    for message in await puller.fetch(wanted, wait_seconds=wait_seconds):
+    for message in messages:
         batch_no = parse_batch_no(message.subject)
         if batch_no is None:
             log.warning("a message names no batch", extra={"subject": message.subject[:200]})
-            await message.term()
+            with suppress(*BUS_ERRORS):  # it comes again then
+                await message.term()
         else:
             deliveries.append(Delivery(batch_no, message))
     return deliveries

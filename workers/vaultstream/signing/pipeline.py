@@ -16,14 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.errors import BusError, CustodyError, LeaseLostError
 from vaultstream.records.reasons import SENTENCES, UNSIGNABLE
 from vaultstream.signing.ack import ack, give_back
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.commit import commit
 from vaultstream.signing.failures import Failures
-from vaultstream.signing.fetch import Delivery, fetch
+from vaultstream.signing.fetch import Delivery, fetch, recognized
 from vaultstream.signing.hold import Hold, Limits
 from vaultstream.signing.lease import LeasedBatch, lease
 from vaultstream.signing.pace import Pace
@@ -102,7 +101,7 @@ class Pipeline:
         return self._hold.in_hand
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Signs until `stop` is set; then finishes what has its key, gives back the rest, and returns.
+        """Signs until `stop` is set; then finishes what is in hand, gives back what finds no key or time, and returns.
 
         Raises:
             CustodyError: a private key can't be unwrapped: no batch is at fault, and none could be signed.
@@ -120,11 +119,7 @@ class Pipeline:
             while not stop.is_set() and not self._broken.done():
                 self._health.beat("signing")
                 self._health.seen("pulling")
-                if hand := await self._take_on():
-                    lane = asyncio.create_task(self._read_and_sign(hand))
-                    lanes.add(lane)
-                    lane.add_done_callback(lanes.discard)
-                    lane.add_done_callback(self._ended)
+                await self._start(lanes)
             self._health.rest("signing")
             await self._drain(lanes)
         finally:
@@ -139,6 +134,16 @@ class Pipeline:
         """Wakes a signer that has its hands full: it is to leave, whenever the next batch will be done."""
         await stop.wait()
         self._hold.changed.set()
+
+    async def _start(self, lanes: set[asyncio.Task[None]]) -> bool:
+        """Takes on a hand of batches and has it signed; tells whether there was one."""
+        hand = await self._take_on()
+        if hand:
+            lane = asyncio.create_task(self._read_and_sign(hand))
+            lanes.add(lane)
+            lane.add_done_callback(lanes.discard)
+            lane.add_done_callback(self._ended)
+        return bool(hand)
 
     async def _take_on(self) -> list[LeasedBatch]:
         """Fetches the next hand of batches, if it is time for one, and leases a key for each."""
@@ -320,17 +325,22 @@ class Pipeline:
         self._hold.let_go(delivery for delivery, _ in ready)
 
     async def _drain(self, lanes: set[asyncio.Task[None]]) -> None:
-        """Finishes the batches that have their keys while there is time, and gives back the rest."""
-        unclaimed = self._keyless
-        for message in await self._puller.leave():
-            with suppress(*BUS_ERRORS):
-                await message.nak()
-        await give_back(unclaimed)
-        self._metrics.batches.labels("returned").inc(len(unclaimed))
-        self._hold.let_go(unclaimed)
+        """Finishes what is in hand while there is time, so that it is delivered to nobody else; gives back the rest."""
+        clock, seconds = asyncio.get_running_loop(), self._limits.drain_seconds
+        deadline = None if seconds is None else clock.time() + seconds
+        arrived = self._hold.admit(await recognized(await self._puller.leave()))
+        self._metrics.batches_fetched.inc(len(arrived))
+        self._keyless += arrived
+        while self._keyless and not self._broken.done() and (deadline is None or clock.time() < deadline):
+            none_under_way = self.in_hand == len(self._keyless)
+            if not await self._start(lanes) and none_under_way:
+                break  # others have all the keys, for who knows how long
+        await give_back(self._keyless)
+        self._metrics.batches.labels("returned").inc(len(self._keyless))
+        self._hold.let_go(self._keyless)
         self._keyless = []
         try:
-            async with asyncio.timeout(self._limits.drain_seconds):
+            async with asyncio.timeout_at(deadline):
                 await self._finish(lanes)
         except TimeoutError:
             await self._abandon(lanes)
