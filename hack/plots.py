@@ -73,8 +73,8 @@ class Plot:
 
 
 def nice_ceiling(value: float) -> float:
-    """Returns the least of 1, 2, 4, 5 or 8 times a power of ten that is not less than `value`; 1 for nothing."""
+    """Returns the least number not less than `value` of which each quarter is round; 1 for nothing."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * step for step in (1, 2, 4, 5, 8, 10) if power * step >= value)
+    return next(power * step for step in (1, 1.2, 1.6, 2, 2.4, 4, 5, 6, 8, 10) if power * step >= value)

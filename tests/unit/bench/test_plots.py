@@ -27,7 +27,8 @@ def test_each_value_has_its_dot_inside_the_picture_and_higher_ones_lie_higher() 
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0, 1), (1, 1), (3, 4), (41_000, 50_000), (97_091, 100_000), (0.7, 0.8)]
+    ("value", "expected"),
+    [(0, 1), (1, 1), (3, 4), (41_000, 50_000), (97_091, 100_000), (107_090, 120_000), (0.7, 0.8)],
 )
 def test_an_axis_ends_at_a_round_number(value: float, expected: float) -> None:
     assert nice_ceiling(value) == pytest.approx(expected)
