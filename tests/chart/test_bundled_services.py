@@ -117,6 +117,30 @@ async def test_workers_read_what_the_owner_made_before_and_makes_later(bundled: 
         await connection.close()
 
 
+async def test_workers_of_a_namespace_read_what_is_in_its_schema_and_those_of_another_do_not(
+    bundled: BundledServices,
+) -> None:
+    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
+    await owner.execute("CREATE TABLE IF NOT EXISTS ns_team_b.salaries (id bigint PRIMARY KEY, payload text)")
+    await owner.close()
+    may = {}
+    for role, namespace in [*((role, team) for role in ROLES for team in TEAMS), ("auditor", NAMESPACE)]:
+        connection = await login(
+            bundled, bundled.chart.secret(f"vaultstream-{role}", namespace)["database-url"]
+        )
+        try:
+            await connection.fetch("SELECT payload FROM ns_team_b.salaries")
+            may[role, namespace] = True
+        except asyncpg.InsufficientPrivilegeError:
+            may[role, namespace] = False
+        await connection.close()
+    assert {each for each, allowed in may.items() if allowed} == {
+        ("records", "team-b"),
+        ("signing", "team-b"),
+        ("auditor", NAMESPACE),
+    }
+
+
 async def test_nobody_gets_in_without_tls_and_the_superuser_never(bundled: BundledServices) -> None:
     url = bundled.local(bundled.chart.secret("vaultstream-owner")["database-url"]).split("?", maxsplit=1)[0]
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):

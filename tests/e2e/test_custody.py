@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,12 @@ import pytest
 
 from support.e2e import etcd
 from support.e2e.release import NAME
-from support.e2e.site import HOME, NAMESPACES
-from vaultstream.api import Algorithm
-from vaultstream.crypto.envelope import WrappedKey, unwrap
+from support.e2e.site import HOME, NAMESPACES, resources
+from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
+from vaultstream.keys.rewrap import rewrap_job
+from vaultstream.store.jobs import get_job
+from vaultstream.store.keys import list_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-RECORDS = 6_000
+RECORDS = 10_000
+ROTATED_RECORDS = 20_000
 PIECE = 30
 """Bytes of a secret that are searched for: no chance would make them, and no line or page is likely to part them all."""
 
@@ -59,19 +63,9 @@ async def private_keys(site: Site, name: str, folder: Path) -> list[bytes]:
     file.write_text(await site.secret(f"{NAME}-kek", "kek"))
     file.chmod(0o600)
     ring = load_keyring(file)
-    token = (await site.status(name))["token"]
     async with site.database() as db:
-        rows = await db.fetch(
-            "SELECT k.key_id, k.algorithm, m.version, m.kek_id, m.wrapped FROM vaultstream.keys k "
-            "JOIN vaultstream.key_material m USING (key_no) JOIN vaultstream.jobs j USING (job_no) WHERE j.token = $1",
-            token,
-        )
-    wrapped = (
-        WrappedKey(
-            token, r["key_id"], r["version"], Algorithm(r["algorithm"]), r["kek_id"], r["wrapped"], "active"
-        )
-        for r in rows
-    )
+        job = await get_job(db, (await site.status(name))["token"])
+        wrapped = await list_wrapped(db, job)
     return [unwrap(ring, each)[-1200:] for each in wrapped]  # a PKCS#8 begins with the public half
 
 
@@ -97,32 +91,83 @@ def told_to_processes() -> Iterator[tuple[Path, bytes]]:
                     yield part, part.read_bytes()
 
 
+async def wrapped_keys(site: Site, name: str) -> list[bytes]:
+    """A job's keys as they are to lie on disks."""
+    async with site.database() as db:
+        job = await get_job(db, (await site.status(name))["token"])
+        return [key.wrapped for key in await list_wrapped(db, job)]
+
+
 async def test_no_key_lies_in_clear_outside_of_its_secret(site: Site, tmp_path: Path) -> None:
     await site.table("custody", RECORDS)
-    await site.apply("custody")
+    await site.apply("custody", signer={"resources": resources(cpu="200m")})
     await site.has_signed("custody", 1)
+    told = list(told_to_processes())
+    await suspend(site, "custody", True)  # what is in NATS and in Postgres of a job in its middle stays there
     keks = await key_encryption_keys(site)
     keys = await private_keys(site, "custody", tmp_path)
     assert (len(keks), len(keys)) == (len(NAMESPACES), 12)
     needles = [form for secret in (*keks, *keys) for form in forms(secret)]
 
-    # The search finds what is there: the Secrets themselves.
+    # The search finds what is there: the Secrets themselves, and on disks the keys as they are wrapped.
     own = {f"/registry/secrets/{namespace}/{NAME}-kek" for namespace in NAMESPACES}
     holding = {key for key, value in etcd.contents(site.cluster.api) if found(needles, value)}
     assert holding == own
+    wrapped = [form for key in await wrapped_keys(site, "custody") for form in forms(key)]
+    directory = site.cluster.directory
+    on_disk = [directory / name for name in ("volumes", "pods", "log")]
+    holders = [str(path) for path, content in files(*on_disk) if found(wrapped, content)]
+    for part in ("/VAULTSTREAM_KEYS/", "/pg_wal/"):
+        assert any(part in holder for holder in holders), (part, holders)
 
-    told = list(told_to_processes())
     assert any(b"VAULTSTREAM_KEK_FILE" in text for _, text in told)
     assert [place for place, text in told if found(needles, text)] == []
+    assert [path for path, content in files(*on_disk) if found(needles, content)] == []
+    await suspend(site, "custody", False)
     await site.completes("custody")
-
-    directory = site.cluster.directory
-    searched = 0
-    for path, content in files(directory / "volumes", directory / "pods", directory / "log"):
-        assert not found(needles, content), path
-        searched += 1
-    assert searched > 100
+    assert [path for path, content in files(*on_disk) if found(needles, content)] == []
     assert {key for key, value in etcd.contents(site.cluster.api) if found(needles, value)} == own
+
+
+async def suspend(site: Site, name: str, suspended: bool) -> None:
+    patch = json.dumps({"spec": {"suspend": suspended}})
+    await site.kubectl("patch", "sj", name, "--type=merge", "-p", patch)
+
+
+async def test_a_key_encryption_key_is_rotated_under_a_running_job(site: Site, tmp_path: Path) -> None:
+    """As docs/keys-and-custody.md has it."""
+    await site.table("rotated", ROTATED_RECORDS)
+    await site.apply("rotated", signer={"resources": resources(cpu="200m")})
+    await site.has_signed("rotated", 1)
+    file = tmp_path / "kek"
+    file.write_text(await site.secret(f"{NAME}-kek", "kek"))
+    file.chmod(0o600)
+    before = load_keyring(file)
+    async with site.database() as db:
+        job = await get_job(db, (await site.status("rotated"))["token"])
+        done = await rewrap_job(db, job, file, rotate=True, prune=False)
+    assert (done.keys, done.kek_id in before.ids) == (12, False)
+    secret = (
+        "create",
+        "secret",
+        "generic",
+        f"{NAME}-kek",
+        f"--from-file={file}",
+        "--dry-run=client",
+        "-oyaml",
+    )
+    manifest = (await site.kubectl(*secret)).stdout
+    await site.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
+    assert (await site.status("rotated"))["signed"] < ROTATED_RECORDS, "it is still at work"
+
+    signers = await site.pods(component="signing", job="rotated")
+    for pod in signers:  # new ones have to unwrap all keys anew
+        await site.delete_pod(pod["metadata"]["name"])
+    await site.completes("rotated")
+    assert (await site.verify("rotated"))["valid"] == ROTATED_RECORDS
+    found_secret = await site.get(f"/api/v1/namespaces/{HOME}/secrets/{NAME}-kek")
+    assert found_secret is not None
+    assert found_secret["metadata"]["labels"]["app.kubernetes.io/instance"] == NAME
 
 
 async def test_helm_keeps_no_key_encryption_key_in_its_records(site: Site) -> None:

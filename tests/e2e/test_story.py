@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.e2e.release import NAME
 from support.e2e.timeline import draw, watching
 from support.waiting import eventually
 
@@ -48,3 +49,8 @@ async def test_a_job_goes_from_no_signer_to_all_in_one_step_and_back(site: Site,
 
     report = await site.verify("story")
     assert report["valid"] == RECORDS, report
+
+
+async def test_the_releases_own_test_passes(site: Site) -> None:
+    ran = await site.release.helm("test", NAME, "--timeout", "120s")
+    assert "Phase:          Succeeded" in ran.stdout

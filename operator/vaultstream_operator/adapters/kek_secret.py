@@ -83,7 +83,6 @@ def _manifest(secret: KekSecret, content: bytes) -> Json:
             "annotations": dict(secret.annotations),
         },
         "type": "Opaque",
-        "immutable": True,  # who puts another in its place has to mean it
         "data": {KEY: b64encode(content).decode("ascii")},
     }
 

@@ -202,6 +202,7 @@ class Site:
             database=url.path.strip("/"),
             ssl=context,
         )
+        await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
         try:
             yield connection
         finally:

@@ -50,22 +50,32 @@ wait_for_it() {
     until pg_isready --quiet --username=vaultstream; do sleep 1; done
 }
 
-# Makes the logins that are listed, a line each: name, group, file of the password. Those of workers that are listed no
-# longer can't log in any more. What the owner has in the schema public, now or later, workers may read.
+# Makes the logins that are listed, a line each: name, group, file of the password, schema of what it reads, if any. Those
+# of workers that are listed no longer can't log in any more. What the owner has in such a schema, now or later, its logins
+# may read; what lies in the schema public, the workers of all namespaces.
 logins() {
     {
         echo '\set ON_ERROR_STOP on'
         echo 'BEGIN;'
         echo 'SET LOCAL client_min_messages = warning;'
         echo 'CREATE TEMPORARY TABLE wanted (login name) ON COMMIT DROP;'
-        while read -r login group file; do
-            printf "\\\\set login '%s'\n\\\\set group '%s'\n" "$login" "$group"
+        while read -r login group file schema; do
+            printf "\\\\set login '%s'\n\\\\set group '%s'\n\\\\set schema '%s'\n" "$login" "$group" "$schema"
             printf '\\set password `cat %s/%s`\n' "$secrets" "$file"
             cat <<'SQL'
 INSERT INTO wanted VALUES (:'login');
 SELECT format('CREATE ROLE %I', :'login') WHERE to_regrole(quote_ident(:'login')) IS NULL \gexec
 ALTER ROLE :"login" LOGIN PASSWORD :'password';
 GRANT :"group" TO :"login";
+SELECT format(statement, :'schema', :'login')
+  FROM unnest(ARRAY[
+           'CREATE SCHEMA IF NOT EXISTS %1$I',
+           'GRANT USAGE ON SCHEMA %1$I TO %2$I, vaultstream_auditor',
+           'ALTER DEFAULT PRIVILEGES IN SCHEMA %1$I GRANT SELECT ON TABLES TO %2$I, vaultstream_auditor',
+           'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %2$I, vaultstream_auditor'
+       ]) AS statement
+ WHERE :'schema' <> ''
+\gexec
 SQL
         done <"$settings/logins"
         cat <<'SQL'

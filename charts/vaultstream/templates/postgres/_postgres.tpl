@@ -27,13 +27,24 @@ hostssl all postgres all reject
 hostssl all all all scram-sha-256
 {{- end -}}
 
-{{/* The logins, a line each: name, group, key of the password. */}}
+{{/* The schema whose tables the workers of a namespace read, and those of no other. Takes the namespace. */}}
+{{- define "vaultstream.postgres.schema" -}}
+{{- $schema := printf "ns_%s" (replace "-" "_" .) -}}
+{{- if gt (len $schema) 63 -}}
+{{- printf "%s_%s" (trunc 54 $schema) (sha256sum $schema | trunc 8) -}}
+{{- else -}}
+{{- $schema -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The logins, a line each: name, group, key of the password, and the schema that it reads, if any. */}}
 {{- define "vaultstream.postgres.logins" -}}
 vaultstream_operator_login vaultstream_operator postgres.operator
 vaultstream_auditor_login vaultstream_auditor postgres.auditor
 {{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray }}
 {{- range $role := list "keys" "records" "signing" }}
 {{ include "vaultstream.postgres.login" (list $role $namespace) }} vaultstream_{{ $role }} postgres.{{ $role }}.{{ $namespace }}
+{{- if ne $role "keys" }} {{ include "vaultstream.postgres.schema" $namespace }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -91,7 +102,8 @@ volumeMounts:
     defaultMode: 0440
     items:
       {{- range $line := include "vaultstream.postgres.logins" . | splitList "\n" }}
-      - key: {{ splitList " " $line | last }}
-        path: {{ splitList " " $line | last }}
+      {{- $password := index (splitList " " $line) 2 }}
+      - key: {{ $password }}
+        path: {{ $password }}
       {{- end }}
 {{- end -}}
