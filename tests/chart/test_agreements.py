@@ -27,7 +27,9 @@ EVERYTHING = ("--values", CHART / "ci" / "cert-manager-values.yaml")
 def paths(values: Any, schema: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """Yields each path that either the values or the schema has alone."""
     schema = top["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
-    if "properties" not in schema:
+    if (
+        "properties" not in schema or schema["additionalProperties"] is True
+    ):  # whose fields are those of Kubernetes
         return
     assert schema["additionalProperties"] is False, path
     for name in set(values) ^ set(schema["properties"]):

@@ -5,20 +5,20 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* The labels of an object. Takes a map with `root`, and `component` if it belongs to one. */}}
+{{/*
+The labels of an object. Takes a map with `root`; `component` if it belongs to one, and `labels` that are asked for it,
+which win: something selects by them. Those for all objects do not.
+*/}}
 {{- define "vaultstream.labels" -}}
-app.kubernetes.io/name: {{ include "vaultstream.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-{{- with .component }}
-app.kubernetes.io/component: {{ . }}
-{{- end }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: vaultstream
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict "app.kubernetes.io/name" (include "vaultstream.name" .root) "app.kubernetes.io/instance" .root.Release.Name -}}
+{{- with .component -}}
+{{- $_ := set $own "app.kubernetes.io/component" . -}}
+{{- end -}}
+{{- $_ := set $own "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/part-of" "vaultstream" -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- toYaml (merge (dict) (default dict .labels) $own .root.Values.commonLabels) -}}
 {{- end -}}
 
 {{/*
@@ -32,9 +32,6 @@ namespace: {{ . }}
 {{- end }}
 labels:
   {{- include "vaultstream.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
 {{- with mergeOverwrite (dict) .root.Values.commonAnnotations (default dict .annotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}

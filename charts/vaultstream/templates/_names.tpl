@@ -51,7 +51,11 @@
 {{- end -}}
 
 {{- define "vaultstream.kek.serviceAccount" -}}
+{{- if .Values.kek.serviceAccount.create -}}
 {{- default (printf "%s-kek" (include "vaultstream.fullname" .)) .Values.kek.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.kek.serviceAccount.name -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "vaultstream.kekSecret" -}}

@@ -83,3 +83,24 @@ issuerRef:
   group: {{ .issuerRef.group }}
 {{- end -}}
 {{- end -}}
+
+{{/* Refuses certificates of bundled services that clients would not trust, or that two would write. */}}
+{{- define "vaultstream.tls.check" -}}
+{{- $given := .Values.tls.existingSecrets -}}
+{{- $ca := or .Values.tls.ca.existingSecret .Values.tls.ca.bundle -}}
+{{- if or $given.postgres $given.nats -}}
+{{- if .Values.tls.certManager.enabled -}}
+{{- fail "tls.certManager.enabled: cert-manager would overwrite the Secrets of tls.existingSecrets; empty these, or turn it off" -}}
+{{- end -}}
+{{- range $server := list "postgres" "nats" -}}
+{{- if not (get $given $server) -}}
+{{- fail (printf "tls.existingSecrets.%s is empty and the other is not, but the chart does not make one certificate alone; name both Secrets, or none" $server) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $ca -}}
+{{- fail "tls.ca is empty, so that no client would trust the certificates of tls.existingSecrets; set tls.ca.existingSecret or tls.ca.bundle to the authorities that they are from" -}}
+{{- end -}}
+{{- else if and $ca (include "vaultstream.tls.generated" .) -}}
+{{- fail (printf "tls.ca.%s is set, but the chart makes the certificates, with an authority of its own that clients would not trust then; empty it, or bring certificates by tls.existingSecrets or tls.certManager" (ternary "existingSecret" "bundle" (ne .Values.tls.ca.existingSecret ""))) -}}
+{{- end -}}
+{{- end -}}

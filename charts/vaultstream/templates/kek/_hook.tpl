@@ -22,19 +22,14 @@ The labels of the Secret, for good: nothing that the next version would change. 
 uninstalled release's remains are found.
 */}}
 {{- define "vaultstream.kek.secretLabels" -}}
-{{- include "vaultstream.selector" (dict "root" . "component" "worker") }}
-app.kubernetes.io/part-of: vaultstream
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "vaultstream.selector" (dict "root" . "component" "worker") | fromYaml -}}
+{{- toYaml (merge $own (dict "app.kubernetes.io/part-of" "vaultstream") .Values.commonLabels) -}}
 {{- end -}}
 
 {{/* The annotations of the Secret: whatever tool installs the release is not to remove it. */}}
 {{- define "vaultstream.kek.secretAnnotations" -}}
-helm.sh/resource-policy: keep
-argocd.argoproj.io/compare-options: IgnoreExtraneous
-argocd.argoproj.io/sync-options: Prune=false,Delete=false
-{{- with .Values.commonAnnotations }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict "helm.sh/resource-policy" "keep" -}}
+{{- $_ := set $own "argocd.argoproj.io/compare-options" "IgnoreExtraneous" -}}
+{{- $_ := set $own "argocd.argoproj.io/sync-options" "Prune=false,Delete=false" -}}
+{{- toYaml (merge $own .Values.commonAnnotations) -}}
 {{- end -}}

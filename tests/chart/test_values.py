@@ -1,0 +1,74 @@
+"""What the chart's values may say, the operator takes; and each key of what they render is there once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from support.chart import CHART, NAMESPACE, helm
+from vaultstream_operator.settings import WorkerSettings
+
+pytestmark = pytest.mark.unit
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses a map with a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        assert not twice, f"{node.start_mark}: {twice}"
+        return super().construct_mapping(node, deep)
+
+
+def operator_takes(grace: int, pre_stop: int) -> bool:
+    try:
+        WorkerSettings(image="vaultstream", grace_seconds=grace, pre_stop_seconds=pre_stop)
+    except ValidationError:
+        return False
+    return True
+
+
+def escaped(name: str) -> str:
+    """A key as helm's --set takes it."""
+    return name.replace(".", r"\.")
+
+
+@pytest.mark.parametrize("pre_stop", [0, 5, 30, 60, 61])
+@pytest.mark.parametrize("more", [0, 9, 10])
+def test_the_chart_takes_the_times_that_the_operator_takes_and_no_others(pre_stop: int, more: int) -> None:
+    grace = pre_stop + more
+    given = f"workers.terminationGracePeriodSeconds={grace},workers.preStopSeconds={pre_stop}"
+    done = helm("template", "vaultstream", CHART, "--set", given, check=False)
+    assert (done.returncode == 0) == operator_takes(grace, pre_stop), done.stderr
+    assert done.returncode == 0 or "workers" in done.stderr
+
+
+def test_no_key_is_rendered_twice_even_if_values_repeat_those_of_the_chart() -> None:
+    labels = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of", "team")
+    pods = ("kubectl.kubernetes.io/default-container", "checksum/credentials", "checksum/settings", "mesh")
+    repeated = [
+        f"{place}.{escaped(name)}=other"
+        for place in (
+            "commonLabels",
+            "operator.podLabels",
+            "kek.podLabels",
+            "bundled.nats.podLabels",
+            "bundled.postgres.podLabels",
+            "monitoring.podMonitor.labels",
+            "monitoring.prometheusRule.labels",
+            "monitoring.dashboard.labels",
+        )
+        for name in labels
+    ] + [
+        f"{place}.podAnnotations.{escaped(name)}=other"
+        for place in ("operator", "kek", "bundled.nats", "bundled.postgres")
+        for name in pods
+    ]
+    given = [word for each in repeated for word in ("--set-string", each)]
+    values = CHART / "ci" / "cert-manager-values.yaml"
+    text = helm("template", "vaultstream", CHART, "--namespace", NAMESPACE, "--values", values, *given).stdout
+    assert len(list(yaml.load_all(text, Strict))) > 20
