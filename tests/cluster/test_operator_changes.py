@@ -176,30 +176,59 @@ async def test_a_complete_job_leaves_what_its_policy_says(site: Site, policy: st
     assert await jobs_in_postgres(site) == 0
 
 
+async def sign_some(site: Site, token: str) -> int:
+    """Has a signer sign for a moment, and kills it; returns how many records have a signature then."""
+    signer = await site.worker("signing", token)
+
+    async def some() -> bool:
+        return (await signatures(site) or 0) > 0
+
+    await eventually(some)
+    await signer.kill()
+
+    async def nobody_commits() -> bool:
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE $1"
+        return await site.db.fetchval(sessions, "%signing%") == 0
+
+    await eventually(nobody_commits)
+    return await signatures(site) or 0
+
+
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-@pytest.mark.parametrize("phase", ["new", "running", "suspended", "stalled"])
+@pytest.mark.parametrize("phase", ["new", "running", "suspended", "stalled", "failed"])
 async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, policy: str) -> None:
+    await site.db.execute(
+        "CREATE FUNCTION slowly(text) RETURNS text STABLE LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_sleep(0.05); RETURN $1; END';"
+        "CREATE VIEW slow AS SELECT id, slowly(payload) AS payload FROM records"
+    )
     await site.operator()
-    token = ""
+    token, signed = "", 0
     if phase == "new":
         await site.apply("job", deletionPolicy=policy)
     elif phase == "stalled":
         await site.apply("job", deletionPolicy=policy, table="nowhere")
         await site.becomes("job", "Stalled")
     else:
-        token = await site.start_planning(deletionPolicy=policy)
+        limit = {"activeDeadlineSeconds": 8} if phase == "failed" else {}
+        token = await site.start_planning(deletionPolicy=policy, table="slow", **limit)
         await site.scales_to("job", 4)
         assert await left_in_jetstream(site, token)
+        signed = await sign_some(site, token)
+        assert 0 < signed < 200
     if phase == "suspended":
         await site.patch("job", spec={"suspend": True})
         await site.becomes("job", "Suspended")
+    elif phase == "failed":
+        await site.becomes("job", "Failed")
     await site.delete("job")
     await eventually(lambda: site.gone("job"))
     assert await jobs_in_postgres(site) == 0
     for role in ROLES:
         assert await site.child("job", role) is None
     assert not (token and await left_in_jetstream(site, token))
-    assert await signatures(site) in ((None,) if policy == "Delete" else (None, 0))
+    assert (await signatures(site) or 0) == (signed if policy == "Retain" else 0)
+    assert policy == "Retain" or await signatures(site) is None
 
 
 async def test_a_job_deleted_while_the_operator_was_away_is_cleaned_up(site: Site) -> None:

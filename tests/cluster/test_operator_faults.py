@@ -256,6 +256,70 @@ async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Sit
     assert (await site.condition("job", "Stalled"))["status"] == "False"
 
 
+async def test_a_template_that_the_api_server_does_not_understand_is_told_of_and_hinders_nothing_else(
+    site: Site,
+) -> None:
+    """The definition takes any affinity; what a Deployment may have, the server says with an error of its own (500)."""
+    await site.operator()
+    misspelt = {"signer": {"affinity": {"nodeAfinity": {}}}}
+    await site.apply("new", **misspelt)
+    stalled = await site.becomes("new", "Stalled", "ChildRefused")
+    assert "nodeAfinity" in stalled["message"]
+    await site.told("new", "ChildRefused")
+
+    await site.start_planning()
+    await site.scales_to("job", 4)
+    await site.patch("job", spec=misspelt)
+    await site.becomes("job", "Stalled", "ChildRefused")
+    await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
+    await site.scales_to("job", 2)
+    await site.patch("job", spec={"suspend": True})
+    await site.scales_to("job", 0)
+    for role in ("keys", "records"):
+        await eventually(lambda role=role: _gone(site, role), what=f"{role} worker gone")
+    assert await site.db.fetchval("SELECT state FROM vaultstream.jobs WHERE name LIKE '%/job'") == "Suspended"
+
+    for name in ("new", "job"):
+        await site.patch(name, spec={"suspend": False, "signer": {"affinity": None}})
+    await eventually(lambda: site.child("new", "signing"))
+    await site.scales_to("job", 2)
+    for name in ("new", "job"):
+        await eventually(lambda name=name: _stalled_no_more(site, name), what=f"{name} not Stalled")
+
+
+async def _stalled_no_more(site: Site, name: str) -> bool:
+    return (await site.condition(name, "Stalled"))["status"] == "False"
+
+
+async def _gone(site: Site, role: str) -> bool:
+    return await site.child("job", role) is None
+
+
+async def test_while_a_webhook_does_not_answer_the_status_says_so(site: Site, namespace: str) -> None:
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["*"]}
+    webhook = {
+        "name": "away.vaultstream.dev",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "rules": [rule],
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+    }
+    await site.client.call("POST", path, {"metadata": {"name": f"away-{namespace}"}, "webhooks": [webhook]})
+    try:
+        await site.operator()
+        await site.apply("job")
+        stalled = await site.becomes("job", "Stalled", "ChildRefused")
+        assert "away.vaultstream.dev" in stalled["message"]
+        await site.told("job", "ChildRefused")
+    finally:
+        await site.client.call("DELETE", f"{path}/away-{namespace}")
+    await eventually(lambda: site.child("job", "signing"), seconds=20)
+    await eventually(lambda: _stalled_no_more(site, "job"))
+
+
 async def test_somebody_elses_deployment_is_not_taken_over(site: Site) -> None:
     pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     theirs = {

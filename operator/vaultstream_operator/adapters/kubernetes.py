@@ -52,8 +52,9 @@ WATCHED: Final = tuple(GROUPS)
 
 _KINDS = {"Deployment": DEPLOYMENTS, "Job": WORKER_JOBS}
 _ROLES = {children.SIGNING: DEPLOYMENTS, children.RECORDS: WORKER_JOBS, children.KEYS: WORKER_JOBS}
-_NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID = 404, 409, 403, 422
-_REFUSALS = (400, _FORBIDDEN, _INVALID)
+_NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID, _INTERNAL = 404, 409, 403, 422, 500
+# 500 is the answer to a field that the kind does not have, and where an admission webhook does not answer.
+_REFUSALS = (400, _FORBIDDEN, _INVALID, _INTERNAL)
 
 
 def path_of(kind: str, namespace: str = "", name: str = "", part: str = "") -> str:
@@ -148,9 +149,23 @@ class KubernetesCluster:
         except KubeError as error:
             if error.status == _INVALID and manifest["kind"] == "Job" and "immutable" in error.message:
                 raise ConflictError from None  # another operator has made it meanwhile, with another image
-            raise _refusal(error) from None
+            refusal = _refusal(error)
+            if known is not None and kind == DEPLOYMENTS and isinstance(refusal, Refusal):
+                await self._set_count(path, manifest["spec"]["replicas"])
+            raise refusal from None
         self._mirror.wrote(kind, body)
         self._applied[place] = (digest, body["metadata"]["uid"], body["metadata"].get("generation", 0))
+
+    async def _set_count(self, path: str, replicas: int) -> None:
+        """Sets a Deployment's count alone, if it may: signers come and go also while their new template is refused."""
+        try:
+            body = await self._api.patch(
+                path, {"spec": {"replicas": replicas}}, MERGE_PATCH, fieldManager=CONTROLLER
+            )
+        except KubeError as error:
+            log.debug("nor can its count be set: %s", error.message)
+        else:
+            self._mirror.wrote(DEPLOYMENTS, body)
 
     async def _require_ours(self, path: str, manifest: Manifest) -> None:
         """Sees to it that no object of somebody else's is taken over."""

@@ -2,7 +2,7 @@
 
 As in Kubernetes' `pkg/controller/podautoscaler/horizontal.go`: first the stabilization windows
 (`stabilizeRecommendationWithBehaviors`), then the policies (`convertDesiredReplicasWithBehaviorRate`). Whole numbers
-throughout: HPA computes percentages in floats, by which 90 % of 100 pods become 89 removed.
+throughout: HPA computes percentages in floats, by which 90 % of 100 pods become 91 removed.
 """
 
 from __future__ import annotations

@@ -143,6 +143,23 @@ def test_a_change_is_remembered_with_its_reason_and_limit() -> None:
     assert EMPTY.scaled(spec, decide(spec, seen(3, 3), EMPTY, NOW), NOW) is EMPTY
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_change_counts_for_as_long_as_the_longest_policy_looks_back(order: int) -> None:
+    policies = [
+        ScalingPolicy(type="Pods", value=1, period_seconds=15),
+        ScalingPolicy(type="Pods", value=4, period_seconds=600),
+    ]
+    rules = ScaleDownRules(tolerance=0.0, stabilization_window_seconds=0, policies=policies[::order])
+    spec = ScalingSpec(lag_threshold=1, behavior=ScalingBehavior(scale_down=rules))
+    history, count = EMPTY, 10
+    for minutes in range(4):
+        now = NOW + 60.0 * minutes
+        decision = decide(spec, seen(1, count), history, now)
+        history, count = history.scaled(spec, decision, now), decision.desired
+    assert [entry.replicas for entry in history.removed] == [4, 1, 1, 1]
+    assert count == 3
+
+
 def test_a_clock_that_was_set_back_does_not_hold_for_hours() -> None:
     ahead = History(
         highs=(Entry(NOW + 9000, 50),), seen=(Seen(4, 1.0, 3, NOW + 9000),), last_active_at=NOW + 9000

@@ -181,3 +181,5 @@ def test_the_fallback_keeps_to_the_bounds_and_to_hpas_behavior() -> None:
     assert desired(spec, seen(HoldState.NATS_UNREACHABLE, 2)) == 6
     none = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=2)
     assert desired(none, seen(HoldState.NATS_UNREACHABLE, 2)) == 2
+    many = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=9)
+    assert desired(many, seen(HoldState.NATS_UNREACHABLE, 4, keys=4)) == 4
