@@ -30,6 +30,7 @@ def print_report(report: AuditReport) -> None:
             ("pending", report.pending),
             ("duplicates", report.duplicates),
             ("lease overlaps", report.lease_overlaps),
+            ("committed twice", report.committed_twice),
             ("outside a lease", report.bad_leases),
             ("not of the job", report.unplanned),
             ("planned twice", report.planned_twice),

@@ -190,3 +190,33 @@ async def test_a_team_unwraps_its_own_keys_alone(site: Site, tmp_path: Path) -> 
         assert unwrap(rings[TEAM_B], each)
         with pytest.raises(CustodyError):
             unwrap(rings[TEAM_A], each)
+
+
+async def test_a_quota_that_refuses_pods_is_told_by_a_condition_and_an_event(site: Site) -> None:
+    name = "confined"
+    await site.table(name, RECORDS)
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "two-pods"},
+        "spec": {"hard": {"pods": "2"}},
+    }
+    await site.kubectl("create", "-f", "-", namespace=TEAM_B, stdin=json.dumps(quota))
+    try:
+        await site.apply(name, namespace=TEAM_B)
+
+        async def told() -> str:
+            stalled = await site.condition(name, "Stalled", TEAM_B)
+            return stalled.get("message", "") if stalled.get("status") == "True" else ""
+
+        message = await eventually(told, seconds=90, what="a condition that tells of the quota")
+        assert "two-pods" in message, message
+
+        async def noted() -> bool:
+            return any("two-pods" in event.get("note", "") for event in await site.events(name, TEAM_B))
+
+        await eventually(noted, seconds=30, what="an Event that tells of the quota")
+    finally:
+        await site.kubectl("delete", "resourcequota", "two-pods", namespace=TEAM_B)
+    await site.completes(name, TEAM_B)
+    assert (await site.verify(name, TEAM_B))["valid"] == RECORDS

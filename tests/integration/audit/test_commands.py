@@ -68,6 +68,7 @@ async def test_verify_exits_0_and_prints_what_a_machine_reads(make: MakeJob, tmp
         "missing": 0,
         "duplicates": 0,
         "lease_overlaps": 0,
+        "committed_twice": 0,
     }
     assert {key: report[key] for key in expected} == expected
 

@@ -78,6 +78,19 @@ async def test_a_lease_in_force_that_overlaps_the_history_is_found(make: MakeJob
     assert set(found(report)) == {"lease_overlaps"}
 
 
+async def test_a_batch_that_two_leases_committed_is_found_though_each_record_has_one_signature(
+    make: MakeJob,
+) -> None:
+    signed = await make()
+    await signed.execute(
+        "INSERT INTO vaultstream.leases SELECT key_no, 77, 'thief', batch_no, '[2001-01-01, 2001-01-02)', 'committed' "
+        "FROM vaultstream.leases WHERE outcome = 'committed' ORDER BY key_no LIMIT 1"
+    )
+    report = await audit(signed)
+    assert found(report) == {"committed_twice": 1}
+    assert "under 2 leases" in report.examples["committed_twice"][0].reason
+
+
 async def test_leases_of_another_job_are_not_this_ones_fault(make: MakeJob) -> None:
     signed = await make()
     await _allow_overlaps(signed)

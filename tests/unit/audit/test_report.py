@@ -74,6 +74,7 @@ def test_json_has_the_promised_fields() -> None:
         "missing",
         "duplicates",
         "lease_overlaps",
+        "committed_twice",
     ]
     assert set(promised) <= set(data)
     assert data["examples"] == {"changed": [{"record": "東京", "reason": "why"}]}

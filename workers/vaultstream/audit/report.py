@@ -33,6 +33,7 @@ class Finding(StrEnum):
     PLANNED_TWICE = "planned_twice"
     BAD_LEASES = "bad_leases"
     LEASE_OVERLAPS = "lease_overlaps"
+    COMMITTED_TWICE = "committed_twice"
     PENDING = "pending"
 
 
@@ -45,6 +46,7 @@ _SENTENCES = {
     Finding.PLANNED_TWICE: "{n} record{s} covered by two batches",
     Finding.BAD_LEASES: "{n} signature{s} made outside a committed lease of the key",
     Finding.LEASE_OVERLAPS: "{n} lease{s} overlapping another of the same key",
+    Finding.COMMITTED_TWICE: "{n} double commit{s} of a batch",
     Finding.PENDING: "{n} record{s} still to be signed",
 }
 
@@ -125,6 +127,8 @@ class AuditReport:
     """Records with more than one signature or dead letter."""
     lease_overlaps: int
     """Leases that began before an earlier one of the same key had ended."""
+    committed_twice: int
+    """Batches that more than one lease committed."""
     pending: int
     """Records that wait in a batch to be signed: the job is not finished."""
     unplanned: int
@@ -155,7 +159,7 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every record is accounted for, every signature valid, and no lease overlaps another."""
+        """Whether every record is accounted for, every signature valid, no lease overlaps another, no commit is double."""
         return self.finished and not any(getattr(self, kind) for kind in Finding)
 
     @property

@@ -118,6 +118,12 @@ async def _check_leases(connection: Connection, job: Job, tally: Tally) -> None:
         )
     if rows:
         tally.add(Finding.LEASE_OVERLAPS, rows[0]["total"])
+    rows = await connection.fetch(query("audit_committed_twice"), job.job_no, MAX_EXAMPLES)
+    for row in rows:
+        what = f"batch {row['batch_no']} was committed under {row['leases']} leases"
+        tally.find(Finding.COMMITTED_TWICE, None, what, number=0)
+    if rows:
+        tally.add(Finding.COMMITTED_TWICE, rows[0]["total"])
 
 
 async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> None:
