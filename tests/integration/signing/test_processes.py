@@ -58,9 +58,11 @@ async def at_work(bench: Bench, *, floor: int = 1) -> None:
 
 
 async def nothing_under_way(db: asyncpg.Connection) -> bool:
+    """No session of a signer does anything; one that waits for its signer, to read its answer or to say more, does not."""
     return not await db.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name LIKE 'vaultstream-signing%' AND state = 'active'"
+        "AND application_name LIKE 'vaultstream-signing%' AND state = 'active' "
+        "AND wait_event_type IS DISTINCT FROM 'Client'"
     )
 
 
