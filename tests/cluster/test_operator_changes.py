@@ -221,6 +221,9 @@ async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, polic
         await site.becomes("job", "Suspended")
     elif phase == "failed":
         await site.becomes("job", "Failed")
+    for worker in site.workers:  # as pods, which have gone when the operator cleans up
+        if worker.process.returncode is None:
+            await worker.kill()
     await site.delete("job")
     await eventually(lambda: site.gone("job"))
     assert await jobs_in_postgres(site) == 0

@@ -121,6 +121,8 @@ class Site:
     """The operator looks after all namespaces, as the manifest has it that is delivered."""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     started: int = 0
+    workers: list[Operator] = field(default_factory=list)
+    """Those that were started in the place of pods, also such as have ended."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,7 +163,8 @@ class Site:
     async def worker(self, role: str, token: str, **environment: str) -> Operator:
         """Starts a worker as its pod would; killed after the test."""
         given = {"VAULTSTREAM_KEK_FILE": str(self.services.kek_file), **environment}
-        return await self._start(["worker", role, token], role, given)
+        self.workers.append(await self._start(["worker", role, token], role, given))
+        return self.workers[-1]
 
     async def start_planning(self, name: str = "job", **spec: Any) -> str:
         """Brings a job so far that there is a lag; returns its token."""
