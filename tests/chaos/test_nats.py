@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chaos import faults
+from support.chaos import nats
+from support.chaos.processes import PAST_A_LEASE
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 
 if TYPE_CHECKING:
@@ -21,18 +22,16 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 def _delete(stream: str) -> Callable[[Arena, Job], Awaitable[object]]:
-    return lambda arena, job: faults.delete_stream(arena, stream)
+    return lambda arena, job: nats.delete_stream(arena, stream)
 
 
 LOSSES: dict[str, Callable[[Arena, Job], Awaitable[object]]] = {
-    "killed": lambda arena, job: faults.kill_nats(arena),
-    "killed and its store wiped": lambda arena, job: faults.kill_nats(arena, wipe=True),
-    "consumer deleted": faults.delete_consumer,
+    "killed": lambda arena, job: nats.kill(arena),
+    "killed and its store wiped": lambda arena, job: nats.kill(arena, wipe=True),
+    "consumer deleted": nats.delete_consumer,
     "stream of batches deleted": _delete(RECORDS_STREAM),
     "stream of keys deleted": _delete(KEYS_STREAM),
-    "stopped for longer than a lease": lambda arena, job: faults.freeze_nats(
-        arena, seconds=faults.PAST_A_LEASE
-    ),
+    "stopped for longer than a lease": lambda arena, job: nats.freeze(arena, seconds=PAST_A_LEASE),
 }
 
 
@@ -57,8 +56,8 @@ async def test_batches_delivered_many_times_and_in_any_order_are_signed_once(are
         for share in (0.05, 0.3, 0.6):
             await arena.reach(job, share)
             if not run.done():
-                sent += await faults.republish(arena, job, chance, times=2, mix=True)
-                await faults.reorder(arena, job)
+                sent += await nats.republish(arena, job, chance, times=2, mix=True)
+                await nats.reorder(arena, job)
     assert sent > 500
     await arena.assert_promises(job)
 
@@ -71,7 +70,7 @@ async def test_garbage_and_forgeries_on_both_streams_change_nothing(arena: Arena
     async with arena.running(job) as run:
         while not run.done() and taken < 150:
             await arena.reach(job, 0.01)
-            taken += await faults.send_garbage(arena, job, chance)
+            taken += await nats.send_garbage(arena, job, chance)
     assert taken > 30
     states = await arena.lab.rows("SELECT DISTINCT state FROM vaultstream.keys")
     assert states == [("active",)], "a state is told on keys.>, and decided in Postgres"
@@ -101,7 +100,7 @@ async def test_answers_of_nats_that_get_lost_only_cost_time(arena: Arena) -> Non
             if run.done():
                 break
             arena.nats.loses_answers = True
-            await asyncio.sleep(faults.PAST_A_LEASE)  # time is the fault here
+            await asyncio.sleep(PAST_A_LEASE)  # time is the fault here
             arena.nats.mend()
             lost += arena.nats.cut()
     assert lost >= 4

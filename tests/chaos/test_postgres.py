@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chaos import faults
+from support.chaos import postgres
 from support.chaos.arena import PATIENCE, RECORDS
 from support.disks import enlarge, small_disk
 from support.waiting import eventually
@@ -37,11 +37,11 @@ async def test_postgres_stopped_in_immediate_mode_loses_nothing_that_it_acknowle
         for share in (0.1, 0.5):
             await arena.reach(job, share)
             if not run.done():
-                crashes += await faults.crash_postgres(arena)
+                crashes += await postgres.crash(arena)
                 await arena.lab.pool.expire_connections()
     assert crashes == 2
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job)
+    await arena.assert_promises(job, leases_may_lapse=True)
 
 
 async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -> None:
@@ -50,10 +50,10 @@ async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -
     async with arena.running(job):
         for percent in range(5, 95, 10):
             await arena.reach(job, percent / 100)
-            ended += await faults.end_sessions(arena, "vaultstream-signing%")
+            ended += await postgres.end_sessions(arena, "vaultstream-signing%")
     assert ended >= 20
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job)
+    await arena.assert_promises(job, leases_may_lapse=True)
 
 
 async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> None:
@@ -63,10 +63,10 @@ async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> No
     async with arena.running(job):
         for share in (0.05, 0.3, 0.5):
             await arena.reach(job, share)
-            unknown += await faults.lose_a_commits_answer(arena, job)
+            unknown += await postgres.lose_a_commits_answer(arena, job)
     assert unknown == 3
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job)
+    await arena.assert_promises(job, leases_may_lapse=True)
 
 
 async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> None:
@@ -74,10 +74,10 @@ async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> Non
     deadlocks = 0
     async with arena.running(job) as run:
         while deadlocks < 2 and not run.done():
-            deadlocks += await faults.deadlock(arena, job)
+            deadlocks += await postgres.deadlock(arena, job)
     assert deadlocks == 2
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job)
+    await arena.assert_promises(job, leases_may_lapse=True)
 
 
 async def test_a_database_that_is_serializable_by_default_signs_all_the_same(arena: Arena) -> None:
@@ -93,7 +93,7 @@ async def test_a_database_that_is_serializable_by_default_signs_all_the_same(are
     )
     assert errors > 0
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job)
+    await arena.assert_promises(job, leases_may_lapse=True)
 
 
 async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
@@ -101,14 +101,14 @@ async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
     job = await arena.lab.open(batchSize=10, keys={"count": 8})
     async with arena.running(job) as run:
         await arena.reach(job, 0.1)
-        async with faults.no_connection_left(arena) as taken:
+        async with postgres.no_connection_left(arena) as taken:
             assert taken > 150
             for pid in arena.workers("signing"):
                 os.kill(pid, 9)
             await eventually(lambda: _refused(arena), what="a signer starts, and is refused")
             assert not run.done()
         await arena.lab.pool.expire_connections()
-    await arena.assert_promises(job)
+    await arena.assert_promises(job, leases_may_lapse=True)
 
 
 def _refused(arena: Arena) -> bool:
@@ -127,7 +127,7 @@ def disk() -> Iterator[Path]:
 async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, disk: Path) -> None:
     """A megabyte takes some of them; the rest wait, lose no attempt, and go in once there is room."""
     job = await arena.lab.open(batchSize=50, keys={"count": 8})
-    async with faults.signatures_on(arena, job, disk):
+    async with postgres.signatures_on(arena, job, disk):
         async with arena.running(job) as run:
             await eventually(lambda: _full(arena), seconds=PATIENCE / 2, what="a commit finds the disk full")
             assert not run.done()
@@ -135,7 +135,7 @@ async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, di
             assert 0 < signed < RECORDS
             enlarge(disk, "64m")
         assert await no_attempt_was_counted(arena, job)
-        await arena.assert_promises(job)
+        await arena.assert_promises(job, leases_may_lapse=True)
 
 
 def _full(arena: Arena) -> bool:

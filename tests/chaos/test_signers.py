@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chaos.arena import PATIENCE
-from support.chaos.faults import commits_held, signal_worker
 from support.chaos.points import SIGNER_POINTS, START
+from support.chaos.postgres import commits_held
+from support.chaos.processes import signal_worker
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 BEFORE_THE_COMMIT = ["after-lease", "after-read", "after-sign"]
+SLOW_END = "id > 18000 AND id % 20 = 0"
+"""Records that take their time to be read: a job is not over before its messages are delivered again."""
 
 
 async def settled_or_ended(arena: Arena, job: Job, run: asyncio.Task[Ended], floor: int) -> bool:
@@ -63,9 +66,10 @@ async def test_signers_killed_at_random_throughout_lose_nothing(arena: Arena) ->
 async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it_goes_on(
     arena: Arena, point: str
 ) -> None:
-    job = await arena.lab.open(batchSize=50, keys={"count": 8})
+    await arena.slow_down("slow", SLOW_END)
+    job = await arena.lab.open(batchSize=50, keys={"count": 8}, records={"table": "slow"})
     arena.points.arm(point, "stop")
-    async with arena.running(job):
+    async with arena.running(job), arena.second_acks(job) as again:
         pid = await eventually(lambda: arena.points.taken(point))
         asleep = await leases_of(arena, pid)
 
@@ -73,10 +77,34 @@ async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it
             return not await leases_of(arena, pid)
 
         await eventually(all_over, what="others have taken its keys over")
+        await eventually(lambda: again, what="others were delivered what it had, and acknowledged it")
         arena.send(pid, signal.SIGCONT)
     ends = await ends_of(arena, pid)
     assert asleep or point == "before-ack"
     assert {ends[lease] for lease in asleep} <= {"expired"}, "nothing of it was accepted afterwards"
+    await arena.assert_promises(job)
+
+
+@pytest.mark.parametrize("point", BEFORE_THE_COMMIT)
+async def test_a_signer_whose_lease_outlasts_its_delivery_finds_its_batches_settled(
+    arena: Arena, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fence lets it pass, for its keys are still its own; the batches are not: others were delivered and signed them."""
+    monkeypatch.setenv("VAULTSTREAM_LEASE_SECONDS", "600")
+    await arena.slow_down("slow", SLOW_END)
+    job = await arena.lab.open(
+        batchSize=50, keys={"count": 40}, records={"table": "slow"}, signer={"concurrency": 4}
+    )
+    arena.points.arm(point, "stop")
+    async with arena.running(job), arena.second_acks(job) as again:
+        pid = await eventually(lambda: arena.points.taken(point))
+        asleep = await leases_of(arena, pid)
+        await eventually(lambda: again, what="others were delivered what it had, and acknowledged it")
+        assert asleep <= await leases_of(arena, pid), "its leases are in force"
+        arena.send(pid, signal.SIGCONT)
+    ends = await ends_of(arena, pid)
+    assert "superseded" in {ends[lease] for lease in asleep}
+    assert set(ends.values()) <= {"committed", "superseded", "released"}
     await arena.assert_promises(job)
 
 

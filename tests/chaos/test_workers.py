@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chaos.arena import PATIENCE, RECORDS
-from support.chaos.faults import commits_held
+from support.chaos.postgres import commits_held
 from support.waiting import eventually
 from vaultstream.store.jobs import find_job
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from support.chaos.arena import open_arena
-from support.chaos.storm import Storm
+from support.chaos.storm import DISK, Storm
+from support.disks import small_disk
 from vaultstream.local.services import LocalServices
 
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # that Postgres is away is what we want
@@ -24,10 +27,13 @@ async def _main(options: argparse.Namespace, folder: Path) -> None:
         sys.stdout.flush()
 
     tell(f"seed {options.seed}: until {options.faults} faults or {options.minutes:g} minutes")
-    async with LocalServices(folder / "services") as local, open_arena(local) as arena:
-        await arena.make_records()
-        seconds = 60 * options.minutes
-        await Storm(arena, seed=options.seed, faults=options.faults, seconds=seconds, tell=tell).rage()
+    if os.geteuid():
+        tell("no file system fills up: mounting one needs root")
+    with nullcontext() if os.geteuid() else small_disk(folder / "disk", DISK) as disk:
+        async with LocalServices(folder / "services") as local, open_arena(local) as arena:
+            await arena.make_records()
+            faults, seconds = options.faults, 60 * options.minutes
+            await Storm(arena, seed=options.seed, faults=faults, seconds=seconds, tell=tell, disk=disk).rage()
 
 
 parser = argparse.ArgumentParser(

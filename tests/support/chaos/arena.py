@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +18,7 @@ from support.engine import new_name, open_bus
 from support.lab import Lab
 from support.waiting import eventually
 from support.wire import Wire, open_socket_wire, open_wire
+from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.store import schema
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import get_job
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import asyncpg
+    from nats.aio.msg import Msg
 
     from support.lab import Ended
     from vaultstream.audit.report import AuditReport
@@ -56,6 +58,8 @@ class Arena:
     points: Points
     nats: Wire
     postgres: Wire
+    killed: set[int] = field(default_factory=set)
+    """Process ids of workers that could give nothing back."""
 
     async def restore(self) -> None:
         """Starts again what was killed, and mends the wires."""
@@ -81,6 +85,20 @@ class Arena:
                 f"FROM generate_series(1::bigint, {count}) n; ALTER TABLE {table} ADD PRIMARY KEY (id)"
             )
 
+    async def slow_down(self, view: str, condition: str) -> None:
+        """Makes a view of the records that takes signers 0.15 s for each that meets a condition in SQL."""
+        await self.lab.execute(
+            f"""
+            CREATE OR REPLACE FUNCTION slow_for_signers() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
+            BEGIN
+                IF current_setting('application_name') LIKE 'vaultstream-signing%' THEN PERFORM pg_sleep(0.15); END IF;
+                RETURN true;
+            END $$;
+            CREATE VIEW {view} AS
+            SELECT id, CASE WHEN NOT ({condition}) OR slow_for_signers() THEN payload END AS payload FROM records
+            """
+        )
+
     def workers(self, role: str = "") -> list[int]:
         """Process ids of this arena's workers, of one role or of all, stopped ones too."""
         mark = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.folder}")
@@ -102,6 +120,8 @@ class Arena:
             return False
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+            if number == signal.SIGKILL:
+                self.killed.add(pid)
             return True
         return False
 
@@ -111,14 +131,15 @@ class Arena:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    async def held_keys(self, job: Job) -> int:
-        return int(
-            await self.lab.value(
-                "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
-                "AND lease_until > clock_timestamp()",
-                job.job_no,
-            )
+    async def holders(self, job: Job, *, in_force: bool) -> list[str]:
+        """Who holds keys of a job, under leases that are in force, or also under those that ran out."""
+        rows = await self.lab.rows(
+            "SELECT holder FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
+            "AND (lease_until > clock_timestamp() OR NOT $2)",
+            job.job_no,
+            in_force,
         )
+        return [holder for (holder,) in rows]
 
     async def settled(self, job: Job) -> int:
         """Batches that are done."""
@@ -151,6 +172,20 @@ class Arena:
         return dict(rows)
 
     @asynccontextmanager
+    async def second_acks(self, job: Job) -> AsyncIterator[list[str]]:
+        """Listens for acknowledgements of messages that were delivered more than once; yields what was heard so far."""
+        heard: list[str] = []
+
+        async def hear(message: Msg) -> None:  # $JS.ACK.<stream>.<consumer>.<deliveries>.<...>
+            if message.data in (b"", b"+ACK") and int(message.subject.split(".")[4]) > 1:
+                heard.append(message.subject)
+
+        async with self.bus() as bus:
+            await bus.client.subscribe(f"$JS.ACK.{RECORDS_STREAM}.{job.token}.>", cb=hear)
+            await bus.client.flush()
+            yield heard
+
+    @asynccontextmanager
     async def running(self, job: Job, *, signers: int = 2) -> AsyncIterator[asyncio.Task[Ended]]:
         """Runs a job in a pool of real workers; what happens inside disturbs it, and it must end all the same."""
         run = asyncio.create_task(self.lab.finish(job, max_signers=signers, seconds=PATIENCE))
@@ -162,21 +197,36 @@ class Arena:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
 
-    async def assert_promises(self, job: Job, records: int = RECORDS) -> AuditReport:
-        """Verify is all green, each record is signed once, every key is free, and no process is left."""
+    async def assert_promises(
+        self, job: Job, records: int = RECORDS, *, leases_may_lapse: bool = False
+    ) -> AuditReport:
+        """Verify is all green, each record is signed once, every key is free, and no process is left.
+
+        A key is free when its holder gave it back; or its lease ran out, if the holder was killed, or `leases_may_lapse`,
+        for the faults kept signers from giving anything back.
+        """
         async with self.connection() as connection:
             job = await get_job(connection, job.token)
         assert job.ended, job
         report = await self.lab.verify(job)
         assert report.ok, (report.problems, report.examples)
         assert (report.records, report.valid, report.dead, report.revoked) == (records, records, 0, 0)
-
-        async def all_free() -> bool:  # one whose holder was killed runs out by itself
-            return await self.held_keys(job) == 0
-
-        await eventually(all_free, seconds=LEASE_SECONDS + 10)
         await eventually(lambda: not self.workers(), seconds=15, what="no worker is left")
+
+        async def none_in_force() -> bool:
+            return not await self.holders(job, in_force=True)
+
+        await eventually(none_in_force, seconds=LEASE_SECONDS + 10)
+        if not leases_may_lapse:
+            killed = self.killed | self.points.killed()
+            left = [each for each in await self.holders(job, in_force=False) if pid_of(each) not in killed]
+            assert not left, "signers that had the time gave their keys back"
         return report
+
+
+def pid_of(holder: str) -> int:
+    """The process that is a lease's holder."""
+    return int(holder.split(":")[1])
 
 
 def worker_environment(arena: Arena) -> dict[str, str]:

@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from support.chaos import faults
-from support.chaos.faults import PAST_A_LEASE, STREAMS
-from support.chaos.points import SIGNER_POINTS
+from support.chaos import nats, postgres, processes
+from support.chaos.points import SIGNER_POINTS, START
+from support.chaos.processes import PAST_A_LEASE
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from support.chaos.arena import Arena
     from vaultstream.store.jobs import Job
@@ -33,6 +35,8 @@ class Target:
     chance: random.Random
     run: int = 0
     """Process id of `vaultstream run`; 0: between two of them."""
+    disk: Path | None = None
+    """A small file system that the job's signatures lie on, if they do."""
 
 
 @dataclass(frozen=True)
@@ -44,46 +48,57 @@ class Fault:
     make: Callable[[Target], Awaitable[object]]
     heavy: bool = False
     """Everything stands still for a while: only made when a batch was settled since the last of this kind."""
+    opening: bool = False
+    """Only made while a job starts."""
 
 
 async def _kill_signer(at: Target) -> object:
-    return faults.signal_worker(at.arena, "signing", signal.SIGKILL, at.chance)
+    return processes.signal_worker(at.arena, "signing", signal.SIGKILL, at.chance)
 
 
 async def _kill_records(at: Target) -> object:
-    return faults.signal_worker(at.arena, "records", signal.SIGKILL, at.chance)
+    return processes.signal_worker(at.arena, "records", signal.SIGKILL, at.chance)
 
 
 async def _kill_keys(at: Target) -> object:
-    return faults.signal_worker(at.arena, "keys", signal.SIGKILL, at.chance)
+    return processes.signal_worker(at.arena, "keys", signal.SIGKILL, at.chance)
 
 
 async def _term_signer(at: Target) -> object:
-    return faults.signal_worker(at.arena, "signing", signal.SIGTERM, at.chance)
+    return processes.signal_worker(at.arena, "signing", signal.SIGTERM, at.chance)
 
 
 async def _freeze(at: Target) -> object:
     role = at.chance.choice(["signing", "signing", "signing", "records", "keys"])
-    pid = faults.signal_worker(at.arena, role, signal.SIGSTOP, at.chance)
+    pid = processes.signal_worker(at.arena, role, signal.SIGSTOP, at.chance)
     if pid is not None:
-        await faults.freeze(at.arena, pid, seconds=at.chance.uniform(0.05, 2 * PAST_A_LEASE))
+        await processes.freeze(at.arena, pid, seconds=at.chance.uniform(0.05, 2 * PAST_A_LEASE))
     return pid
 
 
-def _at_point(point: str, action: str) -> Callable[[Target], Awaitable[object]]:
+def _at_point(
+    point: str, action: str, *, patience: float = _PATIENCE
+) -> Callable[[Target], Awaitable[object]]:
     async def make(at: Target) -> object:
-        pid = await faults.at_point(at.arena, point, action, patience=_PATIENCE)
+        pid = await processes.at_point(at.arena, point, action, patience=patience)
         if pid is not None and action == "stop":
-            await faults.freeze(at.arena, pid, seconds=at.chance.uniform(0.5, 2) * PAST_A_LEASE)
+            await processes.freeze(at.arena, pid, seconds=at.chance.uniform(0.5, 2) * PAST_A_LEASE)
         return pid
 
     return make
 
 
+async def _shift_clocks(at: Target) -> object:
+    """One signer goes, and the next that comes has clocks of its own."""
+    processes.signal_worker(at.arena, "signing", signal.SIGTERM, at.chance)
+    ahead = at.chance.choice([-3600, 3600, 86_400])
+    return await processes.at_point(at.arena, START, str(ahead), patience=_PATIENCE)
+
+
 async def _in_the_commit(at: Target) -> object:
     """Stopped or killed there, cut off from Postgres, or only made to wait past the lease."""
     what = at.chance.choice(["stop", "kill", "cut", "wait"])
-    async with faults.commits_held(at.arena, at.job, patience=_PATIENCE) as held:
+    async with postgres.commits_held(at.arena, at.job, patience=_PATIENCE) as held:
         if held is None:
             return False
         if what == "stop":
@@ -94,7 +109,7 @@ async def _in_the_commit(at: Target) -> object:
             await at.arena.lab.value("SELECT pg_terminate_backend($1)", held.backend)
         await asyncio.sleep(at.chance.choice([0.1, PAST_A_LEASE]))  # time is the fault here
     if what == "stop":
-        await faults.freeze(at.arena, held.signer, seconds=at.chance.uniform(0, PAST_A_LEASE))
+        await processes.freeze(at.arena, held.signer, seconds=at.chance.uniform(0, PAST_A_LEASE))
     return True
 
 
@@ -106,23 +121,23 @@ async def _run_again(at: Target) -> object:
 
 
 async def _unknown_outcome(at: Target) -> object:
-    return await faults.lose_a_commits_answer(at.arena, at.job, patience=_PATIENCE)
+    return await postgres.lose_a_commits_answer(at.arena, at.job, patience=_PATIENCE)
 
 
 async def _deadlock(at: Target) -> object:
-    return await faults.deadlock(at.arena, at.job, patience=_PATIENCE)
+    return await postgres.deadlock(at.arena, at.job, patience=_PATIENCE)
 
 
 async def _crash_postgres(at: Target) -> object:
-    return await faults.crash_postgres(at.arena)
+    return await postgres.crash(at.arena)
 
 
 async def _end_one_session(at: Target) -> object:
-    return await faults.end_sessions(at.arena, limit=1)
+    return await postgres.end_sessions(at.arena, limit=1)
 
 
 async def _end_sessions(at: Target) -> object:
-    return await faults.end_sessions(at.arena)
+    return await postgres.end_sessions(at.arena)
 
 
 async def _cut_postgres(at: Target) -> object:
@@ -130,25 +145,33 @@ async def _cut_postgres(at: Target) -> object:
 
 
 async def _no_connection_left(at: Target) -> object:
-    async with faults.no_connection_left(at.arena) as taken:
+    async with postgres.no_connection_left(at.arena) as taken:
         await asyncio.sleep(at.chance.uniform(0.1, 1))  # time is the fault here
     return taken
 
 
+async def _serializable(at: Target) -> object:
+    return await postgres.serializable(at.arena, seconds=at.chance.uniform(0.5, 3))
+
+
+async def _no_room(at: Target) -> object:
+    return at.disk is not None and await postgres.fill(at.disk, seconds=at.chance.uniform(0.1, 1.5))
+
+
 async def _leases_taken_away(at: Target) -> object:
-    return await faults.take_leases_away(at.arena, at.job)
+    return await postgres.take_leases_away(at.arena, at.job)
 
 
 async def _kill_nats(at: Target) -> object:
-    return await faults.kill_nats(at.arena)
+    return await nats.kill(at.arena)
 
 
 async def _wipe_nats(at: Target) -> object:
-    return await faults.kill_nats(at.arena, wipe=True)
+    return await nats.kill(at.arena, wipe=True)
 
 
 async def _freeze_nats(at: Target) -> object:
-    return await faults.freeze_nats(at.arena, seconds=at.chance.uniform(0.1, 3))
+    return await nats.freeze(at.arena, seconds=at.chance.uniform(0.1, 3))
 
 
 async def _cut_nats(at: Target) -> object:
@@ -157,7 +180,7 @@ async def _cut_nats(at: Target) -> object:
 
 async def _slow_nats(at: Target) -> object:
     milliseconds, seconds = at.chance.choice([5, 50, 300]), at.chance.uniform(0.3, 2)
-    return await faults.delay_wire(at.arena, milliseconds=milliseconds, seconds=seconds)
+    return await nats.delay(at.arena, milliseconds=milliseconds, seconds=seconds)
 
 
 async def _deaf_nats(at: Target) -> object:
@@ -170,26 +193,26 @@ async def _deaf_nats(at: Target) -> object:
 
 
 async def _delete_consumer(at: Target) -> object:
-    return await faults.delete_consumer(at.arena, at.job)
+    return await nats.delete_consumer(at.arena, at.job)
 
 
-def _delete_stream(which: str) -> Callable[[Target], Awaitable[object]]:
+def _delete_stream(stream: str) -> Callable[[Target], Awaitable[object]]:
     async def make(at: Target) -> object:
-        return await faults.delete_stream(at.arena, STREAMS[which])
+        return await nats.delete_stream(at.arena, stream)
 
     return make
 
 
 async def _duplicate(at: Target) -> object:
-    return await faults.republish(at.arena, at.job, at.chance, times=at.chance.randint(1, 3), mix=True)
+    return await nats.republish(at.arena, at.job, at.chance, times=at.chance.randint(1, 3), mix=True)
 
 
 async def _reorder(at: Target) -> object:
-    return await faults.reorder(at.arena, at.job)
+    return await nats.reorder(at.arena, at.job)
 
 
 async def _garbage(at: Target) -> object:
-    return await faults.send_garbage(at.arena, at.job, at.chance)
+    return await nats.send_garbage(at.arena, at.job, at.chance)
 
 
 CATALOGUE = [
@@ -202,7 +225,10 @@ CATALOGUE = [
     *(Fault(f"signer killed {point}", 2, _at_point(point, "kill")) for point in SIGNER_POINTS),
     *(Fault(f"signer asked to leave {point}", 1, _at_point(point, "term")) for point in SIGNER_POINTS),
     Fault("commit held in its middle", 6, _in_the_commit),
+    Fault("records worker killed after-plan", 2, _at_point("after-plan", "kill")),
     Fault("records worker killed before-checkpoint", 2, _at_point("before-checkpoint", "kill")),
+    Fault("keys worker killed after-keys", 0, _at_point("after-keys", "kill", patience=20), opening=True),
+    Fault("signer with other clocks", 3, _shift_clocks),
     Fault("run killed or asked to leave", 4, _run_again, heavy=True),
     Fault("outcome of a commit unknown", 6, _unknown_outcome),
     Fault("deadlock in a commit", 4, _deadlock),
@@ -211,6 +237,8 @@ CATALOGUE = [
     Fault("all sessions of Postgres ended", 6, _end_sessions),
     Fault("connections to Postgres cut", 8, _cut_postgres),
     Fault("no connection left in Postgres", 1, _no_connection_left, heavy=True),
+    Fault("database serializable for a while", 3, _serializable),
+    Fault("no room for signatures", 6, _no_room),
     Fault("leases taken away", 14, _leases_taken_away),
     Fault("NATS killed", 3, _kill_nats, heavy=True),
     Fault("NATS killed, its store wiped", 2, _wipe_nats, heavy=True),
@@ -219,8 +247,8 @@ CATALOGUE = [
     Fault("NATS slow, then cut", 6, _slow_nats),
     Fault("answers of NATS lost, then cut", 8, _deaf_nats),
     Fault("consumer deleted", 8, _delete_consumer),
-    Fault("stream of batches deleted", 5, _delete_stream("records")),
-    Fault("stream of keys deleted", 4, _delete_stream("keys")),
+    Fault("stream of batches deleted", 5, _delete_stream(RECORDS_STREAM)),
+    Fault("stream of keys deleted", 4, _delete_stream(KEYS_STREAM)),
     Fault("batches published again, mixed up", 8, _duplicate),
     Fault("batches published backwards", 6, _reorder),
     Fault("garbage and forgeries sent", 5, _garbage),
@@ -237,3 +265,4 @@ async def calm_after(at: Target) -> AsyncIterator[None]:
             path.unlink(missing_ok=True)
         at.arena.thaw()
         await at.arena.restore()
+        await postgres.isolate(at.arena, None)

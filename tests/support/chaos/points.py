@@ -70,6 +70,10 @@ class Points:
         found = next(self.folder.glob(f"{point}.*"), None)
         return int(found.suffix[1:]) if found else None
 
+    def killed(self) -> set[int]:
+        """The ids of the processes that killed themselves at a point that is not cleared."""
+        return {int(path.suffix[1:]) for path in self.folder.glob("[!.]*.*") if path.read_text() == "kill"}
+
     def clear(self, point: str) -> None:
         """Disarms a point, or forgets who came by."""
         for path in (self.folder / point, *self.folder.glob(f"{point}.*")):

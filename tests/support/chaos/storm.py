@@ -9,11 +9,12 @@ import asyncio
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ import psutil  # type: ignore[import-untyped]
 
 from support.chaos.arena import RECORDS, worker_environment
 from support.chaos.catalogue import CATALOGUE, Target, calm_after
+from support.chaos.postgres import signatures_on
 from support.waiting import eventually
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.errors import ExitCode, VaultStreamError
@@ -29,6 +31,7 @@ from vaultstream.store.jobs import find_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from support.chaos.arena import Arena
     from support.chaos.catalogue import Fault
@@ -37,29 +40,24 @@ if TYPE_CHECKING:
 ALGORITHMS = ["ECDSA_P256_SHA256", "ECDSA_P256_SHA256", "ED25519"]
 SHAPES = [(20, 10), (20, 70), (50, 3), (50, 20), (100, 70), (200, 1), (500, 10)]
 """Batch sizes and numbers of keys."""
-_SLOW_RECORDS = """
-    CREATE FUNCTION slow_for_signers() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
-    BEGIN
-        IF current_setting('application_name') LIKE 'vaultstream-signing%' THEN PERFORM pg_sleep(0.15); END IF;
-        RETURN true;
-    END $$;
-    CREATE VIEW slow_records AS
-    SELECT id, CASE WHEN id % 20 <> 0 OR slow_for_signers() THEN payload END AS payload FROM records;
-"""
-"""A source that takes its time, so that more faults fall on a job than on one that is signed in two seconds."""
 INJECTORS = 4
 """Faults that are under way at a time, at most."""
 FAULTS_A_ROUND = 250
 """After so many a job is left in peace: what they did to it is seen."""
 SOURCES = ("records", "slow_records", "slow_records")
+"""The second takes its time, so that more faults fall on a job than on one that is signed in two seconds."""
 MOST_SECONDS_APART = 8.0
 """So long, at most, each injector waits for a batch to be settled before its next fault."""
+SHARE_ON_A_DISK = 0.4
+"""Of the jobs, have their signatures on the disk that fills up, if there is one."""
 LOOK_SECONDS = 0.1
 CALM_SECONDS = 180.0
 """Within which a job must end once the faults have."""
 _AWAY = (VaultStreamError, AssertionError, psutil.Error, *BUS_ERRORS)
-_FINAL = {0, 3, 2, 4, 6}
-"""Exit codes after which starting `vaultstream run` again would be of no use."""
+_INTERRUPTED = {ExitCode.SERVICE, ExitCode.INTERRUPTED, -signal.SIGKILL, -signal.SIGTERM}
+"""How `vaultstream run` may leave before its job has ended: a service did not come back in time, or it was told to."""
+DISK = "32m"
+"""More than the signatures of a job take, on file systems that are filled up."""
 
 
 @dataclass
@@ -104,12 +102,14 @@ class Storm:
         seconds: float,
         tell: Callable[[str], None],
         sources: Sequence[str] = SOURCES,
+        disk: Path | None = None,
     ) -> None:
         self.outcome = Outcome(seed, {fault.name: Effect() for fault in CATALOGUE})
         self._arena = arena
         self._chance = random.Random(seed)
         self._faults = faults
         self._sources = sources
+        self._disk = disk
         self._end = time.monotonic() + seconds
         self._tell = tell
         self._waiting: list[tuple[str, float]] = []
@@ -127,7 +127,7 @@ class Storm:
         Raises:
             AssertionError: a promise is broken, or a job does not end.
         """
-        await self._arena.lab.execute(_SLOW_RECORDS)
+        await self._arena.slow_down("slow_records", "id % 20 = 0")
         start = time.monotonic()
         try:
             while not self.over:
@@ -149,29 +149,17 @@ class Storm:
             "keys": {"count": keys, "algorithm": chance.choice(ALGORITHMS)},
             "signer": {"concurrency": chance.choice([1, 4, 16])},
         }
+        may_fill_up = chance.random() < SHARE_ON_A_DISK
         job = await arena.lab.open(name, **shape)
         at = Target(arena, job, chance)
         start = time.monotonic()
-        async with calm_after(at):
-            ended = asyncio.Event()
-            run = asyncio.create_task(self._run_to_end(at, ended, shape))
-            watch = asyncio.create_task(self._watch(job, ended))
-            raging = [asyncio.create_task(self._inject(at, ended)) for _ in range(INJECTORS)]
-            try:
-                await asyncio.gather(*raging)
-                await arena.restore()
-                arena.thaw()
-                await asyncio.wait_for(asyncio.shield(run), CALM_SECONDS)
-            except TimeoutError:
-                raise AssertionError(
-                    f"round {number} (seed {self.outcome.seed}): {name} does not end"
-                ) from None
-            finally:
-                for task in (run, watch, *raging):
-                    task.cancel()
-                await asyncio.gather(run, watch, *raging, return_exceptions=True)
-        report = await arena.assert_promises(job)
-        self.outcome.leases.update(await arena.outcomes(job))
+        async with AsyncExitStack() as stack:
+            if may_fill_up and self._disk:
+                await stack.enter_async_context(signatures_on(arena, job, self._disk))
+                at.disk = self._disk
+            await self._disturb(at, shape)
+            report = await arena.assert_promises(job, leases_may_lapse=True)
+            self.outcome.leases.update(await arena.outcomes(job))
         self.outcome.rounds = number
         self.outcome.records += report.records
         self._tell(
@@ -180,6 +168,27 @@ class Storm:
             f"({source}, batch size {size}, {keys} keys); {self.outcome.faults} faults so far"
         )
         await arena.lab.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+    async def _disturb(self, at: Target, shape: dict[str, object]) -> None:
+        """Has a job run to its end, with faults falling on it for a while."""
+        async with calm_after(at):
+            ended = asyncio.Event()
+            run = asyncio.create_task(self._run_to_end(at, ended, shape))
+            watch = asyncio.create_task(self._watch(at.job, ended))
+            openings = [self._make(fault, at) for fault in CATALOGUE if fault.opening]
+            raging = [asyncio.ensure_future(each) for each in openings]
+            raging += [asyncio.create_task(self._inject(at, ended)) for _ in range(INJECTORS)]
+            try:
+                await asyncio.gather(*raging)
+                await at.arena.restore()
+                at.arena.thaw()
+                await asyncio.wait_for(asyncio.shield(run), CALM_SECONDS)
+            except TimeoutError:
+                raise AssertionError(f"{at.job.name} (seed {self.outcome.seed}) does not end") from None
+            finally:
+                for task in (run, watch, *raging):
+                    task.cancel()
+                await asyncio.gather(run, watch, *raging, return_exceptions=True)
 
     async def _run_to_end(self, at: Target, ended: asyncio.Event, shape: dict[str, object]) -> None:
         """Runs `vaultstream run`, again and again for as long as it leaves before the job has ended."""
@@ -235,12 +244,10 @@ class Storm:
                     process.kill()
                     await process.wait()
             self.outcome.runs[code] += 1
-            if code == ExitCode.FAILURE:  # no fault is answered so on purpose: what it said is worth a look
-                said = (arena.folder / f"{name}.log").read_text()[-2000:]
-                self._tell(f"`vaultstream run` of {name} left with {code}:\n{said}")
-            if code in _FINAL:
+            if code not in _INTERRUPTED:
                 ended.set()
-                assert code == 0, (arena.folder / f"{name}.log").read_text()[-3000:]
+                said = (arena.folder / f"{name}.log").read_text()[-3000:]
+                assert code == ExitCode.OK, f"`vaultstream run` of {name} left with {code}:\n{said}"
 
     async def _watch(self, job: Job, ended: asyncio.Event) -> None:
         """Notes how long it takes after each fault until the next batch is settled."""

@@ -1,0 +1,87 @@
+"""Step 3, read, on a real Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.engine import add_table, new_name
+from vaultstream.api import RecordsSpec
+from vaultstream.records.source import inspect_source
+from vaultstream.signing.read import read
+from vaultstream.store.leases import BatchRow
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from vaultstream.store.database import Pool
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_is_not(
+    pool: Pool, db: asyncpg.Connection, ranged: bool
+) -> None:
+    table = new_name()
+    await db.execute(
+        f"CREATE TABLE {table} (id bigint, payload text);"
+        f"INSERT INTO {table} VALUES (1, 'one'), (3, NULL), (4, 'four is long'), (5, 'five'), (5, 'FIVE'), (6, ''), (7, 'x')"
+    )
+    source = await inspect_source(db, RecordsSpec(table=table))
+    ids = ["1", "2", "3", "4", "5", "6"]
+    row = BatchRow(1, 6, "1", "6", None if ranged else ids)
+    [records] = await read(pool, source, [row], max_payload_bytes=4)
+    assert (records.ids, records.payloads) == ([1, 6], [b"one", b""])
+    assert {dead.record_id: dead.reason for dead in records.dead} == {
+        2: "RecordGone",
+        3: "PayloadNull",
+        4: "PayloadTooLarge",
+        5: "IdNotUnique",
+    }
+
+
+@pytest.mark.parametrize("id_type", ["text", "uuid", "varchar(40)", "smallint"])
+async def test_records_of_any_type_of_id_are_read(pool: Pool, db: asyncpg.Connection, id_type: str) -> None:
+    ids: list[Any] = {"smallint": [-2, 5]}.get(
+        id_type, [f"00000000-0000-0000-0000-00000000000{n}" for n in (1, 2)]
+    )
+    table = await add_table(db, ids, id_type=id_type)
+    source = await inspect_source(db, RecordsSpec(table=table))
+    row = BatchRow(1, 2, str(ids[0]), str(ids[1]), [str(i) for i in ids])
+    [records] = await read(pool, source, [row], max_payload_bytes=100)
+    assert [str(i) for i in records.ids] == [str(i) for i in ids]
+    assert records.payloads == [f"payload of {i}".encode() for i in ids]
+    assert records.dead == []
+
+
+async def test_batches_of_every_kind_are_read_together_each_with_its_own_records(
+    pool: Pool, db: asyncpg.Connection
+) -> None:
+    table = await add_table(db, [*range(1, 13), 40, 50])
+    source = await inspect_source(db, RecordsSpec(table=table))
+    rows = [
+        BatchRow(1, 3, "4", "6", None),
+        BatchRow(2, 2, "40", "50", ["40", "50"]),
+        BatchRow(3, 3, "1", "3", None),
+        BatchRow(4, 4, "11", "14", None),
+        BatchRow(5, 1, "9", "9", ["9"]),
+    ]
+    read_ids = [each.ids for each in await read(pool, source, rows, max_payload_bytes=100)]
+    assert read_ids == [[4, 5, 6], [40, 50], [1, 2, 3], [11, 12], [9]]
+
+
+async def test_a_payload_is_computed_once_a_record(pool: Pool, db: asyncpg.Connection) -> None:
+    """A view's payload may be dear."""
+    table, view = await add_table(db, range(1, 11)), new_name("dear")
+    await db.execute(
+        f"CREATE SEQUENCE {view}_calls;"
+        f"CREATE FUNCTION {view}(p bytea) RETURNS bytea STABLE LANGUAGE plpgsql "
+        f"AS 'BEGIN PERFORM nextval(''{view}_calls''); RETURN p; END';"
+        f"CREATE VIEW {view} AS SELECT id, {view}(payload) AS payload FROM {table}"
+    )
+    source = await inspect_source(db, RecordsSpec(table=view))
+    [records] = await read(pool, source, [BatchRow(1, 10, "1", "10", None)], max_payload_bytes=100)
+    assert len(records.payloads) == 10
+    assert await db.fetchval(f"SELECT last_value FROM {view}_calls") == 10

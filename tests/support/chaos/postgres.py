@@ -1,0 +1,237 @@
+"""Faults of Postgres and of the way there: crashes, cuts, locks, deadlocks, no connection and no room left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import psutil  # type: ignore[import-untyped]
+
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from support.chaos.arena import Arena
+    from vaultstream.store.jobs import Job
+
+
+@dataclass(frozen=True)
+class HeldCommit:
+    """A signer's transaction that has passed the fence and waits to insert its signatures."""
+
+    backend: int
+    signer: int
+
+
+@asynccontextmanager
+async def commits_held(arena: Arena, job: Job, *, patience: float = 45.0) -> AsyncIterator[HeldCommit | None]:
+    """Holds every commit in its middle, by a lock on the table of signatures; yields one that got there, if any did."""
+    async with arena.connection() as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE {job.signatures_table} IN SHARE MODE")
+        held = None
+        with suppress(AssertionError):
+            held = await eventually(
+                lambda: _held_commit(connection, job), seconds=patience, what="a commit is held"
+            )
+        yield held
+
+
+async def _held_commit(connection: asyncpg.Connection, job: Job) -> HeldCommit | None:
+    await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction keeps what it saw first
+    row = await connection.fetchrow(
+        "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+        "WHERE l.relation = $1::regclass AND NOT l.granted AND a.application_name LIKE 'vaultstream-signing%'",
+        job.signatures_table,
+    )
+    return HeldCommit(row["pid"], int(row["application_name"].rpartition(":")[2])) if row else None
+
+
+async def crash(arena: Arena) -> bool:
+    """Stops Postgres in immediate mode, as a crash does, and starts it again."""
+    postgres, _ = await arena.local.ensure_running()
+    assert postgres is not None
+    psutil.Process(postgres.pid).send_signal(signal.SIGQUIT)
+    psutil.wait_procs([psutil.Process(postgres.pid)] if psutil.pid_exists(postgres.pid) else [], timeout=0.05)
+    await arena.local.ensure_running()
+    return True
+
+
+async def end_sessions(arena: Arena, pattern: str = "vaultstream-%", *, limit: int = 1000) -> int:
+    """Ends sessions of workers in Postgres, whatever they are about; returns how many."""
+    async with arena.connection() as connection:
+        return int(
+            await connection.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name LIKE $1 "
+                "AND application_name NOT LIKE '%chaos' ORDER BY random() LIMIT $2) s",
+                pattern,
+                limit,
+            )
+        )
+
+
+async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
+    """Lets a commit succeed in Postgres and cuts the connection before its answer arrives: its outcome is unknown."""
+    try:
+        async with commits_held(arena, job, patience=patience) as held:
+            arena.postgres.loses_answers = held is not None
+        if held is None:
+            return False
+        async with arena.connection() as connection:
+            await eventually(
+                lambda: connection.fetchval(
+                    "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1 AND state = 'active'",
+                    held.backend,
+                ),
+                seconds=patience,
+                what="the commit has ended",
+            )
+        return arena.postgres.cut() > 0
+    finally:
+        arena.postgres.mend()
+
+
+async def deadlock(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
+    """Makes a signer the victim of a deadlock in its commit: it holds its batch, we its key, and each wants the other's."""
+    try:
+        async with arena.connection() as connection, connection.transaction():
+            # The signer looks for a deadlock after a second; we never do.
+            await connection.execute("SET LOCAL deadlock_timeout = '1h'; SET LOCAL lock_timeout = '10s'")
+            leased = "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL FOR UPDATE SKIP LOCKED"
+            await eventually(
+                lambda: connection.fetch(leased, job.job_no), seconds=patience, what="a key is leased"
+            )
+            await eventually(
+                lambda: _commit_waits(connection), seconds=patience, what="a commit waits for a key"
+            )
+            before = await connection.fetchval("SELECT clock_timestamp()")
+            await connection.execute(
+                "SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending' ORDER BY batch_no FOR UPDATE",
+                job.job_no,
+            )
+            waited = await connection.fetchval("SELECT clock_timestamp() - $1::timestamptz", before)
+            return bool(waited.total_seconds() > 0.05)
+    except (AssertionError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+        return False
+
+
+async def _commit_waits(connection: asyncpg.Connection) -> bool:
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    return bool(
+        await connection.fetchval(
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%commit_batches%' "
+            "AND application_name LIKE 'vaultstream-signing%' AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        )
+    )
+
+
+@asynccontextmanager
+async def no_connection_left(arena: Arena) -> AsyncIterator[int]:
+    """Takes every place that Postgres has for connections, those of the workers too; yields how many it took."""
+    taken: list[asyncpg.Connection] = []
+
+    async def take_all() -> None:
+        with suppress(asyncpg.TooManyConnectionsError):
+            while True:
+                taken.append(await asyncpg.connect(arena.url, timeout=10))
+
+    try:
+        await take_all()
+        for pid in [row["pid"] for row in await taken[0].fetch(_SESSIONS)]:
+            await taken[0].execute("SELECT pg_terminate_backend($1)", pid)
+            await take_all()
+        yield len(taken)
+    finally:
+        await asyncio.gather(*(connection.close(timeout=5) for connection in taken), return_exceptions=True)
+
+
+_SESSIONS = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'vaultstream-%' AND application_name NOT LIKE '%chaos'"
+)
+
+
+@asynccontextmanager
+async def signatures_on(arena: Arena, job: Job, disk: Path) -> AsyncIterator[None]:
+    """Keeps a job's signatures on another file system, in a tablespace of their own. Needs root."""
+    name = f"disk_{job.job_no}"
+    owner = psutil.Process((await arena.local.services()).postgres_pid).username()
+    place = disk / name
+    place.mkdir()
+    shutil.chown(place, owner)
+    async with arena.connection() as connection:
+        await connection.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        await connection.execute(f"ALTER TABLE {job.signatures_table} SET TABLESPACE {name}")
+        await connection.execute(
+            f"ALTER INDEX {job.signatures_table.replace(str(job.job_no), f'{job.job_no}_pkey')} SET TABLESPACE {name}"
+        )
+    try:
+        yield
+    finally:
+        async with arena.connection() as connection:
+            await connection.execute(f"DROP TABLE {job.signatures_table}")
+            await connection.execute(f"DROP TABLESPACE {name}")
+
+
+async def fill(disk: Path, *, seconds: float) -> bool:
+    """Leaves no byte free on a file system, for a while."""
+    ballast = disk / f"ballast-{secrets.token_hex(4)}"
+    try:
+        with (
+            ballast.open("wb") as file,
+            suppress(OSError),
+        ):  # others write at the same time: it is full all the same
+            while free := (os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize):
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+        await asyncio.sleep(seconds)  # time is the fault here
+    finally:
+        ballast.unlink(missing_ok=True)
+    return True
+
+
+async def isolate(arena: Arena, level: str | None) -> None:
+    """Gives every session of the database from now on another isolation level; None: as a database has it."""
+    async with arena.connection() as connection:
+        await connection.execute(
+            "SELECT pg_advisory_lock(1)"
+        )  # a second change at that moment would be an error
+        name = await connection.fetchval("SELECT current_database()")
+        change = (
+            f"SET default_transaction_isolation = '{level}'"
+            if level
+            else "RESET default_transaction_isolation"
+        )
+        await connection.execute(f"ALTER DATABASE {name} {change}")
+
+
+async def serializable(arena: Arena, *, seconds: float) -> bool:
+    """Makes every transaction serializable, for a while: whoever is second at a row gets an error."""
+    try:
+        await isolate(arena, "serializable")
+        ended = await end_sessions(arena)
+        await asyncio.sleep(seconds)  # time is the fault here
+    finally:
+        await isolate(arena, None)
+    await end_sessions(arena)
+    return ended > 0
+
+
+async def take_leases_away(arena: Arena, job: Job) -> int:
+    """Ends every lease in Postgres, as a clock that jumps ahead does: their holders do not know; returns how many."""
+    async with arena.connection() as connection:
+        return len(
+            await connection.fetch(
+                "UPDATE vaultstream.keys SET lease_until = greatest(leased_at, clock_timestamp()) "
+                "WHERE job_no = $1 AND holder IS NOT NULL AND lease_until > clock_timestamp() RETURNING key_no",
+                job.job_no,
+            )
+        )
