@@ -1,71 +1,174 @@
-"""How strict the order of keys is: one that waits is overtaken by no more than are leased or given back at that moment."""
+"""How strict the order of keys is: that of a queue. Whatever lies wholly before something else counts as before it."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections import Counter
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from support.engine import add_batches, add_job, signed
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
-from vaultstream.store.leases import COMMITTED, claim_batches, commit_batches
+from vaultstream.store.keys import list_keys
+from vaultstream.store.leases import COMMITTED, Claim, claim_batches, commit_batches, release_leases
 
 pytestmark = pytest.mark.integration
 
-HOLDERS, AT_A_TIME, KEYS, BATCHES = 6, 3, 30, 600
+
+@dataclass(frozen=True)
+class Shape:
+    """Who works how."""
+
+    holders: int
+    at_a_time: int
+    """Keys that one holder asks for in a call, at most."""
+    keys: int
+    batches: int
+    seed: int
 
 
-async def work(url: str, job: Job, holder: str, queue: list[int]) -> None:
-    """Leases up to three keys at a time and commits under them, in an order by chance."""
-    chance = random.Random(holder)
-    async with connect(url) as connection:
-        while queue:
-            mine = [queue.pop() for _ in range(min(len(queue), chance.randint(1, AT_A_TIME)))]
-            claims = await claim_batches(connection, job.job_no, holder, mine, seconds=60)
-            chance.shuffle(claims)
-            for claim in claims:
-                assert claim.lease, "there are more keys than can be in hand"
-                batch = signed(claim.batch.batch_no, claim.lease, [claim.batch.batch_no])
-                assert await commit_batches(connection, job.job_no, holder, [batch], id_type="bigint") == [
-                    COMMITTED
-                ]
+SHAPES = st.builds(
+    Shape,
+    holders=st.integers(2, 6),
+    at_a_time=st.integers(1, 5),
+    keys=st.integers(1, 40),
+    batches=st.integers(40, 160),
+    seed=st.integers(0, 2**16),
+)
 
 
-async def overtakings(db: asyncpg.Connection, job: Job) -> list[int]:
-    """For each wait of a key, from its return to its next lease: how many keys that came back later were leased before it."""
-    rows = await db.fetch(
-        "WITH waits AS (SELECT l.key_no, lag(upper(l.during)) OVER w AS returned, lower(l.during) AS leased "
-        "  FROM vaultstream.leases l JOIN vaultstream.keys k USING (key_no) WHERE k.job_no = $1 "
-        "  WINDOW w AS (PARTITION BY l.key_no ORDER BY l.epoch)) "
-        "SELECT (SELECT count(*) FROM waits o WHERE o.returned > w.returned AND o.leased < w.leased) AS overtaken "
-        "FROM waits w WHERE returned IS NOT NULL",
-        job.job_no,
-    )
-    return [row["overtaken"] for row in rows]
+@dataclass
+class Call:
+    """A call that leased keys, or gave some back, and when: between these two moments it took effect."""
+
+    keys: list[int]
+    start: float = field(default_factory=time.perf_counter)
+    end: float = 0.0
 
 
-async def test_a_key_that_waits_is_overtaken_by_no_more_keys_than_are_in_hand(
-    engine_url: str, db: asyncpg.Connection
-) -> None:
-    job = await add_job(db, keys=KEYS)
-    queue = list(reversed(await add_batches(db, job, *([n] for n in range(1, BATCHES + 1)))))
-    await asyncio.gather(*(work(engine_url, job, f"holder {n}", queue) for n in range(HOLDERS)))
-    overtaken = await overtakings(db, job)
-    assert len(overtaken) == BATCHES - KEYS
-    assert max(overtaken) <= HOLDERS * AT_A_TIME
-    assert Counter(overtaken)[0] > len(overtaken) / 2, "the rule is the strict order"
+@dataclass(frozen=True)
+class Wait:
+    """A key that waits: from the call that gave it back to the call that leased it again."""
+
+    key_no: int
+    returned: Call
+    leased: Call
 
 
-async def test_one_holder_alone_sees_the_strict_order(engine_url: str, db: asyncpg.Connection) -> None:
-    job = await add_job(db, keys=7)
-    queue = await add_batches(db, job, *([n] for n in range(1, 71)))
-    for number in queue:
-        [claim] = await claim_batches(db, job.job_no, "ann", [number], seconds=60)
-        assert claim.lease
-        batch = signed(number, claim.lease, [number])
-        await commit_batches(db, job.job_no, "ann", [batch], id_type="bigint")
-    assert set(await overtakings(db, job)) == {0}
+@dataclass
+class Work:
+    """What holders do at the same time, and what they did."""
+
+    job: Job
+    queue: list[int]
+    leases: list[Call] = field(default_factory=list)
+    returns: list[Call] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self, calls: list[Call], keys: list[int]) -> Iterator[Call]:
+        call = Call(keys)
+        yield call
+        call.end = time.perf_counter()
+        calls.append(call)
+
+    async def hold(self, connection: asyncpg.Connection, holder: str, shape: Shape) -> None:
+        """Leases keys and gives them back, with their batches or without, until no batch is left."""
+        chance = random.Random(f"{shape.seed} {holder}")
+        while self.queue:
+            mine = [self.queue.pop() for _ in range(min(len(self.queue), chance.randint(1, shape.at_a_time)))]
+            with self.noted(self.leases, []) as call:
+                claims = await claim_batches(connection, self.job.job_no, holder, mine, seconds=600)
+                call.keys += [claim.lease.key_no for claim in claims if claim.lease]
+            held = [claim for claim in claims if claim.lease]
+            self.queue += [claim.batch.batch_no for claim in claims if not claim.lease]
+            chance.shuffle(held)
+            while held:
+                some = [held.pop() for _ in range(chance.randint(1, len(held)))]
+                with self.noted(self.returns, [claim.lease.key_no for claim in some if claim.lease]):
+                    await self._give_back(connection, holder, some, commit=chance.random() < 0.8)
+
+    async def _give_back(
+        self, connection: asyncpg.Connection, holder: str, claims: list[Claim], *, commit: bool
+    ) -> None:
+        leases = [claim.lease for claim in claims if claim.lease]
+        numbers = [claim.batch.batch_no for claim in claims]
+        if commit:
+            batches = [signed(number, lease, [number]) for number, lease in zip(numbers, leases, strict=True)]
+            outcomes = await commit_batches(connection, self.job.job_no, holder, batches, id_type="bigint")
+            assert set(outcomes) == {COMMITTED}
+        else:
+            await release_leases(connection, holder, leases)
+            self.queue += numbers
+
+    def waits(self, keys: list[int]) -> list[Wait]:
+        """Every wait of every key, also the first ones and those that did not end.
+
+        A key is leased and given back by turns, and each of these calls ends before the next begins.
+        """
+        found, returned = [], dict.fromkeys(keys, Call([], -math.inf, -math.inf))
+        steps = [(call.end, call, True) for call in self.returns]
+        steps += [(call.end, call, False) for call in self.leases]
+        for _, call, gives_back in sorted(steps, key=lambda step: step[0]):
+            for key_no in call.keys:
+                if gives_back:
+                    returned[key_no] = call
+                else:
+                    found.append(Wait(key_no, returned.pop(key_no), call))
+        never = Call([], math.inf, math.inf)
+        return found + [Wait(key_no, call, never) for key_no, call in returned.items()]
+
+
+def overtakings(waits: list[Wait]) -> list[tuple[Wait, Wait]]:
+    """Pairs of a key that waited and one that overtook it, when nothing of it happened at the same time.
+
+    The first was given back, then the second, then the second was leased, and only then the first: each call ended before
+    the next one began.
+    """
+    return [
+        (waiting, other)
+        for waiting in waits
+        for other in waits
+        if waiting.returned.end < other.returned.start
+        and other.returned.end < other.leased.start
+        and other.leased.end < waiting.leased.start
+    ]
+
+
+async def work(url: str, shape: Shape) -> list[Wait]:
+    """Has holders work at the same time on a job of their own."""
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(connect(url)) for _ in range(shape.holders)]
+        job = await add_job(connections[0], keys=shape.keys)
+        batches = await add_batches(connections[0], job, *([n] for n in range(1, shape.batches + 1)))
+        done = Work(job, batches)
+        holding = (done.hold(each, f"holder {n}", shape) for n, each in enumerate(connections))
+        await asyncio.gather(*holding)
+        keys = [key.key_no for key in await list_keys(connections[0], job.job_no)]
+    return done.waits(keys)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(Shape(holders=6, at_a_time=3, keys=30, batches=300, seed=1))
+@example(Shape(holders=6, at_a_time=5, keys=3, batches=100, seed=2))
+@given(shape=SHAPES)
+def test_no_key_overtakes_another_that_had_been_waiting_for_longer(engine_url: str, shape: Shape) -> None:
+    """Whatever the shape. (At the same moment there is no order: of calls that overlap, either may come first.)"""
+    waits = asyncio.run(work(engine_url, shape))
+    assert len(waits) >= shape.batches
+    assert overtakings(waits) == []
+
+
+async def test_one_holder_alone_sees_the_strict_order(engine_url: str) -> None:
+    waits = await work(engine_url, Shape(holders=1, at_a_time=1, keys=7, batches=70, seed=4))
+    turns = [wait.key_no for wait in sorted(waits, key=lambda wait: wait.leased.start)]
+    assert len(turns) >= 70
+    assert all(turns[place] == turns[place - 7] for place in range(7, len(turns)))
