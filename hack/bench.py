@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plots import Plot, Series
+from vaultstream.cores import usable_cores
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -31,7 +31,7 @@ class Axis:
     values: tuple[int | str, ...]
 
 
-CORES = os.cpu_count() or 1
+CORES = usable_cores()
 AXES = (
     Axis("signers", "Signers", tuple(range(1, 2 * CORES + 1))),
     Axis("keys", "Keys", (1, 10, 100, 1000)),

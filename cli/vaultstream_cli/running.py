@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vaultstream.bus.connection import connect_bus
+from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import run_job
 from vaultstream.store.jobs import JobState
@@ -44,7 +44,7 @@ async def run_to_end(
         InvalidJobError: the job was deleted meanwhile.
     """
     job = (await get_summary(session.pool, token)).job
-    most = max_signers or session.settings.max_signers or os.cpu_count() or 1
+    most = max_signers or session.settings.max_signers or usable_cores()
     scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
     if not job.ended and job.state is not JobState.SUSPENDED:
         async with connect_bus(session.services.bus_address, role="command"):

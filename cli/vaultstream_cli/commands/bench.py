@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from vaultstream.api import Algorithm
 from vaultstream.bench.limit import SECONDS
 from vaultstream.bench.result import Wanted
 from vaultstream.bench.run import run_bench
+from vaultstream.cores import usable_cores
 from vaultstream.errors import UsageError
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
@@ -71,7 +71,7 @@ async def bench(
         records=records,
         keys=keys,
         batch_size=batch_size,
-        signers=signers or os.cpu_count() or 1,
+        signers=signers or usable_cores(),
         algorithm=algorithm,
         payload_bytes=payload_bytes,
         concurrency=concurrency,

@@ -67,10 +67,13 @@ def test_a_service_is_its_process_and_those_that_it_started() -> None:
 
 
 def test_workers_are_known_by_what_they_run() -> None:
-    words = [sys.executable, "-c", "input()", "vaultstream_cli", "worker"]
+    words = [sys.executable, "-c", "print(flush=True); input()", "vaultstream_cli", "worker"]
     roles = ("signing", "records")
-    children = [subprocess.Popen([*words, role, "job"], stdin=-1) for role in roles]
+    children = [subprocess.Popen([*words, role, "job"], stdin=-1, stdout=-1) for role in roles]
     try:
+        for child in children:
+            assert child.stdout
+            child.stdout.readline()  # now it runs: a process just made may have no command line yet
         found = {member.name.split()[0]: member.part for member, _ in workers_of(this_command())}
         assert found["signing"] is Part.SIGNERS
         assert found["records"] is Part.REST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditReport, Count, Finding, Tally
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot
+from vaultstream.cores import usable_cores
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.sql import query
 
@@ -48,7 +48,7 @@ async def verify_job(
         snapshot = await export_snapshot(connection)
         job = await get_job(connection, job_name)
         source, obstacle = await open_source(connection, job)
-        processes = processes or _cores()
+        processes = processes or usable_cores()
         runs = await _plan_runs(connection, job, processes)
         assignment = Assignment(
             job_no=job.job_no,
@@ -75,12 +75,6 @@ async def verify_job(
         seconds=time.monotonic() - began,
         processes=min(processes, len(runs)),
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS has no affinity
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[Run], None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import re
 import shutil
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from vaultstream.api import Algorithm
+from vaultstream.cores import usable_cores
 from vaultstream.crypto.algorithms import generate_private_key, signer
 
 SECONDS = 2.0
@@ -104,7 +104,7 @@ async def _openssl_rate(algorithm: Algorithm, seconds: int) -> Rate | None:
     name = _OPENSSL_NAMES.get(algorithm)
     if shutil.which("openssl") is None or name is None:
         return None
-    together = await _speed("-seconds", str(seconds), "-multi", str(os.cpu_count() or 1), name)
+    together = await _speed("-seconds", str(seconds), "-multi", str(usable_cores()), name)
     alone = await _speed("-seconds", str(seconds), name)
     return Rate(together, 1 / alone) if together and alone else None
 
@@ -122,7 +122,7 @@ async def _speed(*arguments: str) -> float | None:
 
 
 def _library_rate(algorithm: Algorithm, payload_bytes: int, seconds: float) -> Rate:
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     # Spawned, not forked: the command has threads and an event loop that must not be copied.
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as processes:
         sign = partial(_sign_for, algorithm, payload_bytes)

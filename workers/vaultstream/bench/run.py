@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from vaultstream.bench.limit import SECONDS, measure_limit
 from vaultstream.bench.result import Result, Traffic, Wanted
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.inspection import list_streams
+from vaultstream.cores import usable_cores
 from vaultstream.errors import VaultStreamError
 from vaultstream.local.deletion import delete_everywhere
 from vaultstream.local.runner import PoolLook, PoolSize, RunState, open_job, run_job
@@ -100,7 +100,7 @@ async def _measure(
         progress = await jobs.get_progress(connection, job.job_no)
     return Result(
         wanted=wanted,
-        cores=os.cpu_count() or 1,
+        cores=usable_cores(),
         seconds=timed.seconds,
         startup_seconds=timed.startup_seconds,
         limits=(before, after),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
+from vaultstream.cores import usable_cores
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, public_key_to_bytes
 from vaultstream.crypto.envelope import wrap
 from vaultstream.crypto.keyring import KeyRing, load_keyring
@@ -103,7 +103,7 @@ async def make_keys(
     """
     made = 0
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="keygen") as threads:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="keygen") as threads:
         for start in range(0, len(ordinals), CHUNK):
             if stop is not None and stop.is_set():
                 break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vaultstream.api import changed_immutable_fields
+from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError, VaultStreamError
 from vaultstream.local.pool import WorkerPool
 from vaultstream.records.source import inspect_source
@@ -87,7 +87,7 @@ def signers_for(job: Job, progress: Progress, *, limit: int | None) -> int:
         progress: batches left; before all is planned there may be more than it knows of.
         limit: what this machine allows; None: one a processor core.
     """
-    bounds = [limit or os.cpu_count() or 1, job.spec.keys.count]
+    bounds = [limit or usable_cores(), job.spec.keys.count]
     if job.spec.scaling.max_replica_count is not None:
         bounds.append(job.spec.scaling.max_replica_count)
     if job.planned:

@@ -1,10 +1,14 @@
-"""What overlaps the steps: fetching ahead, reading while another batch is signed, committing together what is ready.
+"""What overlaps the steps of a signer: fetch → lease → read → sign → commit → ack.
 
-Batches go through the steps a hand at a time: as many as make a short while of signing, each under a lease of its own.
+Each step is one function, in a module of its name beside this one. They know nothing of each other; this module knows nothing of
+what they do, only of what follows what, and of what becomes of a batch that fails on the way. It fetches ahead, reads while
+another batch is signed, and commits together what is ready:
+
+    _take_on         fetch → lease     a hand of batches: as many as make a short while of signing, each under its own lease
+    _read_and_sign   read → sign       a hand, the signing in a thread without the event loop
+    _commit          commit → ack      all hands that became ready while the last commit was on its way
+
 A round trip is paid once a hand; whatever goes wrong with one batch concerns that one alone.
-
-The steps know nothing of each other; this module knows nothing of what they do, only of what follows what, and of what
-becomes of a batch that fails on the way.
 """
 
 from __future__ import annotations
