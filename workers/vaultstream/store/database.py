@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError, explain_tls
+from vaultstream.store import keepalive
+from vaultstream.store.keepalive import WatchedConnection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,8 +104,11 @@ def explain(error: BaseException) -> VaultStreamError:
             return DatabaseError(message.format(error=error), hint=hint)
     if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
         return VaultStreamError(f"Postgres says: {error}.")
+    why = str(error) or type(error).__name__
+    if isinstance(error, asyncpg.InternalClientError):  # the driver's own words, for those who wrote it
+        why = "the connection broke in the middle of a question"
     return DatabaseError(
-        f"Postgres does not answer: {str(error) or type(error).__name__}.",
+        f"Postgres does not answer: {why}.",
         hint=f"Check DATABASE_URL and that Postgres runs; {DOCTOR}",
     )
 
@@ -181,7 +186,7 @@ async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asy
     return row
 
 
-class _PooledConnection(asyncpg.Connection):
+class _PooledConnection(WatchedConnection):
     """Given back as it is, without the round trip that resetting its session would cost."""
 
     def get_reset_query(self) -> str:
@@ -206,7 +211,10 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.C
     """
     try:
         connection = await asyncpg.connect(
-            url, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_server_settings(role)
+            url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            connection_class=WatchedConnection,
+            server_settings=_server_settings(role),
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise _unreadable_certificate(error, url) or explain(error) from None
@@ -240,7 +248,7 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
-            connection_class=asyncpg.Connection if reset else _PooledConnection,
+            connection_class=WatchedConnection if reset else _PooledConnection,
             init=_prepare,
             server_settings=_server_settings(role),
         )
@@ -256,7 +264,12 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
 
 
 def _server_settings(role: str) -> dict[str, str]:
-    return {"application_name": f"vaultstream-{role}", "jit": "off", "timezone": "UTC"}
+    return {
+        "application_name": f"vaultstream-{role}",
+        "jit": "off",
+        "timezone": "UTC",
+        **keepalive.server_settings(),
+    }
 
 
 async def _close(connection: asyncpg.Connection) -> None:

@@ -108,13 +108,13 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
 
 async def _migrate(connection: Connection, *, create_roles: bool) -> int:
     async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         installed = await find_schema(connection)
         before = installed.version
         if before > current_version():
             _refuse_newer(installed)
             return before
-        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
         if before == 0:
             await connection.execute("CREATE SCHEMA IF NOT EXISTS vaultstream")
             await connection.execute(
