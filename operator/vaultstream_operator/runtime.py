@@ -26,7 +26,7 @@ LIVE_SECONDS = 90.0
 """Without a good round for so long, the operator is stuck and wants to be started anew."""
 
 API_SERVER = "Kubernetes API server"
-ROUNDS, WATCHES = "reconcile", "watch"
+START, ROUNDS, WATCHES = "start", "reconcile", "watch"
 
 _PROBE: Key = ("", "")
 """Goes through the queue as every SigningJob does: that it comes out shows that the queue works."""
@@ -65,11 +65,14 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
         metrics.watch(self._queue)
         health.expect(API_SERVER, within=3 * RESYNC_SECONDS)
+        health.beat(START)  # a start that stands still ends like any other loop that does
 
     async def start(self) -> None:
         """Lists all that there is, waiting for an API server that is away, and starts the work."""
-        while not await self._resync(exact=True):  # noqa: ASYNC110 - an API server far away sets no Event
+        while not await self._resync(exact=True):
+            self._health.beat(START)
             await asyncio.sleep(RETRY_SECONDS)
+        self._health.rest(START)
         for key in self._cluster.jobs():
             self._queue.add(key)
         self._health.beat(ROUNDS)

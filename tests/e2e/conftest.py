@@ -102,6 +102,7 @@ def pytest_runtest_makereport(
     if report.when == "call" and report.failed and isinstance(site, Site):
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         (ARTIFACTS / f"{item.name}.txt").write_text(asyncio.run(site.picture()))
+        report.sections.append(("pods that are not ready", asyncio.run(site.ailing())))
     return report
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 CHART = ROOT / "charts/vaultstream"
 NAME = "vaultstream"
-_TIMEOUT = "3m"
+_TIMEOUT = "5m"
+"""As long as helm itself waits if nothing is said."""
 
 
 def values(image: str, *, namespaces: list[str]) -> dict[str, Any]:
@@ -55,7 +56,7 @@ class Release:
         await self.helm("rollback", NAME, "--wait", "--timeout", _TIMEOUT)
 
     async def uninstall(self) -> None:
-        """Removes it, and waits until its pods are gone."""
+        """Removes it; its pods may still be leaving."""
         await self.helm("uninstall", NAME, "--wait", "--timeout", _TIMEOUT)
 
     async def helm(self, *arguments: str | Path, stdin: str = "") -> Output:

@@ -63,6 +63,35 @@ class Site:
         told = [(words, await self.kubectl(*words, check=False)) for words in asked]
         return "\n".join(f"$ kubectl {' '.join(words)}\n{said.stdout}{said.stderr}" for words, said in told)
 
+    async def ailing(self) -> str:
+        """What ails the pods that are not ready, in few words: it is told with the test that failed."""
+        listed = json.loads(
+            (await self.kubectl("get", "pods", "--all-namespaces", "-o", "json", check=False)).stdout
+        )
+        told = []
+        for pod in listed["items"]:
+            conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
+            if conditions.get("Ready") == "True" or pod["status"].get("phase") == "Succeeded":
+                continue
+            namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            states = [
+                *pod["status"].get("initContainerStatuses", []),
+                *pod["status"].get("containerStatuses", []),
+            ]
+            about = f"involvedObject.name={name}"
+            events = await self.kubectl(
+                "get", "events", "--field-selector", about, namespace=namespace, check=False
+            )
+            words = ("logs", name, "--all-containers", "--prefix", "--tail=15")
+            logs = await self.kubectl(*words, namespace=namespace, check=False)
+            told += [f"pod {namespace}/{name}: {conditions}"]
+            told += [
+                f"  {each['name']}: {each['restartCount']} restarts, {json.dumps(each['state'])}"
+                for each in states
+            ]
+            told += [*events.stdout.splitlines()[-12:], *f"{logs.stdout}{logs.stderr}".splitlines()[-40:]]
+        return "\n".join(told)
+
     async def get(self, path: str) -> dict[str, Any] | None:
         """An object by its path; None if it is not there, or the API server is away."""
         try:

@@ -24,11 +24,14 @@ class Cluster:
 
     def __init__(self) -> None:
         self.away = False
+        self.silent = False
         self.late = ""
         self.lists = 0
 
     async def resync(self, *, exact: bool) -> set[tuple[str, str]]:
         self.lists += 1
+        if self.silent:
+            await asyncio.Event().wait()
         if self.away:
             raise ServiceError("The API server does not answer.")
         return set()
@@ -67,6 +70,19 @@ class Clock:
         return self.now
 
 
+def made(cluster: Cluster, clock: Clock, reconciler: Reconciler | None = None) -> tuple[Runtime, Health]:
+    health = Health("operator", progress_seconds=LIVE_SECONDS, loop_seconds=1e9, clock=clock)
+    health.turn()
+    work = Runtime(
+        cast("Any", cluster),
+        cast("Any", reconciler or Reconciler()),
+        OperatorMetrics(),
+        health,
+        disconnect=AsyncExitStack().aclose,
+    )
+    return work, health
+
+
 @asynccontextmanager
 async def started(
     cluster: Cluster,
@@ -78,15 +94,7 @@ async def started(
     resync_seconds: float = 0.005,
 ) -> AsyncIterator[Health]:
     monkeypatch.setattr(runtime, "RESYNC_SECONDS", resync_seconds)
-    health = Health("operator", progress_seconds=LIVE_SECONDS, loop_seconds=1e9, clock=clock)
-    health.turn()
-    work = Runtime(
-        cast("Any", cluster),
-        cast("Any", reconciler or Reconciler()),
-        OperatorMetrics(),
-        health,
-        disconnect=AsyncExitStack().aclose,
-    )
+    work, health = made(cluster, clock, reconciler)
     await work.start()
     for name in names:
         work.saw("signingjobs", "ADDED", {"name": str(name)})
@@ -110,6 +118,30 @@ async def test_an_operator_with_nothing_to_do_stays_alive_and_ready(monkeypatch:
         await rounds(cluster)
         await eventually(lambda: health.live().ok, seconds=5)
         assert health.ready().ok
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_start_that_stands_still_is_the_end_of_liveness_and_one_that_waits_for_an_api_server_is_not(
+    monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    monkeypatch.setattr(runtime, "RETRY_SECONDS", 0.005)
+    cluster, clock = Cluster(), Clock()
+    cluster.silent, cluster.away = silent, not silent
+    work, health = made(cluster, clock)
+    starting = asyncio.create_task(work.start())
+    await eventually(lambda: cluster.lists, seconds=5)
+    clock.now += LIVE_SECONDS + 1
+    assert not health.live().ok
+    if silent:
+        assert [check.name for check in health.live().checks if not check.ok] == ["start loop"]
+    else:
+        await eventually(lambda: health.live().ok, seconds=5)
+        cluster.away = False
+        await starting
+        assert "start loop" not in [check.name for check in health.live().checks]
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await work.stop()
 
 
 async def test_a_watch_that_died_is_the_end_of_liveness(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ sockets=${SOCKETS:-/run/postgresql}
 settings=${SETTINGS:-/etc/vaultstream/postgres}
 secrets=${SECRETS:-/etc/vaultstream/secrets}
 
+# A server that is gone without a word is not waited for, for hours.
+patience='connect_timeout=10 keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=25000'
+
 # Runs SQL in a cluster that no server runs on, a statement a line; the first error ends it.
 alone() {
     postgres --single -D "$1" -c exit_on_error=on -c log_min_error_statement=panic -c log_checkpoints=off "$2" >/dev/null
@@ -99,7 +102,7 @@ SELECT format(
 \gexec
 COMMIT;
 SQL
-    } | psql --no-psqlrc --quiet
+    } | psql --no-psqlrc --quiet "$patience"
 }
 
 case "${1:-}" in
