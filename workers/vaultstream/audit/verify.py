@@ -100,24 +100,28 @@ async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[R
     return [Run(row["first"], row["last"], row["records"]) for row in rows]
 
 
+_LEASE_CHECKS = (
+    (
+        Finding.LEASE_OVERLAPS,
+        "audit_lease_overlaps",
+        "key {key_id}: {holder} held it with epoch {epoch} from {began}, while an earlier lease ran to {held_until}",
+    ),
+    (
+        Finding.COMMITTED_TWICE,
+        "audit_committed_twice",
+        "batch {batch_no} was committed under {leases} leases",
+    ),
+)
+"""What is found, by which query, and the sentence for each of its rows."""
+
+
 async def _check_leases(connection: Connection, job: Job, tally: Tally) -> None:
-    rows = await connection.fetch(query("audit_lease_overlaps"), job.job_no, MAX_EXAMPLES)
-    for row in rows:
-        tally.find(
-            Finding.LEASE_OVERLAPS,
-            None,
-            f"key {row['key_id']}: {row['holder']} held it with epoch {row['epoch']} from {row['began']}, "
-            f"while an earlier lease ran to {row['held_until']}",
-            number=0,
-        )
-    if rows:
-        tally.add(Finding.LEASE_OVERLAPS, rows[0]["total"])
-    rows = await connection.fetch(query("audit_committed_twice"), job.job_no, MAX_EXAMPLES)
-    for row in rows:
-        what = f"batch {row['batch_no']} was committed under {row['leases']} leases"
-        tally.find(Finding.COMMITTED_TWICE, None, what, number=0)
-    if rows:
-        tally.add(Finding.COMMITTED_TWICE, rows[0]["total"])
+    for finding, name, sentence in _LEASE_CHECKS:
+        rows = await connection.fetch(query(name), job.job_no, MAX_EXAMPLES)
+        for row in rows:
+            tally.find(finding, None, sentence.format(**row), number=0)
+        if rows:
+            tally.add(finding, rows[0]["total"])
 
 
 async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> None:
