@@ -126,7 +126,7 @@ async def test_an_uninstall_keeps_jobs_and_data_and_an_installation_finds_them(s
     uid = (await site.job(name))["metadata"]["uid"]
     await site.kubectl("delete", "pod", TOOLBOX, "--ignore-not-found", "--force", "--grace-period=0")
 
-    await site.release.uninstall()
+    await site.uninstall()
     assert (await site.job(name))["metadata"]["uid"] == uid
     claims = await site.client.call("GET", f"/api/v1/namespaces/{HOME}/persistentvolumeclaims")
     assert len(claims["items"]) == 2

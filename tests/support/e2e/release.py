@@ -56,8 +56,8 @@ class Release:
         await self.helm("rollback", NAME, "--wait", "--timeout", _TIMEOUT)
 
     async def uninstall(self) -> None:
-        """Removes it, and waits until its pods are gone."""
-        await self.helm("uninstall", NAME, "--cascade", "foreground", "--wait", "--timeout", _TIMEOUT)
+        """Removes it; its pods may still be leaving."""
+        await self.helm("uninstall", NAME, "--wait", "--timeout", _TIMEOUT)
 
     async def helm(self, *arguments: str | Path, stdin: str = "") -> Output:
         program = (await binaries.ensure(["helm"], pinned=True))["helm"]

@@ -50,6 +50,12 @@ class Site:
     ) -> Output:
         return await self.cluster.api.kubectl("-n", namespace, *arguments, stdin=stdin, check=check)
 
+    async def uninstall(self) -> None:
+        """Removes the release, and waits until its pods are gone, as the chart's documentation says."""
+        await self.release.uninstall()
+        own = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component in (operator,postgres,nats)"
+        await self.kubectl("wait", "pods", "--for", "delete", "--timeout", "2m", "--selector", own)
+
     async def picture(self) -> str:
         """What kubectl tells of the release: for people, when a test has failed."""
         asked = (
