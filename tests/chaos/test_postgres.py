@@ -70,11 +70,12 @@ async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> No
 
 
 async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> None:
-    job = await arena.lab.open(batchSize=50, keys={"count": 4})
+    await arena.slow_down("slow", "id % 100 = 0")  # the job is not over between one deadlock and the next
+    job = await arena.lab.open(batchSize=50, keys={"count": 4}, records={"table": "slow"})
     deadlocks = 0
     async with arena.running(job) as run:
         while deadlocks < 2 and not run.done():
-            deadlocks += await postgres.deadlock(arena, job)
+            deadlocks += await postgres.deadlock(arena, job, patience=10)
     assert deadlocks == 2
     assert await no_attempt_was_counted(arena, job)
     await arena.assert_promises(job, leases_may_lapse=True)
