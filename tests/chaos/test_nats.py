@@ -10,6 +10,7 @@ import pytest
 
 from support.chaos import nats
 from support.chaos.processes import PAST_A_LEASE
+from support.waiting import eventually
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 
 if TYPE_CHECKING:
@@ -35,22 +36,29 @@ LOSSES: dict[str, Callable[[Arena, Job], Awaitable[object]]] = {
 }
 
 
+async def opened(arena: Arena, *, batch_size: int = 20) -> Job:
+    """A job that takes its time, so that it is not over before all of a test has happened to it."""
+    await arena.slow_down("slow", "id % 100 = 0")
+    return await arena.lab.open(batchSize=batch_size, keys={"count": 8}, records={"table": "slow"})
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 async def test_what_nats_loses_in_mid_run_is_made_again_from_postgres(arena: Arena, loss: str) -> None:
     """Twice: what was made again is lost again."""
-    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    job = await opened(arena)
     hits = 0
     async with arena.running(job) as run:
         for share in (0.1, 0.5):
             await arena.reach(job, share)
-            hits += bool(not run.done() and await LOSSES[loss](arena, job))
+            await eventually(lambda: run.done() or LOSSES[loss](arena, job), what="it is there, to be lost")
+            hits += not run.done()
     assert hits == 2
     await arena.assert_promises(job)
 
 
 async def test_batches_delivered_many_times_and_in_any_order_are_signed_once(arena: Arena) -> None:
     chance = random.Random(3)
-    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    job = await opened(arena)
     sent = 0
     async with arena.running(job) as run:
         for share in (0.05, 0.3, 0.6):
@@ -65,7 +73,7 @@ async def test_batches_delivered_many_times_and_in_any_order_are_signed_once(are
 async def test_garbage_and_forgeries_on_both_streams_change_nothing(arena: Arena) -> None:
     """Names of no batch, numbers out of bounds, rollups, floods of brackets, envelopes and states that are forged."""
     chance = random.Random(4)
-    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    job = await opened(arena)
     taken = 0
     async with arena.running(job) as run:
         while not run.done() and taken < 150:
@@ -78,7 +86,7 @@ async def test_garbage_and_forgeries_on_both_streams_change_nothing(arena: Arena
 
 
 async def test_a_slow_nats_that_is_cut_again_and_again_only_costs_time(arena: Arena) -> None:
-    job = await arena.lab.open(batchSize=50, keys={"count": 8})
+    job = await opened(arena, batch_size=50)
     arena.nats.delay_seconds = 0.03
     cuts = 0
     async with arena.running(job) as run:
@@ -92,7 +100,7 @@ async def test_a_slow_nats_that_is_cut_again_and_again_only_costs_time(arena: Ar
 
 async def test_answers_of_nats_that_get_lost_only_cost_time(arena: Arena) -> None:
     """Acknowledgements arrive or do not, publications are stored or are not: nobody knows."""
-    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    job = await opened(arena)
     lost = 0
     async with arena.running(job) as run:
         for share in (0.05, 0.4):

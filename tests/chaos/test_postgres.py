@@ -31,7 +31,8 @@ async def no_attempt_was_counted(arena: Arena, job: Job) -> bool:
 
 
 async def test_postgres_stopped_in_immediate_mode_loses_nothing_that_it_acknowledged(arena: Arena) -> None:
-    job = await arena.lab.open(batchSize=20, keys={"count": 8})
+    await arena.slow_down("slow", "id % 100 = 0")
+    job = await arena.lab.open(batchSize=20, keys={"count": 8}, records={"table": "slow"})
     crashes = 0
     async with arena.running(job) as run:
         for share in (0.1, 0.5):
@@ -58,7 +59,8 @@ async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -
 
 async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> None:
     """Postgres commits, its answer is lost, and the connection is cut: the signer asks again, and is told."""
-    job = await arena.lab.open(batchSize=50, keys={"count": 8})
+    await arena.slow_down("slow", "id % 100 = 0")
+    job = await arena.lab.open(batchSize=50, keys={"count": 8}, records={"table": "slow"})
     unknown = 0
     async with arena.running(job):
         for share in (0.05, 0.3, 0.5):
