@@ -50,7 +50,8 @@ SHAPES = st.builds(
 class Call:
     """A call that leased keys, or gave some back, and when: between these two moments it took effect."""
 
-    keys: list[int]
+    keys: list[tuple[int, int]]
+    """Keys with the epochs of their leases."""
     start: float = field(default_factory=time.perf_counter)
     end: float = 0.0
 
@@ -74,7 +75,7 @@ class Work:
     returns: list[Call] = field(default_factory=list)
 
     @contextmanager
-    def noted(self, calls: list[Call], keys: list[int]) -> Iterator[Call]:
+    def noted(self, calls: list[Call], keys: list[tuple[int, int]]) -> Iterator[Call]:
         call = Call(keys)
         yield call
         call.end = time.perf_counter()
@@ -87,13 +88,13 @@ class Work:
             mine = [self.queue.pop() for _ in range(min(len(self.queue), chance.randint(1, shape.at_a_time)))]
             with self.noted(self.leases, []) as call:
                 claims = await claim_batches(connection, self.job.job_no, holder, mine, seconds=600)
-                call.keys += [claim.lease.key_no for claim in claims if claim.lease]
+                call.keys += [key_and_epoch(claim) for claim in claims if claim.lease]
             held = [claim for claim in claims if claim.lease]
             self.queue += [claim.batch.batch_no for claim in claims if not claim.lease]
             chance.shuffle(held)
             while held:
                 some = [held.pop() for _ in range(chance.randint(1, len(held)))]
-                with self.noted(self.returns, [claim.lease.key_no for claim in some if claim.lease]):
+                with self.noted(self.returns, [key_and_epoch(claim) for claim in some]):
                     await self._give_back(connection, holder, some, commit=chance.random() < 0.8)
 
     async def _give_back(
@@ -110,21 +111,20 @@ class Work:
             self.queue += numbers
 
     def waits(self, keys: list[int]) -> list[Wait]:
-        """Every wait of every key, also the first ones and those that did not end.
-
-        A key is leased and given back by turns, and each of these calls ends before the next begins.
-        """
-        found, returned = [], dict.fromkeys(keys, Call([], -math.inf, -math.inf))
-        steps = [(call.end, call, True) for call in self.returns]
-        steps += [(call.end, call, False) for call in self.leases]
-        for _, call, gives_back in sorted(steps, key=lambda step: step[0]):
-            for key_no in call.keys:
-                if gives_back:
-                    returned[key_no] = call
-                else:
-                    found.append(Wait(key_no, returned.pop(key_no), call))
+        """Every wait of every key, also the first ones and those that did not end, by the epochs of its leases."""
+        leased = {lease: call for call in self.leases for lease in call.keys}
+        returned = {lease: call for call in self.returns for lease in call.keys}
+        returned |= {(key_no, 0): Call([], -math.inf, -math.inf) for key_no in keys}
         never = Call([], math.inf, math.inf)
-        return found + [Wait(key_no, call, never) for key_no, call in returned.items()]
+        return [
+            Wait(key_no, call, leased.get((key_no, epoch + 1), never))
+            for (key_no, epoch), call in returned.items()
+        ]
+
+
+def key_and_epoch(claim: Claim) -> tuple[int, int]:
+    assert claim.lease
+    return claim.lease.key_no, claim.lease.epoch
 
 
 def overtakings(waits: list[Wait]) -> list[tuple[Wait, Wait]]:
