@@ -160,6 +160,7 @@ class Storm:
             await self._disturb(at, shape)
             report = await arena.assert_promises(job, leases_may_lapse=True)
             self.outcome.leases.update(await arena.outcomes(job))
+        self._waiting.clear()  # what comes next is another job's
         self.outcome.rounds = number
         self.outcome.records += report.records
         self._tell(
