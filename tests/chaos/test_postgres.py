@@ -108,15 +108,10 @@ async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
             assert taken > 150
             for pid in arena.workers("signing"):
                 os.kill(pid, 9)
-            await eventually(lambda: _refused(arena), what="a signer starts, and is refused")
+            await eventually(lambda: arena.told("no connection left"), what="a signer starts, and is refused")
             assert not run.done()
         await arena.lab.pool.expire_connections()
     await arena.assert_promises(job, leases_may_lapse=True)
-
-
-def _refused(arena: Arena) -> bool:
-    logs = (arena.folder / "logs").glob("*/signing-*.log")
-    return any("no connection left" in log.read_text() for log in logs)
 
 
 @pytest.fixture
@@ -132,15 +127,12 @@ async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, di
     job = await arena.lab.open(batchSize=50, keys={"count": 8})
     async with postgres.signatures_on(arena, job, disk):
         async with arena.running(job) as run:
-            await eventually(lambda: _full(arena), seconds=PATIENCE / 2, what="a commit finds the disk full")
+            await eventually(
+                lambda: arena.told("No space left"), seconds=PATIENCE / 2, what="a commit finds the disk full"
+            )
             assert not run.done()
             signed = int(await arena.lab.value(f"SELECT count(*) FROM {job.signatures_table}"))
             assert 0 < signed < RECORDS
             enlarge(disk, "64m")
         assert await no_attempt_was_counted(arena, job)
         await arena.assert_promises(job, leases_may_lapse=True)
-
-
-def _full(arena: Arena) -> bool:
-    logs = (arena.folder / "logs").glob("*/signing-*.log")
-    return any("No space left" in log.read_text() for log in logs)

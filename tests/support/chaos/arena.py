@@ -99,6 +99,11 @@ class Arena:
             """
         )
 
+    def told(self, words: str) -> int:
+        """How often the logs of signers say something."""
+        logs = (self.folder / "logs").glob("*/signing-*.log")
+        return sum(log.read_text(errors="replace").count(words) for log in logs)
+
     def workers(self, role: str = "") -> list[int]:
         """Process ids of this arena's workers, of one role or of all, stopped ones too."""
         mark = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.folder}")

@@ -100,13 +100,16 @@ async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.
         arena.postgres.mend()
 
 
+_DEADLOCK = "tried again: deadlock detected"
+
+
 async def deadlock(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
     """Makes a signer the victim of a deadlock in its commit: it holds its batch, we its key, and each wants the other's.
 
     Whether it came to that, the signer's log tells: of several commits that wait for us, the first may be the victim, and we
     may then wait for the next until we have had enough.
     """
-    before = _deadlocks_told(arena)
+    before = arena.told(_DEADLOCK)
     with suppress(AssertionError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
         async with arena.connection() as connection, connection.transaction():
             # The signer looks for a deadlock after a second; we never do.
@@ -123,13 +126,8 @@ async def deadlock(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
                 job.job_no,
             )
     with suppress(AssertionError):
-        await eventually(lambda: _deadlocks_told(arena) > before, seconds=1)
-    return _deadlocks_told(arena) > before
-
-
-def _deadlocks_told(arena: Arena) -> int:
-    logs = (arena.folder / "logs").glob("*/signing-*.log")
-    return sum(log.read_text(errors="replace").count("tried again: deadlock detected") for log in logs)
+        await eventually(lambda: arena.told(_DEADLOCK) > before, seconds=1)
+    return arena.told(_DEADLOCK) > before
 
 
 async def _commit_waits(connection: asyncpg.Connection) -> bool:
