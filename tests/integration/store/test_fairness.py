@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncpg
 import pytest
@@ -19,7 +19,15 @@ from support.engine import add_batches, add_job, signed
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import list_keys
-from vaultstream.store.leases import COMMITTED, Claim, claim_batches, commit_batches, release_leases
+from vaultstream.store.leases import (
+    COMMITTED,
+    Claim,
+    Lease,
+    claim_batches,
+    commit_batches,
+    release_leases,
+    renew_leases,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +56,7 @@ SHAPES = st.builds(
 
 @dataclass
 class Call:
-    """A call that leased keys, or gave some back, and when: between these two moments it took effect."""
+    """A call that leased keys, renewed them or gave some back, and when: between these two moments it took effect."""
 
     keys: list[tuple[int, int]]
     """Keys with the epochs of their leases."""
@@ -58,7 +66,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Wait:
-    """A key that waits: from the call that gave it back to the call that leased it again."""
+    """A key that waits: from the calls by which its holder was done with it to the call that leased it again."""
 
     key_no: int
     returned: Call
@@ -73,6 +81,7 @@ class Work:
     queue: list[int]
     leases: list[Call] = field(default_factory=list)
     returns: list[Call] = field(default_factory=list)
+    renewals: list[Call] = field(default_factory=list)
 
     @contextmanager
     def noted(self, calls: list[Call], keys: list[tuple[int, int]]) -> Iterator[Call]:
@@ -81,9 +90,14 @@ class Work:
         call.end = time.perf_counter()
         calls.append(call)
 
-    async def hold(self, connection: asyncpg.Connection, holder: str, shape: Shape) -> None:
-        """Leases keys and gives them back, with their batches or without, until no batch is left."""
+    async def hold(
+        self, connection: asyncpg.Connection, renewing: asyncpg.Connection, holder: str, shape: Shape
+    ) -> None:
+        """Leases keys and gives them back, with their batches or without, until no batch is left; renews them all the while."""
         chance = random.Random(f"{shape.seed} {holder}")
+        in_hand: dict[int, Lease] = {}
+        over = asyncio.Event()
+        renewal = asyncio.create_task(self._renew(renewing, holder, in_hand, over))
         while self.queue:
             mine = [self.queue.pop() for _ in range(min(len(self.queue), chance.randint(1, shape.at_a_time)))]
             with self.noted(self.leases, []) as call:
@@ -91,11 +105,25 @@ class Work:
                 call.keys += [key_and_epoch(claim) for claim in claims if claim.lease]
             held = [claim for claim in claims if claim.lease]
             self.queue += [claim.batch.batch_no for claim in claims if not claim.lease]
+            in_hand |= {claim.lease.key_no: claim.lease for claim in held if claim.lease}
             chance.shuffle(held)
             while held:
                 some = [held.pop() for _ in range(chance.randint(1, len(held)))]
                 with self.noted(self.returns, [key_and_epoch(claim) for claim in some]):
                     await self._give_back(connection, holder, some, commit=chance.random() < 0.8)
+                for key_no, _ in map(key_and_epoch, some):
+                    del in_hand[key_no]
+        over.set()
+        await renewal
+
+    async def _renew(
+        self, connection: asyncpg.Connection, holder: str, in_hand: dict[int, Lease], over: asyncio.Event
+    ) -> None:
+        """Renews what is in hand, again and again, also what is being given back just now."""
+        while not over.is_set():
+            leases = list(in_hand.values())
+            with self.noted(self.renewals, [(lease.key_no, lease.epoch) for lease in leases]):
+                await renew_leases(connection, holder, leases, seconds=600)
 
     async def _give_back(
         self, connection: asyncpg.Connection, holder: str, claims: list[Claim], *, commit: bool
@@ -111,9 +139,15 @@ class Work:
             self.queue += numbers
 
     def waits(self, keys: list[int]) -> list[Wait]:
-        """Every wait of every key, also the first ones and those that did not end, by the epochs of its leases."""
+        """Every wait of every key, also the first ones and those that did not end, by the epochs of its leases.
+
+        A key is given back when its holder's calls about it have all ended, renewals too.
+        """
         leased = {lease: call for call in self.leases for lease in call.keys}
-        returned = {lease: call for call in self.returns for lease in call.keys}
+        returned = {lease: replace(call) for call in self.returns for lease in call.keys}
+        for renewal in self.renewals:
+            for lease in renewal.keys:
+                returned[lease].end = max(returned[lease].end, renewal.end)
         returned |= {(key_no, 0): Call([], -math.inf, -math.inf) for key_no in keys}
         never = Call([], math.inf, math.inf)
         return [
@@ -146,12 +180,12 @@ def overtakings(waits: list[Wait]) -> list[tuple[Wait, Wait]]:
 async def work(url: str, shape: Shape) -> list[Wait]:
     """Has holders work at the same time on a job of their own."""
     async with AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(connect(url)) for _ in range(shape.holders)]
+        connections = [await stack.enter_async_context(connect(url)) for _ in range(2 * shape.holders)]
         job = await add_job(connections[0], keys=shape.keys)
         batches = await add_batches(connections[0], job, *([n] for n in range(1, shape.batches + 1)))
         done = Work(job, batches)
-        holding = (done.hold(each, f"holder {n}", shape) for n, each in enumerate(connections))
-        await asyncio.gather(*holding)
+        pairs = zip(connections[::2], connections[1::2], strict=True)
+        await asyncio.gather(*(done.hold(*pair, f"holder {n}", shape) for n, pair in enumerate(pairs)))
         keys = [key.key_no for key in await list_keys(connections[0], job.job_no)]
     return done.waits(keys)
 

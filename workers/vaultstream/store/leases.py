@@ -119,7 +119,10 @@ async def claim_batches(
 async def renew_leases(
     connection: Connection, holder: str, leases: Sequence[Lease], *, seconds: float
 ) -> list[Lease]:
-    """Extends leases, moves their deadlines, and marks those that Postgres no longer knows as lost; returns these."""
+    """Extends leases, moves their deadlines, and marks those that Postgres no longer knows as lost; returns these.
+
+    One whose row is locked, by its own commit for one, stays as it is: it may be extended the next time.
+    """
     deadline = lease_clock() + seconds * SAFETY_FACTOR
     rows = await connection.fetch(
         "SELECT key_no, epoch FROM vaultstream.renew_keys($1, $2, $3, $4)",
@@ -128,14 +131,14 @@ async def renew_leases(
         [lease.epoch for lease in leases],
         seconds,
     )
-    kept = {(row["key_no"], row["epoch"]) for row in rows}
+    answered = {row["key_no"]: row["epoch"] for row in rows}
     lost = []
     for lease in leases:
-        if (lease.key_no, lease.epoch) in kept:
-            lease.deadline = deadline
-        else:
+        if lease.key_no not in answered:
             lease.lost = True
             lost.append(lease)
+        elif answered[lease.key_no] == lease.epoch:
+            lease.deadline = deadline
     return lost
 
 

@@ -1,17 +1,26 @@
--- Extends the leases that still hold, and names them; one that is missing from the answer is lost.
+-- Extends the leases that still hold, and names them, with their epochs; one that is missing from the answer is lost.
+-- A row that is locked is not waited for. Most likely a commit of this holder has it, and one that stands still must not let the
+-- other leases run out; and whoever waited could find the key given back, and would keep it from being leased until the call's end.
+-- Such a key is named without an epoch: not extended, and not known to be lost.
 CREATE OR REPLACE FUNCTION vaultstream.renew_keys(p_holder text, p_key_no int[], p_epoch int[], p_seconds float8)
 RETURNS TABLE (key_no int, epoch int) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere: so that no two ever deadlock
-        SELECT k.key_no
+    WITH held AS MATERIALIZED (
+        SELECT k.key_no, k.epoch
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
         JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch
         WHERE k.holder = p_holder AND k.lease_until > clock_timestamp()
-        ORDER BY k.key_no
-        FOR NO KEY UPDATE OF k
+    ), free_to_change AS MATERIALIZED (
+        SELECT k.key_no
+        FROM held
+        JOIN vaultstream.keys k ON k.key_no = held.key_no AND k.epoch = held.epoch
+        WHERE k.holder = p_holder AND k.lease_until > clock_timestamp()
+        FOR NO KEY UPDATE OF k SKIP LOCKED
+    ), extended AS (
+        UPDATE vaultstream.keys k
+        SET lease_until = clock_timestamp() + make_interval(secs => p_seconds)
+        FROM free_to_change
+        WHERE k.key_no = free_to_change.key_no
+        RETURNING k.key_no, k.epoch
     )
-    UPDATE vaultstream.keys k
-    SET lease_until = clock_timestamp() + make_interval(secs => p_seconds)
-    FROM held
-    WHERE k.key_no = held.key_no
-    RETURNING k.key_no, k.epoch
+    SELECT held.key_no, extended.epoch FROM held LEFT JOIN extended ON extended.key_no = held.key_no
 $$;
