@@ -263,8 +263,10 @@ class Cluster:
         self._daemons["provisioner"].start([str(word) for word in words])
 
     def _write(self, name: str, document: dict[str, Any]) -> Path:
-        path = self.directory / name
-        path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        """Lays out a configuration; one that is the same stays untouched, for kube-proxy ends when its file is written."""
+        path, text = self.directory / name, json.dumps(document, indent=1)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
         return path
 
 

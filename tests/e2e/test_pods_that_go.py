@@ -97,10 +97,12 @@ async def test_postgres_deleted_in_mid_job_comes_back_and_the_job_goes_on(site: 
 async def test_a_restart_of_kubelet_disturbs_no_job(site: Site) -> None:
     await signs(site, "nodeless")
     before = {pod["metadata"]["uid"] for pod in await site.pods(job="nodeless", component="signing")}
+    others = site.cluster.pids() | {"kubelet": None}
     await site.cluster.restart_kubelet()
     after = {pod["metadata"]["uid"] for pod in await site.pods(job="nodeless", component="signing")}
     assert before <= after, "signers live on without kubelet"
     await ends_well(site, "nodeless")
+    assert site.cluster.pids() | {"kubelet": None} == others, "nothing else of the node went with it"
 
 
 @pytest.mark.parametrize("orderly", [True, False], ids=["restarted", "killed"])
