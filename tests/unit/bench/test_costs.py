@@ -55,6 +55,17 @@ def test_what_a_process_used_stays_counted_when_it_has_ended() -> None:
     assert costs.cpu_seconds[Part.SIGNERS] == counted >= 0.1
 
 
+def test_a_process_that_has_ended_is_not_said_to_need_no_memory() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    process = psutil.Process(child.pid)
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    costs = Costs(lambda: [(Member("postgres 1", Part.POSTGRES), process)])
+    costs.sample()
+    child.wait()
+    assert costs.peak_memory == {}
+
+
 def test_a_service_is_its_process_and_those_that_it_started() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
     try:

@@ -59,7 +59,8 @@ class Costs:
                 memory = process.memory_info().rss
             except psutil.Error:
                 continue
-            self.peak_memory[member.name] = max(memory, self.peak_memory.get(member.name, 0))
+            if memory:  # a process that has ended, and that nobody has waited for, has none
+                self.peak_memory[member.name] = max(memory, self.peak_memory.get(member.name, 0))
         # What a service's processes used that have ended, its first process has on its account.
         kept = {key: used for key, used in self._used.items() if used[0] not in _SERVICES}
         self._used = {**kept, **now}
