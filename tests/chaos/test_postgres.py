@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +40,10 @@ async def test_postgres_stopped_in_immediate_mode_loses_nothing_that_it_acknowle
             if not run.done():
                 crashes += await postgres.crash(arena)
                 await arena.lab.pool.expire_connections()
+                calm_since = await arena.now()
     assert crashes == 2
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job, leases_may_lapse=True)
+    await arena.assert_promises(job, calm_since=calm_since)
 
 
 async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -> None:
@@ -52,9 +53,10 @@ async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -
         for percent in range(5, 95, 10):
             await arena.reach(job, percent / 100)
             ended += await postgres.end_sessions(arena, "vaultstream-signing%")
+            calm_since = await arena.now()
     assert ended >= 20
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job, leases_may_lapse=True)
+    await arena.assert_promises(job, calm_since=calm_since)
 
 
 async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> None:
@@ -68,7 +70,7 @@ async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> No
             unknown += await postgres.lose_a_commits_answer(arena, job)
     assert unknown == 3
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job, leases_may_lapse=True)
+    await arena.assert_promises(job)
 
 
 async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> None:
@@ -80,7 +82,7 @@ async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> Non
             deadlocks += await postgres.deadlock(arena, job, patience=10)
     assert deadlocks == 2
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job, leases_may_lapse=True)
+    await arena.assert_promises(job)
 
 
 async def test_a_database_that_is_serializable_by_default_signs_all_the_same(arena: Arena) -> None:
@@ -96,7 +98,7 @@ async def test_a_database_that_is_serializable_by_default_signs_all_the_same(are
     )
     assert errors > 0
     assert await no_attempt_was_counted(arena, job)
-    await arena.assert_promises(job, leases_may_lapse=True)
+    await arena.assert_promises(job)
 
 
 async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
@@ -107,11 +109,12 @@ async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
         async with postgres.no_connection_left(arena) as taken:
             assert taken > 150
             for pid in arena.workers("signing"):
-                os.kill(pid, 9)
+                arena.send(pid, signal.SIGKILL)
             await eventually(lambda: arena.told("no connection left"), what="a signer starts, and is refused")
             assert not run.done()
         await arena.lab.pool.expire_connections()
-    await arena.assert_promises(job, leases_may_lapse=True)
+        calm_since = await arena.now()
+    await arena.assert_promises(job, calm_since=calm_since)
 
 
 @pytest.fixture
@@ -135,4 +138,4 @@ async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, di
             assert 0 < signed < RECORDS
             enlarge(disk, "64m")
         assert await no_attempt_was_counted(arena, job)
-        await arena.assert_promises(job, leases_may_lapse=True)
+        await arena.assert_promises(job)

@@ -1,4 +1,4 @@
-"""A storm long enough for every kind of fault to fall, and for several jobs to go through it."""
+"""A storm of some hundred faults, of most kinds; `make chaos` is for longer ones."""
 
 from __future__ import annotations
 

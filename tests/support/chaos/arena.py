@@ -9,6 +9,7 @@ import signal
 import tempfile
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,7 @@ LEASE_SECONDS = 1.0
 ROLE = "chaos"
 """Our own sessions bear it, which are never the target."""
 RECORDS = 20_000
+_EVER = datetime.min.replace(tzinfo=UTC)
 PATIENCE = 240.0
 """Seconds for a job to end, on a machine that has others to serve."""
 
@@ -136,13 +138,20 @@ class Arena:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    async def holders(self, job: Job, *, in_force: bool) -> list[str]:
-        """Who holds keys of a job, under leases that are in force, or also under those that ran out."""
+    async def now(self) -> datetime:
+        """Postgres' clock, by which leases begin and end."""
+        moment = await self.lab.value("SELECT clock_timestamp()")
+        assert isinstance(moment, datetime)
+        return moment
+
+    async def holders(self, job: Job, *, in_force: bool, since: datetime = _EVER) -> list[str]:
+        """Who holds keys of a job, under leases that are in force, or also under those that ran out; begun since a moment."""
         rows = await self.lab.rows(
             "SELECT holder FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
-            "AND (lease_until > clock_timestamp() OR NOT $2)",
+            "AND (lease_until > clock_timestamp() OR NOT $2) AND leased_at >= $3",
             job.job_no,
             in_force,
+            since,
         )
         return [holder for (holder,) in rows]
 
@@ -203,12 +212,12 @@ class Arena:
             await asyncio.gather(run, return_exceptions=True)
 
     async def assert_promises(
-        self, job: Job, records: int = RECORDS, *, leases_may_lapse: bool = False
+        self, job: Job, records: int = RECORDS, *, calm_since: datetime = _EVER
     ) -> AuditReport:
         """Verify is all green, each record is signed once, every key is free, and no process is left.
 
-        A key is free when its holder gave it back; or its lease ran out, if the holder was killed, or `leases_may_lapse`,
-        for the faults kept signers from giving anything back.
+        A key is free when its holder gave it back; or its lease ran out, if the holder was killed, or the lease began before
+        `calm_since`, up to when faults kept signers from giving anything back.
         """
         async with self.connection() as connection:
             job = await get_job(connection, job.token)
@@ -222,10 +231,10 @@ class Arena:
             return not await self.holders(job, in_force=True)
 
         await eventually(none_in_force, seconds=LEASE_SECONDS + 10)
-        if not leases_may_lapse:
-            killed = self.killed | self.points.killed()
-            left = [each for each in await self.holders(job, in_force=False) if pid_of(each) not in killed]
-            assert not left, "signers that had the time gave their keys back"
+        killed = self.killed | self.points.killed()
+        held = await self.holders(job, in_force=False, since=calm_since)
+        left = [each for each in held if pid_of(each) not in killed]
+        assert not left, "signers that had the time gave their keys back"
         return report
 
 

@@ -31,6 +31,7 @@ from vaultstream.store.jobs import find_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from support.chaos.arena import Arena
@@ -157,8 +158,8 @@ class Storm:
             if may_fill_up and self._disk:
                 await stack.enter_async_context(signatures_on(arena, job, self._disk))
                 at.disk = self._disk
-            await self._disturb(at, shape)
-            report = await arena.assert_promises(job, leases_may_lapse=True)
+            calm_since = await self._disturb(at, shape)
+            report = await arena.assert_promises(job, calm_since=calm_since)
             self.outcome.leases.update(await arena.outcomes(job))
         self._waiting.clear()  # what comes next is another job's
         self.outcome.rounds = number
@@ -170,8 +171,8 @@ class Storm:
         )
         await arena.lab.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
 
-    async def _disturb(self, at: Target, shape: dict[str, object]) -> None:
-        """Has a job run to its end, with faults falling on it for a while."""
+    async def _disturb(self, at: Target, shape: dict[str, object]) -> datetime:
+        """Has a job run to its end, with faults falling on it for a while; returns from when on it was left in peace."""
         async with calm_after(at):
             ended = asyncio.Event()
             run = asyncio.create_task(self._run_to_end(at, ended, shape))
@@ -183,6 +184,7 @@ class Storm:
                 await asyncio.gather(*raging)
                 await at.arena.restore()
                 at.arena.thaw()
+                calm_since = await at.arena.now()
                 await asyncio.wait_for(asyncio.shield(run), CALM_SECONDS)
             except TimeoutError:
                 raise AssertionError(f"{at.job.name} (seed {self.outcome.seed}) does not end") from None
@@ -190,6 +192,7 @@ class Storm:
                 for task in (run, watch, *raging):
                     task.cancel()
                 await asyncio.gather(run, watch, *raging, return_exceptions=True)
+        return calm_since
 
     async def _run_to_end(self, at: Target, ended: asyncio.Event, shape: dict[str, object]) -> None:
         """Runs `vaultstream run`, again and again for as long as it leaves before the job has ended."""
