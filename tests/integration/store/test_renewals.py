@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -48,15 +47,6 @@ async def commit(db: asyncpg.Connection, job: Job, lease: Lease, number: int) ->
     return await commit_batches(db, job.job_no, HOLDER, [batch], id_type="bigint")
 
 
-@asynccontextmanager
-async def standing_still(db: asyncpg.Connection) -> AsyncIterator[None]:
-    """What is done meanwhile is done, but committed only in the end."""
-    transaction = db.transaction()
-    await transaction.start()
-    yield
-    await transaction.commit()
-
-
 @pytest.mark.parametrize("which", [0, 1], ids=["the first key", "the last key"])
 async def test_a_commit_that_stands_still_does_not_let_the_other_leases_run_out(
     db: asyncpg.Connection, other: asyncpg.Connection, job: Job, which: int
@@ -64,7 +54,7 @@ async def test_a_commit_that_stands_still_does_not_let_the_other_leases_run_out(
     leases = await two_leases(db, job)
     committing, held = leases[which], leases[1 - which]
     before = committing.deadline, held.deadline
-    async with standing_still(other):
+    async with other.transaction():
         assert await commit(other, job, committing, 1 + which) == [COMMITTED]
         assert await renew(db, leases) == []
         assert not committing.lost, "it may be committed, or come back to its holder"
@@ -92,10 +82,10 @@ async def test_a_key_given_back_during_a_renewal_is_overtaken_by_none(
     """A renewal that had waited for the row would have it locked, while another key is given back, and leased before it."""
     given_back, held = await two_leases(db, job)
     later = await claim_one(db, job, "bob", 3)
-    async with connect(engine_url) as blocker, standing_still(blocker):
+    async with connect(engine_url) as blocker, blocker.transaction():
         await blocker.execute("SELECT FROM vaultstream.keys WHERE key_no = $1 FOR UPDATE", held.key_no)
         async with connect(engine_url) as renewing:
-            async with standing_still(other):
+            async with other.transaction():
                 await release_leases(other, HOLDER, [given_back])
                 renewal = asyncio.create_task(renew(renewing, [given_back, held]))
                 await asyncio.wait([renewal], timeout=0.2)
