@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.chaos.arena import Arena, open_arena, worker_environment
+from support.chaos.storm import DISK
+from support.disks import small_disk_for_all
 from vaultstream.local.services import LocalServices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,10 @@ async def arena(mortal: LocalServices, monkeypatch: pytest.MonkeyPatch) -> Async
             monkeypatch.setenv(name, value)
         await arena.make_records()
         yield arena
+
+
+@pytest.fixture
+def storm_disk() -> Iterator[Path | None]:
+    """Where a storm lets signatures run out of room: nowhere for who is not root."""
+    with nullcontext() if os.geteuid() else small_disk_for_all(DISK) as disk:
+        yield disk

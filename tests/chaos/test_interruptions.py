@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 RECORDS = 20_000
+KEYS = 20
+JOB = f"quick-start-{RECORDS}-batch-20"
 ENVIRONMENT = {
     "TOTAL_RECORDS": str(RECORDS),
     "BATCH_SIZE": "20",
-    "TOTAL_KEYS": "20",
+    "TOTAL_KEYS": str(KEYS),
     "VAULTSTREAM_LEASE_SECONDS": "2",
 }
 
@@ -43,17 +45,27 @@ async def start_and_wait_for_signers(command: Command) -> subprocess.Popen[str]:
     return run
 
 
-def resume(command: Command) -> None:
-    result = command.json("quick-start", **ENVIRONMENT)
-    assert (result["signed"], result["dead"]) == (RECORDS, 0)
-    assert result["job"] == f"quick-start-{RECORDS}-batch-20"
-    found = result["verification"]
+def assert_every_key_was_given_back(command: Command) -> None:
+    keys = command.json("keys", "list", JOB)
+    assert len(keys) == KEYS
+    assert not [key for key in keys if key["holder"]]
+
+
+def assert_all_are_signed_once(found: dict[str, object]) -> None:
     assert (found["valid"], found["duplicates"], found["lease_overlaps"], found["missing"]) == (
         RECORDS,
         0,
         0,
         0,
     )
+
+
+def resume(command: Command) -> None:
+    result = command.json("quick-start", **ENVIRONMENT)
+    assert (result["signed"], result["dead"]) == (RECORDS, 0)
+    assert result["job"] == JOB
+    assert_all_are_signed_once(result["verification"])
+    assert_every_key_was_given_back(command)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -67,9 +79,7 @@ async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number:
     assert not command.workers()
     assert "worker left" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
 
-    keys = command.json("keys", "list", f"quick-start-{RECORDS}-batch-20")
-    assert keys
-    assert not [key for key in keys if key["holder"]], "every key was given back"
+    assert_every_key_was_given_back(command)
     resume(command)
 
 
@@ -98,8 +108,9 @@ async def test_signers_killed_again_and_again_are_replaced(command: Command) -> 
     _, told = run.communicate(timeout=100)
     assert run.returncode == 0, told
     assert killed
-    resume_report = command.json("verify", f"quick-start-{RECORDS}-batch-20")
-    assert resume_report["valid"] == RECORDS
+    assert_all_are_signed_once(command.json("verify", JOB))
+    assert_every_key_was_given_back(command)
+    assert not command.workers()
 
 
 async def test_the_services_killed_are_started_again_and_the_run_goes_on(command: Command) -> None:
@@ -110,4 +121,6 @@ async def test_the_services_killed_are_started_again_and_the_run_goes_on(command
             process.kill()
     _, told = run.communicate(timeout=110)
     assert run.returncode == 0, told
-    assert command.json("verify", f"quick-start-{RECORDS}-batch-20")["valid"] == RECORDS
+    assert_all_are_signed_once(command.json("verify", JOB))
+    assert_every_key_was_given_back(command)
+    assert not command.workers()

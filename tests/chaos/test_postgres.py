@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import signal
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.chaos import postgres
 from support.chaos.arena import PATIENCE, RECORDS
-from support.disks import enlarge, small_disk
+from support.disks import enlarge, small_disk_for_all
 from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.chaos.arena import Arena
     from vaultstream.store.jobs import Job
@@ -119,10 +118,8 @@ async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:  # Postgres runs as another user, who must get there
-        Path(folder).chmod(0o755)
-        with small_disk(Path(folder) / "disk", "1m") as mounted:
-            yield mounted
+    with small_disk_for_all("1m") as mounted:
+        yield mounted
 
 
 async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, disk: Path) -> None:

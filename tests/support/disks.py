@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @contextmanager
@@ -26,6 +27,15 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def small_disk_for_all(size: str) -> Iterator[Path]:
+    """Likewise, on a folder that Postgres gets to, which runs as another user."""
+    with tempfile.TemporaryDirectory(prefix="vaultstream-disk-") as folder:
+        Path(folder).chmod(0o755)
+        with small_disk(Path(folder) / "disk", size) as mounted:
+            yield mounted
 
 
 def enlarge(folder: Path, size: str) -> None:

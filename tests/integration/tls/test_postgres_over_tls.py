@@ -42,6 +42,23 @@ async def test_a_login_of_a_role_works_encrypted(database: GuardedDatabase) -> N
         assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 
 
+async def test_postgres_asks_a_silent_client_whether_it_is_there_and_gives_up_within_half_a_minute(
+    database: GuardedDatabase,
+) -> None:
+    """Its answers are the kernel's, of this very socket. A session that went on for hours would hold on to its rows."""
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    url = database.urls["signing"]
+    async with connect(url) as single, open_pool(url, role="test", size=1) as pool, pool.acquire() as pooled:
+        for connection in (single, pooled):
+            assert await connection.fetchval("SELECT inet_client_addr() IS NOT NULL"), "over TCP"
+            idle, interval, count, unacknowledged = [
+                int(await connection.fetchval("SELECT setting FROM pg_settings WHERE name = $1", name))
+                for name in names
+            ]
+            assert 0 < idle + interval * count <= 30
+            assert 0 < unacknowledged <= 30_000
+
+
 async def test_an_authority_that_is_not_known_is_told(
     database: GuardedDatabase, authority: Authority, stranger: Authority
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from support.chaos.arena import open_arena
 from support.chaos.storm import DISK, Storm
-from support.disks import small_disk
+from support.disks import small_disk_for_all
 from vaultstream.local.services import LocalServices
 
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # that Postgres is away is what we want
@@ -29,7 +29,7 @@ async def _main(options: argparse.Namespace, folder: Path) -> None:
     tell(f"seed {options.seed}: until {options.faults} faults or {options.minutes:g} minutes")
     if os.geteuid():
         tell("no file system fills up: mounting one needs root")
-    with nullcontext() if os.geteuid() else small_disk(folder / "disk", DISK) as disk:
+    with nullcontext() if os.geteuid() else small_disk_for_all(DISK) as disk:
         async with LocalServices(folder / "services") as local, open_arena(local) as arena:
             await arena.make_records()
             faults, seconds = options.faults, 60 * options.minutes

@@ -225,9 +225,14 @@ CATALOGUE = [
     *(Fault(f"signer killed {point}", 2, _at_point(point, "kill")) for point in SIGNER_POINTS),
     *(Fault(f"signer asked to leave {point}", 1, _at_point(point, "term")) for point in SIGNER_POINTS),
     Fault("commit held in its middle", 6, _in_the_commit),
-    Fault("records worker killed after-plan", 2, _at_point("after-plan", "kill")),
-    Fault("records worker killed before-checkpoint", 2, _at_point("before-checkpoint", "kill")),
-    Fault("keys worker killed after-keys", 0, _at_point("after-keys", "kill", patience=20), opening=True),
+    *(
+        Fault(f"{role} worker killed {point}", 0, _at_point(point, "kill", patience=20), opening=True)
+        for role, point in (
+            ("records", "after-plan"),
+            ("records", "before-checkpoint"),
+            ("keys", "after-keys"),
+        )
+    ),
     Fault("signer with other clocks", 3, _shift_clocks),
     Fault("run killed or asked to leave", 4, _run_again, heavy=True),
     Fault("outcome of a commit unknown", 6, _unknown_outcome),

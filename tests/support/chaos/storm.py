@@ -50,7 +50,9 @@ SOURCES = ("records", "slow_records", "slow_records")
 MOST_SECONDS_APART = 8.0
 """So long, at most, each injector waits for a batch to be settled before its next fault."""
 SHARE_ON_A_DISK = 0.4
-"""Of the jobs, have their signatures on the disk that fills up, if there is one."""
+"""Of the jobs after the first, have their signatures on the disk that fills up, if there is one."""
+NEW_KIND = 5
+"""So many times its weight a kind of fault has until it was made once, so that a short storm is one of most kinds."""
 LOOK_SECONDS = 0.1
 CALM_SECONDS = 180.0
 """Within which a job must end once the faults have."""
@@ -89,6 +91,11 @@ class Outcome:
     @property
     def faults(self) -> int:
         return sum(effect.injected for effect in self.effects.values())
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of faults that were made."""
+        return {name for name, effect in self.effects.items() if effect.injected}
 
 
 class Storm:
@@ -150,7 +157,7 @@ class Storm:
             "keys": {"count": keys, "algorithm": chance.choice(ALGORITHMS)},
             "signer": {"concurrency": chance.choice([1, 4, 16])},
         }
-        may_fill_up = chance.random() < SHARE_ON_A_DISK
+        may_fill_up = chance.random() < SHARE_ON_A_DISK or number == 1
         job = await arena.lab.open(name, **shape)
         at = Target(arena, job, chance)
         start = time.monotonic()
@@ -274,7 +281,6 @@ class Storm:
 
     async def _inject(self, at: Target, ended: asyncio.Event) -> None:
         """Makes one fault after the other; after each waits until the job goes on, but not for long."""
-        weights = [fault.weight for fault in CATALOGUE]
         limit = self.outcome.faults + FAULTS_A_ROUND
         await eventually(
             lambda: ended.is_set() or self._arena.workers("signing"),
@@ -282,7 +288,7 @@ class Storm:
             what="a signer starts",
         )
         while not ended.is_set() and not self.over and self.outcome.faults < limit:
-            [fault] = self._chance.choices(CATALOGUE, weights)
+            [fault] = self._chance.choices(CATALOGUE, self._weights())
             if fault.heavy and not self._may_be_heavy:
                 continue
             self._may_be_heavy &= not fault.heavy
@@ -291,6 +297,11 @@ class Storm:
                 self._moved.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), MOST_SECONDS_APART if hit else LOOK_SECONDS)
+
+    def _weights(self) -> list[int]:
+        """Returns how often to pick each kind of fault, relative to the others."""
+        made = self.outcome.kinds
+        return [fault.weight * (1 if fault.name in made else NEW_KIND) for fault in CATALOGUE]
 
     async def _make(self, fault: Fault, at: Target) -> bool:
         effect = self.outcome.effects[fault.name]
