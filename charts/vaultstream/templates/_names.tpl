@@ -15,6 +15,14 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Refuses a name that no Service can begin with: of all objects they alone may not begin with a digit. */}}
+{{- define "vaultstream.services.nameCheck" -}}
+{{- $name := include "vaultstream.fullname" . -}}
+{{- if not (regexMatch "^[a-z]" $name) -}}
+{{- fail (printf "the release is called %s, but names of Services, of which the bundled Postgres and NATS need some, begin with a letter; choose another name, or set fullnameOverride" .Release.Name) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The namespaces in which SigningJobs may run, as JSON. */}}
 {{- define "vaultstream.jobNamespaces" -}}
 {{- default (list .Release.Namespace) .Values.jobNamespaces | uniq | toJson -}}

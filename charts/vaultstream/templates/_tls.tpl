@@ -84,6 +84,13 @@ issuerRef:
 {{- end -}}
 {{- end -}}
 
+{{/* Refuses authorities that are given twice, of which one would be passed over. */}}
+{{- define "vaultstream.tls.caCheck" -}}
+{{- if and .Values.tls.ca.existingSecret .Values.tls.ca.bundle -}}
+{{- fail "tls.ca.existingSecret and tls.ca.bundle are both set, and clients would trust the Secret alone; empty one of them" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Refuses certificates of bundled services that clients would not trust, or that two would write. */}}
 {{- define "vaultstream.tls.check" -}}
 {{- $given := .Values.tls.existingSecrets -}}
