@@ -14,7 +14,10 @@ import pytest
 from support.chaos.arena import PATIENCE, RECORDS
 from support.chaos.postgres import commits_held
 from support.waiting import eventually
-from vaultstream.store.jobs import find_job
+from vaultstream.settings import Settings
+from vaultstream.store.database import open_pool
+from vaultstream.store.jobs import JobState, find_job, set_suspended
+from vaultstream.worker import WorkerContext, look_at_job
 
 if TYPE_CHECKING:
     from support.chaos.arena import Arena
@@ -108,3 +111,25 @@ async def test_the_run_killed_again_and_again_goes_on_where_it_was(arena: Arena)
 
 
 DONE = "SELECT count(*) FROM vaultstream.batches WHERE state = 'done'"
+
+
+async def test_a_look_at_the_job_that_nobody_answers_is_given_up_and_the_next_one_is_answered(
+    arena: Arena,
+) -> None:
+    """Else a worker whose pool is gone would stay for as long as Postgres says nothing."""
+    job = await arena.lab.open()
+    url = arena.lab.services.database_url
+    async with open_pool(url, role="records", size=1) as pool, arena.bus() as bus:
+        context = WorkerContext(Settings(), job, pool, bus, "me", asyncio.Event())
+        assert await look_at_job(context) == job
+        async with arena.connection() as connection:
+            await set_suspended(connection, job.job_no, suspended=True)
+        arena.postgres.silence(new=False)
+        looking = asyncio.create_task(look_at_job(context))
+        _, waiting = await asyncio.wait({looking}, timeout=20)
+        arena.postgres.mend()
+        assert not waiting, "it waits for as long as nobody answers"
+        assert await looking == job
+        seen = await look_at_job(context)
+    assert seen is not None
+    assert seen.state is JobState.SUSPENDED

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 _LOOPBACK = "127.0.0.1"
 _POSTGRES_SOCKET = ".s.PGSQL.5432"
@@ -96,6 +96,16 @@ class Wire:
         for connection in broken:
             connection.cut()
         return len(broken)
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Loses what the service says, and is cut at the end: whoever was to hear it would wait for ever, as on no real wire."""
+        self.loses_answers = True
+        try:
+            yield
+        finally:
+            self.loses_answers = False
+            self.cut()
 
     def silence(self, *, new: bool) -> None:
         """Stops carrying what is open, with no end to be seen; `new` connections too, or they work."""

@@ -31,6 +31,8 @@ PARENT_VARIABLE = "VAULTSTREAM_PARENT_PID"
 """Set by a pool: its workers drain and leave when that process is gone."""
 
 JOB_LOOK_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+"""For a look at the job to be answered: a worker whose pool is gone must not wait for a Postgres that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,10 @@ async def _watch(context: WorkerContext) -> None:
 async def look_at_job(context: WorkerContext) -> Job | None:
     """Returns the job as it stands now; as it stood at the start while Postgres is away; None if it was deleted."""
     try:
-        async with context.pool.acquire(timeout=JOB_LOOK_SECONDS) as connection:
+        async with (
+            asyncio.timeout(ANSWER_SECONDS),
+            context.pool.acquire(timeout=JOB_LOOK_SECONDS) as connection,
+        ):
             job = await find_job(connection, context.job.token)
     except Exception as error:
         if not is_transient(error):

@@ -7,12 +7,15 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
+
+import psutil  # type: ignore[import-untyped]
 
 from support.chaos.points import Points
 from support.engine import new_name, open_bus
@@ -225,7 +228,11 @@ class Arena:
         report = await self.lab.verify(job)
         assert report.ok, (report.problems, report.examples)
         assert (report.records, report.valid, report.dead, report.revoked) == (records, records, 0, 0)
-        await eventually(lambda: not self.workers(), seconds=15, what="no worker is left")
+        try:
+            await eventually(lambda: not self.workers(), seconds=15)
+        except AssertionError:
+            left = [describe(pid) for pid in self.workers()]
+            assert not left, "workers that are left:\n" + "\n".join(left)
 
         async def none_in_force() -> bool:
             return not await self.holders(job, in_force=True)
@@ -233,9 +240,23 @@ class Arena:
         await eventually(none_in_force, seconds=LEASE_SECONDS + 10)
         killed = self.killed | self.points.killed()
         held = await self.holders(job, in_force=False, since=calm_since)
-        left = [each for each in held if pid_of(each) not in killed]
-        assert not left, "signers that had the time gave their keys back"
+        kept = [each for each in held if pid_of(each) not in killed]
+        assert not kept, "signers that had the time gave their keys back"
         return report
+
+
+def describe(pid: int) -> str:
+    """What a worker is, how it stands, and what it said last."""
+    try:
+        process = psutil.Process(pid)
+        age = time.time() - process.create_time()
+        head = (
+            f"{pid} {process.cmdline()[-2:]}, {process.status()}, {age:.0f} s old, child of {process.ppid()}"
+        )
+        told = Path(f"/proc/{pid}/fd/2").readlink().read_text(errors="replace")
+    except (psutil.Error, OSError) as gone:
+        return f"{pid}: {gone}"
+    return f"{head}\n{told[-1500:]}"
 
 
 def pid_of(holder: str) -> int:

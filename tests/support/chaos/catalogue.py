@@ -184,12 +184,9 @@ async def _slow_nats(at: Target) -> object:
 
 
 async def _deaf_nats(at: Target) -> object:
-    at.arena.nats.loses_answers = True
-    try:
+    with at.arena.nats.deaf():
         await asyncio.sleep(at.chance.uniform(0.05, 1))  # time is the fault here
-    finally:
-        at.arena.nats.loses_answers = False
-    return at.arena.nats.cut()
+    return True
 
 
 async def _delete_consumer(at: Target) -> object:

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import signal
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,11 +81,11 @@ async def end_sessions(arena: Arena, pattern: str = "vaultstream-%", *, limit: i
 
 async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
     """Lets a commit succeed in Postgres and cuts the connection before its answer arrives: its outcome is unknown."""
-    try:
+    async with AsyncExitStack() as stack:
         async with commits_held(arena, job, patience=patience) as held:
-            arena.postgres.loses_answers = held is not None
-        if held is None:
-            return False
+            if held is None:
+                return False
+            stack.enter_context(arena.postgres.deaf())
         async with arena.connection() as connection:
             await eventually(
                 lambda: connection.fetchval(
@@ -95,9 +95,7 @@ async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.
                 seconds=patience,
                 what="the commit has ended",
             )
-        return arena.postgres.cut() > 0
-    finally:
-        arena.postgres.mend()
+    return True
 
 
 _DEADLOCK = "tried again: deadlock detected"
