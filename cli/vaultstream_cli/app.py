@@ -76,14 +76,17 @@ _COMMON: dict[str, Any] = {
 }
 
 
+RESUMES = "Nothing is lost; run the same command again to go on."
+
+
 def command(
-    group: typer.Typer, name: str, *, worker: bool = False
+    group: typer.Typer, name: str, *, worker: bool = False, interrupted: str = RESUMES
 ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., None]]:
     """Registers an asynchronous function as a command.
 
     Its first parameter receives the Settings, read from the common options (which every command gets), the environment
     and `.env`. What it raises becomes a sentence on standard error and an exit code; what it returns, if it is an
-    ExitCode, is the exit code.
+    ExitCode, is the exit code. `interrupted` says what to do after Ctrl-C or SIGTERM.
     """
 
     def register(function: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
@@ -94,7 +97,7 @@ def command(
             async def body(settings: Settings) -> Any:
                 return await function(settings, **given)
 
-            raise typer.Exit(execute(common, body, worker=worker))
+            raise typer.Exit(execute(common, body, worker=worker, interrupted=interrupted))
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         shared = [
@@ -111,14 +114,18 @@ def command(
 
 
 def execute(
-    common: dict[str, Any], body: Callable[[Settings], Coroutine[Any, Any, Any]], *, worker: bool
+    common: dict[str, Any],
+    body: Callable[[Settings], Coroutine[Any, Any, Any]],
+    *,
+    worker: bool,
+    interrupted: str = RESUMES,
 ) -> int:
     """Runs a command's coroutine to its exit code; Ctrl-C and SIGTERM cancel it, so that it can drain."""
     try:
         settings = load_settings(**common)
         configure_logging(settings, worker=worker)
         work = body(settings)
-        result = uvloop.run(work if worker else _cancellable(work))
+        result = uvloop.run(work if worker else _cancellable(work, interrupted))
         sys.stdout.flush()
     except VaultStreamError as error:
         print_error(error)
@@ -154,7 +161,7 @@ def _drop_output() -> None:
     os.close(nowhere)
 
 
-async def _cancellable(work: Coroutine[Any, Any, Any]) -> Any:
+async def _cancellable(work: Coroutine[Any, Any, Any], hint: str) -> Any:
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     interrupted = False
@@ -170,7 +177,5 @@ async def _cancellable(work: Coroutine[Any, Any, Any]) -> Any:
         return await task
     except asyncio.CancelledError:
         if interrupted:
-            raise Interrupted(
-                "Interrupted.", hint="Nothing is lost; run the same command again to go on."
-            ) from None
+            raise Interrupted("Interrupted.", hint=hint) from None
         raise

@@ -83,6 +83,22 @@ async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number:
     resume(command)
 
 
+async def test_a_run_interrupted_while_it_is_verified_is_not_signed_again(command: Command) -> None:
+    run = command.start("quick-start", **ENVIRONMENT)
+
+    def complete() -> bool:
+        assert run.poll() is None, run.communicate()
+        logs = (command.data_dir / "logs").glob("*/records-1.log")
+        return any('"complete"' in log.read_text() for log in logs)
+
+    await eventually(complete, seconds=100)
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate(timeout=40)
+    assert run.returncode == 130, told
+    assert "run the same command again" in told
+    resume(command)
+
+
 async def test_the_run_killed_leaves_no_worker_and_a_later_run_resumes(command: Command) -> None:
     run = await start_and_wait_for_signers(command)
     run.kill()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vaultstream.bench.result import Result
 
 
-@command(app, "bench")
+@command(app, "bench", interrupted="Nothing of it is left; the same command starts anew.")
 async def bench(
     settings: Settings,
     *,
@@ -129,8 +129,8 @@ def _print_result(result: Result) -> None:
             "CPU of a signature",
             f"{limit.rate.cpu_seconds * 1e6:.1f} µs; by the library {limit.library.cpu_seconds * 1e6:.1f} µs",
         ),
-        ("NATS messages a batch", result.per_batch(traffic.messages)),
-        ("transactions a batch", result.per_batch(traffic.transactions)),
+        ("NATS messages a batch", traffic.per_batch(traffic.messages)),
+        ("transactions a batch", traffic.per_batch(traffic.transactions)),
     ]
     for part, seconds in result.cpu_seconds.items():
         each = seconds / wanted.records * 1e6

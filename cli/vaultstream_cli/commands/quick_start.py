@@ -23,6 +23,8 @@ from vaultstream_cli.session import Session, open_session
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vaultstream.store.jobs import Job
 
 _NAME = re.compile(r"^quick-start-\d+")
@@ -51,7 +53,8 @@ async def quick_start(
 ) -> None:
     """Seed records, sign them all, verify every signature, and compare the runs by batch size.
 
-    With another batch size it is a new job on the same data. A run that was interrupted is resumed. Exits 0 only if every
+    With another batch size it is a new job on the same data. A run that was interrupted is resumed, also one that was
+    signed and not yet verified. Exits 0 only if every
     record is signed and every signature valid.
     """
     total = settings.total_records if records is None else records
@@ -73,6 +76,7 @@ async def quick_start(
             report = await verify_job(
                 session.services.database_url, job.token, processes=None, progress=progress
             )
+        _verified_mark(session, job).touch()
         runs = await _finished_runs(session, table)
     if json:
         print_json(
@@ -102,7 +106,18 @@ async def _open(session: Session, spec: SigningJobSpec) -> Job:
             job = taken.get(name)
             if job is None or (not job.ended and job.spec == spec):
                 return await open_job(connection, name, spec)
+            if (
+                job.spec == spec
+                and job.state is JobState.COMPLETE
+                and not _verified_mark(session, job).exists()
+            ):
+                return job
             number += 1
+
+
+def _verified_mark(session: Session, job: Job) -> Path:
+    """Returns the file, next to the logs of a job's workers, that is there once all of a run was verified."""
+    return session.services.data_dir / "logs" / job.token / "verified"
 
 
 async def _finished_runs(session: Session, table: str) -> list[Summary]:
@@ -111,7 +126,10 @@ async def _finished_runs(session: Session, table: str) -> list[Summary]:
     return [
         await get_summary(session.pool, job.token)
         for job in found
-        if _NAME.match(job.name) and job.spec.records.table == table and job.state is JobState.COMPLETE
+        if _NAME.match(job.name)
+        and job.spec.records.table == table
+        and job.state is JobState.COMPLETE
+        and _verified_mark(session, job).exists()
     ]
 
 
