@@ -74,11 +74,14 @@ def draw(axis: Axis, runs: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measures, one run after another; what was measured is written after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder for bench.json and images/")
+    parser.add_argument("--out", type=Path, help="folder for bench.json and images/ [default: docs]")
     parser.add_argument(
-        "--short", action="store_true", help="few records and two values of each: does it work?"
+        "--short", action="store_true", help="few records and two values of each: does it work? Needs --out."
     )
     options = parser.parse_args()
+    if options.short and options.out is None:
+        parser.error("--short measures too little for docs: name another folder with --out")
+    options.out = options.out or DOCS
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     runs: list[dict[str, Any]] = []
     for axis in AXES:

@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
+async def test_as_many_batches_as_wanted_are_asked_for_at_once_and_no_more(services: Services) -> None:
+    token = new_name()
+    async with open_bus(services) as bus, BatchPuller(bus, token) as puller:
+        stream = RecordsStream(bus)
+        await stream.ensure()
+        await stream.ensure_consumer(token, ack_wait_seconds=30, max_ack_pending=100)
+        await stream.publish(token, [1, 2, 3, 4, 5])
+        fetched = await fetch(puller, 3, wait_seconds=5)
+
+        async def three_are_on_their_way() -> bool:
+            return await stream.lag(token) == Lag(2, 3)
+
+        await eventually(three_are_on_their_way)
+        fetched += await fetch_all(puller, 3 - len(fetched))
+        assert [delivery.batch_no for delivery in fetched] == [1, 2, 3]
+        await stream.remove(token)
+
+
 async def test_a_message_that_names_no_batch_is_taken_off_the_queue(services: Services) -> None:
     token = new_name()
     async with open_bus(services) as bus, BatchPuller(bus, token) as puller:

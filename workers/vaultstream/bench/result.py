@@ -9,6 +9,7 @@ from vaultstream.api import Algorithm, SigningJobSpec
 from vaultstream.audit.report import AuditReport
 from vaultstream.bench.costs import Part
 from vaultstream.bench.limit import Limit, Rate, mean
+from vaultstream.bench.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Traffic:
-    """What the parts said to each other while the job ran.
-
-    Attributes:
-        messages: sent and received over NATS by the records worker and the signers; None: not told.
-        transactions: committed in the database, whoever asked for them.
-    """
-
-    batches: int
-    messages: int | None
-    transactions: int
-
-
-@dataclass(frozen=True)
 class Result:
     """What one benchmark found.
 
@@ -64,7 +51,7 @@ class Result:
         startup_seconds: before that: workers started, keys made.
         limits: measured right before and right after.
         cpu_seconds: of each part, while the job ran.
-        peak_memory: bytes resident, by process.
+        peak_memory: bytes resident, by process; the most at any of four looks a second.
         verification: of the job, after it.
     """
 
@@ -102,10 +89,6 @@ class Result:
             return None
         return self.limit.rate.cpu_seconds * self.wanted.records / sum(self.cpu_seconds.values())
 
-    def per_batch(self, count: int | None) -> float | None:
-        """Returns a count for one batch, on average."""
-        return None if count is None else count / max(1, self.traffic.batches)
-
     def to_json(self) -> dict[str, Any]:
         """Returns the result as JSON-ready values; rates in records or signatures per second, times in seconds."""
         records, limit = self.wanted.records, self.limit
@@ -127,8 +110,8 @@ class Result:
             "cpu_microseconds_per_record": {
                 part.value: round(seconds / records * 1e6, 2) for part, seconds in self.cpu_seconds.items()
             },
-            "messages_per_batch": _rounded(self.per_batch(self.traffic.messages)),
-            "transactions_per_batch": _rounded(self.per_batch(self.traffic.transactions)),
+            "messages_per_batch": _rounded(self.traffic.per_batch(self.traffic.messages)),
+            "transactions_per_batch": _rounded(self.traffic.per_batch(self.traffic.transactions)),
             "peak_memory_bytes": self.peak_memory,
             "verification": self.verification.to_json(),
         }

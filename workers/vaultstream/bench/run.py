@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from vaultstream.audit.verify import verify_job
 from vaultstream.bench.costs import Costs, Member, Part, service, this_command, workers_of
 from vaultstream.bench.limit import SECONDS, measure_limit
-from vaultstream.bench.result import Result, Traffic, Wanted
+from vaultstream.bench.result import Result, Wanted
+from vaultstream.bench.traffic import Start, count_at_start, count_since
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.inspection import list_streams
 from vaultstream.cores import usable_cores
@@ -92,12 +91,14 @@ async def _measure(
     stage("signing")
     costs = Costs(partial(_members, services))
     timed = await _run(services, pool, wanted, job, costs)
+    async with pool.acquire() as connection:
+        progress = await jobs.get_progress(connection, job.job_no)
+    logs = services.data_dir / "logs" / job.token
+    traffic = await count_since(timed.start, pool, logs, batches=progress.batches)
     stage("measuring the limit again")
     after = await measure()
     stage("verifying")
     report = await verify_job(services.database_url, job.token)
-    async with pool.acquire() as connection:
-        progress = await jobs.get_progress(connection, job.job_no)
     return Result(
         wanted=wanted,
         cores=usable_cores(),
@@ -106,22 +107,18 @@ async def _measure(
         limits=(before, after),
         cpu_seconds=costs.cpu_seconds,
         peak_memory=costs.peak_memory,
-        traffic=Traffic(
-            batches=progress.batches,
-            messages=count_messages(services.data_dir / "logs" / job.token),
-            transactions=timed.transactions,
-        ),
+        traffic=traffic,
         verification=report,
     )
 
 
 @dataclass(frozen=True)
 class _Timed:
-    """One run's times in seconds, and its transactions."""
+    """One run's times in seconds, and what was counted when the clock started."""
 
     seconds: float
     startup_seconds: float
-    transactions: int
+    start: Start
 
 
 async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: Costs) -> _Timed:
@@ -132,7 +129,7 @@ async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: 
             while not (running.done() or await _is_ready(pool, bus, job, wanted)):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(READY_SECONDS)
             startup = time.perf_counter() - asked
-            transactions = await _transactions(pool)
+            start = await count_at_start(bus, pool, job)
             costs.start()
             began = await release()
             ended = await running
@@ -144,7 +141,7 @@ async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: 
     return _Timed(
         seconds=(ended.finished_at - began).total_seconds(),
         startup_seconds=startup,
-        transactions=await _transactions(pool) - transactions,
+        start=start,
     )
 
 
@@ -201,34 +198,7 @@ async def _is_ready(pool: Pool, bus: Bus, job: Job, wanted: Wanted) -> bool:
     return bool(waiting) and waiting[0] >= wanted.signers
 
 
-async def _transactions(pool: Pool) -> int:
-    """Transactions committed in this database, of those that its backends have told of."""
-    async with pool.acquire() as connection:
-        return int(
-            await connection.fetchval(
-                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-            )
-        )
-
-
 def _members(services: Services) -> Iterator[tuple[Member, psutil.Process]]:
     yield from workers_of(this_command())
     yield from service("postgres", Part.POSTGRES, services.postgres_pid)
     yield from service("nats", Part.NATS, services.nats_pid)
-
-
-def count_messages(logs: Path) -> int | None:
-    """Returns how many messages the workers of a job sent and received over NATS, as their logs say; None: they don't."""
-    counts = [line["nats_messages"] for line in _lines(sorted(logs.glob("*.log"))) if "nats_messages" in line]
-    return sum(counts) if counts else None
-
-
-def _lines(files: Iterable[Path]) -> Iterator[dict[str, int]]:
-    for file in files:
-        for line in file.read_text(errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                yield entry

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nats.js.errors import NotFoundError
 
+from vaultstream.bus.connection import API_TIMEOUT_SECONDS, BUS_ERRORS
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.errors import BusError
 
 if TYPE_CHECKING:
     from nats.js import api
@@ -97,3 +101,23 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
         limits={name: value for name, value in limits.items() if value and value > 0},
         consumers=consumers,
     )
+
+
+async def messages_by_connection(bus: Bus) -> Counter[str] | None:
+    """Returns how many messages each open connection of this account has sent and received so far, by its name.
+
+    None where NATS does not tell: to a user who may not ask, or where several servers would each tell a part.
+    """
+    if len(bus.client.servers) > 1:
+        return None
+    try:
+        answer = await bus.answer(
+            bus.client.request("$SYS.REQ.ACCOUNT.PING.CONNZ", b"{}", timeout=API_TIMEOUT_SECONDS)
+        )
+        connections = json.loads(answer.data)["data"]["connections"]
+    except (BusError, *BUS_ERRORS, KeyError, ValueError):
+        return None
+    counted: Counter[str] = Counter()
+    for each in connections:
+        counted[each.get("name", "")] += each["in_msgs"] + each["out_msgs"]
+    return counted
