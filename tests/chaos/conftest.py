@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.chaos.arena import Arena, open_arena, worker_environment
 from support.chaos.storm import DISK
-from support.disks import small_disk_for_all
+from support.disks import small_disk_if_root
 from vaultstream.local.services import LocalServices
 
 if TYPE_CHECKING:
@@ -43,5 +41,5 @@ async def arena(mortal: LocalServices, monkeypatch: pytest.MonkeyPatch) -> Async
 @pytest.fixture
 def storm_disk() -> Iterator[Path | None]:
     """Where a storm lets signatures run out of room: nowhere for who is not root."""
-    with nullcontext() if os.geteuid() else small_disk_for_all(DISK) as disk:
+    with small_disk_if_root(DISK) as disk:
         yield disk

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def eventually(condition: Callable[[], Any], *, seconds: float = 45, what: str = "") -> Any:
-    """Returns the first true answer of a condition, plain or asynchronous; fails after `seconds`."""
+async def eventually(
+    condition: Callable[[], Any], *, seconds: float = 45, what: str | Callable[[], str] = ""
+) -> Any:
+    """Returns the first true answer of a condition, plain or asynchronous; fails after `seconds`, and says `what` was awaited."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -20,5 +22,7 @@ async def eventually(condition: Callable[[], Any], *, seconds: float = 45, what:
             answer = await answer
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or inspect.getsource(condition)}"
+        if time.monotonic() >= deadline:
+            told = what() if callable(what) else what
+            raise AssertionError(f"not within {seconds} s: {told or inspect.getsource(condition)}")
         await asyncio.sleep(0.02)

@@ -35,6 +35,8 @@ class Wire:
         self._silent = False
         self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.cuts = 0
+        """Connections that were broken so far."""
         self.delay_seconds = 0.0
         """How much later each piece arrives, in both directions."""
         self.loses_answers = False
@@ -95,6 +97,7 @@ class Wire:
         broken = list(self._open)
         for connection in broken:
             connection.cut()
+        self.cuts += len(broken)
         return len(broken)
 
     @contextmanager

@@ -11,6 +11,7 @@ from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.runner import open_job
 from vaultstream.local.seed import seed_records
+from vaultstream.local.worker_logs import log_folder
 from vaultstream.settings import Settings
 from vaultstream.store import jobs
 from vaultstream.store.jobs import JobState
@@ -54,8 +55,7 @@ async def quick_start(
     """Seed records, sign them all, verify every signature, and compare the runs by batch size.
 
     With another batch size it is a new job on the same data. A run that was interrupted is resumed, also one that was
-    signed and not yet verified. Exits 0 only if every
-    record is signed and every signature valid.
+    signed and not yet verified. Exits 0 only if every record is signed and every signature valid.
     """
     total = settings.total_records if records is None else records
     async with open_session(settings) as session:
@@ -76,7 +76,7 @@ async def quick_start(
             report = await verify_job(
                 session.services.database_url, job.token, processes=None, progress=progress
             )
-        _verified_mark(session, job).touch()
+        _note_verified(session, job)
         runs = await _finished_runs(session, table)
     if json:
         print_json(
@@ -104,20 +104,24 @@ async def _open(session: Session, spec: SigningJobSpec) -> Job:
         while True:
             name = stem if number == 1 else f"{stem}-run-{number}"
             job = taken.get(name)
-            if job is None or (not job.ended and job.spec == spec):
+            if job is None or (job.spec == spec and _is_unfinished(session, job)):
                 return await open_job(connection, name, spec)
-            if (
-                job.spec == spec
-                and job.state is JobState.COMPLETE
-                and not _verified_mark(session, job).exists()
-            ):
-                return job
             number += 1
 
 
 def _verified_mark(session: Session, job: Job) -> Path:
     """Returns the file, next to the logs of a job's workers, that is there once all of a run was verified."""
-    return session.services.data_dir / "logs" / job.token / "verified"
+    return log_folder(session.services.data_dir, job.token) / "verified"
+
+
+def _note_verified(session: Session, job: Job) -> None:
+    mark = _verified_mark(session, job)
+    mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been signed from another folder
+    mark.touch()
+
+
+def _is_unfinished(session: Session, job: Job) -> bool:
+    return not job.ended or (job.state is JobState.COMPLETE and not _verified_mark(session, job).exists())
 
 
 async def _finished_runs(session: Session, table: str) -> list[Summary]:
@@ -129,7 +133,7 @@ async def _finished_runs(session: Session, table: str) -> list[Summary]:
         if _NAME.match(job.name)
         and job.spec.records.table == table
         and job.state is JobState.COMPLETE
-        and _verified_mark(session, job).exists()
+        and not _is_unfinished(session, job)
     ]
 
 

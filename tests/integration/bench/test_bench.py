@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,17 @@ from vaultstream.store.database import connect, open_pool
 pytestmark = pytest.mark.integration
 
 QUICK = ("--limit-seconds", "0.1")
+
+
+def when_verifying(look: Callable[[], Coroutine[object, object, None]]) -> Callable[[str], None]:
+    """Returns what is told of a bench's stages, and looks at Postgres, or changes it, before all is verified."""
+
+    def stage(name: str) -> None:
+        if name == "verifying":
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, look()).result()
+
+    return stage
 
 
 def test_all_figures_of_a_verified_job_are_told(tmp_path: Path) -> None:
@@ -119,11 +131,11 @@ async def test_the_clock_runs_from_the_plan_to_the_end_and_not_while_workers_sta
                 )
             )
 
+    tell = when_verifying(look)
+
     def stage(name: str) -> None:
         stages.append((name, time.perf_counter()))
-        if name == "verifying":
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, look()).result()
+        tell(name)
 
     async with open_pool(database_url, role="test", size=4) as pool:
         async with pool.acquire() as connection:
@@ -155,15 +167,10 @@ async def test_a_run_that_signed_wrongly_does_not_pass(
             )
             await connection.execute(f"UPDATE vaultstream.{name} SET signature = '\\x00' WHERE record_id = 5")
 
-    def stage(name: str) -> None:
-        if name == "verifying":
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, tamper()).result()
-
     async with open_pool(database_url, role="test", size=4) as pool:
         async with pool.acquire() as connection:
             await schema.migrate(connection)
         wanted = Wanted(records=20, keys=1, batch_size=10, signers=1)
-        result = await run_bench(here, pool, wanted, stage=stage, limit_seconds=0.1)
+        result = await run_bench(here, pool, wanted, stage=when_verifying(tamper), limit_seconds=0.1)
     assert not result.verification.ok
     assert result.verification.invalid == 1

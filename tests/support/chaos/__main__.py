@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import secrets
 import signal
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
 from support.chaos.arena import open_arena
 from support.chaos.storm import DISK, Storm
-from support.disks import small_disk_for_all
+from support.disks import small_disk_if_root
 from vaultstream.local.services import LocalServices
 
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # that Postgres is away is what we want
@@ -27,9 +25,9 @@ async def _main(options: argparse.Namespace, folder: Path) -> None:
         sys.stdout.flush()
 
     tell(f"seed {options.seed}: until {options.faults} faults or {options.minutes:g} minutes")
-    if os.geteuid():
-        tell("no file system fills up: mounting one needs root")
-    with nullcontext() if os.geteuid() else small_disk_for_all(DISK) as disk:
+    with small_disk_if_root(DISK) as disk:
+        if disk is None:
+            tell("no file system fills up: mounting one needs root")
         async with LocalServices(folder / "services") as local, open_arena(local) as arena:
             await arena.make_records()
             faults, seconds = options.faults, 60 * options.minutes

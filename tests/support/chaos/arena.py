@@ -228,11 +228,7 @@ class Arena:
         report = await self.lab.verify(job)
         assert report.ok, (report.problems, report.examples)
         assert (report.records, report.valid, report.dead, report.revoked) == (records, records, 0, 0)
-        try:
-            await eventually(lambda: not self.workers(), seconds=15)
-        except AssertionError:
-            left = [describe(pid) for pid in self.workers()]
-            assert not left, "workers that are left:\n" + "\n".join(left)
+        await eventually(lambda: not self.workers(), seconds=15, what=self._workers_left)
 
         async def none_in_force() -> bool:
             return not await self.holders(job, in_force=True)
@@ -240,9 +236,12 @@ class Arena:
         await eventually(none_in_force, seconds=LEASE_SECONDS + 10)
         killed = self.killed | self.points.killed()
         held = await self.holders(job, in_force=False, since=calm_since)
-        kept = [each for each in held if pid_of(each) not in killed]
-        assert not kept, "signers that had the time gave their keys back"
+        left = [each for each in held if pid_of(each) not in killed]
+        assert not left, "signers that had the time gave their keys back"
         return report
+
+    def _workers_left(self) -> str:
+        return "\n".join(["no worker is left; these are:", *(describe(pid) for pid in self.workers())])
 
 
 def describe(pid: int) -> str:

@@ -184,9 +184,10 @@ async def _slow_nats(at: Target) -> object:
 
 
 async def _deaf_nats(at: Target) -> object:
+    before = at.arena.nats.cuts
     with at.arena.nats.deaf():
         await asyncio.sleep(at.chance.uniform(0.05, 1))  # time is the fault here
-    return True
+    return at.arena.nats.cuts > before
 
 
 async def _delete_consumer(at: Target) -> object:

@@ -81,6 +81,7 @@ async def end_sessions(arena: Arena, pattern: str = "vaultstream-%", *, limit: i
 
 async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
     """Lets a commit succeed in Postgres and cuts the connection before its answer arrives: its outcome is unknown."""
+    before = arena.postgres.cuts
     async with AsyncExitStack() as stack:
         async with commits_held(arena, job, patience=patience) as held:
             if held is None:
@@ -95,7 +96,7 @@ async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.
                 seconds=patience,
                 what="the commit has ended",
             )
-    return True
+    return arena.postgres.cuts > before
 
 
 _DEADLOCK = "tried again: deadlock detected"
@@ -148,12 +149,22 @@ async def no_connection_left(arena: Arena) -> AsyncIterator[int]:
             while True:
                 taken.append(await asyncpg.connect(arena.url, timeout=10))
 
+    async def keep_all() -> None:
+        while True:  # a session of some other database that ends makes room for one of ours
+            await take_all()
+            await asyncio.sleep(0.05)
+
     try:
         await take_all()
         for pid in [row["pid"] for row in await taken[0].fetch(_SESSIONS)]:
             await taken[0].execute("SELECT pg_terminate_backend($1)", pid)
             await take_all()
-        yield len(taken)
+        keeping = asyncio.create_task(keep_all())
+        try:
+            yield len(taken)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
     finally:
         await asyncio.gather(*(connection.close(timeout=5) for connection in taken), return_exceptions=True)
 

@@ -25,6 +25,7 @@ from vaultstream.errors import VaultStreamError
 from vaultstream.local.deletion import delete_everywhere
 from vaultstream.local.runner import PoolLook, PoolSize, RunState, open_job, run_job
 from vaultstream.local.services import Services
+from vaultstream.local.worker_logs import log_folder
 from vaultstream.store import jobs
 from vaultstream.store.database import Connection, Pool
 from vaultstream.store.jobs import Job, JobState
@@ -93,7 +94,7 @@ async def _measure(
     timed = await _run(services, pool, wanted, job, costs)
     async with pool.acquire() as connection:
         progress = await jobs.get_progress(connection, job.job_no)
-    logs = services.data_dir / "logs" / job.token
+    logs = log_folder(services.data_dir, job.token)
     traffic = await count_since(timed.start, pool, logs, batches=progress.batches)
     stage("measuring the limit again")
     after = await measure()

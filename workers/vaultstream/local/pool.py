@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from vaultstream.errors import CustodyError, ExitCode, UsageError, VaultStreamError
+from vaultstream.local.worker_logs import log_folder
 from vaultstream.worker import PARENT_VARIABLE
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class WorkerPool:
     def __init__(self, services: Services, job: Job) -> None:
         self._services = services
         self._job = job
-        self._logs = services.data_dir / "logs" / job.token
+        self._logs = log_folder(services.data_dir, job.token)
         self._slots = [_Slot("keys", 1), _Slot("records", 1)]
         self._leaving: set[asyncio.Task[None]] = set()
         self.restarts = 0

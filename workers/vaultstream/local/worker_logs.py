@@ -14,6 +14,11 @@ SERVICES = ("postgres.log", "nats.log")
 _BLOCK_BYTES = 65_536
 
 
+def log_folder(data_dir: Path, token: str) -> Path:
+    """Returns the folder of the logs of a job's workers, one file a worker."""
+    return data_dir / "logs" / token
+
+
 def choose_job(tokens: Sequence[str], job: str | None) -> str | None:
     """Returns the token whose logs are meant, None if there are none.
 
@@ -68,7 +73,7 @@ class LogReader:
 
     def _files(self) -> list[Path]:
         services = [self.data_dir / name for name in SERVICES]
-        workers = sorted((self.data_dir / "logs" / self.token).glob("*.log")) if self.token else []
+        workers = sorted(log_folder(self.data_dir, self.token).glob("*.log")) if self.token else []
         return [path for path in [*services, *workers] if path.is_file()]
 
 
