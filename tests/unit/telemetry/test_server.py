@@ -79,9 +79,18 @@ def test_only_reading_is_allowed(server: TelemetryServer) -> None:
 
 def test_what_is_no_request_is_refused(server: TelemetryServer) -> None:
     assert talk(server.port, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-    assert talk(server.port, b"GET / HTTP/1.1\r\nX: \xff\xfe\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    assert talk(server.port, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")  # no Host
+    odd_bytes = b"GET / HTTP/1.1\r\nHost: x\r\nX: \xff\xfe\r\n\r\n"
+    assert talk(server.port, odd_bytes).startswith(b"HTTP/1.1 200 ")
     # a head that never ends
     assert talk(server.port, b"GET / HTTP/1.1\r\nX: " + b"x" * 9000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_client_that_leaves_before_it_asked_gets_no_answer(server: TelemetryServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    assert ask(server.port, "/livez").status == 200
 
 
 def test_a_client_that_is_too_slow_is_cut_off(

@@ -1,7 +1,7 @@
-"""A small HTTP server for metrics and health, in a thread with an event loop of its own.
+"""An HTTP server for metrics and health, in a thread with an event loop of its own.
 
-It answers also while the worker's loop is blocked: that is when the answer matters. What it serves is open to all who reach
-the port, and holds counts and reasons, no payload and no secret.
+It still answers while the worker's event loop is blocked, which is when the answer matters. Everybody who reaches the port
+can read what it serves: counts and reasons, never a payload or a secret. h11 parses the requests.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import h11
 from prometheus_client.exposition import choose_encoder
 
 from vaultstream.errors import UsageError
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 5.0
-"""For a whole request and its answer, however slowly a client sends or reads."""
+"""Limit for a whole request and its answer, however slowly a client sends or reads."""
 MAX_HEAD_BYTES = 8192
 MAX_CONNECTIONS = 32
-"""At a time: no stranger may use up the files that the worker needs for its services."""
+"""Open at the same time: clients must not use up the file descriptors that the worker needs for its services."""
 TURN_SECONDS = 0.25
 _STOP_SECONDS = 2.0
 
@@ -45,7 +46,7 @@ _INDEX = "VaultStream {role} worker: /metrics /livez /readyz\n"
 
 
 class Telemetry:
-    """The metrics and the health of one worker, served or not."""
+    """The metrics and the health of one worker, whether they are served or not."""
 
     def __init__(self, role: str, *, health: Health | None = None) -> None:
         self.metrics = Metrics(role)
@@ -57,26 +58,27 @@ class Answer:
     """An HTTP answer."""
 
     status: HTTPStatus
-    content_type: str
-    body: bytes
+    content_type: str = _TEXT
+    body: bytes = b""
 
 
-def answer(method: str, target: str, accept: str, *, registry: CollectorRegistry, health: Health) -> Answer:
-    """Answers a request for metrics or health; 503 says that a check fails, the body which and why."""
-    if method not in {"GET", "HEAD"}:
-        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"Only GET and HEAD.\n")
-    match target.partition("?")[0]:
-        case "/metrics":
-            encode, content_type = choose_encoder(accept)
+def answer(request: h11.Request, *, registry: CollectorRegistry, health: Health) -> Answer:
+    """Answers a request for metrics or health. Status 503 means that a check fails; the body names it and the reason."""
+    if request.method not in {b"GET", b"HEAD"}:
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, body=b"Only GET and HEAD are allowed.\n")
+    match request.target.partition(b"?")[0]:
+        case b"/metrics":
+            accept = next((value for name, value in request.headers if name == b"accept"), b"")
+            encode, content_type = choose_encoder(accept.decode("latin-1"))
             return Answer(HTTPStatus.OK, content_type, encode(registry))
-        case "/livez" | "/healthz":
+        case b"/livez" | b"/healthz":
             return _judged(health.live())
-        case "/readyz":
+        case b"/readyz":
             return _judged(health.ready())
-        case "/":
-            return Answer(HTTPStatus.OK, _TEXT, _INDEX.format(role=health.role).encode())
+        case b"/":
+            return Answer(HTTPStatus.OK, body=_INDEX.format(role=health.role).encode())
         case _:
-            return Answer(HTTPStatus.NOT_FOUND, _TEXT, b"There is /metrics, /livez and /readyz.\n")
+            return Answer(HTTPStatus.NOT_FOUND, body=b"The paths are /metrics, /livez and /readyz.\n")
 
 
 def _judged(verdict: Verdict) -> Answer:
@@ -88,13 +90,13 @@ class TelemetryServer:
     """Serves from a thread until it is stopped.
 
     Args:
-        host: the address to listen on; `::` takes IPv4 too.
-        port: 0 for any that is free.
+        host: the address to listen on; `::` accepts IPv4 too.
+        port: 0 picks any free port.
         registry: the metrics.
-        health: whom to ask.
+        health: answers for the health paths.
 
     Raises:
-        UsageError: it can't listen there.
+        UsageError: it can't listen on that address.
     """
 
     def __init__(self, host: str, port: int, *, registry: CollectorRegistry, health: Health) -> None:
@@ -109,8 +111,8 @@ class TelemetryServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread and closes the port; connections that are open are cut."""
-        with suppress(RuntimeError):  # its loop is closed: it has ended by itself
+        """Ends the thread and closes the port; open connections are cut."""
+        with suppress(RuntimeError):  # the loop is closed: the thread has already ended
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_STOP_SECONDS)
 
@@ -118,8 +120,8 @@ class TelemetryServer:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._serve())
-        except Exception:  # a worker signs on, seen or not; who probes it learns
-            log.exception("metrics are no longer served")
+        except Exception:  # the worker keeps signing without metrics; a probe notices that the port is closed
+            log.exception("metrics and health are no longer served")
         finally:
             self._socket.close()
 
@@ -134,37 +136,42 @@ class TelemetryServer:
             if self._connections <= MAX_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     await self._converse(reader, writer)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            log.debug("a client of the metrics port left, or was too slow")
+        except (TimeoutError, OSError, h11.ProtocolError):
+            log.debug("a client of the metrics port disconnected, or was too slow")
             writer.transport.abort()
         finally:
             self._connections -= 1
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Reads one request, answers it, and leaves the connection to be closed."""
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         with_body = True
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            method, target, _ = head[0].split(" ")
-        except asyncio.LimitOverrunError:
-            given = Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TEXT, b"")
-        except ValueError:
-            given = Answer(HTTPStatus.BAD_REQUEST, _TEXT, b"")
+            while (event := connection.next_event()) is h11.NEED_DATA:
+                connection.receive_data(await reader.read(MAX_HEAD_BYTES))
+        except h11.RemoteProtocolError as error:
+            given = Answer(HTTPStatus(error.error_status_hint))
         else:
-            with_body = method != "HEAD"
-            given = answer(method, target, _accept(head), registry=self._registry, health=self._health)
-        writer.write(
-            f"HTTP/1.1 {given.status} {given.status.phrase}\r\nContent-Type: {given.content_type}\r\n"
-            f"Content-Length: {len(given.body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n".encode()
-        )
-        writer.write(given.body if with_body else b"")
+            if not isinstance(event, h11.Request):
+                return  # the client disconnected before it asked for anything
+            with_body = event.method != b"HEAD"
+            given = answer(event, registry=self._registry, health=self._health)
+        for part in _response(given, with_body=with_body):
+            writer.write(connection.send(part) or b"")
         writer.transport.set_write_buffer_limits(0)
         await writer.drain()
 
 
-def _accept(head: list[str]) -> str:
-    headers = (line.partition(":") for line in head[1:])
-    return next((value.strip() for name, _, value in headers if name.strip().lower() == "accept"), "")
+def _response(given: Answer, *, with_body: bool) -> list[h11.Event]:
+    headers = {
+        "Content-Type": given.content_type,
+        "Content-Length": str(len(given.body)),
+        "Cache-Control": "no-store",
+        "Connection": "close",
+    }
+    head = h11.Response(status_code=given.status, reason=given.status.phrase, headers=list(headers.items()))
+    return [head, *([h11.Data(data=given.body)] if with_body else []), h11.EndOfMessage()]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -174,17 +181,17 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(
             f"Metrics can't be served on {host}, port {port}: {error.strerror or error}.",
-            hint="Set VAULTSTREAM_METRICS_PORT to a free port, or to 0 for any (several workers on one machine), "
-            "and VAULTSTREAM_METRICS_HOST to an address of this machine.",
+            hint="Set VAULTSTREAM_METRICS_PORT to a free port, or to 0 to pick any free port (several workers on one "
+            "machine), and VAULTSTREAM_METRICS_HOST to an address of this machine.",
         ) from None
 
 
 @asynccontextmanager
 async def serving(settings: Settings, telemetry: Telemetry) -> AsyncIterator[TelemetryServer | None]:
-    """Serves metrics and health on the port that the settings give; does nothing if they give none.
+    """Serves metrics and health on the port of the settings; without a port, serves nothing.
 
     Raises:
-        UsageError: the port is taken, or the address is none of this machine's.
+        UsageError: the port is taken, or this machine does not have the address.
     """
     if settings.metrics_port is None:
         yield None
@@ -198,14 +205,14 @@ async def serving(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Tel
 async def serving_on(
     host: str, port: int, registry: CollectorRegistry, health: Health
 ) -> AsyncIterator[TelemetryServer]:
-    """Serves metrics and health on one address, and tells `health` that the event loop turns.
+    """Serves metrics and health on one address, and reports to `health` that the event loop turns.
 
     Raises:
-        UsageError: the port is taken, or the address is none of this machine's.
+        UsageError: the port is taken, or this machine does not have the address.
     """
     server = TelemetryServer(host, port, registry=registry, health=health)
     turning = asyncio.create_task(_turn(health))
-    log.info("metrics and health are served", extra={"host": host, "port": server.port})
+    log.info("serving metrics and health", extra={"host": host, "port": server.port})
     try:
         yield server
     finally:
@@ -214,7 +221,7 @@ async def serving_on(
 
 
 async def _turn(health: Health) -> None:
-    """Says that the event loop turns, as long as it does."""
+    """Reports that the event loop turns, for as long as it does."""
     while True:
         health.turn()
         await asyncio.sleep(TURN_SECONDS)
