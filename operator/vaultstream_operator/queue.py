@@ -230,8 +230,9 @@ class WorkQueue(Generic[K]):
                 again = await self._look(key)
         except Exception as error:
             delay = self._schedule.failed(key, self._clock(), random.random())  # noqa: S311 - spreads load, no secret
-            log.warning(
-                "a look failed: %s",
+            log.log(
+                logging.ERROR,  # docs/runbooks.md sends people to look for it
+                "reconcile failed: %s",
                 error or type(error).__name__,
                 extra={"key": str(key), "again_in": round(delay, 2)},
                 exc_info=not isinstance(error, VaultStreamError | TimeoutError),

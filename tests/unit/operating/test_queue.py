@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.waiting import eventually
+from vaultstream.errors import ServiceError
 from vaultstream_operator.queue import (
     FIRST_DELAY_SECONDS,
     HEAD_START_SECONDS,
@@ -20,6 +23,8 @@ from vaultstream_operator.queue import (
 )
 
 pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_key_that_was_added_twice_is_handed_out_once() -> None:
@@ -160,6 +165,28 @@ async def test_a_look_that_fails_is_made_again() -> None:
     queue.add("a")
     await eventually(lambda: len(looks) == 2, seconds=5)
     running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("error", "with_traceback"), [(ServiceError("Postgres does not answer."), False), (KeyError("x"), True)]
+)
+async def test_a_failed_reconcile_is_logged_at_the_level_that_the_runbook_names(
+    caplog: pytest.LogCaptureFixture, error: Exception, with_traceback: bool
+) -> None:
+    async def fail(_: str) -> float | None:
+        raise error
+
+    queue: WorkQueue[str] = WorkQueue(fail)
+    running = asyncio.create_task(queue.run())
+    queue.add("shop/receipts")
+    await eventually(lambda: caplog.records, seconds=5)
+    running.cancel()
+    entry = caplog.records[0]
+    section = (ROOT / "docs/runbooks.md").read_text().partition("### VaultStreamOperatorFailing\n")[2]
+    [told] = re.findall(r"level `(\w+)` in the operator's log, `([^:`]+):", section.partition("\n###")[0])
+    assert (entry.levelname, entry.getMessage().partition(":")[0]) == told
+    assert vars(entry)["key"] == "shop/receipts"
+    assert bool(entry.exc_info) is with_traceback
 
 
 async def test_a_look_that_hangs_is_cut_short_and_the_others_go_on() -> None:
