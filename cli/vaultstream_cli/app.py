@@ -80,13 +80,25 @@ RESUMES = "Nothing is lost; run the same command again to go on."
 
 
 def command(
-    group: typer.Typer, name: str, *, worker: bool = False, interrupted: str = RESUMES
+    group: typer.Typer,
+    name: str,
+    *,
+    worker: bool = False,
+    interrupted: str = RESUMES,
+    unknown_options_are_arguments: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., None]]:
     """Registers an asynchronous function as a command.
 
     Its first parameter receives the Settings, read from the common options (which every command gets), the environment
     and `.env`. What it raises becomes a sentence on standard error and an exit code; what it returns, if it is an
-    ExitCode, is the exit code. `interrupted` says what to do after Ctrl-C or SIGTERM.
+    ExitCode, is the exit code.
+
+    Args:
+        group: the application, or a group of it.
+        name: what the command is called.
+        worker: whether the function handles Ctrl-C and SIGTERM itself.
+        interrupted: the hint that is printed after Ctrl-C or SIGTERM.
+        unknown_options_are_arguments: whether a word such as `-1` that is no option of the command is an argument.
     """
 
     def register(function: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
@@ -107,7 +119,8 @@ def command(
         keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         entry.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]
         entry.__annotations__ = {p.name: p.annotation for p in [*keyword_only, *shared]}
-        group.command(name)(entry)
+        context = {"ignore_unknown_options": unknown_options_are_arguments}
+        group.command(name, context_settings=context)(entry)
         return entry
 
     return register

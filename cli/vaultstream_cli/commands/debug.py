@@ -28,7 +28,7 @@ group = typer.Typer(
 app.add_typer(group, name="debug")
 
 
-@command(group, "psql")
+@command(group, "psql", unknown_options_are_arguments=True)  # they are options of psql
 async def psql(
     settings: Settings,
     *,
@@ -48,10 +48,6 @@ async def psql(
             raise ServiceError("There is no psql.", hint="Install PostgreSQL's client programs.") from None
         code = await process.wait()
     raise typer.Exit(code)
-
-
-# psql's own options are psql's to understand.
-group.registered_commands[-1].context_settings = {"ignore_unknown_options": True}
 
 
 @command(group, "streams")

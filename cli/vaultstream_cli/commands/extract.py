@@ -15,7 +15,7 @@ from vaultstream_cli.output import note, print_json
 from vaultstream_cli.session import open_session
 
 
-@command(app, "extract")
+@command(app, "extract", unknown_options_are_arguments=True)  # an id may be negative
 async def extract(
     settings: Settings,
     *,
@@ -38,7 +38,3 @@ async def extract(
         typer.echo(extracted.command)
     if extracted.problem is not None:
         raise AuditError(extracted.problem, hint=f"What there is of it was written to {to}.")
-
-
-# An id may be negative, and is no option.
-app.registered_commands[-1].context_settings = {"ignore_unknown_options": True}
