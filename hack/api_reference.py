@@ -10,10 +10,10 @@ from api_fields import Schema, Sections, is_immutable
 from markdown import cell, prose, table
 from vaultstream.api import RecordsSpec, SigningJobSpec
 from vaultstream.api.base import VALIDATIONS
+from vaultstream.scaling.observation import PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT
 from vaultstream_operator.api.crd import custom_resource_definition
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner
-from vaultstream_operator.core.observation import PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT
 from vaultstream_operator.core.view import FINALIZER
 from vaultstream_operator.settings import WorkerSettings
 

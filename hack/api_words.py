@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from markdown import cell, prose, table
+from vaultstream.scaling.reasons import LimitName, limit_clause, reason_clause
+from vaultstream.scaling.reasons import Reason as ScalingReason
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, State
-from vaultstream_operator.core.reasons import LimitName, limit_clause, reason_clause
-from vaultstream_operator.core.reasons import Reason as ScalingReason
 
 CONDITIONS: Final[Mapping[ConditionType, str]] = {
     ConditionType.COMPLETE: "The job has ended, and every record has its signature or stands in the dead letters. "

@@ -11,10 +11,10 @@ from vaultstream.bus.connection import connect_bus
 from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import run_job
+from vaultstream.local.scaler import LocalScaler, expected_batches
 from vaultstream.store.jobs import JobState
 from vaultstream_cli.display import RunDisplay
 from vaultstream_cli.summary import Summary, get_summary
-from vaultstream_operator.adapters.local import LocalScaler, expected_batches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

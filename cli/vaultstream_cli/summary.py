@@ -12,9 +12,9 @@ from vaultstream_cli.display import duration
 from vaultstream_cli.output import print_table
 
 if TYPE_CHECKING:
+    from vaultstream.local.scaler import Taken
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Progress
-    from vaultstream_operator.adapters.local import Taken
 
 
 FAILED_HINT = "A job that failed is not resumed: what it signed stays, and a new job, under another name, can sign the rest."

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.observation import HoldState
+from vaultstream.scaling.reasons import Reason
 from vaultstream.telemetry.metrics import process_registry
 from vaultstream_operator.api.status import JobStatus
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.observation import HoldState
-from vaultstream_operator.core.reasons import Reason
 
 HOLDS = (*(Reason(state.value) for state in HoldState), Reason.NOTHING_SIGNED)
 """Why a count is held: too little is known, or more and fewer signers would be the same."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from vaultstream.scaling.observation import HoldState, Lag
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.children import Manifest, Owner
-from vaultstream_operator.core.observation import HoldState, Lag
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, ObjectView, StoredJob, Trouble
 

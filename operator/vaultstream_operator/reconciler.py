@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.observation import HoldState, Lag, LagUnknown
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus
 from vaultstream_operator.core.children import Manifest, WorkerOptions
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown
 from vaultstream_operator.core.plan import Plan, plan
 from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import FINALIZER, ObjectView, StoredJob, Trouble, View

@@ -24,12 +24,12 @@ from support.planning import (
     truths,
     view_of,
 )
+from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Progress
+from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
-from vaultstream_operator.core.ailments import Ailment, Cause
-from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import Plan
-from vaultstream_operator.core.reasons import Reason
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 from vaultstream_operator.core.view import (
     FINALIZER,
     ChildrenView,

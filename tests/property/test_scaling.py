@@ -20,9 +20,10 @@ from vaultstream.api import (
     ScalingPolicy,
     ScalingSpec,
 )
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.history import Change, Entry, History
-from vaultstream_operator.core.observation import (
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.history import Change, Entry, History
+from vaultstream.scaling.observation import (
     HoldState,
     Lag,
     LagUnknown,
@@ -32,9 +33,8 @@ from vaultstream_operator.core.observation import (
     Replicas,
     Timing,
 )
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
-from vaultstream_operator.core.throughput import Seen
+from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
 

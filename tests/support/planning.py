@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
-from vaultstream_operator.core.ailments import Ailment, Cause
 from vaultstream_operator.core.children import KEYS, RECORDS, Owner, template_of, worker_job
-from vaultstream_operator.core.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import Plan, plan
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 from vaultstream_operator.core.view import (
     FINALIZER,
     ChildrenView,

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vaultstream.api import ScalingSpec
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import (
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import (
     HoldState,
     Lag,
     LagUnknown,
@@ -18,7 +19,6 @@ from vaultstream_operator.core.observation import (
     Replicas,
     Timing,
 )
-from vaultstream_operator.core.scaling import decide
 
 NOW = 1_800_000_000.0
 FRESH = Timing(created_at=NOW)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from vaultstream.errors import redact
-from vaultstream_operator.core.ailments import Ailment, Cause
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 
 Body = Mapping[str, Any]
 

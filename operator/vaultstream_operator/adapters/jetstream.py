@@ -11,7 +11,7 @@ from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
-from vaultstream_operator.core.observation import HoldState, Lag
+from vaultstream.scaling.observation import HoldState, Lag
 
 log = logging.getLogger(__name__)
 

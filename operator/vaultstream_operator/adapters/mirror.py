@@ -11,8 +11,8 @@ from typing import Any
 
 from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_worker_job
 from vaultstream_operator.core import children
-from vaultstream_operator.core.ailments import Ailment
 from vaultstream_operator.core.children import Owner, child_name
+from vaultstream_operator.core.pod_problems import Ailment
 from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
 
 Body = Mapping[str, Any]

@@ -23,12 +23,12 @@ from vaultstream.errors import (
 )
 from vaultstream.records.source import inspect_source
 from vaultstream.records.worker import DEADLINE_EXCEEDED
+from vaultstream.scaling.observation import Progress
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
 from vaultstream.store.jobs import Job
 from vaultstream_operator.adapters.sql import query
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.core.observation import Progress
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
 

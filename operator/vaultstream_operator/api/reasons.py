@@ -1,7 +1,7 @@
 """Why a condition is as it is and what an Event tells, in one word for machines and one sentence for people.
 
 The words stand in conditions, Events and metrics: never change one, add another. Those of scaling decisions are in
-`vaultstream_operator.core.reasons`, and a decision explains itself; here are the words for all else.
+`vaultstream.scaling.reasons`, and a decision explains itself; here are the words for all else.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from vaultstream_operator.core.reasons import DEADLINE_AT_RISK as _DEADLINE_AT_RISK
-from vaultstream_operator.core.reasons import Reason as ScalingReason
+from vaultstream.scaling.reasons import DEADLINE_AT_RISK as _DEADLINE_AT_RISK
+from vaultstream.scaling.reasons import Reason as ScalingReason
 
 EventType = Literal["Normal", "Warning"]
 

@@ -17,14 +17,14 @@ from math import inf
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.api.signingjob import IMMUTABLE
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.observation import HoldState, LagUnknown
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus, State
-from vaultstream_operator.core import ailments, allowance, children, count
-from vaultstream_operator.core.ailments import Ailment
+from vaultstream_operator.core import children, pod_policy, pod_problems, replicas
 from vaultstream_operator.core.children import Manifest, WorkerOptions
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.observation import HoldState, LagUnknown
+from vaultstream_operator.core.pod_problems import Ailment
 from vaultstream_operator.core.report import Report, end_of
 from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, WorkerJobView
 
@@ -158,7 +158,7 @@ def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:
         return replace(_saying(case.report.stalled(statement)), look_again=_patience(trouble))
     report, decision = case.report.on_the_way(statement), None
     if trouble.reason is JobReason.POSTGRES_UNREACHABLE:
-        decision, report = count.held(case.view, report, trouble, spec)
+        decision, report = replicas.held(case.view, report, trouble, spec)
     return replace(_saying(report), decision=decision, look_again=_patience(trouble))
 
 
@@ -170,7 +170,7 @@ def _patience(trouble: Trouble) -> float:
 def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noqa: PLR0911 - a phase each
     report = case.report.counted(stored)
     if stored.state in (State.COMPLETE, State.FAILED):
-        report = count.ended(case.view, report.ended(end_of(stored), stored), stored)
+        report = replicas.ended(case.view, report.ended(end_of(stored), stored), stored)
         return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
     if spec.suspend:
         return _suspended(case, report, stored, spec)
@@ -209,7 +209,7 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
     report = report.condition(
         ConditionType.SUSPENDED, holds=True, reason=statement.reason, message=statement.message
     )
-    report = count.stopped(view, report, stored, statement)
+    report = replicas.stopped(view, report, stored, statement)
     apply = children.signing_deployment(view.job.owner, stored.token, spec, case.options, replicas=0)
     workers = tuple(role for role in roles if role != children.SIGNING)
     unknown = stored.state != State.SUSPENDED
@@ -223,13 +223,13 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
 
 
 def _forbidden(case: _Case, spec: SigningJobSpec) -> Statement | None:
-    problem = allowance.refused(spec.signer, case.options)
+    problem = pod_policy.refused(spec.signer, case.options)
     return say(JobReason.SPEC_NOT_ALLOWED, problem=problem) if problem else None
 
 
 def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
     view, owner = case.view, case.view.job.owner
-    decision, report = count.decided(view, report, stored, spec)
+    decision, report = replicas.decided(view, report, stored, spec)
     report = report.but(state=State.RUNNING if stored.started_at else State.PENDING)
     report = _standing(case, report, stored, spec)
     workers = {
@@ -273,13 +273,13 @@ def _standing(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSp
         return report.stalled(say(JobReason.TABLE_UNUSABLE, problem=stored.message))
     for role, worker in ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records)):
         if worker is not None and (ailment := _told(case, worker.problem)):
-            return report.stalled(ailments.statement(ailment, role, 1, view.job.owner, case.options))
+            return report.stalled(pod_problems.statement(ailment, role, 1, view.job.owner, case.options))
     if stored.keys_active == 0:
         return report.stalled(say(JobReason.NO_ACTIVE_KEY, count=stored.keys_made, token=stored.token))
     signing = view.children.signing
     if signing is not None and (ailment := _told(case, signing.problem)):
         pods = max(1, signing.replicas - signing.ready)
-        statement = ailments.statement(ailment, children.SIGNING, pods, view.job.owner, case.options)
+        statement = pod_problems.statement(ailment, children.SIGNING, pods, view.job.owner, case.options)
         stops = ailment.stops(signing.ready)
         return report.stalled(statement) if stops else report.on_the_way(statement)
     return report.on_the_way(_doing(view, stored, spec))
@@ -309,7 +309,7 @@ def _beginning(case: _Case, stored: StoredJob) -> float:
 
 def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:
     """What the job does, or waits for without anyone having to do something."""
-    lag = count.lag_of(view.lag, stored)
+    lag = replicas.lag_of(view.lag, stored)
     if isinstance(lag, LagUnknown) and lag.state is HoldState.NATS_UNREACHABLE:
         return say(JobReason.NATS_UNREACHABLE, problem="the lag of its consumer can't be read.")
     if isinstance(lag, LagUnknown) and lag.state is HoldState.CONSUMER_MISSING:

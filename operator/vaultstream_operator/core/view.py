@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
-from vaultstream_operator.core.ailments import Ailment
 from vaultstream_operator.core.children import Owner
-from vaultstream_operator.core.observation import Lag, LagUnknown, Progress
+from vaultstream_operator.core.pod_problems import Ailment
 
 FINALIZER = "vaultstream.dev/cleanup"
 """Keeps a SigningJob until what it has in Postgres and JetStream is dealt with."""

@@ -15,8 +15,8 @@ from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.nats import EmbeddedNats
 from vaultstream.local.services import Services
+from vaultstream.scaling.observation import HoldState, Lag
 from vaultstream_operator.adapters.jetstream import FIRST_SECONDS, JetStreamLags
-from vaultstream_operator.core.observation import HoldState, Lag
 
 pytestmark = pytest.mark.integration
 

@@ -16,6 +16,7 @@ from support.waiting import eventually
 from vaultstream.bus.connection import Bus, BusAddress
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
+from vaultstream.scaling.observation import HoldState
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import connect
 from vaultstream.store.leases import commit_batches
@@ -23,7 +24,6 @@ from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus, ScalingStatus
-from vaultstream_operator.core.observation import HoldState
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
 

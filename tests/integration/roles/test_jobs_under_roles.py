@@ -19,10 +19,10 @@ from vaultstream.audit.verify import verify_job
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.crypto.keyring import create_keyring
+from vaultstream.scaling.observation import Lag
 from vaultstream.store.jobs import find_job
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
-from vaultstream_operator.core.observation import Lag
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob
 

@@ -6,6 +6,10 @@ from dataclasses import fields
 
 import pytest
 
+from vaultstream.scaling import history
+from vaultstream.scaling.decision import Decision, Limit
+from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.scaling.throughput import Seen
 from vaultstream_operator.api.status import (
     MOST_CHANGES,
     MOST_ENTRIES,
@@ -18,10 +22,6 @@ from vaultstream_operator.api.status import (
     progress_text,
     rate_to_show,
 )
-from vaultstream_operator.core import history
-from vaultstream_operator.core.decision import Decision, Limit
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.throughput import Seen
 
 pytestmark = pytest.mark.unit
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import api_reference
+from vaultstream.scaling import observation
+from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream_operator.api.crd import object_schema
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import ConditionType, State
-from vaultstream_operator.core import observation
-from vaultstream_operator.core.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ import pytest
 
 from support.planning import NOW, OPTIONS, OWNER
 from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_worker_job
-from vaultstream_operator.core.ailments import Ailment, Cause, statement
+from vaultstream_operator.core.pod_problems import Ailment, Cause, statement
 from vaultstream_operator.core.pods import KEYS, RECORDS, SIGNING
 from vaultstream_operator.settings import WorkerSettings
 

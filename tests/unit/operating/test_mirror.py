@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, Mirror
-from vaultstream_operator.core.ailments import Ailment, Cause
 from vaultstream_operator.core.children import Owner
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 
 pytestmark = pytest.mark.unit
 

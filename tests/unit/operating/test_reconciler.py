@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from support.planning import ALL, NOW, OPTIONS, job_of, stored_of
+from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.children import Manifest, Owner
-from vaultstream_operator.core.observation import Lag
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, ObjectView, StoredJob
 from vaultstream_operator.metrics import OperatorMetrics

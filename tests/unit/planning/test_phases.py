@@ -22,9 +22,9 @@ from support.planning import (
     truths,
     view_of,
 )
+from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import State
-from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, SignersView
 

@@ -28,10 +28,10 @@ from support.planning import (
     view_of,
     worker_of,
 )
+from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.core.ailments import Ailment
-from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Progress
 from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.pod_problems import Ailment
 from vaultstream_operator.core.view import ChildrenView, SignersView, StoredJob
 
 pytestmark = pytest.mark.unit

@@ -8,11 +8,11 @@ import pytest
 
 from support.scaling import EMPTY, NOW, desired, seen
 from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.history import Entry, History
-from vaultstream_operator.core.observation import Lag, Observation, Progress, Replicas, Timing
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.history import Entry, History
+from vaultstream.scaling.observation import Lag, Observation, Progress, Replicas, Timing
+from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
 

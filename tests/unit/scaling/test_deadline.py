@@ -9,13 +9,13 @@ import pytest
 
 from support.scaling import EMPTY, NOW, counts, desired, play, seen
 from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.forecast import finish_at, forecast
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import HoldState, Observation, Progress, Timing
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
-from vaultstream_operator.core.throughput import Seen
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.forecast import finish_at, forecast
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import HoldState, Observation, Progress, Timing
+from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
 

@@ -8,11 +8,11 @@ import pytest
 
 from support.scaling import EMPTY, LONG_AGO, NOW, seen
 from vaultstream.api import Fallback, ScalingSpec
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import HoldState, Observation, Pause, Progress, Timing
-from vaultstream_operator.core.reasons import LimitName, Reason, limit_clause
-from vaultstream_operator.core.scaling import decide
-from vaultstream_operator.core.throughput import Seen
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import HoldState, Observation, Pause, Progress, Timing
+from vaultstream.scaling.reasons import LimitName, Reason, limit_clause
+from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
 

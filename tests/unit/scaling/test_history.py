@@ -9,10 +9,10 @@ import pytest
 
 from support.scaling import EMPTY, NOW, play, seen
 from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior, ScalingPolicy, ScalingSpec
-from vaultstream_operator.core.history import MOST, MOST_CHANGES, Change, Entry, History
-from vaultstream_operator.core.observation import HoldState, Pause
-from vaultstream_operator.core.scaling import decide
-from vaultstream_operator.core.throughput import Seen
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.history import MOST, MOST_CHANGES, Change, Entry, History
+from vaultstream.scaling.observation import HoldState, Pause
+from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
 

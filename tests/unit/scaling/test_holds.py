@@ -6,10 +6,10 @@ import pytest
 
 from support.scaling import EMPTY, NOW, counts, desired, play, seen
 from vaultstream.api import ScalingSpec
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import HoldState, Progress, Timing
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import HoldState, Progress, Timing
+from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
 

@@ -12,10 +12,10 @@ import pytest
 
 from support.scaling import EMPTY, NOW, counts, desired, play, seen
 from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior, ScalingPolicy, ScalingSpec
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.history import Entry, History
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.history import Entry, History
+from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
 

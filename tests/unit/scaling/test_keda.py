@@ -19,11 +19,11 @@ from vaultstream.api import (
     ScalingBehavior,
     ScalingSpec,
 )
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import HoldState, Timing
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import HoldState, Timing
+from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
 

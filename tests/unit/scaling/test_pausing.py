@@ -6,9 +6,9 @@ import pytest
 
 from support.scaling import EMPTY, NOW, desired, seen
 from vaultstream.api import Fallback, ScalingSpec
-from vaultstream_operator.core.observation import HoldState, Pause, Progress
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.observation import HoldState, Pause, Progress
+from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
 

@@ -8,12 +8,12 @@ import pytest
 
 from support.scaling import EMPTY, NOW, desired, seen
 from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.history import Change, History
-from vaultstream_operator.core.observation import HoldState, Progress, Replicas
-from vaultstream_operator.core.reasons import LimitName, Reason
-from vaultstream_operator.core.scaling import decide
-from vaultstream_operator.core.throughput import (
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.history import Change, History
+from vaultstream.scaling.observation import HoldState, Progress, Replicas
+from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.scaling.throughput import (
     ENOUGH_SAMPLES,
     MEMORY_SECONDS,
     MOST_COUNTS,

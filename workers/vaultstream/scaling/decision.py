@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vaultstream_operator.core.reasons import LimitName, Reason, Scalar, limit_clause
+from vaultstream.scaling.reasons import LimitName, Reason, Scalar, limit_clause
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from vaultstream.api import ScalingSpec
-from vaultstream_operator.core import behavior, fallback
-from vaultstream_operator.core.decision import Decision, Limit
-from vaultstream_operator.core.forecast import Forecast, forecast
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.limits import Bounds, bounds
-from vaultstream_operator.core.observation import HoldState, Lag, LagUnknown, Observation, moment_text
-from vaultstream_operator.core.reasons import LimitName, Reason, Scalar, reason_clause
-from vaultstream_operator.core.throughput import Plateau, plateau_of
+from vaultstream.scaling import behavior, fallback
+from vaultstream.scaling.bounds import Bounds, bounds
+from vaultstream.scaling.decision import Decision, Limit
+from vaultstream.scaling.forecast import Forecast, forecast
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Observation, moment_text
+from vaultstream.scaling.reasons import LimitName, Reason, Scalar, reason_clause
+from vaultstream.scaling.throughput import Plateau, plateau_of
 
 _UNREADABLE: Mapping[HoldState, Reason] = {
     HoldState.CONSUMER_MISSING: Reason.CONSUMER_MISSING,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.planning import OPTIONS, spec_of
-from vaultstream_operator.core.allowance import refused
+from vaultstream_operator.core.pod_policy import refused
 from vaultstream_operator.settings import WorkerSettings
 
 pytestmark = pytest.mark.unit

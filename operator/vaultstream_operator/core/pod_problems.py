@@ -12,9 +12,9 @@ from enum import IntEnum
 from typing import Final
 
 from vaultstream.errors import ExitCode
+from vaultstream.scaling.observation import moment_text
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.core.children import ROLE_LABEL, UID_LABEL, Owner, child_name
-from vaultstream_operator.core.observation import moment_text
 from vaultstream_operator.core.pods import SIGNING, WorkerOptions, mounted_secrets, needed_secrets
 
 

@@ -7,18 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from vaultstream.api import SigningJobSpec
-from vaultstream_operator.api.reasons import JobReason, Statement, say
-from vaultstream_operator.api.status import (
-    MOST_CHANGES,
-    ConditionType,
-    ScalingChange,
-    ScalingHistory,
-    ScalingStatus,
-)
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.forecast import finish_at
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import (
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.forecast import finish_at
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import (
     HoldState,
     Lag,
     LagUnknown,
@@ -29,9 +22,16 @@ from vaultstream_operator.core.observation import (
     Timing,
     moment_text,
 )
-from vaultstream_operator.core.reasons import Reason
+from vaultstream.scaling.reasons import Reason
+from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.api.status import (
+    MOST_CHANGES,
+    ConditionType,
+    ScalingChange,
+    ScalingHistory,
+    ScalingStatus,
+)
 from vaultstream_operator.core.report import Report
-from vaultstream_operator.core.scaling import decide
 from vaultstream_operator.core.view import StoredJob, Trouble, View
 
 STARTUP_SECONDS = 10.0

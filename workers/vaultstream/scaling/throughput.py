@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from vaultstream_operator.core.observation import Lag, Observation
+from vaultstream.scaling.observation import Lag, Observation
 
 SETTLE_SECONDS: Final = 30.0
 """A rate is believed once the count has stood for so long: before, it is part of the count before."""

@@ -11,8 +11,8 @@ import pytest
 from support.planning import spec_of
 from vaultstream.api import SigningJobSpec
 from vaultstream.local.runner import PoolLook
+from vaultstream.local.scaler import LocalScaler
 from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress
-from vaultstream_operator.adapters.local import LocalScaler
 
 pytestmark = pytest.mark.unit
 

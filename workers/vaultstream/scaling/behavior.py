@@ -8,9 +8,9 @@ throughout: HPA computes percentages in floats, by which 90 % of 100 pods become
 from __future__ import annotations
 
 from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior, ScalingPolicy
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.reasons import LimitName
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.history import History
+from vaultstream.scaling.reasons import LimitName
 
 
 def within_tolerance(behavior: ScalingBehavior, lag: int, lag_threshold: int, current: int) -> bool:

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from vaultstream.api import ScalingBehavior, ScalingSpec
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.observation import Lag, Observation
-from vaultstream_operator.core.throughput import Seen, learned, sample
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.observation import Lag, Observation
+from vaultstream.scaling.throughput import Seen, learned, sample
 
 MOST: Final = 32
 """Entries that are kept of each kind of recommendation and of step."""

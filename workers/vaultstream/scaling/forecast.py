@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from vaultstream_operator.core.observation import Observation
+from vaultstream.scaling.observation import Observation
 
 FAR_SECONDS: Final = 100 * 365 * 86_400.0
 """An end further off than a hundred years is as good as unknown."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vaultstream.api import ScalingSpec
-from vaultstream_operator.core.decision import Limit
-from vaultstream_operator.core.observation import Observation
-from vaultstream_operator.core.reasons import LimitName
+from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.observation import Observation
+from vaultstream.scaling.reasons import LimitName
 
 
 @dataclass(frozen=True, slots=True)

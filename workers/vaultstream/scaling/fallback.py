@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vaultstream.api import Fallback
-from vaultstream_operator.core.observation import LagUnknown
+from vaultstream.scaling.observation import LagUnknown
 
 
 class Taken(NamedTuple):

@@ -12,14 +12,14 @@ from vaultstream.api import ScalingSpec
 from vaultstream.errors import SourceError
 from vaultstream.local.runner import PoolLook, PoolSize
 from vaultstream.records.source import inspect_source
+from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.forecast import finish_at
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import Lag, Observation, Pause, Progress, Replicas, Timing
 from vaultstream.store.database import Connection
 from vaultstream.store.jobs import Job
-from vaultstream_operator.adapters.sql import query
-from vaultstream_operator.core.decision import Decision
-from vaultstream_operator.core.forecast import finish_at
-from vaultstream_operator.core.history import History
-from vaultstream_operator.core.observation import Lag, Observation, Pause, Progress, Replicas, Timing
-from vaultstream_operator.core.scaling import decide
+from vaultstream.store.sql import query
 
 STARTUP_SECONDS = 1.0
 """From starting a process until it signs."""
