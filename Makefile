@@ -38,7 +38,7 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 # The tests wait as much as they compute: one process more than the two cores they are meant for.
 TEST_PROCESSES ?= 3
 
-.PHONY: install-dev test test-chaos chaos test-cluster test-unit test-integration lint format docs generate verify constraints
+.PHONY: install-dev test test-chaos chaos test-cluster test-unit test-integration lint prose format docs generate verify constraints
 
 install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
 
@@ -69,6 +69,9 @@ lint: .venv/.dev ## Check style, format, types, the layers of imports and the ge
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python hack/commands_reference.py --check
 	@$(MAKE) verify
+
+prose: .venv/.dev ## List the phrases to rewrite in documents, comments and messages; hack/words.toml names them. Takes PATHS.
+	@$(BIN)/python hack/prose.py $(PATHS)
 
 format: .venv/.dev ## Format the code and apply the fixes that are safe.
 	@$(BIN)/ruff check --fix-only
