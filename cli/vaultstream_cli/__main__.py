@@ -1,4 +1,4 @@
-"""`python -m vaultstream_cli`, as the pool starts its workers."""
+"""`python -m vaultstream_cli` is the `vaultstream` command."""
 
 from vaultstream_cli.main import main
 

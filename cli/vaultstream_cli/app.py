@@ -11,15 +11,13 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import asyncpg
-import nats.errors
 import typer
 import uvloop
 
-from vaultstream.errors import DOCTOR, ExitCode, Interrupted, VaultStreamError, explain_output
+from vaultstream.errors import ExitCode, Interrupted, OutputError
+from vaultstream.exits import explained
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
-from vaultstream.store.database import explain
 from vaultstream_cli.output import print_error
 
 if TYPE_CHECKING:
@@ -140,30 +138,17 @@ def execute(
         work = body(settings)
         result = uvloop.run(work if worker else _cancellable(work, interrupted))
         sys.stdout.flush()
-    except VaultStreamError as error:
-        print_error(error)
-        return error.exit_code
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        told = explain(error)
-        print_error(told)
-        return told.exit_code
-    except nats.errors.Error as error:
-        told = VaultStreamError(
-            f"NATS does not answer: {error}.",
-            hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}",
-        )
-        print_error(told)
-        return ExitCode.SERVICE
     except BrokenPipeError:  # as of `| head`: who reads has enough
         _drop_output()
         return ExitCode.FAILURE
-    except OSError as error:
-        full = explain_output(error, error.filename or "Standard output")
-        if full is None:
+    except Exception as error:
+        told = explained(error)
+        if told is None:
             raise
-        _drop_output()
-        print_error(full)
-        return full.exit_code
+        if isinstance(told, OutputError):
+            _drop_output()
+        print_error(told)
+        return told.exit_code
     return result if isinstance(result, ExitCode) else ExitCode.OK
 
 

@@ -37,6 +37,11 @@ def waiting(reason: str, message: str = "", **given: Any) -> dict[str, Any]:
     return container({"waiting": {"reason": reason, "message": message}}, **given)
 
 
+def exit_line(message: str) -> str:
+    """The last words of a worker, as `vaultstream.last_words` writes them."""
+    return json.dumps({"level": "ERROR", "event": "exit", "message": message})
+
+
 def crashed(code: int, words: str) -> dict[str, Any]:
     ended = {"exitCode": code, "reason": "Error", "message": words, "containerID": "c"}
     return waiting("CrashLoopBackOff", "back-off 10s", restartCount=1, lastState={"terminated": ended})
@@ -91,8 +96,13 @@ async def say_of_pod(site: Site, role: str, status: dict[str, Any]) -> None:
             "the key nats-url",
         ),
         ("keys", waiting("ImagePullBackOff", "no such image"), "ImageUnavailable", "no such image"),
-        ("records", crashed(5, "error: Postgres is away."), "WorkerFailing", "Postgres is away."),
-        ("keys", crashed(6, "error: There is no key."), "KeysUnusable", "There is no key."),
+        (
+            "records",
+            crashed(5, exit_line("Postgres is unreachable.")),
+            "WorkerFailing",
+            "Postgres is unreachable.",
+        ),
+        ("keys", crashed(6, exit_line("There is no key.")), "KeysUnusable", "There is no key."),
         ("records", conditions(PodScheduled="False"), "PodsUnschedulable", "0/3 nodes"),
         (
             "keys",

@@ -159,7 +159,7 @@ async def start_worker(part: str, token: str, environment: dict[str, str], log: 
     }
     with log.open("ab") as file:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "vaultstream_cli", "worker", part, token),
+            *(sys.executable, "-m", "vaultstream", "worker", part, token),
             stdout=file,
             stderr=file,
             cwd=log.parent,

@@ -122,7 +122,7 @@ async def served_worker(
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "vaultstream_cli", "worker", role, token),
+            *("-m", "vaultstream", "worker", role, token),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

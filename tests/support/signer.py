@@ -117,7 +117,7 @@ class Bench:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "vaultstream_cli",
+            "vaultstream",
             "worker",
             "signing",
             self.job.token,

@@ -1,4 +1,4 @@
-"""`vaultstream worker keys|records|signing`: the roles, as they run in the pool's processes and in pods."""
+"""`vaultstream worker keys|records|signing`: the workers as pods run them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.keys.worker import run_keys_worker
-from vaultstream.records.worker import run_records_worker
-from vaultstream.settings import Settings
-from vaultstream.signing.worker import run_signing_worker
-from vaultstream_cli.app import app, command
+from vaultstream.roles import ROLES, run_worker
+from vaultstream_cli.app import DatabaseUrl, DataDir, KekFile, NatsUrl, app
 
 group = typer.Typer(
     help="Run one worker of a job. Settings come from the environment; SIGTERM drains.", no_args_is_help=True
@@ -19,20 +16,31 @@ app.add_typer(group, name="worker")
 
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name or token of the job.")]
 
-
-@command(group, "keys", worker=True)
-async def keys(settings: Settings, job: JobName) -> None:
-    """Make the job's keys, wrap them, and spread them on keys.>."""
-    await run_keys_worker(settings, job)
-
-
-@command(group, "records", worker=True)
-async def records(settings: Settings, job: JobName) -> None:
-    """Cut the job's records into batches, publish them, and see the job to its end."""
-    await run_records_worker(settings, job)
+_HELP = {
+    "keys": "Make the job's keys, wrap them, and publish them on keys.>.",
+    "records": "Cut the job's records into batches, publish them, and see the job to its end.",
+    "signing": "Sign batches: fetch, lease, read, sign, commit, ack.",
+}
 
 
-@command(group, "signing", worker=True)
-async def signing(settings: Settings, job: JobName) -> None:
-    """Sign batches: fetch, lease, read, sign, commit, ack."""
-    await run_signing_worker(settings, job)
+def _register(role: str) -> None:
+    @group.command(role, help=_HELP[role])
+    def run(
+        *,
+        job: JobName,
+        data_dir: DataDir = None,
+        database_url: DatabaseUrl = None,
+        nats_url: NatsUrl = None,
+        kek_file: KekFile = None,
+    ) -> None:
+        given = {
+            "data_dir": data_dir,
+            "database_url": database_url,
+            "nats_url": nats_url,
+            "kek_file": kek_file,
+        }
+        raise typer.Exit(run_worker(role, job, **given))
+
+
+for _role in ROLES:
+    _register(_role)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from vaultstream.errors import redact
+from vaultstream.last_words import read_last_words
 from vaultstream_operator.core.pod_problems import Ailment, Cause
 
 Body = Mapping[str, Any]
@@ -98,13 +99,10 @@ def _crash(ended: Mapping[str, Any]) -> Ailment:
 
 
 def _last_words(log: str) -> str:
-    """Returns what a worker said last, out of the end of its log."""
+    """Returns why a worker left, from the end of its log."""
     lines = [line.strip() for line in log.strip().splitlines() if line.strip()]
-    for at in range(len(lines) - 1, -1, -1):
-        if lines[at].startswith(
-            "error: "
-        ):  # as a command ends: a sentence, perhaps on several lines, and a hint
-            return re.sub(r"\s+", " ", " ".join(lines[at:])).removeprefix("error: ").replace(" try: ", " ")
+    if words := read_last_words(lines):
+        return " ".join(filter(None, (words.message, words.hint)))
     for line in reversed(lines):
         try:
             said = json.loads(line)

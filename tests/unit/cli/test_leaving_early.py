@@ -41,7 +41,13 @@ def worker_of(process: subprocess.Popen[str], *, inner: bool) -> int:
     "before", [pytest.param((), id="any"), pytest.param(FIRST, id="first", marks=needs_root)]
 )
 @pytest.mark.parametrize(
-    "words", [("worker", "signing", "receipts"), ("operator",)], ids=["worker", "operator"]
+    "words",
+    [
+        ("vaultstream_cli", "worker", "signing", "receipts"),
+        ("vaultstream", "worker", "signing", "receipts"),
+        ("vaultstream_cli", "operator"),
+    ],
+    ids=["worker", "worker of the engine", "operator"],
 )
 def test_a_process_that_is_told_to_leave_while_it_starts_leaves(
     tmp_path: Path, before: tuple[str, ...], words: tuple[str, ...]
@@ -52,7 +58,7 @@ def test_a_process_that_is_told_to_leave_while_it_starts_leaves(
         if not key.startswith(("VAULTSTREAM_", "DATABASE_URL"))
     }
     process = subprocess.Popen(
-        [*before, sys.executable, "-m", "vaultstream_cli", *words],
+        [*before, sys.executable, "-m", *words],
         cwd=tmp_path,
         env=kept,
         stdout=subprocess.PIPE,

@@ -97,7 +97,10 @@ def test_a_pod_that_starts_runs_or_has_done_its_work_ails_nothing(body: dict[str
     ("log", "words"),
     [
         (
-            '{"message": "worker started"}\nerror: There is no key-encryption key at\n/etc/kek.\n  try: Put it there.\n',
+            (
+                '{"message": "worker started"}\n{"event": "exit", "code": 6, "message": "There is no key-encryption key at /etc/kek.", '
+                '"hint": "Put it there."}\n{"message": "telemetry stopped"}\n'
+            ),
             "it left with exit code 6. There is no key-encryption key at /etc/kek. Put it there.",
         ),
         (json.dumps({"message": "It broke."}), "it left with exit code 6. It broke."),
@@ -106,8 +109,8 @@ def test_a_pod_that_starts_runs_or_has_done_its_work_ails_nothing(body: dict[str
             "it left with exit code 6. ValueError: x.",
         ),
         (
-            "error: postgresql://u:hunter2@db/d is away.",
-            "it left with exit code 6. postgresql://u:***@db/d is away.",
+            json.dumps({"event": "exit", "message": "postgresql://u:hunter2@db/d is unreachable."}),
+            "it left with exit code 6. postgresql://u:***@db/d is unreachable.",
         ),
         ("", "it left with exit code 6."),
     ],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from vaultstream.errors import CustodyError, ExitCode, UsageError, VaultStreamError
+from vaultstream.last_words import read_last_words
 from vaultstream.local.worker_logs import log_folder
 from vaultstream.worker import PARENT_VARIABLE
 
@@ -139,10 +140,10 @@ class WorkerPool:
 
     def _look_into(self, slot: _Slot) -> None:
         assert slot.process is not None  # noqa: S101 - for the type checker
-        code = slot.process.returncode
+        code, pid = slot.process.returncode, slot.process.pid
         slot.process = None
         if code in _FATAL:
-            raise self._last_words(slot, _FATAL[ExitCode(code)])
+            raise self._last_words(slot, pid, _FATAL[ExitCode(code)])
         if code == ExitCode.OK:
             slot.crashes = 0
             slot.start_at = time.monotonic() + 0.2  # it saw the job's end before we did
@@ -153,7 +154,7 @@ class WorkerPool:
             log.warning("%s was ended by signal %d; starts again", slot.name, -code)
             return
         slot.crashes += 1
-        words = self._last_words(slot, VaultStreamError)
+        words = self._last_words(slot, pid, VaultStreamError)
         self.trouble = words.message
         if code != ExitCode.SERVICE and slot.crashes >= MOST_CRASHES:
             raise words
@@ -167,7 +168,7 @@ class WorkerPool:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "vaultstream_cli",
+                "vaultstream",
                 "worker",
                 slot.role,
                 self._job.token,
@@ -193,19 +194,16 @@ class WorkerPool:
             PARENT_VARIABLE: str(os.getpid()),
         }
 
-    def _last_words(self, slot: _Slot, kind: type[VaultStreamError]) -> VaultStreamError:
-        """Returns the error that a worker printed last, as one of ours."""
+    def _last_words(self, slot: _Slot, pid: int, kind: type[VaultStreamError]) -> VaultStreamError:
+        """Returns the error that a worker logged last, as one of ours."""
         path = self._logs / f"{slot.name}.log"
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST_WORDS_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
-        message, hint = f"The {slot.role} worker left; its log is {path}.", None
-        for line in lines:
-            if line.startswith("error: "):
-                message, hint = line.removeprefix("error: "), None
-            elif line.startswith("  try: "):
-                hint = line.removeprefix("  try: ")
-        return kind(message, hint=hint)
+        words = read_last_words(lines, pid=pid)
+        if words is None:
+            return kind(f"The {slot.role} worker failed; its log is {path}.")
+        return kind(words.message, hint=words.hint)
 
     async def _drain(self, slots: list[_Slot]) -> None:
         alive = [slot.process for slot in slots if slot.alive and slot.process is not None]

@@ -1,0 +1,28 @@
+"""`python -m vaultstream worker keys|records|signing JOB`: how the engine starts its own workers."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+USAGE, INTERRUPTED = 2, 130
+"""Exit codes, as in `vaultstream.errors`, which is not imported yet."""
+
+
+def main() -> int:
+    """Runs the worker that the command line names; returns its exit code."""
+    # Before the slow imports: the first process of a container is not even sent a signal that it has no handler for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        from vaultstream.roles import ROLES, run_worker  # noqa: PLC0415 - see above
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    match sys.argv[1:]:
+        case ["worker", role, job] if role in ROLES:
+            return run_worker(role, job)
+        case _:
+            sys.stderr.write(f"Usage: python -m vaultstream worker {'|'.join(ROLES)} JOB\n")
+            return USAGE
+
+
+sys.exit(main())

@@ -1,0 +1,26 @@
+"""Which error a process ends with, whatever was raised; the error has the exit code."""
+
+from __future__ import annotations
+
+import asyncpg
+import nats.errors
+
+from vaultstream.errors import DOCTOR, ServiceError, VaultStreamError, explain_output
+from vaultstream.store.database import explain
+
+
+def explained(error: BaseException) -> VaultStreamError | None:
+    """Returns the error to show for one that ended a process; None for a fault of the program itself."""
+    match error:
+        case VaultStreamError():
+            return error
+        case asyncpg.PostgresError() | asyncpg.InterfaceError():
+            return explain(error)
+        case nats.errors.Error():
+            return ServiceError(
+                f"NATS does not answer: {error}.", hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}"
+            )
+        case OSError():
+            return explain_output(error, error.filename or "Standard output")
+        case _:
+            return None

@@ -1,0 +1,70 @@
+"""The last words of a worker: one line of its log that says why it left, written here and read here.
+
+As JSON the line is `{"level": "ERROR", "event": "exit", "code": 6, "pid": 4711, "message": "…", "hint": "…", …}`. The pool of a
+laptop and the operator read it; the exit code alone cannot say which file is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.errors import ExitCode, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vaultstream.errors import VaultStreamError
+
+log = logging.getLogger(__name__)
+
+_EVENT = "exit"
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """Why a worker left.
+
+    Attributes:
+        code: its exit code.
+        message: what is wrong, in one sentence.
+        hint: the next step, if there is one.
+    """
+
+    code: int
+    message: str
+    hint: str | None = None
+
+
+def write_last_words(error: VaultStreamError) -> None:
+    """Logs why this process is about to leave. Errors of VaultStream hold no secret; see `vaultstream.errors`."""
+    level = logging.INFO if error.exit_code is ExitCode.INTERRUPTED else logging.ERROR
+    extra: dict[str, object] = {"event": _EVENT, "code": int(error.exit_code), "pid": os.getpid()}
+    if error.hint:
+        extra["hint"] = error.hint
+    log.log(level, "%s", error.message, extra=extra)
+
+
+def read_last_words(lines: Iterable[str], *, pid: int | None = None) -> LastWords | None:
+    """Returns the last words in a log; None if there are none, as after a SIGKILL.
+
+    Args:
+        lines: the log, or the end of it. Lines that are not JSON are skipped.
+        pid: the process whose words are wanted, where several write to one log; None: any.
+    """
+    for line in reversed(list(lines)):
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict) and said.get("event") == _EVENT and pid in (None, said.get("pid")):
+            hint = said.get("hint")
+            return LastWords(
+                code=int(said.get("code") or ExitCode.FAILURE),
+                message=redact(str(said.get("message", ""))),
+                hint=redact(str(hint)) if hint else None,
+            )
+    return None

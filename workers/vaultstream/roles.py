@@ -1,0 +1,52 @@
+"""The three roles of a worker process, each run from its start to its exit code."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+
+import uvloop
+
+from vaultstream.errors import ExitCode, Interrupted, VaultStreamError
+from vaultstream.exits import explained
+from vaultstream.last_words import write_last_words
+from vaultstream.logs import configure_logging
+from vaultstream.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+ROLES = ("keys", "records", "signing")
+
+
+def run_worker(role: str, job: str, **overrides: object) -> int:
+    """Runs a worker until its job has ended or it is told to leave.
+
+    If it fails, the last line of its log says why; see `vaultstream.last_words`.
+
+    Args:
+        role: one of `ROLES`. Only its module is loaded: a pool starts many signers.
+        job: name or token of the job.
+        overrides: settings by field name; None means not given.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
+        settings = load_settings(**overrides)
+        configure_logging(settings, worker=True)
+        run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
+        uvloop.run(run(settings, job))
+    except KeyboardInterrupt:  # before the worker handled signals itself
+        last: VaultStreamError = Interrupted("The worker was told to leave while it started.")
+    except Exception as error:  # noqa: BLE001 - the process ends, and its exit code says how
+        last = explained(error) or _unexpected(error)
+    else:
+        return ExitCode.OK
+    write_last_words(last)
+    return last.exit_code
+
+
+def _unexpected(error: Exception) -> VaultStreamError:
+    log.critical("unexpected error", exc_info=error)
+    return VaultStreamError(f"Unexpected error: {type(error).__name__}: {error}")
