@@ -27,7 +27,7 @@ from vaultstream.scaling.observation import Progress
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
 from vaultstream.store.jobs import Job
-from vaultstream_operator.adapters.sql import query
+from vaultstream.store.sql import query
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
@@ -106,7 +106,9 @@ class PostgresStore:
         """Returns the job as Postgres has it, None if it is not there, or why that can't be told."""
 
         async def read(connection: Connection) -> asyncpg.Record | None:
-            row = await connection.fetchrow(query("look"), _name(job), RATE_SECONDS, timeout=ANSWER_SECONDS)
+            row = await connection.fetchrow(
+                query("job_overview"), _name(job), RATE_SECONDS, timeout=ANSWER_SECONDS
+            )
             if row is not None and row["schema_version"] != schema.current_version():
                 await schema.require_current(connection)
             return row
@@ -157,7 +159,9 @@ class PostgresStore:
     async def busy_pods(self, token: str) -> set[str]:
         """Returns the pods that hold a key of the job now; none if Postgres does not say."""
         try:
-            rows = await self._with_connection(lambda connection: connection.fetch(query("holders"), token))
+            rows = await self._with_connection(
+                lambda connection: connection.fetch(query("list_holders"), token)
+            )
         except Exception as error:
             if not is_transient(error) and not isinstance(error, VaultStreamError):
                 raise

@@ -38,7 +38,7 @@ async def open_source(connection: Connection, job: Job) -> tuple[Source | None, 
                     f"The ids in {source.relation} are of type {source.id_type} now; "
                     f"the job's records have ids of type {job.id_type}."
                 )
-            await connection.execute(_over(query("audit_hold_source"), source))
+            await connection.execute(_over("audit_hold_source", source))
     except SourceError as error:
         return None, error.message
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
@@ -62,7 +62,7 @@ async def present_payloads(
             yield record, Absence.UNREADABLE
         return
 
-    statement = _over(query("audit_payloads"), source)
+    statement = _over("audit_payloads", source)
     absent = set(ids)
     long: list[tuple[RecordId, int]] = []
     for row in await connection.fetch(statement, ids, min(SMALL_BYTES, max_bytes)):
@@ -110,7 +110,7 @@ def _portions(sized: Sequence[tuple[RecordId, int]]) -> Iterator[list[RecordId]]
         yield portion
 
 
-def _over(statement: str, source: Source) -> str:
-    return statement.format(
-        relation=source.relation, id=source.id_sql, id_type=source.id_type, payload=source.payload_sql
+def _over(name: str, source: Source) -> str:
+    return query(
+        name, relation=source.relation, id=source.id_sql, id_type=source.id_type, payload=source.payload_sql
     )

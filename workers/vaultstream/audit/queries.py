@@ -10,23 +10,19 @@ from vaultstream.store.sql import query
 RecordId = int | str | UUID
 """A record's id as the driver hands it over: of a bigint, a text or a uuid."""
 
-_COVERED_IDS = {
-    "bigint": (
-        "SELECT generate_series(b.first_id::bigint, b.last_id::bigint) WHERE b.ids IS NULL "
-        "UNION ALL SELECT unnest(b.ids)::bigint"
-    ),
-    "uuid": "SELECT unnest(b.ids)::uuid",
-    "text": 'SELECT unnest(b.ids) COLLATE "C"',
-}
-"""An expression for the ids that a batch `b` covers, by the type of the job's ids."""
+_COVERED_IDS = {"bigint": "covered_bigints", "uuid": "covered_uuids", "text": "covered_texts"}
+"""The query for the ids that a batch covers, by the type of the job's ids."""
 
 _BIGINT_BITS = 63
 
 
 def job_query(name: str, *, job_no: int, id_type: str) -> str:
     """Returns a query over one job's records."""
-    return query(name).format(
-        signatures=f"vaultstream.signatures_{int(job_no)}", ids=_COVERED_IDS[id_type], id_type=id_type
+    return query(
+        name,
+        signatures=f"vaultstream.signatures_{int(job_no)}",
+        ids=query(_COVERED_IDS[id_type]),
+        id_type=id_type,
     )
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from vaultstream.store.database import connect
+from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,10 +31,8 @@ async def open_snapshot(
     ):
         if snapshot is not None:
             quoted = snapshot.replace("'", "''")
-            await connection.execute(f"SET TRANSACTION SNAPSHOT '{quoted}'")
-        # An audit takes as long as it takes, and its first connection waits for the others.
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            await connection.execute(query("use_snapshot", snapshot=f"'{quoted}'"))
+        await connection.execute(query("lift_timeouts"))
         yield connection
 
 
@@ -42,4 +41,4 @@ async def export_snapshot(connection: asyncpg.Connection) -> str:
 
     To be asked first: after a savepoint that was rolled back to, Postgres refuses it.
     """
-    return str(await connection.fetchval("SELECT pg_export_snapshot()"))
+    return str(await connection.fetchval(query("export_snapshot")))

@@ -92,9 +92,7 @@ def _counter(total: int, progress: Progress | None) -> Callable[[Run], None]:
 
 
 async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[Run]:
-    records = await connection.fetchval(
-        "SELECT coalesce(sum(records), 0) FROM vaultstream.batches WHERE job_no = $1 AND planned", job.job_no
-    )
+    records = await connection.fetchval(query("audit_count_planned"), job.job_no)
     size = min(MAX_RUN_RECORDS, max(MIN_RUN_RECORDS, int(records) // (processes * RUNS_A_PROCESS)))
     rows = await connection.fetch(query("audit_chunks"), job.job_no, size)
     return [Run(row["first"], row["last"], row["records"]) for row in rows]
@@ -130,10 +128,9 @@ async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> Non
     What every record was found to have, added up, is all that there is, unless some of it is of other records; so the
     search for those is left out where the sums agree.
     """
-    shape = "bigint" if job.id_type == "bigint" else "listed"
     twice = await _find_each(
         connection,
-        query(f"audit_planned_twice_{shape}"),
+        query("audit_planned_twice_bigint" if job.id_type == "bigint" else "audit_planned_twice_listed"),
         job,
         tally,
         (Finding.PLANNED_TWICE, "more than one planned batch covers it"),
@@ -142,10 +139,12 @@ async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> Non
     [totals] = await connection.fetch(
         job_query("audit_totals", job_no=job.job_no, id_type=job.id_type), job.job_no
     )
-    for name, seen in (("signatures", Count.SIGNED), ("dead_letters", Count.DEAD)):
+    for name, seen, unplanned, what in (
+        ("signatures", Count.SIGNED, "audit_unplanned_signatures", "a signature"),
+        ("dead_letters", Count.DEAD, "audit_unplanned_dead_letters", "a dead letter"),
+    ):
         if twice or totals[name] != tally.counts[seen]:
-            statement = job_query(f"audit_unplanned_{name}", job_no=job.job_no, id_type=job.id_type)
-            what = "a signature" if name == "signatures" else "a dead letter"
+            statement = job_query(unplanned, job_no=job.job_no, id_type=job.id_type)
             await _find_each(
                 connection,
                 statement,

@@ -66,18 +66,17 @@ async def run_bench(
             await delete_everywhere(services, pool, job, policy="Delete", force=True)
     finally:
         async with pool.acquire() as connection:
-            await connection.execute(f"DROP TABLE {table}")
+            await connection.execute(query("drop_bench", table=table))
 
 
 async def _seed(connection: Connection, wanted: Wanted) -> str:
     """Makes the table of records, and leaves it as one that has been there for a while."""
     table = f"bench_{secrets.token_hex(4)}"
-    await connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, payload bytea NOT NULL)")
-    await connection.execute(f"ALTER TABLE {table} ALTER payload SET STORAGE EXTERNAL")
+    await connection.execute(query("create_bench", table=table))
     await connection.execute(
-        query("seed_bench").format(table=table), wanted.records, wanted.payload_bytes, timeout=3600
+        query("seed_bench", table=table), wanted.records, wanted.payload_bytes, timeout=3600
     )
-    await connection.execute(f"VACUUM (ANALYZE) {table}", timeout=3600)
+    await connection.execute(query("vacuum_bench", table=table), timeout=3600)
     return table
 
 
@@ -159,15 +158,13 @@ async def _planning_held(pool: Pool, job: Job) -> AsyncIterator[Callable[[], Awa
 
         async def release() -> datetime:
             nonlocal held
-            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            now: datetime = await connection.fetchval(query("current_time"))
             held = False
             await transaction.commit()
             return now
 
         try:
-            await connection.execute(
-                "SELECT FROM vaultstream.jobs WHERE job_no = $1 FOR NO KEY UPDATE", job.job_no
-            )
+            await connection.execute(query("lock_job"), job.job_no)
             yield release
         finally:
             if held:

@@ -12,6 +12,7 @@ from vaultstream.bus.connection import Bus
 from vaultstream.bus.inspection import messages_by_connection
 from vaultstream.store.database import Pool
 from vaultstream.store.jobs import Job
+from vaultstream.store.sql import query
 
 _COUNTED = ("records", "signing")
 """The roles whose messages are counted."""
@@ -75,17 +76,13 @@ async def count_since(start: Start, pool: Pool, logs: Path, *, batches: int) -> 
 async def _tell_transactions(pool: Pool) -> None:
     """Has a session of ours tell at once what it committed; it would wait for up to a second, or ten when it rests."""
     async with pool.acquire() as connection:
-        await connection.execute("SELECT pg_stat_force_next_flush()")
+        await connection.execute(query("flush_statistics"))
 
 
 async def _transactions(pool: Pool) -> int:
     """Transactions committed in this database, of those that its sessions have told of."""
     async with pool.acquire() as connection:
-        return int(
-            await connection.fetchval(
-                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-            )
-        )
+        return int(await connection.fetchval(query("count_transactions")))
 
 
 def messages_in(logs: Path) -> int | None:

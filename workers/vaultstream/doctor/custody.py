@@ -41,7 +41,7 @@ async def examine_custody(connection: Connection, path: Path, *, made_by_itself:
         path: of the file.
         made_by_itself: whether a command makes the file if there is none; it is then missed only if a key needs it.
     """
-    used = {row["kek_id"]: row["keys"] for row in await connection.fetch(query("wrapped_per_kek"))}
+    used = {row["kek_id"]: row["keys"] for row in await connection.fetch(query("count_wrapped_per_kek"))}
     file, ring = examine_kek_file(path)
     if ring is None:
         unborn = made_by_itself and not used and _missing(path)

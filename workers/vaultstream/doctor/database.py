@@ -21,7 +21,7 @@ FEW_CONNECTIONS = 20
 
 @dataclass(frozen=True)
 class ServerHealth:
-    """How a Postgres server is set up; see `queries/server_health.sql`."""
+    """How a Postgres server is set up; see the query `server_health`."""
 
     version_num: int
     version: str

@@ -59,7 +59,7 @@ async def read_open_jobs(connection: Connection) -> list[OpenJob]:
 async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> list[Finding]:
     """Looks at the jobs, their keys and leases."""
     ended = [job for job in await list_jobs(connection) if job.state is JobState.FAILED]
-    leases = [HeldLease(**dict(row)) for row in await connection.fetch(query("lease_health"))]
+    leases = [HeldLease(**dict(row)) for row in await connection.fetch(query("list_held_leases"))]
     sessions = await list_worker_sessions(connection)
     return [
         *judge_failed(ended),

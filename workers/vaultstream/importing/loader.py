@@ -25,9 +25,9 @@ from vaultstream.importing.jsonl_reader import JsonLinesReader
 from vaultstream.importing.options import shape_of
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
 from vaultstream.importing.source import Format, Source, open_source
-from vaultstream.importing.sql import statement
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
 from vaultstream.records.source import quote_identifier
+from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -108,7 +108,7 @@ async def import_records(
         payload_type = reader.payload_type(shape)
         listed = _place_of_rejects(path, options)
         async with _transaction(connection) as work:
-            await connection.execute(statement("settings"))
+            await connection.execute(query("import_settings"))
             existing = await find_existing(connection, options, payload_type)
             with RejectFile(listed) as rejects:
                 id_type: IdType = "bigint" if shape.numbered else "text"
@@ -219,7 +219,7 @@ class _Load:
                     f"The file has no column {self.target.options.id_column!r}, and the table's ids are no numbers.",
                     hint="Name the column of the ids with --id-column.",
                 )
-            first = await self.connection.fetchval(statement("highest_number").format(**self.target.names()))
+            first = await self.connection.fetchval(query("import_highest_number", **self.target.names()))
 
         def pack(chunk: Chunk) -> bytes:
             return pack_numbered((first + row.number, row.payload) for row in chunk.rows)
@@ -247,21 +247,21 @@ class _Load:
             return pack_staged((row.line, row.id.encode(), row.payload) for row in chunk.rows)
 
         execute = self.connection.execute
-        await execute(statement("stage").format(payload_type=payload_type))
+        await execute(query("import_stage", payload_type=payload_type))
         await copy_binary(self.connection, self._packed(pack, appended_to), schema="pg_temp", table=_STAGE)
         id_type = appended_to or types.narrowest
         names = {**self.target.names(), "id_type": SQL_TYPES[id_type]}
         await narrow_ids(self.connection, self.target, id_type)
-        await execute(statement("duplicates").format(**names))
+        await execute(query("import_find_duplicates", **names))
         if self.target.appended:
-            await execute(statement("already_there").format(**names))
+            await execute(query("import_find_present", **names))
         await self._reject_duplicates(payload_type)
-        await execute(f"ANALYZE pg_temp.{quote_identifier(_STAGE)}")
-        return affected_rows(await execute(statement("unstage").format(**names))), id_type
+        await execute(query("analyze", table=f"pg_temp.{quote_identifier(_STAGE)}"))
+        return affected_rows(await execute(query("import_unstage", **names))), id_type
 
     async def _reject_duplicates(self, payload_type: PayloadType) -> None:
         async for row in self.connection.cursor(
-            statement("rejected").format(excerpt=_EXCERPTS[payload_type]), prefetch=1000
+            query("import_rejected", excerpt=_EXCERPTS[payload_type]), prefetch=1000
         ):
             where = "the table has already" if row["first"] is None else f"line {row['first']} has already"
             self.rejects.add([Reject(row["line"], f"has the id {row['id']!r}, which {where}", row["text"])])

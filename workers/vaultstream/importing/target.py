@@ -11,7 +11,6 @@ import asyncpg
 from vaultstream.errors import SourceError
 from vaultstream.importing.ids import SQL_TYPES, IdType
 from vaultstream.importing.options import ImportOptions, Mode
-from vaultstream.importing.sql import statement
 from vaultstream.records.source import quote_identifier
 from vaultstream.store.sql import query
 
@@ -82,7 +81,7 @@ async def find_existing(
             f"There is a table or view {options.table!r} already.",
             hint="Add to it with --append, put a new one in its place with --replace, or choose another name.",
         )
-    row = await connection.fetchrow(statement("describe"), found["oid"], options.id_column)
+    row = await connection.fetchrow(query("import_describe"), found["oid"], options.id_column)
     if row is None or row["kind"] != "r":
         raise SourceError(
             f"{options.table!r} is no ordinary table: it can't be added to or replaced.",
@@ -124,7 +123,7 @@ async def make_target(
     """
     if existing is not None and options.mode is Mode.APPEND:
         target = Target(options, existing.schema, existing.name, existing)
-        await connection.execute(f"LOCK TABLE {target.sql} IN SHARE ROW EXCLUSIVE MODE")
+        await connection.execute(query("import_lock_appended", table=target.sql))
         return target
     if existing is not None:
         target = Target(options, existing.schema, f"vaultstream_import_{secrets.token_hex(8)}", existing)
@@ -135,9 +134,7 @@ async def make_target(
         target = Target(options, await _current_schema(connection), options.table, None)
     try:
         await connection.execute(
-            statement("create").format(
-                **target.names(), id_type=SQL_TYPES[id_type], payload_type=payload_type
-            )
+            query("import_create", **target.names(), id_type=SQL_TYPES[id_type], payload_type=payload_type)
         )
     except asyncpg.InvalidSchemaNameError:
         raise SourceError(
@@ -153,9 +150,8 @@ async def make_target(
 async def narrow_ids(connection: Connection, target: Target, id_type: IdType) -> None:
     """Sets the type of the ids of a table that is still empty."""
     if id_type != "text" and not target.appended:
-        column = quote_identifier(target.options.id_column)
         await connection.execute(
-            f"ALTER TABLE {target.sql} ALTER {column} TYPE {SQL_TYPES[id_type]} USING {column}::{id_type}"
+            query("import_narrow_ids", **target.names(), column_type=SQL_TYPES[id_type], id_type=id_type)
         )
 
 
@@ -169,24 +165,23 @@ async def finish_target(connection: Connection, target: Target) -> None:
     final = target
     if existing is not None and not target.appended:
         final = Target(target.options, existing.schema, existing.name, existing)
-        await connection.execute(f"LOCK TABLE {final.sql} IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(query("import_lock_replaced", table=final.sql))
         await _refuse_if_in_use(connection, existing, target.options.table)
         try:
-            await connection.execute(f"DROP TABLE {final.sql}")
+            await connection.execute(query("import_drop", table=final.sql))
         except asyncpg.DependentObjectsStillExistError as error:
             raise SourceError(
                 f"{target.options.table!r} can't be replaced: {error.detail or error}.",
                 hint="Drop first what depends on it, or choose another name.",
             ) from None
-        await connection.execute(f"ALTER TABLE {target.sql} RENAME TO {quote_identifier(final.name)}")
+        await connection.execute(query("import_rename", table=target.sql, name=quote_identifier(final.name)))
     if not target.appended:
-        column = quote_identifier(target.options.id_column)
-        await connection.execute(f"ALTER TABLE {final.sql} ADD PRIMARY KEY ({column})")
-    await connection.execute(f"ANALYZE {final.sql}")
+        await connection.execute(query("import_add_primary_key", **final.names()))
+    await connection.execute(query("analyze", table=final.sql))
 
 
 async def _current_schema(connection: Connection) -> str:
-    schema = await connection.fetchval("SELECT current_schema()")
+    schema = await connection.fetchval(query("import_current_schema"))
     if schema is None:
         raise SourceError(
             "No schema of the search path is there.",
@@ -196,9 +191,9 @@ async def _current_schema(connection: Connection) -> str:
 
 
 async def _refuse_if_in_use(connection: Connection, existing: Existing, table: str) -> None:
-    if await connection.fetchval("SELECT to_regclass('vaultstream.jobs')") is None:
+    if await connection.fetchval(query("find_table"), "vaultstream.jobs") is None:
         return
-    for job in await connection.fetch(statement("open_jobs")):
+    for job in await connection.fetch(query("import_open_jobs")):
         source = await connection.fetchrow(query("find_relation"), job["source"])
         if source is not None and source["oid"] == existing.oid:
             raise SourceError(

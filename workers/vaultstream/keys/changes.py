@@ -10,6 +10,7 @@ from vaultstream.bus.keys import KeysStream
 from vaultstream.errors import BusError, UsageError
 from vaultstream.keys.worker import make_keys
 from vaultstream.store import keys as store
+from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -44,19 +45,19 @@ async def making_keys(connection: Connection, job: Job) -> AsyncIterator[None]:
     Raises:
         UsageError: keys are being rewrapped just now.
     """
-    if not await connection.fetchval("SELECT pg_try_advisory_lock_shared($1)", KEK_LOCK):
+    if not await connection.fetchval(query("try_share_kek_lock"), KEK_LOCK):
         raise UsageError(
             "Keys are being rewrapped just now.",
             hint="Run this again when `vaultstream keys rewrap` has ended.",
         )
     try:
-        await connection.execute("SELECT pg_advisory_lock($1, $2)", KEK_LOCK, job.job_no)
+        await connection.execute(query("lock_ordinals"), KEK_LOCK, job.job_no)
         try:
             yield
         finally:
-            await connection.execute("SELECT pg_advisory_unlock($1, $2)", KEK_LOCK, job.job_no)
+            await connection.execute(query("unlock_ordinals"), KEK_LOCK, job.job_no)
     finally:
-        await connection.execute("SELECT pg_advisory_unlock_shared($1)", KEK_LOCK)
+        await connection.execute(query("unshare_kek_lock"), KEK_LOCK)
 
 
 async def end_keys(connection: Connection, job: Job, key_ids: Sequence[str], *, state: str) -> list[str]:

@@ -59,7 +59,7 @@ async def rewrapping(pool: Pool) -> AsyncIterator[Connection]:
         UsageError: one is at work.
     """
     async with pool.acquire() as connection:
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEK_LOCK):
+        if not await connection.fetchval(query("try_kek_lock"), KEK_LOCK):
             raise UsageError(
                 "Another command is making or rewrapping keys just now.",
                 hint="Run this again when it has ended.",
@@ -67,7 +67,7 @@ async def rewrapping(pool: Pool) -> AsyncIterator[Connection]:
         try:
             yield connection
         finally:
-            await connection.execute("SELECT pg_advisory_unlock($1)", KEK_LOCK)
+            await connection.execute(query("release_kek_lock"), KEK_LOCK)
 
 
 async def rewrap_keys(
@@ -105,7 +105,7 @@ async def drop_unused(connection: Connection, kek_file: Path) -> tuple[list[str]
     before = load_keyring(kek_file)
     workers = [s.job_no for s in await list_worker_sessions(connection) if s.role == "keys"]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        making = [row["name"] for row in await connection.fetch(query("keys_being_made"), workers)]
+        making = [row["name"] for row in await connection.fetch(query("list_jobs_making_keys"), workers)]
         used = await store.kek_ids_in_use(connection)
     after = before if making else prune_keyring(kek_file, used)
     return [kek for kek in before.ids if kek not in after.ids], list(after.ids[1:]), making

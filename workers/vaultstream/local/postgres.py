@@ -41,6 +41,7 @@ from vaultstream.local.files import (
 )
 from vaultstream.local.processes import Running
 from vaultstream.local.programs import VERSION, ensure_user, let_others_run, postgres_programs
+from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     import psutil  # type: ignore[import-untyped]
@@ -263,7 +264,7 @@ class EmbeddedPostgres:
             connection = await asyncpg.connect(database_url(self._socket_dir), timeout=10)
         except asyncpg.InvalidCatalogNameError:
             connection = await asyncpg.connect(database_url(self._socket_dir, "postgres"), timeout=10)
-            await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+            await connection.execute(query("create_database", database=f'"{DATABASE}"'))
         except asyncpg.TooManyConnectionsError:
             return True
         except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):

@@ -58,7 +58,7 @@ async def expected_batches(connection: Connection, job: Job) -> int:
         source = await inspect_source(connection, job.spec.records)
     except SourceError:
         return 0  # the records worker tells why
-    explained = json.loads(await connection.fetchval(query("estimate").format(relation=source.relation)))
+    explained = json.loads(await connection.fetchval(query("estimate_rows", relation=source.relation)))
     return -(-int(explained[0]["Plan"]["Plan Rows"]) // job.spec.batch_size)
 
 

@@ -27,13 +27,13 @@ async def seed_records(connection: Connection, records: int, *, progress: Callab
     """
     name = seed_table(records)
     table = f"public.{quote_identifier(name)}"
-    if await connection.fetchval("SELECT to_regclass($1)", table) is not None:
+    if await connection.fetchval(query("find_table"), table) is not None:
         return name
     async with connection.transaction():
-        await connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, payload text NOT NULL)")
+        await connection.execute(query("create_receipts", table=table))
         for first in range(1, records + 1, CHUNK):
             last = min(first + CHUNK - 1, records)
-            await connection.execute(query("seed_records").format(table=table), first, last)
+            await connection.execute(query("seed_receipts", table=table), first, last)
             progress(last, records)
-    await connection.execute(f"ANALYZE {table}")
+    await connection.execute(query("analyze", table=table))
     return name

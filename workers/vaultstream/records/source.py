@@ -62,20 +62,17 @@ class Source:
                 return text
 
     def read_sql(self, *, ranged: bool) -> str:
-        """Returns the query for the payloads of batches; see `queries/read_records.sql`.
+        """Returns the query for the payloads of batches; $1 limits their size in bytes.
 
         Args:
             ranged: for every integer from each of the array $2 to its counterpart in $3; else $2 is the array of ids.
         """
-        return query("read_records").format(
+        return query(
+            "read_ranges" if ranged else "read_listed",
             relation=self.relation,
             id=self.id_sql,
-            type=self.id_type,
+            id_type=self.id_type,
             payload=self.payload_sql,
-            runs="unnest($2::bigint[], $3::bigint[]) AS run (first, last), LATERAL" if ranged else "",
-            which=f"s.{self.id_sql} BETWEEN run.first AND run.last"
-            if ranged
-            else f"s.{self.id_sql} = ANY ($2::{self.id_type}[])",
         )
 
 

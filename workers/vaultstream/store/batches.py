@@ -47,18 +47,12 @@ async def highest_id(connection: Connection, source: SqlSource) -> str | None:
     Raises:
         SourceError: some row has no id.
     """
-    unnamed = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM {source.relation} AS s WHERE s.{source.id_sql} IS NULL)"  # noqa: S608
-    )
-    if unnamed:
+    if await connection.fetchval(query("has_null_id", relation=source.relation, id=source.id_sql)):
         raise SourceError(
             f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
             hint="Give them an id, or name a view that leaves them out.",
         )
-    highest = await connection.fetchval(
-        f"SELECT s.{source.id_sql}::text FROM {source.relation} AS s "  # noqa: S608
-        f"WHERE s.{source.id_sql} IS NOT NULL ORDER BY s.{source.id_sql} DESC LIMIT 1"
-    )
+    highest = await connection.fetchval(query("highest_id", relation=source.relation, id=source.id_sql))
     return None if highest is None else str(highest)
 
 
@@ -71,12 +65,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
     size = job.spec.batch_size
     rows = max(1, PAGE_RECORDS // size) * size
     async with connection.transaction():
-        checkpoint = await fetch_one(
-            connection,
-            "SELECT planned, planned_id, upper_id, next_batch_no FROM vaultstream.jobs WHERE job_no = $1 "
-            "FOR NO KEY UPDATE",
-            job.job_no,
-        )
+        checkpoint = await fetch_one(connection, query("lock_checkpoint"), job.job_no)
         if checkpoint["planned"]:
             return PlannedPage(records=0, batches=0, finished=True)
         after = checkpoint["planned_id"]
@@ -97,8 +86,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
             )
         finished = page["records"] < rows
         await connection.execute(
-            "UPDATE vaultstream.jobs SET planned_id = coalesce($2, planned_id), planned = $3, "
-            "next_batch_no = next_batch_no + $4 WHERE job_no = $1",
+            query("move_checkpoint"),
             job.job_no,
             page["last_id"],
             finished,
@@ -120,10 +108,11 @@ async def _cut_page(
 def _plan_sql(name: str, source: SqlSource, *, first: bool) -> str:
     cast = f"$2::text::{source.id_type}"
     dense = "ids[records]::numeric - ids[1]::numeric + 1 = records" if source.id_type == "bigint" else "false"
-    return query(name).format(
+    return query(
+        name,
         relation=source.relation,
         id=source.id_sql,
-        type=source.id_type,
+        id_type=source.id_type,
         after="true" if first else f"s.{source.id_sql} > {cast}",
         dense=dense,
     )
@@ -137,22 +126,12 @@ async def pending_after(connection: Connection, job_no: int, batch_no: int, *, l
 
 async def count_pending_through(connection: Connection, job_no: int, batch_no: int) -> int:
     """Returns how many batches up to `batch_no` are pending: those that JetStream must know of."""
-    return int(
-        await connection.fetchval(
-            "SELECT count(*) FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending' AND batch_no <= $2",
-            job_no,
-            batch_no,
-        )
-    )
+    return int(await connection.fetchval(query("count_pending_through"), job_no, batch_no))
 
 
 async def move_published(connection: Connection, job_no: int, batch_no: int) -> None:
     """Moves the publisher's checkpoint forward, never back."""
-    await connection.execute(
-        "UPDATE vaultstream.jobs SET published_through = greatest(published_through, $2) WHERE job_no = $1",
-        job_no,
-        batch_no,
-    )
+    await connection.execute(query("move_published"), job_no, batch_no)
 
 
 @dataclass(frozen=True)
@@ -169,7 +148,7 @@ async def fail_batch(
     """Counts a failed attempt of a batch; see `functions/fail_batch.sql`."""
     row = await fetch_one(
         connection,
-        "SELECT outcome, attempt FROM vaultstream.fail_batch($1, $2, $3, $4)",
+        query("fail_batch"),
         job_no,
         batch_no,
         _storable(error),

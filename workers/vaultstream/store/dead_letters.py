@@ -29,12 +29,10 @@ async def list_dead_letters(
     connection: Connection, job_no: int, *, limit: int | None = None
 ) -> list[DeadLetter]:
     """Returns dead letters of a job in the order of their batches, at most `limit`."""
-    rows = await connection.fetch(query("dead_letters"), job_no, limit)
+    rows = await connection.fetch(query("list_dead_letters"), job_no, limit)
     return [DeadLetter(**dict(row)) for row in rows]
 
 
 async def count_dead_letters(connection: Connection, job_no: int) -> int:
     """Returns how many dead letters a job has."""
-    return int(
-        await connection.fetchval("SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1", job_no)
-    )
+    return int(await connection.fetchval(query("count_dead_letters"), job_no))

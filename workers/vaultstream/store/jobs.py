@@ -136,15 +136,13 @@ async def create_job(
         asyncpg.UniqueViolationError: a job of that name is there already.
     """
     token = new_token(name)
-    await connection.execute(
-        "SELECT vaultstream.create_job($1, $2, $3, $4, $5)", token, name, spec.dump(), id_type, owner_uid
-    )
+    await connection.execute(query("create_job"), token, name, spec.dump(), id_type, owner_uid)
     return await get_job(connection, token)
 
 
 async def find_job(connection: Connection, name: str) -> Job | None:
     """Returns the job of that name or token, None if there is none."""
-    row = await connection.fetchrow(query("get_job"), name)
+    row = await connection.fetchrow(query("find_job"), name)
     return _job(row) if row else None
 
 
@@ -171,14 +169,13 @@ async def get_progress(connection: Connection, job_no: int) -> Progress:
 
 
 async def get_key_counts(connection: Connection, job_no: int) -> KeyCounts:
-    return KeyCounts(**dict(await fetch_one(connection, query("job_keys"), job_no)))
+    return KeyCounts(**dict(await fetch_one(connection, query("count_keys"), job_no)))
 
 
 async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:
     """Moves a pending job to Running and fixes the highest id that it reaches; a running job stays as it is."""
     await connection.execute(
-        "UPDATE vaultstream.jobs SET state = 'Running', started_at = clock_timestamp(), upper_id = $2, "
-        "planned = $2::text IS NULL, message = NULL WHERE job_no = $1 AND state = 'Pending'",
+        query("start_job"),
         job_no,
         upper_id,
     )
@@ -188,22 +185,14 @@ async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
     """Moves a running job to Complete if all is planned and no batch is left; tells whether it did."""
     async with connection.transaction():
         # Whoever adds batches holds the job's row. The look at them must begin after that: it is a statement of its own.
-        await connection.execute("SELECT FROM vaultstream.jobs WHERE job_no = $1 FOR NO KEY UPDATE", job_no)
-        return bool(
-            await connection.fetchval(
-                "UPDATE vaultstream.jobs SET state = 'Complete', finished_at = clock_timestamp(), message = NULL "
-                "WHERE job_no = $1 AND state = 'Running' AND planned AND NOT EXISTS "
-                "(SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending') RETURNING true",
-                job_no,
-            )
-        )
+        await connection.execute(query("lock_job"), job_no)
+        return bool(await connection.fetchval(query("complete_job"), job_no))
 
 
 async def fail_job(connection: Connection, job_no: int, message: str) -> None:
     """Ends a job as Failed; what is signed stays signed. An ended job stays as it is."""
     await connection.execute(
-        "UPDATE vaultstream.jobs SET state = 'Failed', finished_at = clock_timestamp(), message = $2 "
-        "WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed')",
+        query("fail_job"),
         job_no,
         message,
     )
@@ -212,9 +201,7 @@ async def fail_job(connection: Connection, job_no: int, message: str) -> None:
 async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
     """Suspends a job that has not ended, or lets it go on."""
     await connection.execute(
-        "UPDATE vaultstream.jobs SET state = CASE WHEN $2 THEN 'Suspended' "
-        "WHEN started_at IS NULL THEN 'Pending' ELSE 'Running' END "
-        "WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed') AND (state = 'Suspended') <> $2",
+        query("set_suspended"),
         job_no,
         suspended,
     )
@@ -223,7 +210,7 @@ async def set_suspended(connection: Connection, job_no: int, *, suspended: bool)
 async def set_message(connection: Connection, job_no: int, message: str | None) -> None:
     """Says what a job waits for; None: nothing."""
     await connection.execute(
-        "UPDATE vaultstream.jobs SET message = $2 WHERE job_no = $1 AND message IS DISTINCT FROM $2",
+        query("set_message"),
         job_no,
         message,
     )
@@ -231,19 +218,17 @@ async def set_message(connection: Connection, job_no: int, message: str | None) 
 
 async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec) -> None:
     """Stores a spec whose mutable fields changed."""
-    await connection.execute("UPDATE vaultstream.jobs SET spec = $2 WHERE job_no = $1", job_no, spec.dump())
+    await connection.execute(query("update_spec"), job_no, spec.dump())
 
 
 async def retry_dead(connection: Connection, job: Job) -> int:
     """Puts the dead letters of a job back into batches and opens it again; returns how many records."""
-    return int(
-        await connection.fetchval("SELECT vaultstream.retry_dead($1, $2)", job.job_no, job.spec.batch_size)
-    )
+    return int(await connection.fetchval(query("retry_dead"), job.job_no, job.spec.batch_size))
 
 
 async def delete_job(connection: Connection, job_no: int, policy: str) -> None:
     """Deletes a job by its policy, Retain or Delete; see `functions/delete_job.sql`."""
-    await connection.execute("SELECT vaultstream.delete_job($1, $2)", job_no, policy)
+    await connection.execute(query("delete_job"), job_no, policy)
 
 
 @dataclass(frozen=True)

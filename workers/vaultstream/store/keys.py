@@ -52,8 +52,7 @@ async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> 
     async with connection.transaction():
         for key in keys:
             key_no = await connection.fetchval(
-                "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) "
-                "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (job_no, ordinal) DO NOTHING RETURNING key_no",
+                query("add_key"),
                 job.job_no,
                 key.ordinal,
                 key.wrapped.key_id,
@@ -62,8 +61,7 @@ async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> 
             )
             if key_no is not None:
                 await connection.execute(
-                    "INSERT INTO vaultstream.key_material (key_no, version, kek_id, wrapped) "
-                    "VALUES ($1, $2, $3, $4)",
+                    query("add_key_material"),
                     key_no,
                     key.wrapped.version,
                     key.wrapped.kek_id,
@@ -73,7 +71,7 @@ async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> 
 
 async def ordinals(connection: Connection, job_no: int) -> set[int]:
     """Returns the ordinals of a job's keys."""
-    rows = await connection.fetch("SELECT ordinal FROM vaultstream.keys WHERE job_no = $1", job_no)
+    rows = await connection.fetch(query("list_ordinals"), job_no)
     return {row["ordinal"] for row in rows}
 
 
@@ -97,19 +95,14 @@ async def get_wrapped(connection: Connection, job: Job, key_id: str) -> WrappedK
 
 async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[str, int]]:
     """Returns state and version of each key of a job: what tells whether its message is out of date."""
-    rows = await connection.fetch(
-        "SELECT k.key_id, k.state, m.version FROM vaultstream.keys k "
-        "JOIN vaultstream.key_material m USING (key_no) WHERE k.job_no = $1",
-        job_no,
-    )
+    rows = await connection.fetch(query("list_key_states"), job_no)
     return {row["key_id"]: (row["state"], row["version"]) for row in rows}
 
 
 async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
     """Stores a key's new wrapping, if nobody else rewrapped it meanwhile; tells whether it did."""
     done = await connection.fetchval(
-        "UPDATE vaultstream.key_material m SET version = $2, kek_id = $3, wrapped = $4 "
-        "FROM vaultstream.keys k WHERE k.key_no = m.key_no AND k.key_id = $1 AND m.version = $2 - 1 RETURNING true",
+        query("replace_wrapped"),
         key.key_id,
         key.version,
         key.kek_id,
@@ -120,15 +113,13 @@ async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
 
 async def end_keys(connection: Connection, job_no: int, key_ids: Sequence[str], *, state: str) -> list[str]:
     """Retires or revokes keys of a job; returns the ids of those that changed. See `functions/end_keys.sql`."""
-    rows = await connection.fetch(
-        "SELECT * FROM vaultstream.end_keys($1, $2, $3)", job_no, list(key_ids), state
-    )
-    return [row[0] for row in rows]
+    rows = await connection.fetch(query("end_keys"), job_no, list(key_ids), state)
+    return [row["key_id"] for row in rows]
 
 
 async def kek_ids_in_use(connection: Connection) -> set[str]:
     """Returns the key-encryption keys that some wrapped key still needs, over all jobs."""
-    rows = await connection.fetch("SELECT DISTINCT kek_id FROM vaultstream.key_material")
+    rows = await connection.fetch(query("list_kek_ids"))
     return {row["kek_id"] for row in rows}
 
 

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.store.sql import query
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -97,7 +99,7 @@ async def claim_batches(
     connection.add_log_listener(heard)
     try:
         rows = await connection.fetch(
-            "SELECT * FROM vaultstream.claim_batches($1, $2, $3, $4)",
+            query("claim_batches"),
             job_no,
             holder,
             list(batch_nos),
@@ -125,7 +127,7 @@ async def renew_leases(
     """
     deadline = lease_clock() + seconds * SAFETY_FACTOR
     rows = await connection.fetch(
-        "SELECT key_no, epoch FROM vaultstream.renew_keys($1, $2, $3, $4)",
+        query("renew_keys"),
         holder,
         [lease.key_no for lease in leases],
         [lease.epoch for lease in leases],
@@ -145,7 +147,7 @@ async def renew_leases(
 async def release_leases(connection: Connection, holder: str, leases: Sequence[Lease]) -> None:
     """Gives keys back without a batch, to the tail of the LRU order."""
     await connection.execute(
-        "SELECT vaultstream.release_keys($1, $2, $3)",
+        query("release_keys"),
         holder,
         [lease.key_no for lease in leases],
         [lease.epoch for lease in leases],
@@ -188,8 +190,7 @@ async def commit_batches(
     width, rows_of_records = _pack(batches)
     dead = [(slot, record) for slot, batch in enumerate(batches, start=1) for record in batch.dead]
     rows = await connection.fetch(
-        "SELECT outcome FROM vaultstream.commit_batches("  # noqa: S608 - id_type is one of three words
-        f"$1, $2, $3, $4, $5, $6, $7, $8::{id_type}[], $9, $10, $11, $12, $13, $14) ORDER BY slot",
+        query("commit_batches", id_type=id_type),
         job_no,
         holder,
         [batch.batch_no for batch in batches],

@@ -34,7 +34,7 @@ class DatabaseRole(StrEnum):
 
 async def existing_roles(connection: Connection) -> list[DatabaseRole]:
     """Returns those of the roles that the server has."""
-    rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", list(DatabaseRole))
+    rows = await connection.fetch(sql.query("list_roles"), list(DatabaseRole))
     there = {row["rolname"] for row in rows}
     return [role for role in DatabaseRole if role in there]
 
@@ -52,7 +52,7 @@ async def create_roles(connection: Connection) -> list[DatabaseRole]:
             continue
         try:
             async with connection.transaction():
-                await connection.execute(f"CREATE ROLE {role} NOLOGIN")
+                await connection.execute(sql.query("create_role", role=role))
         except asyncpg.DuplicateObjectError:
             continue  # by a migration of another database of this server, just now
         except asyncpg.InsufficientPrivilegeError:
@@ -69,7 +69,7 @@ async def grant(connection: Connection) -> list[DatabaseRole]:
 
     To be called in a transaction, so that nobody meets a role between the two.
     """
-    await connection.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vaultstream FROM PUBLIC")
+    await connection.execute(sql.query("revoke_public_functions"))
     roles = await existing_roles(connection)
     for role in roles:
         await connection.execute(sql.role("revoke").format(role=role))

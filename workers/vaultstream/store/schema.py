@@ -60,11 +60,9 @@ async def find_schema(connection: Connection) -> Installed:
     Raises:
         SchemaVersionError: there is one, and no telling of which version.
     """
-    if await connection.fetchval("SELECT to_regclass('vaultstream.schema_version')") is None:
+    if await connection.fetchval(sql.query("find_table"), "vaultstream.schema_version") is None:
         return Installed(0, 0)
-    row = await connection.fetchrow(
-        "SELECT version, works_from FROM vaultstream.schema_version ORDER BY version DESC LIMIT 1"
-    )
+    row = await connection.fetchrow(sql.query("installed_schema"))
     if row is None or row["version"] < 1:
         raise SchemaVersionError(
             "The table vaultstream.schema_version is there and names no version: something has changed it by hand.",
@@ -108,23 +106,20 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
 
 async def _migrate(connection: Connection, *, create_roles: bool) -> int:
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await connection.execute(sql.query("limit_lock_wait"), f"{LOCK_SECONDS:g}s")
+        await connection.execute(sql.query("lock_migrations"), _MIGRATION_LOCK)
         installed = await find_schema(connection)
         before = installed.version
         if before > current_version():
             _refuse_newer(installed)
             return before
         if before == 0:
-            await connection.execute("CREATE SCHEMA IF NOT EXISTS vaultstream")
-            await connection.execute(
-                "CREATE TABLE vaultstream.schema_version (version int PRIMARY KEY, works_from int NOT NULL, "
-                "applied_at timestamptz NOT NULL DEFAULT now())"
-            )
+            await connection.execute(sql.query("create_schema"))
+            await connection.execute(sql.query("create_schema_version"))
         for version, migration in enumerate(sql.migrations()[before:], start=before + 1):
             await connection.execute(migration)
             await connection.execute(
-                "INSERT INTO vaultstream.schema_version (version, works_from) VALUES ($1, $2)",
+                sql.query("add_schema_version"),
                 version,
                 works_from(version, migration),
             )

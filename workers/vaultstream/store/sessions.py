@@ -34,5 +34,5 @@ class WorkerSession:
 
 async def list_worker_sessions(connection: Connection, job_no: int | None = None) -> list[WorkerSession]:
     """Returns the worker processes that are connected, of one job or of all."""
-    rows = await connection.fetch(query("worker_sessions"), job_no)
+    rows = await connection.fetch(query("list_worker_sessions"), job_no)
     return [WorkerSession(**dict(row)) for row in rows]

@@ -1,0 +1,198 @@
+-- name: audit_chunks
+-- A job's planned batches in runs of about $2 records, as first and last batch number.
+SELECT min(batch_no) AS first, max(batch_no) AS last, sum(records) AS records
+FROM (
+    SELECT batch_no, records, (sum(records) OVER (ORDER BY batch_no) - records) / $2::bigint AS run
+    FROM vaultstream.batches
+    WHERE job_no = $1 AND planned
+) AS running
+GROUP BY run
+ORDER BY run
+
+-- name: audit_committed_leases
+-- The committed leases among pairs of key $1 and epoch $2, as when they began and ended.
+SELECT l.key_no, l.epoch, lower(l.during) AS began, upper(l.during) AS ended, l.holder, l.batch_no
+FROM vaultstream.leases l
+JOIN unnest($1::int[], $2::int[]) AS used (key_no, epoch) USING (key_no, epoch)
+WHERE l.outcome = 'committed'
+
+-- name: audit_committed_twice
+-- Batches of job $1 that more than one lease committed. Whatever the second one wrote, the table of signatures may show no
+-- trace of it: the history does.
+SELECT l.batch_no, count(*) AS leases, count(*) OVER () AS total
+FROM vaultstream.keys k
+JOIN vaultstream.leases l USING (key_no)
+WHERE k.job_no = $1 AND l.outcome = 'committed' AND l.batch_no IS NOT NULL
+GROUP BY l.batch_no
+HAVING count(*) > 1
+ORDER BY l.batch_no
+LIMIT $2
+
+-- name: audit_covered
+-- The records that planned batches $2 to $3 of job $1 cover, with the state of the batch.
+SELECT covered.id, b.state
+FROM vaultstream.batches b
+CROSS JOIN LATERAL ({ids}) AS covered (id)
+WHERE b.job_no = $1 AND b.planned AND b.batch_no BETWEEN $2 AND $3
+ORDER BY b.batch_no, covered.id
+
+-- name: audit_dead_letters
+-- The dead letters of the records $2 of job $1.
+SELECT record_id, reason, message
+FROM vaultstream.dead_letters
+WHERE job_no = $1 AND record_id = ANY ($2::text[])
+
+-- name: audit_export
+-- The signatures of a job in the order of their records; of the records $1 only, if that is not NULL.
+SELECT s.record_id::text, s.digest, k.key_id, k.state AS key_state, k.algorithm, s.signature, s.signed_at, s.epoch
+FROM {signatures} s
+LEFT JOIN vaultstream.keys k USING (key_no)
+WHERE $1::{id_type}[] IS NULL OR s.record_id = ANY ($1)
+ORDER BY s.record_id
+
+-- name: audit_hold_source
+-- Takes the lock of a reader: until this transaction ends the table can't be dropped or altered.
+SELECT FROM {relation} LIMIT 0
+
+-- name: audit_keys
+-- The public keys of job $1.
+SELECT key_no, key_id, algorithm, public_key, state FROM vaultstream.keys WHERE job_no = $1
+
+-- name: audit_lease_overlaps
+-- Leases of job $1 that begin before an earlier one of the same key has ended: each of the history, and those in force.
+-- The exclusion constraint should have refused them; this does not take its word.
+WITH held AS (
+    SELECT k.key_id, l.epoch, l.holder,
+           coalesce(lower(l.during), '-infinity') AS began, coalesce(upper(l.during), 'infinity') AS ended
+    FROM vaultstream.keys k
+    JOIN vaultstream.leases l USING (key_no)
+    WHERE k.job_no = $1 AND NOT isempty(l.during)
+    UNION ALL
+    SELECT key_id, epoch, holder, leased_at, lease_until
+    FROM vaultstream.keys
+    WHERE job_no = $1 AND holder IS NOT NULL
+), compared AS (
+    SELECT *, max(ended) OVER (
+        PARTITION BY key_id ORDER BY began, ended ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS held_until
+    FROM held
+)
+SELECT key_id, epoch, holder, began, held_until, count(*) OVER () AS total
+FROM compared
+WHERE began < held_until
+ORDER BY key_id, began
+LIMIT $2
+
+-- name: audit_payloads
+-- The payloads that the records $1 have now; of one longer than $2 bytes the length alone.
+SELECT id, octet_length(payload) AS bytes, CASE WHEN octet_length(payload) <= $2 THEN payload END AS payload
+FROM (
+    SELECT {id}::{id_type} AS id, {payload} AS payload
+    FROM {relation}
+    WHERE {id} = ANY ($1::{id_type}[])
+) AS source
+
+-- name: audit_pending
+-- Which of the records $2 wait in a part or a retry of their batch that is still to be signed.
+WITH waiting AS MATERIALIZED (
+    SELECT covered.id
+    FROM vaultstream.batches b
+    CROSS JOIN LATERAL ({ids}) AS covered (id)
+    WHERE b.job_no = $1 AND b.state = 'pending' AND NOT b.planned
+)
+SELECT DISTINCT id FROM waiting WHERE id = ANY ($2::{id_type}[])
+
+-- name: audit_planned_twice_bigint
+-- Records that more than one planned batch of job $1 covers, as stretches of ids.
+WITH stretches AS (
+    SELECT first_id::bigint AS low, last_id::bigint AS high
+    FROM vaultstream.batches
+    WHERE job_no = $1 AND planned AND ids IS NULL
+    UNION ALL
+    SELECT id::bigint, id::bigint
+    FROM vaultstream.batches, unnest(ids) AS id
+    WHERE job_no = $1 AND planned
+), compared AS (
+    SELECT low, high, max(high) OVER (ORDER BY low, high ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
+    FROM stretches
+)
+SELECT low::text AS record_id, sum(least(high, covered) - low + 1) OVER () AS total
+FROM compared
+WHERE low <= covered
+ORDER BY low
+LIMIT $2
+
+-- name: audit_planned_twice_listed
+-- Records that more than one planned batch of job $1 covers.
+SELECT id AS record_id, sum(count(*) - 1) OVER () AS total
+FROM vaultstream.batches, unnest(ids) AS id
+WHERE job_no = $1 AND planned
+GROUP BY id
+HAVING count(*) > 1
+ORDER BY id
+LIMIT $2
+
+-- name: audit_signatures
+-- The signatures of the records $1.
+SELECT record_id, key_no, epoch, signed_at, digest, signature
+FROM {signatures}
+WHERE record_id = ANY ($1::{id_type}[])
+
+-- name: audit_totals
+-- How many signatures and dead letters job $1 has, whatever they are of.
+SELECT (SELECT count(*) FROM {signatures}) AS signatures,
+       (SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1) AS dead_letters
+
+-- name: audit_unplanned_dead_letters
+-- Dead letters of records that no planned batch of job $1 covers.
+WITH covered AS MATERIALIZED (
+    SELECT covered.id::text COLLATE "default" AS id
+    FROM vaultstream.batches b
+    CROSS JOIN LATERAL ({ids}) AS covered (id)
+    WHERE b.job_no = $1 AND b.planned
+)
+SELECT record_id, count(*) OVER () AS total
+FROM vaultstream.dead_letters d
+WHERE job_no = $1 AND NOT EXISTS (SELECT FROM covered WHERE covered.id = d.record_id)
+ORDER BY record_id
+LIMIT $2
+
+-- name: audit_unplanned_signatures
+-- Signatures of records that no planned batch of job $1 covers.
+WITH covered AS MATERIALIZED (
+    SELECT covered.id
+    FROM vaultstream.batches b
+    CROSS JOIN LATERAL ({ids}) AS covered (id)
+    WHERE b.job_no = $1 AND b.planned
+)
+SELECT record_id::text, count(*) OVER () AS total
+FROM {signatures} s
+WHERE NOT EXISTS (SELECT FROM covered WHERE covered.id = s.record_id)
+ORDER BY s.record_id
+LIMIT $2
+
+-- name: audit_count_planned
+SELECT coalesce(sum(records), 0) FROM vaultstream.batches WHERE job_no = $1 AND planned
+
+-- name: covered_bigints
+-- The ids that a batch `b` covers, as a part of other queries. The next two do the same for other types.
+SELECT generate_series(b.first_id::bigint, b.last_id::bigint) WHERE b.ids IS NULL
+UNION ALL
+SELECT unnest(b.ids)::bigint
+
+-- name: covered_uuids
+SELECT unnest(b.ids)::uuid
+
+-- name: covered_texts
+SELECT unnest(b.ids) COLLATE "C"
+
+-- name: export_snapshot
+SELECT pg_export_snapshot()
+
+-- name: use_snapshot
+SET TRANSACTION SNAPSHOT {snapshot}
+
+-- name: lift_timeouts
+-- An audit takes as long as it takes, and its first connection waits for the others.
+SET LOCAL statement_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0

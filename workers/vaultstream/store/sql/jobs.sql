@@ -1,0 +1,135 @@
+-- name: create_job
+SELECT vaultstream.create_job(
+    p_token => $1, p_name => $2, p_spec => $3, p_id_type => $4, p_owner_uid => $5)
+
+-- name: find_job
+-- The job with the token or the name $1. A token names a job for ever, a name only until it is deleted.
+-- Columns are listed here and in list_jobs, so that a migration can add one while programs of both versions run.
+SELECT job_no, token, name, owner_uid, spec, id_type, state, message, created_at, started_at, finished_at, deleted_at,
+       upper_id, planned_id, planned, next_batch_no, published_through
+FROM vaultstream.jobs
+WHERE (name = $1 AND deleted_at IS NULL) OR token = $1
+ORDER BY token = $1 DESC
+LIMIT 1
+
+-- name: list_jobs
+-- The jobs, oldest first; deleted jobs whose signatures were retained only if $1.
+SELECT job_no, token, name, owner_uid, spec, id_type, state, message, created_at, started_at, finished_at, deleted_at,
+       upper_id, planned_id, planned, next_batch_no, published_through
+FROM vaultstream.jobs
+WHERE deleted_at IS NULL OR $1
+ORDER BY job_no
+
+-- name: start_job
+-- Moves a pending job to Running. $2 is its highest id; NULL: the source is empty, so everything is planned.
+UPDATE vaultstream.jobs
+SET state = 'Running', started_at = clock_timestamp(), upper_id = $2, planned = $2::text IS NULL, message = NULL
+WHERE job_no = $1 AND state = 'Pending'
+
+-- name: lock_job
+-- Locks the job's row until the transaction ends. Every transaction that adds batches holds this lock.
+SELECT FROM vaultstream.jobs WHERE job_no = $1 FOR NO KEY UPDATE
+
+-- name: complete_job
+-- Moves a running job to Complete if all records are planned and no batch is pending. Run it after lock_job.
+UPDATE vaultstream.jobs
+SET state = 'Complete', finished_at = clock_timestamp(), message = NULL
+WHERE job_no = $1 AND state = 'Running' AND planned
+  AND NOT EXISTS (SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending')
+RETURNING true
+
+-- name: fail_job
+UPDATE vaultstream.jobs
+SET state = 'Failed', finished_at = clock_timestamp(), message = $2
+WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed')
+
+-- name: set_suspended
+-- Suspends a job if $2, otherwise resumes it. A job that has ended stays as it is.
+UPDATE vaultstream.jobs
+SET state = CASE WHEN $2 THEN 'Suspended' WHEN started_at IS NULL THEN 'Pending' ELSE 'Running' END
+WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed') AND (state = 'Suspended') <> $2
+
+-- name: set_message
+UPDATE vaultstream.jobs SET message = $2 WHERE job_no = $1 AND message IS DISTINCT FROM $2
+
+-- name: update_spec
+UPDATE vaultstream.jobs SET spec = $2 WHERE job_no = $1
+
+-- name: retry_dead
+SELECT vaultstream.retry_dead(p_job_no => $1, p_batch_size => $2)
+
+-- name: delete_job
+SELECT vaultstream.delete_job(p_job_no => $1, p_policy => $2)
+
+-- name: list_dead_letters
+-- The dead letters of job $1 in the order of their batches; at most $2 of them, all if that is NULL.
+SELECT record_id, batch_no, reason, message, died_at
+FROM vaultstream.dead_letters
+WHERE job_no = $1
+ORDER BY batch_no, record_id
+LIMIT $2
+
+-- name: count_dead_letters
+SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1
+
+-- name: job_progress
+-- Counts of one job. A record is counted by the batch that was cut from the source; parts and retries carry the same records.
+SELECT
+    coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
+    coalesce(sum(signed), 0)::bigint AS signed,
+    (SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = $1) AS dead,
+    count(*) FILTER (WHERE state <> 'split') AS batches,
+    count(*) FILTER (WHERE state = 'done') AS batches_done,
+    count(*) FILTER (WHERE state = 'pending') AS batches_pending,
+    coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_pending,
+    count(*) FILTER (WHERE state = 'pending' AND attempts > 0) AS batches_failing,
+    max(error) FILTER (WHERE state = 'pending') AS last_error
+FROM vaultstream.batches
+WHERE job_no = $1
+
+-- name: job_pace
+-- What a running job has settled in the last $2 seconds (or since it started, if that is less), and what JetStream was not
+-- told of yet.
+SELECT
+    clock_timestamp() AS now,
+    extract(epoch FROM least(make_interval(secs => $2), clock_timestamp() - j.started_at))::float8 AS seconds,
+    (SELECT coalesce(sum(b.signed + b.dead), 0) FROM vaultstream.batches b
+     WHERE b.job_no = j.job_no AND b.settled_at > clock_timestamp() - make_interval(secs => $2))::bigint AS settled,
+    (SELECT count(*) FROM vaultstream.batches b
+     WHERE b.job_no = j.job_no AND b.state = 'pending' AND b.batch_no > j.published_through) AS unpublished
+FROM vaultstream.jobs j
+WHERE j.job_no = $1
+
+-- name: job_overview
+-- All that the operator decides on, for the job named $1, in one round trip. Always one row: without a job, `job_no` is NULL.
+-- $2: the window for the rate of records, in seconds.
+SELECT
+    installed.schema_version,
+    j.job_no, j.token, j.owner_uid, j.spec, j.state, j.message, j.started_at, j.finished_at, j.planned,
+    j.published_through > 0 AS published,
+    b.*, k.*,
+    (SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = j.job_no) AS dead,
+    extract(epoch FROM least(make_interval(secs => $2), clock_timestamp() - b.first_settled_at))::float8 AS window_seconds,
+    extract(epoch FROM j.finished_at - j.started_at)::float8 AS total_seconds
+FROM (SELECT max(version) AS schema_version FROM vaultstream.schema_version) AS installed
+LEFT JOIN vaultstream.jobs j ON j.name = $1 AND j.deleted_at IS NULL
+LEFT JOIN LATERAL (
+    SELECT
+        coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
+        coalesce(sum(signed), 0)::bigint AS signed,
+        count(*) FILTER (WHERE state = 'pending') AS batches_left,
+        coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_left,
+        count(*) FILTER (WHERE state = 'pending' AND batch_no > j.published_through) AS batches_unpublished,
+        min(settled_at) AS first_settled_at,
+        coalesce(sum(signed + batches.dead) FILTER (
+            WHERE settled_at > clock_timestamp() - make_interval(secs => $2)), 0)::bigint AS settled_lately
+    FROM vaultstream.batches
+    WHERE job_no = j.job_no
+) AS b ON true
+LEFT JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE state = 'active') AS keys_active,
+        count(*) FILTER (WHERE ordinal <= (j.spec -> 'keys' ->> 'count')::int) AS keys_made
+    FROM vaultstream.keys
+    WHERE job_no = j.job_no
+) AS k ON true

@@ -1,0 +1,46 @@
+-- name: claim_batches
+SELECT batch_no, records, first_id, last_id, ids, key_no, key_id, epoch
+FROM vaultstream.claim_batches(p_job_no => $1, p_holder => $2, p_batch_no => $3, p_seconds => $4)
+
+-- name: renew_keys
+SELECT key_no, epoch
+FROM vaultstream.renew_keys(p_holder => $1, p_key_no => $2, p_epoch => $3, p_seconds => $4)
+
+-- name: release_keys
+SELECT vaultstream.release_keys(p_holder => $1, p_key_no => $2, p_epoch => $3)
+
+-- name: commit_batches
+SELECT outcome
+FROM vaultstream.commit_batches(
+    p_job_no => $1,
+    p_holder => $2,
+    p_batch_no => $3,
+    p_key_no => $4,
+    p_epoch => $5,
+    p_signed => $6,
+    p_dead => $7,
+    p_record_id => $8::{id_type}[],
+    p_width => $9,
+    p_rows => $10,
+    p_dead_slot => $11,
+    p_dead_id => $12,
+    p_dead_reason => $13,
+    p_dead_message => $14
+)
+ORDER BY slot
+
+-- name: list_held_leases
+-- Leases of jobs that have not ended: those in force, and those that expired and were not taken over.
+SELECT j.job_no, j.name AS job, k.key_id, k.holder,
+       extract(epoch FROM k.lease_until - clock_timestamp())::float8 AS seconds_left
+FROM vaultstream.keys k
+JOIN vaultstream.jobs j USING (job_no)
+WHERE k.holder IS NOT NULL AND j.deleted_at IS NULL AND j.state NOT IN ('Complete', 'Failed')
+ORDER BY j.job_no, k.ordinal
+
+-- name: list_holders
+-- The holders of keys of the job with the token $1 now.
+SELECT DISTINCT k.holder
+FROM vaultstream.keys k
+JOIN vaultstream.jobs j USING (job_no)
+WHERE j.token = $1 AND k.holder IS NOT NULL AND k.lease_until > clock_timestamp()

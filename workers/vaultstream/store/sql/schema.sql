@@ -1,0 +1,31 @@
+-- name: installed_schema
+SELECT version, works_from FROM vaultstream.schema_version ORDER BY version DESC LIMIT 1
+
+-- name: limit_lock_wait
+SELECT set_config('lock_timeout', $1, true)
+
+-- name: lock_migrations
+-- One migration at a time on a database.
+SELECT pg_advisory_xact_lock($1)
+
+-- name: create_schema
+CREATE SCHEMA IF NOT EXISTS vaultstream
+
+-- name: create_schema_version
+CREATE TABLE vaultstream.schema_version (
+    version int PRIMARY KEY,
+    works_from int NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+
+-- name: add_schema_version
+INSERT INTO vaultstream.schema_version (version, works_from) VALUES ($1, $2)
+
+-- name: list_roles
+SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)
+
+-- name: create_role
+CREATE ROLE {role} NOLOGIN
+
+-- name: revoke_public_functions
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vaultstream FROM PUBLIC
