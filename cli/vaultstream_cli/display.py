@@ -1,4 +1,4 @@
-"""The live display of a run: redrawn on a terminal, a line every few seconds where there is none."""
+"""The live display of a run: redrawn on a terminal, one line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from vaultstream.plurals import counted
 from vaultstream_cli.output import err, note
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LINE_SECONDS = 2.0
 
 
 def duration(seconds: float | None) -> str:
-    """Returns seconds as people say them: `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`; a dash for None."""
+    """Returns seconds in readable units: `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`; a dash for None."""
     if seconds is None:
         return "-"
     if seconds < 1:
@@ -36,15 +37,15 @@ def duration(seconds: float | None) -> str:
 
 
 def describe(state: RunState) -> str:
-    """Returns one line that says how a run stands."""
+    """Returns a run's state as one line."""
     progress, job = state.progress, state.job
     share = f"{progress.settled / progress.records:.0%}" if progress.records else "-"
     total = f"{progress.records:,}" + ("" if job.planned else "+")
     parts = [
         f"{progress.settled:,} of {total} records ({share})",
         f"{state.rate:,.0f} records/s",
-        f"lag {progress.batches_pending:,} batches",
-        f"{state.signers} signer{'' if state.signers == 1 else 's'}",
+        f"lag {counted(progress.batches_pending, 'batch', 'batches')}",
+        counted(state.signers, "signer"),
         f"ETA {duration(state.eta_seconds)}",
     ]
     if progress.dead:
@@ -54,14 +55,14 @@ def describe(state: RunState) -> str:
 
 
 class RunDisplay:
-    """Shows a run on standard error. Use as `with`; give it each state by `show`."""
+    """Shows a run on standard error. A context manager; pass each state to `show`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
         self._quiet = quiet
         self._next_line = 0.0
-        self._told_trouble: str | None = None
-        self._told_why = ""
+        self._shown_trouble: str | None = None
+        self._shown_why = ""
 
     def __enter__(self) -> Self:
         if self._live and not self._quiet:
@@ -73,20 +74,20 @@ class RunDisplay:
             self._live.stop()
 
     def show(self, state: RunState) -> None:
-        """Shows a state; where there is no terminal, not more often than every two seconds, but for news."""
+        """Shows a state. Without a terminal, at most one line every two seconds, except for news."""
         if self._quiet:
             return
         if self._live:
             self._live.update(_render(state))
             return
-        if state.why and state.why != self._told_why:
+        if state.why and state.why != self._shown_why:
             note(f"{state.job.name}: {state.why[0].lower()}{state.why[1:]}")
-            self._told_why = state.why
-        news = state.trouble != self._told_trouble
+            self._shown_why = state.why
+        news = state.trouble != self._shown_trouble
         if news or time.monotonic() >= self._next_line or state.job.ended:
             note(f"{state.job.name}: {describe(state)}")
             self._next_line = time.monotonic() + LINE_SECONDS
-            self._told_trouble = state.trouble
+            self._shown_trouble = state.trouble
 
 
 def _render(state: RunState) -> RenderableType:

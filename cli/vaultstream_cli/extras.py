@@ -1,4 +1,4 @@
-"""What an installation may lack: the packages of an extra."""
+"""Optional dependencies that an installation may lack."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _OPERATOR = ("kopf", "kubernetes")
 
 
 def require_operator() -> None:
-    """Makes sure that the packages are there which talk to Kubernetes.
+    """Checks that the packages for Kubernetes are installed.
 
     Raises:
-        UsageError: some are not; says how to install them.
+        UsageError: some are missing; the hint is the command that installs them.
     """
     if missing := [name for name in _OPERATOR if find_spec(name) is None]:
         raise UsageError(
-            f"This needs {' and '.join(missing)}, which this installation lacks.",
+            f"This command needs {' and '.join(missing)}, not installed here.",
             hint="pip install 'vaultstream[operator]'",
         )

@@ -1,4 +1,4 @@
-"""The public halves of keys, in the forms that other tools read."""
+"""Public keys in standard formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Form(StrEnum):
 
 
 def render_keys(keys: Sequence[KeyInfo], form: Form) -> str:
-    """Returns public keys as a JWK set, each with a member `state`, or as PEM blocks, each under a comment."""
+    """Returns public keys as a JWK set, with a member `state` in each key, or as PEM blocks, with a comment above each."""
     if form is Form.PEM:
         return "".join(
             f"# {key.key_id} ({key.algorithm}, {key.state})\n{public_key_pem(key.public_key)}" for key in keys

@@ -1,7 +1,7 @@
-"""The entry point: finds the module of the command that was asked for.
+"""The entry point: loads the module of the requested command.
 
-Only that module is loaded. A signer starts in half the time of one that loads every file format that `import` reads, and a
-pool starts many.
+It loads no other module: a signer starts in half the time that it would need to also load the file formats of `import`, and a
+pool starts many signers.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ COMMANDS = {
     "worker": "worker",
     "operator": "operator",
 }
-"""From each command to the module that registers it, in the order of `--help`."""
+"""Maps each command to the module that registers it, in the order of `--help`."""
 
 SERVING = {"worker", "operator"}
 """Commands that run until SIGTERM."""
 
 
 def load(command: str | None) -> None:
-    """Loads the module of one command; of all, if there is no such command."""
+    """Loads the module of a command, or all modules if there is no such command."""
     for name in [command] if command in COMMANDS else COMMANDS:
         import_module(f"vaultstream_cli.commands.{COMMANDS[str(name)]}")
 
@@ -50,13 +50,13 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else None
     try:
         if command in SERVING:
-            # The first process of a container is not even sent a signal that it has no handler for: one that is told to
-            # leave while it starts would sign on, until SIGKILL takes its batches. So this comes before all that takes time.
+            # The kernel drops signals that a container's first process has no handler for. Without this handler, a signer
+            # stopped during startup would keep signing until SIGKILL. So it is installed before the slow imports.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         from vaultstream_cli.app import app  # noqa: PLC0415 - see above
 
         load(command)
         app(prog_name="vaultstream")
-    except KeyboardInterrupt:  # before the command took over its signals
+    except KeyboardInterrupt:  # before the command installed its own handlers
         sys.stderr.write("error: Interrupted.\n")
         sys.exit(ExitCode.INTERRUPTED)

@@ -1,4 +1,4 @@
-"""What the command prints: data on standard output, all else on standard error."""
+"""Output of the command: data on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vaultstream.errors import VaultStreamError
 
 _WIDE = 200
-"""Columns where there is no terminal: what reads a pipe wants whole lines."""
+"""Width in columns without a terminal: readers of a pipe want whole lines."""
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 """Standard output: results."""
@@ -32,21 +32,21 @@ def print_json(value: Any) -> None:
 
 
 def print_error(error: VaultStreamError) -> None:
-    """Prints an error as a sentence and the next step as another."""
+    """Prints an error's message, and its hint on a second line."""
     err.print(f"error: {error.message}", markup=False, style="red")
     if error.hint:
         err.print(f"  try: {error.hint}", markup=False)
 
 
 def note(text: str) -> None:
-    """Prints a line for people on standard error."""
+    """Prints a line on standard error."""
     err.print(text, markup=False)
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
 ) -> None:
-    """Prints rows as a table; numbers stand to the right."""
+    """Prints rows as a table; numbers are right-aligned."""
     rows = [tuple(row) for row in rows]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on standard error, if that is a terminal; gives the function that moves it to (done, total)."""
+    """Shows a bar if standard error is a terminal; yields the function that sets it to (done, total)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

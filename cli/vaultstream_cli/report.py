@@ -1,4 +1,4 @@
-"""The report of a verification, for people."""
+"""Prints the report of a verification."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SHOWN_EXAMPLES = 5
 
 
 def print_report(report: AuditReport) -> None:
-    """Prints a report for people: the counts, then examples of what was found."""
-    of_which = {"revoked": "  under keys revoked since", "deleted": "  whose row is gone"}
+    """Prints a report for people: the counts, then examples of the problems."""
+    details = {"revoked": "  under keys revoked since", "deleted": "  whose row was deleted"}
     print_table(
         ("verified", report.job),
         [
@@ -23,7 +23,7 @@ def print_report(report: AuditReport) -> None:
             ("signed", report.signed),
             ("dead letters", report.dead),
             ("valid", report.valid),
-            *((label, getattr(report, name)) for name, label in of_which.items() if getattr(report, name)),
+            *((label, getattr(report, name)) for name, label in details.items() if getattr(report, name)),
             ("invalid", report.invalid),
             ("changed since", report.changed),
             ("missing", report.missing),
@@ -32,7 +32,7 @@ def print_report(report: AuditReport) -> None:
             ("lease overlaps", report.lease_overlaps),
             ("committed twice", report.committed_twice),
             ("outside a lease", report.bad_leases),
-            ("not of the job", report.unplanned),
+            ("outside the job", report.unplanned),
             ("planned twice", report.planned_twice),
             ("seconds", report.seconds),
         ],
@@ -44,21 +44,21 @@ def print_report(report: AuditReport) -> None:
             where = f"record {example.record!r}: " if example.record is not None else ""
             note(f"{kind}: {where}{example.reason}")
         if (more := getattr(report, kind) - SHOWN_EXAMPLES) > 0:
-            note(f"{kind}: and {more:,} more; --json names up to 20")
+            note(f"{kind}: and {more:,} more; --json lists up to 20")
 
 
 def require_ok(report: AuditReport) -> None:
-    """Passes a report that is in order.
+    """Checks that a report has no problems.
 
     Raises:
-        AuditError: it is not; the message says what was found.
+        AuditError: it has some; the message lists them.
     """
     if report.ok:
         return
     found = "; ".join(report.problems)
     if report.finished:
-        raise AuditError(f"Job {report.job} does not pass: {found}.")
+        raise AuditError(f"Verification of job {report.job} failed: {found}.")
     raise AuditError(
         f"Job {report.job} is not finished: {found}.",
-        hint=f"Verify it again once `vaultstream status {report.job}` shows that it has ended; one that failed stays as it is.",
+        hint=f"Verify it again after `vaultstream status {report.job}` shows that it has ended. A failed job is never finished.",
     )

@@ -1,4 +1,4 @@
-"""Running a job to its end with the live display: what `run`, `quick-start` and `retry` share."""
+"""Runs a job to its end with the live display, for `run`, `quick-start` and `retry`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MaxSigners = Annotated[
     int | None,
     typer.Option(
-        "--max-signers", min=1, max=256, help="Signing processes, at the most. [default: one a core]"
+        "--max-signers", min=1, max=256, help="Maximum number of signing processes. [default: one per core]"
     ),
 ]
 
@@ -32,23 +32,23 @@ MaxSigners = Annotated[
 async def run_to_end(
     session: Session, token: str, *, max_signers: int | None, annotations: Mapping[str, str] | None = None
 ) -> Summary:
-    """Runs a job to its end with the live display, and sums it up.
+    """Runs a job to its end with the live display, and returns its summary.
 
     Args:
         session: the services.
-        token: of the job.
-        max_signers: signing processes at the most; None: as MAX_SIGNERS says, or one a processor core.
-        annotations: of the job's manifest, which may pause scaling.
+        token: the job's token.
+        max_signers: maximum number of signing processes; None takes MAX_SIGNERS, or else one per processor core.
+        annotations: the annotations of the job's manifest, which may pause scaling.
 
     Raises:
-        InvalidJobError: the job was deleted meanwhile.
+        InvalidJobError: the job was deleted while it ran.
     """
     job = (await get_summary(session.pool, token)).job
     most = max_signers or session.settings.max_signers or usable_cores()
     scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
     if not job.ended and job.state is not JobState.SUSPENDED:
         async with connect_bus(session.services.bus_address, role="command"):
-            pass  # a NATS that refuses us is said before a worker is started
+            pass  # reports a NATS that refuses the login before any worker starts
         if not job.planned:
             async with session.pool.acquire() as connection:
                 scaler.expect(await expected_batches(connection, job))

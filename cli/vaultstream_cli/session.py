@@ -1,4 +1,4 @@
-"""What most commands need: the services, found or started, and a database whose schema is up to date."""
+"""What most commands need: running services, and a database whose schema is up to date."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """The services that a command works with, and a pool of connections to Postgres."""
+    """The services that a command uses, and a pool of connections to Postgres."""
 
     settings: Settings
     services: Services
@@ -33,13 +33,13 @@ async def open_session(
     """Finds or starts the services and opens the database.
 
     Args:
-        settings: which services; embedded ones are started where no URL is given.
-        migrate: bring an older schema up to date; else it is refused, but for the embedded database,
-            which is always brought up to date.
-        pool_size: connections to Postgres, at the most.
+        settings: the URLs of the services; embedded services are started where a URL is missing.
+        migrate: bring an older schema up to date instead of refusing it. The embedded database is always brought up to
+            date.
+        pool_size: maximum number of connections to Postgres.
 
     Raises:
-        ServiceError: one of them can't be reached, or the schema's version is not this program's.
+        ServiceError: a service is unreachable, or the schema's version is not supported.
     """
     async with (
         open_services(settings) as services,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import NotAllSignedError, VaultStreamError
+from vaultstream.plurals import counted
 from vaultstream.store import jobs
 from vaultstream.store.jobs import Job, JobState, KeyUse
 from vaultstream_cli.display import duration
@@ -17,22 +18,24 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Progress
 
 
-FAILED_HINT = "A job that failed is not resumed: what it signed stays, and a new job, under another name, can sign the rest."
+FAILED_HINT = (
+    "A failed job can't be resumed. Its signatures are kept; sign the rest with a new job under another name."
+)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to."""
+    """The result of a run."""
 
     job: Job
     progress: Progress
     keys: KeyUse
     decisions: tuple[Taken, ...] = ()
-    """Those that changed the number of signers, oldest first, as far as this run made them."""
+    """This run's decisions that changed the number of signers, oldest first."""
 
     @property
     def records_per_second(self) -> float | None:
-        """Over the whole job, from its start to its end in Postgres; None if it did neither."""
+        """Records per second over the whole job, from its start to its end in Postgres; None if it has not ended."""
         seconds = self.job.seconds
         return self.progress.settled / seconds if seconds else None
 
@@ -75,26 +78,30 @@ def print_summary(summary: Summary) -> None:
             ("records", f"{progress.records:,}"),
             ("signed", f"{progress.signed:,}"),
             ("dead letters", f"{progress.dead:,}"),
-            ("batches", f"{progress.batches:,}, of {summary.job.spec.batch_size:,} records"),
+            ("batches", f"{progress.batches:,}, of {counted(summary.job.spec.batch_size, 'record')} each"),
             ("time", duration(summary.job.seconds)),
             ("rate", f"{rate:,.0f} records/s" if rate else "-"),
-            ("keys used", f"{keys.used} of {keys.keys}, {keys.least} to {keys.most} batches each"),
+            ("keys used", f"{keys.used} of {keys.keys}, {_batches(keys.least, keys.most)} each"),
         ],
     )
 
 
+def _batches(least: int, most: int) -> str:
+    return counted(most, "batch", "batches") if least == most else f"{least:,} to {most:,} batches"
+
+
 def require_all_signed(summary: Summary) -> None:
-    """Passes a job whose records all have a signature.
+    """Checks that every record of a job has a signature.
 
     Raises:
-        NotAllSignedError: some are in the dead letters.
-        VaultStreamError: it failed before it came so far.
+        NotAllSignedError: some records are dead letters.
+        VaultStreamError: the job failed.
     """
     job, progress = summary.job, summary.progress
     if job.state is JobState.FAILED:
         raise VaultStreamError(f"Job {job.name} failed: {job.message}", hint=FAILED_HINT)
     if progress.dead:
         raise NotAllSignedError(
-            f"{progress.dead:,} of {progress.records:,} records of job {job.name} are in the dead letters.",
-            hint=f"`vaultstream dead {job.name}` says why; `vaultstream retry {job.name} --dead` once that is mended.",
+            f"{progress.dead:,} of {counted(progress.records, 'record')} of job {job.name} {'is a dead letter' if progress.dead == 1 else 'are dead letters'}.",
+            hint=f"`vaultstream dead {job.name}` shows why. Fix the cause, then run `vaultstream retry {job.name} --dead`.",
         )

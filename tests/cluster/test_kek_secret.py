@@ -84,7 +84,7 @@ async def test_a_key_is_made_that_workers_read_and_nobody_is_shown(
     assert not secret.get("immutable"), "who rotates puts another file in its place"
     content = b64decode(secret["data"]["kek"])
     [kek] = parse_keyring(content, NAME).keks
-    assert f"{namespace}/{NAME}, with {kek.kek_id}: made" in said.stderr
+    assert f"{namespace}/{NAME} with {kek.kek_id}: created" in said.stderr
     shown = said.stdout + said.stderr
     assert content.split()[-1].decode() not in shown
     assert secret["data"]["kek"] not in shown
@@ -94,7 +94,7 @@ async def test_a_key_that_is_there_stays(api_server: ApiServer, namespace: str, 
     make()
     before = await get(api_server, namespace)
     said = make("--label", "team=b")
-    assert "stays as it is" in said.stderr
+    assert "was not changed" in said.stderr
     assert await get(api_server, namespace) == before
 
 

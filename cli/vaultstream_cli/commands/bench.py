@@ -17,6 +17,7 @@ from vaultstream.bench.result import Wanted
 from vaultstream.bench.run import run_bench
 from vaultstream.cores import usable_cores
 from vaultstream.errors import UsageError
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
@@ -29,23 +30,26 @@ if TYPE_CHECKING:
     from vaultstream.bench.result import Result
 
 
-@command(app, "bench", interrupted="Nothing of it is left; the same command starts anew.")
+@command(app, "bench", interrupted="Everything it created was removed; run the same command to start again.")
 async def bench(
     settings: Settings,
     *,
     records: Annotated[int, typer.Option("--records", min=1, help="Records to sign.")] = 100_000,
     keys: Annotated[int, typer.Option("--keys", min=1, max=10_000, help="Keys to sign with.")] = 100,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, max=20_000, help="Records a batch.")
+        int, typer.Option("--batch-size", min=1, max=20_000, help="Records per batch.")
     ] = 500,
     signers: Annotated[
-        int | None, typer.Option("--signers", min=1, max=256, help="Signing processes. [default: one a core]")
+        int | None,
+        typer.Option(
+            "--signers", min=1, max=256, help="Number of signing processes. [default: one per core]"
+        ),
     ] = None,
     algorithm: Annotated[
-        Algorithm, typer.Option("--algorithm", help="What to sign with.")
+        Algorithm, typer.Option("--algorithm", help="Signature algorithm.")
     ] = Algorithm.ECDSA_P256_SHA256,
     payload_bytes: Annotated[
-        int, typer.Option("--payload-bytes", min=0, max=1024 * 1024, help="Size of each payload.")
+        int, typer.Option("--payload-bytes", min=0, max=1024 * 1024, help="Size of each payload, in bytes.")
     ] = 256,
     concurrency: Annotated[
         int | None,
@@ -53,19 +57,23 @@ async def bench(
             "--concurrency",
             min=1,
             max=64,
-            help="Batches in hand at a time, a signer. [default: as a job's]",
+            help="Batches in flight per signer. [default: same as for a job]",
         ),
     ] = None,
     limit_seconds: Annotated[
-        float, typer.Option("--limit-seconds", min=0.1, help="For each measurement of the limit.")
+        float,
+        typer.Option(
+            "--limit-seconds", min=0.1, help="Duration of each measurement of the limit, in seconds."
+        ),
     ] = SECONDS,
     json: Json = False,
 ) -> None:
-    """Measure a whole job against what the processor could sign if it did nothing else.
+    """Compare the rate of a whole job with the limit: the rate at which the processor can sign if it does nothing else.
 
-    Signs new records in services of its own, in a temporary folder; in given ones with --data-dir or URLs, and leaves
-    nothing there. Counts from the start of planning to the end of the job, with all keys made and all signers up. The limit
-    is measured right before and right after, and every signature is verified. Exits 0 only if all are valid, else 4.
+    Signs generated records, in embedded services in a temporary folder. With --data-dir or URLs it uses those services and
+    removes its data afterwards. The clock runs from the start of planning to the end of the job; keys and signers are ready
+    before it starts. The limit is measured right before and right after the job. Every signature is verified: exits 0 if all
+    are valid, else 4.
     """
     wanted = Wanted(
         records=records,
@@ -78,8 +86,8 @@ async def bench(
     )
     if wanted.signers > wanted.keys:
         raise UsageError(
-            f"{wanted.signers} signers need a key each, and there are {keys}.",
-            hint="Give --signers or --keys.",
+            f"Each signer needs a key, but --signers is {wanted.signers} and --keys is {keys}.",
+            hint="Lower --signers or raise --keys.",
         )
     async with _own_folder(settings) as placed, open_session(placed) as session:
         result = await run_bench(
@@ -98,7 +106,7 @@ def _show_stage(stage: str) -> None:
 
 @asynccontextmanager
 async def _own_folder(settings: Settings) -> AsyncIterator[Settings]:
-    """The settings, with a fresh data directory if they name none; it is removed at the end."""
+    """Yields the settings, with a temporary data directory if they name none; it is removed at the end."""
     if "data_dir" in settings.model_fields_set:
         yield settings
         return
@@ -114,29 +122,32 @@ def _print_result(result: Result) -> None:
     rows: list[tuple[str, object]] = [
         ("algorithm", str(wanted.algorithm)),
         ("keys", wanted.keys),
-        ("batches", f"{traffic.batches:,}, of {wanted.batch_size:,} records"),
-        ("signers", f"{wanted.signers}, on {result.cores} cores"),
-        ("time", f"{result.seconds:.2f} s, after {result.startup_seconds:.2f} s to start"),
+        ("batches", f"{traffic.batches:,}, of {counted(wanted.batch_size, 'record')} each"),
+        ("signers", f"{wanted.signers}, on {counted(result.cores, 'core')}"),
+        ("time", f"{result.seconds:.2f} s, after {result.startup_seconds:.2f} s of startup"),
         ("rate", f"{result.records_per_second:,.0f} records/s"),
         (
             "limit",
-            f"{limit.rate.per_second:,.0f} signatures/s, by {'openssl' if limit.openssl else 'the library'}",
+            f"{limit.rate.per_second:,.0f} signatures/s, measured with {'openssl' if limit.openssl else 'the library'}",
         ),
         ("share of the limit", f"{result.share_of_limit:.3f}"),
-        ("share by processor time", None if result.share_by_cpu is None else f"{result.share_by_cpu:.3f}"),
-        ("the library's own rate", f"{limit.library.per_second:,.0f} signatures/s"),
         (
-            "CPU of a signature",
-            f"{limit.rate.cpu_seconds * 1e6:.1f} µs; by the library {limit.library.cpu_seconds * 1e6:.1f} µs",
+            "share of the limit, by CPU time",
+            None if result.share_by_cpu is None else f"{result.share_by_cpu:.3f}",
         ),
-        ("NATS messages a batch", traffic.per_batch(traffic.messages)),
-        ("transactions a batch", traffic.per_batch(traffic.transactions)),
+        ("rate of the library alone", f"{limit.library.per_second:,.0f} signatures/s"),
+        (
+            "CPU time per signature",
+            f"{limit.rate.cpu_seconds * 1e6:.1f} µs; with the library {limit.library.cpu_seconds * 1e6:.1f} µs",
+        ),
+        ("NATS messages per batch", traffic.per_batch(traffic.messages)),
+        ("transactions per batch", traffic.per_batch(traffic.transactions)),
     ]
     for part, seconds in result.cpu_seconds.items():
         each = seconds / wanted.records * 1e6
-        rows.append((f"CPU of {part.value}", f"{seconds:.2f} s, {each:.1f} µs a record"))
+        rows.append((f"CPU time of {part.value}", f"{seconds:.2f} s, {each:.1f} µs per record"))
     for kind in dict.fromkeys(name.rstrip("0123456789 ") for name in result.peak_memory):
         peak = max(bytes_ for name, bytes_ in result.peak_memory.items() if name.startswith(kind))
-        rows.append((f"memory of a {kind} process", f"{peak / 2**20:,.0f} MiB at the most"))
+        rows.append((f"peak memory per {kind} process", f"{peak / 2**20:,.0f} MiB"))
     print_table(("records", f"{wanted.records:,}"), rows)
-    note(f"verified: {result.verification.valid:,} valid signatures")
+    note(f"verified: {counted(result.verification.valid, 'valid signature')}")

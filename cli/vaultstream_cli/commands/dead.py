@@ -19,13 +19,13 @@ from vaultstream_cli.session import open_session
 async def dead(
     settings: Settings,
     *,
-    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
+    job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
     limit: Annotated[
-        int, typer.Option("--limit", min=0, help="Dead letters shown, at the most; 0: all.")
+        int, typer.Option("--limit", min=0, help="Show at most this many dead letters; 0 shows all.")
     ] = 100,
     json: Json = False,
 ) -> None:
-    """List a job's dead letters: the records that could not be signed, each with its reason."""
+    """List a job's dead letters: the records that could not be signed, with the reason for each."""
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
         total = await count_dead_letters(connection, found.job_no)
@@ -43,4 +43,4 @@ async def dead(
         [(letter.record_id, letter.reason, letter.message, letter.died_at) for letter in letters],
     )
     if total > len(letters):
-        note(f"{len(letters):,} of {total:,} shown; --limit 0 shows all.")
+        note(f"Showing {len(letters):,} of {total:,}; --limit 0 shows all.")

@@ -1,4 +1,4 @@
-"""`vaultstream debug psql|streams|logs|stop`: a closer look at what a job stands on."""
+"""`vaultstream debug psql|streams|logs|stop`: inspects the services that jobs run on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 group = typer.Typer(
-    help="Look closer: psql on the database, streams and consumers, logs; stop embedded services.",
+    help="Open psql, show streams and logs, and stop the embedded services.",
     no_args_is_help=True,
 )
 app.add_typer(group, name="debug")
@@ -34,25 +34,27 @@ async def psql(
     *,
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARGUMENT", help="Go to psql as they are, such as -c 'SELECT 1'."),
+        typer.Argument(metavar="ARGUMENT", help="Passed to psql unchanged, such as -c 'SELECT 1'."),
     ] = None,
 ) -> None:
-    """Open psql on the database, the embedded one unless DATABASE_URL is given. Exits as psql does."""
+    """Open psql on the database: the embedded one, unless DATABASE_URL is set. Exits with psql's exit code."""
     async with open_services(settings) as services:
         given, environment = psql_command(services.database_url, arguments or [])
-        # Ctrl-C is for psql, which ends a query by it; a signal that is ignored here would be ignored there too.
+        # Ctrl-C is for psql, where it cancels a query. A handler, because psql would inherit an ignored signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         try:
             process = await asyncio.create_subprocess_exec(bundled_psql(), *given, env=environment)
         except FileNotFoundError:
-            raise ServiceError("There is no psql.", hint="Install PostgreSQL's client programs.") from None
+            raise ServiceError(
+                "psql is not installed.", hint="Install PostgreSQL's client programs."
+            ) from None
         code = await process.wait()
     raise typer.Exit(code)
 
 
 @command(group, "streams")
 async def streams(settings: Settings, *, json: Json = False) -> None:
-    """Show the state of the JetStream streams and of their consumers."""
+    """Show the state of the JetStream streams and their consumers."""
     async with open_services(settings) as services:
         address = services.bus_address
         async with connect_bus(address, role="auditor", attempts=1) as bus:
@@ -61,7 +63,7 @@ async def streams(settings: Settings, *, json: Json = False) -> None:
         print_json([asdict(stream) for stream in found])
         return
     if not found:
-        note("There are no streams yet; the first worker of a job makes them.")
+        note("There are no streams yet; a job's first worker creates them.")
         return
     print_table(
         ("stream", "subjects", "retention", "messages", "bytes", "consumers"),
@@ -81,18 +83,21 @@ async def logs(
     *,
     job: Annotated[str | None, typer.Argument(help="Name or token of a job. [default: the newest]")] = None,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on as they are written, until Ctrl-C; or end.")
+        bool,
+        typer.Option(
+            "--follow/--no-follow", help="Keep printing new lines until Ctrl-C, or print once and exit."
+        ),
     ] = True,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="Lines shown of what each log has already.")
+        int, typer.Option("--lines", "-n", min=0, help="Existing lines to show from each log.")
     ] = 20,
 ) -> None:
-    """Follow the logs of the embedded services and of a job's workers on this machine, each line after its log's name."""
+    """Follow the logs of the embedded services and of a job's workers on this machine. Lines are prefixed with the log's name."""
     data_dir = settings.data_dir.expanduser().resolve()
     token = choose_job(jobs_with_logs(data_dir), job)
     if job is not None and token is None:
         raise UsageError(
-            f"No worker of a job {job!r} has run on this machine.",
+            f"No worker of job {job!r} has run on this machine.",
             hint=f"Its logs would be in {data_dir / 'logs'}.",
         )
     reader = LogReader(data_dir, token)
@@ -100,22 +105,22 @@ async def logs(
         typer.echo(f"{name}: {line}")
     try:
         while follow:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             for name, line in reader.news():
                 typer.echo(f"{name}: {line}")
     except asyncio.CancelledError:
-        return  # Ctrl-C is how following ends
+        return  # Ctrl-C ends the following
 
 
 @command(group, "stop")
 async def stop(
     settings: Settings,
     *,
-    force: Annotated[bool, typer.Option("--force", help="Although a command uses them.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Stop them even if a command uses them.")] = False,
 ) -> None:
-    """Stop the embedded services, as after a command that was killed; their data stays.
+    """Stop the embedded services, for example after a command was killed. Their data is kept.
 
-    Commands start them by themselves, and the last one to leave stops them.
+    Commands start the services when needed, and the last command to exit stops them.
     """
     stopped = await stop_services(settings.data_dir, force=force)
-    note("Stopped." if stopped else f"Nothing runs in {settings.data_dir}.")
+    note("Stopped." if stopped else f"No services are running in {settings.data_dir}.")

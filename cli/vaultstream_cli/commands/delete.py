@@ -12,6 +12,7 @@ import typer
 
 from vaultstream.errors import ExitCode, UsageError
 from vaultstream.local.deletion import delete_everywhere, require_idle
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job, get_progress
 from vaultstream_cli.app import Json, app, command
@@ -37,16 +38,19 @@ async def delete(
             "[default: the job's spec.deletionPolicy]",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompt.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also while its workers are connected, or with NATS away.")
+        bool,
+        typer.Option(
+            "--force", help="Delete even while the job's workers are connected or NATS is unreachable."
+        ),
     ] = False,
     json: Json = False,
 ) -> ExitCode:
-    """Delete a job for good; its name is free again. Its private keys go in any case, the records themselves never.
+    """Delete a job permanently and free its name. Its private keys are always deleted; the source records never are.
 
-    Asks first on a terminal. Without one, --yes is needed only for the policy Delete, which can't be undone by anyone. What
-    Retain keeps is found by the job's token, and deleted by `delete TOKEN --policy Delete`.
+    On a terminal it asks first. Without a terminal, only the policy Delete needs --yes, because it can't be undone. What
+    Retain keeps is found by the job's token, and `delete TOKEN --policy Delete` deletes it too.
     """
     async with open_session(settings) as session:
         async with session.pool.acquire() as connection:
@@ -57,25 +61,27 @@ async def delete(
         chosen = policy or Policy(found.spec.deletion_policy)
         if found.deleted_at is not None and chosen is Policy.RETAIN:
             raise UsageError(
-                f"Job {found.name} was deleted already, and its signatures retained.",
-                hint=f"`vaultstream delete {found.token} --policy Delete` deletes those too.",
+                f"Job {found.name} was already deleted, and its signatures were retained.",
+                hint=f"`vaultstream delete {found.token} --policy Delete` deletes the signatures too.",
             )
         if not yes and not _confirmed(found, chosen, signed):
             note("Nothing was deleted.")
             return ExitCode.FAILURE
         cleared = await delete_everywhere(session.services, session.pool, found, policy=chosen, force=force)
     if not cleared:
-        note("NATS does not answer: what it has of the job stays there; `vaultstream doctor` names it.")
+        note(
+            "NATS is unreachable: the job's keys and batches stay in JetStream; `vaultstream doctor` lists them."
+        )
     if json:
         print_json({"job": found.name, "token": found.token, "policy": chosen, "signatures": signed})
     elif chosen is Policy.RETAIN:
         note(
-            f"Job {found.name} deleted. Kept: {signed:,} signatures, its dead letters, lease history and public keys, "
-            f"under the token {found.token}; `vaultstream verify {found.token}` checks them."
+            f"Job {found.name} deleted. Kept: {counted(signed, 'signature')}, its dead letters, lease history and public keys, "
+            f"under token {found.token}; `vaultstream verify {found.token}` verifies them."
         )
     else:
         note(
-            f"Job {found.name} deleted, with {signed:,} signatures. The records in {found.spec.records.table} stay."
+            f"Job {found.name} and its {counted(signed, 'signature')} deleted. The records in {found.spec.records.table} are kept."
         )
     return ExitCode.OK
 
@@ -85,13 +91,15 @@ def _confirmed(job: Job, policy: Policy, signed: int) -> bool:
         if policy is Policy.RETAIN:
             return True
         raise UsageError(
-            f"Deleting job {job.name} with its {signed:,} signatures needs --yes where there is no terminal to ask at.",
+            f"Deleting job {job.name} and its {counted(signed, 'signature')} needs --yes without a terminal to confirm on.",
             hint="Add --yes, or --policy Retain to keep the signatures.",
         )
     what = (
-        "and keep its signatures" if policy is Policy.RETAIN else f"and its {signed:,} signatures, for good"
+        "and keep its signatures"
+        if policy is Policy.RETAIN
+        else f"and its {counted(signed, 'signature')} permanently"
     )
-    # The prompt blocks the event loop, which would then never see a Ctrl-C.
+    # The prompt blocks the event loop, whose handler would never see Ctrl-C.
     asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
     try:
         return typer.confirm(f"Delete job {job.name} {what}?", err=True)

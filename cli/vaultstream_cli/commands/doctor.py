@@ -9,6 +9,7 @@ import typer
 from vaultstream.doctor.examination import examine
 from vaultstream.doctor.findings import Finding, Level, any_failed
 from vaultstream.errors import ExitCode
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import out, print_json
@@ -24,15 +25,15 @@ async def doctor(
         bool,
         typer.Option(
             "--start/--no-start",
-            help="Start embedded services that don't run, and stop them again; or look only at what runs.",
+            help="Start stopped embedded services for the check and stop them afterwards, or check only running ones.",
         ),
     ] = True,
     json: Json = False,
 ) -> ExitCode:
-    """Say what is wrong with the services, schema, streams, consumers, leases and keys, and what to do.
+    """Check the services, schema, streams, consumers, leases and keys; report problems and how to fix them.
 
-    Changes nothing. A service that is down is reported, and the rest looked at all the same. Exits 0 if nothing has failed
-    (warnings are none), else 5.
+    Changes nothing. If a service is down, that is reported and the remaining checks still run. Exits 0 if no check failed
+    (warnings are not failures), else 5.
     """
     findings = await examine(settings, start=start)
     bad = any_failed(findings)
@@ -52,6 +53,6 @@ def _print(findings: list[Finding]) -> None:
             out.print(f"{'':<{8 + width}}  try: {finding.hint}", markup=False)
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
     out.print(
-        f"\n{counts[Level.OK]} ok, {counts[Level.WARNING]} warnings, {counts[Level.FAILED]} failed",
+        f"\n{counts[Level.OK]} ok, {counted(counts[Level.WARNING], 'warning')}, {counts[Level.FAILED]} failed",
         markup=False,
     )

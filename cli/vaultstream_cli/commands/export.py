@@ -10,6 +10,7 @@ import typer
 
 from vaultstream.audit.export import export_job
 from vaultstream.errors import UsageError
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import app, command
 from vaultstream_cli.output import note
@@ -30,26 +31,31 @@ STANDARD_OUTPUT = Path("-")
 async def export(
     settings: Settings,
     *,
-    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
-    form: Annotated[Format, typer.Option("--format", help="Form of the file.")] = Format.JSONL,
+    job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
+    form: Annotated[Format, typer.Option("--format", help="Format of the file.")] = Format.JSONL,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write, replaced once complete; - is standard output."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, replaced when the export is complete; - is standard output.",
+        ),
     ] = STANDARD_OUTPUT,
     records: Annotated[
-        list[str] | None, typer.Option("--records", metavar="ID", help="Only this record; may be repeated.")
+        list[str] | None,
+        typer.Option("--records", metavar="ID", help="Export only this record. Can be repeated."),
     ] = None,
 ) -> None:
-    """Export a job's signatures, in the order of the records.
+    """Export a job's signatures, ordered by record.
 
-    Each with its record id, the payload's SHA-256 (hex), key id and state, algorithm, signature (base64), time
-    (RFC 3339, UTC) and epoch: enough to check it elsewhere, with the public keys of `vaultstream keys export`.
-    Parquet holds digest and signature as bytes and integer ids as integers.
+    Each row has the record id, the payload's SHA-256 (hex), key id and state, algorithm, signature (base64), time
+    (RFC 3339, UTC) and epoch: enough to verify it elsewhere with the public keys from `vaultstream keys export`.
+    In Parquet, digests and signatures are bytes, and integer ids are integers.
     """
     to_file = output != STANDARD_OUTPUT
     if form is Format.PARQUET and not to_file:
         raise UsageError(
-            "Parquet can't be written to standard output.", hint="Name a file with --output FILE."
+            "Parquet can't be written to standard output.", hint="Give a file with --output FILE."
         )
     async with open_session(settings) as session:
         with show_progress("exporting") as progress:
@@ -62,4 +68,4 @@ async def export(
                 progress=progress,
             )
     if to_file:
-        note(f"{written:,} signature{'' if written == 1 else 's'} written to {output}")
+        note(f"{counted(written, 'signature')} written to {output}")

@@ -19,22 +19,22 @@ from vaultstream_cli.session import open_session
 async def extract(
     settings: Settings,
     *,
-    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
+    job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
     record_id: Annotated[str, typer.Argument(metavar="RECORD_ID", help="Id of the record.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
     json: Json = False,
 ) -> None:
-    """Extract one signature into files, and print the openssl command that checks it.
+    """Extract one signature into files, and print the openssl command that verifies it.
 
-    Writes payload.bin, signature.bin, public.pem and record.json. Exits 4 if the record changed since it was signed or
-    the signature is not valid; what there is of the files is written all the same.
+    Writes payload.bin, signature.bin, public.pem and record.json. Exits 4 if the record changed after it was signed or the
+    signature is invalid; the files that can be written are written anyway.
     """
     async with open_session(settings) as session:
         extracted = await extract_record(session.services.database_url, job, record_id, to=to)
     if json:
         print_json(extracted.record)
     elif extracted.command is not None:
-        note(f"Written to {to}. This checks the signature:")
+        note(f"Written to {to}. Verify the signature with:")
         typer.echo(extracted.command)
     if extracted.problem is not None:
-        raise AuditError(extracted.problem, hint=f"What there is of it was written to {to}.")
+        raise AuditError(extracted.problem, hint=f"The available files were written to {to}.")

@@ -1,4 +1,4 @@
-"""`vaultstream import`: a file of records into a table."""
+"""`vaultstream import`: loads a file of records into a table."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.progress import Progress as ProgressBar
 
 from vaultstream.errors import Interrupted, UsageError
 from vaultstream.importing import Format, ImportOptions, ImportReport, Mode, import_records
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import connect
 from vaultstream_cli.app import Json, app, command
@@ -37,61 +38,60 @@ async def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="CSV with a header line, JSON lines or Parquet; .gz and .zip are unpacked."
+            metavar="FILE",
+            help="CSV with a header line, JSON lines or Parquet; may be compressed as .gz or .zip.",
         ),
     ],
     table: Annotated[
         str,
         typer.Option(
-            "--table", help="Table to load into, exactly as named here; SCHEMA.TABLE names its schema."
+            "--table", help="Table to load into. The name is case-sensitive; SCHEMA.TABLE gives a schema."
         ),
     ],
     id_column: Annotated[
         str,
         typer.Option(
             "--id-column",
-            help="Column of the ids: integers, UUIDs or text. If the file has none of this name, its rows are numbered from 1.",
+            help="Column of the ids: integers, UUIDs or text. If the file has no such column, rows are numbered from 1.",
         ),
     ],
     payload_column: Annotated[
-        str | None, typer.Option("--payload-column", help="Column whose value is the payload, byte by byte.")
+        str | None, typer.Option("--payload-column", help="Column whose exact bytes are the payload.")
     ] = None,
     payload_columns: Annotated[
         str | None,
         typer.Option(
             "--payload-columns",
-            help="Columns that make up the payload, with commas between: an object of canonical JSON (RFC 8785). "
-            "[default: all but the id's]",
+            help="Comma-separated columns that make up the payload, a canonical JSON object (RFC 8785). "
+            "[default: all columns except the id]",
         ),
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="How FILE is written. [default: as its name ends]")
+        Format | None, typer.Option("--format", help="Format of FILE. [default: from its extension]")
     ] = None,
     max_rejects: Annotated[
         int | None,
         typer.Option(
             "--max-rejects",
             min=0,
-            help="Load nothing if more lines than this are rejected. [default: a tenth of them, but at least 100]",
+            help="Load nothing if more lines than this are rejected. [default: 100 or a tenth of the lines, whichever is more]",
         ),
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option("--rejects", help="Where rejected lines are listed. [default: FILE.rejected.jsonl]"),
+        typer.Option("--rejects", help="File to list rejected lines in. [default: FILE.rejected.jsonl]"),
     ] = None,
-    append: Annotated[bool, typer.Option("--append", help="Add to the table if it is there.")] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put a new table in the place of one that is there.")
-    ] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to the table if it exists.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the table if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Loads a file of records into a table: all of it, or nothing.
+    """Load a file of records into a table, all or nothing.
 
-    Lines that can't be loaded (no id, an id that was there before, malformed) are passed over and listed with their
-    number and the reason in FILE.rejected.jsonl; the exit code is 0 all the same, unless they are too many.
+    Lines that can't be loaded (malformed, without an id or with a duplicate id) are skipped and listed in FILE.rejected.jsonl
+    with their number and the reason. The exit code is still 0, unless more than --max-rejects were skipped.
     """
     if append and replace:
-        raise UsageError("--append and --replace are both given.", hint="Give the one that you mean.")
+        raise UsageError("--append and --replace can't be combined.", hint="Give only one of them.")
     options = ImportOptions(
         table=table,
         id_column=id_column,
@@ -103,7 +103,7 @@ async def import_(
         rejects=rejects,
     )
     options.check()
-    # A connection of its own: those of the pool give up on a command after two minutes.
+    # Uses its own connection: the pool's connections have a command timeout of two minutes.
     async with (
         open_session(settings, pool_size=1) as session,
         connect(session.services.database_url, role="import") as connection,
@@ -119,12 +119,12 @@ async def import_(
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    """Splits names at commas; one that holds a comma itself stands in quotes, as in CSV."""
+    """Splits names at commas; a name that contains a comma is quoted, as in CSV."""
     if text is None:
         return None
     names = tuple(next(csv.reader([text], skipinitialspace=True), []))
     if not names or not all(names):
-        raise UsageError("--payload-columns has an empty name.", hint="Give it as A,B,C.")
+        raise UsageError("--payload-columns has an empty name.", hint="Write it as A,B,C.")
     return names
 
 
@@ -148,20 +148,22 @@ def _shown_progress(file: Path) -> Iterator[Callable[[Progress], None]]:
         return
     last = time.monotonic()
 
-    def tell(state: Progress) -> None:
+    def print_line(state: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            note(f"{file.name}: {state.rows:,} rows read, {100 * state.position // state.size} % of the file")
+            note(
+                f"{file.name}: {counted(state.rows, 'row')} read, {100 * state.position // state.size}% of the file"
+            )
 
-    yield tell
+    yield print_line
 
 
 def _print_report(report: ImportReport, *, as_json: bool) -> None:
     if report.rejected:
-        lines = "1 line was" if report.rejected == 1 else f"{report.rejected:,} lines were"
+        lines = f"{counted(report.rejected, 'line')} {'was' if report.rejected == 1 else 'were'}"
         err.print(
-            f"warning: {lines} rejected; {report.rejected_file} says which, and why",
+            f"warning: {lines} rejected; {report.rejected_file} lists them with the reasons",
             markup=False,
             style="yellow",
         )
@@ -171,7 +173,7 @@ def _print_report(report: ImportReport, *, as_json: bool) -> None:
         return
     ids = f"{report.id_column} ({report.id_type}{', numbered' if report.numbered else ''})"
     out.print(
-        f"{report.rows:,} rows loaded into {report.table} in {report.seconds:.1f} s: ids in {ids}, "
+        f"{counted(report.rows, 'row')} loaded into {report.table} in {report.seconds:.1f} s: ids in {ids}, "
         f"payloads in {report.payload_column} ({report.payload_type})",
         markup=False,
     )

@@ -33,13 +33,13 @@ async def jobs(
     settings: Settings,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also those that were deleted and whose signatures were retained.")
+        bool, typer.Option("--all", help="Include deleted jobs whose signatures were retained.")
     ] = False,
     json: Json = False,
 ) -> None:
     """List the jobs, oldest first.
 
-    A deleted job is found by its token alone: its name may be another job's since.
+    A deleted job is found only by its token: another job may use its name now.
     """
     async with open_session(settings) as session, session.pool.acquire() as connection:
         listed = [
@@ -51,7 +51,7 @@ async def jobs(
         return
     if not listed:
         note(
-            "There are no jobs yet. `vaultstream quick-start` makes one; `vaultstream run -f job.yaml` runs your own."
+            "There are no jobs yet. `vaultstream quick-start` creates a sample job; `vaultstream run -f job.yaml` runs your own."
         )
         return
     print_table(

@@ -23,17 +23,16 @@ async def migrate(
         bool,
         typer.Option(
             "--create-roles",
-            help="First make those of the roles vaultstream_operator, _keys, _records, _signing and _auditor that are "
-            "missing, as roles to be granted to users. Needs the right CREATEROLE.",
+            help="First create missing roles among vaultstream_operator, _keys, _records, _signing and _auditor. They are "
+            "meant to be granted to users. Needs CREATEROLE.",
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Bring the database's schema up to date, in one transaction; jobs go on, and signatures stay.
+    """Bring the database schema up to date in one transaction. Jobs keep running, and signatures are kept.
 
-    Grants each of VaultStream's database roles what its part needs and nothing else; roles that are not there are passed
-    over. Run it as the user that owns the schema. The embedded database needs no call of this: every command brings it up
-    to date.
+    Grants each of VaultStream's database roles exactly the privileges it needs, and skips roles that don't exist. Run it as
+    the owner of the schema. The embedded database doesn't need it: every command brings that schema up to date.
     """
     async with open_services(settings) as services, connect(services.database_url) as connection:
         before = await schema.migrate(connection, create_roles=create_roles)
@@ -44,13 +43,13 @@ async def migrate(
         return
     if before > now:
         note(
-            f"The schema is version {before}, of a newer VaultStream; this one works with it, and changed nothing."
+            f"The schema is at version {before}, from a newer VaultStream. This version works with it; nothing was changed."
         )
     elif before == now:
-        note(f"The schema is version {now} already; its functions were renewed.")
+        note(f"The schema is already at version {now}; its functions were replaced.")
     elif before == 0:
-        note(f"The schema was made, at version {now}.")
+        note(f"The schema was created at version {now}.")
     else:
-        note(f"The schema was at version {before} and is now at version {now}.")
+        note(f"The schema was migrated from version {before} to version {now}.")
     if granted and before <= now:
-        note(f"Granted what they need: {', '.join(granted)}.")
+        note(f"Granted privileges to {', '.join(granted)}.")

@@ -1,4 +1,4 @@
-"""`vaultstream operator`: watches SigningJobs on Kubernetes, and makes them happen."""
+"""`vaultstream operator`: watches SigningJobs on Kubernetes and runs them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from vaultstream_cli.extras import require_operator
 
 @command(app, "operator", worker=True)
 async def operator(_: Settings) -> None:
-    """Watch SigningJobs on Kubernetes and run them. Settings come from the environment; SIGTERM ends it."""
+    """Watch SigningJobs on Kubernetes and run them. Settings come from the environment; SIGTERM stops it."""
     require_operator()
-    from vaultstream_operator.main import run_operator  # noqa: PLC0415 - kopf is not for everyone
-    from vaultstream_operator.settings import load_operator_settings  # noqa: PLC0415 - likewise
+    from vaultstream_operator.main import run_operator  # noqa: PLC0415 - kopf is an extra
+    from vaultstream_operator.settings import load_operator_settings  # noqa: PLC0415 - kopf is an extra
 
     await run_operator(load_operator_settings())

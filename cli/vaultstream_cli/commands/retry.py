@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vaultstream.errors import UsageError, VaultStreamError
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, JobState, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
@@ -21,67 +22,67 @@ async def retry(
     settings: Settings,
     *,
     job: Annotated[str, typer.Argument(help="Name of the job.")],
-    dead: Annotated[
-        bool, typer.Option("--dead", help="The dead letters; required, says what is retried.")
-    ] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="Retry the dead letters. Required.")] = False,
     run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run the job to its end, or only put the records back.")
+        bool,
+        typer.Option(
+            "--run/--no-run", help="Run the job to its end, or only put the records back in the queue."
+        ),
     ] = True,
     max_signers: MaxSigners = None,
     json: Json = False,
 ) -> None:
-    """Put a job's dead letters back and sign them, once what was wrong with them is mended.
+    """Put a job's dead letters back in the queue and sign them. Fix their cause first.
 
-    Exits 0 when all records are signed, 3 when some are in the dead letters again. A retry that was interrupted goes on
-    when it is run again.
+    Exits 0 if all records are signed, 3 if some became dead letters again. Run an interrupted retry again to resume it.
     """
     if not dead:
         raise UsageError(
-            "Say what to retry.", hint=f"`vaultstream retry {job} --dead` retries the dead letters."
+            "--dead is required.", hint=f"`vaultstream retry {job} --dead` retries the dead letters."
         )
     async with open_session(settings) as session:
         async with session.pool.acquire() as connection, connection.transaction():
             found = await get_job(connection, job)
             require_retriable(found)
             records = await retry_dead(connection, found)
-            found = await get_job(connection, found.token)  # another retry may have been first: then join it
+            found = await get_job(connection, found.token)  # another retry may have come first: join it
         left_open = not found.ended
         if records:
-            note(f"{records:,} record{'' if records == 1 else 's'} of job {found.name} put back.")
+            note(f"Put {counted(records, 'record')} of job {found.name} back in the queue.")
         elif left_open:
-            note(f"Job {found.name} has no dead letters; it has not ended yet.")
+            note(f"Job {found.name} has no dead letters yet; it has not ended.")
         else:
-            note(f"Job {found.name} has no dead letters: nothing to retry.")
-        goes_on = run and (records > 0 or left_open)
-        if goes_on:
+            note(f"Job {found.name} has no dead letters to retry.")
+        resumed = run and (records > 0 or left_open)
+        if resumed:
             summary = await run_to_end(session, found.token, max_signers=max_signers)
         else:
             summary = await get_summary(session.pool, found.token)
     if json:
         print_json({"retried": records, **summary.to_json()})
-    elif goes_on:
+    elif resumed:
         print_summary(summary)
     elif records:
-        note(f"Run the job, or `vaultstream retry {found.name} --dead` again, to sign them.")
+        note(f"To sign them, run the job or `vaultstream retry {found.name} --dead` again.")
     if run:
         require_all_signed(summary)
 
 
 def require_retriable(job: Job) -> None:
-    """Passes a job whose dead letters can be put back.
+    """Checks that a job's dead letters can be put back in the queue.
 
     Raises:
-        UsageError: it was deleted, or is suspended.
-        VaultStreamError: it failed.
+        UsageError: the job was deleted or is suspended.
+        VaultStreamError: the job failed.
     """
     if job.deleted_at is not None:
         raise UsageError(
-            f"Job {job.name} was deleted: what it kept is for auditors, and nothing can be signed anew."
+            f"Job {job.name} was deleted: its signatures can be verified, but its dead letters can't be retried."
         )
     if job.state is JobState.FAILED:
         raise VaultStreamError(f"Job {job.name} failed: {job.message}", hint=FAILED_HINT)
     if job.state is JobState.SUSPENDED:
         raise UsageError(
             f"Job {job.name} is suspended.",
-            hint="Set spec.suspend to false and `vaultstream run -f` its YAML; then retry.",
+            hint="Set spec.suspend to false, run its YAML with `vaultstream run -f`, then retry.",
         )

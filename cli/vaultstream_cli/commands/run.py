@@ -23,24 +23,22 @@ async def run(
     settings: Settings,
     *,
     file: Annotated[
-        Path, typer.Option("--file", "-f", help="A SigningJob's YAML, as it is applied to Kubernetes.")
+        Path, typer.Option("--file", "-f", help="YAML of a SigningJob, the same as for Kubernetes.")
     ],
     max_signers: MaxSigners = None,
     json: Json = False,
 ) -> None:
     """Run a SigningJob to its end on this machine.
 
-    A job of that name that was interrupted goes on where it was; one that has ended is only reported. Exits 0 when every
-    record is signed, 3 when some are in the dead letters. Ctrl-C drains: batches in hand are finished, then it exits 130.
+    An interrupted job of the same name is resumed; one that has ended is only reported. Exits 0 if every record is signed, 3
+    if some are dead letters. Ctrl-C drains: batches in flight are finished, then it exits 130.
     """
     manifest = load_signing_job(file)
     async with open_session(settings) as session:
         async with session.pool.acquire() as connection:
             job = await open_job(connection, manifest.metadata.name, manifest.spec)
         if job.ended:
-            note(
-                f"Job {job.name} has ended already; `vaultstream delete {job.name}` makes its name free again."
-            )
+            note(f"Job {job.name} has already ended; `vaultstream delete {job.name}` frees its name.")
         summary = await run_to_end(
             session, job.token, max_signers=max_signers, annotations=manifest.metadata.annotations
         )
@@ -49,6 +47,6 @@ async def run(
     else:
         print_summary(summary)
     if summary.job.state is JobState.SUSPENDED:
-        note(f"Job {summary.job.name} is suspended (spec.suspend); nothing runs.")
+        note(f"Job {summary.job.name} is suspended (spec.suspend); no workers are running.")
         return
     require_all_signed(summary)

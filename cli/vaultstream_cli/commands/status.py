@@ -17,6 +17,7 @@ from rich.text import Text
 from vaultstream.errors import VaultStreamError, redact
 from vaultstream.local.services import Services
 from vaultstream.local.status import JobStatus, StatusReader
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
 from vaultstream.store.jobs import JobState
@@ -25,9 +26,9 @@ from vaultstream_cli.display import duration
 from vaultstream_cli.output import note, out, print_json
 from vaultstream_cli.session import Session, open_session
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
-JobName = Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")]
+JobName = Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")]
 
 
 @command(app, "status")
@@ -38,16 +39,18 @@ async def status(
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", "-w", help="Look every second until the job has ended; Ctrl-C leaves it running."
+            "--watch",
+            "-w",
+            help="Refresh every second until the job has ended. Ctrl-C stops watching; the job keeps running.",
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show where a job stands: counts, lag, rate, keys, its processes, and the services.
+    """Show a job's status: counts, lag, rate, keys, workers and services.
 
-    The lag is in batches: those that JetStream has yet to see acknowledged, and those not published yet. A lag that can't
-    be told (no consumer, NATS away) is shown as such, never as none. The rate is that of the last ten seconds, and of the
-    whole job once it has ended. With --json --watch, each look is one line.
+    The lag is in batches: those published and not yet acknowledged, plus those not yet published. An unknown lag (no
+    consumer, NATS unreachable) is shown as unknown, never as 0. The rate is over the last ten seconds, or over the whole job
+    once it has ended. With --json --watch, each status is one line.
     """
     async with open_session(settings) as session, StatusReader(session.services, session.pool, job) as reader:
         first = await reader.look()
@@ -76,7 +79,7 @@ async def _watch(session: Session, reader: StatusReader, look: JobStatus, *, jso
                 if look.job.ended:
                     return
                 while True:
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
                     try:
                         services = await services.ensure_running()
                         look = await reader.look()
@@ -86,11 +89,11 @@ async def _watch(session: Session, reader: StatusReader, look: JobStatus, *, jso
                             raise
                         note(explain(error).message)
     except asyncio.CancelledError:
-        return  # Ctrl-C ends the watching, nothing else
+        return  # Ctrl-C only stops watching
 
 
 def describe(look: JobStatus) -> str:
-    """Returns one line that says how a job stands."""
+    """Returns a job's status as one line."""
     progress = look.progress
     parts = [
         f"{look.job.name} {look.job.state}",
@@ -98,7 +101,7 @@ def describe(look: JobStatus) -> str:
         f"{progress.dead:,} dead",
         f"{look.rate:,.0f} records/s",
         f"lag {_lag(look)}",
-        f"{len(look.signers):,} signer{'' if len(look.signers) == 1 else 's'}",
+        counted(len(look.signers), "signer"),
     ]
     if not look.job.ended:
         parts.append(f"ETA {duration(look.eta_seconds)}")
@@ -108,21 +111,24 @@ def describe(look: JobStatus) -> str:
 
 
 def render(look: JobStatus, services: Services) -> RenderableType:
-    """Returns the status for people, a line a fact."""
+    """Returns a job's status for people, one fact per line."""
     job, progress, keys = look.job, look.progress, look.keys
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     waiting = f" ({job.message})" if job.message else ""
     failing = f", {progress.batches_failing:,} failing" if progress.batches_failing else ""
-    batches = f"{progress.batches:,}, of {job.spec.batch_size:,} records: {progress.batches_done:,} done"
+    batches = f"{progress.batches:,}, of {counted(job.spec.batch_size, 'record')} each: {progress.batches_done:,} done"
     rows = [
         ("job", f"{job.name} (token {job.token})"),
         ("state", f"{job.state}{' (deleted)' if job.deleted_at else ''}{waiting}"),
         ("records", f"{_records(look)}: {progress.signed:,} signed, {progress.dead:,} dead"),
         ("batches", f"{batches}, {progress.batches_pending:,} pending{failing}"),
         ("lag", _lag(look)),
-        ("rate", f"{look.rate:,.0f} records/s" + (" over the whole" if job.ended else " in the last 10 s")),
+        (
+            "rate",
+            f"{look.rate:,.0f} records/s" + (" over the whole job" if job.ended else " over the last 10 s"),
+        ),
         ("time", duration(look.seconds) + ("" if job.ended else f", ETA {duration(look.eta_seconds)}")),
         (
             "keys",
@@ -154,8 +160,8 @@ def _lag(look: JobStatus) -> str:
             else f"{lag.state}; {lag.unpublished:,} unpublished"
         )
         return f"- ({why})"
-    parts = f"{lag.pending:,} waiting, {lag.ack_pending:,} in hand, {lag.unpublished:,} unpublished"
-    return f"{lag.batches:,} batches ({parts})"
+    parts = f"{lag.pending:,} waiting, {lag.ack_pending:,} in flight, {lag.unpublished:,} unpublished"
+    return f"{counted(lag.batches, 'batch', 'batches')} ({parts})"
 
 
 def _workers(look: JobStatus) -> str:

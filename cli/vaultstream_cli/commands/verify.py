@@ -19,16 +19,17 @@ from vaultstream_cli.session import open_session
 async def verify(
     settings: Settings,
     *,
-    job: Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")],
+    job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
     processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="Verifying processes. [default: one a core]")
+        int | None,
+        typer.Option("--processes", min=1, help="Number of verifying processes. [default: one per core]"),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Verify a job: every record accounted for once, every signature valid, no two leases of a key at one time.
+    """Verify a job: every record is accounted for once, every signature is valid, no two leases of a key overlap.
 
-    Looks at one moment of the database, also while the job runs. A record whose payload is not the one that was signed
-    counts as changed, told apart from a bad signature. Exits 0 only when nothing was found, else 4.
+    Reads one snapshot of the database, even while the job runs. A record whose payload was changed after signing counts as
+    changed, not as an invalid signature. Exits 0 if no problem was found, else 4.
     """
     async with open_session(settings) as session:
         with show_progress("verifying") as progress:

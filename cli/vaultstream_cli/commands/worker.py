@@ -17,8 +17,8 @@ app.add_typer(group, name="worker")
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name or token of the job.")]
 
 _HELP = {
-    "keys": "Make the job's keys, wrap them, and publish them on keys.>.",
-    "records": "Cut the job's records into batches, publish them, and see the job to its end.",
+    "keys": "Create the job's keys, wrap them, and publish them on keys.>.",
+    "records": "Split the job's records into batches, publish them, and follow the job to its end.",
     "signing": "Sign batches: fetch, lease, read, sign, commit, ack.",
 }
 

@@ -82,7 +82,7 @@ def test_any_algorithm_and_size_of_payload_is_measured_for_people_too(tmp_path: 
     for words in (
         algorithm,
         "share of the limit",
-        "CPU of signers",
+        "CPU time of signers",
         "memory of a signing worker",
         "records/s",
     ):
@@ -91,7 +91,7 @@ def test_any_algorithm_and_size_of_payload_is_measured_for_people_too(tmp_path: 
 
 def test_more_signers_than_keys_are_refused(tmp_path: Path) -> None:
     refused = Command(tmp_path).run("bench", "--keys", "1", "--signers", "2", expect=2)
-    assert "need a key each" in refused.stderr
+    assert "Each signer needs a key" in refused.stderr
 
 
 async def test_nothing_is_left_in_services_that_are_somebodys(

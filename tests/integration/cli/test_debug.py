@@ -97,5 +97,5 @@ def test_stop_ends_services_whose_command_was_killed_and_not_those_in_use(
 
     assert in_use.returncode == 2
     assert "Stopped." in stopped.stderr
-    assert "Nothing runs" in again.stderr
+    assert "No services are running" in again.stderr
     assert inspect_services(data_dir).postgres is None

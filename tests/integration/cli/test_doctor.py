@@ -134,7 +134,7 @@ def test_a_schema_that_is_missing_is_a_failure_and_migrate_mends_it(
     assert before["schema"][0]["hint"] == "Run `vaultstream migrate`."
     assert refused.returncode == 5
     assert "vaultstream migrate" in refused.stderr
-    assert "The schema was made" in made.stderr
+    assert "The schema was created" in made.stderr
     assert again["before"] == again["now"] > 0
     assert examine(run_cli, env=env)["schema"][0]["level"] == "ok"
 

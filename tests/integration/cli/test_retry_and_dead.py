@@ -40,26 +40,26 @@ async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     assert listed["total"] == 3
     first = run_cli("dead", "flawed", "--limit", "1")
     assert first.stdout.splitlines()[1].split()[0] == "7"
-    assert "1 of 3 shown" in first.stderr
+    assert "Showing 1 of 3" in first.stderr
 
     in_vain = run_cli(*retry, "--json", check=False)
     assert in_vain.returncode == 3
     assert json.loads(in_vain.stdout)["retried"] == 3
-    assert "3 of 100 records of job flawed are in the dead letters" in in_vain.stderr
+    assert "3 of 100 records of job flawed are dead letters" in in_vain.stderr
 
     await connection.execute("UPDATE flawed SET payload = 'mended'")
     put_back = run_cli("retry", "flawed", "--dead", "--no-run")
-    assert "3 records of job flawed put back" in put_back.stderr
+    assert "Put 3 records of job flawed back in the queue" in put_back.stderr
     job = await get_job(connection, "flawed")
     waiting = await get_progress(connection, job.job_no)
     assert (job.state, waiting.signed, waiting.batches_pending) == (JobState.RUNNING, 97, 1)
 
     going_on = run_cli(*retry, "--json")
-    assert "has no dead letters; it has not ended yet" in going_on.stderr
+    assert "has no dead letters yet; it has not ended" in going_on.stderr
     ended = json.loads(going_on.stdout)
     assert (ended["state"], ended["signed"], ended["dead"]) == ("Complete", 100, 0)
 
-    assert "nothing to retry" in run_cli(*retry).stderr
+    assert "has no dead letters to retry" in run_cli(*retry).stderr
     assert "has no dead letters" in run_cli("dead", "flawed").stderr
 
 

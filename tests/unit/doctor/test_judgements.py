@@ -14,7 +14,7 @@ from vaultstream.crypto.envelope import wrap
 from vaultstream.crypto.keyring import KeyEncryptionKey, KeyRing
 from vaultstream.doctor.custody import judge_ring, judge_unwrapping
 from vaultstream.doctor.database import ServerHealth, judge_schema, judge_server
-from vaultstream.doctor.findings import Level, any_failed, count, failed, ok, warning
+from vaultstream.doctor.findings import Level, any_failed, failed, ok, warning
 from vaultstream.doctor.jobs import HeldLease, judge_leases
 from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
 from vaultstream.doctor.streams import judge_stream
@@ -188,11 +188,3 @@ def test_an_envelope_that_was_changed_is_a_failure_that_shows_no_secret() -> Non
 def test_warnings_are_no_failures() -> None:
     assert not any_failed([ok("a", "b"), warning("a", "b")])
     assert any_failed([ok("a", "b"), failed("a", "b")])
-
-
-def test_numbers_come_with_their_nouns() -> None:
-    assert [count(1, "key"), count(1200, "key"), count(2, "batch", "batches")] == [
-        "1 key",
-        "1,200 keys",
-        "2 batches",
-    ]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from vaultstream.crypto.algorithms import private_key_from_bytes
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
-from vaultstream.doctor.findings import Finding, count, failed, failed_by, ok
+from vaultstream.doctor.findings import Finding, failed, failed_by, ok
 from vaultstream.errors import CustodyError
+from vaultstream.plurals import counted
 from vaultstream.store.jobs import list_jobs
 from vaultstream.store.keys import list_wrapped
 from vaultstream.store.sql import query
@@ -30,7 +31,7 @@ def examine_kek_file(path: Path) -> tuple[Finding, KeyRing | None]:
         ring = load_keyring(path)
     except CustodyError as error:
         return failed_by(CHECK, error), None
-    return ok(CHECK, f"{path} has {count(len(ring.keks), 'key')}; {ring.primary.kek_id} wraps."), ring
+    return ok(CHECK, f"{path} has {counted(len(ring.keks), 'key')}; {ring.primary.kek_id} wraps."), ring
 
 
 async def examine_custody(connection: Connection, path: Path, *, made_by_itself: bool) -> list[Finding]:
@@ -57,7 +58,7 @@ def judge_ring(ring: KeyRing, used: Mapping[str, int]) -> Finding:
     """Tells whether the ring has every key-encryption key that wrapped keys need (`used`: id to number of keys)."""
     missing = {kek_id: keys for kek_id, keys in used.items() if kek_id not in ring.ids}
     if missing:
-        named = ", ".join(f"{kek_id} ({count(keys, 'key')})" for kek_id, keys in missing.items())
+        named = ", ".join(f"{kek_id} ({counted(keys, 'key')})" for kek_id, keys in missing.items())
         return failed(
             "wrapped keys",
             f"The ring lacks key-encryption keys that wrapped keys need: {named}.",
@@ -65,7 +66,7 @@ def judge_ring(ring: KeyRing, used: Mapping[str, int]) -> Finding:
         )
     return ok(
         "wrapped keys",
-        f"The ring has the key-encryption key of all {count(sum(used.values()), 'wrapped key')}.",
+        f"The ring has the key-encryption key of all {counted(sum(used.values()), 'wrapped key')}.",
     )
 
 

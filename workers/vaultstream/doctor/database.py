@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.doctor.findings import Finding, count, failed, ok, warning
+from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.errors import SchemaVersionError, redact
+from vaultstream.plurals import counted
 from vaultstream.store import schema
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
@@ -95,7 +96,7 @@ def _durability(health: ServerHealth) -> Finding:
 
 def _connections(health: ServerHealth) -> Finding:
     left = max(0, health.connections_left)
-    text = f"{count(left, 'connection')} {'is' if left == 1 else 'are'} left."
+    text = f"{counted(left, 'connection')} {'is' if left == 1 else 'are'} left."
     if left < FEW_CONNECTIONS:
         return warning(
             "Postgres connections",

@@ -61,8 +61,3 @@ def failed_by(check: str, error: VaultStreamError) -> Finding:
 
 def any_failed(findings: Iterable[Finding]) -> bool:
     return any(finding.level is Level.FAILED for finding in findings)
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """Returns a number with its noun: `1 key`, `2 keys`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

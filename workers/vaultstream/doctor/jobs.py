@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.doctor.findings import Finding, count, failed, ok, warning
+from vaultstream.doctor.findings import Finding, failed, ok, warning
+from vaultstream.plurals import counted
 from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress, get_key_counts, get_progress, list_jobs
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
@@ -88,7 +89,7 @@ def judge_job(open_job: OpenJob) -> list[Finding]:
     if job.message:
         findings.append(warning(check, f"It is {job.state} and waits: {job.message}"))
     if progress.batches_failing:
-        batches = count(progress.batches_failing, "batch", "batches")
+        batches = counted(progress.batches_failing, "batch", "batches")
         findings.append(
             warning(
                 check,
@@ -100,7 +101,7 @@ def judge_job(open_job: OpenJob) -> list[Finding]:
         findings.append(
             failed(
                 check,
-                f"None of its {count(keys.total, 'key')} is active: it waits for one.",
+                f"None of its {counted(keys.total, 'key')} is active: it waits for one.",
                 f"`vaultstream keys add {job.name} --count N`",
             )
         )
@@ -125,7 +126,7 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
         findings.append(
             warning(
                 "leases",
-                f"{count(len(expired), 'lease')} ran out and {'was' if len(expired) == 1 else 'were'} not taken over: "
+                f"{counted(len(expired), 'lease')} ran out and {'was' if len(expired) == 1 else 'were'} not taken over: "
                 f"{_names(expired)}. The signers died or were cut off.",
                 "The next signer of the job takes the keys over by itself; run the job.",
             )
@@ -140,7 +141,7 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
         findings.append(
             warning(
                 "leases",
-                f"{count(len(orphaned), 'key')} {'is' if len(orphaned) == 1 else 'are'} leased by signers that are not "
+                f"{counted(len(orphaned), 'key')} {'is' if len(orphaned) == 1 else 'are'} leased by signers that are not "
                 f"connected: {_names(orphaned)}.",
                 f"Nothing to do: in {longest:.0f} s they are free again.",
             )
@@ -149,7 +150,7 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
         return findings
     if not leases:
         return [ok("leases", "No key is leased.")]
-    return [ok("leases", f"{count(len(leases), 'lease')} in force, each of a signer that is connected.")]
+    return [ok("leases", f"{counted(len(leases), 'lease')} in force, each of a signer that is connected.")]
 
 
 def _names(leases: Sequence[HeldLease]) -> str:

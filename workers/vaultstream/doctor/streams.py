@@ -11,8 +11,9 @@ from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import Lag, RecordsStream
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
-from vaultstream.doctor.findings import Finding, count, failed, ok, warning
+from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.errors import redact
+from vaultstream.plurals import counted
 from vaultstream.store.batches import count_pending_through
 from vaultstream.store.jobs import JobState, find_job
 
@@ -97,7 +98,7 @@ def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, rep
     if stream.replicas < replicas:
         return warning(
             check,
-            f"It has {count(stream.replicas, 'replica')}, and VAULTSTREAM_NATS_REPLICAS asks for {replicas}.",
+            f"It has {counted(stream.replicas, 'replica')}, and VAULTSTREAM_NATS_REPLICAS asks for {replicas}.",
             "Run a job with that setting: its workers give it more.",
         )
     if stream.limits:
@@ -107,7 +108,7 @@ def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, rep
             f"It has limits that drop messages: {named}.",
             "Lift them. What is dropped is published again from Postgres, which costs time.",
         )
-    return ok(check, f"It is as it must be, with {count(stream.messages, 'message')}.")
+    return ok(check, f"It is as it must be, with {counted(stream.messages, 'message')}.")
 
 
 async def examine_streams(
@@ -151,11 +152,11 @@ def judge_consumer(open_job: OpenJob, lag: Lag | None, pending: int) -> Finding:
     if lag is None:
         return warning(check, "It is missing: signers get no batches.", remedy)
     if lag.total < pending:
-        lost = count(pending - lag.total, "batch", "batches")
+        lost = counted(pending - lag.total, "batch", "batches")
         return warning(check, f"JetStream has lost {lost} that Postgres knows to be pending.", remedy)
     return ok(
         check,
-        f"Its lag is {count(lag.total, 'batch', 'batches')}; Postgres knows {pending:,} of them as pending.",
+        f"Its lag is {counted(lag.total, 'batch', 'batches')}; Postgres knows {pending:,} of them as pending.",
     )
 
 
@@ -166,10 +167,10 @@ def judge_keys_stream(open_job: OpenJob, held: int) -> Finding:
     if held < total:
         return warning(
             check,
-            f"The stream holds {held:,} of its {count(total, 'key')}.",
+            f"The stream holds {held:,} of its {counted(total, 'key')}.",
             "Signers read the others from Postgres; a keys worker publishes them again.",
         )
-    return ok(check, f"The stream holds all of its {count(total, 'key')}.")
+    return ok(check, f"The stream holds all of its {counted(total, 'key')}.")
 
 
 async def _left_over(connection: Connection, stream: StreamState) -> list[Finding]:

@@ -1,0 +1,14 @@
+"""A number with its noun, for messages."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Returns a number with its noun, singular or plural: `1 batch`, `2 batches`, `1,200 keys`.
+
+    Args:
+        number: how many.
+        noun: the singular.
+        plural: for nouns whose plural is not the singular with an `s`.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
