@@ -101,7 +101,7 @@ def _text(field: Schema) -> str:
     if field.get("format") == "date-time":
         return "timestamp"
     if any("timestamp" in rule["message"] for rule in field.get(VALIDATIONS, ())):
-        return "timestamp with its zone"
+        return "timestamp with a time zone"
     least, most = field.get("minLength"), field.get("maxLength")
     if most is None:
         return "text"

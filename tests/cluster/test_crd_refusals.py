@@ -50,11 +50,11 @@ def kind(name: str) -> str:
 
 UNKNOWN = "unknown field"
 REQUIRED = "Required value"
-TIMESTAMP = "must be a timestamp with its zone, such as 2026-12-01T06:00:00Z"
+TIMESTAMP = "must be a timestamp with a time zone, such as 2026-12-01T06:00:00Z"
 WORDS = "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
-KEYS = f"has a key that can't be a name: use {WORDS}, with a domain before them if need be (example.com/team)"
-QUANTITY = 'must be a quantity from 0 up, such as 500m, "0.5" or 4Gi'
-RESOURCE = "names a resource that is none: use cpu, memory, ephemeral-storage"
+KEYS = f"has an invalid key: use {WORDS}, optionally after a domain (example.com/team)"
+QUANTITY = 'must be a quantity of 0 or more, such as 500m, "0.5" or 4Gi'
+RESOURCE = "has an unknown resource: use cpu, memory, ephemeral-storage"
 UP, DOWN = "scaling.behavior.scaleUp", "scaling.behavior.scaleDown"
 
 
@@ -89,13 +89,13 @@ BAD = [
     Bad(
         "",
         "records.payloadColumn",
-        "payloadColumn must be another column than idColumn: name the one whose bytes are signed",
+        "payloadColumn must differ from idColumn: set it to the column whose bytes are signed",
         records="records: {table: t, idColumn: a, payloadColumn: a}",
     ),
     Bad(
         "",
         "records.payloadColumn",
-        "must be another column than idColumn",
+        "must differ from idColumn",
         records="records: {table: t, idColumn: payload}",
     ),
     Bad("batchSize: 0", "batchSize", least(1)),
@@ -119,7 +119,7 @@ BAD = [
     Bad(
         "keys: {algorithm: ED25519, deterministic: true}",
         "keys.deterministic",
-        "deterministic belongs to ECDSA_P256_SHA256, not to this algorithm: leave it out",
+        "deterministic requires ECDSA_P256_SHA256 and does not apply to this algorithm: remove it",
     ),
     # how many signers
     Bad("scaling: fast", "scaling", kind("object")),
@@ -136,12 +136,12 @@ BAD = [
     Bad(
         "scaling: {minReplicaCount: 3, maxReplicaCount: 2}",
         "scaling.minReplicaCount",
-        "minReplicaCount must not be more than maxReplicaCount: lower one or raise the other",
+        "minReplicaCount must not exceed maxReplicaCount: lower one or raise the other",
     ),
     Bad(
         "scaling: {minReplicaCount: 3, idleReplicaCount: 3}",
         "scaling.idleReplicaCount",
-        "idleReplicaCount must be less than minReplicaCount: raise minReplicaCount, or leave idleReplicaCount out",
+        "idleReplicaCount must be less than minReplicaCount: raise minReplicaCount, or remove idleReplicaCount",
     ),
     Bad(
         "scaling: {idleReplicaCount: 0}",
@@ -210,7 +210,7 @@ BAD = [
     Bad(
         "retries: {backoff: {initialSeconds: 61}}",
         "retries.backoff.initialSeconds",
-        "initialSeconds must not be more than maxSeconds: lower one or raise the other",
+        "initialSeconds must not exceed maxSeconds: lower one or raise the other",
     ),
     # the signer
     Bad("signer: {concurrency: 0}", "signer.concurrency", least(1)),
@@ -259,7 +259,7 @@ BAD = [
     Bad(
         "signer: {resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}",
         "signer.resources.requests",
-        "requests must not be more than the limits of the same resources: lower one or raise the other",
+        "requests must not exceed the limits of the same resources: lower requests or raise limits",
     ),
     Bad("signer: {resources: {request: {cpu: 1}}}", "signer.resources.request", UNKNOWN),
     Bad("signer: {resources: {cpu: 1}}", "signer.resources.cpu", UNKNOWN),
@@ -272,17 +272,17 @@ BAD = [
     Bad(
         "signer: {tolerations: [{}]}",
         "signer.tolerations[0].operator",
-        "operator must be Exists where no key is given: name the taint's key, or set operator to Exists",
+        "operator must be Exists if key is unset: set key, or set operator to Exists",
     ),
     Bad(
         "signer: {tolerations: [{key: a, operator: Exists, value: b}]}",
         "signer.tolerations[0].value",
-        "value belongs to the operator Equal: leave value out, or set operator to Equal",
+        "value requires operator Equal: remove value, or set operator to Equal",
     ),
     Bad(
         "signer: {tolerations: [{key: a, effect: NoSchedule, tolerationSeconds: 60}]}",
         "signer.tolerations[0].tolerationSeconds",
-        "tolerationSeconds belongs to the effect NoExecute: set effect to NoExecute, or leave tolerationSeconds out",
+        "tolerationSeconds requires effect NoExecute: set effect to NoExecute, or remove tolerationSeconds",
     ),
     Bad(
         "signer: {tolerations: [{key: a, effect: NoExecute, tolerationSeconds: -1}]}",
@@ -309,13 +309,13 @@ BAD = [
     Bad(
         '{finishBy: "2030-01-01T00:00:00Z", finishWithin: 60}',
         "finishWithin",
-        "finishBy and finishWithin exclude each other: leave one of them out",
+        "finishBy and finishWithin are mutually exclusive: remove one of them",
     ),
     Bad("finishWithin: 0", "finishWithin", least(1)),
     Bad(
         "{finishWithin: 61, activeDeadlineSeconds: 60}",
         "finishWithin",
-        "finishWithin must not be more than activeDeadlineSeconds, at which the job is failed: lower one or raise",
+        "finishWithin must not exceed activeDeadlineSeconds, after which the job fails: lower one or raise",
     ),
     Bad("ttlSecondsAfterFinished: -1", "ttlSecondsAfterFinished", least(0)),
     Bad("deletionPolicy: Keep", "deletionPolicy", 'supported values: "Retain", "Delete"'),

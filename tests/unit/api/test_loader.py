@@ -31,14 +31,14 @@ BAD_FIELDS = [
     ("batchSize: true", "spec.batchSize: must be a whole number from 1 to 20000, not true"),
     (
         "batchSize:",
-        "spec.batchSize has no value: give a whole number from 1 to 20000, or leave the field out",
+        "spec.batchSize has no value: give a whole number from 1 to 20000, or remove the field",
     ),
     ("batchSize: [5]", "not a list"),
     (
         "batchSize: 9223372036854775808",
-        "spec.batchSize: must be a finite number, and a whole one must fit in 64 bits",
+        "spec.batchSize: must be a finite number; whole numbers must fit in 64 bits",
     ),
-    ("batchSize: !!int x", "spec.batchSize is not of the type that its YAML tag or form says"),
+    ("batchSize: !!int x", "spec.batchSize does not match the type of its YAML tag or form"),
     ("batchsize: 3", "spec.batchsize is not a field; did you mean batchSize?"),
     ("batch_size: 3", "spec.batch_size is not a field; did you mean batchSize?"),
     ("batchSise: 3", "spec.batchSise is not a field; did you mean batchSize?"),
@@ -55,7 +55,7 @@ BAD_FIELDS = [
     ("keys: {deterministic: 1}", "spec.keys.deterministic: must be true or false, not 1"),
     (
         "keys: {algorithm: ED25519, deterministic: true}",
-        "spec.keys.deterministic: deterministic belongs to ECDSA_P256_SHA256, not to this algorithm (ED25519): leave it out",
+        "spec.keys.deterministic: deterministic requires ECDSA_P256_SHA256 and does not apply to this algorithm (ED25519): remove it",
     ),
     ("keys: {count: 1, count: 2}", "job.yaml:6: spec.keys.count is given twice, first on line 6"),
     ("records: {table: u}", "job.yaml:6: spec.records is given twice, first on line 5"),
@@ -69,7 +69,7 @@ BAD_FIELDS = [
     ),
     (
         "scaling: {minReplicaCount: 3, maxReplicaCount: 2}",
-        "spec.scaling.minReplicaCount: minReplicaCount (3) must not be more than maxReplicaCount (2): lower one",
+        "spec.scaling.minReplicaCount: minReplicaCount (3) must not exceed maxReplicaCount (2): lower one",
     ),
     (
         "scaling: {minReplicaCount: 3, idleReplicaCount: 3}",
@@ -98,7 +98,7 @@ BAD_FIELDS = [
     ),
     (
         "scaling: {behavior: {scaleUp: {tolerance: -0.1}}}",
-        "scaleUp.tolerance: must be a number from 0 up, not -0.1",
+        "scaleUp.tolerance: must be a number of 0 or more, not -0.1",
     ),
     (
         "retries: {maxAttempts: 101}",
@@ -106,7 +106,7 @@ BAD_FIELDS = [
     ),
     (
         "retries: {backoff: {initialSeconds: 0}}",
-        "spec.retries.backoff.initialSeconds: must be a number above 0 to 3600, not 0",
+        "spec.retries.backoff.initialSeconds: must be a number above 0 and at most 3600, not 0",
     ),
     (
         "retries: {backoff: {initialSeconds: .inf}}",
@@ -115,7 +115,7 @@ BAD_FIELDS = [
     ("retries: {backoff: {maxSeconds: .nan}}", "spec.retries.backoff.maxSeconds: must be a finite number"),
     (
         "retries: {backoff: {initialSeconds: 61}}",
-        "initialSeconds (61) must not be more than maxSeconds (60): lower one or raise the other",
+        "initialSeconds (61) must not exceed maxSeconds (60): lower one or raise the other",
     ),
     ("suspend: maybe", "spec.suspend: must be true or false, not 'maybe'"),
     (
@@ -124,18 +124,18 @@ BAD_FIELDS = [
     ),
     (
         "finishBy: 2030-01-01",
-        "spec.finishBy: must be a timestamp with its zone, such as 2026-12-01T06:00:00Z, not",
+        "spec.finishBy: must be a timestamp with a time zone, such as 2026-12-01T06:00:00Z, not",
     ),
-    ("finishBy: 2030-01-01T00:00:00", "spec.finishBy: must be a timestamp with its zone"),
-    ("finishBy: 2030-13-01T00:00:00Z", "spec.finishBy: must be a timestamp with its zone"),
-    ("finishBy: 1893456000", "spec.finishBy: must be a timestamp with its zone"),
+    ("finishBy: 2030-01-01T00:00:00", "spec.finishBy: must be a timestamp with a time zone"),
+    ("finishBy: 2030-13-01T00:00:00Z", "spec.finishBy: must be a timestamp with a time zone"),
+    ("finishBy: 1893456000", "spec.finishBy: must be a timestamp with a time zone"),
     (
         "{finishBy: 2030-01-01T00:00:00Z, finishWithin: 60}",
-        "spec.finishWithin: finishBy and finishWithin exclude each other: leave one of them out",
+        "spec.finishWithin: finishBy and finishWithin are mutually exclusive: remove one of them",
     ),
     (
         "{finishWithin: 61, activeDeadlineSeconds: 60}",
-        "spec.finishWithin: finishWithin (61) must not be more than activeDeadlineSeconds (60)",
+        "spec.finishWithin: finishWithin (61) must not exceed activeDeadlineSeconds (60)",
     ),
     ("ttlSecondsAfterFinished: -1", "spec.ttlSecondsAfterFinished: must be a whole number from 0"),
     ("deletionPolicy: Keep", "spec.deletionPolicy: must be Retain or Delete, not 'Keep'"),
@@ -154,15 +154,15 @@ BAD_FIELDS = [
     ),
     (
         "signer: {nodeSelector: {a/b/c: x}}",
-        "spec.signer.nodeSelector: nodeSelector has a key that can't be a name: use at most 63 letters",
+        "spec.signer.nodeSelector: nodeSelector has an invalid key: use at most 63 letters",
     ),
     (
         "signer: {resources: {limits: {cpu: banana}}}",
-        "spec.signer.resources.limits.cpu: must be a quantity from 0 up, such as 500m, \"0.5\" or 4Gi, not 'banana'",
+        "spec.signer.resources.limits.cpu: must be a quantity of 0 or more, such as 500m, \"0.5\" or 4Gi, not 'banana'",
     ),
     (
         "signer: {resources: {limits: {cpu: 0.5}}}",
-        'limits.cpu: must be a quantity from 0 up, such as 500m, "0.5" or 4Gi, not 0.5',
+        'limits.cpu: must be a quantity of 0 or more, such as 500m, "0.5" or 4Gi, not 0.5',
     ),
     (
         "signer: {resources: {limits: {cpu: }}}",
@@ -170,25 +170,25 @@ BAD_FIELDS = [
     ),
     (
         "signer: {resources: {limits: {mem: 1}}}",
-        "limits names a resource that is none: use cpu, memory, eph",
+        "limits has an unknown resource: use cpu, memory, eph",
     ),
     (
         "signer: {resources: {requests: {cpu: 2}, limits: {cpu: 1500m}}}",
-        "spec.signer.resources.requests: requests must not be more than the limits of the same resources: lower one",
+        "spec.signer.resources.requests: requests must not exceed the limits of the same resources: lower requests",
     ),
     (
         f"signer: {{podLabels: {{{', '.join(f'l{number}: x' for number in range(65))}}}}}",
-        "spec.signer.podLabels has more than 64 items: leave some out",
+        "spec.signer.podLabels has more than 64 items: remove some",
     ),
     (
         f"signer: {{tolerations: [{', '.join(['{operator: Exists}'] * 33)}]}}",
-        "spec.signer.tolerations has more than 32 items: leave some out",
+        "spec.signer.tolerations has more than 32 items: remove some",
     ),
     (
         "signer: {podLabels: {8080: x}}",
-        "spec.signer.podLabels['8080'] is a key that YAML does not take for text",
+        "spec.signer.podLabels['8080'] is a key that YAML does not read as a string",
     ),
-    ("signer: {podLabels: {[a]: x}}", "spec.signer.podLabels has a key that is not text"),
+    ("signer: {podLabels: {[a]: x}}", "spec.signer.podLabels has a key that is not a string"),
     ("signer: {tolerations: {key: a}}", "spec.signer.tolerations: must be a list, not a mapping"),
     (
         "signer: {tolerations: [a]}",
@@ -200,13 +200,13 @@ BAD_FIELDS = [
     ),
     (
         "signer: {tolerations: [{key: a, tolerationSeconds: 5}]}",
-        "tolerationSeconds belongs to the effect NoExecute: set effect to NoExecute, or leave tolerationSeconds out",
+        "tolerationSeconds requires effect NoExecute: set effect to NoExecute, or remove tolerationSeconds",
     ),
-    ("signer: {resources: {<<: {cpu: 1}}}", "is a merge key, which is not read: write the fields out"),
-    ("signer: {affinity: !!set {a}}", "spec.signer.affinity has a YAML tag"),
+    ("signer: {resources: {<<: {cpu: 1}}}", "is a merge key, which is not supported: write the fields out"),
+    ("signer: {affinity: !!set {a}}", "spec.signer.affinity has an unsupported YAML tag"),
     (
         'signer: {priorityClassName: "a\\0b"}',
-        "spec.signer.priorityClassName holds a character that can't be stored",
+        "spec.signer.priorityClassName contains a character that can't be stored",
     ),
 ]
 
@@ -234,12 +234,12 @@ BAD_DOCUMENTS = [
     ),
     ("a: *nobody", "is not YAML"),
     ("a: !!python/object:os.system x", "kind"),
-    ("a: \x07", "job.yaml:1: holds a control character"),
+    ("a: \x07", "job.yaml:1: contains a control character"),
     ('a: "\\UFFFFFFFF"', "out of range"),
     ("[" * 5000, "nested more than 64 levels"),
     ("a: " + "[" * 70 + "]" * 70, "nested more than 64 levels"),
     ("a: &a [*a]", "nested more than 64 levels"),
-    ("a: 1\n---\nb: 2\n", "holds more than one document"),
+    ("a: 1\n---\nb: 2\n", "contains more than one document"),
     ("#" * (1024 * 1024 + 1), "is larger than 1 MiB"),
     (
         HEAD.replace("v1alpha1", "v1") + RECORDS,
@@ -329,7 +329,7 @@ def test_a_bomb_of_aliases_is_refused_at_once() -> None:
         f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 12)
     )
     begin = time.monotonic()
-    assert "holds more than 100000 values" in refusal(bomb)
+    assert "contains more than 100000 values" in refusal(bomb)
     assert time.monotonic() - begin < 10
 
 
@@ -371,7 +371,7 @@ def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> Non
 
 
 def test_a_file_that_can_not_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(InvalidJobError, match=r"There is no file .*none\.yaml"):
+    with pytest.raises(InvalidJobError, match=r"The file .*none\.yaml does not exist"):
         load_signing_job(tmp_path / "none.yaml")
     with pytest.raises(InvalidJobError, match="can't be read: Is a directory"):
         load_signing_job(tmp_path)
@@ -380,7 +380,7 @@ def test_a_file_that_can_not_be_read_is_refused_with_its_name(tmp_path: Path) ->
 def test_a_file_that_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_bytes(b"a: 1\nb: \xff\n")
-    with pytest.raises(InvalidJobError, match=r"job\.yaml:2: is not text in UTF-8"):
+    with pytest.raises(InvalidJobError, match=r"job\.yaml:2: is not UTF-8 text"):
         load_signing_job(file)
     file.write_bytes(b"#" * (1024 * 1024 + 1))
     with pytest.raises(InvalidJobError, match="larger than 1 MiB"):

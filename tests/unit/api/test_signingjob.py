@@ -113,9 +113,7 @@ def test_the_fallback_asks_for_its_two_numbers() -> None:
 
 
 def test_a_rule_between_fields_reads_as_a_sentence_without_the_loader() -> None:
-    with pytest.raises(
-        ValidationError, match=r"minReplicaCount \(3\) must not be more than maxReplicaCount \(2\)"
-    ):
+    with pytest.raises(ValidationError, match=r"minReplicaCount \(3\) must not exceed maxReplicaCount \(2\)"):
         ScalingSpec(min_replica_count=3, max_replica_count=2)
 
 

@@ -1,4 +1,4 @@
-"""The SigningJob as users write it."""
+"""The types of a SigningJob, as users write it."""
 
 from vaultstream.api.loader import load_signing_job, parse_signing_job, to_yaml
 from vaultstream.api.scaling import (

@@ -1,4 +1,4 @@
-"""What all types of a SigningJob share: strictness, names in YAML, and rules that span several fields."""
+"""What all types of a SigningJob share: strict parsing, names in YAML, and rules that span several fields."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 BROKEN_RULES = "broken_rules"
-"""The type of a validation error that carries `BrokenRule`s, under `broken` in its context."""
+"""Type of a validation error that carries `BrokenRule`s in its context, under `broken`."""
 
 FORM: Final = "form"
-"""The type of a validation error whose message is a whole sentence, to be read after the field's name."""
+"""Type of a validation error whose message is a sentence that continues the field's name."""
 
 VALIDATIONS: Final = "x-kubernetes-validations"
-"""Where a JSON schema carries its rules in CEL, for an API server."""
+"""The JSON schema keyword that holds CEL rules for an API server."""
 
 INT32_MAX = 2**31 - 1
 
 _SHOWN_VALUE = re.compile(r" \(\{[^}]*\}\)")
 
-# Strict, as an API server is: "500", true and 1.0 are no whole numbers.
+# Strict, like an API server: "500", true and 1.0 are not integers.
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -42,13 +42,13 @@ JsonObject = dict[str, JsonValue]
 
 @dataclass(frozen=True)
 class Form:
-    """What a text must look like: one pattern for Python and for CEL, with one sentence for both.
+    """The format of a string: one pattern and one sentence, used in Python and in CEL.
 
-    A bound on the text's length belongs beside it: by that an API server reckons what the check may cost.
+    Bound the string's length as well: an API server estimates the cost of the check from it.
 
     Args:
-        pattern: what all of the text must match; of the syntax that Python and RE2 share.
-        sentence: what is asked for, to be read after the field's name: `must be …`.
+        pattern: the pattern that the whole string must match, in syntax that Python and RE2 share.
+        sentence: the requirement, worded to continue the field's name: `must be …`.
     """
 
     pattern: str
@@ -68,14 +68,14 @@ class Form:
 
 
 class Rule(NamedTuple):
-    """A rule between fields: stated in Python and in CEL side by side, with one sentence for both.
+    """A rule that spans several fields, in Python and in CEL, with one sentence for both.
 
     Attributes:
-        field: the field to correct, under its name in YAML.
-        holds: whether the rule holds, given the model. Called once each field alone is valid.
-        cel: the same for an API server, over `self` with the names in YAML; asks with `has()` for what has no default.
-        sentence: what is wrong and the way out; `({name})` shows a field's value. An API server is told without values:
-            to it, making text of a number is of unbounded cost.
+        field: the field to correct, by its name in YAML.
+        holds: returns whether the rule holds for the model. Called only if each field alone is valid.
+        cel: the same rule for an API server, over `self` with the names in YAML; uses `has()` for fields without a default.
+        sentence: what is wrong and how to fix it; `({name})` shows a field's value. The API server's message has no values,
+            because to CEL the cost of formatting a number is unbounded.
     """
 
     field: str
@@ -90,11 +90,11 @@ class Rule(NamedTuple):
 
 
 class BrokenRule(NamedTuple):
-    """A rule between fields that does not hold.
+    """A rule that spans several fields and does not hold.
 
     Attributes:
-        field: the field to correct, under its name in YAML.
-        sentence: what is wrong and the way out.
+        field: the field to correct, by its name in YAML.
+        sentence: what is wrong and how to fix it.
     """
 
     field: str
@@ -107,7 +107,7 @@ def _add_rules(schema: dict[str, Any], model: type[Model]) -> None:
 
 
 class Model(BaseModel):
-    """A frozen part of a SigningJob: camelCase in YAML, unknown fields refused, attribute docstrings as descriptions."""
+    """A frozen part of a SigningJob: camelCase in YAML, no unknown fields, attribute docstrings as descriptions."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -137,7 +137,7 @@ class Model(BaseModel):
 
 @dataclass(frozen=True)
 class CheckedAs:
-    """Has a JSON object checked by a type and described by its schema, and kept as JSON: without what is None."""
+    """Validates a JSON object as a type and takes that type's schema, but keeps the value as JSON, without nulls."""
 
     model: type[Model]
 

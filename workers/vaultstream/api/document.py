@@ -1,4 +1,4 @@
-"""A YAML document as JSON values, each with the line it stands on. Stricter than YAML: what JSON can't say is refused."""
+"""Reads a YAML document as JSON values with their line numbers. Values that JSON can't represent are refused."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import yaml
 
 Path = tuple[str | int, ...]
-"""Where a value stands: names of fields and positions in lists, from the top."""
+"""The place of a value: names of fields and positions in lists, from the top."""
 
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
-"""Values in a document once its aliases are followed; a manifest has some dozens."""
+"""Maximum number of values in a document, with its aliases expanded. A manifest has a few dozen."""
 
 _TAG = "tag:yaml.org,2002:"
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -23,9 +23,9 @@ class Problem(NamedTuple):
     """One thing that is wrong with a document.
 
     Attributes:
-        path: where, or () if it is the document as a whole.
-        line: counted from 1, None if it is not known.
-        sentence: what is wrong and what is allowed, to be read after the path.
+        path: the place of the value; () is the whole document.
+        line: counted from 1; None if unknown.
+        sentence: what is wrong and what is allowed, worded to continue the path.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """The text as a whole can't be read.
+    """The text can't be read at all.
 
     Args:
         problem: where and why.
@@ -47,13 +47,13 @@ class UnreadableError(Exception):
 
 @dataclass
 class Document:
-    """What was read.
+    """A document as it was read.
 
     Attributes:
-        value: mappings, lists, text, numbers, booleans and None, as JSON has them.
+        value: the JSON value: mappings, lists, strings, numbers, booleans and None.
         lines: the line of each value, counted from 1.
-        problems: what JSON can't say, and keys given twice, of which the first is kept.
-        refused: where None stands for a value that JSON can't say.
+        problems: values that JSON can't represent, and duplicate keys. The first of the duplicates is kept.
+        refused: the places where None replaces a value that JSON can't represent.
     """
 
     value: Any = None
@@ -62,14 +62,14 @@ class Document:
     refused: set[Path] = field(default_factory=set)
 
     def line_of(self, path: Path) -> int | None:
-        """Returns the line of the value at `path`, or of the nearest one that holds it."""
+        """Returns the line of the value at `path`, or else of the nearest value that contains it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
 
 
 class _Loader(yaml.SafeLoader):
-    """Timestamps stay text, as they do in JSON, and so do YAML 1.1's merge and value keys."""
+    """Keeps timestamps as strings, as in JSON, and YAML 1.1's merge and value keys too."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -82,7 +82,7 @@ def read_document(text: str) -> Document:
     """Reads the one YAML document in `text`.
 
     Raises:
-        UnreadableError: it is no YAML, there is none or more than one, or it is too deep or too large.
+        UnreadableError: the text is not YAML, holds no document or more than one, or is too deep or too large.
     """
     try:
         loader = _Loader(text)
@@ -92,7 +92,7 @@ def read_document(text: str) -> Document:
         if loader.check_node():
             line = loader.get_mark().line + 1
             raise UnreadableError(
-                Problem((), line, "holds more than one document: give each job a file of its own")
+                Problem((), line, "contains more than one document: put each job in its own file")
             )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -100,13 +100,13 @@ def read_document(text: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UnreadableError(
-            Problem((), line, "holds a control character, which YAML does not allow")
+            Problem((), line, "contains a control character, which YAML does not allow")
         ) from None
     except RecursionError:
         raise UnreadableError(_too_deep(None)) from None
-    except (ValueError, OverflowError):  # of PyYAML's scanner: an escape such as "\UFFFFFFFF"
+    except (ValueError, OverflowError):  # raised by PyYAML's scanner, for an escape such as "\UFFFFFFFF"
         raise UnreadableError(
-            Problem((), None, "is not YAML: it holds an escape or number out of range")
+            Problem((), None, "is not YAML: it contains an escape or number out of range")
         ) from None
     reader = _Reader(loader)
     reader.document.value = reader.read(root, ()) if root else None
@@ -114,7 +114,7 @@ def read_document(text: str) -> Document:
 
 
 class _Reader:
-    """Turns nodes into values. Aliases are followed each time they occur, so it counts what it makes."""
+    """Turns nodes into values. Counts them, because an alias is expanded each time it occurs."""
 
     def __init__(self, loader: _Loader) -> None:
         self.document = Document()
@@ -127,7 +127,7 @@ class _Reader:
         self._made += 1
         if self._made > MAX_VALUES:
             raise UnreadableError(
-                Problem((), line, f"holds more than {MAX_VALUES} values: that is no SigningJob")
+                Problem((), line, f"contains more than {MAX_VALUES} values, too many for a SigningJob")
             )
         if len(path) > MAX_DEPTH:
             raise UnreadableError(_too_deep(line))
@@ -137,28 +137,28 @@ class _Reader:
             return [self.read(item, (*path, position)) for position, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
             return self._scalar(node, path)
-        return self._refuse(
-            path, line, "has a YAML tag that a SigningJob knows nothing of: leave the tag out"
-        )
+        return self._refuse(path, line, "has an unsupported YAML tag: remove the tag")
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self._note(path, line, "has a key that is not text")
+                self._note(path, line, "has a key that is not a string")
             elif key.tag != f"{_TAG}str":
                 self._note(
                     (*path, key.value),
                     line,
-                    "is a key that YAML does not take for text: quote it",
+                    "is a key that YAML does not read as a string: quote it",
                 )
-            elif key.value == "<<" and key.style is None:  # in quotes it is a name like any other
-                self._note((*path, "<<"), line, "is a merge key, which is not read: write the fields out")
+            elif key.value == "<<" and key.style is None:  # in quotes it is an ordinary name
+                self._note(
+                    (*path, "<<"), line, "is a merge key, which is not supported: write the fields out"
+                )
             elif key.value in values:
                 first = self.document.lines[(*path, key.value)]
                 self._note(
-                    (*path, key.value), line, f"is given twice, first on line {first}: leave one of them out"
+                    (*path, key.value), line, f"is given twice, first on line {first}: remove one of them"
                 )
             elif self._scalar(key, (*path, key.value)) is not None:
                 self.document.lines[(*path, key.value)] = line
@@ -170,13 +170,15 @@ class _Reader:
         try:
             value: str | float | bool | None = self._loader.construct_object(node)
         except (ValueError, LookupError, ArithmeticError):  # `!!int x`, or a number of thousands of digits
-            self._refuse(path, line, "is not of the type that its YAML tag or form says")
+            self._refuse(path, line, "does not match the type of its YAML tag or form")
             return None
         if isinstance(value, int | float) and not _LEAST <= value <= _MOST:
-            self._refuse(path, line, "must be a finite number, and a whole one must fit in 64 bits")
+            self._refuse(path, line, "must be a finite number; whole numbers must fit in 64 bits")
             return None
         if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
-            self._refuse(path, line, "holds a character that can't be stored (NUL or half a surrogate pair)")
+            self._refuse(
+                path, line, "contains a character that can't be stored (NUL or half of a surrogate pair)"
+            )
             return None
         return value
 
@@ -189,7 +191,7 @@ class _Reader:
 
 
 def _too_deep(line: int | None) -> Problem:
-    return Problem((), line, f"is nested more than {MAX_DEPTH} levels deep: that is no SigningJob")
+    return Problem((), line, f"is nested more than {MAX_DEPTH} levels deep, too deep for a SigningJob")
 
 
 def _syntax_error(error: yaml.MarkedYAMLError) -> str:

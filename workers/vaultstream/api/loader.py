@@ -1,4 +1,4 @@
-"""SigningJobs from YAML and back, and why a YAML is none: every problem with its line, its field and the way out."""
+"""Reads and writes SigningJobs as YAML. Reports every problem with its line, its field and how to fix it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vaultstream.api.signingjob import API_VERSION, KIND, SigningJob
 from vaultstream.errors import InvalidJobError
 
 MAX_BYTES = 1024 * 1024
-"""Size of the largest manifest that is read."""
+"""Maximum size of a manifest, in bytes."""
 
 MOST_PROBLEMS = 50
-"""So many problems are listed; the rest are counted."""
+"""Maximum number of problems that are listed; the rest are counted."""
 
 _HINT = "examples/full.yaml shows every field with its meaning and default."
-_TOO_LARGE = Problem((), None, "is larger than 1 MiB: that is no SigningJob")
+_TOO_LARGE = Problem((), None, "is larger than 1 MiB, too large for a SigningJob")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Escapes Unicode's line breaks, which PyYAML leaves bare in other quotes and then reads as plain newlines."""
+    """Escapes Unicode line breaks, which PyYAML writes unescaped in single quotes and then reads as newlines."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -35,10 +35,10 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def load_signing_job(path: Path) -> SigningJob:
-    """Reads the SigningJob in the file `path`, in UTF-8 and of at most 1 MiB.
+    """Reads the SigningJob in the file `path`: UTF-8, at most 1 MiB.
 
     Raises:
-        InvalidJobError: the file can't be read, or is no valid SigningJob; the message lists all problems.
+        InvalidJobError: the file can't be read or is not a valid SigningJob; the message lists all problems.
     """
     try:
         with path.open("rb") as file:
@@ -48,27 +48,25 @@ def load_signing_job(path: Path) -> SigningJob:
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InvalidJobError(
-            f"There is no file {path}.", hint="Give the path of a SigningJob's YAML."
+            f"The file {path} does not exist.", hint="Give the path of a SigningJob's YAML."
         ) from None
     except OSError as error:
         raise InvalidJobError(f"The file {path} can't be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidJobError(
-            f"{path}:{line}: is not text in UTF-8.", hint="Save the file as UTF-8."
-        ) from None
+        raise InvalidJobError(f"{path}:{line}: is not UTF-8 text.", hint="Save the file as UTF-8.") from None
     return parse_signing_job(text, source=str(path))
 
 
 def parse_signing_job(text: str, *, source: str) -> SigningJob:
-    """Reads the SigningJob in `text`, which is YAML or JSON.
+    """Reads the SigningJob in `text`, as YAML or JSON.
 
     Args:
         text: one document of at most 1 MiB.
-        source: what the messages call it: a file's name.
+        source: the name of the file, for messages.
 
     Raises:
-        InvalidJobError: it is no valid SigningJob; the message lists all problems, one a line, as `source:line: field: …`.
+        InvalidJobError: it is not a valid SigningJob; the message lists one problem per line, as `source:line: field: …`.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise _invalid(source, [_TOO_LARGE])
@@ -79,7 +77,7 @@ def parse_signing_job(text: str, *, source: str) -> SigningJob:
     if foreign := _foreign(document):
         raise _invalid(source, foreign)
     try:
-        # Only the names of the YAML form: snake_case belongs to Python.
+        # Only the camelCase names: snake_case belongs to Python.
         job = SigningJob.model_validate(document.value, by_alias=True, by_name=False)
     except ValidationError as error:
         invalid = [
@@ -92,13 +90,13 @@ def parse_signing_job(text: str, *, source: str) -> SigningJob:
 
 
 def to_yaml(job: SigningJob) -> str:
-    """Returns the shortest manifest that says the same as `job`: what equals its default is left out."""
+    """Returns the shortest manifest that is equivalent to `job`: values that equal their default are omitted."""
     manifest = job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _foreign(document: Document) -> list[Problem]:
-    """Returns why this is no SigningJob at all. Its fields are of no interest then."""
+    """Returns why the document is not a SigningJob at all; its fields are not checked then."""
     if not isinstance(document.value, dict):
         return [
             Problem(
@@ -131,6 +129,6 @@ def _line(source: str, problem: Problem) -> str:
     place = source if problem.line is None else f"{source}:{problem.line}"
     if not problem.path:
         return f"{place}: {problem.sentence}"
-    # "spec.batchsize is not a field" reads as a sentence; "spec.keys.count: must be …" names the field, then the rule.
-    colon = "" if problem.sentence.startswith(("is ", "has ", "holds ")) else ":"
+    # Some problems read as a sentence, "spec.batchsize is not a field"; others as a rule, "spec.keys.count: must be …".
+    colon = "" if problem.sentence.startswith(("is ", "has ", "contains ", "does ")) else ":"
     return f"{place}: {shown_path(problem.path)}{colon} {problem.sentence}"

@@ -1,6 +1,6 @@
-"""What a SigningJob may say of its signers' pods: labels, resources and tolerations, checked as Kubernetes checks them.
+"""Fields for the signers' pods: labels, resources and tolerations, validated by the rules of Kubernetes.
 
-Kubernetes would tell what is wrong with them only once the pods are made, long after the SigningJob was accepted.
+Kubernetes itself validates them only when pods are created, long after it accepted the SigningJob.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _LONGEST_QUANTITY: Final = 40
 _SMALL: Final = {"n": -9, "u": -6, "m": -3}
 
 _VALUES: Final = "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
-_KEYS: Final = f"{_VALUES}, with a domain before them if need be (example.com/team)"
-ANY_QUANTITY: Final = 'a quantity from 0 up, such as 500m, "0.5" or 4Gi'
+_KEYS: Final = f"{_VALUES}, optionally after a domain (example.com/team)"
+ANY_QUANTITY: Final = 'a quantity of 0 or more, such as 500m, "0.5" or 4Gi'
 _QUANTITIES: Final = f"must be {ANY_QUANTITY}"
 _RESOURCES: Final = (
-    "names a resource that is none: use cpu, memory, ephemeral-storage, hugepages-2Mi and the like, or one with a domain "
+    "has an unknown resource: use cpu, memory, ephemeral-storage, hugepages-2Mi and the like, or a resource with a domain "
     "(example.com/gpu)"
 )
 
@@ -51,7 +51,7 @@ def _quantity(value: object) -> int | str:
 
 
 def amount(quantity: int | str) -> Decimal:
-    """Returns a quantity as a number: 0.5 for `500m`, 1024 for `1Ki`. It must be a valid one."""
+    """Returns a valid quantity as a number: 0.5 for `500m`, 1024 for `1Ki`."""
     text = str(quantity)
     number = text.rstrip("numkKMGTPEi")
     suffix = text[len(number) :]
@@ -66,7 +66,7 @@ def _within(least: dict[str, int | str] | None, most: dict[str, int | str] | Non
     return all(amount(value) <= amount(bounds.get(name, value)) for name, value in (least or {}).items())
 
 
-def _all_look(pattern: str, names: Iterable[str]) -> bool:
+def _all_match(pattern: str, names: Iterable[str]) -> bool:
     return all(
         len(name) <= _LONGEST_KEY and name.find("/") <= _LONGEST_DOMAIN and re.fullmatch(pattern, name)
         for name in names
@@ -74,19 +74,19 @@ def _all_look(pattern: str, names: Iterable[str]) -> bool:
 
 
 def _names(field: str, get: Callable[[Any], Iterable[str] | None], pattern: str, sentence: str) -> Rule:
-    """Returns the rule that the names in a map look as `pattern` says. An API server has no other bound for them."""
-    look = f"name.matches(r'^({pattern})$') && name.indexOf('/') <= {_LONGEST_DOMAIN}"
+    """Returns the rule that all names in a map match `pattern`. An API server can bound a map's names only with a rule."""
+    matches = f"name.matches(r'^({pattern})$') && name.indexOf('/') <= {_LONGEST_DOMAIN}"
     return Rule(
         field,
-        lambda model: _all_look(pattern, get(model) or ()),
-        f"!has(self.{field}) || self.{field}.all(name, {look})",
+        lambda model: _all_match(pattern, get(model) or ()),
+        f"!has(self.{field}) || self.{field}.all(name, {matches})",
         f"{field} {sentence}",
     )
 
 
 def label_names(field: str, get: Callable[[Any], Iterable[str]]) -> Rule:
-    """Returns the rule that the map `field` of labels or annotations, which `get` takes from its model, has proper names."""
-    return _names(field, get, _KEY, f"has a key that can't be a name: use {_KEYS}")
+    """Returns the rule that the map `field` of labels or annotations, read from its model by `get`, has valid keys."""
+    return _names(field, get, _KEY, f"has an invalid key: use {_KEYS}")
 
 
 Quantity = Annotated[
@@ -122,12 +122,12 @@ ClassName = Annotated[
 
 
 class Resources(Model):
-    """What a signer's container is given of its node."""
+    """Compute resources of a signer's container."""
 
     requests: Quantities | None = None
-    """What is kept for it, by the resource's name. The scheduler goes by this."""
+    """Amount reserved for the container, by resource name. The scheduler uses it to choose a node."""
     limits: Quantities | None = None
-    """The most that it may take, by the resource's name."""
+    """Maximum amount that the container may use, by resource name."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         _names("requests", lambda resources: resources.requests, _RESOURCE, _RESOURCES),
@@ -138,42 +138,42 @@ class Resources(Model):
             "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || "
             "!isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || "
             "!quantity(string(self.requests[name])).isGreaterThan(quantity(string(self.limits[name]))))",
-            "requests must not be more than the limits of the same resources: lower one or raise the other",
+            "requests must not exceed the limits of the same resources: lower requests or raise limits",
         ),
     )
 
 
 class Toleration(Model):
-    """A taint of nodes that a signer's pod puts up with."""
+    """A taint that a signer's pod tolerates."""
 
     key: Key | None = None
-    """The taint's key. Not given: every taint, with the operator `Exists`."""
+    """Key of the taint. If unset, every taint matches; `operator` must then be `Exists`."""
     operator: Literal["Equal", "Exists"] | None = None
-    """`Equal`: the taint's value is `value`. `Exists`: it may be any. Not given: `Equal`."""
+    """`Equal`: the taint's value must equal `value`. `Exists`: any value matches. If unset, `Equal`."""
     value: LabelValue | None = None
-    """The taint's value, with the operator `Equal`."""
+    """Value of the taint, with operator `Equal`."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """The taint's effect. Not given: every one."""
+    """Effect of the taint. If unset, every effect matches."""
     toleration_seconds: Seconds | None = None
-    """Seconds that the pod stays on a node once it has the taint; with the effect `NoExecute` only. Not given: for good."""
+    """Seconds that the pod stays on a node after the taint is added; only with effect `NoExecute`. If unset, forever."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "operator",
             lambda toleration: bool(toleration.key) or toleration.operator == "Exists",
             "has(self.key) || has(self.operator) && self.operator == 'Exists'",
-            "operator must be Exists where no key is given: name the taint's key, or set operator to Exists",
+            "operator must be Exists if key is unset: set key, or set operator to Exists",
         ),
         Rule(
             "value",
             lambda toleration: not toleration.value or toleration.operator != "Exists",
             "!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",
-            "value belongs to the operator Equal: leave value out, or set operator to Equal",
+            "value requires operator Equal: remove value, or set operator to Equal",
         ),
         Rule(
             "tolerationSeconds",
             lambda toleration: toleration.toleration_seconds is None or toleration.effect == "NoExecute",
             "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
-            "tolerationSeconds belongs to the effect NoExecute: set effect to NoExecute, or leave tolerationSeconds out",
+            "tolerationSeconds requires effect NoExecute: set effect to NoExecute, or remove tolerationSeconds",
         ),
     )

@@ -1,4 +1,4 @@
-"""Validation errors as sentences for people: the field as they wrote it, what they gave, and what is allowed."""
+"""Turns validation errors into sentences: the field as it was written, the value given, and what is allowed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaultstream.api.pods import ANY_QUANTITY, INT_OR_STRING
 from vaultstream.api.signingjob import NAME_PATTERN, SigningJob
 
 LONGEST_SHOWN = 60
-"""Characters of a value or name; what is longer is not quoted in a message, or cut."""
+"""Maximum length of a value or name that a message quotes, in characters."""
 
 _SECRET_NAME = re.compile(r"passw|secret|token|credential|private", re.IGNORECASE)
 _SECRET_WORD = re.compile(r"passw|secret|token|private key|://", re.IGNORECASE)
@@ -38,14 +38,14 @@ def problems_of(error: ValidationError, document: Document) -> Iterator[Problem]
         elif detail["type"] == "too_short" and any(
             len(other) > len(path) and other[: len(path)] == path for other in paths
         ):
-            continue  # pydantic counts the valid items alone: the others have their own problems
+            continue  # pydantic counts only the valid items; the invalid ones have their own problems
         else:
             sentence = _sentence(path, detail["type"], detail["msg"], detail["input"])
             yield Problem(path, document.line_of(path), sentence)
 
 
 def shown_path(path: Path) -> str:
-    """Returns `path` as in `spec.signer.tolerations[0].key`."""
+    """Returns `path` as text, such as `spec.signer.tolerations[0].key`."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -60,7 +60,7 @@ def shown_path(path: Path) -> str:
 
 
 def shown_value(value: Any, path: Path) -> str:
-    """Returns `value` as a message may quote it: short, and nothing that may be secret by its look or its `path`."""
+    """Returns `value` as a message may quote it: short, and without anything that may be secret by its form or `path`."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -72,7 +72,7 @@ def shown_value(value: Any, path: Path) -> str:
         return f"text of {len(text)} characters"
     named_secret = any(isinstance(step, str) and _SECRET_NAME.search(step) for step in path)
     if named_secret or _SECRET_WORD.search(text) or _KEY_LIKE.search(text):
-        return "what was given (not shown: it may be secret)"
+        return "the value given (not shown: it may be secret)"
     return text
 
 
@@ -82,11 +82,11 @@ def _sentence(path: Path, kind: str, message: str, value: Any) -> str:
     if kind == "extra_forbidden":
         return _unknown_field(path)
     if value is None:
-        return f"has no value: give {_allowed(path)}, or leave the field out"
+        return f"has no value: give {_allowed(path)}, or remove the field"
     if kind == FORM:
         return f"{message}, not {shown_value(value, path)}"
     if kind == "too_long":
-        return f"has more than {_most(path)} items: leave some out"
+        return f"has more than {_most(path)} items: remove some"
     quoted = " (put it in quotes)" if kind == "string_type" else ""
     return f"must be {_allowed(path)}{quoted}, not {shown_value(value, path)}"
 
@@ -98,7 +98,7 @@ def _most(path: Path) -> int:
 
 
 def _allowed(path: Path) -> str:
-    """Returns what may stand at `path`, from the JSON schema, so that it can't differ from what is checked."""
+    """Returns what is allowed at `path`. Taken from the JSON schema, so it always agrees with the validation."""
     schema = _schema_at(path)
     kind = next((word for word in ("const", "enum", INT_OR_STRING) if word in schema), None)
     return _ALLOWED[kind or schema["type"]](schema)
@@ -116,7 +116,7 @@ def _allowed_mapping(schema: dict[str, Any]) -> str:
 
 def _allowed_text(schema: dict[str, Any]) -> str:
     if schema.get("format") == "date-time":
-        return "a timestamp with its zone, such as 2026-12-01T06:00:00Z"
+        return "a timestamp with a time zone, such as 2026-12-01T06:00:00Z"
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     bounds = f"{least} to {most}" if least else f"at most {most}"
     text = f"text of {bounds} characters" if most else "text"
@@ -127,8 +127,9 @@ def _allowed_text(schema: dict[str, Any]) -> str:
 
 def _bounds(schema: dict[str, Any]) -> str:
     least, above, most = (schema.get(name) for name in ("minimum", "exclusiveMinimum", "maximum"))
-    lower = f"above {above:g}" if above is not None else f"from {least:g}"
-    return f"{lower} to {most:.15g}" if most is not None else f"{lower} up"
+    if most is None:
+        return f"of {least:g} or more" if above is None else f"above {above:g}"
+    return f"from {least:g} to {most:.15g}" if above is None else f"above {above:g} and at most {most:.15g}"
 
 
 _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -187,7 +188,7 @@ def _schema_at(path: Path) -> dict[str, Any]:
 
 @cache
 def _places() -> tuple[Path, ...]:
-    """Returns the path of every field that does not stand in a list."""
+    """Returns the path of every field outside a list."""
     places: list[Path] = []
     open_paths: list[Path] = [()]
     while open_paths:
