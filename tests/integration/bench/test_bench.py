@@ -83,7 +83,7 @@ def test_any_algorithm_and_size_of_payload_is_measured_for_people_too(tmp_path: 
         algorithm,
         "share of the limit",
         "CPU time of signers",
-        "memory of a signing worker",
+        "peak memory per signing worker",
         "records/s",
     ):
         assert words in shown

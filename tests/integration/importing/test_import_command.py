@@ -96,7 +96,7 @@ def test_it_tells_people_what_it_loaded(environment: dict[str, str], tmp_path: P
     ("arguments", "message"),
     [
         (("no.csv",), "There is no file no.csv."),
-        (("in.csv", "--append", "--replace"), "--append and --replace are both given."),
+        (("in.csv", "--append", "--replace"), "--append and --replace can't be combined."),
         (("in.csv", "--payload-column", "q"), "The file has no column 'q'."),
         (("in.csv", "--payload-columns", "p,,q"), "--payload-columns has an empty name."),
         (
