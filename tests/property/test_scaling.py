@@ -121,11 +121,23 @@ TIMINGS = st.builds(Timing, TIMES, maybe(TIMES), SPANS, SPANS)
 PAUSES = st.just(Pause()) | st.builds(
     Pause, st.booleans(), maybe(st.integers(0, 1000)), st.booleans(), st.booleans()
 )
-ENTRIES = st.lists(st.builds(Entry, TIMES, COUNTS), max_size=6).map(tuple)
-SEEN = st.lists(st.builds(Seen, st.integers(1, 60), st.floats(0, 1e6), st.integers(0, 4), TIMES), max_size=5)
-CHANGES = st.lists(st.builds(Change, TIMES, COUNTS, COUNTS, st.just("Lag"), st.just("")), max_size=3)
+ENTRIES = st.lists(st.builds(Entry, at=TIMES, replicas=COUNTS), max_size=6).map(tuple)
+SEEN = st.lists(
+    st.builds(Seen, signers=st.integers(1, 60), rate=st.floats(0, 1e6), samples=st.integers(0, 4), at=TIMES),
+    max_size=5,
+)
+CHANGES = st.lists(
+    st.builds(Change, at=TIMES, before=COUNTS, after=COUNTS, reason=st.just("Lag")), max_size=3
+)
 HISTORIES = st.builds(
-    History, ENTRIES, ENTRIES, ENTRIES, ENTRIES, SEEN.map(tuple), CHANGES.map(tuple), maybe(TIMES)
+    History,
+    highs=ENTRIES,
+    lows=ENTRIES,
+    added=ENTRIES,
+    removed=ENTRIES,
+    seen=SEEN.map(tuple),
+    changes=CHANGES.map(tuple),
+    last_active_at=maybe(TIMES),
 )
 
 
@@ -174,7 +186,10 @@ def test_every_valid_input_has_one_decision_that_explains_itself(
     assert "{" not in decision.explain()
     json.dumps(decision.dump(), allow_nan=False)
     after = history.observed(spec, observation, decision, NOW).scaled(spec, decision, NOW)
-    assert History.load(json.loads(json.dumps(after.dump(), allow_nan=False))) == after
+    assert (
+        History.model_validate(json.loads(json.dumps(after.model_dump(mode="json"), allow_nan=False)))
+        == after
+    )
 
 
 @MANY

@@ -12,22 +12,17 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    ConfigDict,
     Field,
     JsonValue,
     PlainSerializer,
     WithJsonSchema,
 )
 
-from vaultstream.api.base import Flag, Model, Whole
+from vaultstream.api.base import Amount, Count, Flag, StatusPart
+from vaultstream.scaling.history import History
 
 CONDITION_TYPE = r"^[A-Z][A-Za-z]{0,62}$"
 REASON = r"^[A-Z][A-Za-z0-9]{0,126}$"
-
-MOST_CHANGES: Final = 20
-"""Changes of the count that the history keeps."""
-MOST_ENTRIES: Final = 32
-"""Entries of each other kind that the history keeps."""
 
 
 def _timestamp(moment: datetime) -> str:
@@ -39,8 +34,6 @@ Timestamp = Annotated[
     PlainSerializer(_timestamp, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Count = Annotated[Whole, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
 MOST_CHARACTERS: Final = 4096
 """Length of a sentence; what is longer is cut."""
 
@@ -89,12 +82,6 @@ _ONE_OF_EACH_TYPE: Final[dict[str, JsonValue]] = {
 }
 
 
-class StatusPart(Model):
-    """A part of the status. Fields that a newer operator wrote are passed over."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
 class Condition(StatusPart):
     """One fact about the job, as all Kubernetes objects state them."""
 
@@ -119,65 +106,6 @@ class ScalingLimit(StatusPart):
     """Which limit: MaxReplicaCount, ActiveKeys, BatchesLeft, ScaleUpPolicy and the like."""
     value: Count
     """The count that it allows."""
-
-
-class ScalingChange(StatusPart):
-    """A change of the number of signers."""
-
-    at: float
-    """When, in seconds since 1970."""
-    before: Count
-    """Signers before."""
-    after: Count
-    """Signers after."""
-    reason: Annotated[str, Field(max_length=63)]
-    """The rule that made the count."""
-    limit: Annotated[str, Field(max_length=63)] = ""
-    """The limit that bound it; empty: none."""
-
-
-class ScalingEntry(StatusPart):
-    """A number of signers at a time."""
-
-    at: float
-    """When, in seconds since 1970."""
-    replicas: Count
-    """Signers recommended, added or removed."""
-
-
-class ScalingRate(StatusPart):
-    """What so many signers were seen to sign."""
-
-    signers: Count
-    """How many signed."""
-    rate: Amount
-    """Records a second of all of them together, smoothed."""
-    samples: Count
-    """Readings that went into it."""
-    at: float
-    """When the latest was made, in seconds since 1970."""
-
-
-Entries = Annotated[tuple[ScalingEntry, ...], Field(max_length=MOST_ENTRIES)]
-
-
-class ScalingHistory(StatusPart):
-    """What the next decision has to remember: stabilization windows and policies look back on it."""
-
-    last_active_at: float | None = None
-    """When the lag last exceeded `activationLagThreshold`, in seconds since 1970. The cooldown counts from here."""
-    highs: Entries = ()
-    """Recommendations that the stabilization window for scale-down can still turn on."""
-    lows: Entries = ()
-    """Recommendations that the stabilization window for scale-up can still turn on."""
-    added: Entries = ()
-    """Signers added, as the policies for scale-up count them."""
-    removed: Entries = ()
-    """Signers removed, as the policies for scale-down count them."""
-    seen: Annotated[tuple[ScalingRate, ...], Field(max_length=MOST_ENTRIES)] = ()
-    """What each count of signers was seen to sign: once more of them sign no more, Postgres is the limit."""
-    changes: Annotated[tuple[ScalingChange, ...], Field(max_length=MOST_CHANGES)] = ()
-    """The latest changes of the count, oldest first."""
 
 
 class ScalingStatus(StatusPart):
@@ -205,7 +133,7 @@ class ScalingStatus(StatusPart):
     """True: too little is known to change the count, so it is kept."""
     message: Sentence
     """The whole decision as one sentence."""
-    history: ScalingHistory = ScalingHistory()
+    history: History = History()
     """What the next decision has to remember, bounded in size."""
 
 

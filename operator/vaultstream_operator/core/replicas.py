@@ -24,13 +24,7 @@ from vaultstream.scaling.observation import (
 )
 from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason, Statement, say
-from vaultstream_operator.api.status import (
-    MOST_CHANGES,
-    ConditionType,
-    ScalingChange,
-    ScalingHistory,
-    ScalingStatus,
-)
+from vaultstream_operator.api.status import ConditionType, ScalingStatus
 from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import StoredJob, Trouble, View
 
@@ -112,9 +106,7 @@ def _at_zero(view: View, report: Report, reason: str, formula: str, message: str
     history = before.history
     latest = history.changes[-1] if history.changes else None
     if current and not (latest and latest.reason == reason and latest.before == current):
-        change = ScalingChange(at=report.now.timestamp(), before=current, after=0, reason=reason)
-        changes = (*history.changes, change)[-MOST_CHANGES:]
-        history = history.model_copy(update={"changes": changes})
+        history = history.changed(current, 0, reason=reason, now=report.now.timestamp())
     stopped_at_zero = {
         "replicas": current,
         "desired": 0,
@@ -176,7 +168,7 @@ def _generation(view: View) -> int:
 
 def _history(report: Report) -> History:
     scaling = report.status.scaling
-    return History.load(scaling.history.model_dump(mode="json", by_alias=True) if scaling else None)
+    return scaling.history if scaling else History()
 
 
 def _reported(
@@ -186,7 +178,7 @@ def _reported(
         **decision.dump(),
         "ready": observation.replicas.ready,
         "generation": _generation(view),
-        "history": ScalingHistory.model_validate(history.dump()),
+        "history": history,
     }
     eta = None
     if decision.eta_seconds is not None:

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
-from vaultstream.scaling import history
 from vaultstream.scaling.decision import Decision, Limit
+from vaultstream.scaling.history import Change, Entry, History
 from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream.scaling.throughput import Seen
-from vaultstream_operator.api.status import (
-    MOST_CHANGES,
-    MOST_ENTRIES,
-    JobStatus,
-    ScalingChange,
-    ScalingEntry,
-    ScalingHistory,
-    ScalingRate,
-    ScalingStatus,
-    progress_text,
-    rate_to_show,
-)
+from vaultstream_operator.api.status import JobStatus, ScalingStatus, progress_text, rate_to_show
 
 pytestmark = pytest.mark.unit
 
-HISTORY = history.History(
-    highs=(history.Entry(1.0, 5),),
-    lows=(history.Entry(2.0, 4),),
-    added=(history.Entry(3.0, 3),),
-    removed=(history.Entry(4.0, 2),),
+HISTORY = History(
+    highs=(Entry(at=1.0, replicas=5),),
+    lows=(Entry(at=2.0, replicas=4),),
+    added=(Entry(at=3.0, replicas=3),),
+    removed=(Entry(at=4.0, replicas=2),),
     seen=(Seen(signers=3, rate=100.5, samples=4, at=5.0),),
-    changes=(history.Change(6.0, 3, 5, "Lag", "MaxReplicaCount"),),
+    changes=(Change(at=6.0, before=3, after=5, reason="Lag", limit="MaxReplicaCount"),),
     last_active_at=7.0,
 )
+DECISION = {"replicas": 3, "desired": 5, "reason": "Lag", "formula": "", "message": ""}
 
 
 def test_the_history_of_scaling_survives_the_status() -> None:
-    written = ScalingHistory.model_validate(HISTORY.dump()).model_dump(mode="json", by_alias=True)
-    assert history.History.load(written) == HISTORY
+    scaling = ScalingStatus.model_validate({**DECISION, "history": HISTORY})
+    written = JobStatus(scaling=scaling).dump()
+    read = JobStatus.model_validate(written)
+    assert read.scaling is not None
+    assert read.scaling.history == HISTORY
 
 
-def test_the_status_has_all_that_a_history_is_made_of() -> None:
-    assert set(ScalingHistory.model_fields) == {field.name for field in fields(history.History)}
-    assert set(ScalingEntry.model_fields) == set(history.Entry._fields)
-    assert set(ScalingChange.model_fields) == set(history.Change._fields)
-    assert set(ScalingRate.model_fields) == {field.name for field in fields(Seen)}
-    assert (history.MOST, history.MOST_CHANGES) == (MOST_ENTRIES, MOST_CHANGES)
+def test_a_history_that_can_not_be_read_spoils_no_status() -> None:
+    scaling = {**DECISION, "history": {"highs": [{"at": "?"}], "lows": "none", "lastActiveAt": 7.0}}
+    read = JobStatus.model_validate({"signed": 3, "scaling": scaling})
+    assert read.signed == 3
+    assert read.scaling is not None
+    assert read.scaling.history == History(last_active_at=7.0)
 
 
 @pytest.mark.parametrize("limit", [None, Limit(LimitName.MAX_REPLICA_COUNT, 5)])

@@ -59,7 +59,7 @@ def test_the_lag_counts_batches_wherever_they_are() -> None:
 
 
 def test_what_is_too_many_goes_at_once_past_windows_and_policies() -> None:
-    history = History(highs=(Entry(NOW - 1, 50),))
+    history = History(highs=(Entry(at=NOW - 1, replicas=50),))
     careful = ScalingBehavior(scale_down=ScaleDownRules(select_policy="Disabled"))
     spec = ScalingSpec(lag_threshold=1, behavior=careful)
     assert desired(spec, seen(50, 50, keys=20), history) == 20

@@ -113,7 +113,12 @@ def test_a_risk_is_seen_long_before_the_deadline() -> None:
 def test_signers_that_add_nothing_make_no_deadline() -> None:
     observation = due(300, 250_000, 10, rate=None, total=1000.0)
     assert not decide(SPEC, observation, EMPTY, NOW).deadline_at_risk
-    flat = History(seen=(Seen(5, 990.0, 3, NOW - 60), Seen(10, 1000.0, 3, NOW - 5)))
+    flat = History(
+        seen=(
+            Seen(signers=5, rate=990.0, samples=3, at=NOW - 60),
+            Seen(signers=10, rate=1000.0, samples=3, at=NOW - 5),
+        )
+    )
     decision = decide(SPEC, observation, flat, NOW)
     assert (decision.desired, decision.deadline_at_risk) == (9, False)
     worse = decide(SPEC, due(200, 250_000, 10, rate=None, total=1000.0), flat, NOW)

@@ -77,7 +77,12 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         Reason.DATABASE_IS_THE_LIMIT,
         ScalingSpec(),
         seen(999, 20),
-        History(seen=(Seen(10, 1000.0, 3, NOW), Seen(20, 1010.0, 3, NOW))),
+        History(
+            seen=(
+                Seen(signers=10, rate=1000.0, samples=3, at=NOW),
+                Seen(signers=20, rate=1010.0, samples=3, at=NOW),
+            )
+        ),
         (
             "Kept 20 signers because Postgres is the limit, as 20 signers signed 1010 records/s and 10 signed 1000: "
             "⌈999 / 10⌉ = 100, but more than 20 add nothing."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -18,12 +17,15 @@ pytestmark = pytest.mark.unit
 
 SPEC = ScalingSpec(lag_threshold=1, behavior=ScalingBehavior(scale_down=ScaleDownRules(tolerance=0.0)))
 FULL = History(
-    highs=(Entry(NOW - 3, 9), Entry(NOW, 4)),
-    lows=(Entry(NOW, 4),),
-    added=(Entry(NOW - 9.25, 4),),
-    removed=(Entry(NOW - 7, 2),),
-    seen=(Seen(4, 812.5, 3, NOW),),
-    changes=(Change(NOW - 9.25, 0, 4, "Lag", "MaxReplicaCount"), Change(NOW - 7, 4, 2, "Lag", "")),
+    highs=(Entry(at=NOW - 3, replicas=9), Entry(at=NOW, replicas=4)),
+    lows=(Entry(at=NOW, replicas=4),),
+    added=(Entry(at=NOW - 9.25, replicas=4),),
+    removed=(Entry(at=NOW - 7, replicas=2),),
+    seen=(Seen(signers=4, rate=812.5, samples=3, at=NOW),),
+    changes=(
+        Change(at=NOW - 9.25, before=0, after=4, reason="Lag", limit="MaxReplicaCount"),
+        Change(at=NOW - 7, before=4, after=2, reason="Lag", limit=""),
+    ),
     last_active_at=NOW - 1,
 )
 
@@ -33,9 +35,17 @@ def observed(history: History, lag: int | HoldState, current: int, now: float) -
     return history.observed(SPEC, observation, decide(SPEC, observation, history, now), now)
 
 
+def as_written(history: History) -> str:
+    return history.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def restored(history: History) -> History:
+    return History.model_validate_json(as_written(history))
+
+
 def test_it_survives_a_restart_in_a_status() -> None:
-    assert History.load(json.loads(json.dumps(FULL.dump()))) == FULL
-    assert History.load(json.loads(json.dumps(EMPTY.dump()))) == EMPTY
+    assert restored(FULL) == FULL
+    assert restored(EMPTY) == EMPTY
 
 
 @pytest.mark.parametrize(
@@ -60,14 +70,20 @@ def test_it_survives_a_restart_in_a_status() -> None:
     ],
 )
 def test_what_can_not_be_read_is_left_out(data: object) -> None:
-    assert History.load(data) == EMPTY
+    assert History.model_validate(data) == EMPTY
 
 
 def test_the_rest_of_a_damaged_status_is_kept() -> None:
-    data = FULL.dump()
+    data = FULL.model_dump(mode="json", by_alias=True)
     data["highs"][0] = {"at": "?"}
     del data["changes"]
-    assert History.load(data) == replace(FULL, highs=FULL.highs[1:], changes=())
+    assert History.model_validate(data) == FULL.model_copy(update={"highs": FULL.highs[1:], "changes": ()})
+
+
+def test_of_a_status_with_too_many_entries_the_latest_are_kept() -> None:
+    entries = [{"at": float(at), "replicas": at} for at in range(MOST + 3)]
+    history = History.model_validate({"highs": entries})
+    assert [entry.replicas for entry in history.highs] == list(range(3, MOST + 3))
 
 
 def test_only_recommendations_that_a_window_could_turn_on_are_kept() -> None:
@@ -96,7 +112,7 @@ def test_a_fast_poll_for_hours_grows_no_history() -> None:
             spec, observation, decide(spec, observation, falling, NOW + step), NOW + step
         )
     assert len(falling.highs) == MOST
-    assert falling.highs[-1] == Entry(NOW + 499, 501)
+    assert falling.highs[-1] == Entry(at=NOW + 499, replicas=501)
     assert falling.highest(3600, NOW + 499, 0) == 1000
     up = EMPTY
     for step in range(500):
@@ -105,12 +121,12 @@ def test_a_fast_poll_for_hours_grows_no_history() -> None:
     assert len(up.added) == MOST
     assert up.net_change(1800, NOW + 499) == 500
     assert len(up.changes) == MOST_CHANGES
-    assert len(json.dumps(up.dump())) < 8_000
+    assert len(as_written(up)) < 8_000
 
 
 def test_the_latest_recommendation_is_never_joined_with_an_earlier_one() -> None:
-    history = History(highs=tuple(Entry(NOW + 9 * step, 900 - step) for step in range(MOST)))
-    assert observed(history, 5, 900, NOW + 9 * MOST - 8).highs[-1] == Entry(NOW + 9 * MOST - 8, 5)
+    history = History(highs=tuple(Entry(at=NOW + 9 * step, replicas=900 - step) for step in range(MOST)))
+    assert observed(history, 5, 900, NOW + 9 * MOST - 8).highs[-1] == Entry(at=NOW + 9 * MOST - 8, replicas=5)
 
 
 def test_joined_steps_count_longer_never_shorter() -> None:
@@ -139,7 +155,9 @@ def test_holds_and_pauses_leave_no_recommendation() -> None:
 def test_a_change_is_remembered_with_its_reason_and_limit() -> None:
     spec = ScalingSpec(lag_threshold=1, max_replica_count=3)
     decision = decide(spec, seen(10), EMPTY, NOW)
-    assert EMPTY.scaled(spec, decision, NOW).changes == (Change(NOW, 0, 3, "Lag", "MaxReplicaCount"),)
+    assert EMPTY.scaled(spec, decision, NOW).changes == (
+        Change(at=NOW, before=0, after=3, reason="Lag", limit="MaxReplicaCount"),
+    )
     assert EMPTY.scaled(spec, decide(spec, seen(3, 3), EMPTY, NOW), NOW) is EMPTY
 
 
@@ -162,10 +180,12 @@ def test_a_change_counts_for_as_long_as_the_longest_policy_looks_back(order: int
 
 def test_a_clock_that_was_set_back_does_not_hold_for_hours() -> None:
     ahead = History(
-        highs=(Entry(NOW + 9000, 50),), seen=(Seen(4, 1.0, 3, NOW + 9000),), last_active_at=NOW + 9000
+        highs=(Entry(at=NOW + 9000, replicas=50),),
+        seen=(Seen(signers=4, rate=1.0, samples=3, at=NOW + 9000),),
+        last_active_at=NOW + 9000,
     )
     history = observed(ahead, 5, 50, NOW)
-    assert history.highs[0] == Entry(NOW, 50)
+    assert history.highs[0] == Entry(at=NOW, replicas=50)
     assert history.seen[0].at == NOW
     assert history.last_active_at == NOW
 
@@ -175,7 +195,7 @@ def test_a_restart_in_mid_job_decides_as_if_there_had_been_none() -> None:
     whole = play(SPEC, [seen(lag, 4) for lag in lags], every=20)
     history, current, restarted = EMPTY, 4, []
     for step, lag in enumerate(lags):
-        history = History.load(json.loads(json.dumps(history.dump())))
+        history = restored(history)
         observation, now = seen(lag, current), NOW + 20 * step
         decision = decide(SPEC, observation, history, now)
         history = history.observed(SPEC, observation, decision, now).scaled(SPEC, decision, now)

@@ -130,13 +130,13 @@ def test_a_small_percentage_still_adds_a_signer() -> None:
 
 def test_what_was_removed_within_a_period_may_be_added_again() -> None:
     # as in calculateScaleUpLimitWithScalingRules: the start of the period is before both kinds of steps
-    history = History(added=(Entry(NOW - 5, 4),), removed=(Entry(NOW - 3, 6),))
+    history = History(added=(Entry(at=NOW - 5, replicas=4),), removed=(Entry(at=NOW - 3, replicas=6),))
     rules = ScaleUpRules(policies=(policy("Pods", 4, 15),))
     assert desired(spec(rules, lag_threshold=1), seen(99, 10), history) == 10 - 4 + 6 + 4
 
 
 def test_more_added_than_a_tighter_policy_allows_is_not_taken_back() -> None:
-    history = History(added=(Entry(NOW - 5, 30),))
+    history = History(added=(Entry(at=NOW - 5, replicas=30),))
     rules = ScaleUpRules(policies=(policy("Pods", 4, 15),))
     decision = decide(spec(rules, lag_threshold=1), seen(99, 40), history, NOW)
     assert decision.desired == 40
@@ -144,7 +144,7 @@ def test_more_added_than_a_tighter_policy_allows_is_not_taken_back() -> None:
 
 
 def test_more_removed_than_a_tighter_policy_allows_is_not_put_back() -> None:
-    history = History(removed=(Entry(NOW - 5, 30),))
+    history = History(removed=(Entry(at=NOW - 5, replicas=30),))
     rules = ScaleDownRules(stabilization_window_seconds=0, policies=(policy("Pods", 4, 15),))
     assert desired(spec(down=rules, lag_threshold=1), seen(10, 40), history) == 40
 
@@ -192,7 +192,7 @@ def test_the_step_from_rest_is_a_recommendation_as_well() -> None:
 
 
 def test_between_the_two_windows_the_count_stays() -> None:
-    history = History(highs=(Entry(NOW - 5, 12),), lows=(Entry(NOW - 5, 3),))
+    history = History(highs=(Entry(at=NOW - 5, replicas=12),), lows=(Entry(at=NOW - 5, replicas=3),))
     rules = spec(
         ScaleUpRules(stabilization_window_seconds=60), ScaleDownRules(stabilization_window_seconds=60)
     )

@@ -32,7 +32,10 @@ SPEC = ScalingSpec(
 
 
 def rates(**of: float) -> tuple[Seen, ...]:
-    return tuple(Seen(int(count[1:]), rate, ENOUGH_SAMPLES, NOW - 10) for count, rate in of.items())
+    return tuple(
+        Seen(signers=int(count[1:]), rate=rate, samples=ENOUGH_SAMPLES, at=NOW - 10)
+        for count, rate in of.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,8 +62,8 @@ def test_a_plateau_begins_where_more_signers_sign_no_more(
 def test_a_rate_is_believed_after_enough_readings_and_forgotten_with_time() -> None:
     fewer, more = rates(n10=1000, n20=1000)
     assert plateau_of((fewer, more), NOW)
-    assert not plateau_of((fewer, replace(more, samples=ENOUGH_SAMPLES - 1)), NOW)
-    assert not plateau_of((replace(fewer, at=NOW - MEMORY_SECONDS - 1), more), NOW)
+    assert not plateau_of((fewer, more.model_copy(update={"samples": ENOUGH_SAMPLES - 1})), NOW)
+    assert not plateau_of((fewer.model_copy(update={"at": NOW - MEMORY_SECONDS - 1}), more), NOW)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +125,11 @@ def test_a_rate_counts_when_all_are_ready_settled_and_busy(
 
 def test_readings_are_smoothed_and_few_counts_are_kept() -> None:
     known = learned(learned((), 10, 1000.0, NOW), 10, 2000.0, NOW + 5)
-    assert known == (Seen(10, 1500.0, 2, NOW + 5),)
+    assert known == (Seen(signers=10, rate=1500.0, samples=2, at=NOW + 5),)
     for count in range(1, 3 * MOST_COUNTS):
         known = learned(known, count, 10.0, NOW + 10 + count)
     assert [one.signers for one in known] == list(range(2 * MOST_COUNTS, 3 * MOST_COUNTS))
-    assert learned(known, 1, 5.0, NOW + 10_000) == (Seen(1, 5.0, 1, NOW + 10_000),)
+    assert learned(known, 1, 5.0, NOW + 10_000) == (Seen(signers=1, rate=5.0, samples=1, at=NOW + 10_000),)
 
 
 def test_the_history_learns_from_what_is_observed() -> None:
@@ -136,5 +139,5 @@ def test_the_history_learns_from_what_is_observed() -> None:
         now = NOW + 100 * step
         history = history.observed(SPEC, observation, decide(SPEC, observation, history, now), now)
     assert plateau_of(history.seen, NOW + 500)
-    just_now = replace(EMPTY, changes=(Change(NOW - 5, 5, 10, "Lag", ""),))
+    just_now = History(changes=(Change(at=NOW - 5, before=5, after=10, reason="Lag", limit=""),))
     assert just_now.observed(SPEC, BUSY, decide(SPEC, BUSY, just_now, NOW), NOW).seen == ()

@@ -37,6 +37,8 @@ Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Seconds = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX)]
+Count = Annotated[Whole, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
 JsonObject = dict[str, JsonValue]
 
 
@@ -133,6 +135,12 @@ class Model(BaseModel):
             sentences = "; ".join(rule.sentence for rule in broken)
             raise PydanticCustomError(BROKEN_RULES, "{sentences}", {"sentences": sentences, "broken": broken})
         return self
+
+
+class StatusPart(Model):
+    """A part of the status. Fields that a newer operator wrote are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,23 @@ later and counted in full. That is exact up to `MOST` entries and cautious beyon
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, NamedTuple, TypeVar
+from contextlib import suppress
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from vaultstream.api import ScalingBehavior, ScalingSpec
+from vaultstream.api.base import Count, StatusPart
 from vaultstream.scaling.decision import Decision
-from vaultstream.scaling.observation import Lag, Observation
+from vaultstream.scaling.observation import Lag, Observation, UnixTime
 from vaultstream.scaling.throughput import Seen, learned, sample
 
 MOST: Final = 32
@@ -23,61 +32,88 @@ MOST: Final = 32
 MOST_CHANGES: Final = 20
 """Changes of the count that are kept for people to read."""
 
-_LATEST = 1e12  # no time and no count in a status is beyond
-_T = TypeVar("_T")
+_MOST_SIGNERS = 10**12
 
 
-class Entry(NamedTuple):
-    """A number of signers at a time: recommended, added or removed.
-
-    Attributes:
-        at: Unix seconds.
-        replicas: signers.
-    """
-
-    at: float
-    replicas: int
+def _in_range(count: int) -> int:
+    if count > _MOST_SIGNERS:
+        raise ValueError("no job has so many signers")
+    return count
 
 
-class Change(NamedTuple):
-    """A change of the count, for people to read.
+def _readable(most: int) -> WrapValidator:
+    """Leaves out the entries that can't be read, and the oldest beyond `most`."""
 
-    Attributes:
-        at: Unix seconds.
-        before: signers before.
-        after: signers after.
-        reason: the `Reason` as text.
-        limit: the `LimitName` as text; empty: nothing bound it.
-    """
+    def read(value: Any, handler: ValidatorFunctionWrapHandler) -> tuple[Any, ...]:
+        with suppress(ValidationError):
+            return tuple(handler(value))
+        entries: list[Any] = []
+        for entry in value if isinstance(value, list | tuple) else ():
+            with suppress(ValidationError):
+                entries += handler([entry])
+        return tuple(entries[-most:])
 
-    at: float
-    before: int
-    after: int
-    reason: str
-    limit: str
+    return WrapValidator(read)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What is remembered of a job's scaling. Empty to begin with.
+def _time_or_none(value: Any, handler: Callable[[Any], float | None]) -> float | None:
+    with suppress(ValidationError):
+        return handler(value)
+    return None
 
-    Attributes:
-        highs: recommendations that a maximum over a window can still turn on, oldest first, falling.
-        lows: recommendations that a minimum over a window can still turn on, oldest first, rising.
-        added: steps up that the policies count.
-        removed: steps down that the policies count, as positive numbers.
-        seen: what so many signers were seen to sign.
-        changes: the latest changes of the count.
-        last_active_at: when the lag last exceeded `activationLagThreshold`; None: never seen.
-    """
 
-    highs: tuple[Entry, ...] = ()
-    lows: tuple[Entry, ...] = ()
-    added: tuple[Entry, ...] = ()
-    removed: tuple[Entry, ...] = ()
-    seen: tuple[Seen, ...] = ()
-    changes: tuple[Change, ...] = ()
-    last_active_at: float | None = None
+Signers = Annotated[Count, AfterValidator(_in_range)]
+
+
+class Change(StatusPart):
+    """A change of the number of signers."""
+
+    at: UnixTime
+    """When, in seconds since 1970."""
+    before: Signers
+    """Signers before."""
+    after: Signers
+    """Signers after."""
+    reason: Annotated[str, Field(max_length=63)]
+    """The rule that made the count."""
+    limit: Annotated[str, Field(max_length=63)] = ""
+    """The limit that bound it; empty: none."""
+
+
+class Entry(StatusPart):
+    """A number of signers at a time."""
+
+    at: UnixTime
+    """When, in seconds since 1970."""
+    replicas: Signers
+    """Signers recommended, added or removed."""
+
+
+Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
+
+
+class History(StatusPart):
+    """What the next decision has to remember: stabilization windows and policies look back on it."""
+
+    last_active_at: Annotated[UnixTime | None, WrapValidator(_time_or_none)] = None
+    """When the lag last exceeded `activationLagThreshold`, in seconds since 1970. The cooldown counts from here."""
+    highs: Entries = ()
+    """Recommendations that the stabilization window for scale-down can still turn on."""
+    lows: Entries = ()
+    """Recommendations that the stabilization window for scale-up can still turn on."""
+    added: Entries = ()
+    """Signers added, as the policies for scale-up count them."""
+    removed: Entries = ()
+    """Signers removed, as the policies for scale-down count them."""
+    seen: Annotated[tuple[Seen, ...], Field(max_length=MOST), _readable(MOST)] = ()
+    """What each count of signers was seen to sign: once more of them sign no more, Postgres is the limit."""
+    changes: Annotated[tuple[Change, ...], Field(max_length=MOST_CHANGES), _readable(MOST_CHANGES)] = ()
+    """The latest changes of the count, oldest first."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_if_unreadable(cls, value: object) -> object:
+        return value if isinstance(value, Mapping | cls) else {}
 
     def highest(self, window: float, now: float, latest: int) -> int:
         """Returns the highest of `latest` and the recommendations of the last `window` seconds."""
@@ -109,12 +145,12 @@ class History:
         history = self._until(now)
         lag = observation.lag
         if isinstance(lag, Lag) and lag.total > spec.activation_lag_threshold:
-            history = replace(history, last_active_at=now)
+            history = history.but(last_active_at=now)
         if decision.recommendation is not None:
             history = _recommended(history, spec.behavior, decision.recommendation, now)
         changed_at = history.changes[-1].at if history.changes else None
         if (reading := sample(observation, steady_since=changed_at, now=now)) is not None:
-            history = replace(history, seen=learned(history.seen, *reading, now))
+            history = history.but(seen=learned(history.seen, *reading, now))
         return history
 
     def scaled(self, spec: ScalingSpec, decision: Decision, now: float) -> History:
@@ -128,22 +164,17 @@ class History:
         step = decision.desired - decision.current
         if step == 0:
             return self
-        change = Change(
-            now,
-            decision.current,
-            decision.desired,
-            str(decision.reason),
-            str(decision.limit.name) if decision.limit else "",
+        limit = str(decision.limit.name) if decision.limit else ""
+        history = self._until(now).changed(
+            decision.current, decision.desired, reason=str(decision.reason), limit=limit, now=now
         )
-        history = self._until(now)
-        history = replace(history, changes=(*history.changes, change)[-MOST_CHANGES:])
         if not decision.paced:
             return history
         rules = spec.behavior.scale_up if step > 0 else spec.behavior.scale_down
         oldest = now - max(policy.period_seconds for policy in rules.policies)
         old = history.added if step > 0 else history.removed
-        steps = _thinned([*(e for e in old if e.at > oldest), Entry(now, abs(step))], summed=True)
-        return replace(history, added=steps) if step > 0 else replace(history, removed=steps)
+        steps = _thinned([*(e for e in old if e.at > oldest), Entry(at=now, replicas=abs(step))], summed=True)
+        return history.but(added=steps) if step > 0 else history.but(removed=steps)
 
     def without_unmade_change(self, current: int) -> History:
         """Returns the history without its latest change, if that was to begin at the count there is.
@@ -158,58 +189,47 @@ class History:
         if latest is None or latest.before != current:
             return self
         step = latest.after - latest.before
-        return replace(
-            self,
+        return self.but(
             changes=self.changes[:-1],
-            added=_without(self.added, Entry(latest.at, step)),
-            removed=_without(self.removed, Entry(latest.at, -step)),
+            added=_without(self.added, latest.at, step),
+            removed=_without(self.removed, latest.at, -step),
         )
 
-    def dump(self) -> dict[str, Any]:
-        """Returns the history ready for JSON."""
-        return {
-            "lastActiveAt": self.last_active_at,
-            "highs": [entry._asdict() for entry in self.highs],
-            "lows": [entry._asdict() for entry in self.lows],
-            "added": [entry._asdict() for entry in self.added],
-            "removed": [entry._asdict() for entry in self.removed],
-            "seen": [asdict(seen) for seen in self.seen],
-            "changes": [change._asdict() for change in self.changes],
-        }
+    def changed(self, before: int, after: int, *, reason: str, limit: str = "", now: float) -> History:
+        """Returns the history with a change of the count, for people to read.
 
-    @classmethod
-    def load(cls, data: object) -> History:
-        """Returns the history that `dump` gave. What can't be read is left out: it must not keep a job from scaling."""
-        fields = data if isinstance(data, Mapping) else {}
-        return cls(
-            highs=_read(fields.get("highs"), _entry),
-            lows=_read(fields.get("lows"), _entry),
-            added=_read(fields.get("added"), _entry),
-            removed=_read(fields.get("removed"), _entry),
-            seen=_read(fields.get("seen"), _seen),
-            changes=_read(fields.get("changes"), _change),
-            last_active_at=next(iter(_read([fields.get("lastActiveAt")], _time)), None),
-        )
+        Args:
+            before: signers before.
+            after: signers after.
+            reason: what made the count, in one word.
+            limit: the limit that bound it, in one word; empty: none.
+            now: Unix seconds.
+        """
+        change = Change(at=now, before=before, after=after, reason=reason, limit=limit)
+        return self.but(changes=(*self.changes, change)[-MOST_CHANGES:])
+
+    def but(self, **fields: object) -> History:
+        """Returns the history with other values of these fields, which are not validated."""
+        return self.model_copy(update=fields)
 
     def _until(self, now: float) -> History:
         # A clock that was set back must not make entries count for hours: what is in the future is of now.
         def past(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-            return tuple(Entry(min(entry.at, now), entry.replicas) for entry in entries)
+            return tuple(entry.model_copy(update={"at": min(entry.at, now)}) for entry in entries)
 
-        return replace(
-            self,
+        return self.but(
             highs=past(self.highs),
             lows=past(self.lows),
             added=past(self.added),
             removed=past(self.removed),
-            seen=tuple(replace(seen, at=min(seen.at, now)) for seen in self.seen),
-            changes=tuple(change._replace(at=min(change.at, now)) for change in self.changes),
+            seen=tuple(seen.model_copy(update={"at": min(seen.at, now)}) for seen in self.seen),
+            changes=tuple(change.model_copy(update={"at": min(change.at, now)}) for change in self.changes),
             last_active_at=None if self.last_active_at is None else min(self.last_active_at, now),
         )
 
 
-def _without(steps: tuple[Entry, ...], step: Entry) -> tuple[Entry, ...]:
-    return steps[:-1] if steps and steps[-1] == step else steps
+def _without(steps: tuple[Entry, ...], at: float, step: int) -> tuple[Entry, ...]:
+    return steps[:-1] if steps and (steps[-1].at, steps[-1].replicas) == (at, step) else steps
 
 
 def _recommended(history: History, behavior: ScalingBehavior, count: int, now: float) -> History:
@@ -217,8 +237,8 @@ def _recommended(history: History, behavior: ScalingBehavior, count: int, now: f
     up = now - behavior.scale_up.stabilization_window_seconds
     highs = [entry for entry in history.highs if entry.at > down and entry.replicas > count]
     lows = [entry for entry in history.lows if entry.at > up and entry.replicas < count]
-    new = Entry(now, count)
-    return replace(history, highs=_thinned([*highs, new]), lows=_thinned([*lows, new]))
+    new = Entry(at=now, replicas=count)
+    return history.but(highs=_thinned([*highs, new]), lows=_thinned([*lows, new]))
 
 
 def _thinned(entries: list[Entry], *, summed: bool = False) -> tuple[Entry, ...]:
@@ -228,41 +248,5 @@ def _thinned(entries: list[Entry], *, summed: bool = False) -> tuple[Entry, ...]
         at = min(range(len(entries) - 2), key=lambda i: entries[i + 1].at - entries[i].at)
         earlier, later = entries[at : at + 2]
         count = earlier.replicas + later.replicas if summed else earlier.replicas
-        entries[at : at + 2] = [Entry(later.at, count)]
+        entries[at : at + 2] = [Entry(at=later.at, replicas=count)]
     return tuple(entries)
-
-
-def _read(data: object, read: Callable[[Any], _T]) -> tuple[_T, ...]:
-    entries: list[_T] = []
-    for value in data if isinstance(data, list) else []:
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            entries.append(read(value))
-    return tuple(entries)
-
-
-def _time(value: Any) -> float:
-    if isinstance(value, int | float) and abs(value) <= _LATEST:
-        return float(value)
-    raise ValueError
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, int) and 0 <= value <= _LATEST:
-        return value
-    raise ValueError
-
-
-def _entry(value: Any) -> Entry:
-    return Entry(_time(value["at"]), _whole(value["replicas"]))
-
-
-def _change(value: Any) -> Change:
-    before, after = _whole(value["before"]), _whole(value["after"])
-    return Change(_time(value["at"]), before, after, str(value["reason"]), str(value["limit"]))
-
-
-def _seen(value: Any) -> Seen:
-    signers, samples = _whole(value["signers"]), _whole(value["samples"])
-    if signers == 0:
-        raise ValueError
-    return Seen(signers, _time(value["rate"]), samples, _time(value["at"]))

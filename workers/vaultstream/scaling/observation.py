@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+
+from vaultstream.api.base import Number
 
 PAUSED: Final = "vaultstream.dev/paused"
 PAUSED_REPLICAS: Final = "vaultstream.dev/paused-replicas"
@@ -40,6 +44,16 @@ def _amount(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 <= value <= _MOST_SECONDS:
             raise ValueError(f"{name} must be a number from 0 to {_MOST_SECONDS:g}, not {value}")
+
+
+def _in_range(at: float) -> float:
+    if abs(at) > _MOST_SECONDS:
+        raise ValueError("no time is so far away")
+    return at
+
+
+UnixTime = Annotated[Number, AfterValidator(_in_range)]
+"""A point in time that a status remembers, in Unix seconds."""
 
 
 def _moment(**values: float | None) -> None:

@@ -6,9 +6,12 @@ The signers share one Postgres. Once it is the limit, another signer adds connec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from vaultstream.scaling.observation import Lag, Observation
+from pydantic import AfterValidator, Field
+
+from vaultstream.api.base import Amount, Count, StatusPart
+from vaultstream.scaling.observation import Lag, Observation, UnixTime
 
 SETTLE_SECONDS: Final = 30.0
 """A rate is believed once the count has stood for so long: before, it is part of the count before."""
@@ -23,21 +26,23 @@ _GAIN: Final = 0.1  # less than this part of a proportional gain is none
 _WEIGHT: Final = 0.5  # of the latest sample
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The rate that was seen with a count of signers.
+def _one_or_more(signers: int) -> int:
+    if signers < 1:
+        raise ValueError("no rate is seen without a signer")
+    return signers
 
-    Attributes:
-        signers: how many signed.
-        rate: records a second of all of them together, smoothed.
-        samples: readings that went into it.
-        at: when the latest was made, in Unix seconds.
-    """
 
-    signers: int
-    rate: float
-    samples: int
-    at: float
+class Seen(StatusPart):
+    """What so many signers were seen to sign."""
+
+    signers: Annotated[Count, AfterValidator(_one_or_more)]
+    """How many signed."""
+    rate: Annotated[Amount, Field(strict=True)]
+    """Records a second of all of them together, smoothed."""
+    samples: Count
+    """Readings that went into it."""
+    at: UnixTime
+    """When the latest was made, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,12 @@ def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tupl
     if any(old.signers == count and abs(now - old.at) < 1 for old in seen):
         return seen
     kept = [old for old in seen if old.signers != count and now - old.at <= MEMORY_SECONDS]
-    new = Seen(count, rate, 1, now)
+    new = Seen(signers=count, rate=rate, samples=1, at=now)
     for old in seen:
         if old.signers == count and now - old.at <= MEMORY_SECONDS:
             smoothed = old.rate + _WEIGHT * (rate - old.rate)
-            new = Seen(count, smoothed, min(old.samples + 1, ENOUGH_SAMPLES), now)
+            samples = min(old.samples + 1, ENOUGH_SAMPLES)
+            new = Seen(signers=count, rate=smoothed, samples=samples, at=now)
     return (*sorted(kept, key=lambda old: old.at)[-(MOST_COUNTS - 1) :], new)
 
 
