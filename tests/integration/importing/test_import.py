@@ -121,8 +121,8 @@ async def test_a_second_row_of_an_id_is_rejected_and_names_the_line_of_the_first
     assert (report.rows, report.rejected, report.rejected_file) == (2, 2, Path(f"{path}.rejected.jsonl"))
     assert await rows(db) == [(7, "a"), (8, "b")]
     assert rejected(path) == [
-        (4, "has the id '7', which line 2 has already", "c"),
-        (6, "has the id '7', which line 2 has already", "d"),
+        (4, "has the id '7', which line 2 already has", "c"),
+        (6, "has the id '7', which line 2 already has", "d"),
     ]
 
 
@@ -160,7 +160,7 @@ async def test_rejects_are_listed_where_the_user_says_but_never_over_the_input(
     report = await load(db, path, "id,p\n1,a\n,b\n", rejects=place)
     assert report.rejected_file == place
     assert json.loads(place.read_text())["line"] == 3
-    with pytest.raises(UsageError, match="it is the input"):
+    with pytest.raises(UsageError, match="that is the input"):
         await load(db, path, rejects=path, mode=Mode.REPLACE)
     assert path.exists()
 
@@ -210,8 +210,8 @@ class TestTableThatIsThere:
         assert await rows(db) == [(1, "a"), (2, "b"), (3, "d")]
         assert rejected(path) == [
             (5, "has the id 'x', but the table's ids are integers", "x,f"),
-            (2, "has the id '2', which the table has already", "c"),
-            (4, "has the id '3', which line 3 has already", "e"),
+            (2, "has the id '2', which the table already has", "c"),
+            (4, "has the id '3', which line 3 already has", "e"),
         ]
 
     async def test_has_its_numbers_carried_on(self, db: asyncpg.Connection, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ class TestTableThatIsThere:
 
     async def test_of_other_columns_is_not_added_to(self, db: asyncpg.Connection, tmp_path: Path) -> None:
         await db.execute("CREATE TABLE t (id bigint PRIMARY KEY, payload text, more text NOT NULL)")
-        with pytest.raises(SourceError, match="not a table that this file can be added to"):
+        with pytest.raises(SourceError, match="can't be added to the table"):
             await load(db, tmp_path / "in.csv", "id,p\n1,a\n", mode=Mode.APPEND)
 
     async def test_is_replaced_by_one_of_other_types(self, db: asyncpg.Connection, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ class TestTableThatIsThere:
         with pytest.raises(SourceError, match="view v depends on table t"):
             await load(db, tmp_path / "in.csv", "id,p\n2,b\n", payload_column="p", mode=Mode.REPLACE)
         assert await rows(db) == [(1, "a")]
-        with pytest.raises(SourceError, match="no ordinary table"):
+        with pytest.raises(SourceError, match="not an ordinary table"):
             await load(db, tmp_path / "in.csv", table="v", mode=Mode.REPLACE)
 
     @pytest.mark.parametrize("name", ["t", "public.t"])
@@ -253,7 +253,7 @@ class TestTableThatIsThere:
         await load(db, tmp_path / "in.csv", "id,p\n1,a\n", payload_column="p")
         spec = {"records": {"table": name, "idColumn": "id", "payloadColumn": "p"}}
         await db.fetchval("SELECT vaultstream.create_job('token', 'nightly', $1, 'bigint')", spec)
-        with pytest.raises(SourceError, match="'nightly', which is not finished"):
+        with pytest.raises(SourceError, match="'nightly' still signs"):
             await load(db, tmp_path / "in.csv", mode=Mode.REPLACE)
         await db.execute("UPDATE vaultstream.jobs SET state = 'Complete'")
         await load(db, tmp_path / "in.csv", "id,p\n2,b\n", payload_column="p", mode=Mode.REPLACE)
@@ -263,7 +263,7 @@ class TestTableThatIsThere:
     async def test_of_the_system_is_never_touched(
         self, db: asyncpg.Connection, tmp_path: Path, table: str
     ) -> None:
-        with pytest.raises(SourceError, match="is kept for"):
+        with pytest.raises(SourceError, match="is reserved for"):
             await load(db, tmp_path / "in.csv", "id,p\n1,a\n", table=table, mode=Mode.REPLACE)
 
 
@@ -280,7 +280,7 @@ class TestNothingIsHalfLoaded:
             await load(db, path, "id,p\n1,a\n", payload_column="p")
         before = await relations(db)
         with pytest.raises(
-            ImportFileError, match=r"2 of 4 lines can't be imported, so nothing was: line 3 has no id"
+            ImportFileError, match=r"2 of 4 lines can't be imported, so nothing was loaded: line 3 has no id"
         ):
             await load(db, path, "id,p\n5,a\n,b\n6,c\n5,d\n", payload_column="p", mode=mode, max_rejects=1)
         assert await relations(db) == before

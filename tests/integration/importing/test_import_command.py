@@ -101,7 +101,7 @@ def test_it_tells_people_what_it_loaded(environment: dict[str, str], tmp_path: P
         (("in.csv", "--payload-columns", "p,,q"), "--payload-columns has an empty name."),
         (
             ("in.csv", "--max-rejects", "0"),
-            "1 of 2 lines can't be imported, so nothing was: line 3 has no id.",
+            "1 of 2 lines can't be imported, so nothing was loaded: line 3 has no id.",
         ),
     ],
 )

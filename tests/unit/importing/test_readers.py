@@ -79,7 +79,7 @@ class TestCsv:
     def test_lines_are_those_of_the_file_though_values_span_several(self, csv: Any) -> None:
         rows, rejects = read(csv('id,p\r\n\r\n1,"a\r\nb\r\n"\r\n2\r\n3,c\r\n'))
         assert [(row.line, row.number, row.id) for row in rows] == [(3, 1, "1"), (7, 3, "3")]
-        assert reasons(rejects) == [(6, "has 1 values where the header has 2")]
+        assert reasons(rejects) == [(6, "has 1 value, but the header has 2")]
 
     def test_a_rejected_row_keeps_its_number_so_that_mending_it_moves_no_other(self, csv: Any) -> None:
         rows, _ = read(csv("p\na\nb,b\nc\n"), payload_column="p")
@@ -93,8 +93,8 @@ class TestCsv:
         assert [row.id for row in rows] == ["1", "10"]
         assert reasons(rejects) == [
             (3, "has no id"),
-            (4, "has 3 values where the header has 2"),
-            (5, "is not UTF-8: byte 0xff at its byte 3"),
+            (4, "has 3 values, but the header has 2"),
+            (5, "is not UTF-8: byte 0xff at position 3"),
             (6, "is malformed: ',' expected after '\"'"),
             (7, "has no payload"),
             (8, "has a payload with a NUL character, which Postgres does not store in text"),
@@ -123,10 +123,10 @@ class TestCsv:
         [
             ("id,a,a\n1,2,3\n", "more than one column named 'a'"),
             ("ID,a\n1,2\n", "no column 'id', but it has 'ID'"),
-            ("id\n1\n", "no column but 'id'"),
+            ("id\n1\n", "only the column 'id'"),
             ("\n\n", "no header line"),
             ("id;p\n1;a\n", "separated by ';'"),
-            ("id,p\r1,a\r", "a carriage return stands outside quotes"),
+            ("id,p\r1,a\r", "a carriage return outside quotes"),
             (b"\xff\xfei\0d\0", "UTF-16"),
             (b"id,\xff\n", "header .* is not UTF-8"),
         ],
@@ -179,24 +179,24 @@ class TestJsonLines:
         assert [row.id for row in rows] == ["1"]
         assert reasons(rejects) == [
             (2, "is malformed: Expecting ':' delimiter at column 14"),
-            (3, "is no JSON object"),
+            (3, "is not a JSON object"),
             (4, "has no id"),
             (5, "has no id"),
             (6, "has an id that is neither a string nor an integer"),
             (7, "has no payload"),
             (8, "has no payload"),
-            (9, "is not UTF-8: byte 0xc3 at its byte 17"),
-            (10, "has the member 'p' twice"),
-            (11, "holds half of a surrogate pair, which is no text"),
+            (9, "is not UTF-8: byte 0xc3 at position 17"),
+            (10, "has the member 'p' more than once"),
+            (11, "contains half of a surrogate pair, which is not text"),
             (12, "is malformed: NaN is not JSON"),
             (
                 13,
-                "holds an integer beyond 2^53, which JSON numbers don't carry exactly: write it as a string",
+                "contains an integer beyond 2^53, which JSON numbers can't represent exactly: write it as a string",
             ),
-            (14, "has an id with half of a surrogate pair, which is no text"),
+            (14, "has an id with half of a surrogate pair, which is not text"),
             (15, "is nested too deeply"),
-            (16, "holds a number of thousands of digits"),
-            (17, "holds a number that JSON can't express"),
+            (16, "contains a number with thousands of digits"),
+            (17, "contains a number that JSON can't express"),
         ]
 
     def test_a_payload_that_is_no_string_is_its_canonical_json(self, jsonl: Any) -> None:
@@ -281,7 +281,7 @@ class TestParquet:
         pq.write_table(pa.table({"amount": amounts}), path)
         rows, rejects = read(path)
         assert [row.number for row in rows] == [n for n in range(1, 20_001) if n != 9001]
-        assert reasons(rejects) == [(9001, "holds a number that JSON can't express")]
+        assert reasons(rejects) == [(9001, "contains a number that JSON can't express")]
 
     def test_an_integer_that_json_can_not_carry_is_rejected(self, tmp_path: Path) -> None:
         path = tmp_path / "in.parquet"
@@ -297,13 +297,13 @@ class TestParquet:
         for options in ({}, {"payload_column": "p"}):
             rows, rejects = read(path, **options)
             assert [row.id for row in rows] == ["1"]
-            assert reasons(rejects) == [(2, "holds text that is not UTF-8")]
+            assert reasons(rejects) == [(2, "contains text that is not UTF-8")]
 
     @pytest.mark.parametrize(
         ("columns", "options", "message"),
         [
-            ({"id": [1.5], "p": ["x"]}, {}, "id column 'id' is of type double"),
-            ({"id": [1], "p": [dt.timedelta(1)]}, {}, "'p' is of type duration"),
+            ({"id": [1.5], "p": ["x"]}, {}, "id column 'id' has the type double"),
+            ({"id": [1], "p": [dt.timedelta(1)]}, {}, "'p' has the type duration"),
         ],
     )
     def test_a_type_that_can_not_be_used_is_refused(
@@ -317,7 +317,7 @@ class TestParquet:
     def test_a_damaged_file_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "in.parquet"
         path.write_bytes(b"PAR1 this is not it")
-        with pytest.raises(ImportFileError, match="is no Parquet file"):
+        with pytest.raises(ImportFileError, match="is not a Parquet file"):
             read(path)
 
 
@@ -338,7 +338,7 @@ class TestFiles:
         with zipfile.ZipFile(path, "w") as z:
             z.writestr("a.csv", "x")
             z.writestr("b.csv", "x")
-        with pytest.raises(ImportFileError, match="holds 2 files"):
+        with pytest.raises(ImportFileError, match="contains 2 files"):
             read(path)
 
     def test_an_encrypted_zip_is_refused(self, tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ class TestFiles:
             "missing.csv": "There is no file",
             ".": "is a directory",
             "empty.csv": "is empty",
-            "in.txt": "names no format",
+            "in.txt": "The extension of in.txt",
             "no.zip": "can't be unpacked",
             "no.csv.gz": "can't be unpacked",
             "p.parquet.gz": "compressed Parquet",

@@ -1,4 +1,4 @@
-"""Loading files of records into Postgres: CSV, JSON lines or Parquet, all of a file or nothing of it."""
+"""Loading files of records into Postgres: CSV, JSON lines or Parquet, either the whole file or nothing."""
 
 from vaultstream.importing.loader import ImportReport, import_records
 from vaultstream.importing.options import ImportOptions, Mode

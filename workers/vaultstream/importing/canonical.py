@@ -1,20 +1,20 @@
 """The canonical payload: how the columns of a record become the bytes that are signed.
 
-A record that several columns make up is signed as one JSON object in the canonical form of RFC 8785 (JCS): the
-columns are its members, sorted by their names (as UTF-16 code units), without white space, in UTF-8. Whoever holds the
-same values can compose the same bytes with any JCS library.
+A record that is made up of several columns is signed as one JSON object in the canonical form of RFC 8785 (JCS): the
+columns are its members, sorted by name (as UTF-16 code units), without white space, in UTF-8. Anyone who has the same
+values can compose the same bytes with any JCS library.
 
-- CSV: every value is a JSON string that holds the text exactly as it stands in the file, its quotes taken off. Nothing
+- CSV: every value is a JSON string with the text exactly as it is in the file, without its quotes. Nothing
   is guessed: `517` is `"517"`, `NA` is `"NA"`, and an empty field, quoted or not, is `""`.
 - JSON lines: a value keeps its JSON type. Numbers are written as RFC 8785 says (`1.0` becomes `1`, `1e3` becomes
   `1000`), members of inner objects are sorted too. An integer beyond ±(2^53 - 1), which JSON numbers can't carry
-  everywhere, half of a surrogate pair, a member given twice and a number out of range are refused.
+  everywhere, half of a surrogate pair, a duplicate member and a number out of range are refused.
 - Parquet: null is `null`, booleans, integers and floats are JSON's (bounds as above; NaN and infinities are refused;
   a 32-bit float is written as the 64-bit number it is), text is a string. Decimals are strings with all their
   digits (`"12.50"`), dates `"2013-01-31"`, times of day `"10:00:00.000"`, timestamps `"2013-01-31T10:00:00.000"`, with
   as many digits after the point as the column's unit has (none, 3, 6 or 9); those with a time zone are written
-  in UTC with a `Z` at the end. Binary is a string in base64, a UUID its usual text. Lists and structs are arrays and
-  objects if all that is in them is null, boolean, number or text.
+  in UTC with a `Z` at the end. Binary is a string in base64, a UUID its usual text. Lists and structs become arrays and
+  objects if they contain only nulls, booleans, numbers and text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON number keeps exactly."""
 
 encode_string: Callable[[str], str] = encoder.encode_basestring
-"""Writes a text as a JSON string, just as RFC 8785 wants it."""
+"""Writes a text as a JSON string, exactly as RFC 8785 requires."""
 
 _encode = JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -47,18 +47,18 @@ def canonical_json(value: Any) -> bytes:
     """Returns a JSON value (of dict, list, str, int, float, bool, None) in the form of RFC 8785.
 
     Raises:
-        CanonicalError: it has none.
+        CanonicalError: the value has no canonical form.
     """
     try:
         return _encode(value).encode() if _is_plain(value) else bytes(rfc8785.dumps(value))
     except UnicodeEncodeError:
-        raise CanonicalError("holds half of a surrogate pair, which is no text") from None
+        raise CanonicalError("contains half of a surrogate pair, which is not text") from None
     except rfc8785.IntegerDomainError:
         raise CanonicalError(
-            "holds an integer beyond 2^53, which JSON numbers don't carry exactly: write it as a string"
+            "contains an integer beyond 2^53, which JSON numbers can't represent exactly: write it as a string"
         ) from None
     except rfc8785.FloatDomainError:
-        raise CanonicalError("holds a number that JSON can't express") from None
+        raise CanonicalError("contains a number that JSON can't express") from None
     except RecursionError:
         raise CanonicalError("is nested too deeply") from None
     except rfc8785.CanonicalizationError as error:
@@ -66,9 +66,9 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the standard library's encoder, which is far faster, writes this value just as RFC 8785 wants it.
+    """Whether the standard library's encoder, which is far faster, writes this value exactly as RFC 8785 requires.
 
-    They part at numbers that one of them writes with an exponent or a `.0`, and at the order of names beyond ASCII.
+    The two differ in numbers that one of them writes with an exponent or a `.0`, and in the order of non-ASCII names.
     """
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -85,11 +85,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def object_composer(names: Sequence[str]) -> Callable[[Sequence[str]], bytes]:
-    """Returns a function that composes a canonical object of values which are JSON already, in the order of `names`."""
+    """Returns a function that composes a canonical object from values that are already JSON, in the order of `names`."""
     order = sorted(range(len(names)), key=lambda index: names[index].encode("utf-16-be", "surrogatepass"))
     members = (encode_string(names[index]).replace("%", "%%") + ":%s" for index in order)
     template = "{" + ",".join(members) + "}"
-    pick = itemgetter(*order)  # of one index it gives the value itself, and `%` takes that as well
+    pick = itemgetter(*order)  # with a single index it returns the value itself, which `%` accepts too
 
     def compose(values: Sequence[str]) -> bytes:
         text: str = template % pick(values)
@@ -99,11 +99,11 @@ def object_composer(names: Sequence[str]) -> Callable[[Sequence[str]], bytes]:
 
 
 def text_composer(names: Sequence[str], places: Sequence[int]) -> Callable[[Sequence[str]], bytes]:
-    """Returns a function that composes a canonical object of strings.
+    """Returns a function that composes a canonical object of strings from a row.
 
     Args:
-        names: of its members.
-        places: where in the row that the function gets the text of each stands.
+        names: names of the members.
+        places: index of each member's text in the row.
     """
     compose = object_composer(names)
 

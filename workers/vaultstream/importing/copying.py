@@ -1,4 +1,4 @@
-"""Rows in the binary format of Postgres's COPY, and on their way there."""
+"""Packs rows in the binary format of Postgres's COPY, and copies them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-"""What a COPY begins with: the signature, no flags, no extension."""
+"""Start of a COPY: the signature, no flags, no extension."""
 TRAILER = b"\xff\xff"
-"""What it ends with."""
+"""End of a COPY."""
 
-_TWO_FIELDS = Struct(">hiqi").pack  # how many fields; length and value of a bigint; length of what follows
+_TWO_FIELDS = Struct(">hiqi").pack  # number of fields; length and value of a bigint; length of what follows
 _LENGTH = Struct(">i").pack
 
 
 def pack_numbered(rows: Iterable[tuple[int, bytes]]) -> bytes:
-    """Returns rows of (bigint, text or bytea)."""
+    """Returns rows of (bigint, text or bytea) in COPY's format."""
     return b"".join([_TWO_FIELDS(2, 8, number, len(payload)) + payload for number, payload in rows])
 
 
 def pack_staged(rows: Iterable[tuple[int, bytes, bytes]]) -> bytes:
-    """Returns rows of (bigint, text, text or bytea)."""
+    """Returns rows of (bigint, text, text or bytea) in COPY's format."""
     return b"".join(
         [
             _TWO_FIELDS(3, 8, line, len(text)) + text + _LENGTH(len(payload)) + payload
@@ -46,11 +46,11 @@ async def copy_binary(
     columns: Sequence[str] | None = None,
     freeze: bool = False,
 ) -> int:
-    """Copies what `source` gives (header, packed rows, trailer) into a table; returns the number of rows.
+    """Copies what `source` yields (header, packed rows, trailer) into a table; returns the number of rows.
 
     Raises:
-        asyncpg.ConnectionDoesNotExistError: the connection broke meanwhile. The driver by itself would wait
-            for ever to go on writing if it was waiting just then.
+        asyncpg.ConnectionDoesNotExistError: the connection broke during the copy. The driver alone would wait
+            forever if it was waiting to write at that moment.
     """
     copying = asyncio.ensure_future(
         connection.copy_to_table(

@@ -1,4 +1,4 @@
-"""CSV with a header line, by the standard library's parser: it alone tells the line that each row stands on."""
+"""CSV with a header line, read by the standard library's parser: only that one reports the line of each row."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vaultstream.importing.canonical import text_composer
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.lines import MAX_LINE_BYTES, Lines
 from vaultstream.importing.rows import Chunk, PayloadType, RejectedError, Row, fault_of_text
+from vaultstream.plurals import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ _OTHER_SEPARATORS = ";\t|"
 
 
 class CsvReader:
-    """Reads comma-separated values in UTF-8; blank lines are passed over."""
+    """Reads comma-separated values in UTF-8; skips blank lines."""
 
     open_ended = False
 
@@ -56,7 +57,7 @@ class CsvReader:
     def position(self) -> int:
         return self._source.position
 
-    def payload_type(self, shape: Shape) -> PayloadType:  # noqa: ARG002 - CSV is text, whatever the shape
+    def payload_type(self, shape: Shape) -> PayloadType:  # noqa: ARG002 - CSV is always text
         return "text"
 
     def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
@@ -94,7 +95,7 @@ class CsvReader:
             if lines.undecodable:
                 raise RejectedError(lines.undecodable)
             if len(row) != width:
-                raise RejectedError(f"has {len(row)} values where the header has {width}")
+                raise RejectedError(f"has {counted(len(row), 'value')}, but the header has {width}")
             if id_place is None:
                 return Row(line, number, "", payload_of(row))
             if fault := fault_of(row[id_place], wanted):
@@ -117,7 +118,7 @@ class CsvReader:
         return verbatim
 
     def _refuse_endless_quote(self, line: int, error: csv.Error) -> None:
-        """A quote that is never closed swallows every line after it: how many records those are, nobody knows."""
+        """Refuses the file: a quote that is never closed swallows all the lines after it, an unknown number of records."""
         if "unexpected end of data" in str(error) or "field limit" in str(error):
             raise ImportFileError(
                 f"A quoted value begins on line {line} of {self._source.path} and does not end.",
@@ -127,5 +128,5 @@ class CsvReader:
 
 def _fault_of_line(error: csv.Error) -> str:
     if "new-line character" in str(error):
-        return "is malformed: a carriage return stands outside quotes"
+        return "is malformed: it has a carriage return outside quotes"
     return f"is malformed: {error}"

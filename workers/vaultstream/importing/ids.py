@@ -1,4 +1,4 @@
-"""Ids as a file has them: which are refused, and which type holds them all."""
+"""Ids as they are in a file: which ones are refused, and which type fits them all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 IdType = Literal["bigint", "uuid", "text"]
 
 SQL_TYPES: dict[IdType, str] = {"bigint": "bigint", "uuid": "uuid", "text": 'text COLLATE "C"'}
-"""How a column of each type is declared; text is ordered by its bytes, whatever the database's locale."""
+"""How a column of each type is declared; text is ordered by its bytes, whatever the database's locale is."""
 
 MAX_BYTES = 1024
-"""Length of the longest id, in UTF-8: longer ones do not fit into an index."""
+"""Length of the longest id in UTF-8 bytes: a longer one does not fit into an index."""
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -22,23 +22,23 @@ _SAFE_DIGITS = 18
 
 
 def is_bigint(text: str) -> bool:
-    """Whether `text` is a 64-bit integer in its one usual form: no plus, no leading zero, no space."""
+    """Whether `text` is a 64-bit integer in canonical form: no plus sign, no leading zero, no space."""
     return _INTEGER.fullmatch(text) is not None and (
         len(text) <= _SAFE_DIGITS or -(2**63) <= int(text) < 2**63
     )
 
 
 def is_uuid(text: str) -> bool:
-    """Whether `text` is a UUID in its 36 characters, of either case."""
+    """Whether `text` is a UUID of 36 characters, in upper or lower case."""
     return _UUID.fullmatch(text) is not None
 
 
 def fault_of(text: str | None, wanted: IdType | None = None) -> str | None:
-    """Returns why an id is refused, or None if it is good.
+    """Returns why an id is refused, or None if it is valid.
 
     Args:
         text: the id.
-        wanted: the type that it must be of, where the table is there already.
+        wanted: the type that it must have because the table already exists.
     """
     if not text:
         return "has no id"
@@ -54,7 +54,7 @@ def fault_of(text: str | None, wanted: IdType | None = None) -> str | None:
 
 
 class TypeOfIds:
-    """The narrowest type that holds every id seen so far."""
+    """Finds the narrowest type that fits every id seen so far."""
 
     def __init__(self) -> None:
         self._integers = True

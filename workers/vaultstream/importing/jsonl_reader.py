@@ -1,4 +1,4 @@
-"""JSON lines: one object a line."""
+"""JSON lines: one object per line."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HEAD_CHARACTERS = 1 << 20
 
 
 class JsonLinesReader:
-    """Reads an object a line, in UTF-8; blank lines are passed over.
+    """Reads one object per line, in UTF-8; skips blank lines.
 
-    Its columns are the members that the first lines (a thousand, or a MiB) have.
+    Its columns are the members found in the first lines (1,000 lines or 1 MiB of characters).
     """
 
     open_ended = True
@@ -48,7 +48,7 @@ class JsonLinesReader:
     def position(self) -> int:
         return self._source.position
 
-    def payload_type(self, shape: Shape) -> PayloadType:  # noqa: ARG002 - JSON is text, whatever the shape
+    def payload_type(self, shape: Shape) -> PayloadType:  # noqa: ARG002 - JSON is always text
         return "text"
 
     def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
@@ -75,8 +75,8 @@ class JsonLinesReader:
     def _refuse_late_id(self, record: dict[str, Any], name: str, line: int) -> None:
         if name in record:
             raise ImportFileError(
-                f"Line {line} of {self._source.path} has an id {name!r}, which the first lines have not.",
-                hint="Number the rows under another name with --id-column, or give every line its id.",
+                f"Line {line} of {self._source.path} has an id {name!r}, which the first lines don't have.",
+                hint="Number the rows under another name with --id-column, or give every line an id.",
             )
 
     def _records(self, texts: Iterable[str]) -> Iterator[tuple[int, str, str | None]]:
@@ -95,7 +95,10 @@ class JsonLinesReader:
             if len(head) >= _HEAD_LINES or characters >= _HEAD_CHARACTERS:
                 break
         if all(text.isspace() for _, text, _ in head):
-            raise ImportFileError(f"{self._source.path} begins with nothing but blank lines.")
+            raise ImportFileError(
+                f"The first lines of {self._source.path} are all blank.",
+                hint="Check that it is JSON lines (--format).",
+            )
         return head
 
 
@@ -104,7 +107,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in members if names.count(name) > 1)
-        raise RejectedError(f"has the member {twice!r} twice")
+        raise RejectedError(f"has the member {twice!r} more than once")
     return members
 
 
@@ -124,10 +127,10 @@ def _parse(text: str, undecodable: str | None) -> dict[str, Any]:
         raise RejectedError(f"is malformed: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise RejectedError("is nested too deeply") from None
-    except ValueError:  # Python's own bound on the digits of an integer
-        raise RejectedError("holds a number of thousands of digits") from None
+    except ValueError:  # Python's own limit on the digits of an integer
+        raise RejectedError("contains a number with thousands of digits") from None
     if not isinstance(record, dict):
-        raise RejectedError("is no JSON object")
+        raise RejectedError("is not a JSON object")
     return record
 
 
@@ -141,7 +144,7 @@ def _id_of(record: dict[str, Any], column: str, wanted: IdType | None) -> str:
     try:
         return str(text).encode().decode()
     except UnicodeEncodeError:
-        raise RejectedError("has an id with half of a surrogate pair, which is no text") from None
+        raise RejectedError("has an id with half of a surrogate pair, which is not text") from None
 
 
 def _payload_of(record: dict[str, Any], shape: Shape) -> bytes:
@@ -156,7 +159,7 @@ def _payload_of(record: dict[str, Any], shape: Shape) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError:
-            raise CanonicalError("holds half of a surrogate pair, which is no text") from None
+            raise CanonicalError("contains half of a surrogate pair, which is not text") from None
     if shape.open_ended:
         if not shape.numbered:
             del record[shape.id_column]

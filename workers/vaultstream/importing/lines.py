@@ -1,4 +1,4 @@
-"""A stream's lines, numbered and decoded, with the raw text of the record in hand."""
+"""A stream's lines, numbered and decoded, with the raw text of the current record."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from vaultstream.importing.source import Source
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Length of the longest line, and of the longest value of CSV: what lies beyond is no line but a mistake."""
+"""Length of the longest line and of the longest CSV value: a longer one is taken for a mistake."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Lines:
-    """The lines of a stream, once, as text.
+    """Iterates over the lines of a stream as text; once.
 
-    A line that is not UTF-8 comes with the replacement character where it is wrong, and stands in `undecodable` until
-    it is taken note of with `start_record`.
+    A line that is not UTF-8 is decoded with replacement characters, and `undecodable` says what is wrong with it until
+    `start_record` resets it.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.number = 0
-        """Of the last line that was read, from 1."""
+        """Number of the last line read, from 1."""
         self.record: list[str] = []
         """The lines read since `start_record`."""
         self.undecodable: str | None = None
@@ -48,27 +48,27 @@ class Lines:
                 if len(raw) > MAX_LINE_BYTES:
                     raise ImportFileError(
                         f"Line {self.number} of {self._source.path} is longer than 64 MiB.",
-                        hint="Check that the file is of the format that it is read as (--format).",
+                        hint="Check that the file has the format that it is read as (--format).",
                     )
                 try:
                     line = raw.decode()
                 except UnicodeDecodeError as error:
                     line = raw.decode(errors="replace")
                     self.undecodable = (
-                        f"is not UTF-8: byte 0x{raw[error.start]:02x} at its byte {error.start + 1}"
+                        f"is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1}"
                     )
                 self.record.append(line)
                 yield line
         except DAMAGED as error:
             raise ImportFileError(
                 f"{self._source.path} is damaged after line {self.number}: {str(error).rstrip('.')}.",
-                hint="Get or make the file again.",
+                hint="Download or create the file again.",
             ) from None
 
     def _without_mark(self, raw: bytes) -> bytes:
         if raw.startswith(_UTF_16_MARKS):
             raise ImportFileError(
                 f"{self._source.path} is written in UTF-16.",
-                hint="Convert it to UTF-8, with iconv for example.",
+                hint="Convert it to UTF-8, for example with iconv.",
             )
         return raw.removeprefix(_BYTE_ORDER_MARK)

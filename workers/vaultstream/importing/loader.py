@@ -1,4 +1,4 @@
-"""The import itself: one transaction that ends with the whole file in the table, or with everything as it was."""
+"""The import itself: one transaction, which either loads the whole file or leaves everything as it was."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from vaultstream.importing.options import shape_of
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
 from vaultstream.importing.source import Format, Source, open_source
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
+from vaultstream.plurals import counted
 from vaultstream.records.source import quote_identifier
 from vaultstream.store.sql import query
 
@@ -46,14 +47,14 @@ _EXCERPTS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an import has come."""
+    """How far an import has got."""
 
     position: int
     """Bytes of the file read."""
     size: int
-    """Bytes that it has."""
+    """Size of the file in bytes."""
     rows: int
-    """Rows read, rejected ones among them."""
+    """Rows read, including rejected ones."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,18 @@ class ImportReport:
     id_column: str
     id_type: IdType
     numbered: bool
-    """Whether the file had no id, so that rows were numbered."""
+    """Whether the rows were numbered because the file had no id."""
     payload_column: str
     payload_type: PayloadType
     rows: int
-    """Loaded."""
+    """Rows loaded."""
     rejected: int
-    """Lines that were not."""
+    """Lines rejected."""
     rejected_file: Path | None
-    """Where they are listed, with number and reason."""
+    """Lists the rejected lines, with number and reason; None: there are none."""
     seconds: float
     bytes: int
-    """Size of the file as it lies there."""
+    """Size of the file as it is stored, before decompression."""
 
 
 async def import_records(
@@ -86,18 +87,18 @@ async def import_records(
 ) -> ImportReport:
     """Loads a file of records into a table, in one transaction.
 
-    Memory stays the same however long the file is. Whatever ends the import early, be it an error, a cancellation or the
-    death of this process, leaves the database as it was.
+    Memory use does not depend on the length of the file. If the import ends early, through an error, a cancellation or
+    the death of this process, the database stays as it was.
 
     Args:
-        connection: without a timeout for commands (a large file takes its time), and in no transaction.
+        connection: without a command timeout, because a large file takes long, and not in a transaction.
         path: CSV, JSON lines or Parquet; the first two may be compressed (.gz, .zip).
-        options: what to load, and into what.
+        options: what to load, and into which table.
         progress: called after each part of the file.
 
     Raises:
-        UsageError: the options contradict each other; as ImportFileError: the file can't be imported, or too many of
-            its lines were rejected; as SourceError: the table can't be filled.
+        UsageError: the options contradict each other. Its subclasses: ImportFileError, the file can't be imported or too
+            many of its lines were rejected; SourceError, the table can't be filled.
         DatabaseError: the connection broke.
     """
     started = time.monotonic()
@@ -145,7 +146,7 @@ class _Work:
 
 @asynccontextmanager
 async def _transaction(connection: Connection) -> AsyncIterator[_Work]:
-    """A transaction that says in plain words what became of it when the connection broke."""
+    """Opens a transaction; if the connection breaks, raises an error that says what happened to the data."""
     work = _Work()
     try:
         async with connection.transaction():
@@ -155,12 +156,12 @@ async def _transaction(connection: Connection) -> AsyncIterator[_Work]:
             raise
         raise DatabaseError(
             "The connection to Postgres broke; "
-            + ("the table holds all of the file, or nothing." if work.committing else "nothing was loaded."),
-            hint="See whether Postgres runs (`vaultstream doctor`)"
+            + ("either the whole file was loaded or nothing." if work.committing else "nothing was loaded."),
+            hint="Check that Postgres is running (`vaultstream doctor`)"
             + (
-                ", and look at the table before you run it again."
+                ", and check the table before you run the import again."
                 if work.committing
-                else ", then run it again."
+                else ", then run the import again."
             ),
         ) from error
 
@@ -169,7 +170,7 @@ def _place_of_rejects(path: Path, options: ImportOptions) -> Path:
     place = options.rejects or path.with_name(path.name + ".rejected.jsonl")
     if place.exists() and (place.is_dir() or place.samefile(path)):
         raise UsageError(
-            f"Rejected lines can't be listed in {place}: it is the input or a directory.",
+            f"Rejected lines can't be listed in {place}: that is the input or a directory.",
             hint="Name another file with --rejects.",
         )
     return place
@@ -191,14 +192,14 @@ def _parquet_reader(source: Source) -> Reader:
     except ModuleNotFoundError:
         raise UsageError(
             f"{source.path} can't be read: Parquet needs the package pyarrow, which is not installed here.",
-            hint="The container image leaves it out. Give CSV or JSON lines, or import from where pyarrow is installed.",
+            hint="The container image does not include it. Use CSV or JSON lines, or import where pyarrow is installed.",
         ) from None
     return ParquetReader(source)
 
 
 @dataclass
 class _Load:
-    """A file on its way into a table."""
+    """Loads a file into a table."""
 
     connection: Connection
     source: Source
@@ -211,12 +212,12 @@ class _Load:
     rows_read: int = 0
 
     async def numbered(self) -> int:
-        """Copies rows under their numbers, right into the table; after those that it has. Returns how many."""
+        """Copies rows straight into the table, numbered after those that it has. Returns how many."""
         first = 0
         if self.target.appended:
             if self.target.existing and self.target.existing.id_type != "bigint":
                 raise ImportFileError(
-                    f"The file has no column {self.target.options.id_column!r}, and the table's ids are no numbers.",
+                    f"The file has no column {self.target.options.id_column!r}, and the table's ids are not integers.",
                     hint="Name the column of the ids with --id-column.",
                 )
             first = await self.connection.fetchval(query("import_highest_number", **self.target.names()))
@@ -234,10 +235,10 @@ class _Load:
         )
 
     async def with_ids(self, payload_type: PayloadType) -> tuple[int, IdType]:
-        """Copies rows to a stage, and from there, under the narrowest type of id, those that are no duplicates.
+        """Copies rows to a staging table, and from there those that are not duplicates, with the narrowest type of id.
 
         Returns:
-            How many rows the table got, and the type.
+            How many rows were added to the table, and the type of their ids.
         """
         types = TypeOfIds()
         appended_to = self.target.existing.id_type if self.target.existing and self.target.appended else None
@@ -263,7 +264,7 @@ class _Load:
         async for row in self.connection.cursor(
             query("import_rejected", excerpt=_EXCERPTS[payload_type]), prefetch=1000
         ):
-            where = "the table has already" if row["first"] is None else f"line {row['first']} has already"
+            where = "the table already has" if row["first"] is None else f"line {row['first']} already has"
             self.rejects.add([Reject(row["line"], f"has the id {row['id']!r}, which {where}", row["text"])])
 
     async def _packed(self, pack: Callable[[Chunk], bytes], wanted: IdType | None) -> AsyncIterator[bytes]:
@@ -274,7 +275,7 @@ class _Load:
             self.check_rejects(at_end=False)
             yield pack(chunk)
             self._tell(self.reader.position)
-            await asyncio.sleep(0)  # lets Ctrl-C through: sending alone need not
+            await asyncio.sleep(0)  # lets Ctrl-C through: sending alone may never yield
         yield TRAILER
         self._tell(self.source.size)
 
@@ -283,17 +284,17 @@ class _Load:
             self.progress(Progress(position, self.source.size, self.rows_read))
 
     def check_rejects(self, *, at_end: bool) -> None:
-        """Stops the import if it has rejected too many lines.
+        """Stops the import if too many lines were rejected.
 
         Raises:
-            ImportFileError: it has.
+            ImportFileError: too many lines were rejected.
         """
-        count, first = self.rejects.count, self.rejects.first
-        if first is None or not too_many(count, self.rows_read, self.max_rejects, at_end=at_end):
+        rejected, first = self.rejects.count, self.rejects.first
+        if first is None or not too_many(rejected, self.rows_read, self.max_rejects, at_end=at_end):
             return
         raise ImportFileError(
-            f"{count:,} of {self.rows_read:,} lines can't be imported, so nothing was: "
+            f"{rejected:,} of {counted(self.rows_read, 'line')} can't be imported, so nothing was loaded: "
             f"line {first.line} {first.reason}.",
-            hint=f"{self.rejects.path} lists them. Mend the file, check --format and --id-column, or raise "
+            hint=f"{self.rejects.path} lists them. Fix the file, check --format and --id-column, or raise "
             "--max-rejects.",
         )

@@ -1,4 +1,4 @@
-"""What an import is asked to do, and what that means for the columns that a file has."""
+"""The options of an import, and what they mean for the columns of a file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from vaultstream.importing.source import Format
 
 COMPOSED_NAME = "payload"
-"""The column of a payload that is composed of several."""
+"""Name of the payload column when the payload is composed of several columns."""
 
 _MAX_IDENTIFIER_BYTES = 63
 
 
 class Mode(StrEnum):
-    """What becomes of a table that is there already."""
+    """What happens to a table that already exists."""
 
     CREATE = "create"
-    """It is refused."""
+    """The import is refused."""
     APPEND = "append"
-    """It gets more rows; numbers go on after its highest."""
+    """Rows are added to it; numbering continues after its highest number."""
     REPLACE = "replace"
-    """A new one takes its place; what was granted on the old one, and its indexes, go with it."""
+    """A new table takes its place; grants and indexes of the old one are dropped with it."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,31 @@ class ImportOptions:
     """What to load a file into, and how."""
 
     table: str
-    """Its name, exactly; what stands before a dot is the schema."""
+    """Its exact name; the part before a dot is the schema."""
     id_column: str
-    """The column of the ids; where the file has none of this name, its rows are numbered from 1."""
+    """The column of the ids; if the file has no such column, its rows are numbered from 1."""
     payload_column: str | None = None
-    """The column whose bytes are the payload; not together with payload_columns."""
+    """The column whose bytes are the payload; can't be combined with payload_columns."""
     payload_columns: tuple[str, ...] | None = None
-    """The columns that make up the payload; all but the id's if neither is given."""
+    """The columns that make up the payload; if neither is given, all except the id's."""
     mode: Mode = Mode.CREATE
     format: Format | None = None
-    """How the file is written; by its name if not given."""
+    """The file's format; None: derived from its name."""
     max_rejects: int | None = None
-    """More rejected lines than this and nothing is loaded; see rejects.too_many for what holds without it."""
+    """With more rejected lines than this, nothing is loaded; see rejects.too_many for the default."""
     rejects: Path | None = None
-    """Where rejected lines are listed; beside the input, as FILE.rejected.jsonl, if not given."""
+    """Where rejected lines are listed; None: beside the input, as FILE.rejected.jsonl."""
 
     def check(self) -> None:
-        """Checks what can be checked before the file is seen.
+        """Checks what can be checked before the file is opened.
 
         Raises:
-            UsageError: options contradict each other, or a name can't be one in Postgres.
+            UsageError: options contradict each other, or a name is not valid in Postgres.
         """
         if self.payload_column is not None and self.payload_columns is not None:
             raise UsageError(
                 "--payload-column and --payload-columns are both given.",
-                hint="Give --payload-column for one column's bytes as they are, --payload-columns for a composed payload.",
+                hint="Use --payload-column to sign one column's bytes as they are, --payload-columns to compose a payload.",
             )
         if self.payload_name == self.id_column:
             raise UsageError(
@@ -75,7 +75,7 @@ class ImportOptions:
         for name in (*self.table.split(".", 1), self.id_column, self.payload_name):
             if not name or "\0" in name or len(name.encode()) > _MAX_IDENTIFIER_BYTES:
                 raise UsageError(
-                    f"{name!r} can't be a name in Postgres: those have 1 to {_MAX_IDENTIFIER_BYTES} bytes."
+                    f"{name!r} is not a valid name in Postgres: names have 1 to {_MAX_IDENTIFIER_BYTES} bytes."
                 )
 
     @property
@@ -90,17 +90,17 @@ class Shape:
 
     id_column: str
     numbered: bool
-    """Whether the file has no such column, so that rows get their number as id."""
+    """Whether the file has no such column and rows get their number as id."""
     payload_column: str | None
-    """The payload itself; None: it is composed."""
+    """The column that is the payload; None: the payload is composed."""
     composed: tuple[str, ...]
-    """The columns that a composed payload is made of."""
+    """The columns that make up a composed payload."""
     open_ended: bool = False
-    """Whether a row's other members belong to the payload too: so it is with JSON lines unless columns are named."""
+    """Whether a row's other members belong to the payload too, as with JSON lines unless columns are named."""
 
 
 def shape_of(options: ImportOptions, columns: Sequence[str], *, open_ended: bool = False) -> Shape:
-    """Returns what the options mean for a file of these columns.
+    """Returns what the options mean for a file with these columns.
 
     Args:
         options: what was asked for.
@@ -108,7 +108,7 @@ def shape_of(options: ImportOptions, columns: Sequence[str], *, open_ended: bool
         open_ended: rows may have columns beyond these.
 
     Raises:
-        ImportFileError: a column is not there, or stands there twice.
+        ImportFileError: a column is missing, or there are two of the same name.
     """
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
@@ -129,8 +129,8 @@ def shape_of(options: ImportOptions, columns: Sequence[str], *, open_ended: bool
     composed = tuple(name for name in columns if name != options.id_column)
     if not composed and not open_ended:
         raise ImportFileError(
-            f"The file has no column but {options.id_column!r}: nothing is left for the payload.",
-            hint="Name the column of the payload with --payload-column.",
+            f"The file has only the column {options.id_column!r}: nothing is left for the payload.",
+            hint="Name the payload's column with --payload-column.",
         )
     return Shape(options.id_column, numbered, None, composed, open_ended)
 
@@ -139,7 +139,7 @@ def _require(columns: Sequence[str], name: str) -> None:
     if name in columns:
         return
     near = difflib.get_close_matches(name, columns, n=1)
-    shown = ", ".join(columns[:30]) + (", …" if len(columns) > 30 else "")  # noqa: PLR2004 - enough for a message
+    shown = ", ".join(columns[:30]) + (", …" if len(columns) > 30 else "")  # noqa: PLR2004 - as many as fit into a message
     guess = f"Did you mean {near[0]!r}? " if near else ""
     raise ImportFileError(
         f"The file has no column {name!r}.", hint=f"{guess}Its columns are: {shown or 'none'}."
@@ -151,5 +151,5 @@ def _refuse_misspelt_id(name: str, columns: Sequence[str]) -> None:
         if column.strip().casefold() == name.strip().casefold():
             raise ImportFileError(
                 f"The file has no column {name!r}, but it has {column!r}.",
-                hint=f"Take its ids with --id-column {column!r}, or number the rows under another name.",
+                hint=f"Use its ids with --id-column {column!r}, or number the rows under another name.",
             )

@@ -1,4 +1,4 @@
-"""Parquet, a batch of rows at a time."""
+"""Parquet, read one batch of rows at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UUID_BYTES = 16
 
 
 class ParquetReader:
-    """Reads a Parquet file; what it calls a line is a row, from 1."""
+    """Reads a Parquet file; its line numbers are row numbers, from 1."""
 
     open_ended = False
 
@@ -43,7 +43,7 @@ class ParquetReader:
         try:
             self._file = pq.ParquetFile(source.stream)
         except (pa.ArrowException, OSError) as error:
-            raise ImportFileError(f"{source.path} is no Parquet file: {_first_line(error)}.") from None
+            raise ImportFileError(f"{source.path} is not a Parquet file: {_first_line(error)}.") from None
         self._types: dict[str, pa.DataType] = {
             field.name: _logical(field.type) for field in self._file.schema_arrow
         }
@@ -62,8 +62,8 @@ class ParquetReader:
         if _is_text(kind):
             return "text"
         raise ImportFileError(
-            f"The column {shape.payload_column!r} is of type {kind}; a payload taken as it is must be binary or string.",
-            hint=f"Compose a payload of it with --payload-columns {shape.payload_column}.",
+            f"The column {shape.payload_column!r} has the type {kind}; a payload that is signed as it is must be binary or string.",
+            hint=f"Compose a payload from it with --payload-columns {shape.payload_column}.",
         )
 
     def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
@@ -78,7 +78,7 @@ class ParquetReader:
         except (pa.ArrowException, OSError) as error:
             raise ImportFileError(
                 f"{self._source.path} is damaged after row {self._done}: {_first_line(error)}.",
-                hint="Get or make the file again.",
+                hint="Download or create the file again.",
             ) from None
 
     def _chunk(
@@ -108,7 +108,7 @@ class ParquetReader:
         return chunk
 
     def _batch_rows(self) -> int:
-        """So many rows that a batch stays small in memory, going by the file's own word on its size."""
+        """Returns how many rows make a batch that is small in memory, based on the sizes in the file's metadata."""
         metadata = self._file.metadata
         total = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
         return int(max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, total))))
@@ -117,14 +117,14 @@ class ParquetReader:
         for name in shape.composed:
             if not _has_json_form(self._types[name]):
                 raise ImportFileError(
-                    f"The column {name!r} is of type {self._types[name]}, which has no canonical form.",
+                    f"The column {name!r} has the type {self._types[name]}, which has no canonical form.",
                     hint="Leave it out with --payload-columns, or write it as text.",
                 )
         if not shape.numbered:
             kind = self._types[shape.id_column]
             if not (pa.types.is_integer(kind) or _is_text(kind) or _is_uuid(kind)):
                 raise ImportFileError(
-                    f"The id column {shape.id_column!r} is of type {kind}; an id is an integer, a UUID or text.",
+                    f"The id column {shape.id_column!r} has the type {kind}; an id is an integer, a UUID or text.",
                     hint="Name another column with --id-column.",
                 )
 
@@ -177,7 +177,7 @@ def _plain_array(column: pa.Array) -> pa.Array:
 
 
 def _values(column: pa.Array, faults: dict[int, str]) -> list[Any]:
-    """Returns a column as Python values; text that is not UTF-8 is a fault of its row."""
+    """Returns a column as Python values; a row with text that is not UTF-8 is added to `faults`."""
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
@@ -186,7 +186,7 @@ def _values(column: pa.Array, faults: dict[int, str]) -> list[Any]:
             try:
                 values.append(value.as_py())
             except UnicodeDecodeError:
-                faults.setdefault(index, "holds text that is not UTF-8")
+                faults.setdefault(index, "contains text that is not UTF-8")
                 values.append(None)
         return values
 
@@ -216,7 +216,7 @@ def _payloads(column: pa.Array, faults: dict[int, str]) -> list[bytes]:
 
 
 def _fragments(column: pa.Array, faults: dict[int, str]) -> list[str]:
-    """Returns the canonical JSON of each value of a column; a value without one is a fault of its row."""
+    """Returns the canonical JSON of each value of a column; a row whose value has none is added to `faults`."""
     column = _plain_array(column)
     if _is_plain(column.type) and not _is_text(column.type):
         values = _values(column, faults)
@@ -231,11 +231,11 @@ def _fragments(column: pa.Array, faults: dict[int, str]) -> list[str]:
 
 
 def _as_text(column: pa.Array) -> tuple[pa.Array, Callable[[Any], str]]:
-    """Returns a column of a type that JSON has as a string, and the function that gives the text of its values."""
+    """Returns a column of a type that JSON writes as a string, and the function that returns the text of a value."""
     kind = column.type
     types = pa.types
     if types.is_timestamp(kind):
-        # A zone only says how to show the instant, which is kept in UTC; no database of zones is needed so.
+        # A zone only says how to show the instant, which is stored in UTC. So no time zone database is needed.
         zone = "Z" if kind.tz else ""
         naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit))
         return naive.cast(pa.string()), lambda text: text.replace(" ", "T") + zone

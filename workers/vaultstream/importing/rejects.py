@@ -1,4 +1,4 @@
-"""The lines that are not loaded: how many are bearable, and the file beside the input that lists them."""
+"""Rejected lines: how many are tolerated, and the file beside the input that lists them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 EXCERPT = 200
-"""Characters of a rejected line that the file shows."""
+"""Characters of a rejected line that the file shows, at most."""
 
 _ALWAYS_BEARABLE = 100
 _JUDGED_EARLY_FROM = 10_000
@@ -23,7 +23,7 @@ class Reject(NamedTuple):
     """A line that is not loaded."""
 
     line: int
-    """Its number in the file, from 1; of Parquet the number of the row."""
+    """Its number in the file, from 1; for Parquet, the number of the row."""
     reason: str
     """The end of the sentence "The line …"."""
     text: str
@@ -31,10 +31,11 @@ class Reject(NamedTuple):
 
 
 def too_many(rejected: int, rows: int, limit: int | None, *, at_end: bool) -> bool:
-    """Whether so many lines were rejected that nothing is to be loaded.
+    """Whether so many lines were rejected that nothing may be loaded.
 
-    With a limit, it is that. Without, a tenth of the rows may be rejected, and 100 in any case; this is judged at the
-    end, or earlier once 10,000 were rejected. Never may all rows of a file be rejected.
+    With a `limit`, at most that many may be rejected. Without one, at most a tenth of the rows or 100 rows, whichever is
+    more; this is checked at the end, or as soon as more than 10,000 were rejected. A file whose rows were all rejected is
+    always refused.
     """
     if at_end and rejected and rejected >= rows:
         return True
@@ -44,9 +45,9 @@ def too_many(rejected: int, rows: int, limit: int | None, *, at_end: bool) -> bo
 
 
 class RejectFile:
-    """JSON lines, `{"line": 7, "reason": "has no id", "text": "…"}`; made with the first rejected line.
+    """JSON lines, `{"line": 7, "reason": "has no id", "text": "…"}`; created for the first rejected line.
 
-    One that an earlier import left is removed on entering.
+    Entering removes the file that an earlier import left.
     """
 
     def __init__(self, path: Path) -> None:

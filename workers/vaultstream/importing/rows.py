@@ -1,4 +1,4 @@
-"""What a reader makes of a file: chunks of rows, ready to be copied, and of rejected lines."""
+"""What a reader returns: chunks of rows, ready to be copied, and of rejected lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PayloadType = Literal["text", "bytea"]
 CHUNK_BYTES = 1 << 20
 """Payload bytes after which a chunk is full."""
 CHUNK_ROWS = 8192
-"""Rows, good or rejected, after which it is full in any case."""
+"""Rows, accepted or rejected, after which a chunk is full in any case."""
 
 
 class RejectedError(Exception):
@@ -30,9 +30,9 @@ class Row(NamedTuple):
 
     line: int
     number: int
-    """Its place among the rows of the file, from 1; rejected ones count too, so that mending one moves no other."""
+    """Its place among the rows of the file, from 1. Rejected rows count too: fixing one does not renumber the others."""
     id: str
-    """As the file has it; empty where rows are numbered."""
+    """As it is in the file; empty if rows are numbered."""
     payload: bytes
 
 
@@ -57,7 +57,7 @@ class Chunk:
 
 
 class Reader(Protocol):
-    """A format's way to rows."""
+    """Reads rows from a file of one format."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -71,14 +71,14 @@ class Reader(Protocol):
         """The type of the payload's column in the table."""
 
     def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
-        """Reads the file to its end; once.
+        """Reads the file to its end; can be called once.
 
         Args:
             shape: which columns are the id and the payload.
-            wanted: the type that ids must be of, if the table is there already.
+            wanted: the type that ids must have, if the table already exists.
 
         Raises:
-            ImportFileError: the file is damaged, or such that no line of it can be trusted.
+            ImportFileError: the file is damaged, or none of its lines can be trusted.
         """
 
     @property
@@ -87,7 +87,7 @@ class Reader(Protocol):
 
 
 def fault_of_text(payload: str) -> str | None:
-    """Returns why a text can't be a payload, or None."""
+    """Returns why a text can't be a payload, or None if it can."""
     if "\0" in payload:
         return "has a payload with a NUL character, which Postgres does not store in text"
     return None

@@ -1,4 +1,4 @@
-"""The input file: found, recognised, and opened through its compression."""
+"""Opens the input file: recognizes its format and decompresses it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _BUFFER_BYTES = 1 << 18
 _ENCRYPTED = 0x1
 
 DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
-"""What reading raises when compressed bytes are cut short or wrong."""
+"""What reading raises when compressed bytes are truncated or corrupt."""
 
 
 class Format(StrEnum):
-    """How a file's records are written."""
+    """The format of a file's records."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -44,9 +44,9 @@ class Source:
     stream: BinaryIO
     """Its bytes, decompressed."""
     size: int
-    """Bytes of the file as it lies there."""
+    """Size of the file as it is stored, in bytes."""
     raw: BinaryIO
-    """The file itself; its position says how far reading has come."""
+    """The file itself; its position shows how far it was read."""
 
     @property
     def position(self) -> int:
@@ -59,11 +59,11 @@ def open_source(path: Path, wanted: Format | None = None) -> Iterator[Source]:
     """Opens a file, decompressing `.gz` and `.zip` as it is read.
 
     Args:
-        path: of the file.
-        wanted: its format; None goes by its name, of a zip by the name of the file in it.
+        path: path of the file.
+        wanted: its format; None: derived from its name, or for a zip from the name of the file in it.
 
     Raises:
-        ImportFileError: it can't be read, is empty, or its format is not known.
+        ImportFileError: it can't be read, is empty, or has an unknown format.
     """
     with ExitStack() as stack:
         try:
@@ -72,7 +72,7 @@ def open_source(path: Path, wanted: Format | None = None) -> Iterator[Source]:
                 raise ImportFileError(f"{path} is a directory.", hint="Name a file in it.")
             if not stat.S_ISREG(status.st_mode):
                 raise ImportFileError(
-                    f"{path} is no regular file.", hint="Write its content to a file first."
+                    f"{path} is not a regular file.", hint="Write its content to a file first."
                 )
             raw = stack.enter_context(path.open("rb"))
         except FileNotFoundError:
@@ -85,8 +85,8 @@ def open_source(path: Path, wanted: Format | None = None) -> Iterator[Source]:
         found = wanted or _by_name(name, path)
         if found is Format.PARQUET and stream is not raw:
             raise ImportFileError(
-                f"{path} is a compressed Parquet file, which can't be read on the fly.",
-                hint="Unpack it first; Parquet is compressed in itself.",
+                f"{path} is a compressed Parquet file, which can't be read as a stream.",
+                hint="Unpack it first; Parquet has its own compression.",
             )
         yield Source(path, found, stream, status.st_size, raw)
 
@@ -95,15 +95,15 @@ def _by_name(name: str, path: Path) -> Format:
     ending = PurePath(name).suffix.lower()
     if ending not in _ENDINGS:
         raise ImportFileError(
-            f"The ending of {path.name} names no format that can be imported.",
-            hint=f"Say which it is with --format csv, jsonl or parquet; known endings: {', '.join(_ENDINGS)}, "
-            "each with .gz or .zip after it.",
+            f"The extension of {path.name} is not that of a format that can be imported.",
+            hint=f"Set --format to csv, jsonl or parquet. Known extensions: {', '.join(_ENDINGS)}; "
+            ".gz or .zip may follow.",
         )
     return Format(_ENDINGS[ending])
 
 
 def _decompressed(path: Path, raw: BinaryIO, stack: ExitStack) -> tuple[str, BinaryIO]:
-    """Returns the name that tells the format, and the stream."""
+    """Returns the name that shows the format, and the stream."""
     ending = path.suffix.lower()
     try:
         if ending == ".gz":
@@ -119,7 +119,7 @@ def _decompressed(path: Path, raw: BinaryIO, stack: ExitStack) -> tuple[str, Bin
             return name, stack.enter_context(buffered)
     except (*DAMAGED, NotImplementedError) as error:
         raise ImportFileError(
-            f"{path} can't be unpacked: {str(error).rstrip('.')}.", hint="Make the archive again."
+            f"{path} can't be unpacked: {str(error).rstrip('.')}.", hint="Create the archive again."
         ) from None
     return path.name, raw
 
@@ -129,7 +129,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if len(members) != 1:
         held = "no file" if not members else f"{len(members)} files"
         raise ImportFileError(
-            f"{path} holds {held}; a zip that is imported holds one.",
+            f"{path} contains {held}; a zip to import must contain exactly one.",
             hint="Unpack it and import its files one by one, the later ones with --append.",
         )
     if members[0].flag_bits & _ENCRYPTED:

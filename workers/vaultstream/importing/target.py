@@ -1,4 +1,4 @@
-"""The table that an import fills: looked up, made, replaced or added to, all within the caller's transaction."""
+"""The table that an import fills: found, created, replaced or added to, all within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _RESERVED_SCHEMAS = ("vaultstream", "information_schema")
 
 @dataclass(frozen=True)
 class Existing:
-    """A table that is there already."""
+    """A table that already exists."""
 
     oid: int
     schema: str
     name: str
     id_type: IdType | None
-    """None if it is not of a type that an import makes."""
+    """None if imports don't create ids of its type."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The table that rows are copied to, and what becomes of it in the end."""
+    """The table that rows are copied to, and what happens to it at the end."""
 
     options: ImportOptions
     schema: str
@@ -51,7 +51,7 @@ class Target:
         return self.existing is not None and self.options.mode is Mode.APPEND
 
     def names(self) -> dict[str, str]:
-        """What the placeholders `{table}`, `{id}` and `{payload}` of a statement stand for."""
+        """Returns the values of the placeholders `{table}`, `{id}` and `{payload}` of a statement."""
         return {
             "table": self.sql,
             "id": quote_identifier(self.options.id_column),
@@ -62,29 +62,29 @@ class Target:
 async def find_existing(
     connection: Connection, options: ImportOptions, payload_type: PayloadType
 ) -> Existing | None:
-    """Returns the table of that name, if there is one.
+    """Returns the table of that name, or None if there is none.
 
     Raises:
-        SourceError: there is one, and the options don't say what to do with it, or it can't be done.
+        SourceError: there is one, but the options don't say what to do with it, or it can't be added to or replaced.
     """
     if options.table.split(".", 1)[0].startswith("pg_") or options.table.startswith(
         tuple(f"{schema}." for schema in _RESERVED_SCHEMAS)
     ):
         raise SourceError(
-            f"{options.table!r} is kept for Postgres and VaultStream.", hint="Choose another name."
+            f"{options.table!r} is reserved for Postgres or VaultStream.", hint="Choose another name."
         )
     found = await connection.fetchrow(query("find_relation"), options.table)
     if found is None:
         return None
     if options.mode is Mode.CREATE:
         raise SourceError(
-            f"There is a table or view {options.table!r} already.",
-            hint="Add to it with --append, put a new one in its place with --replace, or choose another name.",
+            f"The table or view {options.table!r} already exists.",
+            hint="Add to it with --append, replace it with --replace, or choose another name.",
         )
     row = await connection.fetchrow(query("import_describe"), found["oid"], options.id_column)
     if row is None or row["kind"] != "r":
         raise SourceError(
-            f"{options.table!r} is no ordinary table: it can't be added to or replaced.",
+            f"{options.table!r} is not an ordinary table: it can't be added to or replaced.",
             hint="Choose another name.",
         )
     columns = {c["name"]: c["type"] for c in await connection.fetch(query("list_columns"), found["oid"])}
@@ -99,8 +99,8 @@ async def find_existing(
         if not fits:
             shown = ", ".join(f"{name} {kind}" for name, kind in columns.items())
             raise SourceError(
-                f"{options.table!r} is not a table that this file can be added to: its columns are {shown}.",
-                hint=f"It needs just {options.id_column!r} (bigint, uuid or text, unique) "
+                f"This file can't be added to the table {options.table!r}: its columns are {shown}.",
+                hint=f"The table needs exactly the columns {options.id_column!r} (bigint, uuid or text, unique) "
                 f"and {options.payload_name!r} ({payload_type}).",
             )
     existing = Existing(found["oid"], row["schema"], row["name"], cast("IdType | None", id_type))
@@ -116,10 +116,10 @@ async def make_target(
     id_type: IdType,
     payload_type: PayloadType,
 ) -> Target:
-    """Returns the table to fill, made unless rows are added to one; a replacement has a name of its own at first.
+    """Returns the table to fill; creates it unless rows are added to one. A replacement has a temporary name at first.
 
     Raises:
-        SourceError: it can't be made.
+        SourceError: the table can't be created.
     """
     if existing is not None and options.mode is Mode.APPEND:
         target = Target(options, existing.schema, existing.name, existing)
@@ -142,7 +142,7 @@ async def make_target(
         ) from None
     except (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
         raise SourceError(
-            f"Something else is named {options.table!r} in the database.", hint="Choose another name."
+            f"The name {options.table!r} is already used in the database.", hint="Choose another name."
         ) from None
     return target
 
@@ -156,10 +156,10 @@ async def narrow_ids(connection: Connection, target: Target, id_type: IdType) ->
 
 
 async def finish_target(connection: Connection, target: Target) -> None:
-    """Puts a replacement in its place, makes the primary key and gathers statistics.
+    """Puts a replacement in place of the old table, adds the primary key and gathers statistics.
 
     Raises:
-        SourceError: the old table can't go.
+        SourceError: the old table can't be dropped.
     """
     existing = target.existing
     final = target
@@ -172,7 +172,7 @@ async def finish_target(connection: Connection, target: Target) -> None:
         except asyncpg.DependentObjectsStillExistError as error:
             raise SourceError(
                 f"{target.options.table!r} can't be replaced: {error.detail or error}.",
-                hint="Drop first what depends on it, or choose another name.",
+                hint="Drop what depends on it first, or choose another name.",
             ) from None
         await connection.execute(query("import_rename", table=target.sql, name=quote_identifier(final.name)))
     if not target.appended:
@@ -184,8 +184,8 @@ async def _current_schema(connection: Connection) -> str:
     schema = await connection.fetchval(query("import_current_schema"))
     if schema is None:
         raise SourceError(
-            "No schema of the search path is there.",
-            hint="Name one before the table, as in --table public.records.",
+            "None of the schemas in the search path exists.",
+            hint="Give the schema with the table, as in --table public.records.",
         )
     return str(schema)
 
@@ -197,6 +197,6 @@ async def _refuse_if_in_use(connection: Connection, existing: Existing, table: s
         source = await connection.fetchrow(query("find_relation"), job["source"])
         if source is not None and source["oid"] == existing.oid:
             raise SourceError(
-                f"The job {job['name']!r}, which is not finished, signs the records of {table!r}.",
+                f"The job {job['name']!r} still signs the records of {table!r}.",
                 hint=f"Let it finish, or delete it: vaultstream delete {job['name']}",
             )
