@@ -43,7 +43,10 @@ _DEBIAN_PACKAGES = {
 }
 _START_SECONDS = 120.0
 _DELETE_SECONDS = 20
-_PROVISIONER = Path(__file__).resolve().parents[1] / "provisioner.py"
+_PROVISIONER = (
+    f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r}); "
+    "from kube.provisioner import main; main()"
+)
 _PAUSE_SOURCE = Path(__file__).resolve().parent / "pause.c"
 _READY = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
 
@@ -259,7 +262,7 @@ class Cluster:
         self._daemons["coredns"].start([str(found["coredns"]), "-conf", str(config)])
 
     def _start_provisioner(self) -> None:
-        words = [sys.executable, _PROVISIONER, self.api.directory, self.directory / "volumes"]
+        words = [sys.executable, "-c", _PROVISIONER, self.api.directory, self.directory / "volumes"]
         self._daemons["provisioner"].start([str(word) for word in words])
 
     def _write(self, name: str, document: dict[str, Any]) -> Path:

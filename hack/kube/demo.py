@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _JOB = "demo"
-_RECORDS = ("hack/demo-records.yaml", "job/receipts-import")
+_RECORDS = ("hack/kube/demo-records.yaml", "job/receipts-import")
 _STEP_SECONDS = 0.5
 _SEED_TIMEOUT = "180s"
 _MOST_DECISIONS = 8

@@ -33,8 +33,8 @@ class Image:
 
 # The name says where it comes from: no registry is asked for what is of localhost.
 PRODUCT = Image("localhost/vaultstream:dev")
-NATS = Image("localhost/vaultstream-nats:dev", "hack/images/nats/Dockerfile")
-POSTGRES = Image("localhost/vaultstream-postgres:dev", "hack/images/postgres/Dockerfile")
+NATS = Image("localhost/vaultstream-nats:dev", "hack/kube/dockerfiles/nats/Dockerfile")
+POSTGRES = Image("localhost/vaultstream-postgres:dev", "hack/kube/dockerfiles/postgres/Dockerfile")
 
 
 async def engine_runs() -> bool:

@@ -120,7 +120,7 @@ def test_workers_and_the_operator_reach_both_services(chart: Rendered, pods: dic
 
 
 def test_who_makes_the_records_of_the_demo_reaches_postgres(chart: Rendered, pods: dict[str, Pod]) -> None:
-    job = yaml.safe_load((ROOT / "hack/demo-records.yaml").read_text())
+    job = yaml.safe_load((ROOT / "hack/kube/demo-records.yaml").read_text())
     assert reaches(chart, template_pod(job), pods["postgres"], POSTGRES)
 
 
