@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import asyncpg
 import typer
 
-from vaultstream.crypto.keyring import create_keyring, load_keyring
-from vaultstream.errors import CustodyError, DatabaseError, UsageError
-from vaultstream.keys.changes import add_keys, end_keys, publish_keys
+from vaultstream.crypto.keyring import load_keyring
+from vaultstream.errors import UsageError
+from vaultstream.keys.changes import KeyChange, KeyEnd, add_keys, choose_keys, end_keys, publish_keys
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
-from vaultstream.local.services import inspect_services, used_before
+from vaultstream.local.kek import make_kek_file
 from vaultstream.settings import Settings
-from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, get_job, get_key_counts
-from vaultstream.store.keys import KeyInfo, kek_ids_in_use, list_keys, list_wrapped
-from vaultstream.worker import kek_file
+from vaultstream.store.jobs import Job, get_job
+from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.key_export import Form, render_keys
 from vaultstream_cli.output import err, note, print_json, print_table
@@ -37,11 +33,6 @@ KeyIds = Annotated[
 ]
 AllKeys = Annotated[bool, typer.Option("--all", help="Every key of the job.")]
 STANDARD_OUTPUT = Path("-")
-
-
-class Ended(StrEnum):
-    RETIRED = "retired"
-    REVOKED = "revoked"
 
 
 @command(group, "list")
@@ -110,9 +101,10 @@ async def add(
     """Make more keys for a job, as for one whose keys were all retired; also while it runs."""
     async with open_session(settings) as session:
         found = await _find(session, job)
-        added = await add_keys(session.pool, found, load_keyring(session.services.kek_file), count)
-        await _publish(session, found, added)
-        await _report(session, found, "added", added, as_json=json)
+        services = session.services
+        ring = load_keyring(services.kek_file)
+        change = await add_keys(session.pool, services.bus_address, found, ring, count)
+    _report(found, "added", change, as_json=json)
 
 
 @command(group, "retire")
@@ -120,7 +112,7 @@ async def retire(
     settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
 ) -> None:
     """Retire keys: each finishes the batch that it is in and is leased no more. What it signed stays valid."""
-    await _end(settings, job, key_ids, every=every, state=Ended.RETIRED, as_json=json)
+    await _end(settings, job, key_ids, every=every, state=KeyEnd.RETIRED, as_json=json)
 
 
 @command(group, "revoke")
@@ -131,21 +123,17 @@ async def revoke(
 
     A batch in hand under a revoked key is dropped and signed again under another.
     """
-    await _end(settings, job, key_ids, every=every, state=Ended.REVOKED, as_json=json)
+    await _end(settings, job, key_ids, every=every, state=KeyEnd.REVOKED, as_json=json)
 
 
 async def _end(
-    settings: Settings, job: str, key_ids: list[str] | None, *, every: bool, state: Ended, as_json: bool
+    settings: Settings, job: str, key_ids: list[str] | None, *, every: bool, state: KeyEnd, as_json: bool
 ) -> None:
-    if bool(key_ids) == every:
-        raise UsageError("Name the keys, or give --all.", hint=f"`vaultstream keys list {job}` lists them.")
+    chosen = choose_keys(job, key_ids, every=every)
     async with open_session(settings) as session:
         found = await _find(session, job)
-        async with session.pool.acquire() as connection:
-            wanted = key_ids or [key.key_id for key in await list_keys(connection, found.job_no)]
-            changed = await end_keys(connection, found, wanted, state=state)
-        await _publish(session, found, changed)
-        await _report(session, found, state, changed, as_json=as_json)
+        change = await end_keys(session.pool, session.services.bus_address, found, chosen, state=state)
+    _report(found, state, change, as_json=as_json)
 
 
 async def _find(session: Session, job: str) -> Job:
@@ -153,16 +141,14 @@ async def _find(session: Session, job: str) -> Job:
         return await get_job(connection, job)
 
 
-async def _publish(session: Session, job: Job, key_ids: list[str] | None = None) -> None:
-    services = session.services
-    address = services.bus_address
-    if not await publish_keys(address, session.pool, job, key_ids):
-        note("NATS does not answer: signers learn of the change from Postgres, at their next lease.")
+def _note_not_notified() -> None:
+    note("NATS is unreachable: signers read the change from Postgres, at their next lease.")
 
 
-async def _report(session: Session, job: Job, what: str, changed: list[str], *, as_json: bool) -> None:
-    async with session.pool.acquire() as connection:
-        counts = await get_key_counts(connection, job.job_no)
+def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
+    changed, counts = change.key_ids, change.counts
+    if not change.signers_notified:
+        _note_not_notified()
     if as_json:
         print_json({"job": job.name, what: changed, "keys": {"total": counts.total, **asdict(counts)}})
     else:
@@ -172,7 +158,7 @@ async def _report(session: Session, job: Job, what: str, changed: list[str], *, 
             f"{len(changed):,} key{'' if len(changed) == 1 else 's'} {what}; "
             f"job {job.name} has {counts.active:,} active."
         )
-    if not counts.active and not job.ended:
+    if change.job_waits:
         err.print(
             f"warning: job {job.name} has no active key left and waits for one: "
             f"`vaultstream keys add {job.name} --count N`",
@@ -209,7 +195,8 @@ async def rewrap(
         found = await _find(session, job)
         async with rewrapping(session.pool) as connection:
             done = await rewrap_job(connection, found, session.services.kek_file, rotate=rotate, prune=prune)
-        await _publish(session, found)
+        if not await publish_keys(session.services.bus_address, session.pool, found):
+            _note_not_notified()
     if json:
         print_json({"job": found.name, **asdict(done)})
     else:
@@ -244,40 +231,7 @@ async def init(
     unwrapped without it. Refused where a lost file has to come back instead: if the database has wrapped keys, or the data
     directory was used before and no other file is named.
     """
-    path = kek_file(settings)
-    if not force and not path.exists():
-        await _require_first(settings, path)
-    ring = create_keyring(path)
-    note(f"{path} made, with {ring.primary.kek_id}. Keep a copy of it safe.")
-
-
-async def _require_first(settings: Settings, path: Path) -> None:
-    used = settings.kek_file is None and used_before(settings.data_dir)
-    in_use = await _keks_in_use(settings, used=used)
-    if in_use:
-        why = f"Keys are wrapped by {', '.join(sorted(in_use))}, which a new file would not have."
-    elif used:
-        why = f"{settings.data_dir} was used before: keys may be wrapped by the file that it had."
-    else:
-        return
-    raise CustodyError(
-        why, hint=f"Put the old file back at {path}, or give up the keys that it wrapped with --force."
-    )
-
-
-async def _keks_in_use(settings: Settings, *, used: bool) -> set[str]:
-    """The key-encryption keys that the database needs, if there is one that answers; none is started for it."""
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-    elif used and (running := inspect_services(settings.data_dir).postgres) is not None:
-        url = running.url
-    else:
-        return set()
-    try:
-        async with connect(url) as connection:
-            return await kek_ids_in_use(connection)
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return set()  # no schema of ours yet
-    except DatabaseError as error:
-        note(f"Whether keys are wrapped already was not looked up: {error.message}")
-        return set()
+    made = await make_kek_file(settings, force=force)
+    if made.unchecked:
+        note(f"Whether keys are wrapped already was not checked: {made.unchecked}")
+    note(f"{made.path} made, with {made.kek_id}. Keep a copy of it safe.")

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
-from vaultstream.local.runner import open_job
+from vaultstream.local.quick_start import QuickStartRuns
 from vaultstream.local.seed import seed_records
-from vaultstream.local.worker_logs import log_folder
 from vaultstream.settings import Settings
-from vaultstream.store import jobs
-from vaultstream.store.jobs import JobState
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
 from vaultstream_cli.running import MaxSigners, run_to_end
-from vaultstream_cli.session import Session, open_session
+from vaultstream_cli.session import open_session
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from vaultstream.store.jobs import Job
-
-_NAME = re.compile(r"^quick-start-\d+")
 
 
 @command(app, "quick-start")
@@ -69,72 +58,36 @@ async def quick_start(
                 "keys": {"count": keys or settings.total_keys},
             }
         )
-        job = await _open(session, spec)
+        runs = QuickStartRuns(session.services.data_dir)
+        async with session.pool.acquire() as connection:
+            job = await runs.open(connection, spec)
         note(f"{job.name}: {total:,} records, {spec.keys.count} keys, batches of {spec.batch_size:,}")
         summary = await run_to_end(session, job.token, max_signers=max_signers)
         with show_progress("verifying") as progress:
             report = await verify_job(
                 session.services.database_url, job.token, processes=None, progress=progress
             )
-        _note_verified(session, job)
-        runs = await _finished_runs(session, table)
+        runs.mark_verified(job)
+        async with session.pool.acquire() as connection:
+            finished = await runs.finished(connection, table)
+        compared = [await get_summary(session.pool, each.token) for each in finished]
     if json:
         print_json(
-            {**summary.to_json(), "verification": report.to_json(), "runs": [run.to_json() for run in runs]}
+            {
+                **summary.to_json(),
+                "verification": report.to_json(),
+                "runs": [run.to_json() for run in compared],
+            }
         )
     else:
         print_summary(summary)
         out.print()
         print_report(report)
-        if len(runs) > 1:
+        if len(compared) > 1:
             out.print()
-            _print_comparison(runs)
+            _print_comparison(compared)
     require_all_signed(summary)
     require_ok(report)
-
-
-async def _open(session: Session, spec: SigningJobSpec) -> Job:
-    """Returns the interrupted run with this spec, or a new one under the next free name."""
-    stem = (
-        f"{spec.records.table.replace('quickstart', 'quick-start').replace('_', '-')}-batch-{spec.batch_size}"
-    )
-    async with session.pool.acquire() as connection:
-        taken = {job.name: job for job in await jobs.list_jobs(connection)}
-        number = 1
-        while True:
-            name = stem if number == 1 else f"{stem}-run-{number}"
-            job = taken.get(name)
-            if job is None or (job.spec == spec and _is_unfinished(session, job)):
-                return await open_job(connection, name, spec)
-            number += 1
-
-
-def _verified_mark(session: Session, job: Job) -> Path:
-    """Returns the file, next to the logs of a job's workers, that is there once all of a run was verified."""
-    return log_folder(session.services.data_dir, job.token) / "verified"
-
-
-def _note_verified(session: Session, job: Job) -> None:
-    mark = _verified_mark(session, job)
-    mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been signed from another folder
-    mark.touch()
-
-
-def _is_unfinished(session: Session, job: Job) -> bool:
-    return not job.ended or (job.state is JobState.COMPLETE and not _verified_mark(session, job).exists())
-
-
-async def _finished_runs(session: Session, table: str) -> list[Summary]:
-    async with session.pool.acquire() as connection:
-        found = await jobs.list_jobs(connection)
-    return [
-        await get_summary(session.pool, job.token)
-        for job in found
-        if _NAME.match(job.name)
-        and job.spec.records.table == table
-        and job.state is JobState.COMPLETE
-        and not _is_unfinished(session, job)
-    ]
 
 
 def _print_comparison(runs: list[Summary]) -> None:

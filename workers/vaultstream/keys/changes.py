@@ -1,8 +1,10 @@
-"""Changes of a job's keys that people ask for: more of them, or an end to some; told to the signers at once."""
+"""Changes of a job's keys that people ask for: add some, or retire or revoke some. Signers are notified at once."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS, BusAddress, connect_bus
@@ -10,6 +12,7 @@ from vaultstream.bus.keys import KeysStream
 from vaultstream.errors import BusError, UsageError
 from vaultstream.keys.worker import make_keys
 from vaultstream.store import keys as store
+from vaultstream.store.jobs import KeyCounts, get_key_counts
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -23,32 +26,106 @@ KEK_LOCK = 0x4B454B
 """Advisory lock of the database: shared while a command makes keys, exclusive while one rewraps them."""
 
 
-async def add_keys(pool: Pool, job: Job, ring: KeyRing, count: int) -> list[str]:
-    """Makes further keys for a job, beyond the `keys.count` of its spec; returns their ids.
+class KeyEnd(StrEnum):
+    """How a key ends."""
+
+    RETIRED = "retired"
+    """It finishes the batch that it is in, and is leased no longer. What it signed stays valid."""
+    REVOKED = "revoked"
+    """It is fenced at once, and what it signed is marked from then on."""
+
+
+@dataclass(frozen=True)
+class KeyChange:
+    """What a change of a job's keys came to.
+
+    Attributes:
+        key_ids: the keys that changed.
+        counts: the job's keys after the change, by state.
+        signers_notified: False if NATS is unreachable; then signers learn of the change at their next lease.
+        job_waits: the job is not finished and has no active key left, so nothing is signed until one is added.
+    """
+
+    key_ids: list[str]
+    counts: KeyCounts
+    signers_notified: bool
+    job_waits: bool
+
+
+async def add_keys(pool: Pool, address: BusAddress, job: Job, ring: KeyRing, count: int) -> KeyChange:
+    """Makes further keys for a job, beyond the `keys.count` of its spec.
 
     Raises:
-        UsageError: the job was deleted, or keys are being rewrapped just now.
+        UsageError: the job was deleted, or its keys are being rewrapped.
     """
     if job.deleted_at is not None:
-        raise UsageError(f"Job {job.name} was deleted: it signs no more, and needs no keys.")
+        raise UsageError(f"Job {job.name} was deleted: it signs nothing, and needs no keys.")
     async with pool.acquire() as connection, making_keys(connection, job):
         present = await store.ordinals(connection, job.job_no)
         start = max(job.spec.keys.count, *present, 0) + 1
         await make_keys(pool, job, ring, range(start, start + count))
-        return [key.key_id for key in await store.list_keys(connection, job.job_no) if key.ordinal >= start]
+        added = [key.key_id for key in await store.list_keys(connection, job.job_no) if key.ordinal >= start]
+    return await _announce(pool, address, job, added)
+
+
+def choose_keys(job_name: str, key_ids: Sequence[str] | None, *, every: bool) -> Sequence[str] | None:
+    """Returns which keys of a job to end: those named, or None for every key.
+
+    Raises:
+        UsageError: neither keys nor `every` is given, or both are.
+    """
+    if bool(key_ids) == every:
+        raise UsageError(
+            "Name the keys, or give --all.", hint=f"`vaultstream keys list {job_name}` lists them."
+        )
+    return key_ids or None
+
+
+async def end_keys(
+    pool: Pool, address: BusAddress, job: Job, key_ids: Sequence[str] | None, *, state: KeyEnd
+) -> KeyChange:
+    """Retires or revokes keys of a job, either all that are named or none. Keys that have ended already stay as they are.
+
+    Args:
+        pool: of connections to the writer.
+        address: where signers are notified.
+        job: whose keys they are.
+        key_ids: which keys; None: every key of the job.
+        state: how they end.
+
+    Raises:
+        UsageError: the job has no key of some id; nothing was changed.
+    """
+    async with pool.acquire() as connection:
+        known = [key.key_id for key in await store.list_keys(connection, job.job_no)]
+        wanted = known if key_ids is None else key_ids
+        if unknown := [key_id for key_id in wanted if key_id not in known]:
+            raise UsageError(
+                f"Job {job.name} has no key {', '.join(map(repr, unknown))}; nothing was changed.",
+                hint=f"`vaultstream keys list {job.name}` lists its keys.",
+            )
+        changed = await store.end_keys(connection, job.job_no, wanted, state=state)
+    return await _announce(pool, address, job, changed)
+
+
+async def _announce(pool: Pool, address: BusAddress, job: Job, changed: list[str]) -> KeyChange:
+    notified = await publish_keys(address, pool, job, changed)
+    async with pool.acquire() as connection:
+        counts = await get_key_counts(connection, job.job_no)
+    return KeyChange(changed, counts, notified, job_waits=not counts.active and not job.ended)
 
 
 @asynccontextmanager
 async def making_keys(connection: Connection, job: Job) -> AsyncIterator[None]:
-    """Makes sure that nobody drops the key-encryption key meanwhile, and that nobody else takes the same ordinals.
+    """While keys are made, keeps the key-encryption key from being dropped, and the ordinals from being used twice.
 
     Raises:
-        UsageError: keys are being rewrapped just now.
+        UsageError: keys are being rewrapped.
     """
     if not await connection.fetchval(query("try_share_kek_lock"), KEK_LOCK):
         raise UsageError(
-            "Keys are being rewrapped just now.",
-            hint="Run this again when `vaultstream keys rewrap` has ended.",
+            "The keys are being rewrapped.",
+            hint="Run this again when `vaultstream keys rewrap` has finished.",
         )
     try:
         await connection.execute(query("lock_ordinals"), KEK_LOCK, job.job_no)
@@ -60,37 +137,16 @@ async def making_keys(connection: Connection, job: Job) -> AsyncIterator[None]:
         await connection.execute(query("unshare_kek_lock"), KEK_LOCK)
 
 
-async def end_keys(connection: Connection, job: Job, key_ids: Sequence[str], *, state: str) -> list[str]:
-    """Retires or revokes keys of a job, all of them or none; returns the ids of those that changed.
-
-    Args:
-        connection: to the writer.
-        job: whose keys they are.
-        key_ids: which keys.
-        state: retired (finishes the batch it is in) or revoked (fenced at once).
-
-    Raises:
-        UsageError: the job has no key of some id; nothing was changed.
-    """
-    known = {key.key_id for key in await store.list_keys(connection, job.job_no)}
-    if unknown := [key_id for key_id in key_ids if key_id not in known]:
-        raise UsageError(
-            f"Job {job.name} has no key {', '.join(map(repr, unknown))}; nothing was changed.",
-            hint=f"`vaultstream keys list {job.name}` lists its keys.",
-        )
-    return await store.end_keys(connection, job.job_no, key_ids, state=state)
-
-
 async def publish_keys(
     address: BusAddress, pool: Pool, job: Job, key_ids: Collection[str] | None = None
 ) -> bool:
-    """Tells the signers of a job of its keys (of some, or of all) as Postgres has them now.
+    """Publishes keys of a job, some or all, to its signers as Postgres has them now.
 
     Returns:
-        False if NATS could not be reached; the keys worker makes up for it, and no lease depends on it.
+        False if NATS is unreachable. The keys worker publishes them later, and no lease depends on it.
     """
     if job.ended:
-        return True  # it has no signers, and its keys have left the stream
+        return True  # it has no signers, and its keys were removed from the stream
     async with pool.acquire() as connection:
         wrapped = await store.list_wrapped(connection, job)
     try:
