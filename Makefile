@@ -81,10 +81,10 @@ docs: .venv/.dev ## Write the pages that are generated: docs/commands.md, and th
 	@$(BIN)/python hack/commands_reference.py
 	@$(BIN)/python hack/chart.py readme
 
-generate: .venv/.dev ## Write what is made from the types: crds/, docs/api-reference.md, and the files in the chart.
+generate: .venv/.dev ## Write the generated files: crds/, docs/api-reference.md, the chart's files, the picture of the architecture.
 	@$(BIN)/python hack/generate.py
 
-verify: .venv/.dev ## Tell whether what is made from the types is up to date.
+verify: .venv/.dev ## Check that the generated files are up to date.
 	@$(BIN)/python hack/generate.py --check
 
 constraints: build/tools/.ready ## Resolve constraints/ anew after a change in pyproject.toml; UPGRADE=1 moves every pin to the newest.

@@ -1,6 +1,6 @@
-"""Writes what is made from the types: the definition, the API's reference, and what the chart has of both engine and API.
+"""Writes the generated files: the CRD, the API reference, the files of the chart, and the picture of the architecture.
 
-With --check, tells whether they are up to date.
+With --check, reports whether they are up to date.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import api_reference
 import nats_permissions
+from architecture import Architecture
 from vaultstream_operator.api.crd import CRD_NAME, custom_resource_definition, to_yaml
 
 ROOT = Path(__file__).parents[1]
+PYPROJECT = ROOT / "pyproject.toml"
 
 
 def generated() -> dict[Path, str]:
@@ -23,6 +25,9 @@ def generated() -> dict[Path, str]:
         ROOT / "charts" / "vaultstream" / "files" / "crds" / f"{CRD_NAME}.yaml": definition,
         ROOT / "charts" / "vaultstream" / "files" / "nats-permissions.json": nats_permissions.as_json(),
         ROOT / "docs" / "api-reference.md": api_reference.page(),
+        ROOT / "docs" / "images" / "architecture.svg": Architecture(
+            PYPROJECT.read_text(encoding="utf-8")
+        ).svg(),
     }
 
 
@@ -40,7 +45,7 @@ def main() -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     if different:
-        sys.exit(f"error: {', '.join(different)} differ from what the types say.\n  try: make generate")
+        sys.exit(f"error: {', '.join(different)} differ from their sources.\n  try: make generate")
 
 
 if __name__ == "__main__":

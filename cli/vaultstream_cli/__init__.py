@@ -1,1 +1,1 @@
-"""The `vaultstream` command."""
+"""The `vaultstream` command: reads options, calls the engine, prints."""

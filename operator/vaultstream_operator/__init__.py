@@ -1,1 +1,1 @@
-"""The operator: brings up a SigningJob's workers and has its signers follow the lag."""
+"""The operator: creates a SigningJob's workers and scales its signers with the lag."""

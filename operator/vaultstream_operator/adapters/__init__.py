@@ -1,1 +1,1 @@
-"""What the operator talks to: Kubernetes, Postgres, JetStream, and a pool on this machine."""
+"""Kubernetes, Postgres and JetStream, behind the ports of the operator."""

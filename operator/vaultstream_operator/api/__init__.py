@@ -1,1 +1,1 @@
-"""The SigningJob as Kubernetes knows it: its status, its conditions, the words for why, and its definition."""
+"""Status, conditions, reasons and the CRD of SigningJob."""

@@ -1,1 +1,1 @@
-"""Decisions as pure functions: no I/O, no clock, no randomness; all that they go by is passed in."""
+"""Decides: plan, replicas, children, report. Pure functions: no I/O, no clock, no randomness; every input is an argument."""

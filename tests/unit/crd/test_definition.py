@@ -190,6 +190,7 @@ def test_a_file_that_differs_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "hack").mkdir()
     for path in (ROOT / "hack").glob("*.py"):
         (tmp_path / "hack" / path.name).write_text(path.read_text())
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     command = [sys.executable, str(tmp_path / "hack/generate.py")]
 
     def check() -> subprocess.CompletedProcess[str]:
@@ -202,5 +203,5 @@ def test_a_file_that_differs_is_told_with_the_way_out(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("default: 500", "default: 501"))
     told = check()
     assert told.returncode == 1
-    assert "crds/signingjobs.vaultstream.dev.yaml differ from what the types say" in told.stderr
+    assert "crds/signingjobs.vaultstream.dev.yaml differ" in told.stderr
     assert "make generate" in told.stderr

@@ -1,1 +1,1 @@
-"""What an auditor does with a job: verify all of it, export its signatures, extract one to check by hand."""
+"""Verifies a whole job, exports its signatures, extracts one to check by hand."""

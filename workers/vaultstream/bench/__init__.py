@@ -1,1 +1,1 @@
-"""Benchmarks: a whole job run and measured against what the processor could sign if it did nothing else."""
+"""Measures a whole job against what the processor could sign if it did nothing else."""

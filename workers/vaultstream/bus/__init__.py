@@ -1,1 +1,1 @@
-"""NATS JetStream, the dispatcher. Nothing in it is authority: all of it can be made again from Postgres."""
+"""NATS JetStream, the dispatcher: everything in it can be rebuilt from Postgres."""

@@ -1,1 +1,1 @@
-"""Signatures, the wrapping of private keys, and the key-encryption keys. No I/O but the key-encryption key's file."""
+"""Signatures, wrapped private keys, and the key-encryption keys. It reads and writes one file, that of the key-encryption keys."""

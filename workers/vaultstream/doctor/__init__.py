@@ -1,1 +1,1 @@
-"""What `vaultstream doctor` looks at: the machine, the services, the streams, the leases and the keys; each a finding."""
+"""Checks the machine, services, streams, leases and keys, and reports findings: `vaultstream doctor`."""

@@ -1,1 +1,1 @@
-"""Keys: made and wrapped by the keys worker, unwrapped only by the signers."""
+"""The keys worker: creates and wraps keys. Only signers unwrap them, with the custody that is here too."""

@@ -1,1 +1,1 @@
-"""The laptop form: an embedded Postgres and NATS under one data directory."""
+"""The laptop form: embedded Postgres and NATS in one data directory, and a pool of worker processes."""

@@ -1,1 +1,1 @@
-"""Records: where they are, how they are cut into batches, and the worker that publishes those."""
+"""The records worker: cuts a table into batches and publishes them."""

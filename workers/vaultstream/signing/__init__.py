@@ -1,1 +1,1 @@
-"""Signing: fetch → lease → read → sign → commit → ack, a module a step; the pipeline that overlaps them is apart."""
+"""The signing worker: fetch → lease → read → sign → commit → ack. Each step is a module; `pipeline` overlaps them."""

@@ -1,1 +1,1 @@
-"""Postgres, the authority: the schema, the leases, the batches and the signatures. The SQL lies beside it, in `sql/`."""
+"""Postgres, the authority: schema, leases, batches, signatures. The SQL is beside it, in `sql/`."""

@@ -1,4 +1,4 @@
-"""Telemetry: what a worker counts and how it is, served beside its work.
+"""Metrics and health of a worker, served by a thread of its own.
 
 Nothing here knows Postgres or NATS: who works tells what happened, and a thread of its own answers those who ask.
 """

@@ -1,0 +1,79 @@
+"""The picture of the architecture shows what the contracts in pyproject.toml say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from architecture import Architecture, first_sentence
+
+pytestmark = pytest.mark.unit
+
+PYPROJECT = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+PICTURE = Architecture(PYPROJECT)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def labels(picture: Architecture) -> dict[str, list[tuple[float, float]]]:
+    """Returns where each text stands."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for text in ET.fromstring(picture.svg()).iter(f"{SVG}text"):
+        found.setdefault(text.text or "", []).append((float(text.attrib["x"]), float(text.attrib["y"])))
+    return found
+
+
+def contracts(*layers: str, pure: str) -> Architecture:
+    """Returns a picture of other contracts."""
+    return Architecture(f"""
+        [[tool.importlinter.contracts]]
+        name = "Layers"
+        type = "layers"
+        layers = {list(layers)}
+        [[tool.importlinter.contracts]]
+        name = "This one is pure"
+        type = "forbidden"
+        source_modules = ["{pure}"]
+        forbidden_modules = ["asyncpg", "nats"]
+    """)
+
+
+def test_each_module_of_the_contracts_has_a_box_and_none_of_its_words_is_cut_off() -> None:
+    shown = labels(PICTURE)
+    modules = [module for row in PICTURE.rows for module in row if module.startswith("vaultstream.")]
+    assert {PICTURE.box(module).label for module in modules} <= shown.keys()
+    assert [text for text in shown if text.endswith("…")] == [], "shorten the first sentence of the docstring"
+    assert all(PICTURE.box(module).purpose for module in modules), "a docstring is missing"
+
+
+def test_each_contract_is_named() -> None:
+    text = " ".join(" ".join(labels(PICTURE)).split())
+    assert [one["name"] for one in PICTURE.forbidden if one["name"] not in text] == []
+
+
+def test_the_rows_stand_in_the_order_of_the_layers() -> None:
+    shown = labels(
+        contracts("vaultstream.store", "vaultstream.crypto | vaultstream.errors", pure="vaultstream.errors")
+    )
+    [(_, above)], [(left, below)], [(right, beside)] = shown["store/"], shown["crypto/"], shown["errors.py"]
+    assert above < below == beside
+    assert left < right
+    swapped = labels(
+        contracts("vaultstream.crypto | vaultstream.errors", "vaultstream.store", pure="vaultstream.errors")
+    )
+    assert swapped["crypto/"][0][1] < swapped["store/"][0][1]
+
+
+def test_a_box_is_marked_when_its_contract_forbids_the_services() -> None:
+    shown = labels(contracts("vaultstream.store", "vaultstream.crypto", pure="vaultstream.crypto"))
+    assert [y for _, y in shown["no I/O"]] == [shown["crypto/"][0][1]]
+
+
+def test_a_module_that_is_not_there_is_refused() -> None:
+    with pytest.raises(LookupError, match=r"vaultstream\.missing"):
+        contracts("vaultstream.missing", pure="vaultstream.errors").svg()
+
+
+def test_the_purpose_is_the_first_sentence_without_markup() -> None:
+    assert first_sentence("Does one\nthing: `this`. And more.\n\nDetails.") == "Does one thing: this"
