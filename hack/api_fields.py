@@ -1,4 +1,4 @@
-"""The fields of a schema as tables: a section for each object, with types, defaults and bounds in words."""
+"""Renders the fields of a schema as tables: a section per object, with types, defaults and bounds."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Schema = Mapping[str, Any]
 
 
 class Sections:
-    """A section with a table for each object of a schema; what occurs twice is told once."""
+    """A section with a table for each object of a schema. An object that occurs twice gets one section."""
 
     def __init__(self, *, defaults: bool) -> None:
         self._defaults = defaults
         self._sections: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._done: set[str] = set()
 
     def of(self, path: str, schema: Schema) -> Iterator[str]:
-        self._told.add(path)
+        self._done.add(path)
         yield f"### {path}\n"
         yield f"{schema['description']}\n"
         yield from self._fields(path, schema)
         yield ""
         for name, field in schema["properties"].items():
             inner, target = self._inner(f"{path}.{name}", field)
-            if inner is not None and target not in self._told:
+            if inner is not None and target not in self._done:
                 yield from self.of(target, inner)
 
     def _fields(self, path: str, schema: Schema) -> list[str]:
@@ -42,11 +42,15 @@ class Sections:
             if self._defaults:
                 row.insert(2, self._default(name, field, schema))
             rows.append(tuple(row))
-        heads = ("Field", "Type", "Default", "Meaning") if self._defaults else ("Field", "Type", "Meaning")
+        heads = (
+            ("Field", "Type", "Default", "Description")
+            if self._defaults
+            else ("Field", "Type", "Description")
+        )
         return table(heads, rows)
 
     def _inner(self, path: str, field: Schema) -> tuple[Schema | None, str]:
-        """Returns the object under a field, if its fields are known, and the section that tells of it."""
+        """Returns the object under a field, if its fields are known, and the section that describes it."""
         if "properties" in field:
             return field, self._sections.setdefault(_fingerprint(field), path)
         if "properties" in (items := field.get("items", {})):
@@ -66,7 +70,7 @@ class Sections:
         if name in parent.get("required", ()):
             return "**required**"
         if "properties" in field and "default" in field:
-            return "its fields'"
+            return "defaults of its fields"
         if "default" not in field:
             return "none"
         value = field["default"]
@@ -76,7 +80,7 @@ class Sections:
 
 
 def _kind(field: Schema) -> str:
-    """Returns a field's type with its bounds, in words."""
+    """Returns a field's type with its bounds, as text."""
     kind = str(field.get("type", "object"))
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])

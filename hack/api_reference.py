@@ -1,4 +1,4 @@
-"""docs/api-reference.md, made from the types of a SigningJob, its conditions, and the words that the operator uses."""
+"""Renders docs/api-reference.md from the types of a SigningJob and the operator's conditions and reasons."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from vaultstream_operator.settings import WorkerSettings
 HEAD: Final = """\
 # API reference: SigningJob
 
-What a SigningJob may say in its `spec`, and what the operator says in its `status`. `kubectl explain sj.spec --recursive` shows
-the same in a terminal. This page is generated from the types: `make generate` writes it.
+The fields of a SigningJob's `spec`, which you write, and of its `status`, which the operator writes. In a terminal, use
+`kubectl explain sj.spec --recursive`. `make generate` generates this page from the types.
 
-The same document is a job on one machine (`vaultstream run -f job.yaml`) and on Kubernetes (`kubectl apply -f job.yaml`). The least
-that it says is the table:
+The same YAML runs on one machine (`vaultstream run -f job.yaml`) and on Kubernetes (`kubectl apply -f job.yaml`). Only the table is
+required:
 
 ```yaml
 apiVersion: {api_version}
@@ -36,12 +36,12 @@ spec:
     table: sales.receipts
 ```
 
-[examples/full.yaml](../examples/full.yaml) has every field. How the fields under `spec.scaling` work together is told in
-[Scaling](scaling.md), and what to do with a job in [Operations](operations.md).
+[examples/full.yaml](../examples/full.yaml) has every field. [Scaling](scaling.md) explains how the fields under `spec.scaling`
+work together, and [Operations](operations.md) how to operate a job.
 """
 
 _ANNOTATIONS: Final[Mapping[str, tuple[str, str]]] = {
-    PAUSED_REPLICAS: ("`0` to `1000`", "Run so many signers. Wins over `paused`."),
+    PAUSED_REPLICAS: ("`0` to `1000`", "Run this number of signers. Takes precedence over `paused`."),
     PAUSED: ("`true`, `false`", "Keep the number of signers as it is."),
     PAUSED_SCALE_IN: ("`true`, `false`", "Never lower the number of signers."),
     PAUSED_SCALE_OUT: ("`true`, `false`", "Never raise the number of signers."),
@@ -83,7 +83,7 @@ def _resource(definition: Schema) -> list[str]:
         ),
         ("Categories", ", ".join(f"`kubectl get {name}`" for name in names["categories"])),
         ("Scope", definition["scope"]),
-        ("Subresources", "`status`, which the operator alone writes"),
+        ("Subresources", "`status`, written only by the operator"),
     ]
     return [*table(("", ""), facts), ""]
 
@@ -100,17 +100,18 @@ def _rules(schema: Schema) -> list[str]:
     return [
         "## Rules\n",
         prose(
-            "The API server refuses what breaks one of these and names the field; `vaultstream run` refuses the same, in the same words."
+            "The API server refuses a SigningJob that breaks one of these rules, and names the field. `vaultstream run` does too, with "
+            "the same message."
         ),
-        *table(("Field", "What it is refused with"), across),
+        *table(("Field", "Message"), across),
         "",
         prose(
-            f"Fixed for the life of a job: {names}. A change of one is refused with *it is fixed for the life of a job: set it back "
-            "to what it was, or create another job*. Everything else in the spec may be changed while the job runs, and is followed."
+            f"Immutable: {names}. A change is refused with *… is immutable: restore its value, or create another job*. All other "
+            "fields of the spec can be changed while the job runs, and the operator applies the change."
         ),
         prose(
-            "Unknown fields are refused by `vaultstream run`, and by `kubectl`, which asks for strict validation unless it is told "
-            'otherwise. Numbers must be numbers: `"500"` is refused.'
+            "`vaultstream run` refuses unknown fields. So does `kubectl`, which requests strict validation by default. Numbers must be "
+            'numbers: `"500"` is refused.'
         ),
     ]
 
@@ -136,22 +137,22 @@ def _metadata(metadata: Schema) -> list[str]:
         "## Names, annotations, labels, finalizer\n",
         f"A name has at most {longest} characters: lower-case letters, digits, `-` and `.`.\n",
         prose(
-            "These annotations on a SigningJob pause its scaling, with KEDA's meaning; see [Pausing](scaling.md#pausing). One that "
-            "can't be read counts as a pause, and the condition `ScalingActive` says so."
+            "These annotations on a SigningJob pause its scaling, with the semantics of KEDA; see [Pausing](scaling.md#pausing). An "
+            "invalid value pauses scaling too, and the condition `ScalingActive` reports it."
         ),
         *table(("Annotation", "Values", "Meaning"), annotations),
         "",
         prose(
-            "The operator's children and their pods carry these labels. The component is `keys`, `records` or `signing`; *name* is "
-            "cut to 63 characters, *token* is `.status.token`."
+            "The operator's child objects and their pods have these labels. The component is `keys`, `records` or `signing`; *name* "
+            "is cut to 63 characters; *token* is `.status.token`."
         ),
         *table(("Label", "Value"), labels),
         "",
         prose(
-            "Before the count of signers is lowered, pods that hold no key get the annotation "
-            '`controller.kubernetes.io/pod-deletion-cost: "-100"`, so that they go first.'
+            "Before the operator lowers the number of signers, it gives pods that hold no key the annotation "
+            '`controller.kubernetes.io/pod-deletion-cost: "-100"`, so that Kubernetes removes them first.'
         ),
-        f"The finalizer `{FINALIZER}` keeps a SigningJob until what it has in Postgres and JetStream is dealt with.\n",
+        f"The finalizer `{FINALIZER}` keeps a SigningJob until its data in Postgres and JetStream is removed or retained.\n",
     ]
 
 
@@ -163,6 +164,10 @@ def _columns(columns: list[Schema], schema: Schema) -> list[str]:
             field = field.get("properties", {}).get(step, {})
         name = column["name"] + (" (`-o wide`)" if column.get("priority") else "")
         rows.append(
-            (name, f"`{column['jsonPath']}`", cell(field.get("description", "Since the job's creation.")))
+            (
+                name,
+                f"`{column['jsonPath']}`",
+                cell(field.get("description", "Time since the job was created.")),
+            )
         )
-    return ["## Columns of kubectl get\n", *table(("Column", "Path", "Meaning"), rows), ""]
+    return ["## Columns of kubectl get\n", *table(("Column", "Path", "Description"), rows), ""]

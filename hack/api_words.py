@@ -1,4 +1,4 @@
-"""What a SigningJob's status says in words: states, conditions, reasons, and the sentences of scaling decisions."""
+"""The sections of the API reference on states, conditions, reasons and scaling decisions."""
 
 from __future__ import annotations
 
@@ -12,43 +12,41 @@ from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, State
 
 CONDITIONS: Final[Mapping[ConditionType, str]] = {
-    ConditionType.COMPLETE: "The job has ended, and every record has its signature or stands in the dead letters. "
-    "Never taken back.",
-    ConditionType.FAILED: "The job was given up: it ran for longer than `activeDeadlineSeconds`. What it signed stays. "
-    "Never taken back.",
-    ConditionType.SUSPENDED: "`spec.suspend` is true: signers leave (`Suspending`), or have left (`Suspended`). "
-    "Absent while it is false.",
-    ConditionType.RECONCILING: "The operator is on its way to what the spec asks for. True as long as the job runs. Of kstatus.",
-    ConditionType.STALLED: "The job can't go on until somebody mends what the message names, or has failed. Of kstatus.",
-    ConditionType.SCALING_ACTIVE: "The number of signers follows the lag, or the fallback. False while it is held or paused; its message is "
-    "the latest decision. Absent once the job has ended or is suspended.",
-    ConditionType.DEADLINE_AT_RISK: "The job will not end by `finishBy` or `finishWithin`, even with all the signers that it "
-    "may have. Absent if there is no such time.",
+    ConditionType.COMPLETE: "The job has ended, and every record is signed or a dead letter. Final.",
+    ConditionType.FAILED: "The job did not end within `activeDeadlineSeconds`. Its signatures are kept. Final.",
+    ConditionType.SUSPENDED: "`spec.suspend` is true: signers are exiting (`Suspending`) or have exited "
+    "(`Suspended`). Absent while it is false.",
+    ConditionType.RECONCILING: "The job does not match its spec yet. True as long as the job runs. Used by kstatus.",
+    ConditionType.STALLED: "The job is blocked until somebody fixes the problem in the message, or it has failed. Used by kstatus.",
+    ConditionType.SCALING_ACTIVE: "The number of signers follows the lag. False while it is held, paused or set by the fallback. Its "
+    "message is the latest decision. Absent while the job is suspended and once it has ended.",
+    ConditionType.DEADLINE_AT_RISK: "The job will miss `finishBy` or `finishWithin`, even with the maximum number of "
+    "signers. Absent if neither is set.",
 }
 
 STATES: Final[Mapping[State, str]] = {
-    State.PENDING: "Made, not started yet: the records worker is on its way.",
-    State.RUNNING: "Its records are being found and signed.",
+    State.PENDING: "Created and not started: the records worker is starting.",
+    State.RUNNING: "Its records are being planned and signed.",
     State.SUSPENDED: "`spec.suspend` is true.",
-    State.COMPLETE: "Ended: each record has a signature or a dead letter.",
-    State.FAILED: "Given up.",
-    State.DELETING: "Its deletion was asked for; what it has in Postgres and JetStream is being dealt with.",
+    State.COMPLETE: "Ended: every record is signed or a dead letter.",
+    State.FAILED: "Ended: the job exceeded `activeDeadlineSeconds`.",
+    State.DELETING: "Being deleted: its data in Postgres and JetStream is being removed.",
 }
 
-_ON_ITS_WAY, _END, _MEND, _AWAY, _SCALING = (
-    "On its way",
-    "Its end",
-    "What somebody has to mend",
-    "Services that come back by themselves",
+_PROGRESS, _END, _PROBLEM, _OUTAGE, _SCALING = (
+    "Progress",
+    "End of a job",
+    "Problems to fix",
+    "Outages that need no action",
     "Scaling",
 )
 _GROUPS: Final[Mapping[str, frozenset[str]]] = {
-    _ON_ITS_WAY: frozenset(),
+    _PROGRESS: frozenset(),
     _END: frozenset(
         {"AllSigned", "DeadLetters", "DeadlineExceeded", "TimeToLiveOver", "Deleting", "Deleted"}
     ),
-    _MEND: frozenset(),
-    _AWAY: frozenset({"PostgresUnreachable", "NatsUnreachable", "ConsumerMissing"}),
+    _PROBLEM: frozenset(),
+    _OUTAGE: frozenset({"PostgresUnreachable", "NatsUnreachable", "ConsumerMissing"}),
     _SCALING: frozenset(
         {
             *("ScaledOut", "ScaledIn", "ScalingFollowsLag", "ScalingFallsBack", "ScalingHeld"),
@@ -56,7 +54,7 @@ _GROUPS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
 }
-"""The reasons of each group. Of the others, warnings are there for somebody to mend, and the rest is on its way."""
+"""The reasons of each group. Of the others, warnings are problems, and the rest is progress."""
 
 _CARRIERS: Final[Mapping[str, str]] = {
     "MakingKeys": "Reconciling",
@@ -68,7 +66,7 @@ _CARRIERS: Final[Mapping[str, str]] = {
     "DeadLetters": "Complete",
     "DeadlineExceeded": "Failed, Stalled",
     "Deleting": "Reconciling",
-    "CleanupBlocked": "Stalled, or Reconciling while a service is away",
+    "CleanupBlocked": "Stalled, or Reconciling while a service is unreachable",
     "PostgresUnreachable": "Reconciling",
     "NatsUnreachable": "Reconciling",
     "ConsumerMissing": "Reconciling",
@@ -79,18 +77,19 @@ _CARRIERS: Final[Mapping[str, str]] = {
     "DeadlineAtRisk": "DeadlineAtRisk",
     "DeadlineOnTrack": "DeadlineAtRisk (False)",
 }
-"""The conditions that carry a reason. Of the others, warnings are carried by Stalled, and the rest by none."""
+"""The conditions with each reason. Of the others, warnings are reasons of Stalled, and the rest of none."""
 
 _NO_EVENT: Final = {"ScalingFollowsLag", "ScalingFallsBack", "ScalingHeld"}
 
 
 class _Blank(str):
-    """Stands for a value in a sentence, whatever the sentence would format it as."""
+    """A placeholder for a value, in any format; a noun in the format is in the plural."""
 
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
-        return "*" + self + "*"
+        noun = f" {spec}s" if len(spec) > 1 and spec.replace(" ", "").isalpha() else ""
+        return f"*{self!s}*{noun}"
 
 
 class _Blanks(dict[str, Any]):
@@ -102,7 +101,7 @@ def states() -> list[str]:
     rows = [(f"`{state}`", STATES[state]) for state in State]
     return [
         "### States\n",
-        "What `status.state` and the column State say.\n",
+        "The values of `status.state` and of the column State.\n",
         *table(("State", "Meaning"), rows),
         "",
     ]
@@ -113,9 +112,9 @@ def conditions() -> list[str]:
     return [
         "## Conditions\n",
         prose(
-            "`kubectl wait --for=condition=Complete sj/NAME` waits for one of them. Each carries the generation of the spec that it is "
-            "about, a reason for programs, and a message for people. `Reconciling` and `Stalled` are those of kstatus, by which "
-            "tools such as Flux and Helm tell whether an object is in progress, current or failed."
+            "`kubectl wait --for=condition=Complete sj/NAME` waits for a condition. Each condition has the generation of the spec "
+            "that it is about, a reason for programs, and a message for people. `Reconciling` and `Stalled` follow kstatus: tools "
+            "such as Flux and Helm use them to find out whether an object is in progress, current or failed."
         ),
         *table(("Condition", "Meaning while it is True"), rows),
         "",
@@ -123,14 +122,14 @@ def conditions() -> list[str]:
 
 
 def reasons() -> list[str]:
-    """Every word of `JobReason` that the operator says, with its sentence and where it stands."""
+    """Returns every `JobReason`, with its message and its condition."""
     said = [_said(reason) for reason in JobReason]
     parts = [
         "## Reasons\n",
         prose(
-            "One word for programs, in conditions and Events; a word never changes its meaning. In the sentences, *italics* stand for "
-            "values, and *decision* for the sentence of a [scaling decision](#scaling-decisions). A reason without a condition is "
-            "told by an Event alone. What to do about each is in [Operations](operations.md#when-a-job-cant-go-on)."
+            "A reason is one word for programs, in conditions and Events. Its meaning never changes. In the messages, *italics* "
+            "are values, and *decision* is the message of a [scaling decision](#scaling-decisions). A reason without a condition "
+            "appears only in Events. [Operations](operations.md#when-a-job-cant-go-on) tells what to do about each."
         ),
     ]
     for group in _GROUPS:
@@ -141,7 +140,7 @@ def reasons() -> list[str]:
 
 def _group(statement: Statement) -> str:
     named = next((group for group, reasons in _GROUPS.items() if statement.reason in reasons), None)
-    return named or (_MEND if statement.event_type == "Warning" else _ON_ITS_WAY)
+    return named or (_PROBLEM if statement.event_type == "Warning" else _PROGRESS)
 
 
 def _reason_row(statement: Statement) -> tuple[str, ...]:
@@ -152,7 +151,7 @@ def _reason_row(statement: Statement) -> tuple[str, ...]:
 
 
 def _said(reason: JobReason) -> Statement:
-    """Returns a reason's sentence with the names of its values in their places."""
+    """Returns a reason's message, with the names of its values as placeholders."""
     values: dict[str, object] = {}
     while True:
         try:
@@ -167,16 +166,16 @@ def decisions() -> list[str]:
     return [
         "## Scaling decisions\n",
         prose(
-            "`status.scaling.reason` is the rule that made the count; `status.scaling.limit.name` is what kept it from being the one "
-            "that the rule asked for. [Scaling](scaling.md) tells how each works, and in which order they are asked."
+            "`status.scaling.reason` is the rule that determined the count; `status.scaling.limit.name` is the limit that changed "
+            "the count that the rule recommended. [Scaling](scaling.md) explains each of them and their order."
         ),
-        *table(("Reason", "In the decision's sentence"), rules),
+        *table(("Reason", "In the decision's message"), rules),
         "",
-        *table(("Limit", "In the decision's sentence"), limits),
+        *table(("Limit", "In the decision's message"), limits),
         "",
     ]
 
 
 def _limit(name: LimitName) -> str:
-    mark = 987_654_321  # a limit's clause takes a number: one that occurs nowhere else
+    mark = 987_654_321  # a number that occurs nowhere else in the clause
     return limit_clause(name, mark).replace(str(mark), "*value*")

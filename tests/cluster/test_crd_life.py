@@ -159,9 +159,7 @@ async def test_what_is_fixed_for_the_life_of_a_job_is_not_changed(
     answer = await changed(client, job, path, value)
     assert answer is not None
     assert f"spec.{path}" in answer
-    assert (
-        f"{path} is fixed for the life of a job: set it back to what it was, or create another job" in answer
-    )
+    assert f"{path} is immutable: restore its value, or create another job" in answer
 
 
 async def test_a_fixed_field_left_out_falls_back_to_its_default_and_is_refused(
@@ -212,7 +210,7 @@ FULL_SCALING = ScalingStatus.model_validate(
 RUNNING = JobStatus(
     observed_generation=1,
     state=State.RUNNING,
-    message="The records are being signed.",
+    message="Records are being signed.",
     conditions=progressing((), reason="Signing", message="It signs.", generation=1, now=NOW),
     token="job-0123abcd",
     records=500_000,
@@ -266,7 +264,7 @@ async def test_the_end_of_a_job_is_not_taken_back(
     client: Client, job: dict[str, Any], end: State, after: State
 ) -> None:
     await set_status(client, job, ended(end))
-    with pytest.raises(RefusedError, match="a job that is Complete or Failed stays so"):
+    with pytest.raises(RefusedError, match="a job that is Complete or Failed can't change its state"):
         await set_status(client, job, RUNNING.model_copy(update={"state": after}))
     await set_status(client, job, ended(end).model_copy(update={"state": State.DELETING}))
 

@@ -195,7 +195,7 @@ async def test_a_wrong_password_is_told_of_and_mended_without_a_restart(site: Si
     stalled = await site.becomes("job", "Stalled", "DatabaseRefuses")
     assert "Postgres refuses the user or the password of DATABASE_URL." in stalled["message"]
     assert (
-        "Correct the credentials or the rights of its user; the job goes on by itself then."
+        "Correct the credentials or the privileges of its user. The job then resumes automatically."
         in stalled["message"]
     )
     [event] = await site.told("job", "DatabaseRefuses")

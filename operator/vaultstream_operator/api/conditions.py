@@ -1,4 +1,4 @@
-"""Conditions as pure functions: a list goes in with what is known now, and a list comes out."""
+"""Pure functions on lists of conditions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol
 from vaultstream_operator.api.status import Condition, ConditionType
 
 TERMINAL: Final = (ConditionType.COMPLETE, ConditionType.FAILED)
-"""The ends of a job. Once one of them is True, it stays so, and the other never becomes so."""
+"""Conditions that end a job. Once one is True, it stays True, and the other never becomes True."""
 
 Conditions = tuple[Condition, ...]
 
@@ -21,7 +21,7 @@ _WORDS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
 
 
 class Setter(Protocol):
-    """One of the functions below that set what kstatus reads, all at once."""
+    """A function below that sets all conditions that kstatus reads."""
 
     def __call__(
         self, conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
@@ -29,18 +29,18 @@ class Setter(Protocol):
 
 
 def find_condition(conditions: Sequence[Condition], kind: str) -> Condition | None:
-    """Returns the condition of type `kind`, if there is one."""
+    """Returns the condition of type `kind`; None if there is none."""
     return next((condition for condition in conditions if condition.type == kind), None)
 
 
 def is_true(conditions: Sequence[Condition], kind: str) -> bool:
-    """Whether there is a condition of type `kind`, and its status is True."""
+    """Returns whether the condition of type `kind` exists and is True."""
     found = find_condition(conditions, kind)
     return found is not None and found.status == "True"
 
 
 def ended_by(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the condition that tells of the job's end, Complete or Failed; None: it has not ended."""
+    """Returns the condition that ended the job, Complete or Failed; None if the job has not ended."""
     return next((c for c in conditions if c.type in TERMINAL and c.status == "True"), None)
 
 
@@ -54,19 +54,19 @@ def set_condition(
     generation: int,
     now: datetime,
 ) -> Conditions:
-    """Returns `conditions` with that of type `kind` set, in its place or at the end.
+    """Returns `conditions` with the one of type `kind` set: replaced in its place, or appended.
 
-    The time of the last transition is kept as long as the status is the same. Once the job has ended, Complete and
-    Failed stay exactly as they are.
+    The time of the last transition is kept while the status stays the same. Once the job has ended, Complete and
+    Failed no longer change.
 
     Args:
-        conditions: as they were.
+        conditions: the current conditions.
         kind: the type to set.
         status: None means Unknown.
         reason: one word, see `vaultstream_operator.api.reasons`.
         message: a sentence for people.
-        generation: of the spec that this is about.
-        now: the time of the transition, if there is one.
+        generation: the generation of the spec that the condition is about.
+        now: the time of the transition, if the status changes.
     """
     if kind in TERMINAL and ended_by(conditions):
         return tuple(conditions)
@@ -86,7 +86,7 @@ def set_condition(
 
 
 def drop_condition(conditions: Sequence[Condition], kind: str) -> Conditions:
-    """Returns `conditions` without that of type `kind`; the end of a job is not dropped."""
+    """Returns `conditions` without the one of type `kind`. A condition that ended the job is kept."""
     ended = ended_by(conditions)
     return tuple(c for c in conditions if c.type != kind or c is ended)
 
@@ -94,7 +94,7 @@ def drop_condition(conditions: Sequence[Condition], kind: str) -> Conditions:
 def progressing(
     conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
-    """Returns `conditions` of a job on its way to what its spec asks for: kstatus calls it InProgress."""
+    """Returns the conditions of a job that does not match its spec yet. kstatus: InProgress."""
     states = {ConditionType.RECONCILING: True, ConditionType.STALLED: False}
     return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
 
@@ -102,7 +102,7 @@ def progressing(
 def stalled(
     conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
-    """Returns `conditions` of a job that can't go on until something is mended: kstatus calls it Failed."""
+    """Returns the conditions of a job that is blocked until a problem is fixed. kstatus: Failed."""
     states = {ConditionType.RECONCILING: False, ConditionType.STALLED: True}
     return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
 
@@ -110,7 +110,7 @@ def stalled(
 def settled(
     conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
-    """Returns `conditions` of a job that is as its spec asks for: kstatus calls it Current."""
+    """Returns the conditions of a job that matches its spec. kstatus: Current."""
     states = {ConditionType.RECONCILING: False, ConditionType.STALLED: False}
     return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
 
@@ -118,7 +118,7 @@ def settled(
 def completed(
     conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
-    """Returns `conditions` of a job that has ended as it should; those of one that had ended before stay."""
+    """Returns the conditions of a job that is complete. If it had already ended, they are unchanged."""
     if ended_by(conditions):
         return tuple(conditions)
     states = {
@@ -133,7 +133,7 @@ def completed(
 def failed(
     conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
-    """Returns `conditions` of a job that was given up; those of one that had ended before stay."""
+    """Returns the conditions of a job that failed. If it had already ended, they are unchanged."""
     if ended_by(conditions):
         return tuple(conditions)
     states = {

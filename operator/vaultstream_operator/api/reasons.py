@@ -1,7 +1,7 @@
-"""Why a condition is as it is and what an Event tells, in one word for machines and one sentence for people.
+"""The reasons of conditions and Events: one word for programs, one message for people.
 
-The words stand in conditions, Events and metrics: never change one, add another. Those of scaling decisions are in
-`vaultstream.scaling.reasons`, and a decision explains itself; here are the words for all else.
+The words appear in conditions, Events and metrics: never change one, only add. The reasons of scaling decisions are in
+`vaultstream.scaling.reasons`, and a decision has its own message; this module has all others.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from vaultstream.plurals import counted
 from vaultstream.scaling.reasons import DEADLINE_AT_RISK as _DEADLINE_AT_RISK
 from vaultstream.scaling.reasons import Reason as ScalingReason
 
@@ -18,9 +19,9 @@ EventType = Literal["Normal", "Warning"]
 
 
 class JobReason(StrEnum):
-    """What happened to a job, or what keeps it from going on."""
+    """What happened to a job, or what blocks it."""
 
-    # on its way
+    # in progress
     STARTING = "Starting"
     MAKING_KEYS = "MakingKeys"
     PLANNING = "Planning"
@@ -30,18 +31,18 @@ class JobReason(StrEnum):
     SUSPENDED = "Suspended"
     SUSPENDING = "Suspending"
     RESUMED = "Resumed"
-    # its end
+    # the end of a job
     ALL_SIGNED = "AllSigned"
     DEAD_LETTERS = "DeadLetters"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     DELETING = "Deleting"
     DELETED = "Deleted"
     TIME_TO_LIVE_OVER = "TimeToLiveOver"
-    # what somebody has to mend
+    # problems that somebody has to fix
     SPEC_NOT_UNDERSTOOD = "SpecNotUnderstood"
     SPEC_NOT_ALLOWED = "SpecNotAllowed"
-    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a word, no password
-    SECRET_INCOMPLETE = "SecretIncomplete"  # noqa: S105 - likewise
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a password
+    SECRET_INCOMPLETE = "SecretIncomplete"  # noqa: S105 - a reason, not a password
     DATABASE_REFUSES = "DatabaseRefuses"
     SCHEMA_NOT_READY = "SchemaNotReady"
     TABLE_UNUSABLE = "TableUnusable"
@@ -57,7 +58,7 @@ class JobReason(StrEnum):
     CHILD_NOT_OURS = "ChildNotOurs"
     CLEANUP_BLOCKED = "CleanupBlocked"
     ANNOTATION_UNREADABLE = "AnnotationUnreadable"
-    # services that come back by themselves; the words are those of the holds of scaling
+    # unreachable services; the words are those of scaling's holds
     POSTGRES_UNREACHABLE = ScalingReason.POSTGRES_UNREACHABLE.value
     NATS_UNREACHABLE = ScalingReason.NATS_UNREACHABLE.value
     CONSUMER_MISSING = ScalingReason.CONSUMER_MISSING.value
@@ -73,12 +74,12 @@ class JobReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A reason with its sentence.
+    """A reason with its message.
 
     Attributes:
         reason: one word.
-        message: one or two sentences, with what to do if there is anything to do.
-        event_type: what an Event about it is: Warning if something is wrong.
+        message: one or two sentences, with the next step if there is one.
+        event_type: type of an Event with this reason: Warning if something is wrong.
     """
 
     reason: JobReason
@@ -86,91 +87,100 @@ class Statement:
     event_type: EventType
 
 
+class _Number(int):
+    """An integer whose format may be a noun: `{keys:key}` is `1 key` or `2 keys`."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        return counted(self, spec) if spec.strip(",") else format(int(self), spec)
+
+
 _NORMAL: Final[Mapping[JobReason, str]] = {
     JobReason.STARTING: "The keys and records workers are being started.",
-    JobReason.MAKING_KEYS: "{made} of {count} keys are made.",
-    JobReason.PLANNING: "The records of {table} are being found: {records} so far.",
-    JobReason.SIGNING: "The records are being signed.",
-    JobReason.SPEC_CHANGED: "The spec was changed: {fields}.",
-    JobReason.WORKERS_REPLACED: "The operator has another image or other settings for the {roles}: what runs leaves, "
-    "and is made anew.",
-    JobReason.SUSPENDING: "spec.suspend is true: {signers} signers finish the batches they have in hand and leave.",
-    JobReason.SUSPENDED: "spec.suspend is true: no signer runs. Set it to false to go on.",
-    JobReason.RESUMED: "spec.suspend is false again: the job goes on.",
-    JobReason.ALL_SIGNED: "All {records} records of {table} are signed.",
-    JobReason.DELETING: "The job is being deleted: its workers leave, and {what} is removed.",
-    JobReason.DELETED: "The job is deleted: {what} was removed.",
-    JobReason.TIME_TO_LIVE_OVER: "The job ended {seconds} s ago, as long as ttlSecondsAfterFinished keeps it: it is "
-    "being deleted.",
+    JobReason.MAKING_KEYS: "Creating keys: {made:,} of {count:key} created.",
+    JobReason.PLANNING: "Planning batches from {table}: {records:record} so far.",
+    JobReason.SIGNING: "Records are being signed.",
+    JobReason.SPEC_CHANGED: "The spec has changed: {fields}.",
+    JobReason.WORKERS_REPLACED: "The image or the settings of the {roles} have changed: they are replaced.",
+    JobReason.SUSPENDING: "spec.suspend is true: {signers:signer} will finish the batches in flight and exit.",
+    JobReason.SUSPENDED: "spec.suspend is true: no signers are running. Set it to false to resume.",
+    JobReason.RESUMED: "spec.suspend is false again: the job resumes.",
+    JobReason.ALL_SIGNED: "Signed all {records:record} of {table}.",
+    JobReason.DELETING: "Deleting the job: its workers are stopped, then {what} is removed.",
+    JobReason.DELETED: "Deleted the job: {what} was removed.",
+    JobReason.TIME_TO_LIVE_OVER: "The job ended more than {seconds} s ago (ttlSecondsAfterFinished) and is being "
+    "deleted.",
     JobReason.SCALED_OUT: "{decision}",
     JobReason.SCALED_IN: "{decision}",
     JobReason.SCALING_FOLLOWS_LAG: "{decision}",
-    JobReason.DEADLINE_ON_TRACK: "The job can end by its finishing time, {finish_at}.",
+    JobReason.DEADLINE_ON_TRACK: "The job can finish by its target time, {finish_at}.",
 }
 
 _WARNING: Final[Mapping[JobReason, str]] = {
-    JobReason.DEAD_LETTERS: "{signed} of {records} records of {table} are signed; {dead} can't be and are in the dead "
-    "letters. `vaultstream dead {token}` tells why.",
-    JobReason.DEADLINE_EXCEEDED: "The job did not end within activeDeadlineSeconds ({seconds}): {signed} records are "
-    "signed and {left} are not. Create the job anew, under another name or after deleting this one, with more time or "
-    "more signers.",
-    JobReason.SPEC_NOT_UNDERSTOOD: "The spec can't be understood: {problem} Correct it, or install the operator that "
-    "belongs to this version of the resource.",
-    JobReason.SPEC_NOT_ALLOWED: "The spec asks for what this operator does not allow: {problem} Correct the spec, or ask "
-    "whoever runs the operator to allow it.",
-    JobReason.SECRET_MISSING: "There is no Secret {secret} in namespace {namespace} ({problem}): create it with {keys}. "
-    "The job goes on by itself then.",
+    JobReason.DEAD_LETTERS: "Signed {signed:,} of {records:record} of {table}; {dead:dead letter}. "
+    "`vaultstream dead {token}` lists the reasons.",
+    JobReason.DEADLINE_EXCEEDED: "The job did not end within activeDeadlineSeconds ({seconds}): {signed:record} "
+    "signed, {left:,} not signed. Delete the job or choose another name, then create it again with more time or more "
+    "signers.",
+    JobReason.SPEC_NOT_UNDERSTOOD: "The spec is not valid: {problem} Correct it, or install the version of the "
+    "operator that matches the CRD.",
+    JobReason.SPEC_NOT_ALLOWED: "The operator does not allow this spec: {problem} Correct the spec, or ask the "
+    "operator's administrator to allow it.",
+    JobReason.SECRET_MISSING: "There is no Secret {secret} in namespace {namespace} ({problem}): create it "
+    "with {keys}. The job then resumes automatically.",
     JobReason.SECRET_INCOMPLETE: "The Secret {secret} in namespace {namespace} lacks {keys}: add what is missing. The "
-    "job goes on by itself then.",
-    JobReason.VOLUMES_NOT_MOUNTED: "The pods of the {role} worker don't start: {problem} Most likely {secrets} is missing in "
-    "namespace {namespace}, or lacks it: create it. `kubectl describe pod -n {namespace} {pod}` names the cause. The "
-    "job goes on by itself then.",
-    JobReason.DATABASE_REFUSES: "Postgres refuses the operator: {problem} Correct the credentials or the rights of "
-    "its user; the job goes on by itself then.",
-    JobReason.SCHEMA_NOT_READY: "The database's schema is not the one of this version: {problem} Run `vaultstream "
-    "migrate` on it; the job goes on by itself then.",
-    JobReason.TABLE_UNUSABLE: "The records can't be read: {problem} Mend the table, or delete the job and create it "
-    "with the right spec.records.",
+    "job then resumes automatically.",
+    JobReason.VOLUMES_NOT_MOUNTED: "The pods of the {role} worker can't start: {problem} Most likely {secrets} is missing "
+    "or incomplete in namespace {namespace}: create it. `kubectl describe pod -n {namespace} {pod}` shows the cause. The "
+    "job then resumes automatically.",
+    JobReason.DATABASE_REFUSES: "Postgres refuses the operator: {problem} Correct the credentials or the privileges of "
+    "its user. The job then resumes automatically.",
+    JobReason.SCHEMA_NOT_READY: "The database schema does not match this version: {problem} Run `vaultstream "
+    "migrate`. The job then resumes automatically.",
+    JobReason.TABLE_UNUSABLE: "The records can't be read: {problem} Fix the table, or delete the job and create it "
+    "with the correct spec.records.",
     JobReason.KEYS_UNUSABLE: "The job's keys can't be used: {problem} Give the workers the key-encryption key that "
-    "the keys were made under; the job goes on by itself then.",
-    JobReason.NO_ACTIVE_KEY: "None of the job's {count} keys is active, so nothing can be signed: make more with "
+    "wraps these keys. The job then resumes automatically.",
+    JobReason.NO_ACTIVE_KEY: "The job has {count:key}, none of them active, so nothing can be signed: add keys with "
     "`vaultstream keys add {token}`.",
-    JobReason.WORKER_FAILING: "The {role} worker fails: {problem} See its log: `kubectl logs -n {namespace} {pod}`.",
-    JobReason.PODS_NOT_STARTING: "{pods} of the job's pods don't start: {problem} See `kubectl describe pod -n "
+    JobReason.WORKER_FAILING: "The {role} worker is failing: {problem} See its log: `kubectl logs -n {namespace} {pod}`.",
+    JobReason.PODS_NOT_STARTING: "{pods:,} of the job's pods can't start: {problem} Run `kubectl describe pod -n "
     "{namespace} {pod}`.",
-    JobReason.PODS_REFUSED: "Kubernetes makes no pods for the {role} worker: {problem} Correct the quota or the "
-    "admission policy at fault; the job goes on by itself then.",
-    JobReason.PODS_UNSCHEDULABLE: "The job's pods find no node to run on: {problem} Add nodes, or correct "
-    "spec.signer or scaling.maxReplicaCount; the job goes on by itself then.",
+    JobReason.PODS_REFUSED: "Kubernetes refuses the pods of the {role} worker: {problem} Correct the quota or the "
+    "admission policy. The job then resumes automatically.",
+    JobReason.PODS_UNSCHEDULABLE: "The job's pods can't be scheduled: {problem} Add nodes, or correct spec.signer or "
+    "scaling.maxReplicaCount. The job then resumes automatically.",
     JobReason.IMAGE_UNAVAILABLE: "The image of the {role} worker can't be pulled: {problem} Correct the operator's "
     "VAULTSTREAM_WORKER_IMAGE, or VAULTSTREAM_WORKER_IMAGE_PULL_SECRETS and the Secrets that it names in namespace "
-    "{namespace}; the job goes on by itself then.",
-    JobReason.CHILD_REFUSED: "The API server refuses the job's {kind} {name}: {problem} Correct what it names: "
-    "a quota, an admission policy, or spec.signer. The job goes on by itself then.",
-    JobReason.CHILD_NOT_OURS: "There is a {kind} {name} that belongs to something else: delete or rename it. The job "
-    "goes on by itself then.",
-    JobReason.CLEANUP_BLOCKED: "The job can't be removed yet: {problem} It is tried again until it works. Should the "
-    "service be gone for good, remove the finalizer {finalizer} by hand: what it keeps there then stays.",
+    "{namespace}. The job then resumes automatically.",
+    JobReason.CHILD_REFUSED: "The API server refuses the job's {kind} {name}: {problem} Correct the cause: a "
+    "quota, an admission policy or spec.signer. The job then resumes automatically.",
+    JobReason.CHILD_NOT_OURS: "The {kind} {name} already exists and does not belong to this job: delete or rename it. "
+    "The job then resumes automatically.",
+    JobReason.CLEANUP_BLOCKED: "The job can't be removed yet: {problem} The removal is retried automatically. If the "
+    "service is gone permanently, remove the finalizer {finalizer} by hand: the job's data in that service is then kept.",
     JobReason.ANNOTATION_UNREADABLE: "{problem}",
-    JobReason.POSTGRES_UNREACHABLE: "Postgres does not answer: {problem} The signers are kept, and the job goes on by "
-    "itself once it answers again.",
-    JobReason.NATS_UNREACHABLE: "NATS does not answer: {problem} The signers are kept, or are those of "
-    "scaling.fallback, and the job goes on by itself once it answers again.",
-    JobReason.CONSUMER_MISSING: "The job's JetStream consumer is missing: the records worker makes it anew from "
-    "Postgres. The signers are kept until it has, or are those of scaling.fallback.",
+    JobReason.POSTGRES_UNREACHABLE: "Postgres is unreachable: {problem} The number of signers is kept, and the job resumes "
+    "automatically when Postgres is reachable again.",
+    JobReason.NATS_UNREACHABLE: "NATS is unreachable: {problem} The number of signers is kept or set by "
+    "scaling.fallback, and the job resumes automatically when NATS is reachable again.",
+    JobReason.CONSUMER_MISSING: "The job's JetStream consumer is missing: the records worker will create it again from "
+    "Postgres. Until then, the number of signers is kept or set by scaling.fallback.",
     JobReason.SCALING_HELD: "{decision}",
-    JobReason.SCALING_FALLS_BACK: "{decision} The count follows the lag again by itself once that can be read.",
-    JobReason.DEADLINE_AT_RISK: "The job will not end by its finishing time, {finish_at}, even with all the {most} "
-    "signers that it may have: raise scaling.maxReplicaCount, or accept a later time.",
+    JobReason.SCALING_FALLS_BACK: "{decision} The count follows the lag again automatically when the lag can be read.",
+    JobReason.DEADLINE_AT_RISK: "The job will miss its target time, {finish_at}, even with {most:signer}, the maximum: "
+    "raise scaling.maxReplicaCount, or accept a later time.",
 }
 
 
 def say(reason: JobReason, **values: object) -> Statement:
-    """Returns `reason` with its sentence, filled in with `values`.
+    """Returns `reason` with its message, filled in with `values`.
 
     Raises:
-        KeyError: a value that the sentence needs is missing.
+        KeyError: a value that the message needs is missing.
     """
+    shown = {name: _Number(value) if isinstance(value, int) else value for name, value in values.items()}
     if reason in _NORMAL:
-        return Statement(reason, _NORMAL[reason].format_map(values), "Normal")
-    return Statement(reason, _WARNING[reason].format_map(values), "Warning")
+        return Statement(reason, _NORMAL[reason].format_map(shown), "Normal")
+    return Statement(reason, _WARNING[reason].format_map(shown), "Warning")

@@ -1,7 +1,7 @@
-"""From pydantic's JSON schema to the structural one that an API server takes.
+"""Converts pydantic's JSON schema to the structural schema that an API server accepts.
 
-No references, titles, constants or nulls, bounds as OpenAPI v3.0 writes them, and fields that are unknown are told by
-their absence. To an API server a null is a field left out; so what may be None is just not required.
+A structural schema has no references, titles, constants or nulls, and writes bounds as OpenAPI v3.0 does. An API server drops
+unknown fields, and treats null as an omitted field: what may be None is simply not required.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ def structural_schema(model: type[BaseModel], *, defaults: bool = True) -> Schem
 
     Args:
         model: a type whose fields all have descriptions.
-        defaults: whether the API server fills in what is not given.
+        defaults: whether the API server fills in default values.
 
     Raises:
-        ValueError: the model says something that a structural schema can't.
+        ValueError: the model uses a feature that a structural schema does not have.
     """
     whole = model.model_json_schema(by_alias=True)
     return _Converter(whole.get("$defs", {}), defaults=defaults).convert(whole)
 
 
 def leaves(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """Yields the schemas of the values at and under `path` that hold no further fields, each with its path."""
+    """Yields path and schema of every value at or under `path` that has no fields of its own."""
     if "properties" in schema:
         for name, inner in schema["properties"].items():
             yield from leaves(inner, f"{path}.{name}")
@@ -88,9 +88,9 @@ class _Converter:
             schema["description"] = _flowing(schema["description"])
         schema |= _restated(node)
         if VALIDATIONS in node:
-            # An API server would check the format first, and refuse in words of its own.
+            # Otherwise an API server checks the format first and refuses with its own message.
             schema.pop("format", None)
-        # Nested ones are written out: an API server checks a default before it fills in what is under it.
+        # Nested defaults are written out: an API server validates a default before it fills in the nested ones.
         if self._defaults and (default := _given(node.get("default"))) not in _EMPTY:
             schema["default"] = default
         if "items" in node:
@@ -102,7 +102,7 @@ class _Converter:
         return schema
 
     def _resolved(self, node: Schema) -> Schema:
-        """Returns `node` with what it refers to; its own words win."""
+        """Returns `node` merged with the definition it refers to; its own keywords win."""
         if "anyOf" in node and INT_OR_STRING not in node:
             choices = [choice for choice in node["anyOf"] if choice.get("type") != "null"]
             if len(choices) != 1:
@@ -118,11 +118,11 @@ class _Converter:
     def _others(self, node: Schema) -> Schema:
         if self._resolved(node):
             return {"additionalProperties": self.convert(node)}
-        return {"x-kubernetes-preserve-unknown-fields": True}  # any JSON: what Kubernetes defines elsewhere
+        return {"x-kubernetes-preserve-unknown-fields": True}  # any JSON: Kubernetes defines it elsewhere
 
 
 def _restated(node: Schema) -> Schema:
-    """Returns what of `node` an API server takes in another form."""
+    """Returns the keywords of `node` that an API server expects in another form."""
     schema: Schema = {}
     if INT_OR_STRING in node:
         schema["anyOf"] = node["anyOf"]
@@ -138,12 +138,12 @@ def _restated(node: Schema) -> Schema:
 
 
 def _given(default: Any) -> Any:
-    """Returns `default` without what it leaves empty."""
+    """Returns `default` without empty values."""
     if not isinstance(default, dict):
         return default
     return {name: _given(value) for name, value in default.items() if value not in _EMPTY}
 
 
 def _flowing(text: str) -> str:
-    """Returns `text` with line breaks only between paragraphs: each tool breaks lines as it needs."""
+    """Returns `text` with line breaks only between paragraphs: every tool wraps lines itself."""
     return "\n".join(re.sub(r"\s+", " ", paragraph).strip() for paragraph in text.split("\n\n"))

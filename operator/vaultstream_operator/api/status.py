@@ -1,6 +1,6 @@
-"""The types of a SigningJob's `.status`: what the operator reports, and the only thing that it writes to a SigningJob.
+"""The types of a SigningJob's `.status`, which the operator writes. Besides the finalizer, it writes nothing else to a SigningJob.
 
-What is unknown is left out. A lag that can't be read, for one, is absent and never 0.
+Unknown values are omitted. For example, a lag that can't be read is absent, never 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 MOST_CHARACTERS: Final = 4096
-"""Length of a sentence; what is longer is cut."""
+"""Maximum length of a message, in characters; longer ones are cut."""
 
 
 def _cut(text: str) -> str:
@@ -48,7 +48,7 @@ Sentence = Annotated[
 
 
 class State(StrEnum):
-    """Where a job stands, in one word for people. Complete and Failed are its ends."""
+    """State of a job, in one word for people. Complete and Failed are final."""
 
     PENDING = "Pending"
     RUNNING = "Running"
@@ -59,12 +59,12 @@ class State(StrEnum):
 
 
 class ConditionType(StrEnum):
-    """What there are conditions about.
+    """Types of conditions.
 
-    COMPLETE, FAILED: the job has ended; neither is ever taken back. SUSPENDED: `spec.suspend` holds; signers
-    leave, or have left. RECONCILING and STALLED are those of kstatus: the operator is on its way to what the spec asks for, or can't
-    get there until somebody mends something. SCALING_ACTIVE: the count follows the lag; False while it is held or
-    paused. DEADLINE_AT_RISK: the job will not end by its finishing time.
+    COMPLETE, FAILED: the job has ended; neither is ever revoked. SUSPENDED: `spec.suspend` is true; signers are exiting or
+    have exited. RECONCILING and STALLED follow kstatus: the job does not match its spec yet, or can't until somebody fixes
+    a problem. SCALING_ACTIVE: the count follows the lag; False while it is held or paused. DEADLINE_AT_RISK: the job will
+    miss its target time.
     """
 
     COMPLETE = "Complete"
@@ -83,117 +83,117 @@ _ONE_OF_EACH_TYPE: Final[dict[str, JsonValue]] = {
 
 
 class Condition(StatusPart):
-    """One fact about the job, as all Kubernetes objects state them."""
+    """One aspect of the job's state, in the form that all Kubernetes objects use."""
 
     type: Annotated[str, Field(pattern=CONDITION_TYPE, max_length=63)]
-    """What the fact is about: Complete, Failed, Suspended, Reconciling, Stalled, ScalingActive or DeadlineAtRisk."""
+    """Type of the condition: Complete, Failed, Suspended, Reconciling, Stalled, ScalingActive or DeadlineAtRisk."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it is so."""
+    """Whether the condition holds."""
     reason: Annotated[str, Field(pattern=REASON, max_length=127)]
-    """Why, in one word for programs."""
+    """Reason for the status, one word for programs."""
     message: Sentence
-    """Why, in a sentence for people, with what to do if there is anything to do."""
+    """Reason for the status, for people, with the next step if there is one."""
     last_transition_time: Timestamp
-    """When `status` changed last."""
+    """When `status` last changed."""
     observed_generation: Count
-    """The generation of the spec that the fact is about."""
+    """Generation of the spec that the condition is about."""
 
 
 class ScalingLimit(StatusPart):
-    """What kept the count from being the one that the rule asked for."""
+    """The limit that changed the count that the rule recommended."""
 
     name: Annotated[str, Field(max_length=63)]
-    """Which limit: MaxReplicaCount, ActiveKeys, BatchesLeft, ScaleUpPolicy and the like."""
+    """Name of the limit, such as MaxReplicaCount, ActiveKeys, BatchesLeft or ScaleUpPolicy."""
     value: Count
-    """The count that it allows."""
+    """Count that the limit allows."""
 
 
 class ScalingStatus(StatusPart):
-    """The latest decision on the number of signers, and all that it went by."""
+    """The latest decision on the number of signers, with its inputs."""
 
     replicas: Count
-    """Signers that were asked for when the decision was made."""
+    """Number of signers requested when the decision was made."""
     desired: Count
-    """Signers that were decided on."""
+    """Number of signers decided on."""
     ready: Count = 0
-    """Signers that are ready to sign."""
+    """Number of signers that are ready."""
     generation: Count = 0
-    """The generation of the signers' Deployment when the decision was made; 0: there was none. While it stays so, no change
-    that was decided has been made."""
+    """Generation of the signers' Deployment when the decision was made; 0 if there was none. Until the generation
+    increases, the decided change has not been applied."""
     reason: Annotated[str, Field(max_length=63)]
-    """The rule that made the count, such as Lag, Deadline, CoolingDown, NatsUnreachable or Paused. Suspended and Ended: no
-    rule did, no signer is wanted."""
+    """Rule that determined the count, such as Lag, Deadline, CoolingDown, NatsUnreachable or Paused. Suspended and Ended
+    are not rules: no signers are needed."""
     limit: ScalingLimit | None = None
-    """What kept the count from being the one that the rule asked for. Absent: nothing did."""
+    """Limit that changed the count that the rule recommended. Absent if none did."""
     formula: Sentence
-    """How the count came about, with its numbers, such as `⌈1200 / 10⌉ = 120`."""
+    """Formula of the count, with its numbers, such as `⌈1200 / 10⌉ = 120`."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
-    """The numbers that the rules went by, each by its name. What was unknown is absent."""
+    """Inputs of the rules, by name. Unknown inputs are absent."""
     hold: Flag = False
-    """True: too little is known to change the count, so it is kept."""
+    """True if too little is known to change the count, so the count is kept."""
     message: Sentence
-    """The whole decision as one sentence."""
+    """The whole decision, in one sentence."""
     history: History = History()
-    """What the next decision has to remember, bounded in size."""
+    """State for the next decision, bounded in size."""
 
 
 class JobStatus(StatusPart):
-    """Where the job stands, as the operator saw it last. It is written by the operator alone."""
+    """The state of the job as last observed by the operator. Only the operator writes it."""
 
     observed_generation: Count | None = None
-    """The generation of the spec that this status is about: older than `metadata.generation` if a change was not seen
-    yet."""
+    """Generation of the spec that this status is about. Lower than `metadata.generation` while a change has not been
+    observed."""
     state: State = State.PENDING
-    """Where the job stands, in one word. Complete and Failed are never left, but for Deleting."""
+    """State of the job, in one word. From Complete and Failed, only Deleting can follow."""
     message: Sentence = ""
-    """What the job does or waits for, in a sentence."""
+    """What the job is doing or waiting for, in a sentence."""
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=_ONE_OF_EACH_TYPE)
     ] = ()
-    """Complete, Failed, Suspended, Reconciling, Stalled, ScalingActive and DeadlineAtRisk, each as it was seen last:
-    `kubectl wait --for=condition=Complete` waits for the first."""
+    """The conditions Complete, Failed, Suspended, Reconciling, Stalled, ScalingActive and DeadlineAtRisk. `kubectl wait
+    --for=condition=Complete` waits for the first."""
     token: Annotated[str, Field(max_length=63)] | None = None
-    """The job's own name in Postgres, NATS and its pods' labels, by which the `vaultstream` commands find it, also once it
-    is deleted. A job made anew under the same name has another."""
+    """Unique name of the job in Postgres, NATS and the labels of its pods. The `vaultstream` commands find the job by it,
+    even after it is deleted. A new job of the same name has another token."""
     records: Count | None = None
-    """Records that were found so far; all of them once `planned` is true."""
+    """Number of records found so far; all of them once `planned` is true."""
     planned: Flag = False
-    """Whether all records were found."""
+    """Whether all records have been found."""
     signed: Count | None = None
-    """Records that have their signature."""
+    """Number of records signed."""
     dead: Count | None = None
-    """Records in the dead letters, as they were while the job ran: `vaultstream dead TOKEN` tells why."""
+    """Number of dead letters when the job was last running. `vaultstream dead TOKEN` lists their reasons."""
     progress: Annotated[str, Field(max_length=63)] = ""
-    """Records signed or dead, in per cent of the records, with both counts: `48% (240000/500000)`."""
+    """Share of the records that are signed or dead letters, with both counts: `48% (240000/500000)`."""
     signers: Annotated[str, Field(max_length=31)] = ""
-    """Signers ready, of those that were decided on: `3/5`. Empty once the job has ended."""
+    """Signers that are ready and signers decided on: `3/5`. Empty once the job has ended."""
     lag: Count | None = None
-    """Batches still to be signed: waiting, in hand, and not published yet. Absent: it can't be read."""
+    """Batches not yet signed: waiting, in flight or not yet published. Absent if the lag can't be read."""
     records_per_second: Amount | None = None
-    """Records signed or dead per second, lately while the job runs, and over the whole once it has ended."""
+    """Records signed or dead per second: recently while the job runs, over the whole job once it has ended."""
     eta: Timestamp | None = None
-    """When the job will end, at the rate of now. Absent: it can't be told."""
+    """Estimated end of the job at the current rate. Absent if unknown."""
     start_time: Timestamp | None = None
-    """When the job began."""
+    """When the job started."""
     completion_time: Timestamp | None = None
-    """When the job ended, completely or not: `ttlSecondsAfterFinished` counts from here."""
+    """When the job ended, as Complete or Failed. `ttlSecondsAfterFinished` starts here."""
     scaling: ScalingStatus | None = None
-    """The latest decision on the number of signers, and all that it went by."""
+    """The latest decision on the number of signers, with its inputs."""
 
     def dump(self) -> dict[str, Any]:
-        """Returns the status as JSON-ready values under their names in YAML; what is unknown is left out."""
+        """Returns the status as JSON-ready values, with the names in YAML and without unknown values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def progress_text(*, settled: int, records: int | None, planned: bool) -> str:
-    """Returns the column that shows the progress, such as `48% (240000/500000)`.
+    """Returns the text of the column Progress, such as `48% (240000/500000)`.
 
-    It says 100% only when all are settled, and gives no share before all records are known.
+    It shows 100% only when all records are settled, and no percentage until all records are known.
 
     Args:
         settled: records signed or dead.
-        records: records found so far; None: not known.
-        planned: whether all were found.
+        records: records found so far; None if unknown.
+        planned: whether all records have been found.
     """
     if records is None:
         return ""
@@ -204,5 +204,5 @@ def progress_text(*, settled: int, records: int | None, planned: bool) -> str:
 
 
 def rate_to_show(records_per_second: float) -> float:
-    """Returns a rate with three significant digits: more are noise, and would change the status at each look."""
+    """Returns a rate with three significant digits. More would be noise and change the status at every reconcile."""
     return float(f"{records_per_second:.3g}")

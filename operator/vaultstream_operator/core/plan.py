@@ -120,7 +120,7 @@ def _deleting(case: _Case) -> Plan:
     if FINALIZER not in job.finalizers:
         return _saying(case.report)
     policy = job.spec.deletion_policy if job.spec else "Retain"
-    what = "all that it has" if policy == "Delete" else "all but its signatures"
+    what = "all of its data" if policy == "Delete" else "all of its data except its signatures"
     report = case.report.but(state=State.DELETING)
     deleting = report
     if JobReason.CLEANUP_BLOCKED not in report.standing:

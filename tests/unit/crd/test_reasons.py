@@ -15,8 +15,9 @@ pytestmark = pytest.mark.unit
 SENTENCES = {**_NORMAL, **_WARNING}
 
 
-def values_of(sentence: str) -> dict[str, str]:
-    return {name: f"<{name}>" for _, name, _, _ in Formatter().parse(sentence) if name}
+def values_of(sentence: str) -> dict[str, str | int]:
+    """Returns a value for each name in a template: a number for those with a format."""
+    return {name: 7 if spec else f"<{name}>" for _, name, spec, _ in Formatter().parse(sentence) if name}
 
 
 @pytest.mark.parametrize("reason", JobReason)
@@ -25,9 +26,14 @@ def test_every_reason_has_one_sentence_that_is_filled_in(reason: JobReason) -> N
     values = values_of(SENTENCES[reason])
     statement = say(reason, **values)
     assert re.fullmatch(REASON, statement.reason)
-    assert all(value in statement.message for value in values.values())
+    assert all(str(value) in statement.message for value in values.values())
     assert statement.message.endswith((".", ">"))
     assert statement.event_type == ("Normal" if reason in _NORMAL else "Warning")
+
+
+@pytest.mark.parametrize(("keys", "text"), [(1, "1 key,"), (24, "24 keys,"), (1200, "1,200 keys,")])
+def test_a_number_agrees_with_its_noun(keys: int, text: str) -> None:
+    assert text in say(JobReason.NO_ACTIVE_KEY, count=keys, token="t").message
 
 
 def test_a_value_that_is_missing_is_no_sentence_with_a_hole() -> None:
@@ -41,7 +47,7 @@ def test_a_value_that_is_missing_is_no_sentence_with_a_hole() -> None:
 def test_a_warning_says_what_to_do_or_what_will_happen(reason: JobReason) -> None:
     text = SENTENCES[reason]
     assert re.search(
-        r"`|\b(create|add|correct|run|mend|delete|remove|raise|by itself|anew|give)\b",
+        r"`|\b(create|add|correct|run|fix|delete|remove|raise|automatically|again|give)\b",
         text,
         re.IGNORECASE,
     )

@@ -105,7 +105,7 @@ def test_a_deleted_job_loses_its_children_then_its_rows_then_its_finalizer() -> 
     assert (second.store, second.remove_finalizer) == (StoreAction.DELETE, False)
     third = planned(view_of(job=replace(job, status=second.status)))
     assert (third.store, third.remove_finalizer, told(third)) == (None, True, ["Deleted"])
-    assert "all but its signatures" in third.events[0].message
+    assert "all of its data except its signatures" in third.events[0].message
 
 
 def test_deletion_leaves_the_job_of_another_object_of_that_name_alone() -> None:

@@ -155,7 +155,7 @@ def test_a_job_whose_records_are_still_being_found_says_so() -> None:
     stored = stored_of(planned=False, progress=Progress(), batches_unpublished=5)
     done = planned(view_of(stored, lag=Lag(30), children=ALL))
     assert truths(done)["Reconciling"] == "Planning"
-    assert "20000 so far" in done.status.message
+    assert "20,000 records so far" in done.status.message
     assert done.status.lag == 35
 
 
@@ -179,7 +179,7 @@ def test_a_changed_spec_is_followed_and_its_immutable_fields_are_not() -> None:
     spec = spec_of(scaling={"maxReplicaCount": 2}, batchSize=7, suspend=False)
     done = planned(view_of(stored_of(), job=job_of(spec), children=ALL))
     assert done.store is StoreAction.UPDATE_SPEC
-    assert done.events[0].message == "The spec was changed: scaling."
+    assert done.events[0].message == "The spec has changed: scaling."
 
 
 # -- annotations and finishing times
@@ -207,7 +207,9 @@ def test_a_finishing_time_at_risk_is_a_condition_and_told_at_each_turn() -> None
     done = planned(view)
     assert truths(done)["DeadlineAtRisk"] == "DeadlineAtRisk"
     assert "DeadlineAtRisk" in told(done)
-    assert "all the 4 signers" in next(e.message for e in done.events if e.reason == "DeadlineAtRisk")
+    assert "even with 4 signers, the maximum" in next(
+        e.message for e in done.events if e.reason == "DeadlineAtRisk"
+    )
     assert "DeadlineAtRisk" not in told(planned(after(view, done)))
     relaxed = spec_of(finishWithin=3600, scaling={"maxReplicaCount": 4})
     mended = replace(

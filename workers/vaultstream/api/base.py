@@ -138,7 +138,7 @@ class Model(BaseModel):
 
 
 class StatusPart(Model):
-    """A part of the status. Fields that a newer operator wrote are passed over."""
+    """A part of the status. Fields written by a newer operator are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -71,42 +71,42 @@ class Change(StatusPart):
     at: UnixTime
     """When, in seconds since 1970."""
     before: Signers
-    """Signers before."""
+    """Number of signers before the change."""
     after: Signers
-    """Signers after."""
+    """Number of signers after the change."""
     reason: Annotated[str, Field(max_length=63)]
-    """The rule that made the count."""
+    """Rule that determined the count."""
     limit: Annotated[str, Field(max_length=63)] = ""
-    """The limit that bound it; empty: none."""
+    """Limit that applied; empty if none did."""
 
 
 class Entry(StatusPart):
-    """A number of signers at a time."""
+    """A number of signers at one time."""
 
     at: UnixTime
     """When, in seconds since 1970."""
     replicas: Signers
-    """Signers recommended, added or removed."""
+    """Number of signers recommended, added or removed."""
 
 
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
 
 
 class History(StatusPart):
-    """What the next decision has to remember: stabilization windows and policies look back on it."""
+    """State for the next decision: stabilization windows and policies use it."""
 
     last_active_at: Annotated[UnixTime | None, WrapValidator(_time_or_none)] = None
-    """When the lag last exceeded `activationLagThreshold`, in seconds since 1970. The cooldown counts from here."""
+    """When the lag last exceeded `activationLagThreshold`, in seconds since 1970. The cooldown starts here."""
     highs: Entries = ()
-    """Recommendations that the stabilization window for scale-down can still turn on."""
+    """Recommendations that the stabilization window for scale-down may still use."""
     lows: Entries = ()
-    """Recommendations that the stabilization window for scale-up can still turn on."""
+    """Recommendations that the stabilization window for scale-up may still use."""
     added: Entries = ()
-    """Signers added, as the policies for scale-up count them."""
+    """Signers added, for the scale-up policies."""
     removed: Entries = ()
-    """Signers removed, as the policies for scale-down count them."""
+    """Signers removed, for the scale-down policies."""
     seen: Annotated[tuple[Seen, ...], Field(max_length=MOST), _readable(MOST)] = ()
-    """What each count of signers was seen to sign: once more of them sign no more, Postgres is the limit."""
+    """Rates measured at each number of signers. If more signers are no faster, Postgres is the limit."""
     changes: Annotated[tuple[Change, ...], Field(max_length=MOST_CHANGES), _readable(MOST_CHANGES)] = ()
     """The latest changes of the count, oldest first."""
 

@@ -33,16 +33,16 @@ def _one_or_more(signers: int) -> int:
 
 
 class Seen(StatusPart):
-    """What so many signers were seen to sign."""
+    """The rate measured at one number of signers."""
 
     signers: Annotated[Count, AfterValidator(_one_or_more)]
-    """How many signed."""
+    """Number of signers."""
     rate: Annotated[Amount, Field(strict=True)]
-    """Records a second of all of them together, smoothed."""
+    """Records per second of all signers together, smoothed."""
     samples: Count
-    """Readings that went into it."""
+    """Number of readings in the rate."""
     at: UnixTime
-    """When the latest was made, in seconds since 1970."""
+    """When the latest reading was made, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
