@@ -75,3 +75,37 @@ def test_a_picture_has_a_title_and_fetches_nothing(picture: Path) -> None:
     assert root.find("{http://www.w3.org/2000/svg}title") is not None
     assert not re.findall(r"(?:href|src)=[\"'](?!#)", text)
     assert "<script" not in text
+
+
+def test_every_path_that_contributing_names_is_there() -> None:
+    written = _FENCED.sub("", (ROOT / "CONTRIBUTING.md").read_text())
+    named = set(re.findall(r"`([\w./-]*/[\w./-]*|\.?\w+\.(?:md|py|toml|sql|sample))`", written))
+    own_names = {"handlers.py", "core/", "adapters/"}  # of the operator, whose folder is beside them
+    missing = {name for name in named - own_names if not (ROOT / name).exists()}
+    assert missing == set()
+    assert len(named) > 20
+    operator = ROOT / "operator/vaultstream_operator"
+    assert [name for name in own_names if not (operator / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("workers/vaultstream/store/sql/leases.sql", "lease"),
+        ("workers/vaultstream/scaling/decide.py", "def _cooldown_left"),
+        ("workers/vaultstream/records/reasons.py", "SENTENCES"),
+        ("workers/vaultstream/signing/read.py", "reasons"),
+        ("workers/vaultstream/store/sql/functions/fail_batch.sql", "Unsignable"),
+        ("operator/vaultstream_operator/api/reasons.py", "def say"),
+        ("workers/vaultstream/scaling/reasons.py", "Reason"),
+        ("workers/vaultstream/errors.py", "exit_code"),
+    ],
+)
+def test_contributing_links_to_where_things_are_done(file: str, words: str) -> None:
+    assert file in {target for target, _ in links(ROOT / "CONTRIBUTING.md")}
+    assert words in (ROOT / file).read_text()
+
+
+def test_the_style_page_has_at_most_40_lines() -> None:
+    style = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Style\n")[2].partition("\n## ")[0]
+    assert 0 < len(style.strip().splitlines()) <= 40
