@@ -33,9 +33,9 @@ class Axis:
 
 CORES = usable_cores()
 AXES = (
-    Axis("signers", "Signers", tuple(range(1, 2 * CORES + 1))),
-    Axis("keys", "Keys", (1, 10, 100, 1000)),
-    Axis("batch-size", "Records a batch", (10, 50, 100, 500, 1000, 5000, 20_000)),
+    Axis("signers", "Number of signers", tuple(range(1, 2 * CORES + 1))),
+    Axis("keys", "Number of keys", (1, 10, 100, 1000)),
+    Axis("batch-size", "Batch size", (10, 50, 100, 500, 1000, 5000, 20_000)),
     Axis("algorithm", "Algorithm", ("ECDSA_P256_SHA256", "ED25519", "RSA_PSS_3072_SHA256", "ML_DSA_65")),
 )
 
@@ -58,13 +58,13 @@ def draw(axis: Axis, runs: list[dict[str, Any]]) -> str:
     """Returns the plot of one axis as SVG."""
     limits = [run["limit"][run["limit"]["measured_by"]] for run in runs]
     return Plot(
-        title=f"Records a second against {axis.title.lower()}",
+        title=f"Records per second by {axis.title.lower()}",
         x_title=axis.title,
         labels=[f"{run['value']:,}" for run in runs],
         series=[
-            Series("a whole job", [run["records_per_second"] for run in runs]),
+            Series("whole job", [run["records_per_second"] for run in runs]),
             Series(
-                "signatures of all cores, and nothing else",
+                "all cores, signing only",
                 [sum(each["per_second"] for each in pair) / len(pair) for pair in limits],
             ),
         ],
