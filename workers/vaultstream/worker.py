@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import Bus, bus_address, connect_bus
+from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
 from vaultstream.errors import UsageError
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
@@ -20,7 +20,7 @@ from vaultstream.store.jobs import Job, JobState, find_job, get_job
 from vaultstream.telemetry.server import Telemetry, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from vaultstream.settings import Settings
@@ -33,6 +33,10 @@ PARENT_VARIABLE = "VAULTSTREAM_PARENT_PID"
 JOB_LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 """For a look at the job to be answered: a worker whose pool is gone must not wait for a Postgres that says nothing."""
+
+
+RETRY_SECONDS = 0.5
+"""Delay before a step is tried again that NATS or Postgres did not answer."""
 
 
 @dataclass(frozen=True)
@@ -171,3 +175,35 @@ async def look_at_job(context: WorkerContext) -> Job | None:
         return context.job
     context.telemetry.health.seen("postgres")
     return job
+
+
+async def repeat(
+    context: WorkerContext, step: Callable[[], Awaitable[bool]], *, name: str, every: float = 0.0
+) -> None:
+    """Repeats a step until it returns True or the worker is told to stop; retries while a service is unreachable.
+
+    Args:
+        context: the worker's. Its health is told that the loop moves.
+        step: returns whether all is done. It may raise whatever Postgres or NATS raises while unreachable.
+        name: of the loop, in the health report.
+        every: seconds between two steps.
+    """
+    health = context.telemetry.health
+    while not context.stop.is_set():
+        health.beat(name)
+        pause = every
+        try:
+            if await step():
+                break
+        except Exception as error:
+            if not isinstance(error, BUS_ERRORS) and not is_transient(error):
+                raise
+            log.warning(
+                "service unreachable, retrying: %s", error or type(error).__name__, extra={"loop": name}
+            )
+            pause = max(every, RETRY_SECONDS)
+        if pause:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await context.stop.wait()
+    health.rest(name)

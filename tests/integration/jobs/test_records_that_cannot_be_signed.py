@@ -80,7 +80,7 @@ async def test_a_table_that_is_away_is_waited_for_and_kills_no_record(lab: Lab) 
     running = asyncio.create_task(lab.finish(job))
     logs = lab.services.data_dir / "logs" / job.token
     await eventually(
-        lambda: any("waiting until this is mended" in log.read_text() for log in logs.glob("signing-*.log"))
+        lambda: any("waiting until this is fixed" in log.read_text() for log in logs.glob("signing-*.log"))
     )
     await lab.execute("ALTER TABLE elsewhere RENAME TO records")
     ended = await running

@@ -79,11 +79,11 @@ async def test_no_more_batches_are_outstanding_than_allowed(
     async with publisher_of(services, engine_url, job, outstanding=3) as (context, publisher, stream):
         for number in numbers:
             for _ in range(3):
-                await publisher.step(context)
+                await publisher.step()
             assert await stream.present(job.token) == set(numbers[number - 1 :][:3])
             await sign(db, job, number)
             await context.bus.jetstream.purge_stream(RECORDS_STREAM, subject=f"records.{job.token}.{number}")
-        assert await publisher.step(context)
+        assert await publisher.step()
     assert (await get_job(db, job.token)).state is JobState.COMPLETE
     assert context.stop.is_set()
 
@@ -98,7 +98,7 @@ async def test_whatever_the_stream_loses_is_put_back_and_nothing_else(
     job = await add_job(db, keys=1)
     await add_batches(db, job, *([n] for n in range(1, 11)))
     async with publisher_of(services, engine_url, job) as (context, publisher, stream):
-        await publisher.step(context)
+        await publisher.step()
         await sign(db, job, 4)
         await context.bus.jetstream.purge_stream(RECORDS_STREAM, subject=f"records.{job.token}.4")
         left = {1, 2, 3, 5, 6, 7, 8, 9, 10}
@@ -118,7 +118,7 @@ async def test_whatever_the_stream_loses_is_put_back_and_nothing_else(
                 await jetstream.delete_consumer(RECORDS_STREAM, job.token)
                 await jetstream.purge_stream(RECORDS_STREAM, subject=f"records.{job.token}.9")
         for _ in range(3):
-            await publisher.step(context)
+            await publisher.step()
         assert await stream.present(job.token) == left
         assert await stored(context) == len(left)
 
@@ -136,7 +136,7 @@ async def test_a_store_that_is_lost_with_all_its_data_is_made_again(
     job = await add_job(db, keys=1)
     await add_batches(db, job, *([n] for n in range(1, 11)))
     async with publisher_of(services, engine_url, job) as (context, publisher, stream):
-        await publisher.step(context)
+        await publisher.step()
         assert services.nats_pid
         os.kill(services.nats_pid, signal.SIGKILL)
         await asyncio.to_thread(shutil.rmtree, Path(services.data_dir) / "nats" / "jetstream")
@@ -147,7 +147,7 @@ async def test_a_store_that_is_lost_with_all_its_data_is_made_again(
 
         await eventually(back)
         for _ in range(3):
-            await publisher.step(context)
+            await publisher.step()
         assert await stream.present(job.token) == set(range(1, 11))
         assert await stored(context) == 10
 
@@ -162,13 +162,13 @@ async def test_nothing_is_published_twice_into_a_healthy_stream(
 
     async def publish(context: WorkerContext, publisher: BatchPublisher) -> None:
         while len(delivered) < len(numbers):
-            await publisher.step(context)
+            await publisher.step()
 
     async with (
         publisher_of(services, engine_url, job, outstanding=20) as (context, publisher, _),
         open_context(services, engine_url, job, max_outstanding=20) as other,
     ):
-        await publisher.step(context)
+        await publisher.step()
         publishing = [
             asyncio.create_task(publish(context, publisher)),
             asyncio.create_task(publish(other, BatchPublisher(other))),
@@ -189,10 +189,10 @@ async def test_parts_of_a_batch_and_retries_are_published_too(
 ) -> None:
     job = await add_job(db)
     await add_batches(db, job, [1, 2, 3])
-    async with publisher_of(services, engine_url, job) as (context, publisher, stream):
-        await publisher.step(context)
+    async with publisher_of(services, engine_url, job) as (_, publisher, stream):
+        await publisher.step()
         await fail_batch(db, job.job_no, 1, "x", max_attempts=1)
-        await publisher.step(context)
+        await publisher.step()
         assert await stream.present(job.token) == {1, 2, 3}
 
 
@@ -207,7 +207,7 @@ async def test_a_job_that_goes_on_after_its_stream_was_lost_before_its_checkpoin
         await stream.publish(job.token, [1, 2])
         await context.bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(job.token))
         for _ in range(3):
-            await publisher.step(context)
+            await publisher.step()
         assert await stream.present(job.token) == {1, 2}
 
 

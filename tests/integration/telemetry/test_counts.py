@@ -223,10 +223,10 @@ async def test_batches_that_the_stream_lost_are_counted_as_published_anew(
         while not await plan(context):
             pass
         publisher = BatchPublisher(context)
-        await publisher.step(context)
+        await publisher.step()
         await context.bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(bench.job.token))
         publisher._next_reconcile = 0.0
-        await publisher.step(context)
+        await publisher.step()
         assert metrics.batches_published._value.get() == 3
         assert metrics.batches_republished._value.get() == 3
         assert metrics.reconciles.labels("published")._value.get() == 1

@@ -6,20 +6,17 @@ import asyncio
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, public_key_to_bytes
 from vaultstream.crypto.envelope import wrap
 from vaultstream.crypto.keyring import KeyRing, load_keyring
 from vaultstream.store import keys as store
-from vaultstream.store.database import is_transient
 from vaultstream.store.jobs import find_job
 from vaultstream.store.keys import NewKey
-from vaultstream.worker import WorkerContext, worker_context
+from vaultstream.worker import WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+RECONCILE_SECONDS = 1.0
 """Between two comparisons of `keys.>` with Postgres."""
 
 CHUNK = 64
@@ -55,21 +52,13 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
             telemetry.metrics.keys.keys_made.inc(keys)
             telemetry.health.beat("keys")  # thousands of RSA keys take a while
 
-        while not context.stop.is_set():
-            telemetry.health.beat("keys")
-            try:
-                ring = load_keyring(context.kek_file)
-                await make_missing_keys(context.pool, context.job, ring, stop=context.stop, on_made=on_made)
-                await publisher.publish_changes()
-            except BUS_ERRORS as error:
-                log.warning("waiting for NATS: %s", error or type(error).__name__)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                log.warning("waiting for Postgres: %s", error or type(error).__name__)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await context.stop.wait()
+        async def make_and_publish() -> bool:
+            ring = load_keyring(context.kek_file)
+            await make_missing_keys(context.pool, context.job, ring, stop=context.stop, on_made=on_made)
+            await publisher.publish_changes()
+            return False  # keys change until the job has ended
+
+        await repeat(context, make_and_publish, name="keys", every=RECONCILE_SECONDS)
         await publisher.clean_up()
 
 

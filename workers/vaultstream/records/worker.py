@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError
@@ -23,12 +22,9 @@ from vaultstream.store.batches import (
     pending_after,
     plan_page,
 )
-from vaultstream.store.database import is_transient
-from vaultstream.worker import WorkerContext, worker_context
+from vaultstream.worker import WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from vaultstream.settings import Settings
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -40,7 +36,6 @@ TICK_SECONDS = 0.1
 SHORTEST_TICK_SECONDS = 0.005
 RECONCILE_SECONDS = 1.0
 """Between two comparisons of the stream with Postgres."""
-AWAY_SECONDS = 0.5
 
 
 async def run_records_worker(settings: Settings, job_name: str) -> None:
@@ -53,13 +48,13 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
     async with worker_context(settings, job_name, role="records", connections=3) as context:
         publisher = BatchPublisher(context)
 
-        async def plan_on(context: WorkerContext) -> bool:
+        async def plan_on() -> bool:
             finished = await plan(context)
             publisher.planned.set()
             return finished
 
-        planning = asyncio.create_task(_until_stopped(context, plan_on, "planning"))
-        publishing = asyncio.create_task(_until_stopped(context, publisher.step, "publishing"))
+        planning = asyncio.create_task(repeat(context, plan_on, name="planning"))
+        publishing = asyncio.create_task(repeat(context, publisher.step, name="publishing"))
         tasks = {planning, publishing}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -71,33 +66,6 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
         await publisher.clean_up()
         log.info("batches published", extra={"nats_messages": messages_of(context.bus)})
-
-
-async def _until_stopped(
-    context: WorkerContext, step: Callable[[WorkerContext], Awaitable[bool]], name: str
-) -> None:
-    """Repeats a step until it says that it is done, or the worker is asked to leave; waits while a service is away."""
-    health = context.telemetry.health
-    while not context.stop.is_set():
-        health.beat(name)
-        try:
-            if await step(context):
-                break
-        except BUS_ERRORS as error:
-            log.warning("waiting for NATS: %s", error or type(error).__name__)
-            await _pause(context, AWAY_SECONDS)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            log.warning("waiting for Postgres: %s", error or type(error).__name__)
-            await _pause(context, AWAY_SECONDS)
-    health.rest(name)
-
-
-async def _pause(context: WorkerContext, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await context.stop.wait()
 
 
 async def plan(context: WorkerContext) -> bool:
@@ -160,12 +128,13 @@ class BatchPublisher:
         self.planned = asyncio.Event()
         """Set when there may be batches to publish."""
 
-    async def step(self, context: WorkerContext) -> bool:
+    async def step(self) -> bool:
         """Publishes what there is room for, reconciles when it is time, ends the job when it is done."""
         if time.monotonic() >= self._next_reconcile:
             await self._reconcile_and_count()
             self._next_reconcile = time.monotonic() + RECONCILE_SECONDS
         self.planned.clear()
+        context = self._context
         async with context.pool.acquire() as connection:
             job = await jobs.get_job(connection, context.job.token)
             outstanding = await count_pending_through(connection, job.job_no, job.published_through)

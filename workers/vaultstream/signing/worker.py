@@ -1,12 +1,10 @@
-"""The signing worker: one process that signs a job's batches until the job ends or it is asked to leave."""
+"""The signing worker: one process that signs a job's batches until the job ends or it is told to stop."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.publishing import messages_of
@@ -16,9 +14,8 @@ from vaultstream.keys.custody import Custody
 from vaultstream.records.source import Source, open_source
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
-from vaultstream.store.database import is_transient
 from vaultstream.store.jobs import get_key_counts
-from vaultstream.worker import WorkerContext, worker_context
+from vaultstream.worker import WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
@@ -26,22 +23,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 4
-"""Of one signer to Postgres: leases, reads, commits and renewals overlap."""
+"""Connections of one signer to Postgres: leases, reads, commits and renewals overlap."""
 
 SWITCH_SECONDS = 0.0005
-"""After which the thread that signs lets the event loop have a turn: each round trip of it costs a turn or two."""
+"""After which the signing thread yields to the event loop: each round trip costs a switch or two."""
 GARBAGE_THRESHOLD = 50_000
-"""New objects between two searches for cycles. Records come by thousands and make none."""
+"""New objects between two garbage collections. Records come by thousands and form no cycles."""
 
-SOURCE_LOOK_SECONDS = 2.0
+SOURCE_POLL_SECONDS = 2.0
+"""Between two attempts to open the source."""
 
 
 async def run_signing_worker(settings: Settings, job_name: str) -> None:
-    """Signs until the job has ended, SIGTERM comes, or the pool is gone; then finishes what is in hand.
+    """Signs until the job has ended, SIGTERM arrives or the pool is gone; then finishes the batches in flight.
 
     Raises:
         UsageError: settings or job can't be used.
-        CustodyError: private keys can't be unwrapped with the key-encryption key at hand.
+        CustodyError: private keys can't be unwrapped with the key-encryption keys in the file.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
     async with worker_context(
@@ -83,7 +81,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
 
 
 def _settle_down() -> None:
-    """Tunes the interpreter to what comes now: one thread that signs, and one that must have its turn soon."""
+    """Tunes the interpreter for one thread that signs and an event loop that must get its turn soon."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
@@ -91,19 +89,18 @@ def _settle_down() -> None:
 
 
 async def _wait_for_source(context: WorkerContext) -> Source | None:
-    """Returns the source once it can be read; None if the worker is asked to leave first."""
-    while not context.stop.is_set():
+    """Returns the source once it can be read; None if the worker is told to stop first."""
+    source: Source | None = None
+
+    async def open_it() -> bool:
+        nonlocal source
         try:
             async with context.pool.acquire() as connection:
-                return await open_source(connection, context.job.spec.records)
+                source = await open_source(connection, context.job.spec.records)
         except SourceError as error:
-            log.warning("waiting until this is mended: %s", error)
+            log.warning("waiting until this is fixed: %s", error)
             context.telemetry.health.missed("pulling", str(error))
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            log.warning("Postgres is away: %s", error or type(error).__name__)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SOURCE_LOOK_SECONDS):
-                await context.stop.wait()
-    return None
+        return source is not None
+
+    await repeat(context, open_it, name="source", every=SOURCE_POLL_SECONDS)
+    return source
