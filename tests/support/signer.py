@@ -27,16 +27,17 @@ from vaultstream.keys.worker import make_missing_keys
 from vaultstream.local.services import Services
 from vaultstream.records.source import inspect_source
 from vaultstream.records.worker import run_records_worker
-from vaultstream.signing.fetch import Delivery, fetch
+from vaultstream.signing.batch import Batch
+from vaultstream.signing.fetch import fetch
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
 from vaultstream.store.jobs import Job
 from vaultstream.worker import WorkerContext
 
 
-async def fetch_all(puller: BatchPuller, count: int) -> list[Delivery]:
-    """Fetches so many deliveries, however many fetches that takes."""
-    found: list[Delivery] = []
+async def fetch_all(puller: BatchPuller, count: int) -> list[Batch]:
+    """Fetches so many batches, however many fetches that takes."""
+    found: list[Batch] = []
 
     async def enough() -> bool:
         found.extend(await fetch(puller, count - len(found), wait_seconds=0.1))

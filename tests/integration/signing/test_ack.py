@@ -11,7 +11,7 @@ from support.signer import fetch_all
 from support.waiting import eventually
 from vaultstream.bus.pull import BatchPuller
 from vaultstream.bus.records import Lag, RecordsStream
-from vaultstream.signing.ack import ack, give_back, keep
+from vaultstream.signing.ack import ack, extend_ack_wait, nak
 from vaultstream.signing.fetch import fetch
 
 if TYPE_CHECKING:
@@ -22,25 +22,25 @@ pytestmark = pytest.mark.integration
 ACK_WAIT = 0.6
 
 
-async def test_a_delivery_is_kept_given_back_and_acknowledged(services: Services) -> None:
+async def test_a_batch_is_kept_returned_and_acknowledged(services: Services) -> None:
     token = new_name()
     async with open_bus(services) as bus, BatchPuller(bus, token) as puller:
         stream = RecordsStream(bus)
         await stream.ensure()
         await stream.ensure_consumer(token, ack_wait_seconds=ACK_WAIT, max_ack_pending=100)
         await stream.publish(token, [1])
-        [delivery] = await fetch_all(puller, 1)
+        [batch] = await fetch_all(puller, 1)
         for _ in range(4):  # together longer than the ack wait
             assert await fetch(puller, 1, wait_seconds=ACK_WAIT / 3) == []
-            await keep([delivery])
-        await give_back([delivery])
+            await extend_ack_wait([batch])
+        await nak(batch)
         [again] = await fetch_all(puller, 1)
         assert again.message.metadata.num_delivered == 2
-        await give_back([again], delay=ACK_WAIT / 2)
+        await nak(again, delay=ACK_WAIT / 2)
         assert await fetch(puller, 1, wait_seconds=0.1) == []
         [third] = await fetch_all(puller, 1)
-        await ack([third])
-        await ack([third])
+        await ack(third)
+        await ack(third)
 
         async def empty() -> bool:
             return await stream.lag(token) == Lag(0, 0)
@@ -57,11 +57,11 @@ async def test_an_acknowledgement_that_can_not_be_sent_is_no_error(services: Ser
         await stream.ensure_consumer(token, ack_wait_seconds=30, max_ack_pending=100)
         await stream.publish(token, [1])
         async with BatchPuller(bus, token) as puller:
-            [delivery] = await fetch_all(puller, 1)
+            [batch] = await fetch_all(puller, 1)
         await bus.client.close()
-        await keep([delivery])
-        await give_back([delivery])
-        await ack([delivery])
+        await extend_ack_wait([batch])
+        await nak(batch)
+        await ack(batch)
     async with open_bus(services) as bus:
         assert await RecordsStream(bus).lag(token) == Lag(0, 1)  # it is still waited for
         await RecordsStream(bus).remove(token)

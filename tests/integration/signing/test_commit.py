@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from support.engine import add_batches, add_job, claim_one, expire, signatures_of, signed
 from support.waiting import eventually
+from vaultstream.signing.batch import Batch
 from vaultstream.signing.commit import commit
 from vaultstream.store.database import connect
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, lease_clock
 
 if TYPE_CHECKING:
     import asyncpg
+    from nats.aio.msg import Msg
 
     from vaultstream.store.database import Pool
+    from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration
+
+
+async def ready(db: asyncpg.Connection, job: Job, number: int) -> Batch:
+    """A batch of one record, signed under a lease of its own."""
+    batch = Batch(number, cast("Msg", None))
+    batch.lease = await claim_one(db, job, "ann", number)
+    batch.signed = signed(number, batch.lease, [number])
+    return batch
 
 
 async def test_a_batch_past_its_deadline_is_not_sent(pool: Pool, db: asyncpg.Connection) -> None:
     """Though Postgres would take it: its own clock alone keeps the holder from it."""
     job = await add_job(db)
     await add_batches(db, job, [1], [2])
-    late, held = [signed(n, await claim_one(db, job, "ann", n), [n]) for n in (1, 2)]
+    late, held = [await ready(db, job, n) for n in (1, 2)]
     late.lease.deadline = lease_clock()
     assert await commit(pool, job.job_no, "ann", [late, held], id_type="bigint") == [FENCED, COMMITTED]
     assert set(await signatures_of(db, job)) == {2}
@@ -36,7 +47,7 @@ async def test_each_outcome_belongs_to_its_place_also_of_a_batch_that_is_there_t
 ) -> None:
     job = await add_job(db)
     await add_batches(db, job, [1])
-    late, held, again = [signed(1, await claim_one(db, job, "ann", 1), [1]) for _ in range(3)]
+    late, held, again = [await ready(db, job, 1) for _ in range(3)]
     await expire(db, late.lease)
     outcomes = await commit(pool, job.job_no, "ann", [late, held, again], id_type="bigint")
     assert outcomes == [FENCED, COMMITTED, SUPERSEDED]
@@ -48,7 +59,7 @@ async def test_a_commit_is_sent_again_after_its_connection_broke(
     """Broken while it waits for a lock, so that nobody knows what became of it."""
     job = await add_job(db)
     await add_batches(db, job, [1])
-    batch = signed(1, await claim_one(db, job, "ann", 1), [1])
+    batch = await ready(db, job, 1)
     async with connect(engine_url) as blocker:
         held = blocker.transaction()
         await held.start()
@@ -74,7 +85,7 @@ async def test_a_commit_is_given_up_when_the_lease_ends_before_postgres_is_back(
 ) -> None:
     job = await add_job(db)
     await add_batches(db, job, [1])
-    batch = signed(1, await claim_one(db, job, "ann", 1), [1])
+    batch = await ready(db, job, 1)
     batch.lease.deadline = lease_clock() + 0.5
     pool.terminate()
     assert await asyncio.wait_for(commit(pool, job.job_no, "ann", [batch], id_type="bigint"), 5) == [FENCED]

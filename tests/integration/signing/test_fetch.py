@@ -45,7 +45,7 @@ async def test_as_many_batches_as_wanted_are_asked_for_at_once_and_no_more(servi
 
         await eventually(three_are_on_their_way)
         fetched += await fetch_all(puller, 3 - len(fetched))
-        assert [delivery.batch_no for delivery in fetched] == [1, 2, 3]
+        assert [batch.number for batch in fetched] == [1, 2, 3]
 
 
 async def test_a_message_that_names_no_batch_is_taken_off_the_queue(services: Services) -> None:
@@ -55,7 +55,7 @@ async def test_a_message_that_names_no_batch_is_taken_off_the_queue(services: Se
         for name in ("nonsense", "-1", "9" * 30):
             await bus.jetstream.publish(f"records.{token}.{name}", b"")
         await stream.publish(token, [7])
-        assert [delivery.batch_no for delivery in await fetch_all(puller, 1)] == [7]
+        assert [batch.number for batch in await fetch_all(puller, 1)] == [7]
 
         async def only_the_batch_is_left() -> bool:
             return await stream.lag(token) == Lag(0, 1)

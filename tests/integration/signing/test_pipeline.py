@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -16,12 +19,51 @@ from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.local.services import Services
 from vaultstream.records import worker
-from vaultstream.signing import failures, pipeline
+from vaultstream.signing import failures, hold
+from vaultstream.signing.batch import Batch
 from vaultstream.store import keys
 from vaultstream.store.jobs import get_progress
 from vaultstream.store.leases import Lease, lease_clock
 
 pytestmark = pytest.mark.integration
+
+
+@dataclass
+class Deliveries:
+    """The batches that signers of this process took on, and how often each was acknowledged or returned."""
+
+    taken: list[Batch] = field(default_factory=list)
+    ended: Counter[Batch] = field(default_factory=Counter)
+    some_stay: bool = False
+    """Whether a test leaves batches in flight on purpose."""
+
+
+@pytest.fixture(autouse=True)
+def deliveries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deliveries]:
+    """Whatever disturbs a signer: each batch that it took on ends exactly once."""
+    seen = Deliveries()
+    admit = hold.Hold.admit
+
+    def admitted(own: hold.Hold, fetched: Iterable[Batch]) -> list[Batch]:
+        batches = admit(own, fetched)
+        seen.taken += batches
+        return batches
+
+    def counted(end: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def counting(batch: Batch, **delay: float) -> None:
+            seen.ended[batch] += 1
+            await end(batch, **delay)
+
+        return counting
+
+    monkeypatch.setattr(hold.Hold, "admit", admitted)
+    monkeypatch.setattr(hold, "ack", counted(hold.ack))
+    monkeypatch.setattr(hold, "nak", counted(hold.nak))
+    yield seen
+    assert seen.taken
+    assert [batch for batch in seen.taken if seen.ended[batch] > 1] == []
+    left = [batch for batch in seen.taken if batch.settlement is None or not seen.ended[batch]]
+    assert bool(left) == seen.some_stay, left
 
 
 def payloads(count: int) -> dict[Any, bytes]:
@@ -124,21 +166,21 @@ async def test_a_table_of_signatures_that_is_away_costs_no_record(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A person has to mend it; until then batches wait, and none is counted as failed."""
+    """A person has to fix it; until then batches wait, and none is counted as failed."""
     monkeypatch.setattr(failures, "MISCONFIGURED_SECONDS", 0.1)
     caplog.set_level(logging.WARNING)
     async with open_bench(services, engine_url, db, await add_table(db, range(1, 26))) as bench:
         own = bench.job.signatures_table
         await db.execute(f"ALTER TABLE {own} RENAME TO away")
 
-        async def mend() -> None:
+        async def fix() -> None:
             async def tried() -> bool:
-                return "waits until this is mended" in caplog.text
+                return "waits until this is fixed" in caplog.text
 
             await eventually(tried)
             await db.execute(f"ALTER TABLE vaultstream.away RENAME TO {own.partition('.')[2]}")
 
-        await bench.run(during=mend)
+        await bench.run(during=fix)
         await bench.assert_ended_well(payloads(25))
         assert (await get_progress(db, bench.job.job_no)).batches == 3
 
@@ -199,13 +241,13 @@ async def test_a_signer_that_is_asked_to_leave_finishes_what_it_has_in_hand_and_
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
 
             async def one_waits_for_a_key() -> bool:
-                return bool(signer.pipeline.in_hand > await bench.held_keys() == 2)
+                return bool(signer.pipeline.in_flight > await bench.held_keys() == 2)
 
             await eventually(one_waits_for_a_key)
-            fetched = signer.pipeline.in_hand
+            fetched = signer.pipeline.in_flight
             signer.context.stop.set()
             await asyncio.wait_for(signing, 5)
-            assert signer.pipeline.in_hand == 0
+            assert signer.pipeline.in_flight == 0
             consumer = await signer.context.bus.jetstream.consumer_info(RECORDS_STREAM, bench.job.token)
         assert await bench.held_keys() == 0
         committed = await outcomes(bench)
@@ -233,12 +275,12 @@ async def test_a_batch_that_finds_no_key_as_its_signer_leaves_is_there_for_the_n
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
 
             async def some_fetched() -> bool:
-                return bool(signer.pipeline.in_hand)
+                return bool(signer.pipeline.in_flight)
 
             await eventually(some_fetched)
             signer.context.stop.set()
             await asyncio.wait_for(signing, 2)
-            assert signer.pipeline.in_hand == 0
+            assert signer.pipeline.in_flight == 0
         await db.execute(
             "SELECT vaultstream.release_keys('somebody else', $1, $2)", [theirs.key_no], [theirs.epoch]
         )
@@ -251,18 +293,24 @@ async def test_a_batch_that_finds_no_key_as_its_signer_leaves_is_there_for_the_n
 
 
 async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys_for_ever(
-    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    engine_url: str,
+    db: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    deliveries: Deliveries,
 ) -> None:
     async def broken(_: object) -> None:
         raise RuntimeError("nobody expects this")
 
-    monkeypatch.setattr(pipeline, "ack", broken)
+    deliveries.some_stay = True
+    whole = hold.ack
+    monkeypatch.setattr(hold, "ack", broken)
     async with open_bench(services, engine_url, db, await add_table(db, range(1, 31))) as bench:
         planning = asyncio.create_task(bench.records_worker())
         async with bench.signer(lease_seconds=1.0) as signer:
             with pytest.raises(RuntimeError, match="nobody expects"):
                 await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
-        monkeypatch.undo()
+        monkeypatch.setattr(hold, "ack", whole)
         async with bench.signer() as other:
             signing = asyncio.create_task(other.pipeline.run(other.context.stop))
             await asyncio.wait_for(planning, 20)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from support.engine import add_table, new_name
 from vaultstream.api import RecordsSpec
 from vaultstream.records.source import inspect_source
-from vaultstream.signing.read import read
+from vaultstream.signing.batch import Batch
+from vaultstream.signing.read import BatchRecords, read
 from vaultstream.store.leases import BatchRow
 
 if TYPE_CHECKING:
     import asyncpg
+    from nats.aio.msg import Msg
 
+    from vaultstream.records.source import Source
     from vaultstream.store.database import Pool
 
 pytestmark = pytest.mark.integration
+
+
+async def records_of(pool: Pool, source: Source, rows: list[BatchRow], limit: int) -> list[BatchRecords]:
+    """Reads batches of these rows."""
+    batches = [Batch(row.batch_no, cast("Msg", None)) for row in rows]
+    for batch, row in zip(batches, rows, strict=True):
+        batch.row = row
+    await read(pool, source, batches, max_payload_bytes=limit)
+    return [batch.records for batch in batches]
 
 
 @pytest.mark.parametrize("ranged", [True, False])
@@ -32,7 +44,7 @@ async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_
     source = await inspect_source(db, RecordsSpec(table=table))
     ids = ["1", "2", "3", "4", "5", "6"]
     row = BatchRow(1, 6, "1", "6", None if ranged else ids)
-    [records] = await read(pool, source, [row], max_payload_bytes=4)
+    [records] = await records_of(pool, source, [row], 4)
     assert (records.ids, records.payloads) == ([1, 6], [b"one", b""])
     assert {dead.record_id: dead.reason for dead in records.dead} == {
         2: "RecordGone",
@@ -50,7 +62,7 @@ async def test_records_of_any_type_of_id_are_read(pool: Pool, db: asyncpg.Connec
     table = await add_table(db, ids, id_type=id_type)
     source = await inspect_source(db, RecordsSpec(table=table))
     row = BatchRow(1, 2, str(ids[0]), str(ids[1]), [str(i) for i in ids])
-    [records] = await read(pool, source, [row], max_payload_bytes=100)
+    [records] = await records_of(pool, source, [row], 100)
     assert [str(i) for i in records.ids] == [str(i) for i in ids]
     assert records.payloads == [f"payload of {i}".encode() for i in ids]
     assert records.dead == []
@@ -68,7 +80,7 @@ async def test_batches_of_every_kind_are_read_together_each_with_its_own_records
         BatchRow(4, 4, "11", "14", None),
         BatchRow(5, 1, "9", "9", ["9"]),
     ]
-    read_ids = [each.ids for each in await read(pool, source, rows, max_payload_bytes=100)]
+    read_ids = [each.ids for each in await records_of(pool, source, rows, 100)]
     assert read_ids == [[4, 5, 6], [40, 50], [1, 2, 3], [11, 12], [9]]
 
 
@@ -82,6 +94,6 @@ async def test_a_payload_is_computed_once_a_record(pool: Pool, db: asyncpg.Conne
         f"CREATE VIEW {view} AS SELECT id, {view}(payload) AS payload FROM {table}"
     )
     source = await inspect_source(db, RecordsSpec(table=view))
-    [records] = await read(pool, source, [BatchRow(1, 10, "1", "10", None)], max_payload_bytes=100)
+    [records] = await records_of(pool, source, [BatchRow(1, 10, "1", "10", None)], 100)
     assert len(records.payloads) == 10
     assert await db.fetchval(f"SELECT last_value FROM {view}_calls") == 10

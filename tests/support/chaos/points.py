@@ -41,8 +41,8 @@ PLACES = {
     "after-lease": Place(
         "signing", "vaultstream.signing.lease", "lease", found=lambda leased: leased.batches
     ),
-    "after-read": Place("signing", "vaultstream.signing.read", "read"),
-    "after-sign": Place("signing", "vaultstream.signing.sign", "sign"),
+    "after-read": Place("signing", "vaultstream.signing.read", "read", found=lambda _: True),
+    "after-sign": Place("signing", "vaultstream.signing.sign", "sign", found=lambda _: True),
     "before-ack": Place("signing", "vaultstream.signing.ack", "ack", after=False),
     "after-plan": Place("records", "vaultstream.store.batches", "plan_page"),
     "before-checkpoint": Place("records", "vaultstream.store.batches", "move_published", after=False),

@@ -1,10 +1,10 @@
-"""How many batches make a hand."""
+"""How many batches make a group."""
 
 from __future__ import annotations
 
 import pytest
 
-from vaultstream.signing.pace import HAND_SECONDS, Pace
+from vaultstream.signing.pace import GROUP_SECONDS, Pace
 
 pytestmark = pytest.mark.unit
 
@@ -14,13 +14,13 @@ MICROSECOND = 1e-6
 def settled(batch_size: int, concurrency: int, record_seconds: float) -> Pace:
     pace = Pace(batch_size, concurrency)
     for _ in range(20):
-        hand = pace.hand
-        pace.signed(hand, hand * batch_size, hand * batch_size * record_seconds)
+        group = pace.group
+        pace.signed(group, group * batch_size, group * batch_size * record_seconds)
     return pace
 
 
-def test_the_first_hand_is_one_batch_for_nobody_knows_how_long_it_takes() -> None:
-    assert Pace(10, 64).hand == 1
+def test_the_first_group_is_one_batch_for_nobody_knows_how_long_it_takes() -> None:
+    assert Pace(10, 64).group == 1
 
 
 @pytest.mark.parametrize(
@@ -37,33 +37,33 @@ def test_the_first_hand_is_one_batch_for_nobody_knows_how_long_it_takes() -> Non
         (10, 1, 25 * MICROSECOND, 1),
     ],
 )
-def test_a_hand_is_a_short_while_of_signing_and_a_third_of_what_may_be_in_hand(
+def test_a_group_is_a_short_while_of_signing_and_a_third_of_what_may_be_in_flight(
     batch_size: int, concurrency: int, record_seconds: float, expected: int
 ) -> None:
-    assert settled(batch_size, concurrency, record_seconds).hand == expected
+    assert settled(batch_size, concurrency, record_seconds).group == expected
 
 
-def test_hands_grow_by_no_more_than_twice_at_a_time() -> None:
+def test_groups_grow_by_no_more_than_twice_at_a_time() -> None:
     pace = Pace(10, 64)
     sizes = []
     for _ in range(6):
-        sizes.append(pace.hand)
+        sizes.append(pace.group)
         pace.signed(sizes[-1], sizes[-1] * 10, sizes[-1] * 10 * MICROSECOND)
     assert sizes == [1, 2, 4, 8, 16, 22]
 
 
-def test_hands_shrink_when_records_get_dear() -> None:
+def test_groups_shrink_when_records_get_dear() -> None:
     pace = settled(50, 64, 25 * MICROSECOND)
     for _ in range(5):
-        pace.signed(1, 50, HAND_SECONDS)
-    assert pace.hand == 1
+        pace.signed(1, 50, GROUP_SECONDS)
+    assert pace.group == 1
 
 
-def test_a_hand_without_records_teaches_nothing() -> None:
+def test_a_group_without_records_teaches_nothing() -> None:
     pace = settled(50, 64, 25 * MICROSECOND)
-    before = pace.hand
+    before = pace.group
     pace.signed(3, 0, 0.0)
-    assert pace.hand == before
+    assert pace.group == before
 
 
 def test_signers_that_want_the_same_keys_come_to_hold_about_as_many_each() -> None:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from vaultstream.errors import LeaseLostError
+from vaultstream.signing.batch import Batch
 from vaultstream.signing.read import BatchRecords
-from vaultstream.signing.sign import LOOK_EVERY, sign
+from vaultstream.signing.sign import CHECK_EVERY, sign
 from vaultstream.store.leases import DeadRecord, Lease, lease_clock
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
 pytestmark = pytest.mark.unit
 
@@ -16,20 +21,24 @@ def lease_for(seconds: float) -> Lease:
     return Lease(key_no=1, key_id="key-1", epoch=7, deadline=lease_clock() + seconds)
 
 
-def records(count: int) -> BatchRecords:
-    return BatchRecords(
+def read_batch(count: int, lease: Lease) -> Batch:
+    batch = Batch(3, cast("Msg", None))
+    batch.lease = lease
+    batch.records = BatchRecords(
         list(range(count)), [b"%d" % n for n in range(count)], [DeadRecord(99, "PayloadNull", "")]
     )
+    return batch
 
 
-@pytest.mark.parametrize("count", [0, 1, LOOK_EVERY, LOOK_EVERY + 1, 5 * LOOK_EVERY + 3])
+@pytest.mark.parametrize("count", [0, 1, CHECK_EVERY, CHECK_EVERY + 1, 5 * CHECK_EVERY + 3])
 def test_each_payload_has_its_signature_and_digest_in_its_place(count: int) -> None:
-    batch = sign(3, records(count), lease_for(60), lambda payload, _: b"signed " + payload)
-    assert batch.record_ids == list(range(count))
-    assert batch.signatures == [b"signed %d" % n for n in range(count)]
-    assert batch.digests == [sha256(b"%d" % n).digest() for n in range(count)]
-    assert [dead.record_id for dead in batch.dead] == [99]
-    assert batch.batch_no == 3
+    batch = read_batch(count, lease_for(60))
+    sign(batch, lambda payload, _: b"signed " + payload)
+    assert batch.signed.record_ids == list(range(count))
+    assert batch.signed.signatures == [b"signed %d" % n for n in range(count)]
+    assert batch.signed.digests == [sha256(b"%d" % n).digest() for n in range(count)]
+    assert [dead.record_id for dead in batch.signed.dead] == [99]
+    assert batch.signed.batch_no == 3
 
 
 @pytest.mark.parametrize("how", ["ran out", "was lost"])
@@ -47,12 +56,12 @@ def test_signing_stops_soon_after_the_lease_ends(how: str) -> None:
         return payload
 
     with pytest.raises(LeaseLostError, match="key-1"):
-        sign(3, records(20 * LOOK_EVERY), lease, signature_of)
-    assert len(signed) == LOOK_EVERY
+        sign(read_batch(20 * CHECK_EVERY, lease), signature_of)
+    assert len(signed) == CHECK_EVERY
 
 
 def test_nothing_is_signed_under_a_lease_that_has_ended() -> None:
     signed: list[bytes] = []
     with pytest.raises(LeaseLostError):
-        sign(3, records(1), lease_for(0), lambda payload, _: signed.append(payload) or payload)
+        sign(read_batch(1, lease_for(0)), lambda payload, _: signed.append(payload) or payload)
     assert signed == []

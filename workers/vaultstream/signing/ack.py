@@ -1,8 +1,7 @@
-"""Step 6, ack: a batch that is settled in Postgres leaves the queue; one that is not goes back."""
+"""Step 6, ack: a batch that is settled in Postgres leaves the queue; any other returns to it."""
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,30 +12,26 @@ from vaultstream.bus.connection import BUS_ERRORS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vaultstream.signing.fetch import Delivery
-
-log = logging.getLogger(__name__)
+    from vaultstream.signing.batch import Batch
 
 _LOST_IS_HARMLESS = (*BUS_ERRORS, nats.errors.MsgAlreadyAckdError, nats.errors.NotJSMessageError)
-"""An acknowledgement that gets lost means one more delivery, which finds its batch settled."""
+"""A lost acknowledgement means one more delivery, which finds its batch settled."""
 
 
-async def ack(deliveries: Iterable[Delivery]) -> None:
-    """Takes settled batches off the queue."""
-    for delivery in deliveries:
+async def ack(batch: Batch) -> None:
+    """Takes a settled batch off the queue."""
+    with suppress(*_LOST_IS_HARMLESS):
+        await batch.message.ack()
+
+
+async def nak(batch: Batch, *, delay: float = 0.0) -> None:
+    """Returns a batch to the queue, which delivers it again after `delay` seconds, to any signer."""
+    with suppress(*_LOST_IS_HARMLESS):
+        await batch.message.nak(delay=delay or None)
+
+
+async def extend_ack_wait(batches: Iterable[Batch]) -> None:
+    """Reports to the queue that batches are in progress, which restarts their ack wait."""
+    for batch in batches:
         with suppress(*_LOST_IS_HARMLESS):
-            await delivery.message.ack()
-
-
-async def give_back(deliveries: Iterable[Delivery], *, delay: float = 0.0) -> None:
-    """Returns batches to the queue, to be delivered again after `delay` seconds, to whoever asks."""
-    for delivery in deliveries:
-        with suppress(*_LOST_IS_HARMLESS):
-            await delivery.message.nak(delay=delay or None)
-
-
-async def keep(deliveries: Iterable[Delivery]) -> None:
-    """Tells the queue that batches are still in hand, so that their ack wait starts anew."""
-    for delivery in deliveries:
-        with suppress(*_LOST_IS_HARMLESS):
-            await delivery.message.in_progress()
+            await batch.message.in_progress()

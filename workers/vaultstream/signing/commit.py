@@ -1,4 +1,4 @@
-"""Step 5, commit: signatures into Postgres, under the fence of each batch's lease."""
+"""Step 5, commit: signatures into Postgres, each batch under the fencing token of its lease."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from vaultstream.store.leases import FENCED, commit_batches
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vaultstream.signing.batch import Batch
     from vaultstream.store.database import Pool
-    from vaultstream.store.leases import SignedBatch
 
 log = logging.getLogger(__name__)
 
 
 async def commit(
-    pool: Pool, job_no: int, holder: str, batches: Sequence[SignedBatch], *, id_type: str
+    pool: Pool, job_no: int, holder: str, batches: Sequence[Batch], *, id_type: str
 ) -> list[str]:
-    """Commits batches in one transaction, and tries again while Postgres is away and a lease still holds.
+    """Commits signed batches in one transaction; retries while Postgres is unreachable and a lease still holds.
 
-    A commit whose answer got lost may be sent twice: the second one finds its batches settled and says SUPERSEDED.
+    A commit whose answer was lost may be sent twice: the second one finds its batches settled and returns SUPERSEDED.
 
     Returns:
-        For each batch COMMITTED, SUPERSEDED, or FENCED. A batch whose lease ran out before it could be sent is FENCED
-        without asking: a holder past its deadline sends nothing.
+        For each batch COMMITTED, SUPERSEDED or FENCED. A batch whose lease expired before it could be sent is FENCED
+        without asking Postgres: a holder past its deadline sends nothing.
     """
-    outcomes = dict.fromkeys(map(id, batches), FENCED)  # a batch may be there twice, under two keys
+    outcomes = dict.fromkeys(batches, FENCED)
     attempt = 0
     while held := [batch for batch in batches if batch.lease.remaining > 0]:
         try:
             async with pool.acquire(timeout=_patience(held)) as connection:
-                done = await commit_batches(connection, job_no, holder, held, id_type=id_type)
+                signed = [batch.signed for batch in held]
+                done = await commit_batches(connection, job_no, holder, signed, id_type=id_type)
         except Exception as error:
             if not is_transient(error):
                 raise
             attempt += 1
-            log.warning("commit will be tried again: %s", error or type(error).__name__)
+            log.warning("commit failed, will be retried: %s", error or type(error).__name__)
             await asyncio.sleep(full_jitter(attempt, initial_seconds=0.05, max_seconds=1.0))
         else:
-            outcomes.update(zip(map(id, held), done, strict=True))
+            outcomes.update(zip(held, done, strict=True))
             break
-    return [outcomes[id(batch)] for batch in batches]
+    return [outcomes[batch] for batch in batches]
 
 
-def _patience(batches: Sequence[SignedBatch]) -> float:
+def _patience(batches: Sequence[Batch]) -> float:
     return max(0.01, min(batch.lease.remaining for batch in batches))

@@ -1,4 +1,4 @@
-"""What a signer has in hand: batches that were delivered to it, and the leases on their keys. Kept, until let go."""
+"""The batches that a signer has in flight: registered on delivery, kept alive until settled, settled exactly once."""
 
 from __future__ import annotations
 
@@ -7,104 +7,113 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.signing.ack import keep
-from vaultstream.store.leases import Lease, release_leases, renew_leases
+from vaultstream.signing.ack import ack, extend_ack_wait, nak
+from vaultstream.store.leases import release_leases, renew_leases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from vaultstream.signing.fetch import Delivery
+    from vaultstream.signing.batch import Batch, Settlement
     from vaultstream.store.database import Pool
+    from vaultstream.store.leases import Lease
+    from vaultstream.telemetry.metrics import SigningMetrics
 
 log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 5.0
-"""To wait for a connection to give keys back; after that their leases run out by themselves."""
+"""How long to wait for a connection to release leases; after that they expire."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a signer: batches in hand, and the times that leases and deliveries hold, in seconds."""
+    """What bounds a signer: batches in flight, and the times that leases and deliveries hold, in seconds."""
 
     concurrency: int
     lease_seconds: float
     ack_wait_seconds: float
     drain_seconds: float | None = None
-    """For what is in hand to be finished, when the signer is to leave; None: as long as it takes."""
+    """How long to finish batches in flight once the signer is told to leave; None: as long as it takes."""
 
 
 class Hold:
-    """Deliveries and leases in hand."""
+    """The batches in flight, by number."""
 
-    def __init__(self, pool: Pool, holder: str, limits: Limits) -> None:
+    def __init__(self, pool: Pool, holder: str, limits: Limits, metrics: SigningMetrics) -> None:
         self._pool = pool
         self._holder = holder
         self._limits = limits
-        self._deliveries: dict[int, Delivery] = {}
-        self._leases: dict[int, Lease] = {}
+        self._metrics = metrics
+        self._batches: dict[int, Batch] = {}
         self.changed = asyncio.Event()
-        """Set when something was let go."""
+        """Set when a batch was settled."""
 
     @property
-    def in_hand(self) -> int:
-        """Batches fetched and neither acknowledged nor given back."""
-        return len(self._deliveries)
+    def in_flight(self) -> int:
+        """Batches fetched and not settled."""
+        return len(self._batches)
 
-    def admit(self, fetched: Iterable[Delivery]) -> list[Delivery]:
-        """Takes deliveries into hand, but for second ones of a batch in hand.
+    def admit(self, fetched: Iterable[Batch]) -> list[Batch]:
+        """Registers batches and returns them, except second deliveries of a batch in flight.
 
-        The first one answers for it: an acknowledgement now would come before the commit.
+        The first delivery answers for it: an acknowledgement now would come before the commit.
         """
         admitted = []
-        for delivery in fetched:
-            if delivery.batch_no not in self._deliveries:
-                self._deliveries[delivery.batch_no] = delivery
-                admitted.append(delivery)
+        for batch in fetched:
+            if batch.number not in self._batches:
+                self._batches[batch.number] = batch
+                admitted.append(batch)
+        self._metrics.batches_fetched.inc(len(admitted))
         return admitted
 
-    def leased(self, leases: Iterable[Lease]) -> None:
-        """Takes leases into hand, to be renewed from now on."""
-        self._leases.update((lease.key_no, lease) for lease in leases)
+    async def settle(self, batches: Sequence[Batch], how: Settlement) -> None:
+        """Ends batches: releases their leases, acknowledges them or returns them to the queue, and counts them.
 
-    def forget(self, leases: Iterable[Lease]) -> None:
-        """Renews leases no more."""
-        for lease in leases:
-            if self._leases.get(lease.key_no) is lease:  # it may have been leased again since
-                del self._leases[lease.key_no]
-
-    def let_go(self, deliveries: Iterable[Delivery]) -> None:
-        """Has deliveries in hand no more."""
-        for delivery in deliveries:
-            self._deliveries.pop(delivery.batch_no, None)
+        A batch ends once. One that is settled already is left out: when the time to drain is over, a batch may be returned
+        while its commit is under way, and the first to settle it wins.
+        """
+        if not how.lease_ended:
+            await self._release([each.lease for each in batches if each.leased and each.settlement is None])
+        for batch in batches:
+            if batch.settlement is not None:
+                continue
+            batch.settlement = how
+            if how.redeliver_after is None:
+                await ack(batch)
+            else:
+                await nak(batch, delay=how.redeliver_after)
+            del self._batches[batch.number]
+            self._metrics.batches.labels(how.outcome).inc()
         self.changed.set()
 
-    def abandon(self) -> tuple[list[Lease], list[Delivery]]:
-        """Marks all leases as lost, so that the thread that signs stops at its next look; returns what is in hand."""
-        held = list(self._leases.values())
-        for lease in held:
-            lease.lost = True
-        return held, list(self._deliveries.values())
-
-    async def release(self, leases: list[Lease]) -> None:
-        """Gives keys back without a batch; what can't be given back runs out by itself."""
-        self.forget(leases)
-        try:
-            async with self._pool.acquire(timeout=RELEASE_SECONDS) as connection:
-                await release_leases(connection, self._holder, leases)
-        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
-            log.warning("a key was not given back, its lease runs out: %s", error or type(error).__name__)
+    def abandon(self) -> list[Batch]:
+        """Marks all leases as lost, which stops the signing thread at its next check; returns the batches in flight."""
+        batches = list(self._batches.values())
+        for batch in batches:
+            if batch.leased:
+                batch.lease.lost = True
+        return batches
 
     async def renew(self) -> None:
-        """Renews leases and deliveries well before they run out, for as long as it is not cancelled."""
+        """Renews leases and deliveries well before they expire, until cancelled."""
         lease_seconds = self._limits.lease_seconds
         while True:
             await asyncio.sleep(min(lease_seconds, self._limits.ack_wait_seconds) / 3)
-            await keep(list(self._deliveries.values()))
-            held = list(self._leases.values())
-            if not held:
+            batches = list(self._batches.values())
+            await extend_ack_wait(batches)
+            leases = [batch.lease for batch in batches if batch.leased and batch.settlement is None]
+            if not leases:
                 continue
             try:
                 async with self._pool.acquire(timeout=lease_seconds / 3) as connection:
-                    await renew_leases(connection, self._holder, held, seconds=lease_seconds)
-            except Exception as error:  # noqa: BLE001 - a lease not renewed runs out by its own clock
+                    await renew_leases(connection, self._holder, leases, seconds=lease_seconds)
+            except Exception as error:  # noqa: BLE001 - a lease that is not renewed expires by its own clock
                 log.warning("leases not renewed: %s", error or type(error).__name__)
+
+    async def _release(self, leases: list[Lease]) -> None:
+        if not leases:
+            return
+        try:
+            async with self._pool.acquire(timeout=RELEASE_SECONDS) as connection:
+                await release_leases(connection, self._holder, leases)
+        except Exception as error:  # noqa: BLE001 - a lease that is not released expires
+            log.warning("keys not released, their leases will expire: %s", error or type(error).__name__)

@@ -10,59 +10,50 @@ from vaultstream.store.leases import claim_batches
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vaultstream.signing.fetch import Delivery
+    from vaultstream.signing.batch import Batch
     from vaultstream.store.database import Pool
-    from vaultstream.store.leases import BatchRow, Lease
-
-
-@dataclass(frozen=True)
-class LeasedBatch:
-    """A batch in hand: what was delivered, what it covers, and the key leased for it."""
-
-    delivery: Delivery
-    row: BatchRow
-    lease: Lease
 
 
 @dataclass(frozen=True)
 class Leased:
-    """What became of deliveries: leased, waiting for a free key, or settled before."""
+    """Batches by what came of leasing: they have a key, wait for a free one, or were settled before."""
 
-    batches: list[LeasedBatch]
-    keyless: list[Delivery]
-    settled: list[Delivery]
+    batches: list[Batch]
+    keyless: list[Batch]
+    settled: list[Batch]
 
 
 async def lease(
     pool: Pool,
     job_no: int,
     holder: str,
-    deliveries: Sequence[Delivery],
+    batches: Sequence[Batch],
     *,
     seconds: float,
     expired: Callable[[int], object] = lambda _: None,
 ) -> Leased:
-    """Leases a key for each delivered batch that Postgres still holds pending, all in one round trip.
+    """Leases a key for each batch that is pending in Postgres, all in one round trip; adds `row` and `lease`.
 
     Args:
         pool: connections to the writer.
         job_no: the job.
         holder: who leases.
-        deliveries: each of another batch.
+        batches: batches that were delivered, each once.
         seconds: how long each lease holds.
-        expired: told how many leases were found to have run out.
+        expired: called with the number of expired leases that were found, if there were any.
     """
-    by_batch = {delivery.batch_no: delivery for delivery in deliveries}
+    by_number = {batch.number: batch for batch in batches}
     async with pool.acquire() as connection:
         claims = await claim_batches(
-            connection, job_no, holder, list(by_batch), seconds=seconds, expired=expired
+            connection, job_no, holder, list(by_number), seconds=seconds, expired=expired
         )
-    batches, keyless = [], []
+    leased, keyless = [], []
     for claim in claims:
-        delivery = by_batch.pop(claim.batch.batch_no)
+        batch = by_number.pop(claim.batch.batch_no)
+        batch.row = claim.batch
         if claim.lease is None:
-            keyless.append(delivery)
+            keyless.append(batch)
         else:
-            batches.append(LeasedBatch(delivery, claim.batch, claim.lease))
-    in_hand = {batch.delivery for batch in batches} | set(keyless)
-    return Leased(batches, keyless, settled=[each for each in deliveries if each not in in_hand])
+            batch.lease = claim.lease
+            leased.append(batch)
+    return Leased(leased, keyless, settled=list(by_number.values()))

@@ -1,4 +1,4 @@
-"""Step 3, read: the payloads of batches, and the records of them that can't be signed."""
+"""Step 3, read: the payloads of batches, and which of their records can't be signed."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vaultstream.records.source import Source
+    from vaultstream.signing.batch import Batch
     from vaultstream.store.database import Pool
     from vaultstream.store.leases import BatchRow
 
 
 @dataclass(frozen=True)
 class BatchRecords:
-    """A batch's records: ids and payloads in parallel, and those that are dead."""
+    """A batch's records: the ids and payloads to sign, in parallel lists, and the dead ones."""
 
     ids: list[Any]
     payloads: list[bytes]
     dead: list[DeadRecord]
 
 
-async def read(
-    pool: Pool, source: Source, rows: Sequence[BatchRow], *, max_payload_bytes: int
-) -> list[BatchRecords]:
-    """Reads exactly the records that were planned into batches, whatever was inserted or deleted since.
+async def read(pool: Pool, source: Source, batches: Sequence[Batch], *, max_payload_bytes: int) -> None:
+    """Reads exactly the records that were planned into batches, in that order; adds `records`.
 
-    Returns:
-        For each batch its records, in the order planned.
+    Records inserted or deleted since planning do not change what a batch covers.
     """
+    rows = [batch.row for batch in batches]
     planned = [_planned(source, row) for row in rows]
     runs = join_runs((int(row.first_id), int(row.last_id)) for row in rows if row.ids is None)
     listed = [
@@ -51,7 +50,8 @@ async def read(
             found += await connection.fetch(source.read_sql(ranged=True), max_payload_bytes, firsts, lasts)
         if listed:
             found += await connection.fetch(source.read_sql(ranged=False), max_payload_bytes, listed)
-    return sort_out(planned, found, limit=max_payload_bytes)
+    for batch, records in zip(batches, sort_out(planned, found, limit=max_payload_bytes), strict=True):
+        batch.records = records
 
 
 def _planned(source: Source, row: BatchRow) -> Sequence[Any]:
@@ -61,7 +61,7 @@ def _planned(source: Source, row: BatchRow) -> Sequence[Any]:
 
 
 def join_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Returns the same integers in as few runs, from first to last, as there can be: no integer is in two of them."""
+    """Returns the same integers in as few runs (first, last) as possible; no integer is in two of them."""
     joined: list[tuple[int, int]] = []
     for first, last in sorted(runs):
         if joined and first <= joined[-1][1] + 1:
@@ -72,7 +72,7 @@ def join_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: int) -> list[BatchRecords]:
-    """Sorts the rows found into those to sign and those that are dead, batch by batch, in the order planned.
+    """Sorts the rows found into records to sign and dead ones, batch by batch, in the order planned.
 
     Args:
         planned: the ids of each batch.
@@ -94,7 +94,7 @@ def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: i
 
 
 def _all_in_order(ids: Sequence[Any], payloads: dict[Any, bytes]) -> BatchRecords | None:
-    """The records of a batch of which none is missing; None if one is."""
+    """Returns the records of a batch; None if one is missing."""
     try:
         return BatchRecords(list(ids), [payloads[record_id] for record_id in ids], [])
     except KeyError:

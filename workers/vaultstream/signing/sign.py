@@ -10,31 +10,31 @@ from vaultstream.store.leases import SignedBatch
 
 if TYPE_CHECKING:
     from vaultstream.crypto.algorithms import DigestSigner
-    from vaultstream.signing.read import BatchRecords
-    from vaultstream.store.leases import Lease
+    from vaultstream.signing.batch import Batch
 
-LOOK_EVERY = 64
-"""Records between two looks at the lease's clock: under 50 ms even for the slowest algorithm."""
+CHECK_EVERY = 64
+"""Records signed between two checks of the lease's deadline: under 50 ms even for the slowest algorithm."""
 
 
-def sign(batch_no: int, records: BatchRecords, lease: Lease, signature_of: DigestSigner) -> SignedBatch:
-    """Signs each payload of a batch, for as long as the lease holds.
+def sign(batch: Batch, signature_of: DigestSigner) -> None:
+    """Signs each payload of a batch while its lease holds; adds `signed`.
 
     Raises:
-        LeaseLostError: the lease ran out or was lost on the way; nothing of the batch may be sent.
+        LeaseLostError: the lease expired or was lost meanwhile; nothing of the batch may be sent.
     """
-    signatures: list[bytes] = []
+    records, lease = batch.records, batch.lease
     payloads = records.payloads
+    signatures: list[bytes] = []
     digests = [sha256(payload).digest() for payload in payloads]
-    for start in range(0, len(payloads), LOOK_EVERY):
+    for start in range(0, len(payloads), CHECK_EVERY):
         if lease.remaining <= 0:
             raise LeaseLostError(
-                f"The lease on key {lease.key_id} ended while batch {batch_no} was being signed."
+                f"The lease on key {lease.key_id} ended while batch {batch.number} was being signed."
             )
-        end = start + LOOK_EVERY
+        end = start + CHECK_EVERY
         signatures += map(signature_of, payloads[start:end], digests[start:end])
-    return SignedBatch(
-        batch_no=batch_no,
+    batch.signed = SignedBatch(
+        batch_no=batch.number,
         lease=lease,
         record_ids=records.ids,
         digests=digests,

@@ -143,19 +143,16 @@ class SigningMetrics:
         _start_at_zero(self.batches, BATCH_OUTCOMES)
         _start_at_zero(self.leases_lost, LEASE_LOSSES)
 
-    def settled(self, outcome: str, *, signed: int, dead: Iterable[str]) -> None:
-        """Counts a batch as its commit was answered.
+    def committed(self, *, signed: int, dead: Iterable[str]) -> None:
+        """Counts the records of a committed batch.
 
         Args:
-            outcome: committed, superseded or fenced.
-            signed: its records that have a signature, if it is committed.
+            signed: how many have a signature.
             dead: the reasons of those that have none.
         """
-        self.batches.labels(outcome).inc()
-        if outcome == "committed":
-            self.records_signed.inc(signed)
-            for reason in dead:
-                self.dead_letters.labels(reason).inc()
+        self.records_signed.inc(signed)
+        for reason in dead:
+            self.dead_letters.labels(reason).inc()
 
 
 class RecordsMetrics:
