@@ -81,12 +81,12 @@ async def test_verify_exits_4_and_names_what_it_found(make: MakeJob, tmp_path: P
     assert for_machines.returncode == 4
     report = json.loads(for_machines.stdout)
     assert report["examples"]["missing"] == [
-        {"record": "5", "reason": "its batch is done, with nothing for it"}
+        {"record": "5", "reason": "its batch is done, but it has neither a signature nor a dead letter"}
     ]
     assert "no table or view" in report["notes"][0]
     for_people = run(signed, tmp_path, "verify", "receipts")
     assert for_people.returncode == 4
-    assert "11 signed records changed since; 1 record with neither" in for_people.stderr
+    assert "11 records changed since being signed; 1 record with neither" in for_people.stderr
     assert "missing: record '5'" in for_people.stderr
     assert "and 6 more" in for_people.stderr
 
@@ -273,7 +273,7 @@ async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
     verifiers()[0].kill()
     _, complaint = await process.communicate()
     assert process.returncode == 1
-    assert b"ended in the middle of its work, with status -9" in complaint
+    assert b"ended unexpectedly with exit status -9" in complaint
 
 
 async def test_an_error_of_postgres_in_a_verifying_process_is_told(make: MakeJob, tmp_path: Path) -> None:

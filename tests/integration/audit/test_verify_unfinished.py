@@ -56,7 +56,7 @@ async def test_a_job_not_yet_cut_into_batches_is_not_finished(make: MakeJob) -> 
     report = await audit(signed)
     assert found(report) == {}
     assert not report.ok
-    assert report.problems == ["records not yet cut into batches"]
+    assert report.problems == ["records not yet planned as batches"]
 
 
 async def test_a_job_deleted_with_retain_is_verified_by_its_token(make: MakeJob) -> None:

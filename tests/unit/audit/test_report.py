@@ -41,6 +41,14 @@ def test_one_finding_of_any_kind_fails_the_job_and_is_put_in_words(kind: Finding
     assert report(tally).problems[0].startswith("1,234 ")
 
 
+def test_a_problem_agrees_with_its_number() -> None:
+    tally = Tally()
+    tally.find(Finding.COMMITTED_TWICE, None, "why")
+    assert report(tally).problems == ["1 batch committed more than once"]
+    tally.add(Finding.COMMITTED_TWICE)
+    assert report(tally).problems == ["2 batches committed more than once"]
+
+
 def test_a_job_not_cut_into_batches_to_its_end_does_not_pass() -> None:
     assert not report(Tally(), planned=False).ok
 

@@ -1,4 +1,4 @@
-"""Checks the records of a run of batches: each accounted for once, each signature judged."""
+"""Checks the records of a run of batches: each is accounted for once, each signature is verified."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 SLICE_RECORDS = 2000
-"""Records looked at together: what bounds memory, whatever the batch size."""
+"""Records checked at a time: limits memory use, whatever the batch size."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a verifying process has to know of the job."""
+    """What a verifying process needs to know about the job."""
 
     job_no: int
     id_type: str
@@ -50,7 +50,7 @@ class Assignment:
 
 
 class Checker:
-    """Checks batches of one job over one connection, which stays in the transaction whose snapshot counts."""
+    """Checks batches of one job over one connection, which stays in the transaction that has the snapshot."""
 
     def __init__(self, connection: Connection, assignment: Assignment, keys: dict[int, AuditKey]) -> None:
         self._connection = connection
@@ -62,7 +62,7 @@ class Checker:
         return cls(connection, assignment, await read_keys(connection, assignment.job_no))
 
     async def check(self, first: int, last: int) -> Tally:
-        """Checks the records that the planned batches from number `first` to `last` cover."""
+        """Checks the records of the planned batches `first` to `last`, both included."""
         covered = await self._connection.fetch(self._sql("audit_covered"), self._job.job_no, first, last)
         tally = Tally()
         for start in range(0, len(covered), SLICE_RECORDS):
@@ -125,7 +125,7 @@ class Checker:
     async def _account_for(
         self, unsettled: Sequence[RecordId], states: dict[RecordId, str], tally: Tally
     ) -> None:
-        """Tells records that wait, in their batch or in a part or retry of it, from those that were lost."""
+        """Tells records that are still to be signed, in their batch or in a part or retry of it, from lost ones."""
         settled_batches = [record for record in unsettled if states[record] != "pending"]
         waiting: set[RecordId] = set()
         if settled_batches:
@@ -136,7 +136,9 @@ class Checker:
                 tally.find(Finding.PENDING, str(record), "its batch is still to be signed")
             else:
                 tally.find(
-                    Finding.MISSING, str(record), f"its batch is {states[record]}, with nothing for it"
+                    Finding.MISSING,
+                    str(record),
+                    f"its batch is {states[record]}, but it has neither a signature nor a dead letter",
                 )
 
     async def _lease_spans(
@@ -155,7 +157,7 @@ class Checker:
 
 
 async def read_keys(connection: Connection, job_no: int) -> dict[int, AuditKey]:
-    """Returns a job's public keys by number."""
+    """Returns a job's public keys by key number."""
     return {
         row["key_no"]: AuditKey(
             key_id=row["key_id"], algorithm=row["algorithm"], public_key=row["public_key"], state=row["state"]

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 BATCH_ROWS = 5000
-"""Signatures in hand at a time."""
+"""Signatures held in memory at a time."""
 
 Progress = Callable[[int, int], None]
-"""Called with the signatures written so far and their total."""
+"""Called with the number of signatures written so far and the total."""
 
 
 async def export_job(
@@ -39,23 +39,23 @@ async def export_job(
     records: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> int:
-    """Writes a job's signatures as they are at one moment.
+    """Writes a job's signatures, all as of the same moment.
 
     Args:
         database_url: the database.
-        job_name: the job's name, or its token, which finds a deleted job too.
+        job_name: the job's name, or its token, which also finds a deleted job.
         form: one of `formats.FORMATS`.
-        output: the file, which is only there once it is complete; None: standard output.
-        records: ids of the records; none: all.
-        progress: told how far it is.
+        output: the file, which appears only when it is complete; None: standard output.
+        records: ids of the records; empty: all.
+        progress: called after each chunk of signatures.
 
     Returns:
-        How many were written.
+        How many signatures were written.
 
     Raises:
         UnknownJobError: there is no such job.
-        UsageError: one of `records` has no signature, or the file can't be made.
-        OutputError: the file's disk is full or fails.
+        UsageError: one of `records` has no signature, or the file can't be created.
+        OutputError: the file's disk is full or failing.
     """
     async with open_snapshot(database_url, role="export") as connection:
         job = await get_job(connection, job_name)
@@ -109,14 +109,14 @@ async def _count(connection: asyncpg.Connection, job: Job, chosen: list[RecordId
         if record not in signed:
             raise UsageError(
                 f"Record {str(record)!r} has no signature in job {job.name}.",
-                hint=f"`vaultstream extract {job.name} {record} --to DIR` says why.",
+                hint=f"`vaultstream extract {job.name} {record} --to DIR` shows why.",
             )
     return len(rows)
 
 
 @contextmanager
 def _open(output: Path | None) -> Iterator[BinaryIO]:
-    """Opens standard output, or a file that takes its name only when it is complete."""
+    """Opens standard output, or a file that gets its name only when it is complete."""
     if output is None:
         yield sys.stdout.buffer
         return

@@ -1,4 +1,4 @@
-"""One signature taken out into files, so that it can be checked with nothing of VaultStream."""
+"""Extracts one signature into files that can be checked without VaultStream."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ class Extract:
 
     folder: Path
     record: dict[str, Any]
-    """What stands in record.json."""
+    """The content of record.json."""
     command: str | None
-    """The `openssl` command that checks the signature; None where there is no payload to check it over."""
+    """The `openssl` command that checks the signature; None if there is no payload to check it against."""
     problem: str | None
     """What is wrong with the signature; None: it is valid."""
 
 
 async def extract_record(database_url: str, job_name: str, record_id: str, *, to: Path) -> Extract:
-    """Writes a record's payload, signature and public key, and what is known of them, into a folder.
+    """Writes a record's payload, signature and public key, and the facts about them, into a folder.
 
     Args:
         database_url: the database.
         job_name: the job's name or token.
         record_id: the record.
-        to: the folder, made if it is not there; files of the same names in it are replaced.
+        to: the folder, created if missing; files of the same names in it are replaced.
 
     Raises:
         UnknownJobError: there is no such job.
-        NotAllSignedError: the record lies in the dead letters; the message says why.
-        UsageError: the job has no signature of this record, or the folder can't be written.
-        AuditError: the record has two signatures, or one under a key that the job does not have.
+        NotAllSignedError: the record is in the dead letters; the message says why.
+        UsageError: the job has no signature of this record, or the folder can't be written to.
+        AuditError: the record has several signatures, or one under a key that the job does not have.
     """
     async with open_snapshot(database_url, role="extract") as connection:
         job = await get_job(connection, job_name)
@@ -127,25 +127,25 @@ async def _signature(connection: asyncpg.Connection, job: Job, record: RecordId)
     if rows:
         raise AuditError(
             f"Record {str(record)!r} has {len(rows)} signatures in job {job.name}.",
-            hint=f"`vaultstream verify {job.name}` looks at the whole job.",
+            hint=f"`vaultstream verify {job.name}` checks the whole job.",
         )
     dead = await connection.fetchrow(query("audit_dead_letters"), job.job_no, [str(record)])
     if dead is not None:
         raise NotAllSignedError(
-            f"Record {str(record)!r} was not signed, it lies in the dead letters of job {job.name}: "
+            f"Record {str(record)!r} was not signed; it is in the dead letters of job {job.name}: "
             f"{dead['reason']}: {dead['message']}",
-            hint=f"Mend the record, then `vaultstream retry {job.name} --dead` signs it.",
+            hint=f"Fix the record, then run `vaultstream retry {job.name} --dead` to sign it.",
         )
     raise UsageError(
         f"Job {job.name} has no signature of record {str(record)!r}.",
-        hint="Check the id; a job that still runs may not have come to it yet, see `vaultstream status`.",
+        hint="Check the id. A job that is still running may not have signed it yet: see `vaultstream status`.",
     )
 
 
 def _problem(record_id: str, verdict: Verdict, fault: str | None) -> str | None:
     match verdict.outcome:
         case Outcome.CHANGED:
-            return f"Record {record_id!r} changed since it was signed: {verdict.reason}."
+            return f"Record {record_id!r} has changed since it was signed: {verdict.reason}."
         case Outcome.INVALID:
             return f"The signature of record {record_id!r} is not valid: {verdict.reason}."
         case Outcome.VALID:
@@ -163,7 +163,7 @@ def _write(folder: Path, files: dict[str, bytes | None]) -> None:
             if content is None:
                 (folder / name).unlink(
                     missing_ok=True
-                )  # of an earlier time, it does not belong to this signature
+                )  # left by an earlier extract: it does not belong to this signature
             else:
                 (folder / name).write_bytes(content)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""The forms that signatures are exported in.
+"""The formats that signatures are exported in.
 
 | Field            | jsonl, csv                               | parquet                    |
 |------------------|------------------------------------------|----------------------------|
-| record_id        | text, also where it is a number          | int64, or string           |
+| record_id        | text, even if it is a number             | int64, or string           |
 | payload_sha256   | hex                                      | fixed-size binary, 32 bytes|
 | key_id           | text                                     | string                     |
 | key_state        | active, retired or revoked               | string                     |
@@ -32,7 +32,7 @@ FORMATS = ("jsonl", "csv", "parquet")
 
 @dataclass(frozen=True, slots=True)
 class ExportedSignature:
-    """A signature with all that is needed to check it but the payload and the public key, which `key_id` names."""
+    """A signature with all that is needed to check it, except the payload and the public key that `key_id` names."""
 
     record_id: str
     payload_sha256: bytes
@@ -44,7 +44,7 @@ class ExportedSignature:
     epoch: int
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON-ready values: bytes as hex and base64, the time in RFC 3339."""
+        """Returns the signature as JSON-ready values: bytes as hex or base64, the time in RFC 3339."""
         return {
             "record_id": self.record_id,
             "payload_sha256": self.payload_sha256.hex(),
@@ -70,19 +70,19 @@ class Writer(Protocol):
 
     def write(self, signatures: Sequence[ExportedSignature]) -> None: ...
     def close(self) -> None:
-        """Writes what comes last; the stream stays open."""
+        """Writes the end of the output; the stream stays open."""
 
 
 def open_writer(form: str, stream: BinaryIO, *, id_type: str) -> Writer:
-    """Returns a writer of one of FORMATS.
+    """Returns a writer for one of FORMATS.
 
     Args:
-        form: which.
-        stream: where to; closed by whoever opened it.
-        id_type: how the job handles its ids: bigint, uuid or text.
+        form: the format.
+        stream: the output; the caller closes it.
+        id_type: the type of the job's ids: bigint, uuid or text.
 
     Raises:
-        UsageError: Parquet is asked for, and not installed.
+        UsageError: the format is Parquet and pyarrow is not installed.
     """
     match form:
         case "jsonl":
@@ -101,7 +101,7 @@ def _parquet(stream: BinaryIO, id_type: str) -> Writer:
     except ModuleNotFoundError:
         raise UsageError(
             "Parquet needs the package pyarrow, which is not installed here.",
-            hint="The container image leaves it out. Export to jsonl or csv, or from where pyarrow is installed.",
+            hint="The container image does not include it. Export to jsonl or csv, or where pyarrow is installed.",
         ) from None
     return ParquetWriter(stream, id_type)
 

@@ -1,4 +1,4 @@
-"""Whether one signature is valid: a pure decision over its row, its key and the payload that the record has now."""
+"""Decides whether a signature is valid, purely from its row, its key and the record's current payload."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Absence(StrEnum):
-    """Why a record has no payload to compare with, as a sentence's end."""
+    """Why a record has no payload to compare with, as a clause."""
 
-    DELETED = "its row is gone from the source"
-    NULL = "its payload is NULL now"
-    TOO_LONG = "its payload is longer now than the job allows"
+    DELETED = "its row is no longer in the source"
+    NULL = "its payload is now NULL"
+    TOO_LONG = "its payload is now longer than the job allows"
     UNREADABLE = "the source can't be read"
 
 
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a signature is, and why."""
+    """Whether a signature is valid, and why."""
 
     outcome: Outcome
     reason: str = ""
@@ -45,7 +45,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class StoredSignature:
-    """A row of a job's table of signatures."""
+    """A row of a job's signatures table."""
 
     key_no: int
     epoch: int
@@ -68,14 +68,14 @@ class AuditKey:
 
     @property
     def needs_payload(self) -> bool:
-        """Whether a signature can't be checked by the payload's digest alone."""
+        """Whether the payload itself is needed to check a signature, not just its digest."""
         return self.algorithm in (Algorithm.ED25519, Algorithm.ML_DSA_65)
 
     def verify(self, signature: bytes, *, digest: bytes, payload: bytes | None) -> bool:
-        """Whether the signature is of this digest, or for algorithms that need it, of this payload.
+        """Whether the signature is over this digest or, for algorithms that need it, over this payload.
 
         Raises:
-            CustodyError: the public key can't be read, or is of another algorithm.
+            CustodyError: the public key can't be read, or is for another algorithm.
         """
         if not self._loaded:
             key = algorithms.public_key_from_bytes(self.public_key)
@@ -92,15 +92,17 @@ class AuditKey:
 
 
 def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absence) -> Verdict:
-    """Decides what a signature is.
+    """Decides whether a signature is valid, invalid, or over a payload that has changed since.
 
     Args:
-        stored: its row.
-        key: the job's key that the row names, None if there is none such.
-        present: the payload that the record has now, or why it has none.
+        stored: the signature's row.
+        key: the job's key that the row names; None if the job has no such key.
+        present: the record's current payload, or why it has none.
     """
     if key is None:
-        return Verdict(Outcome.INVALID, f"it names key number {stored.key_no}, which is none of the job's")
+        return Verdict(
+            Outcome.INVALID, f"it names key number {stored.key_no}, which does not belong to the job"
+        )
     try:
         if isinstance(present, Absence):
             return _judge_alone(stored, key, present)
@@ -113,7 +115,9 @@ def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> Ve
     if key.needs_payload:
         return Verdict(Outcome.CHANGED, f"{absence}, and {key.algorithm} can't be checked without it")
     if key.verify(stored.signature, digest=stored.digest, payload=None):
-        return Verdict(Outcome.CHANGED, f"{absence}; the signature is of the digest that was stored with it")
+        return Verdict(
+            Outcome.CHANGED, f"{absence}; the signature matches the digest that was stored with it"
+        )
     return Verdict(Outcome.INVALID, f"the signature does not verify over the stored digest, and {absence}")
 
 
@@ -125,28 +129,26 @@ def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> Verdi
             return Verdict(Outcome.VALID)
         return Verdict(Outcome.INVALID, f"the signature does not verify under key {key.key_id}")
     if verifies:
-        return Verdict(
-            Outcome.INVALID, "the stored digest is not that of the payload, which the signature is of"
-        )
+        return Verdict(Outcome.INVALID, "the signature matches the payload, but the stored digest does not")
     if key.needs_payload or key.verify(stored.signature, digest=stored.digest, payload=None):
-        return Verdict(Outcome.CHANGED, "its payload is not the one that was signed")
+        return Verdict(Outcome.CHANGED, "its payload is no longer the one that was signed")
     return Verdict(
         Outcome.INVALID,
-        f"the signature verifies under key {key.key_id} neither over the stored digest nor as it is now",
+        f"the signature does not verify under key {key.key_id}, neither over the stored digest nor over the current payload",
     )
 
 
 LeaseSpan = tuple["datetime | None", "datetime | None"]
-"""When a lease began and ended; None: without bound."""
+"""When a lease began and ended; None: unbounded."""
 
 
 def lease_fault(stored: StoredSignature, spans: Sequence[LeaseSpan]) -> str | None:
-    """Returns why a signature was not made under a lease, None if it was.
+    """Returns why a signature was not made under a lease; None if it was.
 
     Args:
         stored: the signature's row.
-        spans: the committed leases of its key with its epoch; there should be one. Its end is the moment of the
-            commit, which is the signature's time too.
+        spans: the committed leases of its key with its epoch; there should be one. A lease ends at the time of the
+            commit, which is also the signature's time.
     """
     if not spans:
         return f"key number {stored.key_no} has no committed lease with epoch {stored.epoch}"
@@ -157,5 +159,5 @@ def lease_fault(stored: StoredSignature, spans: Sequence[LeaseSpan]) -> str | No
 
 
 def stored_signature(row: asyncpg.Record) -> StoredSignature:
-    """Reads a row of a job's table of signatures."""
+    """Reads a row of a job's signatures table."""
     return StoredSignature(row["key_no"], row["epoch"], row["signed_at"], row["digest"], row["signature"])

@@ -1,4 +1,4 @@
-"""Signatures as Parquet, in the columns that `vaultstream.audit.formats` tells of."""
+"""Signatures as Parquet, in the columns that `vaultstream.audit.formats` lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ParquetWriter:
-    """Writes signatures as Parquet; a `Writer` of `vaultstream.audit.formats`."""
+    """Writes signatures as Parquet; implements `Writer` of `vaultstream.audit.formats`."""
 
     def __init__(self, stream: BinaryIO, id_type: str) -> None:
         self._integer_ids = id_type == "bigint"

@@ -1,4 +1,4 @@
-"""The payloads that a job's records have now, read in bounded portions."""
+"""Reads the current payloads of a job's records, in portions of limited size."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 SMALL_BYTES = 4096
-"""Payloads up to this length come with the first query; longer ones in portions."""
+"""Payloads up to this length are read by the first query; longer ones in portions."""
 PORTION_BYTES = 16 * 1024 * 1024
-"""Long payloads are read so many bytes at a time, or one alone."""
+"""Long payloads are read this many bytes at a time, or one payload at a time if it is longer."""
 
 
 async def open_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
-    """Finds a job's source and keeps it from being dropped or altered until the transaction ends.
+    """Finds a job's source and prevents that it is dropped or altered until the transaction ends.
 
     Returns:
-        The source and None; or None and a sentence that says why it can't be read as the job read it.
+        The source and None; or None and a sentence that says why it can't be read the way the job read it.
     """
     try:
         async with connection.transaction():
             source = await inspect_source(connection, job.spec.records)
             if source.id_type != job.id_type:
                 return None, (
-                    f"The ids in {source.relation} are of type {source.id_type} now; "
-                    f"the job's records have ids of type {job.id_type}."
+                    f"The ids in {source.relation} now have the type {source.id_type}; "
+                    f"the ids of the job's records have the type {job.id_type}."
                 )
             await connection.execute(_over("audit_hold_source", source))
     except SourceError as error:
@@ -49,13 +49,13 @@ async def open_source(connection: Connection, job: Job) -> tuple[Source | None, 
 async def present_payloads(
     connection: Connection, source: Source | None, ids: Sequence[RecordId], *, max_bytes: int
 ) -> AsyncIterator[tuple[RecordId, bytes | Absence]]:
-    """Yields each record of `ids` once, with the payload that it has now or why it has none.
+    """Yields each record of `ids` once, with its current payload or why it has none.
 
     Args:
-        connection: in the transaction whose snapshot counts.
-        source: where the records are; None: nowhere any more.
-        ids: the records.
-        max_bytes: a longer payload is not read: it can't be the one that was signed.
+        connection: in the transaction that has the snapshot.
+        source: where the records are; None: it can't be read.
+        ids: ids of the records.
+        max_bytes: longer payloads are not read: they can't be the ones that were signed.
     """
     if source is None:
         for record in ids:
@@ -69,7 +69,7 @@ async def present_payloads(
         record = row["id"]
         if (
             record not in absent
-        ):  # another row of the same id, or one that only the column's collation takes for equal
+        ):  # another row with the same id, or one that only the column's collation considers equal
             continue
         absent.remove(record)
         if (known := _read(row, max_bytes)) is None:
@@ -88,7 +88,7 @@ async def present_payloads(
 
 
 def _read(row: asyncpg.Record, max_bytes: int) -> bytes | Absence | None:
-    """Returns what a row tells of its payload; None: it is longer, but not too long."""
+    """Returns a row's payload, or why it has none; None if the payload is long, but allowed, and has yet to be read."""
     payload: bytes | None = row["payload"]
     if payload is not None:
         return payload

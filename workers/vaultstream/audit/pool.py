@@ -1,4 +1,4 @@
-"""The processes that share a verification: started, fed with runs of batches, and never left behind."""
+"""The processes that share a verification: started, given runs of batches, and always stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEAVE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Run:
-    """Batches that one process checks in one go."""
+    """Batches that one process checks in one request."""
 
     first: int
     last: int
@@ -33,16 +33,16 @@ class Run:
 async def check_runs(
     hello: dict[str, Any], runs: Iterable[Run], *, processes: int, advance: Callable[[Run], None]
 ) -> Tally:
-    """Checks all runs, each in the first process that is free, and adds up what they find.
+    """Checks all runs, each in the first free process, and adds up the findings.
 
     Args:
-        hello: what each process is told first.
-        runs: what there is to check.
-        processes: how many processes, at the most.
+        hello: the first message to each process.
+        runs: the runs to check.
+        processes: at most this many processes.
         advance: called after each run.
 
     Raises:
-        DatabaseError: as a process met it; the others are stopped.
+        DatabaseError: a process reported it; the other processes are stopped.
         VaultStreamError: a process died.
     """
     waiting = deque(runs)
@@ -66,7 +66,7 @@ async def check_runs(
 
 @asynccontextmanager
 async def _verifier(hello: dict[str, Any]) -> AsyncIterator[Process]:
-    # A session of its own: Ctrl-C in the terminal is for the command, which then ends this process.
+    # In its own session: Ctrl-C in the terminal goes to the command only, which then stops this process.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "vaultstream.audit.process"),
         stdin=asyncio.subprocess.PIPE,
@@ -93,8 +93,8 @@ async def _ask(process: Process, run: Run) -> Tally:
     if not line:
         code = await process.wait()
         raise VaultStreamError(
-            f"A verifying process ended in the middle of its work, with status {code}.",
-            hint="Was it killed, or out of memory? Try again with fewer --processes.",
+            f"A verifying process ended unexpectedly with exit status {code}.",
+            hint="It may have been killed or run out of memory. Try again with fewer --processes.",
         )
     answer = json.loads(line.decode("utf-8", "surrogatepass"))
     if "error" in answer:
@@ -108,7 +108,7 @@ async def _send(process: Process, value: dict[str, Any]) -> None:
     try:
         await stdin.drain()
     except ConnectionError:
-        return  # it ended; what it says last, or that it says nothing, is read next
+        return  # the process ended; its last answer, if any, is read next
 
 
 def _stdin(process: Process) -> asyncio.StreamWriter:

@@ -1,7 +1,7 @@
-"""A verifying process: takes runs of batches from its standard input, answers with tallies on its standard output.
+"""A verifying process: reads runs of batches from standard input and writes tallies to standard output.
 
-One JSON value a line. The first line says where to look (so that no password is among a process's arguments), each
-later one names a run. The end of the input, which the death of the parent brings about too, ends the process.
+There is one JSON value per line. The first line names the database and the job: no password is passed as an argument.
+Each later line names a run. The process ends with its input, so also when its parent dies.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _answer(output: BinaryIO, value: dict[str, Any]) -> None:
 
 
 async def _read(requests: Requests) -> None:
-    """Puts each line of the standard input into the queue, until the input ends."""
+    """Puts each line of standard input into the queue, until the input ends."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
@@ -71,7 +71,7 @@ async def _main(output: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Runs the process. What anything prints by mistake goes to standard error, not among the answers."""
+    """Runs the process. Stray prints go to standard error, so that they don't mix with the answers."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         uvloop.run(_main(output))

@@ -1,4 +1,4 @@
-"""The audit's SQL, with a job's table and the type of its ids put in, and the text of an id read as that type."""
+"""Fills the audit's SQL with a job's table and the type of its ids, and parses ids of that type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vaultstream.errors import UsageError
 from vaultstream.store.sql import query
 
 RecordId = int | str | UUID
-"""A record's id as the driver hands it over: of a bigint, a text or a uuid."""
+"""A record's id as the driver returns it, for a bigint, text or uuid column."""
 
 _COVERED_IDS = {"bigint": "covered_bigints", "uuid": "covered_uuids", "text": "covered_texts"}
 """The query for the ids that a batch covers, by the type of the job's ids."""
@@ -27,10 +27,10 @@ def job_query(name: str, *, job_no: int, id_type: str) -> str:
 
 
 def parse_record_id(text: str, id_type: str) -> RecordId:
-    """Reads a record's id as people write it.
+    """Parses a record's id as people write it.
 
     Raises:
-        UsageError: no record of such a job can have it.
+        UsageError: no record of such a job can have this id.
     """
     try:
         match id_type:
@@ -44,4 +44,4 @@ def parse_record_id(text: str, id_type: str) -> RecordId:
                 return text
     except ValueError:
         pass
-    raise UsageError(f"{text!r} is no record id of this job: its ids are of type {id_type}.")
+    raise UsageError(f"{text!r} is not a record id of this job: its ids have the type {id_type}.")

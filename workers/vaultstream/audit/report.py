@@ -1,4 +1,4 @@
-"""What verification counts and finds."""
+"""The counts and findings of a verification."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from vaultstream.plurals import counted
+
 MAX_EXAMPLES = 20
-"""Of each kind of finding so many are named; all are counted."""
+"""Examples kept of each kind of finding; all findings are counted."""
 
 
 class Count(StrEnum):
-    """What is counted without being at fault."""
+    """What is counted without being a fault."""
 
     RECORDS = "records"
     SIGNED = "signed"
@@ -23,7 +25,7 @@ class Count(StrEnum):
 
 
 class Finding(StrEnum):
-    """What must not be: one of these, and a job does not pass."""
+    """Faults: a job that has any does not pass."""
 
     INVALID = "invalid"
     CHANGED = "changed"
@@ -37,18 +39,23 @@ class Finding(StrEnum):
     PENDING = "pending"
 
 
-_SENTENCES = {
-    Finding.INVALID: "{n} invalid signature{s}",
-    Finding.CHANGED: "{n} signed record{s} changed since",
-    Finding.MISSING: "{n} record{s} with neither a signature nor a dead letter",
-    Finding.DUPLICATES: "{n} record{s} settled more than once",
-    Finding.UNPLANNED: "{n} signature{s} or dead letter{s} of records that the job does not cover",
-    Finding.PLANNED_TWICE: "{n} record{s} covered by two batches",
-    Finding.BAD_LEASES: "{n} signature{s} made outside a committed lease of the key",
-    Finding.LEASE_OVERLAPS: "{n} lease{s} overlapping another of the same key",
-    Finding.COMMITTED_TWICE: "{n} double commit{s} of a batch",
-    Finding.PENDING: "{n} record{s} still to be signed",
+_PHRASES = {
+    Finding.INVALID: ("invalid signature", "invalid signatures", ""),
+    Finding.CHANGED: ("record", "records", "changed since being signed"),
+    Finding.MISSING: ("record", "records", "with neither a signature nor a dead letter"),
+    Finding.DUPLICATES: ("record", "records", "with more than one signature or dead letter"),
+    Finding.UNPLANNED: (
+        "signature or dead letter",
+        "signatures or dead letters",
+        "of records that the job does not cover",
+    ),
+    Finding.PLANNED_TWICE: ("record", "records", "covered by more than one batch"),
+    Finding.BAD_LEASES: ("signature", "signatures", "made outside a committed lease of the key"),
+    Finding.LEASE_OVERLAPS: ("lease", "leases", "overlapping another lease of the same key"),
+    Finding.COMMITTED_TWICE: ("batch", "batches", "committed more than once"),
+    Finding.PENDING: ("record", "records", "still to be signed"),
 }
+"""What is counted, in the singular and the plural, and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +63,23 @@ class Example:
     """One finding."""
 
     record: str | None
-    """The record's id; None where the finding is not about a record."""
+    """The record's id; None if the finding is not about a record."""
     reason: str
 
 
 @dataclass
 class Tally:
-    """Counts and examples of a part of a job; parts add up."""
+    """Counts and examples of a part of a job; tallies can be merged."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def add(self, what: Count | Finding, number: int = 1) -> None:
-        """Counts without naming an example."""
+        """Counts without keeping an example."""
         self.counts[what] += number
 
     def find(self, kind: Finding, record: str | None, reason: str, *, number: int = 1) -> None:
-        """Counts a finding, and keeps it as an example while there are few."""
+        """Counts a finding, and keeps it as an example if there are not yet enough."""
         self.counts[kind] += number
         kept = self.examples.setdefault(kind, [])
         if len(kept) < MAX_EXAMPLES:
@@ -101,9 +108,9 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """What verification of a job found. `signed` = `valid` + `invalid` + `changed`.
+    """The result of verifying a job. `signed` = `valid` + `invalid` + `changed`.
 
-    `signed` and `dead` count rows, so that a record settled twice shows in them as well as in `duplicates`.
+    `signed` and `dead` count rows: a record that was settled twice counts twice in them, and once in `duplicates`.
     """
 
     job: str
@@ -116,13 +123,13 @@ class AuditReport:
     dead: int
     """Their dead letters."""
     valid: int
-    """Signatures that verify over the payload that the record has now."""
+    """Signatures that verify over the record's current payload."""
     invalid: int
-    """Signatures that do not verify though the payload is the one that was signed, as its digest shows."""
+    """Signatures that do not verify, although the digest shows that the payload has not changed."""
     changed: int
-    """Signatures whose record has another payload now, or is gone."""
+    """Signatures whose record now has another payload, or was deleted."""
     missing: int
-    """Records with neither a signature nor a dead letter, nor waiting for one."""
+    """Records that have neither a signature nor a dead letter, and are not waiting to be signed."""
     duplicates: int
     """Records with more than one signature or dead letter."""
     lease_overlaps: int
@@ -130,7 +137,7 @@ class AuditReport:
     committed_twice: int
     """Batches that more than one lease committed."""
     pending: int
-    """Records that wait in a batch to be signed: the job is not finished."""
+    """Records in batches that are still to be signed: the job is not finished."""
     unplanned: int
     """Signatures and dead letters of records that no batch of the job covers."""
     planned_twice: int
@@ -138,40 +145,38 @@ class AuditReport:
     bad_leases: int
     """Signatures whose key and epoch have no committed lease, or that lie outside it in time."""
     revoked: int
-    """Of the valid ones, those made by a key that was revoked since."""
+    """Valid signatures made with a key that has been revoked since."""
     deleted: int
-    """Of the changed ones, those whose row is gone."""
+    """Changed records whose row was deleted."""
     finished: bool
-    """Whether all of the job is cut into batches and none of its records waits."""
+    """Whether the whole job has been planned as batches and none of its records is waiting to be signed."""
     notes: tuple[str, ...]
-    """What limits this report, in sentences."""
+    """What limits this report, one sentence each."""
     examples: dict[str, list[Example]]
-    """Up to 20 of each kind of finding."""
+    """At most 20 findings of each kind."""
     seconds: float
     processes: int
 
     @classmethod
     def of(cls, tally: Tally, *, planned: bool, **rest: Any) -> Self:
-        """Makes the report from the sum of all tallies; `planned`: whether all of the job lies in batches."""
+        """Creates the report from the merged tally; `planned`: whether the whole job has been planned as batches."""
         counts: dict[str, Any] = {name: tally.counts[name] for name in (*Count, *Finding)}
         finished = planned and not counts[Finding.PENDING]
         return cls(**counts, examples=tally.examples, finished=finished, **rest)
 
     @property
     def ok(self) -> bool:
-        """Whether every record is accounted for, every signature valid, no lease overlaps another, no commit is double."""
+        """Whether the job is finished and there are no findings."""
         return self.finished and not any(getattr(self, kind) for kind in Finding)
 
     @property
     def problems(self) -> list[str]:
-        """Each kind of finding that there is, with its number, in words."""
-        numbers = {kind: getattr(self, kind) for kind in Finding}
-        found = [
-            _SENTENCES[kind].format(n=f"{number:,}", s="" if number == 1 else "s")
-            for kind, number in numbers.items()
-            if number
-        ]
-        return found if self.finished or self.pending else [*found, "records not yet cut into batches"]
+        """Returns a phrase with the count for each kind of finding that occurred."""
+        found = []
+        for kind, (singular, plural, fault) in _PHRASES.items():
+            if number := getattr(self, kind):
+                found.append(f"{counted(number, singular, plural)} {fault}".rstrip())
+        return found if self.finished or self.pending else [*found, "records not yet planned as batches"]
 
     def to_json(self) -> dict[str, Any]:
         """Returns the report as JSON-ready values."""

@@ -1,4 +1,4 @@
-"""One moment of the database, looked at from several connections."""
+"""Shares one snapshot of the database between several connections."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 async def open_snapshot(
     database_url: str, *, role: str, snapshot: str | None = None
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Opens a connection in a transaction that only reads, and sees one moment from its first query to its end.
+    """Opens a connection in a read-only transaction that sees one snapshot from its first query to its end.
 
     Args:
         database_url: the database.
         role: see `connect`.
-        snapshot: the moment that another such transaction exported; None: now.
+        snapshot: a snapshot that another such transaction exported; None: the current moment.
     """
     async with (
         connect(database_url, role=role) as connection,
@@ -37,8 +37,8 @@ async def open_snapshot(
 
 
 async def export_snapshot(connection: asyncpg.Connection) -> str:
-    """Returns a name by which other transactions can share this one's moment while it lasts.
+    """Returns the name under which other transactions can share this one's snapshot while it lasts.
 
-    To be asked first: after a savepoint that was rolled back to, Postgres refuses it.
+    Call this first: Postgres refuses after a rollback to a savepoint.
     """
     return str(await connection.fetchval(query("export_snapshot")))

@@ -1,4 +1,4 @@
-"""Verification of a whole job: every record accounted for, every signature checked, every lease apart."""
+"""Verifies a whole job: every record is accounted for, every signature is valid, no leases of a key overlap."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 Progress = Callable[[int, int], None]
-"""Called with the records checked so far and their total."""
+"""Called with the number of records checked so far and the total."""
 
 MAX_RUN_RECORDS = 4000
 MIN_RUN_RECORDS = 250
 RUNS_A_PROCESS = 8
-"""Enough runs that the processes end at about the same time."""
+"""Runs per process: enough for the processes to end at about the same time."""
 
 
 async def verify_job(
     database_url: str, job_name: str, *, processes: int | None = None, progress: Progress | None = None
 ) -> AuditReport:
-    """Verifies a job as it is at one moment, with all cores.
+    """Verifies a job in one snapshot of the database, on several cores.
 
     Args:
         database_url: the database.
         job_name: the job's name or token.
-        processes: how many verify; None: one a core.
-        progress: told how far it is.
+        processes: how many processes verify; None: one per core.
+        progress: called after each run of batches.
 
     Raises:
         UnknownJobError: there is no such job.
-        DatabaseError: Postgres went away.
+        DatabaseError: the connection to Postgres was lost.
     """
     began = time.monotonic()
     async with open_snapshot(database_url, role="verify") as connection:
@@ -102,7 +102,7 @@ _LEASE_CHECKS = (
     (
         Finding.LEASE_OVERLAPS,
         "audit_lease_overlaps",
-        "key {key_id}: {holder} held it with epoch {epoch} from {began}, while an earlier lease ran to {held_until}",
+        "key {key_id}: {holder} held it with epoch {epoch} from {began}, before an earlier lease ended at {held_until}",
     ),
     (
         Finding.COMMITTED_TWICE,
@@ -110,7 +110,7 @@ _LEASE_CHECKS = (
         "batch {batch_no} was committed under {leases} leases",
     ),
 )
-"""What is found, by which query, and the sentence for each of its rows."""
+"""Each kind of finding, the query that finds it, and the sentence for each row."""
 
 
 async def _check_leases(connection: Connection, job: Job, tally: Tally) -> None:
@@ -123,10 +123,10 @@ async def _check_leases(connection: Connection, job: Job, tally: Tally) -> None:
 
 
 async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> None:
-    """Finds records covered twice, and signatures and dead letters of records covered by no batch.
+    """Finds records covered twice, and signatures and dead letters of records that no batch covers.
 
-    What every record was found to have, added up, is all that there is, unless some of it is of other records; so the
-    search for those is left out where the sums agree.
+    If the signatures and dead letters found for the job's records add up to all that there are, no other record has any,
+    and the search for those is skipped.
     """
     twice = await _find_each(
         connection,

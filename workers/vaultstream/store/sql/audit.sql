@@ -139,7 +139,7 @@ FROM {signatures}
 WHERE record_id = ANY ($1::{id_type}[])
 
 -- name: audit_totals
--- How many signatures and dead letters job $1 has, whatever they are of.
+-- How many signatures and dead letters job $1 has, of any records.
 SELECT (SELECT count(*) FROM {signatures}) AS signatures,
        (SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1) AS dead_letters
 
@@ -193,6 +193,6 @@ SELECT pg_export_snapshot()
 SET TRANSACTION SNAPSHOT {snapshot}
 
 -- name: lift_timeouts
--- An audit takes as long as it takes, and its first connection waits for the others.
+-- An audit may take long, and its first connection idles while the others work.
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0
