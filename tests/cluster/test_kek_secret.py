@@ -128,7 +128,7 @@ async def test_each_namespace_gets_a_key_of_its_own(
     ("data", "complaint"),
     [
         ({"other": "text"}, "has no 'kek'"),
-        ({"kek": "# nothing\n"}, "holds no key-encryption key"),
+        ({"kek": "# nothing\n"}, "has no key-encryption key"),
         ({"kek": "kek-000000000000 half-a-key\n"}, "Line 1 of Secret"),
     ],
     ids=["without", "empty", "damaged"],

@@ -73,7 +73,7 @@ async def test_a_changed_payload_is_written_and_said_to_be_changed(make: MakeJob
 @pytest.mark.parametrize(
     ("loss", "why"),
     [
-        ("DELETE FROM receipts", "gone"),
+        ("DELETE FROM receipts", "no longer in the source"),
         ("UPDATE receipts SET payload = NULL", "NULL"),
         ("DROP TABLE receipts", "no table or view"),
     ],

@@ -306,7 +306,7 @@ async def test_long_payloads_pass_and_one_grown_over_the_limit_is_changed(make: 
     [
         ("DROP TABLE receipts", "no table or view 'receipts'"),
         ("ALTER TABLE receipts RENAME COLUMN payload TO body", "no column 'payload'"),
-        ("ALTER TABLE receipts ALTER id TYPE text", "of type text now"),
+        ("ALTER TABLE receipts ALTER id TYPE text", "now have the type text"),
     ],
 )
 async def test_without_its_source_a_job_is_changed_throughout_and_the_report_says_why(

@@ -140,7 +140,7 @@ def test_the_first_line_wraps_and_all_unwrap(path: Path) -> None:
 def test_an_unknown_id_is_answered_with_those_there_are() -> None:
     kek = KeyEncryptionKey.generate()
     with pytest.raises(
-        CustodyError, match=f"kek-000000000000 is not in the ring, which has {kek.kek_id}"
+        CustodyError, match=f"kek-000000000000 is not in the file, which has {kek.kek_id}"
     ) as refused:
         KeyRing((kek,)).get("kek-000000000000")
     assert refused.value.hint
@@ -200,9 +200,9 @@ def test_a_damaged_line_is_named_by_number_and_never_shown(path: Path, damage: C
 
 @pytest.mark.parametrize("lines", [[], ["# nothing but a comment"]])
 def test_a_file_without_a_key_is_refused(path: Path, lines: list[str]) -> None:
-    with pytest.raises(CustodyError, match="holds no key-encryption key"):
+    with pytest.raises(CustodyError, match="has no key-encryption key"):
         load_keyring(a_file(path, *lines))
-    with pytest.raises(CustodyError, match="holds no key-encryption key"):
+    with pytest.raises(CustodyError, match="has no key-encryption key"):
         rotate_keyring(path)
 
 

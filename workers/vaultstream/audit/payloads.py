@@ -25,7 +25,7 @@ PORTION_BYTES = 16 * 1024 * 1024
 
 
 async def open_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
-    """Finds a job's source and prevents that it is dropped or altered until the transaction ends.
+    """Finds a job's source and keeps it from being dropped or altered until the transaction ends.
 
     Returns:
         The source and None; or None and a sentence that says why it can't be read the way the job read it.

@@ -1,4 +1,4 @@
-"""The four algorithms: keys made, written, read and published; payloads signed and checked.
+"""The four algorithms: generates, serializes and publishes keys; signs and verifies payloads.
 
 | Algorithm           | Signature                                         | JWK `alg` |
 |---------------------|---------------------------------------------------|-----------|
@@ -7,7 +7,7 @@
 | RSA_PSS_3072_SHA256 | 384 bytes, MGF1 with SHA-256, a salt of 32 bytes  | PS256     |
 | ML_DSA_65           | 3309 bytes (FIPS 204, hedged, the empty context)  | ML-DSA-65 |
 
-A signature is over the payload's bytes exactly as they are, so that any standard tool can check it.
+A signature is over the exact bytes of the payload, so any standard tool can verify it.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey | MLDSA
 PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey | MLDSA65PublicKey
 
 Signer = Callable[[bytes], bytes]
-"""Payload to signature."""
+"""Maps a payload to its signature."""
 DigestSigner = Callable[[bytes, bytes], bytes]
-"""Payload and its SHA-256 to signature."""
+"""Maps a payload and its SHA-256 to the signature."""
 Verifier = Callable[[bytes, bytes], bool]
-"""Signature, then payload (or its SHA-256), to whether they belong together."""
+"""Takes a signature and a payload (or its SHA-256); returns whether the signature is valid."""
 
 RSA_BITS = 3072
 RSA_EXPONENT = 65537
@@ -67,7 +67,7 @@ _JWK_ALG = {
 
 
 def generate_private_key(algorithm: Algorithm) -> PrivateKey:
-    """Makes a key from the operating system's randomness."""
+    """Generates a key from the operating system's randomness."""
     match algorithm:
         case Algorithm.ECDSA_P256_SHA256:
             return generate_ec_key(SECP256R1())
@@ -80,24 +80,24 @@ def generate_private_key(algorithm: Algorithm) -> PrivateKey:
 
 
 def private_key_to_bytes(key: PrivateKey) -> bytes:
-    """Returns the key as PKCS#8 in DER, in clear: it goes into an envelope and nowhere else."""
+    """Returns the key as unencrypted PKCS#8 in DER, which must go into an envelope and nowhere else."""
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def private_key_from_bytes(data: bytes) -> PrivateKey:
     """Reads what `private_key_to_bytes` wrote.
 
-    The bytes must come out of an envelope, which vouches for them: an RSA key's primes are not tested again.
+    The bytes must come from an envelope, which authenticates them: an RSA key's primes are not tested again.
 
     Raises:
-        CustodyError: the bytes are no key of the four algorithms.
+        CustodyError: the bytes are not a private key of one of the four algorithms.
     """
     try:
         key = load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CustodyError("The bytes given as a private key are not one in PKCS#8.") from None
+        raise CustodyError("The bytes given as a private key are not PKCS#8.") from None
     if not isinstance(key, PrivateKey):
-        raise CustodyError("The private key is for none of the algorithms that VaultStream signs with.")
+        raise CustodyError("The private key is not for an algorithm that VaultStream signs with.")
     algorithm_of(key)
     return key
 
@@ -111,33 +111,35 @@ def public_key_from_bytes(data: bytes) -> PublicKey:
     """Reads a public key from SubjectPublicKeyInfo in DER.
 
     Raises:
-        CustodyError: the bytes are no public key of the four algorithms.
+        CustodyError: the bytes are not a public key of one of the four algorithms.
     """
     try:
         key = load_der_public_key(data)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CustodyError("The bytes given as a public key are not a SubjectPublicKeyInfo.") from None
+        raise CustodyError("The bytes given as a public key are not SubjectPublicKeyInfo.") from None
     if not isinstance(key, PublicKey):
-        raise CustodyError("The public key is for none of the algorithms that VaultStream signs with.")
+        raise CustodyError("The public key is not for an algorithm that VaultStream signs with.")
     algorithm_of(key)
     return key
 
 
 def algorithm_of(key: PrivateKey | PublicKey) -> Algorithm:
-    """Returns the algorithm that a key is for, which its type, curve and size decide.
+    """Returns the algorithm that a key is for, based on its type, curve and size.
 
     Raises:
-        CustodyError: another curve than P-256, or another RSA size than 3072 bits.
+        CustodyError: the curve is not P-256, or the RSA key does not have 3072 bits.
     """
     match key:
         case EllipticCurvePrivateKey() | EllipticCurvePublicKey():
             if isinstance(key.curve, SECP256R1):
                 return Algorithm.ECDSA_P256_SHA256
-            raise CustodyError(f"VaultStream signs on the curve P-256, not on {key.curve.name}.")
+            raise CustodyError(f"VaultStream supports the curve P-256, not {key.curve.name}.")
         case RSAPrivateKey() | RSAPublicKey():
             if key.key_size == RSA_BITS:
                 return Algorithm.RSA_PSS_3072_SHA256
-            raise CustodyError(f"VaultStream's RSA keys have {RSA_BITS} bits, this one has {key.key_size}.")
+            raise CustodyError(
+                f"VaultStream supports RSA keys of {RSA_BITS} bits; this one has {key.key_size}."
+            )
         case Ed25519PrivateKey() | Ed25519PublicKey():
             return Algorithm.ED25519
         case MLDSA65PrivateKey() | MLDSA65PublicKey():
@@ -153,11 +155,11 @@ def public_key_pem(spki: bytes) -> str:
 def public_key_jwk(spki: bytes, *, key_id: str, algorithm: Algorithm) -> dict[str, str]:
     """Returns a public key as a JSON Web Key (RFC 7517, 7518 and 8037; ML-DSA in the form "AKP").
 
-    It names the key, not the form of VaultStream's signatures: those of ECDSA are DER here, where a JWS has r and s
-    side by side.
+    The JWK describes the key, not the encoding of signatures: VaultStream's ECDSA signatures are DER, whereas a JWS
+    concatenates r and s.
 
     Raises:
-        CustodyError: the bytes are no public key, or one of another algorithm.
+        CustodyError: the bytes are not a public key, or the key is for another algorithm.
     """
     key = public_key_from_bytes(spki)
     _require(key, algorithm)
@@ -165,12 +167,13 @@ def public_key_jwk(spki: bytes, *, key_id: str, algorithm: Algorithm) -> dict[st
 
 
 def signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False) -> Signer:
-    """Binds a key to a function from payload to signature; all that can be made once is made here.
+    """Returns a function that signs payloads with a key. Work that is the same for all payloads is done here, once.
 
     Args:
         key: the private key.
-        algorithm: what the key is for.
-        deterministic: ECDSA draws its nonces by RFC 6979 instead of at random. Means nothing to the others.
+        algorithm: the key's algorithm.
+        deterministic: whether ECDSA derives its nonces by RFC 6979 instead of drawing them at random. The other
+            algorithms ignore it.
 
     Raises:
         CustodyError: the key is for another algorithm.
@@ -180,7 +183,7 @@ def signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False
 
 
 def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False) -> DigestSigner:
-    """Like `signer`, for who has the payload's SHA-256 at hand, so that it is not computed twice.
+    """Like `signer`, for callers that already have the payload's SHA-256, so that it is not computed twice.
 
     Raises:
         CustodyError: the key is for another algorithm.
@@ -201,9 +204,9 @@ def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool 
 
 
 def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:
-    """Binds a public key to a function that tells whether a signature is this key's over a payload.
+    """Returns a function that verifies signatures over payloads with a public key.
 
-    The function answers False to garbage, whatever its length or form.
+    The function returns False for garbage of any length or form.
 
     Raises:
         CustodyError: the key is for another algorithm.
@@ -221,7 +224,7 @@ def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:
 
 
 def digest_verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier | None:
-    """Like `verifier`, from the payload's SHA-256 (32 bytes) in place of the payload.
+    """Like `verifier`, but the function takes the payload's SHA-256 (32 bytes) instead of the payload.
 
     Returns:
         None for Ed25519 and ML-DSA, which need the payload itself.
@@ -243,15 +246,15 @@ def digest_verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier | N
 
 
 def openssl_command(algorithm: Algorithm, *, public: str, signature: str, payload: str) -> str:
-    """Returns the command line by which `openssl` alone checks one signature.
+    """Returns the `openssl` command line that verifies one signature.
 
-    Ed25519 needs OpenSSL 3.0 or later (which can't check an empty payload), ML-DSA 3.5 or later.
+    Ed25519 needs OpenSSL 3.0 or later (which can't verify a signature over an empty payload), ML-DSA 3.5 or later.
 
     Args:
-        algorithm: what the signature was made with.
+        algorithm: the signature's algorithm.
         public: path of the public key in PEM.
-        signature: path of the signature's bytes.
-        payload: path of the payload's bytes.
+        signature: path of the signature, as raw bytes.
+        payload: path of the payload, as raw bytes.
     """
     match algorithm:
         case Algorithm.ECDSA_P256_SHA256:
@@ -268,7 +271,7 @@ def openssl_command(algorithm: Algorithm, *, public: str, signature: str, payloa
 def _require(key: PrivateKey | PublicKey, algorithm: Algorithm) -> None:
     actual = algorithm_of(key)
     if actual != algorithm:
-        raise CustodyError(f"The key is for {actual}, it can't be used with {algorithm}.")
+        raise CustodyError(f"The key is for {actual} and can't be used with {algorithm}.")
 
 
 def _pss() -> PSS:

@@ -1,20 +1,20 @@
-"""The envelope that a private key lies and travels in: AES-256-GCM under a key-encryption key (KEK).
+"""The envelope in which a private key is stored and sent: AES-256-GCM under a key-encryption key (KEK).
 
 `wrapped` is a random nonce of 12 bytes, the ciphertext of the key's PKCS#8, and the tag of 16 bytes. The associated
-data says whose key it is, so that an envelope put in the place of another is refused. It is these fields in this
-order, each with its length in bytes before it as an unsigned integer of 4 bytes, big-endian:
+data identifies the key, so an envelope that is swapped for another is refused. It consists of these fields in this
+order, each preceded by its length in bytes as an unsigned 4-byte big-endian integer:
 
-    "vaultstream wrapped key 1"   names this format
+    "vaultstream wrapped key 1"   identifies this format
     job                           the job's token, UTF-8
     key id                        UTF-8
-    version                       in decimal digits; grows with each rewrap
+    version                       in decimal digits; increases with each rewrap
     algorithm                     its name in a SigningJob
 
-The state of the key and the KEK's id are beside it, not bound: Postgres is the authority on the state, and with another
+The state of the key and the KEK's id are not authenticated: Postgres is the authority on the state, and with another
 KEK the tag does not match. Random nonces are safe for 2^32 envelopes under one KEK; rotate it long before.
 
-As a message an envelope is a JSON object of `WrappedKey`'s fields, `wrapped` in base64 (the URL-safe alphabet). Fields
-of that object that are not known are passed over, for the sake of later versions.
+As a message, an envelope is a JSON object with `WrappedKey`'s fields, `wrapped` in base64 (the URL-safe alphabet).
+Unknown fields are ignored, for compatibility with later versions.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class WrappedKey:
     version: Annotated[int, Field(ge=1, lt=2**31)]
     algorithm: Algorithm
     kek_id: Annotated[str, Field(pattern="^kek-[0-9a-f]{12}$")]
-    """Which key-encryption key wrapped it."""
+    """Id of the key-encryption key that wrapped it."""
     wrapped: Annotated[bytes, Field(min_length=NONCE_BYTES + TAG_BYTES + 1)]
     """Nonce, ciphertext and tag."""
     state: Annotated[str, Field(pattern="^(active|retired|revoked)$")]
-    """active, retired or revoked, when the message was sent."""
+    """active, retired or revoked, as of when the message was sent."""
 
     def to_message(self) -> bytes:
         """Returns the envelope as compact JSON."""
@@ -67,18 +67,22 @@ class WrappedKey:
         """Reads what `to_message` wrote.
 
         Raises:
-            CustodyError: it is longer than 64 KiB, no JSON, or lacks a field or has one that can't be; the text names
-                the field and shows nothing of the content.
+            CustodyError: it is longer than 64 KiB, not JSON, or has a missing or invalid field. The message names the
+                field and never shows the content.
         """
         if len(data) > MAX_MESSAGE_BYTES:
             raise CustodyError(
-                f"A message of {len(data)} bytes is no wrapped key, which has at most {MAX_MESSAGE_BYTES}."
+                f"A message of {len(data):,} bytes is not a wrapped key: those have at most {MAX_MESSAGE_BYTES:,} bytes."
             )
         try:
             return _MESSAGES.validate_json(data, strict=True)
         except ValidationError as error:
             first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-            what = f"its field {first['loc'][0]} can't be used" if first["loc"] else "it is no JSON object"
+            what = (
+                f"its field {first['loc'][0]} is missing or invalid"
+                if first["loc"]
+                else "it is not a JSON object"
+            )
             raise CustodyError(f"A message can't be read as a wrapped key: {what}.") from None
 
 
@@ -95,15 +99,15 @@ def wrap(
     algorithm: Algorithm,
     state: str = "active",
 ) -> WrappedKey:
-    """Puts a private key into an envelope, under a nonce of its own.
+    """Puts a private key into an envelope, with a fresh nonce.
 
     Args:
-        kek: what to wrap with: a ring's primary.
+        kek: the key-encryption key to wrap with: a ring's primary.
         private_key_der: the key as PKCS#8 in DER.
-        job: token of the key's job.
-        key_id: the key's name.
+        job: the token of the key's job.
+        key_id: the key's id.
         version: 1 for a new key.
-        algorithm: what the key signs with.
+        algorithm: the key's algorithm.
         state: active, retired or revoked.
     """
     nonce = os.urandom(NONCE_BYTES)
@@ -116,27 +120,27 @@ def unwrap(ring: KeyRing, wrapped: WrappedKey) -> bytes:
     """Returns the private key as PKCS#8 in DER.
 
     Raises:
-        CustodyError: the ring lacks the key-encryption key, or the envelope is not the one that was made for this job,
-            key, version and algorithm.
+        CustodyError: the ring lacks the key-encryption key, or the envelope was not made for this job, key, version and
+            algorithm.
     """
     kek = ring.get(wrapped.kek_id)
     nonce, sealed = wrapped.wrapped[:NONCE_BYTES], wrapped.wrapped[NONCE_BYTES:]
     try:
         bound = _associated_data(wrapped.job, wrapped.key_id, wrapped.version, wrapped.algorithm)
         return AESGCM(kek.secret).decrypt(nonce, sealed, bound)
-    except (InvalidTag, ValueError):  # ValueError: too short for a nonce, or a name that is no UTF-8
+    except (InvalidTag, ValueError):  # ValueError: too short for a nonce, or a name that is not UTF-8
         raise CustodyError(
             f"The private key {wrapped.key_id!r} can't be unwrapped with the key-encryption key {wrapped.kek_id}: "
-            "its envelope was changed, or belongs to another key.",
-            hint="Postgres has the envelope as it was made; if that one fails too, retire the key.",
+            "its envelope was altered or belongs to another key.",
+            hint="Postgres has the original envelope. If that one can't be unwrapped either, retire the key.",
         ) from None
 
 
 def rewrap(ring: KeyRing, wrapped: WrappedKey) -> WrappedKey:
-    """Moves a private key into a new envelope under the ring's primary; its version is one higher.
+    """Moves a private key into a new envelope under the ring's primary, with a version one higher.
 
     Raises:
-        CustodyError: as `unwrap`.
+        CustodyError: see `unwrap`.
     """
     return wrap(
         ring.primary,

@@ -1,19 +1,18 @@
 """The key-encryption keys (KEKs), which wrap the private keys, and their file.
 
-The file is text, one KEK a line:
+The file is text, with one KEK per line:
 
     # comments and empty lines are kept
     kek-3f2a9c0d1e4b q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng=
-    kek-9b1c...      the primary before that
+    kek-9b1c...      the former primary
 
 A line is a KEK's id and the base64 of its 32 bytes. The first KEK is the primary, which wraps; all of them unwrap.
 
-An id is `kek-` and the first 12 hexadecimal digits of a SHA-256 over a label and the KEK, so that two files with the
-same KEK call it by the same name, wherever they were made. It tells nothing of the KEK; a line whose id is not that of
-its KEK was damaged, and is refused.
+An id is `kek-` and the first 12 hexadecimal digits of a SHA-256 over a label and the KEK, so the same KEK has the same
+id in every file. It reveals nothing about the KEK. A line whose id does not match its KEK is damaged, and is refused.
 
-A file that every user may read or write is refused; one that its group may read is not, since that is how Kubernetes
-mounts a Secret for a pod that has an `fsGroup` (give the volume `defaultMode: 0400`).
+A file that every user may read or write is refused. One that its group may read is accepted, because that is how
+Kubernetes mounts a Secret for a pod that has an `fsGroup` (give the volume `defaultMode: 0400`).
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ KEK_BYTES = 32
 _ID_LABEL = b"vaultstream key-encryption key id 1\0"
 _LINE = re.compile(r"(?P<kek_id>kek-[0-9a-f]{12})[ \t]+(?P<secret>[A-Za-z0-9+/]{43}=)")
 _EVERYONE = 0o007
-_HEADER = "# VaultStream's key-encryption keys. The first wraps, all unwrap. Keep this file secret, and a copy of it safe."
+_HEADER = "# VaultStream's key-encryption keys. The first one wraps, all of them unwrap. Keep this file secret and back it up."
 
 
 @dataclass(frozen=True)
 class KeyEncryptionKey:
-    """One KEK: 32 bytes for AES-256, which no representation of it shows."""
+    """One KEK: 32 bytes for AES-256, which its repr does not show."""
 
     kek_id: str
     secret: bytes = field(repr=False)
@@ -54,18 +53,18 @@ class KeyEncryptionKey:
 
     @classmethod
     def from_secret(cls, secret: bytes) -> Self:
-        """Names a KEK by its id."""
+        """Returns the KEK with the id that its bytes determine."""
         return cls("kek-" + sha256(_ID_LABEL + secret).hexdigest()[:12], secret)
 
     @classmethod
     def generate(cls) -> Self:
-        """Makes a KEK from the operating system's randomness."""
+        """Generates a KEK from the operating system's randomness."""
         return cls.from_secret(os.urandom(KEK_BYTES))
 
 
 @dataclass(frozen=True)
 class KeyRing:
-    """The KEKs of a file in its order, at least one."""
+    """The KEKs of a file, in its order; at least one."""
 
     keks: tuple[KeyEncryptionKey, ...]
 
@@ -80,7 +79,7 @@ class KeyRing:
         return tuple(kek.kek_id for kek in self.keks)
 
     def get(self, kek_id: str) -> KeyEncryptionKey:
-        """Returns the KEK of that id.
+        """Returns the KEK with that id.
 
         Raises:
             CustodyError: it is not in the ring.
@@ -89,8 +88,8 @@ class KeyRing:
             if kek.kek_id == kek_id:
                 return kek
         raise CustodyError(
-            f"The key-encryption key {kek_id} is not in the ring, which has {', '.join(self.ids)}.",
-            hint="Give VAULTSTREAM_KEK_FILE the file that the keys were wrapped with, or put the missing line back.",
+            f"The key-encryption key {kek_id} is not in the file, which has {', '.join(self.ids)}.",
+            hint="Set VAULTSTREAM_KEK_FILE to the file that the keys were wrapped with, or restore the missing line.",
         )
 
 
@@ -98,48 +97,48 @@ def load_keyring(path: Path) -> KeyRing:
     """Reads the file of KEKs.
 
     Raises:
-        CustodyError: the file is missing, can't be read, is open to every user, or has a line that is no KEK; the
-            message names the line by its number and never shows what it holds.
+        CustodyError: the file is missing, can't be read, is open to every user, or has a line that is not a KEK. The
+            message gives the line's number and never shows its content.
     """
     return _ring(_read(path), path)
 
 
 def parse_keyring(data: bytes, where: str) -> KeyRing:
-    """Reads what a file of KEKs holds, for one that lies in no folder, such as in a Kubernetes Secret.
+    """Parses the content of a file of KEKs that does not come from a file system, such as from a Kubernetes Secret.
 
     Raises:
-        CustodyError: a line is no KEK, or there is none; the message names `where` and the line's number.
+        CustodyError: a line is not a KEK, or there is none; the message names `where` and the line's number.
     """
     return _ring(_lines(data, where), where)
 
 
 def new_keyring() -> bytes:
-    """Makes what a new file of KEKs holds, with one KEK."""
+    """Returns the content of a new file with one new KEK."""
     return _text(_new_lines())
 
 
 def create_keyring(path: Path) -> KeyRing:
-    """Makes a file with one new KEK, mode 0600, in a folder that is made if need be. It appears whole or not at all.
+    """Creates a file with one new KEK, mode 0600, and its folder if missing. The file appears complete or not at all.
 
     Raises:
-        CustodyError: there is such a file already (it is never overwritten), or it can't be written.
+        CustodyError: the file already exists (it is never overwritten), or can't be written.
     """
     lines = _new_lines()
-    with _speaking(path, "made"):
+    with _explained(path, "created"):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path.parent) as folder, _written(path, lines) as new:
-            os.link(new, path)  # unlike a rename, a link never replaces what is there
+            os.link(new, path)  # unlike a rename, a link never replaces an existing file
             os.fsync(folder)
     return _ring(lines, path)
 
 
 def rotate_keyring(path: Path) -> KeyRing:
-    """Puts a new KEK in front of the others. From now on it wraps; what the others wrapped still unwraps.
+    """Puts a new KEK in front of the others. From now on it wraps; keys that the others wrapped still unwrap.
 
-    The file is replaced atomically and keeps its owner, group and mode. Of two rotations at once each adds its KEK.
+    The file is replaced atomically and keeps its owner, group and mode. Two concurrent rotations both add their KEK.
 
     Raises:
-        CustodyError: as `load_keyring`, or the file can't be written; it is then as it was.
+        CustodyError: as for `load_keyring`; or the file can't be written and stays as it was.
     """
 
     def rotated(lines: list[_Line]) -> list[_Line]:
@@ -150,10 +149,10 @@ def rotate_keyring(path: Path) -> KeyRing:
 
 
 def prune_keyring(path: Path, keep: Collection[str]) -> KeyRing:
-    """Drops the KEKs whose ids are not in `keep`, for good. The primary always stays.
+    """Removes the KEKs whose ids are not in `keep`, permanently. The primary always stays.
 
     Raises:
-        CustodyError: as `rotate_keyring`.
+        CustodyError: as for `rotate_keyring`.
     """
 
     def pruned(lines: list[_Line]) -> list[_Line]:
@@ -178,8 +177,8 @@ def _new_lines() -> list[_Line]:
 
 
 def _change(path: Path, change: Callable[[list[_Line]], list[_Line]]) -> KeyRing:
-    with _speaking(path, "changed"):
-        real = path.resolve()  # a link stays a link, its target is replaced
+    with _explained(path, "changed"):
+        real = path.resolve()  # a symbolic link stays one: its target is replaced
         with _locked(real.parent) as folder:
             before = _read(real)
             _ring(before, path)
@@ -198,12 +197,12 @@ def _read(path: Path) -> list[_Line]:
     except FileNotFoundError:
         raise CustodyError(
             f"There is no file of key-encryption keys at {path}.",
-            hint="Set VAULTSTREAM_KEK_FILE to where it is; if nothing was ever wrapped, `vaultstream keys init` makes one.",
+            hint="Set VAULTSTREAM_KEK_FILE to its path; if no key was ever wrapped, `vaultstream keys init` creates one.",
         ) from None
     except OSError as error:
         raise CustodyError(
             f"The file of key-encryption keys {path} can't be read: {error.strerror}.",
-            hint="Let the user that runs VaultStream read it, and nobody else.",
+            hint="Make it readable for the user that runs VaultStream, and for nobody else.",
         ) from None
     if mode & _EVERYONE:
         raise CustodyError(
@@ -229,14 +228,14 @@ def _parse(text: str, number: int, where: Path | str) -> _Line:
     match = _LINE.fullmatch(text)
     if match is None:
         raise CustodyError(
-            f"Line {number} of {where} is no key-encryption key.",
-            hint="A line is the id, a space, and the base64 of 32 bytes; put it back from a copy of the file.",
+            f"Line {number} of {where} is not a key-encryption key.",
+            hint="A line is the id, a space, and the base64 of 32 bytes. Restore it from a copy of the file.",
         )
     kek = KeyEncryptionKey.from_secret(b64decode(match["secret"]))
     if kek.kek_id != match["kek_id"]:
         raise CustodyError(
-            f"Line {number} of {where} is damaged: its id is not that of its key-encryption key.",
-            hint="Put the line back from a copy of the file.",
+            f"Line {number} of {where} is damaged: its id does not match its key-encryption key.",
+            hint="Restore the line from a copy of the file.",
         )
     return _Line(text, kek)
 
@@ -245,17 +244,17 @@ def _ring(lines: list[_Line], where: Path | str) -> KeyRing:
     keks = tuple(line.kek for line in lines if line.kek)
     if not keks:
         raise CustodyError(
-            f"{where} holds no key-encryption key.",
-            hint="Put it back from a copy; if nothing was ever wrapped with it, remove it and make a new one.",
+            f"{where} has no key-encryption key.",
+            hint="Restore it from a copy; if no key was ever wrapped with it, remove it and create a new one.",
         )
     return KeyRing(keks)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """Keeps other changes out while the file is read and replaced; gives the folder's descriptor.
+    """Locks out other changes while the file is read and replaced; yields the folder's descriptor.
 
-    The lock is on the folder, since the file itself is another one after each change.
+    The lock is on the folder, because each change replaces the file.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -267,9 +266,9 @@ def _locked(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def _written(path: Path, lines: list[_Line], like: os.stat_result | None = None) -> Iterator[Path]:
-    """Gives a new file beside `path` that is on the disk in full, to be put in its place. Under the lock only."""
+    """Yields a new file beside `path`, synced to disk, to be put in its place. Call it only under the lock."""
     new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)  # of a process that was killed here
+    new.unlink(missing_ok=True)  # left by a process that was killed here
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - from a descriptor
@@ -284,7 +283,7 @@ def _written(path: Path, lines: list[_Line], like: os.stat_result | None = None)
 
 
 def _liken(descriptor: int, former: os.stat_result) -> None:
-    """Gives a new file its predecessor's owner, group and mode, so that whoever could read that can read this."""
+    """Gives a new file its predecessor's owner, group and mode, so the same users can read it."""
     now = os.fstat(descriptor)
     if (now.st_uid, now.st_gid) != (former.st_uid, former.st_gid):
         os.fchown(descriptor, former.st_uid, former.st_gid)
@@ -292,17 +291,17 @@ def _liken(descriptor: int, former: os.stat_result) -> None:
 
 
 @contextmanager
-def _speaking(path: Path, done: str) -> Iterator[None]:
-    """Turns what the operating system says into a sentence."""
+def _explained(path: Path, done: str) -> Iterator[None]:
+    """Turns errors of the operating system into sentences for people."""
     try:
         yield
     except FileExistsError:
         raise CustodyError(
-            f"There is something at {path} already; key-encryption keys are never overwritten.",
-            hint="Use that file as it is, or choose another path.",
+            f"{path} already exists; key-encryption keys are never overwritten.",
+            hint="Use that file, or choose another path.",
         ) from None
     except OSError as error:
         raise CustodyError(
             f"The file of key-encryption keys {path} can't be {done}: {error.strerror}.",
-            hint=f"Let the user that runs this write in {path.parent}, and see that the disk has room.",
+            hint=f"Make {path.parent} writable for the user that runs this, and check that its disk has space.",
         ) from None
