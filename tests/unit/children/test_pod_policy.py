@@ -91,7 +91,7 @@ def test_what_only_narrows_or_is_bound_by_quotas_is_everyones(signer: dict[str, 
     [
         (("team",), "team", True),
         (("team",), "teams", False),
-        (("example.com/*",), "example.com/cost-centre", True),
+        (("example.com/*",), "example.com/cost-center", True),
         (("example.com/*",), "example.com.evil.org/x", False),
         (("example.com/*",), "sub.example.com/x", False),
         ((), "team", False),
