@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from markdown import cell, prose, table
+from vaultstream.api import JobState
 from vaultstream.scaling.reasons import LimitName, limit_clause, reason_clause
 from vaultstream.scaling.reasons import Reason as ScalingReason
 from vaultstream_operator.api.reasons import JobReason, Statement, say
-from vaultstream_operator.api.status import ConditionType, State
+from vaultstream_operator.api.status import ConditionType
 
 CONDITIONS: Final[Mapping[ConditionType, str]] = {
     ConditionType.COMPLETE: "The job has ended, and every record is signed or a dead letter. Final.",
@@ -24,13 +25,13 @@ CONDITIONS: Final[Mapping[ConditionType, str]] = {
     "signers. Absent if neither is set.",
 }
 
-STATES: Final[Mapping[State, str]] = {
-    State.PENDING: "Created and not started: the records worker is starting.",
-    State.RUNNING: "Its records are being planned and signed.",
-    State.SUSPENDED: "`spec.suspend` is true.",
-    State.COMPLETE: "Ended: every record is signed or a dead letter.",
-    State.FAILED: "Ended: the job exceeded `activeDeadlineSeconds`.",
-    State.DELETING: "Being deleted: its data in Postgres and JetStream is being removed.",
+STATES: Final[Mapping[JobState, str]] = {
+    JobState.PENDING: "Created and not started: the records worker is starting.",
+    JobState.RUNNING: "Its records are being planned and signed.",
+    JobState.SUSPENDED: "`spec.suspend` is true.",
+    JobState.COMPLETE: "Ended: every record is signed or a dead letter.",
+    JobState.FAILED: "Ended: the job exceeded `activeDeadlineSeconds`.",
+    JobState.DELETING: "Being deleted: its data in Postgres and JetStream is being removed.",
 }
 
 _PROGRESS, _END, _PROBLEM, _OUTAGE, _SCALING = (
@@ -98,7 +99,7 @@ class _Blanks(dict[str, Any]):
 
 
 def states() -> list[str]:
-    rows = [(f"`{state}`", STATES[state]) for state in State]
+    rows = [(f"`{state}`", STATES[state]) for state in JobState]
     return [
         "### States\n",
         "The values of `status.state` and of the column State.\n",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vaultstream.api import JobState
 from vaultstream.bus.connection import connect_bus
 from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import run_job
 from vaultstream.local.scaler import LocalScaler, expected_batches
-from vaultstream.store.jobs import JobState
 from vaultstream_cli.display import RunDisplay
 from vaultstream_cli.summary import Summary, get_summary
 

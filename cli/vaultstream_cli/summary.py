@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.api import JobState
 from vaultstream.errors import NotAllSignedError, VaultStreamError
 from vaultstream.plurals import counted
 from vaultstream.store import jobs
-from vaultstream.store.jobs import Job, JobState, KeyUse
+from vaultstream.store.jobs import Job, KeyUse
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import print_table
 

@@ -13,12 +13,11 @@ from typing import Protocol
 from prometheus_client import Counter, Gauge, Histogram
 
 from vaultstream.scaling.decision import Decision
-from vaultstream.scaling.observation import HoldState
-from vaultstream.scaling.reasons import Reason
+from vaultstream.scaling.reasons import LAG_PROBLEMS, Reason
 from vaultstream.telemetry.metrics import process_registry
 from vaultstream_operator.api.status import JobStatus
 
-HOLDS = (*(Reason(state.value) for state in HoldState), Reason.NOTHING_SIGNED)
+HOLDS = (*LAG_PROBLEMS, Reason.NOTHING_SIGNED)
 """Why a count is held: too little is known, or more and fewer signers would be the same."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

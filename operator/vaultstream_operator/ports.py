@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from vaultstream.scaling.observation import HoldState, Lag
+from vaultstream.scaling.observation import Lag
+from vaultstream.scaling.reasons import LagProblem
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.children import Manifest, Owner
@@ -80,5 +81,5 @@ class Store(Protocol):
 class Lags(Protocol):
     """The lag of jobs' consumers."""
 
-    async def read(self, token: str) -> Lag | HoldState:
+    async def read(self, token: str) -> Lag | LagProblem:
         """Returns pending and in-flight batches (`batches_unpublished` is 0: Postgres knows it), or why they are unknown."""

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from vaultstream.api import JobState
 from vaultstream.scaling.decision import Decision
-from vaultstream.scaling.observation import HoldState, Lag, LagUnknown
+from vaultstream.scaling.observation import Lag, LagUnknown
+from vaultstream.scaling.reasons import LAG_PROBLEMS, LagProblem, Reason
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus
@@ -33,8 +35,8 @@ REFUSED_SECONDS = 5.0
 
 _DECISIONS = frozenset({JobReason.SCALED_OUT, JobReason.SCALED_IN})
 _COUNT_CHANGES = _DECISIONS | {JobReason.SUSPENDING}
-_SETTLED = frozenset({"Complete", "Failed", "Suspended"})
-_HOLDS = {JobReason(state.value): state for state in HoldState}
+_SETTLED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.SUSPENDED})
+_PROBLEMS = {JobReason(problem.value): problem for problem in LAG_PROBLEMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +126,17 @@ class Reconciler:
     async def _lag(self, job: ObjectView, stored: StoredJob | Trouble | None) -> Lag | LagUnknown | None:
         match stored:
             case Trouble(passing=True):
-                return self._unknown(job, _HOLDS.get(stored.reason, HoldState.POSTGRES_UNREACHABLE))
+                return self._unknown(job, _PROBLEMS.get(stored.reason, Reason.POSTGRES_UNREACHABLE))
             case StoredJob(ours=True) if stored.state not in _SETTLED and not job.deleting:
                 found = await self._lags.read(stored.token)
-                if isinstance(found, HoldState):
+                if not isinstance(found, Lag):
                     return self._unknown(job, found)
                 self._silences.pop((job.owner.namespace, job.owner.name), None)
                 return found
             case _:
                 return None
 
-    def _unknown(self, job: ObjectView, state: HoldState) -> LagUnknown:
+    def _unknown(self, job: ObjectView, state: LagProblem) -> LagUnknown:
         """Counts readings that failed in a row: one a polling interval, however often something wakes us between."""
         now, key = self._clock().timestamp(), (job.owner.namespace, job.owner.name)
         silence = self._silences.get(key)

@@ -14,9 +14,10 @@ import pytest
 from support.chaos.arena import PATIENCE, RECORDS
 from support.chaos.postgres import commits_held
 from support.waiting import eventually
+from vaultstream.api import JobState
 from vaultstream.settings import Settings
 from vaultstream.store.database import open_pool
-from vaultstream.store.jobs import JobState, find_job, set_suspended
+from vaultstream.store.jobs import find_job, set_suspended
 from vaultstream.worker import WorkerContext, look_at_job
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from kube.client import RefusedError
 from support.odd_manifests import manifests
 from support.signingjobs import install_definition, manifest, path_of, refusal, try_out
-from vaultstream.api import SigningJobSpec, parse_signing_job
+from vaultstream.api import JobState, SigningJobSpec, parse_signing_job
 from vaultstream.errors import InvalidJobError
 from vaultstream_operator.api.conditions import completed, failed, progressing
 from vaultstream_operator.api.crd import spec_schema
 from vaultstream_operator.api.schema import leaves
-from vaultstream_operator.api.status import JobStatus, ScalingStatus, State
+from vaultstream_operator.api.status import JobStatus, ScalingStatus
 
 if TYPE_CHECKING:
     from kube.apiserver import ApiServer
@@ -209,7 +209,7 @@ FULL_SCALING = ScalingStatus.model_validate(
 )
 RUNNING = JobStatus(
     observed_generation=1,
-    state=State.RUNNING,
+    state=JobState.RUNNING,
     message="Records are being signed.",
     conditions=progressing((), reason="Signing", message="It signs.", generation=1, now=NOW),
     token="job-0123abcd",
@@ -240,15 +240,15 @@ async def test_a_change_of_the_status_is_no_change_of_the_generation(
     assert (await set_status(client, job, RUNNING))["metadata"]["generation"] == 1
 
 
-def ended(state: State) -> JobStatus:
-    end = completed if state is State.COMPLETE else failed
+def ended(state: JobState) -> JobStatus:
+    end = completed if state is JobState.COMPLETE else failed
     conditions = end(RUNNING.conditions, reason="AllSigned", message="Done.", generation=1, now=NOW)
     return RUNNING.model_copy(update={"state": state, "conditions": conditions, "completion_time": NOW})
 
 
-@pytest.mark.parametrize("state", [State.COMPLETE, State.FAILED])
+@pytest.mark.parametrize("state", [JobState.COMPLETE, JobState.FAILED])
 async def test_kubectl_waits_for_the_end(
-    api_server: ApiServer, client: Client, namespace: str, job: dict[str, Any], state: State
+    api_server: ApiServer, client: Client, namespace: str, job: dict[str, Any], state: JobState
 ) -> None:
     waiting = asyncio.create_task(
         api_server.kubectl("wait", "-n", namespace, f"--for=condition={state}", "sj/job", "--timeout=30s")
@@ -259,14 +259,16 @@ async def test_kubectl_waits_for_the_end(
     assert "condition met" in (await waiting).stdout
 
 
-@pytest.mark.parametrize(("end", "after"), [(State.COMPLETE, State.RUNNING), (State.FAILED, State.COMPLETE)])
+@pytest.mark.parametrize(
+    ("end", "after"), [(JobState.COMPLETE, JobState.RUNNING), (JobState.FAILED, JobState.COMPLETE)]
+)
 async def test_the_end_of_a_job_is_not_taken_back(
-    client: Client, job: dict[str, Any], end: State, after: State
+    client: Client, job: dict[str, Any], end: JobState, after: JobState
 ) -> None:
     await set_status(client, job, ended(end))
     with pytest.raises(RefusedError, match="a job that is Complete or Failed can't change its state"):
         await set_status(client, job, RUNNING.model_copy(update={"state": after}))
-    await set_status(client, job, ended(end).model_copy(update={"state": State.DELETING}))
+    await set_status(client, job, ended(end).model_copy(update={"state": JobState.DELETING}))
 
 
 async def test_kubectl_get_shows_how_a_job_is_doing(

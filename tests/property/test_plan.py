@@ -24,8 +24,9 @@ from support.planning import (
     truths,
     view_of,
 )
-from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Progress
-from vaultstream.scaling.reasons import Reason
+from vaultstream.api import JobState
+from vaultstream.scaling.observation import Lag, LagUnknown, Progress
+from vaultstream.scaling.reasons import LAG_PROBLEMS, Reason
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.plan import Plan
@@ -93,7 +94,7 @@ LAGS = (
     | st.builds(Lag, SMALL, SMALL)
     | st.builds(
         LagUnknown,
-        st.sampled_from(HoldState),
+        st.sampled_from(LAG_PROBLEMS),
         MOMENTS.map(lambda moment: moment.timestamp()),
         st.integers(1, 5),
     )
@@ -111,7 +112,7 @@ def stored_jobs(draw: st.DrawFn) -> StoredJob:
     planned_all, left = draw(st.booleans()), draw(SMALL)
     return stored_of(
         draw(SPECS),
-        state=draw(st.sampled_from(["Pending", "Running", "Suspended", "Complete", "Failed"])),
+        state=draw(st.sampled_from([state for state in JobState if state is not JobState.DELETING])),
         message=draw(st.sampled_from(["", "no such column"])),
         ours=draw(st.sampled_from([True, True, True, False])),
         started_at=draw(st.none() | MOMENTS),

@@ -24,7 +24,6 @@ from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.history import Change, Entry, History
 from vaultstream.scaling.observation import (
-    HoldState,
     Lag,
     LagUnknown,
     Observation,
@@ -33,7 +32,7 @@ from vaultstream.scaling.observation import (
     Replicas,
     Timing,
 )
-from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.scaling.reasons import LAG_PROBLEMS, LimitName, Reason
 from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
@@ -115,7 +114,7 @@ def specs(draw: st.DrawFn, longest: int = 1800, most: int = 1000) -> ScalingSpec
 
 
 LAGS = st.builds(Lag, BATCHES, BATCHES, BATCHES)
-UNKNOWN = st.builds(LagUnknown, st.sampled_from(HoldState), TIMES, st.integers(0, 10))
+UNKNOWN = st.builds(LagUnknown, st.sampled_from(LAG_PROBLEMS), TIMES, st.integers(0, 10))
 PROGRESS = st.builds(Progress, maybe(BATCHES), maybe(BATCHES), st.booleans(), RATES, RATES)
 TIMINGS = st.builds(Timing, TIMES, maybe(TIMES), SPANS, SPANS)
 PAUSES = st.just(Pause()) | st.builds(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
@@ -77,7 +77,7 @@ def stored_of(spec: SigningJobSpec | None = None, **fields: Any) -> StoredJob:
     """A job that runs: 1,000 of 20,000 records signed, 38 of 40 batches left."""
     stored = StoredJob(
         token=TOKEN,
-        state="Running",
+        state=JobState.RUNNING,
         message="",
         ours=True,
         spec=spec or spec_of(),

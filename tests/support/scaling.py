@@ -10,7 +10,6 @@ from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import (
-    HoldState,
     Lag,
     LagUnknown,
     Observation,
@@ -19,6 +18,7 @@ from vaultstream.scaling.observation import (
     Replicas,
     Timing,
 )
+from vaultstream.scaling.reasons import Reason
 
 NOW = 1_800_000_000.0
 FRESH = Timing(created_at=NOW)
@@ -27,7 +27,7 @@ EMPTY = History()
 
 
 def seen(
-    lag: int | HoldState = 0,
+    lag: int | Reason = 0,
     current: int = 0,
     *,
     ready: int | None = None,
@@ -38,7 +38,7 @@ def seen(
     timing: Timing = LONG_AGO,
 ) -> Observation:
     """An observation of a lag, or of a failure to read it, with `current` signers asked for and ready."""
-    if isinstance(lag, HoldState):
+    if isinstance(lag, Reason):
         reading: Lag | LagUnknown = LagUnknown(lag, since=NOW - 5 * failures, failures=failures)
     else:
         reading = Lag(lag)

@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vaultstream.api import JobState
 from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
 from vaultstream.errors import UsageError
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
-from vaultstream.store.jobs import Job, JobState, find_job, get_job
+from vaultstream.store.jobs import Job, find_job, get_job
 from vaultstream.telemetry.server import Telemetry, serving
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.api import JobState
 from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
-from vaultstream.store.jobs import Job, JobState, get_job, retry_dead
+from vaultstream.store.jobs import Job, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_to_end

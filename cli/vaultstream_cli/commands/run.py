@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.api import load_signing_job
+from vaultstream.api import JobState, load_signing_job
 from vaultstream.local.runner import open_job
 from vaultstream.settings import Settings
-from vaultstream.store.jobs import JobState
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_to_end

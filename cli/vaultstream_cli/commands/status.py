@@ -14,13 +14,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from vaultstream.api import JobState
 from vaultstream.errors import VaultStreamError, redact
 from vaultstream.local.services import Services
 from vaultstream.local.status import JobStatus, StatusReader
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
-from vaultstream.store.jobs import JobState
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import note, out, print_json

@@ -11,7 +11,8 @@ from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
-from vaultstream.scaling.observation import HoldState, Lag
+from vaultstream.scaling.observation import Lag
+from vaultstream.scaling.reasons import LagProblem, Reason
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +46,18 @@ class JetStreamLags:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
 
-    async def read(self, token: str) -> Lag | HoldState:
+    async def read(self, token: str) -> Lag | LagProblem:
         """Returns pending and in-flight batches of a job, or why they are unknown, within a second; the first time, in two."""
         bus = await self._connected()
         if bus is None:
-            return HoldState.NATS_UNREACHABLE
+            return Reason.NATS_UNREACHABLE
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 lag = await RecordsStream(bus).lag(token)
         except (BusError, *BUS_ERRORS) as error:
             log.debug("no lag of %s: %s", token, error or type(error).__name__)
-            return HoldState.NATS_UNREACHABLE
-        return HoldState.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)
+            return Reason.NATS_UNREACHABLE
+        return Reason.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)
 
     async def remove(self, token: str) -> None:
         """Removes all that a job has in JetStream; what is not there is no error.

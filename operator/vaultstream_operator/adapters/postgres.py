@@ -12,7 +12,7 @@ from typing import Protocol, Self, TypeVar
 
 import asyncpg
 
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import (
     BusError,
     DatabaseError,
@@ -215,7 +215,7 @@ class PostgresStore:
         settled, seconds = row["signed"] + row["dead"], row["total_seconds"]
         return StoredJob(
             token=row["token"],
-            state=row["state"],
+            state=JobState(row["state"]),
             message=row["message"] or "",
             ours=row["owner_uid"] == job.owner.uid,
             spec=spec,
@@ -247,7 +247,7 @@ class PostgresStore:
             seconds = row["window_seconds"]
             return row["settled_lately"] / seconds if seconds >= LEAST_RATE_SECONDS else None
         scaling = job.status.scaling
-        at_work = scaling is not None and scaling.ready > 0 and row["state"] == "Running"
+        at_work = scaling is not None and scaling.ready > 0 and row["state"] == JobState.RUNNING
         if not at_work or not row["batches_left"]:
             memory.idle_since = None
             return None

@@ -18,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from vaultstream.api import JobState
 from vaultstream.api.base import Amount, Count, Flag, StatusPart
 from vaultstream.scaling.history import History
 
@@ -45,17 +46,6 @@ def _cut(text: str) -> str:
 Sentence = Annotated[
     str, AfterValidator(_cut), WithJsonSchema({"type": "string", "maxLength": MOST_CHARACTERS})
 ]
-
-
-class State(StrEnum):
-    """State of a job, in one word for people. Complete and Failed are final."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    SUSPENDED = "Suspended"
-    COMPLETE = "Complete"
-    FAILED = "Failed"
-    DELETING = "Deleting"
 
 
 class ConditionType(StrEnum):
@@ -143,7 +133,7 @@ class JobStatus(StatusPart):
     observed_generation: Count | None = None
     """Generation of the spec that this status is about. Lower than `metadata.generation` while a change has not been
     observed."""
-    state: State = State.PENDING
+    state: JobState = JobState.PENDING
     """State of the job, in one word. From Complete and Failed, only Deleting can follow."""
     message: Sentence = ""
     """What the job is doing or waiting for, in a sentence."""

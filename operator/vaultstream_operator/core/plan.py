@@ -15,13 +15,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import inf
 
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.api.signingjob import IMMUTABLE
 from vaultstream.scaling.decision import Decision
-from vaultstream.scaling.observation import HoldState, LagUnknown
+from vaultstream.scaling.observation import LagUnknown
+from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
-from vaultstream_operator.api.status import ConditionType, JobStatus, State
+from vaultstream_operator.api.status import ConditionType, JobStatus
 from vaultstream_operator.core import children, pod_policy, pod_problems, replicas
 from vaultstream_operator.core.children import Manifest, WorkerOptions
 from vaultstream_operator.core.pod_problems import Ailment
@@ -121,7 +122,7 @@ def _deleting(case: _Case) -> Plan:
         return _saying(case.report)
     policy = job.spec.deletion_policy if job.spec else "Retain"
     what = "all of its data" if policy == "Delete" else "all of its data except its signatures"
-    report = case.report.but(state=State.DELETING)
+    report = case.report.but(state=JobState.DELETING)
     deleting = report
     if JobReason.CLEANUP_BLOCKED not in report.standing:
         deleting = report.on_the_way(say(JobReason.DELETING, what=what))
@@ -169,13 +170,13 @@ def _patience(trouble: Trouble) -> float:
 
 def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noqa: PLR0911 - a phase each
     report = case.report.counted(stored)
-    if stored.state in (State.COMPLETE, State.FAILED):
+    if stored.state in (JobState.COMPLETE, JobState.FAILED):
         report = replicas.ended(case.view, report.ended(end_of(stored), stored), stored)
         return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
     if spec.suspend:
         return _suspended(case, report, stored, spec)
     resumed = report.without(ConditionType.SUSPENDED)
-    if stored.state == State.SUSPENDED:
+    if stored.state == JobState.SUSPENDED:
         return replace(
             _saying(resumed.trying(say(JobReason.RESUMED))), store=StoreAction.RESUME, look_again=0.0
         )
@@ -204,7 +205,7 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
     asked, there = (signing.replicas, max(signing.ready, signing.pods)) if signing else (0, 0)
     leaving = asked > 0 or there > 0
     statement = say(JobReason.SUSPENDING, signers=max(asked, there)) if leaving else say(JobReason.SUSPENDED)
-    report = report.but(state=State.SUSPENDED)
+    report = report.but(state=JobState.SUSPENDED)
     report = report.on_the_way(statement) if leaving else report.settled(statement)
     report = report.condition(
         ConditionType.SUSPENDED, holds=True, reason=statement.reason, message=statement.message
@@ -212,7 +213,7 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
     report = replicas.stopped(view, report, stored, statement)
     apply = children.signing_deployment(view.job.owner, stored.token, spec, case.options, replicas=0)
     workers = tuple(role for role in roles if role != children.SIGNING)
-    unknown = stored.state != State.SUSPENDED
+    unknown = stored.state != JobState.SUSPENDED
     return replace(
         _saying(report),
         store=StoreAction.SUSPEND if unknown else None,
@@ -230,7 +231,7 @@ def _forbidden(case: _Case, spec: SigningJobSpec) -> Statement | None:
 def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
     view, owner = case.view, case.view.job.owner
     decision, report = replicas.decided(view, report, stored, spec)
-    report = report.but(state=State.RUNNING if stored.started_at else State.PENDING)
+    report = report.but(state=JobState.RUNNING if stored.started_at else JobState.PENDING)
     report = _standing(case, report, stored, spec)
     workers = {
         role: children.worker_job(owner, role, stored.token, spec, case.options)
@@ -310,9 +311,9 @@ def _beginning(case: _Case, stored: StoredJob) -> float:
 def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:
     """What the job does, or waits for without anyone having to do something."""
     lag = replicas.lag_of(view.lag, stored)
-    if isinstance(lag, LagUnknown) and lag.state is HoldState.NATS_UNREACHABLE:
+    if isinstance(lag, LagUnknown) and lag.state is Reason.NATS_UNREACHABLE:
         return say(JobReason.NATS_UNREACHABLE, problem="the lag of its consumer can't be read.")
-    if isinstance(lag, LagUnknown) and lag.state is HoldState.CONSUMER_MISSING:
+    if isinstance(lag, LagUnknown) and lag.state is Reason.CONSUMER_MISSING:
         return say(JobReason.CONSUMER_MISSING)
     if stored.keys_made < spec.keys.count:
         return say(JobReason.MAKING_KEYS, made=stored.keys_made, count=spec.keys.count)

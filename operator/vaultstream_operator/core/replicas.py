@@ -12,7 +12,6 @@ from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import (
-    HoldState,
     Lag,
     LagUnknown,
     Observation,
@@ -68,7 +67,7 @@ def held(
     """
     if view.children.signing is None:
         return None, report
-    unknown = LagUnknown(HoldState.POSTGRES_UNREACHABLE, trouble.since, trouble.failures)
+    unknown = LagUnknown(Reason.POSTGRES_UNREACHABLE, trouble.since, trouble.failures)
     lag = view.lag if isinstance(view.lag, LagUnknown) else unknown
     observation = _observation(view, spec, lag, view.job.status.start_time)
     observation = replace(observation, pause=Pause())
@@ -135,7 +134,7 @@ def lag_of(lag: Lag | LagUnknown | None, stored: StoredJob) -> Lag | LagUnknown:
                 given = lag.batches_pending + lag.batches_in_flight
                 unpublished = min(unpublished, max(0, stored.progress.batches_left - given))
             return replace(lag, batches_unpublished=unpublished)
-        case LagUnknown(state=HoldState.CONSUMER_MISSING) if not stored.published:
+        case LagUnknown(state=Reason.CONSUMER_MISSING) if not stored.published:
             return Lag(0, batches_unpublished=unpublished)
         case None:
             return Lag(0, batches_unpublished=unpublished)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from vaultstream.api import JobState
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import (
     ConditionType,
     JobStatus,
-    State,
     progress_text,
     rate_to_show,
 )
@@ -108,11 +108,11 @@ class Report:
 
     def ended(self, statement: Statement, stored: StoredJob) -> Report:
         """Returns the report of a job's end, which no later one takes back."""
-        complete = stored.state == State.COMPLETE
+        complete = stored.state == JobState.COMPLETE
         report = self.without(
             ConditionType.SUSPENDED, ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK
         ).but(
-            state=State(stored.state),
+            state=stored.state,
             completion_time=stored.finished_at or self.now,
             lag=0 if complete else self.status.lag,
             eta=None,
@@ -161,10 +161,10 @@ class Report:
 def end_of(stored: StoredJob) -> Statement:
     """Returns how a job ended, as its counts in Postgres tell."""
     table, seconds = stored.spec.records.table, stored.spec.active_deadline_seconds
-    if stored.state == State.FAILED and seconds is not None:
+    if stored.state == JobState.FAILED and seconds is not None:
         left = max(0, stored.records - stored.signed - stored.dead)
         return say(JobReason.DEADLINE_EXCEEDED, seconds=seconds, signed=stored.signed, left=left)
-    if stored.state == State.FAILED:
+    if stored.state == JobState.FAILED:
         return Statement(JobReason.DEADLINE_EXCEEDED, stored.message, "Warning")
     if stored.dead:
         return say(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus
@@ -58,7 +58,7 @@ class StoredJob:
     """The job as Postgres has it.
 
     Attributes:
-        state: Pending, Running, Suspended, Complete or Failed.
+        state: never Deleting, which Postgres does not know.
         message: what it waits for, or why it failed.
         ours: it was made for this very object, and not for one of the same name before it.
         progress: for the scaling decision.
@@ -70,7 +70,7 @@ class StoredJob:
     """
 
     token: str
-    state: str
+    state: JobState
     message: str
     ours: bool
     spec: SigningJobSpec

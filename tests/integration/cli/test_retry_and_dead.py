@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.cli.conftest import manifest
-from vaultstream.store.jobs import JobState, fail_job, get_job, get_progress, set_suspended
+from vaultstream.api import JobState
+from vaultstream.store.jobs import fail_job, get_job, get_progress, set_suspended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -15,7 +15,8 @@ from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.nats import EmbeddedNats
 from vaultstream.local.services import Services
-from vaultstream.scaling.observation import HoldState, Lag
+from vaultstream.scaling.observation import Lag
+from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.adapters.jetstream import FIRST_SECONDS, JetStreamLags
 
 pytestmark = pytest.mark.integration
@@ -31,7 +32,7 @@ async def reads(lags: JetStreamLags, token: str, wanted: object) -> None:
 async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bus: Bus) -> None:
     stream = RecordsStream(bus)
     await stream.ensure()
-    await reads(lags, "lagging-1", HoldState.CONSUMER_MISSING)
+    await reads(lags, "lagging-1", Reason.CONSUMER_MISSING)
     await stream.ensure_consumer("lagging-1", ack_wait_seconds=30, max_ack_pending=10)
     assert await lags.read("lagging-1") == Lag(0)
     await stream.publish("lagging-1", [1, 2, 3])
@@ -39,7 +40,7 @@ async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bu
     await pull.fetch(1)
     assert await lags.read("lagging-1") == Lag(2, batches_in_flight=1)
     await lags.remove("lagging-1")
-    assert await lags.read("lagging-1") is HoldState.CONSUMER_MISSING
+    assert await lags.read("lagging-1") is Reason.CONSUMER_MISSING
     await lags.remove("lagging-1")
 
 
@@ -48,7 +49,7 @@ async def test_a_connection_that_is_being_made_is_waited_for(services: Services)
     for _ in range(5):
         async with JetStreamLags(services.bus_address) as lags:
             first = await asyncio.gather(*(lags.read(f"job-{n}") for n in range(3)))
-            assert first == [HoldState.CONSUMER_MISSING] * 3
+            assert first == [Reason.CONSUMER_MISSING] * 3
 
 
 async def test_a_connection_that_is_not_made_is_waited_for_once(tmp_path: Path) -> None:
@@ -58,13 +59,13 @@ async def test_a_connection_that_is_not_made_is_waited_for_once(tmp_path: Path) 
         await freeze(running.pid)  # it takes connections, and says nothing
         async with JetStreamLags(BusAddress(running.url, "vaultstream", nats.password)) as lags:
             asked = time.monotonic()
-            assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+            assert await lags.read("job-1") is Reason.NATS_UNREACHABLE
             assert time.monotonic() - asked < FIRST_SECONDS + 0.5
             asked = time.monotonic()
-            assert await lags.read("job-2") is HoldState.NATS_UNREACHABLE
+            assert await lags.read("job-2") is Reason.NATS_UNREACHABLE
             assert time.monotonic() - asked < FIRST_SECONDS / 2
             thaw(running.pid)
-            await reads(lags, "job-1", HoldState.CONSUMER_MISSING)
+            await reads(lags, "job-1", Reason.CONSUMER_MISSING)
     finally:
         thaw(running.pid)
         await nats.stop()
@@ -76,20 +77,20 @@ async def test_a_nats_that_stops_and_comes_back_is_told_within_a_second(tmp_path
     try:
         address = BusAddress(running.url, "vaultstream", nats.password)
         async with JetStreamLags(address) as lags, connect_bus(address, role="test") as bus:
-            await reads(lags, "job-1", HoldState.CONSUMER_MISSING)  # not even the stream is there
+            await reads(lags, "job-1", Reason.CONSUMER_MISSING)  # not even the stream is there
             await RecordsStream(bus).ensure()
             await RecordsStream(bus).ensure_consumer("job-1", ack_wait_seconds=30, max_ack_pending=10)
             assert await lags.read("job-1") == Lag(0)
 
             await freeze(running.pid)  # there, and silent
             asked = time.monotonic()
-            assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+            assert await lags.read("job-1") is Reason.NATS_UNREACHABLE
             assert time.monotonic() - asked < 1
             thaw(running.pid)
             await reads(lags, "job-1", Lag(0))
 
             await nats.stop()
-            await reads(lags, "job-1", HoldState.NATS_UNREACHABLE)
+            await reads(lags, "job-1", Reason.NATS_UNREACHABLE)
             with pytest.raises(BusError):
                 await lags.remove("job-1")
             await nats.ensure()
@@ -102,7 +103,7 @@ async def test_a_nats_that_is_away_at_the_start_is_waited_for(
     services: Services, unused_tcp_port: int
 ) -> None:
     async with JetStreamLags(BusAddress(f"nats://127.0.0.1:{unused_tcp_port}", "u", "p")) as lags:
-        assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+        assert await lags.read("job-1") is Reason.NATS_UNREACHABLE
 
 
 async def test_a_wrong_password_is_a_nats_out_of_reach_and_is_not_shown(services: Services) -> None:
@@ -115,4 +116,4 @@ async def test_a_wrong_password_is_a_nats_out_of_reach_and_is_not_shown(services
             return raised.value.message if "refuses" in raised.value.message else None
 
         assert "wr0ng" not in await eventually(told)
-        assert await lags.read("job-1") is HoldState.NATS_UNREACHABLE
+        assert await lags.read("job-1") is Reason.NATS_UNREACHABLE

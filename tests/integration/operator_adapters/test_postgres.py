@@ -16,7 +16,7 @@ from support.waiting import eventually
 from vaultstream.bus.connection import Bus, BusAddress
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
-from vaultstream.scaling.observation import HoldState
+from vaultstream.scaling.reasons import Reason
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import connect
 from vaultstream.store.leases import commit_batches
@@ -204,7 +204,7 @@ async def test_deletion_takes_jetstream_in_any_case_and_signatures_by_policy(
 
     await eventually(deleted)  # the connection to NATS may just be being made
     assert await store.look(view) is None
-    assert await lags.read(stored.token) is HoldState.CONSUMER_MISSING
+    assert await lags.read(stored.token) is Reason.CONSUMER_MISSING
     assert await stream.present(stored.token) == set()
     kept = await jobs.find_job(connection, stored.token)
     assert (kept is None) is (policy == "Delete")
@@ -230,7 +230,7 @@ async def test_a_name_used_again_removes_the_former_job_and_only_that(
 
 
 async def _connected(lags: JetStreamLags) -> bool:
-    return await lags.read("nothing") is HoldState.CONSUMER_MISSING
+    return await lags.read("nothing") is Reason.CONSUMER_MISSING
 
 
 # -- what is wrong, in words

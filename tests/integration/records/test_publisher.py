@@ -25,6 +25,7 @@ from support.engine import (
     worker_settings,
 )
 from support.waiting import eventually
+from vaultstream.api import JobState
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, batches_of
 from vaultstream.errors import SourceError
@@ -32,7 +33,7 @@ from vaultstream.local.services import LocalServices, Services
 from vaultstream.records import worker
 from vaultstream.records.worker import BatchPublisher, plan, run_records_worker
 from vaultstream.store.batches import fail_batch, pending_after
-from vaultstream.store.jobs import Job, JobState, delete_job, get_job
+from vaultstream.store.jobs import Job, delete_job, get_job
 from vaultstream.store.leases import COMMITTED, commit_batches
 from vaultstream.worker import WorkerContext
 

@@ -17,11 +17,12 @@ from support.engine import (
     signed,
 )
 from support.waiting import eventually
+from vaultstream.api import JobState
 from vaultstream.errors import UnknownJobError
 from vaultstream.store import jobs, keys
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, JobState
+from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, commit_batches
 
 pytestmark = pytest.mark.integration

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 import api_reference
+from vaultstream.api import JobState
 from vaultstream.scaling import observation
 from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream_operator.api.crd import object_schema
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.api.status import ConditionType, State
+from vaultstream_operator.api.status import ConditionType
 
 pytestmark = pytest.mark.unit
 
@@ -62,7 +63,7 @@ def test_every_rule_between_fields_is_told_in_its_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [JobReason, Reason, LimitName, ConditionType, State], ids=lambda e: e.__name__
+    "words", [JobReason, Reason, LimitName, ConditionType, JobState], ids=lambda e: e.__name__
 )
 def test_every_word_of_the_operator_has_a_row(words: type[JobReason]) -> None:
     assert [str(word) for word in words if not rows(str(word))] == []

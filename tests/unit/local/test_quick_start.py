@@ -6,8 +6,9 @@ import pytest
 
 from support.engine import make_spec
 from unit.local.test_status import job
+from vaultstream.api import JobState
 from vaultstream.local.quick_start import choose_run, is_unfinished, run_name
-from vaultstream.store.jobs import Job, JobState
+from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.unit
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from support.planning import spec_of
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.local.runner import PoolLook
 from vaultstream.local.scaler import LocalScaler
-from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress
+from vaultstream.store.jobs import Job, KeyCounts, Progress
 
 pytestmark = pytest.mark.unit
 

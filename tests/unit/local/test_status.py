@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vaultstream.api import RecordsSpec, SigningJobSpec
+from vaultstream.api import JobState, RecordsSpec, SigningJobSpec
 from vaultstream.bus.records import Lag
 from vaultstream.local.status import eta, lag_status, overall_rate
-from vaultstream.store.jobs import Job, JobState, Progress
+from vaultstream.store.jobs import Job, Progress
 
 pytestmark = pytest.mark.unit
 

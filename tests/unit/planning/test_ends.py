@@ -21,9 +21,10 @@ from support.planning import (
     truths,
     view_of,
 )
+from vaultstream.api import JobState
 from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.api.status import JobStatus, State
+from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, SignersView
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.unit
 
 def ended(**fields: object) -> JobStatus:
     """The status of a job that has completed."""
-    return planned(view_of(stored_of(**{"state": "Complete", "finished_at": NOW, **fields}))).status
+    return planned(view_of(stored_of(**{"state": JobState.COMPLETE, "finished_at": NOW, **fields}))).status
 
 
 # -- ended
@@ -41,7 +42,9 @@ def ended(**fields: object) -> JobStatus:
 def test_a_complete_job_says_so_and_its_children_go() -> None:
     view = view_of(stored_of(), lag=Lag(70, 10), children=replace(ALL, signing=SignersView(4, 4)))
     running = replace(after(view, planned(view)), children=replace(ALL, signing=SignersView(8, 8)))
-    done = planned(replace(running, stored=stored_of(state="Complete", finished_at=NOW, signed=20_000)))
+    done = planned(
+        replace(running, stored=stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=20_000))
+    )
     assert truths(done) == {"Complete": "AllSigned"}
     scaling = done.status.scaling
     assert scaling is not None
@@ -50,13 +53,13 @@ def test_a_complete_job_says_so_and_its_children_go() -> None:
         (4, 8, "Lag"),
         (8, 0, "Ended"),
     ]
-    assert (done.status.state, done.status.completion_time, done.status.lag) == (State.COMPLETE, NOW, 0)
+    assert (done.status.state, done.status.completion_time, done.status.lag) == (JobState.COMPLETE, NOW, 0)
     assert done.delete == ("signing", "records", "keys")
     assert told(done) == ["AllSigned"]
 
 
 def test_dead_letters_complete_a_job_with_a_warning() -> None:
-    stored = stored_of(state="Complete", finished_at=NOW, signed=19_990, dead=10)
+    stored = stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=19_990, dead=10)
     done = planned(view_of(stored))
     assert truths(done) == {"Complete": "DeadLetters"}
     assert done.events[0].event_type == "Warning"
@@ -67,14 +70,14 @@ def test_dead_letters_complete_a_job_with_a_warning() -> None:
 )
 def test_a_failed_job_says_why(deadline: int | None, message: str) -> None:
     spec = spec_of(activeDeadlineSeconds=deadline)
-    stored = stored_of(spec, state="Failed", finished_at=NOW, message="given up by hand")
+    stored = stored_of(spec, state=JobState.FAILED, finished_at=NOW, message="given up by hand")
     done = planned(view_of(stored, job=job_of(spec)))
     assert truths(done) == {"Failed": "DeadlineExceeded", "Stalled": "DeadlineExceeded"}
     assert message in done.status.message
 
 
-@pytest.mark.parametrize("state", ["Running", "Suspended", "Failed"])
-def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: str) -> None:
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUSPENDED, JobState.FAILED])
+def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: JobState) -> None:
     status = ended(signed=20_000)
     done = planned(view_of(stored_of(state=state), job=job_of(status=status), children=ALL))
     assert done.status.dump() == status.dump()
@@ -100,7 +103,7 @@ def test_a_deleted_job_loses_its_children_then_its_rows_then_its_finalizer() -> 
     job = job_of(deleting=True)
     first = planned(view_of(stored_of(), job=job, children=ALL))
     assert (first.delete, first.store) == (("signing", "records", "keys"), None)
-    assert (first.status.state, told(first)) == (State.DELETING, ["Deleting"])
+    assert (first.status.state, told(first)) == (JobState.DELETING, ["Deleting"])
     second = planned(view_of(stored_of(), job=replace(job, status=first.status)))
     assert (second.store, second.remove_finalizer) == (StoreAction.DELETE, False)
     third = planned(view_of(job=replace(job, status=second.status)))

@@ -22,9 +22,10 @@ from support.planning import (
     truths,
     view_of,
 )
-from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Progress
+from vaultstream.api import JobState
+from vaultstream.scaling.observation import Lag, LagUnknown, Progress
+from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.api.status import State
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, SignersView
 
@@ -51,7 +52,7 @@ FRESH = {
 def test_a_new_job_gets_its_finalizer_before_anything_else() -> None:
     done = planned(view_of(job=job_of(finalizers=())))
     assert (done.add_finalizer, done.store, done.apply) == (True, None, ())
-    assert (done.status.state, done.status.observed_generation) == (State.PENDING, 3)
+    assert (done.status.state, done.status.observed_generation) == (JobState.PENDING, 3)
     assert truths(done) == {"Reconciling": "Starting"}
 
 
@@ -73,14 +74,14 @@ def test_a_spec_that_is_not_understood_stalls_the_job_and_touches_no_child() -> 
 
 
 def test_the_first_look_at_a_job_in_postgres_makes_workers_and_signers_at_once() -> None:
-    missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp())
+    missing = LagUnknown(Reason.CONSUMER_MISSING, since=NOW.timestamp())
     new = replace(job_of(), created_at=NOW - timedelta(seconds=5))
     done = planned(view_of(stored_of(**FRESH), lag=missing, job=new))
     assert kinds_of(done) == WORKERS
     assert done.decision is not None
     assert not done.decision.hold
     assert truths(done)["Reconciling"] == "MakingKeys"
-    assert (done.status.lag, done.status.state, done.look_again) == (0, State.PENDING, 1.0)
+    assert (done.status.lag, done.status.state, done.look_again) == (0, JobState.PENDING, 1.0)
 
 
 def test_a_job_whose_workers_never_came_is_not_looked_at_each_second_for_ever() -> None:
@@ -89,14 +90,14 @@ def test_a_job_whose_workers_never_came_is_not_looked_at_each_second_for_ever() 
 
 def test_batches_that_nobody_published_yet_count_as_lag_without_a_consumer() -> None:
     fields = {**FRESH, "batches_unpublished": 70, "progress": Progress(batches_left=70), "records": 35_000}
-    missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp())
+    missing = LagUnknown(Reason.CONSUMER_MISSING, since=NOW.timestamp())
     done = planned(view_of(stored_of(**fields), lag=missing))
     assert replicas_of(done) == 7
     assert told(done) == ["ScaledOut", "MakingKeys"]
 
 
 def test_a_consumer_that_is_missing_later_holds_the_count() -> None:
-    missing = LagUnknown(HoldState.CONSUMER_MISSING, since=NOW.timestamp() - 3)
+    missing = LagUnknown(Reason.CONSUMER_MISSING, since=NOW.timestamp() - 3)
     done = planned(view_of(stored_of(), lag=missing, children=ALL))
     assert replicas_of(done) == 4
     assert done.status.lag is None
@@ -166,7 +167,7 @@ def test_pods_without_a_key_are_marked_before_the_count_falls() -> None:
 
 
 def test_nats_away_holds_the_count_and_says_so() -> None:
-    away = LagUnknown(HoldState.NATS_UNREACHABLE, since=NOW.timestamp() - 5, failures=2)
+    away = LagUnknown(Reason.NATS_UNREACHABLE, since=NOW.timestamp() - 5, failures=2)
     view = view_of(stored_of(), lag=away, children=ALL)
     done = planned(view)
     assert replicas_of(done) == 4
@@ -255,7 +256,7 @@ def test_in_trouble_nothing_changes_but_the_status(
 
 def test_a_count_that_falls_back_does_not_follow_the_lag() -> None:
     spec = spec_of(scaling={"fallback": {"failureThreshold": 1, "replicas": 7}})
-    away = LagUnknown(HoldState.NATS_UNREACHABLE, NOW.timestamp() - 60, 5)
+    away = LagUnknown(Reason.NATS_UNREACHABLE, NOW.timestamp() - 60, 5)
     done = planned(view_of(stored_of(spec), lag=away, children=ALL, job=job_of(spec)))
     assert (replicas_of(done), done.status.lag) == (7, None)
     active = next(c for c in done.status.conditions if c.type == "ScalingActive")
@@ -304,7 +305,7 @@ def test_a_suspended_job_drains_its_signers_and_then_rests() -> None:
     assert drains.status.lag == draining.stored.progress.batches_left
 
     gone = ChildrenView(signing=SignersView(0, 0))
-    rest_view = replace(after(view, leaving), stored=stored_of(state="Suspended"), children=gone)
+    rest_view = replace(after(view, leaving), stored=stored_of(state=JobState.SUSPENDED), children=gone)
     rests = planned(rest_view)
     assert (rests.store, rests.apply, rests.delete, rests.look_again) == (None, (), (), None)
     assert truths(rests) == {"Suspended": "Suspended"}
@@ -313,7 +314,7 @@ def test_a_suspended_job_drains_its_signers_and_then_rests() -> None:
 
 
 def test_a_suspended_job_resumes() -> None:
-    view = view_of(stored_of(state="Suspended"))
+    view = view_of(stored_of(state=JobState.SUSPENDED))
     done = planned(view)
     assert (done.store, told(done)) == (StoreAction.RESUME, ["Resumed"])
     assert "Suspended" not in truths(
@@ -323,8 +324,8 @@ def test_a_suspended_job_resumes() -> None:
 
 def test_a_job_that_ended_while_it_was_suspended_has_ended() -> None:
     spec = spec_of(suspend=True)
-    suspended = planned(view_of(stored_of(state="Suspended"), job=job_of(spec))).status
-    stored = stored_of(state="Complete", finished_at=NOW, signed=20_000)
+    suspended = planned(view_of(stored_of(state=JobState.SUSPENDED), job=job_of(spec))).status
+    stored = stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=20_000)
     done = planned(view_of(stored, job=job_of(spec, status=suspended)))
     assert truths(done) == {"Complete": "AllSigned"}
 
@@ -333,7 +334,7 @@ def test_a_deadline_does_not_fail_a_job_that_is_suspended_or_never_began() -> No
     suspended = spec_of(suspend=True, activeDeadlineSeconds=60)
     spec = spec_of(activeDeadlineSeconds=60)
     assert (
-        planned(view_of(stored_of(suspended, state="Suspended"), job=job_of(suspended))).store
+        planned(view_of(stored_of(suspended, state=JobState.SUSPENDED), job=job_of(suspended))).store
         is not StoreAction.FAIL
     )
     assert planned(view_of(stored_of(spec, **FRESH), job=job_of(spec))).store is not StoreAction.FAIL

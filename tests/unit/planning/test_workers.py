@@ -28,7 +28,8 @@ from support.planning import (
     view_of,
     worker_of,
 )
-from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Progress
+from vaultstream.scaling.observation import Lag, LagUnknown, Progress
+from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.pod_problems import Ailment
@@ -130,7 +131,7 @@ def test_an_outage_is_written_once() -> None:
     views = [
         view_of(
             stored_of(progress=still),
-            lag=LagUnknown(HoldState.NATS_UNREACHABLE, since, failures),
+            lag=LagUnknown(Reason.NATS_UNREACHABLE, since, failures),
             children=ALL,
         )
         for failures in (2, 3, 40)

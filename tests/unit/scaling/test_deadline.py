@@ -13,7 +13,7 @@ from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Limit
 from vaultstream.scaling.forecast import finish_at, forecast
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import HoldState, Observation, Progress, Timing
+from vaultstream.scaling.observation import Observation, Progress, Timing
 from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream.scaling.throughput import Seen
 
@@ -33,7 +33,7 @@ def due(
     total: float | None = None,
     start: float = 10.0,
     drain: float = 5.0,
-    lag: int | HoldState = 400,
+    lag: int | Reason = 400,
     keys: int | None = None,
 ) -> Observation:
     return seen(
@@ -86,7 +86,7 @@ def test_the_formula_shows_its_numbers() -> None:
         (due(-1, rate=None), True),
         (due(10, rate=None), False),
         (due(None), False),
-        (due(-1, lag=HoldState.NATS_UNREACHABLE), True),
+        (due(-1, lag=Reason.NATS_UNREACHABLE), True),
         (due(14, current=3), True),
     ],
 )

@@ -10,7 +10,7 @@ from support.scaling import EMPTY, LONG_AGO, NOW, seen
 from vaultstream.api import Fallback, ScalingSpec
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import HoldState, Observation, Pause, Progress, Timing
+from vaultstream.scaling.observation import Observation, Pause, Progress, Timing
 from vaultstream.scaling.reasons import LimitName, Reason, limit_clause
 from vaultstream.scaling.throughput import Seen
 
@@ -131,7 +131,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     (
         Reason.CONSUMER_MISSING,
         ScalingSpec(),
-        seen(HoldState.CONSUMER_MISSING, 4, failures=3),
+        seen(Reason.CONSUMER_MISSING, 4, failures=3),
         EMPTY,
         (
             "Held 4 signers because the job's JetStream consumer has been missing since 2027-01-15T07:59:45Z: its lag is "
@@ -141,7 +141,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     (
         Reason.NATS_UNREACHABLE,
         ScalingSpec(),
-        seen(HoldState.NATS_UNREACHABLE, 4, failures=3),
+        seen(Reason.NATS_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
             "Held 4 signers because NATS has not answered since 2027-01-15T07:59:45Z: its lag is unknown, which is not zero: "
@@ -151,7 +151,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     (
         Reason.POSTGRES_UNREACHABLE,
         ScalingSpec(),
-        seen(HoldState.POSTGRES_UNREACHABLE, 4, failures=3),
+        seen(Reason.POSTGRES_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
             "Held 4 signers because Postgres has not answered since 2027-01-15T07:59:45Z: its lag is unknown, which is not "
@@ -161,7 +161,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     (
         Reason.FALLBACK,
         FALLBACK,
-        seen(HoldState.NATS_UNREACHABLE, 4, failures=4),
+        seen(Reason.NATS_UNREACHABLE, 4, failures=4),
         EMPTY,
         (
             "Scaled from 4 to 6 signers because the lag has been unknown since 2027-01-15T07:59:40Z (NatsUnreachable), for "
@@ -243,7 +243,7 @@ def test_the_inputs_are_those_that_are_known_and_ready_for_json() -> None:
         "etaSeconds": 25.0,
         "startupSeconds": 0.0,
     }
-    assert "lag" not in decide(ScalingSpec(), seen(HoldState.NATS_UNREACHABLE), EMPTY, NOW).inputs
+    assert "lag" not in decide(ScalingSpec(), seen(Reason.NATS_UNREACHABLE), EMPTY, NOW).inputs
 
 
 def test_a_dump_is_what_the_status_shows() -> None:

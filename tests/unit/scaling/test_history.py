@@ -10,7 +10,8 @@ from support.scaling import EMPTY, NOW, play, seen
 from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior, ScalingPolicy, ScalingSpec
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.history import MOST, MOST_CHANGES, Change, Entry, History
-from vaultstream.scaling.observation import HoldState, Pause
+from vaultstream.scaling.observation import Pause
+from vaultstream.scaling.reasons import Reason
 from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
@@ -30,7 +31,7 @@ FULL = History(
 )
 
 
-def observed(history: History, lag: int | HoldState, current: int, now: float) -> History:
+def observed(history: History, lag: int | Reason, current: int, now: float) -> History:
     observation = seen(lag, current)
     return history.observed(SPEC, observation, decide(SPEC, observation, history, now), now)
 
@@ -143,11 +144,11 @@ def test_joined_steps_count_longer_never_shorter() -> None:
 def test_only_work_makes_a_job_active() -> None:
     assert observed(EMPTY, 3, 1, NOW).last_active_at == NOW
     assert observed(EMPTY, 0, 1, NOW).last_active_at is None
-    assert observed(EMPTY, HoldState.NATS_UNREACHABLE, 1, NOW).last_active_at is None
+    assert observed(EMPTY, Reason.NATS_UNREACHABLE, 1, NOW).last_active_at is None
 
 
 def test_holds_and_pauses_leave_no_recommendation() -> None:
-    assert observed(EMPTY, HoldState.NATS_UNREACHABLE, 5, NOW).highs == ()
+    assert observed(EMPTY, Reason.NATS_UNREACHABLE, 5, NOW).highs == ()
     paused = seen(3, 5, pause=Pause(paused=True))
     assert EMPTY.observed(SPEC, paused, decide(SPEC, paused, EMPTY, NOW), NOW).highs == ()
 

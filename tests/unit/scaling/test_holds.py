@@ -8,8 +8,8 @@ from support.scaling import EMPTY, NOW, counts, desired, play, seen
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import HoldState, Progress, Timing
-from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.scaling.observation import Progress, Timing
+from vaultstream.scaling.reasons import LAG_PROBLEMS, LimitName, Reason
 
 pytestmark = pytest.mark.unit
 
@@ -17,8 +17,8 @@ STALLED = Progress(records_per_second=0.0)
 
 
 @pytest.mark.parametrize("current", [0, 1, 37, 100])
-@pytest.mark.parametrize("state", HoldState)
-def test_a_lag_that_can_not_be_read_holds_the_count(state: HoldState, current: int) -> None:
+@pytest.mark.parametrize("state", LAG_PROBLEMS)
+def test_a_lag_that_can_not_be_read_holds_the_count(state: Reason, current: int) -> None:
     spec = ScalingSpec(min_replica_count=3, cooldown_period=0)
     decision = decide(spec, seen(state, current, keys=2, failures=1000), EMPTY, NOW)
     assert (decision.desired, decision.hold, decision.reason.value) == (current, True, state.value)
@@ -27,7 +27,7 @@ def test_a_lag_that_can_not_be_read_holds_the_count(state: HoldState, current: i
 
 def test_only_the_maximum_bounds_a_hold() -> None:
     spec = ScalingSpec(max_replica_count=5)
-    decision = decide(spec, seen(HoldState.NATS_UNREACHABLE, 9), EMPTY, NOW)
+    decision = decide(spec, seen(Reason.NATS_UNREACHABLE, 9), EMPTY, NOW)
     assert decision.desired == 5
     assert decision.limit is not None
     assert decision.limit.name is LimitName.MAX_REPLICA_COUNT
@@ -35,13 +35,13 @@ def test_only_the_maximum_bounds_a_hold() -> None:
 
 def test_an_unreadable_lag_does_not_begin_a_cooldown() -> None:
     spec = ScalingSpec(cooldown_period=60, lag_threshold=10)
-    lost = [seen(HoldState.NATS_UNREACHABLE, 4)] * 40
+    lost = [seen(Reason.NATS_UNREACHABLE, 4)] * 40
     assert counts(play(spec, [seen(40, 4), *lost, seen(40, 4)])) == [4] * 42
 
 
 def test_a_done_job_is_done_whether_nats_answers_or_not() -> None:
     done = Progress(batches_left=0, planned=True)
-    assert desired(ScalingSpec(), seen(HoldState.NATS_UNREACHABLE, 4, progress=done)) == 0
+    assert desired(ScalingSpec(), seen(Reason.NATS_UNREACHABLE, 4, progress=done)) == 0
 
 
 @pytest.mark.parametrize("lag", [1, 400])

@@ -22,7 +22,7 @@ from vaultstream.api import (
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Limit
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import HoldState, Timing
+from vaultstream.scaling.observation import Timing
 from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
@@ -155,7 +155,7 @@ def test_with_scale_up_disabled_the_step_from_rest_goes_to_the_minimum() -> None
 def test_each_behavior_of_the_fallback(behavior: Behavior, current: int, count: int) -> None:
     fallback = Fallback(failure_threshold=3, replicas=6, behavior=behavior)
     spec = ScalingSpec(fallback=fallback, behavior=AT_ONCE)
-    decision = decide(spec, seen(HoldState.NATS_UNREACHABLE, current, failures=4), EMPTY, NOW)
+    decision = decide(spec, seen(Reason.NATS_UNREACHABLE, current, failures=4), EMPTY, NOW)
     assert (decision.desired, decision.reason, decision.hold) == (count, Reason.FALLBACK, False)
 
 
@@ -164,22 +164,22 @@ def test_the_fallback_is_taken_when_more_readings_than_the_threshold_failed(
     failures: int, count: int
 ) -> None:
     spec = ScalingSpec(fallback=Fallback(failure_threshold=3, replicas=6), behavior=AT_ONCE)
-    assert desired(spec, seen(HoldState.CONSUMER_MISSING, 9, failures=failures)) == count
+    assert desired(spec, seen(Reason.CONSUMER_MISSING, 9, failures=failures)) == count
 
 
 def test_a_threshold_of_zero_falls_back_at_the_first_failure() -> None:
     spec = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=6))
-    assert desired(spec, seen(HoldState.POSTGRES_UNREACHABLE, 6)) == 6
-    assert desired(spec, seen(HoldState.POSTGRES_UNREACHABLE, 0)) == 6
+    assert desired(spec, seen(Reason.POSTGRES_UNREACHABLE, 6)) == 6
+    assert desired(spec, seen(Reason.POSTGRES_UNREACHABLE, 0)) == 6
 
 
 def test_the_fallback_keeps_to_the_bounds_and_to_hpas_behavior() -> None:
     fallback = Fallback(failure_threshold=0, replicas=500)
     spec = ScalingSpec(fallback=fallback, max_replica_count=20)
-    assert desired(spec, seen(HoldState.NATS_UNREACHABLE)) == 20
-    assert desired(spec, seen(HoldState.NATS_UNREACHABLE, keys=7)) == 7
-    assert desired(spec, seen(HoldState.NATS_UNREACHABLE, 2)) == 6
+    assert desired(spec, seen(Reason.NATS_UNREACHABLE)) == 20
+    assert desired(spec, seen(Reason.NATS_UNREACHABLE, keys=7)) == 7
+    assert desired(spec, seen(Reason.NATS_UNREACHABLE, 2)) == 6
     none = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=2)
-    assert desired(none, seen(HoldState.NATS_UNREACHABLE, 2)) == 2
+    assert desired(none, seen(Reason.NATS_UNREACHABLE, 2)) == 2
     many = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=9)
-    assert desired(many, seen(HoldState.NATS_UNREACHABLE, 4, keys=4)) == 4
+    assert desired(many, seen(Reason.NATS_UNREACHABLE, 4, keys=4)) == 4

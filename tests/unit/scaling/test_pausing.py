@@ -7,7 +7,7 @@ import pytest
 from support.scaling import EMPTY, NOW, desired, seen
 from vaultstream.api import Fallback, ScalingSpec
 from vaultstream.scaling.decide import decide
-from vaultstream.scaling.observation import HoldState, Pause, Progress
+from vaultstream.scaling.observation import Pause, Progress
 from vaultstream.scaling.reasons import LimitName, Reason
 
 pytestmark = pytest.mark.unit
@@ -55,9 +55,9 @@ def test_a_flag_that_can_not_be_read_counts_as_set(name: str) -> None:
         seen(999, 4, pause=Pause(paused=True)),
         seen(999, 4, pause=Pause(paused=True), keys=1),
         seen(0, 4, pause=Pause(paused=True), progress=DONE),
-        seen(HoldState.NATS_UNREACHABLE, 4, pause=Pause(paused=True), failures=99),
+        seen(Reason.NATS_UNREACHABLE, 4, pause=Pause(paused=True), failures=99),
         seen(0, 9, pause=Pause(paused=True, replicas=4)),
-        seen(HoldState.CONSUMER_MISSING, 0, pause=Pause(replicas=4, scale_out=True), failures=99, keys=0),
+        seen(Reason.CONSUMER_MISSING, 0, pause=Pause(replicas=4, scale_out=True), failures=99, keys=0),
         seen(0, 9, pause=Pause(replicas=4, scale_in=True), progress=DONE),
     ],
 )

@@ -11,7 +11,7 @@ from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Limit
 from vaultstream.scaling.history import Change, History
-from vaultstream.scaling.observation import HoldState, Progress, Replicas
+from vaultstream.scaling.observation import Progress, Replicas
 from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream.scaling.throughput import (
     ENOUGH_SAMPLES,
@@ -111,7 +111,7 @@ BUSY = seen(90, 10, progress=Progress(records_per_second=1000.0))
         (replace(BUSY, replicas=Replicas(0, 0)), None, False),
         (seen(19, 10, progress=BUSY.progress), None, False),
         (seen(20, 10, progress=BUSY.progress), None, True),
-        (seen(HoldState.NATS_UNREACHABLE, 10, progress=BUSY.progress), None, False),
+        (seen(Reason.NATS_UNREACHABLE, 10, progress=BUSY.progress), None, False),
         (seen(90, 10, progress=Progress(records_per_second=0.0)), None, False),
         (seen(90, 10), None, False),
     ],

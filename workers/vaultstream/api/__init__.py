@@ -12,6 +12,7 @@ from vaultstream.api.scaling import (
 from vaultstream.api.signingjob import (
     Algorithm,
     Backoff,
+    JobState,
     KeysSpec,
     RecordsSpec,
     RetriesSpec,
@@ -25,6 +26,7 @@ __all__ = [
     "Algorithm",
     "Backoff",
     "Fallback",
+    "JobState",
     "KeysSpec",
     "RecordsSpec",
     "RetriesSpec",

@@ -62,6 +62,22 @@ ColumnName = Annotated[str, Field(min_length=1, max_length=63)]
 PositiveSeconds = Annotated[Whole, Field(ge=1, le=INT32_MAX)]
 
 
+class JobState(StrEnum):
+    """Where a job stands, in one word for people. Postgres stores all but Deleting, which only a SigningJob's status has."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+    @property
+    def ended(self) -> bool:
+        """True in the states that a job never leaves: Complete and Failed."""
+        return self in (JobState.COMPLETE, JobState.FAILED)
+
+
 class Algorithm(StrEnum):
     """Signature algorithms. Each signs the payload's exact bytes."""
 

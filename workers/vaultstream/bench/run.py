@@ -13,6 +13,7 @@ from functools import partial
 
 import psutil  # type: ignore[import-untyped]
 
+from vaultstream.api import JobState
 from vaultstream.audit.verify import verify_job
 from vaultstream.bench.costs import Costs, Member, Part, service, this_command, workers_of
 from vaultstream.bench.limit import SECONDS, measure_limit
@@ -28,7 +29,7 @@ from vaultstream.local.services import Services
 from vaultstream.local.worker_logs import log_folder
 from vaultstream.store import jobs
 from vaultstream.store.database import Connection, Pool
-from vaultstream.store.jobs import Job, JobState
+from vaultstream.store.jobs import Job
 from vaultstream.store.sql import query
 
 READY_SECONDS = 0.05

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.api import JobState
 from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.plurals import counted
-from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress, get_key_counts, get_progress, list_jobs
+from vaultstream.store.jobs import Job, KeyCounts, Progress, get_key_counts, get_progress, list_jobs
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nats.js.errors import NotFoundError
 from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
 
+from vaultstream.api import JobState
 from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import Lag, RecordsStream
@@ -15,7 +16,7 @@ from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.errors import redact
 from vaultstream.plurals import counted
 from vaultstream.store.batches import count_pending_through
-from vaultstream.store.jobs import JobState, find_job
+from vaultstream.store.jobs import find_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,10 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
+from vaultstream.api import JobState
 from vaultstream.local.runner import open_job
 from vaultstream.local.worker_logs import log_folder
-from vaultstream.store.jobs import Job, JobState, list_jobs
+from vaultstream.store.jobs import Job, list_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

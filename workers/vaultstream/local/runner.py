@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vaultstream.api import changed_immutable_fields
+from vaultstream.api import JobState, changed_immutable_fields
 from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError, VaultStreamError
 from vaultstream.local.pool import WorkerPool
 from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
-from vaultstream.store.jobs import Job, JobState, KeyCounts, Progress
+from vaultstream.store.jobs import Job, KeyCounts, Progress
 
 if TYPE_CHECKING:
     from vaultstream.api import SigningJobSpec

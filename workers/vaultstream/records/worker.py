@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from vaultstream.api import JobState
 from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError
@@ -81,7 +82,7 @@ async def plan(context: WorkerContext) -> bool:
             return True
         try:
             source = await open_source(connection, job.spec.records)
-            if job.state is jobs.JobState.PENDING:
+            if job.state is JobState.PENDING:
                 await jobs.start_job(connection, job_no, upper_id=await highest_id(connection, source))
             page = await plan_page(connection, job, source)
         except SourceError as error:

@@ -42,21 +42,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from vaultstream.api import ScalingSpec
-from vaultstream.scaling import behavior, fallback
+from vaultstream.api import Fallback, ScalingSpec
+from vaultstream.scaling import behavior
 from vaultstream.scaling.bounds import Bounds, bounds
 from vaultstream.scaling.decision import Decision, Limit
 from vaultstream.scaling.forecast import Forecast, forecast
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import HoldState, Lag, LagUnknown, Observation, moment_text
+from vaultstream.scaling.observation import Lag, LagUnknown, Observation, moment_text
 from vaultstream.scaling.reasons import LimitName, Reason, Scalar, reason_clause
 from vaultstream.scaling.throughput import Plateau, plateau_of
-
-_UNREADABLE: Mapping[HoldState, Reason] = {
-    HoldState.CONSUMER_MISSING: Reason.CONSUMER_MISSING,
-    HoldState.NATS_UNREACHABLE: Reason.NATS_UNREACHABLE,
-    HoldState.POSTGRES_UNREACHABLE: Reason.POSTGRES_UNREACHABLE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +125,39 @@ def _proposal(case: _Case) -> _Proposal:
 
 def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
     facts: dict[str, Scalar] = {"holdState": str(unknown.state), "heldSince": moment_text(unknown.since)}
-    spec = case.spec.fallback
-    if spec is not None:  # counted as far as it matters: an outage of hours is not another one at each look
-        facts["failures"] = min(unknown.failures, spec.failure_threshold + 1)
-    if spec is None or (taken := fallback.taken(spec, unknown, case.current)) is None:
-        return _held(case, _UNREADABLE[unknown.state], facts)
+    fallback = case.spec.fallback
+    if fallback is None:
+        return _held(case, unknown.state, facts)
+    # Counted as far as it matters: an outage of hours is not another one at each reconcile.
+    facts["failures"] = min(unknown.failures, fallback.failure_threshold + 1)
+    if unknown.failures <= fallback.failure_threshold:
+        return _held(case, unknown.state, facts)
     facts |= {
-        "failureThreshold": spec.failure_threshold,
-        "fallbackReplicas": spec.replicas,
-        "fallbackBehavior": spec.behavior,
+        "failureThreshold": fallback.failure_threshold,
+        "fallbackReplicas": fallback.replicas,
+        "fallbackBehavior": fallback.behavior,
     }
-    proposal = _Proposal(taken.replicas, Reason.FALLBACK, taken.formula, case.bounds.least, facts=facts)
-    return _following(case, proposal)
+    count, formula = _fallback(fallback, case.current)
+    return _following(case, _Proposal(count, Reason.FALLBACK, formula, case.bounds.least, facts=facts))
+
+
+def _fallback(fallback: Fallback, current: int) -> tuple[int, str]:
+    """Returns the fallback's count and its formula.
+
+    As in KEDA's `pkg/fallback/fallback.go`: it applies once *more* readings than `failureThreshold` failed in a row,
+    and passes through the bounds and HPA's behavior as any other count.
+    """
+    replicas = fallback.replicas
+    match fallback.behavior:
+        case "static":
+            return replicas, f"fallback.replicas = {replicas}"
+        case "currentReplicas":
+            return current, f"current = {current}"
+        case "currentReplicasIfHigher":
+            count = max(current, replicas)
+            return count, f"max(current {current}, fallback.replicas {replicas}) = {count}"
+    count = min(current, replicas)
+    return count, f"min(current {current}, fallback.replicas {replicas}) = {count}"
 
 
 def _with_lag(case: _Case, lag: int) -> _Proposal:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
 from vaultstream.api.base import Number
+from vaultstream.scaling.reasons import LagProblem
 
 PAUSED: Final = "vaultstream.dev/paused"
 PAUSED_REPLICAS: Final = "vaultstream.dev/paused-replicas"
@@ -97,14 +97,6 @@ class Lag:
         return self.batches_pending + self.batches_in_flight + self.batches_unpublished
 
 
-class HoldState(StrEnum):
-    """Why the lag could not be read. None of them is a lag of zero."""
-
-    CONSUMER_MISSING = "ConsumerMissing"
-    NATS_UNREACHABLE = "NatsUnreachable"
-    POSTGRES_UNREACHABLE = "PostgresUnreachable"
-
-
 @dataclass(frozen=True, slots=True)
 class LagUnknown:
     """The lag could not be read.
@@ -115,7 +107,7 @@ class LagUnknown:
         failures: readings that failed in a row, this one included.
     """
 
-    state: HoldState
+    state: LagProblem
     since: float
     failures: int = 1
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, get_args
 
 Scalar = str | int | float | bool
 
@@ -31,6 +31,11 @@ class Reason(StrEnum):
     DEADLINE = "Deadline"
     WITHIN_TOLERANCE = "WithinTolerance"
     LAG = "Lag"
+
+
+LagProblem = Literal[Reason.CONSUMER_MISSING, Reason.NATS_UNREACHABLE, Reason.POSTGRES_UNREACHABLE]
+"""Why a lag can't be read. None of them is a lag of zero."""
+LAG_PROBLEMS: Final[tuple[LagProblem, ...]] = get_args(LagProblem)
 
 
 class LimitName(StrEnum):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import UnknownJobError
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
@@ -19,20 +18,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from vaultstream.store.database import Connection
-
-
-class JobState(StrEnum):
-    """Where a job stands. Complete and Failed are its ends."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    SUSPENDED = "Suspended"
-    COMPLETE = "Complete"
-    FAILED = "Failed"
-
-    @property
-    def ended(self) -> bool:
-        return self in (JobState.COMPLETE, JobState.FAILED)
 
 
 @dataclass(frozen=True)
