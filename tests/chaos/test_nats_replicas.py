@@ -107,7 +107,7 @@ async def test_a_cluster_with_fewer_servers_than_replicas_says_so(
     if present:
         await make(cluster, 1)
     async with cluster.bus("records", replicas=5) as bus:
-        with pytest.raises(BusError, match="can't keep 5 replicas of a stream") as caught:
+        with pytest.raises(BusError, match="can't store 5 replicas of a stream") as caught:
             await RecordsStream(bus).ensure()
     assert "VAULTSTREAM_NATS_REPLICAS" in (caught.value.hint or "")
     async with cluster.bus() as bus:
@@ -119,7 +119,7 @@ async def test_a_server_in_no_cluster_says_so(services: Services) -> None:
         await KeysStream(bus).ensure()
     address = BusAddress(services.nats_url, services.nats_user, services.nats_password, replicas=3)
     async with connect_bus(address, role="test") as bus:
-        with pytest.raises(BusError, match="can't keep 3 replicas of a stream"):
+        with pytest.raises(BusError, match="can't store 3 replicas of a stream"):
             await KeysStream(bus).ensure()
 
 

@@ -90,9 +90,7 @@ async def test_what_is_not_a_role_s_to_ask_for_is_refused(
     for user in sorted(refused):
         async with connect_bus(nats.address(user), role=user) as bus:
             asked = subject.format(token=token)
-            with pytest.raises(
-                BusError, match=re.escape(f"does not let the user '{user}' publish to {asked}.")
-            ):
+            with pytest.raises(BusError, match=re.escape(f"user '{user}' may not publish to {asked}.")):
                 await bus.answer(and_wait(bus.client.publish(asked)))
 
 
@@ -103,9 +101,7 @@ async def test_a_role_hears_its_own_answers_and_nothing_else(
     others = [f"_INBOX_{other}.>" for other in ALL - {user}]
     async with connect_bus(nats.address(user), role=user) as bus:
         for subject in (*FORBIDDEN_TO_HEAR, *others):
-            with pytest.raises(
-                BusError, match=re.escape(f"does not let the user '{user}' subscribe to {subject}.")
-            ):
+            with pytest.raises(BusError, match=re.escape(f"user '{user}' may not subscribe to {subject}.")):
                 await bus.answer(and_wait(bus.client.subscribe(subject)))
 
 

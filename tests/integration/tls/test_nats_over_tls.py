@@ -55,14 +55,14 @@ async def test_a_file_that_is_missing_or_no_certificate_is_told_with_its_name(
     told = await answers(replace(nats.address("admin"), ca_file=missing), "test")
     assert f"{missing} can't be read: No such file or directory." in told
     assert "VAULTSTREAM_NATS_CA_FILE" in told
-    assert f"{garbage} has no certificate that can be read." in await answers(
+    assert f"{garbage} has no readable certificate." in await answers(
         replace(nats.address("admin"), ca_file=garbage), "test"
     )
 
 
 async def test_a_server_without_tls_is_told_no_password(services: Services, nats: GuardedNats) -> None:
     address = BusAddress(services.nats_url, services.nats_user, services.nats_password, ca_file=nats.ca_file)
-    assert "NATS offers no TLS, and without it nothing is sent there." in await answers(address, "test")
+    assert "NATS does not offer TLS, which this connection requires." in await answers(address, "test")
 
 
 async def test_one_who_takes_tls_out_of_the_greeting_gets_nothing(nats: GuardedNats) -> None:
@@ -77,7 +77,7 @@ async def test_one_who_takes_tls_out_of_the_greeting_gets_nothing(nats: GuardedN
     async with await asyncio.start_server(pretend, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         address = replace(nats.address("admin"), url=f"nats://localhost:{port}")
-        assert "offers no TLS" in await answers(address, "test")
+        assert "does not offer TLS" in await answers(address, "test")
     assert heard == b""
 
 
@@ -109,7 +109,7 @@ async def test_a_server_that_wants_a_certificate_gets_ours(authority: Authority,
         assert await answers(bus_address(settings, nats.url), "test") == ""
         assert "NATS" in await answers(nats.address("admin"), "test")
         wrong = replace(bus_address(settings, nats.url), key_file=pair.key)
-        assert f"{client.certificate} has no certificate that can be read." in await answers(wrong, "test")
+        assert f"{client.certificate} has no readable certificate." in await answers(wrong, "test")
 
 
 def test_the_command_says_what_is_wrong_and_no_secret(

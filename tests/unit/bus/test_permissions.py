@@ -62,7 +62,7 @@ def test_whoever_is_no_role_has_the_usual_inbox() -> None:
 def test_a_refusal_names_user_and_subject_as_they_are_configured(said: str, told: str) -> None:
     refusal = explain_refusal("keys", Exception(said))
     assert refusal is not None
-    assert refusal.message == f"NATS does not let the user 'keys' {told}"
+    assert refusal.message == f"The NATS user 'keys' may not {told}"
     assert "docs/security.md" in (refusal.hint or "")
 
 

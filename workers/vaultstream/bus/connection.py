@@ -35,27 +35,27 @@ CONNECT_TIMEOUT_SECONDS = 5
 API_TIMEOUT_SECONDS = 5.0
 
 BUS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
-"""What any call on the bus may raise when NATS is away; a reconnect is under way already."""
+"""What any call on the bus may raise while NATS is unreachable; a reconnect is already under way."""
 
 
 @dataclass(frozen=True)
 class BusAddress:
-    """Where NATS is, who we are there, how we know it, and how safe it keeps what we make there.
+    """How to connect to NATS: URL, user, certificates, and the replicas of our streams.
 
-    TLS is used, and the server's certificate and name verified, with a `ca_file` or a URL that begins with `tls://`.
+    With a `ca_file`, a `cert_file` or a URL that begins with `tls://`, TLS is used and the server is verified.
     """
 
     url: str
-    """Of a server, or of several of one cluster with commas between: any of them will do."""
+    """URL of a server, or comma-separated URLs of several servers of one cluster: any of them will do."""
     user: str
     password: str = field(repr=False)
     ca_file: Path | None = None
-    """The authority that the server's certificate is from; None: those that the system trusts."""
+    """Certificate of the authority that signed the server's; None: the authorities that the system trusts."""
     cert_file: Path | None = None
-    """Our own certificate, where the server wants one."""
+    """Our own certificate, if the server requires one."""
     key_file: Path | None = None
     replicas: int = 1
-    """Servers that each stream is kept on, at least."""
+    """Number of servers that store each stream, at least."""
 
     @property
     def urls(self) -> list[str]:
@@ -67,12 +67,12 @@ class BusAddress:
 
     @property
     def user_name(self) -> str:
-        """Who we are there, for people."""
+        """The user's name, for messages."""
         return urlsplit(self.urls[0]).username or self.user
 
 
 def bus_address(settings: Settings, url: str) -> BusAddress:
-    """Returns how a NATS of somebody's own, at `url`, is reached by the settings."""
+    """Returns the address of an external NATS at `url`, with the user and certificates of the settings."""
     return BusAddress(
         url,
         settings.nats_user,
@@ -86,20 +86,20 @@ def bus_address(settings: Settings, url: str) -> BusAddress:
 
 @dataclass(frozen=True)
 class Bus:
-    """A connection to NATS, and JetStream over it."""
+    """A connection to NATS with its JetStream context."""
 
     client: Client
     jetstream: JetStreamContext
     replicas: int = 1
-    """Servers that each stream is kept on, at least."""
+    """Number of servers that store each stream, at least."""
     refusals: Refusals = field(default_factory=Refusals)
 
     async def answer(self, call: Coroutine[object, object, _T]) -> _T:
-        """Returns what NATS answers to a call of `client` or `jetstream`.
+        """Returns NATS's answer to a call of `client` or `jetstream`.
 
         Raises:
-            BusError: the user may not ask for it; without this, the call would time out without a word.
-            nats.errors.Error: as the call itself.
+            BusError: the user lacks the permission; otherwise the call would time out without a reason.
+            nats.errors.Error: raised by the call itself.
         """
         return await self.refusals.answer(call)
 
@@ -108,16 +108,16 @@ class Bus:
 async def connect_bus(
     address: BusAddress, *, role: str, job: str = "", attempts: int = 3
 ) -> AsyncIterator[Bus]:
-    """Connects to NATS, keeps reconnecting for as long as it is used, and closes.
+    """Connects to NATS, reconnects whenever the connection is lost, and closes at the end.
 
     Args:
-        address: where it is; a user in the URL wins over the address's own.
-        role: which part of VaultStream asks; it has the inbox of that role, see `permissions`.
-        job: the token of the job that it asks for; NATS shows role and job as the connection's name.
-        attempts: how often to try before giving up the first connection.
+        address: how to connect; a user in the URL takes precedence over the address's user.
+        role: the part of VaultStream that connects; it uses that role's inbox, see `permissions`.
+        job: the token of its job; NATS shows role and job as the connection's name.
+        attempts: how often to try to make the first connection.
 
     Raises:
-        BusError: NATS can't be reached or refuses, in words for people.
+        BusError: NATS can't be reached or refuses the connection; the message says why.
     """
     refusals = Refusals()
     client = await _connect(
@@ -150,10 +150,10 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
             failures.append(error)
 
     async def on_disconnect() -> None:
-        log.info("NATS is away")
+        log.info("disconnected from NATS")
 
     async def on_reconnect() -> None:
-        log.info("NATS is back")
+        log.info("reconnected to NATS")
 
     connected = False
     own_user = "@" in address.url
@@ -180,12 +180,12 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
         await client.close()
         raise _explain(failures or [error]) from None
     connected = True
-    client.options["max_reconnect_attempts"] = -1  # once it was there, it is waited for
+    client.options["max_reconnect_attempts"] = -1  # after the first connection, reconnect forever
     return client
 
 
 def _explain(errors: list[Exception]) -> BusError:
-    """Returns what a person should read; a refusal weighs more than the cut that a server makes after it."""
+    """Returns the error to show; a refusal takes precedence over the disconnect that follows it."""
     if any("authorization" in f"{type(error).__name__} {error}".lower() for error in errors):
         return BusError(
             "NATS refuses the user or the password.",
@@ -194,18 +194,18 @@ def _explain(errors: list[Exception]) -> BusError:
     for error in errors:
         if isinstance(error, nats.errors.SecureConnWantedError):
             return BusError(
-                "NATS offers no TLS, and without it nothing is sent there.",
-                hint="Turn on TLS in nats-server; or connect without: a URL that begins with nats://, "
-                "and no VAULTSTREAM_NATS_CA_FILE.",
+                "NATS does not offer TLS, which this connection requires.",
+                hint="Turn on TLS in nats-server; or connect without TLS: use a URL that begins with nats:// and "
+                "unset VAULTSTREAM_NATS_CA_FILE and VAULTSTREAM_NATS_CERT_FILE.",
             )
         if why := explain_tls(error):
             return BusError(
                 f"NATS can't be trusted: {why}.",
-                hint="VAULTSTREAM_NATS_CA_FILE names the certificate of the authority that signed the server's, and "
-                "VAULTSTREAM_NATS_URL the server by a name that stands in it.",
+                hint="Set VAULTSTREAM_NATS_CA_FILE to the certificate of the authority that signed the server's certificate, "
+                "and VAULTSTREAM_NATS_URL to a host name in the server's certificate.",
             )
     reason = str(errors[-1]) or type(errors[-1]).__name__
     return BusError(
         f"NATS does not answer: {reason}.",
-        hint=f"Check VAULTSTREAM_NATS_URL and that NATS runs with JetStream; {DOCTOR}",
+        hint=f"Check VAULTSTREAM_NATS_URL and that NATS is running with JetStream; {DOCTOR}",
     )

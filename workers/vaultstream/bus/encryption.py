@@ -1,4 +1,4 @@
-"""TLS to NATS: whose certificates are believed, and no password before the server has shown its own."""
+"""TLS to NATS: which certificates are trusted, and no password is sent before the server's certificate is verified."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ CLOSE_SECONDS = 0.2
 
 
 def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
-    """Returns a context that verifies the server's certificate and its name.
+    """Returns a context that verifies the server's certificate and host name.
 
     Args:
-        ca_file: the authority's certificate, PEM; None: those that the system trusts.
-        cert_file: our own certificate, for a server that wants one; None: none.
-        key_file: its private key; None: it stands in `cert_file`.
+        ca_file: the certificate of the authority, PEM; None: the authorities that the system trusts.
+        cert_file: our own certificate, for a server that requires one; None: none.
+        key_file: its private key; None: the key is in `cert_file`.
 
     Raises:
-        BusError: a file is missing or is not what it should be.
+        BusError: a file is missing, can't be read or has no certificate.
     """
     name, path = "VAULTSTREAM_NATS_CA_FILE", ca_file
     try:
@@ -39,7 +39,7 @@ def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | N
             context.load_cert_chain(cert_file, key_file)
     except ssl.SSLError:
         raise BusError(
-            f"{path} has no certificate that can be read.", hint=f"{name} names a file in PEM form."
+            f"{path} has no readable certificate.", hint=f"Set {name} to a file in PEM format."
         ) from None
     except OSError as error:
         raise BusError(
@@ -49,10 +49,10 @@ def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | N
 
 
 class BusClient(Client):
-    """The client of nats-py, and what it lacks for TLS.
+    """The client of nats-py, extended for TLS.
 
     Args:
-        encrypted: whether to send nothing in clear: where the server offers no TLS, go no further than its greeting.
+        encrypted: whether TLS is required: if the server does not offer it, nothing is sent.
     """
 
     def __init__(self, *, encrypted: bool) -> None:
@@ -74,9 +74,9 @@ class BusClient(Client):
 
 class _Transport(TcpTransport):
     def __bool__(self) -> bool:
-        return True  # else the client puts one of its own in this one's place
+        return True  # otherwise the client replaces this transport with its own
 
     async def wait_closed(self) -> None:
-        """Waits a moment alone: a connection whose TLS handshake failed is never told to be closed, and would be waited for for ever."""
+        """Waits briefly: a connection whose TLS handshake failed never reports that it is closed."""
         with suppress(TimeoutError):
             await asyncio.wait_for(super().wait_closed(), CLOSE_SECONDS)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What JetStream has of ours: streams and consumers, as a person or `vaultstream doctor` looks at them."""
+"""VaultStream's streams and consumers in JetStream, for people and `vaultstream doctor`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConsumerState:
-    """One job's consumer, named by the job's token."""
+    """One job's consumer, named after the job's token."""
 
     name: str
     durable: bool
@@ -37,8 +37,8 @@ class StreamState:
 
     Attributes:
         retention: limits, interest or workqueue.
-        replicas: servers that it is kept on.
-        limits: the limits that could make it drop messages of its own, by name; empty if there are none.
+        replicas: number of servers that store it.
+        limits: limits that could make the stream drop messages, by name; empty if there are none.
     """
 
     name: str
@@ -54,10 +54,10 @@ class StreamState:
 
 
 async def list_streams(bus: Bus) -> list[StreamState]:
-    """Returns VaultStream's streams, those that are there.
+    """Returns those of VaultStream's streams that exist.
 
     Raises:
-        nats.errors.Error: NATS, or JetStream on it, does not answer.
+        nats.errors.Error: NATS or JetStream does not answer.
     """
     found = []
     for name in (RECORDS_STREAM, KEYS_STREAM):
@@ -106,7 +106,7 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
 async def messages_by_connection(bus: Bus) -> Counter[str] | None:
     """Returns how many messages each open connection of this account has sent and received so far, by its name.
 
-    None where NATS does not tell: to a user who may not ask, or where several servers would each tell a part.
+    None if NATS does not say: the user may not ask, or there are several servers, each of which knows only a part.
     """
     if len(bus.client.servers) > 1:
         return None

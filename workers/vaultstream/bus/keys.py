@@ -1,4 +1,4 @@
-"""The stream of wrapped keys: the last message of each subject is a key's present form."""
+"""The stream of wrapped keys: the last message of each subject is the key's current form."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ MAX_MESSAGE_BYTES = 64 * 1024
 
 
 class KeysStream:
-    """The stream `keys.>`. It spreads keys and their states fast; whoever misses something here finds it in Postgres."""
+    """The stream `keys.>`. It distributes keys and their states quickly; what a reader misses here is in Postgres."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     async def ensure(self) -> bool:
-        """Makes the stream if it is not there; tells whether it had to. See `ensure_stream`."""
+        """Creates the stream if it is missing; returns whether it did. See `ensure_stream`."""
         config = api.StreamConfig(
             name=KEYS_STREAM,
-            description="VaultStream: wrapped keys, last value a key",
+            description="VaultStream: wrapped keys, last value per key",
             subjects=["keys.>"],
             storage=api.StorageType.FILE,
             max_msgs_per_subject=1,
@@ -47,13 +47,13 @@ class KeysStream:
         return await ensure_stream(self._bus, config)
 
     async def publish(self, keys: Iterable[WrappedKey]) -> int:
-        """Publishes wrapped keys and waits until each is stored; returns how many."""
+        """Publishes wrapped keys and waits until each one is stored; returns how many."""
         return await publish_all(
             self._bus, (Outgoing(key_subject(key.job, key.key_id), key.to_message(), None) for key in keys)
         )
 
     async def count(self, token: str) -> int:
-        """Returns how many keys of a job the stream holds."""
+        """Returns how many keys of a job are in the stream."""
         asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
         info = await self._bus.answer(asked)
         return len(info.state.subjects or {})
@@ -61,13 +61,13 @@ class KeysStream:
     async def watch(
         self, token: str, on_key: Callable[[WrappedKey], None]
     ) -> JetStreamContext.PushSubscription:
-        """Calls `on_key` with each key of a job, now and whenever one changes; what is no key is passed over."""
+        """Calls `on_key` with each key of a job, now and whenever one changes; ignores messages that are not keys."""
 
         async def on_message(message: Msg) -> None:
             try:
                 key = WrappedKey.from_message(message.data)
             except CustodyError as error:
-                log.warning("a message on %s is no wrapped key: %s", message.subject, error)
+                log.warning("a message on %s is not a wrapped key: %s", message.subject, error)
                 return
             if key.job == token and message.subject == key_subject(token, key.key_id):
                 on_key(key)
@@ -84,7 +84,7 @@ class KeysStream:
         return await self._bus.answer(subscribing)
 
     async def remove(self, token: str) -> None:
-        """Removes a job's keys from the stream; what is not there is no error."""
+        """Removes a job's keys from the stream; a missing stream or key is not an error."""
         with suppress(NotFoundError):
             purging = self._bus.jetstream.purge_stream(KEYS_STREAM, subject=keys_of(token))
             await self._bus.answer(purging)

@@ -1,7 +1,7 @@
-"""What each role may do on NATS: one user a role, with the subjects that its work needs and no others.
+"""What each role may do on NATS: one user per role, with only the subjects that its work needs.
 
-NATS checks the subject that is published or subscribed to. It does not check what stands in a request's body, nor the
-subject that a request names for its answer; so these rules keep roles apart, and Postgres decides what is true.
+NATS checks the subject of a publish or subscribe. It does not check the body of a request or its reply subject, so
+these rules separate roles, while Postgres stays the authority.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ class BusRole(StrEnum):
     RECORDS = "records"
     SIGNING = "signing"
     AUDITOR = "auditor"
-    """A person who looks: status, doctor, debug streams."""
+    """A person who reads: status, doctor, debug streams."""
 
 
 @dataclass(frozen=True)
 class Permissions:
-    """The subjects that a user may publish and subscribe to; all others are refused."""
+    """The subjects that a user may publish or subscribe to; all others are refused."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
 
     def to_config(self) -> dict[str, dict[str, list[str]]]:
-        """Returns what stands under `permissions` of a user in nats-server's configuration."""
+        """Returns the `permissions` block of a user in nats-server's configuration."""
         return {"publish": {"allow": list(self.publish)}, "subscribe": {"allow": list(self.subscribe)}}
 
 
 def inbox_prefix(role: str) -> str:
-    """Returns what the subjects begin with on which a role is answered, so that no role hears another's answers.
+    """Returns the prefix of a role's reply subjects, so that no role can read another's answers.
 
-    Whoever is none of the roles has the usual one.
+    For anything that is not a role, this is the usual prefix.
     """
     return f"_INBOX_{role}" if role in set(BusRole) else "_INBOX"
 
 
 _PUBLISH: dict[BusRole, tuple[str, ...]] = {
-    # The lag of each job; and at its end, all that it has in JetStream goes.
+    # Reads each job's lag, and removes all that a job has in JetStream when it ends.
     BusRole.OPERATOR: (
         f"{_API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
         f"{_API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",
@@ -57,20 +57,20 @@ _PUBLISH: dict[BusRole, tuple[str, ...]] = {
         "keys.*.*",
         f"{_API}.STREAM.INFO.{KEYS_STREAM}",
         f"{_API}.STREAM.CREATE.{KEYS_STREAM}",
-        f"{_API}.STREAM.UPDATE.{KEYS_STREAM}",  # more replicas, where it was made with fewer
+        f"{_API}.STREAM.UPDATE.{KEYS_STREAM}",  # to add replicas to an existing stream
         f"{_API}.STREAM.PURGE.{KEYS_STREAM}",
     ),
     BusRole.RECORDS: (
         "records.*.*",
         f"{_API}.STREAM.INFO.{RECORDS_STREAM}",
         f"{_API}.STREAM.CREATE.{RECORDS_STREAM}",
-        f"{_API}.STREAM.UPDATE.{RECORDS_STREAM}",  # more replicas, where it was made with fewer
+        f"{_API}.STREAM.UPDATE.{RECORDS_STREAM}",  # to add replicas to an existing stream
         f"{_API}.STREAM.PURGE.{RECORDS_STREAM}",
         f"{_API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
         f"{_API}.CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.*",
         f"{_API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",
     ),
-    # Pulls and acknowledges batches; listens to keys by an ordered consumer, with its flow control.
+    # Pulls and acknowledges batches; reads keys with an ordered consumer, which has flow control.
     BusRole.SIGNING: (
         f"{_API}.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.*",
         f"$JS.ACK.{RECORDS_STREAM}.>",
@@ -90,5 +90,5 @@ _PUBLISH: dict[BusRole, tuple[str, ...]] = {
 
 
 def permissions(role: BusRole) -> Permissions:
-    """Returns what a role may do; it is answered on its own inbox and hears nothing else."""
+    """Returns what a role may do; it may subscribe only to its own inbox."""
     return Permissions(publish=_PUBLISH[role], subscribe=(f"{inbox_prefix(role)}.>",))

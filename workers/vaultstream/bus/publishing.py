@@ -1,4 +1,4 @@
-"""Many messages on their way at a time, each known to be stored in the end."""
+"""Publishes many messages at a time, and confirms that each one is stored."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from vaultstream.bus.connection import Bus
 
 WINDOW = 1000
-"""Messages on their way at a time: well below the client's own bound, at which it would wait for each."""
+"""Messages in flight at a time: well below the client's own limit, at which it would wait for each one."""
 
 STORED_SECONDS = 10.0
-"""For a window of messages to be stored."""
+"""Timeout for a window of messages to be stored."""
 
 
 class Outgoing(NamedTuple):
@@ -37,7 +37,7 @@ async def publish_all(bus: Bus, messages: Iterable[Outgoing]) -> int:
     """Publishes messages in windows, waits until each is stored, and returns how many there were.
 
     Raises:
-        TimeoutError: some were not stored in time; they may be so later.
+        TimeoutError: some were not confirmed in time; they may still be stored later.
         BusError: the user may not publish them.
     """
     count = 0
@@ -49,7 +49,7 @@ async def publish_all(bus: Bus, messages: Iterable[Outgoing]) -> int:
 
 
 async def _publish_window(bus: Bus, window: list[Outgoing]) -> None:
-    """Publishes messages that are all answered on one inbox: a future for each would cost more than to send it."""
+    """Publishes messages and receives all answers on one inbox: a future per message would cost more than sending it."""
     client = bus.client
     answers = _Answers(len(window))
     inbox = client.new_inbox()
@@ -65,7 +65,7 @@ async def _publish_window(bus: Bus, window: list[Outgoing]) -> None:
 
 
 class _Answers:
-    """Counts down the answers of JetStream, until each message is stored or one is refused."""
+    """Counts JetStream's answers until all messages are stored or one is refused."""
 
     def __init__(self, missing: int) -> None:
         self._missing = missing
@@ -84,6 +84,6 @@ class _Answers:
 
 
 def messages_of(bus: Bus) -> int:
-    """Returns how many messages a connection has sent and received so far, acknowledgements among them."""
+    """Returns how many messages a connection has sent and received so far, including acknowledgments."""
     stats = bus.client.stats
     return stats["in_msgs"] + stats["out_msgs"]

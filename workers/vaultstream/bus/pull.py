@@ -1,4 +1,4 @@
-"""Pulls batches for one signer. Requests are short-lived, so that a consumer that went silent is asked again by itself."""
+"""Pulls batches for one signer. Requests are short-lived, so a consumer that went silent is soon asked again."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _LEAVE_SECONDS = 2.0
 
 @dataclass
 class _Inbox:
-    """Where one request at a time is answered, so that what comes is known to belong to it."""
+    """A reply subject used by one request at a time, so that every answer can be matched to its request."""
 
     subject: str
     subscription: Subscription | None = None
     missing: int = 0
-    """Batches that the open request still waits for; 0: none is open."""
+    """Batches that the open request still waits for; 0: no request is open."""
     until: float = 0.0
 
 
 class BatchPuller:
-    """Asks a job's consumer for batches and hands them out as they come.
+    """Asks a job's consumer for batches and returns them as they arrive.
 
-    The server answers a request message by message, and ends it with a status. Should that status get lost (a restart, a
-    cut), the request counts as ended once its time is over.
+    The server answers a request message by message, and ends it with a status. If the status is lost (a restart, a
+    broken connection), the request counts as ended when it expires.
     """
 
     def __init__(self, bus: Bus, token: str) -> None:
@@ -64,12 +64,12 @@ class BatchPuller:
         await self.leave()
 
     async def fetch(self, wanted: int, *, wait_seconds: float) -> list[Msg]:
-        """Returns up to `wanted` batches, at least one unless `wait_seconds` pass without any.
+        """Returns at most `wanted` batches, and at least one unless none arrives within `wait_seconds`.
 
-        A request may stay open beyond the call; what it brings is handed out by the next one.
+        A request may stay open after the call; the next call returns the batches that it brings.
 
         Raises:
-            BusError: NATS refused what was asked or acknowledged before, for the user lacks a permission.
+            BusError: NATS refused an earlier request or acknowledgment because the user lacks a permission.
         """
         self._refusals.check()
         now = time.monotonic()
@@ -88,11 +88,13 @@ class BatchPuller:
         return messages
 
     async def leave(self) -> list[Msg]:
-        """Asks for no more, and returns what has arrived or was on its way and nobody fetched, to be given back."""
+        """Stops asking. Returns the batches that arrived but were not fetched, for the caller to return to the queue."""
         subscriptions = [inbox.subscription for inbox in self._inboxes if inbox.subscription is not None]
         self._inboxes.clear()
         if subscriptions and not self._client.is_closed:
-            with suppress(*BUS_ERRORS):  # whatever is on its way then comes again after its ack wait
+            with suppress(
+                *BUS_ERRORS
+            ):  # batches that are still on their way are redelivered after their ack wait
                 leaving = [subscription.drain() for subscription in subscriptions]  # type: ignore[no-untyped-call]
                 async with asyncio.timeout(_LEAVE_SECONDS):
                     await asyncio.gather(*leaving)

@@ -1,4 +1,4 @@
-"""The stream of batches: one message a batch, which names it and holds nothing else."""
+"""The stream of batches: one message per batch, which only names the batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DUPLICATE_WINDOW_SECONDS = 120
 MAX_MESSAGE_BYTES = 1024
-"""Far more than a batch's name needs; the server refuses what is larger, whoever sends it."""
+"""Far more than a batch's name needs; the server refuses larger messages from anyone."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Lag:
 
 
 class RecordsStream:
-    """The stream `records.>`: a work queue with one durable consumer a job."""
+    """The stream `records.>`: a work queue with one durable consumer per job."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     async def ensure(self) -> bool:
-        """Makes the stream if it is not there; tells whether it had to. See `ensure_stream`."""
+        """Creates the stream if it is missing; returns whether it did. See `ensure_stream`."""
         config = api.StreamConfig(
             name=RECORDS_STREAM,
             description="VaultStream: batches to sign",
@@ -55,10 +55,10 @@ class RecordsStream:
         return await ensure_stream(self._bus, config)
 
     async def ensure_consumer(self, token: str, *, ack_wait_seconds: float, max_ack_pending: int) -> bool:
-        """Makes a job's consumer if it is not there; tells whether it had to.
+        """Creates a job's consumer if it is missing; returns whether it did.
 
-        Deliveries are not limited: attempts are counted in Postgres, where they survive the consumer. It has as many
-        replicas as its stream, now and later.
+        Deliveries are not limited: attempts are counted in Postgres, where they survive the consumer. The consumer
+        always has as many replicas as its stream.
         """
         if await self.lag(token) is not None:
             return False
@@ -84,20 +84,20 @@ class RecordsStream:
         return Lag(pending=info.num_pending or 0, ack_pending=info.num_ack_pending or 0)
 
     async def present(self, token: str) -> set[int]:
-        """Returns the numbers of a job's batches that the stream holds, waiting or being worked on."""
+        """Returns the numbers of a job's batches in the stream, whether waiting or in flight."""
         asked = self._bus.jetstream.stream_info(RECORDS_STREAM, subjects_filter=batches_of(token))
         info = await self._bus.answer(asked)
         numbers = (parse_batch_no(subject) for subject in info.state.subjects or {})
         return {number for number in numbers if number is not None}
 
     async def publish(self, token: str, batch_nos: Iterable[int], *, generation: str = "") -> int:
-        """Publishes batches, many on their way at a time, and waits until each is stored; returns how many.
+        """Publishes batches, many at a time, and waits until each one is stored; returns how many.
 
         Args:
-            token: the job's.
-            batch_nos: which batches.
-            generation: part of the message id; a batch that got lost is published anew under another one,
-                which JetStream then does not take for a duplicate.
+            token: the job's token.
+            batch_nos: numbers of the batches.
+            generation: part of the message id. A lost batch is published again with another generation, so that
+                JetStream does not discard it as a duplicate.
         """
         return await publish_all(
             self._bus,
@@ -112,7 +112,7 @@ class RecordsStream:
         )
 
     async def remove(self, token: str) -> None:
-        """Removes all that a job has in the stream; what is not there is no error."""
+        """Removes a job's consumer and messages from the stream; it is not an error if they are missing."""
         with suppress(NotFoundError):
             await self._bus.answer(self._bus.jetstream.delete_consumer(RECORDS_STREAM, token))
         with suppress(NotFoundError):

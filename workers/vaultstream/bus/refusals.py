@@ -1,4 +1,4 @@
-"""What NATS does not let its user do: the server tells of it by the way, and what was asked never gets an answer."""
+"""Refused permissions on NATS: the server reports them asynchronously, and the refused request is never answered."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"
 
 
 def explain_refusal(user: str, error: Exception) -> BusError | None:
-    """Returns what a person should read of a missing permission; None: the error is about something else."""
+    """Returns the error to show for a missing permission; None if the error is about something else."""
     found = _VIOLATION.search(str(error))
     if found is None:
         return None
     doing = "publish" if found[1].lower() == "publish" else "subscribe"
     return BusError(
-        f"NATS does not let the user {user!r} {doing} to {_as_written(found[2])}.",
-        hint="Give each part of VaultStream the user of its role; docs/security.md lists what each may do.",
+        f"The NATS user {user!r} may not {doing} to {_as_written(found[2])}.",
+        hint="Give each part of VaultStream the user of its role; docs/security.md lists the permissions of each.",
     )
 
 
 def _as_written(subject: str) -> str:
-    """Returns a subject of JetStream's as it stands in permissions; the client makes all letters small."""
+    """Returns a subject as it is written in permissions; the client turns it into lowercase."""
     head, stream, rest = subject.partition("vaultstream_")
     if not head.startswith("$"):
         return subject.replace("_inbox", "_INBOX", 1)
@@ -38,14 +38,14 @@ def _as_written(subject: str) -> str:
 
 
 class Refusals:
-    """Makes a refusal an error where it matters: in the call that waits for an answer, or at the next look."""
+    """Raises a refusal where it matters: in the call that waits for an answer, or at the next check."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[BusError]] = set()
         self._unheard: BusError | None = None
 
     def note(self, refusal: BusError) -> None:
-        """Takes in a refusal. While calls wait it is theirs: which one it answers, the server does not say."""
+        """Records a refusal. All waiting calls get it, because the server does not say which one it refused."""
         waiting = [future for future in self._waiting if not future.done()]
         if not waiting:
             self._unheard = refusal
@@ -53,20 +53,20 @@ class Refusals:
             future.set_result(refusal)
 
     def check(self) -> None:
-        """Passes if nothing was refused that nobody waited for.
+        """Raises a refusal that no call was waiting for, once.
 
         Raises:
-            BusError: something was; it is told once.
+            BusError: something was refused.
         """
         if self._unheard is not None:
             refusal, self._unheard = self._unheard, None
             raise refusal
 
     async def answer(self, call: Coroutine[object, object, _T]) -> _T:
-        """Returns what NATS answers to a call.
+        """Returns NATS's answer to a call.
 
         Raises:
-            BusError: the user may not ask for it.
+            BusError: the user lacks the permission.
         """
         refused: asyncio.Future[BusError] = asyncio.get_running_loop().create_future()
         self._waiting.add(refused)

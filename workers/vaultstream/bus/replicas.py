@@ -1,4 +1,4 @@
-"""Making a stream on as many servers as are asked for, and giving more to one that was made with fewer."""
+"""Creates a stream with the configured replicas, and adds replicas to a stream that has fewer."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_PLACE = {10005, 10074}
-"""JetStream's codes for a cluster with too few servers, and for a server that is in no cluster."""
+"""JetStream's codes for a cluster with too few servers, and for a server that is not in a cluster."""
 
 
 async def ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
-    """Makes a stream with the replicas of the bus's address if it is not there; tells whether it had to.
+    """Creates a stream with the bus's number of replicas if it is missing; returns whether it did.
 
-    One that has fewer replicas gets more, and its consumers with it. One that has more, by its administrator's will, keeps them.
+    If the stream has fewer replicas, it gets more, and so do its consumers. If an administrator gave it more, it keeps
+    them.
 
     Raises:
-        BusError: there are fewer servers than replicas asked for, or the user may not ask.
+        BusError: there are fewer servers than replicas, or the user lacks the permission.
         nats.errors.Error: NATS does not answer.
     """
     name, wanted = config.name, bus.replicas
@@ -42,7 +43,7 @@ async def ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
     if had < wanted:
         asked = bus.jetstream.update_stream(present.evolve(num_replicas=wanted))
         await bus.answer(_placed(asked, wanted))
-        log.info("gave a stream more replicas", extra={"stream": name, "replicas": wanted, "before": had})
+        log.info("added replicas to a stream", extra={"stream": name, "replicas": wanted, "before": had})
     return False
 
 
@@ -53,6 +54,6 @@ async def _placed(asked: Coroutine[object, object, api.StreamInfo], wanted: int)
         if error.err_code not in _NO_PLACE:
             raise
         raise BusError(
-            f"NATS can't keep {wanted} replicas of a stream: {error.description}.",
-            hint=f"Run {wanted} nats-servers with JetStream in one cluster, or set VAULTSTREAM_NATS_REPLICAS to fewer.",
+            f"NATS can't store {wanted} replicas of a stream: {error.description}.",
+            hint=f"Run {wanted} nats-servers with JetStream in one cluster, or lower VAULTSTREAM_NATS_REPLICAS.",
         ) from None

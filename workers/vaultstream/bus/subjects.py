@@ -1,4 +1,4 @@
-"""The names of streams and subjects, in one place."""
+"""The names of streams and subjects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def batches_of(token: str) -> str:
 
 
 def key_subject(token: str, key_id: str) -> str:
-    """Returns the subject whose last message is a key's wrapped form: `keys.<job token>.<key id>`."""
+    """Returns the subject whose last message is the wrapped key: `keys.<job token>.<key id>`."""
     return f"keys.{token}.{key_id}"
 
 
@@ -27,10 +27,10 @@ def keys_of(token: str) -> str:
 
 
 _MOST_DIGITS = 18
-"""So many decimal digits always fit into a bigint."""
+"""Decimal digits that always fit into a bigint."""
 
 
 def parse_batch_no(subject: str) -> int | None:
-    """Returns the number of the batch that a subject names, None if it names none."""
+    """Returns the number of the batch that a subject names; None if it does not name one."""
     number = subject.rpartition(".")[2]
     return int(number) if number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS else None
