@@ -68,6 +68,15 @@ def test_every_test_that_a_page_names_is_there() -> None:
     assert len(named) > 20
 
 
+def test_every_source_file_that_a_page_names_is_there() -> None:
+    folders = ("cli", "hack", "operator", "tests", "workers")
+    there = {str(file) for folder in folders for file in (ROOT / folder).rglob("*.*") if file.is_file()}
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]  # it names what was there
+    named = {name for page in pages for name in re.findall(r"`([\w./-]+\.(?:py|sql))`", page.read_text())}
+    assert {name for name in named if not any(file.endswith(f"/{name}") for file in there)} == set()
+    assert len(named) > 10
+
+
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs/images").glob("*.svg")), ids=lambda path: path.name)
 def test_a_picture_has_a_title_and_fetches_nothing(picture: Path) -> None:
     text = picture.read_text()
