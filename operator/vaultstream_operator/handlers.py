@@ -1,4 +1,4 @@
-"""What kopf calls: a change somewhere becomes a key in the queue. No decision is made here, and nothing is written."""
+"""The handlers that kopf calls: they add a key to the queue for each change. They make no decisions and write nothing."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _RETRY_SECONDS = 1.0
 
 @kopf.on.login(registry=registry)
 def log_in(**given: Any) -> kopf.ConnectionInfo | None:
-    """Uses the same login as the rest of the operator: KUBECONFIG, or else the pod's service account."""
+    """Logs in like the rest of the operator: with KUBECONFIG, or else with the pod's service account."""
     return kopf.login_with_kubeconfig(**given) or kopf.login_with_service_account(**given)
 
 
 @kopf.on.startup(registry=registry)
 async def start_up(settings: kopf.OperatorSettings, memo: Runtime, **_: Any) -> None:
-    """Sets kopf up as an observer, and starts the work once all that there is was listed."""
+    """Configures kopf as an observer, lists all objects, and starts the work."""
     configure(settings)
     await memo.start()
 
 
 @kopf.on.cleanup(registry=registry)
 async def clean_up(memo: Runtime, **_: Any) -> None:
-    """Ends the work; looks that are under way are cut short, for each may be repeated."""
+    """Stops the work. Running reconciles are cancelled; each can be repeated."""
     await memo.stop()
 
 
@@ -56,24 +56,24 @@ async def on_pod(event: kopf.RawEvent, memo: Runtime, **_: Any) -> None:
 
 
 class _NoDiffs(kopf.StatusDiffBaseStorage):
-    """Spares kopf the copies of each object that it compares changes by: here it hands on what it hears, and no more."""
+    """Stops kopf from storing a copy of each object to compute diffs, which no handler uses."""
 
     def build(self, **_: Any) -> Any:
         return {}
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Sets kopf's own ways: it writes to no object, posts no Events, and lets no watch hang."""
+    """Configures kopf to write to no object, post no Events, and time out watches that hang."""
     for kind in (("apps", "v1", DEPLOYMENTS), ("batch", "v1", WORKER_JOBS), ("", "v1", PODS)):
         settings.watching.label_selectors[kind] = MANAGED_BY_US
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
-    settings.watching.inactivity_timeout = 75  # a watch that lives brings a bookmark each minute
+    settings.watching.inactivity_timeout = 75  # a live watch delivers a bookmark every minute
     settings.watching.connect_timeout = 5
     settings.watching.reconnect_backoff = 0.2
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
-    # An API server may be away for long. Where kopf gives up, the whole process ends, and is started anew.
+    # An API server may be unreachable for long. If kopf gives up, the process exits and Kubernetes restarts it.
     settings.networking.error_backoffs = [_RETRY_SECONDS] * 600
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.posting.enabled = False

@@ -1,4 +1,4 @@
-"""The operator as a process: all its parts put together, from its start to SIGTERM."""
+"""The operator process: assembles all parts and runs them until SIGTERM."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from vaultstream_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
-_ANY_HOST = "0.0.0.0"  # noqa: S104 - a kubelet and Prometheus come from outside
+_ANY_HOST = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus connect from outside
 
 
 async def run_operator(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT.
 
     Raises:
-        UsageError: there is no login to an API server, or the port is taken.
-        ServiceError: kopf gave up: the process is to be started anew.
+        UsageError: there are no credentials for an API server, or the port is in use.
+        ServiceError: kopf gave up; restart the process.
     """
     quieten_kopf()
     async with AsyncExitStack() as stack:
@@ -61,13 +61,13 @@ async def run_operator(settings: OperatorSettings) -> None:
             )
         except Exception as error:
             raise ServiceError(
-                f"The operator can't go on: {error or type(error).__name__}.",
-                hint="It is to be started anew; a Deployment does so by itself.",
+                f"The operator stopped: {error or type(error).__name__}.",
+                hint="Restart it; a Deployment does so automatically.",
             ) from error
-    log.info("the operator left")
+    log.info("operator stopped")
 
 
 def quieten_kopf() -> None:
-    """Lets kopf tell of trouble alone: at its finest level it logs whole objects."""
+    """Limits kopf's logging to warnings: at level debug it logs whole objects."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)

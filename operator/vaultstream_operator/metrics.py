@@ -1,6 +1,6 @@
-"""Every metric of the operator: names, help, units, labels.
+"""All metrics of the operator, with their help, units and labels.
 
-Labels by job have as many values as there are SigningJobs that run, and go with them.
+Per-job series exist only while their SigningJob runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vaultstream.telemetry.metrics import process_registry
 from vaultstream_operator.api.status import JobStatus
 
 HOLDS = (*LAG_PROBLEMS, Reason.NOTHING_SIGNED)
-"""Why a count is held: too little is known, or more and fewer signers would be the same."""
+"""Reasons for holding the count: too little is known, or another number of signers would make no difference."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BY_JOB = ["namespace", "name"]
@@ -34,75 +34,77 @@ class _Queue(Protocol):
 
 
 class OperatorMetrics:
-    """The metrics of one operator process, in a registry of its own."""
+    """The metrics of one operator process, in their own registry."""
 
     def __init__(self) -> None:
         registry = self.registry = process_registry("operator")
         self.reconcile_seconds = Histogram(
             "vaultstream_reconcile_duration_seconds",
-            "One look at a SigningJob, with all that was done about it.",
+            "Duration of one reconcile of a SigningJob, with all its actions.",
             buckets=BUCKETS,
             registry=registry,
         )
         self.reconcile_errors = Counter(
-            "vaultstream_reconcile_errors_total", "Looks that failed, and are tried again.", registry=registry
+            "vaultstream_reconcile_errors_total",
+            "Reconciles that failed; they are retried.",
+            registry=registry,
         )
         self.conflicts = Counter(
             "vaultstream_reconcile_conflicts_total",
-            "Steps in which the SigningJob had changed meanwhile, and that were repeated at once.",
+            "Reconcile steps repeated at once because the SigningJob had changed in the meantime.",
             registry=registry,
         )
         self.queue_depth = Gauge(
             "vaultstream_queue_depth",
-            "SigningJobs whose time has come, and that nobody looks at yet.",
+            "SigningJobs that are due and wait for a reconcile.",
             registry=registry,
         )
         self.queue_busy = Gauge(
-            "vaultstream_queue_busy", "SigningJobs that are being looked at.", registry=registry
+            "vaultstream_queue_busy", "SigningJobs that are being reconciled.", registry=registry
         )
         self.queue_wait_seconds = Histogram(
             "vaultstream_queue_wait_seconds",
-            "From the time at which a SigningJob was to be looked at until somebody did. "
-            "Work: scaling, of jobs whose signers follow a lag, goes before other.",
+            "Time from when a SigningJob was due until its reconcile began. "
+            "Work: scaling, for jobs whose signers follow a lag, takes precedence over other.",
             ["work"],
             buckets=BUCKETS,
             registry=registry,
         )
         self.resyncs = Counter(
             "vaultstream_resync_news_total",
-            "SigningJobs whose change a list found before a watch told.",
+            "SigningJobs with a change that a list found before a watch delivered it.",
             registry=registry,
         )
         self.decisions = Counter(
             "vaultstream_scaling_decisions_total",
-            "Decisions on the number of signers, by their rule.",
+            "Decisions on the number of signers, by rule.",
             ["reason"],
             registry=registry,
         )
         self.events = Counter(
-            "vaultstream_events_total", "Events that were recorded, by reason.", ["reason"], registry=registry
+            "vaultstream_events_total", "Events recorded, by reason.", ["reason"], registry=registry
         )
         self._desired = Gauge(
-            "vaultstream_signers_desired", "Signers that were decided on.", _BY_JOB, registry=registry
+            "vaultstream_signers_desired", "Number of signers decided on.", _BY_JOB, registry=registry
         )
         self._ready = Gauge(
-            "vaultstream_signers_ready", "Signers that are ready.", _BY_JOB, registry=registry
+            "vaultstream_signers_ready", "Number of signers that are ready.", _BY_JOB, registry=registry
         )
         self._lag = Gauge(
             "vaultstream_job_lag_batches",
-            "Batches still to be signed. Absent while unknown.",
+            "Lag of the job, in batches. Absent while unknown.",
             _BY_JOB,
             registry=registry,
         )
         self._hold = Gauge(
             "vaultstream_scaling_hold",
-            "1 while the count is held for this reason, 0 while it is not: " + ", ".join(HOLDS) + ".",
+            "1 while the count is held for this reason, else 0. Reasons: " + ", ".join(HOLDS) + ".",
             [*_BY_JOB, "reason"],
             registry=registry,
         )
         self._records = Gauge(
             "vaultstream_job_records",
-            "Records of the job that were planned, by state: signed, dead, or left.",
+            "Planned records of the job, by state: signed, dead or left.",
             [*_BY_JOB, "state"],
             registry=registry,
         )
@@ -110,13 +112,13 @@ class OperatorMetrics:
             self.queue_wait_seconds.labels(work)
 
     def watch(self, queue: _Queue) -> None:
-        """Has the queue's gauges read from it when they are asked for."""
+        """Makes the gauges of the queue read from `queue`."""
         self.queue_depth.set_function(lambda: queue.depth)
         self.queue_busy.set_function(lambda: queue.busy)
 
     @contextmanager
     def reconciling(self) -> Iterator[None]:
-        """Times a look; what it raises counts as an error."""
+        """Times a reconcile, and counts it as an error if it raises."""
         began = time.perf_counter()
         try:
             yield
@@ -127,11 +129,11 @@ class OperatorMetrics:
             self.reconcile_seconds.observe(time.perf_counter() - began)
 
     def waited(self, seconds: float, *, scaling: bool) -> None:
-        """Takes note of how long a SigningJob waited for its turn."""
+        """Records how long a due SigningJob waited, in seconds."""
         self.queue_wait_seconds.labels(_WORK[0] if scaling else _WORK[1]).observe(seconds)
 
     def observed(self, namespace: str, name: str, status: JobStatus, decision: Decision | None) -> None:
-        """Takes note of how a job is, and of the decision on its signers; None: none was made."""
+        """Records a job's status and the decision on its signers; None if there was no decision."""
         if decision is not None:
             self.decisions.labels(decision.reason).inc()
         if status.scaling is not None:
@@ -151,7 +153,7 @@ class OperatorMetrics:
                 self._records.labels(namespace, name, state).set(records)
 
     def forget(self, namespace: str, name: str) -> None:
-        """Drops what was served of a job that has gone or ended."""
+        """Removes the series of a job that was deleted or has ended."""
         for gauge in (self._desired, self._ready, self._lag):
             _remove(gauge, namespace, name)
         for reason in HOLDS:

@@ -1,4 +1,4 @@
-"""What the reconcile needs of the world. The adapters are the only ones that do I/O."""
+"""The ports of the reconciler. Only their adapters do I/O."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vaultstream_operator.core.view import ChildrenView, ObjectView, StoredJob, 
 
 
 class ConflictError(Exception):
-    """The object changed since it was read: look again."""
+    """The object has changed since it was read: reconcile again."""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, which the status tells on
-    """The API server does not take what it was given, in its own words.
+class Refusal(Exception):  # noqa: N818 - an answer, which the status reports
+    """The API server refused a request.
 
     Args:
-        problem: why.
-        not_ours: there is an object of that name that belongs to something else.
+        problem: the API server's message.
+        not_ours: whether an object of the same name exists that belongs to something else.
     """
 
     def __init__(self, problem: str, *, not_ours: bool = False) -> None:
@@ -35,51 +35,51 @@ class Cluster(Protocol):
     """SigningJobs and their children on a Kubernetes API server. Every call may be repeated."""
 
     async def get(self, namespace: str, name: str) -> ObjectView | None:
-        """Returns a SigningJob as it is now; None if there is none."""
+        """Returns the current SigningJob; None if it does not exist."""
 
     async def children(self, owner: Owner) -> ChildrenView:
-        """Returns the children that there are."""
+        """Returns the existing children."""
 
     async def apply(self, manifest: Manifest) -> None:
-        """Applies a child, server-side. Raises `Refusal`."""
+        """Applies a child with server-side apply. Raises `Refusal`."""
 
     async def delete_child(self, owner: Owner, role: str) -> None:
-        """Deletes a child with its pods; one that is not there is no error."""
+        """Deletes a child with its pods. A missing child is not an error."""
 
     async def set_finalizer(self, job: ObjectView, *, present: bool) -> None:
         """Adds or removes our finalizer. Raises `ConflictError`."""
 
     async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
-        """Writes the whole status, if it differs; returns the job as it is then. Raises `ConflictError`."""
+        """Writes the whole status if it differs; returns the updated job. Raises `ConflictError`."""
 
     async def delete_object(self, job: ObjectView) -> None:
-        """Asks for the SigningJob's deletion."""
+        """Requests the deletion of the SigningJob."""
 
     async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
-        """Marks the signing pods that are not in `busy` (names of pods) to be deleted first, and unmarks the others."""
+        """Marks the signing pods whose names are not in `busy` to be deleted first, and unmarks the others."""
 
     async def tell(self, owner: Owner, statement: Statement) -> bool:
-        """Records an Event; returns whether it could: failing to do so is logged, and no more."""
+        """Records an Event; returns whether that succeeded. A failure is only logged."""
 
 
 class Store(Protocol):
-    """The job in Postgres, and what of it lies in JetStream."""
+    """The job's data in Postgres and JetStream."""
 
     async def look(self, job: ObjectView) -> StoredJob | Trouble | None:
-        """Returns the job as Postgres has it; None: not there yet."""
+        """Returns the job's state in Postgres; None if the job is not there yet."""
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
-        """Does what the plan asks for; returns why it could not, None if it could."""
+        """Carries out an action of the plan; returns None, or why it failed."""
 
     def forget(self, namespace: str, name: str) -> None:
-        """Drops what is remembered of a job that has gone or ended."""
+        """Drops the cached state of a job that was deleted or has ended."""
 
     async def busy_pods(self, token: str) -> set[str]:
-        """Returns the pods (host names of holders) that hold a key of the job now."""
+        """Returns the names of the pods that currently hold a key of the job (the host names of the holders)."""
 
 
 class Lags(Protocol):
-    """The lag of jobs' consumers."""
+    """The lag of the jobs' consumers."""
 
     async def read(self, token: str) -> Lag | LagProblem:
-        """Returns pending and in-flight batches (`batches_unpublished` is 0: Postgres knows it), or why they are unknown."""
+        """Returns pending and in-flight batches, or why they are unknown. `batches_unpublished` is 0: only Postgres knows it."""

@@ -1,4 +1,4 @@
-"""A queue of keys to look at: each once at a time, the urgent and the earliest first, later each time that a look fails."""
+"""A work queue: each key is processed once at a time, urgent and earliest keys first, with backoff after failures."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ log = logging.getLogger(__name__)
 FIRST_DELAY_SECONDS = 0.25
 MOST_DELAY_SECONDS = 30.0
 HEAD_START_SECONDS = 30.0
-"""What is urgent goes before all else whose time came less than so long before its own: the rest waits, but not for ever."""
+"""An urgent key goes first unless another key was due this much earlier, so that other keys do not starve."""
 
 
 def backoff(failures: int, share: float) -> float:
-    """Returns the seconds to wait after so many failures in a row.
+    """Returns the backoff in seconds after a number of consecutive failures.
 
     Args:
         failures: 1 or more.
-        share: where in the upper half of the delay, from 0 to 1: keys that failed together do not come back together.
+        share: jitter from 0 to 1 over the upper half of the delay, so that keys that failed together are not retried
+            together.
     """
     whole = min(MOST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 30))
     return whole * (0.5 + 0.5 * share)
 
 
 class Schedule(Generic[K]):
-    """When to look at which key. Plain bookkeeping: times are given, nothing is waited for.
+    """When to process which key. Pure bookkeeping: the caller passes times, and nothing waits.
 
-    A key has one time, the earliest that was asked for. One that is being looked at is not handed out again until that
-    look is done; what was asked for meanwhile counts then.
+    A key has one time, the earliest requested. A key in process is not returned again until it is done; requests made in the
+    meantime take effect then.
 
     Args:
-        urgent: whether a key is urgent, asked each time that it gets a time.
+        urgent: returns whether a key is urgent; called each time the key is scheduled.
     """
 
     def __init__(self, urgent: Callable[[K], bool] = lambda _: False) -> None:
@@ -54,26 +55,26 @@ class Schedule(Generic[K]):
         self._failures: dict[K, int] = {}
 
     def __len__(self) -> int:
-        """Keys that wait, also those whose time has not come."""
+        """Returns the number of waiting keys, due or not."""
         return len(self._times)
 
     @property
     def busy(self) -> int:
-        """Keys that are being looked at."""
+        """Number of keys in process."""
         return len(self._busy)
 
     def due(self, now: float) -> int:
-        """Keys that could be looked at now."""
+        """Returns the number of keys that are due."""
         return sum(at <= now and key not in self._busy for key, at in self._times.items())
 
     def add(self, key: K, at: float) -> None:
-        """Asks for a look at `key` at a time; an earlier one that was asked for stands."""
+        """Schedules `key` at a time, unless it is already scheduled earlier."""
         if at < self._times.get(key, float("inf")):
             self._times[key] = at
             self._push(key, at)
 
     def take(self, now: float, *, only_urgent: bool = False, others_first: bool = False) -> K | None:
-        """Hands out the key whose turn it is; None: there is none whose time has come."""
+        """Returns the next due key; None if no key is due."""
         due = [heap for heap in self._heaps(only_urgent=only_urgent) if heap[0][0] <= now]
         if not due:
             return None
@@ -85,18 +86,18 @@ class Schedule(Generic[K]):
         return key
 
     def time_of(self, key: K) -> float:
-        """Returns the time at which a key that is being looked at was to be."""
+        """Returns the time at which a key in process was due."""
         return self._busy[key]
 
     def done(self, key: K) -> None:
-        """Takes note that a look has succeeded."""
+        """Records a success."""
         self._release(key)
         self._failures.pop(key, None)
 
     def failed(self, key: K, now: float, share: float) -> float:
-        """Takes note that a look has failed, and asks for the next; returns the seconds until then.
+        """Records a failure and schedules the retry; returns the seconds until then.
 
-        What was asked for meanwhile waits as long: a key that keeps failing does not spin because it is often asked for.
+        Requests made in the meantime wait as long: frequent requests do not make a failing key spin.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = backoff(failures, share)
@@ -105,7 +106,7 @@ class Schedule(Generic[K]):
         return delay
 
     def next_time(self, *, only_urgent: bool = False) -> float | None:
-        """Returns when the next key can be handed out; None: there is none."""
+        """Returns when the next key is due; None if there is none."""
         return min((heap[0][0] for heap in self._heaps(only_urgent=only_urgent)), default=None)
 
     def _release(self, key: K) -> None:
@@ -120,7 +121,7 @@ class Schedule(Generic[K]):
             heapq.heappush(heap, (at, self._order, key))
 
     def _heaps(self, *, only_urgent: bool) -> list[list[tuple[float, int, K]]]:
-        """Returns the heaps that have a key to hand out, the urgent first, with nothing out of date on top."""
+        """Returns the non-empty heaps, the urgent one first, without outdated entries on top."""
         heaps = [self._urgent_heap] if only_urgent else [self._urgent_heap, self._heap]
         for heap in heaps:
             while heap and (self._times.get(heap[0][2]) != heap[0][0] or heap[0][2] in self._busy):
@@ -129,21 +130,21 @@ class Schedule(Generic[K]):
 
 
 class WorkQueue(Generic[K]):
-    """Looks at keys as their times come, several at once.
+    """Processes due keys concurrently.
 
     Args:
-        look: looks at a key; returns the seconds until the next look, None: when something happens. What it raises is
-            logged, and tried again later.
-        workers: keys looked at at once, at most; a quarter of them may be at keys that are not urgent, and an eighth
-            is, if there are any: a new job is none of the urgent, and must not wait for all of them.
-        limit: seconds that a look may take; it is cancelled then, and counts as failed.
-        urgent: whether a key goes before those that are not; asked when it gets a time, and when it is looked at.
-        waited: told how many seconds a key waited after its time had come.
+        process: processes a key; returns the seconds until the next time, or None to wait for an event. Errors are
+            logged and retried.
+        workers: maximum number of keys in process. Keys that are not urgent get at most a quarter of the workers, and at least
+            an eighth if any are due, so that a new job, which is not urgent, does not wait for all urgent ones.
+        limit: timeout of one call of `process`, in seconds; a timeout counts as a failure.
+        urgent: returns whether a key takes precedence; called when the key is scheduled and when it is processed.
+        waited: called with the seconds that a key waited after it was due.
     """
 
     def __init__(
         self,
-        look: Callable[[K], Awaitable[float | None]],
+        process: Callable[[K], Awaitable[float | None]],
         *,
         workers: int = 16,
         limit: float = 60.0,
@@ -151,7 +152,7 @@ class WorkQueue(Generic[K]):
         waited: Callable[[K, float], object] = lambda _key, _seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look = look
+        self._process = process
         self._workers = workers
         self._most_others, self._least_others = max(1, workers // 4), max(1, workers // 8)
         self._urgent = urgent
@@ -161,25 +162,25 @@ class WorkQueue(Generic[K]):
         self._schedule: Schedule[K] = Schedule(urgent)
         self._wake = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], bool] = {}
-        """What is under way, and whether it is urgent."""
+        """The running tasks, each with whether it is urgent."""
 
     def add(self, key: K, delay: float = 0.0) -> None:
-        """Asks for a look at `key` in `delay` seconds, or when it was asked for already if that is earlier."""
+        """Schedules `key` in `delay` seconds, unless it is already scheduled earlier."""
         self._schedule.add(key, self._clock() + delay)
         self._wake.set()
 
     @property
     def depth(self) -> int:
-        """Keys whose time has come, and that nobody looks at yet."""
+        """Number of due keys that wait."""
         return self._schedule.due(self._clock())
 
     @property
     def busy(self) -> int:
-        """Keys that are being looked at."""
+        """Number of keys in process."""
         return self._schedule.busy
 
     async def run(self) -> None:
-        """Works until it is cancelled; then the looks that are under way are cancelled too."""
+        """Runs until it is cancelled, and then cancels the running tasks."""
         try:
             while True:
                 self._wake.clear()
@@ -201,13 +202,13 @@ class WorkQueue(Generic[K]):
                 return
             self._waited(key, now - self._schedule.time_of(key))
             urgent = self._urgent(key)
-            task = asyncio.create_task(self._process(key))
+            task = asyncio.create_task(self._run_one(key))
             self._tasks[task] = urgent
             task.add_done_callback(self._finished)
 
     @property
     def _others(self) -> int:
-        """Workers that are at keys that are not urgent."""
+        """Number of tasks for keys that are not urgent."""
         return sum(not urgent for urgent in self._tasks.values())
 
     def _finished(self, task: asyncio.Task[None]) -> None:
@@ -220,18 +221,18 @@ class WorkQueue(Generic[K]):
         timeout = None if at is None else max(0.0, at - self._clock())
         with suppress(
             TimeoutError
-        ):  # not `wait_for`: before Python 3.12 that can lose a cancellation, and we would not end
+        ):  # not `wait_for`: before Python 3.12 it can lose a cancellation, and this would never end
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
 
-    async def _process(self, key: K) -> None:
+    async def _run_one(self, key: K) -> None:
         try:
             async with asyncio.timeout(self._limit):
-                again = await self._look(key)
+                again = await self._process(key)
         except Exception as error:
             delay = self._schedule.failed(key, self._clock(), random.random())  # noqa: S311 - spreads load, no secret
             log.log(
-                logging.ERROR,  # docs/runbooks.md sends people to look for it
+                logging.ERROR,  # the runbooks refer to this line
                 "reconcile failed: %s",
                 error or type(error).__name__,
                 extra={"key": str(key), "again_in": round(delay, 2)},

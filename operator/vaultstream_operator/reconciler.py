@@ -1,6 +1,6 @@
-"""One look at one SigningJob: what is there, what is to be done about it, and doing it.
+"""Reconciles one SigningJob: observes its state, plans, and carries the plan out.
 
-Every look starts from what is seen now and may be repeated, cut short or made by two operators at once.
+Every reconcile starts from the current state. It may be repeated, interrupted, or run by two operators at once.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 0.0
 MOST_STEPS = 10
 CALM_SECONDS = 1.0
-"""Steps that follow each other at once get somewhere within a few; what does not must not spin."""
+"""Pause after `MOST_STEPS` immediate steps: normally a few are enough, and a reconcile must not spin."""
 REFUSED_SECONDS = 5.0
-"""Until the next try, if the API server refuses a child: a quota gives way without telling anybody."""
+"""Retry interval while the API server refuses a child: no event announces that a quota was raised."""
 
 _DECISIONS = frozenset({JobReason.SCALED_OUT, JobReason.SCALED_IN})
 _COUNT_CHANGES = _DECISIONS | {JobReason.SUSPENDING}
@@ -41,22 +41,22 @@ _PROBLEMS = {JobReason(problem.value): problem for problem in LAG_PROBLEMS}
 
 @dataclass(frozen=True, slots=True)
 class _Silence:
-    """A lag that can't be read: the readings that failed, not counting those made out of turn."""
+    """Failed readings of a lag. Readings between two polling intervals do not count."""
 
     unknown: LagUnknown
     counted_at: float
 
 
 class Reconciler:
-    """Brings SigningJobs to what their specs ask for.
+    """Makes SigningJobs match their specs.
 
     Args:
         cluster: the API server.
-        store: the jobs in Postgres and JetStream.
+        store: the jobs' data in Postgres and JetStream.
         lags: the lag of their consumers.
-        options: what goes into the pods.
-        metrics: what is counted.
-        clock: the time.
+        options: settings of the pods.
+        metrics: the metrics to update.
+        clock: returns the current time.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class Reconciler:
         self._clock = clock
         self._silences: dict[tuple[str, str], _Silence] = {}
         self._deciding: set[tuple[str, str]] = set()
-        self._told: dict[tuple[str, str], tuple[int, int]] = {}
+        self._announced: dict[tuple[str, str], tuple[int, int]] = {}
 
     def decides(self, namespace: str, name: str) -> bool:
-        """Tells whether the last look at a SigningJob decided on its count: the next one must not be late."""
+        """Returns whether the last reconcile of a SigningJob decided on its count. Then the next one is urgent."""
         return (namespace, name) in self._deciding
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Looks at a SigningJob and acts; returns the seconds until the next look, None: when something happens.
+        """Reconciles a SigningJob; returns the seconds until the next reconcile, or None to wait for an event.
 
         Raises:
-            VaultStreamError: a service did not answer: to be tried again, later each time.
+            VaultStreamError: a service is unreachable; retry with backoff.
         """
         with self._metrics.reconciling():
             for _ in range(MOST_STEPS):
@@ -105,7 +105,7 @@ class Reconciler:
             return CALM_SECONDS
 
     async def _step(self, job: ObjectView) -> float | None:
-        """Does the next thing that there is to do; returns the seconds until the one after it."""
+        """Does the next step; returns the seconds until the following one."""
         view = await self._observe(job)
         now = self._clock()
         planned = plan(view, self._options, now)
@@ -137,7 +137,7 @@ class Reconciler:
                 return None
 
     def _unknown(self, job: ObjectView, state: LagProblem) -> LagUnknown:
-        """Counts readings that failed in a row: one a polling interval, however often something wakes us between."""
+        """Counts consecutive failed readings, at most one per polling interval however often events wake the operator."""
         now, key = self._clock().timestamp(), (job.owner.namespace, job.owner.name)
         silence = self._silences.get(key)
         interval = job.spec.scaling.polling_interval if job.spec else 1
@@ -172,21 +172,21 @@ class Reconciler:
             status, events, look_again = report.status, report.events, REFUSED_SECONDS
         for role in planned.delete:
             await self._cluster.delete_child(owner, role)
-        if look_again != AT_ONCE:  # else the next look follows at once, and writes what holds by then
+        if look_again != AT_ONCE:  # else the next step follows at once and writes the status
             await self._cluster.write_status(job, status)
         await self._tell(job, events)
         self._note(job, status, planned.decision, news=news)
-        if planned.delete_object:  # last: nothing can be said about what is being deleted
+        if planned.delete_object:  # last: a deleted object gets no more Events
             await self._cluster.delete_object(job)
         return look_again
 
     async def _announce(
         self, view: View, planned: Plan, scaled: tuple[Statement, ...]
     ) -> tuple[ObjectView, bool]:
-        """Writes down and tells a change of the count before it is made: no change is without its reasons, whatever ends us.
+        """Writes a change of the count to the status and reports it before it is made, so that a crash leaves no unexplained change.
 
-        Returns the job as it is then, and whether the change is news: one that the API server refuses, or that is not to
-        be seen yet, is planned again and again. What else is new is written once all is done.
+        Returns the updated job, and whether the change is new: a change that the API server refuses, or that is not visible
+        yet, is planned repeatedly. The rest of the status is written at the end of the step.
         """
         scaling = planned.status.scaling
         job = await self._cluster.write_status(
@@ -194,14 +194,14 @@ class Reconciler:
         )
         key = job.owner.namespace, job.owner.name
         change = (scaling.generation, scaling.desired) if scaling else (0, 0)
-        if self._told.get(key) == change:
+        if self._announced.get(key) == change:
             return job, False
         await self._tell(job, scaled)
-        self._told[key] = change
+        self._announced[key] = change
         return job, True
 
     async def _apply(self, manifests: tuple[Manifest, ...]) -> Statement | None:
-        """Applies children; returns what is to be said of the first that the API server refuses."""
+        """Applies children; returns the statement about the first that the API server refuses."""
         refused: Statement | None = None
         for manifest in manifests:
             try:
@@ -221,7 +221,7 @@ class Reconciler:
             if await self._cluster.tell(job.owner, statement):
                 self._metrics.events.labels(statement.reason).inc()
             if statement.reason in _DECISIONS:
-                continue  # logged with all that the decision went by
+                continue  # logged with the inputs of the decision
             log.log(
                 logging.WARNING if statement.event_type == "Warning" else logging.INFO,
                 statement.message,
@@ -248,13 +248,13 @@ class Reconciler:
     def _forget(self, namespace: str, name: str) -> None:
         self._silences.pop((namespace, name), None)
         self._deciding.discard((namespace, name))
-        self._told.pop((namespace, name), None)
+        self._announced.pop((namespace, name), None)
         self._metrics.forget(namespace, name)
         self._store.forget(namespace, name)
 
 
 def _of(job: ObjectView, planned: Plan, now: datetime) -> Report:
-    """Returns the report of a plan that could not be carried out: where the job stands is as it was before."""
+    """Returns the report of a plan that was not carried out: Reconciling and Stalled are as before."""
     stands = (ConditionType.RECONCILING, ConditionType.STALLED)
     before = {c.type: c for c in job.status.conditions if c.type in stands}
     listed = tuple(before.get(c.type, c) for c in planned.status.conditions)

@@ -1,4 +1,4 @@
-"""The operator at work: its queue, its resync, and how it is."""
+"""The running operator: its queue, its resync and its health."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from vaultstream_operator.reconciler import Reconciler
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 20.0
-"""Between two lists of all there is: they repair what a watch lost, and find out a watch that died in silence."""
+"""Interval between full lists. They repair events lost by a watch, and detect a watch that died silently."""
 RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 0.05
-"""Changes of children come in bursts: one look answers them all."""
+"""Changes of children come in bursts: one reconcile handles them all."""
 LIVE_SECONDS = 90.0
-"""Without a good round for so long, the operator is stuck and wants to be started anew."""
+"""Without a successful round for this long, the operator is stuck and must be restarted."""
 
 API_SERVER = "Kubernetes API server"
 START, ROUNDS, WATCHES = "start", "reconcile", "watch"
 
 _PROBE: Key = ("", "")
-"""Goes through the queue as every SigningJob does: that it comes out shows that the queue works."""
+"""Passes through the queue like a SigningJob, to show that the queue works."""
 
 
 class Runtime:
-    """What runs between the start and the end of the operator.
+    """Everything that runs between start and stop of the operator.
 
     Args:
         cluster: the API server.
-        reconciler: looks at one SigningJob.
-        metrics: what is counted.
-        health: how it is; asked from another thread.
-        disconnect: leaves NATS and Postgres: at the end kopf waits 5 s for whatever still runs on its loop.
+        reconciler: reconciles one SigningJob.
+        metrics: the metrics to update.
+        health: the health to update; another thread reads it.
+        disconnect: closes the connections to NATS and Postgres: on exit kopf waits 5 s for tasks left on its loop.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class Runtime:
         self._health = health
         self._disconnect = disconnect
         self._queue: WorkQueue[Key] = WorkQueue(
-            self._look,
+            self._reconcile,
             urgent=lambda key: reconciler.decides(*key),
             waited=lambda key, seconds: metrics.waited(seconds, scaling=reconciler.decides(*key)),
         )
         self._tasks: list[asyncio.Task[None]] = []
         metrics.watch(self._queue)
         health.expect(API_SERVER, within=3 * RESYNC_SECONDS)
-        health.beat(START)  # a start that stands still ends like any other loop that does
+        health.beat(START)  # a start that hangs fails the liveness probe, like any other loop
 
     async def start(self) -> None:
-        """Lists all that there is, waiting for an API server that is away, and starts the work."""
+        """Lists all objects, waiting until the API server is reachable, and starts the work."""
         while not await self._resync(exact=True):
             self._health.beat(START)
             await asyncio.sleep(RETRY_SECONDS)
@@ -81,10 +81,10 @@ class Runtime:
             asyncio.create_task(self._queue.run(), name="queue"),
             asyncio.create_task(self._keep_in_sync(), name="resync"),
         ]
-        log.info("the operator works", extra={"signing_jobs": len(self._cluster.jobs())})
+        log.info("operator started", extra={"signing_jobs": len(self._cluster.jobs())})
 
     async def stop(self) -> None:
-        """Ends the work, and leaves NATS and Postgres."""
+        """Stops the work, and disconnects from NATS and Postgres."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -93,17 +93,17 @@ class Runtime:
         await self._disconnect()
 
     def saw(self, kind: str, change: str | None, body: Body) -> None:
-        """Takes in what a watch delivered."""
+        """Handles an event of a watch."""
         if (key := self._cluster.saw(kind, change, body)) is not None:
             self._queue.add(key, 0.0 if kind == "signingjobs" else SETTLE_SECONDS)
 
-    async def _look(self, key: Key) -> float | None:
+    async def _reconcile(self, key: Key) -> float | None:
         if key == _PROBE:
             self._health.beat(ROUNDS)
             return None
         try:
             again = await self._reconciler.reconcile(*key)
-        except VaultStreamError:  # a service is away: whoever comes to know that is not stuck
+        except VaultStreamError:  # a service is unreachable; the operator is not stuck
             self._health.beat(ROUNDS)
             raise
         self._health.beat(ROUNDS)
@@ -116,19 +116,19 @@ class Runtime:
             self._queue.add(_PROBE)
 
     async def _resync(self, *, exact: bool = False) -> bool:
-        """Lists all there is, once; returns whether the API server answered."""
+        """Lists all objects once; returns whether the API server answered."""
         try:
             news = await self._cluster.resync(exact=exact)
         except VaultStreamError as error:
             self._health.missed(API_SERVER, error.message)
             self._health.beat(
                 WATCHES
-            )  # while there is nothing to hear, a watch that is silent is none that died
-            log.warning("the objects can't be listed: %s", error.message)
+            )  # watches are silent while the API server is unreachable; they are not dead
+            log.warning("can't list objects: %s", error.message)
             return False
         self._health.seen(API_SERVER)
         if late := self._cluster.overdue():
-            log.error("a watch has died: it has not delivered %s", late)
+            log.error("a watch is dead: it has not delivered %s", late)
         else:
             self._health.beat(WATCHES)
         self._metrics.resyncs.inc(len(news))

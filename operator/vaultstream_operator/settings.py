@@ -1,4 +1,4 @@
-"""Settings of the operator, from its environment."""
+"""Settings of the operator, read from its environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vaultstream.errors import UsageError
 from vaultstream_operator.core.pods import OWN_VARIABLES
 
 MARGIN_SECONDS: Final = 5
-"""Between the end of a drain and SIGKILL: for closing connections, and for clocks that differ."""
+"""Time between the end of a drain and SIGKILL, to close connections and allow for clock skew."""
 LEAST_DRAIN_SECONDS: Final = 5
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,21 +33,21 @@ def _variables(value: object) -> object:
         except ValueError:
             raise ValueError('it must be a JSON object such as {"NAME": "value"}') from None
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise ValueError("it must be a JSON object whose values are text")
+        raise ValueError("it must be a JSON object whose values are strings")
     for name in value:
         if not _VARIABLE.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a variable")
+            raise ValueError(f"{name!r} is not a valid name of a variable")
         if name in OWN_VARIABLES:
-            raise ValueError(f"{name} is set by the operator itself")
+            raise ValueError(f"{name} is reserved: the operator sets it")
     return value
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-"""Names separated by commas."""
+"""Comma-separated names."""
 
 
 class WorkerSettings(BaseSettings):
-    """What the operator puts into the pods of its jobs. It names Secrets; it never reads them."""
+    """Settings of the jobs' pods. The operator refers to Secrets by name; it never reads them."""
 
     model_config = SettingsConfigDict(env_prefix="VAULTSTREAM_WORKER_", env_ignore_empty=True, frozen=True)
 
@@ -55,37 +55,37 @@ class WorkerSettings(BaseSettings):
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: Names = ()
     service_account: str = "vaultstream-worker"
-    secret_prefix: str = "vaultstream"  # noqa: S105 - how Secrets are named
-    """The Secrets `<prefix>-keys`, `<prefix>-records` and `<prefix>-signing` hold each role's own credentials, under
-    the keys `database-url`, `nats-url`, `nats-user` and `nats-password`."""
+    secret_prefix: str = "vaultstream"  # noqa: S105 - a prefix of Secrets' names
+    """Prefix of the Secrets `<prefix>-keys`, `<prefix>-records` and `<prefix>-signing`: each role's credentials, in the
+    entries `database-url`, `nats-url`, `nats-user` and `nats-password`."""
     kek_secret: str = "vaultstream-kek"  # noqa: S105 - a Secret's name
-    """Secret whose key `kek` is the file of key-encryption keys; only keys workers and signers mount it."""
+    """Secret whose entry `kek` is the file of key-encryption keys. Only keys workers and signers mount it."""
     ca_secret: str = ""
-    """Secret whose key `ca.crt` is the authority that Postgres' and NATS' certificates are from; empty: none."""
+    """Secret whose entry `ca.crt` is the CA of the certificates of Postgres and NATS; empty for none."""
     extra_env: Annotated[dict[str, str], NoDecode, BeforeValidator(_variables)] = Field(default_factory=dict)
-    """More variables for the workers, as a JSON object; none of them is a secret."""
+    """Additional environment variables of the workers, as a JSON object. They must not be secret."""
     nats_replicas: Literal["1", "3", "5"] = "1"
-    """Servers of a NATS cluster that the workers keep each stream on, at least."""
+    """Minimum number of replicas of each stream, on as many servers of a NATS cluster."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] = 8080
 
     grace_seconds: Annotated[int, Field(ge=10, le=7200)] = 60
-    """From a pod's deletion to SIGKILL: `pre_stop_seconds`, then the drain, then a margin."""
+    """Time from a pod's deletion to SIGKILL: `pre_stop_seconds`, then the drain, then a margin."""
     pre_stop_seconds: Annotated[int, Field(ge=0, le=60)] = 5
-    """From a pod's deletion to SIGTERM: at least as long as a worker takes from its start until it listens."""
+    """Time from a pod's deletion to SIGTERM: at least as long as a worker needs to install its signal handler."""
 
     allowed_pod_labels: Names = ()
-    """Labels that `spec.signer.podLabels` may give to signers: names, `prefix/*`, or `*` for all. None by default."""
+    """Labels that `spec.signer.podLabels` may set: names, `prefix/*`, or `*` for all. None by default."""
     allowed_pod_annotations: Names = ()
-    """Likewise for `spec.signer.podAnnotations`."""
+    """Annotations that `spec.signer.podAnnotations` may set, in the same form."""
     allowed_priority_classes: Names = ()
-    """Likewise for `spec.signer.priorityClassName`."""
+    """Priority classes that `spec.signer.priorityClassName` may name, in the same form."""
     allowed_tolerations: Names = ()
-    """Likewise for the taints that `spec.signer.tolerations` may name."""
+    """Taints that `spec.signer.tolerations` may name, in the same form."""
 
     @property
     def drain_seconds(self) -> int:
-        """From SIGTERM on, a signer finishes its batches in hand for so long; the rest it gives back."""
+        """Time after SIGTERM in which a signer finishes its batches in flight. It returns the rest to the queue."""
         return self.grace_seconds - self.pre_stop_seconds - MARGIN_SECONDS
 
     @model_validator(mode="after")
@@ -94,13 +94,13 @@ class WorkerSettings(BaseSettings):
             least = self.pre_stop_seconds + MARGIN_SECONDS + LEAST_DRAIN_SECONDS
             raise ValueError(
                 f"VAULTSTREAM_WORKER_GRACE_SECONDS must be at least {least}, so that a worker has "
-                f"{LEAST_DRAIN_SECONDS} s to finish what it has in hand"
+                f"{LEAST_DRAIN_SECONDS} s to finish its batches in flight"
             )
         return self
 
 
 class OperatorSettings(BaseSettings):
-    """How the operator finds its services, and how often it looks."""
+    """Settings of the operator's own process and services."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True)
 
@@ -109,18 +109,18 @@ class OperatorSettings(BaseSettings):
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = SecretStr("")
     nats_ca_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CA_FILE")] = None
-    """The authority that NATS' certificate is from; without it, a URL with `tls://` trusts those of the system."""
+    """File with the CA of the certificate of NATS. Without it, a URL with `tls://` trusts the system's CAs."""
     namespaces: Annotated[str, Field(alias="VAULTSTREAM_NAMESPACES")] = ""
-    """Namespaces to watch, separated by commas; empty: all."""
+    """Comma-separated namespaces to watch; empty for all."""
     http_port: Annotated[int, Field(alias="VAULTSTREAM_OPERATOR_PORT", ge=0, le=65535)] = 8080
-    """Port of metrics and health checks; 0: any free one."""
+    """Port of metrics and health checks; 0 for any free port."""
     kubeconfig: Annotated[str, Field(alias="KUBECONFIG")] = ""
-    """Outside of a cluster: the path of a kubeconfig."""
+    """Path of a kubeconfig, for an operator outside of the cluster."""
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
 
     @property
     def watched(self) -> list[str]:
-        """The namespaces to watch; empty: all."""
+        """The namespaces to watch; empty for all."""
         return [name.strip() for name in self.namespaces.split(",") if name.strip()]
 
 
@@ -128,7 +128,7 @@ def load_operator_settings() -> OperatorSettings:
     """Reads the operator's settings from its environment.
 
     Raises:
-        UsageError: one is missing or out of bounds; the message names the variable.
+        UsageError: a setting is missing or invalid; the message names the variable.
     """
     try:
         return OperatorSettings(worker=WorkerSettings())
@@ -145,5 +145,5 @@ def _explained(error: ValidationError) -> UsageError:
     if not first["loc"]:
         return UsageError(f"{why}.", hint="Set it in the environment of the operator.")
     return UsageError(
-        f"The setting {name} can't be used: {why}.", hint=f"Set {name} in the environment of the operator."
+        f"The setting {name} is invalid: {why}.", hint=f"Set {name} in the environment of the operator."
     )

@@ -105,7 +105,7 @@ async def test_of_many_at_once_one_makes_it(
     running = [Command(tmp_path).start(*words, KUBECONFIG=str(maker)) for _ in range(4)]
     said = [process.communicate(timeout=110)[1] for process in running]
     assert [process.returncode for process in running] == [0] * len(running)
-    assert sum("made" in text for text in said) == 1
+    assert sum("created" in text for text in said) == 1
     [kek] = parse_keyring(b64decode((await get(api_server, namespace))["data"]["kek"]), NAME).keks
     assert all(kek.kek_id in text for text in said)
 
@@ -164,13 +164,15 @@ async def test_a_namespace_that_is_missing_is_named(make: Make, api_server: ApiS
 
 def test_a_label_that_the_api_server_refuses_is_told_of_without_the_key(make: Make) -> None:
     said = make("--label", "team=two words", expect=ExitCode.USAGE)
-    assert "takes no Secret" in said.stderr
+    assert "rejects the Secret" in said.stderr
     assert "two words" in said.stderr
     assert "key-encryption keys" not in said.stderr
 
 
 def test_a_label_without_a_value_is_refused(make: Make) -> None:
-    assert "--label team is no NAME=VALUE" in make("--label", "team", expect=ExitCode.USAGE).stderr
+    assert (
+        "--label team is not of the form NAME=VALUE" in make("--label", "team", expect=ExitCode.USAGE).stderr
+    )
 
 
 def test_an_api_server_that_is_away_is_told_of(make: Make, maker: Path, tmp_path: Path) -> None:
@@ -179,4 +181,4 @@ def test_an_api_server_that_is_away_is_told_of(make: Make, maker: Path, tmp_path
     address = next(word for word in text.replace('"', " ").split() if word.startswith("https://"))
     away.write_text(text.replace(address, "https://127.0.0.1:1"))
     said = make(config=away, expect=ExitCode.SERVICE)
-    assert "does not answer" in said.stderr
+    assert "is unreachable" in said.stderr

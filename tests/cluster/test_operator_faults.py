@@ -164,7 +164,7 @@ async def test_an_operator_waits_for_an_api_server_that_is_away_and_leaves_when_
     operator = await site.operator(wait=False, KUBECONFIG=str(away))
 
     async def waits() -> bool:
-        return any("does not answer" in line["message"] for line in operator.lines())
+        return any("API server is unreachable" in line["message"] for line in operator.lines())
 
     await eventually(waits)
     assert (await operator.ask("/livez")).status == 200
@@ -349,7 +349,7 @@ async def test_no_secret_reaches_the_log_at_its_finest(site: Site) -> None:
     await site.scales_to("job", 4)
     assert await operator.leave() == 0
     written = operator.log.read_text()
-    assert "the operator left" in written
+    assert "operator stopped" in written
     assert site.services.nats_password not in written
     assert site.services.kek_file.read_text().strip() not in written
 

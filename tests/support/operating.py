@@ -93,7 +93,7 @@ class Operator:
 
     async def is_ready(self) -> bool:
         assert self.process.returncode is None, self.log.read_text()
-        if not any("the operator works" in line["message"] for line in self.lines()):
+        if not any("operator started" in line["message"] for line in self.lines()):
             return False
         return (await self.ask("/readyz")).status == 200
 

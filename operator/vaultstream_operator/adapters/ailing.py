@@ -1,4 +1,4 @@
-"""What Kubernetes says of pods that don't run, and of those that should make them. Pure: objects in, ailments out."""
+"""Finds out why pods don't run, from pods, Deployments and Jobs. Pure: objects in, ailments out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vaultstream_operator.core.pod_problems import Ailment, Cause
 Body = Mapping[str, Any]
 
 MOST_CHARACTERS: Final = 600
-"""Of the words of an ailment; what is longer is cut."""
+"""Maximum length of an ailment's text, in characters; longer ones are cut."""
 FEW_RESTARTS: Final = 2
-"""A container that failed so often is failing, also in the moments in which it runs."""
+"""A container with this many restarts counts as failing even while it runs."""
 
 _WAITING: Final = {
     "CreateContainerConfigError": Cause.NOT_CONFIGURED,
@@ -37,7 +37,7 @@ _OF_ANY_END: Final = ("Error", "Completed", "")
 
 
 def of_pod(body: Body) -> Ailment | None:
-    """Returns why a pod does not run; None: it does, or has only just begun to."""
+    """Returns why a pod does not run; None if it runs or has only just been created."""
     status = body.get("status") or {}
     if "deletionTimestamp" in body["metadata"]:
         return None
@@ -50,7 +50,7 @@ def of_pod(body: Body) -> Ailment | None:
     if scheduled.get("status") == "False":
         words = str(scheduled.get("message", "")).partition(" preemption:")[0]
         return Ailment(Cause.NO_NODE, _sentence(words), _moment(scheduled.get("lastTransitionTime")))
-    # Until its volumes are mounted, a pod has no sandbox; why it has none is told in Events alone.
+    # A pod has no sandbox until its volumes are mounted. Only Events tell why it has none.
     set_up = conditions.get("PodReadyToStartContainers", {})
     if set_up.get("status") == "False" and status.get("phase") == "Pending":
         return Ailment(Cause.NOT_SET_UP, since=_moment(scheduled.get("lastTransitionTime")))
@@ -58,7 +58,7 @@ def of_pod(body: Body) -> Ailment | None:
 
 
 def of_deployment(body: Body) -> Ailment | None:
-    """Returns why a Deployment's pods are not made."""
+    """Returns why a Deployment's pods are not created; None if they are."""
     for condition in (body.get("status") or {}).get("conditions") or ():
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return Ailment(Cause.REFUSED, _sentence(_nameless(condition.get("message", ""))))
@@ -66,7 +66,7 @@ def of_deployment(body: Body) -> Ailment | None:
 
 
 def of_worker_job(body: Body) -> Ailment | None:
-    """Returns what a Kubernetes Job without any pod lets one guess: it has no condition for pods that are refused."""
+    """Returns the ailment of a Kubernetes Job without pods: Jobs have no condition for refused pods."""
     status = body.get("status") or {}
     counts = [status.get(name, 0) for name in ("active", "failed", "succeeded", "terminating")]
     if any(counts) or "deletionTimestamp" in body["metadata"]:
@@ -91,10 +91,10 @@ def _of_container(status: Mapping[str, Any]) -> Ailment | None:
 
 def _crash(ended: Mapping[str, Any]) -> Ailment:
     if not ended:
-        return Ailment(Cause.CRASHING, "it leaves again and again.")
+        return Ailment(Cause.CRASHING, "it exits repeatedly.")
     code, reason = ended.get("exitCode", 0), ended.get("reason", "")
     why = "" if reason in _OF_ANY_END else f" ({reason})"
-    words = f"it left with exit code {code}{why}. {_last_words(ended.get('message', ''))}"
+    words = f"it exited with code {code}{why}. {_last_words(ended.get('message', ''))}"
     return Ailment(Cause.CRASHING, _sentence(words), exit_code=code)
 
 
@@ -114,7 +114,7 @@ def _last_words(log: str) -> str:
 
 
 def _nameless(words: str) -> str:
-    """Takes out the name of the pod that was to be made: each attempt has another."""
+    """Removes the name of the refused pod, which differs at each attempt."""
     return re.sub(r'^pods "[^"]+" is forbidden: ', "", words)
 
 

@@ -1,4 +1,4 @@
-"""Events about SigningJobs: one object for a sentence however often it is said, counted as Kubernetes counts them."""
+"""Events about SigningJobs: one object per message, with a count of its occurrences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 CONTROLLER = "vaultstream-operator"
 MOST_CHARACTERS = 1024
-"""What the API server allows for an Event's note."""
+"""Maximum length of an Event's note, in bytes, set by the API server."""
 
 _EXISTS, _NOT_FOUND = 409, 404
 _TRIES = 5
@@ -27,20 +27,20 @@ _ACTION = "Reconcile"
 
 
 class Events:
-    """Records Events, as events.k8s.io/v1 has them.
+    """Records Events of events.k8s.io/v1.
 
-    The name of an Event follows from what it says, and the count stands in the Event alone: two operators that overlap,
-    or one that was started anew, have one Event for it, and count on.
+    The name of an Event is derived from its content, and the count is kept only in the Event. So two overlapping operators, or
+    one that was restarted, use the same Event and continue its count.
     """
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
     async def tell(self, owner: Owner, statement: Statement) -> bool:
-        """Records an Event, or counts one more of the same; returns whether it could. Why not is logged, and no more."""
+        """Records an Event or increments its count; returns whether that succeeded. A failure is only logged."""
         name = event_name(owner, statement)
         path = f"/apis/events.k8s.io/v1/namespaces/{owner.namespace}/events"
-        problem = "it keeps changing meanwhile."
+        problem = "it keeps changing."
         try:
             for _ in range(_TRIES):
                 if await self._created(path, event(name, owner, statement, datetime.now(UTC))):
@@ -49,13 +49,13 @@ class Events:
                     return True
         except VaultStreamError as error:
             if isinstance(error, KubeError) and error.status == _NOT_FOUND:
-                return False  # its namespace has gone
+                return False  # its namespace was deleted
             problem = error.message
-        log.warning("an Event could not be recorded: %s", problem)
+        log.warning("can't record an Event: %s", problem)
         return False
 
     async def _created(self, path: str, manifest: Json) -> bool:
-        """Makes an Event; False: it is there already."""
+        """Creates an Event; returns False if it already exists."""
         try:
             await self._api.create(path, manifest)
         except KubeError as error:
@@ -65,11 +65,11 @@ class Events:
         return True
 
     async def _counted(self, path: str) -> bool:
-        """Counts one more of an Event; False: it has expired, or somebody else has counted meanwhile."""
+        """Increments the count of an Event; returns False if it has expired or changed in the meantime."""
         try:
             found = await self._api.patch(
                 path, {}, MERGE_PATCH
-            )  # changes nothing: it may patch, and need not read
+            )  # an empty patch reads it: the operator may patch Events, not get them
             count = (found.get("series") or {"count": 1})["count"] + 1
             await self._api.patch(
                 path,
@@ -87,7 +87,7 @@ class Events:
 
 
 def event_name(owner: Owner, statement: Statement) -> str:
-    """Returns the name of the Event that says so of this very object."""
+    """Returns the name of the Event for this statement about this object."""
     said = "\0".join((owner.uid, str(statement.reason), statement.event_type, statement.message))
     return f"{owner.name[:200].rstrip('.-')}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
@@ -119,5 +119,5 @@ def event(name: str, owner: Owner, statement: Statement, now: datetime) -> Json:
 
 
 def micro_time(moment: datetime) -> str:
-    """Returns a time as Kubernetes' MicroTime has it."""
+    """Returns a time in the format of Kubernetes' MicroTime."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

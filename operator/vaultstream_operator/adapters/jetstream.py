@@ -1,4 +1,4 @@
-"""The lag of jobs' consumers, and the removal of what jobs have in JetStream: the port `Lags`."""
+"""The port `Lags` on JetStream: reads the lag of jobs' consumers and removes jobs' data."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from vaultstream.scaling.reasons import LagProblem, Reason
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 0.8
-"""A lag that takes longer to read is unknown: the next job's is waiting."""
+"""Timeout for reading a lag: after it the lag is unknown, because other jobs wait."""
 FIRST_SECONDS = 1.0
-"""So long the first question waits for the connection: one that is still being made is no service that is away."""
+"""How long the first read waits for the connection, so that a connection in progress does not count as an outage."""
 RETRY_SECONDS = 0.5
 
 
 class JetStreamLags:
-    """Reads lags through the JetStream API, over one connection that comes and goes with NATS.
+    """Reads lags through the JetStream API, over one connection that reconnects by itself.
 
-    Use as `async with`, which waits for nothing: while NATS is away, lags are unknown.
+    An asynchronous context manager. Entering it does not wait: while NATS is unreachable, lags are unknown.
     """
 
     def __init__(self, address: BusAddress) -> None:
         self._address = address
         self._bus: Bus | None = None
-        self._problem = "it is being connected to."
+        self._problem = "connecting."
         self._keeping: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
-        """Set once it is known how the first attempt went, or it has taken too long."""
+        """Set once the first attempt has succeeded, failed or taken too long."""
 
     async def __aenter__(self) -> Self:
         self._keeping = asyncio.create_task(self._keep_connected())
@@ -47,7 +47,7 @@ class JetStreamLags:
             await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def read(self, token: str) -> Lag | LagProblem:
-        """Returns pending and in-flight batches of a job, or why they are unknown, within a second; the first time, in two."""
+        """Returns pending and in-flight batches of a job, or why they are unknown, within 1 s (2 s for the first call)."""
         bus = await self._connected()
         if bus is None:
             return Reason.NATS_UNREACHABLE
@@ -55,15 +55,15 @@ class JetStreamLags:
             async with asyncio.timeout(ANSWER_SECONDS):
                 lag = await RecordsStream(bus).lag(token)
         except (BusError, *BUS_ERRORS) as error:
-            log.debug("no lag of %s: %s", token, error or type(error).__name__)
+            log.debug("can't read the lag of %s: %s", token, error or type(error).__name__)
             return Reason.NATS_UNREACHABLE
         return Reason.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)
 
     async def remove(self, token: str) -> None:
-        """Removes all that a job has in JetStream; what is not there is no error.
+        """Removes all data of a job in JetStream. Missing data is not an error.
 
         Raises:
-            BusError: NATS does not answer; its message is one clause with a full stop.
+            BusError: NATS is unreachable; its message is one clause that ends with a full stop.
         """
         bus = await self._connected()
         if bus is None:
@@ -90,7 +90,7 @@ class JetStreamLags:
                     )
                     self._bus = bus
                     self._tried.set()
-                    self._problem = "the connection is broken."
+                    self._problem = "disconnected."
                     while not bus.client.is_closed:  # noqa: ASYNC110 - the client has no event for it
                         await asyncio.sleep(RETRY_SECONDS)
             except BusError as error:

@@ -1,4 +1,4 @@
-"""The Secret with a namespace's key-encryption keys: made in the cluster, once, and never replaced."""
+"""The Secret with a namespace's key-encryption keys: created once in the cluster, and never replaced."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from vaultstream_operator.adapters.kube_api import Json, KubeApi
 
 KEY = "kek"
-"""Under which the Secret has the file of key-encryption keys."""
+"""Entry of the Secret that holds the file of key-encryption keys."""
 
 _FIELD_MANAGER = "vaultstream"
 
 
 @dataclass(frozen=True)
 class KekSecret:
-    """What a Secret is to be called and marked with."""
+    """Name, labels and annotations of a Secret."""
 
     namespace: str
     name: str
@@ -37,21 +37,21 @@ class KekSecret:
 
 @dataclass(frozen=True)
 class Ensured:
-    """A Secret that is there, with the keys that it has; `made` tells whether it was made just now."""
+    """The keys of an existing Secret; `made` is whether it was just created."""
 
     ring: KeyRing
     made: bool
 
 
 async def ensure_kek_secret(api: KubeApi, secret: KekSecret) -> Ensured:
-    """Makes the Secret with a new key-encryption key, unless there is one of its name: that stays as it is.
+    """Creates the Secret with a new key-encryption key, unless a Secret of that name exists; that one is not changed.
 
-    Of two that do this at once, one makes it, and both answer with its keys.
+    Of two concurrent calls, one creates it, and both return its keys.
 
     Raises:
-        CustodyError: there is one, and the workers could not read what it holds.
-        UsageError: the namespace is missing, or the API server refuses.
-        ServiceError: the API server does not answer, or can't do it now.
+        CustodyError: the Secret exists, but the workers could not read its content.
+        UsageError: the namespace does not exist, or the API server refuses.
+        ServiceError: the API server is unreachable or temporarily unable to create it.
     """
     path = f"/api/v1/namespaces/{secret.namespace}/secrets"
     try:
@@ -91,8 +91,8 @@ def _there(secret: KekSecret, found: Json) -> Ensured:
     encoded = (found.get("data") or {}).get(KEY)
     if encoded is None:
         raise CustodyError(
-            f"The Secret {secret} is there, but has no {KEY!r}, which is the file of key-encryption keys.",
-            hint="Put it back from your copy; if no key was ever wrapped with it, delete the Secret and try again.",
+            f"The Secret {secret} exists, but has no entry {KEY!r}, the file of key-encryption keys.",
+            hint="Restore it from your copy. If it never wrapped a key, delete the Secret and try again.",
         )
     return Ensured(parse_keyring(b64decode(encoded), f"Secret {secret}"), made=False)
 
@@ -101,15 +101,15 @@ def _explained(error: KubeError, secret: KekSecret) -> VaultStreamError:
     if error.status == HTTPStatus.FORBIDDEN:
         return UsageError(
             f"The API server refuses the Secret {secret}: {error.message}",
-            hint=f"Who runs this needs, in {secret.namespace}, `create` on secrets and `get` on the secret {secret.name}.",
+            hint=f"In {secret.namespace}, you need the permissions to create Secrets and to get the Secret {secret.name}.",
         )
     if error.status == HTTPStatus.NOT_FOUND:
         return UsageError(
             f"There is no namespace {secret.namespace}: {error.message}",
-            hint=f"Make it: kubectl create namespace {secret.namespace}",
+            hint=f"Create it: kubectl create namespace {secret.namespace}",
         )
     if error.status == HTTPStatus.TOO_MANY_REQUESTS or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServiceError(
-            f"The API server can't make the Secret {secret} now: {error.message}", hint="Try again."
+            f"The API server can't create the Secret {secret} now: {error.message}", hint="Try again later."
         )
-    return UsageError(f"The API server takes no Secret {secret}: {error.message}")
+    return UsageError(f"The API server rejects the Secret {secret}: {error.message}")

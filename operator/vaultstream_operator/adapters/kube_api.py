@@ -1,4 +1,4 @@
-"""JSON in and out of a Kubernetes API server, over the project's asynchronous client: its login, TLS and connections."""
+"""JSON requests to a Kubernetes API server, over the login, TLS and connections of the asynchronous `kubernetes` client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 REQUEST_SECONDS = 15.0
-"""For one request and its answer; none of them lists more than a cluster's children of ours."""
+"""Timeout of one request. The largest answers are lists of the operator's own objects."""
 CONNECTIONS = 32
 
 APPLY = "application/apply-patch+yaml"
@@ -31,11 +31,11 @@ _FAILURES = 400
 
 
 class KubeError(VaultStreamError):
-    """The API server said no.
+    """The API server refused a request.
 
     Attributes:
-        status: of HTTP.
-        reason: its word for programs, such as NotFound, AlreadyExists or Conflict.
+        status: the HTTP status code.
+        reason: one word for programs, such as NotFound, AlreadyExists or Conflict.
     """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -45,17 +45,17 @@ class KubeError(VaultStreamError):
 
 
 class UnreachableError(ServiceError):
-    """The API server does not answer."""
+    """The API server is unreachable."""
 
 
 class KubeApi:
-    """Requests to one API server; made by `open_kube_api`."""
+    """Requests to one API server; created by `open_kube_api`."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
     async def get(self, path: str, **query: str) -> Json:
-        """Returns an object or a list. Raises KubeError, UnreachableError; so do all the others."""
+        """Returns an object or a list. Like the other methods, raises KubeError and UnreachableError."""
         return await self.request("GET", path, query=query)
 
     async def create(self, path: str, body: Json, **query: str) -> Json:
@@ -76,11 +76,11 @@ class KubeApi:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Json:
-        """Sends one request, and returns the object that answers it.
+        """Sends one request and returns the object in the answer.
 
         Raises:
-            KubeError: the answer is a refusal.
-            UnreachableError: there is none.
+            KubeError: the API server refused the request.
+            UnreachableError: it did not answer.
         """
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
@@ -92,8 +92,8 @@ class KubeApi:
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(
-                f"The Kubernetes API server does not answer: {error or type(error).__name__}.",
-                hint="Check KUBECONFIG and the server; the operator goes on by itself once it answers.",
+                f"The Kubernetes API server is unreachable: {error or type(error).__name__}.",
+                hint="Check KUBECONFIG and the server. The operator resumes automatically.",
             ) from None
         answer = _parse(data)
         if response.status >= _FAILURES:
@@ -108,7 +108,7 @@ async def open_kube_api(kubeconfig: str) -> AsyncIterator[KubeApi]:
     """Logs in with a kubeconfig, or with the pod's service account if `kubeconfig` is empty.
 
     Raises:
-        UsageError: there is neither, or it can't be read.
+        UsageError: neither exists, or it can't be read.
     """
     configuration = client.Configuration()
     configuration.connection_pool_maxsize = CONNECTIONS
@@ -121,7 +121,7 @@ async def open_kube_api(kubeconfig: str) -> AsyncIterator[KubeApi]:
             await asyncio.to_thread(config.load_incluster_config, client_configuration=configuration)
     except (ConfigException, OSError) as error:
         raise UsageError(
-            f"There is no login to a Kubernetes API server: {error}.",
+            f"There are no credentials for a Kubernetes API server: {error}.",
             hint="Outside of a cluster, set KUBECONFIG to the path of a kubeconfig.",
         ) from None
     api = client.ApiClient(configuration)

@@ -1,7 +1,7 @@
-"""SigningJobs and their children on a Kubernetes API server: the port `Cluster`.
+"""The port `Cluster` on a Kubernetes API server: SigningJobs and their children.
 
-Children are looked up in a mirror that watches feed, so that a look at a job costs one request, and a manifest that was
-applied is applied again only when it, or what became of it, has changed.
+Children are read from a mirror that watches keep up to date, so a reconcile costs one request. A manifest is applied again only
+when it or the applied object has changed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.plurals import counted
 from vaultstream_operator.adapters.events import CONTROLLER, Events
 from vaultstream_operator.adapters.kube_api import (
     APPLY,
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 MANAGED_BY_US: Final = f"app.kubernetes.io/managed-by={CONTROLLER}"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 IDLE_COST: Final = "-100"
-"""Less than a pod has that says nothing (0): it goes first."""
+"""Lower than a pod's default (0): Kubernetes removes these pods first."""
 
 GROUPS: Final = {
     JOBS: f"/apis/{GROUP}/{VERSION}",
@@ -53,12 +54,12 @@ WATCHED: Final = tuple(GROUPS)
 _KINDS = {"Deployment": DEPLOYMENTS, "Job": WORKER_JOBS}
 _ROLES = {children.SIGNING: DEPLOYMENTS, children.RECORDS: WORKER_JOBS, children.KEYS: WORKER_JOBS}
 _NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID, _INTERNAL = 404, 409, 403, 422, 500
-# 500 is the answer to a field that the kind does not have, and where an admission webhook does not answer.
+# 500 is the answer to an unknown field, and when an admission webhook does not answer.
 _REFUSALS = (400, _FORBIDDEN, _INVALID, _INTERNAL)
 
 
 def path_of(kind: str, namespace: str = "", name: str = "", part: str = "") -> str:
-    """Returns the path of a kind's objects: of all, of a namespace's, of one, or of a part of one such as `status`."""
+    """Returns the path of all objects of a kind, of a namespace's, of one object, or of a subresource such as `status`."""
     steps = [GROUPS[kind], f"namespaces/{namespace}" if namespace else "", kind, name, part]
     return "/".join(step for step in steps if step)
 
@@ -67,8 +68,8 @@ class KubernetesCluster:
     """The port `Cluster` on one API server.
 
     Args:
-        api: requests to it.
-        namespaces: those that the operator looks after; empty: all.
+        api: sends the requests.
+        namespaces: the namespaces to watch; empty for all.
     """
 
     def __init__(self, api: KubeApi, namespaces: Sequence[str] = ()) -> None:
@@ -77,19 +78,19 @@ class KubernetesCluster:
         self._events = Events(api)
         self._mirror = Mirror()
         self._applied: dict[tuple[str, str, str], tuple[str, str, int]] = {}
-        """For each child: what was applied, to which object, and the generation that came of it."""
+        """For each child: the digest of the applied manifest, the UID of the object, and the resulting generation."""
 
-    # -- what there is
+    # -- observation
 
     def saw(self, kind: str, change: str | None, body: Body) -> Key | None:
-        """Takes in what a watch delivered; returns the SigningJob to look at, if it is news."""
+        """Handles an event of a watch; returns the SigningJob to reconcile, if the event is news."""
         return self._mirror.saw(kind, change, body)
 
     async def resync(self, *, exact: bool = False) -> set[Key]:
-        """Lists all that the watches are about; returns the SigningJobs of which they had not told.
+        """Lists all watched objects; returns the SigningJobs with changes that the watches had not delivered.
 
         Args:
-            exact: as it is now, and not as an API server's cache has it: who knows nothing yet must not miss a child.
+            exact: read the current state instead of the API server's cache: the first list must not miss a child.
 
         Raises:
             KubeError, UnreachableError: the lists can't be read.
@@ -107,12 +108,12 @@ class KubernetesCluster:
         return news
 
     def overdue(self) -> str:
-        """Returns which watches have failed to deliver what `resync` saw the time before; empty: none."""
+        """Returns which watches have not delivered changes that the previous `resync` saw; empty if none."""
         late = {kind: self._mirror.overdue(kind) for kind in WATCHED}
-        return ", ".join(f"{count} changes of {kind}" for kind, count in late.items() if count)
+        return ", ".join(f"{counted(count, 'change')} of {kind}" for kind, count in late.items() if count)
 
     def jobs(self) -> set[Key]:
-        """Returns all SigningJobs that there are."""
+        """Returns all known SigningJobs."""
         return self._mirror.jobs()
 
     async def get(self, namespace: str, name: str) -> ObjectView | None:
@@ -138,7 +139,7 @@ class KubernetesCluster:
         known = self._mirror.child(*place)
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
         if known is not None and known.leaving:
-            return  # once it has gone, a watch tells, and it is made anew
+            return  # its deletion triggers a reconcile, which creates it again
         if known is not None and self._applied.get(place) == (digest, known.uid, known.generation):
             return
         path = path_of(kind, namespace, name)
@@ -148,7 +149,7 @@ class KubernetesCluster:
             body = await self._api.patch(path, manifest, APPLY, fieldManager=CONTROLLER, force="true")
         except KubeError as error:
             if error.status == _INVALID and manifest["kind"] == "Job" and "immutable" in error.message:
-                raise ConflictError from None  # another operator has made it meanwhile, with another image
+                raise ConflictError from None  # another operator has created it in the meantime, with another image
             refusal = _refusal(error)
             if known is not None and kind == DEPLOYMENTS and isinstance(refusal, Refusal):
                 await self._set_count(path, manifest["spec"]["replicas"])
@@ -157,18 +158,18 @@ class KubernetesCluster:
         self._applied[place] = (digest, body["metadata"]["uid"], body["metadata"].get("generation", 0))
 
     async def _set_count(self, path: str, replicas: int) -> None:
-        """Sets a Deployment's count alone, if it may: signers come and go also while their new template is refused."""
+        """Tries to set only a Deployment's replicas, so that scaling works even while its new template is refused."""
         try:
             body = await self._api.patch(
                 path, {"spec": {"replicas": replicas}}, MERGE_PATCH, fieldManager=CONTROLLER
             )
         except KubeError as error:
-            log.debug("nor can its count be set: %s", error.message)
+            log.debug("can't set the replicas either: %s", error.message)
         else:
             self._mirror.wrote(DEPLOYMENTS, body)
 
     async def _require_ours(self, path: str, manifest: Manifest) -> None:
-        """Sees to it that no object of somebody else's is taken over."""
+        """Checks that an existing object of that name belongs to this job."""
         try:
             body = await self._api.get(path)
         except KubeError as error:
@@ -190,7 +191,7 @@ class KubernetesCluster:
         await self._delete(kind, owner.namespace, name, uid=known.uid)
 
     async def _delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        # In the foreground: it is gone once its pods are, so that what takes its place never meets them.
+        # Foreground: it is gone only when its pods are, so its replacement never runs beside them.
         options: Json = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             body = await self._api.delete(path_of(kind, namespace, name), options)
@@ -257,7 +258,7 @@ class KubernetesCluster:
                 raise
 
     async def _write(self, path: str, patch: Json | list[Json], content_type: str) -> Json | None:
-        """Patches a SigningJob; returns it, None if it has gone meanwhile, and its watch tells."""
+        """Patches a SigningJob; returns it, or None if it was deleted in the meantime; its watch then triggers a reconcile."""
         try:
             body = await self._api.patch(path, patch, content_type, fieldManager=CONTROLLER)
         except KubeError as error:
@@ -274,7 +275,7 @@ class KubernetesCluster:
 
 
 def view_of(body: Body) -> ObjectView:
-    """Returns a SigningJob as the plan sees it; a spec that this version does not understand is None, and said why."""
+    """Returns the view of a SigningJob. A spec that is not valid for this version is None, and `problem` tells why."""
     metadata = body["metadata"]
     spec, problem = None, ""
     try:
@@ -285,7 +286,7 @@ def view_of(body: Body) -> ObjectView:
     try:
         status = JobStatus.model_validate(body.get("status") or {})
     except ValidationError:
-        log.warning("the status of %s can't be read: it is written anew", metadata["name"])
+        log.warning("can't read the status of %s: it is replaced", metadata["name"])
         status = JobStatus()
     return ObjectView(
         owner=Owner(metadata["namespace"], metadata["name"], metadata["uid"]),

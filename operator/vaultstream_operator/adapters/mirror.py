@@ -1,6 +1,6 @@
-"""What the operator has heard of its objects: a cache that watches feed, lists repair, and our own writes keep ahead.
+"""A cache of the operator's objects: watches update it, lists repair it, and the operator's own writes keep it current.
 
-Pure bookkeeping. A watch that has died in silence shows: lists then tell of changes that it never delivered.
+Pure bookkeeping. It detects a watch that died silently: lists then show changes that the watch never delivered.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JOBS, DEPLOYMENTS, WORKER_JOBS, PODS = "signingjobs", "deployments", "jobs", "po
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object, cut down to what a decision may turn on: memory stays small, and what is equal wakes nobody."""
+    """One object, reduced to what decisions depend on: this saves memory, and irrelevant changes trigger nothing."""
 
     kind: str
     namespace: str
@@ -37,7 +37,7 @@ class Entry:
     role: str
     leaving: bool
     digest: Any
-    """What of it matters: a change of anything else is no news."""
+    """The relevant part. A change of anything else is ignored."""
 
 
 class Mirror:
@@ -50,11 +50,11 @@ class Mirror:
         self._suspects: dict[tuple[str, str, str], int] = {}
 
     def saw(self, kind: str, change: str | None, body: Body) -> Key | None:
-        """Takes in what a watch delivered; returns the SigningJob to look at, if it is news.
+        """Handles an event of a watch; returns the SigningJob to reconcile, if the event is news.
 
         Args:
             kind: the plural of the resource.
-            change: ADDED, MODIFIED, DELETED, or None for an object of a watch's first list.
+            change: ADDED, MODIFIED, DELETED, or None for an object of the watch's initial list.
             body: the object.
         """
         entry = read_entry(kind, body)
@@ -72,18 +72,18 @@ class Mirror:
         return self._take(entry)
 
     def wrote(self, kind: str, body: Body) -> None:
-        """Takes in the answer to a write of our own: the next look must not see the state before it."""
+        """Stores the answer to one of our own writes, so that the next reconcile does not see the older state."""
         if (entry := read_entry(kind, body)) is not None:
             self._take(entry)
 
     def listed(self, kind: str, bodies: Iterable[Body], namespaces: Iterable[str], version: int) -> set[Key]:
-        """Takes in a whole list of a kind; returns the SigningJobs to look at: what no watch has told of.
+        """Merges a complete list of a kind; returns the SigningJobs with changes that no watch has delivered.
 
         Args:
             kind: the plural of the resource.
             bodies: the objects.
-            namespaces: those that the list is about; empty: all.
-            version: of the list. What was written after it can't be in it, and has not gone.
+            namespaces: the namespaces that were listed; empty for all.
+            version: the list's resource version. Objects written later can be missing from the list and still exist.
         """
         news: set[Key] = set()
         within = set(namespaces)
@@ -105,7 +105,7 @@ class Mirror:
         return news
 
     def overdue(self, kind: str) -> int:
-        """Returns how many changes of a kind were known at the last call, and no watch has delivered them since."""
+        """Returns the number of changes that were known at the last call and that no watch has delivered since."""
         late = sum(
             1
             for place, version in self._suspects.items()
@@ -121,21 +121,21 @@ class Mirror:
         return late
 
     def jobs(self) -> set[Key]:
-        """Returns all SigningJobs that there are."""
+        """Returns all known SigningJobs."""
         return {entry.key for entry in self._entries.values() if entry.kind == JOBS}
 
     def child(self, kind: str, namespace: str, name: str) -> Entry | None:
-        """Returns an object as it is known."""
+        """Returns a known object, or None."""
         return self._entries.get((kind, namespace, name))
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
-        """Takes note that an object is not there."""
+        """Removes an object that does not exist."""
         self._drop((kind, namespace, name))
 
     def children(self, owner: Owner) -> ChildrenView:
-        """Returns the children of a SigningJob by their roles.
+        """Returns the children of a SigningJob by role.
 
-        Only what has the name, the namespace and the owner that a child of ours has is one: anyone may write labels.
+        A child must have the expected name, namespace and owner. Labels are not enough: anyone can set them.
         """
         signing = self._child(owner, DEPLOYMENTS, children.SIGNING)
         return ChildrenView(
@@ -162,7 +162,7 @@ class Mirror:
         return WorkerJobView(active, failed, succeeded, problem, template, leaving=entry.leaving)
 
     def _problem(self, child: Entry, own: Ailment | None) -> Ailment | None:
-        """The worst of what ails a child and its pods; of several alike, always the same one."""
+        """Returns the worst ailment of a child and its pods; deterministic among equals."""
         pods = sorted(self._pods_of(child), key=lambda entry: entry.name)
         found = [ailment for ailment in (own, *(pod.digest for pod in pods)) if ailment is not None]
         return min(found, key=lambda ailment: ailment.cause, default=None)
@@ -190,7 +190,7 @@ class Mirror:
         return None if same else self._key(entry)
 
     def _key(self, entry: Entry) -> Key:
-        """A pod's label has the first 63 characters of its job's name; the job itself, once known, has them all."""
+        """Returns the key of an entry's SigningJob: of the job itself if known, because a pod's label is cut to 63 characters."""
         return next((other.key for other in self._of(entry.owner_uid) if other.kind == JOBS), entry.key)
 
     def _drop(self, place: tuple[str, str, str]) -> None:
@@ -202,7 +202,7 @@ class Mirror:
 
 
 def read_entry(kind: str, body: Body) -> Entry | None:
-    """Cuts an object down to what is kept; None: it belongs to no SigningJob."""
+    """Reduces an object to its entry; None if it belongs to no SigningJob."""
     metadata = body["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     labels = metadata.get("labels") or {}
@@ -229,7 +229,7 @@ def read_entry(kind: str, body: Body) -> Entry | None:
 
 
 def _owner_uid(kind: str, metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    """A pod belongs to a ReplicaSet or a Job, and says by a label for whom; what we make is ours by its reference."""
+    """Returns the UID of the owning SigningJob: from a pod's label, or from a child's owner reference."""
     if kind == PODS:
         return labels.get(children.UID_LABEL, "")
     references = metadata.get("ownerReferences") or ()

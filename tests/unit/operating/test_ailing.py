@@ -101,18 +101,18 @@ def test_a_pod_that_starts_runs_or_has_done_its_work_ails_nothing(body: dict[str
                 '{"message": "worker started"}\n{"event": "exit", "code": 6, "message": "There is no key-encryption key at /etc/kek.", '
                 '"hint": "Put it there."}\n{"message": "telemetry stopped"}\n'
             ),
-            "it left with exit code 6. There is no key-encryption key at /etc/kek. Put it there.",
+            "it exited with code 6. There is no key-encryption key at /etc/kek. Put it there.",
         ),
-        (json.dumps({"message": "It broke."}), "it left with exit code 6. It broke."),
+        (json.dumps({"message": "It broke."}), "it exited with code 6. It broke."),
         (
             "Traceback (most recent call last):\nValueError: x",
-            "it left with exit code 6. ValueError: x.",
+            "it exited with code 6. ValueError: x.",
         ),
         (
             json.dumps({"event": "exit", "message": "postgresql://u:hunter2@db/d is unreachable."}),
-            "it left with exit code 6. postgresql://u:***@db/d is unreachable.",
+            "it exited with code 6. postgresql://u:***@db/d is unreachable.",
         ),
-        ("", "it left with exit code 6."),
+        ("", "it exited with code 6."),
     ],
 )
 def test_a_worker_that_crashes_is_told_of_in_its_last_words(log: str, words: str) -> None:
@@ -123,7 +123,7 @@ def test_a_worker_that_crashes_is_told_of_in_its_last_words(log: str, words: str
 def test_a_worker_killed_for_its_memory_is_told_of() -> None:
     found = of_pod(pod(waiting("CrashLoopBackOff", lastState=ended(137, reason="OOMKilled"))))
     assert found is not None
-    assert found.words == "it left with exit code 137 (OOMKilled)."
+    assert found.words == "it exited with code 137 (OOMKilled)."
 
 
 def test_words_are_cut_to_what_people_read() -> None:
