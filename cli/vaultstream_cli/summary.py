@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from vaultstream.api import JobState
 from vaultstream.errors import NotAllSignedError, VaultStreamError
 from vaultstream.plurals import counted
-from vaultstream.store import jobs
-from vaultstream.store.jobs import Job, KeyUse
+from vaultstream.store.jobs import Job
+from vaultstream.store.keys import KeyUse, get_key_use
+from vaultstream.store.progress import read_job
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import print_table
 
 if TYPE_CHECKING:
     from vaultstream.local.scaler import Taken
     from vaultstream.store.database import Pool
-    from vaultstream.store.jobs import Progress
+    from vaultstream.store.progress import JobProgress
 
 
 FAILED_HINT = (
@@ -29,16 +30,10 @@ class Summary:
     """The result of a run."""
 
     job: Job
-    progress: Progress
+    progress: JobProgress
     keys: KeyUse
     decisions: tuple[Taken, ...] = ()
     """This run's decisions that changed the number of signers, oldest first."""
-
-    @property
-    def records_per_second(self) -> float | None:
-        """Records per second over the whole job, from its start to its end in Postgres; None if it has not ended."""
-        seconds = self.job.seconds
-        return self.progress.settled / seconds if seconds else None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,7 +48,7 @@ class Summary:
             "batch_size": self.job.spec.batch_size,
             "algorithm": self.job.spec.keys.algorithm,
             "seconds": self.job.seconds,
-            "records_per_second": self.records_per_second,
+            "records_per_second": self.progress.overall_rate,
             "keys": asdict(self.keys),
             "decisions": [taken.to_json() for taken in self.decisions],
         }
@@ -61,17 +56,14 @@ class Summary:
 
 async def get_summary(pool: Pool, token: str) -> Summary:
     async with pool.acquire() as connection:
-        job = await jobs.get_job(connection, token)
-        return Summary(
-            job,
-            await jobs.get_progress(connection, job.job_no),
-            await jobs.get_key_use(connection, job.job_no),
-        )
+        snapshot = await read_job(connection, token)
+        keys = await get_key_use(connection, snapshot.job.job_no)
+    return Summary(snapshot.job, snapshot.progress, keys)
 
 
 def print_summary(summary: Summary) -> None:
     """Prints a summary for people."""
-    progress, keys, rate = summary.progress, summary.keys, summary.records_per_second
+    progress, keys, rate = summary.progress, summary.keys, summary.progress.overall_rate
     print_table(
         ("job", summary.job.name),
         [

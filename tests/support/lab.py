@@ -14,6 +14,7 @@ from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs, schema
 from vaultstream.store.batches import highest_id, plan_page
 from vaultstream.store.database import Pool, open_pool
+from vaultstream.store.progress import read_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from vaultstream.audit.report import AuditReport
     from vaultstream.local.services import Services
-    from vaultstream.store.jobs import Job, Progress
+    from vaultstream.store.jobs import Job
+    from vaultstream.store.progress import JobProgress
 
 QUICK_RETRIES = {"maxAttempts": 2, "backoff": {"initialSeconds": 0.05, "maxSeconds": 0.1}}
 
@@ -31,7 +33,7 @@ class Ended:
     """A job as it ended."""
 
     job: Job
-    progress: Progress
+    progress: JobProgress
     signers: int
     """The most that ran at a time."""
 
@@ -111,7 +113,7 @@ class Lab:
             run_job(self.services, self.pool, job, max_signers=max_signers, show=show), timeout=seconds
         )
         async with self.pool.acquire() as connection:
-            return Ended(job, await jobs.get_progress(connection, job.job_no), most)
+            return Ended(job, (await read_job(connection, job.token)).progress, most)
 
     async def run(self, name: str = "job", *, max_signers: int = 2, **given: Any) -> Ended:
         return await self.finish(await self.open(name, **given), max_signers=max_signers)

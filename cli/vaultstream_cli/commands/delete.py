@@ -14,7 +14,8 @@ from vaultstream.errors import ExitCode, UsageError
 from vaultstream.local.deletion import delete_everywhere, require_idle
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
-from vaultstream.store.jobs import Job, get_job, get_progress
+from vaultstream.store.jobs import Job
+from vaultstream.store.progress import read_job
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.session import open_session
@@ -54,8 +55,8 @@ async def delete(
     """
     async with open_session(settings) as session:
         async with session.pool.acquire() as connection:
-            found = await get_job(connection, job)
-            signed = (await get_progress(connection, found.job_no)).signed
+            snapshot = await read_job(connection, job)
+            found, signed = snapshot.job, snapshot.progress.signed
             if not force:
                 await require_idle(connection, found)
         chosen = policy or Policy(found.spec.deletion_policy)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.local.status import overall_rate, summarise
+from vaultstream.local.status import summarize
 from vaultstream.settings import Settings
-from vaultstream.store.jobs import get_progress, list_jobs
+from vaultstream.store.jobs import list_jobs
+from vaultstream.store.progress import find_snapshot
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 from vaultstream_cli.session import open_session
@@ -42,12 +43,13 @@ async def jobs(
     A deleted job is found only by its token: another job may use its name now.
     """
     async with open_session(settings) as session, session.pool.acquire() as connection:
-        listed = [
-            (job, await get_progress(connection, job.job_no))
+        snapshots = [
+            await find_snapshot(connection, job.token)
             for job in await list_jobs(connection, deleted=everything)
         ]
+    listed = [snapshot for snapshot in snapshots if snapshot is not None]  # None: deleted since
     if json:
-        print_json([summarise(job, progress) for job, progress in listed])
+        print_json([summarize(snapshot) for snapshot in listed])
         return
     if not listed:
         note(
@@ -67,9 +69,9 @@ async def jobs(
                 job.spec.keys.algorithm,
                 job.started_at,
                 job.seconds,
-                overall_rate(job, progress),
+                progress.overall_rate,
                 job.token,
             )
-            for job, progress in listed
+            for job, progress in ((each.job, each.progress) for each in listed)
         ],
     )

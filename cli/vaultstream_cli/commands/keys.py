@@ -150,7 +150,7 @@ def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
     if not change.signers_notified:
         _note_not_notified()
     if as_json:
-        print_json({"job": job.name, what: changed, "keys": {"total": counts.total, **asdict(counts)}})
+        print_json({"job": job.name, what: changed, "keys": counts.to_json()})
     else:
         for key_id in changed:
             typer.echo(key_id)

@@ -100,7 +100,7 @@ def _print_comparison(runs: list[Summary]) -> None:
                 run.progress.signed,
                 run.progress.dead,
                 run.job.seconds,
-                run.records_per_second,
+                run.progress.overall_rate,
                 run.job.name,
             )
             for run in sorted(runs, key=lambda run: (run.job.spec.batch_size, run.job.job_no))

@@ -17,10 +17,11 @@ from rich.text import Text
 from vaultstream.api import JobState
 from vaultstream.errors import VaultStreamError, redact
 from vaultstream.local.services import Services
-from vaultstream.local.status import JobStatus, StatusReader
+from vaultstream.local.status import JobOverview, StatusReader
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
+from vaultstream.store.progress import RATE_WINDOW_SECONDS
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import note, out, print_json
@@ -49,7 +50,7 @@ async def status(
     """Show a job's status: counts, lag, rate, keys, workers and services.
 
     The lag is in batches: those published and not yet acknowledged, plus those not yet published. An unknown lag (no
-    consumer, NATS unreachable) is shown as unknown, never as 0. The rate is over the last ten seconds, or over the whole job
+    consumer, NATS unreachable) is shown as unknown, never as 0. The rate is over the last 20 seconds, or over the whole job
     once it has ended. With --json --watch, each status is one line.
     """
     async with open_session(settings) as session, StatusReader(session.services, session.pool, job) as reader:
@@ -63,7 +64,7 @@ async def status(
         await _watch(session, reader, first, json=json)
 
 
-async def _watch(session: Session, reader: StatusReader, look: JobStatus, *, json: bool) -> None:
+async def _watch(session: Session, reader: StatusReader, look: JobOverview, *, json: bool) -> None:
     services = session.services
     live = Live(console=out, auto_refresh=False) if out.is_terminal and not json else None
     try:
@@ -92,7 +93,7 @@ async def _watch(session: Session, reader: StatusReader, look: JobStatus, *, jso
         return  # Ctrl-C only stops watching
 
 
-def describe(look: JobStatus) -> str:
+def describe(look: JobOverview) -> str:
     """Returns a job's status as one line."""
     progress = look.progress
     parts = [
@@ -104,13 +105,13 @@ def describe(look: JobStatus) -> str:
         counted(len(look.signers), "signer"),
     ]
     if not look.job.ended:
-        parts.append(f"ETA {duration(look.eta_seconds)}")
+        parts.append(f"ETA {duration(look.progress.eta_seconds)}")
     if look.job.message:
         parts.append(look.job.message)
     return " · ".join(parts)
 
 
-def render(look: JobStatus, services: Services) -> RenderableType:
+def render(look: JobOverview, services: Services) -> RenderableType:
     """Returns a job's status for people, one fact per line."""
     job, progress, keys = look.job, look.progress, look.keys
     grid = Table.grid(padding=(0, 2))
@@ -127,9 +128,14 @@ def render(look: JobStatus, services: Services) -> RenderableType:
         ("lag", _lag(look)),
         (
             "rate",
-            f"{look.rate:,.0f} records/s" + (" over the whole job" if job.ended else " over the last 10 s"),
+            f"{look.rate:,.0f} records/s"
+            + (" over the whole job" if job.ended else f" over the last {RATE_WINDOW_SECONDS:.0f} s"),
         ),
-        ("time", duration(look.seconds) + ("" if job.ended else f", ETA {duration(look.eta_seconds)}")),
+        (
+            "time",
+            duration(look.progress.seconds)
+            + ("" if job.ended else f", ETA {duration(look.progress.eta_seconds)}"),
+        ),
         (
             "keys",
             f"{keys.active:,} active, {keys.retired:,} retired, {keys.revoked:,} revoked; {keys.leased:,} leased",
@@ -145,13 +151,13 @@ def render(look: JobStatus, services: Services) -> RenderableType:
     return Group(grid)
 
 
-def _records(look: JobStatus) -> str:
+def _records(look: JobOverview) -> str:
     return f"{look.progress.records:,}" + (
         "" if look.job.planned or look.job.state is JobState.PENDING else "+"
     )
 
 
-def _lag(look: JobStatus) -> str:
+def _lag(look: JobOverview) -> str:
     lag = look.lag
     if lag.batches is None:
         why = (
@@ -164,7 +170,7 @@ def _lag(look: JobStatus) -> str:
     return f"{counted(lag.batches, 'batch', 'batches')} ({parts})"
 
 
-def _workers(look: JobStatus) -> str:
+def _workers(look: JobOverview) -> str:
     if not look.workers:
         return "none connected"
     return ", ".join(f"{worker.role} {worker.host}:{worker.pid}" for worker in look.workers)

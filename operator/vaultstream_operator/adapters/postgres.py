@@ -12,7 +12,7 @@ from typing import Protocol, Self, TypeVar
 
 import asyncpg
 
-from vaultstream.api import JobState, SigningJobSpec
+from vaultstream.api import JobState
 from vaultstream.errors import (
     BusError,
     DatabaseError,
@@ -27,6 +27,7 @@ from vaultstream.scaling.observation import Progress
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
 from vaultstream.store.jobs import Job
+from vaultstream.store.progress import RATE_WINDOW_SECONDS, JobProgress, JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.plan import StoreAction
@@ -36,10 +37,6 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-RATE_SECONDS = 20.0
-"""The rate of records is measured over so long, and signers that sign nothing for so long sign nothing."""
-LEAST_RATE_SECONDS = 2.0
-"""A rate over less is chance."""
 ANSWER_SECONDS = 5.0
 """So long Postgres may take for one look."""
 PAUSE_SECONDS = 1.0
@@ -105,26 +102,22 @@ class PostgresStore:
     async def look(self, job: ObjectView) -> StoredJob | Trouble | None:
         """Returns the job as Postgres has it, None if it is not there, or why that can't be told."""
 
-        async def read(connection: Connection) -> asyncpg.Record | None:
-            row = await connection.fetchrow(
-                query("job_overview"), _name(job), RATE_SECONDS, timeout=ANSWER_SECONDS
-            )
-            if row is not None and row["schema_version"] != schema.current_version():
-                await schema.require_current(connection)
-            return row
+        async def read(connection: Connection) -> JobSnapshot | None:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await find_snapshot(connection, _name(job))
 
         try:
-            row = await self._with_connection(read)
+            snapshot = await self._with_connection(read)
         except Exception as error:  # noqa: BLE001 - classified, or raised again
             if job.deleting and await self._nothing_there(error):
                 return None
             return self._trouble(job, "look", error)
         memory = self._memory(job)
         memory.troubles.pop("look", None)
-        if row is None or row["job_no"] is None:
+        if snapshot is None:
             memory.idle_since = None
             return None
-        return self._stored(job, row)
+        return self._stored(job, snapshot)
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Does what the plan asks for, once or again; returns why it could not, None if it could."""
@@ -206,54 +199,49 @@ class PostgresStore:
             return await self._with_connection(schema.installed_version) == 0
         return False
 
-    def _stored(self, job: ObjectView, row: asyncpg.Record) -> StoredJob:
-        spec = SigningJobSpec.model_validate(row["spec"])
-        planned = row["planned"]
-        made_all = row["keys_made"] >= spec.keys.count
-        rate = self._rate(job, row)
-        ended = row["finished_at"] is not None
-        settled, seconds = row["signed"] + row["dead"], row["total_seconds"]
+    def _stored(self, view: ObjectView, snapshot: JobSnapshot) -> StoredJob:
+        job, progress, keys = snapshot.job, snapshot.progress, snapshot.keys
+        rate = self._rate(view, job, progress)
         return StoredJob(
-            token=row["token"],
-            state=JobState(row["state"]),
-            message=row["message"] or "",
-            ours=row["owner_uid"] == job.owner.uid,
-            spec=spec,
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-            planned=planned,
-            records=row["records"],
-            signed=row["signed"],
-            dead=row["dead"],
+            token=job.token,
+            state=job.state,
+            message=job.message or "",
+            ours=job.owner_uid == view.owner.uid,
+            spec=job.spec,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            planned=job.planned,
+            records=progress.records,
+            signed=progress.signed,
+            dead=progress.dead,
             progress=Progress(
-                records_left=row["records_left"] if planned else None,
-                batches_left=row["batches_left"],
-                planned=planned,
+                records_left=progress.records_pending if job.planned else None,
+                batches_left=progress.batches_pending,
+                planned=job.planned,
                 records_per_second=rate,
-                settling=self._settling(job),
+                settling=self._settling(view),
             ),
-            keys_active=row["keys_active"] if made_all else None,
-            keys_made=row["keys_made"],
-            records_per_second=(settled / seconds if seconds else None) if ended else rate,
-            batches_unpublished=row["batches_unpublished"],
-            published=row["published"],
+            keys_active=keys.active if keys.made >= job.spec.keys.count else None,
+            keys_made=keys.made,
+            records_per_second=progress.overall_rate if job.ended else rate,
+            batches_unpublished=progress.batches_unpublished,
+            published=job.published_through > 0,
         )
 
-    def _rate(self, job: ObjectView, row: asyncpg.Record) -> float | None:
-        """Records a second; 0.0 only once signers were seen with work and did none of it for the whole time."""
-        memory = self._memory(job)
-        if row["settled_lately"]:
+    def _rate(self, view: ObjectView, job: Job, progress: JobProgress) -> float | None:
+        """Records per second; 0.0 only once signers had work and did none of it for RATE_WINDOW_SECONDS."""
+        memory = self._memory(view)
+        if progress.settled_lately:
             memory.idle_since = None
-            seconds = row["window_seconds"]
-            return row["settled_lately"] / seconds if seconds >= LEAST_RATE_SECONDS else None
-        scaling = job.status.scaling
-        at_work = scaling is not None and scaling.ready > 0 and row["state"] == JobState.RUNNING
-        if not at_work or not row["batches_left"]:
+            return progress.recent_rate
+        scaling = view.status.scaling
+        at_work = scaling is not None and scaling.ready > 0 and job.state is JobState.RUNNING
+        if not at_work or not progress.batches_pending:
             memory.idle_since = None
             return None
         if memory.idle_since is None:
             memory.idle_since = time.monotonic()
-        return 0.0 if time.monotonic() - memory.idle_since >= RATE_SECONDS else None
+        return 0.0 if time.monotonic() - memory.idle_since >= RATE_WINDOW_SECONDS else None
 
     def _settling(self, job: ObjectView) -> bool:
         """Whether signers came or went while the rate was measured."""
@@ -261,7 +249,7 @@ class PostgresStore:
         ready = job.status.scaling.ready if job.status.scaling else 0
         if memory.ready != ready:
             memory.ready, memory.ready_since = ready, now
-        return now - memory.ready_since < RATE_SECONDS
+        return now - memory.ready_since < RATE_WINDOW_SECONDS
 
     def _trouble(self, job: ObjectView, doing: str, error: Exception) -> Trouble:
         reason, problem, passing = classify(error)

@@ -9,7 +9,8 @@ import pytest
 
 from integration.cli.conftest import manifest
 from vaultstream.api import JobState
-from vaultstream.store.jobs import fail_job, get_job, get_progress, set_suspended
+from vaultstream.store.jobs import fail_job, get_job, set_suspended
+from vaultstream.store.progress import read_job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +53,7 @@ async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     put_back = run_cli("retry", "flawed", "--dead", "--no-run")
     assert "Put 3 records of job flawed back in the queue" in put_back.stderr
     job = await get_job(connection, "flawed")
-    waiting = await get_progress(connection, job.job_no)
+    waiting = (await read_job(connection, job.token)).progress
     assert (job.state, waiting.signed, waiting.batches_pending) == (JobState.RUNNING, 97, 1)
 
     going_on = run_cli(*retry, "--json")

@@ -22,8 +22,8 @@ from vaultstream.records import worker
 from vaultstream.signing import failures, hold
 from vaultstream.signing.batch import Batch
 from vaultstream.store import keys
-from vaultstream.store.jobs import get_progress
 from vaultstream.store.leases import Lease, lease_clock
+from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
 
@@ -182,7 +182,7 @@ async def test_a_table_of_signatures_that_is_away_costs_no_record(
 
         await bench.run(during=fix)
         await bench.assert_ended_well(payloads(25))
-        assert (await get_progress(db, bench.job.job_no)).batches == 3
+        assert (await read_job(db, bench.job.token)).progress.batches == 3
 
 
 async def test_a_connection_that_breaks_costs_no_record(

@@ -26,7 +26,7 @@ from vaultstream.records.source import Source
 from vaultstream.store import keys
 from vaultstream.store.batches import plan_page
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, get_job, get_progress
+from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.leases import (
     COMMITTED,
     FENCED,
@@ -37,6 +37,7 @@ from vaultstream.store.leases import (
     commit_batches,
     release_leases,
 )
+from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +82,7 @@ async def test_a_batch_with_no_signature_and_all_dead_is_committed(db: asyncpg.C
     await add_batches(db, job, [1, 2])
     lease = await claim_one(db, job, "ann", 1)
     assert await commit(db, job, signed(1, lease, [], dead=[1, 2])) == [COMMITTED]
-    progress = await get_progress(db, job.job_no)
+    progress = (await read_job(db, job.token)).progress
     assert (progress.signed, progress.dead, progress.batches_pending) == (0, 2, 0)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from support.engine import add_batches, add_job, history_of, overlaps_of, signatures_of, signed
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, get_progress
+from vaultstream.store.jobs import Job
 from vaultstream.store.leases import (
     COMMITTED,
     FENCED,
@@ -22,6 +22,7 @@ from vaultstream.store.leases import (
     release_leases,
     renew_leases,
 )
+from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,7 @@ async def test_eight_holders_of_three_keys_never_have_two_accepted_uses(
     assert await signatures_of(db, job) == {
         number: f"{number} by {lease.key_no}/{lease.epoch}".encode() for _, lease, number in accepted
     }
-    assert (await get_progress(db, job.job_no)).signed == len(accepted)
+    assert (await read_job(db, job.token)).progress.signed == len(accepted)
     leases = Counter(key for key, _, _ in history)
     assert max(leases.values()) < 2 * min(leases.values())
 

@@ -21,8 +21,9 @@ from support.engine import (
 )
 from vaultstream.store.batches import fail_batch, pending_after
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, complete_job_if_settled, get_job, get_progress
+from vaultstream.store.jobs import Job, complete_job_if_settled, get_job
 from vaultstream.store.leases import COMMITTED, SUPERSEDED, claim_batches, commit_batches
+from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +69,7 @@ async def play(
                 assert await commit_batches(db, job.job_no, "ann", [batch], id_type=id_type) == [COMMITTED]
     assert set(await dead_of(db, job)) == bad
     assert {str(i) for i in await signatures_of(db, job)} == set(everything) - bad
-    progress = await get_progress(db, job.job_no)
+    progress = (await read_job(db, job.token)).progress
     assert (progress.records, progress.dead, progress.signed) == (
         len(everything),
         len(bad),

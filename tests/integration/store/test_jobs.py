@@ -24,6 +24,7 @@ from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, commit_batches
+from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +56,7 @@ async def test_dead_letters_are_retried_in_batches_of_the_jobs_size(db: asyncpg.
         batch = signed(number, await claim_one(db, job, "ann", number), ids)
         assert await commit_batches(db, job.job_no, "ann", [batch], id_type="bigint") == [COMMITTED]
     assert set(await signatures_of(db, job)) == set(range(1, 7))
-    progress = await jobs.get_progress(db, job.job_no)
+    progress = (await read_job(db, job.token)).progress
     assert (progress.records, progress.signed, progress.dead) == (6, 6, 0)
     assert await jobs.complete_job_if_settled(db, job.job_no)
     assert await jobs.retry_dead(db, job) == 0

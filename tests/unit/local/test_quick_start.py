@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from support.engine import make_spec
-from unit.local.test_status import job
+from support.stored import RUNNING
 from vaultstream.api import JobState
 from vaultstream.local.quick_start import choose_run, is_unfinished, run_name
 from vaultstream.store.jobs import Job
@@ -17,7 +17,7 @@ FIRST, SECOND, THIRD = (run_name(SPEC, number) for number in (1, 2, 3))
 
 
 def run(name: str, **fields: object) -> Job:
-    return replace(job(), name=name, spec=SPEC, **fields)  # type: ignore[arg-type]
+    return replace(RUNNING, name=name, spec=SPEC, **fields)  # type: ignore[arg-type]
 
 
 def chosen(*runs: Job, unfinished: set[str]) -> str:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from support.planning import spec_of
+from support.stored import UNSTARTED
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.local.runner import PoolLook
 from vaultstream.local.scaler import LocalScaler
-from vaultstream.store.jobs import Job, KeyCounts, Progress
+from vaultstream.store.jobs import Job
+from vaultstream.store.keys import KeyCounts
 
 pytestmark = pytest.mark.unit
 
@@ -30,6 +32,10 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+def keys_of(active: int, *, retired: int = 0) -> KeyCounts:
+    return KeyCounts(active=active, retired=retired, revoked=0, leased=0, made=active + retired)
 
 
 def look_at(
@@ -62,18 +68,15 @@ def look_at(
         next_batch_no=1,
         published_through=0,
     )
-    progress = Progress(
+    progress = replace(
+        UNSTARTED,
         records=batches_left * 10,
-        signed=0,
-        dead=0,
-        batches=batches_left,
-        batches_done=0,
-        batches_pending=batches_left,
         records_pending=batches_left * 10,
-        batches_failing=0,
-        last_error=None,
+        batches=batches_left,
+        batches_pending=batches_left,
+        planned=planned,
     )
-    return PoolLook(job, progress, KeyCounts(keys, 0, 0, 0), signers, signers, rate)
+    return PoolLook(job, progress, keys_of(keys), signers, signers, rate)
 
 
 def scaler(clock: Clock, annotations: dict[str, str] | None = None, **scaling: Any) -> LocalScaler:
@@ -140,7 +143,7 @@ def test_keys_that_are_still_being_made_limit_nothing(clock: Clock, keys: int, w
 def test_never_more_signers_than_active_keys(clock: Clock) -> None:
     look = look_at(spec_of(keys={"count": 2}), keys=2)
     assert scaler(clock)(look).signers == 2
-    retired = replace(look, keys=KeyCounts(active=1, retired=1, revoked=0, leased=0))
+    retired = replace(look, keys=keys_of(1, retired=1))
     assert scaler(clock)(retired).signers == 1
 
 

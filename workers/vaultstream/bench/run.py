@@ -27,9 +27,10 @@ from vaultstream.local.deletion import delete_everywhere
 from vaultstream.local.runner import PoolLook, PoolSize, RunState, open_job, run_job
 from vaultstream.local.services import Services
 from vaultstream.local.worker_logs import log_folder
-from vaultstream.store import jobs
 from vaultstream.store.database import Connection, Pool
 from vaultstream.store.jobs import Job
+from vaultstream.store.keys import count_keys
+from vaultstream.store.progress import read_job
 from vaultstream.store.sql import query
 
 READY_SECONDS = 0.05
@@ -93,9 +94,9 @@ async def _measure(
     costs = Costs(partial(_members, services))
     timed = await _run(services, pool, wanted, job, costs)
     async with pool.acquire() as connection:
-        progress = await jobs.get_progress(connection, job.job_no)
+        batches = (await read_job(connection, job.token)).progress.batches
     logs = log_folder(services.data_dir, job.token)
-    traffic = await count_since(timed.start, pool, logs, batches=progress.batches)
+    traffic = await count_since(timed.start, pool, logs, batches=batches)
     stage("measuring the limit again")
     after = await measure()
     stage("verifying")
@@ -185,7 +186,7 @@ async def _run_to_end(services: Services, pool: Pool, wanted: Wanted, job: Job, 
 async def _is_ready(pool: Pool, bus: Bus, job: Job, wanted: Wanted) -> bool:
     """Whether all keys are there, and each signer has asked for batches."""
     async with pool.acquire() as connection:
-        keys = await jobs.get_key_counts(connection, job.job_no)
+        keys = await count_keys(connection, job.job_no)
     if keys.active < wanted.keys:
         return False
     waiting = [

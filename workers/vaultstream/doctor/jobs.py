@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from vaultstream.api import JobState
 from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.plurals import counted
-from vaultstream.store.jobs import Job, KeyCounts, Progress, get_key_counts, get_progress, list_jobs
+from vaultstream.store.jobs import Job, list_jobs
+from vaultstream.store.progress import find_snapshot
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaultstream.store.database import Connection
+    from vaultstream.store.keys import KeyCounts
+    from vaultstream.store.progress import JobProgress
     from vaultstream.store.sessions import WorkerSession
 
 SHOWN = 3
@@ -38,7 +41,7 @@ class OpenJob:
     """A job that has not ended, with its counts and the workers that are connected."""
 
     job: Job
-    progress: Progress
+    progress: JobProgress
     keys: KeyCounts
     workers: list[WorkerSession]
 
@@ -46,15 +49,17 @@ class OpenJob:
 async def read_open_jobs(connection: Connection) -> list[OpenJob]:
     """Returns the jobs that have not ended."""
     sessions = await list_worker_sessions(connection)
+    tokens = [job.token for job in await list_jobs(connection) if not job.ended]
+    snapshots = [await find_snapshot(connection, token) for token in tokens]
     return [
         OpenJob(
-            job=job,
-            progress=await get_progress(connection, job.job_no),
-            keys=await get_key_counts(connection, job.job_no),
-            workers=[session for session in sessions if session.job_no == job.job_no],
+            job=snapshot.job,
+            progress=snapshot.progress,
+            keys=snapshot.keys,
+            workers=[session for session in sessions if session.job_no == snapshot.job.job_no],
         )
-        for job in await list_jobs(connection)
-        if not job.ended
+        for snapshot in snapshots
+        if snapshot is not None and not snapshot.job.ended
     ]
 
 

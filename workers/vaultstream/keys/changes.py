@@ -12,7 +12,6 @@ from vaultstream.bus.keys import KeysStream
 from vaultstream.errors import BusError, UsageError
 from vaultstream.keys.worker import make_keys
 from vaultstream.store import keys as store
-from vaultstream.store.jobs import KeyCounts, get_key_counts
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class KeyChange:
     """
 
     key_ids: list[str]
-    counts: KeyCounts
+    counts: store.KeyCounts
     signers_notified: bool
     job_waits: bool
 
@@ -111,7 +110,7 @@ async def end_keys(
 async def _announce(pool: Pool, address: BusAddress, job: Job, changed: list[str]) -> KeyChange:
     notified = await publish_keys(address, pool, job, changed)
     async with pool.acquire() as connection:
-        counts = await get_key_counts(connection, job.job_no)
+        counts = await store.count_keys(connection, job.job_no)
     return KeyChange(changed, counts, notified, job_waits=not counts.active and not job.ended)
 
 

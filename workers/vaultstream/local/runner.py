@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,9 @@ from vaultstream.local.pool import WorkerPool
 from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
-from vaultstream.store.jobs import Job, KeyCounts, Progress
+from vaultstream.store.jobs import Job
+from vaultstream.store.keys import KeyCounts
+from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
 
 if TYPE_CHECKING:
     from vaultstream.api import SigningJobSpec
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.25
 SERVICES_LOOK_SECONDS = 1.0
 """Between two looks whether the services answer, while all goes well: each opens a connection to both."""
-RATE_WINDOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class RunState:
     """What a display shows of a run.
 
     Attributes:
-        rate: records per second over the last seconds.
-        eta_seconds: until the end at that rate; None while it can't be told.
+        rate: recent records per second; 0 while it is unknown.
+        eta_seconds: until the end at that rate; None while it is unknown.
         trouble: why nothing moves, in words; None if all is well.
         why: why the pool has its size, in words; empty: nobody said.
     """
 
     job: Job
-    progress: Progress
+    progress: JobProgress
     signers: int
     rate: float
     eta_seconds: float | None
@@ -60,7 +60,7 @@ class PoolLook:
     """
 
     job: Job
-    progress: Progress
+    progress: JobProgress
     keys: KeyCounts
     signers: int
     ready: int
@@ -79,7 +79,7 @@ Scale = Callable[[PoolLook], PoolSize]
 """Decides the size of a pool, at each look."""
 
 
-def signers_for(job: Job, progress: Progress, *, limit: int | None) -> int:
+def signers_for(job: Job, progress: JobProgress, *, limit: int | None) -> int:
     """Returns how many signers a job is worth: never more than keys or batches left, nor than the limit.
 
     Args:
@@ -150,7 +150,7 @@ async def run_job(
     Raises:
         VaultStreamError: a person has to act first; what was signed stays.
     """
-    meter = _Meter()
+    last: RunState | None = None
     scale = scale or as_many_as_useful(max_signers)
     look_at_services = 0.0
     async with WorkerPool(services, job) as workers:
@@ -162,54 +162,46 @@ async def run_job(
                     await workers.move(services)
                     look_at_services = time.monotonic() + SERVICES_LOOK_SECONDS
                 async with pool.acquire(timeout=5) as connection:
-                    job = await jobs.get_job(connection, job.token)
-                    progress = await jobs.get_progress(connection, job.job_no)
-                    keys = await jobs.get_key_counts(connection, job.job_no)
+                    snapshot = await read_job(connection, job.token)
+                job = snapshot.job
             except Exception as error:
                 if isinstance(error, VaultStreamError) or not is_transient(error):
                     raise
                 trouble = explain(error).message
                 look_at_services = 0.0
             else:
-                state = meter.state(job, progress, workers.signers)
+                last = _run_state(snapshot, workers.signers)
                 if job.ended or job.state is JobState.SUSPENDED:
-                    show(state)
+                    show(last)
                     return job
-                rate = state.rate if state.rate > 0 else None
-                look = PoolLook(job, progress, keys, workers.signers, workers.signers_alive, rate)
-                size = scale(look)
+                size = scale(_pool_look(snapshot, workers))
                 if size.signers != workers.signers:
                     await workers.scale(size.signers)
-                show(replace(state, signers=workers.signers, why=size.why))
-            if trouble and (last := meter.again(trouble)):
-                show(last)
+                show(replace(last, signers=workers.signers, why=size.why))
+            if trouble and last:
+                show(replace(last, rate=0.0, eta_seconds=None, trouble=trouble))
             await workers.tend()
             await asyncio.sleep(LOOK_SECONDS)
 
 
-class _Meter:
-    """Rate and time left, from the last few looks."""
+def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:
+    job, progress = snapshot.job, snapshot.progress
+    return RunState(
+        job=job,
+        progress=progress,
+        signers=signers,
+        rate=progress.rate or 0.0,
+        eta_seconds=progress.eta_seconds,
+        trouble=job.message or progress.last_error,
+    )
 
-    def __init__(self) -> None:
-        self._looks: deque[tuple[float, int]] = deque()
-        self._state: RunState | None = None
 
-    def state(self, job: Job, progress: Progress, signers: int) -> RunState:
-        now = time.monotonic()
-        self._looks.append((now, progress.settled))
-        while now - self._looks[0][0] > RATE_WINDOW_SECONDS:
-            self._looks.popleft()
-        then, before = self._looks[0]
-        seconds = now - then
-        rate = (progress.settled - before) / seconds if seconds > 0 else 0.0
-        left = progress.records - progress.settled
-        eta = left / rate if job.planned and rate > 0 else None
-        self._state = RunState(job, progress, signers, rate, eta, job.message or progress.last_error)
-        return self._state
-
-    def again(self, trouble: str) -> RunState | None:
-        """The last state, with what is the trouble now."""
-        last = self._state
-        if last is None:
-            return None
-        return RunState(last.job, last.progress, last.signers, 0.0, None, trouble)
+def _pool_look(snapshot: JobSnapshot, workers: WorkerPool) -> PoolLook:
+    return PoolLook(
+        job=snapshot.job,
+        progress=snapshot.progress,
+        keys=snapshot.keys,
+        signers=workers.signers,
+        ready=workers.signers_alive,
+        rate=snapshot.progress.rate or None,
+    )

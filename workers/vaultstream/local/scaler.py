@@ -137,6 +137,6 @@ class LocalScaler:
                 planned=job.planned,
                 records_per_second=look.rate,
             ),
-            keys_active=keys.active if keys.total >= job.spec.keys.count else None,
+            keys_active=keys.active if keys.made >= job.spec.keys.count else None,
             pause=self._pause,
         )

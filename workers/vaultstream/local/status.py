@@ -11,9 +11,8 @@ from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError, redact
 from vaultstream.store import jobs
-from vaultstream.store.database import fetch_one
+from vaultstream.store.progress import JobSnapshot, read_job
 from vaultstream.store.sessions import list_worker_sessions
-from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
     from vaultstream.bus.records import Lag
     from vaultstream.local.services import Services
     from vaultstream.store.database import Connection, Pool
-    from vaultstream.store.jobs import Job, KeyCounts, Progress
+    from vaultstream.store.jobs import Job
+    from vaultstream.store.keys import KeyCounts
+    from vaultstream.store.progress import JobProgress
     from vaultstream.store.sessions import WorkerSession
-
-RATE_WINDOW_SECONDS = 10.0
 
 NO_CONSUMER = "no consumer"
 UNREACHABLE = "NATS does not answer"
@@ -55,23 +54,29 @@ class LagStatus:
 
 
 @dataclass(frozen=True)
-class JobStatus:
-    """Where a job stands at one moment.
+class JobOverview:
+    """All that `status` shows of a job, at one moment."""
 
-    Attributes:
-        seconds: from its start to its end, or until now; None before it started.
-        rate: records per second: over the last 10 s while it runs, over the whole once it has ended.
-        eta_seconds: until the end at that rate; None while it can't be told.
-    """
-
-    job: Job
-    progress: Progress
-    keys: KeyCounts
+    snapshot: JobSnapshot
     lag: LagStatus
     workers: list[WorkerSession]
-    seconds: float | None
-    rate: float
-    eta_seconds: float | None
+
+    @property
+    def job(self) -> Job:
+        return self.snapshot.job
+
+    @property
+    def progress(self) -> JobProgress:
+        return self.snapshot.progress
+
+    @property
+    def keys(self) -> KeyCounts:
+        return self.snapshot.keys
+
+    @property
+    def rate(self) -> float:
+        """Records per second, see `JobProgress.rate`; 0 while it is unknown."""
+        return self.progress.rate or 0.0
 
     @property
     def signers(self) -> list[WorkerSession]:
@@ -81,21 +86,21 @@ class JobStatus:
         """Returns all of it as JSON-ready values, with where the services are; no password is among them."""
         job, progress = self.job, self.progress
         return {
-            **summarise(job, progress),
-            "seconds": self.seconds,
+            **summarize(self.snapshot),
+            "seconds": progress.seconds,
             "records_per_second": self.rate,
-            "eta_seconds": self.eta_seconds,
+            "eta_seconds": progress.eta_seconds,
             "planned": job.planned,
             "batches": {
                 "total": progress.batches,
                 "done": progress.batches_done,
                 "pending": progress.batches_pending,
                 "failing": progress.batches_failing,
-                "unpublished": self.lag.unpublished,
+                "unpublished": progress.batches_unpublished,
             },
             "last_error": progress.last_error,
             "lag": {"batches": self.lag.batches, **asdict(self.lag)},
-            "keys": {"total": self.keys.total, **asdict(self.keys)},
+            "keys": self.keys.to_json(),
             "signers": [{"host": worker.host, "pid": worker.pid} for worker in self.signers],
             "workers": [
                 {
@@ -114,8 +119,9 @@ class JobStatus:
         }
 
 
-def summarise(job: Job, progress: Progress) -> dict[str, Any]:
-    """Returns the line of a job in a list of jobs, as JSON-ready values."""
+def summarize(snapshot: JobSnapshot) -> dict[str, Any]:
+    """Returns the entry of a job in a list of jobs, as JSON-ready values."""
+    job, progress = snapshot.job, snapshot.progress
     return {
         "name": job.name,
         "token": job.token,
@@ -132,13 +138,8 @@ def summarise(job: Job, progress: Progress) -> dict[str, Any]:
         "finished_at": _iso(job.finished_at),
         "deleted_at": _iso(job.deleted_at),
         "seconds": job.seconds,
-        "records_per_second": overall_rate(job, progress),
+        "records_per_second": progress.overall_rate,
     }
-
-
-def overall_rate(job: Job, progress: Progress) -> float | None:
-    """Returns records per second over the whole of a job that has ended; None before."""
-    return progress.settled / job.seconds if job.seconds else None
 
 
 def lag_status(lag: Lag | None, *, reachable: bool, unpublished: int) -> LagStatus:
@@ -148,15 +149,6 @@ def lag_status(lag: Lag | None, *, reachable: bool, unpublished: int) -> LagStat
     if lag is None:
         return LagStatus(NO_CONSUMER, None, None, unpublished)
     return LagStatus("ok", lag.pending, lag.ack_pending, unpublished)
-
-
-def eta(job: Job, progress: Progress, rate: float) -> float | None:
-    """Returns the seconds until a job's end: 0 if it has ended, None while it can't be told."""
-    if job.ended:
-        return 0.0
-    if not job.planned or rate <= 0:
-        return None
-    return max(0, progress.records - progress.settled) / rate
 
 
 class StatusReader:
@@ -177,7 +169,7 @@ class StatusReader:
     ) -> None:
         await self._stack.aclose()
 
-    async def look(self) -> JobStatus:
+    async def look(self) -> JobOverview:
         """Returns where the job stands now.
 
         Raises:
@@ -203,24 +195,12 @@ class StatusReader:
             return False, None
 
 
-async def _gather(connection: Connection, token: str, *, reachable: bool, lag: Lag | None) -> JobStatus:
-    job = await jobs.get_job(connection, token)
-    progress = await jobs.get_progress(connection, job.job_no)
-    pace = await fetch_one(connection, query("job_pace"), job.job_no, RATE_WINDOW_SECONDS)
-    if job.ended:
-        seconds, rate = job.seconds, overall_rate(job, progress) or 0.0
-    else:
-        seconds = (pace["now"] - job.started_at).total_seconds() if job.started_at else None
-        rate = pace["settled"] / pace["seconds"] if pace["seconds"] else 0.0
-    return JobStatus(
-        job=job,
-        progress=progress,
-        keys=await jobs.get_key_counts(connection, job.job_no),
-        lag=lag_status(lag, reachable=reachable, unpublished=pace["unpublished"]),
-        workers=await list_worker_sessions(connection, job.job_no),
-        seconds=seconds,
-        rate=rate,
-        eta_seconds=eta(job, progress, rate),
+async def _gather(connection: Connection, token: str, *, reachable: bool, lag: Lag | None) -> JobOverview:
+    snapshot = await read_job(connection, token)
+    return JobOverview(
+        snapshot=snapshot,
+        lag=lag_status(lag, reachable=reachable, unpublished=snapshot.progress.batches_unpublished),
+        workers=await list_worker_sessions(connection, snapshot.job.job_no),
     )
 
 

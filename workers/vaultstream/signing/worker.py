@@ -14,7 +14,7 @@ from vaultstream.keys.custody import Custody
 from vaultstream.records.source import Source, open_source
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
-from vaultstream.store.jobs import get_key_counts
+from vaultstream.store.keys import count_keys
 from vaultstream.worker import WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
             return
         job = context.job
         async with context.pool.acquire() as connection:
-            keys = await get_key_counts(connection, job.job_no)
+            keys = await count_keys(connection, job.job_no)
         async with (
             Custody(job, context.pool, context.bus, context.kek_file) as custody,
             BatchPuller(context.bus, job.token) as puller,

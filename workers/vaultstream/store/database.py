@@ -179,10 +179,10 @@ def _explain_privilege(error: BaseException) -> DatabaseError | None:
 
 
 async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asyncpg.Record:
-    """Returns the one row of a query that always has one."""
+    """Returns the row of a query that always has exactly one."""
     row = await connection.fetchrow(sql, *arguments)
     if row is None:
-        raise asyncpg.NoDataFoundError("a query that gives one row gave none")
+        raise asyncpg.NoDataFoundError("a query that always returns one row returned none")
     return row
 
 

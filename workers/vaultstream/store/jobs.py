@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import UnknownJobError
-from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -59,45 +58,12 @@ class Job:
         return (self.finished_at - self.started_at).total_seconds()
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Counts of one job: records and batches."""
-
-    records: int
-    signed: int
-    dead: int
-    batches: int
-    batches_done: int
-    batches_pending: int
-    records_pending: int
-    batches_failing: int
-    last_error: str | None
-
-    @property
-    def settled(self) -> int:
-        """Records that ended, with a signature or in the dead letters."""
-        return self.signed + self.dead
-
-
-@dataclass(frozen=True)
-class KeyCounts:
-    """How many keys of a job are in each state, and how many are leased."""
-
-    active: int
-    retired: int
-    revoked: int
-    leased: int
-
-    @property
-    def total(self) -> int:
-        return self.active + self.retired + self.revoked
-
-
-def _job(row: asyncpg.Record) -> Job:
-    fields: dict[str, Any] = dict(row)
-    fields["spec"] = SigningJobSpec.model_validate(fields["spec"])
-    fields["state"] = JobState(fields["state"])
-    return Job(**fields)
+def job_from_row(row: asyncpg.Record) -> Job:
+    """Returns the job of a row that has the columns of the query `find_job`, and possibly others."""
+    values: dict[str, Any] = {field.name: row[field.name] for field in fields(Job)}
+    values["spec"] = SigningJobSpec.model_validate(values["spec"])
+    values["state"] = JobState(values["state"])
+    return Job(**values)
 
 
 def new_token(name: str) -> str:
@@ -128,7 +94,7 @@ async def create_job(
 async def find_job(connection: Connection, name: str) -> Job | None:
     """Returns the job of that name or token, None if there is none."""
     row = await connection.fetchrow(query("find_job"), name)
-    return _job(row) if row else None
+    return job_from_row(row) if row else None
 
 
 async def get_job(connection: Connection, name: str) -> Job:
@@ -146,15 +112,7 @@ async def get_job(connection: Connection, name: str) -> Job:
 async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Job]:
     """Returns the jobs, oldest first; those deleted with their signatures retained only if `deleted`."""
     rows = await connection.fetch(query("list_jobs"), deleted)
-    return [_job(row) for row in rows]
-
-
-async def get_progress(connection: Connection, job_no: int) -> Progress:
-    return Progress(**dict(await fetch_one(connection, query("job_progress"), job_no)))
-
-
-async def get_key_counts(connection: Connection, job_no: int) -> KeyCounts:
-    return KeyCounts(**dict(await fetch_one(connection, query("count_keys"), job_no)))
+    return [job_from_row(row) for row in rows]
 
 
 async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:
@@ -214,17 +172,3 @@ async def retry_dead(connection: Connection, job: Job) -> int:
 async def delete_job(connection: Connection, job_no: int, policy: str) -> None:
     """Deletes a job by its policy, Retain or Delete; see `functions/delete_job.sql`."""
     await connection.execute(query("delete_job"), job_no, policy)
-
-
-@dataclass(frozen=True)
-class KeyUse:
-    """How evenly a job's keys were used, in committed batches a key."""
-
-    used: int
-    keys: int
-    least: int
-    most: int
-
-
-async def get_key_use(connection: Connection, job_no: int) -> KeyUse:
-    return KeyUse(**dict(await fetch_one(connection, query("key_use"), job_no)))

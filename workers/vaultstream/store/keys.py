@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.envelope import WrappedKey
+from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -47,6 +48,45 @@ class KeyInfo:
     last_used_at: datetime | None
 
 
+@dataclass(frozen=True)
+class KeyCounts:
+    """How many keys of a job are in each state, and how many are leased.
+
+    Attributes:
+        made: keys of the job's ring that exist, in any state, without keys that were added later.
+    """
+
+    active: int
+    retired: int
+    revoked: int
+    leased: int
+    made: int
+
+    @property
+    def total(self) -> int:
+        return self.active + self.retired + self.revoked
+
+    def to_json(self) -> dict[str, int]:
+        """Returns the counts as the command reports them."""
+        return {
+            "total": self.total,
+            "active": self.active,
+            "retired": self.retired,
+            "revoked": self.revoked,
+            "leased": self.leased,
+        }
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """How evenly a job's keys were used, in committed batches per key."""
+
+    used: int
+    keys: int
+    least: int
+    most: int
+
+
 async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> None:
     """Stores new keys; an ordinal that is there already (another keys worker was faster) is left as it is."""
     async with connection.transaction():
@@ -79,6 +119,16 @@ async def list_keys(connection: Connection, job_no: int) -> list[KeyInfo]:
     """Returns a job's keys in the order they were made, each with how many batches it committed."""
     rows = await connection.fetch(query("list_keys"), job_no)
     return [KeyInfo(**{**dict(row), "algorithm": Algorithm(row["algorithm"])}) for row in rows]
+
+
+async def count_keys(connection: Connection, job_no: int) -> KeyCounts:
+    """Returns the counts of a job's keys."""
+    return KeyCounts(**dict(await fetch_one(connection, query("count_keys", job_no="$1"), job_no)))
+
+
+async def get_key_use(connection: Connection, job_no: int) -> KeyUse:
+    """Returns how evenly a job's keys were used so far."""
+    return KeyUse(**dict(await fetch_one(connection, query("key_use"), job_no)))
 
 
 async def list_wrapped(connection: Connection, job: Job) -> list[WrappedKey]:

@@ -72,64 +72,34 @@ LIMIT $2
 -- name: count_dead_letters
 SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1
 
--- name: job_progress
--- Counts of one job. A record is counted by the batch that was cut from the source; parts and retries carry the same records.
+-- name: read_job
+-- Job, counts of its records, batches and keys in one statement. Always one row: if there is no such job, `job_no` is NULL.
+-- {job} is find_job, {keys} is count_keys; $2 is the window for the rate, in seconds.
+-- A record is counted by the batch that was cut from the source; parts and retries of that batch carry the same records.
 SELECT
-    coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
-    coalesce(sum(signed), 0)::bigint AS signed,
-    (SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = $1) AS dead,
-    count(*) FILTER (WHERE state <> 'split') AS batches,
-    count(*) FILTER (WHERE state = 'done') AS batches_done,
-    count(*) FILTER (WHERE state = 'pending') AS batches_pending,
-    coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_pending,
-    count(*) FILTER (WHERE state = 'pending' AND attempts > 0) AS batches_failing,
-    max(error) FILTER (WHERE state = 'pending') AS last_error
-FROM vaultstream.batches
-WHERE job_no = $1
-
--- name: job_pace
--- What a running job has settled in the last $2 seconds (or since it started, if that is less), and what JetStream was not
--- told of yet.
-SELECT
-    clock_timestamp() AS now,
-    extract(epoch FROM least(make_interval(secs => $2), clock_timestamp() - j.started_at))::float8 AS seconds,
-    (SELECT coalesce(sum(b.signed + b.dead), 0) FROM vaultstream.batches b
-     WHERE b.job_no = j.job_no AND b.settled_at > clock_timestamp() - make_interval(secs => $2))::bigint AS settled,
-    (SELECT count(*) FROM vaultstream.batches b
-     WHERE b.job_no = j.job_no AND b.state = 'pending' AND b.batch_no > j.published_through) AS unpublished
-FROM vaultstream.jobs j
-WHERE j.job_no = $1
-
--- name: job_overview
--- All that the operator decides on, for the job named $1, in one round trip. Always one row: without a job, `job_no` is NULL.
--- $2: the window for the rate of records, in seconds.
-SELECT
-    installed.schema_version,
-    j.job_no, j.token, j.owner_uid, j.spec, j.state, j.message, j.started_at, j.finished_at, j.planned,
-    j.published_through > 0 AS published,
-    b.*, k.*,
+    installed.schema_version, j.*, b.*, k.*,
     (SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = j.job_no) AS dead,
     extract(epoch FROM least(make_interval(secs => $2), clock_timestamp() - b.first_settled_at))::float8 AS window_seconds,
-    extract(epoch FROM j.finished_at - j.started_at)::float8 AS total_seconds
+    extract(
+        epoch FROM coalesce(j.finished_at, CASE WHEN j.deleted_at IS NULL THEN clock_timestamp() END) - j.started_at
+    )::float8 AS seconds
 FROM (SELECT max(version) AS schema_version FROM vaultstream.schema_version) AS installed
-LEFT JOIN vaultstream.jobs j ON j.name = $1 AND j.deleted_at IS NULL
+LEFT JOIN ({job}) AS j ON true
 LEFT JOIN LATERAL (
     SELECT
         coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
         coalesce(sum(signed), 0)::bigint AS signed,
-        count(*) FILTER (WHERE state = 'pending') AS batches_left,
-        coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_left,
+        coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_pending,
+        count(*) FILTER (WHERE state <> 'split') AS batches,
+        count(*) FILTER (WHERE state = 'done') AS batches_done,
+        count(*) FILTER (WHERE state = 'pending') AS batches_pending,
+        count(*) FILTER (WHERE state = 'pending' AND attempts > 0) AS batches_failing,
         count(*) FILTER (WHERE state = 'pending' AND batch_no > j.published_through) AS batches_unpublished,
+        max(error) FILTER (WHERE state = 'pending') AS last_error,
         min(settled_at) AS first_settled_at,
         coalesce(sum(signed + batches.dead) FILTER (
             WHERE settled_at > clock_timestamp() - make_interval(secs => $2)), 0)::bigint AS settled_lately
     FROM vaultstream.batches
     WHERE job_no = j.job_no
 ) AS b ON true
-LEFT JOIN LATERAL (
-    SELECT
-        count(*) FILTER (WHERE state = 'active') AS keys_active,
-        count(*) FILTER (WHERE ordinal <= (j.spec -> 'keys' ->> 'count')::int) AS keys_made
-    FROM vaultstream.keys
-    WHERE job_no = j.job_no
-) AS k ON true
+LEFT JOIN LATERAL ({keys}) AS k ON true

@@ -24,13 +24,17 @@ GROUP BY k.key_no
 ORDER BY k.ordinal
 
 -- name: count_keys
+-- Keys of the job {job_no}, by state. `made` counts those of its ring, in any state, without keys that were added later.
 SELECT
     count(*) FILTER (WHERE state = 'active') AS active,
     count(*) FILTER (WHERE state = 'retired') AS retired,
     count(*) FILTER (WHERE state = 'revoked') AS revoked,
-    count(*) FILTER (WHERE holder IS NOT NULL AND lease_until > clock_timestamp()) AS leased
+    count(*) FILTER (WHERE holder IS NOT NULL AND lease_until > clock_timestamp()) AS leased,
+    count(*) FILTER (WHERE ordinal <= (
+        SELECT (spec -> 'keys' ->> 'count')::int FROM vaultstream.jobs AS owner WHERE owner.job_no = {job_no}
+    )) AS made
 FROM vaultstream.keys
-WHERE job_no = $1
+WHERE job_no = {job_no}
 
 -- name: key_use
 -- How evenly a job's keys were used: committed batches per key, over all keys of the job.

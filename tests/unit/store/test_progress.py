@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from support.stored import UNSTARTED
+
+pytestmark = pytest.mark.unit
+
+RUNNING = replace(
+    UNSTARTED,
+    records=100,
+    signed=40,
+    dead=10,
+    planned=True,
+    seconds=8.0,
+    settled_lately=50,
+    window_seconds=2.0,
+)
+
+
+def test_the_rate_counts_dead_letters_as_settled() -> None:
+    assert RUNNING.settled == 50
+    assert RUNNING.rate == RUNNING.recent_rate == 25.0
+
+
+@pytest.mark.parametrize("window", [None, 0.0, 1.9])
+def test_the_rate_is_unknown_before_the_window_is_long_enough(window: float | None) -> None:
+    assert replace(RUNNING, window_seconds=window).rate is None
+
+
+def test_the_rate_is_zero_if_nothing_was_settled_in_the_window() -> None:
+    assert replace(RUNNING, settled_lately=0).rate == 0.0
+
+
+def test_the_rate_of_an_ended_job_is_that_of_the_whole() -> None:
+    ended = replace(RUNNING, ended=True, signed=90)
+    assert ended.rate == ended.overall_rate == 12.5
+    assert RUNNING.overall_rate is None
+    assert replace(ended, seconds=None).rate is None
+
+
+def test_the_eta_is_what_is_left_at_the_rate() -> None:
+    assert RUNNING.eta_seconds == 2.0
+    assert replace(RUNNING, signed=95).eta_seconds == 0.0
+
+
+def test_the_eta_is_unknown_without_a_rate_or_before_all_is_planned() -> None:
+    assert replace(RUNNING, settled_lately=0).eta_seconds is None
+    assert replace(RUNNING, window_seconds=None).eta_seconds is None
+    assert replace(RUNNING, planned=False).eta_seconds is None
+
+
+def test_an_ended_job_has_nothing_left() -> None:
+    assert replace(RUNNING, ended=True).eta_seconds == 0

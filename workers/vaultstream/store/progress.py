@@ -1,0 +1,141 @@
+"""How far a job is: the counts of its records, batches and keys, its rate, and the time that is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from vaultstream.errors import UnknownJobError
+from vaultstream.store import schema
+from vaultstream.store.database import fetch_one
+from vaultstream.store.jobs import Job, job_from_row
+from vaultstream.store.keys import KeyCounts
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from vaultstream.store.database import Connection
+
+RATE_WINDOW_SECONDS: Final = 20.0
+"""The rate of a running job is measured over this long."""
+LEAST_WINDOW_SECONDS: Final = 2.0
+"""A rate measured over less is chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProgress:
+    """Counts of one job at one moment.
+
+    Attributes:
+        records: found so far; all of them once `planned`.
+        signed: records with a signature.
+        dead: records in the dead letters.
+        records_pending: records of batches that are still to be signed.
+        batches: all except those that were split.
+        batches_done: settled.
+        batches_pending: still to be signed.
+        batches_failing: pending, after at least one failed attempt.
+        batches_unpublished: pending, and not published to JetStream yet.
+        last_error: of a failing batch.
+        settled_lately: records settled in the window.
+        window_seconds: length of the window: RATE_WINDOW_SECONDS, or less if the first batch was settled later. None: no batch
+            was settled yet.
+        planned: whether all records were found.
+        ended: whether nothing is left to do.
+        seconds: from the start of the job to its end, or until now. None: it never started, or was deleted before its end.
+    """
+
+    records: int
+    signed: int
+    dead: int
+    records_pending: int
+    batches: int
+    batches_done: int
+    batches_pending: int
+    batches_failing: int
+    batches_unpublished: int
+    last_error: str | None
+    settled_lately: int
+    window_seconds: float | None
+    planned: bool
+    ended: bool
+    seconds: float | None
+
+    @property
+    def settled(self) -> int:
+        """Records that are done: with a signature or in the dead letters."""
+        return self.signed + self.dead
+
+    @property
+    def overall_rate(self) -> float | None:
+        """Records settled per second over a whole job that has ended; None before."""
+        return self.settled / self.seconds if self.ended and self.seconds else None
+
+    @property
+    def recent_rate(self) -> float | None:
+        """Records settled per second in the window; None while the window is shorter than LEAST_WINDOW_SECONDS."""
+        if self.window_seconds is None or self.window_seconds < LEAST_WINDOW_SECONDS:
+            return None
+        return self.settled_lately / self.window_seconds
+
+    @property
+    def rate(self) -> float | None:
+        """Records settled per second: recently, or over the whole job once it has ended. None: unknown."""
+        return self.overall_rate if self.ended else self.recent_rate
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds until the end at the present rate; 0 once the job has ended, None while they are unknown."""
+        if self.ended:
+            return 0.0
+        if not self.planned or not self.rate:
+            return None
+        return max(0, self.records - self.settled) / self.rate
+
+
+@dataclass(frozen=True)
+class JobSnapshot:
+    """A job, its progress and its keys at one moment."""
+
+    job: Job
+    progress: JobProgress
+    keys: KeyCounts
+
+
+async def find_snapshot(connection: Connection, name: str) -> JobSnapshot | None:
+    """Reads a job, its progress and its keys in one round trip; returns None if there is no such job.
+
+    Args:
+        connection: to Postgres.
+        name: name or token of the job.
+
+    Raises:
+        SchemaVersionError: this program does not work with the schema of the database.
+    """
+    statement = query("read_job", job=query("find_job"), keys=query("count_keys", job_no="j.job_no"))
+    row = await fetch_one(connection, statement, name, RATE_WINDOW_SECONDS)
+    if row["schema_version"] != schema.current_version():
+        await schema.require_current(connection)
+    if row["job_no"] is None:
+        return None
+    job = job_from_row(row)
+    progress = JobProgress(**_part(JobProgress, row), ended=job.ended)
+    return JobSnapshot(job, progress, KeyCounts(**_part(KeyCounts, row)))
+
+
+async def read_job(connection: Connection, name: str) -> JobSnapshot:
+    """Returns a job, its progress and its keys, read in one round trip.
+
+    Raises:
+        UnknownJobError: there is no such job.
+        SchemaVersionError: this program does not work with the schema of the database.
+    """
+    snapshot = await find_snapshot(connection, name)
+    if snapshot is None:
+        raise UnknownJobError(name)
+    return snapshot
+
+
+def _part(kind: type[JobProgress | KeyCounts], row: asyncpg.Record) -> dict[str, Any]:
+    return {field.name: row[field.name] for field in fields(kind) if field.name != "ended"}
