@@ -64,6 +64,7 @@ KekFile = Annotated[
         "--kek-file", help="File of the key-encryption keys, as VAULTSTREAM_KEK_FILE. [default: DATA_DIR/kek]"
     ),
 ]
+JobName = Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 _COMMON: dict[str, Any] = {

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from vaultstream.store.keys import KeyInfo
 
 
-class Form(StrEnum):
+class KeyFormat(StrEnum):
     JWKS = "jwks"
     PEM = "pem"
 
 
-def render_keys(keys: Sequence[KeyInfo], form: Form) -> str:
+def render_keys(keys: Sequence[KeyInfo], form: KeyFormat) -> str:
     """Returns public keys as a JWK set, with a member `state` in each key, or as PEM blocks, with a comment above each."""
-    if form is Form.PEM:
+    if form is KeyFormat.PEM:
         return "".join(
             f"# {key.key_id} ({key.algorithm}, {key.state})\n{public_key_pem(key.public_key)}" for key in keys
         )

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from vaultstream.errors import VaultStreamError
 from vaultstream.telemetry.health import Health
+from vaultstream_operator.adapters.ailing import Body
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
-from vaultstream_operator.adapters.mirror import Body, Key
+from vaultstream_operator.adapters.mirror import JobKey
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.queue import WorkQueue
 from vaultstream_operator.reconciler import Reconciler
@@ -28,7 +29,7 @@ LIVE_SECONDS = 90.0
 API_SERVER = "Kubernetes API server"
 START, ROUNDS, WATCHES = "start", "reconcile", "watch"
 
-_PROBE: Key = ("", "")
+_PROBE: JobKey = ("", "")
 """Passes through the queue like a SigningJob, to show that the queue works."""
 
 
@@ -57,7 +58,7 @@ class Runtime:
         self._metrics = metrics
         self._health = health
         self._disconnect = disconnect
-        self._queue: WorkQueue[Key] = WorkQueue(
+        self._queue: WorkQueue[JobKey] = WorkQueue(
             self._reconcile,
             urgent=lambda key: reconciler.decides(*key),
             waited=lambda key, seconds: metrics.waited(seconds, scaling=reconciler.decides(*key)),
@@ -97,7 +98,7 @@ class Runtime:
         if (key := self._cluster.saw(kind, change, body)) is not None:
             self._queue.add(key, 0.0 if kind == "signingjobs" else SETTLE_SECONDS)
 
-    async def _reconcile(self, key: Key) -> float | None:
+    async def _reconcile(self, key: JobKey) -> float | None:
         if key == _PROBE:
             self._health.beat(ROUNDS)
             return None

@@ -20,7 +20,7 @@ import pytest
 
 from support.command import Command
 from support.waiting import eventually
-from vaultstream.audit.report import Finding
+from vaultstream.audit.report import AuditFinding
 from vaultstream.errors import ExitCode
 from vaultstream.local.programs import postgres_programs
 from vaultstream.local.services import LocalServices
@@ -64,7 +64,7 @@ class Site:
         report = json.loads(process.communicate(timeout=110)[0])
         pending = report["pending"]
         assert process.returncode == (ExitCode.AUDIT if pending else ExitCode.OK), report
-        odd = [finding for finding in Finding if finding is not Finding.PENDING]
+        odd = [finding for finding in AuditFinding if finding is not AuditFinding.PENDING]
         assert {name: report[name] for name in odd} == dict.fromkeys(odd, 0)
         return report["valid"], pending
 

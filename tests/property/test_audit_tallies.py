@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultstream.audit.report import Count, Finding, Tally
+from vaultstream.audit.report import AuditFinding, Count, Tally
 
 pytestmark = pytest.mark.unit
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 @st.composite
 def tallies(draw: st.DrawFn) -> Tally:
     tally = Tally()
-    for kind in draw(st.lists(st.sampled_from(list(Finding)), max_size=30)):
+    for kind in draw(st.lists(st.sampled_from(list(AuditFinding)), max_size=30)):
         tally.find(kind, draw(st.none() | st.text()), draw(st.text(max_size=5)))
     for count in Count:
         tally.add(count, draw(st.integers(0, 10**9)))
@@ -31,7 +31,7 @@ def test_the_sum_counts_each_part_and_names_no_more_than_there_are(parts: list[T
     total = Tally()
     for part in parts:
         total.merge(part)
-    for kind in (*Count, *Finding):
+    for kind in (*Count, *AuditFinding):
         assert total.counts[kind] == sum(part.counts[kind] for part in parts)
-    for kind in Finding:
+    for kind in AuditFinding:
         assert len(total.examples.get(kind, ())) == min(20, total.counts[kind])

@@ -18,7 +18,7 @@ from vaultstream_cli.progress import show_progress
 from vaultstream_cli.session import open_session
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
@@ -32,7 +32,7 @@ async def export(
     settings: Settings,
     *,
     job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
-    form: Annotated[Format, typer.Option("--format", help="Format of the file.")] = Format.JSONL,
+    form: Annotated[ExportFormat, typer.Option("--format", help="Format of the file.")] = ExportFormat.JSONL,
     output: Annotated[
         Path,
         typer.Option(
@@ -53,7 +53,7 @@ async def export(
     In Parquet, digests and signatures are bytes, and integer ids are integers.
     """
     to_file = output != STANDARD_OUTPUT
-    if form is Format.PARQUET and not to_file:
+    if form is ExportFormat.PARQUET and not to_file:
         raise UsageError(
             "Parquet can't be written to standard output.", hint="Give a file with --output FILE."
         )

@@ -26,7 +26,7 @@ from vaultstream_cli.session import open_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vaultstream.importing.loader import Progress
+    from vaultstream.importing.loader import ImportProgress
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -129,7 +129,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 @contextmanager
-def _shown_progress(file: Path) -> Iterator[Callable[[Progress], None]]:
+def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
     if err.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -141,14 +141,14 @@ def _shown_progress(file: Path) -> Iterator[Callable[[Progress], None]]:
         with ProgressBar(*columns, console=err, transient=True) as bar:
             task = bar.add_task(file.name, total=None, rows=0)
 
-            def move(state: Progress) -> None:
+            def move(state: ImportProgress) -> None:
                 bar.update(task, completed=state.position, total=state.size, rows=state.rows)
 
             yield move
         return
     last = time.monotonic()
 
-    def print_line(state: Progress) -> None:
+    def print_line(state: ImportProgress) -> None:
         nonlocal last
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()

@@ -16,8 +16,8 @@ from vaultstream.local.kek import make_kek_file
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
-from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.key_export import Form, render_keys
+from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.key_export import KeyFormat, render_keys
 from vaultstream_cli.output import err, note, print_json, print_table
 from vaultstream_cli.session import Session, open_session
 
@@ -27,7 +27,6 @@ group = typer.Typer(
 )
 app.add_typer(group, name="keys")
 
-JobName = Annotated[str, typer.Argument(help="Name of the job; its token, if it was deleted.")]
 KeyIds = Annotated[
     list[str] | None, typer.Argument(metavar="KEY_ID", help="Which keys, as `keys list` calls them.")
 ]
@@ -67,7 +66,9 @@ async def export(
     settings: Settings,
     *,
     job: JobName,
-    form: Annotated[Form, typer.Option("--format", help="JWK set (RFC 7517), or PEM blocks.")] = Form.JWKS,
+    form: Annotated[
+        KeyFormat, typer.Option("--format", help="JWK set (RFC 7517), or PEM blocks.")
+    ] = KeyFormat.JWKS,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; - is standard output.")
     ] = STANDARD_OUTPUT,

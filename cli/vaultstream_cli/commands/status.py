@@ -22,14 +22,12 @@ from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
 from vaultstream.store.progress import RATE_WINDOW_SECONDS
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import note, out, print_json
 from vaultstream_cli.session import Session, open_session
 
 POLL_SECONDS = 1.0
-
-JobName = Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")]
 
 
 @command(app, "status")

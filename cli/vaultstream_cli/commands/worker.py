@@ -14,7 +14,7 @@ group = typer.Typer(
 )
 app.add_typer(group, name="worker")
 
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name or token of the job.")]
+WorkerJob = Annotated[str, typer.Argument(metavar="JOB", help="Name or token of the job.")]
 
 _HELP = {
     "keys": "Create the job's keys, wrap them, and publish them on keys.>.",
@@ -27,7 +27,7 @@ def _register(role: str) -> None:
     @group.command(role, help=_HELP[role])
     def run(
         *,
-        job: JobName,
+        job: WorkerJob,
         data_dir: DataDir = None,
         database_url: DatabaseUrl = None,
         nats_url: NatsUrl = None,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import VaultStreamError
-from vaultstream_operator.adapters.kube_api import MERGE_PATCH, Json, KubeApi, KubeError
+from vaultstream_operator.adapters.kube_api import MERGE_PATCH, KubeApi, KubeError, KubeJson
 from vaultstream_operator.core.children import API_VERSION, KIND, Owner
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Events:
         log.warning("can't record an Event: %s", problem)
         return False
 
-    async def _created(self, path: str, manifest: Json) -> bool:
+    async def _created(self, path: str, manifest: KubeJson) -> bool:
         """Creates an Event; returns False if it already exists."""
         try:
             await self._api.create(path, manifest)
@@ -92,7 +92,7 @@ def event_name(owner: Owner, statement: Statement) -> str:
     return f"{owner.name[:200].rstrip('.-')}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
-def event(name: str, owner: Owner, statement: Statement, now: datetime) -> Json:
+def event(name: str, owner: Owner, statement: Statement, now: datetime) -> KubeJson:
     """Returns an Event's manifest."""
     note = statement.message
     if len(note.encode()) > MOST_CHARACTERS:

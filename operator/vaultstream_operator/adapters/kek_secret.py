@@ -14,7 +14,7 @@ from vaultstream_operator.adapters.kube_api import KubeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vaultstream_operator.adapters.kube_api import Json, KubeApi
+    from vaultstream_operator.adapters.kube_api import KubeApi, KubeJson
 
 KEY = "kek"
 """Entry of the Secret that holds the file of key-encryption keys."""
@@ -72,7 +72,7 @@ async def ensure_kek_secret(api: KubeApi, secret: KekSecret) -> Ensured:
     return Ensured(parse_keyring(content, f"Secret {secret}"), made=True)
 
 
-def _manifest(secret: KekSecret, content: bytes) -> Json:
+def _manifest(secret: KekSecret, content: bytes) -> KubeJson:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -87,7 +87,7 @@ def _manifest(secret: KekSecret, content: bytes) -> Json:
     }
 
 
-def _there(secret: KekSecret, found: Json) -> Ensured:
+def _there(secret: KekSecret, found: KubeJson) -> Ensured:
     encoded = (found.get("data") or {}).get(KEY)
     if encoded is None:
         raise CustodyError(

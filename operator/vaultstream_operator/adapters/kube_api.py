@@ -17,7 +17,7 @@ from vaultstream.errors import ServiceError, UsageError, VaultStreamError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-Json = dict[str, Any]
+KubeJson = dict[str, Any]
 
 REQUEST_SECONDS = 15.0
 """Timeout of one request. The largest answers are lists of the operator's own objects."""
@@ -54,17 +54,19 @@ class KubeApi:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
-    async def get(self, path: str, **query: str) -> Json:
+    async def get(self, path: str, **query: str) -> KubeJson:
         """Returns an object or a list. Like the other methods, raises KubeError and UnreachableError."""
         return await self.request("GET", path, query=query)
 
-    async def create(self, path: str, body: Json, **query: str) -> Json:
+    async def create(self, path: str, body: KubeJson, **query: str) -> KubeJson:
         return await self.request("POST", path, body=body, query=query)
 
-    async def patch(self, path: str, body: Json | list[Json], content_type: str, **query: str) -> Json:
+    async def patch(
+        self, path: str, body: KubeJson | list[KubeJson], content_type: str, **query: str
+    ) -> KubeJson:
         return await self.request("PATCH", path, body=body, content_type=content_type, query=query)
 
-    async def delete(self, path: str, body: Json) -> Json:
+    async def delete(self, path: str, body: KubeJson) -> KubeJson:
         return await self.request("DELETE", path, body=body)
 
     async def request(
@@ -72,10 +74,10 @@ class KubeApi:
         method: str,
         path: str,
         *,
-        body: Json | list[Json] | None = None,
+        body: KubeJson | list[KubeJson] | None = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
-    ) -> Json:
+    ) -> KubeJson:
         """Sends one request and returns the object in the answer.
 
         Raises:
@@ -131,7 +133,7 @@ async def open_kube_api(kubeconfig: str) -> AsyncIterator[KubeApi]:
         await api.close()  # type: ignore[no-untyped-call]
 
 
-def _parse(data: bytes) -> Json:
+def _parse(data: bytes) -> KubeJson:
     try:
         answer = json.loads(data)
     except ValueError:

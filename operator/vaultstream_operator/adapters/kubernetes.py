@@ -18,16 +18,17 @@ from pydantic import ValidationError
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.plurals import counted
+from vaultstream_operator.adapters.ailing import Body
 from vaultstream_operator.adapters.events import CONTROLLER, Events
 from vaultstream_operator.adapters.kube_api import (
     APPLY,
     JSON_PATCH,
     MERGE_PATCH,
-    Json,
     KubeApi,
     KubeError,
+    KubeJson,
 )
-from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, Body, Key, Mirror
+from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, JobKey, Mirror
 from vaultstream_operator.api.crd import GROUP, VERSION
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
@@ -82,11 +83,11 @@ class KubernetesCluster:
 
     # -- observation
 
-    def saw(self, kind: str, change: str | None, body: Body) -> Key | None:
+    def saw(self, kind: str, change: str | None, body: Body) -> JobKey | None:
         """Handles an event of a watch; returns the SigningJob to reconcile, if the event is news."""
         return self._mirror.saw(kind, change, body)
 
-    async def resync(self, *, exact: bool = False) -> set[Key]:
+    async def resync(self, *, exact: bool = False) -> set[JobKey]:
         """Lists all watched objects; returns the SigningJobs with changes that the watches had not delivered.
 
         Args:
@@ -95,7 +96,7 @@ class KubernetesCluster:
         Raises:
             KubeError, UnreachableError: the lists can't be read.
         """
-        news: set[Key] = set()
+        news: set[JobKey] = set()
         for kind in WATCHED:
             query = {} if exact else {"resourceVersion": "0"}
             if kind != JOBS:
@@ -112,7 +113,7 @@ class KubernetesCluster:
         late = {kind: self._mirror.overdue(kind) for kind in WATCHED}
         return ", ".join(f"{counted(count, 'change')} of {kind}" for kind, count in late.items() if count)
 
-    def jobs(self) -> set[Key]:
+    def jobs(self) -> set[JobKey]:
         """Returns all known SigningJobs."""
         return self._mirror.jobs()
 
@@ -192,7 +193,7 @@ class KubernetesCluster:
 
     async def _delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         # Foreground: it is gone only when its pods are, so its replacement never runs beside them.
-        options: Json = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        options: KubeJson = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             body = await self._api.delete(path_of(kind, namespace, name), options)
         except KubeError as error:
@@ -242,7 +243,7 @@ class KubernetesCluster:
         if dumped == job.status.dump():
             return job
         path = path_of(JOBS, job.owner.namespace, job.owner.name, "status")
-        patch: list[Json] = [
+        patch: list[KubeJson] = [
             {"op": "add", "path": "/metadata/resourceVersion", "value": job.resource_version},
             {"op": "add", "path": "/status", "value": dumped},
         ]
@@ -257,7 +258,7 @@ class KubernetesCluster:
             if error.status not in (_NOT_FOUND, _CONFLICT):
                 raise
 
-    async def _write(self, path: str, patch: Json | list[Json], content_type: str) -> Json | None:
+    async def _write(self, path: str, patch: KubeJson | list[KubeJson], content_type: str) -> KubeJson | None:
         """Patches a SigningJob; returns it, or None if it was deleted in the meantime; its watch then triggers a reconcile."""
         try:
             body = await self._api.patch(path, patch, content_type, fieldManager=CONTROLLER)

@@ -9,21 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_worker_job
+from vaultstream_operator.adapters.ailing import Body, of_deployment, of_pod, of_worker_job
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner, child_name
 from vaultstream_operator.core.pod_problems import Ailment
 from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
 
-Body = Mapping[str, Any]
-Key = tuple[str, str]
+JobKey = tuple[str, str]
 """Namespace and name of a SigningJob."""
 
 JOBS, DEPLOYMENTS, WORKER_JOBS, PODS = "signingjobs", "deployments", "jobs", "pods"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MirrorEntry:
     """One object, reduced to what decisions depend on: this saves memory, and irrelevant changes trigger nothing."""
 
     kind: str
@@ -32,7 +31,7 @@ class Entry:
     uid: str
     version: int
     generation: int
-    key: Key
+    key: JobKey
     owner_uid: str
     role: str
     leaving: bool
@@ -44,12 +43,12 @@ class Mirror:
     """The latest known state of SigningJobs, their children and pods."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, str, str], Entry] = {}
+        self._entries: dict[tuple[str, str, str], MirrorEntry] = {}
         self._by_owner: dict[str, set[tuple[str, str, str]]] = {}
         self._watched: dict[tuple[str, str, str], int] = {}
         self._suspects: dict[tuple[str, str, str], int] = {}
 
-    def saw(self, kind: str, change: str | None, body: Body) -> Key | None:
+    def saw(self, kind: str, change: str | None, body: Body) -> JobKey | None:
         """Handles an event of a watch; returns the SigningJob to reconcile, if the event is news.
 
         Args:
@@ -76,7 +75,9 @@ class Mirror:
         if (entry := read_entry(kind, body)) is not None:
             self._take(entry)
 
-    def listed(self, kind: str, bodies: Iterable[Body], namespaces: Iterable[str], version: int) -> set[Key]:
+    def listed(
+        self, kind: str, bodies: Iterable[Body], namespaces: Iterable[str], version: int
+    ) -> set[JobKey]:
         """Merges a complete list of a kind; returns the SigningJobs with changes that no watch has delivered.
 
         Args:
@@ -85,9 +86,9 @@ class Mirror:
             namespaces: the namespaces that were listed; empty for all.
             version: the list's resource version. Objects written later can be missing from the list and still exist.
         """
-        news: set[Key] = set()
+        news: set[JobKey] = set()
         within = set(namespaces)
-        present: dict[tuple[str, str, str], Entry] = {}
+        present: dict[tuple[str, str, str], MirrorEntry] = {}
         for body in bodies:
             if (entry := read_entry(kind, body)) is not None:
                 present[_place(entry)] = entry
@@ -120,11 +121,11 @@ class Mirror:
         self._suspects = kept | behind
         return late
 
-    def jobs(self) -> set[Key]:
+    def jobs(self) -> set[JobKey]:
         """Returns all known SigningJobs."""
         return {entry.key for entry in self._entries.values() if entry.kind == JOBS}
 
-    def child(self, kind: str, namespace: str, name: str) -> Entry | None:
+    def child(self, kind: str, namespace: str, name: str) -> MirrorEntry | None:
         """Returns a known object, or None."""
         return self._entries.get((kind, namespace, name))
 
@@ -144,11 +145,11 @@ class Mirror:
             signing=None if signing is None else self._signers(signing),
         )
 
-    def _child(self, owner: Owner, kind: str, role: str) -> Entry | None:
+    def _child(self, owner: Owner, kind: str, role: str) -> MirrorEntry | None:
         entry = self._entries.get((kind, owner.namespace, child_name(owner, role)))
         return entry if entry is not None and entry.owner_uid == owner.uid else None
 
-    def _signers(self, entry: Entry) -> SignersView:
+    def _signers(self, entry: MirrorEntry) -> SignersView:
         replicas, ready, generation, refused = entry.digest
         problem = self._problem(entry, refused)
         return SignersView(replicas, ready, problem, len(self._pods_of(entry)), generation)
@@ -161,19 +162,19 @@ class Mirror:
         problem = self._problem(entry, unmade)
         return WorkerJobView(active, failed, succeeded, problem, template, leaving=entry.leaving)
 
-    def _problem(self, child: Entry, own: Ailment | None) -> Ailment | None:
+    def _problem(self, child: MirrorEntry, own: Ailment | None) -> Ailment | None:
         """Returns the worst ailment of a child and its pods; deterministic among equals."""
         pods = sorted(self._pods_of(child), key=lambda entry: entry.name)
         found = [ailment for ailment in (own, *(pod.digest for pod in pods)) if ailment is not None]
         return min(found, key=lambda ailment: ailment.cause, default=None)
 
-    def _pods_of(self, child: Entry) -> list[Entry]:
+    def _pods_of(self, child: MirrorEntry) -> list[MirrorEntry]:
         return [entry for entry in self._of(child.owner_uid) if _is_pod_of(entry, child)]
 
-    def _of(self, owner_uid: str) -> Iterator[Entry]:
+    def _of(self, owner_uid: str) -> Iterator[MirrorEntry]:
         return (self._entries[place] for place in self._by_owner.get(owner_uid, ()))
 
-    def _take(self, entry: Entry) -> Key | None:
+    def _take(self, entry: MirrorEntry) -> JobKey | None:
         place = _place(entry)
         known = self._entries.get(place)
         if known is not None and known.uid == entry.uid and known.version >= entry.version:
@@ -189,7 +190,7 @@ class Mirror:
         )
         return None if same else self._key(entry)
 
-    def _key(self, entry: Entry) -> Key:
+    def _key(self, entry: MirrorEntry) -> JobKey:
         """Returns the key of an entry's SigningJob: of the job itself if known, because a pod's label is cut to 63 characters."""
         return next((other.key for other in self._of(entry.owner_uid) if other.kind == JOBS), entry.key)
 
@@ -201,7 +202,7 @@ class Mirror:
                 del self._by_owner[entry.owner_uid]
 
 
-def read_entry(kind: str, body: Body) -> Entry | None:
+def read_entry(kind: str, body: Body) -> MirrorEntry | None:
     """Reduces an object to its entry; None if it belongs to no SigningJob."""
     metadata = body["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
@@ -213,7 +214,7 @@ def read_entry(kind: str, body: Body) -> Entry | None:
         if not owner_uid or not role:
             return None
         key = namespace, _job_name(metadata, labels)
-    return Entry(
+    return MirrorEntry(
         kind=kind,
         namespace=namespace,
         name=name,
@@ -243,11 +244,11 @@ def _job_name(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     return labels.get(children.JOB_LABEL, "")
 
 
-def _place(entry: Entry) -> tuple[str, str, str]:
+def _place(entry: MirrorEntry) -> tuple[str, str, str]:
     return entry.kind, entry.namespace, entry.name
 
 
-def _is_pod_of(entry: Entry, child: Entry) -> bool:
+def _is_pod_of(entry: MirrorEntry, child: MirrorEntry) -> bool:
     return entry.kind == PODS and entry.role == child.role and entry.namespace == child.namespace
 
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from vaultstream.api import JobState
-from vaultstream.api.base import Amount, Count, Flag, StatusPart
+from vaultstream.api.base import Amount, Flag, Natural, StatusPart
 from vaultstream.scaling.history import History
 
 CONDITION_TYPE = r"^[A-Z][A-Za-z]{0,62}$"
@@ -85,7 +85,7 @@ class Condition(StatusPart):
     """Reason for the status, for people, with the next step if there is one."""
     last_transition_time: Timestamp
     """When `status` last changed."""
-    observed_generation: Count
+    observed_generation: Natural
     """Generation of the spec that the condition is about."""
 
 
@@ -94,20 +94,20 @@ class ScalingLimit(StatusPart):
 
     name: Annotated[str, Field(max_length=63)]
     """Name of the limit, such as MaxReplicaCount, ActiveKeys, BatchesLeft or ScaleUpPolicy."""
-    value: Count
+    value: Natural
     """Count that the limit allows."""
 
 
 class ScalingStatus(StatusPart):
     """The latest decision on the number of signers, with its inputs."""
 
-    replicas: Count
+    replicas: Natural
     """Number of signers requested when the decision was made."""
-    desired: Count
+    desired: Natural
     """Number of signers decided on."""
-    ready: Count = 0
+    ready: Natural = 0
     """Number of signers that are ready."""
-    generation: Count = 0
+    generation: Natural = 0
     """Generation of the signers' Deployment when the decision was made; 0 if there was none. Until the generation
     increases, the decided change has not been applied."""
     reason: Annotated[str, Field(max_length=63)]
@@ -130,7 +130,7 @@ class ScalingStatus(StatusPart):
 class JobStatus(StatusPart):
     """The state of the job as last observed by the operator. Only the operator writes it."""
 
-    observed_generation: Count | None = None
+    observed_generation: Natural | None = None
     """Generation of the spec that this status is about. Lower than `metadata.generation` while a change has not been
     observed."""
     state: JobState = JobState.PENDING
@@ -145,19 +145,19 @@ class JobStatus(StatusPart):
     token: Annotated[str, Field(max_length=63)] | None = None
     """Unique name of the job in Postgres, NATS and the labels of its pods. The `vaultstream` commands find the job by it,
     even after it is deleted. A new job of the same name has another token."""
-    records: Count | None = None
+    records: Natural | None = None
     """Number of records found so far; all of them once `planned` is true."""
     planned: Flag = False
     """Whether all records have been found."""
-    signed: Count | None = None
+    signed: Natural | None = None
     """Number of records signed."""
-    dead: Count | None = None
+    dead: Natural | None = None
     """Number of dead letters when the job was last running. `vaultstream dead TOKEN` lists their reasons."""
     progress: Annotated[str, Field(max_length=63)] = ""
     """Share of the records that are signed or dead letters, with both counts: `48% (240000/500000)`."""
     signers: Annotated[str, Field(max_length=31)] = ""
     """Signers that are ready and signers decided on: `3/5`. Empty once the job has ended."""
-    lag: Count | None = None
+    lag: Natural | None = None
     """Batches not yet signed: waiting, in flight or not yet published. Absent if the lag can't be read."""
     records_per_second: Amount | None = None
     """Records signed or dead per second: recently while the job runs, over the whole job once it has ended."""

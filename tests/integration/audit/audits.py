@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from vaultstream.audit.report import AuditReport, Finding
+from vaultstream.audit.report import AuditFinding, AuditReport
 from vaultstream.audit.verify import verify_job
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def audit(signed: SignedJob) -> AuditReport:
 
 def found(report: AuditReport) -> dict[str, int]:
     """What is at fault, and how often; nothing else is."""
-    return {str(kind): getattr(report, kind) for kind in Finding if getattr(report, kind)}
+    return {str(kind): getattr(report, kind) for kind in AuditFinding if getattr(report, kind)}
 
 
 def named(report: AuditReport, kind: str) -> set[str | None]:

@@ -11,7 +11,7 @@ from vaultstream.bus import publishing
 from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.publishing import Outgoing, publish_all
-from vaultstream.bus.records import Lag, RecordsStream
+from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.services import LocalServices, Services
 
@@ -34,11 +34,11 @@ async def test_a_lag_is_known_or_missing_and_never_taken_for_none(own_nats: Loca
         await records.ensure()
         assert await records.lag("job") is None
         await records.ensure_consumer("job", ack_wait_seconds=1, max_ack_pending=9)
-        assert await records.lag("job") == Lag(0, 0)
+        assert await records.lag("job") == ConsumerLag(0, 0)
         assert await records.publish("job", [1, 2, 3]) == 3
 
         async def three_waiting() -> bool:  # the server counts them a moment after it has stored them
-            return await records.lag("job") == Lag(3, 0)
+            return await records.lag("job") == ConsumerLag(3, 0)
 
         await eventually(three_waiting)
 
@@ -131,6 +131,6 @@ async def test_the_last_acknowledgements_are_sent_before_leaving(
         await message.ack()
 
     async def gone() -> bool:
-        return await records.lag(token) == Lag(0, 0)
+        return await records.lag(token) == ConsumerLag(0, 0)
 
     await eventually(gone, seconds=5)

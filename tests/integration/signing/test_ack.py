@@ -10,7 +10,7 @@ from support.engine import new_name, open_bus
 from support.signer import fetch_all
 from support.waiting import eventually
 from vaultstream.bus.pull import BatchPuller
-from vaultstream.bus.records import Lag, RecordsStream
+from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.signing.ack import ack, extend_ack_wait, nak
 from vaultstream.signing.fetch import fetch
 
@@ -43,7 +43,7 @@ async def test_a_batch_is_kept_returned_and_acknowledged(services: Services) -> 
         await ack(third)
 
         async def empty() -> bool:
-            return await stream.lag(token) == Lag(0, 0)
+            return await stream.lag(token) == ConsumerLag(0, 0)
 
         await eventually(empty)
         await stream.remove(token)
@@ -63,5 +63,5 @@ async def test_an_acknowledgement_that_can_not_be_sent_is_no_error(services: Ser
         await nak(batch)
         await ack(batch)
     async with open_bus(services) as bus:
-        assert await RecordsStream(bus).lag(token) == Lag(0, 1)  # it is still waited for
+        assert await RecordsStream(bus).lag(token) == ConsumerLag(0, 1)  # it is still waited for
         await RecordsStream(bus).remove(token)

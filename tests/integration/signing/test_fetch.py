@@ -11,7 +11,7 @@ from support.engine import new_name, open_bus
 from support.signer import fetch_all
 from support.waiting import eventually
 from vaultstream.bus.pull import BatchPuller
-from vaultstream.bus.records import Lag, RecordsStream
+from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.signing.fetch import fetch
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def test_as_many_batches_as_wanted_are_asked_for_at_once_and_no_more(servi
         fetched = await fetch(puller, 3, wait_seconds=5)
 
         async def three_are_on_their_way() -> bool:
-            return await stream.lag(token) == Lag(2, 3)
+            return await stream.lag(token) == ConsumerLag(2, 3)
 
         await eventually(three_are_on_their_way)
         fetched += await fetch_all(puller, 3 - len(fetched))
@@ -58,6 +58,6 @@ async def test_a_message_that_names_no_batch_is_taken_off_the_queue(services: Se
         assert [batch.number for batch in await fetch_all(puller, 1)] == [7]
 
         async def only_the_batch_is_left() -> bool:
-            return await stream.lag(token) == Lag(0, 1)
+            return await stream.lag(token) == ConsumerLag(0, 1)
 
         await eventually(only_the_batch_is_left)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vaultstream.audit.report import MAX_EXAMPLES, AuditReport, Count, Finding, Tally
+from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, Tally
 
 pytestmark = pytest.mark.unit
 
@@ -30,8 +30,8 @@ def test_a_job_without_findings_passes() -> None:
     assert report(tally).problems == []
 
 
-@pytest.mark.parametrize("kind", list(Finding))
-def test_one_finding_of_any_kind_fails_the_job_and_is_put_in_words(kind: Finding) -> None:
+@pytest.mark.parametrize("kind", list(AuditFinding))
+def test_one_finding_of_any_kind_fails_the_job_and_is_put_in_words(kind: AuditFinding) -> None:
     tally = Tally()
     tally.find(kind, "7", "why")
     assert not report(tally).ok
@@ -43,9 +43,9 @@ def test_one_finding_of_any_kind_fails_the_job_and_is_put_in_words(kind: Finding
 
 def test_a_problem_agrees_with_its_number() -> None:
     tally = Tally()
-    tally.find(Finding.COMMITTED_TWICE, None, "why")
+    tally.find(AuditFinding.COMMITTED_TWICE, None, "why")
     assert report(tally).problems == ["1 batch committed more than once"]
-    tally.add(Finding.COMMITTED_TWICE)
+    tally.add(AuditFinding.COMMITTED_TWICE)
     assert report(tally).problems == ["2 batches committed more than once"]
 
 
@@ -58,18 +58,18 @@ def test_many_findings_are_all_counted_and_the_first_named() -> None:
     for part in range(3):
         parts.append(Tally())
         for n in range(MAX_EXAMPLES - 5):
-            parts[-1].find(Finding.MISSING, f"{part}-{n}", "why")
+            parts[-1].find(AuditFinding.MISSING, f"{part}-{n}", "why")
     total = Tally()
     for part in parts:
         total.merge(part)
     assert report(total).missing == 3 * (MAX_EXAMPLES - 5)
-    assert len(total.examples[Finding.MISSING]) == MAX_EXAMPLES
-    assert total.examples[Finding.MISSING][0].record == "0-0"
+    assert len(total.examples[AuditFinding.MISSING]) == MAX_EXAMPLES
+    assert total.examples[AuditFinding.MISSING][0].record == "0-0"
 
 
 def test_json_has_the_promised_fields() -> None:
     tally = Tally()
-    tally.find(Finding.CHANGED, "東京", "why")
+    tally.find(AuditFinding.CHANGED, "東京", "why")
     data = json.loads(json.dumps(report(tally).to_json()))
     promised = [
         "job",

@@ -11,7 +11,7 @@ import pytest
 from support.waiting import eventually
 from vaultstream.api import Algorithm
 from vaultstream.bench import limit
-from vaultstream.bench.limit import Limit, Rate, mean, measure_limit, parse_speed
+from vaultstream.bench.limit import BenchLimit, Rate, mean, measure_limit, parse_speed
 
 pytestmark = pytest.mark.unit
 
@@ -37,17 +37,17 @@ def test_the_rate_of_signing_is_read_from_what_openssl_prints(output: str, expec
 
 def test_the_measure_is_openssl_where_there_is_one() -> None:
     openssl, library = Rate(100.0, 0.01), Rate(80.0, 0.0125)
-    assert Limit(openssl, library).rate == openssl
-    assert Limit(None, library).rate == library
+    assert BenchLimit(openssl, library).rate == openssl
+    assert BenchLimit(None, library).rate == library
 
 
 def test_a_machine_that_slows_down_meanwhile_counts_as_in_between() -> None:
     fast, slow = (
-        Limit(Rate(100.0, 0.25), Rate(80.0, 0.5)),
-        Limit(Rate(50.0, 0.75), Rate(40.0, 1.0)),
+        BenchLimit(Rate(100.0, 0.25), Rate(80.0, 0.5)),
+        BenchLimit(Rate(50.0, 0.75), Rate(40.0, 1.0)),
     )
-    assert mean([fast, slow]) == Limit(Rate(75.0, 0.5), Rate(60.0, 0.75))
-    assert mean([fast, Limit(None, slow.library)]) == Limit(Rate(100.0, 0.25), Rate(60.0, 0.75))
+    assert mean([fast, slow]) == BenchLimit(Rate(75.0, 0.5), Rate(60.0, 0.75))
+    assert mean([fast, BenchLimit(None, slow.library)]) == BenchLimit(Rate(100.0, 0.25), Rate(60.0, 0.75))
 
 
 async def test_a_rate_is_measured_both_ways() -> None:

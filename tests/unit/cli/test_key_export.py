@@ -8,7 +8,7 @@ import pytest
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import generate_private_key, public_key_pem, public_key_to_bytes
 from vaultstream.store.keys import KeyInfo
-from vaultstream_cli.key_export import Form, render_keys
+from vaultstream_cli.key_export import KeyFormat, render_keys
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +34,7 @@ def key(algorithm: Algorithm, state: str) -> KeyInfo:
 def test_a_key_set_names_each_key_and_its_state() -> None:
     keys = [key(Algorithm.ECDSA_P256_SHA256, "active"), key(Algorithm.ED25519, "revoked")]
 
-    rendered = json.loads(render_keys(keys, Form.JWKS))["keys"]
+    rendered = json.loads(render_keys(keys, KeyFormat.JWKS))["keys"]
 
     assert [(k["kid"], k["alg"], k["state"]) for k in rendered] == [
         ("k-ECDSA_P256_SHA256", "ES256", "active"),
@@ -45,9 +45,12 @@ def test_a_key_set_names_each_key_and_its_state() -> None:
 def test_each_pem_block_follows_a_comment_with_its_key() -> None:
     one = key(Algorithm.ED25519, "retired")
 
-    assert render_keys([one], Form.PEM) == f"# k-ED25519 (ED25519, retired)\n{public_key_pem(one.public_key)}"
+    assert (
+        render_keys([one], KeyFormat.PEM)
+        == f"# k-ED25519 (ED25519, retired)\n{public_key_pem(one.public_key)}"
+    )
 
 
 def test_no_keys_are_an_empty_key_set() -> None:
-    assert json.loads(render_keys([], Form.JWKS)) == {"keys": []}
-    assert render_keys([], Form.PEM) == ""
+    assert json.loads(render_keys([], KeyFormat.JWKS)) == {"keys": []}
+    assert render_keys([], KeyFormat.PEM) == ""

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from vaultstream.bus.records import Lag
+from vaultstream.bus.records import ConsumerLag
 from vaultstream.local.status import lag_status
 
 pytestmark = pytest.mark.unit
 
 
 def test_the_lag_counts_batches_waiting_in_hand_and_not_published_yet() -> None:
-    assert lag_status(Lag(pending=3, ack_pending=2), reachable=True, unpublished=5).batches == 10
+    assert lag_status(ConsumerLag(pending=3, ack_pending=2), reachable=True, unpublished=5).batches == 10
 
 
 @pytest.mark.parametrize(("reachable", "state"), [(True, "no consumer"), (False, "NATS does not answer")])

@@ -16,7 +16,7 @@ from vaultstream.telemetry.metrics import (
     BUCKETS,
     LAG_FRESH_SECONDS,
     LEASE_LOSSES,
-    Lag,
+    LagMetric,
     Metrics,
 )
 
@@ -121,7 +121,7 @@ def test_buckets_reach_from_a_tenth_of_a_millisecond_to_a_minute() -> None:
     assert list(BUCKETS) == sorted(set(BUCKETS))
 
 
-def lag_of(lag: Lag) -> dict[str, float]:
+def lag_of(lag: LagMetric) -> dict[str, float]:
     registry = CollectorRegistry()
     registry.register(lag)
     return {
@@ -132,7 +132,7 @@ def lag_of(lag: Lag) -> dict[str, float]:
 
 def test_a_lag_that_is_not_known_is_absent_and_never_zero() -> None:
     now = 100.0
-    lag = Lag(clock=lambda: now)
+    lag = LagMetric(clock=lambda: now)
     assert lag_of(lag) == {}
     lag.observe(pending=3, ack_pending=0, unpublished=9)
     assert lag_of(lag) == {"pending": 3, "ack_pending": 0, "unpublished": 9}

@@ -37,7 +37,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Seconds = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX)]
-Count = Annotated[Whole, Field(ge=0)]
+Natural = Annotated[Whole, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 JsonObject = dict[str, JsonValue]
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from vaultstream.api.base import INT32_MAX, Model, Number, Rule, Seconds, Whole
 
-Replicas = Annotated[Whole, Field(ge=0, le=1000)]
+ReplicaCount = Annotated[Whole, Field(ge=0, le=1000)]
 
 
 class ScalingPolicy(Model):
@@ -72,7 +72,7 @@ class Fallback(Model):
 
     failure_threshold: Annotated[Whole, Field(ge=0, le=INT32_MAX)]
     """Consecutive failures to read the lag that are tolerated. The next failure starts the fallback."""
-    replicas: Replicas
+    replicas: ReplicaCount
     """Signers to run during the fallback. The bounds and `behavior` still apply."""
     behavior: Literal["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"] = (
         "static"
@@ -92,11 +92,11 @@ class ScalingSpec(Model):
     No effect with a minimum and no idle count. Once a job has no batches left, its signers are removed without waiting."""
     initial_cooldown_period: Seconds = 0
     """Seconds after the job's creation before the cooldown can begin."""
-    min_replica_count: Replicas = 0
+    min_replica_count: ReplicaCount = 0
     """Minimum number of signers while the job has work, unless fewer keys are active or fewer batches are left."""
     max_replica_count: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     """Maximum number of signers. If unset: 100 on Kubernetes, one per processor core on a laptop."""
-    idle_replica_count: Replicas | None = None
+    idle_replica_count: ReplicaCount | None = None
     """Signers kept while there is no work; less than `minReplicaCount`. If unset, `minReplicaCount`."""
     lag_threshold: Annotated[Whole, Field(ge=1, le=INT32_MAX)] = 10
     """Target lag per signer, in batches: the recommended count is the lag divided by this, rounded up. With `finishBy` or

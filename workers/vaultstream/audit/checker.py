@@ -17,7 +17,7 @@ from vaultstream.audit.judgement import (
 )
 from vaultstream.audit.payloads import present_payloads
 from vaultstream.audit.queries import RecordId, job_query
-from vaultstream.audit.report import Count, Finding, Tally
+from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.records.source import Source
 from vaultstream.store.sql import query
 
@@ -86,7 +86,9 @@ class Checker:
             if signed + died == 0:
                 unsettled.append(record)
             elif signed + died > 1:
-                tally.find(Finding.DUPLICATES, str(record), f"signatures: {signed}, dead letters: {died}")
+                tally.find(
+                    AuditFinding.DUPLICATES, str(record), f"signatures: {signed}, dead letters: {died}"
+                )
         await self._account_for(unsettled, states, tally)
 
         spans = await self._lease_spans(stored for found in signatures.values() for stored in found)
@@ -96,7 +98,7 @@ class Checker:
             for stored in signatures[record]:
                 self._judge(str(record), stored, present, tally)
                 if fault := lease_fault(stored, spans.get((stored.key_no, stored.epoch), ())):
-                    tally.find(Finding.BAD_LEASES, str(record), fault)
+                    tally.find(AuditFinding.BAD_LEASES, str(record), fault)
 
     def _judge(self, record: str, stored: StoredSignature, present: bytes | Absence, tally: Tally) -> None:
         key = self._keys.get(stored.key_no)
@@ -107,9 +109,9 @@ class Checker:
                 if key is not None and key.state == "revoked":
                     tally.add(Count.REVOKED)
             case Outcome.INVALID:
-                tally.find(Finding.INVALID, record, verdict.reason)
+                tally.find(AuditFinding.INVALID, record, verdict.reason)
             case Outcome.CHANGED:
-                tally.find(Finding.CHANGED, record, verdict.reason)
+                tally.find(AuditFinding.CHANGED, record, verdict.reason)
                 if present is Absence.DELETED:
                     tally.add(Count.DELETED)
 
@@ -133,10 +135,10 @@ class Checker:
             waiting = {row["id"] for row in rows}
         for record in unsettled:
             if states[record] == "pending" or record in waiting:
-                tally.find(Finding.PENDING, str(record), "its batch is still to be signed")
+                tally.find(AuditFinding.PENDING, str(record), "its batch is still to be signed")
             else:
                 tally.find(
-                    Finding.MISSING,
+                    AuditFinding.MISSING,
                     str(record),
                     f"its batch is {states[record]}, but it has neither a signature nor a dead letter",
                 )

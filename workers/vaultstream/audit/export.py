@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 5000
 """Signatures held in memory at a time."""
 
-Progress = Callable[[int, int], None]
+OnWritten = Callable[[int, int], None]
 """Called with the number of signatures written so far and the total."""
 
 
@@ -37,7 +37,7 @@ async def export_job(
     form: str,
     output: Path | None,
     records: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: OnWritten | None = None,
 ) -> int:
     """Writes a job's signatures, all as of the same moment.
 

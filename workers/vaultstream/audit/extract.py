@@ -10,7 +10,14 @@ from vaultstream.api import Algorithm
 from vaultstream.audit.checker import read_keys
 from vaultstream.audit.export import exported_signature
 from vaultstream.audit.formats import rfc3339
-from vaultstream.audit.judgement import Absence, Outcome, Verdict, judge, lease_fault, stored_signature
+from vaultstream.audit.judgement import (
+    Absence,
+    Outcome,
+    SignatureVerdict,
+    judge,
+    lease_fault,
+    stored_signature,
+)
 from vaultstream.audit.payloads import open_source, present_payloads
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
@@ -142,7 +149,7 @@ async def _signature(connection: asyncpg.Connection, job: Job, record: RecordId)
     )
 
 
-def _problem(record_id: str, verdict: Verdict, fault: str | None) -> str | None:
+def _problem(record_id: str, verdict: SignatureVerdict, fault: str | None) -> str | None:
     match verdict.outcome:
         case Outcome.CHANGED:
             return f"Record {record_id!r} has changed since it was signed: {verdict.reason}."

@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SignatureVerdict:
     """Whether a signature is valid, and why."""
 
     outcome: Outcome
@@ -91,7 +91,7 @@ class AuditKey:
         )
 
 
-def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absence) -> Verdict:
+def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absence) -> SignatureVerdict:
     """Decides whether a signature is valid, invalid, or over a payload that has changed since.
 
     Args:
@@ -100,7 +100,7 @@ def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absenc
         present: the record's current payload, or why it has none.
     """
     if key is None:
-        return Verdict(
+        return SignatureVerdict(
             Outcome.INVALID, f"it names key number {stored.key_no}, which does not belong to the job"
         )
     try:
@@ -108,31 +108,39 @@ def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absenc
             return _judge_alone(stored, key, present)
         return _judge_over(stored, key, present)
     except CustodyError as error:
-        return Verdict(Outcome.INVALID, f"the public key of {key.key_id} can't be used: {error.message}")
+        return SignatureVerdict(
+            Outcome.INVALID, f"the public key of {key.key_id} can't be used: {error.message}"
+        )
 
 
-def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> Verdict:
+def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> SignatureVerdict:
     if key.needs_payload:
-        return Verdict(Outcome.CHANGED, f"{absence}, and {key.algorithm} can't be checked without it")
+        return SignatureVerdict(
+            Outcome.CHANGED, f"{absence}, and {key.algorithm} can't be checked without it"
+        )
     if key.verify(stored.signature, digest=stored.digest, payload=None):
-        return Verdict(
+        return SignatureVerdict(
             Outcome.CHANGED, f"{absence}; the signature matches the digest that was stored with it"
         )
-    return Verdict(Outcome.INVALID, f"the signature does not verify over the stored digest, and {absence}")
+    return SignatureVerdict(
+        Outcome.INVALID, f"the signature does not verify over the stored digest, and {absence}"
+    )
 
 
-def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> Verdict:
+def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> SignatureVerdict:
     digest = sha256(payload).digest()
     verifies = key.verify(stored.signature, digest=digest, payload=payload)
     if digest == stored.digest:
         if verifies:
-            return Verdict(Outcome.VALID)
-        return Verdict(Outcome.INVALID, f"the signature does not verify under key {key.key_id}")
+            return SignatureVerdict(Outcome.VALID)
+        return SignatureVerdict(Outcome.INVALID, f"the signature does not verify under key {key.key_id}")
     if verifies:
-        return Verdict(Outcome.INVALID, "the signature matches the payload, but the stored digest does not")
+        return SignatureVerdict(
+            Outcome.INVALID, "the signature matches the payload, but the stored digest does not"
+        )
     if key.needs_payload or key.verify(stored.signature, digest=stored.digest, payload=None):
-        return Verdict(Outcome.CHANGED, "its payload is no longer the one that was signed")
-    return Verdict(
+        return SignatureVerdict(Outcome.CHANGED, "its payload is no longer the one that was signed")
+    return SignatureVerdict(
         Outcome.INVALID,
         f"the signature does not verify under key {key.key_id}, neither over the stored digest nor over the current payload",
     )

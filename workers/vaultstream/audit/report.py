@@ -24,7 +24,7 @@ class Count(StrEnum):
     DELETED = "deleted"
 
 
-class Finding(StrEnum):
+class AuditFinding(StrEnum):
     """Faults: a job that has any does not pass."""
 
     INVALID = "invalid"
@@ -40,20 +40,20 @@ class Finding(StrEnum):
 
 
 _PHRASES = {
-    Finding.INVALID: ("invalid signature", "invalid signatures", ""),
-    Finding.CHANGED: ("record", "records", "changed since being signed"),
-    Finding.MISSING: ("record", "records", "with neither a signature nor a dead letter"),
-    Finding.DUPLICATES: ("record", "records", "with more than one signature or dead letter"),
-    Finding.UNPLANNED: (
+    AuditFinding.INVALID: ("invalid signature", "invalid signatures", ""),
+    AuditFinding.CHANGED: ("record", "records", "changed since being signed"),
+    AuditFinding.MISSING: ("record", "records", "with neither a signature nor a dead letter"),
+    AuditFinding.DUPLICATES: ("record", "records", "with more than one signature or dead letter"),
+    AuditFinding.UNPLANNED: (
         "signature or dead letter",
         "signatures or dead letters",
         "of records that the job does not cover",
     ),
-    Finding.PLANNED_TWICE: ("record", "records", "covered by more than one batch"),
-    Finding.BAD_LEASES: ("signature", "signatures", "made outside a committed lease of the key"),
-    Finding.LEASE_OVERLAPS: ("lease", "leases", "overlapping another lease of the same key"),
-    Finding.COMMITTED_TWICE: ("batch", "batches", "committed more than once"),
-    Finding.PENDING: ("record", "records", "still to be signed"),
+    AuditFinding.PLANNED_TWICE: ("record", "records", "covered by more than one batch"),
+    AuditFinding.BAD_LEASES: ("signature", "signatures", "made outside a committed lease of the key"),
+    AuditFinding.LEASE_OVERLAPS: ("lease", "leases", "overlapping another lease of the same key"),
+    AuditFinding.COMMITTED_TWICE: ("batch", "batches", "committed more than once"),
+    AuditFinding.PENDING: ("record", "records", "still to be signed"),
 }
 """What is counted, in the singular and the plural, and what is wrong with it."""
 
@@ -74,11 +74,11 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
-    def add(self, what: Count | Finding, number: int = 1) -> None:
+    def add(self, what: Count | AuditFinding, number: int = 1) -> None:
         """Counts without keeping an example."""
         self.counts[what] += number
 
-    def find(self, kind: Finding, record: str | None, reason: str, *, number: int = 1) -> None:
+    def find(self, kind: AuditFinding, record: str | None, reason: str, *, number: int = 1) -> None:
         """Counts a finding, and keeps it as an example if there are not yet enough."""
         self.counts[kind] += number
         kept = self.examples.setdefault(kind, [])
@@ -160,14 +160,14 @@ class AuditReport:
     @classmethod
     def of(cls, tally: Tally, *, planned: bool, **rest: Any) -> Self:
         """Creates the report from the merged tally; `planned`: whether the whole job has been planned as batches."""
-        counts: dict[str, Any] = {name: tally.counts[name] for name in (*Count, *Finding)}
-        finished = planned and not counts[Finding.PENDING]
+        counts: dict[str, Any] = {name: tally.counts[name] for name in (*Count, *AuditFinding)}
+        finished = planned and not counts[AuditFinding.PENDING]
         return cls(**counts, examples=tally.examples, finished=finished, **rest)
 
     @property
     def ok(self) -> bool:
         """Whether the job is finished and there are no findings."""
-        return self.finished and not any(getattr(self, kind) for kind in Finding)
+        return self.finished and not any(getattr(self, kind) for kind in AuditFinding)
 
     @property
     def problems(self) -> list[str]:

@@ -10,7 +10,7 @@ from vaultstream.audit.checker import Assignment
 from vaultstream.audit.payloads import open_source
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
-from vaultstream.audit.report import MAX_EXAMPLES, AuditReport, Count, Finding, Tally
+from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, Tally
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot
 from vaultstream.cores import usable_cores
 from vaultstream.store.jobs import Job, get_job
@@ -19,7 +19,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
-Progress = Callable[[int, int], None]
+OnChecked = Callable[[int, int], None]
 """Called with the number of records checked so far and the total."""
 
 MAX_RUN_RECORDS = 4000
@@ -29,7 +29,7 @@ RUNS_A_PROCESS = 8
 
 
 async def verify_job(
-    database_url: str, job_name: str, *, processes: int | None = None, progress: Progress | None = None
+    database_url: str, job_name: str, *, processes: int | None = None, progress: OnChecked | None = None
 ) -> AuditReport:
     """Verifies a job in one snapshot of the database, on several cores.
 
@@ -77,7 +77,7 @@ async def verify_job(
     )
 
 
-def _counter(total: int, progress: Progress | None) -> Callable[[Run], None]:
+def _counter(total: int, progress: OnChecked | None) -> Callable[[Run], None]:
     done = 0
 
     def advance(run: Run) -> None:
@@ -100,12 +100,12 @@ async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[R
 
 _LEASE_CHECKS = (
     (
-        Finding.LEASE_OVERLAPS,
+        AuditFinding.LEASE_OVERLAPS,
         "audit_lease_overlaps",
         "key {key_id}: {holder} held it with epoch {epoch} from {began}, before an earlier lease ended at {held_until}",
     ),
     (
-        Finding.COMMITTED_TWICE,
+        AuditFinding.COMMITTED_TWICE,
         "audit_committed_twice",
         "batch {batch_no} was committed under {leases} leases",
     ),
@@ -133,7 +133,7 @@ async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> Non
         query("audit_planned_twice_bigint" if job.id_type == "bigint" else "audit_planned_twice_listed"),
         job,
         tally,
-        (Finding.PLANNED_TWICE, "more than one planned batch covers it"),
+        (AuditFinding.PLANNED_TWICE, "more than one planned batch covers it"),
     )
     tally.add(Count.RECORDS, -twice)
     [totals] = await connection.fetch(
@@ -150,12 +150,12 @@ async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> Non
                 statement,
                 job,
                 tally,
-                (Finding.UNPLANNED, f"{what}, but no batch of the job covers it"),
+                (AuditFinding.UNPLANNED, f"{what}, but no batch of the job covers it"),
             )
 
 
 async def _find_each(
-    connection: Connection, statement: str, job: Job, tally: Tally, finding: tuple[Finding, str]
+    connection: Connection, statement: str, job: Job, tally: Tally, finding: tuple[AuditFinding, str]
 ) -> int:
     kind, reason = finding
     rows = await connection.fetch(statement, job.job_no, MAX_EXAMPLES)

@@ -44,7 +44,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Limit:
+class BenchLimit:
     """What a job is measured against.
 
     Attributes:
@@ -61,10 +61,10 @@ class Limit:
         return self.openssl or self.library
 
 
-def mean(limits: Sequence[Limit]) -> Limit:
+def mean(limits: Sequence[BenchLimit]) -> BenchLimit:
     """Returns the mean of several measurements, so that a machine that slows down meanwhile counts as in between."""
     openssl = [limit.openssl for limit in limits if limit.openssl is not None]
-    return Limit(
+    return BenchLimit(
         openssl=_mean(openssl) if openssl else None, library=_mean([limit.library for limit in limits])
     )
 
@@ -76,7 +76,7 @@ def _mean(rates: Sequence[Rate]) -> Rate:
     )
 
 
-async def measure_limit(algorithm: Algorithm, *, payload_bytes: int, seconds: float = SECONDS) -> Limit:
+async def measure_limit(algorithm: Algorithm, *, payload_bytes: int, seconds: float = SECONDS) -> BenchLimit:
     """Measures both ways, one after the other.
 
     Args:
@@ -84,7 +84,7 @@ async def measure_limit(algorithm: Algorithm, *, payload_bytes: int, seconds: fl
         payload_bytes: size of the payload that the library signs; `openssl speed` signs a digest or 32 bytes.
         seconds: for each of the two.
     """
-    return Limit(
+    return BenchLimit(
         openssl=await _openssl_rate(algorithm, max(1, round(seconds))),
         library=await asyncio.to_thread(_library_rate, algorithm, payload_bytes, seconds),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from vaultstream.api import Algorithm, SigningJobSpec
 from vaultstream.audit.report import AuditReport
 from vaultstream.bench.costs import Part
-from vaultstream.bench.limit import Limit, Rate, mean
+from vaultstream.bench.limit import BenchLimit, Rate, mean
 from vaultstream.bench.traffic import Traffic
 
 
@@ -59,7 +59,7 @@ class Result:
     cores: int
     seconds: float
     startup_seconds: float
-    limits: tuple[Limit, Limit]
+    limits: tuple[BenchLimit, BenchLimit]
     cpu_seconds: dict[Part, float]
     peak_memory: dict[str, int]
     traffic: Traffic
@@ -70,7 +70,7 @@ class Result:
         return self.wanted.records / self.seconds
 
     @property
-    def limit(self) -> Limit:
+    def limit(self) -> BenchLimit:
         return mean(self.limits)
 
     @property

@@ -24,7 +24,7 @@ MAX_MESSAGE_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class Lag:
+class ConsumerLag:
     """What JetStream still has to see acknowledged for a job, in batches."""
 
     pending: int
@@ -75,13 +75,13 @@ class RecordsStream:
         await self._bus.answer(self._bus.jetstream.add_consumer(RECORDS_STREAM, config))
         return True
 
-    async def lag(self, token: str) -> Lag | None:
+    async def lag(self, token: str) -> ConsumerLag | None:
         """Returns a job's lag; None if its consumer or the stream is missing, which is not the same as no lag."""
         try:
             info = await self._bus.answer(self._bus.jetstream.consumer_info(RECORDS_STREAM, token))
         except NotFoundError:
             return None
-        return Lag(pending=info.num_pending or 0, ack_pending=info.num_ack_pending or 0)
+        return ConsumerLag(pending=info.num_pending or 0, ack_pending=info.num_ack_pending or 0)
 
     async def present(self, token: str) -> set[int]:
         """Returns the numbers of a job's batches in the stream, whether waiting or in flight."""

@@ -10,7 +10,7 @@ from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
 from vaultstream.api import JobState
 from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.bus.keys import KeysStream
-from vaultstream.bus.records import Lag, RecordsStream
+from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.errors import redact
@@ -141,7 +141,7 @@ async def _consumer(connection: Connection, bus: Bus, open_job: OpenJob) -> Find
     return judge_consumer(open_job, lag, pending)
 
 
-def judge_consumer(open_job: OpenJob, lag: Lag | None, pending: int) -> Finding:
+def judge_consumer(open_job: OpenJob, lag: ConsumerLag | None, pending: int) -> Finding:
     """Compares a running job's consumer with the pending batches that JetStream was told of."""
     check = f"consumer of {open_job.job.name}"
     manned = any(worker.role == "records" for worker in open_job.workers)

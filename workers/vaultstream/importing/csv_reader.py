@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaultstream.importing.ids import IdType
     from vaultstream.importing.options import Shape
-    from vaultstream.importing.source import Source
+    from vaultstream.importing.source import ImportSource
 
 
 _OTHER_SEPARATORS = ";\t|"
@@ -28,7 +28,7 @@ class CsvReader:
 
     open_ended = False
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImportSource) -> None:
         csv.field_size_limit(MAX_LINE_BYTES)
         self._source = source
         self._lines = Lines(source)

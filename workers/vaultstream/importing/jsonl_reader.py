@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaultstream.importing.ids import IdType
     from vaultstream.importing.options import Shape
-    from vaultstream.importing.source import Source
+    from vaultstream.importing.source import ImportSource
 
 _HEAD_LINES = 1000
 _HEAD_CHARACTERS = 1 << 20
@@ -31,7 +31,7 @@ class JsonLinesReader:
 
     open_ended = True
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImportSource) -> None:
         self._source = source
         self._lines = Lines(source)
         self._texts = iter(self._lines)

@@ -10,7 +10,7 @@ from vaultstream.importing.source import DAMAGED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vaultstream.importing.source import Source
+    from vaultstream.importing.source import ImportSource
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Length of the longest line and of the longest CSV value: a longer one is taken for a mistake."""
@@ -26,7 +26,7 @@ class Lines:
     `start_record` resets it.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImportSource) -> None:
         self._source = source
         self.number = 0
         """Number of the last line read, from 1."""

@@ -24,7 +24,7 @@ from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
 from vaultstream.importing.jsonl_reader import JsonLinesReader
 from vaultstream.importing.options import shape_of
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
-from vaultstream.importing.source import Format, Source, open_source
+from vaultstream.importing.source import Format, ImportSource, open_source
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
 from vaultstream.plurals import counted
 from vaultstream.records.source import quote_identifier
@@ -46,7 +46,7 @@ _EXCERPTS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Progress:
+class ImportProgress:
     """How far an import has got."""
 
     position: int
@@ -83,7 +83,7 @@ async def import_records(
     connection: Connection,
     path: Path,
     options: ImportOptions,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ImportProgress], None] | None = None,
 ) -> ImportReport:
     """Loads a file of records into a table, in one transaction.
 
@@ -176,7 +176,7 @@ def _place_of_rejects(path: Path, options: ImportOptions) -> Path:
     return place
 
 
-def _reader(source: Source) -> Reader:
+def _reader(source: ImportSource) -> Reader:
     match source.format:
         case Format.CSV:
             return CsvReader(source)
@@ -186,7 +186,7 @@ def _reader(source: Source) -> Reader:
             return _parquet_reader(source)
 
 
-def _parquet_reader(source: Source) -> Reader:
+def _parquet_reader(source: ImportSource) -> Reader:
     try:
         from vaultstream.importing.parquet_reader import ParquetReader  # noqa: PLC0415 - not installed everywhere
     except ModuleNotFoundError:
@@ -202,13 +202,13 @@ class _Load:
     """Loads a file into a table."""
 
     connection: Connection
-    source: Source
+    source: ImportSource
     reader: Reader
     shape: Shape
     target: Target
     rejects: RejectFile
     max_rejects: int | None
-    progress: Callable[[Progress], None] | None
+    progress: Callable[[ImportProgress], None] | None
     rows_read: int = 0
 
     async def numbered(self) -> int:
@@ -281,7 +281,7 @@ class _Load:
 
     def _tell(self, position: int) -> None:
         if self.progress:
-            self.progress(Progress(position, self.source.size, self.rows_read))
+            self.progress(ImportProgress(position, self.source.size, self.rows_read))
 
     def check_rejects(self, *, at_end: bool) -> None:
         """Stops the import if too many lines were rejected.

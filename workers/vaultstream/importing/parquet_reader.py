@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from vaultstream.importing.ids import IdType
     from vaultstream.importing.options import Shape
-    from vaultstream.importing.source import Source
+    from vaultstream.importing.source import ImportSource
 
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 16 * 1024 * 1024
@@ -37,7 +37,7 @@ class ParquetReader:
 
     open_ended = False
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImportSource) -> None:
         self._source = source
         self._done = 0
         try:

@@ -36,7 +36,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Source:
+class ImportSource:
     """An open input."""
 
     path: Path
@@ -55,7 +55,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path, wanted: Format | None = None) -> Iterator[Source]:
+def open_source(path: Path, wanted: Format | None = None) -> Iterator[ImportSource]:
     """Opens a file, decompressing `.gz` and `.zip` as it is read.
 
     Args:
@@ -88,7 +88,7 @@ def open_source(path: Path, wanted: Format | None = None) -> Iterator[Source]:
                 f"{path} is a compressed Parquet file, which can't be read as a stream.",
                 hint="Unpack it first; Parquet has its own compression.",
             )
-        yield Source(path, found, stream, status.st_size, raw)
+        yield ImportSource(path, found, stream, status.st_size, raw)
 
 
 def _by_name(name: str, path: Path) -> Format:

@@ -17,7 +17,7 @@ from vaultstream.store.sessions import list_worker_sessions
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from vaultstream.bus.records import Lag
+    from vaultstream.bus.records import ConsumerLag
     from vaultstream.local.services import Services
     from vaultstream.store.database import Connection, Pool
     from vaultstream.store.jobs import Job
@@ -142,7 +142,7 @@ def summarize(snapshot: JobSnapshot) -> dict[str, Any]:
     }
 
 
-def lag_status(lag: Lag | None, *, reachable: bool, unpublished: int) -> LagStatus:
+def lag_status(lag: ConsumerLag | None, *, reachable: bool, unpublished: int) -> LagStatus:
     """Returns what is known of a lag; `lag` None means a missing consumer, if NATS was reachable."""
     if not reachable:
         return LagStatus(UNREACHABLE, None, None, unpublished)
@@ -182,7 +182,7 @@ class StatusReader:
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
             return await _gather(connection, job.token, reachable=reachable, lag=lag)
 
-    async def _lag(self, job: Job) -> tuple[bool, Lag | None]:
+    async def _lag(self, job: Job) -> tuple[bool, ConsumerLag | None]:
         try:
             if self._bus is None:
                 services = self._services
@@ -195,7 +195,9 @@ class StatusReader:
             return False, None
 
 
-async def _gather(connection: Connection, token: str, *, reachable: bool, lag: Lag | None) -> JobOverview:
+async def _gather(
+    connection: Connection, token: str, *, reachable: bool, lag: ConsumerLag | None
+) -> JobOverview:
     snapshot = await read_job(connection, token)
     return JobOverview(
         snapshot=snapshot,

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from vaultstream.api import ScalingBehavior, ScalingSpec
-from vaultstream.api.base import Count, StatusPart
+from vaultstream.api.base import Natural, StatusPart
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.observation import Lag, Observation, UnixTime
 from vaultstream.scaling.throughput import Seen, learned, sample
@@ -62,7 +62,7 @@ def _time_or_none(value: Any, handler: Callable[[Any], float | None]) -> float |
     return None
 
 
-Signers = Annotated[Count, AfterValidator(_in_range)]
+Signers = Annotated[Natural, AfterValidator(_in_range)]
 
 
 class Change(StatusPart):

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from vaultstream.api.base import Amount, Count, StatusPart
+from vaultstream.api.base import Amount, Natural, StatusPart
 from vaultstream.scaling.observation import Lag, Observation, UnixTime
 
 SETTLE_SECONDS: Final = 30.0
@@ -35,11 +35,11 @@ def _one_or_more(signers: int) -> int:
 class Seen(StatusPart):
     """The rate measured at one number of signers."""
 
-    signers: Annotated[Count, AfterValidator(_one_or_more)]
+    signers: Annotated[Natural, AfterValidator(_one_or_more)]
     """Number of signers."""
     rate: Annotated[Amount, Field(strict=True)]
     """Records per second of all signers together, smoothed."""
-    samples: Count
+    samples: Natural
     """Number of readings in the rate."""
     at: UnixTime
     """When the latest reading was made, in seconds since 1970."""

@@ -173,7 +173,7 @@ class RecordsMetrics:
             registry=registry,
         )
         self.reconciles = _reconciles(registry, RECONCILE_OUTCOMES)
-        self.lag = Lag()
+        self.lag = LagMetric()
         if registry is not None:
             registry.register(self.lag)
 
@@ -193,7 +193,7 @@ class KeysMetrics:
         self.reconciles = _reconciles(registry, [each for each in RECONCILE_OUTCOMES if each != "made"])
 
 
-class Lag:
+class LagMetric:
     """Batches of the job that wait, as the records worker last saw them; nothing at all once that is long ago."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
