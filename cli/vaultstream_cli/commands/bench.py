@@ -17,12 +17,12 @@ from vaultstream.bench.result import Wanted
 from vaultstream.bench.run import run_bench
 from vaultstream.cores import usable_cores
 from vaultstream.errors import UsageError
+from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 from vaultstream_cli.report import require_ok
-from vaultstream_cli.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.store.dead_letters import count_dead_letters, list_dead_letters
 from vaultstream.store.jobs import get_job
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
-from vaultstream_cli.session import open_session
 
 
 @command(app, "dead")

@@ -12,13 +12,13 @@ import typer
 
 from vaultstream.errors import ExitCode, UsageError
 from vaultstream.local.deletion import delete_everywhere, require_idle
+from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import read_job
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
-from vaultstream_cli.session import open_session
 
 
 class Policy(StrEnum):

@@ -10,12 +10,12 @@ import typer
 
 from vaultstream.audit.export import export_job
 from vaultstream.errors import UsageError
+from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import app, command
 from vaultstream_cli.output import note
 from vaultstream_cli.progress import show_progress
-from vaultstream_cli.session import open_session
 
 
 class ExportFormat(StrEnum):

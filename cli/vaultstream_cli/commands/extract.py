@@ -9,10 +9,10 @@ import typer
 
 from vaultstream.audit.extract import extract_record
 from vaultstream.errors import AuditError
+from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
-from vaultstream_cli.session import open_session
 
 
 @command(app, "extract", unknown_options_are_arguments=True)  # an id may be negative

@@ -16,12 +16,12 @@ from rich.progress import Progress as ProgressBar
 
 from vaultstream.errors import Interrupted, UsageError
 from vaultstream.importing import Format, ImportOptions, ImportReport, Mode, import_records
+from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import connect
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import err, note, out, print_json
-from vaultstream_cli.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

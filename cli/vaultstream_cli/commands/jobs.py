@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.local.session import open_session
 from vaultstream.local.status import summarize
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import list_jobs
 from vaultstream.store.progress import find_snapshot
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
-from vaultstream_cli.session import open_session
 
 COLUMNS = (
     "name",

@@ -13,13 +13,13 @@ from vaultstream.errors import UsageError
 from vaultstream.keys.changes import KeyChange, KeyEnd, add_keys, choose_keys, end_keys, publish_keys
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
 from vaultstream.local.kek import make_kek_file
+from vaultstream.local.session import Session, open_session
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys
 from vaultstream_cli.output import err, note, print_json, print_table
-from vaultstream_cli.session import Session, open_session
 
 group = typer.Typer(
     help="List, export, add, retire and revoke a job's keys; make and rotate the key that encrypts them.",

@@ -10,13 +10,13 @@ from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.quick_start import QuickStartRuns
 from vaultstream.local.seed import seed_records
+from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
 from vaultstream_cli.running import MaxSigners, run_to_end
-from vaultstream_cli.session import open_session
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 
 

@@ -8,13 +8,13 @@ import typer
 
 from vaultstream.api import JobState
 from vaultstream.errors import UsageError, VaultStreamError
+from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_to_end
-from vaultstream_cli.session import open_session
 from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
 
 

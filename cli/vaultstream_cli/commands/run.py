@@ -9,11 +9,11 @@ import typer
 
 from vaultstream.api import JobState, load_signing_job
 from vaultstream.local.runner import open_job
+from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_to_end
-from vaultstream_cli.session import open_session
 from vaultstream_cli.summary import print_summary, require_all_signed
 
 

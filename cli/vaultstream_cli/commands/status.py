@@ -17,6 +17,7 @@ from rich.text import Text
 from vaultstream.api import JobState
 from vaultstream.errors import VaultStreamError, redact
 from vaultstream.local.services import Services
+from vaultstream.local.session import Session, open_session
 from vaultstream.local.status import JobOverview, StatusReader
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
@@ -25,7 +26,6 @@ from vaultstream.store.progress import RATE_WINDOW_SECONDS
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import note, out, print_json
-from vaultstream_cli.session import Session, open_session
 
 POLL_SECONDS = 1.0
 

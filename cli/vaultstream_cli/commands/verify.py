@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from vaultstream.audit.verify import verify_job
+from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import print_json
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
-from vaultstream_cli.session import open_session
 
 
 @command(app, "verify")

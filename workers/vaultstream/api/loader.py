@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 import yaml
@@ -34,12 +35,13 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def load_signing_job(path: Path) -> SigningJob:
+def load_signing_job(path: str | PathLike[str]) -> SigningJob:
     """Reads the SigningJob in the file `path`: UTF-8, at most 1 MiB.
 
     Raises:
         InvalidJobError: the file can't be read or is not a valid SigningJob; the message lists all problems.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -16,7 +16,7 @@ from vaultstream.errors import UsageError, explain_output
 from vaultstream.store.jobs import get_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     import asyncpg
@@ -59,15 +59,13 @@ async def export_job(
     """
     async with open_snapshot(database_url, role="export") as connection:
         job = await get_job(connection, job_name)
-        chosen = [parse_record_id(text, job.id_type) for text in records] or None
-        total = await _count(connection, job, chosen)
+        total = await _count(connection, job, _parsed(records, job))
         written = 0
         with _open(output) as stream:
             writer = open_writer(form, stream, id_type=job.id_type)
             rows: list[ExportedSignature] = []
-            statement = job_query("audit_export", job_no=job.job_no, id_type=job.id_type)
-            async for row in connection.cursor(statement, chosen, prefetch=BATCH_ROWS):
-                rows.append(exported_signature(row))
+            async for signature in read_signatures(connection, job, records):
+                rows.append(signature)
                 if len(rows) == BATCH_ROWS:
                     writer.write(rows)
                     written += len(rows)
@@ -81,6 +79,28 @@ async def export_job(
             if progress is not None:
                 progress(written, total)
     return written
+
+
+async def read_signatures(
+    connection: asyncpg.Connection, job: Job, records: Sequence[str] = ()
+) -> AsyncIterator[ExportedSignature]:
+    """Yields a job's signatures in the order of the records, a portion in memory at a time.
+
+    Args:
+        connection: in a transaction.
+        job: the job.
+        records: ids of the wanted records; without any, all.
+
+    Raises:
+        UsageError: no record of this job can have one of the ids.
+    """
+    statement = job_query("audit_export", job_no=job.job_no, id_type=job.id_type)
+    async for row in connection.cursor(statement, _parsed(records, job), prefetch=BATCH_ROWS):
+        yield exported_signature(row)
+
+
+def _parsed(records: Sequence[str], job: Job) -> list[RecordId] | None:
+    return [parse_record_id(text, job.id_type) for text in records] or None
 
 
 def exported_signature(row: asyncpg.Record) -> ExportedSignature:

@@ -1,0 +1,72 @@
+"""Runs a job to its end on this machine, with the number of signers that the scaling decision gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.api import JobState
+from vaultstream.bus.connection import connect_bus
+from vaultstream.cores import usable_cores
+from vaultstream.errors import InvalidJobError
+from vaultstream.local.runner import RunState, run_job
+from vaultstream.local.scaler import LocalScaler, Taken, expected_batches
+from vaultstream.store.jobs import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vaultstream.local.session import Session
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended.
+
+    Attributes:
+        job: the job as it is now: ended or suspended.
+        decisions: those of this run that changed the number of signers, oldest first.
+    """
+
+    job: Job
+    decisions: tuple[Taken, ...] = ()
+
+
+async def run_to_end(
+    session: Session,
+    job: Job,
+    *,
+    max_signers: int | None = None,
+    annotations: Mapping[str, str] | None = None,
+    show: Callable[[RunState], None] = lambda _: None,
+) -> Ran:
+    """Runs a job until it has ended or is suspended. Starts nothing if it already is.
+
+    Cancelling drains the workers, and a later run resumes the job.
+
+    Args:
+        session: the services.
+        job: the job, as it was read before.
+        max_signers: maximum number of signing processes; None takes MAX_SIGNERS, or else one per processor core.
+        annotations: the annotations of the job's manifest, which may pause scaling.
+        show: called several times per second with the state of the run.
+
+    Raises:
+        InvalidJobError: the job was deleted while it ran.
+        ServiceError: NATS refuses the login, or a service does not start.
+    """
+    if not job.ended and job.state is not JobState.SUSPENDED:
+        most = max_signers or session.settings.max_signers or usable_cores()
+        scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
+        async with connect_bus(session.services.bus_address, role="command"):
+            pass  # reports a NATS that refuses the login before any worker starts
+        if not job.planned:
+            async with session.pool.acquire() as connection:
+                scaler.expect(await expected_batches(connection, job))
+        job = await run_job(session.services, session.pool, job, max_signers=most, show=show, scale=scaler)
+        ran = Ran(job, tuple(scaler.taken))
+    else:
+        ran = Ran(job)
+    if job.deleted_at is not None:
+        raise InvalidJobError(f"Job {job.name} was deleted while it ran.")
+    return ran

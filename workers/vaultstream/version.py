@@ -1,0 +1,3 @@
+"""The version of VaultStream."""
+
+__version__ = "0.1.0"
