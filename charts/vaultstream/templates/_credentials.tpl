@@ -1,9 +1,9 @@
 {{/*
-The passwords of the bundled services, made once: what the cluster has of them stays. Returns JSON, from key to password,
-the same throughout one rendering:
+Passwords of the bundled services. Existing ones in the cluster are used. Returns JSON, from key to password, the same
+throughout one rendering:
 
     postgres.owner, postgres.operator, postgres.auditor, postgres.<role>.<namespace>
-    nats.<user>, and nats.<user>.bcrypt, the only form that the server sees
+    nats.<user>, and nats.<user>.bcrypt, the only form that the server gets
 */}}
 {{- define "vaultstream.credentials" -}}
 {{- if not (hasKey .Release "vaultstreamCredentials") -}}
@@ -34,7 +34,7 @@ the same throughout one rendering:
 {{- .Release.vaultstreamCredentials | toJson -}}
 {{- end -}}
 
-{{/* The login of a worker's role in a namespace, within the 63 characters of a Postgres name. Takes a list: role, namespace. */}}
+{{/* Login of a worker role in a namespace, cut to the 63 characters of a Postgres name. Takes a list: role, namespace. */}}
 {{- define "vaultstream.postgres.login" -}}
 {{- $login := printf "vaultstream_%s_%s" (index . 0) (index . 1) -}}
 {{- if gt (len $login) 63 -}}
@@ -44,7 +44,7 @@ the same throughout one rendering:
 {{- end -}}
 {{- end -}}
 
-{{/* The URL of the bundled Postgres. Takes a map with `root`, `login` and `password`. */}}
+{{/* URL of the bundled Postgres. Takes a map with `root`, `login` and `password`. */}}
 {{- define "vaultstream.postgres.url" -}}
 postgresql://{{ .login }}:{{ .password }}@{{ include "vaultstream.postgres.host" .root }}:5432/vaultstream?sslmode=verify-full
 {{- end -}}
@@ -57,7 +57,7 @@ postgresql://{{ .login }}:{{ .password }}@{{ include "vaultstream.postgres.host"
 {{ include "vaultstream.fullname" . }}-nats.{{ .Release.Namespace }}.svc
 {{- end -}}
 
-{{/* A Secret's `data`. Takes a map of texts. */}}
+{{/* `data` of a Secret. Takes a map of strings. */}}
 {{- define "vaultstream.secretData" -}}
 {{- $data := dict -}}
 {{- range $key, $value := . -}}
@@ -66,7 +66,7 @@ postgresql://{{ .login }}:{{ .password }}@{{ include "vaultstream.postgres.host"
 {{- toYaml $data -}}
 {{- end -}}
 
-{{/* The data of a role's Secret. Takes a map with `root`, `login`, `password` (of Postgres) and `user` (of NATS). */}}
+{{/* `data` of the Secret of a role. Takes a map with `root`, `login`, `password` (Postgres) and `user` (NATS). */}}
 {{- define "vaultstream.roleSecretData" -}}
 {{- $url := printf "tls://%s:4222" (include "vaultstream.nats.host" .root) -}}
 {{- $password := get (include "vaultstream.credentials" .root | fromJson) (printf "nats.%s" .user) -}}

@@ -1,4 +1,4 @@
-{{/* The labels that tell a component's pods from all others. Takes a map with `root` and `component`. */}}
+{{/* Labels that select the pods of a component. Takes a map with `root` and `component`. */}}
 {{- define "vaultstream.selector" -}}
 app.kubernetes.io/name: {{ include "vaultstream.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -6,8 +6,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{/*
-The labels of an object. Takes a map with `root`; `component` if it belongs to one, and `labels` that are asked for it,
-which win: something selects by them. Those for all objects do not.
+Labels of an object. Takes a map with `root`; optionally `component`, and `labels`, which override the others because
+something selects by them. `commonLabels` override nothing.
 */}}
 {{- define "vaultstream.labels" -}}
 {{- $own := dict "app.kubernetes.io/name" (include "vaultstream.name" .root) "app.kubernetes.io/instance" .root.Release.Name -}}
@@ -22,8 +22,8 @@ which win: something selects by them. Those for all objects do not.
 {{- end -}}
 
 {{/*
-The metadata of an object. Takes a map with `root` and `name`; `component`, `namespace` (none for a cluster's object),
-`labels` and `annotations` if there are any.
+Metadata of an object. Takes a map with `root` and `name`; optionally `component`, `namespace` (not for cluster-scoped
+objects), `labels` and `annotations`.
 */}}
 {{- define "vaultstream.metadata" -}}
 name: {{ .name }}
@@ -38,7 +38,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* The labels of a component's pods. Takes a map with `root`, `component` and `podLabels`. */}}
+{{/* Labels of the pods of a component. Takes a map with `root`, `component` and `podLabels`. */}}
 {{- define "vaultstream.podLabels" -}}
 {{- $own := include "vaultstream.selector" . | fromYaml -}}
 {{- $fixed := merge $own (dict "app.kubernetes.io/part-of" "vaultstream") .root.Values.commonLabels -}}

@@ -1,9 +1,9 @@
-{{/* The chart's name, cut to what a label takes. */}}
+{{/* Name of the chart, cut to the length of a label. */}}
 {{- define "vaultstream.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The release's full name, which all names of objects begin with. */}}
+{{/* Full name of the release: the prefix of all object names. */}}
 {{- define "vaultstream.fullname" -}}
 {{- $name := include "vaultstream.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -15,20 +15,20 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Refuses a name that no Service can begin with: of all objects they alone may not begin with a digit. */}}
+{{/* Fails if the name does not begin with a letter: Services, unlike other objects, may not begin with a digit. */}}
 {{- define "vaultstream.services.nameCheck" -}}
 {{- $name := include "vaultstream.fullname" . -}}
 {{- if not (regexMatch "^[a-z]" $name) -}}
-{{- fail (printf "the release is called %s, but names of Services, of which the bundled Postgres and NATS need some, begin with a letter; choose another name, or set fullnameOverride" .Release.Name) -}}
+{{- fail (printf "the release name %s does not begin with a letter, as the Services of the bundled Postgres and NATS must; choose another name, or set fullnameOverride" .Release.Name) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The namespaces in which SigningJobs may run, as JSON. */}}
+{{/* Namespaces in which SigningJobs may run, as JSON. */}}
 {{- define "vaultstream.jobNamespaces" -}}
 {{- default (list .Release.Namespace) .Values.jobNamespaces | uniq | toJson -}}
 {{- end -}}
 
-{{/* The namespaces that hold anything of this release, as JSON. */}}
+{{/* Namespaces with objects of this release, as JSON. */}}
 {{- define "vaultstream.allNamespaces" -}}
 {{- prepend (include "vaultstream.jobNamespaces" . | fromJsonArray) .Release.Namespace | uniq | toJson -}}
 {{- end -}}
@@ -49,7 +49,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What the names of the Secrets with URLs and credentials begin with. */}}
+{{/* Prefix of the names of the Secrets with URLs and credentials. */}}
 {{- define "vaultstream.secretPrefix" -}}
 {{- if eq .Values.services "external" -}}
 {{- default (include "vaultstream.fullname" .) .Values.external.secretPrefix -}}
@@ -70,7 +70,7 @@
 {{- default (printf "%s-kek" (include "vaultstream.fullname" .)) .Values.kek.existingSecret -}}
 {{- end -}}
 
-{{/* An image's reference. Takes a map with repository, tag and digest. */}}
+{{/* Reference of an image. Takes a map with repository, tag and digest. */}}
 {{- define "vaultstream.imageReference" -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}

@@ -1,11 +1,11 @@
-{{/* The pods of a component of this release, as a peer in its own namespace. Takes a map with `root` and `component`. */}}
+{{/* Pods of a component of this release, as a peer in its namespace. Takes a map with `root` and `component`. */}}
 {{- define "vaultstream.network.component" -}}
 podSelector:
   matchLabels:
     {{- include "vaultstream.selector" . | nindent 4 }}
 {{- end -}}
 
-{{/* The workers' pods of all jobs, as a peer. */}}
+{{/* Worker pods of all jobs, as a peer. */}}
 {{- define "vaultstream.network.workers" -}}
 namespaceSelector:
   matchExpressions:
@@ -17,13 +17,13 @@ podSelector:
     {{- include "vaultstream.workers.selector" . | nindent 4 }}
 {{- end -}}
 
-{{/* The labels that the operator gives to the pods of workers. */}}
+{{/* Labels that the operator sets on worker pods. */}}
 {{- define "vaultstream.workers.selector" -}}
 app.kubernetes.io/managed-by: vaultstream-operator
 app.kubernetes.io/part-of: vaultstream
 {{- end -}}
 
-{{/* Ports of TCP. Takes a list of numbers. */}}
+{{/* TCP ports. Takes a list of numbers. */}}
 {{- define "vaultstream.network.ports" -}}
 {{- $ports := list -}}
 {{- range . -}}
@@ -32,7 +32,7 @@ app.kubernetes.io/part-of: vaultstream
 {{- toYaml $ports -}}
 {{- end -}}
 
-{{/* The rules by which a client finds the services and reaches them. */}}
+{{/* Rules that allow a client DNS, Postgres and NATS. */}}
 {{- define "vaultstream.network.toServices" -}}
 - ports:
     - port: 53
@@ -55,7 +55,7 @@ app.kubernetes.io/part-of: vaultstream
 {{- end }}
 {{- end -}}
 
-{{/* The rule for those who read metrics. */}}
+{{/* Rule that allows reading metrics. */}}
 {{- define "vaultstream.network.metrics" -}}
 - ports:
     {{- include "vaultstream.network.ports" (list 8080) | nindent 4 }}
@@ -65,7 +65,7 @@ app.kubernetes.io/part-of: vaultstream
   {{- end }}
 {{- end -}}
 
-{{/* Who talks to the bundled services: pods of this release, by their labels, and workers. */}}
+{{/* Clients of the bundled services: pods of this release, selected by their labels, and workers. */}}
 {{- define "vaultstream.network.clients" -}}
 - podSelector:
     matchLabels:

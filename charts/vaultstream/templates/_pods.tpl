@@ -1,4 +1,4 @@
-{{/* What every container of the chart may do: nothing beyond its own files in its volumes. */}}
+{{/* Security context of every container of the chart: no privileges, and write access only to its volumes. */}}
 {{- define "vaultstream.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -6,7 +6,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* The security of a bundled server's pod. Takes its user's id. */}}
+{{/* Security context of the pod of a bundled server. Takes its user ID. */}}
 {{- define "vaultstream.serverSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: {{ . }}
@@ -26,7 +26,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod may run. Takes the values that say so. */}}
+{{/* Scheduling of a pod. Takes the values of its component. */}}
 {{- define "vaultstream.placement" -}}
 {{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
 {{- with get $ $key }}
@@ -35,7 +35,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* An environment variable from a Secret. Takes a list: the variable, the Secret, its key. */}}
+{{/* Environment variable from a Secret. Takes a list: the variable, the Secret, its key. */}}
 {{- define "vaultstream.envFromSecret" -}}
 - name: {{ index . 0 }}
   valueFrom:
@@ -44,7 +44,7 @@ imagePullSecrets:
       key: {{ index . 2 }}
 {{- end -}}
 
-{{/* The variables by which a process finds the services, and logs in. Takes a map with `root` and `secret`. */}}
+{{/* Environment variables with the URLs and credentials of the services. Takes a map with `root` and `secret`. */}}
 {{- define "vaultstream.serviceEnv" -}}
 {{- include "vaultstream.envFromSecret" (list "DATABASE_URL" .secret "database-url") }}
 {{ include "vaultstream.envFromSecret" (list "VAULTSTREAM_NATS_URL" .secret "nats-url") }}
@@ -53,7 +53,7 @@ imagePullSecrets:
 {{ include "vaultstream.caEnv" .root }}
 {{- end -}}
 
-{{/* The variables by which a process knows the services. */}}
+{{/* Environment variables for verifying the services. */}}
 {{- define "vaultstream.caEnv" -}}
 {{- if include "vaultstream.tls.caSecret" . -}}
 - name: PGSSLROOTCERT
@@ -63,7 +63,7 @@ imagePullSecrets:
 {{- end -}}
 {{- end -}}
 
-{{/* What such a process mounts. */}}
+{{/* Volume mounts of such a process. */}}
 {{- define "vaultstream.serviceMounts" -}}
 - name: tmp
   mountPath: /tmp
@@ -74,7 +74,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* The volumes of that. */}}
+{{/* Volumes of these mounts. */}}
 {{- define "vaultstream.serviceVolumes" -}}
 - name: tmp
   emptyDir:

@@ -1,11 +1,11 @@
-{{/* Whether the chart makes the certificates itself: "true", or nothing. */}}
+{{/* "true" if the chart creates the certificates itself, otherwise empty. */}}
 {{- define "vaultstream.tls.generated" -}}
 {{- if and (eq .Values.services "bundled") (not .Values.tls.certManager.enabled) (not .Values.tls.existingSecrets.postgres) (not .Values.tls.existingSecrets.nats) -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret, of this name in each namespace, whose `ca.crt` vouches for the services; empty: the image's authorities. */}}
+{{/* Name of the Secret in each namespace whose `ca.crt` has the CA of the services. Empty: use the CAs of the image. */}}
 {{- define "vaultstream.tls.caSecret" -}}
 {{- if .Values.tls.ca.existingSecret -}}
 {{- .Values.tls.ca.existingSecret -}}
@@ -14,12 +14,12 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret with a bundled server's certificate. Takes a map with `root` and `server`, postgres or nats. */}}
+{{/* Name of the Secret with the certificate of a bundled server. Takes a map with `root` and `server`, postgres or nats. */}}
 {{- define "vaultstream.tls.serverSecret" -}}
 {{- default (printf "%s-%s-tls" (include "vaultstream.fullname" .root) .server) (get .root.Values.tls.existingSecrets .server) -}}
 {{- end -}}
 
-{{/* The names of a bundled server, as JSON. Takes a map with `root` and `server`. */}}
+{{/* Host names of a bundled server, as JSON. Takes a map with `root` and `server`. */}}
 {{- define "vaultstream.tls.hosts" -}}
 {{- $service := printf "%s-%s" (include "vaultstream.fullname" .root) .server -}}
 {{- $namespace := .root.Release.Namespace -}}
@@ -27,8 +27,8 @@ true
 {{- end -}}
 
 {{/*
-The authority and the servers' certificates that the chart makes, once: what the cluster has of them stays. Returns JSON,
-the same throughout one rendering: `ca`, `postgres` and `nats`, each with `cert` and `key` in PEM.
+The CA and the server certificates that the chart creates. Existing ones in the cluster are used. Returns JSON, the same
+throughout one rendering: `ca`, `postgres` and `nats`, each with `cert` and `key` in PEM.
 */}}
 {{- define "vaultstream.tls.pairs" -}}
 {{- if not (hasKey .Release "vaultstreamTls") -}}
@@ -59,7 +59,7 @@ the same throughout one rendering: `ca`, `postgres` and `nats`, each with `cert`
 {{- .Release.vaultstreamTls | toJson -}}
 {{- end -}}
 
-{{/* The authorities' certificates for the Secrets that the chart makes of them. */}}
+{{/* CA certificates for the Secrets that the chart creates. */}}
 {{- define "vaultstream.tls.caBundle" -}}
 {{- if .Values.tls.ca.bundle -}}
 {{- .Values.tls.ca.bundle -}}
@@ -68,7 +68,7 @@ the same throughout one rendering: `ca`, `postgres` and `nats`, each with `cert`
 {{- end -}}
 {{- end -}}
 
-{{/* What all certificates from cert-manager have in common. */}}
+{{/* Fields that all certificates from cert-manager share. */}}
 {{- define "vaultstream.tls.certificateSpec" -}}
 {{- with .Values.tls.certManager -}}
 duration: {{ .duration }}
@@ -84,30 +84,30 @@ issuerRef:
 {{- end -}}
 {{- end -}}
 
-{{/* Refuses authorities that are given twice, of which one would be passed over. */}}
+{{/* Fails if the CA is given twice, because only one would be used. */}}
 {{- define "vaultstream.tls.caCheck" -}}
 {{- if and .Values.tls.ca.existingSecret .Values.tls.ca.bundle -}}
-{{- fail "tls.ca.existingSecret and tls.ca.bundle are both set, and clients would trust the Secret alone; empty one of them" -}}
+{{- fail "tls.ca.existingSecret and tls.ca.bundle are both set, but clients would use only the Secret; unset one of them" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Refuses certificates of bundled services that clients would not trust, or that two would write. */}}
+{{/* Fails if clients would not trust the certificates of bundled services, or if two sources would write them. */}}
 {{- define "vaultstream.tls.check" -}}
 {{- $given := .Values.tls.existingSecrets -}}
 {{- $ca := or .Values.tls.ca.existingSecret .Values.tls.ca.bundle -}}
 {{- if or $given.postgres $given.nats -}}
 {{- if .Values.tls.certManager.enabled -}}
-{{- fail "tls.certManager.enabled: cert-manager would overwrite the Secrets of tls.existingSecrets; empty these, or turn it off" -}}
+{{- fail "tls.certManager.enabled is true, but cert-manager would overwrite the Secrets of tls.existingSecrets; unset them, or disable cert-manager" -}}
 {{- end -}}
 {{- range $server := list "postgres" "nats" -}}
 {{- if not (get $given $server) -}}
-{{- fail (printf "tls.existingSecrets.%s is empty and the other is not, but the chart does not make one certificate alone; name both Secrets, or none" $server) -}}
+{{- fail (printf "tls.existingSecrets.%s is empty and the other is set, but the chart cannot create only one of the certificates; set both, or neither" $server) -}}
 {{- end -}}
 {{- end -}}
 {{- if not $ca -}}
-{{- fail "tls.ca is empty, so that no client would trust the certificates of tls.existingSecrets; set tls.ca.existingSecret or tls.ca.bundle to the authorities that they are from" -}}
+{{- fail "tls.ca is empty, so no client would trust the certificates of tls.existingSecrets; set tls.ca.existingSecret or tls.ca.bundle to their CA" -}}
 {{- end -}}
 {{- else if and $ca (include "vaultstream.tls.generated" .) -}}
-{{- fail (printf "tls.ca.%s is set, but the chart makes the certificates, with an authority of its own that clients would not trust then; empty it, or bring certificates by tls.existingSecrets or tls.certManager" (ternary "existingSecret" "bundle" (ne .Values.tls.ca.existingSecret ""))) -}}
+{{- fail (printf "tls.ca.%s is set, but the chart creates the certificates with its own CA, which clients would not trust then; unset it, or use tls.existingSecrets or tls.certManager" (ternary "existingSecret" "bundle" (ne .Values.tls.ca.existingSecret ""))) -}}
 {{- end -}}
 {{- end -}}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What is done with Postgres here, by any image that has its programs: postgres.sh start|ready|wait|logins
-# A password is never an argument: it comes from a file, and goes through a pipe.
+# Runs and sets up Postgres with any image that has its programs: postgres.sh start|ready|wait|logins
+# Passwords are never arguments: they are read from files and sent through a pipe.
 set -eu
 umask 077
 
@@ -12,15 +12,15 @@ sockets=${SOCKETS:-/run/postgresql}
 settings=${SETTINGS:-/etc/vaultstream/postgres}
 secrets=${SECRETS:-/etc/vaultstream/secrets}
 
-# A server that is gone without a word is not waited for, for hours.
+# Notice within seconds that the server disappeared, not after hours.
 patience='connect_timeout=10 keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=25000'
 
-# Runs SQL in a cluster that no server runs on, a statement a line; the first error ends it.
+# Runs SQL on a stopped database cluster, one statement per line. The first error ends it.
 alone() {
     postgres --single -D "$1" -c exit_on_error=on -c log_min_error_statement=panic -c log_checkpoints=off "$2" >/dev/null
 }
 
-# As a quoted literal.
+# Prints the content of a file as a quoted SQL literal.
 literal() {
     printf "'%s'" "$(sed "s/'/''/g" "$1")"
 }
@@ -28,19 +28,19 @@ literal() {
 start() {
     data="$PGDATA"
     if [ ! -s "$data/PG_VERSION" ]; then
-        # Beside its place, and moved there when it is whole: a crash never leaves half of one.
+        # Created under another name and moved when complete, so a crash never leaves an incomplete one.
         rm -rf "$data.new"
         initdb --pgdata="$data.new" --username=postgres --encoding=UTF8 --locale=C \
             --auth-local=peer --auth-host=reject >/dev/null
         echo 'CREATE ROLE vaultstream LOGIN CREATEROLE' | alone "$data.new" postgres
-        # Else a table that it makes without a schema's name would lie in the one of its own name, which is VaultStream's.
+        # Without this, a table created without a schema name would be in the schema of the same name, which is VaultStream's.
         echo 'ALTER ROLE vaultstream SET search_path = public' | alone "$data.new" postgres
         echo 'CREATE DATABASE vaultstream OWNER vaultstream' | alone "$data.new" postgres
         sync
         mv "$data.new" "$data"
-        echo "Made the database cluster in $data"
+        echo "Created the database cluster in $data"
     fi
-    # The password follows its Secret, whatever the volume remembers.
+    # The password is that of the Secret, whatever it was when the volume was created.
     echo "ALTER ROLE vaultstream PASSWORD $(literal "$secrets/owner")" | alone "$data" postgres
     exec postgres -D "$data" -c config_file="$settings/postgresql.conf"
 }
@@ -53,9 +53,9 @@ wait_for_it() {
     until pg_isready --quiet --username=vaultstream; do sleep 1; done
 }
 
-# Makes the logins that are listed, a line each: name, group, file of the password, schema of what it reads, if any. Those
-# of workers that are listed no longer can't log in any more. What the owner has in such a schema, now or later, its logins
-# may read; what lies in the schema public, the workers of all namespaces.
+# Creates the listed logins, one per line: name, group, file of the password and, for some, the schema it can read. Worker
+# logins that are no longer listed are locked. Logins can read all tables of the owner in their schema, present and future;
+# the workers of all namespaces can read those in the schema public.
 logins() {
     {
         echo '\set ON_ERROR_STOP on'

@@ -1,6 +1,6 @@
 {{/*
-What is there before an installation and an upgrade, and goes when the key-encryption keys are made. Takes a map with
-`root` and `weight`; of the hooks, those of less weight come first.
+Annotations of objects that exist before an installation or upgrade and are deleted when the key-encryption keys exist.
+Takes a map with `root` and `weight`. Hooks with a lower weight run first.
 */}}
 {{- define "vaultstream.kek.hook" -}}
 helm.sh/hook: pre-install,pre-upgrade
@@ -8,7 +8,7 @@ helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
-{{/* The metadata of such an object. Takes a map with `root` and `weight`; `namespace`, if it is not the release's. */}}
+{{/* Metadata of such an object. Takes a map with `root` and `weight`; optionally `namespace`, which defaults to the release's. */}}
 {{- define "vaultstream.kek.metadata" -}}
 {{- $annotations := include "vaultstream.kek.hook" . | fromYaml -}}
 {{- $own := dict "root" .root "component" "kek" "annotations" (merge $annotations (default dict .annotations)) -}}
@@ -18,15 +18,15 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
 {{/*
-The labels of the Secret, for good: nothing that the next version would change. They are those of the workers, by which an
-uninstalled release's remains are found.
+Labels of the Secret. They are permanent, so they contain nothing that another version would change. They are those of the
+workers, by which the remains of an uninstalled release are found.
 */}}
 {{- define "vaultstream.kek.secretLabels" -}}
 {{- $own := include "vaultstream.selector" (dict "root" . "component" "worker") | fromYaml -}}
 {{- toYaml (merge $own (dict "app.kubernetes.io/part-of" "vaultstream") .Values.commonLabels) -}}
 {{- end -}}
 
-{{/* The annotations of the Secret: whatever tool installs the release is not to remove it. */}}
+{{/* Annotations of the Secret: no tool that installs the release may remove it. */}}
 {{- define "vaultstream.kek.secretAnnotations" -}}
 {{- $own := dict "helm.sh/resource-policy" "keep" -}}
 {{- $_ := set $own "argocd.argoproj.io/compare-options" "IgnoreExtraneous" -}}

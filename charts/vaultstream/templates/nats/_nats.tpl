@@ -1,7 +1,7 @@
 {{- define "vaultstream.nats.settings" -}}
 server_name: {{ include "vaultstream.fullname" . }}-nats-0
 port: 4222
-# Health for the kubelet; a NetworkPolicy keeps everyone else out.
+# For the probes of the kubelet. A NetworkPolicy blocks everyone else.
 http_port: 8222
 tls {
   cert_file: /etc/vaultstream/tls/tls.crt
@@ -16,7 +16,7 @@ jetstream {
 include "auth/users.conf"
 {{- end -}}
 
-{{/* The users, each with what it may publish and subscribe to. The server sees hashes of the passwords alone. */}}
+{{/* Users with their permissions. The server gets only hashes of the passwords. */}}
 {{- define "vaultstream.nats.users" -}}
 {{- $passwords := include "vaultstream.credentials" . | fromJson -}}
 authorization {
@@ -33,8 +33,8 @@ authorization {
 {{- end -}}
 
 {{/*
-A size in bytes, of Kubernetes or of NATS, whose units differ in letters alone: `2Gi` and `2GB` are powers of 1024, `2G` is
-of 1000 in both.
+Converts a size of Kubernetes or NATS to bytes. `2Gi` (Kubernetes) and `2GB` (NATS) are multiples of powers of 1024; `2G` is
+one of powers of 1000 in both.
 */}}
 {{- define "vaultstream.bytes" -}}
 {{- $unit := regexFind "[A-Za-z]+$" (toString .) -}}
@@ -46,11 +46,11 @@ of 1000 in both.
 {{- $bytes -}}
 {{- end -}}
 
-{{/* Refuses a volume that would be full before JetStream says so. */}}
+{{/* Fails if the volume would be full before JetStream reaches its limit. */}}
 {{- define "vaultstream.nats.check" -}}
 {{- $store := .Values.bundled.nats.jetstream.maxFileStore -}}
 {{- $size := .Values.bundled.nats.persistence.size -}}
 {{- if gt (include "vaultstream.bytes" $store | float64) (include "vaultstream.bytes" $size | float64) -}}
-{{- fail (printf "bundled.nats.jetstream.maxFileStore, %s, is more than bundled.nats.persistence.size, %v; lower it, or give more" $store $size) -}}
+{{- fail (printf "bundled.nats.jetstream.maxFileStore is %s, more than bundled.nats.persistence.size, %v; lower it, or increase the size" $store $size) -}}
 {{- end -}}
 {{- end -}}

@@ -1,8 +1,8 @@
-{{/* What the operator may do, and nothing else: the rules of deploy/operator-rbac.yaml. It reads no Secret. */}}
+{{/* Permissions of the operator: the rules of deploy/operator-rbac.yaml. It cannot read Secrets. */}}
 {{- define "vaultstream.operator.rules" -}}
 - apiGroups: [vaultstream.dev]
   resources: [signingjobs]
-  verbs: [get, list, watch, patch, delete] # patch: the finalizer; delete: once its time to live is over
+  verbs: [get, list, watch, patch, delete] # patch: the finalizer; delete: when ttlSecondsAfterFinished is over
 - apiGroups: [vaultstream.dev]
   resources: [signingjobs/status]
   verbs: [patch]
@@ -17,7 +17,7 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, patch] # patch: those that hold no key are marked to go first
+  verbs: [list, watch, patch] # patch: mark pods without a key to be deleted first
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -8,7 +8,7 @@ ssl_cert_file = '/etc/vaultstream/tls/tls.crt'
 ssl_key_file = '/etc/vaultstream/tls/tls.key'
 ssl_min_protocol_version = 'TLSv1.2'
 password_encryption = 'scram-sha-256'
-# A statement that fails is not logged: it may hold a payload or a password.
+# Failed statements are not logged: they may contain a payload or a password.
 log_min_error_statement = panic
 log_line_prefix = '%m [%p] %q%u@%d '
 timezone = 'UTC'
@@ -20,14 +20,14 @@ jit = off
 {{- end }}
 {{- end -}}
 
-{{/* Who may log in: from outside, with TLS and a password; the superuser from within the pod alone. */}}
+{{/* Clients log in with TLS and a password; the superuser only from inside the pod. */}}
 {{- define "vaultstream.postgres.hba" -}}
 local all postgres peer
 hostssl all postgres all reject
 hostssl all all all scram-sha-256
 {{- end -}}
 
-{{/* The schema whose tables the workers of a namespace read, and those of no other. Takes the namespace. */}}
+{{/* Schema whose tables only the workers of this namespace can read. Takes the namespace. */}}
 {{- define "vaultstream.postgres.schema" -}}
 {{- $schema := printf "ns_%s" (replace "-" "_" .) -}}
 {{- if gt (len $schema) 63 -}}
@@ -37,7 +37,7 @@ hostssl all all all scram-sha-256
 {{- end -}}
 {{- end -}}
 
-{{/* The logins, a line each: name, group, key of the password, and the schema that it reads, if any. */}}
+{{/* One login per line: name, group, key of the password and, for some, the schema it can read. */}}
 {{- define "vaultstream.postgres.logins" -}}
 vaultstream_operator_login vaultstream_operator postgres.operator
 vaultstream_auditor_login vaultstream_auditor postgres.auditor
@@ -49,7 +49,7 @@ vaultstream_auditor_login vaultstream_auditor postgres.auditor
 {{- end }}
 {{- end -}}
 
-{{/* A container of another pod that talks to the bundled Postgres. Takes a map with `root` and `does`: wait or logins. */}}
+{{/* Init container that connects to the bundled Postgres. Takes a map with `root` and `does`: wait or logins. */}}
 {{- define "vaultstream.postgres.client" -}}
 {{- with .root.Values.bundled.postgres -}}
 image: {{ include "vaultstream.imageReference" .image }}
