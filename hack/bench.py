@@ -17,14 +17,14 @@ from vaultstream.cores import usable_cores
 DOCS = Path(__file__).parents[1] / "docs"
 
 STANDARD = {"records": 100_000, "keys": 100, "batch-size": 1000}
-"""What a run has that does not vary it: payloads of 256 bytes, a signer a core, ECDSA P-256."""
+"""Options of every run, unless it varies them. Also: payloads of 256 bytes, one signer per core, ECDSA P-256."""
 
 SHORT_RECORDS = 2000
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What one plot varies."""
+    """The option that one plot varies."""
 
     name: str
     title: str
@@ -41,9 +41,9 @@ AXES = (
 
 
 def measure(axis: Axis, value: int | str, *, records: int, limit_seconds: float) -> dict[str, Any]:
-    """Runs one benchmark in services of its own; returns what it prints, with what was varied.
+    """Runs one benchmark in its own services; returns its output, with the option that was varied.
 
-    One key has one signer: more would wait for it.
+    With fewer keys than cores it runs one signer per key: more signers would wait for keys.
     """
     options = {**STANDARD, "records": records, "limit-seconds": limit_seconds, axis.name: value}
     if axis.name == "keys" and int(value) < CORES:
@@ -72,15 +72,17 @@ def draw(axis: Axis, runs: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures, one run after another; what was measured is written after each."""
+    """Runs all benchmarks one after another, and writes the results after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="folder for bench.json and images/ [default: docs]")
     parser.add_argument(
-        "--short", action="store_true", help="few records and two values of each: does it work? Needs --out."
+        "--short",
+        action="store_true",
+        help="use few records and two values of each option, to test this script; needs --out",
     )
     options = parser.parse_args()
     if options.short and options.out is None:
-        parser.error("--short measures too little for docs: name another folder with --out")
+        parser.error("--short does not measure enough for docs: choose another folder with --out")
     options.out = options.out or DOCS
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     runs: list[dict[str, Any]] = []
@@ -98,7 +100,7 @@ def main() -> None:
             (options.out / "bench.json").write_text(json.dumps(runs, indent=1) + "\n")
     axes = {axis.name: axis for axis in AXES}
     for name, group in groupby(runs, key=lambda run: str(run["varied"])):
-        if name != "algorithm":  # four names make a table, not a curve
+        if name != "algorithm":  # algorithms are a table in the docs, not a plot
             (options.out / "images" / f"bench-{name}.svg").write_text(draw(axes[name], list(group)))
 
 

@@ -1,6 +1,6 @@
-"""The checks of charts/vaultstream, and its README: `hack/chart.py check`, `hack/chart.py readme`.
+"""Checks charts/vaultstream and generates its README: `hack/chart.py check`, `hack/chart.py readme`.
 
-Their tools (helm, helm-unittest, kube-score) are built from pinned Go modules if they are nowhere, and cached.
+Missing tools (helm, helm-unittest, kube-score) are built from pinned Go modules and cached.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ TOOLS = ("helm", "helm-unittest", "kube-score")
 Programs = Mapping[str, Path]
 
 UNHEEDED = {
-    "container-image-pull-policy": "IfNotPresent is right for tags that are never given to another image",
-    "networkpolicy-targets-pod": "the workers' pods are made by the operator, not by the chart",
+    "container-image-pull-policy": "IfNotPresent is correct for tags that are never reused",
+    "networkpolicy-targets-pod": "the operator creates the workers' pods, not the chart",
 }
-"""What kube-score finds and is not followed, each with its reason."""
-CPU_UNLIMITED = ("--ignore-container-cpu-limit",)  # a limit makes a process wait while processors idle
+"""Tests of kube-score that are ignored, each with the reason."""
+CPU_UNLIMITED = ("--ignore-container-cpu-limit",)  # a limit throttles a process while processors are idle
 
 
 def values_files() -> list[Path]:
-    """The values that the chart is checked with, beside its defaults."""
+    """Returns the files of values that the chart is checked with, besides its defaults."""
     return [
         *sorted((CHART / "ci").glob("*-values.yaml")),
         ROOT / "examples/production/vaultstream-values.yaml",
@@ -48,12 +48,12 @@ async def lint(programs: Programs) -> None:
 
 
 async def unit_tests(programs: Programs) -> None:
-    """Runs the chart's own tests, of helm-unittest."""
+    """Runs the chart's unit tests with helm-unittest."""
     await run(programs["helm-unittest"], "--strict", "--file", "tests/*_test.yaml", CHART)
 
 
 async def score(programs: Programs) -> None:
-    """Asks kube-score for its opinion on what each file of values gives."""
+    """Runs kube-score on the manifests of each file of values."""
     ignored = [word for name in UNHEEDED for word in ("--ignore-test", name)]
     for values in (None, *values_files()):
         given = ("--values", values) if values else ()
@@ -68,14 +68,14 @@ async def score(programs: Programs) -> None:
 
 
 async def readme_is_current(_: Programs) -> None:
-    """Compares README.md with what is made from the values and their comments.
+    """Checks that README.md is up to date with the values and their comments.
 
     Raises:
-        VaultStreamError: they differ.
+        VaultStreamError: it is not.
     """
     text = README.read_text(encoding="utf-8")
     if with_values(text, VALUES.read_text(encoding="utf-8")) != text:
-        raise VaultStreamError("README.md is not what its values say.", hint="make docs")
+        raise VaultStreamError("README.md is not up to date with values.yaml.", hint="make docs")
 
 
 CHECKS: Mapping[str, Callable[[Programs], Awaitable[None]]] = {
@@ -87,7 +87,7 @@ CHECKS: Mapping[str, Callable[[Programs], Awaitable[None]]] = {
 
 
 async def main(command: str) -> int:
-    """Runs the checks, or writes the README; returns the exit status."""
+    """Runs the checks, or writes the README; returns the exit code."""
     if command == "readme":
         text = README.read_text(encoding="utf-8")
         README.write_text(with_values(text, VALUES.read_text(encoding="utf-8")), encoding="utf-8")
@@ -102,9 +102,9 @@ async def main(command: str) -> int:
             print(f"failed  {name}\n{error.output.stdout}{error.output.stderr}")  # noqa: T201 - its output
         except VaultStreamError as error:
             failed += 1
-            print(f"failed  {name}: {error.message}\n  try: {error.hint}")  # noqa: T201 - likewise
+            print(f"failed  {name}: {error.message}\n  try: {error.hint}")  # noqa: T201 - its output
         else:
-            print(f"ok      {name}")  # noqa: T201 - likewise
+            print(f"ok      {name}")  # noqa: T201 - its output
     return 1 if failed else 0
 
 

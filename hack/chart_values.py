@@ -1,7 +1,7 @@
-"""The table of a chart's values in its README, made from values.yaml and its comments.
+"""Generates the table of values in a chart's README from values.yaml and its comments.
 
-A comment that begins with `# --` describes the value under it; it may go on over more lines. A value is described itself
-or as a part of one that is.
+A comment that begins with `# --` describes the value below it and may span several lines. Every value must be described,
+either itself or through one of its parents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MARK = "-- "
 
 @dataclass(frozen=True)
 class Value:
-    """One described value: its path from the top, its default, and what it is for."""
+    """A described value: its path, its default and its description."""
 
     path: tuple[str, ...]
     default: Any
@@ -36,7 +36,7 @@ def described(values: str) -> list[Value]:
     """Reads the text of values.yaml.
 
     Raises:
-        VaultStreamError: a value has no description; names it.
+        VaultStreamError: a value has no description; the message names it.
     """
     defaults = yaml.safe_load(values)
     texts = dict(_texts(values.splitlines()))
@@ -47,14 +47,14 @@ def described(values: str) -> list[Value]:
     ]
     if bare:
         raise VaultStreamError(
-            f"Without a description in values.yaml: {', '.join(bare)}.",
-            hint="Put a comment over it: # -- what it is for",
+            f"Values without a description in values.yaml: {', '.join(bare)}.",
+            hint="Add a comment above each: # -- description",
         )
     return [Value(path, _at(defaults, path), text) for path, text in texts.items()]
 
 
 def table(values: list[Value]) -> str:
-    """Returns the values in Markdown, a table for each of the keys at the top."""
+    """Returns the values as Markdown, with one table per top-level key."""
     sections: dict[str, list[Value]] = {}
     for value in values:
         top = value.path[0] if len(value.path) > 1 else ""
@@ -65,16 +65,17 @@ def table(values: list[Value]) -> str:
 
 
 def with_values(readme: str, values: str) -> str:
-    """Returns the README with the table that belongs to `values` between its two marks.
+    """Returns the README with the tables of `values` between its two markers.
 
     Raises:
-        VaultStreamError: a mark is missing, or a value has no description.
+        VaultStreamError: a marker is missing, or a value has no description.
     """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise VaultStreamError(
-            "The README lacks the marks between which its values stand.", hint=f"{BEGIN} and {END}"
+            "The README lacks the markers around the table of values.",
+            hint=f"Add the lines {BEGIN} and {END}",
         )
     return f"{before}{BEGIN}\n\n{table(described(values))}\n\n{END}{after}"
 

@@ -1,4 +1,4 @@
-"""Writes docs/commands.md: what `--help` says of every command. With --check, tells whether it is up to date instead."""
+"""Writes docs/commands.md: the `--help` of every command. With --check, only checks that it is up to date."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ TARGET = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
 # The command
 
-What `vaultstream COMMAND --help` says, for every command. This page is generated: `make docs` writes it.
+The output of `vaultstream COMMAND --help` for every command. `make docs` generates this page.
 
-Data go to standard output, everything else to standard error. `--json` prints data for machines. Options win over the
-environment, and the environment over `.env`; [.env.sample](../.env.sample) names the settings.
+Data goes to standard output, everything else to standard error. `--json` prints data as JSON. Options take precedence over the
+environment, and the environment over `.env`. [.env.sample](../.env.sample) lists the settings.
 """
 
 
 def commands(group: Any, path: str, order: list[str]) -> Iterator[tuple[str, str]]:
-    """Yields each command under `group`, in order, as its full name and its help."""
+    """Yields the full name and the help of each command under `group`, in order."""
     context = group.context_class(group, info_name=path, terminal_width=100)
     yield path, group.get_help(context)
     for name in order or list(group.commands):
@@ -56,12 +56,12 @@ def _trimmed(text: str) -> str:
 
 
 def main() -> None:
-    """Writes the page, or with --check exits 1 if it is not what it should be."""
+    """Writes the page, or with --check exits with 1 if it is not up to date."""
     page = reference()
     if "--check" not in sys.argv[1:]:
         TARGET.write_text(page, encoding="utf-8")
     elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != page:
-        sys.exit("error: docs/commands.md is not what the commands' --help says.\n  try: make docs")
+        sys.exit("error: docs/commands.md is not up to date with the commands' --help.\n  try: make docs")
 
 
 if __name__ == "__main__":

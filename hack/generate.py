@@ -18,7 +18,7 @@ PYPROJECT = ROOT / "pyproject.toml"
 
 
 def generated() -> dict[Path, str]:
-    """Returns each file with its content."""
+    """Returns the path and content of each file."""
     definition = to_yaml(custom_resource_definition())
     return {
         ROOT / "crds" / f"{CRD_NAME}.yaml": definition,
@@ -32,7 +32,7 @@ def generated() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Writes the files, or with --check exits 1 if one is not what it should be."""
+    """Writes the files, or with --check exits with 1 if one is not up to date."""
     files = generated()
     if "--check" not in sys.argv[1:]:
         for path, text in files.items():

@@ -1,4 +1,4 @@
-"""Markdown as the generated pages have it: tables, cells, prose, values, anchors."""
+"""Markdown for the generated pages: tables, cells, prose, values, anchors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def cell(text: str) -> str:
-    """Returns `text` for a table: in code, where there are no italics, a value that stands for others is in capitals."""
+    """Returns `text` for a table cell. Inside code, where italics do not work, placeholders are in capitals."""
     text = re.sub(r"`[^`]*`", lambda code: re.sub(r"\*(\w+)\*", lambda name: name[1].upper(), code[0]), text)
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
 def prose(text: str) -> str:
-    """Returns `text` as a paragraph of lines of at most 125 characters."""
+    """Returns `text` as a paragraph with lines of at most 125 characters."""
     return textwrap.fill(text, 125, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def flow(value: object) -> str:
-    """Returns a value as YAML has it on one line."""
+    """Returns a value as YAML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {flow(part)}" for name, part in value.items()) + "}"
     if isinstance(value, float):
@@ -35,5 +35,5 @@ def flow(value: object) -> str:
 
 
 def anchor(heading: str) -> str:
-    """Returns what a link to a heading names it by."""
+    """Returns the anchor for links to a heading."""
     return "".join(letter for letter in heading.lower() if letter.isalnum() or letter in "-_")

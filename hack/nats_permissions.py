@@ -1,4 +1,4 @@
-"""The permissions of each role's NATS user as JSON, for the chart: from role to `permissions` of nats-server's configuration."""
+"""The NATS permissions of each role as JSON, for the chart: maps a role to `permissions` in nats-server's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Line plots as SVG: a few series over values that stand at even distances."""
+"""Line plots as SVG: a few series over evenly spaced values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STYLE = "text{font:13px sans-serif;fill:#57606a}.title{font-size:15px;font-weigh
 
 @dataclass(frozen=True)
 class Series:
-    """One line: a value for each label of its plot."""
+    """A line: one value per label of the plot."""
 
     name: str
     values: list[float]
@@ -22,7 +22,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines from zero up, over labels at even distances."""
+    """Lines over evenly spaced labels, with a y axis that starts at zero."""
 
     title: str
     x_title: str
@@ -30,7 +30,7 @@ class Plot:
     series: list[Series]
 
     def svg(self) -> str:
-        """Returns the plot as a document of its own, readable on light and dark ground."""
+        """Returns the plot as a complete SVG document, readable on light and dark backgrounds."""
         top = nice_ceiling(max(value for line in self.series for value in line.values))
         parts = [f'<text class="title" x="{LEFT}" y="24">{escape(self.title)}</text>']
         parts += [self._grid(top, step) for step in range(5)]
@@ -73,7 +73,7 @@ class Plot:
 
 
 def nice_ceiling(value: float) -> float:
-    """Returns the least number not less than `value` of which each quarter is round; 1 for nothing."""
+    """Returns the smallest number ≥ `value` whose quarters are round; 1 if `value` is not positive."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""The application object, and the decorator that gives each command its settings, its event loop and its exit code."""
+"""The application object, and the decorator that gives each command settings, an event loop and an exit code."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
 EXIT_CODES = """
-Exit codes: 0 done · 1 failed · 2 bad input · 3 ended with dead letters · 4 verification found something ·
-5 a service does not answer · 6 a private key can't be unwrapped · 130 interrupted (run again to resume).
+Exit codes: 0 done · 1 failed · 2 bad input · 3 ended with dead letters · 4 verification found a problem ·
+5 a service is unreachable · 6 a private key can't be unwrapped · 130 interrupted (run again to resume).
 """
 
 app = typer.Typer(
     name="vaultstream",
-    help="Signs records in bulk, and proves it: one valid signature a record, one signer a key, whatever crashes.",
+    help="Signs records in bulk, and proves it: one valid signature per record, one signer per key, whatever crashes.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 @app.callback()
 def _root() -> None:
-    """Keeps the command's name a word of the line, also when the module of only one command is loaded."""
+    """Makes typer expect the name of a command even if only one command is loaded."""
 
 
 DataDir = Annotated[
@@ -51,21 +51,22 @@ DatabaseUrl = Annotated[
     str | None,
     typer.Option(
         "--database-url",
-        help="Postgres to use instead of the embedded one; prefer the variable DATABASE_URL for one with a password.",
+        help="Postgres to use instead of the embedded one. If the URL has a password, set DATABASE_URL instead.",
     ),
 ]
 NatsUrl = Annotated[
     str | None,
-    typer.Option("--nats-url", help="NATS to use instead of the embedded one, as VAULTSTREAM_NATS_URL."),
+    typer.Option("--nats-url", help="NATS to use instead of the embedded one, like VAULTSTREAM_NATS_URL."),
 ]
 KekFile = Annotated[
     Path | None,
     typer.Option(
-        "--kek-file", help="File of the key-encryption keys, as VAULTSTREAM_KEK_FILE. [default: DATA_DIR/kek]"
+        "--kek-file",
+        help="File of the key-encryption keys, like VAULTSTREAM_KEK_FILE. [default: DATA_DIR/kek]",
     ),
 ]
 JobName = Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _COMMON: dict[str, Any] = {
     "data_dir": DataDir,
@@ -75,7 +76,7 @@ _COMMON: dict[str, Any] = {
 }
 
 
-RESUMES = "Nothing is lost; run the same command again to go on."
+RESUMES = "Nothing is lost. Run the same command again to resume."
 
 
 def command(
@@ -89,15 +90,15 @@ def command(
     """Registers an asynchronous function as a command.
 
     Its first parameter receives the Settings, read from the common options (which every command gets), the environment
-    and `.env`. What it raises becomes a sentence on standard error and an exit code; what it returns, if it is an
-    ExitCode, is the exit code.
+    and `.env`. An error that it raises becomes a message on standard error and an exit code. If it returns an ExitCode, that
+    is the exit code.
 
     Args:
-        group: the application, or a group of it.
-        name: what the command is called.
+        group: the application, or one of its groups.
+        name: the name of the command.
         worker: whether the function handles Ctrl-C and SIGTERM itself.
         interrupted: the hint that is printed after Ctrl-C or SIGTERM.
-        unknown_options_are_arguments: whether a word such as `-1` that is no option of the command is an argument.
+        unknown_options_are_arguments: whether an unknown option such as `-1` is treated as an argument.
     """
 
     def register(function: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
@@ -132,29 +133,29 @@ def execute(
     worker: bool,
     interrupted: str = RESUMES,
 ) -> int:
-    """Runs a command's coroutine to its exit code; Ctrl-C and SIGTERM cancel it, so that it can drain."""
+    """Runs a command's coroutine and returns its exit code. Ctrl-C and SIGTERM cancel it, so that it can drain."""
     try:
         settings = load_settings(**common)
         configure_logging(settings, worker=worker)
         work = body(settings)
         result = uvloop.run(work if worker else _cancellable(work, interrupted))
         sys.stdout.flush()
-    except BrokenPipeError:  # as of `| head`: who reads has enough
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         _drop_output()
         return ExitCode.FAILURE
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        shown = explained(error)
+        if shown is None:
             raise
-        if isinstance(told, OutputError):
+        if isinstance(shown, OutputError):
             _drop_output()
-        print_error(told)
-        return told.exit_code
+        print_error(shown)
+        return shown.exit_code
     return result if isinstance(result, ExitCode) else ExitCode.OK
 
 
 def _drop_output() -> None:
-    """Lets what standard output still holds go nowhere, so that Python does not fail over it at its end."""
+    """Discards buffered standard output, so that Python does not fail to flush it on exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -31,7 +31,7 @@ async def start_up(settings: kopf.OperatorSettings, memo: Runtime, **_: Any) -> 
 
 @kopf.on.cleanup(registry=registry)
 async def clean_up(memo: Runtime, **_: Any) -> None:
-    """Stops the work. Running reconciles are cancelled; each can be repeated."""
+    """Stops the work. Running reconciles are canceled; each can be repeated."""
     await memo.stop()
 
 

@@ -180,7 +180,7 @@ class WorkQueue(Generic[K]):
         return self._schedule.busy
 
     async def run(self) -> None:
-        """Runs until it is cancelled, and then cancels the running tasks."""
+        """Runs until it is canceled, and then cancels the running tasks."""
         try:
             while True:
                 self._wake.clear()

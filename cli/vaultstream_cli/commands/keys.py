@@ -1,4 +1,4 @@
-"""`vaultstream keys`: a job's keys, listed, exported, added, ended; and the key-encryption key."""
+"""`vaultstream keys`: a job's keys, and the key-encryption key."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vaultstream.keys.changes import KeyChange, KeyEnd, add_keys, choose_keys, e
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
 from vaultstream.local.kek import make_kek_file
 from vaultstream.local.session import Session, open_session
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
@@ -22,21 +23,21 @@ from vaultstream_cli.key_export import KeyFormat, render_keys
 from vaultstream_cli.output import err, note, print_json, print_table
 
 group = typer.Typer(
-    help="List, export, add, retire and revoke a job's keys; make and rotate the key that encrypts them.",
+    help="List, export, add, retire and revoke a job's keys; create and rotate the key-encryption key.",
     no_args_is_help=True,
 )
 app.add_typer(group, name="keys")
 
 KeyIds = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY_ID", help="Which keys, as `keys list` calls them.")
+    list[str] | None, typer.Argument(metavar="KEY_ID", help="Ids of the keys, as shown by `keys list`.")
 ]
-AllKeys = Annotated[bool, typer.Option("--all", help="Every key of the job.")]
+AllKeys = Annotated[bool, typer.Option("--all", help="All keys of the job.")]
 STANDARD_OUTPUT = Path("-")
 
 
 @command(group, "list")
 async def list_(settings: Settings, *, job: JobName, json: Json = False) -> None:
-    """List a job's keys, with their state and how many batches each has signed. Private halves are never shown."""
+    """List a job's keys, with their state and the number of batches signed. Private keys are never shown."""
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
         keys = await list_keys(connection, found.job_no)
@@ -45,7 +46,7 @@ async def list_(settings: Settings, *, job: JobName, json: Json = False) -> None
         print_json([_to_json(key, keks.get(key.key_id)) for key in keys])
         return
     if not keys:
-        note(f"Job {found.name} has no keys yet; its keys worker makes them when it runs.")
+        note(f"Job {found.name} has no keys yet; its keys worker creates them when it runs.")
         return
     print_table(
         ("key", "state", "algorithm", "batches", "last used", "leased by", "wrapped by"),
@@ -67,15 +68,15 @@ async def export(
     *,
     job: JobName,
     form: Annotated[
-        KeyFormat, typer.Option("--format", help="JWK set (RFC 7517), or PEM blocks.")
+        KeyFormat, typer.Option("--format", help="A JWK set (RFC 7517), or PEM blocks.")
     ] = KeyFormat.JWKS,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; - is standard output.")
     ] = STANDARD_OUTPUT,
 ) -> None:
-    """Export the public halves of a job's keys: enough to check every signature that it made.
+    """Export a job's public keys: enough to verify all of its signatures.
 
-    Keys that were retired or revoked are among them; each says its state.
+    Retired and revoked keys are included; each key has its state.
     """
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
@@ -88,7 +89,7 @@ async def export(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{output} can't be written: {error.strerror}.") from None
-    note(f"{len(keys):,} public key{'' if len(keys) == 1 else 's'} written to {output}")
+    note(f"{counted(len(keys), 'public key')} written to {output}")
 
 
 @command(group, "add")
@@ -96,10 +97,12 @@ async def add(
     settings: Settings,
     *,
     job: JobName,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many.")] = 1,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=10_000, help="Number of keys to add.")
+    ] = 1,
     json: Json = False,
 ) -> None:
-    """Make more keys for a job, as for one whose keys were all retired; also while it runs."""
+    """Add keys to a job, for example after all of its keys were retired. The job may be running."""
     async with open_session(settings) as session:
         found = await _find(session, job)
         services = session.services
@@ -112,7 +115,7 @@ async def add(
 async def retire(
     settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
 ) -> None:
-    """Retire keys: each finishes the batch that it is in and is leased no more. What it signed stays valid."""
+    """Retire keys: each finishes its current batch and is no longer leased. Its signatures stay valid."""
     await _end(settings, job, key_ids, every=every, state=KeyEnd.RETIRED, as_json=json)
 
 
@@ -120,9 +123,9 @@ async def retire(
 async def revoke(
     settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
 ) -> None:
-    """Revoke keys: each is fenced at once, and what it signed is marked by `verify` and `export`.
+    """Revoke keys: each is fenced at once, and `verify` and `export` mark its signatures.
 
-    A batch in hand under a revoked key is dropped and signed again under another.
+    A batch in flight under a revoked key is discarded and signed again under another key.
     """
     await _end(settings, job, key_ids, every=every, state=KeyEnd.REVOKED, as_json=json)
 
@@ -143,7 +146,7 @@ async def _find(session: Session, job: str) -> Job:
 
 
 def _note_not_notified() -> None:
-    note("NATS is unreachable: signers read the change from Postgres, at their next lease.")
+    note("NATS is unreachable: signers will read the change from Postgres at their next lease.")
 
 
 def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
@@ -156,13 +159,12 @@ def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
         for key_id in changed:
             typer.echo(key_id)
         note(
-            f"{len(changed):,} key{'' if len(changed) == 1 else 's'} {what}; "
-            f"job {job.name} has {counts.active:,} active."
+            f"{counted(len(changed), 'key')} {what}; job {job.name} has {counted(counts.active, 'active key')}."
         )
     if change.job_waits:
         err.print(
-            f"warning: job {job.name} has no active key left and waits for one: "
-            f"`vaultstream keys add {job.name} --count N`",
+            f"warning: job {job.name} has no active key left and waits for one. "
+            f"Add keys: `vaultstream keys add {job.name} --count N`",
             markup=False,
             style="yellow",
         )
@@ -176,21 +178,22 @@ async def rewrap(
     rotate: Annotated[
         bool,
         typer.Option(
-            "--rotate/--no-rotate", help="Make a new key-encryption key, or only finish with the newest."
+            "--rotate/--no-rotate",
+            help="Create a new key-encryption key, or only finish moving keys to the newest one.",
         ),
     ] = True,
     prune: Annotated[
         bool,
         typer.Option(
             "--prune/--no-prune",
-            help="Drop key-encryption keys that this database needs no more; don't, if another database shares the file.",
+            help="Remove key-encryption keys that this database no longer needs. Use --no-prune if another database shares the file.",
         ),
     ] = True,
     json: Json = False,
 ) -> None:
-    """Rotate the key-encryption key: a new one goes into its file, the job's keys move under it, unused ones go.
+    """Rotate the key-encryption key: add a new one to its file, wrap the job's keys with it, and remove unused ones.
 
-    Safe while jobs run, and safe to kill: run it again. Key-encryption keys that other jobs' keys need stay in the file.
+    Safe while jobs run. If it is interrupted, run it again. Key-encryption keys that other jobs need stay in the file.
     """
     async with open_session(settings) as session:
         found = await _find(session, job)
@@ -201,20 +204,20 @@ async def rewrap(
     if json:
         print_json({"job": found.name, **asdict(done)})
     else:
-        _tell(found, done)
+        _print_rewrapped(found, done)
 
 
-def _tell(job: Job, done: Rewrapped) -> None:
-    note(f"{done.keys:,} key{'' if done.keys == 1 else 's'} of job {job.name} moved under {done.kek_id}.")
+def _print_rewrapped(job: Job, done: Rewrapped) -> None:
+    note(f"{counted(done.keys, 'key')} of job {job.name} now wrapped by {done.kek_id}.")
     if done.dropped:
-        note(f"Dropped from the file: {', '.join(done.dropped)}.")
+        note(f"Removed from the file: {', '.join(done.dropped)}.")
     if done.waiting_for:
         note(
-            f"Nothing was dropped, since keys are in the making for {', '.join(done.waiting_for)}; "
-            f"`vaultstream keys rewrap {job.name} --no-rotate` drops what is unused once they are made."
+            f"Nothing was removed from the file, because keys are being created for {', '.join(done.waiting_for)}. "
+            f"Run `vaultstream keys rewrap {job.name} --no-rotate` afterwards to remove unused ones."
         )
     elif done.kept:
-        note(f"Kept beside it: {', '.join(done.kept)}.")
+        note(f"Also kept in the file: {', '.join(done.kept)}.")
 
 
 @command(group, "init")
@@ -223,16 +226,19 @@ async def init(
     *,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Although keys are, or may be, wrapped by another: those stay lost."),
+        typer.Option(
+            "--force",
+            help="Create it even if keys are wrapped by a lost key-encryption key. Those keys stay lost.",
+        ),
     ] = False,
 ) -> None:
-    """Make a file with a new key-encryption key, mode 0600. What is there is never overwritten.
+    """Create a file with a new key-encryption key, mode 0600. An existing file is never overwritten.
 
-    At --kek-file, else at VAULTSTREAM_KEK_FILE, else in the data directory. Keep a copy of it safe: private keys can't be
-    unwrapped without it. Refused where a lost file has to come back instead: if the database has wrapped keys, or the data
-    directory was used before and no other file is named.
+    The path is --kek-file, VAULTSTREAM_KEK_FILE, or `kek` in the data directory. Keep a copy in a safe place: without it,
+    private keys can't be unwrapped. Refused if a lost file must be restored instead: if the database has wrapped keys, or
+    if no file is named and the data directory was used before.
     """
     made = await make_kek_file(settings, force=force)
     if made.unchecked:
-        note(f"Whether keys are wrapped already was not checked: {made.unchecked}")
-    note(f"{made.path} made, with {made.kek_id}. Keep a copy of it safe.")
+        note(f"Could not check whether keys are already wrapped: {made.unchecked}")
+    note(f"Created {made.path} with {made.kek_id}. Keep a copy in a safe place.")

@@ -11,6 +11,7 @@ from vaultstream.audit.verify import verify_job
 from vaultstream.local.quick_start import QuickStartRuns
 from vaultstream.local.seed import seed_records
 from vaultstream.local.session import open_session
+from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
@@ -26,16 +27,16 @@ async def quick_start(
     *,
     records: Annotated[
         int | None,
-        typer.Option("--records", min=0, help="Records to sign, as TOTAL_RECORDS. [default: 100000]"),
+        typer.Option("--records", min=0, help="Number of records, like TOTAL_RECORDS. [default: 100000]"),
     ] = None,
     keys: Annotated[
         int | None,
-        typer.Option("--keys", min=1, max=10_000, help="Keys to make, as TOTAL_KEYS. [default: 100]"),
+        typer.Option("--keys", min=1, max=10_000, help="Number of keys, like TOTAL_KEYS. [default: 100]"),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--batch-size", min=1, max=20_000, help="Records a batch, as BATCH_SIZE. [default: 500]"
+            "--batch-size", min=1, max=20_000, help="Records per batch, like BATCH_SIZE. [default: 500]"
         ),
     ] = None,
     max_signers: MaxSigners = None,
@@ -43,8 +44,8 @@ async def quick_start(
 ) -> None:
     """Seed records, sign them all, verify every signature, and compare the runs by batch size.
 
-    With another batch size it is a new job on the same data. A run that was interrupted is resumed, also one that was
-    signed and not yet verified. Exits 0 only if every record is signed and every signature valid.
+    Another batch size starts a new job on the same data. An interrupted run is resumed, even if only its verification is
+    missing. Exits 0 if every record is signed and every signature is valid.
     """
     total = settings.total_records if records is None else records
     async with open_session(settings) as session:
@@ -61,7 +62,10 @@ async def quick_start(
         runs = QuickStartRuns(session.services.data_dir)
         async with session.pool.acquire() as connection:
             job = await runs.open(connection, spec)
-        note(f"{job.name}: {total:,} records, {spec.keys.count} keys, batches of {spec.batch_size:,}")
+        note(
+            f"{job.name}: {counted(total, 'record')}, {counted(spec.keys.count, 'key')}, "
+            f"{counted(spec.batch_size, 'record')} per batch"
+        )
         summary = await run_to_end(session, job.token, max_signers=max_signers)
         with show_progress("verifying") as progress:
             report = await verify_job(
@@ -105,5 +109,5 @@ def _print_comparison(runs: list[Summary]) -> None:
             )
             for run in sorted(runs, key=lambda run: (run.job.spec.batch_size, run.job.job_no))
         ],
-        title=f"runs on {runs[0].progress.records:,} records, by batch size",
+        title=f"runs on {counted(runs[0].progress.records, 'record')}, by batch size",
     )

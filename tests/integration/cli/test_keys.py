@@ -87,13 +87,13 @@ async def test_a_change_is_told_to_signers_and_the_last_key_is_warned_of(
 
     retired = run_cli("keys", "retire", "changing", first, second)
     assert retired.stdout.split() == [first, second]
-    assert "2 keys retired; job changing has 1 active." in retired.stderr
+    assert "2 keys retired; job changing has 1 active key." in retired.stderr
     again = json.loads(run_cli("keys", "retire", "changing", first, "--json").stdout)
     assert (again["retired"], again["keys"]["active"]) == ([], 1)
 
     revoked = run_cli("keys", "revoke", "changing", "--all")
     assert set(revoked.stdout.split()) == {first, second, third}
-    assert "waits for one: `vaultstream keys add changing --count N`" in revoked.stderr
+    assert "waits for one. Add keys: `vaultstream keys add changing --count N`" in revoked.stderr
 
     assert {key.state for key in await _published(cli_services, job, 3)} == {"revoked"}
 
