@@ -57,26 +57,23 @@ def describe(state: RunState) -> str:
 class RunDisplay:
     """Shows a run on standard error. A context manager; pass each state to `show`."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self) -> None:
         self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
-        self._quiet = quiet
         self._next_line = 0.0
         self._shown_trouble: str | None = None
         self._shown_why = ""
 
     def __enter__(self) -> Self:
-        if self._live and not self._quiet:
+        if self._live:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live and not self._quiet:
+        if self._live:
             self._live.stop()
 
     def show(self, state: RunState) -> None:
         """Shows a state. Without a terminal, at most one line every two seconds, except for news."""
-        if self._quiet:
-            return
         if self._live:
             self._live.update(_render(state))
             return

@@ -32,10 +32,11 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a di
 
 USER = """
 import asyncio, concurrent.futures.thread, json, os, pathlib, sys
-from vaultstream.local.services import local_services
+from vaultstream.local.services import LocalServices
 
 async def main():
-    async with local_services(pathlib.Path(sys.argv[1])) as services:
+    async with LocalServices(pathlib.Path(sys.argv[1])) as local:
+        services = await local.services()
         print(json.dumps([services.postgres_pid, services.nats_pid, services.database_url]), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

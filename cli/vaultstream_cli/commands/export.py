@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vaultstream.audit.export import export_job
+from vaultstream.audit.formats import ExportFormat
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
@@ -16,13 +16,6 @@ from vaultstream.settings import Settings
 from vaultstream_cli.app import app, command
 from vaultstream_cli.output import note
 from vaultstream_cli.progress import show_progress
-
-
-class ExportFormat(StrEnum):
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
 
 STANDARD_OUTPUT = Path("-")
 
@@ -62,7 +55,7 @@ async def export(
             written = await export_job(
                 session.services.database_url,
                 job,
-                form=form.value,
+                form=form,
                 output=output if to_file else None,
                 records=records or (),
                 progress=progress,

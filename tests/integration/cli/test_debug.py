@@ -22,10 +22,11 @@ pytestmark = pytest.mark.integration
 
 USE_AND_WAIT = """
 import asyncio, pathlib, sys
-from vaultstream.local.services import local_services
+from vaultstream.local.services import LocalServices
 
 async def main():
-    async with local_services(pathlib.Path(sys.argv[1])):
+    async with LocalServices(pathlib.Path(sys.argv[1])) as local:
+        await local.services()
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

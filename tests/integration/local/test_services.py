@@ -12,11 +12,11 @@ import nats
 import pytest
 
 from support.embedded import OtherCommand, kept, kill, runs, use
+from support.local_services import local_services
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.errors import LocalServiceError, UsageError
 from vaultstream.local.services import (
     inspect_services,
-    local_services,
     stop_services,
 )
 

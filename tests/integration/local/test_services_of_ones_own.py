@@ -14,9 +14,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from support.embedded import AS_ROOT, OtherCommand, kept, owner_of_postgres, runs, use
+from support.local_services import local_services
 from vaultstream.local.services import (
     Services,
-    local_services,
     open_services,
 )
 from vaultstream.settings import Settings

@@ -15,10 +15,10 @@ import pytest
 
 from support.disks import small_disk
 from support.embedded import AS_ROOT, USER, fill, kept, kill, owner_of_postgres, runs, use
+from support.local_services import local_services
 from vaultstream.errors import LocalServiceError
 from vaultstream.local.services import (
     LocalServices,
-    local_services,
 )
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.api import load_signing_job, parse_signing_job, to_yaml
+from vaultstream.api import load_signing_job, parse_signing_job
 from vaultstream.errors import ExitCode, InvalidJobError
 
 pytestmark = pytest.mark.unit
@@ -351,16 +351,6 @@ def test_the_rest_of_kubernetes_metadata_is_let_through() -> None:
 def test_json_is_read_too() -> None:
     text = '{"apiVersion": "vaultstream.dev/v1alpha1", "kind": "SigningJob",\n "metadata": {"name": "j"},\n "spec": {"records": {"table": "t"}}}'
     assert parse_signing_job(text, source="x") == parse_signing_job(HEAD + RECORDS, source="y")
-
-
-def test_the_shortest_manifest_leaves_defaults_out() -> None:
-    job = parse_signing_job(
-        HEAD + RECORDS + "  batchSize: 500\n  keys: {count: 3}\n  suspend: false\n", source="x"
-    )
-    assert to_yaml(job) == (
-        "apiVersion: vaultstream.dev/v1alpha1\nkind: SigningJob\nmetadata:\n  name: j\n"
-        "spec:\n  records:\n    table: t\n  keys:\n    count: 3\n"
-    )
 
 
 def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:

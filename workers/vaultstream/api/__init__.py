@@ -1,6 +1,6 @@
 """The types of a SigningJob, as users write it."""
 
-from vaultstream.api.loader import load_signing_job, parse_signing_job, to_yaml
+from vaultstream.api.loader import load_signing_job, parse_signing_job
 from vaultstream.api.scaling import (
     Fallback,
     ScaleDownRules,
@@ -41,5 +41,4 @@ __all__ = [
     "changed_immutable_fields",
     "load_signing_job",
     "parse_signing_job",
-    "to_yaml",
 ]

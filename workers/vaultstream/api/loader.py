@@ -1,11 +1,10 @@
-"""Reads and writes SigningJobs as YAML. Reports every problem with its line, its field and how to fix it."""
+"""Reads SigningJobs from YAML. Reports every problem with its line, its field and how to fix it."""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from vaultstream.api.document import Document, Problem, UnreadableError, read_document
@@ -21,18 +20,6 @@ MOST_PROBLEMS = 50
 
 _HINT = "examples/full.yaml shows every field with its meaning and default."
 _TOO_LARGE = Problem((), None, "is larger than 1 MiB, too large for a SigningJob")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Escapes Unicode line breaks, which PyYAML writes unescaped in single quotes and then reads as newlines."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = '"' if any(mark in text for mark in "\x85\u2028\u2029\ufeff") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
 
 
 def load_signing_job(path: str | PathLike[str]) -> SigningJob:
@@ -89,12 +76,6 @@ def parse_signing_job(text: str, *, source: str) -> SigningJob:
     if document.problems:
         raise _invalid(source, document.problems)
     return job
-
-
-def to_yaml(job: SigningJob) -> str:
-    """Returns the shortest manifest that is equivalent to `job`: values that equal their default are omitted."""
-    manifest = job.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _foreign(document: Document) -> list[Problem]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from vaultstream.audit.formats import ExportedSignature, open_writer
+from vaultstream.audit.formats import ExportedSignature, ExportFormat, open_writer
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import UsageError, explain_output
@@ -34,7 +34,7 @@ async def export_job(
     database_url: str,
     job_name: str,
     *,
-    form: str,
+    form: ExportFormat,
     output: Path | None,
     records: Sequence[str] = (),
     progress: OnWritten | None = None,
@@ -44,7 +44,7 @@ async def export_job(
     Args:
         database_url: the database.
         job_name: the job's name, or its token, which also finds a deleted job.
-        form: one of `formats.FORMATS`.
+        form: the format of the output.
         output: the file, which appears only when it is complete; None: standard output.
         records: ids of the records; empty: all.
         progress: called after each chunk of signatures.

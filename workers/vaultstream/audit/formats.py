@@ -20,6 +20,7 @@ import json
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from vaultstream.errors import UsageError
@@ -27,7 +28,13 @@ from vaultstream.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FORMATS = ("jsonl", "csv", "parquet")
+
+class ExportFormat(StrEnum):
+    """The form of an export."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,8 @@ class Writer(Protocol):
         """Writes the end of the output; the stream stays open."""
 
 
-def open_writer(form: str, stream: BinaryIO, *, id_type: str) -> Writer:
-    """Returns a writer for one of FORMATS.
+def open_writer(form: ExportFormat, stream: BinaryIO, *, id_type: str) -> Writer:
+    """Returns a writer for a format.
 
     Args:
         form: the format.
@@ -85,14 +92,12 @@ def open_writer(form: str, stream: BinaryIO, *, id_type: str) -> Writer:
         UsageError: the format is Parquet and pyarrow is not installed.
     """
     match form:
-        case "jsonl":
+        case ExportFormat.JSONL:
             return _JsonLines(stream)
-        case "csv":
+        case ExportFormat.CSV:
             return _Csv(stream)
-        case "parquet":
+        case ExportFormat.PARQUET:
             return _parquet(stream, id_type)
-        case _:
-            raise ValueError(form)
 
 
 def _parquet(stream: BinaryIO, id_type: str) -> Writer:

@@ -162,18 +162,6 @@ class LocalServices:
 
 
 @asynccontextmanager
-async def local_services(data_dir: Path) -> AsyncIterator[Services]:
-    """The embedded Postgres and NATS of `data_dir`, started unless they run; stopped by the last who leaves.
-
-    Raises:
-        LocalServiceError: a service does not start, with its last words and what to do.
-        CustodyError: the key-encryption key can't be made.
-    """
-    async with LocalServices(data_dir) as local:
-        yield await local.services()
-
-
-@asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """The services that the settings name by URL, and embedded ones in place of those they don't.
 

@@ -27,15 +27,11 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(
-    settings: Settings, *, migrate: bool = False, pool_size: int = 4
-) -> AsyncIterator[Session]:
-    """Finds or starts the services and opens the database.
+async def open_session(settings: Settings, *, pool_size: int = 4) -> AsyncIterator[Session]:
+    """Finds or starts the services and opens the database. The schema of an embedded database is brought up to date.
 
     Args:
         settings: the URLs of the services; embedded services are started where a URL is missing.
-        migrate: bring an older schema up to date instead of refusing it. The embedded database is always brought up to
-            date.
         pool_size: maximum number of connections to Postgres.
 
     Raises:
@@ -46,7 +42,7 @@ async def open_session(
         open_pool(services.database_url, role="command", size=pool_size) as pool,
     ):
         async with pool.acquire() as connection:
-            if migrate or settings.database_url is None:
+            if settings.database_url is None:
                 await schema.migrate(connection)
             else:
                 await schema.require_current(connection)
