@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.runner import RunState, open_job, run_job
+from vaultstream.local.scaler import LocalScaler
 from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs, schema
 from vaultstream.store.batches import highest_id, plan_page
@@ -109,8 +110,9 @@ class Lab:
             if watch:
                 watch(state)
 
+        scale = LocalScaler(job.spec.scaling, max_signers)
         job = await asyncio.wait_for(
-            run_job(self.services, self.pool, job, max_signers=max_signers, show=show), timeout=seconds
+            run_job(self.services, self.pool, job, scale=scale, show=show), timeout=seconds
         )
         async with self.pool.acquire() as connection:
             return Ended(job, (await read_job(connection, job.token)).progress, most)

@@ -20,9 +20,9 @@ from vaultstream.local.services import Services
 from vaultstream.local.session import Session, open_session
 from vaultstream.local.status import JobOverview, StatusReader
 from vaultstream.plurals import counted
+from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
-from vaultstream.store.progress import RATE_WINDOW_SECONDS
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import note, out, print_json

@@ -24,10 +24,11 @@ from vaultstream.errors import (
 from vaultstream.records.source import inspect_source
 from vaultstream.records.worker import DEADLINE_EXCEEDED
 from vaultstream.scaling.observation import Progress
+from vaultstream.scaling.workload import Activity
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
 from vaultstream.store.jobs import Job
-from vaultstream.store.progress import RATE_WINDOW_SECONDS, JobProgress, JobSnapshot, find_snapshot
+from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.plan import StoreAction
@@ -65,11 +66,8 @@ class _Memory:
     uid: str
     troubles: dict[str, Trouble] = field(default_factory=dict)
     """By what was tried."""
-    idle_since: float | None = None
-    """Since when its signers had work and did none of it."""
-    ready: int | None = None
-    ready_since: float = 0.0
-    """Since when so many of its signers are ready."""
+    activity: Activity = field(default_factory=Activity)
+    """Of its signers."""
 
 
 class PostgresStore:
@@ -115,7 +113,7 @@ class PostgresStore:
         memory = self._memory(job)
         memory.troubles.pop("look", None)
         if snapshot is None:
-            memory.idle_since = None
+            memory.activity = Activity()
             return None
         return self._stored(job, snapshot)
 
@@ -200,8 +198,8 @@ class PostgresStore:
         return False
 
     def _stored(self, view: ObjectView, snapshot: JobSnapshot) -> StoredJob:
-        job, progress, keys = snapshot.job, snapshot.progress, snapshot.keys
-        rate = self._rate(view, job, progress)
+        job, keys, counted = snapshot.job, snapshot.keys, snapshot.progress
+        progress = self._progress(view, snapshot)
         return StoredJob(
             token=job.token,
             state=job.state,
@@ -211,45 +209,23 @@ class PostgresStore:
             started_at=job.started_at,
             finished_at=job.finished_at,
             planned=job.planned,
-            records=progress.records,
-            signed=progress.signed,
-            dead=progress.dead,
-            progress=Progress(
-                records_left=progress.records_pending if job.planned else None,
-                batches_left=progress.batches_pending,
-                planned=job.planned,
-                records_per_second=rate,
-                settling=self._settling(view),
-            ),
+            records=counted.records,
+            signed=counted.signed,
+            dead=counted.dead,
+            progress=progress,
             keys_active=keys.active if keys.made >= job.spec.keys.count else None,
             keys_made=keys.made,
-            records_per_second=progress.overall_rate if job.ended else rate,
-            batches_unpublished=progress.batches_unpublished,
+            records_per_second=counted.overall_rate if job.ended else progress.records_per_second,
+            batches_unpublished=counted.batches_unpublished,
             published=job.published_through > 0,
         )
 
-    def _rate(self, view: ObjectView, job: Job, progress: JobProgress) -> float | None:
-        """Records per second; 0.0 only once signers had work and did none of it for RATE_WINDOW_SECONDS."""
-        memory = self._memory(view)
-        if progress.settled_lately:
-            memory.idle_since = None
-            return progress.recent_rate
-        scaling = view.status.scaling
-        at_work = scaling is not None and scaling.ready > 0 and job.state is JobState.RUNNING
-        if not at_work or not progress.batches_pending:
-            memory.idle_since = None
-            return None
-        if memory.idle_since is None:
-            memory.idle_since = time.monotonic()
-        return 0.0 if time.monotonic() - memory.idle_since >= RATE_WINDOW_SECONDS else None
-
-    def _settling(self, job: ObjectView) -> bool:
-        """Whether signers came or went while the rate was measured."""
-        memory, now = self._memory(job), time.monotonic()
-        ready = job.status.scaling.ready if job.status.scaling else 0
-        if memory.ready != ready:
-            memory.ready, memory.ready_since = ready, now
-        return now - memory.ready_since < RATE_WINDOW_SECONDS
+    def _progress(self, view: ObjectView, snapshot: JobSnapshot) -> Progress:
+        memory, now = self._memory(view), time.monotonic()
+        counts, scaling = snapshot.progress.counts, view.status.scaling
+        ready, running = scaling.ready if scaling else 0, snapshot.job.state is JobState.RUNNING
+        memory.activity = memory.activity.observed(counts, ready=ready, running=running, now=now)
+        return memory.activity.progress(counts, now)
 
     def _trouble(self, job: ObjectView, doing: str, error: Exception) -> Trouble:
         reason, problem, passing = classify(error)

@@ -131,7 +131,7 @@ async def test_a_rate_is_unknown_before_there_was_time_to_measure_it(
 async def test_a_rate_settles_for_as_long_as_it_looks_back_after_signers_came_or_went(
     store: PostgresStore, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaultstream_operator.adapters.postgres.RATE_WINDOW_SECONDS", 0.2)
+    monkeypatch.setattr("vaultstream.scaling.workload.RATE_WINDOW_SECONDS", 0.2)
     view = job_of(SPEC)
     await made(store, view)
     await add_batches(connection, await jobs.get_job(connection, NAME), [1, 2])
@@ -153,7 +153,7 @@ async def test_a_rate_settles_for_as_long_as_it_looks_back_after_signers_came_or
 async def test_a_rate_of_zero_says_that_signers_had_time_and_work(
     store: PostgresStore, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaultstream_operator.adapters.postgres.RATE_WINDOW_SECONDS", 0.2)
+    monkeypatch.setattr("vaultstream.scaling.workload.RATE_WINDOW_SECONDS", 0.2)
     view = job_of(SPEC)
     await made(store, view)
     await add_batches(connection, await jobs.get_job(connection, NAME), [1, 2])

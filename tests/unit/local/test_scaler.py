@@ -13,6 +13,8 @@ from support.stored import UNSTARTED
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.local.runner import PoolLook
 from vaultstream.local.scaler import LocalScaler
+from vaultstream.scaling.reasons import Reason
+from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import KeyCounts
 
@@ -45,7 +47,7 @@ def look_at(
     planned: bool = True,
     signers: int = 0,
     keys: int = 50,
-    rate: float | None = None,
+    settled_lately: int = 0,
 ) -> PoolLook:
     spec = spec or spec_of()
     moment = datetime.fromtimestamp(1_800_000_000, UTC)
@@ -75,8 +77,10 @@ def look_at(
         batches=batches_left,
         batches_pending=batches_left,
         planned=planned,
+        settled_lately=settled_lately,
+        window_seconds=20.0 if settled_lately else None,
     )
-    return PoolLook(job, progress, keys_of(keys), signers, signers, rate)
+    return PoolLook(job, progress, keys_of(keys), signers, signers)
 
 
 def scaler(clock: Clock, annotations: dict[str, str] | None = None, **scaling: Any) -> LocalScaler:
@@ -152,7 +156,7 @@ def test_a_dip_of_the_lag_costs_no_signer(clock: Clock) -> None:
     scale(look_at())
     for left in (60, 30, 9):
         clock.now += 1
-        assert scale(look_at(batches_left=left, signers=4, rate=100.0)).signers == 4
+        assert scale(look_at(batches_left=left, signers=4, settled_lately=2000)).signers == 4
 
 
 def test_fewer_batches_than_signers_let_the_rest_go(clock: Clock) -> None:
@@ -160,3 +164,37 @@ def test_fewer_batches_than_signers_let_the_rest_go(clock: Clock) -> None:
     scale(look_at())
     clock.now += 1
     assert scale(look_at(batches_left=1, signers=4)).signers == 1
+
+
+def test_signers_that_sign_nothing_for_the_rate_window_hold_the_count(clock: Clock) -> None:
+    scale = scaler(clock, lagThreshold=50)
+    assert scale(look_at()).signers == 2
+    for _ in range(int(RATE_WINDOW_SECONDS)):
+        clock.now += 1
+        assert scale(look_at(signers=2)).signers == 2
+    clock.now += 1
+    size = scale(look_at(batches_left=200, signers=2))
+    assert scale.latest
+    assert (size.signers, scale.latest.reason, scale.latest.hold) == (2, Reason.NOTHING_SIGNED, True)
+
+
+def test_the_count_follows_the_lag_again_once_something_is_signed(clock: Clock) -> None:
+    scale = scaler(clock, lagThreshold=50)
+    scale(look_at())
+    for _ in range(int(RATE_WINDOW_SECONDS) + 2):
+        clock.now += 1
+        scale(look_at(signers=2))
+    assert scale.latest
+    assert scale.latest.hold
+    clock.now += 1
+    assert scale(look_at(batches_left=200, signers=2, settled_lately=10)).signers == 4
+
+
+def test_signers_that_wait_for_batches_are_not_idle(clock: Clock) -> None:
+    scale = scaler(clock)
+    scale.expect(100)
+    for _ in range(int(RATE_WINDOW_SECONDS) + 2):
+        clock.now += 1
+        scale(look_at(batches_left=0, planned=False, signers=CORES))
+        assert scale.latest
+        assert not scale.latest.hold

@@ -24,9 +24,11 @@ from vaultstream.bus.inspection import list_streams
 from vaultstream.cores import usable_cores
 from vaultstream.errors import VaultStreamError
 from vaultstream.local.deletion import delete_everywhere
-from vaultstream.local.runner import PoolLook, PoolSize, RunState, open_job, run_job
+from vaultstream.local.runner import RunState, open_job, run_job
+from vaultstream.local.scaler import LocalScaler
 from vaultstream.local.services import Services
 from vaultstream.local.worker_logs import log_folder
+from vaultstream.scaling.observation import PAUSED_REPLICAS
 from vaultstream.store.database import Connection, Pool
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import count_keys
@@ -174,13 +176,13 @@ async def _planning_held(pool: Pool, job: Job) -> AsyncIterator[Callable[[], Awa
 
 
 async def _run_to_end(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: Costs) -> Job:
-    def scale(_: PoolLook) -> PoolSize:
-        return PoolSize(wanted.signers)
+    fixed = {PAUSED_REPLICAS: str(wanted.signers)}
+    scale = LocalScaler(job.spec.scaling, wanted.signers, annotations=fixed)
 
     def show(_: RunState) -> None:
         costs.sample()
 
-    return await run_job(services, pool, job, max_signers=wanted.signers, show=show, scale=scale)
+    return await run_job(services, pool, job, scale=scale, show=show)
 
 
 async def _is_ready(pool: Pool, bus: Bus, job: Job, wanted: Wanted) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState, changed_immutable_fields
-from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError, VaultStreamError
 from vaultstream.local.pool import WorkerPool
 from vaultstream.records.source import inspect_source
@@ -56,7 +55,6 @@ class PoolLook:
     Attributes:
         signers: processes that the pool keeps.
         ready: those that are alive.
-        rate: records per second over the last seconds; None: not measured yet.
     """
 
     job: Job
@@ -64,44 +62,18 @@ class PoolLook:
     keys: KeyCounts
     signers: int
     ready: int
-    rate: float | None
 
 
 @dataclass(frozen=True)
 class PoolSize:
-    """How many signers a pool shall have, and why, in a sentence; empty: for no reason given."""
+    """The number of signers for a pool, and why it was changed last, in a sentence; empty: it was not changed."""
 
     signers: int
     why: str = ""
 
 
 Scale = Callable[[PoolLook], PoolSize]
-"""Decides the size of a pool, at each look."""
-
-
-def signers_for(job: Job, progress: JobProgress, *, limit: int | None) -> int:
-    """Returns how many signers a job is worth: never more than keys or batches left, nor than the limit.
-
-    Args:
-        job: its `maxReplicaCount` bounds the count, where it is given.
-        progress: batches left; before all is planned there may be more than it knows of.
-        limit: what this machine allows; None: one a processor core.
-    """
-    bounds = [limit or usable_cores(), job.spec.keys.count]
-    if job.spec.scaling.max_replica_count is not None:
-        bounds.append(job.spec.scaling.max_replica_count)
-    if job.planned:
-        bounds.append(progress.batches_pending)
-    return max(1, min(bounds))
-
-
-def as_many_as_useful(limit: int | None) -> Scale:
-    """Returns the plain way to size a pool: as many signers as the job is worth, and never fewer than before."""
-
-    def scale(look: PoolLook) -> PoolSize:
-        return PoolSize(max(look.signers, signers_for(look.job, look.progress, limit=limit)))
-
-    return scale
+"""Decides the size of a pool, at each poll."""
 
 
 async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> Job:
@@ -131,9 +103,8 @@ async def run_job(
     pool: Pool,
     job: Job,
     *,
-    max_signers: int | None,
+    scale: Scale,
     show: Callable[[RunState], None],
-    scale: Scale | None = None,
 ) -> Job:
     """Runs a job until it has ended or is suspended, and returns it as it then stands.
 
@@ -143,15 +114,13 @@ async def run_job(
         services: kept up while the job runs.
         pool: of connections to Postgres.
         job: which job.
-        max_signers: signers at the most, if `scale` is not given; None: one a processor core.
+        scale: decides how many signers run.
         show: told how the run stands, at each look.
-        scale: decides how many signers run; not given: as many as the job is worth.
 
     Raises:
         VaultStreamError: a person has to act first; what was signed stays.
     """
     last: RunState | None = None
-    scale = scale or as_many_as_useful(max_signers)
     look_at_services = 0.0
     async with WorkerPool(services, job) as workers:
         while True:
@@ -203,5 +172,4 @@ def _pool_look(snapshot: JobSnapshot, workers: WorkerPool) -> PoolLook:
         keys=snapshot.keys,
         signers=workers.signers,
         ready=workers.signers_alive,
-        rate=snapshot.progress.rate or None,
     )

@@ -10,7 +10,7 @@ from vaultstream.bus.connection import connect_bus
 from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import RunState, run_job
-from vaultstream.local.scaler import LocalScaler, Taken, expected_batches
+from vaultstream.local.scaler import LocalScaler, Taken, estimate_batches
 from vaultstream.store.jobs import Job
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ async def run_to_end(
             pass  # reports a NATS that refuses the login before any worker starts
         if not job.planned:
             async with session.pool.acquire() as connection:
-                scaler.expect(await expected_batches(connection, job))
-        job = await run_job(session.services, session.pool, job, max_signers=most, show=show, scale=scaler)
+                scaler.expect(await estimate_batches(connection, job))
+        job = await run_job(session.services, session.pool, job, scale=scaler, show=show)
         ran = Ran(job, tuple(scaler.taken))
     else:
         ran = Ran(job)

@@ -1,4 +1,4 @@
-"""The pool of one machine, sized by the very same decision that sizes Deployments."""
+"""Sizes the pool of one machine, by the same decision on the same inputs as the operator sizes a Deployment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vaultstream.api import ScalingSpec
+from vaultstream.api import JobState, ScalingSpec
 from vaultstream.errors import SourceError
 from vaultstream.local.runner import PoolLook, PoolSize
 from vaultstream.records.source import inspect_source
@@ -16,7 +16,8 @@ from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import Lag, Observation, Pause, Progress, Replicas, Timing
+from vaultstream.scaling.observation import Lag, Observation, Pause, Replicas, Timing
+from vaultstream.scaling.workload import Activity, expected_batches, expected_lag
 from vaultstream.store.database import Connection
 from vaultstream.store.jobs import Job
 from vaultstream.store.sql import query
@@ -25,7 +26,7 @@ STARTUP_SECONDS = 1.0
 """From starting a process until it signs."""
 DRAIN_SECONDS = 0.5
 LONGEST_INTERVAL_SECONDS = 1.0
-"""A look costs one query on the same machine: jobs of seconds need not wait for a `pollingInterval` of a cluster."""
+"""A poll costs one query on the same machine: jobs of seconds need not wait for the `pollingInterval` of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +50,26 @@ class Taken:
         }
 
 
-async def expected_batches(connection: Connection, job: Job) -> int:
-    """Returns how many batches a job will have, as Postgres estimates its table without reading it; 0: it can't tell.
+async def estimate_batches(connection: Connection, job: Job) -> int:
+    """Returns how many batches a job will have, from Postgres' estimate of its rows; 0 if there is no estimate.
 
-    So signers start while the records are still being found, and not after.
+    Signers can start while records are still being planned.
     """
     try:
         source = await inspect_source(connection, job.spec.records)
     except SourceError:
-        return 0  # the records worker tells why
+        return 0  # the records worker reports the reason
     explained = json.loads(await connection.fetchval(query("estimate_rows", relation=source.relation)))
-    return -(-int(explained[0]["Plan"]["Plan Rows"]) // job.spec.batch_size)
+    return expected_batches(int(explained[0]["Plan"]["Plan Rows"]), job.spec.batch_size)
 
 
 class LocalScaler:
-    """Decides how many signers a job has on this machine. Called at each look, it decides anew when it is time.
+    """Decides how many signers a job has on this machine. Called at each poll, it decides again once it is due.
 
     Args:
-        spec: `spec.scaling` of the job; its `maxReplicaCount` counts as far as `platform_max` allows.
-        platform_max: signers that this machine runs at the most.
-        annotations: of the job's manifest: they may pause scaling.
+        spec: `spec.scaling` of the job; `platform_max` limits its `maxReplicaCount`.
+        platform_max: signers that this machine runs at most.
+        annotations: of the job's manifest, which may pause scaling.
         clock: Unix seconds.
     """
 
@@ -86,17 +87,20 @@ class LocalScaler:
         self._expected = 0
         self._clock = clock
         self._history = History()
+        self._activity = Activity()
         self._size: PoolSize | None = None
         self._decided_at = 0.0
+        self.latest: Decision | None = None
+        """The latest decision, whether it changed the size or not; None: none was made yet."""
         self.taken: list[Taken] = []
         """The decisions that changed the size of the pool, oldest first."""
 
     def expect(self, batches: int) -> None:
-        """Says how many batches the whole job will have, more or less; it counts until all are planned."""
+        """Sets about how many batches the whole job will have; used until all are planned."""
         self._expected = batches
 
     def __call__(self, look: PoolLook) -> PoolSize:
-        """Returns the size that the pool shall have, and why it was changed last."""
+        """Returns the size for the pool, and why it was changed last."""
         now = self._clock()
         interval = min(float(self._spec.polling_interval), LONGEST_INTERVAL_SECONDS)
         if self._size is not None and 0 <= now - self._decided_at < interval:
@@ -106,24 +110,26 @@ class LocalScaler:
         if decision.changes_count:
             self.taken.append(Taken(now, decision))
             why = decision.explain()
+        self.latest = decision
         self._decided_at, self._size = now, PoolSize(decision.desired, why)
         return self._size
 
     def _decide(self, look: PoolLook, now: float) -> Decision:
-        observation = self._observation(look)
+        observation = self._observation(look, now)
         decision = decide(self._spec, observation, self._history, now)
         history = self._history.observed(self._spec, observation, decision, now)
         self._history = history.scaled(self._spec, decision, now)
         return decision
 
-    def _observation(self, look: PoolLook) -> Observation:
+    def _observation(self, look: PoolLook, now: float) -> Observation:
         job, progress, keys = look.job, look.progress, look.keys
-        left = progress.batches_pending
-        if not job.planned:
-            left = max(left, self._expected - progress.batches_done)
+        counts = progress.counts
+        running = job.state is JobState.RUNNING
+        self._activity = self._activity.observed(counts, ready=look.ready, running=running, now=now)
+        lag = expected_lag(counts, expected=self._expected, batches_done=progress.batches_done)
         started = job.started_at.timestamp() if job.started_at else None
         return Observation(
-            lag=Lag(left),  # Postgres knows them all, those in JetStream too
+            lag=Lag(lag),  # Postgres counts all batches, also those in JetStream
             replicas=Replicas(look.signers, look.ready, platform_max=self._spec.max_replica_count or 1),
             timing=Timing(
                 created_at=job.created_at.timestamp(),
@@ -131,12 +137,7 @@ class LocalScaler:
                 startup_seconds=STARTUP_SECONDS,
                 drain_seconds=DRAIN_SECONDS,
             ),
-            progress=Progress(
-                records_left=progress.records_pending if job.planned else None,
-                batches_left=progress.batches_pending,
-                planned=job.planned,
-                records_per_second=look.rate,
-            ),
+            progress=self._activity.progress(counts, now),
             keys_active=keys.active if keys.made >= job.spec.keys.count else None,
             pause=self._pause,
         )

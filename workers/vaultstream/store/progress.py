@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import UnknownJobError
+from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts, rate_of
 from vaultstream.store import schema
 from vaultstream.store.database import fetch_one
 from vaultstream.store.jobs import Job, job_from_row
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from vaultstream.store.database import Connection
-
-RATE_WINDOW_SECONDS: Final = 20.0
-"""The rate of a running job is measured over this long."""
-LEAST_WINDOW_SECONDS: Final = 2.0
-"""A rate measured over less is chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +70,19 @@ class JobProgress:
 
     @property
     def recent_rate(self) -> float | None:
-        """Records settled per second in the window; None while the window is shorter than LEAST_WINDOW_SECONDS."""
-        if self.window_seconds is None or self.window_seconds < LEAST_WINDOW_SECONDS:
-            return None
-        return self.settled_lately / self.window_seconds
+        """Records settled per second in the window; None while the window is too short."""
+        return rate_of(self.settled_lately, self.window_seconds)
+
+    @property
+    def counts(self) -> Counts:
+        """The counts that a scaling decision uses."""
+        return Counts(
+            planned=self.planned,
+            records_left=self.records_pending,
+            batches_left=self.batches_pending,
+            settled_lately=self.settled_lately,
+            window_seconds=self.window_seconds,
+        )
 
     @property
     def rate(self) -> float | None:

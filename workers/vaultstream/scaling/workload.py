@@ -1,0 +1,105 @@
+"""What a job has to do and how fast it is done, as decisions use it: rate, settling, expected batches.
+
+What must be remembered between two observations is passed in and returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vaultstream.scaling.observation import Progress
+
+RATE_WINDOW_SECONDS: Final = 20.0
+"""The rate of a running job is measured over this long."""
+LEAST_WINDOW_SECONDS: Final = 2.0
+"""A rate measured over less is chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts of a job, read at one moment.
+
+    Attributes:
+        planned: all records were found.
+        records_left: records found so far that are neither signed nor dead.
+        batches_left: batches planned so far that are still to be signed.
+        settled_lately: records that were signed or died in the window.
+        window_seconds: length of the window; None: no batch was settled yet.
+    """
+
+    planned: bool
+    records_left: int
+    batches_left: int
+    settled_lately: int
+    window_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is remembered of a job's signers from one observation to the next. Times are seconds of the caller's clock.
+
+    Attributes:
+        ready: signers that are ready; None: not observed yet.
+        ready_since: since when that many are ready.
+        idle_since: since when they have had batches to sign and settled nothing; None: they are not idle.
+    """
+
+    ready: int | None = None
+    ready_since: float = 0.0
+    idle_since: float | None = None
+
+    def observed(self, counts: Counts, *, ready: int, running: bool, now: float) -> Activity:
+        """Returns the activity after an observation.
+
+        Args:
+            counts: of the job.
+            ready: signers that are ready to sign.
+            running: whether the job is in the state Running, so that they should.
+            now: seconds of the caller's clock.
+        """
+        ready_since = self.ready_since if ready == self.ready else now
+        idle_since = None
+        if running and ready > 0 and counts.batches_left > 0 and not counts.settled_lately:
+            idle_since = now if self.idle_since is None else self.idle_since
+        return Activity(ready, ready_since, idle_since)
+
+    def progress(self, counts: Counts, now: float) -> Progress:
+        """Returns the progress that a decision uses, from counts that were observed at `now`.
+
+        The rate is 0.0 only once signers had work and did none of it for RATE_WINDOW_SECONDS. Until then a job that
+        settled nothing lately has no rate. The rate is settling for as long after the number of ready signers changed.
+        """
+        rate = rate_of(counts.settled_lately, counts.window_seconds) if counts.settled_lately else None
+        if self.idle_since is not None and now - self.idle_since >= RATE_WINDOW_SECONDS:
+            rate = 0.0
+        return Progress(
+            records_left=counts.records_left if counts.planned else None,
+            batches_left=counts.batches_left,
+            planned=counts.planned,
+            records_per_second=rate,
+            settling=now - self.ready_since < RATE_WINDOW_SECONDS,
+        )
+
+
+def rate_of(settled_lately: int, window_seconds: float | None) -> float | None:
+    """Returns records settled per second in a window; None if the window is shorter than LEAST_WINDOW_SECONDS."""
+    if window_seconds is None or window_seconds < LEAST_WINDOW_SECONDS:
+        return None
+    return settled_lately / window_seconds
+
+
+def expected_batches(rows: int, batch_size: int) -> int:
+    """Returns the batches that a table of about so many rows will have: ⌈rows / batch_size⌉."""
+    return -(-rows // batch_size)
+
+
+def expected_lag(counts: Counts, *, expected: int, batches_done: int) -> int:
+    """Returns the batches still to be signed: while the job is being planned, those expected count as well.
+
+    Args:
+        counts: of the job.
+        expected: batches that the whole job is expected to have; 0: unknown.
+        batches_done: batches that are signed already.
+    """
+    return counts.batches_left if counts.planned else max(counts.batches_left, expected - batches_done)
