@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import signal
-import socket
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
 from vaultstream.errors import UsageError
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
+from vaultstream.store.holder import Holder, SessionName
 from vaultstream.store.jobs import Job, find_job, get_job
 from vaultstream.telemetry.server import Telemetry, serving
 
@@ -63,11 +62,6 @@ class WorkerContext:
 def kek_file(settings: Settings) -> Path:
     """Returns the path of the key-encryption keys' file."""
     return settings.kek_file or settings.data_dir / "kek"
-
-
-def role_name(role: str, job_no: int) -> str:
-    """Returns what Postgres shows as the application's name: role, job, host and process id, in at most 63 bytes. `vaultstream-` comes before it."""
-    return f"{role} {job_no} {socket.gethostname()[:24]}:{os.getpid()}"
 
 
 @asynccontextmanager
@@ -121,11 +115,14 @@ async def _connected(
         job = await get_job(connection, job_name)
     async with (
         open_pool(
-            database_url, role=role_name(role, job.job_no), size=connections, reset=role == "keys"
+            database_url,
+            role=str(SessionName.of_this_process(role, job.job_no)),
+            size=connections,
+            reset=role == "keys",
         ) as pool,
         connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
     ):
-        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        holder = str(Holder.of_this_process())
         context = WorkerContext(settings, job, pool, bus, holder, stop, telemetry)
         telemetry.health.require("nats", lambda: None if bus.client.is_connected else "not connected")
         watch = asyncio.create_task(_watch(context))

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, suppress
 from typing import Self
 
 from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
-from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
+from vaultstream.deletion import remove_messages
 from vaultstream.errors import BusError
 from vaultstream.scaling.observation import Lag
 from vaultstream.scaling.reasons import LagProblem, Reason
@@ -69,8 +69,7 @@ class JetStreamLags:
         if bus is None:
             raise BusError(self._problem)
         try:
-            await RecordsStream(bus).remove(token)
-            await KeysStream(bus).remove(token)
+            await remove_messages(bus, token)
         except BUS_ERRORS as error:
             raise BusError(f"{str(error) or type(error).__name__}.") from None
 

@@ -13,6 +13,7 @@ from typing import Protocol, Self, TypeVar
 import asyncpg
 
 from vaultstream.api import JobState
+from vaultstream.deletion import delete_job
 from vaultstream.errors import (
     BusError,
     DatabaseError,
@@ -27,6 +28,7 @@ from vaultstream.scaling.observation import Progress
 from vaultstream.scaling.workload import Activity
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
+from vaultstream.store.holder import Holder
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
@@ -158,7 +160,7 @@ class PostgresStore:
                 raise
             log.warning("who holds keys of %s is unknown: %s", token, explain(error).message)
             return set()
-        return {row["holder"].rsplit(":", 2)[0] for row in rows}
+        return {holder.host for row in rows if (holder := Holder.parse(row["holder"]))}
 
     async def _with_connection(self, step: Callable[[Connection], Awaitable[_T]]) -> _T:
         self._respect_pause()
@@ -249,9 +251,7 @@ class PostgresStore:
             await self._remove(connection, job, spec.deletion_policy)
 
     async def _remove(self, connection: Connection, job: Job, policy: str) -> None:
-        # JetStream first: once Postgres has forgotten the job, nobody would come back for the rest.
-        await self._dispatcher.remove(job.token)
-        await jobs.delete_job(connection, job.job_no, policy)
+        await delete_job(connection, job, policy, remove=self._dispatcher.remove)
 
 
 _PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [

@@ -1,12 +1,12 @@
-"""Deletes a job everywhere: in Postgres by its policy, in JetStream all of it."""
+"""Deletes a job of this machine, unless its workers are connected or NATS is unreachable."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS, connect_bus
-from vaultstream.bus.keys import KeysStream
-from vaultstream.bus.records import RecordsStream
+from vaultstream.deletion import delete_job, remove_messages
 from vaultstream.errors import BusError, UsageError
 from vaultstream.store import jobs
 from vaultstream.store.sessions import list_worker_sessions
@@ -18,55 +18,53 @@ if TYPE_CHECKING:
 
 
 async def require_idle(connection: Connection, job: Job) -> None:
-    """Passes a job that nobody works on.
+    """Checks that no worker of a job is connected.
 
     Raises:
-        UsageError: workers of the job are connected; the message names their processes.
+        UsageError: workers of the job are connected; the message lists their processes.
     """
     sessions = await list_worker_sessions(connection, job.job_no)
     if sessions:
         workers = ", ".join(f"{s.role} {s.host}:{s.pid}" for s in sessions)
         raise UsageError(
-            f"Job {job.name} has workers at work: {workers}.",
-            hint="End the command that runs it first (Ctrl-C drains), or delete it with --force: its workers then leave "
-            "by themselves, and drop the batches in hand.",
+            f"Job {job.name} has connected workers: {workers}.",
+            hint="Stop the command that runs it first (Ctrl-C drains its workers), or use --force: the workers then exit by "
+            "themselves and discard the batches in flight.",
         )
 
 
 async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy: str, force: bool) -> bool:
-    """Deletes a job; see `functions/delete_job.sql` for what its policy keeps.
+    """Deletes a job from JetStream and Postgres; see `vaultstream.deletion`.
 
     Args:
         services: where NATS is.
         pool: of connections to Postgres.
-        job: which job; one that was deleted with Retain before can be deleted with Delete.
+        job: the job; one that was deleted with Retain can be deleted with Delete later.
         policy: Retain or Delete.
-        force: delete it also while workers are connected, or with NATS away.
+        force: delete it even while workers are connected or NATS is unreachable.
 
     Returns:
-        Whether JetStream was cleared of it; False only with `force`.
+        Whether its messages were removed from JetStream; False only with `force`.
 
     Raises:
         UsageError: workers of the job are connected.
-        BusError: NATS can't be reached.
+        BusError: NATS is unreachable.
     """
-    async with pool.acquire() as connection:
-        if not force:
+    if not force:
+        async with pool.acquire() as connection:
             await require_idle(connection, job)
-    address = services.bus_address
     try:
-        async with connect_bus(address, role="operator", attempts=1) as bus:
-            await _delete(pool, job, policy)
-            await RecordsStream(bus).remove(job.token)
-            await KeysStream(bus).remove(job.token)
+        async with (
+            connect_bus(services.bus_address, role="operator", attempts=1) as bus,
+            pool.acquire() as connection,
+        ):
+            await delete_job(connection, job, policy, remove=partial(remove_messages, bus))
+            if force:  # workers that were connected may have published more in between
+                await remove_messages(bus, job.token)
     except (BusError, *BUS_ERRORS):
         if not force:
             raise
-        await _delete(pool, job, policy)
+        async with pool.acquire() as connection:
+            await jobs.delete_job(connection, job.job_no, policy)
         return False
     return True
-
-
-async def _delete(pool: Pool, job: Job, policy: str) -> None:
-    async with pool.acquire() as connection:
-        await jobs.delete_job(connection, job.job_no, policy)

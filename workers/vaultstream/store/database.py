@@ -15,6 +15,7 @@ import asyncpg
 
 from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError, explain_tls
 from vaultstream.store import keepalive
+from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
 
 def _server_settings(role: str) -> dict[str, str]:
     return {
-        "application_name": f"vaultstream-{role}",
+        "application_name": f"{APPLICATION}{role}",
         "jit": "off",
         "timezone": "UTC",
         **keepalive.server_settings(),

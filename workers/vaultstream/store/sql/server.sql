@@ -10,18 +10,12 @@ SELECT
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS connections_left
 
--- name: list_worker_sessions
--- Worker processes that are connected to this database, with their number of connections; only those of job $1, if that is not
--- NULL. vaultstream.store.holder makes the names of their connections.
-SELECT part[1] AS role, part[2]::int AS job_no, part[3] AS host, part[4]::int AS pid, count(*) AS connections
-FROM (
-    SELECT regexp_match(application_name, '^vaultstream-(keys|records|signing) (\d{1,9}) (.*):(\d{1,9})$') AS part
-    FROM pg_stat_activity
-    WHERE datname = current_database()
-) AS session
-WHERE part IS NOT NULL AND ($1::int IS NULL OR part[2]::int = $1)
-GROUP BY 1, 2, 3, 4
-ORDER BY 2, 1, 3, 4
+-- name: list_sessions
+-- Our connections to this database, by name; vaultstream.store.holder makes and parses the names.
+SELECT application_name, count(*) AS connections
+FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'vaultstream-%'
+GROUP BY application_name
 
 -- name: find_table
 -- The oid of the table $1, NULL if there is none.

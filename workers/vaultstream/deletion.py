@@ -1,0 +1,39 @@
+"""Deletes a job everywhere: its messages in JetStream, then the job in Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.records import RecordsStream
+from vaultstream.store import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from vaultstream.bus.connection import Bus
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+
+
+async def remove_messages(bus: Bus, token: str) -> None:
+    """Removes a job's keys, batches and consumer from JetStream. Missing data is not an error."""
+    await RecordsStream(bus).remove(token)
+    await KeysStream(bus).remove(token)
+
+
+async def delete_job(
+    connection: Connection, job: Job, policy: str, *, remove: Callable[[str], Awaitable[None]]
+) -> None:
+    """Deletes a job. Interrupted at any point, it can be repeated.
+
+    JetStream comes first: once the job is gone from Postgres, nobody would come back for its messages.
+
+    Args:
+        connection: to Postgres.
+        job: the job; one that was deleted with Retain can be deleted with Delete later.
+        policy: Retain or Delete; `functions/delete_job.sql` describes what each keeps.
+        remove: removes the messages of the job with a given token, as `remove_messages` does.
+    """
+    await remove(job.token)
+    await jobs.delete_job(connection, job.job_no, policy)
