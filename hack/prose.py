@@ -117,7 +117,7 @@ def main(paths: list[str]) -> int:
             print(finding)  # noqa: T201 - its output
             count += 1
     if count:
-        print(f"error: {count} {'phrase' if count == 1 else 'phrases'} to rewrite", file=sys.stderr)  # noqa: T201 - likewise
+        print(f"error: {count} {'phrase' if count == 1 else 'phrases'} to rewrite", file=sys.stderr)  # noqa: T201 - its output
     return 1 if count else 0
 
 

@@ -163,7 +163,7 @@ class ApiServer:
             groups: the user's groups for RBAC.
             namespace: the one that is meant when a command names none.
         """
-        pair = self.authority.issue(f"user-{name}", user or name, groups, anew=True)
+        pair = self.authority.issue(f"user-{name}", user or name, groups, renew=True)
         return self._write_kubeconfig(name, kubeconfig.client_certificate(pair), namespace)
 
     async def service_account_kubeconfig(self, namespace: str, name: str, *, seconds: int = 3600) -> Path:

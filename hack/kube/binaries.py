@@ -4,7 +4,7 @@ What lies in the cache (`~/.cache/vaultstream-cluster`, or what `CLUSTER_CACHE` 
 
     bin/<binary>
     bin/.<binary>.built   the go.sum that it was built from
-    bin/.<module>.sum     likewise, once all binaries of the module are there
+    bin/.<module>.sum     the same, once all binaries of the module are there
     build.lock            held while something is built
 """
 

@@ -59,7 +59,7 @@ class Authority:
         organizations: Iterable[str] = (),
         *,
         hosts: Iterable[str] = (),
-        anew: bool = False,
+        renew: bool = False,
     ) -> KeyPair:
         """A key pair for a server and a client.
 
@@ -68,10 +68,10 @@ class Authority:
             common_name: what Kubernetes takes for the user's name.
             organizations: what it takes for the user's groups.
             hosts: the DNS names and IP addresses that a server is reached by.
-            anew: whether to issue it again if there is one of that name.
+            renew: whether to issue it again if there is one of that name.
         """
         pair = self._pair(name)
-        if anew or not pair.certificate.exists():
+        if renew or not pair.certificate.exists():
             key = ec.generate_private_key(ec.SECP256R1())
             certificate = _certificate(
                 _name(common_name, organizations),

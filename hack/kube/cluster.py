@@ -181,7 +181,7 @@ class Cluster:
         return containerd
 
     async def _delete_pods(self) -> None:
-        """Has kubelet end the Pods in order, so that their addresses and rules are given back; the rest goes by force."""
+        """Has kubelet stop the Pods, so that their addresses and rules are released. The rest is killed."""
         options = ("--all", "--all-namespaces", "--grace-period=1", f"--timeout={_DELETE_SECONDS}s")
         await self.api.kubectl("delete", "pods", *options, check=False)
 

@@ -43,7 +43,7 @@ async def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Output:
-    """Runs `command`, with `stdin` as its input; it and all that it started are killed if the caller is cancelled.
+    """Runs `command`, with `stdin` as its input; it and everything it started are killed if the caller is canceled.
 
     Args:
         command: program and arguments; no shell is involved.

@@ -39,7 +39,7 @@ class Demo:
     console: Console
 
     async def run(self) -> None:
-        """Makes the records and the job anew, and shows the job until it has ended.
+        """Creates the records and the job again, and shows the job until it ends.
 
         Raises:
             LocalServiceError: the records could not be made, or the job failed.

@@ -27,7 +27,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """One control plane, as its three servers are told of it.
+    """One control plane, as its three servers are configured.
 
     Args:
         data: the directory of etcd's data.
@@ -108,7 +108,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--secure-port=0",
-            # Each controller begins by asking for a token; with the default of 20 calls a second that takes longer
+            # Each controller begins by asking for a token; with the default of 20 calls per second that takes longer
             # than all the rest of the start.
             "--kube-api-qps=100",
             "--kube-api-burst=200",

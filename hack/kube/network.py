@@ -94,8 +94,8 @@ def _lay_out(directory: Path, binaries: Mapping[str, Path]) -> None:
 
 
 async def take_down(directory: Path, proxy: Path | None) -> None:
-    """Removes the links, and the rules that kube-proxy (its binary) made for Services; forwards packets no more
-    than before the set-up.
+    """Removes the links, and the rules that kube-proxy (its binary) made for Services; packets are
+    forwarded only if they were before.
     """
     if proxy:
         await run(proxy, "--cleanup", check=False)

@@ -81,7 +81,7 @@ async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it
         arena.send(pid, signal.SIGCONT)
     ends = await ends_of(arena, pid)
     assert asleep or point == "before-ack"
-    assert {ends[lease] for lease in asleep} <= {"expired"}, "nothing of it was accepted afterwards"
+    assert {ends[lease] for lease in asleep} <= {"expired"}, "none of its work was accepted afterwards"
     await arena.assert_promises(job)
 
 

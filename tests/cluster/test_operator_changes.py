@@ -77,7 +77,7 @@ async def test_a_lower_maximum_is_followed(site: Site) -> None:
     await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
     await site.scales_to("job", 2)
 
-    async def told() -> dict[str, Any] | None:  # the status follows what it tells of
+    async def told() -> dict[str, Any] | None:  # the status follows what it reports
         status = await site.status("job")
         return status if status["observedGeneration"] == 2 else None
 

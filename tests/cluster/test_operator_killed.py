@@ -52,7 +52,7 @@ def tells_of(count: int) -> Callable[[Body], bool]:
 
 
 def reports(count: int) -> Callable[[Body], bool]:
-    """A status that has more to say than the count: it is the last thing that a look does."""
+    """A status that has more to say than the count: it is the last thing that a reconcile does."""
     return lambda body: any(
         f" to {count} " in condition["message"]
         for condition in (body.get("status") or {}).get("conditions", [])
@@ -118,7 +118,7 @@ async def test_a_job_that_is_being_brought_up_has_one_of_each_whatever_step_was_
 
         await site.operator()
         token = await site.status_field("job", "token")
-        assert await children(site) == there  # not one was made anew
+        assert await children(site) == there  # not one was created again
         assert [row["token"] for row in await site.db.fetch("SELECT token FROM vaultstream.jobs")] == [token]
         for role in ("keys", "records", "signing"):
             child = await site.child("job", role)
@@ -224,7 +224,7 @@ async def reported(site: Site, count: int) -> dict[str, Any] | None:
 
 
 async def age(site: Site, seconds: float) -> None:
-    """Has all that a job remembers of its scaling be so much older, as it is after an operator was away for so long."""
+    """Has all that a job remembers of its scaling be so much older, as it is after an operator was down for so long."""
     job = await site.job("job")
     history = job["status"]["scaling"]["history"]
     for entries in history.values():

@@ -182,7 +182,7 @@ async def test_leases_that_ran_out_are_counted_as_postgres_has_them(site: Site) 
 
 
 async def stand_still_with_keys(site: Site, signer: ServedWorker) -> None:
-    """Stops a signer while it has keys in hand."""
+    """Stops a signer while it holds keys."""
     while True:
         await eventually(lambda: count(site, f"keys WHERE {held_by(signer)}"))
         await freeze(signer.process.pid)

@@ -63,8 +63,8 @@ class Account:
     """The operator's account in one of the two forms of its rights.
 
     Attributes:
-        inside: namespaces that it is to look after.
-        outside: namespaces that are none of its business.
+        inside: namespaces that it watches.
+        outside: namespaces that it must not touch.
     """
 
     name: str

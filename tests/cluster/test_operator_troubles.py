@@ -1,4 +1,4 @@
-"""What keeps a job's pods from running: a condition and an Event say what to do, and once it is mended the job goes on.
+"""What keeps a job's pods from running: a condition and an Event say what to do, and once it is fixed the job continues.
 
 No kubelet is there: a test says of a pod what one would. Quotas are the API server's own.
 """

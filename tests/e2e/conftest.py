@@ -60,7 +60,7 @@ def _obstacle() -> str:
 def site() -> Iterator[Site]:
     """The product, installed and ready.
 
-    `E2E_KEEP=1` leaves it as it is in the end, for a look; `E2E_REUSE=1` takes what such a run left, images too.
+    `E2E_KEEP=1` leaves it as it is in the end, to inspect it; `E2E_REUSE=1` uses what such a run left, images too.
     """
     node = Cluster()
     kept = bool(os.environ.get("E2E_KEEP") or os.environ.get("E2E_REUSE"))

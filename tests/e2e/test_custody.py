@@ -161,7 +161,7 @@ async def test_a_key_encryption_key_is_rotated_under_a_running_job(site: Site, t
     assert (await site.status("rotated"))["signed"] < ROTATED_RECORDS, "it is still at work"
 
     signers = await site.pods(component="signing", job="rotated")
-    for pod in signers:  # new ones have to unwrap all keys anew
+    for pod in signers:  # new ones have to unwrap all keys again
         await site.delete_pod(pod["metadata"]["name"])
     await site.completes("rotated")
     assert (await site.verify("rotated"))["valid"] == ROTATED_RECORDS

@@ -209,13 +209,13 @@ async def test_a_quota_that_refuses_pods_is_told_by_a_condition_and_an_event(sit
             stalled = await site.condition(name, "Stalled", TEAM_B)
             return stalled.get("message", "") if stalled.get("status") == "True" else ""
 
-        message = await eventually(told, seconds=90, what="a condition that tells of the quota")
+        message = await eventually(told, seconds=90, what="a condition that names the quota")
         assert "two-pods" in message, message
 
         async def noted() -> bool:
             return any("two-pods" in event.get("note", "") for event in await site.events(name, TEAM_B))
 
-        await eventually(noted, seconds=30, what="an Event that tells of the quota")
+        await eventually(noted, seconds=30, what="an Event that names the quota")
     finally:
         await site.kubectl("delete", "resourcequota", "two-pods", namespace=TEAM_B)
     await site.completes(name, TEAM_B)

@@ -112,7 +112,7 @@ async def test_an_upgrade_of_image_crd_and_schema_and_the_way_back_go_on_under_a
     await site.completes(name)
     assert (await site.verify(name))["valid"] == RECORDS
     assert await outcomes(site, name) == {"committed": RECORDS // 40}, (
-        "signers drained: no lease was lost or given back"
+        "signers drained: no lease was lost or released early"
     )
 
 

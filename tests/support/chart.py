@@ -55,6 +55,6 @@ class Rendered:
 
 
 def render(*arguments: str | Path) -> Rendered:
-    """Renders the chart as the release `vaultstream`, without a look at any cluster."""
+    """Renders the chart as the release `vaultstream`, without a cluster."""
     text = helm("template", "vaultstream", CHART, "--namespace", NAMESPACE, *arguments).stdout
     return Rendered([manifest for manifest in yaml.safe_load_all(text) if manifest])

@@ -31,7 +31,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 @contextmanager
 def small_disk_for_all(size: str) -> Iterator[Path]:
-    """Likewise, on a folder that Postgres gets to, which runs as another user."""
+    """The same, in a folder that Postgres, which runs as another user, can reach."""
     with tempfile.TemporaryDirectory(prefix="vaultstream-disk-") as folder:
         Path(folder).chmod(0o755)
         with small_disk(Path(folder) / "disk", size) as mounted:
@@ -39,7 +39,7 @@ def small_disk_for_all(size: str) -> Iterator[Path]:
 
 
 def small_disk_if_root(size: str) -> AbstractContextManager[Path | None]:
-    """Likewise; None for who may not mount it."""
+    """The same; None for users who may not mount it."""
     return nullcontext() if os.geteuid() else small_disk_for_all(size)
 
 

@@ -74,7 +74,7 @@ def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: C901, PLR
 
 
 def _bounds(schema: Any) -> set[int]:
-    """Returns every number that the schema bounds anything with, and its neighbours."""
+    """Returns every number that the schema bounds anything with, and its neighbors."""
     found: set[int] = set()
     if isinstance(schema, dict):
         for word, inner in schema.items():

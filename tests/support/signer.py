@@ -168,7 +168,7 @@ class Bench:
             assert row["during"].lower < row["signed_at"] <= row["during"].upper
         assert await overlaps_of(self.db, self.job) == 0
 
-        async def all_free() -> bool:  # one that could not be given back has run out soon
+        async def all_free() -> bool:  # one that could not be released expires soon
             return await self.held_keys() == 0
 
         await eventually(all_free, seconds=5)

@@ -1,4 +1,4 @@
-"""What an API server tells of objects as they come, change and go, noted with the time at which it was told."""
+"""What an API server reports about objects as they are created, changed and deleted, with the time of each report."""
 
 from __future__ import annotations
 

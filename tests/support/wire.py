@@ -102,7 +102,7 @@ class Wire:
 
     @contextmanager
     def deaf(self) -> Iterator[None]:
-        """Loses what the service says, and is cut at the end: whoever was to hear it would wait for ever, as on no real wire."""
+        """Loses what the service says, and is cut at the end: a client would wait forever, as on no real wire."""
         self.loses_answers = True
         try:
             yield

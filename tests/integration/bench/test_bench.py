@@ -25,7 +25,7 @@ QUICK = ("--limit-seconds", "0.1")
 
 
 def when_verifying(look: Callable[[], Coroutine[object, object, None]]) -> Callable[[str], None]:
-    """Returns what is told of a bench's stages, and looks at Postgres, or changes it, before all is verified."""
+    """Returns a callback for the stages of a bench, which reads or changes Postgres before everything is verified."""
 
     def stage(name: str) -> None:
         if name == "verifying":

@@ -49,7 +49,7 @@ async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     assert json.loads(in_vain.stdout)["retried"] == 3
     assert "3 of 100 records of job flawed are dead letters" in in_vain.stderr
 
-    await connection.execute("UPDATE flawed SET payload = 'mended'")
+    await connection.execute("UPDATE flawed SET payload = 'fixed'")
     put_back = run_cli("retry", "flawed", "--dead", "--no-run")
     assert "Put 3 records of job flawed back in the queue" in put_back.stderr
     job = await get_job(connection, "flawed")

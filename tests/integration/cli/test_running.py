@@ -62,7 +62,7 @@ def watched(
 
 @pytest.fixture(scope="module")
 def at_work(watched: subprocess.Popen[str]) -> dict[str, object]:
-    """The first look at which the signer has committed something."""
+    """The first line of status at which the signer has committed something."""
     assert watched.stdout is not None
     for line in watched.stdout:
         look: dict[str, object] = json.loads(line)

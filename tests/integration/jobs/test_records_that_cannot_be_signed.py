@@ -46,7 +46,7 @@ async def test_dead_letters_are_signed_by_a_retry_once_the_cause_is_gone(lab: La
     ended = await lab.run()
     assert set(await lab.dead(ended.job)) == {"5", "77", "120"}
 
-    await lab.execute("UPDATE records SET payload = 'mended' WHERE id IN (5, 120)")
+    await lab.execute("UPDATE records SET payload = 'fixed' WHERE id IN (5, 120)")
     async with lab.pool.acquire() as connection:
         assert await jobs.retry_dead(connection, ended.job) == 3
         job = await jobs.get_job(connection, ended.job.token)

@@ -1,4 +1,4 @@
-"""What comes over `keys.>` can cost a look into Postgres and nothing else."""
+"""A message on `keys.>` can cost a read of Postgres and nothing else."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bu
 
 
 async def test_a_connection_that_is_being_made_is_waited_for(services: Services) -> None:
-    """Or else the first look after a start would take NATS for one that is away, and a fallback be taken at once."""
+    """Otherwise the first reconcile after a start would find NATS unreachable and use the fallback at once."""
     for _ in range(5):
         async with JetStreamLags(services.bus_address) as lags:
             first = await asyncio.gather(*(lags.read(f"job-{n}") for n in range(3)))

@@ -139,7 +139,7 @@ async def test_no_private_key_is_found_anywhere_in_any_encoding(command: Command
     assert not leaks(processes, sought)
     assert not leaks(told.encode(), sought)
     searched = []
-    seen = set()  # Postgres keeps three copies of its catalogue
+    seen = set()  # Postgres keeps three copies of its catalog
     for path in command.data_dir.rglob("*"):
         if path.is_file() and path != kek_file:
             data = GAP.sub(b"\0", path.read_bytes())

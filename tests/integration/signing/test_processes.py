@@ -119,7 +119,7 @@ async def test_a_signer_frozen_past_its_leases_sends_nothing_when_it_wakes(
 async def test_a_signer_woken_while_another_works_does_no_harm(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
-    """Both are frozen in turn, until leases have run out or the other has gone on a good way."""
+    """Both are frozen in turn, until leases have expired or the other has made good progress."""
     async with busy_job(services, engine_url, db) as bench:
         planning = asyncio.create_task(bench.records_worker())
         signers = [await bench.start_process(**SHORT) for _ in range(2)]

@@ -80,7 +80,7 @@ async def test_eight_holders_of_three_keys_never_have_two_accepted_uses(
 
 
 async def test_keys_are_used_in_turn(engine_url: str, db: asyncpg.Connection) -> None:
-    """With nobody slow, the use of the keys differs by little more than what is in hand at a time."""
+    """With nobody slow, the use of the keys differs by little more than what is in flight at a time."""
     job = await add_job(db, keys=12)
     numbers = await add_batches(db, job, *([n] for n in range(1, 481)))
     queue = list(reversed(numbers))

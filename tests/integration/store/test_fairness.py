@@ -93,7 +93,7 @@ class Work:
     async def hold(
         self, connection: asyncpg.Connection, renewing: asyncpg.Connection, holder: str, shape: Shape
     ) -> None:
-        """Leases keys and gives them back, with their batches or without, until no batch is left; renews them all the while."""
+        """Leases keys and releases them, with their batches or without, until no batch is left; renews them meanwhile."""
         chance = random.Random(f"{shape.seed} {holder}")
         in_hand: dict[int, Lease] = {}
         over = asyncio.Event()
@@ -119,7 +119,7 @@ class Work:
     async def _renew(
         self, connection: asyncpg.Connection, holder: str, in_hand: dict[int, Lease], over: asyncio.Event
     ) -> None:
-        """Renews what is in hand, again and again, also what is being given back just now."""
+        """Renews the keys it holds, again and again, including those that are just being released."""
         while not over.is_set():
             leases = list(in_hand.values())
             with self.noted(self.renewals, [(lease.key_no, lease.epoch) for lease in leases]):
@@ -141,7 +141,7 @@ class Work:
     def waits(self, keys: list[int]) -> list[Wait]:
         """Every wait of every key, also the first ones and those that did not end, by the epochs of its leases.
 
-        A key is given back when its holder's calls about it have all ended, renewals too.
+        A key is released when all calls of its holder about it have ended, renewals too.
         """
         leased = {lease: call for call in self.leases for lease in call.keys}
         returned = {lease: replace(call) for call in self.returns for lease in call.keys}
@@ -162,9 +162,9 @@ def key_and_epoch(claim: Claim) -> tuple[int, int]:
 
 
 def overtakings(waits: list[Wait]) -> list[tuple[Wait, Wait]]:
-    """Pairs of a key that waited and one that overtook it, when nothing of it happened at the same time.
+    """Pairs of a key that waited and one that overtook it, when none of this happened at the same time.
 
-    The first was given back, then the second, then the second was leased, and only then the first: each call ended before
+    The first was released, then the second, then the second was leased, and only then the first: each call ended before
     the next one began.
     """
     return [

@@ -204,7 +204,7 @@ class Holders(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def crash(self, who: int) -> None:
-        """What it had in hand it knows no more; it comes back under another name. What it had sent may still arrive."""
+        """It forgets its leases and comes back under another name. What it had sent may still arrive."""
         gone = self.holders[who]
         self.generation += 1
         self.holders[who] = Holder(f"{gone.name[:3]} {self.generation}", gone.offset + 17.0, gone.rate)
@@ -237,7 +237,7 @@ class Holders(RuleBasedStateMachine):
         assert self.run(overlaps_of(self.connection, self.job)) == 0
 
     def teardown(self) -> None:
-        """However it went, once all leases have run out every key can be leased again that was not revoked."""
+        """Whatever happened, once all leases have expired, every key that was not revoked can be leased again."""
         self.time_passes(20)
         rows = self.run(
             self.connection.fetch(

@@ -79,7 +79,7 @@ async def test_a_key_whose_commit_failed_is_renewed_again(
 async def test_a_key_given_back_during_a_renewal_is_overtaken_by_none(
     db: asyncpg.Connection, other: asyncpg.Connection, engine_url: str, job: Job
 ) -> None:
-    """A renewal that had waited for the row would have it locked, while another key is given back, and leased before it."""
+    """A renewal that waited for the row would have it locked while another key is released, and leased before it."""
     given_back, held = await two_leases(db, job)
     later = await claim_one(db, job, "bob", 3)
     async with connect(engine_url) as blocker, blocker.transaction():

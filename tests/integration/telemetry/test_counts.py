@@ -153,7 +153,7 @@ async def test_what_the_workers_count_is_what_postgres_has(
             found = await count(db, sql, job)
             assert total(scrapes, "vaultstream_batches_total", outcome=outcome) == found > 0
         assert total(scrapes, "vaultstream_batches_total", outcome="dead") == 1
-        for series in scrapes:  # what was taken in hand has left it, one way or another
+        for series in scrapes:  # every fetched batch was settled, one way or another
             outcomes = by_label(series, "vaultstream_batches_total", "outcome")
             committed = outcomes.get("committed", 0)
             assert sum(outcomes.values()) == value(series, "vaultstream_batches_fetched_total")

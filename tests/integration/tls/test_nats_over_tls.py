@@ -1,4 +1,4 @@
-"""NATS over TLS: who it is is verified before it is told anything, and what is wrong is said in words."""
+"""NATS over TLS: the server is verified before anything is sent to it, and errors say what is wrong."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from support.chaos.storm import DISK, Storm
 from support.disks import small_disk_if_root
 from vaultstream.local.services import LocalServices
 
-logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # that Postgres is away is what we want
+logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # an unreachable Postgres is intended
 
 
 async def _main(options: argparse.Namespace, folder: Path) -> None:

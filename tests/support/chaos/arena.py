@@ -57,7 +57,7 @@ class Arena:
     services: Services
     """As the test reaches them."""
     url: str
-    """Of the database, likewise."""
+    """Of the database."""
     lab: Lab
     folder: Path
     points: Points
@@ -67,7 +67,7 @@ class Arena:
     """Process ids of workers that could give nothing back."""
 
     async def restore(self) -> None:
-        """Starts again what was killed, and mends the wires."""
+        """Starts again what was killed, and reconnects the wires."""
         self.nats.mend()
         self.postgres.mend()
         await self.local.ensure_running()
@@ -219,8 +219,8 @@ class Arena:
     ) -> AuditReport:
         """Verify is all green, each record is signed once, every key is free, and no process is left.
 
-        A key is free when its holder gave it back; or its lease ran out, if the holder was killed, or the lease began before
-        `calm_since`, up to when faults kept signers from giving anything back.
+        A key is free when its holder released it; or its lease expired, if the holder was killed, or the lease began before
+        `calm_since`, until when faults kept signers from releasing anything.
         """
         async with self.connection() as connection:
             job = await get_job(connection, job.token)
@@ -237,7 +237,7 @@ class Arena:
         killed = self.killed | self.points.killed()
         held = await self.holders(job, in_force=False, since=calm_since)
         left = [each for each in held if pid_of(each) not in killed]
-        assert not left, "signers that had the time gave their keys back"
+        assert not left, "signers that had the time released their keys"
         return report
 
     def _workers_left(self) -> str:

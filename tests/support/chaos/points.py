@@ -1,6 +1,6 @@
 """Fault points: named places in a worker's code, at which it is stopped or killed when a test has armed them.
 
-A point is armed by a file of its name in a folder; what stands in it is what shall happen. The first worker that comes
+A point is armed by a file of its name in a folder; its content is what must happen. The first worker that comes
 by takes the file, which then bears its process id, and does that to itself. So a fault is reached on purpose, by one
 process, and the test knows which.
 """
@@ -81,7 +81,7 @@ class Points:
 
 
 def take(folder: Path, point: str) -> str | None:
-    """Returns what shall happen at a point, to this process and no other; None: nothing."""
+    """Returns what must happen at a point, to this process and no other; None: nothing."""
     mine = folder / f"{point}.{os.getpid()}"
     try:
         (folder / point).rename(mine)

@@ -29,7 +29,7 @@ def signal_worker(arena: Arena, role: str, number: signal.Signals, chance: rando
 async def freeze(arena: Arena, pid: int, *, seconds: float) -> None:
     """Keeps a worker stopped for a while, and lets it go on."""
     try:
-        await asyncio.sleep(seconds)  # time is the fault here: a lease runs out by nothing else
+        await asyncio.sleep(seconds)  # time is the fault here: nothing else makes a lease expire
     finally:
         arena.send(pid, signal.SIGCONT)
 

@@ -264,7 +264,7 @@ class Storm:
         """Notes how long it takes after each fault until the next batch is settled."""
         settled = 0
         while True:
-            with suppress(Exception):  # Postgres may be away
+            with suppress(Exception):  # Postgres may be unreachable
                 now = await self._arena.settled(job)
                 if now > settled:
                     settled, moved = now, time.monotonic()
@@ -311,7 +311,7 @@ class Storm:
         except Exception as error:
             if not isinstance(error, _AWAY) and not is_transient(error):
                 raise
-            hit = False  # another fault was faster: what this one needs is away
+            hit = False  # another fault was faster: what this one needs is down
         if hit:
             effect.injected += 1
             self._waiting.append((fault.name, when))

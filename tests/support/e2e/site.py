@@ -57,7 +57,7 @@ class Site:
         await self.kubectl("wait", "pods", "--for", "delete", "--timeout", "2m", "--selector", own)
 
     async def picture(self) -> str:
-        """What kubectl tells of the release: for people, when a test has failed."""
+        """What kubectl reports about the release: for people, when a test has failed."""
         asked = (
             ("get", "pods,jobs,deployments,statefulsets,signingjobs", "--all-namespaces", "-o", "wide"),
             ("describe", "pods"),
@@ -99,7 +99,7 @@ class Site:
         return "\n".join(told)
 
     async def get(self, path: str) -> dict[str, Any] | None:
-        """An object by its path; None if it is not there, or the API server is away."""
+        """An object by its path; None if it is missing, or the API server is unreachable."""
         try:
             return await self.client.call("GET", path)
         except RefusedError as error:
@@ -265,7 +265,7 @@ class Site:
 
 
 def resources(**limits: str) -> dict[str, Any]:
-    """A signer's, of which four fit on the node; with `cpu="200m"` it signs one or two hundred records a second at most."""
+    """A signer's, of which four fit on the node; with `cpu="200m"` it signs at most 200 records per second."""
     return {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi", **limits}}
 
 

@@ -46,5 +46,5 @@ def test_keys_are_private_and_what_was_issued_stays(tmp_path: Path) -> None:
     assert pair.key.stat().st_mode & 0o777 == 0o600
     assert Authority(tmp_path).issue("user", "two").certificate.read_bytes() == first
 
-    renewed = Authority(tmp_path).issue("user", "two", anew=True).certificate.read_bytes()
+    renewed = Authority(tmp_path).issue("user", "two", renew=True).certificate.read_bytes()
     assert x509.load_pem_x509_certificate(renewed).subject.rfc4514_string() == "CN=two"

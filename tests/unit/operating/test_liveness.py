@@ -1,4 +1,4 @@
-"""The probe tells the truth: an operator whose watch has died is not alive, one whose API server is away is."""
+"""The liveness probe: an operator whose watch has died is not alive; one whose API server is unreachable is."""
 
 from __future__ import annotations
 

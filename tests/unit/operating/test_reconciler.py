@@ -1,4 +1,4 @@
-"""In which order one look does what it decided; the effects themselves are tested against a real API server."""
+"""In which order one reconcile does what it decided; the effects themselves are tested against a real API server."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def spec(
         (41, 2, 5),  # rounded up
         (22, 2, 2),  # 1.1: within the tolerance of 0.1
         (23, 2, 3),
-        (18, 2, 2),  # 0.9: likewise
+        (18, 2, 2),  # 0.9: within the tolerance too
         (1, 1, 1),
     ],
 )

@@ -1,4 +1,4 @@
-"""No more signers once they add no records a second: then Postgres is the limit, and the decision says so."""
+"""No more signers once they add no records per second: then Postgres is the limit, and the decision says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error means: wait, mend, or count it against the batch."""
+"""What an error means: wait, fix, or count it against the batch."""
 
 from __future__ import annotations
 
