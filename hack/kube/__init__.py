@@ -1,7 +1,7 @@
-"""Kubernetes for tests and for trying things out, with no container engine and no image registry.
+"""Kubernetes for tests and trials, without a container engine or an image registry.
 
-Two forms, of the same real and pinned parts:
+Two forms, built from the same pinned binaries:
 
-- `ApiServer`: etcd, kube-apiserver and kube-controller-manager on loopback. Up in seconds, needs no root, many at a time.
-- `Cluster`: that, and a node of this host with kubelet, containerd, network and DNS, where pods run. Needs root; one a host.
+- `ApiServer`: etcd, kube-apiserver and kube-controller-manager on loopback. Starts in seconds, needs no root, many per host.
+- `Cluster`: the same, plus this host as a node with kubelet, containerd, network and DNS, to run pods. Needs root, one per host.
 """

@@ -1,4 +1,4 @@
-"""`hack/apiserver` and `hack/cluster`, the commands."""
+"""The commands `hack/apiserver`, `hack/cluster` and `hack/trial`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from vaultstream.errors import VaultStreamError
 apiserver = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="etcd, kube-apiserver and kube-controller-manager on loopback: up in seconds, no root, no nodes.",
+    help="etcd, kube-apiserver and kube-controller-manager on loopback: starts in seconds, no root, no nodes.",
 )
 cluster = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="A whole Kubernetes cluster with one node, this host. Needs root; one a host.",
+    help="A complete Kubernetes cluster with this host as its only node. Needs root; one per host.",
 )
 _COMMANDS = {"apiserver": apiserver, "cluster": cluster, "trial": trial}
 
 Directory = Annotated[
-    Path | None, typer.Option("--dir", help="The server's own directory; several can run, each in its own.")
+    Path | None,
+    typer.Option("--dir", help="Directory of the server. Several can run, each in its own directory."),
 ]
 
 
@@ -43,7 +44,7 @@ def _show(pids: dict[str, int | None]) -> None:
 
 @apiserver.command("up")
 def apiserver_up(directory: Directory = None) -> None:
-    """Start it, unless it runs; print the path of its kubeconfig."""
+    """Start it if it is not running; print the path of its kubeconfig."""
     server = _server(directory)
     asyncio.run(server.start())
     typer.echo(server.kubeconfig)
@@ -51,14 +52,14 @@ def apiserver_up(directory: Directory = None) -> None:
 
 @apiserver.command("down")
 def apiserver_down(directory: Directory = None) -> None:
-    """Stop it and remove its directory, objects and all."""
+    """Stop it and remove its directory with all objects."""
     asyncio.run(_server(directory).down())
     typer.echo("The API server is down.")
 
 
 @apiserver.command("status")
 def apiserver_status(directory: Directory = None) -> None:
-    """Say what runs; exit with 1 unless all does."""
+    """Show which processes run; exit with 1 unless all do."""
     server = _server(directory)
     _show(server.pids())
     if not all(server.pids().values()):
@@ -68,7 +69,7 @@ def apiserver_status(directory: Directory = None) -> None:
 
 @cluster.command("up")
 def cluster_up() -> None:
-    """Start it, unless it runs; print the path of its kubeconfig."""
+    """Start it if it is not running; print the path of its kubeconfig."""
     node = Cluster()
     asyncio.run(node.up())
     typer.echo(node.kubeconfig)
@@ -82,14 +83,14 @@ def cluster_load(archive: Path) -> None:
 
 @cluster.command("down")
 def cluster_down() -> None:
-    """Stop it; remove its Pods, its network and its directory."""
+    """Stop it; remove its pods, network and directory."""
     asyncio.run(Cluster().down())
     typer.echo("The cluster is down.")
 
 
 @cluster.command("status")
 def cluster_status() -> None:
-    """Say what runs, and whether the node is Ready; exit with 1 unless all does."""
+    """Show which processes run, and whether the node is Ready; exit with 1 unless all processes run."""
     node = Cluster()
     _show(node.pids())
     if not all(node.pids().values()):
@@ -102,7 +103,7 @@ async def _nodes(node: Cluster) -> str:
 
 
 def main() -> None:
-    """Runs the command that the first argument names; an error is told in a sentence, with the next step."""
+    """Runs the command named by the first argument; prints errors with the next step."""
     try:
         name = sys.argv[1]
         _COMMANDS[name](sys.argv[2:], prog_name=f"hack/{name}")

@@ -1,7 +1,7 @@
-"""The API-server-only form: etcd, kube-apiserver and kube-controller-manager, as a cluster without nodes has them.
+"""A control plane without nodes: etcd, kube-apiserver and kube-controller-manager on loopback, without root.
 
-RBAC and the default admission plug-ins are on, service accounts get tokens, and the controllers make ReplicaSets of
-Deployments and Pods of Jobs; with no scheduler and no node, Pods stay pending. On loopback, with no need of root.
+RBAC and the default admission plug-ins are on, service accounts get tokens, and controllers create ReplicaSets and pods.
+Without a scheduler and a node, pods stay Pending.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _TRIES = 5
 
 
 class _PortTakenError(LocalServiceError):
-    """Another program was faster to take a port."""
+    """Another program took a port first."""
 
 
 class ApiServer:
     """An API server with its data and ports in one directory; `async with` starts it, and removes it at the end.
 
-    A server that already runs in the directory is adopted. Ports and data stay over `stop`, `kill` and `start`.
+    A server that already runs in the directory is adopted. Ports and data survive `stop`, `kill` and `start`.
 
     Args:
-        directory: of this server alone; made if need be.
+        directory: the server's own directory; created if missing.
         host: the address it listens on.
-        port: where it listens; None chooses a free one when it first starts.
-        arguments: more arguments of kube-apiserver.
-        pinned: whether only the project's own versions will do, not those installed on the machine.
+        port: the port it listens on; None chooses a free one at the first start.
+        arguments: additional arguments of kube-apiserver.
+        pinned: whether to use only the project's pinned versions, not those installed on the machine.
     """
 
     def __init__(
@@ -84,30 +84,30 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """Where the API is; stays the same as long as the directory is there."""
+        """The URL of the API. Stays the same as long as the directory exists."""
         return f"https://{self._host}:{ports.read(self._ports_file)['api']}"
 
     @property
     def authority(self) -> Authority:
-        """Its certificate authority, which vouches for servers and users alike."""
+        """Its certificate authority, for servers and users."""
         return Authority(self.directory / "pki")
 
     @property
     def client(self) -> Client:
-        """A client with the rights of an administrator."""
+        """A client with the permissions of an administrator."""
         authority = self.authority
         return Client(self.url, authority.pair.certificate, authority.issue(*_ADMIN))
 
     def pids(self) -> dict[str, int | None]:
-        """The numbers of the processes, by name; None for one that does not run."""
+        """Returns the process ids by name; None for a process that is not running."""
         return {daemon.name: daemon.pid for daemon in (self._etcd, self._api, self._controllers)}
 
     async def start(self) -> None:
-        """Starts what does not run of the three, and returns when the API answers and the controllers work.
+        """Starts those of the three that are not running, and returns when the API answers and the controllers work.
 
         Raises:
-            MissingBinaryError: a binary is missing, and there is no Go to build it.
-            LocalServiceError: a server does not start, with its last words.
+            MissingBinaryError: a binary is missing, and Go is not installed to build it.
+            LocalServiceError: a server does not start; the message has its last lines.
         """
         found = await binaries.ensure(NEEDED, pinned=self._pinned)
         make_private_dir(self.directory)
@@ -121,32 +121,32 @@ class ApiServer:
                     if not left:
                         raise
                     await self.stop()
-                    # Later on the ports are its address, and what holds one is most likely its own killed server.
+                    # After the first start the ports must stay; one is most likely held by its own killed server.
                     if first_start and not self._port:
                         self._ports_file.unlink()
                 else:
                     return
 
     async def restart(self) -> None:
-        """Ends kube-apiserver in order and starts it again: every watch is cut, port and objects stay."""
+        """Stops kube-apiserver gracefully and starts it again: every watch breaks, port and objects stay."""
         await self._api.stop()
         await self.start()
 
     async def kill(self) -> None:
-        """Kills kube-apiserver as a crash does (kill -9); `start` brings it back."""
+        """Kills kube-apiserver like a crash (kill -9); `start` starts it again."""
         await self._api.kill()
 
     async def stop_controllers(self) -> None:
-        """Ends kube-controller-manager alone: objects stay as they are; `start` brings it back."""
+        """Stops only kube-controller-manager; `start` starts it again."""
         await self._controllers.stop()
 
     async def stop(self) -> None:
-        """Ends the three in order; the data stays for `start`."""
+        """Stops all three gracefully; the data stays for `start`."""
         for daemon in (self._controllers, self._api, self._etcd):
             await daemon.stop()
 
     async def down(self) -> None:
-        """Ends all that runs in the directory, and removes it."""
+        """Stops everything that runs in the directory, and removes it."""
         await self.stop()
         for daemon in recorded(self.directory):
             await daemon.stop()
@@ -155,22 +155,22 @@ class ApiServer:
     def user_kubeconfig(
         self, name: str, *, user: str | None = None, groups: Sequence[str] = (), namespace: str = "default"
     ) -> Path:
-        """Writes the kubeconfig of a user with a client certificate, who may do nothing but what RBAC grants.
+        """Writes the kubeconfig of a user with a client certificate, with only the permissions that RBAC grants.
 
         Args:
-            name: of the file, and of the user unless `user` says otherwise.
+            name: the name of the file, and of the user unless `user` is given.
             user: the user's name for RBAC.
             groups: the user's groups for RBAC.
-            namespace: the one that is meant when a command names none.
+            namespace: the default namespace.
         """
         pair = self.authority.issue(f"user-{name}", user or name, groups, renew=True)
         return self._write_kubeconfig(name, kubeconfig.client_certificate(pair), namespace)
 
     async def service_account_kubeconfig(self, namespace: str, name: str, *, seconds: int = 3600) -> Path:
-        """Writes the kubeconfig of a service account that exists, with a token that lasts `seconds` (600 or more).
+        """Writes the kubeconfig of an existing service account, with a token that is valid for `seconds` (600 or more).
 
         Raises:
-            RefusedError: there is no such service account.
+            RefusedError: the service account does not exist.
         """
         answer = await self.client.call(
             "POST",
@@ -187,13 +187,13 @@ class ApiServer:
     async def kubectl(
         self, *arguments: str, stdin: str = "", check: bool = True, config: Path | None = None
     ) -> Output:
-        """Runs kubectl, as the administrator unless `config` names another's kubeconfig.
+        """Runs kubectl, as the administrator unless `config` is another kubeconfig.
 
         Raises:
             CommandError: it failed, and `check` is set.
         """
         program = (await binaries.ensure(["kubectl"], pinned=self._pinned))["kubectl"]
-        # Its cache of what the server offers goes by host and port; another server may have had them before.
+        # kubectl caches the API's resources by host and port, which another server may have used before.
         cache = self.directory / "kubectl"
         return await run(
             program,
@@ -207,7 +207,7 @@ class ApiServer:
     async def _bring_up(self, found: dict[str, Path]) -> None:
         authority = self.authority
         plane = ControlPlane(self.directory / "etcd", self._host, self._claim_ports(), authority)
-        await self._let_go_of_ports(plane.ports)
+        await self._wait_for_ports(plane.ports)
         self._etcd.start([str(found["etcd"]), *plane.etcd()])
         self._api.start([str(found["kube-apiserver"]), *plane.apiserver(), *self._arguments])
         await self._wait(self._api, self.client.is_ready)
@@ -217,7 +217,7 @@ class ApiServer:
         await self._wait(self._controllers, self._controllers_work)
         self._system_kubeconfig(
             "admin", authority.issue(*_ADMIN)
-        )  # last: it tells that all of it has worked once
+        )  # last: the file shows that everything has worked once
 
     def _claim_ports(self) -> dict[str, int]:
         kept = ports.read(self._ports_file)
@@ -227,16 +227,16 @@ class ApiServer:
         others = ports.choose(_LOOPBACK, ["etcd", "peer"], taken=api.values())
         return ports.keep(self._ports_file, api | others)
 
-    async def _let_go_of_ports(self, held: dict[str, int]) -> None:
-        """Waits for the ports of servers that were killed: a process counts as ended shortly before it lets go."""
+    async def _wait_for_ports(self, held: dict[str, int]) -> None:
+        """Waits for the ports of killed servers: a process can end shortly before its ports are free."""
 
         async def free() -> bool:
             return (bool(self._api.pid) or ports.is_free(self._host, held["api"])) and (
                 bool(self._etcd.pid) or all(ports.is_free(_LOOPBACK, held[name]) for name in ("etcd", "peer"))
             )
 
-        hint = f"Another program has taken one of them: {sorted(held.values())}. End it, or take the server down."
-        await until("the API server's ports, free", free, seconds=_PORT_SECONDS, hint=hint)
+        hint = f"Another program uses one of the ports {sorted(held.values())}. Stop it, or take the server down."
+        await until("free ports for the API server", free, seconds=_PORT_SECONDS, hint=hint)
 
     def _system_kubeconfig(self, name: str, pair: KeyPair) -> Path:
         return self._write_kubeconfig(name, kubeconfig.client_certificate(pair))
@@ -255,7 +255,7 @@ class ApiServer:
         return await self.client.exists("/api/v1/namespaces/default/serviceaccounts/default")
 
     async def _wait(self, daemon: Daemon, ready: Callable[[], Awaitable[bool]]) -> None:
-        """Waits for `daemon`, as long as it and etcd are alive."""
+        """Waits for `daemon` while it and etcd are alive."""
 
         async def ready_or_dead() -> bool:
             return await ready() or not (daemon.pid and self._etcd.pid)
@@ -266,5 +266,6 @@ class ApiServer:
                 said = server.last_words()
                 kind = _PortTakenError if _PORT_TAKEN in said else LocalServiceError
                 raise kind(
-                    f"{server.name} does not start. Its last words: {said}", hint=f"See {server.log_file}."
+                    f"{server.name} does not start. Its last log lines: {said}",
+                    hint=f"See {server.log_file}.",
                 )

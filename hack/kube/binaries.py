@@ -1,11 +1,11 @@
-"""Where the binaries come from: `KUBEBUILDER_ASSETS`, the PATH, or a build of the pinned Go modules, made once and cached.
+"""Finds binaries in `KUBEBUILDER_ASSETS` or on the PATH, or builds them once from the pinned Go modules and caches them.
 
-What lies in the cache (`~/.cache/vaultstream-cluster`, or what `CLUSTER_CACHE` names):
+The cache (`~/.cache/vaultstream-cluster`, or `CLUSTER_CACHE`) contains:
 
     bin/<binary>
-    bin/.<binary>.built   the go.sum that it was built from
-    bin/.<module>.sum     the same, once all binaries of the module are there
-    build.lock            held while something is built
+    bin/.<binary>.built   the go.sum that the binary was built from
+    bin/.<module>.sum     the go.sum of a module whose binaries are all built
+    build.lock            held during a build
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ Report = Callable[[str], None]
 
 
 class MissingBinaryError(LocalServiceError):
-    """A binary is neither installed nor cached, and can't be built because there is no Go."""
+    """A binary is neither installed nor cached, and can't be built because Go is not installed."""
 
 
 def to_stderr(line: str) -> None:
-    """Writes a line of progress to where it does not mix with what a command prints."""
+    """Writes a line of progress to standard error, apart from a command's output."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
 def cache_dir() -> Path:
-    """The directory of what was built, on this machine and for this user."""
+    """Returns the directory of built binaries, for this user on this machine."""
     return Path(os.environ.get("CLUSTER_CACHE") or Path.home() / ".cache/vaultstream-cluster")
 
 
 def find(name: str, *, pinned: bool = False) -> Path | None:
-    """Looks for a binary; builds nothing.
+    """Finds a binary without building it.
 
     Args:
-        name: of the binary.
-        pinned: whether only the version that the project pins will do, and not whatever is installed.
+        name: the name of the binary.
+        pinned: whether to accept only the version that the project pins, not an installed one.
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and not pinned and (found := shutil.which(name, path=assets)):
@@ -58,10 +58,10 @@ def find(name: str, *, pinned: bool = False) -> Path | None:
 async def ensure(
     names: Iterable[str], *, pinned: bool = False, report: Report = to_stderr
 ) -> dict[str, Path]:
-    """Finds the binaries, and builds those that are missing: minutes, the first time.
+    """Finds the binaries, and builds missing ones, which takes minutes the first time.
 
     Args:
-        names: of the binaries.
+        names: the names of the binaries.
         pinned: see `find`.
         report: is called with lines of progress.
 
@@ -79,9 +79,9 @@ async def ensure(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(cache_dir() / "build.lock") as lock:
             if not lock.try_acquire(exclusive=True):
-                report("Waiting for another build to end")
+                report("Waiting for another build to finish")
                 await lock.acquire(exclusive=True)
-            for name in missing:  # the one that held the lock may have built it
+            for name in missing:  # the previous holder of the lock may have built it
                 found[name] = _cached(name) or await _build(name, folder, report)
     return {name: path for name, path in found.items() if path is not None}
 
@@ -124,9 +124,9 @@ def _go_version(module: GoModule) -> str:
 async def _build(name: str, folder: Path, report: Report) -> Path:
     module = module_of(name)
     binary, draft = folder / name, folder / f".{name}.new"
-    report(f"Building {name} {module.version} (minutes, the first time)")
+    report(f"Building {name} {module.version} (takes minutes, only the first time)")
     started = time.monotonic()
-    # A flag, a workspace or a vendor folder of the user's own projects must not reach into this build.
+    # Flags, workspaces and vendor folders of the user's projects must not affect this build.
     environment = os.environ | {
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly -buildvcs=false",
@@ -138,13 +138,11 @@ async def _build(name: str, folder: Path, report: Report) -> Path:
     except CommandError as error:
         raise LocalServiceError(
             f"{name} could not be built: {error.output.stderr.strip()[-2000:]}",
-            hint="Is the Go module proxy reachable (`go env GOPROXY`), and Go "
+            hint="Check that the Go module proxy is reachable (`go env GOPROXY`), and that Go is "
             f"{_go_version(module)} or newer? Run it again: what was compiled is kept.",
         ) from error
     if not _holds(_stamp_of_all(folder, module), module):
-        _stamp_of_all(folder, module).unlink(
-            missing_ok=True
-        )  # it vouches for the binary that is replaced now
+        _stamp_of_all(folder, module).unlink(missing_ok=True)  # it is for the binary that is replaced now
     draft.replace(binary)
     _stamp_of(folder, name).write_bytes(module.sums)
     if all(_cached(other) for other in module.packages):

@@ -1,4 +1,4 @@
-"""The certificate authority of one API server, kept in a directory of its own."""
+"""The certificate authority of one API server, in its own directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class KeyPair:
 
 
 class Authority:
-    """Issues certificates that last a year; what was issued once is found again.
+    """Issues certificates that are valid for a year; issued ones are reused.
 
     Args:
         directory: where all of it lies; made, with a new authority in it, if need be.
@@ -61,14 +61,14 @@ class Authority:
         hosts: Iterable[str] = (),
         renew: bool = False,
     ) -> KeyPair:
-        """A key pair for a server and a client.
+        """Returns a key pair for a server or a client.
 
         Args:
-            name: of the files.
-            common_name: what Kubernetes takes for the user's name.
-            organizations: what it takes for the user's groups.
-            hosts: the DNS names and IP addresses that a server is reached by.
-            renew: whether to issue it again if there is one of that name.
+            name: the name of the files.
+            common_name: the user's name in Kubernetes.
+            organizations: the user's groups in Kubernetes.
+            hosts: the DNS names and IP addresses of a server.
+            renew: whether to issue it again if it exists.
         """
         pair = self._pair(name)
         if renew or not pair.certificate.exists():
@@ -110,7 +110,7 @@ def _host(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
-def _certificate(  # what Python's and Go's strictest checks ask for, key identifiers among it
+def _certificate(  # with everything that the strictest checks of Python and Go require, such as key identifiers
     subject: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
     *,

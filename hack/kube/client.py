@@ -1,4 +1,4 @@
-"""A client of one API server, for what must be asked before there is a kubectl, and faster."""
+"""A client of one API server: faster than kubectl, and available before it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ _FAILURES = 400
 
 
 class RefusedError(LocalServiceError):
-    """The API server said no. `status` is that of HTTP, `body` its Status object."""
+    """The API server refused a request. `status` is the HTTP status code, `body` the Status object."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
-        super().__init__(f"The API server refuses ({status}): {body.get('message', 'without a reason')}")
+        super().__init__(
+            f"The API server refused the request ({status}): {body.get('message', 'no reason given')}"
+        )
         self.status = status
         self.body = body
 
@@ -44,12 +46,12 @@ class Client:
         self._context.load_cert_chain(pair.certificate, pair.key)
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Sends a request and returns the object that answers it; what is no JSON comes as `{"text": ...}`.
+        """Sends a request and returns the object in the answer, or `{"text": ...}` if the answer is not JSON.
 
-        What is sent with PATCH is merged into the object.
+        PATCH sends a merge patch.
 
         Raises:
-            RefusedError: the answer's status is 400 or more.
+            RefusedError: the status of the answer is 400 or more.
             OSError: the server does not answer.
         """
         status, text = await asyncio.to_thread(self._send, method, path, body)
@@ -64,11 +66,11 @@ class Client:
         return answer
 
     async def is_ready(self) -> bool:
-        """Whether the server is there and all that it waits for at its start is done (the roles of RBAC, for one)."""
+        """Returns whether the server answers and has finished its startup, such as creating the default roles."""
         return await self.exists("/readyz")
 
     async def exists(self, path: str) -> bool:
-        """Whether the server has what is asked for, and is there at all."""
+        """Returns whether the server answers and has an object at `path`."""
         try:
             await self.call("GET", path)
         except (OSError, RefusedError):
@@ -89,7 +91,7 @@ class Client:
             )
             response = connection.getresponse()
             return response.status, response.read().decode(errors="replace")
-        except HTTPException as error:  # the server went away in mid-answer
+        except HTTPException as error:  # the server disconnected during the answer
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()

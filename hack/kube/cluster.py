@@ -1,7 +1,7 @@
-"""The whole form: the control plane, and this host as its one node, where Pods run.
+"""A complete cluster: the control plane, and this host as its only node, which runs pods.
 
-Real parts throughout: kubelet, kube-proxy, kube-scheduler, CoreDNS, containerd and the bridge CNI plug-ins, built from
-pinned Go modules, and the runc of the system. One at a time on a host, and only for root.
+It runs kubelet, kube-proxy, kube-scheduler, CoreDNS, containerd and the bridge CNI plug-ins, built from pinned Go modules, with
+the system's runc. One per host, only as root.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Cluster:
     """The cluster of this host.
 
     Args:
-        directory: of all that it keeps; see `place.state_dir`.
+        directory: the directory of its data; see `place.state_dir`.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -86,21 +86,19 @@ class Cluster:
         return self.api.kubeconfig
 
     def pids(self) -> dict[str, int | None]:
-        """The numbers of the processes, by name; None for one that does not run."""
+        """Returns the process ids by name; None for a process that is not running."""
         return self.api.pids() | {name: daemon.pid for name, daemon in self._daemons.items()}
 
     async def up(self) -> None:
-        """Starts what does not run, and returns when the node is Ready.
+        """Starts the processes that are not running, and returns when the node is Ready.
 
         Raises:
-            UsageError: the user is not root, or a package of the system is missing.
-            LocalServiceError: a part can't be built, or does not start.
+            UsageError: the user is not root, or a system package is missing.
+            LocalServiceError: a binary can't be built, or does not start.
         """
         _require_host()
         found = await binaries.ensure(NEEDED, pinned=True)
-        make_private_dir(
-            self.directory, mode=0o755
-        )  # Pods reach their volumes through it, as whoever they run as
+        make_private_dir(self.directory, mode=0o755)  # pods of any user reach their volumes through it
         make_private_dir(RUN_DIR)
         with FileLock(self.directory / "up.lock") as lock:
             await lock.acquire(exclusive=True)
@@ -114,18 +112,18 @@ class Cluster:
             self._start_proxy(found)
             self._start_dns(found)
             await until(
-                "the node, Ready", self.is_ready, seconds=_START_SECONDS, hint=f"See {self.directory}/log."
+                "a Ready node", self.is_ready, seconds=_START_SECONDS, hint=f"See {self.directory}/log."
             )
             await storage.set_up(self.api)
             self._start_provisioner()
 
     async def is_ready(self) -> bool:
-        """Whether the node says that Pods may come."""
+        """Returns whether the node is Ready."""
         said = await self.api.kubectl("get", "node", NODE, "-o", _READY, check=False)
         return said.stdout == "True"
 
     async def restart_kubelet(self) -> None:
-        """Ends kubelet and starts it again; the Pods' containers run on meanwhile."""
+        """Restarts kubelet; the pods' containers keep running."""
         await self._daemons["kubelet"].stop()
         await self.up()
 
@@ -133,25 +131,25 @@ class Cluster:
         """Imports the images of an OCI or Docker archive into the node.
 
         Raises:
-            UsageError: the cluster is not up, or there is no such file.
+            UsageError: the cluster is not running, or the file does not exist.
         """
         if not self._daemons["containerd"].pid:
-            raise UsageError("The cluster is not up.", hint="Start it: hack/cluster up.")
+            raise UsageError("The cluster is not running.", hint="Start it: hack/cluster up.")
         ctr = (await binaries.ensure(["ctr"], pinned=True))["ctr"]
         await runtime.Containerd(ctr).load(archive)
 
     async def down(self) -> None:
-        """Stops all of it, Pods too, and removes the network, the directory and what else it left on the host.
+        """Stops everything including the pods, and removes the network, the directory and all other traces on the host.
 
         Raises:
-            UsageError: it is up, and the user is not root.
+            UsageError: it is running, and the user is not root.
         """
         if not self.directory.exists():
             return
         _require_root()
         for name in ("kube-scheduler", "provisioner"):
             await self._daemons[name].stop()
-        await self.api.stop_controllers()  # they would replace the Pods that go
+        await self.api.stop_controllers()  # they would replace deleted pods
         if self._daemons["kubelet"].pid:
             await self._delete_pods()
         for name in ("kubelet", "kube-proxy", "coredns"):
@@ -168,20 +166,20 @@ class Cluster:
     async def _end_containers(self) -> None:
         config, program = self._containerd_config, binaries.find("containerd", pinned=True)
         if config.exists() and program:
-            # Containers outlive a containerd that was killed: then it takes another one to end them.
+            # Containers outlive a killed containerd; another one is needed to stop them.
             self._daemons["containerd"].start([str(program), "--config", str(config)])
             await (await self._containerd(program.with_name("ctr"))).end_all()
         await self._daemons["containerd"].stop()
 
     async def _containerd(self, ctr: Path) -> runtime.Containerd:
-        """containerd, once it answers."""
+        """Returns containerd once it answers."""
         containerd = runtime.Containerd(ctr)
         hint = f"See {self._daemons['containerd'].log_file}."
         await until("containerd", containerd.answers, seconds=_START_SECONDS, hint=hint)
         return containerd
 
     async def _delete_pods(self) -> None:
-        """Has kubelet stop the Pods, so that their addresses and rules are released. The rest is killed."""
+        """Lets kubelet delete the pods gracefully, which frees their addresses and rules; the rest is removed by force."""
         options = ("--all", "--all-namespaces", "--grace-period=1", f"--timeout={_DELETE_SECONDS}s")
         await self.api.kubectl("delete", "pods", *options, check=False)
 
@@ -266,7 +264,7 @@ class Cluster:
         self._daemons["provisioner"].start([str(word) for word in words])
 
     def _write(self, name: str, document: dict[str, Any]) -> Path:
-        """Lays out a configuration; one that is the same stays untouched, for kube-proxy ends when its file is written."""
+        """Writes a configuration if it has changed: kube-proxy exits when its file is written."""
         path, text = self.directory / name, json.dumps(document, indent=1)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
@@ -276,8 +274,8 @@ class Cluster:
 def _require_root() -> None:
     if os.geteuid():
         raise UsageError(
-            "A node needs root: it makes network links, mounts and control groups.",
-            hint="Run it as root; or use hack/apiserver, which needs no root and runs no Pods.",
+            "A node needs root to create network links, mounts and control groups.",
+            hint="Run it as root, or use hack/apiserver, which needs no root and runs no pods.",
         )
 
 
@@ -286,7 +284,7 @@ def _require_host() -> None:
     missing = [package for command, package in _DEBIAN_PACKAGES.items() if not shutil.which(command)]
     if missing:
         raise UsageError(
-            f"Packages of the system are missing: {', '.join(missing)}.",
+            f"System packages are missing: {', '.join(missing)}.",
             hint=f"Debian and Ubuntu: apt-get install {' '.join(missing)}.",
         )
 

@@ -1,4 +1,4 @@
-"""Running a command to its end, and waiting for a condition."""
+"""Runs commands, and waits for conditions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Output:
-    """What a command left: its exit status and the text on its two streams."""
+    """The exit code of a command, and the text on standard output and standard error."""
 
     status: int
     stdout: str
@@ -28,11 +28,11 @@ class Output:
 
 
 class CommandError(LocalServiceError):
-    """A command ended with a status other than 0. `output` has all that it said."""
+    """A command failed. `output` has its exit code and its complete output."""
 
     def __init__(self, command: str, output: Output) -> None:
         said = (output.stderr or output.stdout).strip()
-        super().__init__(f"`{command}` ended with status {output.status}: {said[-2000:]}")
+        super().__init__(f"`{command}` failed with exit code {output.status}: {said[-2000:]}")
         self.output = output
 
 
@@ -43,13 +43,13 @@ async def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Output:
-    """Runs `command`, with `stdin` as its input; it and everything it started are killed if the caller is canceled.
+    """Runs `command`. If the caller is canceled, it is killed with all of its child processes.
 
     Args:
         command: program and arguments; no shell is involved.
         stdin: text for its standard input.
-        check: whether a status other than 0 is an error.
-        cwd: the directory it runs in.
+        check: whether an exit code other than 0 is an error.
+        cwd: its working directory.
         env: its environment, instead of this process's.
 
     Raises:
@@ -78,7 +78,7 @@ async def run(
 
 
 async def succeeds(*command: str | Path) -> bool:
-    """Whether `command` ends with status 0."""
+    """Returns whether `command` exits with 0."""
     return (await run(*command, check=False)).status == 0
 
 
@@ -86,10 +86,10 @@ async def until(what: str, condition: Callable[[], Awaitable[bool]], *, seconds:
     """Returns as soon as `condition` holds.
 
     Raises:
-        LocalServiceError: it does not within `seconds`; says that `what` is not there, with `hint`.
+        LocalServiceError: it does not hold within `seconds`; the message names `what`.
     """
     deadline = time.monotonic() + seconds
     while not await condition():
         if time.monotonic() > deadline:
-            raise LocalServiceError(f"Not there after {seconds:.0f} s: {what}.", hint=hint)
+            raise LocalServiceError(f"Timed out after {seconds:.0f} s waiting for {what}.", hint=hint)
         await asyncio.sleep(_POLL_SECONDS)

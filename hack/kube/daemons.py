@@ -1,4 +1,4 @@
-"""The server processes of one directory: each with a log, and a record by which any later process knows it again.
+"""The server processes of one directory: each has a log, and a record by which later processes find it.
 
 run/<name>.json   pid and command line   0600
 log/<name>.log                           0600
@@ -26,7 +26,7 @@ _KILL_STEPS = ((signal.SIGKILL, 10.0),)
 
 
 class Daemon:
-    """One server process of `directory`, by its name. It outlives the process that starts it."""
+    """A named server process of `directory`. It outlives the process that starts it."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
@@ -36,12 +36,12 @@ class Daemon:
 
     @property
     def pid(self) -> int | None:
-        """The number of its process; None while it does not run."""
+        """Its process id; None if it is not running."""
         process = self._process()
         return process.pid if process else None
 
     def start(self, command: Sequence[str]) -> None:
-        """Starts it, unless it runs."""
+        """Starts it if it is not running."""
         if self._process():
             return
         make_private_dir(self._record.parent)
@@ -55,7 +55,7 @@ class Daemon:
         write_private(self._record, json.dumps({"pid": process.pid, "command": list(command)}))
 
     async def stop(self) -> None:
-        """Ends it in order, and by force if it takes longer than ten seconds.
+        """Stops it gracefully, and kills it after ten seconds.
 
         Raises:
             LocalServiceError: it does not end.
@@ -63,11 +63,11 @@ class Daemon:
         await self._end(_STOP_STEPS)
 
     async def kill(self) -> None:
-        """Ends it as a crash does (kill -9), and returns when it is gone."""
+        """Kills it like a crash (kill -9), and returns when it has ended."""
         await self._end(_KILL_STEPS)
 
     def last_words(self) -> str:
-        """The end of what it logged since it was started."""
+        """Returns the end of its log since it was started."""
         return read_from(self.log_file, self._log_start)[-2000:].strip()
 
     async def _end(self, steps: Sequence[tuple[signal.Signals, float]]) -> None:
@@ -85,5 +85,5 @@ class Daemon:
 
 
 def recorded(directory: Path) -> list[Daemon]:
-    """All daemons that were ever started in `directory`, whether they run or not."""
+    """Returns all daemons ever started in `directory`, running or not."""
     return [Daemon(directory, record.stem) for record in sorted((directory / "run").glob("*.json"))]

@@ -1,4 +1,4 @@
-"""A job of 200,000 records on the cluster of this machine, and its signers coming and going, live in the terminal."""
+"""Runs a job of 200,000 records on this machine's cluster, and shows live how its signers scale."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Demo:
     console: Console
 
     async def run(self) -> None:
-        """Creates the records and the job again, and shows the job until it ends.
+        """Creates the records and the job again, and shows the job until it has ended.
 
         Raises:
-            LocalServiceError: the records could not be made, or the job failed.
+            LocalServiceError: the records could not be created, or the job failed.
         """
         await self._kubectl("delete", "signingjob", _JOB, "--ignore-not-found")
         await self._make_records()
@@ -50,7 +50,7 @@ class Demo:
         if self.console.is_terminal:
             status = await self._show_live()
         else:
-            status = await self._tell()
+            status = await self._print_changes()
         if status.get("state") != "Complete":
             raise LocalServiceError(
                 f"The job failed: {status.get('message', '')}",
@@ -60,7 +60,7 @@ class Demo:
 
     async def _make_records(self) -> None:
         manifest, job = _RECORDS
-        self.console.print("Making 200,000 records in the bundled Postgres")
+        self.console.print("Creating 200,000 records in the bundled Postgres")
         await self._kubectl("delete", job, "--ignore-not-found")
         await self._kubectl("apply", "-f", str(ROOT / manifest))
         await self._kubectl("wait", "--for=condition=Complete", job, f"--timeout={_SEED_TIMEOUT}")
@@ -74,15 +74,15 @@ class Demo:
                 await asyncio.sleep(_STEP_SECONDS)
         return status
 
-    async def _tell(self) -> dict[str, Any]:
-        """Without a terminal: a line for each change."""
+    async def _print_changes(self) -> dict[str, Any]:
+        """Prints a line for each change, without a terminal."""
         status: dict[str, Any] = {}
-        told = ""
+        printed = ""
         while not _has_ended(status):
             status = await self._status()
             line = f"{status.get('state', 'Pending'):9} {status.get('progress', ''):24} signers {status.get('signers') or 0}"
-            if line != told:
-                told = line
+            if line != printed:
+                printed = line
                 self.console.print(line, status.get("message", ""), soft_wrap=True, highlight=False)
             await asyncio.sleep(_STEP_SECONDS)
         return status
@@ -101,7 +101,7 @@ def _has_ended(status: dict[str, Any]) -> bool:
 
 
 def picture(status: dict[str, Any]) -> RenderableType:
-    """What the terminal shows of a status: progress, signers, lag, and the latest decisions about their count."""
+    """Returns the live display of a status: progress, signers, lag, and the latest changes of the number of signers."""
     scaling = status.get("scaling", {})
     desired, ready = int(scaling.get("desired") or 0), int(scaling.get("ready") or 0)
     if _has_ended(status):
@@ -117,7 +117,7 @@ def picture(status: dict[str, Any]) -> RenderableType:
     bar = ProgressBar(total=max(1, int(status.get("records") or 1)), completed=int(status.get("signed") or 0))
     changes = Table("scaling", "", "because", box=None, header_style="dim")
     for change in scaling.get("history", {}).get("changes", [])[-_MOST_DECISIONS:]:
-        limit = f", bound by {change['limit']}" if change.get("limit") else ""
+        limit = f", limited by {change['limit']}" if change.get("limit") else ""
         changes.add_row(f"{change['before']} → {change['after']}", "", f"{change['reason']}{limit}")
     return Group(facts, bar, changes)
 

@@ -1,4 +1,4 @@
-"""The command lines of the control plane: pure functions of where things lie and who may listen where."""
+"""The command lines of the control plane, as pure functions of directories, addresses and certificates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from kube.certificates import Authority, KeyPair
 
 SERVICE_CIDR = "198.19.0.0/16"
-"""Addresses of Services, in the range that is set aside for tests (RFC 2544)."""
+"""Addresses of Services, in the range reserved for tests (RFC 2544)."""
 
-_FIRST_SERVICE = "198.19.0.1"  # of the Service `kubernetes`, by which Pods reach the API
+_FIRST_SERVICE = "198.19.0.1"  # the Service `kubernetes`, through which pods reach the API
 _LOOPBACK = "127.0.0.1"
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _NAMES = (
@@ -27,13 +27,13 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """One control plane, as its three servers are configured.
+    """The configuration of one control plane with its three servers.
 
     Args:
         data: the directory of etcd's data.
-        host: the address that the API is reached by; etcd listens on loopback.
-        ports: of `api`, `etcd` and `peer`.
-        authority: whose certificates the servers and users have.
+        host: the address of the API; etcd listens on loopback.
+        ports: the ports of `api`, `etcd` and `peer`.
+        authority: issues the certificates of servers and users.
     """
 
     data: Path
@@ -42,7 +42,7 @@ class ControlPlane:
     authority: Authority
 
     def etcd(self) -> list[str]:
-        """Arguments of etcd. It asks for a client certificate: whoever reads it reads all Secrets."""
+        """Returns the arguments of etcd. It requires a client certificate, because it holds all Secrets."""
         server = self._etcd_pair()
         client, peer = self._etcd_url(), f"http://{_LOOPBACK}:{self.ports['peer']}"
         return [
@@ -56,12 +56,12 @@ class ControlPlane:
             f"--trusted-ca-file={self.authority.pair.certificate}",
             f"--cert-file={server.certificate}",
             f"--key-file={server.key}",
-            "--unsafe-no-fsync",  # a crash of a server loses nothing; one of the machine may
+            "--unsafe-no-fsync",  # safe if a server crashes, not if the machine does
             "--log-level=warn",
         ]
 
     def apiserver(self) -> list[str]:
-        """Arguments of kube-apiserver: RBAC, the default admission plug-ins, tokens for service accounts."""
+        """Returns the arguments of kube-apiserver: RBAC, the default admission plug-ins, service account tokens."""
         authority, etcd, accounts = self.authority, self._etcd_pair(), self._accounts_pair()
         ca = authority.pair.certificate
         hosts = (*_NAMES, self.host, _LOOPBACK, _FIRST_SERVICE)
@@ -91,13 +91,13 @@ class ControlPlane:
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             f"--proxy-client-cert-file={proxy.certificate}",
             f"--proxy-client-key-file={proxy.key}",
-            "--shutdown-watch-termination-grace-period=1s",  # else open watches hold up its end for a minute
-            # No endpoint may be on loopback; the reconciler would complain for as long as the server runs.
+            "--shutdown-watch-termination-grace-period=1s",  # otherwise open watches delay its exit by a minute
+            # Endpoints on loopback are invalid, and the endpoint reconciler would log errors all the time.
             f"--endpoint-reconciler-type={'none' if self.host == _LOOPBACK else 'lease'}",
         ]
 
     def controllers(self, kubeconfig: Path) -> list[str]:
-        """Arguments of kube-controller-manager, which listens nowhere."""
+        """Returns the arguments of kube-controller-manager, which listens on no port."""
         ca = self.authority.pair
         return [
             f"--kubeconfig={kubeconfig}",
@@ -108,8 +108,8 @@ class ControlPlane:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--secure-port=0",
-            # Each controller begins by asking for a token; with the default of 20 calls per second that takes longer
-            # than all the rest of the start.
+            # Each controller first requests a token. With the default of 20 calls per second, that would take longer
+            # than the rest of the startup.
             "--kube-api-qps=100",
             "--kube-api-burst=200",
         ]

@@ -1,4 +1,4 @@
-"""The images that the product is tried out with: its own, and those of NATS and Postgres where none can be pulled."""
+"""The images for trials: VaultStream's own, and NATS and Postgres for hosts that can't pull images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Image:
     """An image of this repository.
 
     Args:
-        name: under which it is built and loaded.
-        dockerfile: from the root of the repository, which is the context.
+        name: the name of the image, with its tag.
+        dockerfile: its path from the root of the repository, which is the build context.
     """
 
     name: str
@@ -27,18 +27,18 @@ class Image:
 
     @property
     def archive(self) -> Path:
-        """Where `build_without_engine` writes it."""
+        """The path of the archive that `build_without_engine` writes."""
         return FOLDER / f"{self.name.rpartition('/')[2].replace(':', '-')}.tar"
 
 
-# The name says where it comes from: no registry is asked for what is of localhost.
+# Images of `localhost` are never pulled from a registry.
 PRODUCT = Image("localhost/vaultstream:dev")
 NATS = Image("localhost/vaultstream-nats:dev", "hack/kube/dockerfiles/nats/Dockerfile")
 POSTGRES = Image("localhost/vaultstream-postgres:dev", "hack/kube/dockerfiles/postgres/Dockerfile")
 
 
 async def engine_runs() -> bool:
-    """Whether there is a container engine that answers; a `docker` command alone is none."""
+    """Returns whether a container engine answers; a `docker` command alone is not enough."""
     try:
         return await succeeds("docker", "info")
     except FileNotFoundError:
@@ -55,9 +55,9 @@ async def build_without_engine(image: Image, *options: str, report: Report = to_
     """Builds an image with hack/image, as root; returns the path of its archive.
 
     Args:
-        image: which.
-        options: more ones of `buildah build`.
-        report: is called with lines of progress.
+        image: the image.
+        options: additional options of `buildah build`.
+        report: called with lines of progress.
     """
     report(f"Building {image.name} with buildah")
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Kubeconfig files: who one is, and which API server is meant. JSON, which is YAML too."""
+"""Kubeconfig files, written as JSON, which is also YAML."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 def client_certificate(pair: KeyPair) -> dict[str, str]:
-    """Credentials of a user with a client certificate."""
+    """Returns the credentials of a user with a client certificate."""
     return {"client-certificate-data": _base64(pair.certificate), "client-key-data": _base64(pair.key)}
 
 
 def bearer_token(token: str) -> dict[str, str]:
-    """Credentials of a service account."""
+    """Returns the credentials of a service account."""
     return {"token": token}
 
 
 def write(
     path: Path, *, server: str, ca: Path, user: str, credentials: dict[str, str], namespace: str = "default"
 ) -> Path:
-    """Writes a kubeconfig of one cluster and one user (mode 0600, whole or not at all); returns its path.
+    """Writes a kubeconfig for one cluster and one user (mode 0600, atomically); returns its path.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         server: URL of the API server.
-        ca: PEM file of the authority that its certificate is checked with.
-        user: what the user is called in the file.
+        ca: PEM file of its certificate authority.
+        user: the name of the user in the file.
         credentials: see `client_certificate` and `bearer_token`.
-        namespace: where a command works that names no other.
+        namespace: the default namespace.
     """
     document: dict[str, Any] = {
         "apiVersion": "v1",

@@ -1,6 +1,6 @@
-"""What a node leaves on its host, at places that its parts don't let one choose: rules, control groups, empty directories.
+"""Removes what a node leaves on its host in places that can't be configured: rules, control groups, empty directories.
 
-Only what is the node's own goes: files by name, directories and control groups if nothing is in them.
+Only the node's own things are removed: files by name, directories and control groups if they are empty.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _EMPTIED = (
 
 
 def undo_rules(saved: str) -> str:
-    """Input for `iptables-restore --noflush` that removes the rules and chains of kubelet and of the Pods' network.
+    """Returns the input for `iptables-restore --noflush` that removes the rules and chains of kubelet and the pods' network.
 
     Args:
-        saved: what `iptables-save` says. Whatever else is in it stays.
+        saved: the output of `iptables-save`. All other rules are kept.
     """
     undone: list[str] = []
     for table in saved.split("\n*"):
@@ -65,7 +65,7 @@ def _target(rule: str) -> str:
 
 
 async def sweep(state: Path) -> None:
-    """Removes what the node with the directory `state` has left, once all its processes have ended."""
+    """Removes what the node with the directory `state` has left, after all its processes have ended."""
     for family in ("iptables", "ip6tables"):
         saved = await run(f"{family}-save", check=False)
         if undo := undo_rules(saved.stdout):
@@ -108,5 +108,5 @@ def _remove_control_groups() -> None:
 
 
 def _remove_if_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):  # not there, or somebody is in it
+    with contextlib.suppress(OSError):  # missing or not empty
         directory.rmdir()

@@ -14,10 +14,9 @@ class GoModule:
     """One directory of tools/.
 
     Args:
-        name: of the directory.
-        source: the module that the directory pins the version of.
-        packages: from each binary's name to the Go package that it is built from; `.` is a program of our own, which lies
-            in the directory.
+        name: the name of the directory.
+        source: the module whose version the directory pins.
+        packages: maps each binary to the Go package that it is built from; `.` is a program of our own in the directory.
     """
 
     name: str
@@ -30,12 +29,12 @@ class GoModule:
 
     @property
     def own(self) -> bool:
-        """Whether the directory holds the program itself, and not only the version of another's."""
+        """Whether the directory contains the program itself, not only a pinned version."""
         return "." in self.packages.values()
 
     @property
     def sums(self) -> bytes:
-        """The content of go.sum, and of a program of our own, which stand for all that the binaries are made of."""
+        """The content of go.sum and of our own sources, which identifies everything that the binaries are built from."""
         sources = sorted(self.directory.glob("*.go")) if self.own else []
         return b"".join(path.read_bytes() for path in (self.directory / "go.sum", *sources))
 
@@ -46,11 +45,11 @@ class GoModule:
             words = line.split()
             if self.source in words[:-1]:
                 return words[words.index(self.source) + 1]
-        raise LookupError(f"{self.directory}/go.mod pins no {self.source}")
+        raise LookupError(f"{self.directory}/go.mod does not pin {self.source}")
 
     @property
     def linker_flags(self) -> str:
-        """What the linker is told; a Kubernetes that does not know its version is refused by its clients."""
+        """Flags for the linker. They set the version of Kubernetes, without which clients refuse it."""
         flags = "-s -w"
         if self.name == "kubernetes":
             major, minor, _ = self.version.removeprefix("v").split(".")
@@ -120,5 +119,5 @@ MODULES = (
 
 
 def module_of(binary: str) -> GoModule:
-    """The module that `binary` is built from."""
+    """Returns the module that `binary` is built from."""
     return next(module for module in MODULES if binary in module.packages)

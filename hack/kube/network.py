@@ -1,6 +1,6 @@
-"""The node's network: its own address on a bridge, addresses for Pods by the CNI plug-ins, Services, and DNS.
+"""The node's network: the node's address on a bridge, the pods' addresses from CNI plug-ins, Services, and DNS.
 
-Addresses are of 198.18.0.0/15, the range that is set aside for tests (RFC 2544).
+Addresses are from 198.18.0.0/15, the range reserved for tests (RFC 2544).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 def cni_configuration(directory: Path) -> dict[str, Any]:
-    """The chain of plug-ins that gives a Pod its address, its route and its host ports."""
+    """Returns the chain of plug-ins that gives a pod its address, route and host ports."""
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": POD_CIDR}]],
@@ -34,7 +34,7 @@ def cni_configuration(directory: Path) -> dict[str, Any]:
 
 
 def proxy_configuration(kubeconfig: Path) -> dict[str, Any]:
-    """What kube-proxy is told: Services by iptables, with no limits of the kernel changed."""
+    """Returns the configuration of kube-proxy: Services with iptables, and no changes to kernel limits."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -44,7 +44,7 @@ def proxy_configuration(kubeconfig: Path) -> dict[str, Any]:
         "hostnameOverride": NODE,
         "bindAddress": NODE_IP,
         "healthzBindAddress": "",
-        "iptables": {"localhostNodePorts": False},  # it would open the host's loopback to routed packets
+        "iptables": {"localhostNodePorts": False},  # they would open the host's loopback to routed packets
         "metricsBindAddress": "127.0.0.1:10249",
         "conntrack": {
             "maxPerCore": 0,
@@ -56,7 +56,7 @@ def proxy_configuration(kubeconfig: Path) -> dict[str, Any]:
 
 
 def corefile(kubeconfig: Path) -> str:
-    """What CoreDNS is told: the names of Services and Pods, and no others, for no resolver is behind it."""
+    """Returns the configuration of CoreDNS: it resolves only Services and pods, and has no upstream resolver."""
     return f""".:53 {{
     bind {NODE_IP}
     errors
@@ -71,15 +71,15 @@ def corefile(kubeconfig: Path) -> str:
 
 
 async def set_up(directory: Path, binaries: Mapping[str, Path]) -> None:
-    """Gives the host the node's address, and lays the CNI plug-ins and their configuration into `directory`."""
+    """Gives the host the node's address, and installs the CNI plug-ins and their configuration in `directory`."""
     if not await succeeds("ip", "link", "show", NODE_LINK):
         await run("ip", "link", "add", NODE_LINK, "type", "bridge")
     await run("ip", "addr", "replace", f"{NODE_IP}/32", "dev", NODE_LINK)
     await run("ip", "link", "set", NODE_LINK, "up")
-    _lay_out(directory, binaries)
+    _install(directory, binaries)
 
 
-def _lay_out(directory: Path, binaries: Mapping[str, Path]) -> None:
+def _install(directory: Path, binaries: Mapping[str, Path]) -> None:
     for part in ("bin", "net.d"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     for plugin in PLUGINS:
@@ -94,8 +94,11 @@ def _lay_out(directory: Path, binaries: Mapping[str, Path]) -> None:
 
 
 async def take_down(directory: Path, proxy: Path | None) -> None:
-    """Removes the links, and the rules that kube-proxy (its binary) made for Services; packets are
-    forwarded only if they were before.
+    """Removes the links and the rules of kube-proxy, and restores the setting for IP forwarding.
+
+    Args:
+        directory: the directory given to `set_up`.
+        proxy: the binary of kube-proxy, which removes its own rules; None if there is none.
     """
     if proxy:
         await run(proxy, "--cleanup", check=False)

@@ -1,4 +1,4 @@
-"""Where the node's parts lie and which addresses they have. One node a host, so these are the same for all."""
+"""Paths and addresses of the node. They are constants, because a host has at most one node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ API_PORT = 6443
 POD_CIDR = "198.18.0.0/24"
 
 RUN_DIR = Path("/run/vaultstream-cluster")
-"""Sockets, whose paths must be short; and what containerd mounts."""
+"""Sockets, whose paths must be short, and the mounts of containerd."""
 
 NODE_LINK = "vscluster"
 POD_LINK = "vscni0"
@@ -19,5 +19,5 @@ POD_NETWORK = "vaultstream-pods"
 
 
 def state_dir() -> Path:
-    """The directory of all that the cluster keeps; `CLUSTER_STATE` names another."""
+    """Returns the directory of the cluster's data; `CLUSTER_STATE` overrides it."""
     return Path(os.environ.get("CLUSTER_STATE") or "/var/lib/vaultstream-cluster")

@@ -1,4 +1,4 @@
-"""TCP ports that stay with one server over its restarts."""
+"""TCP ports that a server keeps across restarts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# Below what systems give to outgoing connections: else one of those could take the port while its server restarts.
+# Below the ephemeral ports: an outgoing connection could take one of those while its server restarts.
 _LOWEST, _HIGHEST = 20_000, 32_000
 _TRIES = 200
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen on `host` and `port` now."""
+    """Returns whether a server could listen on `host` and `port` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
         try:
@@ -31,10 +31,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def choose(host: str, names: Iterable[str], *, taken: Iterable[int] = ()) -> dict[str, int]:
-    """A free port for each name, all different, none of `taken`. Another program may still be faster to take one.
+    """Returns a free port for each name, all different and not in `taken`. Another program may still take one first.
 
     Raises:
-        LocalServiceError: there are none.
+        LocalServiceError: no port is free.
     """
     chosen: dict[str, int] = {}
     used = set(taken)
@@ -44,7 +44,7 @@ def choose(host: str, names: Iterable[str], *, taken: Iterable[int] = ()) -> dic
         if port is None:
             raise LocalServiceError(
                 f"No port from {_LOWEST} to {_HIGHEST} is free on {host}.",
-                hint="Stop some of the programs that listen on this machine.",
+                hint="Stop a program that listens on this machine.",
             )
         chosen[name] = port
         used.add(port)
@@ -52,7 +52,7 @@ def choose(host: str, names: Iterable[str], *, taken: Iterable[int] = ()) -> dic
 
 
 def read(path: Path) -> dict[str, int]:
-    """The ports kept in the file; empty if there is none."""
+    """Returns the ports in the file; empty if it does not exist."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 

@@ -1,7 +1,7 @@
-"""Gives each claim a directory of the host as its volume, and removes it with the claim: a process beside the node's own.
+"""A process that gives each PersistentVolumeClaim a directory of the host as its volume, and removes it with the claim.
 
-The scheduler names the node that a claim's first Pod comes to; with that a directory and a PersistentVolume are made, and
-Kubernetes binds the two. It looks at all claims every second, so what it missed while it was down is done then.
+When the scheduler has chosen the node of a claim's first pod, it creates a directory and a PersistentVolume, and Kubernetes
+binds them. It polls all claims every second, so it catches up after it was down.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from kube.storage import CLASS, PROVISIONER
 if TYPE_CHECKING:
     from kube.client import Client
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _CONFLICT = 409
 _NOT_FOUND = 404
 _VOLUMES = "/api/v1/persistentvolumes"
 
 
 def is_waiting(claim: dict[str, Any]) -> bool:
-    """Whether a claim is for us to serve: of our class, without a volume, and its Pod's node is known."""
+    """Returns whether a claim waits for a volume of ours: our class, no volume, and a selected node."""
     annotations = claim["metadata"].get("annotations", {})
     return (
         claim["spec"].get("storageClassName") == CLASS
@@ -38,13 +38,13 @@ def is_waiting(claim: dict[str, Any]) -> bool:
 
 
 def is_left(volume: dict[str, Any]) -> bool:
-    """Whether a volume is ours, and its claim is gone."""
+    """Returns whether a volume is ours and its claim was deleted."""
     ours = volume["metadata"].get("annotations", {}).get("pv.kubernetes.io/provisioned-by") == PROVISIONER
     return ours and volume.get("status", {}).get("phase") in {"Released", "Failed"}
 
 
 def volume_of(claim: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The PersistentVolume over `directory` that only `claim` can have."""
+    """Returns a PersistentVolume on `directory` that only `claim` can bind."""
     metadata = claim["metadata"]
     this_node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
     return {
@@ -70,12 +70,12 @@ def volume_of(claim: dict[str, Any], directory: Path) -> dict[str, Any]:
     }
 
 
-async def _look(client: Client, directory: Path) -> None:
+async def _provision(client: Client, directory: Path) -> None:
     for claim in (await client.call("GET", "/api/v1/persistentvolumeclaims"))["items"]:
         if is_waiting(claim):
             place = directory / f"pvc-{claim['metadata']['uid']}"
             place.mkdir(parents=True, exist_ok=True)
-            place.chmod(0o777)  # whoever a Pod runs as
+            place.chmod(0o777)  # for pods of any user
             await _unless(_CONFLICT, client, "POST", _VOLUMES, volume_of(claim, place))
     for volume in (await client.call("GET", _VOLUMES))["items"]:
         if is_left(volume):
@@ -84,7 +84,7 @@ async def _look(client: Client, directory: Path) -> None:
 
 
 async def _unless(status: int, client: Client, method: str, path: str, body: Any = None) -> None:
-    """Sends a request; an answer of `status` says that it was done before."""
+    """Sends a request; an answer of `status` means that it was done before."""
     try:
         await client.call(method, path, body)
     except RefusedError as error:
@@ -93,17 +93,17 @@ async def _unless(status: int, client: Client, method: str, path: str, body: Any
 
 
 async def serve(control_plane: Path, directory: Path) -> None:
-    """Serves the claims of the API server in `control_plane` with directories in `directory`, until it is ended."""
+    """Serves the claims of the API server in `control_plane` with directories in `directory`, until it is stopped."""
     client = ApiServer(control_plane, host=NODE_IP).client
     while True:
         try:
-            await _look(client, directory)
+            await _provision(client, directory)
         except (OSError, RefusedError) as error:  # the API server restarts
             sys.stderr.write(f"{error}\n")
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def main() -> None:
-    """Runs with two arguments: the directory of the API server, and that of the volumes."""
+    """Runs with two arguments: the directory of the API server, and the directory of the volumes."""
     control_plane, directory = (Path(word) for word in sys.argv[1:])
     asyncio.run(serve(control_plane, directory))

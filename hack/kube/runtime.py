@@ -1,4 +1,4 @@
-"""containerd: what it is told, the images it is given, and the end of all that it runs."""
+"""containerd: its configuration, its images, and the removal of its containers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NETWORK_NAMESPACES = ("/run/netns/", "/var/run/netns/")
 
 
 def configuration(state: Path, runc: str) -> str:
-    """The text of containerd's configuration.
+    """Returns the configuration of containerd.
 
     Args:
         state: the directory of the cluster.
-        runc: path of the runc that starts containers.
+        runc: the path of runc.
     """
     return f"""\
 version = 3
@@ -59,7 +59,7 @@ state = "{RUN_DIR}/containerd"
 
 
 def write_image(path: Path, name: str, program: Path) -> None:
-    """Writes a Docker archive with the image `name`, which has one static program in it, and starts that."""
+    """Writes a Docker archive with the image `name`, which contains and starts one static program."""
     layer = _tar({program.name: program.read_bytes()}, mode=0o755)
     image = {
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -91,12 +91,12 @@ def _tar(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:
 
 def _require_file(archive: Path) -> None:
     if not archive.is_file():
-        raise UsageError(f"There is no file {archive}.", hint="Name the archive of an image.")
+        raise UsageError(f"The file {archive} does not exist.", hint="Give the path of an image archive.")
 
 
 @dataclass(frozen=True)
 class Containerd:
-    """A containerd that runs, by its own command `ctr`."""
+    """A running containerd, controlled with its command `ctr`."""
 
     ctr: Path
 
@@ -105,21 +105,21 @@ class Containerd:
         return (self.ctr, "-a", SOCKET, "-n", "k8s.io")
 
     async def answers(self) -> bool:
-        """Whether it serves its socket."""
+        """Returns whether it serves its socket."""
         return await succeeds(*self._command, "version")
 
     async def load(self, archive: Path) -> None:
         """Imports the images of an OCI or Docker archive.
 
         Raises:
-            UsageError: there is no such file.
-            CommandError: it holds no images that containerd can read.
+            UsageError: the file does not exist.
+            CommandError: it contains no images that containerd can read.
         """
         _require_file(archive)
         await run(*self._command, "images", "import", "--local", archive)
 
     async def end_all(self) -> None:
-        """Kills every container, and lets go of the network namespaces of their Pods."""
+        """Kills every container, and removes the network namespaces of their pods."""
         containers = await self._list("containers", "ls", "-q")
         namespaces = [path for name in containers for path in await self._namespaces(name)]
         for task in await self._list("tasks", "ls", "-q"):

@@ -1,4 +1,4 @@
-"""The default storage class, as most clusters have one: a volume for each claim, made when its first Pod comes."""
+"""The default storage class: each claim gets a volume when its first pod is scheduled."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PROVISIONER = "vaultstream.dev/host-directory"
 
 
 async def set_up(api: ApiServer) -> None:
-    """Makes the class; `kube.provisioner` makes the volumes."""
+    """Creates the class; `kube.provisioner` creates the volumes."""
     await api.kubectl("apply", "-f", "-", stdin=json.dumps(storage_class()))
 
 
 def storage_class() -> dict[str, Any]:
-    """The class as it is applied."""
+    """Returns the manifest of the class."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",

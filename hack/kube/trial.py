@@ -1,4 +1,4 @@
-"""The product on a cluster of this machine: kind where a container engine runs, and else the node of `hack/cluster`."""
+"""VaultStream on a cluster on this machine: kind if a container engine is running, else the node of `hack/cluster`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INSTALL_TIMEOUT = "5m"
 
 
 class Place(Protocol):
-    """Where a cluster of this machine runs."""
+    """A kind of cluster on this machine."""
 
     @property
     def kubeconfig(self) -> Path: ...
@@ -40,21 +40,21 @@ class Place(Protocol):
 
 @dataclass
 class Kind:
-    """A cluster in containers of the machine's engine; NATS and Postgres are the official images, which it pulls."""
+    """A cluster in containers, made by kind. It pulls the official images of NATS and Postgres."""
 
     kubeconfig: Path = ROOT / "build/kind/kubeconfig"
 
     async def up(self) -> None:
-        """Makes the cluster, unless it is there."""
+        """Creates the cluster if it does not exist."""
         if _KIND not in (await self._kind("get", "clusters")).stdout.split():
-            to_stderr("Making the cluster with kind (a minute or two)")
+            to_stderr("Creating the cluster with kind (takes a minute or two)")
             await self._kind("create", "cluster", "--name", _KIND, "--wait", "2m")
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self.kubeconfig.write_text((await self._kind("get", "kubeconfig", "--name", _KIND)).stdout, "utf-8")
         self.kubeconfig.chmod(0o600)
 
     async def load(self) -> None:
-        """Builds the product's image and loads it."""
+        """Builds VaultStream's image and loads it."""
         await images.build_with_engine(PRODUCT)
         await self._kind("load", "docker-image", "--name", _KIND, PRODUCT.name)
 
@@ -64,7 +64,7 @@ class Kind:
         shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
 
     def values(self) -> list[str]:
-        """The chart's values that are this place's own, as options of helm."""
+        """Returns the chart's values for this cluster, as options of helm."""
         return _image_values("image", PRODUCT.name)
 
     async def _kind(self, *arguments: str) -> Output:
@@ -73,7 +73,7 @@ class Kind:
 
 @dataclass
 class Node:
-    """This host as the node, for where there is no container engine."""
+    """A cluster with this host as the node, for hosts without a container engine."""
 
     cluster: Cluster
 
@@ -83,7 +83,7 @@ class Node:
         return self.cluster.kubeconfig
 
     async def up(self) -> None:
-        """Starts the cluster, unless it runs."""
+        """Starts the cluster if it is not running."""
         await self.cluster.up()
 
     async def load(self) -> None:
@@ -96,7 +96,7 @@ class Node:
         await self.cluster.down()
 
     def values(self) -> list[str]:
-        """The chart's values that are this place's own, as options of helm."""
+        """Returns the chart's values for this cluster, as options of helm."""
         return [
             *_image_values("image", PRODUCT.name),
             *_image_values("bundled.nats.image", NATS.name),
@@ -110,30 +110,30 @@ def _image_values(key: str, name: str) -> list[str]:
 
 
 async def here(report: Report = to_stderr) -> Place:
-    """Returns the place that this machine has.
+    """Returns the kind of cluster that this machine supports.
 
     Raises:
-        UsageError: it has none; says what to install.
+        UsageError: it supports none; the hint names what to install.
     """
     if await images.engine_runs():
         return Kind()
     if sys.platform != "linux" or os.geteuid():
         raise UsageError(
-            "No container engine runs here: `docker info` gets no answer.",
-            hint="Install and start Docker. On Linux it goes without, as root: this host is the node then.",
+            "No container engine is running: `docker info` fails.",
+            hint="Install and start Docker. On Linux, you can instead run this as root, with this host as the node.",
         )
-    report("There is no container engine here: this host becomes the node, by hack/cluster.")
+    report("No container engine is running: using this host as the node, with hack/cluster.")
     return Node(Cluster())
 
 
 async def up() -> None:
-    """Cluster, image and chart: all that `make kind-up` does. What is there already is brought up to date."""
+    """Creates the cluster, builds the image and installs the chart, or updates them: `make kind-up`."""
     place = await here()
     await place.up()
     await place.load()
     to_stderr("Installing the chart")
     await run(*await helm(place.kubeconfig), *_install(place))
-    sys.stdout.write(f"VaultStream runs. `make demo` signs 200,000 records; to look around yourself:\n"
+    sys.stdout.write(f"VaultStream is running. `make demo` signs 200,000 records. To explore it yourself:\n"
                      f"  hack/trial kubectl get pods\n"
                      f"  export KUBECONFIG={place.kubeconfig}\n")  # fmt: skip
 
@@ -144,32 +144,32 @@ def _install(place: Place) -> list[str]:
 
 
 async def helm(kubeconfig: Path) -> list[str]:
-    """Returns helm, with the cluster that it is to talk to."""
+    """Returns the command of helm, with the kubeconfig of the cluster."""
     return [str((await binaries.ensure(["helm"], pinned=True))["helm"]), "--kubeconfig", str(kubeconfig)]
 
 
 async def kubeconfig() -> Path:
-    """Returns the kubeconfig of the cluster that is up.
+    """Returns the kubeconfig of the running cluster.
 
     Raises:
-        UsageError: none is up.
+        UsageError: there is none.
     """
     place = await here(lambda _: None)
     if not place.kubeconfig.exists():
-        raise UsageError("There is no cluster.", hint="Make one: make kind-up.")
+        raise UsageError("There is no cluster.", hint="Create one: make kind-up.")
     return place.kubeconfig
 
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="The product on a cluster of this machine: kind, or this host as the node.",
+    help="VaultStream on a cluster on this machine: kind, or this host as the node.",
 )
 
 
 @app.command("image")
 def image_command() -> None:
-    """Build the product's image."""
+    """Build VaultStream's image."""
     asyncio.run(_build())
 
 
@@ -183,13 +183,13 @@ async def _build() -> None:
 
 @app.command("up")
 def up_command() -> None:
-    """Make the cluster, build and load the image, install the chart."""
+    """Create the cluster, build and load the image, install the chart."""
     asyncio.run(up())
 
 
 @app.command("demo")
 def demo_command() -> None:
-    """Sign 200,000 records, and show how the signers come and go."""
+    """Sign 200,000 records, and show how the signers scale."""
 
     async def show() -> None:
         await Demo(await kubeconfig(), NAMESPACE, Console()).run()
@@ -202,7 +202,7 @@ def demo_command() -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def kubectl_command(context: typer.Context) -> None:
-    """Run kubectl on that cluster, in the product's namespace."""
+    """Run kubectl on that cluster, in VaultStream's namespace."""
 
     async def words() -> list[str]:
         program = (await binaries.ensure(["kubectl"], pinned=True))["kubectl"]
@@ -216,7 +216,7 @@ def kubectl_command(context: typer.Context) -> None:
         ]
 
     command = asyncio.run(words())
-    os.execv(command[0], command)  # noqa: S606 - in its place, with its terminal and its exit code
+    os.execv(command[0], command)  # noqa: S606 - replaces this process, with its terminal and exit code
 
 
 @app.command("down")

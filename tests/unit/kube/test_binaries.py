@@ -125,7 +125,7 @@ async def test_two_at_a_time_build_once(home: Path, program: Callable[..., Path]
     said: list[str] = []
     await asyncio.gather(*(binaries.ensure(["etcd", "ctr"], report=said.append) for _ in range(3)))
     assert len(calls(home)) == 2
-    assert "Waiting for another build to end" in said
+    assert "Waiting for another build to finish" in said
 
 
 async def test_settings_of_the_user_do_not_reach_into_the_build(

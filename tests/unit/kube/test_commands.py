@@ -28,7 +28,7 @@ def test_without_an_environment_the_next_step_is_told(tmp_path: Path, command: s
 
 
 async def test_a_failed_command_tells_what_it_said() -> None:
-    with pytest.raises(CommandError, match="ended with status 3: it broke") as failed:
+    with pytest.raises(CommandError, match="failed with exit code 3: it broke") as failed:
         await run("sh", "-c", "echo it broke >&2; exit 3")
     assert failed.value.output.status == 3
 
@@ -62,6 +62,6 @@ async def test_waiting_ends_with_what_is_missing_and_where_to_look() -> None:
     async def never() -> bool:
         return False
 
-    with pytest.raises(LocalServiceError, match="Not there after 0 s: the thing") as failed:
+    with pytest.raises(LocalServiceError, match="Timed out after 0 s waiting for the thing") as failed:
         await until("the thing", never, seconds=0, hint="See the log.")
     assert failed.value.hint == "See the log."

@@ -1,5 +1,5 @@
-// Kstatus tells what kstatus, the library by which Flux, Helm and others judge objects, makes of each object on its
-// input: JSON in, one object after the other, and for each a line of JSON with its status and the message to it.
+// Kstatus prints the status that kstatus, the library used by Flux, Helm and others, computes for each object on its
+// input: it reads JSON objects, and writes a line of JSON with status and message for each.
 package main
 
 import (
