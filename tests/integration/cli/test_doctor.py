@@ -81,7 +81,7 @@ def test_what_is_down_is_reported_and_the_rest_looked_at(run_cli: RunCli, cli_se
 def test_it_makes_nothing_where_nothing_was(run_cli: RunCli, tmp_path: Path) -> None:
     findings = examine(run_cli, "--data-dir", str(tmp_path / "none"))
 
-    assert "is not there yet" in findings["data directory"][0]["message"]
+    assert "does not exist yet" in findings["data directory"][0]["message"]
     assert not (tmp_path / "none").exists()
 
 
@@ -93,7 +93,7 @@ def test_embedded_services_are_started_for_it_unless_told_not_to(run_cli: RunCli
     asleep = examine(run_cli, "--data-dir", str(data_dir), "--no-start")
     awake = examine(run_cli, "--data-dir", str(data_dir))
 
-    assert "does not run" in asleep["Postgres"][0]["message"]
+    assert "is not running" in asleep["Postgres"][0]["message"]
     assert "Version" in awake["Postgres"][0]["message"]
     assert "with JetStream" in awake["NATS"][0]["message"]
     assert (inspect_services(data_dir).postgres, inspect_services(data_dir).nats) == (None, None)
@@ -168,10 +168,10 @@ async def test_a_stalled_job_is_explained(
 
     said = " ".join(finding["message"] for finding in missing["job stalled"])
     assert "the table was renamed" in said
-    assert "None of its 3 keys is active" in said
-    assert "no worker of it is connected" in said
+    assert "It has no active key (3 keys in total)" in said
+    assert "none of its workers is connected" in said
     assert "It is missing" in missing["consumer of stalled"][0]["message"]
-    assert "has lost 1 batch that Postgres knows" in lagging["consumer of stalled"][0]["message"]
+    assert "has lost 1 batch that Postgres has as pending" in lagging["consumer of stalled"][0]["message"]
     leases = " ".join(finding["message"] for finding in missing["leases"])
     assert "1 lease ran out and was not taken over" in leases
     assert "1 key is leased by signers that are not connected" in leases

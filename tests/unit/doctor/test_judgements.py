@@ -120,7 +120,7 @@ def test_a_stream_as_it_must_be_passes() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "level", "said"),
     [
-        (RECORDS_STREAM, {"retention": "limits"}, Level.FAILED, "retention is limits and not workqueue"),
+        (RECORDS_STREAM, {"retention": "limits"}, Level.FAILED, "retention is limits instead of workqueue"),
         (RECORDS_STREAM, {"subjects": ["r.>"]}, Level.FAILED, "subjects"),
         (RECORDS_STREAM, {"limits": {"max_age": 60.0}}, Level.WARNING, "max_age = 60"),
         (KEYS_STREAM, {"subjects": ["keys.>"], "retention": "limits"}, Level.FAILED, "max_msgs_per_subject"),

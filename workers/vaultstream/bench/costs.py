@@ -1,4 +1,4 @@
-"""What a run costs: processor time and memory of each process that takes part, as the system counts them."""
+"""What a run costs: CPU time and memory of each process that takes part, as reported by the operating system."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import psutil  # type: ignore[import-untyped]
 
 
 class Part(StrEnum):
-    """Whose costs are told apart."""
+    """The parts of the system whose costs are counted separately."""
 
     SIGNERS = "signers"
     POSTGRES = "postgres"
     NATS = "nats"
     REST = "rest"
-    """The records worker, the keys worker, and the command that watches over all."""
+    """The records worker, the keys worker, and the command that runs the job."""
 
 
 _SERVICES = (Part.POSTGRES, Part.NATS)
@@ -25,7 +25,7 @@ _SERVICES = (Part.POSTGRES, Part.NATS)
 
 @dataclass(frozen=True)
 class Member:
-    """One process that takes part: what it is called, and which part it belongs to."""
+    """One process that takes part: its name, and the part that it belongs to."""
 
     name: str
     part: Part
@@ -33,25 +33,25 @@ class Member:
 
 @dataclass
 class Costs:
-    """Counts from `start` on. `sample` while the run goes on: a process that has ended can't be asked any more.
+    """Counts costs from `start` on. Call `sample` during the run: a process that has ended can no longer be measured.
 
     Args:
-        find: yields the processes that take part, now.
+        find: yields the processes that take part at the moment.
     """
 
     find: Callable[[], Iterable[tuple[Member, psutil.Process]]]
     peak_memory: dict[str, int] = field(default_factory=dict)
-    """Most bytes of memory that each process had resident at any sample, shared pages among them."""
+    """Peak resident memory of each process over all samples, in bytes, including shared pages."""
     _used: dict[tuple[int, float], tuple[Part, float]] = field(default_factory=dict)
     _before: dict[Part, float] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Takes note of the processor time that was used before."""
+        """Records the CPU time that was used before."""
         self.sample()
         self._before = self._totals()
 
     def sample(self) -> None:
-        """Looks at each process; takes about a tenth of a millisecond for each."""
+        """Measures each process; takes about 0.1 ms per process."""
         now: dict[tuple[int, float], tuple[Part, float]] = {}
         for member, process in self.find():
             try:
@@ -59,15 +59,15 @@ class Costs:
                 memory = process.memory_info().rss
             except psutil.Error:
                 continue
-            if memory:  # a process that has ended, and that nobody has waited for, has none
+            if memory:  # a process that has ended, but was not yet waited for, has none
                 self.peak_memory[member.name] = max(memory, self.peak_memory.get(member.name, 0))
-        # What a service's processes used that have ended, its first process has on its account.
+        # The CPU time of a service's processes that have ended is counted by its first process.
         kept = {key: used for key, used in self._used.items() if used[0] not in _SERVICES}
         self._used = {**kept, **now}
 
     @property
     def cpu_seconds(self) -> dict[Part, float]:
-        """Seconds of processor time since `start`, up to the last sample of each process."""
+        """CPU seconds since `start`, up to the last sample of each process."""
         return {part: seconds - self._before.get(part, 0.0) for part, seconds in self._totals().items()}
 
     def _totals(self) -> dict[Part, float]:
@@ -94,7 +94,7 @@ def workers_of(command: psutil.Process) -> Iterable[tuple[Member, psutil.Process
 
 
 def service(name: str, part: Part, pid: int | None) -> Iterable[tuple[Member, psutil.Process]]:
-    """Yields a service's process and its children; none for a service that is not of this machine."""
+    """Yields a service's process and its children; nothing if the service is not on this machine."""
     if pid is None:
         return
     try:
@@ -107,12 +107,12 @@ def service(name: str, part: Part, pid: int | None) -> Iterable[tuple[Member, ps
 
 
 def this_command() -> psutil.Process:
-    """Returns the process that this is."""
+    """Returns the current process."""
     return psutil.Process(os.getpid())
 
 
 def _cpu_seconds(process: psutil.Process, part: Part) -> float:
-    """User and system time of a process; for a service, also of children of its that have ended."""
+    """Returns the user and system time of a process in seconds; for a service, including its ended children."""
     times = process.cpu_times()
     own = float(times.user + times.system)
     return own + float(times.children_user + times.children_system) if part in _SERVICES else own

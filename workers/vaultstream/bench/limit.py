@@ -1,4 +1,4 @@
-"""The limit: signatures that all cores of this machine make in a second when they do nothing else."""
+"""The limit: signatures per second that all cores of this machine make when they do nothing else."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from vaultstream.cores import usable_cores
 from vaultstream.crypto.algorithms import generate_private_key, signer
 
 SECONDS = 2.0
-"""Of signing, for each of the two ways to measure."""
+"""Duration of each of the two measurements."""
 
 _OPENSSL_NAMES = {
     Algorithm.ECDSA_P256_SHA256: "ecdsap256",
     Algorithm.ED25519: "ed25519",
     Algorithm.RSA_PSS_3072_SHA256: "rsa3072",
 }
-"""As `openssl speed` calls them. ML-DSA has no name that every OpenSSL with it knows."""
+"""Names used by `openssl speed`. ML-DSA has no name that every OpenSSL with ML-DSA knows."""
 
 _CHUNK = 20
-"""Signatures between two looks at the clock."""
+"""Signatures between two readings of the clock."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Signatures in a second on all cores, and the processor time that one takes.
+    """Signatures per second on all cores, and the CPU time per signature.
 
     Attributes:
-        per_second: all cores together, by the clock on the wall: less, if others use them meanwhile.
-        cpu_seconds: of one signature; what others do changes it little.
+        per_second: signatures per second of all cores together, by wall clock: lower if other programs use the cores.
+        cpu_seconds: CPU seconds per signature; other programs change it little.
     """
 
     per_second: float
@@ -48,8 +48,8 @@ class BenchLimit:
     """What a job is measured against.
 
     Attributes:
-        openssl: by `openssl speed`; None where there is no openssl, or it can't measure the algorithm.
-        library: by the library that signers sign with, a process a core, payloads as the job's.
+        openssl: measured by `openssl speed`; None if there is no openssl or it can't measure the algorithm.
+        library: measured with the library that signers use, one process per core, with payloads of the job's size.
     """
 
     openssl: Rate | None
@@ -57,12 +57,12 @@ class BenchLimit:
 
     @property
     def rate(self) -> Rate:
-        """The measure: openssl's, where there is one."""
+        """The rate to compare with: openssl's, if there is one."""
         return self.openssl or self.library
 
 
 def mean(limits: Sequence[BenchLimit]) -> BenchLimit:
-    """Returns the mean of several measurements, so that a machine that slows down meanwhile counts as in between."""
+    """Returns the mean of several measurements, to average out a machine that changes speed between them."""
     openssl = [limit.openssl for limit in limits if limit.openssl is not None]
     return BenchLimit(
         openssl=_mean(openssl) if openssl else None, library=_mean([limit.library for limit in limits])
@@ -77,12 +77,12 @@ def _mean(rates: Sequence[Rate]) -> Rate:
 
 
 async def measure_limit(algorithm: Algorithm, *, payload_bytes: int, seconds: float = SECONDS) -> BenchLimit:
-    """Measures both ways, one after the other.
+    """Measures with openssl and with the library, one after the other.
 
     Args:
-        algorithm: what to sign with.
+        algorithm: the algorithm to sign with.
         payload_bytes: size of the payload that the library signs; `openssl speed` signs a digest or 32 bytes.
-        seconds: for each of the two.
+        seconds: duration of each of the two measurements.
     """
     return BenchLimit(
         openssl=await _openssl_rate(algorithm, max(1, round(seconds))),
@@ -91,16 +91,16 @@ async def measure_limit(algorithm: Algorithm, *, payload_bytes: int, seconds: fl
 
 
 def parse_speed(output: str) -> float | None:
-    """Returns signatures per second from what `openssl speed -multi` prints; None if it names none.
+    """Returns signatures per second from the output of `openssl speed -multi`; None if there is no rate in it.
 
-    Its last line that ends in a rate of signing and one of verifying is the sum over all processes.
+    The last line that ends with a signing rate and a verification rate is the sum over all processes.
     """
     rates = re.findall(r"^.*\ds +[\d.]+s +([\d.]+) +[\d.]+\s*$", output, re.MULTILINE)
     return float(rates[-1]) if rates else None
 
 
 async def _openssl_rate(algorithm: Algorithm, seconds: int) -> Rate | None:
-    """Asks `openssl speed` twice: on all cores by the clock on the wall, then one process by its processor time."""
+    """Runs `openssl speed` twice: on all cores by wall clock, then one process by its CPU time."""
     name = _OPENSSL_NAMES.get(algorithm)
     if shutil.which("openssl") is None or name is None:
         return None
@@ -126,13 +126,13 @@ def _library_rate(algorithm: Algorithm, payload_bytes: int, seconds: float) -> R
     # Spawned, not forked: the command has threads and an event loop that must not be copied.
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as processes:
         sign = partial(_sign_for, algorithm, payload_bytes)
-        list(processes.map(sign, [0.05] * cores))  # they have started, all of them
+        list(processes.map(sign, [0.05] * cores))  # waits until all of them have started
         rates = list(processes.map(sign, [seconds] * cores))
     return Rate(sum(rate.per_second for rate in rates), sum(rate.cpu_seconds for rate in rates) / len(rates))
 
 
 def _sign_for(algorithm: Algorithm, payload_bytes: int, seconds: float) -> Rate:
-    """Signs for so many seconds in this process alone."""
+    """Signs for `seconds` in this process alone."""
     sign = signer(generate_private_key(algorithm), algorithm)
     payload = bytes(payload_bytes)
     count, used = 0, time.process_time()

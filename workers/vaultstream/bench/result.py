@@ -1,4 +1,4 @@
-"""What was asked of a benchmark, and what it found."""
+"""What a benchmark is asked to measure, and its result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vaultstream.bench.traffic import Traffic
 
 @dataclass(frozen=True)
 class Wanted:
-    """A job to measure: so many records of so many bytes, signed so.
+    """A job to measure.
 
     Attributes:
         signers: signing processes, from the job's start to its end.
-        concurrency: batches that a signer has in hand at a time; None: as a job that says nothing of it.
+        concurrency: batches that a signer has in flight at a time; None: the default of a job.
     """
 
     records: int
@@ -43,16 +43,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Result:
-    """What one benchmark found.
+    """The result of one benchmark.
 
     Attributes:
-        seconds: from the moment at which the records worker may begin to plan, with all keys made and all signers
+        seconds: from the moment when the records worker may begin to plan, with all keys generated and all signers
             waiting for batches, to the end of the job; both by the clock of Postgres.
-        startup_seconds: before that: workers started, keys made.
-        limits: measured right before and right after.
-        cpu_seconds: of each part, while the job ran.
-        peak_memory: bytes resident, by process; the most at any of four looks a second.
-        verification: of the job, after it.
+        startup_seconds: time before that, to start workers and generate keys.
+        limits: the limit, measured right before and right after the job.
+        cpu_seconds: CPU seconds of each part while the job ran.
+        peak_memory: peak resident memory in bytes, by process, from four samples per second.
+        verification: the job's verification, after the job.
     """
 
     wanted: Wanted
@@ -75,15 +75,15 @@ class Result:
 
     @property
     def share_of_limit(self) -> float:
-        """The job's rate as a part of what all cores sign when they do nothing else."""
+        """The job's rate as a fraction of the limit."""
         return self.records_per_second / self.limit.rate.per_second
 
     @property
     def share_by_cpu(self) -> float | None:
-        """The processor time of a signature as a part of what a record takes, over all parts of the system.
+        """The CPU time per signature as a fraction of the CPU time per record, over all parts of the system.
 
-        The share of the limit that a machine without other work could reach; on a busy one it says more than the clock
-        does. None if a service runs elsewhere, where its processor time is not seen.
+        It is the share of the limit that an otherwise idle machine could reach; on a busy machine it says more than the
+        wall clock. None if a service runs elsewhere, where its CPU time can't be measured.
         """
         if not {Part.POSTGRES, Part.NATS} <= self.cpu_seconds.keys():
             return None

@@ -36,23 +36,23 @@ from vaultstream.store.progress import read_job
 from vaultstream.store.sql import query
 
 READY_SECONDS = 0.05
-"""Between two looks at whether all signers wait for batches."""
+"""Between two checks whether all signers wait for batches."""
 
 Stage = Callable[[str], None]
-"""Told what is done now, in a word or two."""
+"""Called with the current stage, in a word or two."""
 
 
 async def run_bench(
     services: Services, pool: Pool, wanted: Wanted, *, stage: Stage, limit_seconds: float = SECONDS
 ) -> Result:
-    """Measures one job, and leaves nothing of it in the services.
+    """Measures one job, then removes all of it from the services.
 
     Args:
-        services: embedded ones, or somebody's; processor time and memory are told of those on this machine.
-        pool: of connections to Postgres.
+        services: embedded or external services; CPU time and memory are measured if they run on this machine.
+        pool: connections to Postgres.
         wanted: the job.
-        stage: told what is done now.
-        limit_seconds: for each measurement of the limit.
+        stage: called at the beginning of each stage.
+        limit_seconds: duration of each measurement of the limit.
 
     Raises:
         VaultStreamError: the job failed.
@@ -74,7 +74,7 @@ async def run_bench(
 
 
 async def _seed(connection: Connection, wanted: Wanted) -> str:
-    """Makes the table of records, and leaves it as one that has been there for a while."""
+    """Creates the table of records, vacuumed and analyzed like a table that has existed for a while."""
     table = f"bench_{secrets.token_hex(4)}"
     await connection.execute(query("create_bench", table=table))
     await connection.execute(
@@ -118,7 +118,7 @@ async def _measure(
 
 @dataclass(frozen=True)
 class _Timed:
-    """One run's times in seconds, and what was counted when the clock started."""
+    """One run's times in seconds, and the counts when the clock started."""
 
     seconds: float
     startup_seconds: float
@@ -130,7 +130,7 @@ async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: 
     async with connect_bus(services.bus_address, role="command") as bus, _planning_held(pool, job) as release:
         running = asyncio.create_task(_run_to_end(services, pool, wanted, job, costs))
         try:
-            while not (running.done() or await _is_ready(pool, bus, job, wanted)):  # noqa: ASYNC110 - nobody tells
+            while not (running.done() or await _is_ready(pool, bus, job, wanted)):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(READY_SECONDS)
             startup = time.perf_counter() - asked
             start = await count_at_start(bus, pool, job)
@@ -141,7 +141,7 @@ async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: 
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
     if ended.state is not JobState.COMPLETE or ended.finished_at is None:
-        raise VaultStreamError(f"The job did not come to its end: {ended.state.value}, {ended.message}")
+        raise VaultStreamError(f"The job did not complete: it is {ended.state.value}. {ended.message}")
     return _Timed(
         seconds=(ended.finished_at - began).total_seconds(),
         startup_seconds=startup,
@@ -151,9 +151,9 @@ async def _run(services: Services, pool: Pool, wanted: Wanted, job: Job, costs: 
 
 @asynccontextmanager
 async def _planning_held(pool: Pool, job: Job) -> AsyncIterator[Callable[[], Awaitable[datetime]]]:
-    """Holds the job's row, so that the records worker can't begin until the function given is called.
+    """Locks the job's row, so that the records worker can't begin until the yielded function is called.
 
-    Keys can be made meanwhile, and signers wait: what is measured is a job, not how fast processes start.
+    Meanwhile keys are generated and signers wait: the benchmark measures a job, not how fast processes start.
     """
     async with pool.acquire() as connection:
         transaction = connection.transaction()
@@ -186,7 +186,7 @@ async def _run_to_end(services: Services, pool: Pool, wanted: Wanted, job: Job, 
 
 
 async def _is_ready(pool: Pool, bus: Bus, job: Job, wanted: Wanted) -> bool:
-    """Whether all keys are there, and each signer has asked for batches."""
+    """Whether all keys are active and each signer has asked for batches."""
     async with pool.acquire() as connection:
         keys = await count_keys(connection, job.job_no)
     if keys.active < wanted.keys:

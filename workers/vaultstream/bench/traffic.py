@@ -1,4 +1,4 @@
-"""What the parts of a job say to NATS and to Postgres while it is measured."""
+"""Counts the messages and transactions of a job while it is measured."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ _COUNTED = ("records", "signing")
 
 @dataclass(frozen=True)
 class Traffic:
-    """What was said from the start of the clock to the end of the job.
+    """Messages and transactions from the start of the clock to the end of the job.
 
     Attributes:
-        messages: sent and received over NATS by the records worker and the signers; None: not told.
-        transactions: committed in the database, whoever asked for them: the workers, and the command that looks how the job
-            stands, some twelve times a second. Postgres counts those of a session that rests ten seconds late, so that
-            what the workers' sessions did as they started is among them: some eighty, which says much of one batch and
-            little of a thousand.
+        messages: sent and received over NATS by the records worker and the signers; None: unknown.
+        transactions: committed in the database by the workers, and by the command, which polls the job's state about
+            twelve times per second. Postgres counts the transactions of an idle session up to ten seconds late, so
+            about eighty from the start of the workers are included: many for one batch, few for a thousand.
     """
 
     batches: int
@@ -35,21 +34,21 @@ class Traffic:
     transactions: int
 
     def per_batch(self, count: int | None) -> float | None:
-        """Returns a count for one batch, on average."""
+        """Returns a count per batch, on average."""
         return None if count is None else count / max(1, self.batches)
 
 
 @dataclass(frozen=True)
 class Start:
-    """What was counted when the clock started."""
+    """The counts when the clock started."""
 
     messages: int | None
     transactions: int
 
 
 async def count_at_start(bus: Bus, pool: Pool, job: Job) -> Start:
-    """Counts what start-up took, which is not the job's."""
-    await asyncio.gather(*(_tell_transactions(pool) for _ in range(pool.get_size())))
+    """Returns the counts so far: what start-up took, which is not part of the job."""
+    await asyncio.gather(*(_flush_statistics(pool) for _ in range(pool.get_size())))
     counted = await messages_by_connection(bus)
     names = [f"vaultstream-{role}-{job.token}" for role in _COUNTED]
     messages = None if counted is None else sum(counted[name] for name in names)
@@ -57,13 +56,13 @@ async def count_at_start(bus: Bus, pool: Pool, job: Job) -> Start:
 
 
 async def count_since(start: Start, pool: Pool, logs: Path, *, batches: int) -> Traffic:
-    """Counts what was said since.
+    """Returns the messages and transactions since the start.
 
     Args:
-        start: what was counted then.
-        pool: of connections to Postgres.
-        logs: of the job's workers, all of which have left.
-        batches: of the job.
+        start: the counts at the start.
+        pool: connections to Postgres.
+        logs: the folder of the logs of the job's workers, all of which have exited.
+        batches: the job's number of batches.
     """
     in_all = messages_in(logs)
     return Traffic(
@@ -73,20 +72,20 @@ async def count_since(start: Start, pool: Pool, logs: Path, *, batches: int) -> 
     )
 
 
-async def _tell_transactions(pool: Pool) -> None:
-    """Has a session of ours tell at once what it committed; it would wait for up to a second, or ten when it rests."""
+async def _flush_statistics(pool: Pool) -> None:
+    """Makes a session of ours report its commits now; otherwise it takes up to a second, or ten if it is idle."""
     async with pool.acquire() as connection:
         await connection.execute(query("flush_statistics"))
 
 
 async def _transactions(pool: Pool) -> int:
-    """Transactions committed in this database, of those that its sessions have told of."""
+    """Returns the transactions committed in this database, as far as its sessions have reported them."""
     async with pool.acquire() as connection:
         return int(await connection.fetchval(query("count_transactions")))
 
 
 def messages_in(logs: Path) -> int | None:
-    """Returns how many messages the workers of a job sent and received over NATS, as their logs say; None: they don't."""
+    """Returns how many messages a job's workers sent and received over NATS, from their logs; None: not logged."""
     counts = [line["nats_messages"] for line in _lines(sorted(logs.glob("*.log"))) if "nats_messages" in line]
     return sum(counts) if counts else None
 

@@ -1,4 +1,4 @@
-"""The file of key-encryption keys: there, private, and able to unwrap every job's keys."""
+"""Checks the file of key-encryption keys: it exists, is private, and unwraps every job's keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECK = "key-encryption keys"
 
 
 def examine_kek_file(path: Path) -> tuple[Finding, KeyRing | None]:
-    """Looks at the file alone; gives also the ring, None if the file can't be used."""
+    """Checks the file alone; also returns the ring, None if the file can't be used."""
     try:
         ring = load_keyring(path)
     except CustodyError as error:
@@ -35,18 +35,18 @@ def examine_kek_file(path: Path) -> tuple[Finding, KeyRing | None]:
 
 
 async def examine_custody(connection: Connection, path: Path, *, made_by_itself: bool) -> list[Finding]:
-    """Looks at the file, and whether it unwraps what Postgres has.
+    """Checks the file, and whether it unwraps the keys in Postgres.
 
     Args:
         connection: to a database with our schema.
-        path: of the file.
-        made_by_itself: whether a command makes the file if there is none; it is then missed only if a key needs it.
+        path: path of the file.
+        made_by_itself: whether commands create a missing file; then it is a fault only if a wrapped key needs it.
     """
     used = {row["kek_id"]: row["keys"] for row in await connection.fetch(query("count_wrapped_per_kek"))}
     file, ring = examine_kek_file(path)
     if ring is None:
         unborn = made_by_itself and not used and _missing(path)
-        return [ok(CHECK, f"{path} is not there yet; any command makes it.") if unborn else file]
+        return [ok(CHECK, f"{path} does not exist yet; any command creates it.") if unborn else file]
     return [file, judge_ring(ring, used), *await _unwrapping(connection, ring)]
 
 
@@ -55,18 +55,18 @@ def _missing(path: Path) -> bool:
 
 
 def judge_ring(ring: KeyRing, used: Mapping[str, int]) -> Finding:
-    """Tells whether the ring has every key-encryption key that wrapped keys need (`used`: id to number of keys)."""
+    """Checks that the ring has every key-encryption key that wrapped keys need (`used`: id to number of keys)."""
     missing = {kek_id: keys for kek_id, keys in used.items() if kek_id not in ring.ids}
     if missing:
         named = ", ".join(f"{kek_id} ({counted(keys, 'key')})" for kek_id, keys in missing.items())
         return failed(
             "wrapped keys",
             f"The ring lacks key-encryption keys that wrapped keys need: {named}.",
-            "Put their lines back from a copy of the file; without them those private keys are lost.",
+            "Restore their lines from a copy of the file; without them those private keys are lost.",
         )
     return ok(
         "wrapped keys",
-        f"The ring has the key-encryption key of all {counted(sum(used.values()), 'wrapped key')}.",
+        f"The ring has the key-encryption keys for {counted(sum(used.values()), 'wrapped key')}.",
     )
 
 
@@ -80,7 +80,7 @@ async def _unwrapping(connection: Connection, ring: KeyRing) -> list[Finding]:
 
 
 def judge_unwrapping(job: str, ring: KeyRing, wrapped: WrappedKey) -> Finding:
-    """Tries whether one key of a job can be unwrapped, and is a private key."""
+    """Checks that one key of a job can be unwrapped and is a private key."""
     check = f"unwrapping of {job}"
     try:
         private_key_from_bytes(unwrap(ring, wrapped))

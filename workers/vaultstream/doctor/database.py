@@ -1,4 +1,4 @@
-"""Postgres: its version, whether it takes writes and keeps them, its room for connections, and our schema in it."""
+"""Checks Postgres: version, writability, durability, free connections, and our schema."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 OLDEST_VERSION = 14
 FEW_CONNECTIONS = 20
-"""Fewer left than this, and a pool of some signers may not fit: each has four connections."""
+"""With fewer free connections than this, a pool of signers may not fit: each opens four."""
 
 
 @dataclass(frozen=True)
 class ServerHealth:
-    """How a Postgres server is set up; see the query `server_health`."""
+    """The settings and state of a Postgres server; see the query `server_health`."""
 
     version_num: int
     version: str
@@ -34,7 +34,7 @@ class ServerHealth:
 
 
 async def examine_database(connection: Connection, url: str, *, embedded: bool) -> tuple[list[Finding], bool]:
-    """Looks at the server and the schema; tells also whether the schema is the one that this program works with."""
+    """Checks the server and the schema; also returns whether this program works with the schema."""
     health = ServerHealth(**dict(await fetch_one(connection, query("server_health"))))
     current = schema.current_version()
     try:
@@ -50,7 +50,7 @@ async def examine_database(connection: Connection, url: str, *, embedded: bool) 
 
 
 def judge_server(health: ServerHealth, url: str) -> list[Finding]:
-    """Returns what there is to say about a server that answers."""
+    """Returns the findings about a server that answers."""
     return [_version(health, url), _writer(health), _durability(health), _connections(health)]
 
 
@@ -68,10 +68,10 @@ def _writer(health: ServerHealth) -> Finding:
     if health.in_recovery:
         return failed(
             "Postgres writer",
-            "DATABASE_URL leads to a standby, which takes no writes.",
-            "Name the primary; with several hosts in the URL, add target_session_attrs=read-write.",
+            "DATABASE_URL leads to a standby, which is read-only.",
+            "Point it to the primary; with several hosts in the URL, add target_session_attrs=read-write.",
         )
-    return ok("Postgres writer", "It takes writes.")
+    return ok("Postgres writer", "It accepts writes.")
 
 
 def _durability(health: ServerHealth) -> Finding:
@@ -101,26 +101,26 @@ def _connections(health: ServerHealth) -> Finding:
         return warning(
             "Postgres connections",
             text,
-            "Raise its max_connections: a signer takes four, other workers up to three.",
+            "Raise max_connections: a signer uses four connections, other workers at most three.",
         )
     return ok("Postgres connections", text)
 
 
 def judge_schema(installed: int, current: int, *, embedded: bool, works: bool = False) -> Finding:
-    """Compares schema versions; 0 is none. `works`: a newer one was made to work with this program."""
+    """Compares schema versions; 0 means no schema. `works`: the newer schema supports this program."""
     if works:
         return ok("schema", f"It is version {installed}, of a newer VaultStream; this program works with it.")
     if installed > current:
         return failed(
             "schema",
-            f"It is version {installed}, made by a newer VaultStream; this one knows up to {current}.",
+            f"It is version {installed}, from a newer VaultStream; this program works with versions up to {current}.",
             "Upgrade this installation of vaultstream.",
         )
     if installed == current:
-        return ok("schema", f"It is version {current}, as this program works with.")
-    what = f"It is version {installed}" if installed else "It is not there yet"
+        return ok("schema", f"It is version {current}, the one that this program works with.")
+    what = f"It is version {installed}" if installed else "It does not exist yet"
     if embedded:
-        return ok("schema", f"{what}; the next command brings it to version {current}.")
+        return ok("schema", f"{what}; the next command migrates it to version {current}.")
     return failed(
         "schema", f"{what}; this program works with version {current}.", "Run `vaultstream migrate`."
     )

@@ -1,7 +1,7 @@
-"""The whole examination, in an order in which each look needs only what the ones before it found well.
+"""The whole examination, in an order in which each check depends only on those before it.
 
-It changes nothing: it makes no file, migrates no schema. Embedded services that do not run are started for it, as for
-every command, since most of what can be wrong shows only then; whoever does not want that is told so instead.
+It changes nothing: it creates no file and migrates no schema. Embedded services that are not running are started for
+it, as for every command, because most faults show only then. Without that, their state is reported as it is.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 async def examine(settings: Settings, *, start: bool = True) -> list[Finding]:
-    """Looks at everything and returns what it found; what is broken becomes a finding, never an error.
+    """Checks everything and returns the findings; a fault becomes a finding, never an exception.
 
     Args:
         settings: where the services are.
-        start: whether embedded services that do not run are started, and stopped again.
+        start: whether embedded services that are not running are started, and stopped again.
     """
     async with AsyncExitStack() as stack:
         return await _Examination(settings, stack, start=start).run()
@@ -55,14 +55,14 @@ class _Examination:
             self._findings += examine_machine(self._data_dir)
         connection = await self._open_database()
         bus = await self._open_bus()
-        streams = await self._look_at_bus(bus) if bus else None
+        streams = await self._check_bus(bus) if bus else None
         kek_path = kek_file(self._settings)
         if connection is None:
             if kek_path.exists():
                 self._findings.append(examine_kek_file(kek_path)[0])
             return self._findings
         try:
-            await self._look_into(connection, bus, streams, kek_path)
+            await self._check_jobs(connection, bus, streams, kek_path)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             self._findings.append(failed_by("Postgres", explain(error)))
         except BusError as error:
@@ -71,7 +71,7 @@ class _Examination:
             self._findings.append(_bus_failed(error))
         return self._findings
 
-    async def _look_into(
+    async def _check_jobs(
         self, connection: Connection, bus: Bus | None, streams: list[StreamState] | None, kek_path: Path
     ) -> None:
         open_jobs = await read_open_jobs(connection)
@@ -81,7 +81,7 @@ class _Examination:
         self._findings += await examine_custody(connection, kek_path, made_by_itself=self._settings.embedded)
 
     async def _open_database(self) -> Connection | None:
-        """Returns a connection to a database with our schema, if there is one."""
+        """Returns a connection to a database with a schema that this program works with; None if there is none."""
         given = self._settings.database_url
         if given is not None:
             url = given.get_secret_value()
@@ -117,7 +117,7 @@ class _Examination:
             self._findings.append(failed_by("NATS", error))
             return None
 
-    async def _look_at_bus(self, bus: Bus) -> list[StreamState] | None:
+    async def _check_bus(self, bus: Bus) -> list[StreamState] | None:
         url = str(bus.client.connected_url.geturl()) if bus.client.connected_url else ""
         try:
             findings, streams = await examine_bus(bus, url)
@@ -131,24 +131,24 @@ class _Examination:
         return streams
 
     async def _embedded(self, name: str, folder: str) -> Services | None:
-        """Returns how one embedded service is reached, started if need be and allowed; None if it does not run."""
+        """Returns how to reach an embedded service, after starting it if needed and allowed; None if it does not run."""
         inspection = inspect_services(self._data_dir)
         runs = (inspection.postgres if folder == "postgres" else inspection.nats) is not None
         if not runs and not (self._data_dir / folder).is_dir():
             self._findings.append(
-                ok(name, "The embedded one was never started; any command that needs it does.")
+                ok(name, "The embedded server was never started; any command that needs it starts it.")
             )
             return None
         if not runs and not self._start:
             self._findings.append(
-                ok(name, "The embedded one does not run; any command that needs it starts it.")
+                ok(name, "The embedded server is not running; any command that needs it starts it.")
             )
             return None
         local = LocalServices(
             self._data_dir,
             postgres=folder == "postgres",
             nats=folder == "nats",
-            kek_file=Path(os.devnull),  # it is there, so none is made: a missing file is for us to report
+            kek_file=Path(os.devnull),  # it exists, so none is created: doctor reports a missing file
         )
         try:
             return await (await self._stack.enter_async_context(local)).services()

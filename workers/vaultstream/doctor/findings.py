@@ -1,4 +1,4 @@
-"""A finding: what was looked at, how it is, and what to do about it."""
+"""A finding: what was checked, the result, and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How bad a finding is: a warning lets jobs go on, a failure does not or puts them at risk."""
+    """How bad a finding is: jobs can continue despite a warning; a failure stops them or puts them at risk."""
 
     OK = "ok"
     WARNING = "warning"
@@ -24,13 +24,13 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        check: what was looked at, in a few words.
-        level: how it is.
+        check: what was checked, in a few words.
+        level: how bad it is.
         message: what was found, in a sentence.
-        hint: what to do; None if nothing needs to be done.
+        hint: what to do; None if there is nothing to do.
     """
 
     check: str
@@ -55,7 +55,7 @@ def failed(check: str, message: str, hint: str | None = None) -> Finding:
 
 
 def failed_by(check: str, error: VaultStreamError) -> Finding:
-    """Returns an error as a finding; its hint does not send to doctor, which is at work."""
+    """Returns an error as a finding, without the hint's advice to run doctor."""
     return failed(check, error.message, error.hint and error.hint.replace(f"; {DOCTOR}", "."))
 
 

@@ -1,4 +1,4 @@
-"""Jobs that have not ended: what they wait for, their leases, and whether they have keys."""
+"""Checks jobs that have not ended: what they wait for, their leases and their keys."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from vaultstream.store.sessions import WorkerSession
 
 SHOWN = 3
-"""Leases that are named one by one; of more, the number."""
+"""Leases named one by one; of the rest, only the number is given."""
 
 
 @dataclass(frozen=True)
 class HeldLease:
-    """A lease of a job that has not ended; `seconds_left` is negative if it ran out."""
+    """A lease of a job that has not ended; `seconds_left` is negative if it has expired."""
 
     job_no: int
     job: str
@@ -38,7 +38,7 @@ class HeldLease:
 
 @dataclass(frozen=True)
 class OpenJob:
-    """A job that has not ended, with its counts and the workers that are connected."""
+    """A job that has not ended, with its counts and its connected workers."""
 
     job: Job
     progress: JobProgress
@@ -64,7 +64,7 @@ async def read_open_jobs(connection: Connection) -> list[OpenJob]:
 
 
 async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> list[Finding]:
-    """Looks at the jobs, their keys and leases."""
+    """Checks the jobs, their keys and leases."""
     ended = [job for job in await list_jobs(connection) if job.state is JobState.FAILED]
     leases = [HeldLease(**dict(row)) for row in await connection.fetch(query("list_held_leases"))]
     sessions = await list_worker_sessions(connection)
@@ -76,19 +76,19 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
 
 
 def judge_failed(ended: Sequence[Job]) -> list[Finding]:
-    """Names the jobs that have failed."""
+    """Returns a finding for each job that has failed."""
     return [
         warning(
             f"job {job.name}",
             f"It failed: {job.message}",
-            f"`vaultstream delete {job.name}` once you are done.",
+            f"Run `vaultstream delete {job.name}` when you no longer need it.",
         )
         for job in ended
     ]
 
 
 def judge_job(open_job: OpenJob) -> list[Finding]:
-    """Tells what keeps a job from moving; nothing to say of one that is well and at work."""
+    """Returns what keeps a job from making progress, or one finding that it is well."""
     job, progress, keys = open_job.job, open_job.progress, open_job.keys
     check = f"job {job.name}"
     findings = []
@@ -100,14 +100,14 @@ def judge_job(open_job: OpenJob) -> list[Finding]:
             warning(
                 check,
                 f"{batches} failed and will be tried again: {progress.last_error}",
-                "After its attempts a batch is split, and only the record at fault goes to the dead letters.",
+                "When its attempts are used up, a batch is split, so that only the bad records become dead letters.",
             )
         )
     if keys.total and not keys.active:
         findings.append(
             failed(
                 check,
-                f"None of its {counted(keys.total, 'key')} is active: it waits for one.",
+                f"It has no active key ({counted(keys.total, 'key')} in total): it waits for one.",
                 f"`vaultstream keys add {job.name} --count N`",
             )
         )
@@ -115,8 +115,8 @@ def judge_job(open_job: OpenJob) -> list[Finding]:
         findings.append(
             warning(
                 check,
-                "It is Running, but no worker of it is connected.",
-                "Run it again: it goes on where it was.",
+                "It is Running, but none of its workers is connected.",
+                "Run it again: it continues where it stopped.",
             )
         )
     return findings or [
@@ -125,16 +125,16 @@ def judge_job(open_job: OpenJob) -> list[Finding]:
 
 
 def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession]) -> list[Finding]:
-    """Finds leases that ran out without being taken over, and leases whose holders are not connected."""
+    """Finds leases that expired and were not taken over, and leases whose holders are not connected."""
     findings = []
     expired = [lease for lease in leases if lease.seconds_left <= 0]
     if expired:
         findings.append(
             warning(
                 "leases",
-                f"{counted(len(expired), 'lease')} ran out and {'was' if len(expired) == 1 else 'were'} not taken over: "
-                f"{_names(expired)}. The signers died or were cut off.",
-                "The next signer of the job takes the keys over by itself; run the job.",
+                f"{counted(len(expired), 'lease')} expired and {'was' if len(expired) == 1 else 'were'} not taken over: "
+                f"{_names(expired)}. Their signers died or lost the connection.",
+                "Run the job: its next signer takes over the keys.",
             )
         )
     orphaned = [
@@ -149,14 +149,14 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
                 "leases",
                 f"{counted(len(orphaned), 'key')} {'is' if len(orphaned) == 1 else 'are'} leased by signers that are not "
                 f"connected: {_names(orphaned)}.",
-                f"Nothing to do: in {longest:.0f} s they are free again.",
+                f"Nothing to do: all of them expire within {longest:.0f} s.",
             )
         )
     if findings:
         return findings
     if not leases:
         return [ok("leases", "No key is leased.")]
-    return [ok("leases", f"{counted(len(leases), 'lease')} in force, each of a signer that is connected.")]
+    return [ok("leases", f"{counted(len(leases), 'lease')} in force, each held by a connected signer.")]
 
 
 def _names(leases: Sequence[HeldLease]) -> str:

@@ -1,4 +1,4 @@
-"""The data directory and the room on its disk."""
+"""Checks the data directory and the free space on its disk."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCARCE_BYTES = 2 * 1024**3
-"""Less than this, and a job of some millions of records may not fit."""
+"""With less free space than this, a job of a few million records may not fit."""
 SHORT_BYTES = 256 * 1024**2
-"""Less than this, and Postgres may stop at its next segment of log."""
+"""With less free space than this, Postgres may stop when it needs its next WAL segment."""
 
 _LISTABLE = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 def examine_machine(data_dir: Path) -> list[Finding]:
-    """Looks at the directory of the embedded services, and at its disk."""
+    """Checks the directory of the embedded services and its disk."""
     if not data_dir.exists():
         return [
-            ok("data directory", f"{data_dir} is not there yet; any command makes it."),
+            ok("data directory", f"{data_dir} does not exist yet; any command creates it."),
             judge_space(data_dir, free_bytes(data_dir)),
         ]
     if not data_dir.is_dir():
-        return [failed("data directory", f"{data_dir} is no directory.", "Give another with --data-dir.")]
+        return [
+            failed("data directory", f"{data_dir} is not a directory.", "Choose another with --data-dir.")
+        ]
     return [
         judge_mode(data_dir, stat.S_IMODE(data_dir.stat().st_mode)),
         judge_space(data_dir, free_bytes(data_dir)),
@@ -35,7 +37,7 @@ def examine_machine(data_dir: Path) -> list[Finding]:
 
 
 def judge_mode(data_dir: Path, mode: int) -> Finding:
-    """Tells whether others can look into the directory."""
+    """Checks that other users can't list the directory or write to it."""
     if mode & _LISTABLE:
         return warning(
             "data directory",
@@ -46,10 +48,12 @@ def judge_mode(data_dir: Path, mode: int) -> Finding:
 
 
 def judge_space(data_dir: Path, free: int) -> Finding:
-    """Tells whether `free` bytes are enough to go on with."""
+    """Checks that `free` bytes are enough to continue."""
     text = f"{free / 1024**3:,.1f} GiB are free on the disk of {data_dir}."
     if free < SHORT_BYTES:
-        return failed("disk space", text, "Free some; a job that stopped for it goes on where it was.")
+        return failed(
+            "disk space", text, "Free some space; a job that stopped for lack of it continues where it was."
+        )
     if free < SCARCE_BYTES:
-        return warning("disk space", text, "A million ECDSA signatures take about 0.3 GiB: free some.")
+        return warning("disk space", text, "A million ECDSA signatures take about 0.3 GiB: free some space.")
     return ok("disk space", text)

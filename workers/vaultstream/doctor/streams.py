@@ -1,4 +1,4 @@
-"""NATS and JetStream: there, with the right streams, and in step with Postgres."""
+"""Checks NATS and JetStream: reachable, with the right streams, and in agreement with Postgres."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _WANTED: dict[str, dict[str, object]] = {
 
 
 async def examine_bus(bus: Bus, url: str) -> tuple[list[Finding], list[StreamState] | None]:
-    """Looks at NATS alone; gives also the streams, None if there is no JetStream."""
+    """Checks NATS alone; also returns the streams, None if there is no JetStream."""
     try:
         account = await bus.answer(bus.jetstream.account_info())
     except (NotFoundError, JetStreamUnavailableError):
@@ -59,7 +59,7 @@ async def examine_bus(bus: Bus, url: str) -> tuple[list[Finding], list[StreamSta
 
 
 def judge_storage(account: AccountInfo) -> Finding:
-    """Tells whether JetStream has room on its disk."""
+    """Checks that JetStream has storage left."""
     used, limit = account.storage, account.limits.max_storage
     if limit is not None and limit > 0:
         text = f"{used / 1024**2:,.1f} of {limit / 1024**2:,.0f} MiB are used."
@@ -70,23 +70,23 @@ def judge_storage(account: AccountInfo) -> Finding:
 
 
 def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, replicas: int = 1) -> Finding:
-    """Compares a stream with what it must be.
+    """Compares a stream with its required configuration.
 
     Args:
-        name: which one.
-        stream: as it is; None if it is missing.
-        wanted_now: whether workers that should have made it are connected.
-        replicas: how many it must have, at least.
+        name: the stream's name.
+        stream: its state; None if it is missing.
+        wanted_now: whether workers that should have created it are connected.
+        replicas: the number of replicas that it must have, at least.
     """
     check = f"stream {name}"
     if stream is None:
         if wanted_now:
             return warning(
-                check, "It is missing.", "The workers make it anew within a second or two; look again."
+                check, "It is missing.", "The workers create it again within a second or two; check again."
             )
-        return ok(check, "It is not there yet; the first worker of a job makes it.")
+        return ok(check, "It does not exist yet; the first worker of a job creates it.")
     differing = [
-        f"{field} is {getattr(stream, field)} and not {value}"
+        f"{field} is {getattr(stream, field)} instead of {value}"
         for field, value in _WANTED[name].items()
         if getattr(stream, field) != value
     ]
@@ -94,28 +94,28 @@ def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, rep
         return failed(
             check,
             f"Its {'; its '.join(differing)}.",
-            f"Remove it (`nats stream rm {name}`): workers make it anew, from Postgres.",
+            f"Remove it (`nats stream rm {name}`): workers create it again from Postgres.",
         )
     if stream.replicas < replicas:
         return warning(
             check,
             f"It has {counted(stream.replicas, 'replica')}, and VAULTSTREAM_NATS_REPLICAS asks for {replicas}.",
-            "Run a job with that setting: its workers give it more.",
+            "Run a job with that setting: its workers add replicas.",
         )
     if stream.limits:
         named = ", ".join(f"{limit} = {value:g}" for limit, value in stream.limits.items())
         return warning(
             check,
             f"It has limits that drop messages: {named}.",
-            "Lift them. What is dropped is published again from Postgres, which costs time.",
+            "Remove the limits. Dropped messages are published again from Postgres, which costs time.",
         )
-    return ok(check, f"It is as it must be, with {counted(stream.messages, 'message')}.")
+    return ok(check, f"It is configured correctly and has {counted(stream.messages, 'message')}.")
 
 
 async def examine_streams(
     connection: Connection, bus: Bus, streams: Sequence[StreamState], open_jobs: Sequence[OpenJob]
 ) -> list[Finding]:
-    """Compares streams and consumers with what Postgres knows of the jobs."""
+    """Compares streams and consumers with the jobs in Postgres."""
     present = {stream.name: stream for stream in streams}
     wanted_now = any(open_job.workers for open_job in open_jobs)
     findings = [
@@ -135,43 +135,43 @@ async def examine_streams(
 
 
 async def _consumer(connection: Connection, bus: Bus, open_job: OpenJob) -> Finding:
-    # The lag first: between the two looks the pending batches can only get fewer.
+    # Read the lag first: between the two reads, the number of pending batches can only decrease.
     lag = await RecordsStream(bus).lag(open_job.job.token)
     pending = await count_pending_through(connection, open_job.job.job_no, open_job.job.published_through)
     return judge_consumer(open_job, lag, pending)
 
 
 def judge_consumer(open_job: OpenJob, lag: ConsumerLag | None, pending: int) -> Finding:
-    """Compares a running job's consumer with the pending batches that JetStream was told of."""
+    """Compares a running job's consumer with the pending batches that were published to JetStream."""
     check = f"consumer of {open_job.job.name}"
     manned = any(worker.role == "records" for worker in open_job.workers)
     remedy = (
-        "The records worker makes up for it within a second or two; look again."
+        "The records worker repairs it within a second or two; check again."
         if manned
-        else "Run the job: its records worker makes up for it."
+        else "Run the job: its records worker repairs it."
     )
     if lag is None:
         return warning(check, "It is missing: signers get no batches.", remedy)
     if lag.total < pending:
         lost = counted(pending - lag.total, "batch", "batches")
-        return warning(check, f"JetStream has lost {lost} that Postgres knows to be pending.", remedy)
+        return warning(check, f"JetStream has lost {lost} that Postgres has as pending.", remedy)
     return ok(
         check,
-        f"Its lag is {counted(lag.total, 'batch', 'batches')}; Postgres knows {pending:,} of them as pending.",
+        f"Its lag is {counted(lag.total, 'batch', 'batches')}; Postgres has {pending:,} of them as pending.",
     )
 
 
 def judge_keys_stream(open_job: OpenJob, held: int) -> Finding:
-    """Compares the keys that the stream holds of a running job with those in Postgres."""
+    """Compares the keys of a running job in the stream with those in Postgres."""
     check = f"keys of {open_job.job.name}"
     total = open_job.keys.total
     if held < total:
         return warning(
             check,
-            f"The stream holds {held:,} of its {counted(total, 'key')}.",
-            "Signers read the others from Postgres; a keys worker publishes them again.",
+            f"The stream is incomplete: it has {held:,} of {counted(total, 'key')}.",
+            "Signers read the rest from Postgres; a keys worker publishes them again.",
         )
-    return ok(check, f"The stream holds all of its {counted(total, 'key')}.")
+    return ok(check, f"The stream is complete: it has {counted(total, 'key')}.")
 
 
 async def _left_over(connection: Connection, stream: StreamState) -> list[Finding]:
@@ -182,8 +182,8 @@ async def _left_over(connection: Connection, stream: StreamState) -> list[Findin
             findings.append(
                 warning(
                     f"consumer {consumer.name}",
-                    "It belongs to no job that is open.",
-                    f"It does no harm; `nats consumer rm {stream.name} {consumer.name}` removes it.",
+                    "It does not belong to an open job.",
+                    f"It is harmless; `nats consumer rm {stream.name} {consumer.name}` removes it.",
                 )
             )
     return findings
