@@ -88,7 +88,9 @@ def findings(path: Path, text: str) -> list[Finding]:
 
 
 def files(start: Path, skip: frozenset[str]) -> Iterator[Path]:
-    """Yields the files under a folder, without what `skip` names, hidden folders and build products."""
+    """Yields a file, or the files under a folder except what `skip` names, hidden folders and build products."""
+    if start.is_file():
+        yield start
     for folder, names, own in os.walk(start):
         here = Path(folder)
         names[:] = sorted(
@@ -105,9 +107,9 @@ def files(start: Path, skip: frozenset[str]) -> Iterator[Path]:
 
 def main(paths: list[str]) -> int:
     """Prints what is found; returns the exit status."""
-    chosen = [Path(path).resolve() for path in paths] or [*files(ROOT, words().skip)]
+    chosen = [Path(path).resolve() for path in paths] or [ROOT]
     count = 0
-    for path in chosen:
+    for path in (file for start in chosen for file in files(start, words().skip)):
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:

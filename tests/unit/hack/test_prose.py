@@ -125,6 +125,14 @@ def test_files_that_are_generated_or_hidden_are_left_out() -> None:
     assert not listed & {"docs/commands.md", "docs/api-reference.md", "hack/words.toml"}
 
 
+def test_a_file_or_a_folder_may_be_given() -> None:
+    folder = ROOT / "charts/vaultstream/files"
+    listed = {path.relative_to(folder).as_posix() for path in prose.files(folder, prose.words().skip)}
+    assert {"dashboards/vaultstream.json", "postgres/postgres.sh"} <= listed
+    assert not [path for path in listed if path.startswith("crds/")]
+    assert [*prose.files(ROOT / "README.md", prose.words().skip)] == [ROOT / "README.md"]
+
+
 @pytest.mark.parametrize(("text", "status"), [("All is well.", 0), ("It begins anew.", 1)])
 def test_the_exit_status_tells_whether_there_is_a_finding(tmp_path: Path, text: str, status: int) -> None:
     page = tmp_path / "page.md"
