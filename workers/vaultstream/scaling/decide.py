@@ -1,40 +1,40 @@
 """How many signers a job runs: one pure function from what was observed to a decision that explains itself.
 
-The rules in their order. The first whose condition holds makes the count; what then bounds it is on the right.
+The first rule that applies makes the count, and then it is bounded. docs/scaling.md has the same table.
 
-| #  | Condition                                                 | Count                                 | Bounds |
-|----|-----------------------------------------------------------|---------------------------------------|--------|
-| 1  | annotation `paused-replicas`                              | that number                           | max    |
-| 2  | annotation `paused`                                       | as it is                              | max    |
-| 3  | all batches are planned and none is left                  | 0, at once                            | D      |
-| 4  | the lag can't be read, > `fallback.failureThreshold` times| by `fallback.behavior`                | B H D  |
-| 5  | the lag can't be read (three states, three reasons)       | as it is: a hold                      | max    |
-| 6  | lag > 0, signers are ready, and the rate is 0             | as it is: a hold                      | max    |
-| 7  | lag ≤ `activationLagThreshold`, no more than rest runs    | rest                                  | B D    |
-| 8  | lag ≤ `activationLagThreshold` for a `cooldownPeriod`     | rest                                  | B D    |
-| 9  | no more than rest runs, or none                           | as 11 or 13, in one step              | B D    |
-| 10 | lag ≤ `activationLagThreshold`, still cooling down        | as 11 to 13, but no more than run     | B H D  |
-| 11 | a finishing time, and the rate of a signer is known       | ⌈left / (rate · (time left - start - drain))⌉ | B H D |
-| 12 | the lag per signer is within `tolerance` of `lagThreshold`| as it is                              | B H D  |
-| 13 | otherwise                                                 | ⌈lag / `lagThreshold`⌉                | B H D  |
+| # | Reason | When | Signers | Bounded by |
+| --- | --- | --- | --- | --- |
+| 1 | `PausedReplicas` | annotation `paused-replicas` | that number | max |
+| 2 | `Paused` | annotation `paused` | unchanged | max |
+| 3 | `JobDone` | all batches are planned, and none is left | 0, at once | D |
+| 4 | `Fallback` | the lag could not be read more than `fallback.failureThreshold` times in a row | from `fallback.behavior` | B H D |
+| 5 | `ConsumerMissing`, `NatsUnreachable`, `PostgresUnreachable` | the lag cannot be read | unchanged: a hold | max |
+| 6 | `NothingSigned` | lag > 0, signers are ready, and none of them has signed anything for 20 s | unchanged: a hold | max |
+| 7 | `Idle` | lag ≤ `activationLagThreshold`, and no more than *rest* run | rest | B D |
+| 8 | `CooldownOver` | lag ≤ `activationLagThreshold` for a whole `cooldownPeriod` | rest | B D |
+| 9 | the reason of 11 or 13 | there is work, and no more than rest run | as 11 or 13, in one step | B D |
+| 10 | `CoolingDown` | lag ≤ `activationLagThreshold`, and the cooldown has not ended | as 11 to 13, but none is added | B H D |
+| 11 | `Deadline` | a finishing time is set, and the rate per signer is known | ⌈records left / (rate per signer · seconds)⌉ | B H D |
+| 12 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
+| 13 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
 
-- *Rest* is `idleReplicaCount`, or 0 where `minReplicaCount` is 0. With a minimum above 0 and no idle count there is no
-  rest, and neither activation nor cooldown means anything: as in KEDA.
-- A hold keeps the count for want of a reading, so only `maxReplicaCount`, which takes no reading, bounds it. Rule 6
-  holds only a count that is within its bounds: those are kept in any case.
-- 9: KEDA starts one signer and leaves the others to HPA, which doubles them each 15 s. Here the step from rest is not
-  slowed down by windows or policies, nor do policies count it. If `scaleUp.selectPolicy` is Disabled, it goes to
+- Bounded by **max**: `maxReplicaCount` alone. **B**, bounds: at least `minReplicaCount` (and one, while there is work), at
+  most `maxReplicaCount`, the active keys and the batches left. They hold at once. **H**, HPA's `behavior`: stabilization
+  windows, then policies, then B again. **D**, directions: `paused-scale-in` and `paused-scale-out`.
+- *Rest* is `idleReplicaCount`, or 0 if `minReplicaCount` is 0. With a minimum above 0 and no idle count there is no
+  rest, and activation and cooldown have no effect: as in KEDA.
+- A hold keeps the count because a reading is missing, so only `maxReplicaCount`, which takes no reading, bounds it.
+  Rule 6 holds only a count that is within its bounds.
+- Rule 9: KEDA starts one signer and leaves the others to HPA, which doubles them every 15 s. Here windows and policies
+  neither slow down nor count the step from rest. If `scaleUp.selectPolicy` is Disabled, the step goes to
   `minReplicaCount`, or to one, as KEDA's own step does.
-- 11 stands in for the lag: a bulk job's lag asks for all signers from its start to its end, while a finishing time
-  says how many are enough. When even all would not do, as many as may run are wanted, and the deadline is at risk.
-- 9 to 13 don't add signers when the job ends before a new one is ready, nor beyond the count at which more were seen
-  to sign no more records a second.
-- **B**, bounds: at least `minReplicaCount` (and one, where there is work), never above `maxReplicaCount`, the active
-  keys or the batches left. They hold at once, whatever HPA's behavior says.
-- **H**, HPA's `behavior`: stabilization windows, then policies, then B again.
-- **D**, directions: `paused-scale-in` and `paused-scale-out`. A pause wins over all but `maxReplicaCount`.
+- Rule 11 replaces the lag: the lag of a bulk job asks for all signers from its start to its end, while a finishing time
+  says how many are enough. If even the maximum is not enough, the maximum is wanted and the deadline is at risk.
+- Rules 9 to 13 add no signers if the job ends before a new one is ready, nor beyond the count at which more signers were
+  seen to sign no more records per second.
+- A pause wins over everything except `maxReplicaCount`.
 
-`pollingInterval` is the caller's: how often to decide.
+The caller applies `pollingInterval`: how often to decide.
 """
 
 from __future__ import annotations
