@@ -139,7 +139,7 @@ async def _build(name: str, folder: Path, report: Report) -> Path:
         raise LocalServiceError(
             f"{name} could not be built: {error.output.stderr.strip()[-2000:]}",
             hint="Check that the Go module proxy is reachable (`go env GOPROXY`), and that Go is "
-            f"{_go_version(module)} or newer? Run it again: what was compiled is kept.",
+            f"{_go_version(module)} or newer. Run it again: compiled packages are kept.",
         ) from error
     if not _holds(_stamp_of_all(folder, module), module):
         _stamp_of_all(folder, module).unlink(missing_ok=True)  # it is for the binary that is replaced now

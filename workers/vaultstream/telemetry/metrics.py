@@ -1,8 +1,8 @@
-"""Every metric of the three workers: names, help, units, labels.
+"""All metrics of the three workers, with their help, units and labels.
 
-Base units (seconds), and labels with few values that are known here or in `vaultstream.records.reasons`. A job is no
-label: a process serves one job, and the scrape's target says which. The counters say what this process knows to have
-happened; Postgres stays the authority (a commit whose answer got lost counts there, and here as superseded).
+Units are base units (seconds). Labels have few values, defined here or in `vaultstream.records.reasons`. The job is not a
+label: a process serves one job, and the scrape target identifies it. Counters count what this process knows; Postgres is the
+authority. A commit whose answer was lost counts as superseded here.
 """
 
 from __future__ import annotations
@@ -33,42 +33,43 @@ BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
-"""Seconds, from a tenth of a millisecond (a small batch, signed) to a minute (a service that came back)."""
+"""Seconds, from 0.1 ms (signing a small batch) to a minute (waiting out an outage)."""
 
 BATCH_OUTCOMES = ("committed", "superseded", "fenced", "retried", "split", "dead", "returned")
-"""What becomes of a batch in hand, one of these each time that it was fetched:
+"""The outcome of a fetched batch, exactly one per fetch.
 
-committed: its signatures are in · superseded: it was settled before · fenced: its lease ended first, nothing was written ·
-retried: a counted failure, to be tried again · split: its attempts are used up, two halves follow · dead: the same of one
-record alone · returned: given back with no one at fault (a service is away, a table is missing, the worker leaves)
+committed: its signatures are committed · superseded: it was settled before · fenced: its lease ended first, nothing was
+written · retried: it failed and will be retried · split: its attempts are used up, two halves follow · dead: the attempts of a
+single record are used up · returned: returned to the queue without a failure of its own (a service is unreachable, a table is
+missing, the worker exits)
 """
 
 LEASE_LOSSES = ("expired", "lost", "fenced")
-"""expired: by the holder's own clock · lost: Postgres no longer knew it at a renewal · fenced: Postgres refused the commit."""
+"""expired: by the holder's clock · lost: Postgres refused the renewal · fenced: Postgres refused the commit."""
 
 RECONCILE_OUTCOMES = ("unchanged", "made", "published", "failed")
-"""made: the stream or the consumer, which was missing · published: what was missing in the stream, new or lost."""
+"""made: created a missing stream or consumer · published: published messages that were new or lost."""
 
 LAG_FRESH_SECONDS = 10.0
-"""A lag that was looked at longer ago is not served: none is better than a wrong one, and neither reads as zero."""
+"""Seconds after which a lag is no longer served: an absent lag is better than a wrong one."""
 
 
 def process_registry(role: str) -> CollectorRegistry:
-    """Returns the registry of a process of ours: with what the system knows of it, and which version of what it is."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter and histogram, which nobody asks for
+    """Returns a registry with the metrics of the process and its build."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # an additional series per counter and histogram, which nobody uses
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     build = {"version": __version__, "role": role, "python": platform.python_version()}
-    Info("vaultstream_build", "What runs here.", registry=registry).info(build)
+    Info("vaultstream_build", "Version and role of this process.", registry=registry).info(build)
     return registry
 
 
 class Metrics:
-    """The metrics of one worker process, in a registry of its own.
+    """The metrics of one worker process, in their own registry.
 
     Args:
-        role: keys, records or signing. Metrics of the other two roles can be set, but are not served: a signer must not
-            claim that the lag is zero.
+        role: keys, records or signing. Metrics of the other two roles can be set but are not served: a signer must not
+            report a lag of zero.
     """
 
     def __init__(self, role: str) -> None:
@@ -82,7 +83,7 @@ class Metrics:
 
 
 class SigningMetrics:
-    """What a signer does: fetch → lease → read → sign → commit → ack."""
+    """Metrics of a signer: fetch → lease → read → sign → commit → ack."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self.records_signed = Counter(
@@ -92,52 +93,58 @@ class SigningMetrics:
         )
         self.dead_letters = Counter(
             "vaultstream_dead_letters_total",
-            "Records that this signer committed to the dead letters, by reason.",
+            "Dead letters that this signer committed, by reason.",
             ["reason"],
             registry=registry,
         )
         self.batches_fetched = Counter(
             "vaultstream_batches_fetched_total",
-            "Batches taken in hand; each ends in vaultstream_batches_total, or is in hand.",
+            "Batches fetched. Each is counted in vaultstream_batches_total or is still in flight.",
             registry=registry,
         )
         self.batches = Counter(
             "vaultstream_batches_total",
-            "Batches that left this signer's hands, by outcome: " + ", ".join(BATCH_OUTCOMES) + ".",
+            "Batches that this signer finished, by outcome: " + ", ".join(BATCH_OUTCOMES) + ".",
             ["outcome"],
             registry=registry,
         )
         self.leases_lost = Counter(
             "vaultstream_leases_lost_total",
-            "Leases that ended before their batch was committed, by how: " + ", ".join(LEASE_LOSSES) + ".",
+            "Leases that ended before their batch was committed, by reason: " + ", ".join(LEASE_LOSSES) + ".",
             ["reason"],
             registry=registry,
         )
         self.leases_expired = Counter(
             "vaultstream_leases_expired_total",
-            "Leases of any signer that ran out, as this one found them when it leased: also of signers that are gone.",
+            "Expired leases of any signer, found by this signer when it leased a key.",
             registry=registry,
         )
         self.in_hand = Gauge(
             "vaultstream_batches_in_hand",
-            "Batches fetched and neither acknowledged nor given back.",
+            "Batches in flight: fetched and neither acknowledged nor returned.",
             registry=registry,
         )
         self.batch_seconds = _histogram(
-            "vaultstream_batch_duration_seconds", "From a batch's fetch to its acknowledgement.", registry
+            "vaultstream_batch_duration_seconds",
+            "Time from the fetch of a batch to its acknowledgment.",
+            registry,
         )
         self.lease_wait_seconds = _histogram(
-            "vaultstream_lease_wait_seconds", "From a batch's fetch to the lease of its key.", registry
+            "vaultstream_lease_wait_seconds",
+            "Time from the fetch of a batch to the lease of its key.",
+            registry,
         )
         self.read_seconds = _histogram(
-            "vaultstream_read_duration_seconds", "Reading a batch's payloads from Postgres.", registry
+            "vaultstream_read_duration_seconds", "Time to read a batch's payloads from Postgres.", registry
         )
         self.sign_seconds = _histogram(
-            "vaultstream_sign_duration_seconds", "Signing a batch, without the wait for its turn.", registry
+            "vaultstream_sign_duration_seconds",
+            "Time to sign a batch, without the wait for its turn.",
+            registry,
         )
         self.commit_seconds = _histogram(
             "vaultstream_commit_duration_seconds",
-            "One commit of one or more batches, with its attempts while Postgres is away.",
+            "Time of one commit of one or more batches, with its retries while Postgres is unreachable.",
             registry,
         )
         _start_at_zero(self.batches, BATCH_OUTCOMES)
@@ -156,11 +163,11 @@ class SigningMetrics:
 
 
 class RecordsMetrics:
-    """What the records worker plans, publishes and sees."""
+    """Metrics of the records worker: planning, publishing and the lag."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self.records_planned = Counter(
-            "vaultstream_records_planned_total", "Records cut into batches.", registry=registry
+            "vaultstream_records_planned_total", "Records planned into batches.", registry=registry
         )
         self.batches_published = Counter(
             "vaultstream_batches_published_total",
@@ -169,7 +176,7 @@ class RecordsMetrics:
         )
         self.batches_republished = Counter(
             "vaultstream_batches_republished_total",
-            "Batches published anew because the stream had lost them.",
+            "Batches published again because the stream had lost them.",
             registry=registry,
         )
         self.reconciles = _reconciles(registry, RECONCILE_OUTCOMES)
@@ -179,46 +186,46 @@ class RecordsMetrics:
 
 
 class KeysMetrics:
-    """What the keys worker makes and spreads. It publishes a stream's keys as soon as it made the stream."""
+    """Metrics of the keys worker: creating and publishing keys. It publishes the keys right after it creates the stream."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self.keys_made = Counter(
-            "vaultstream_keys_made_total", "Private keys made and wrapped.", registry=registry
+            "vaultstream_keys_made_total", "Private keys created and wrapped.", registry=registry
         )
         self.keys_published = Counter(
             "vaultstream_keys_published_total",
-            "Messages with a wrapped key, new, changed or lost, that were published.",
+            "Messages with a wrapped key published, because it was new, changed or lost.",
             registry=registry,
         )
         self.reconciles = _reconciles(registry, [each for each in RECONCILE_OUTCOMES if each != "made"])
 
 
 class LagMetric:
-    """Batches of the job that wait, as the records worker last saw them; nothing at all once that is long ago."""
+    """The lag that the records worker last read, in batches; absent after `LAG_FRESH_SECONDS`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: tuple[dict[str, int], float] | None = None
 
     def observe(self, *, pending: int, ack_pending: int, unpublished: int) -> None:
-        """Takes note of a lag, in batches.
+        """Records a lag, in batches.
 
         Args:
-            pending: in the stream, delivered to nobody.
-            ack_pending: delivered, not acknowledged.
-            unpublished: planned, not in the stream yet.
+            pending: in the stream and not delivered.
+            ack_pending: delivered and not acknowledged.
+            unpublished: planned and not yet in the stream.
         """
         states = {"pending": pending, "ack_pending": ack_pending, "unpublished": unpublished}
         self._seen = states, self._clock()
 
     def unknown(self) -> None:
-        """Takes note that there is no consumer to ask."""
+        """Records that the lag is unknown, because there is no consumer."""
         self._seen = None
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "vaultstream_lag_batches",
-            "Batches that wait, by state: pending and ack_pending in the stream, unpublished in Postgres. "
+            "Lag in batches, by state: pending and ack_pending in the stream, unpublished in Postgres. "
             "Absent while unknown.",
             labels=["state"],
         )
@@ -244,6 +251,6 @@ def _reconciles(registry: CollectorRegistry | None, outcomes: Collection[str]) -
 
 
 def _start_at_zero(counter: Counter, values: Iterable[str]) -> None:
-    """Makes series appear before their first event, without which `rate` would miss it."""
+    """Creates the series before their first event; otherwise `rate` would miss that event."""
     for value in values:
         counter.labels(value)
