@@ -38,7 +38,7 @@ async def start_and_wait_for_signers(command: Command) -> subprocess.Popen[str]:
         keys = "".join(log.read_text() for log in (command.data_dir / "logs").glob("*/keys-1.log"))
         signers = [log.read_text() for log in logs]
         return (
-            "made keys" in keys and len(logs) >= 2 and all("signing worker started" in log for log in signers)
+            "keys made" in keys and len(logs) >= 2 and all("signing worker started" in log for log in signers)
         )
 
     await eventually(signing)
@@ -77,7 +77,7 @@ async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number:
     assert "run the same command again" in told
     assert "Traceback" not in told
     assert not command.workers()
-    assert "worker left" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
+    assert "worker stopped" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
 
     assert_every_key_was_given_back(command)
     resume(command)
@@ -89,7 +89,7 @@ async def test_a_run_interrupted_while_it_is_verified_is_not_signed_again(comman
     def complete() -> bool:
         assert run.poll() is None, run.communicate()
         logs = (command.data_dir / "logs").glob("*/records-1.log")
-        return any('"complete"' in log.read_text() for log in logs)
+        return any('"job complete"' in log.read_text() for log in logs)
 
     await eventually(complete, seconds=100)
     run.send_signal(signal.SIGINT)

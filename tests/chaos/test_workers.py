@@ -18,7 +18,7 @@ from vaultstream.api import JobState
 from vaultstream.settings import Settings
 from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import find_job, set_suspended
-from vaultstream.worker import WorkerContext, look_at_job
+from vaultstream.worker import WorkerContext, read_job
 
 if TYPE_CHECKING:
     from support.chaos.arena import Arena
@@ -122,15 +122,15 @@ async def test_a_look_at_the_job_that_nobody_answers_is_given_up_and_the_next_on
     url = arena.lab.services.database_url
     async with open_pool(url, role="records", size=1) as pool, arena.bus() as bus:
         context = WorkerContext(Settings(), job, pool, bus, "me", asyncio.Event())
-        assert await look_at_job(context) == job
+        assert await read_job(context) == job
         async with arena.connection() as connection:
             await set_suspended(connection, job.job_no, suspended=True)
         arena.postgres.silence(new=False)
-        looking = asyncio.create_task(look_at_job(context))
+        looking = asyncio.create_task(read_job(context))
         _, waiting = await asyncio.wait({looking}, timeout=20)
         arena.postgres.mend()
         assert not waiting, "it waits for as long as nobody answers"
         assert await looking == job
-        seen = await look_at_job(context)
+        seen = await read_job(context)
     assert seen is not None
     assert seen.state is JobState.SUSPENDED

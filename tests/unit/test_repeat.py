@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture
 def context(monkeypatch: pytest.MonkeyPatch) -> WorkerContext:
-    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "STEP_RETRY_SECONDS", 0.01)
     return cast("WorkerContext", SimpleNamespace(stop=asyncio.Event(), telemetry=Telemetry("keys")))
 
 

@@ -57,14 +57,14 @@ def read_last_words(lines: Iterable[str], *, pid: int | None = None) -> LastWord
     """
     for line in reversed(list(lines)):
         try:
-            said = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(said, dict) and said.get("event") == _EVENT and pid in (None, said.get("pid")):
-            hint = said.get("hint")
+        if isinstance(entry, dict) and entry.get("event") == _EVENT and pid in (None, entry.get("pid")):
+            hint = entry.get("hint")
             return LastWords(
-                code=int(said.get("code") or ExitCode.FAILURE),
-                message=redact(str(said.get("message", ""))),
+                code=int(entry.get("code") or ExitCode.FAILURE),
+                message=redact(str(entry.get("message", ""))),
                 hint=redact(str(hint)) if hint else None,
             )
     return None

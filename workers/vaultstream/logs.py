@@ -1,4 +1,4 @@
-"""Logs of every process: JSON lines where standard output is no terminal, one readable line an event where it is."""
+"""Logs of every process: JSON lines, or one readable line per event where a worker's standard output is a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Redacting(logging.Filter):
-    """The last guard: a connection string that slipped into a message loses its password here."""
+    """Removes passwords of connection strings that slipped into a message, as the last guard."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = redact(record.getMessage())
@@ -51,7 +51,8 @@ def configure_logging(settings: Settings, *, worker: bool = False) -> None:
 
     Args:
         settings: level and format.
-        worker: a worker logs to standard output; the command keeps that for data and logs warnings to standard error.
+        worker: whether this is a worker, which logs to standard output. The command keeps that for data, and logs
+            warnings to standard error.
     """
     stream = sys.stdout if worker else sys.stderr
     as_json = settings.log_format == "json" or (

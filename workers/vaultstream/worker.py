@@ -1,4 +1,4 @@
-"""What the three workers share: their environment, their identity, and how they learn that it is time to leave."""
+"""What the three workers share: their connections, their identity, their retry loop, and how they are told to stop."""
 
 from __future__ import annotations
 
@@ -28,31 +28,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARENT_VARIABLE = "VAULTSTREAM_PARENT_PID"
-"""Set by a pool: its workers drain and leave when that process is gone."""
+"""Set by a pool to its process id: its workers drain and exit once that process is gone."""
 
-JOB_LOOK_SECONDS = 1.0
-ANSWER_SECONDS = 5.0
-"""For a look at the job to be answered: a worker whose pool is gone must not wait for a Postgres that says nothing."""
+JOB_POLL_SECONDS = 1.0
+"""Between two reads of the job."""
+JOB_READ_SECONDS = 5.0
+"""The longest read of the job: a worker whose pool is gone must not wait for a Postgres that does not answer."""
 
 
-RETRY_SECONDS = 0.5
+RECONCILE_SECONDS = 1.0
+"""Between two comparisons of JetStream with Postgres."""
+STEP_RETRY_SECONDS = 0.5
 """Delay before a step is tried again that NATS or Postgres did not answer."""
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What a worker works with."""
+    """What a worker works with: settings, job, connections and telemetry."""
 
     settings: Settings
     job: Job
     pool: Pool
     bus: Bus
     holder: str
-    """Who it is in leases and histories: `<host>:<process id>:<random>`, never the same twice."""
+    """Its name in leases and lease history: `<host>:<process id>:<random>`, never reused."""
     stop: asyncio.Event
-    """Set when it shall drain: by SIGTERM, by the end of its job, or when its pool is gone."""
+    """Set when it must drain: on SIGTERM, when its job has ended, or when its pool is gone."""
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("unnamed"))
-    """What it counts, and how it is; served if the settings say so."""
+    """Its metrics and health, served if the settings say so."""
 
     @property
     def kek_file(self) -> Path:
@@ -60,7 +63,7 @@ class WorkerContext:
 
 
 def kek_file(settings: Settings) -> Path:
-    """Returns the path of the key-encryption keys' file."""
+    """Returns the path of the file of key-encryption keys."""
     return settings.kek_file or settings.data_dir / "kek"
 
 
@@ -68,25 +71,25 @@ def kek_file(settings: Settings) -> Path:
 async def worker_context(
     settings: Settings, job_name: str, *, role: str, connections: int, ready_once: str | None = None
 ) -> AsyncIterator[WorkerContext]:
-    """Connects a worker to its job, and serves its metrics and health meanwhile, if the settings say so.
+    """Connects a worker to its job, and serves its metrics and health if the settings say so.
 
     Args:
-        settings: where all is.
+        settings: where the services and the key-encryption keys are.
         job_name: name or token of the job.
         role: keys, records or signing.
-        connections: to Postgres, at most.
-        ready_once: what, besides the services, the worker says it has `seen` when it is ready.
+        connections: connections to Postgres, at most.
+        ready_once: what, besides the services, the worker must have `seen` before it is ready.
 
     Raises:
         UsageError: DATABASE_URL or VAULTSTREAM_NATS_URL is not set.
         UnknownJobError: there is no such job.
-        ServiceError: Postgres or NATS can't be reached, or the schema's version is not this program's.
+        ServiceError: Postgres or NATS can't be reached, or the schema has another version than this program.
     """
     telemetry = Telemetry(role)
     health, stop = telemetry.health, asyncio.Event()
     health.expect("postgres", within=health.answer_seconds)
     health.require("nats", lambda: "not connected yet")
-    health.require("staying", lambda: "it is leaving" if stop.is_set() else None)
+    health.require("staying", lambda: "the worker is stopping" if stop.is_set() else None)
     if ready_once is not None:
         health.expect(ready_once, within=health.progress_seconds)
     async with (
@@ -104,7 +107,7 @@ async def _connected(
     if settings.database_url is None or settings.nats_url is None:
         raise UsageError(
             "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
-            hint="Set both; `vaultstream run` starts workers for you, on embedded services if you like.",
+            hint="Set both, or let `vaultstream run` start the workers, on embedded services if you like.",
         )
     database_url = settings.database_url.get_secret_value()
     loop = asyncio.get_running_loop()
@@ -133,37 +136,37 @@ async def _connected(
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
-            log.info("%s worker left", role, extra={"job": job.name, "holder": holder})
+            log.info("%s worker stopped", role, extra={"job": job.name, "holder": holder})
 
 
 def _drain(number: signal.Signals, stop: asyncio.Event) -> None:
-    log.info("%s: finishing what is in hand", signal.Signals(number).name)
+    log.info("%s: draining", signal.Signals(number).name)
     stop.set()
 
 
 async def _watch(context: WorkerContext) -> None:
-    """Sets `stop` once the job has ended or the pool that started this process is gone."""
+    """Sets `stop` once the job has ended, or the pool that started this process is gone."""
     parent = int(os.environ.get(PARENT_VARIABLE, "0"))
     while not context.stop.is_set():
         context.telemetry.health.beat("watching")
         if parent and os.getppid() != parent:
-            log.warning("the process that started this one is gone")
+            log.warning("the pool that started this worker is gone: draining")
             context.stop.set()
-        job = await look_at_job(context)
+        job = await read_job(context)
         if job is None or job.ended or job.state is JobState.SUSPENDED:
             context.stop.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(JOB_LOOK_SECONDS):
+            async with asyncio.timeout(JOB_POLL_SECONDS):
                 await context.stop.wait()
     context.telemetry.health.rest("watching")
 
 
-async def look_at_job(context: WorkerContext) -> Job | None:
-    """Returns the job as it stands now; as it stood at the start while Postgres is away; None if it was deleted."""
+async def read_job(context: WorkerContext) -> Job | None:
+    """Returns the job as it is now, or as it was at the start while Postgres is unreachable; None if it was deleted."""
     try:
         async with (
-            asyncio.timeout(ANSWER_SECONDS),
-            context.pool.acquire(timeout=JOB_LOOK_SECONDS) as connection,
+            asyncio.timeout(JOB_READ_SECONDS),
+            context.pool.acquire(timeout=JOB_POLL_SECONDS) as connection,
         ):
             job = await find_job(connection, context.job.token)
     except Exception as error:
@@ -181,7 +184,7 @@ async def repeat(
     """Repeats a step until it returns True or the worker is told to stop; retries while a service is unreachable.
 
     Args:
-        context: the worker's. Its health is told that the loop moves.
+        context: of the worker. Each step is a beat of its health.
         step: returns whether all is done. It may raise whatever Postgres or NATS raises while unreachable.
         name: of the loop, in the health report.
         every: seconds between two steps.
@@ -199,7 +202,7 @@ async def repeat(
             log.warning(
                 "service unreachable, retrying: %s", error or type(error).__name__, extra={"loop": name}
             )
-            pause = max(every, RETRY_SECONDS)
+            pause = max(every, STEP_RETRY_SECONDS)
         if pause:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

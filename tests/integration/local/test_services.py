@@ -154,7 +154,7 @@ async def test_a_command_ended_by_ctrl_c_stops_them(tmp_path: Path) -> None:
 async def test_nothing_is_started_again_after_leaving(tmp_path: Path) -> None:
     async with local_services(tmp_path) as services:
         pass
-    with pytest.raises(LocalServiceError, match="not in use"):
+    with pytest.raises(LocalServiceError, match="no longer in use"):
         await services.ensure_running()
     assert runs(tmp_path) == (False, False)
 

@@ -36,7 +36,7 @@ async def test_a_taken_port_is_left_to_its_owner_and_the_log_says_so(
         async with local_services(tmp_path) as moved:
             assert moved.nats_url != services.nats_url
             await use(moved)
-    assert f"Port {port} of the embedded NATS is taken" in caplog.text
+    assert f"port {port} of the embedded NATS is taken" in caplog.text
 
 
 async def test_a_stale_pid_file_with_somebody_elses_number_is_seen_through(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ async def test_data_of_another_version_is_refused_with_what_to_do(tmp_path: Path
     cluster = tmp_path / "postgres" / "data"
     cluster.mkdir(parents=True)
     (cluster / "PG_VERSION").write_text("16\n")
-    with pytest.raises(LocalServiceError, match="is of Postgres 16") as caught:
+    with pytest.raises(LocalServiceError, match="is from Postgres 16") as caught:
         await LocalServices(tmp_path).__aenter__()
     assert caught.value.hint
     assert runs(tmp_path) == (False, False)

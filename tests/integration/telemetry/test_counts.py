@@ -27,7 +27,7 @@ from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, batches_of
 from vaultstream.local.services import Services
-from vaultstream.records.worker import BatchPublisher, plan
+from vaultstream.records.worker import BatchPublisher, plan_next
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration
@@ -220,7 +220,7 @@ async def test_batches_that_the_stream_lost_are_counted_as_published_anew(
         open_context(services, engine_url, bench.job) as context,
     ):
         metrics = context.telemetry.metrics.records
-        while not await plan(context):
+        while not await plan_next(context):
             pass
         publisher = BatchPublisher(context)
         await publisher.step()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.local.diagnosis import explain, free_bytes
+from vaultstream.local.diagnosis import explain_failure, free_bytes
 
 pytestmark = pytest.mark.unit
 
@@ -10,7 +10,9 @@ GIB = 1024**3
 
 
 def error(log: str, free: int = GIB) -> tuple[str, str]:
-    found = explain("NATS", log, data_dir=Path("/data"), free_bytes=free, log_file=Path("/data/nats.log"))
+    found = explain_failure(
+        "NATS", log, data_dir=Path("/data"), free_bytes=free, log_file=Path("/data/nats.log")
+    )
     return found.message, found.hint or ""
 
 

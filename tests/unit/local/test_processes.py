@@ -100,4 +100,4 @@ def test_so_does_one_that_another_process_started(tmp_path: Path) -> None:
 
 async def test_a_command_that_fails_tells_so() -> None:
     with tempfile.TemporaryFile() as output:
-        assert await processes.run_to_end((sys.executable, "-c", "exit(3)"), output=output.fileno()) == 3
+        assert await processes.run_command((sys.executable, "-c", "exit(3)"), output=output.fileno()) == 3

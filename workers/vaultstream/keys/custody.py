@@ -1,4 +1,4 @@
-"""A signer's keys: wrapped ones from `keys.>`, unwrapped when first leased, forgotten when they change."""
+"""A signer's keys: read wrapped from `keys.>`, unwrapped on their first lease, dropped when they change."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-TEND_SECONDS = 5.0
-"""Between two looks at whether the stream still tells this signer of changed keys."""
+CHECK_SECONDS = 5.0
+"""Between two checks that the subscription to changed keys is alive."""
 
 
 async def _is_alive(bus: Bus, watch: JetStreamContext.PushSubscription) -> bool:
@@ -43,10 +43,10 @@ async def _is_alive(bus: Bus, watch: JetStreamContext.PushSubscription) -> bool:
 
 
 class Custody:
-    """Gives the function that signs with a leased key.
+    """Provides the function that signs with a leased key.
 
-    Whether a key may be used is not decided here but by its lease, in Postgres; so a message that got lost or forged on
-    `keys.>` can cost a look into Postgres and nothing else.
+    Whether a key may be used is decided by its lease, in Postgres, not here. A message that is lost or forged on `keys.>`
+    costs one read from Postgres and nothing else.
     """
 
     def __init__(self, job: Job, pool: Pool, bus: Bus, kek_file: Path) -> None:
@@ -59,45 +59,47 @@ class Custody:
         self._wrapped: dict[str, WrappedKey] = {}
         self._signers: dict[str, DigestSigner] = {}
         self._watch: JetStreamContext.PushSubscription | None = None
-        self._tending: asyncio.Task[None] | None = None
+        self._resubscribing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.watch()
-        self._tending = asyncio.create_task(self._tend())
+        self._resubscribing = asyncio.create_task(self._resubscribe())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._tending is not None:
-            self._tending.cancel()
-            await asyncio.gather(self._tending, return_exceptions=True)
+        if self._resubscribing is not None:
+            self._resubscribing.cancel()
+            await asyncio.gather(self._resubscribing, return_exceptions=True)
         await self._unwatch()
         self._signers.clear()
 
     async def watch(self) -> None:
-        """Starts to listen for keys, anew if it did before: a stream that was made again has forgotten its listeners."""
+        """Subscribes to keys, again if it did before: a stream that was recreated has no subscribers."""
         await self._unwatch()
         try:
             self._watch = await self._stream.watch(self._job.token, self._on_key)
         except BUS_ERRORS as error:
-            log.info("keys come from Postgres for now: %s", error or type(error).__name__)
+            log.info("no subscription to keys, reading them from Postgres: %s", error or type(error).__name__)
 
-    async def _tend(self) -> None:
-        """Listens anew where the stream was made after this signer started, or has lost its consumer since."""
+    async def _resubscribe(self) -> None:
+        """Subscribes again if the stream was created after this signer started, or has lost its consumer."""
         while True:
-            await asyncio.sleep(TEND_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             try:
                 if self._watch is None or not await _is_alive(self._bus, self._watch):
                     await self.watch()
             except (BusError, *BUS_ERRORS) as error:
-                log.debug("keys come from Postgres for now: %s", error or type(error).__name__)
+                log.debug(
+                    "no subscription to keys, reading them from Postgres: %s", error or type(error).__name__
+                )
 
     async def signature_function(self, key_id: str) -> DigestSigner:
-        """Returns the function that signs with a key of the job: a payload, given with its SHA-256.
+        """Returns the function that signs with a key of the job; it takes a payload and its SHA-256.
 
         Raises:
-            CustodyError: the key can't be unwrapped with the key-encryption keys at hand.
+            CustodyError: the key can't be unwrapped with the key-encryption keys in the file.
         """
         if key_id not in self._signers:
             wrapped = self._wrapped.get(key_id)
@@ -119,7 +121,7 @@ class Custody:
 
     def _open(self, wrapped: WrappedKey) -> DigestSigner:
         if wrapped.kek_id not in self._keyring.ids:
-            self._keyring = load_keyring(self._kek_file)  # rotated since
+            self._keyring = load_keyring(self._kek_file)  # it was rotated
         key = private_key_from_bytes(unwrap(self._keyring, wrapped))
         return digest_signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
 
@@ -133,5 +135,5 @@ class Custody:
             try:
                 await self._watch.unsubscribe()
             except BUS_ERRORS:
-                log.debug("the old subscription is gone already")
+                log.debug("the old subscription is already gone")
             self._watch = None

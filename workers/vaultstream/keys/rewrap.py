@@ -1,8 +1,8 @@
-"""Rotates the key-encryption key: a new one goes into the file, a job's keys move under it, the old one goes.
+"""Rotates the key-encryption key: adds a new one to the file, rewraps a job's keys under it, drops the old one.
 
-In that order, so that at each moment every wrapped key can be unwrapped with the file as it is: a process that was killed
-anywhere between leaves nothing to repair, and running it again finishes. Signers read the file anew when they meet an
-envelope under a key-encryption key that they don't know.
+In that order, every wrapped key can be unwrapped with the file at any moment: a process that was killed on the way leaves
+nothing to repair, and running it again finishes. Signers read the file again when they meet an envelope under a
+key-encryption key that they don't know.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection, Pool
     from vaultstream.store.jobs import Job
 
-CHUNK = 64
+KEYS_PER_TRANSACTION = 64
 """Keys rewrapped in one transaction."""
 
 
@@ -37,11 +37,11 @@ class Rewrapped:
     """What a rewrap did.
 
     Attributes:
-        kek_id: the key-encryption key that wraps the job's keys now.
-        keys: how many keys were moved under it.
-        dropped: key-encryption keys that left the file.
-        kept: those that stay for other jobs.
-        waiting_for: jobs whose keys are being made; nothing was dropped because of them.
+        kek_id: the key-encryption key that now wraps the job's keys.
+        keys: how many keys were rewrapped under it.
+        dropped: key-encryption keys removed from the file.
+        kept: those that other jobs still need.
+        waiting_for: jobs whose keys are being generated; because of them nothing was dropped.
     """
 
     kek_id: str
@@ -53,16 +53,16 @@ class Rewrapped:
 
 @asynccontextmanager
 async def rewrapping(pool: Pool) -> AsyncIterator[Connection]:
-    """Keeps other rewraps, and commands that make keys, out of this database.
+    """Locks out other rewraps, and commands that make keys, in this database.
 
     Raises:
-        UsageError: one is at work.
+        UsageError: one of them is running.
     """
     async with pool.acquire() as connection:
         if not await connection.fetchval(query("try_kek_lock"), KEK_LOCK):
             raise UsageError(
-                "Another command is making or rewrapping keys just now.",
-                hint="Run this again when it has ended.",
+                "Another command is making or rewrapping keys.",
+                hint="Run this again when it has finished.",
             )
         try:
             yield connection
@@ -73,13 +73,13 @@ async def rewrapping(pool: Pool) -> AsyncIterator[Connection]:
 async def rewrap_keys(
     connection: Connection, job: Job, kek_file: Path, *, rotate: bool
 ) -> tuple[KeyRing, int]:
-    """Moves a job's keys under the primary key-encryption key, a new one if `rotate`; tells how many it moved.
+    """Rewraps a job's keys under the primary key-encryption key, a new one if `rotate`; returns the ring and the count.
 
     Args:
         connection: from `rewrapping`.
         job: whose keys.
         kek_file: the file of key-encryption keys, which this user must be able to replace.
-        rotate: whether a new primary is made first.
+        rotate: whether to make a new primary first.
 
     Raises:
         CustodyError: the file can't be used, or a key can't be unwrapped with it.
@@ -87,9 +87,9 @@ async def rewrap_keys(
     ring = rotate_keyring(kek_file) if rotate else load_keyring(kek_file)
     moved = 0
     while left := _left(await store.list_wrapped(connection, job), ring):
-        for start in range(0, len(left), CHUNK):
+        for start in range(0, len(left), KEYS_PER_TRANSACTION):
             async with connection.transaction():
-                for key in left[start : start + CHUNK]:
+                for key in left[start : start + KEYS_PER_TRANSACTION]:
                     moved += await store.replace_wrapped(connection, rewrap(ring, key))
     return ring, moved
 
@@ -97,10 +97,10 @@ async def rewrap_keys(
 async def drop_unused(connection: Connection, kek_file: Path) -> tuple[list[str], list[str], list[str]]:
     """Drops the key-encryption keys that no wrapped key of this database needs.
 
-    A keys worker that is making keys may hold the file as it was, so nothing is dropped until it has stored them.
+    A keys worker that is generating keys may have read the file before, so nothing is dropped until it has stored them.
 
     Returns:
-        The ids dropped, those kept beside the primary, and the jobs whose keys are in the making.
+        The ids dropped, those kept beside the primary, and the jobs whose keys are being generated.
     """
     before = load_keyring(kek_file)
     workers = [s.job_no for s in await list_worker_sessions(connection) if s.role == "keys"]
@@ -114,7 +114,7 @@ async def drop_unused(connection: Connection, kek_file: Path) -> tuple[list[str]
 async def rewrap_job(
     connection: Connection, job: Job, kek_file: Path, *, rotate: bool, prune: bool
 ) -> Rewrapped:
-    """Does all of it but the publishing; safe while the job runs. Parameters and errors as `rewrap_keys`."""
+    """Does all of it except publishing; safe while the job runs. Parameters and errors as `rewrap_keys`."""
     ring, moved = await rewrap_keys(connection, job, kek_file, rotate=rotate)
     dropped, kept, making = await drop_unused(connection, kek_file) if prune else ([], list(ring.ids[1:]), [])
     return Rewrapped(ring.primary.kek_id, moved, dropped, kept, making)

@@ -1,4 +1,4 @@
-"""The keys worker: makes a job's keys, wraps them at once, and keeps `keys.>` as Postgres says it should be."""
+"""The keys worker: generates a job's keys, wraps them at once, and keeps `keys.>` in sync with Postgres."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaultstream.crypto.keyring import KeyRing, load_keyring
 from vaultstream.store import keys as store
 from vaultstream.store.jobs import find_job
 from vaultstream.store.keys import NewKey
-from vaultstream.worker import WorkerContext, repeat, worker_context
+from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,15 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECONCILE_SECONDS = 1.0
-"""Between two comparisons of `keys.>` with Postgres."""
-
-CHUNK = 64
-"""Keys made between two writes to Postgres."""
+KEYS_PER_WRITE = 64
+"""Keys generated between two writes to Postgres."""
 
 
 async def run_keys_worker(settings: Settings, job_name: str) -> None:
-    """Makes the job's keys, then spreads every change of them until the job has ended or SIGTERM comes.
+    """Makes the job's keys, then publishes every change until the job has ended or SIGTERM arrives.
 
     Raises:
         UsageError: settings or job can't be used.
@@ -50,7 +47,7 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
 
         def on_made(keys: int) -> None:
             telemetry.metrics.keys.keys_made.inc(keys)
-            telemetry.health.beat("keys")  # thousands of RSA keys take a while
+            telemetry.health.beat("keys")  # thousands of RSA keys take minutes
 
         async def make_and_publish() -> bool:
             ring = load_keyring(context.kek_file)
@@ -70,7 +67,7 @@ async def make_missing_keys(
     stop: asyncio.Event | None = None,
     on_made: Callable[[int], None] | None = None,
 ) -> int:
-    """Makes those of the job's `keys.count` keys that are not there yet; returns how many it made."""
+    """Makes the missing ones of the job's `keys.count` keys; returns how many it made."""
     async with pool.acquire() as connection:
         present = await store.ordinals(connection, job.job_no)
     missing = [n for n in range(1, job.spec.keys.count + 1) if n not in present]
@@ -86,20 +83,20 @@ async def make_keys(
     stop: asyncio.Event | None = None,
     on_made: Callable[[int], None] | None = None,
 ) -> int:
-    """Makes keys with the given ordinals, in threads, each wrapped where it was made; returns how many.
+    """Makes keys with the given ordinals, in threads, each wrapped by its own thread; returns how many.
 
-    `on_made` is called with each number of keys that came to be in Postgres; `stop` ends it between two of these.
+    Calls `on_made` with the number of keys after each write to Postgres; `stop` ends it between two writes.
     """
     made = 0
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="keygen") as threads:
-        for start in range(0, len(ordinals), CHUNK):
+        for start in range(0, len(ordinals), KEYS_PER_WRITE):
             if stop is not None and stop.is_set():
                 break
             keys = await asyncio.gather(
                 *(
                     loop.run_in_executor(threads, make_key, job.token, job.spec.keys.algorithm, ordinal, ring)
-                    for ordinal in ordinals[start : start + CHUNK]
+                    for ordinal in ordinals[start : start + KEYS_PER_WRITE]
                 )
             )
             async with pool.acquire() as connection:
@@ -107,12 +104,12 @@ async def make_keys(
             made += len(keys)
             if on_made is not None:
                 on_made(len(keys))
-            log.info("made keys", extra={"made": made, "of": len(ordinals)})
+            log.info("keys made", extra={"made": made, "of": len(ordinals)})
     return made
 
 
 def make_key(token: str, algorithm: Algorithm, ordinal: int, ring: KeyRing) -> NewKey:
-    """Makes one key; its private half leaves this function wrapped."""
+    """Makes one key; its private half leaves this function only wrapped."""
     private_key = generate_private_key(algorithm)
     return NewKey(
         ordinal=ordinal,
@@ -129,7 +126,7 @@ def make_key(token: str, algorithm: Algorithm, ordinal: int, ring: KeyRing) -> N
 
 
 class KeyPublisher:
-    """Keeps the last message of each of a job's keys the same as its row in Postgres."""
+    """Keeps the last message of each key of a job equal to its row in Postgres."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
@@ -138,7 +135,7 @@ class KeyPublisher:
         self._metrics = context.telemetry.metrics.keys
 
     async def publish_changes(self) -> int:
-        """Publishes the keys that are new, changed or missing on `keys.>`; returns how many."""
+        """Publishes keys that are new, changed or missing on `keys.>`; returns how many."""
         outcome = "failed"
         try:
             published = await self._publish_changes()
@@ -150,10 +147,10 @@ class KeyPublisher:
     async def _publish_changes(self) -> int:
         job = self._context.job
         if await self._stream.ensure():
-            log.info("made the stream of keys")
+            log.info("keys stream created")
             self._published.clear()
         if await self._stream.count(job.token) < len(self._published):
-            log.warning("the stream had lost keys; publishing them anew")
+            log.warning("keys stream has lost messages: publishing again")
             self._published.clear()
         async with self._context.pool.acquire() as connection:
             states = await store.list_states(connection, job.job_no)
@@ -167,15 +164,15 @@ class KeyPublisher:
         await self._stream.publish(changed)
         self._metrics.keys_published.inc(len(changed))
         self._published.update((key.key_id, (key.state, key.version)) for key in changed)
-        log.info("published keys", extra={"keys": len(changed)})
+        log.info("keys published", extra={"keys": len(changed)})
         return len(changed)
 
     async def clean_up(self) -> None:
-        """Takes an ended job's keys out of JetStream; they stay, wrapped, in Postgres."""
+        """Removes an ended job's keys from JetStream; they stay, wrapped, in Postgres."""
         try:
             async with self._context.pool.acquire(timeout=5) as connection:
                 job = await find_job(connection, self._context.job.token)
             if job is None or job.ended:
                 await self._stream.remove(self._context.job.token)
-        except Exception as error:  # noqa: BLE001 - what is left is found by the next command that looks
-            log.warning("not cleaned up: %s", error or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - leftovers are found by `vaultstream doctor`
+            log.warning("cleanup failed: %s", error or type(error).__name__)

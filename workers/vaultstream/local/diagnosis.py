@@ -15,7 +15,9 @@ FULL_BELOW_BYTES = 32 * 1024 * 1024
 _LINES = 8
 
 
-def explain(service: str, log: str, *, data_dir: Path, free_bytes: int, log_file: Path) -> LocalServiceError:
+def explain_failure(
+    service: str, log: str, *, data_dir: Path, free_bytes: int, log_file: Path
+) -> LocalServiceError:
     """The error to raise when `service` does not start.
 
     Args:

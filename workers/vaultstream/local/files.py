@@ -1,4 +1,4 @@
-"""Files of the data directory: private to their owner, written whole or not at all, locked across processes."""
+"""Files of the data directory: private to their owner, written atomically, locked across processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LOG_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 def make_private_dir(path: Path, owner: struct_passwd | None = None, *, mode: int = 0o700) -> Path:
-    """Makes `path` (its parents too) with `mode`, given to `owner` if there is one; returns it.
+    """Creates `path` and its parents with `mode`, owned by `owner` if given; returns it.
 
-    A directory that exists gets that mode too, so that a permissive umask or copy is put right.
+    A directory that exists gets that mode too, which corrects a permissive umask or copy.
     """
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     if owner is not None and path.stat().st_uid != owner.pw_uid:
@@ -30,7 +30,7 @@ def make_private_dir(path: Path, owner: struct_passwd | None = None, *, mode: in
 
 
 def write_private(path: Path, text: str, owner: struct_passwd | None = None) -> None:
-    """Replaces the file `path` by one with `text`, mode 0600; a reader or a crash sees the old or the new one."""
+    """Replaces the file `path` by one with `text`, mode 0600; after a crash the old or the new one is there, whole."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with os.fdopen(
@@ -45,7 +45,7 @@ def write_private(path: Path, text: str, owner: struct_passwd | None = None) -> 
 
 
 def open_log(path: Path) -> int:
-    """Opens a service's log for appending (mode 0600), set aside as `<name>.1` first if it has grown large.
+    """Opens a service's log for appending (mode 0600); rotates it to `<name>.1` first if it is large.
 
     Returns a file descriptor, which the caller closes.
     """
@@ -55,12 +55,12 @@ def open_log(path: Path) -> int:
 
 
 def size_of(path: Path) -> int:
-    """Bytes in the file, 0 if there is none."""
+    """Returns the size of the file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def read_from(path: Path, offset: int) -> str:
-    """What was written to the file after the byte `offset`; empty if there is no file."""
+    """Returns the content of the file from the byte `offset`; empty if it does not exist."""
     if not path.exists():
         return ""
     with path.open("rb") as file:
@@ -69,9 +69,9 @@ def read_from(path: Path, offset: int) -> str:
 
 
 def open_the_way(path: Path, user: struct_passwd) -> list[Path]:
-    """Lets `user` pass through the directories above `path`, by the x bit for others alone, where it can't yet.
+    """Lets `user` pass through the directories above `path`, by the execute bit alone, where it can't yet.
 
-    Passing is not listing nor reading: what lies there stays as private as its own mode makes it.
+    The user can't list or read these directories; their content stays as private as its own mode.
 
     Returns:
         The directories whose mode was changed.
@@ -92,7 +92,7 @@ def open_the_way(path: Path, user: struct_passwd) -> list[Path]:
 
 
 class FileLock:
-    """A lock between processes that the kernel lets go of when its holder dies, however it dies (flock)."""
+    """A lock between processes (flock), which the kernel releases when its holder dies, however it dies."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -104,7 +104,7 @@ class FileLock:
         self.release()
 
     def try_acquire(self, *, exclusive: bool) -> bool:
-        """Takes the lock, or changes its kind, if nobody is in the way; after False it holds nothing."""
+        """Takes the lock or changes its kind, unless another process holds it; if it returns False, it holds nothing."""
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         try:
             fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
@@ -113,13 +113,13 @@ class FileLock:
         return True
 
     async def acquire(self, *, exclusive: bool) -> Self:
-        """Takes the lock as soon as whoever is in the way lets go; may be cancelled."""
-        while not self.try_acquire(exclusive=exclusive):  # noqa: ASYNC110 - a lock of the kernel sets no event
+        """Takes the lock as soon as other holders release it; can be canceled."""
+        while not self.try_acquire(exclusive=exclusive):  # noqa: ASYNC110 - the kernel does not notify
             await asyncio.sleep(_LOCK_POLL_SECONDS)
         return self
 
     def release(self) -> None:
-        """Lets go; the object can't be used again. Harmless when called twice."""
+        """Releases the lock; the object can't be used again. A second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

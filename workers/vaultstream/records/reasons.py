@@ -1,4 +1,4 @@
-"""Why a record goes to the dead letters: one word for machines, one sentence for people."""
+"""Why a record goes to the dead letters: a reason for programs, a sentence for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ PAYLOAD_NULL = "PayloadNull"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
 ID_NOT_UNIQUE = "IdNotUnique"
 UNSIGNABLE = "Unsignable"
-"""Its batch failed at every attempt, down to this record alone; see `functions/fail_batch.sql`."""
+"""Its batch failed on every attempt, after splitting down to this record; see `functions/fail_batch.sql`."""
 
 SENTENCES = {
     RECORD_GONE: "The row was deleted between being counted into the job and being read.",

@@ -1,4 +1,4 @@
-"""The table or view that a job signs: found, checked, and put into SQL."""
+"""The table or view that a job signs: finds it, checks it, and writes the SQL that reads it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ID_TYPES = {
     "text": "text",
     "varchar": "text",
 }
-"""From a column's type to the type that the engine handles its ids in."""
+"""From a column's type to the type in which the engine handles its ids."""
 
 _PAYLOADS = {
     "bytea": "{column}",
@@ -32,7 +32,7 @@ _PAYLOADS = {
     "json": "convert_to({column}::text, 'UTF8')",
     "jsonb": "convert_to({column}::text, 'UTF8')",
 }
-"""From a column's type to the expression that gives the bytes that are signed."""
+"""From a column's type to the expression that yields the bytes to sign."""
 
 
 def quote_identifier(name: str) -> str:
@@ -42,17 +42,17 @@ def quote_identifier(name: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A table or view, each part ready to stand in SQL."""
+    """A table or view, each part ready for use in SQL."""
 
     relation: str
     id_sql: str
     id_type: str
     """How ids are handled: bigint, uuid or text."""
     payload_sql: str
-    """An expression over the payload column that gives the bytes to sign."""
+    """An expression over the payload column that yields the bytes to sign."""
 
     def parse_id(self, text: str) -> int | UUID | str:
-        """Returns an id as the driver gives and takes it, from its text."""
+        """Returns an id in the driver's type, from its text."""
         match self.id_type:
             case "bigint":
                 return int(text)
@@ -65,7 +65,7 @@ class Source:
         """Returns the query for the payloads of batches; $1 limits their size in bytes.
 
         Args:
-            ranged: for every integer from each of the array $2 to its counterpart in $3; else $2 is the array of ids.
+            ranged: whether $2 and $3 are arrays of the first and last ids of runs; if not, $2 is an array of ids.
         """
         return query(
             "read_ranges" if ranged else "read_listed",
@@ -77,17 +77,17 @@ class Source:
 
 
 async def inspect_source(connection: Connection, records: RecordsSpec) -> Source:
-    """Finds the table or view that a job names and checks its columns.
+    """Finds the table or view that a job names, and checks its columns.
 
     Raises:
-        SourceError: it is not there, a column is missing, or a type is none that can be signed or counted by.
+        SourceError: it does not exist, a column is missing, or a column has a type that is not supported.
     """
     relation = await connection.fetchrow(query("find_relation"), records.table)
     if relation is None:
         names = [row["name"] for row in await connection.fetch(query("list_relations"))]
         raise SourceError(
-            f"spec.records.table: there is no table or view {records.table!r} in the database.",
-            hint=_nearest(records.table, names, "Tables and views there are"),
+            f"spec.records.table: the database has no table or view {records.table!r}.",
+            hint=_nearest(records.table, names, "Its tables and views are"),
         )
     columns = {
         row["name"]: row["type"] for row in await connection.fetch(query("list_columns"), relation["oid"])
@@ -114,10 +114,10 @@ async def inspect_source(connection: Connection, records: RecordsSpec) -> Source
 
 
 async def open_source(connection: Connection, records: RecordsSpec) -> Source:
-    """Does what `inspect_source` does, and makes sure that this user may read the two columns.
+    """Does what `inspect_source` does, and checks that this user may read the two columns.
 
     Raises:
-        SourceError: also if it may not; the hint names the GRANT that is missing.
+        SourceError: as `inspect_source`; or a right is missing, and the hint has the GRANT for it.
     """
     source = await inspect_source(connection, records)
     rights = await fetch_one(

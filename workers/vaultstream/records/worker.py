@@ -1,4 +1,4 @@
-"""The records worker: cuts a job's records into batches, publishes them, and sees the job to its end."""
+"""The records worker: cuts a job's records into batches, publishes them, and completes the job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vaultstream.store.batches import (
     pending_after,
     plan_page,
 )
-from vaultstream.worker import WorkerContext, repeat, worker_context
+from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
@@ -33,24 +33,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-"""Between two looks at how much is outstanding, at the most."""
+"""Between two checks of how many batches are outstanding, at most."""
 SHORTEST_TICK_SECONDS = 0.005
-RECONCILE_SECONDS = 1.0
-"""Between two comparisons of the stream with Postgres."""
 
 
 async def run_records_worker(settings: Settings, job_name: str) -> None:
-    """Plans, publishes and reconciles until the job has ended, SIGTERM comes, or the pool is gone.
+    """Plans, publishes and reconciles until the job has ended, SIGTERM arrives or the pool is gone.
 
     Raises:
-        UsageError: settings or job can't be used; a SourceError also stands in the job's message.
+        UsageError: settings or job can't be used; a SourceError is also written to the job's message.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
     async with worker_context(settings, job_name, role="records", connections=3) as context:
         publisher = BatchPublisher(context)
 
         async def plan_on() -> bool:
-            finished = await plan(context)
+            finished = await plan_next(context)
             publisher.planned.set()
             return finished
 
@@ -69,11 +67,11 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         log.info("batches published", extra={"nats_messages": messages_of(context.bus)})
 
 
-async def plan(context: WorkerContext) -> bool:
-    """Plans the next page; tells whether all is planned.
+async def plan_next(context: WorkerContext) -> bool:
+    """Plans the next page; returns whether all records are planned.
 
     Raises:
-        SourceError: the table or its columns can't be used; the job's message says so.
+        SourceError: the table or its columns can't be used; the job's message has the same sentence.
     """
     job_no = context.job.job_no
     async with context.pool.acquire() as connection:
@@ -91,25 +89,25 @@ async def plan(context: WorkerContext) -> bool:
         await jobs.set_message(connection, job_no, None)
     if page.records:
         context.telemetry.metrics.records.records_planned.inc(page.records)
-        log.info("planned", extra={"records": page.records, "batches": page.batches})
+        log.info("batches planned", extra={"records": page.records, "batches": page.batches})
     return page.finished
 
 
 DEADLINE_EXCEEDED = (
-    "DeadlineExceeded: it ran for longer than spec.activeDeadlineSeconds ({job.spec.active_deadline_seconds:g} s); "
-    "what was signed stays."
+    "DeadlineExceeded: the job ran for longer than spec.activeDeadlineSeconds ({job.spec.active_deadline_seconds:g} s); "
+    "its signatures are kept."
 )
 
 
-def next_look(left: int, *, before: int, seconds: float) -> float:
-    """Returns in how many seconds to look whether a job has ended: after half of the time that it seems to need.
+def next_check(left: int, *, before: int, seconds: float) -> float:
+    """Returns the seconds until the next check whether a job has ended: half of the time that it seems to need.
 
-    So its end is noticed soon, and the looks before it are few.
+    Its end is then noticed soon, after few checks.
 
     Args:
         left: batches that are pending now.
-        before: batches that were pending at the look before.
-        seconds: since that look.
+        before: batches that were pending at the previous check.
+        seconds: since that check.
     """
     settled = before - left
     if settled <= 0:
@@ -118,19 +116,19 @@ def next_look(left: int, *, before: int, seconds: float) -> float:
 
 
 class BatchPublisher:
-    """Keeps up to `max_outstanding` batches in the stream, and puts back what got lost there."""
+    """Keeps up to `max_outstanding` batches in the stream, and publishes lost ones again."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._stream = RecordsStream(context.bus)
         self._metrics = context.telemetry.metrics.records
         self._next_reconcile = 0.0
-        self._last_look = (0.0, 0)
+        self._last_check = (0.0, 0)
         self.planned = asyncio.Event()
-        """Set when there may be batches to publish."""
+        """Set when there may be new batches to publish."""
 
     async def step(self) -> bool:
-        """Publishes what there is room for, reconciles when it is time, ends the job when it is done."""
+        """Publishes batches up to the limit, reconciles when due, ends the job when it is done; returns whether it ended."""
         if time.monotonic() >= self._next_reconcile:
             await self._reconcile_and_count()
             self._next_reconcile = time.monotonic() + RECONCILE_SECONDS
@@ -142,12 +140,12 @@ class BatchPublisher:
             published = await self._publish(connection, job, outstanding)
             if job.spec.overdue(job.started_at, datetime.now(UTC)):
                 await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))
-                log.warning("its active deadline has passed", extra={"job": job.name})
+                log.warning("active deadline exceeded", extra={"job": job.name})
                 context.stop.set()
                 return True
             settled = job.planned and not published and not outstanding
             if settled and await jobs.complete_job_if_settled(connection, job.job_no):
-                log.info("complete", extra={"job": job.name})
+                log.info("job complete", extra={"job": job.name})
                 context.stop.set()
                 return True
         if not published:
@@ -157,9 +155,9 @@ class BatchPublisher:
         return False
 
     def _next_tick(self, job: Job, outstanding: int) -> float:
-        (then, before), now = self._last_look, time.monotonic()
-        self._last_look = (now, outstanding)
-        return next_look(outstanding, before=before, seconds=now - then) if job.planned else TICK_SECONDS
+        (then, before), now = self._last_check, time.monotonic()
+        self._last_check = (now, outstanding)
+        return next_check(outstanding, before=before, seconds=now - then) if job.planned else TICK_SECONDS
 
     async def _publish(self, connection: Connection, job: Job, outstanding: int) -> int:
         limit = self._context.settings.max_outstanding
@@ -182,16 +180,16 @@ class BatchPublisher:
             self._metrics.reconciles.labels(outcome).inc()
 
     async def _reconcile(self) -> str:
-        """Makes stream and consumer if they are missing, and publishes anew the batches that the stream has lost.
+        """Creates stream and consumer if they are missing, and publishes batches again that the stream has lost.
 
-        The lag is read before the pending batches are counted. Between the two, batches can only get fewer; so a lag below
-        that count means that some are lost, and never that some were just acknowledged.
+        The lag is read before the pending batches are counted. Between the two, the number of batches can only fall, so a
+        lag below that count means that some are lost, never that some were just acknowledged.
         """
         context, job_no = self._context, self._context.job.job_no
         outcome = "unchanged"
         if await self._stream.ensure():
             outcome = "made"
-            log.info("made the stream of batches")
+            log.info("batches stream created")
         made = await self._stream.ensure_consumer(
             context.job.token,
             ack_wait_seconds=context.settings.ack_wait_seconds,
@@ -199,7 +197,7 @@ class BatchPublisher:
         )
         if made:
             outcome = "made"
-            log.info("made the job's consumer")
+            log.info("consumer created")
         lag = await self._stream.lag(context.job.token)
         if lag is None:
             self._metrics.lag.unknown()
@@ -214,23 +212,23 @@ class BatchPublisher:
             )
             if lag.total >= pending:
                 return outcome
-            # Published before the stream is looked at, pending after it: what of that is not in the stream is lost.
+            # Published before the stream is read and pending after it: if it is not in the stream, it is lost.
             present = await self._stream.present(context.job.token)
             expected = await pending_after(connection, job_no, 0, limit=pending)
         lost = [n for n in expected if n <= job.published_through and n not in present]
         if lost:
             await self._stream.publish(context.job.token, lost, generation=secrets.token_hex(4))
             self._metrics.batches_republished.inc(len(lost))
-            log.warning("the stream had lost batches; published them anew", extra={"batches": len(lost)})
+            log.warning("stream had lost batches: published again", extra={"batches": len(lost)})
             return "published"
         return outcome
 
     async def clean_up(self) -> None:
-        """Takes an ended job's consumer and messages out of JetStream."""
+        """Removes an ended job's consumer and messages from JetStream."""
         try:
             async with self._context.pool.acquire(timeout=5) as connection:
                 job = await jobs.find_job(connection, self._context.job.token)
             if job is None or job.ended:
                 await self._stream.remove(self._context.job.token)
-        except Exception as error:  # noqa: BLE001 - what is left is found by the next command that looks
-            log.warning("not cleaned up: %s", error or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - leftovers are found by `vaultstream doctor`
+            log.warning("cleanup failed: %s", error or type(error).__name__)

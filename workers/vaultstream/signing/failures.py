@@ -25,7 +25,7 @@ MISCONFIGURED_SECONDS = 5.0
 """Delay before a batch is delivered again that waits for a person to fix something."""
 
 _OUTCOMES = {"retry": "retried", "split": "split", "dead": "dead", "settled": "superseded"}
-"""From what Postgres makes of a failed batch to what it is counted as."""
+"""From the answer of `fail_batch` to the outcome that a batch is counted as."""
 
 
 class Failures:
@@ -60,7 +60,7 @@ class Failures:
         return Settlement(FENCED, redeliver_after=0.0, lease_ended=True)
 
     async def _count_attempt(self, batch: Batch, error: Exception) -> Settlement:
-        """Counts the attempt in Postgres, which decides what comes next: another one after a delay, or none."""
+        """Counts the attempt in Postgres, which decides what comes next: another attempt after a delay, or none."""
         retries = self._job.spec.retries
         reason = f"{type(error).__name__}: {error}"
         try:

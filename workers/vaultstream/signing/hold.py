@@ -94,7 +94,7 @@ class Hold:
         return batches
 
     async def renew(self) -> None:
-        """Renews leases and deliveries well before they expire, until cancelled."""
+        """Renews leases and deliveries well before they expire, until it is canceled."""
         lease_seconds = self._limits.lease_seconds
         while True:
             await asyncio.sleep(min(lease_seconds, self._limits.ack_wait_seconds) / 3)

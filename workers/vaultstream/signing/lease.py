@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leased:
-    """Batches by what came of leasing: they have a key, wait for a free one, or were settled before."""
+    """Batches by the result of leasing: with a key, waiting for a free one, or settled before."""
 
     batches: list[Batch]
     keyless: list[Batch]
@@ -37,7 +37,7 @@ async def lease(
     Args:
         pool: connections to the writer.
         job_no: the job.
-        holder: who leases.
+        holder: the name of the signer, which renews, commits and releases under it.
         batches: batches that were delivered, each once.
         seconds: how long each lease holds.
         expired: called with the number of expired leases that were found, if there were any.

@@ -1,4 +1,4 @@
-"""How much a signer takes on at a time: enough to be busy until the next batches arrive, and no more."""
+"""How much a signer takes on at a time: just enough to be busy until the next batches arrive."""
 
 from __future__ import annotations
 

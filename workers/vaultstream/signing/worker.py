@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 4
+SIGNER_CONNECTIONS = 4
 """Connections of one signer to Postgres: leases, reads, commits and renewals overlap."""
 
 SWITCH_SECONDS = 0.0005
@@ -43,7 +43,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
         ServiceError: Postgres or NATS can't be reached at the start.
     """
     async with worker_context(
-        settings, job_name, role="signing", connections=CONNECTIONS, ready_once="pulling"
+        settings, job_name, role="signing", connections=SIGNER_CONNECTIONS, ready_once="pulling"
     ) as context:
         source = await _wait_for_source(context)
         if source is None:
