@@ -89,8 +89,10 @@ class _Blank(str):
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
-        noun = f" {spec}s" if len(spec) > 1 and spec.replace(" ", "").isalpha() else ""
-        return f"*{self!s}*{noun}"
+        noun, _, plural = spec.partition("|")
+        if len(noun) > 1 and noun.replace(" ", "").isalpha():
+            return f"*{self!s}* {plural or noun + 's'}"
+        return f"*{self!s}*"
 
 
 class _Blanks(dict[str, Any]):
@@ -162,8 +164,8 @@ def _said(reason: JobReason) -> Statement:
 
 
 def decisions() -> list[str]:
-    rules = [(f"`{reason}`", cell(f"because {reason_clause(reason, _Blanks())}")) for reason in ScalingReason]
-    limits = [(f"`{name}`", cell(f"but {_limit(name)}")) for name in LimitName]
+    rules = [(f"`{reason}`", cell(reason_clause(reason, _Blanks()))) for reason in ScalingReason]
+    limits = [(f"`{name}`", cell(_limit(name))) for name in LimitName]
     return [
         "## Scaling decisions\n",
         prose(

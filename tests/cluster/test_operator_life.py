@@ -68,7 +68,7 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
     assert [(change["before"], change["after"], change["reason"]) for change in changes] == [(0, 4, "Lag")]
     assert (scaling["reason"], scaling["inputs"]["lag"]) == ("Lag", 20)
     (event,) = await site.told("job", "ScaledOut")
-    assert event["note"].startswith("Scaled from 0 to 4 signers because the lag is 20 batches")
+    assert event["note"].startswith("Scaled from 0 to 4 signers: lag is 20 batches")
     (line,) = await eventually(
         lambda: [line for line in operator.lines() if line["level"] == "INFO" and "decided" in line]
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from vaultstream.plurals import counted
+from vaultstream.plurals import Number
 from vaultstream.scaling.reasons import DEADLINE_AT_RISK as _DEADLINE_AT_RISK
 from vaultstream.scaling.reasons import Reason as ScalingReason
 
@@ -85,15 +85,6 @@ class Statement:
     reason: JobReason
     message: str
     event_type: EventType
-
-
-class _Number(int):
-    """An integer whose format may be a noun: `{keys:key}` is `1 key` or `2 keys`."""
-
-    __slots__ = ()
-
-    def __format__(self, spec: str) -> str:
-        return counted(self, spec) if spec.strip(",") else format(int(self), spec)
 
 
 _NORMAL: Final[Mapping[JobReason, str]] = {
@@ -180,7 +171,7 @@ def say(reason: JobReason, **values: object) -> Statement:
     Raises:
         KeyError: a value that the message needs is missing.
     """
-    shown = {name: _Number(value) if isinstance(value, int) else value for name, value in values.items()}
+    shown = {name: Number(value) if isinstance(value, int) else value for name, value in values.items()}
     if reason in _NORMAL:
         return Statement(reason, _NORMAL[reason].format_map(shown), "Normal")
     return Statement(reason, _WARNING[reason].format_map(shown), "Warning")

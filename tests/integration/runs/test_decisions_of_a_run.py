@@ -18,7 +18,7 @@ def test_a_run_says_why_it_has_its_signers(command: Command) -> None:
     done = command.run("quick-start", "--records", "2000", "--keys", "4", "--max-signers", "1", "--json")
     (first, *_) = json.loads(done.stdout)["decisions"]
     assert (first["before"], first["after"], first["reason"]) == (0, 1, "Lag")
-    assert "scaled from 0 to 1 signer because the lag is" in done.stderr
+    assert "scaled from 0 to 1 signer: lag is" in done.stderr
 
 
 def test_annotations_of_the_manifest_size_the_pool(command: Command) -> None:

@@ -93,7 +93,7 @@ def test_it_starts_all_that_are_wanted_in_one_step_and_says_why(clock: Clock) ->
     scale = scaler(clock)
     size = scale(look_at())
     assert size.signers == CORES
-    assert size.why.startswith("Scaled from 0 to 4 signers because the lag is 100 batches")
+    assert size.why.startswith("Scaled from 0 to 4 signers: lag is 100 batches")
     (taken,) = scale.taken
     assert taken.to_json()["after"] == 4
     assert taken.to_json()["limit"] == "MaxReplicaCount"

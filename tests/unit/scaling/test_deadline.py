@@ -71,7 +71,7 @@ def test_the_formula_shows_its_numbers() -> None:
         decide(SPEC, due(65, current=10), EMPTY, NOW).formula == "⌈60000 / (100 · (65 s - 5 s drain))⌉ = 10"
     )
     late = decide(SPEC, due(16), EMPTY, NOW).formula
-    assert late == "⌈60000 / (100 · (16 s - 10 s start - 5 s drain))⌉ = more than the 100 that may run"
+    assert late == "⌈60000 / (100 · (16 s - 10 s start - 5 s drain))⌉ = more than 100"
 
 
 @pytest.mark.parametrize(

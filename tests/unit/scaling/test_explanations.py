@@ -28,8 +28,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(193),
         EMPTY,
         (
-            "Scaled from 0 to 8 signers because the lag is 193 batches, at 10 a signer: ⌈193 / 10⌉ = 20, but "
-            "maxReplicaCount allows 8."
+            "Scaled from 0 to 8 signers: lag is 193 batches, lagThreshold is 10 per signer, ⌈193 / 10⌉ = 20, "
+            "limited by maxReplicaCount to 8."
         ),
     ),
     (
@@ -38,8 +38,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(193, 2),
         EMPTY,
         (
-            "Scaled from 2 to 6 signers because the lag is 193 batches, at 10 a signer: ⌈193 / 10⌉ = 20, but "
-            "scaleUp.policies allow 6 for now."
+            "Scaled from 2 to 6 signers: lag is 193 batches, lagThreshold is 10 per signer, ⌈193 / 10⌉ = 20, "
+            "limited by scaleUp.policies to 6."
         ),
     ),
     (
@@ -48,8 +48,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(21, 2),
         EMPTY,
         (
-            "Kept 2 signers because a lag of 21 batches for 2 signers is within tolerance of 10 each: ⌈21 / 10⌉ = 3, "
-            "1.05 times what 2 are for."
+            "Kept 2 signers: lag is 21 batches, within tolerance of lagThreshold (10 per signer), ⌈21 / 10⌉ = 3, "
+            "1.05 times lagThreshold per signer."
         ),
     ),
     (
@@ -58,9 +58,9 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(99, progress=PACED, timing=Timing(NOW, NOW + 75, 10.0, 5.0)),
         EMPTY,
         (
-            "Scaled from 0 to 4 signers because 60000 records are to be signed in 75 s, and a signer signs 100 a second: "
-            "⌈60000 / (100 · (75 s - 10 s start - 5 s drain))⌉ = more than the 4 that may run, but maxReplicaCount "
-            "allows 4; the finishing time is at risk."
+            "Scaled from 0 to 4 signers: 60,000 records left, 75 s until the target time, 100 records/s per "
+            "signer, ⌈60000 / (100 · (75 s - 10 s start - 5 s drain))⌉ = more than 4, limited by maxReplicaCount "
+            "to 4; the target time is at risk."
         ),
     ),
     (
@@ -69,8 +69,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(99, 2, progress=BUSY, timing=Timing(NOW, startup_seconds=10.0)),
         EMPTY,
         (
-            "Kept 2 signers because the job ends in about 3 s, before another signer would be ready (10 s): "
-            "⌈99 / 10⌉ = 10, but a new signer would come too late."
+            "Kept 2 signers: the job ends in about 3 s, before a new signer would be ready (10 s), ⌈99 / 10⌉ = "
+            "10, limited by startup time to 2."
         ),
     ),
     (
@@ -84,8 +84,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
             )
         ),
         (
-            "Kept 20 signers because Postgres is the limit, as 20 signers signed 1010 records/s and 10 signed 1000: "
-            "⌈999 / 10⌉ = 100, but more than 20 add nothing."
+            "Kept 20 signers: Postgres is the limit (20 signers signed 1010 records/s, 10 signed 1000 "
+            "records/s), ⌈999 / 10⌉ = 100, limited by throughput to 20."
         ),
     ),
     (
@@ -94,8 +94,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(0, 1),
         ACTIVE,
         (
-            "Kept 1 signer because a lag of 0 does not exceed activationLagThreshold (0), and the cooldown lasts 240 s "
-            "more: ⌈0 / 10⌉ = 0, but cooldownPeriod keeps 1."
+            "Kept 1 signer: lag is 0 batches, activationLagThreshold is 0, the cooldown ends in 240 s, ⌈0 / 10⌉ "
+            "= 0, kept by cooldownPeriod at 1."
         ),
     ),
     (
@@ -104,8 +104,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(0, 3),
         EMPTY,
         (
-            "Scaled from 3 to 0 signers because the lag has not exceeded activationLagThreshold (0) for a "
-            "cooldownPeriod (300 s): lag 0 ≤ activationLagThreshold 0, so 0."
+            "Scaled from 3 to 0 signers: the job has been idle for cooldownPeriod (300 s), lag 0 ≤ "
+            "activationLagThreshold 0, so 0."
         ),
     ),
     (
@@ -113,10 +113,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         ScalingSpec(activation_lag_threshold=5),
         seen(4),
         EMPTY,
-        (
-            "Kept 0 signers because a lag of 4 does not exceed activationLagThreshold (5): "
-            "lag 4 ≤ activationLagThreshold 5, so 0."
-        ),
+        ("Kept 0 signers: the job is idle, lag 4 ≤ activationLagThreshold 5, so 0."),
     ),
     (
         Reason.NOTHING_SIGNED,
@@ -124,8 +121,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(40, 4, progress=Progress(records_per_second=0.0)),
         EMPTY,
         (
-            "Held 4 signers because 40 batches wait and the 4 signers that are ready sign nothing, which more or fewer of "
-            "them would not change: current = 4."
+            "Held 4 signers: lag is 40 batches, but 4 ready signers signed nothing, and more or fewer signers "
+            "would not help, current = 4."
         ),
     ),
     (
@@ -134,8 +131,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(Reason.CONSUMER_MISSING, 4, failures=3),
         EMPTY,
         (
-            "Held 4 signers because the job's JetStream consumer has been missing since 2027-01-15T07:59:45Z: its lag is "
-            "unknown, which is not zero: current = 4."
+            "Held 4 signers: the job's JetStream consumer has been missing since 2027-01-15T07:59:45Z, so the "
+            "lag is unknown (not zero), current = 4."
         ),
     ),
     (
@@ -144,8 +141,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(Reason.NATS_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
-            "Held 4 signers because NATS has not answered since 2027-01-15T07:59:45Z: its lag is unknown, which is not zero: "
-            "current = 4."
+            "Held 4 signers: NATS has been unreachable since 2027-01-15T07:59:45Z, so the lag is unknown (not "
+            "zero), current = 4."
         ),
     ),
     (
@@ -154,8 +151,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(Reason.POSTGRES_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
-            "Held 4 signers because Postgres has not answered since 2027-01-15T07:59:45Z: its lag is unknown, which is not "
-            "zero: current = 4."
+            "Held 4 signers: Postgres has been unreachable since 2027-01-15T07:59:45Z, so the lag is unknown "
+            "(not zero), current = 4."
         ),
     ),
     (
@@ -164,9 +161,9 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(Reason.NATS_UNREACHABLE, 4, failures=4),
         EMPTY,
         (
-            "Scaled from 4 to 6 signers because the lag has been unknown since 2027-01-15T07:59:40Z (NatsUnreachable), for "
-            "more readings in a row than fallback.failureThreshold (3) lets pass, and fallback.behavior is currentReplicasIfHigher: "
-            "max(current 4, fallback.replicas 6) = 6."
+            "Scaled from 4 to 6 signers: lag has been unknown since 2027-01-15T07:59:40Z (NatsUnreachable), "
+            "failed readings in a row exceed fallback.failureThreshold (3), fallback.behavior is "
+            "currentReplicasIfHigher, max(current 4, fallback.replicas 6) = 6."
         ),
     ),
     (
@@ -174,14 +171,14 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         ScalingSpec(),
         seen(0, 2, progress=Progress(batches_left=0, planned=True)),
         EMPTY,
-        "Scaled from 2 to 0 signers because no batch is left to sign: batches left = 0.",
+        "Scaled from 2 to 0 signers: no work is left, batches left = 0.",
     ),
     (
         Reason.PAUSED,
         ScalingSpec(),
         seen(99, 2, pause=Pause(paused=True)),
         EMPTY,
-        "Kept 2 signers because the annotation vaultstream.dev/paused pauses scaling: current = 2.",
+        "Kept 2 signers: annotation vaultstream.dev/paused is set, current = 2.",
     ),
     (
         Reason.PAUSED_REPLICAS,
@@ -189,8 +186,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(99, 2, pause=Pause(replicas=9)),
         EMPTY,
         (
-            "Scaled from 2 to 5 signers because the annotation vaultstream.dev/paused-replicas asks for 9: "
-            "paused-replicas = 9, but maxReplicaCount allows 5."
+            "Scaled from 2 to 5 signers: annotation vaultstream.dev/paused-replicas is set, paused-replicas = 9, "
+            "limited by maxReplicaCount to 5."
         ),
     ),
 ]
@@ -203,6 +200,10 @@ def test_a_decision_explains_itself(
     decision = decide(spec, observation, history, NOW)
     assert decision.reason is reason
     assert decision.explain() == sentence
+
+
+def test_one_batch_is_in_the_singular() -> None:
+    assert "lag is 1 batch," in decide(ScalingSpec(), seen(1), EMPTY, NOW).explain()
 
 
 def test_every_reason_has_an_example() -> None:

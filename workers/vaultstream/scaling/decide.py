@@ -238,7 +238,7 @@ def _by_lag(case: _Case, lag: int) -> _Proposal:
         and not _resting(case)
         and behavior.within_tolerance(case.spec.behavior, lag, threshold, current)
     ):
-        formula += f", {lag / (threshold * current):.3g} times what {current} are for"
+        formula += f", {lag / (threshold * current):.3g} times lagThreshold per signer"
         return _Proposal(current, Reason.WITHIN_TOLERANCE, formula, case.bounds.floor)
     return _Proposal(count, Reason.LAG, formula, case.bounds.floor)
 

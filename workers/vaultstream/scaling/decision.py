@@ -60,10 +60,10 @@ class Decision:
         return self.desired != self.current
 
     def explain(self) -> str:
-        """Returns one sentence: what is done, why, the formula with its numbers, and the limit that bound it."""
-        limit = f", but {self.limit.clause()}" if self.limit else ""
-        risk = "; the finishing time is at risk" if self.deadline_at_risk else ""
-        return f"{self._action()} because {self.message}: {self.formula}{limit}{risk}."
+        """Returns one sentence: the change, the reason, the formula with its numbers, and the limit that applied."""
+        limit = f", {self.limit.clause()}" if self.limit else ""
+        risk = "; the target time is at risk" if self.deadline_at_risk else ""
+        return f"{self._action()}: {self.message}, {self.formula}{limit}{risk}."
 
     def dump(self) -> dict[str, Any]:
         """Returns the decision as `status.scaling` shows it, ready for JSON."""

@@ -108,7 +108,7 @@ def _deadline(observation: Observation, left: int, rate: float, seconds: float, 
         return Deadline(running, seconds, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {running}")
     needed = _needed(left, rate, seconds - start - drain, most)
     terms = f"{seconds:.0f} s - {start:g} s start - {drain:g} s drain"
-    result = f"more than the {most} that may run" if needed is None else needed
+    result = f"more than {most}" if needed is None else needed
     return Deadline(needed, seconds, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {result}")
 
 

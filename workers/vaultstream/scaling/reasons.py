@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
+from vaultstream.plurals import Number
+
 Scalar = str | int | float | bool
 
 
@@ -61,72 +63,81 @@ class LimitName(StrEnum):
 DEADLINE_AT_RISK: Final = "DeadlineAtRisk"
 """Reason of the condition and the Event for a job that will miss its finishing time even with all signers it may have."""
 
-# A time and no duration: what is said of a long outage is the same at each look, and is written once.
-_READING: Final = "since {heldSince}: its lag is unknown, which is not zero"
+# A time, not a duration: the message of a long outage stays the same at each reconcile, and is written once.
+_UNKNOWN: Final = "since {heldSince}, so the lag is unknown (not zero)"
 
 _CLAUSES: Final[Mapping[Reason, str]] = {
-    Reason.PAUSED_REPLICAS: "the annotation vaultstream.dev/paused-replicas asks for {pausedReplicas}",
-    Reason.PAUSED: "the annotation vaultstream.dev/paused pauses scaling",
-    Reason.JOB_DONE: "no batch is left to sign",
+    Reason.PAUSED_REPLICAS: "annotation vaultstream.dev/paused-replicas is set",
+    Reason.PAUSED: "annotation vaultstream.dev/paused is set",
+    Reason.JOB_DONE: "no work is left",
     Reason.FALLBACK: (
-        "the lag has been unknown since {heldSince} ({holdState}), for more readings in a row than "
-        "fallback.failureThreshold ({failureThreshold}) lets pass, and fallback.behavior is {fallbackBehavior}"
+        "lag has been unknown since {heldSince} ({holdState}), failed readings in a row exceed "
+        "fallback.failureThreshold ({failureThreshold}), fallback.behavior is {fallbackBehavior}"
     ),
-    Reason.CONSUMER_MISSING: "the job's JetStream consumer has been missing " + _READING,
-    Reason.NATS_UNREACHABLE: "NATS has not answered " + _READING,
-    Reason.POSTGRES_UNREACHABLE: "Postgres has not answered " + _READING,
+    Reason.CONSUMER_MISSING: "the job's JetStream consumer has been missing " + _UNKNOWN,
+    Reason.NATS_UNREACHABLE: "NATS has been unreachable " + _UNKNOWN,
+    Reason.POSTGRES_UNREACHABLE: "Postgres has been unreachable " + _UNKNOWN,
     Reason.NOTHING_SIGNED: (
-        "{lag} batches wait and the {ready} signers that are ready sign nothing, which more or fewer of them "
-        "would not change"
+        "lag is {lag:batch|batches}, but {ready:ready signer} signed nothing, and more or fewer signers would not help"
     ),
-    Reason.IDLE: "a lag of {lag} does not exceed activationLagThreshold ({activationLagThreshold})",
-    Reason.COOLDOWN_OVER: (
-        "the lag has not exceeded activationLagThreshold ({activationLagThreshold}) for a cooldownPeriod "
-        "({cooldownPeriod} s)"
-    ),
+    Reason.IDLE: "the job is idle",
+    Reason.COOLDOWN_OVER: "the job has been idle for cooldownPeriod ({cooldownPeriod} s)",
     Reason.COOLING_DOWN: (
-        "a lag of {lag} does not exceed activationLagThreshold ({activationLagThreshold}), and the cooldown "
-        "lasts {cooldownLeft:.0f} s more"
+        "lag is {lag:batch|batches}, activationLagThreshold is {activationLagThreshold}, the cooldown ends in "
+        "{cooldownLeft:.0f} s"
     ),
     Reason.JOB_ENDS_FIRST: (
-        "the job ends in about {etaSeconds:.0f} s, before another signer would be ready ({startupSeconds:g} s)"
+        "the job ends in about {etaSeconds:.0f} s, before a new signer would be ready ({startupSeconds:g} s)"
     ),
     Reason.DATABASE_IS_THE_LIMIT: (
-        "Postgres is the limit, as {plateauMore} signers signed {plateauMoreRate:.0f} records/s and "
-        "{plateauSigners} signed {plateauRate:.0f}"
+        "Postgres is the limit ({plateauMore:signer} signed {plateauMoreRate:.0f} records/s, "
+        "{plateauSigners} signed {plateauRate:.0f} records/s)"
     ),
     Reason.DEADLINE: (
-        "{recordsLeft} records are to be signed in {deadlineSeconds:.0f} s, and a signer signs "
-        "{ratePerSigner:.4g} a second"
+        "{recordsLeft:record} left, {deadlineSeconds:.0f} s until the target time, "
+        "{ratePerSigner:.4g} records/s per signer"
     ),
-    Reason.WITHIN_TOLERANCE: "a lag of {lag} batches for {current} signers is within tolerance of {lagThreshold} each",
-    Reason.LAG: "the lag is {lag} batches, at {lagThreshold} a signer",
+    Reason.WITHIN_TOLERANCE: (
+        "lag is {lag:batch|batches}, within tolerance of lagThreshold ({lagThreshold} per signer)"
+    ),
+    Reason.LAG: "lag is {lag:batch|batches}, lagThreshold is {lagThreshold} per signer",
 }
 
 _LIMIT_CLAUSES: Final[Mapping[LimitName, str]] = {
-    LimitName.MAX_REPLICA_COUNT: "maxReplicaCount allows {value}",
-    LimitName.MIN_REPLICA_COUNT: "minReplicaCount asks for {value} while there is work",
-    LimitName.ACTIVE_KEYS: "{value} keys are active and a signer needs one",
-    LimitName.BATCHES_LEFT: "{value} batches are left",
-    LimitName.STARTUP_TIME: "a new signer would come too late",
-    LimitName.THROUGHPUT: "more than {value} add nothing",
-    LimitName.COOLDOWN_PERIOD: "cooldownPeriod keeps {value}",
-    LimitName.SCALE_UP_STABILIZATION: "{value} is the least wanted within scaleUp.stabilizationWindowSeconds",
-    LimitName.SCALE_DOWN_STABILIZATION: "{value} is the most wanted within scaleDown.stabilizationWindowSeconds",
-    LimitName.SCALE_UP_POLICY: "scaleUp.policies allow {value} for now",
-    LimitName.SCALE_DOWN_POLICY: "scaleDown.policies allow {value} for now",
-    LimitName.SCALE_UP_DISABLED: "scaleUp.selectPolicy is Disabled",
-    LimitName.SCALE_DOWN_DISABLED: "scaleDown.selectPolicy is Disabled",
-    LimitName.PAUSED_SCALE_IN: "the annotation vaultstream.dev/paused-scale-in keeps {value}",
-    LimitName.PAUSED_SCALE_OUT: "the annotation vaultstream.dev/paused-scale-out keeps {value}",
+    LimitName.MAX_REPLICA_COUNT: "limited by maxReplicaCount to {value}",
+    LimitName.MIN_REPLICA_COUNT: "raised by minReplicaCount to {value}",
+    LimitName.ACTIVE_KEYS: "limited by active keys to {value}",
+    LimitName.BATCHES_LEFT: "limited by batches left to {value}",
+    LimitName.STARTUP_TIME: "limited by startup time to {value}",
+    LimitName.THROUGHPUT: "limited by throughput to {value}",
+    LimitName.COOLDOWN_PERIOD: "kept by cooldownPeriod at {value}",
+    LimitName.SCALE_UP_STABILIZATION: "limited by scaleUp.stabilizationWindowSeconds to {value}",
+    LimitName.SCALE_DOWN_STABILIZATION: "kept by scaleDown.stabilizationWindowSeconds at {value}",
+    LimitName.SCALE_UP_POLICY: "limited by scaleUp.policies to {value}",
+    LimitName.SCALE_DOWN_POLICY: "limited by scaleDown.policies to {value}",
+    LimitName.SCALE_UP_DISABLED: "limited by scaleUp.selectPolicy Disabled to {value}",
+    LimitName.SCALE_DOWN_DISABLED: "kept by scaleDown.selectPolicy Disabled at {value}",
+    LimitName.PAUSED_SCALE_IN: "kept by annotation vaultstream.dev/paused-scale-in at {value}",
+    LimitName.PAUSED_SCALE_OUT: "limited by annotation vaultstream.dev/paused-scale-out to {value}",
 }
 
 
+class _Shown:
+    """Inputs by name, whose integers may be shown with a noun."""
+
+    def __init__(self, inputs: Mapping[str, Scalar]) -> None:
+        self._inputs = inputs
+
+    def __getitem__(self, name: str) -> Scalar:
+        value = self._inputs[name]
+        return Number(value) if isinstance(value, int) else value
+
+
 def reason_clause(reason: Reason, inputs: Mapping[str, Scalar]) -> str:
-    """Returns why, as a clause without a full stop, with the numbers of `inputs` filled in."""
-    return _CLAUSES[reason].format_map(inputs)
+    """Returns the reason as a clause without a full stop, with the numbers of `inputs` filled in."""
+    return _CLAUSES[reason].format_map(_Shown(inputs))
 
 
 def limit_clause(name: LimitName, value: int) -> str:
-    """Returns what bound the count, as a clause without a full stop. `value`: the count that the limit allows."""
+    """Returns the limit as a clause without a full stop. `value` is the number of signers that it allows."""
     return _LIMIT_CLAUSES[name].format(value=value)
