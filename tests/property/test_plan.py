@@ -20,7 +20,6 @@ from support.planning import (
     replicas_of,
     spec_of,
     stored_of,
-    told,
     truths,
     view_of,
 )
@@ -167,11 +166,8 @@ def test_planning_again_says_and_does_the_same_and_tells_nothing_but_an_unmade_c
     again = planned(after(view, done))
     assert again.status.dump() == done.status.dump()
     unmade = tuple(said for said in done.events if said.reason in COUNT_CHANGES)
-    if "Complete" in truths(done) or "Failed" in truths(done):  # with no time to live, deletion comes next
-        assert set(told(again)) <= {JobReason.TIME_TO_LIVE_OVER}
-    else:
-        assert again.events == unmade
-        assert effects(again) == effects(done)
+    assert again.events == unmade
+    assert effects(again) == effects(done)
 
 
 @given(views(), views())

@@ -172,7 +172,7 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
     report = case.report.counted(stored)
     if stored.state in (JobState.COMPLETE, JobState.FAILED):
         report = replicas.ended(case.view, report.ended(end_of(stored), stored), stored)
-        return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
+        return _ended(replace(case, report=report))
     if spec.suspend:
         return _suspended(case, report, stored, spec)
     resumed = report.without(ConditionType.SUSPENDED)

@@ -151,3 +151,14 @@ def test_children_of_a_deleted_job_go_even_while_postgres_is_away() -> None:
     trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True)
     done = planned(view_of(trouble, job=job_of(deleting=True), children=ChildrenView(keys=KEYS_RUN)))
     assert done.delete == ("keys",)
+
+
+def test_a_job_without_time_to_live_is_deleted_in_the_plan_that_reports_its_end() -> None:
+    spec = spec_of(ttlSecondsAfterFinished=0)
+    view = view_of(stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=20_000), job=job_of(spec))
+    done = planned(view)
+    assert truths(done) == {"Complete": "AllSigned"}
+    assert told(done) == ["AllSigned", "TimeToLiveOver"]
+    assert done.delete_object
+    again = planned(after(view, done))
+    assert (again.status, again.events, again.delete_object) == (done.status, (), True)
