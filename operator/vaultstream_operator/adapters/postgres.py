@@ -1,4 +1,4 @@
-"""SigningJobs in Postgres: the port `Store`. Key material is none of its business."""
+"""SigningJobs in Postgres: the port `Store`. It never reads key material."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 ANSWER_SECONDS = 5.0
-"""So long Postgres may take for one look."""
+"""Seconds that Postgres may take for one reconcile."""
 PAUSE_SECONDS = 1.0
 """So long nobody asks a Postgres that did not answer: its jobs may be many, and one has asked."""
 
@@ -55,7 +55,7 @@ class Dispatcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
-    """Postgres was away lately, and why."""
+    """Postgres was unreachable recently, and why."""
 
     until: float
     error: Exception
@@ -75,7 +75,7 @@ class _Memory:
 class PostgresStore:
     """Jobs as Postgres has them, over a pool that is opened once Postgres answers.
 
-    Use as `async with`, which waits for nothing: while Postgres is away, jobs are in trouble.
+    Use as `async with`, which waits for nothing: while Postgres is unreachable, reconciles fail.
 
     Args:
         url: the connection string.

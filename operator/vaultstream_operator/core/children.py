@@ -31,7 +31,7 @@ TEMPLATE_ANNOTATION: Final = "vaultstream.dev/template"
 """On a worker's Kubernetes Job: the fingerprint of the pod template that it was made with."""
 
 _NEVER_GIVE_UP = 2**31 - 1
-"""Starts of a worker's pod. What it fails for can be mended, and then it goes on by itself."""
+"""Starts of a worker's pod. The cause of a failure can be fixed, and then the worker continues by itself."""
 _MOST_NAME = (
     63 - len("-signing") - len("-0123456789-01234")
 )  # a pod's name is a host's name and must not be cut

@@ -30,9 +30,9 @@ from vaultstream_operator.core.report import Report, end_of
 from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, WorkerJobView
 
 SHORTLY = 1.0
-"""Seconds until the next look at something that is under way."""
+"""Seconds until the next reconcile of something in progress."""
 LATER = 5.0
-"""Seconds until the next look at something that somebody has to mend."""
+"""Seconds until the next reconcile of something that a person has to fix."""
 
 
 class StoreAction(StrEnum):
@@ -61,7 +61,7 @@ class Plan:
         events: what to tell.
         delete_object: the SigningJob itself is to go, since its time to live is over; last, so that it is told.
         decision: the decision on the count, if one was made.
-        look_again: seconds until the next look, if nothing happens before; None: when something happens.
+        look_again: seconds until the next reconcile, if nothing happens before; None: when something happens.
     """
 
     status: JobStatus
@@ -164,7 +164,7 @@ def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:
 
 
 def _patience(trouble: Trouble) -> float:
-    """A service that is away is asked again soon, then less often: its jobs may be many."""
+    """An unreachable service is retried soon, then less often, because many jobs may depend on it."""
     return min(LATER, SHORTLY * trouble.failures) if trouble.passing else LATER
 
 
@@ -193,7 +193,7 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
 def changed_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:
     """Returns the fields of the spec that a job can follow and that differ, by their names in YAML.
 
-    `suspend` is none of them: it is followed by an action of its own.
+    `suspend` is not among them: it has its own action.
     """
     before, after = old.dump(), new.dump()
     return [name for name in after if name not in {*IMMUTABLE, "suspend"} and before[name] != after[name]]
@@ -241,7 +241,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
         children.KEYS: view.children.keys,
         children.RECORDS: view.children.records,
     }
-    # A Job's pods can't be changed: what is out of date goes with its pods, and only then is made anew.
+    # A Job's pods can't be changed: an outdated one is deleted with its pods, and only then created again.
     outdated = [
         role
         for role, child in found.items()
@@ -298,7 +298,7 @@ def _ripening(case: _Case) -> bool:
 
 
 def _beginning(case: _Case, stored: StoredJob) -> float:
-    """Seconds until the next look at a job that may have its first records then, of which only a look tells.
+    """Seconds until the next reconcile of a job that may have its first records then, which only a reconcile can see.
 
     The longer they take to come, the longer they may still take.
     """

@@ -39,7 +39,7 @@ def _names(field: str, what: str, given: Iterable[str], allowed: Sequence[str]) 
             )
         if not _matches(name, allowed):
             return (
-                f"spec.signer.{field}: {name} is none of the {what} in the operator's "
+                f"spec.signer.{field}: {name} is not one of the {what} in the operator's "
                 f"VAULTSTREAM_WORKER_ALLOWED_{'POD_LABELS' if what == 'labels' else 'POD_ANNOTATIONS'}."
             )
     return ""
@@ -49,7 +49,7 @@ def _priority_class(name: str | None, allowed: Sequence[str]) -> str:
     if not name or _matches(name, allowed):
         return ""
     return (
-        f"spec.signer.priorityClassName: {name} is none of the classes in the operator's "
+        f"spec.signer.priorityClassName: {name} is not one of the classes in the operator's "
         "VAULTSTREAM_WORKER_ALLOWED_PRIORITY_CLASSES."
     )
 
@@ -59,7 +59,7 @@ def _tolerations(given: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> 
         key = str(toleration.get("key") or "")
         if not (_matches(key, allowed) if key else "*" in allowed):
             return (
-                f"spec.signer.tolerations: {key or _EVERY_TAINT} is none of the taints in the operator's "
+                f"spec.signer.tolerations: {key or _EVERY_TAINT} is not one of the taints in the operator's "
                 "VAULTSTREAM_WORKER_ALLOWED_TOLERATIONS."
             )
     return ""

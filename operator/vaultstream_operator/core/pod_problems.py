@@ -83,7 +83,7 @@ class Ailment:
         return PATIENCE_SECONDS.get(self.cause, 0.0) - (now - self.since).total_seconds()
 
     def stops(self, ready: int) -> bool:
-        """Whether somebody has to mend it before anything goes on, with so many pods of the role ready."""
+        """Whether a person has to fix it before the job can continue, with `ready` pods of the role ready."""
         return ready == 0 or self.cause not in _OF_SOME_ALONE
 
 

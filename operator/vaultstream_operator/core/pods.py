@@ -214,13 +214,13 @@ def _container(role: str, token: str, spec: SigningJobSpec, options: WorkerOptio
         "startupProbe": {"httpGet": probe, "periodSeconds": 2, "failureThreshold": 60},
         "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5},
-        # What a worker says last, why it can't go on, is what the SigningJob's status tells of it.
+        # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if options.pre_stop_seconds:
-        # The worker is process 1 of its container, and to that the kernel delivers no signal that it does not handle
-        # yet. One that is told to leave while it starts would miss it, take on batches, and be killed with them in
-        # hand. So SIGTERM comes when a worker that has just begun to start listens; one that has started works on.
+        # The worker is process 1 of its container, and the kernel delivers to it no signal that it does not handle yet.
+        # A worker that is deleted while it starts would miss SIGTERM, fetch batches, and be killed with them in flight.
+        # So SIGTERM is delayed until a starting worker handles it; a running one keeps working until then.
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.pre_stop_seconds}}}
     return container
 

@@ -99,7 +99,7 @@ class Report:
         return self.on_the_way(statement)
 
     def stalled(self, statement: Statement) -> Report:
-        """Returns the report of a job that waits for somebody to mend something."""
+        """Returns the report of a job that waits until a person fixes something."""
         return self.stating(conditions.stalled, statement)
 
     def settled(self, statement: Statement) -> Report:

@@ -116,7 +116,7 @@ class SignersView:
     """The Deployment of signers.
 
     Attributes:
-        pods: that have not gone yet, those among them that were told to leave: they still sign what they have in hand.
+        pods: that still exist, including terminating ones, which finish their batches in flight.
         problem: why pods are not made, don't start or don't stay; None: nothing is known.
         generation: goes up with each change of its spec, by whomever.
     """

@@ -173,7 +173,7 @@ async def test_a_stalled_job_is_explained(
     assert "It is missing" in missing["consumer of stalled"][0]["message"]
     assert "has lost 1 batch that Postgres has as pending" in lagging["consumer of stalled"][0]["message"]
     leases = " ".join(finding["message"] for finding in missing["leases"])
-    assert "1 lease ran out and was not taken over" in leases
+    assert "1 lease expired and was not taken over" in leases
     assert "1 key is leased by signers that are not connected" in leases
     run_cli("delete", "stalled", "--yes")
 

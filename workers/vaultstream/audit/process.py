@@ -27,7 +27,7 @@ Requests = asyncio.Queue[dict[str, Any]]
 
 
 async def serve(requests: Requests, output: BinaryIO) -> None:
-    """Answers requests until it is cancelled."""
+    """Answers requests until it is canceled."""
     try:
         hello = await requests.get()
         async with open_snapshot(

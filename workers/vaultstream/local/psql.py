@@ -26,7 +26,7 @@ def bundled_psql() -> str:
 def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Returns the arguments after the program, and the environment to run it with.
 
-    The password goes by the environment, which only the same user can look into; every user sees a command line.
+    The password is passed in the environment, which only the same user can read; every user can read a command line.
     """
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)

@@ -108,14 +108,14 @@ async def run_job(
 ) -> Job:
     """Runs a job until it has ended or is suspended, and returns it as it then stands.
 
-    Cancelling drains the workers: batches in hand are finished, keys given back, and a later run goes on from there.
+    Canceling drains the workers: they finish batches in flight and release keys. A later run continues from there.
 
     Args:
         services: kept up while the job runs.
         pool: of connections to Postgres.
         job: which job.
         scale: decides how many signers run.
-        show: told how the run stands, at each look.
+        show: called with the state of the run, at each poll.
 
     Raises:
         VaultStreamError: a person has to act first; what was signed stays.

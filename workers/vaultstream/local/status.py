@@ -36,8 +36,8 @@ class LagStatus:
     Attributes:
         state: `ok`, `no consumer` or `NATS does not answer`; the counts from JetStream are None but for `ok`.
         pending: batches that wait in the stream.
-        ack_pending: batches that signers have in hand.
-        unpublished: pending batches that JetStream was not told of yet; Postgres knows them.
+        ack_pending: batches in flight at signers.
+        unpublished: pending batches that are not published to JetStream yet, as counted in Postgres.
     """
 
     state: str

@@ -137,8 +137,8 @@ class History(StatusPart):
         """Returns the history after a decision was made, carried out or not.
 
         Args:
-            spec: what the decision went by.
-            observation: likewise.
+            spec: the scaling spec of the decision.
+            observation: the observation of the decision.
             decision: what was decided.
             now: Unix seconds, as given to `decide`.
         """
@@ -180,7 +180,7 @@ class History(StatusPart):
         """Returns the history without its latest change, if that was to begin at the count there is.
 
         For when nobody has touched the count since: the change was decided and never made, or is not to be seen yet.
-        The count is decided anew, and what was decided before must not count as well.
+        The count is decided again, and the previous decision must not count as well.
 
         Args:
             current: signers that are asked for now.

@@ -126,7 +126,7 @@ class Progress:
         planned: all of the job's batches are known, so that `batches_left` is all there is.
         records_per_second: measured over a window in which signers were ready. None until there was one; 0.0 says
             that they had the time and signed nothing.
-        rate_per_signer: records a second that one signer signs; None: `records_per_second` over the ready ones.
+        rate_per_signer: records per second that one signer signs; None: `records_per_second` over the ready ones.
         settling: signers came or went while the rate was measured, so that it says too little of what these can do.
     """
 

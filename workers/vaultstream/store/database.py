@@ -31,7 +31,7 @@ STATEMENT_TIMEOUT_SECONDS = 120.0
 _AWAY = (
     asyncpg.PostgresConnectionError,  # 08: the connection broke
     asyncpg.InsufficientResourcesError,  # 53: disk full, out of memory, too many connections
-    asyncpg.OperatorInterventionError,  # 57: shut down, starting up, cancelled
+    asyncpg.OperatorInterventionError,  # 57: shut down, starting up, canceled
     asyncpg.PostgresSystemError,  # 58: its disk or its system fails
     asyncpg.TransactionRollbackError,  # 40: serialization failure, deadlock
     asyncpg.LockNotAvailableError,
@@ -61,7 +61,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_misconfigured(error: BaseException) -> bool:
-    """Whether a person has to mend something first: a table gone, a right missing. Work waits for it meanwhile."""
+    """Whether a person has to fix something first: a missing table or permission. Work waits meanwhile."""
     return isinstance(error, _NOT_READY)
 
 
@@ -188,7 +188,7 @@ async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asy
 
 
 class _PooledConnection(WatchedConnection):
-    """Given back as it is, without the round trip that resetting its session would cost."""
+    """Returned to the pool as it is, without the round trip that resetting its session would cost."""
 
     def get_reset_query(self) -> str:
         return ""
@@ -233,9 +233,9 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
     Args:
         url: the connection string.
         role: which part of VaultStream asks; Postgres shows it as `application_name`.
-        size: connections at the most.
-        reset: reset the session of a connection that is given back. Not needed where nobody changes one: takes no
-            lock beyond a transaction, sets nothing.
+        size: maximum number of connections.
+        reset: reset the session of a connection that is returned to the pool. Not needed if no user of the pool changes
+            the session, such as by locks beyond a transaction or by settings.
 
     Raises:
         DatabaseError: Postgres can't be reached or refuses, in words for people.

@@ -23,7 +23,7 @@ def _gone_milliseconds() -> int:
 
 
 def server_settings() -> dict[str, str]:
-    """Returns what has Postgres watch for us, likewise. On a Unix socket it means nothing."""
+    """Returns the settings with which Postgres watches its end of our connections. No effect on a Unix socket."""
     return {
         "tcp_keepalives_idle": str(IDLE_SECONDS),
         "tcp_keepalives_interval": str(INTERVAL_SECONDS),

@@ -1,4 +1,4 @@
-"""Leases on keys, and the batches done under them: claimed, renewed, given back, committed."""
+"""Leases on keys, and the batches signed under them: claimed, renewed, released, committed."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def renew_leases(
 
 
 async def release_leases(connection: Connection, holder: str, leases: Sequence[Lease]) -> None:
-    """Gives keys back without a batch, to the tail of the LRU order."""
+    """Releases keys without a batch, to the tail of the LRU order."""
     await connection.execute(
         query("release_keys"),
         holder,

@@ -49,7 +49,7 @@ async def installed_version(connection: Connection) -> int:
     """Returns the schema version of the database; 0 where there is none yet.
 
     Raises:
-        SchemaVersionError: there is a schema, and no telling of which version.
+        SchemaVersionError: there is a schema of an unknown version.
     """
     return (await find_schema(connection)).version
 
@@ -58,7 +58,7 @@ async def find_schema(connection: Connection) -> Installed:
     """Returns the schema of the database.
 
     Raises:
-        SchemaVersionError: there is one, and no telling of which version.
+        SchemaVersionError: there is a schema of an unknown version.
     """
     if await connection.fetchval(sql.query("find_table"), "vaultstream.schema_version") is None:
         return Installed(0, 0)
@@ -78,7 +78,7 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
     Jobs stay, and may run meanwhile. A database of a newer version that this program works with is left as it is.
 
     Args:
-        connection: of the user that owns the schema, or shall own it.
+        connection: of the user that owns the schema, or will own it.
         create_roles: whether to make the roles that are missing; see `vaultstream.store.roles`.
 
     Returns:

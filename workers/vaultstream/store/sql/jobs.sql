@@ -3,7 +3,7 @@ SELECT vaultstream.create_job(
     p_token => $1, p_name => $2, p_spec => $3, p_id_type => $4, p_owner_uid => $5)
 
 -- name: find_job
--- The job with the token or the name $1. A token names a job for ever, a name only until it is deleted.
+-- The job with the token or the name $1. A token identifies a job forever, a name only until it is deleted.
 -- Columns are listed here and in list_jobs, so that a migration can add one while programs of both versions run.
 SELECT job_no, token, name, owner_uid, spec, id_type, state, message, created_at, started_at, finished_at, deleted_at,
        upper_id, planned_id, planned, next_batch_no, published_through

@@ -4,9 +4,9 @@
 -- signature (2, the higher one first), the signature, and what is left over. Packed so, they cost a third of what two arrays
 -- of bytea cost, here and where they are sent. Answers for each slot:
 --   committed   its signatures and dead letters are in
---   fenced      its lease no longer held: nothing of it was written
+--   fenced      its lease was no longer held: nothing was written
 --   superseded  the batch was settled before, or by another slot (a second delivery, or a commit whose answer got lost):
---               nothing of it was written, and its key, if it was still held, is free
+--               nothing was written, and its key, if it was still held, is free
 CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
     p_job_no int, p_holder text,
     p_batch_no bigint[], p_key_no int[], p_epoch int[], p_signed int[], p_dead int[],

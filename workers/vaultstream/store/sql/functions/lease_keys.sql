@@ -27,8 +27,8 @@ BEGIN
         RAISE NOTICE USING ERRCODE = 'VS001', MESSAGE = v_expired::text;
     END IF;
 
-    -- A row that another transaction has locked is being leased, given back or ended just now: it is passed over, and is in its
-    -- place for the next call.
+    -- A row that another transaction has locked is being leased, released or ended: it is skipped, and is in its place for
+    -- the next call.
     RETURN QUERY
     WITH free AS (
         SELECT k.key_no FROM vaultstream.keys k

@@ -1,4 +1,4 @@
--- Gives keys back without a batch, to the tail of the LRU order, and writes their leases' history. Lost leases are passed over.
+-- Releases keys without a batch, to the tail of the LRU order, and writes the history of their leases. Skips lost leases.
 CREATE OR REPLACE FUNCTION vaultstream.release_keys(p_holder text, p_key_no int[], p_epoch int[])
 RETURNS SETOF int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere: so that no two ever deadlock
