@@ -56,18 +56,23 @@ async def run(
         CommandError: it failed, and `check` is set.
     """
     words = [str(word) for word in command]
-    child = await asyncio.create_subprocess_exec(
-        *words,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
     )
     try:
+        # asyncio kills only the program itself if a start is cancelled, and the program may have children by then.
+        child = await asyncio.shield(starting)
         stdout, stderr = await child.communicate(stdin.encode())
     except BaseException:
+        child = await starting
         os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
         raise

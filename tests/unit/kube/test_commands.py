@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -47,6 +48,28 @@ async def test_a_cancelled_command_ends_with_all_that_it_started(tmp_path: Path)
         return pid_file.exists()
 
     await until("the child", started, seconds=10, hint="")
+    child = psutil.Process(int(pid_file.read_text()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def gone() -> bool:
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    await until("the end of the child", gone, seconds=10, hint="")
+
+
+async def test_a_command_cancelled_while_it_starts_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    task = asyncio.create_task(
+        run("sh", "-c", f"sleep 600 & echo $! >{pid_file}.new; mv {pid_file}.new {pid_file}; wait")
+    )
+    for _ in range(2):  # the program runs now, and asyncio has not connected its pipes yet
+        await asyncio.sleep(0)
+    deadline = time.monotonic() + 10
+    while not pid_file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # noqa: ASYNC251 - the event loop must not turn meanwhile
     child = psutil.Process(int(pid_file.read_text()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
