@@ -6,9 +6,9 @@ import os
 
 
 def usable_cores() -> int:
-    """Returns the number of cores in this process's CPU set, which `taskset` or a cpuset may have made smaller than the machine.
+    """Returns the number of cores in the CPU set of this process, which `taskset` or a cpuset may restrict.
 
-    A quota of processor time, as containers have it, is not counted: it says how long, not on how many.
+    It ignores a quota of CPU time, as containers have: a quota limits time, not the number of cores.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -68,7 +68,7 @@ class Engine:
         """Runs a job to its end with worker processes on this machine, and returns its result.
 
         A job of that name that was interrupted is resumed; one that has ended is not run again. Dead letters do not raise:
-        see `JobResult.ok`. Cancelling drains the workers.
+        see `JobResult.ok`. Canceling drains the workers.
 
         Args:
             job: what to sign, and how.

@@ -1,25 +1,25 @@
 """Every error that VaultStream raises on purpose, as a tree.
 
 VaultStreamError
-├── UsageError                 what the user gave can't be used                       exit 2
-│   ├── InvalidJobError        a SigningJob's YAML or a field of it
-│   ├── SourceError            the table, view or column that a job names
+├── UsageError                 the user's input can't be used                         exit 2
+│   ├── InvalidJobError        the YAML of a SigningJob, or one of its fields
+│   ├── SourceError            the table, view or columns of a job
 │   ├── ImportFileError        a file that can't be imported
-│   └── UnknownJobError        no job of that name
-├── NotAllSignedError          the job ended, but with dead letters                   exit 3
-├── AuditError                 verification found what must not be                    exit 4
-├── ServiceError               a part that VaultStream needs does not answer          exit 5
+│   └── UnknownJobError        there is no job with that name
+├── NotAllSignedError          the job ended with dead letters                        exit 3
+├── AuditError                 verification found a violation                         exit 4
+├── ServiceError               a service that VaultStream needs is unreachable        exit 5
 │   ├── DatabaseError
 │   ├── BusError
-│   ├── SchemaVersionError     the database's schema is not this version's
-│   └── LocalServiceError      an embedded Postgres or NATS that does not start
-├── CustodyError               a private key can't be unwrapped, or its wrapping key is missing   exit 6
-├── OutputError                its disk has no room for what is written, or fails   exit 1
-└── LeaseLostError             the lease ran out or was fenced: the work in hand is dropped
+│   ├── SchemaVersionError     the version of the database's schema is not supported
+│   └── LocalServiceError      an embedded Postgres or NATS does not start
+├── CustodyError               a private key can't be unwrapped, or its KEK is missing exit 6
+├── OutputError                the disk of an output is full, or fails                exit 1
+└── LeaseLostError             the lease expired or was fenced: the batch is dropped
 Interrupted                    Ctrl-C or SIGTERM: drained, can be resumed             exit 130
 
-Each carries a sentence for people and, where there is one, the next step to take (`hint`). No message holds a secret:
-connection strings pass through `redact` first.
+Each has a message of one sentence, for people, and a `hint` with the next step if there is one. No message contains a
+secret: `redact` removes passwords from connection strings.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import re
 import ssl
 from enum import IntEnum
 
-DOCTOR = "`vaultstream doctor` looks closer."
-"""Ends a hint, after a semicolon; doctor itself leaves it out."""
+DOCTOR = "`vaultstream doctor` diagnoses the problem."
+"""Ends a hint, after a semicolon. `vaultstream doctor` itself omits it."""
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*):(?P<secret>[^\s@]*)@")
@@ -44,7 +44,7 @@ def redact(text: str) -> str:
 
 
 class ExitCode(IntEnum):
-    """What the `vaultstream` command exits with."""
+    """Exit codes of the `vaultstream` command."""
 
     OK = 0
     FAILURE = 1
@@ -130,29 +130,37 @@ class OutputError(VaultStreamError):
 
 
 def explain_output(error: OSError, target: object) -> OutputError | None:
-    """Returns what a person should read if `target` could not be written for its disk's sake; None: it's no such error."""
+    """Explains why `target` could not be written, if its disk is full, read-only or failing.
+
+    Returns:
+        The error to raise; None if `error` has another cause.
+    """
     if error.errno not in _DISK:
         return None
     return OutputError(
         f"{target} can't be written: {error.strerror}.",
-        hint="Free some space there, or write to another place; nothing of the job is lost.",
+        hint="Free some space there, or write to another location. The job lost no data.",
     )
 
 
 _BEFORE_ITS_TIME, _PAST_ITS_TIME, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
-"""OpenSSL's codes of what may be wrong with a certificate; all others are about who signed it."""
+"""OpenSSL's codes for a bad certificate. All other codes concern the authority that issued it."""
 
 
 def explain_tls(error: BaseException) -> str | None:
-    """Returns what was wrong with a server's certificate, or with TLS to it, as a clause; None: it's no such error."""
+    """Explains a failure of TLS with a server.
+
+    Returns:
+        A clause such as "its certificate has expired"; None if `error` has another cause.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
             return f"its certificate is for another host ({error.verify_message.rstrip('.')})"
         if error.verify_code == _PAST_ITS_TIME:
             return "its certificate has expired"
         if error.verify_code == _BEFORE_ITS_TIME:
-            return "its certificate is not valid yet, or the clock here is wrong"
-        return f"its certificate is from an authority that is not known here ({error.verify_message})"
+            return "its certificate is not valid yet, or the clock of this machine is wrong"
+        return f"its certificate was issued by an unknown authority ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
         return f"TLS with it fails ({error.reason or error})"
     return None
@@ -162,5 +170,5 @@ class LeaseLostError(VaultStreamError):
     pass
 
 
-class Interrupted(VaultStreamError):  # noqa: N818 - not a fault: the user asked for it
+class Interrupted(VaultStreamError):  # noqa: N818 - not an error: the user asked for it
     exit_code = ExitCode.INTERRUPTED

@@ -1,4 +1,4 @@
-"""Settings of every process, from the environment first, then from `.env` in the working directory."""
+"""Settings of every process: from the environment, or else from `.env` in the working directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vaultstream.errors import UsageError
 
 
 class Settings(BaseSettings):
-    """What a process is told from outside; frozen once read. An empty value counts as not given."""
+    """The settings of a process, immutable once they are read. An empty value counts as not set."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
@@ -23,26 +23,26 @@ class Settings(BaseSettings):
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = None
     nats_ca_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CA_FILE")] = None
-    """With it, or with a URL that begins with `tls://`, NATS is reached over TLS, its certificate and name verified."""
+    """The connection to NATS uses TLS, and verifies its certificate and name, if this is set or the URL begins with `tls://`."""
     nats_cert_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CERT_FILE")] = None
-    """Our own certificate, for a NATS that wants one."""
+    """Client certificate, for a NATS that requires one."""
     nats_key_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_KEY_FILE")] = None
     nats_replicas: Annotated[int, Field(alias="VAULTSTREAM_NATS_REPLICAS")] = 1
-    """Servers of a NATS cluster that each stream is kept on, at least: one of three may be away, two of five."""
+    """Minimum number of servers of a NATS cluster that store each stream: 3 tolerate the loss of 1 server, 5 of 2."""
     kek_file: Annotated[Path | None, Field(alias="VAULTSTREAM_KEK_FILE")] = None
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
     log_format: Annotated[str, Field(alias="VAULTSTREAM_LOG_FORMAT", pattern="^(auto|json|text)$")] = "auto"
 
     metrics_port: Annotated[int | None, Field(alias="VAULTSTREAM_METRICS_PORT", ge=0, le=65535)] = None
-    """A worker serves metrics and health here: not at all if it is not set, on any free port if it is 0."""
+    """Port on which a worker serves metrics and health. Not set: it does not serve them; 0: any free port."""
     metrics_host: Annotated[str, Field(alias="VAULTSTREAM_METRICS_HOST")] = "0.0.0.0"  # noqa: S104 - see below
-    """All addresses by default: those who ask, a kubelet and Prometheus, come from outside. `::` for IPv6 as well."""
+    """All IPv4 addresses by default, because the kubelet and Prometheus connect from outside; `::` adds IPv6."""
 
     lease_seconds: Annotated[float, Field(alias="VAULTSTREAM_LEASE_SECONDS", ge=0.5, le=3600)] = 30.0
     ack_wait_seconds: Annotated[float, Field(alias="VAULTSTREAM_ACK_WAIT_SECONDS", ge=0.5, le=3600)] = 30.0
     drain_seconds: Annotated[float | None, Field(alias="VAULTSTREAM_DRAIN_SECONDS", ge=1, le=7200)] = None
-    """A signer told to leave finishes what it has in hand for so long, and gives the rest back. Not set: to its end."""
+    """Time in which a draining signer finishes its batches; it returns the rest to the queue. Not set: no limit."""
     max_outstanding: Annotated[int, Field(alias="VAULTSTREAM_MAX_OUTSTANDING", ge=1, le=100_000)] = 4096
 
     batch_size: Annotated[int, Field(alias="BATCH_SIZE", ge=1, le=20_000)] = 500
@@ -66,15 +66,15 @@ class Settings(BaseSettings):
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedded services are used: so it is unless both URLs are given."""
+        """Whether an embedded service is used: unless both URLs are set."""
         return self.database_url is None or self.nats_url is None
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Reads the settings; `overrides` (command-line flags, by field name) win over everything, None is not given.
+    """Reads the settings. `overrides`, by field name, take precedence unless they are None: they are command-line options.
 
     Raises:
-        UsageError: a value is out of bounds; the message names the variable.
+        UsageError: a value is invalid; the message names the variable.
     """
     given = {Settings.model_fields[k].alias or k: v for k, v in overrides.items() if v is not None}
     try:

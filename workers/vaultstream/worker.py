@@ -1,4 +1,4 @@
-"""What the three workers share: their connections, their identity, their retry loop, and how they are told to stop."""
+"""What the three workers share: connections, identity, retry loop and how they stop."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ async def test_an_authority_that_is_not_known_is_told(
 ) -> None:
     url = database.urls["signing"].replace(str(authority.pair.certificate), str(stranger.pair.certificate))
     told = await refusal(url)
-    assert "Postgres can't be trusted: its certificate is from an authority that is not known here" in told
+    assert "Postgres can't be trusted: its certificate was issued by an unknown authority" in told
     assert "sslrootcert" in told
 
 

@@ -32,7 +32,7 @@ def test_a_worker_lives_as_long_as_its_event_loop_turns(health: Health, clock: C
     clock.now += 10
     assert health.live().ok
     clock.now += 0.5
-    assert failing(health.live()) == {"event loop": "last turned 10.5 s ago; 10 s are allowed"}
+    assert failing(health.live()) == {"event loop": "last turned 10.5 s ago; the limit is 10 s"}
     health.turn()
     assert health.live().ok
 
@@ -63,7 +63,7 @@ def test_what_is_expected_is_missing_until_it_was_seen(health: Health, clock: Cl
     health.seen("postgres")
     assert health.ready().ok
     clock.now += 5.1
-    assert failing(health.ready()) == {"postgres": "last seen 5.1 s ago; 5 s are allowed"}
+    assert failing(health.ready()) == {"postgres": "last seen 5.1 s ago; the limit is 5 s"}
 
 
 def test_one_missed_answer_is_no_absence_and_its_reason_is_told_later(health: Health, clock: Clock) -> None:

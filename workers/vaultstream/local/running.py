@@ -42,7 +42,7 @@ async def run_to_end(
 ) -> Ran:
     """Runs a job until it has ended or is suspended. Starts nothing if it already is.
 
-    Cancelling drains the workers, and a later run resumes the job.
+    Canceling drains the workers, and a later run resumes the job.
 
     Args:
         session: the services.

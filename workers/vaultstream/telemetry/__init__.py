@@ -1,4 +1,4 @@
-"""Metrics and health of a worker, served by a thread of its own.
+"""Metrics and health of a worker, served by a separate thread.
 
-Nothing here knows Postgres or NATS: who works tells what happened, and a thread of its own answers those who ask.
+Nothing here uses Postgres or NATS: the worker reports what happened, and the thread answers probes and scrapes.
 """

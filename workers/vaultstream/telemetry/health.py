@@ -1,7 +1,7 @@
-"""How a worker is: alive as long as its loops turn, ready as long as it has what it works with.
+"""Liveness and readiness of a worker: it is live while its loops turn, and ready while its services answer.
 
-Who works says so in passing (`turn`, `beat`, `seen`); who asks, from another thread, gets a verdict with reasons. So a
-worker that is stuck does not have to do anything to be found out.
+The worker reports progress as it goes (`turn`, `beat`, `seen`). Another thread asks for a verdict, with reasons. A worker
+that hangs is therefore detected without its cooperation.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOP_SECONDS = 10.0
-"""So long the event loop may be busy with one thing; nothing in it takes a tenth of that."""
+"""Maximum time between two turns of the event loop. No step in it takes a tenth of that."""
 
 PROGRESS_SECONDS = 180.0
-"""So long a loop may wait in one place: longer than a statement in Postgres may take, after which it comes round again."""
+"""Maximum time between two passes of a loop. It exceeds the timeout of a Postgres statement, after which a loop continues."""
 
 ANSWER_SECONDS = 5.0
-"""A service that is asked each second, and last answered longer ago, is away."""
+"""A service counts as unreachable if its last answer is older than this. It is asked once per second."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, and what a person should read of it."""
+    """One check: its name, its result and a detail for people."""
 
     name: str
     ok: bool
@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks of a question; good if each of them is."""
+    """The checks of one probe; it succeeds if all of them do."""
 
     role: str
     checks: list[Check]
@@ -46,7 +46,7 @@ class Verdict:
         return all(check.ok for check in self.checks)
 
     def document(self) -> dict[str, Any]:
-        """Returns the verdict as JSON has it."""
+        """Returns the verdict as JSON-ready values."""
         return {
             "status": "ok" if self.ok else "failing",
             "role": self.role,
@@ -56,7 +56,7 @@ class Verdict:
 
 @dataclass
 class _Fact:
-    """Something that must be heard of again and again."""
+    """Something that must be reported again within `limit` seconds."""
 
     limit: float
     at: float | None = None
@@ -64,14 +64,14 @@ class _Fact:
 
 
 class Health:
-    """What is known of one worker. Told from its event loop; asked from any thread.
+    """The health of one worker. Its event loop reports; any thread may ask.
 
     Args:
-        role: which worker.
-        loop_seconds: how long the event loop may not turn.
-        progress_seconds: how long each loop of the worker may not pass.
-        answer_seconds: how long a service may not answer.
-        clock: seconds that nobody sets.
+        role: the role of the worker.
+        loop_seconds: maximum time between two turns of the event loop.
+        progress_seconds: maximum time between two passes of each loop of the worker.
+        answer_seconds: maximum age of a service's last answer.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -93,46 +93,51 @@ class Health:
         self._conditions: dict[str, Callable[[], str | None]] = {}
 
     def turn(self) -> None:
-        """The event loop has come round."""
+        """Reports a turn of the event loop."""
         self._loop.at = self._clock()
 
     def beat(self, loop: str) -> None:
-        """A loop of the worker has passed its start; from the first time on it must do so again and again."""
+        """Reports a pass of a loop of the worker. From the first pass on, the loop is checked."""
         fact = self._beats.get(loop)
         if fact is None:
             fact = self._beats[loop] = _Fact(self.progress_seconds)
         fact.at = self._clock()
 
     def rest(self, loop: str) -> None:
-        """A loop has done all that it had to do."""
+        """Reports that a loop has finished; it is no longer checked."""
         self._beats.pop(loop, None)
 
     def expect(self, name: str, *, within: float) -> None:
-        """To be ready, something must have been `seen` within so many seconds; until then it is not."""
+        """Makes readiness depend on a fact: the worker is ready only if it was `seen` in the last `within` seconds."""
         self._facts[name] = _Fact(within)
 
     def seen(self, name: str) -> None:
-        """Something expected is there, now."""
+        """Reports that an expected fact holds now."""
         if fact := self._facts.get(name):
             fact.at = self._clock()
             fact.trouble = ""
 
     def missed(self, name: str, trouble: str) -> None:
-        """Something expected did not answer; why stands in the verdict once its time is over."""
+        """Reports why an expected fact does not hold. The verdict shows it once the time of the fact is over."""
         if fact := self._facts.get(name):
             fact.trouble = redact(trouble)
 
     def require(self, name: str, trouble: Callable[[], str | None]) -> None:
-        """To be ready, `trouble` must return None when it is asked, from another thread; else what is wrong."""
+        """Makes readiness depend on a condition.
+
+        Args:
+            name: of the check.
+            trouble: called from another thread; returns what is wrong, or None.
+        """
         self._conditions[name] = trouble
 
     def live(self) -> Verdict:
-        """Whether the worker moves. A service that is away is no reason to end it."""
+        """Returns whether the worker makes progress. An unreachable service does not count: a restart would not help."""
         beats = [self._check(f"{name} loop", fact, "passed") for name, fact in list(self._beats.items())]
         return Verdict(self.role, [self._check("event loop", self._loop, "turned"), *beats])
 
     def ready(self) -> Verdict:
-        """Whether the worker has all that it works with."""
+        """Returns whether the worker can use everything that it needs."""
         facts = [self._check(name, fact, "seen") for name, fact in list(self._facts.items())]
         troubles = [(name, trouble()) for name, trouble in list(self._conditions.items())]
         return Verdict(self.role, [*facts, *(Check(name, not why, why or "ok") for name, why in troubles)])
@@ -146,7 +151,7 @@ class Health:
         return Check(
             name,
             ok=False,
-            detail=_with(f"last {done} {age:.1f} s ago; {fact.limit:g} s are allowed", fact.trouble),
+            detail=_with(f"last {done} {age:.1f} s ago; the limit is {fact.limit:g} s", fact.trouble),
         )
 
 
