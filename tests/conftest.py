@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# How long an example takes says more about the machine than about the code.
+# The time that an example takes depends on the machine more than on the code.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives root's run a temporary directory of its own.
+    """Gives runs by root their own temporary directory.
 
-    Root's Postgres runs as another user, which must pass through what is above its data; but every run of pytest
-    shuts the directory that it shares with the others, also while another's Postgres starts.
+    Root's Postgres runs as another user, which must be able to enter the directories above its data. But each run of
+    pytest closes the directory that all runs share, even while the Postgres of another run is starting.
     """
     if os.geteuid() == 0 and config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="vaultstream-tests-")
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """The embedded services, real and shared: use names of your own in them (`database_url` is yours alone)."""
+    """The embedded services, shared by all tests: use unique names in them (only `database_url` is private)."""
     local = LocalServices(tmp_path_factory.mktemp("services"))
     asyncio.run(local.__aenter__())
     try:
@@ -53,7 +53,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 @pytest.fixture
 async def database_url(services: Services) -> AsyncIterator[str]:
-    """A new, empty database on the shared Postgres; dropped after the test, whoever is still connected."""
+    """A new, empty database on the shared Postgres; dropped after the test, even if sessions are still connected."""
     name = f"test_{uuid4().hex}"
     admin = await asyncpg.connect(services.database_url)
     try:
@@ -74,7 +74,7 @@ def nats_url(services: Services) -> str:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
-    """The command in a folder of its own, with embedded services of its own."""
+    """The command in its own folder, with its own embedded services."""
     command = Command(tmp_path)
     yield command
     with suppress(Exception):

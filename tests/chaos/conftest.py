@@ -1,4 +1,4 @@
-"""Services that every test here may kill, and an arena for each."""
+"""Services that tests here may kill, and an arena for each test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
-    """A Postgres and a NATS of this folder's own."""
+    """A Postgres and a NATS for the tests of this folder only."""
     local = LocalServices(tmp_path_factory.mktemp("mortal"))
     asyncio.run(local.__aenter__())
     try:
@@ -40,6 +40,6 @@ async def arena(mortal: LocalServices, monkeypatch: pytest.MonkeyPatch) -> Async
 
 @pytest.fixture
 def storm_disk() -> Iterator[Path | None]:
-    """Where a storm lets signatures run out of room: nowhere for who is not root."""
+    """A small disk that a storm fills with signatures; None if not run by root."""
     with small_disk_if_root(DISK) as disk:
         yield disk

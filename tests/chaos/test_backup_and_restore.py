@@ -1,4 +1,4 @@
-"""What docs/operations.md says of backup and restore, run as it stands there: from a job half done to its end on other servers."""
+"""Runs the commands of docs/operations.md for backup and restore: a half-done job is finished on other servers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RECORDS = 1_500
 
 
 def documented() -> tuple[str, str]:
-    """The commands that back up, and those that restore."""
+    """The commands for the backup, and those for the restore."""
     text = PAGE.read_text()
     section = text[text.index("## Backup and restore\n") :].split("\n## ", 2)[0]
     backup, restore = re.findall(r"^```bash\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
@@ -45,7 +45,7 @@ def documented() -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Site:
-    """A Postgres and a NATS of its own, and who runs commands against them as the owner of the database."""
+    """Its own Postgres and NATS; runs commands against them as the owner of the database."""
 
     command: Command
     environment: dict[str, str] = field(repr=False)
@@ -59,7 +59,7 @@ class Site:
         return done.stdout + done.stderr
 
     def verified(self, token: str) -> tuple[int, int]:
-        """Returns how many signatures are valid and how many records wait for one; there is nothing else to be found."""
+        """Returns the numbers of valid signatures and of pending records; there must be no other findings."""
         process = self.command.start("verify", token, "--json", **self.environment)
         report = json.loads(process.communicate(timeout=110)[0])
         pending = report["pending"]
@@ -98,7 +98,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site(folder: Path) -> AsyncIterator[Site]:
-    """Starts empty servers; the database is not there yet, its owner is."""
+    """Starts empty servers; the owner of the database exists, the database does not."""
     await asyncio.to_thread(folder.mkdir)
     async with LocalServices(folder / "servers") as local:
         services = await local.services()
@@ -142,7 +142,7 @@ class Backup:
 
 
 async def back_up_half_a_job(folder: Path) -> Backup:
-    """Takes the backup while signers sign, and then kills all that there is."""
+    """Takes the backup while signers sign, then kills everything."""
     async with open_site(folder / "lost") as site:
         site.shell("createdb --template=template0", folder)
         site.run("migrate", "--create-roles")
@@ -174,7 +174,7 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
     return asyncio.run(back_up_half_a_job(tmp_path_factory.mktemp("backup")))
 
 
-async def test_a_job_half_done_is_restored_proved_and_finished_on_other_servers(
+async def test_a_half_done_job_is_restored_verified_and_finished_on_other_servers(
     backup: Backup, tmp_path: Path
 ) -> None:
     _, restore = documented()
@@ -187,7 +187,7 @@ async def test_a_job_half_done_is_restored_proved_and_finished_on_other_servers(
         assert await site.query("SELECT state::text FROM vaultstream.jobs") == [("Complete",)]
         after = dict(await site.query("SELECT record_id, signature FROM vaultstream.signatures_1"))
         assert after.keys() == set(range(1, RECORDS + 1))
-        assert set(before) <= set(after.items()), "what was signed before is what it was"
+        assert set(before) <= set(after.items()), "signatures from before the restore have not changed"
         assert site.verified(backup.token) == (RECORDS, 0)
 
 
@@ -220,7 +220,7 @@ async def test_a_restore_without_the_key_encryption_key_says_so_and_signs_nothin
         assert site.verified(backup.token) == (RECORDS, 0)
 
 
-async def test_the_roles_and_their_rights_are_there_after_a_restore(backup: Backup, tmp_path: Path) -> None:
+async def test_the_roles_and_their_permissions_exist_after_a_restore(backup: Backup, tmp_path: Path) -> None:
     _, restore = documented()
     async with open_site(tmp_path / "new") as site:
         site.shell(restore, backup.folder)

@@ -1,4 +1,4 @@
-"""A run that is interrupted, however hard, loses nothing and signs nothing twice."""
+"""A run that is interrupted, even by SIGKILL, loses nothing and signs nothing twice."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ async def test_a_run_interrupted_while_it_is_verified_is_not_signed_again(comman
     resume(command)
 
 
-async def test_the_run_killed_leaves_no_worker_and_a_later_run_resumes(command: Command) -> None:
+async def test_a_killed_run_leaves_no_worker_and_a_later_run_resumes(command: Command) -> None:
     run = await start_and_wait_for_signers(command)
     run.kill()
     run.communicate()
-    await eventually(lambda: not command.workers(), what="the workers leave when their pool is gone")
+    await eventually(lambda: not command.workers(), what="the workers exit when their pool is gone")
     resume(command)
 
 
@@ -129,7 +129,7 @@ async def test_signers_killed_again_and_again_are_replaced(command: Command) -> 
     assert not command.workers()
 
 
-async def test_the_services_killed_are_started_again_and_the_run_goes_on(command: Command) -> None:
+async def test_killed_services_are_restarted_and_the_run_continues(command: Command) -> None:
     run = await start_and_wait_for_signers(command)
     for process in psutil.process_iter(["name", "cmdline"]):
         words = " ".join(process.info["cmdline"] or [])

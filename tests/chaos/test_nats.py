@@ -1,4 +1,4 @@
-"""Whatever JetStream loses, doubles, mixes up, delays or is told: the job ends with its promises kept."""
+"""JetStream may lose, repeat, reorder, delay or forge messages: the job still keeps its guarantees."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ LOSSES: dict[str, Callable[[Arena, Job], Awaitable[object]]] = {
 
 
 async def opened(arena: Arena, *, batch_size: int = 20) -> Job:
-    """A job that takes its time, so that it is not over before all of a test has happened to it."""
+    """A slow job, so that it does not end before the test has disturbed it."""
     await arena.slow_down("slow", "id % 100 = 0")
     return await arena.lab.open(batchSize=batch_size, keys={"count": 8}, records={"table": "slow"})
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-async def test_what_nats_loses_in_mid_run_is_made_again_from_postgres(arena: Arena, loss: str) -> None:
-    """Twice: what was made again is lost again."""
+async def test_what_nats_loses_during_a_run_is_rebuilt_from_postgres(arena: Arena, loss: str) -> None:
+    """Twice: what was rebuilt is lost again."""
     job = await opened(arena)
     hits = 0
     async with arena.running(job) as run:
         for share in (0.1, 0.5):
             await arena.reach(job, share)
-            await eventually(lambda: run.done() or LOSSES[loss](arena, job), what="it is there, to be lost")
+            await eventually(lambda: run.done() or LOSSES[loss](arena, job), what="it exists and can be lost")
             hits += not run.done()
     assert hits == 2
     await arena.assert_promises(job)
@@ -71,7 +71,7 @@ async def test_batches_delivered_many_times_and_in_any_order_are_signed_once(are
 
 
 async def test_garbage_and_forgeries_on_both_streams_change_nothing(arena: Arena) -> None:
-    """Names of no batch, numbers out of bounds, rollups, floods of brackets, envelopes and states that are forged."""
+    """Invalid batch names, numbers out of range, rollups, floods of brackets, forged envelopes and states."""
     chance = random.Random(4)
     job = await opened(arena)
     taken = 0
@@ -81,11 +81,11 @@ async def test_garbage_and_forgeries_on_both_streams_change_nothing(arena: Arena
             taken += await nats.send_garbage(arena, job, chance)
     assert taken > 30
     states = await arena.lab.rows("SELECT DISTINCT state FROM vaultstream.keys")
-    assert states == [("active",)], "a state is told on keys.>, and decided in Postgres"
+    assert states == [("active",)], "keys.> announces a state, Postgres decides it"
     await arena.assert_promises(job)
 
 
-async def test_a_slow_nats_that_is_cut_again_and_again_only_costs_time(arena: Arena) -> None:
+async def test_a_slow_nats_that_disconnects_again_and_again_only_costs_time(arena: Arena) -> None:
     job = await opened(arena, batch_size=50)
     arena.nats.delay_seconds = 0.03
     cuts = 0
@@ -98,8 +98,8 @@ async def test_a_slow_nats_that_is_cut_again_and_again_only_costs_time(arena: Ar
     await arena.assert_promises(job)
 
 
-async def test_answers_of_nats_that_get_lost_only_cost_time(arena: Arena) -> None:
-    """Acknowledgements arrive or do not, publications are stored or are not: nobody knows."""
+async def test_lost_answers_of_nats_only_cost_time(arena: Arena) -> None:
+    """It is unknown whether acknowledgments arrive and publications are stored."""
     job = await opened(arena)
     async with arena.running(job) as run:
         for share in (0.05, 0.4):

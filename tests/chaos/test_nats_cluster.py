@@ -1,4 +1,4 @@
-"""A cluster of three NATS servers, with the settings that are documented, goes on when one of them dies."""
+"""A cluster of three NATS servers with the documented settings keeps working when one of them dies."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
 async def lab(
     mortal: LocalServices, cluster: NatsCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Lab]:
-    """A database with records, and workers that know the cluster and have short leases."""
+    """A database with records, and workers that use the cluster and have short leases."""
     for name, value in {
         **cluster.environment(),
         "VAULTSTREAM_LEASE_SECONDS": "5",
@@ -79,7 +79,7 @@ async def lab(
 
 
 async def state_of(cluster: NatsCluster, stream: str) -> ClusterInfo | None:
-    """Who leads a stream and who follows; None while the servers are about to agree on it."""
+    """The leader and the followers of a stream; None during an election."""
     try:
         async with cluster.bus() as bus:
             found = (await bus.answer(bus.jetstream.stream_info(stream))).cluster
@@ -107,7 +107,7 @@ async def caught_up(cluster: NatsCluster) -> bool:
 
 @asynccontextmanager
 async def running(lab: Lab, job: Job) -> AsyncIterator[None]:
-    """Runs a job in a pool of real workers; what happens inside disturbs it, and it must end all the same."""
+    """Runs a job in a pool of real workers; the block disturbs it, and it must still end."""
     run = asyncio.create_task(lab.finish(job, max_signers=2, seconds=300))
     try:
         yield
@@ -131,14 +131,12 @@ async def replicas(cluster: NatsCluster) -> dict[str, int]:
 
 
 def published_anew(lab: Lab, job: Job) -> list[str]:
-    """What the records worker says of batches that the stream had lost."""
+    """What the records worker logs about batches that the stream had lost."""
     lines = (lab.services.data_dir / "logs" / job.token / "records-1.log").read_text().splitlines()
     return [line for line in lines if "had lost" in line]
 
 
-async def test_a_leader_that_dies_and_stays_away_costs_seconds_and_no_batch(
-    cluster: NatsCluster, lab: Lab
-) -> None:
+async def test_a_leader_that_dies_for_good_costs_seconds_and_no_batch(cluster: NatsCluster, lab: Lab) -> None:
     job = await lab.open(batchSize=BATCH, keys={"count": 8})
     async with running(lab, job):
         await reach(lab, job, 0.2)
@@ -149,7 +147,7 @@ async def test_a_leader_that_dies_and_stays_away_costs_seconds_and_no_batch(
     await assert_promises(lab, job)
 
 
-async def test_leaders_that_die_one_after_the_other_and_come_back_cost_seconds_and_no_batch(
+async def test_leaders_that_die_in_turn_and_restart_cost_seconds_and_no_batch(
     cluster: NatsCluster, lab: Lab
 ) -> None:
     job = await lab.open(batchSize=BATCH, keys={"count": 8})
@@ -164,7 +162,7 @@ async def test_leaders_that_die_one_after_the_other_and_come_back_cost_seconds_a
     await assert_promises(lab, job)
 
 
-async def test_a_job_goes_on_while_its_streams_get_more_replicas(
+async def test_a_job_keeps_running_while_its_streams_get_more_replicas(
     cluster: NatsCluster, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VAULTSTREAM_NATS_REPLICAS", "1")

@@ -1,4 +1,4 @@
-"""Streams have as many replicas as are asked for, on a real cluster; and it says so where they can't."""
+"""Streams get the configured number of replicas on a real cluster, or an error explains why they can't."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def replicas(bus: Bus) -> dict[str, int]:
 
 
 async def make(cluster: NatsCluster, count: int) -> None:
-    """As the workers do, each with its own user."""
+    """Creates the streams like the workers do, each with its own user."""
     async with cluster.bus("records", replicas=count) as bus:
         stream = RecordsStream(bus)
         await stream.ensure()
@@ -54,7 +54,7 @@ async def make(cluster: NatsCluster, count: int) -> None:
         await KeysStream(bus).ensure()
 
 
-async def test_streams_are_made_with_the_replicas_asked_for(cluster: NatsCluster) -> None:
+async def test_streams_are_created_with_the_configured_replicas(cluster: NatsCluster) -> None:
     await make(cluster, 3)
     async with cluster.bus() as bus:
         assert await replicas(bus) == {RECORDS_STREAM: 3, KEYS_STREAM: 3}
@@ -101,7 +101,7 @@ async def test_a_stream_with_more_keeps_them(cluster: NatsCluster) -> None:
 
 
 @pytest.mark.parametrize("present", [False, True])
-async def test_a_cluster_with_fewer_servers_than_replicas_says_so(
+async def test_a_cluster_with_fewer_servers_than_replicas_is_an_error(
     cluster: NatsCluster, *, present: bool
 ) -> None:
     if present:
@@ -114,7 +114,7 @@ async def test_a_cluster_with_fewer_servers_than_replicas_says_so(
         assert (await replicas(bus)).get(RECORDS_STREAM, 0) == (1 if present else 0)
 
 
-async def test_a_server_in_no_cluster_says_so(services: Services) -> None:
+async def test_replicas_on_a_server_without_a_cluster_are_an_error(services: Services) -> None:
     async with open_bus(services) as bus:
         await KeysStream(bus).ensure()
     address = BusAddress(services.nats_url, services.nats_user, services.nats_password, replicas=3)
@@ -123,7 +123,7 @@ async def test_a_server_in_no_cluster_says_so(services: Services) -> None:
             await KeysStream(bus).ensure()
 
 
-async def test_the_servers_of_a_cluster_stand_in_for_each_other_from_the_first_connection_on(
+async def test_any_server_of_a_cluster_will_do_from_the_first_connection_on(
     cluster: NatsCluster,
 ) -> None:
     cluster.kill("nats-0")

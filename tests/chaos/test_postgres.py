@@ -1,4 +1,4 @@
-"""Postgres that crashes, cuts, refuses, has no room: nothing accepted is lost, and no record pays for it."""
+"""Postgres crashes, disconnects, refuses or runs out of space: nothing accepted is lost, no record becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def no_attempt_was_counted(arena: Arena, job: Job) -> bool:
     )
 
 
-async def test_postgres_stopped_in_immediate_mode_loses_nothing_that_it_acknowledged(arena: Arena) -> None:
+async def test_postgres_stopped_in_immediate_mode_loses_nothing_it_acknowledged(arena: Arena) -> None:
     await arena.slow_down("slow", "id % 100 = 0")
     job = await arena.lab.open(batchSize=20, keys={"count": 8}, records={"table": "slow"})
     crashes = 0
@@ -59,7 +59,7 @@ async def test_sessions_ended_all_the_time_cost_nothing_but_time(arena: Arena) -
 
 
 async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> None:
-    """Postgres commits, its answer is lost, and the connection is cut: the signer asks again, and is told."""
+    """Postgres commits, its answer is lost, and the connection breaks: the signer asks again and learns the outcome."""
     await arena.slow_down("slow", "id % 100 = 0")
     job = await arena.lab.open(batchSize=50, keys={"count": 8}, records={"table": "slow"})
     unknown = 0
@@ -73,7 +73,7 @@ async def test_a_commit_whose_outcome_is_unknown_counts_once(arena: Arena) -> No
 
 
 async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> None:
-    await arena.slow_down("slow", "id % 100 = 0")  # the job is not over between one deadlock and the next
+    await arena.slow_down("slow", "id % 100 = 0")  # the job must not end between two deadlocks
     job = await arena.lab.open(batchSize=50, keys={"count": 4}, records={"table": "slow"})
     deadlocks = 0
     async with arena.running(job) as run:
@@ -84,8 +84,8 @@ async def test_a_signer_that_loses_a_deadlock_commits_again(arena: Arena) -> Non
     await arena.assert_promises(job)
 
 
-async def test_a_database_that_is_serializable_by_default_signs_all_the_same(arena: Arena) -> None:
-    """Then whoever is second at a row gets an error and must try again: signers meet at rows all the time."""
+async def test_a_job_completes_in_a_database_that_is_serializable_by_default(arena: Arena) -> None:
+    """Then the second writer of a row gets an error and must try again: signers contend for rows all the time."""
     async with arena.connection() as connection:
         name = await connection.fetchval("SELECT current_database()")
         await connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
@@ -100,8 +100,8 @@ async def test_a_database_that_is_serializable_by_default_signs_all_the_same(are
     await arena.assert_promises(job)
 
 
-async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
-    """Workers are thrown out, and find every place taken; those that must start meanwhile can't."""
+async def test_workers_wait_while_postgres_has_no_free_connection(arena: Arena) -> None:
+    """Workers are disconnected and find every connection slot taken; workers that must start meanwhile can't."""
     job = await arena.lab.open(batchSize=10, keys={"count": 8})
     async with arena.running(job) as run:
         await arena.reach(job, 0.1)
@@ -109,7 +109,7 @@ async def test_no_connection_left_is_waited_out(arena: Arena) -> None:
             assert taken > 150
             for pid in arena.workers("signing"):
                 arena.send(pid, signal.SIGKILL)
-            await eventually(lambda: arena.told("no connection left"), what="a signer starts, and is refused")
+            await eventually(lambda: arena.told("no connection left"), what="a signer starts and is refused")
             assert not run.done()
         await arena.lab.pool.expire_connections()
         calm_since = await arena.now()
@@ -122,8 +122,8 @@ def disk() -> Iterator[Path]:
         yield mounted
 
 
-async def test_a_disk_without_room_for_signatures_is_waited_out(arena: Arena, disk: Path) -> None:
-    """A megabyte takes some of them; the rest wait, lose no attempt, and go in once there is room."""
+async def test_workers_wait_while_the_disk_has_no_space_for_signatures(arena: Arena, disk: Path) -> None:
+    """A disk of 1 MB takes some of them; the rest wait, lose no attempt, and are committed when there is space."""
     job = await arena.lab.open(batchSize=50, keys={"count": 8})
     async with postgres.signatures_on(arena, job, disk):
         async with arena.running(job) as run:

@@ -1,4 +1,4 @@
-"""Faults of all kinds at once for some seconds, with every run of the tests; `make chaos` does it for as long as you like."""
+"""Faults of all kinds at once for some seconds, in every run of the tests; `make chaos` runs longer storms."""
 
 from __future__ import annotations
 

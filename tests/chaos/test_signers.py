@@ -1,4 +1,4 @@
-"""Signers killed, stopped past their leases at every step, asked to leave in mid-batch, and with clocks of their own."""
+"""Signers are killed, stopped past their leases at every step, terminated during a batch, and given wrong clocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 BEFORE_THE_COMMIT = ["after-lease", "after-read", "after-sign"]
 SLOW_END = "id > 18000 AND id % 20 = 0"
-"""Records that take their time to be read: a job is not over before its messages are delivered again."""
+"""Records that are slow to read, so that a job does not end before its messages are redelivered."""
 
 
 async def settled_or_ended(arena: Arena, job: Job, run: asyncio.Task[Ended], floor: int) -> bool:
@@ -34,7 +34,7 @@ async def settled_or_ended(arena: Arena, job: Job, run: asyncio.Task[Ended], flo
 
 
 async def leases_of(arena: Arena, pid: int) -> set[tuple[int, int]]:
-    """The leases that a process holds, or held when it was stopped: by key and epoch."""
+    """The leases, by key and epoch, that a process holds or held when it was stopped."""
     rows = await arena.lab.rows(
         "SELECT key_no, epoch FROM vaultstream.keys WHERE holder LIKE '%:' || $1 || ':%'", str(pid)
     )
@@ -57,13 +57,13 @@ async def test_signers_killed_at_random_throughout_lose_nothing(arena: Arena) ->
         while not run.done():
             killed += signal_worker(arena, "signing", signal.SIGKILL, chance) is not None
             gone_on = partial(settled_or_ended, arena, job, run, await arena.settled(job) + 60)
-            await eventually(gone_on, seconds=PATIENCE / 2, what="others go on")
+            await eventually(gone_on, seconds=PATIENCE / 2, what="other signers continue")
     assert killed >= 4
     await arena.assert_promises(job)
 
 
 @pytest.mark.parametrize("point", SIGNER_POINTS)
-async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it_goes_on(
+async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it_continues(
     arena: Arena, point: str
 ) -> None:
     await arena.slow_down("slow", SLOW_END)
@@ -76,7 +76,7 @@ async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it
         async def all_over() -> bool:
             return not await leases_of(arena, pid)
 
-        await eventually(all_over, what="others have taken its keys over")
+        await eventually(all_over, what="other signers have taken over its keys")
         await eventually(lambda: again, what="others were delivered what it had, and acknowledged it")
         arena.send(pid, signal.SIGCONT)
     ends = await ends_of(arena, pid)
@@ -89,7 +89,7 @@ async def test_a_signer_stopped_past_its_leases_at_any_step_does_no_harm_when_it
 async def test_a_signer_whose_lease_outlasts_its_delivery_finds_its_batches_settled(
     arena: Arena, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fence lets it pass, for its keys are still its own; the batches are not: others were delivered and signed them."""
+    """The fence lets it pass, because its keys are still its own. Its batches are not: others received and signed them."""
     monkeypatch.setenv("VAULTSTREAM_LEASE_SECONDS", "600")
     await arena.slow_down("slow", SLOW_END)
     job = await arena.lab.open(
@@ -100,7 +100,7 @@ async def test_a_signer_whose_lease_outlasts_its_delivery_finds_its_batches_sett
         pid = await eventually(lambda: arena.points.taken(point))
         asleep = await leases_of(arena, pid)
         await eventually(lambda: again, what="others were delivered what it had, and acknowledged it")
-        assert asleep <= await leases_of(arena, pid), "its leases are in force"
+        assert asleep <= await leases_of(arena, pid), "its leases have not expired"
         arena.send(pid, signal.SIGCONT)
     ends = await ends_of(arena, pid)
     assert "superseded" in {ends[lease] for lease in asleep}
@@ -123,7 +123,7 @@ async def test_a_signer_killed_at_any_step_costs_nothing_but_time(arena: Arena, 
 async def test_a_signer_stopped_past_its_leases_in_the_commit_is_committed_once_or_not_at_all(
     arena: Arena, then: str
 ) -> None:
-    """Its transaction has passed the fence and holds the key's row: the key is nobody else's until it has ended."""
+    """Its transaction has passed the fence and locks the key's row: nobody else can lease the key before it ends."""
     job = await arena.lab.open(batchSize=50, keys={"count": 8})
     async with arena.running(job):
         async with commits_held(arena, job) as held:
@@ -138,7 +138,7 @@ async def test_a_signer_stopped_past_its_leases_in_the_commit_is_committed_once_
                 await arena.lab.value("SELECT pg_terminate_backend($1)", held.backend)
         if then == "is killed":
             arena.send(held.signer, signal.SIGKILL)
-        if then != "loses its session":  # what Postgres had been told, it does by itself
+        if then != "loses its session":  # Postgres completes the commit that it had received
 
             async def committed() -> bool:
                 ends = await ends_of(arena, held.signer)
@@ -153,7 +153,7 @@ async def test_a_signer_stopped_past_its_leases_in_the_commit_is_committed_once_
 
 
 @pytest.mark.parametrize("point", SIGNER_POINTS)
-async def test_sigterm_in_mid_batch_ends_in_order_and_nothing_waits_for_a_lease_to_run_out(
+async def test_sigterm_during_a_batch_exits_cleanly_and_nothing_waits_for_a_lease_to_expire(
     arena: Arena, point: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("VAULTSTREAM_LEASE_SECONDS", "VAULTSTREAM_ACK_WAIT_SECONDS"):
@@ -179,6 +179,8 @@ async def test_two_signers_whose_clocks_are_an_hour_apart_share_the_keys(arena: 
     async with arena.running(job):
         shifted = await eventually(lambda: arena.points.taken(START))
     rows = await arena.lab.rows("SELECT DISTINCT split_part(holder, ':', 2)::int FROM vaultstream.leases")
-    assert {shifted} < {pid for (pid,) in rows}, "both have signed"
-    assert set(await arena.outcomes(job)) <= {"committed", "released"}, "none took the other for gone"
+    assert {shifted} < {pid for (pid,) in rows}, "both signers have signed"
+    assert set(await arena.outcomes(job)) <= {"committed", "released"}, (
+        "neither signer took over the other's keys"
+    )
     await arena.assert_promises(job)

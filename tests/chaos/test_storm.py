@@ -1,4 +1,4 @@
-"""A storm of some hundred faults, of most kinds; `make chaos` is for longer ones."""
+"""A storm of about a hundred faults of most kinds; `make chaos` runs longer storms."""
 
 from __future__ import annotations
 

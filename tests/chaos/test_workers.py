@@ -1,4 +1,4 @@
-"""The other processes killed at the worst moments: the records worker, the keys worker, and the run itself."""
+"""The other processes are killed at the worst moments: the records worker, the keys worker, and the run itself."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 KEYS = 150
-"""More than the keys worker makes between two writes to Postgres."""
+"""More keys than the keys worker generates between two writes to Postgres."""
 
 
 @pytest.mark.parametrize("point", ["after-plan", "before-checkpoint"])
-async def test_a_records_worker_killed_between_two_steps_goes_on_where_it_was(
+async def test_a_records_worker_killed_between_two_steps_continues_where_it_was(
     arena: Arena, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between planning and publishing, and between publishing and its checkpoint: a hundred batches at a time."""
+    """Killed between planning and publishing, and between publishing and its checkpoint, 100 batches at a time."""
     monkeypatch.setenv("VAULTSTREAM_MAX_OUTSTANDING", "100")
     job = await arena.lab.open(batchSize=20, keys={"count": 8})
     killed = []
@@ -51,11 +51,11 @@ async def test_a_records_worker_killed_between_two_steps_goes_on_where_it_was(
     await arena.assert_promises(job)
 
 
-async def test_a_keys_worker_killed_half_way_leaves_no_key_out_and_makes_none_twice(arena: Arena) -> None:
+async def test_a_keys_worker_killed_halfway_skips_no_key_and_generates_none_twice(arena: Arena) -> None:
     job = await arena.lab.open(batchSize=100, keys={"count": KEYS, "algorithm": "ED25519"})
     arena.points.arm("after-keys", "kill")
     made = "SELECT count(*) FROM vaultstream.keys"
-    async with arena.running(job), commits_held(arena, job):  # the job does not end before its keys are there
+    async with arena.running(job), commits_held(arena, job):  # the job does not end before its keys exist
         await eventually(lambda: arena.points.taken("after-keys"))
 
         async def all_made() -> bool:
@@ -67,8 +67,8 @@ async def test_a_keys_worker_killed_half_way_leaves_no_key_out_and_makes_none_tw
     await arena.assert_promises(job)
 
 
-async def test_the_run_killed_again_and_again_goes_on_where_it_was(arena: Arena) -> None:
-    """Workers of a killed run drain while those of the next one start: two pools overlap."""
+async def test_a_run_killed_again_and_again_continues_where_it_was(arena: Arena) -> None:
+    """Workers of a killed run drain while those of the next run start: two pools overlap."""
     manifest = arena.folder / "job.json"
     spec = {"records": {"table": "records"}, "batchSize": 25, "keys": {"count": 8}}
     head = {"apiVersion": "vaultstream.dev/v1alpha1", "kind": "SigningJob", "metadata": {"name": "job"}}
@@ -114,10 +114,10 @@ async def test_the_run_killed_again_and_again_goes_on_where_it_was(arena: Arena)
 DONE = "SELECT count(*) FROM vaultstream.batches WHERE state = 'done'"
 
 
-async def test_a_look_at_the_job_that_nobody_answers_is_given_up_and_the_next_one_is_answered(
+async def test_a_query_for_the_job_that_is_never_answered_times_out_and_the_next_one_succeeds(
     arena: Arena,
 ) -> None:
-    """Else a worker whose pool is gone would stay for as long as Postgres says nothing."""
+    """Otherwise a worker whose pool is gone would stay until Postgres answers."""
     job = await arena.lab.open()
     url = arena.lab.services.database_url
     async with open_pool(url, role="records", size=1) as pool, arena.bus() as bus:
@@ -129,7 +129,7 @@ async def test_a_look_at_the_job_that_nobody_answers_is_given_up_and_the_next_on
         looking = asyncio.create_task(read_job(context))
         _, waiting = await asyncio.wait({looking}, timeout=20)
         arena.postgres.mend()
-        assert not waiting, "it waits for as long as nobody answers"
+        assert not waiting, "it waits until somebody answers"
         assert await looking == job
         seen = await read_job(context)
     assert seen is not None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build(session: pytest.Session, programs: Iterable[str], *, pinned: bool = False) -> None:
-    """Builds what is missing, which takes longer than a test may; shown as it goes.
+    """Builds missing binaries, which takes longer than a test may, and shows the progress.
 
     Raises:
         MissingBinaryError: a binary is missing, and there is no Go to build it.
@@ -29,7 +29,7 @@ def build(session: pytest.Session, programs: Iterable[str], *, pinned: bool = Fa
 
 @contextmanager
 def running_api_server(folder: Path) -> Iterator[ApiServer]:
-    """Starts an API server in a folder of its own, and removes it."""
+    """Starts an API server in its own folder, and removes it."""
     server = ApiServer(folder)
     try:
         asyncio.run(server.start())

@@ -1,4 +1,4 @@
-"""The bundled Postgres and NATS as processes of this machine, with the very files that the chart makes for their pods."""
+"""The bundled Postgres and NATS as local processes, with the same files that the chart makes for their pods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FOLDERS = Path("/usr/lib/postgresql")
 
 
 def postgres_folder() -> Path | None:
-    """The folder of a Postgres that can do TLS; None: there is none on this machine."""
+    """The folder of a Postgres that supports TLS; None: this machine has none."""
     for program in sorted(_FOLDERS.glob("*/bin/pg_config"), reverse=True):
         said = subprocess.run([program, "--configure"], capture_output=True, text=True, check=False).stdout
         if "openssl" in said and (program.parent / "initdb").exists():
@@ -32,11 +32,11 @@ def free_port() -> int:
 
 
 class BundledServices:
-    """Both servers, in a folder of their own.
+    """Both servers, in their own folder.
 
     Args:
-        folder: may be passed through by other users: Postgres does not run as root.
-        chart: the objects that its files are from.
+        folder: other users must be able to enter it, because Postgres does not run as root.
+        chart: the objects that contain the files.
         release: the release's full name.
     """
 
@@ -63,21 +63,21 @@ class BundledServices:
         )
 
     def stop(self, *names: str) -> None:
-        """Ends the named servers, or all."""
+        """Stops the named servers, or all."""
         for name in names or tuple(self._running):
             process = self._running.pop(name)
             process.terminate() if name == "nats" else process.send_signal(2)
             process.wait(timeout=60)
 
     def is_ready(self) -> bool:
-        """Whether Postgres's own probe says so."""
+        """Whether the pod's own probe of Postgres succeeds."""
         done = subprocess.run(
             self._script("ready"), env=self._environment() | {"PGPORT": str(self.postgres_port)}, check=False
         )
         return done.returncode == 0
 
     def make_logins(self, lines: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the init container's step; `lines` stand in for the chart's list of logins."""
+        """Runs the init container's step; `lines` replaces the chart's list of logins."""
         settings = self.folder / "etc/postgres"
         if lines is not None:
             (settings / "logins").write_text(lines)
@@ -105,7 +105,7 @@ class BundledServices:
         return self.chart.secret(f"{self.release}-credentials")
 
     def local(self, url: str) -> str:
-        """A URL of the chart's, with the address that the server has here."""
+        """A URL from the chart, with the server's local address."""
         parts = urlsplit(url)
         port = self.nats_port if parts.scheme == "tls" else self.postgres_port
         user, at, _ = parts.netloc.rpartition("@")
@@ -115,7 +115,7 @@ class BundledServices:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def set_owner_password(self, password: str) -> None:
-        """Changes what the Secret mounts."""
+        """Changes the files that the Secret mounts."""
         self._write("etc/secrets/owner", password, mode=0o600)
 
     def _script(self, does: str) -> list[str]:

@@ -20,7 +20,7 @@ Manifest = dict[str, Any]
 
 
 def helm(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs helm; the tests' conftest sees to it that there is one."""
+    """Runs helm, which the tests' conftest builds first."""
     program = binaries.find("helm")
     assert program, "helm is built before the tests start"
     words = [str(word) for word in (program, *arguments)]
@@ -49,12 +49,12 @@ class Rendered:
         return found[0]
 
     def secret(self, name: str, namespace: str = NAMESPACE) -> dict[str, str]:
-        """The texts of a Secret."""
+        """The values of a Secret, as text."""
         data = self.one("Secret", name, namespace)["data"]
         return {key: b64decode(value).decode() for key, value in data.items()}
 
 
 def render(*arguments: str | Path) -> Rendered:
-    """Renders the chart as the release `vaultstream`, without a cluster."""
+    """Renders the chart as the release `vaultstream`, without access to a cluster."""
     text = helm("template", "vaultstream", CHART, "--namespace", NAMESPACE, *arguments).stdout
     return Rendered([manifest for manifest in yaml.safe_load_all(text) if manifest])

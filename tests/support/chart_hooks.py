@@ -1,4 +1,4 @@
-"""The pods of the chart's hooks, which helm waits for, played where there is no node: their command really runs here."""
+"""Simulates the pods of the chart's hooks, which helm waits for, without a node: their commands really run here."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _HOOKS = "labelSelector=app.kubernetes.io%2Fcomponent%3Dkek"
 
 @contextmanager
 def played_hooks(server: ApiServer, namespace: str) -> Iterator[list[str]]:
-    """Runs each pending pod of a hook in a namespace as its service account, and tells the API server how it ended.
+    """Runs each pending pod of a hook in a namespace as its service account, and reports its end to the API server.
 
     Yields:
-        What the commands said, one entry a pod; it grows.
+        The output of the commands, one entry per pod; it grows.
     """
     said: list[str] = []
     over = threading.Event()
@@ -47,7 +47,7 @@ def played_hooks(server: ApiServer, namespace: str) -> Iterator[list[str]]:
     def body() -> None:
         try:
             asyncio.run(play())
-        except BaseException as error:  # noqa: BLE001 - told below, where a test hears it
+        except BaseException as error:  # noqa: BLE001 - reported below, where it fails the test
             failures.append(error)
 
     thread = threading.Thread(target=body, daemon=True)

@@ -1,4 +1,4 @@
-"""The `vaultstream` command as users start it: a process of its own, in a folder of its own."""
+"""The `vaultstream` command as users start it: a process in its own folder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Command:
         return str(path)
 
     def workers(self) -> list[int]:
-        """Process ids of this folder's workers that are alive."""
+        """Process ids of this folder's live workers."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():

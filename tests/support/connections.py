@@ -1,4 +1,4 @@
-"""Which connections NetworkPolicies let through, by the word of cyclonus, which knows Kubernetes' rules and not our chart."""
+"""Which connections NetworkPolicies allow, according to cyclonus, which knows Kubernetes's rules and not our chart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERDICT = re.compile(r"is allowed\?\s*\|\s*(true|false)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Place:
-    """A pod; with an empty namespace, an address outside of the cluster."""
+    """A pod; with an empty namespace, an address outside the cluster."""
 
     name: str
     namespace: str
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Connection:
-    """From one place to another, over TCP."""
+    """A TCP connection from one place to another."""
 
     source: Place
     target: Place
@@ -57,7 +57,7 @@ class Connection:
 
 
 def allowed(chart: Rendered, connections: Sequence[Connection], folder: Path) -> list[Connection]:
-    """Returns those of the connections that the chart's NetworkPolicies let through on both ends."""
+    """Returns the connections that the chart's NetworkPolicies allow at both ends."""
     policies = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList"}
     (folder / "policies.yaml").write_text(yaml.safe_dump({**policies, "items": chart.of("NetworkPolicy")}))
     (folder / "traffic.json").write_text(json.dumps([each.to_traffic() for each in connections]))

@@ -1,4 +1,4 @@
-"""File systems that are small, so that they fill up."""
+"""Small file systems, for tests that fill them up."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mounts a file system of `size`, such as `64k` or `400m`, on a folder; skips the test where only root could."""
+    """Mounts a file system of `size`, such as `64k` or `400m`, on a folder; skips the test unless run by root."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     folder.mkdir(exist_ok=True)
-    options = f"size={size},mode=0755"  # services of other users must get there
+    options = f"size={size},mode=0755"  # services of other users must be able to enter it
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
     try:
         yield folder
@@ -31,7 +31,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 @contextmanager
 def small_disk_for_all(size: str) -> Iterator[Path]:
-    """The same, in a folder that Postgres, which runs as another user, can reach."""
+    """Mounts a small file system where Postgres can use it, which runs as another user."""
     with tempfile.TemporaryDirectory(prefix="vaultstream-disk-") as folder:
         Path(folder).chmod(0o755)
         with small_disk(Path(folder) / "disk", size) as mounted:
@@ -39,10 +39,10 @@ def small_disk_for_all(size: str) -> Iterator[Path]:
 
 
 def small_disk_if_root(size: str) -> AbstractContextManager[Path | None]:
-    """The same; None for users who may not mount it."""
+    """Mounts a small file system as `small_disk_for_all` does; None if not run by root."""
     return nullcontext() if os.geteuid() else small_disk_for_all(size)
 
 
 def enlarge(folder: Path, size: str) -> None:
-    """Gives a file system that was mounted here another size, while it is in use."""
+    """Changes the size of a file system mounted here while it is in use."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"remount,size={size}", "tmpfs", str(folder)], check=True)

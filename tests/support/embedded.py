@@ -1,4 +1,4 @@
-"""Commands that use embedded services, and what they leave there."""
+"""Commands that use embedded services, and what they leave in them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ asyncio.run(main())
 
 
 class OtherCommand:
-    """A second process that uses the services of a data directory until it is told to leave, or is killed."""
+    """A second process that uses the services of a data directory until it is asked to exit, or is killed."""
 
     def __init__(self, data_dir: Path, *, user: int | None = None) -> None:
         self.process = subprocess.Popen(
@@ -96,7 +96,7 @@ async def use(services: Services) -> None:
 
 
 async def kept(services: Services) -> tuple[int, int]:
-    """How many rows and messages are there."""
+    """Returns how many rows and messages there are."""
     connection = await asyncpg.connect(services.database_url)
     rows = await connection.fetchval("SELECT count(*) FROM kept")
     await connection.close()

@@ -1,4 +1,4 @@
-"""What tests of the engine's parts build on: jobs, keys, batches and sources, made by the product's own functions."""
+"""Jobs, keys, batches and sources for tests of the engine's parts, made with the product's own functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_name(prefix: str = "t") -> str:
 
 
 def make_spec(table: str = "nowhere", *, key_count: int = 3, **wanted: Any) -> SigningJobSpec:
-    """Returns a spec in which a failure is final at once, unless `wanted` (names as in YAML) says otherwise."""
+    """Returns a spec with a single attempt per batch, unless `wanted` (names as in YAML) says otherwise."""
     document: dict[str, Any] = {
         "records": {"table": table},
         "batchSize": 10,
@@ -46,7 +46,7 @@ async def add_table(
     unique: bool = True,
     name: str | None = None,
 ) -> str:
-    """Makes a table of records, each with a payload of its own; returns its name."""
+    """Creates a table of records with distinct payloads; returns its name."""
     name = name or new_name("records")
     quoted = '"' + name.replace('"', '""') + '"'
     await connection.execute(
@@ -67,7 +67,7 @@ async def add_job(
     keys: int = 3,
     **spec: Any,
 ) -> Job:
-    """Makes a job, and keys for it that are rows and nothing else."""
+    """Creates a job with keys that exist only as rows."""
     job = await create_job(
         connection, new_name("job").replace("_", "-"), make_spec(table, **spec), id_type=id_type
     )
@@ -83,7 +83,7 @@ async def add_job(
 
 
 async def add_batches(connection: asyncpg.Connection, job: Job, *batches: Sequence[Any]) -> list[int]:
-    """Adds pending batches of the given ids, and starts the job as if they were all there is; returns their numbers."""
+    """Adds pending batches with the given ids, and starts the job as if they were all of it; returns their numbers."""
     first = (await get_job(connection, job.token)).next_batch_no
     for number, ids in enumerate(batches, start=first):
         dense = job.id_type == "bigint" and ids[-1] - ids[0] + 1 == len(ids)
@@ -109,7 +109,7 @@ async def add_batches(connection: asyncpg.Connection, job: Job, *batches: Sequen
 async def lease_one(
     connection: asyncpg.Connection, job: Job, holder: str, *, seconds: float = 30.0
 ) -> Lease | None:
-    """Leases a key with no batch in mind."""
+    """Leases a key that is for no particular batch."""
     row = await connection.fetchrow(
         "SELECT * FROM vaultstream.lease_keys($1, $2, 1, $3)", job.job_no, holder, seconds
     )
@@ -119,14 +119,14 @@ async def lease_one(
 async def claim_one(
     connection: asyncpg.Connection, job: Job, holder: str, batch_no: int, *, seconds: float = 30.0
 ) -> Lease:
-    """Claims a batch, which must be pending with a key free for it."""
+    """Claims a batch, which must be pending, with a free key."""
     [claim] = await claim_batches(connection, job.job_no, holder, [batch_no], seconds=seconds)
     assert claim.lease is not None
     return claim.lease
 
 
 def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] = ()) -> SignedBatch:
-    """Returns a batch with signatures that name their lease, to be told apart later."""
+    """Returns a batch with signatures that name their lease, so that they can be told apart later."""
     ids = list(ids)
     return SignedBatch(
         batch_no=batch_no,
@@ -139,7 +139,7 @@ def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] 
 
 
 async def expire(connection: asyncpg.Connection, *leases: Lease) -> None:
-    """Ends leases as time does."""
+    """Makes leases expire."""
     await connection.execute(
         "UPDATE vaultstream.keys SET lease_until = clock_timestamp() WHERE key_no = ANY ($1)",
         [lease.key_no for lease in leases],
@@ -159,7 +159,7 @@ async def dead_of(connection: asyncpg.Connection, job: Job) -> dict[str, str]:
 
 
 async def history_of(connection: asyncpg.Connection, job: Job) -> set[tuple[int, int, str]]:
-    """Returns the ended leases of a job as key, epoch and outcome."""
+    """Returns the ended leases of a job as (key, epoch, outcome)."""
     rows = await connection.fetch(
         "SELECT l.key_no, l.epoch, l.outcome FROM vaultstream.leases l "
         "JOIN vaultstream.keys k USING (key_no) WHERE k.job_no = $1",
@@ -169,7 +169,7 @@ async def history_of(connection: asyncpg.Connection, job: Job) -> set[tuple[int,
 
 
 async def overlaps_of(connection: asyncpg.Connection, job: Job) -> int:
-    """Counts pairs of leases of one key that overlap, with no help from the constraint that forbids them."""
+    """Counts pairs of overlapping leases of one key, independently of the constraint that forbids them."""
     return int(
         await connection.fetchval(
             "SELECT count(*) FROM vaultstream.leases a JOIN vaultstream.leases b USING (key_no) "
@@ -180,7 +180,7 @@ async def overlaps_of(connection: asyncpg.Connection, job: Job) -> int:
 
 
 async def covered_by(connection: asyncpg.Connection, job: Job, states: Sequence[str]) -> list[str]:
-    """Returns the ids that batches in the given states cover, as often as they do."""
+    """Returns the ids that batches in the given states cover, with repetitions."""
     rows = await connection.fetch(
         "SELECT first_id, last_id, ids FROM vaultstream.batches WHERE job_no = $1 AND state = ANY ($2) ORDER BY batch_no",
         job.job_no,
@@ -207,7 +207,7 @@ async def open_bus(services: Services) -> AsyncIterator[Bus]:
 async def open_context(
     services: Services, url: str, job: Job, **settings: Any
 ) -> AsyncIterator[WorkerContext]:
-    """Opens what a worker works with, in this process, with settings by their field names."""
+    """Opens the resources of a worker in this process; settings are given by their field names."""
     async with open_pool(url, role="test", size=4) as pool, open_bus(services) as bus:
         yield WorkerContext(
             settings=worker_settings(services, url, **settings),
@@ -235,7 +235,7 @@ def worker_settings(services: Services, url: str, **wanted: Any) -> Settings:
 
 @asynccontextmanager
 async def new_database(services: Services) -> AsyncIterator[str]:
-    """Makes a database with the schema in it, and drops it."""
+    """Creates a database with the schema, and drops it."""
     name = new_name("engine")
     admin = await asyncpg.connect(services.database_url)
     try:

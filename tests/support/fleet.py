@@ -1,6 +1,6 @@
-"""Jobs whose workers are played: batches come and go in Postgres and JetStream as they would, and nothing is signed.
+"""Jobs with simulated workers: batches come and go in Postgres and JetStream, and nothing is signed.
 
-So that fifty jobs can run on a machine that is too small for their processes.
+So fifty jobs can run on a machine that is too small for their processes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Pool
 
 RECORDS = 10
-"""In a batch."""
+"""Records per batch."""
 
 
 @dataclass
 class PlayedJob:
-    """One job; `lag` is what Postgres and JetStream both have."""
+    """One job; `lag` is its lag in batches, in Postgres and in JetStream."""
 
     pool: Pool
     bus: Bus
@@ -40,7 +40,7 @@ class PlayedJob:
     published: int = 0
 
     async def publish(self, batches: int) -> None:
-        """Has more batches wait: Postgres knows them, then JetStream."""
+        """Adds pending batches, first in Postgres, then in JetStream."""
         first, self.published = self.published + 1, self.published + batches
         await self.pool.execute(
             "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
@@ -60,7 +60,7 @@ class PlayedJob:
         self.lag += batches
 
     async def settle(self, batches: int) -> None:
-        """Has up to so many batches be done."""
+        """Completes at most this many batches."""
         messages = await self.puller.fetch(min(batches, self.lag), wait_seconds=5) if self.lag else []
         numbers = [parse_batch_no(message.subject) for message in messages]
         await self.pool.execute(
@@ -75,7 +75,7 @@ class PlayedJob:
 
 @dataclass
 class Fleet:
-    """Jobs of one site."""
+    """The jobs of one site."""
 
     site: Site
     pool: Pool
@@ -84,7 +84,7 @@ class Fleet:
     jobs: dict[str, PlayedJob] = field(default_factory=dict)
 
     async def play(self, name: str, *, keys: int) -> PlayedJob:
-        """Takes over a job that the operator has made, with its keys there and no batch yet."""
+        """Takes over a job that the operator has created, with keys and without batches."""
         token = await self.site.status_field(name, "token", seconds=60)
         job_no = int(await self.pool.fetchval("SELECT job_no FROM vaultstream.jobs WHERE token = $1", token))
         await self.pool.execute(

@@ -1,4 +1,4 @@
-"""A process that stands still, as one that was paused or starved of its processor does."""
+"""Freezes a process, as if it was paused or starved of CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.waiting import eventually
 async def freeze(pid: int) -> None:
     """Sends SIGSTOP and waits until every thread has stopped: a signal is delivered when the kernel gets to it."""
     os.kill(pid, signal.SIGSTOP)
-    await eventually(lambda: set(_states(pid)) == {"T"}, seconds=10, what=f"process {pid} stands still")
+    await eventually(lambda: set(_states(pid)) == {"T"}, seconds=10, what=f"process {pid} is stopped")
 
 
 def thaw(pid: int) -> None:

@@ -1,6 +1,6 @@
-"""A gate in an API server: a request that a test names is held there, before anything of it is stored.
+"""A gate in an API server: a request that a test names is held there before any of it is stored.
 
-The API server asks a webhook of ours about each; whoever made the request is in the midst of its work meanwhile.
+The API server asks our webhook about each request; while it is held, its client is in the middle of its work.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfig
 _PROBE = "gate-probe"
 _RESOURCES = ["deployments", "jobs", "events", "signingjobs", "signingjobs/status", "configmaps"]
 _HELD_SECONDS = 30
-"""The longest that an API server waits for a webhook."""
+"""The longest time that an API server waits for a webhook."""
 
 
 @dataclass(eq=False)
 class Hold:
-    """The next request that matches: held once it comes, and refused when that is said."""
+    """The next request that matches: it is held when it arrives, and refused on demand."""
 
     resource: str
     matches: Callable[[Body], bool]
@@ -41,11 +41,11 @@ class Hold:
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def came(self, *, seconds: float = 20.0) -> None:
-        """Waits until the request is there."""
+        """Waits until the request has arrived."""
         await asyncio.wait_for(self._came.wait(), seconds)
 
     def refuse(self) -> None:
-        """Ends it; requests like it pass from now on."""
+        """Refuses the request; requests like it pass from now on."""
         self._over.set()
 
     async def held(self) -> None:
@@ -55,20 +55,20 @@ class Hold:
 
 @dataclass
 class Gate:
-    """Lets all pass but what is to be held."""
+    """Lets all requests pass, except the one to be held."""
 
     _holds: list[Hold] = field(default_factory=list)
     _probed: bool = False
 
     def hold(self, resource: str, matches: Callable[[Body], bool]) -> Hold:
-        """Has the next request be held that writes such an object to `resource`, a plural or one with its part."""
+        """Holds the next request that writes such an object to `resource`, a plural with or without a subresource."""
         hold = Hold(resource, matches)
         self._holds.append(hold)
         return hold
 
     @property
     def is_asked(self) -> bool:
-        """Whether the API server asks us by now."""
+        """Whether the API server already asks us."""
         return self._probed
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -90,7 +90,7 @@ class Gate:
 
 @asynccontextmanager
 async def open_gate(server: ApiServer, namespace: str) -> AsyncIterator[Gate]:
-    """Opens a gate for what is written in one namespace; returns once the API server asks there."""
+    """Opens a gate for writes in one namespace; returns when the API server has begun to ask it."""
     gate, app = Gate(), web.Application()
     app.router.add_post("/", gate.answer)
     runner = web.AppRunner(app, shutdown_timeout=0)
@@ -117,7 +117,7 @@ async def _asked(server: ApiServer, namespace: str, gate: Gate) -> bool:
     try:
         await server.client.call("POST", path, {"metadata": {"name": _PROBE}})
     except RefusedError as error:
-        raise AssertionError("the gate does not answer the API server") from error
+        raise AssertionError("the API server does not ask the gate") from error
     return gate.is_asked
 
 

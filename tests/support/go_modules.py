@@ -1,4 +1,4 @@
-"""The sources of Go modules that tests read, each pinned by a go.mod and a go.sum under hack/kube/tools."""
+"""The sources of Go modules that tests read, each pinned by a go.mod and go.sum under hack/kube/tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TOOLS = Path(__file__).parents[2] / "hack" / "kube" / "tools"
 
 
 def sources(name: str, module: str) -> Path:
-    """Returns the folder of a module's sources, downloaded and checked against the go.sum of tools/`name` if need be."""
+    """Returns the folder of a module's sources, downloaded and checked against the go.sum of tools/`name` if needed."""
     done = subprocess.run(
         ["go", "mod", "download", "-json", module],
         cwd=_TOOLS / name,

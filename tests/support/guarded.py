@@ -1,4 +1,4 @@
-"""Services as in production: a NATS with a user a role, a Postgres with a login a role, both over TLS if a test wants it."""
+"""Services as in production: one NATS user and one Postgres login per role, both over TLS if a test wants that."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEBIAN = Path("/usr/lib/postgresql")
 
 @dataclass(frozen=True)
 class GuardedNats:
-    """A NATS whose users are the roles, by their names, and `admin`, who may do everything."""
+    """A NATS with one user per role, named after it, and `admin`, who may do everything."""
 
     url: str
     passwords: dict[str, str] = field(repr=False)
@@ -60,7 +60,7 @@ class GuardedNats:
 async def guarded_nats(
     folder: Path, *, pair: KeyPair | None = None, ca_file: Path | None = None, wants_clients: bool = False
 ) -> AsyncIterator[GuardedNats]:
-    """Starts nats-server; over TLS with `pair`, for clients that have a certificate too if it `wants_clients`."""
+    """Starts nats-server; over TLS with `pair`, and with client certificates required if `wants_clients`."""
     await asyncio.to_thread(folder.mkdir, parents=True)
     passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN)}
     users = [
@@ -102,7 +102,7 @@ async def guarded_nats(
 
 
 async def answers(address: BusAddress, role: str) -> str:
-    """Returns why NATS can't be used from this address; an empty text if it can."""
+    """Returns why NATS can't be used with this address; empty if it can."""
     try:
         async with connect_bus(address, role=role, attempts=1):
             return ""
@@ -112,11 +112,11 @@ async def answers(address: BusAddress, role: str) -> str:
 
 @dataclass(frozen=True)
 class GuardedDatabase:
-    """A database whose schema belongs to `owner`, no superuser, with a login in each role."""
+    """A database whose schema belongs to `owner`, who is not a superuser, with one login per role."""
 
     superuser_url: str
     urls: dict[str, str] = field(repr=False)
-    """By role; and `owner`."""
+    """URLs by role, and for `owner`."""
     logins: dict[str, str]
 
 
@@ -129,7 +129,7 @@ def _url_for(url: str, login: str, password: str, database: str) -> str:
 
 @asynccontextmanager
 async def guarded_database(superuser_url: str, name: str) -> AsyncIterator[GuardedDatabase]:
-    """Makes the database, its owner, a login in each role, and the schema; drops the database and its logins."""
+    """Creates the database, its owner, one login per role, and the schema; drops the database and the logins."""
     passwords = {part: secrets.token_hex(8) for part in ("owner", *(role.part for role in DatabaseRole))}
     logins = {part: f"{name}_{part}" for part in passwords}
     admin = await asyncpg.connect(superuser_url)
@@ -151,7 +151,7 @@ async def guarded_database(superuser_url: str, name: str) -> AsyncIterator[Guard
 
 
 async def start_worker(part: str, token: str, environment: dict[str, str], log: Path) -> Process:
-    """Starts a worker as a pod would: its own user in both services, and nothing else from the environment."""
+    """Starts a worker like a pod does: with its own user in both services, and nothing else from the environment."""
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -168,7 +168,7 @@ async def start_worker(part: str, token: str, environment: dict[str, str], log: 
 
 
 def postgres_with_tls() -> Path | None:
-    """Returns the folder of a Postgres built with OpenSSL, the newest of Debian's; the embedded one has none."""
+    """Returns the folder of Debian's newest Postgres, which has OpenSSL; the embedded one does not."""
     found = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None
 
@@ -227,7 +227,7 @@ def _start_postgres(folder: Path, pair: KeyPair, password: str, port: int) -> su
 
 @asynccontextmanager
 async def tls_postgres(folder: Path, pair: KeyPair, *, ca_file: Path) -> AsyncIterator[str]:
-    """Starts a Postgres that takes only encrypted connections with a password; yields the superuser's URL on localhost."""
+    """Starts a Postgres that accepts only TLS connections with a password; yields the superuser's URL on localhost."""
     password, port = secrets.token_hex(8), choose_port(None)
     process = await asyncio.to_thread(_start_postgres, folder, pair, password, port)
     url = f"postgresql://root_of_all:{password}@localhost:{port}/postgres?sslmode=verify-full&sslrootcert={ca_file}"

@@ -1,4 +1,4 @@
-"""What kstatus, the library by which Flux, Helm and others judge objects, makes of an object."""
+"""The verdict of kstatus on an object: the library with which Flux, Helm and others compute an object's status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kube.commands import run
 
 
 class Verdict(NamedTuple):
-    """One of kstatus' words, such as `InProgress`, `Failed` or `Current`, and its message."""
+    """A status of kstatus, such as `InProgress`, `Failed` or `Current`, and its message."""
 
     status: str
     message: str
@@ -27,7 +27,7 @@ class Kstatus:
         self._program = program
 
     async def verdict(self, body: dict[str, Any]) -> Verdict:
-        """Returns what it makes of an object as the API server has it.
+        """Returns the verdict on an object as the API server has it.
 
         Raises:
             CommandError: it can't read the object.

@@ -1,4 +1,4 @@
-"""Pods that run as far as the API server can tell: what a kubelet would say of them, with no node and no container."""
+"""Simulates a kubelet: reports pods as running to the API server, without a node or a container."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OURS = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Dvaultstream-operator"
 
 @asynccontextmanager
 async def running_pods(client: Client, namespace: str) -> AsyncIterator[None]:
-    """Has each pod of the operator's children be running and ready soon after it was made."""
+    """Reports each pod of the operator's children as running and ready soon after it was created."""
     task = asyncio.create_task(_keep_running(client, f"/api/v1/namespaces/{namespace}/pods"))
     try:
         yield
@@ -36,7 +36,9 @@ async def _keep_running(client: Client, pods: str) -> None:
         found = (await client.call("GET", f"{pods}?{_OURS}&resourceVersion=0"))["items"]
         for pod in found:
             if (pod.get("status") or {}).get("phase") == "Pending":
-                with suppress(RefusedError):  # it changed or left meanwhile: the next round sees it
+                with suppress(
+                    RefusedError
+                ):  # the pod changed or was deleted in between: the next round sees it
                     name = pod["metadata"]["name"]
                     await client.call("PUT", f"{pods}/{name}/status", pod | {"status": _running()})
         await asyncio.sleep(ROUND_SECONDS)

@@ -1,4 +1,4 @@
-"""A laboratory: a fresh database with the services around it, where real worker processes run real jobs."""
+"""A fresh database with services, in which real worker processes run real jobs."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ QUICK_RETRIES = {"maxAttempts": 2, "backoff": {"initialSeconds": 0.05, "maxSecon
 
 @dataclass(frozen=True)
 class Ended:
-    """A job as it ended."""
+    """The outcome of a job."""
 
     job: Job
     progress: JobProgress
     signers: int
-    """The most that ran at a time."""
+    """The highest number of signers that ran at a time."""
 
 
 class Lab:
@@ -64,7 +64,7 @@ class Lab:
         id_type: str = "bigint",
         payload: str = "text",
     ) -> None:
-        """Makes a table of ids and payloads."""
+        """Creates a table of ids and payloads."""
         loaded = "bytea" if payload == "bytea" else "text"
         await self.execute(f"CREATE TABLE {name} (id {id_type} PRIMARY KEY, payload {loaded})")
         async with self.pool.acquire() as connection:
@@ -86,7 +86,7 @@ class Lab:
             return await open_job(connection, name, self.spec(**given))
 
     async def plan(self, job: Job) -> None:
-        """Plans a job in full, as its records worker would: what happens next happens after planning."""
+        """Plans the whole job, as its records worker would, so that what follows happens after planning."""
         async with self.pool.acquire() as connection:
             source = await inspect_source(connection, job.spec.records)
             await jobs.start_job(connection, job.job_no, upper_id=await highest_id(connection, source))
@@ -101,7 +101,7 @@ class Lab:
         watch: Callable[[RunState], None] | None = None,
         seconds: float = 90,
     ) -> Ended:
-        """Runs a job to its end, which must come within so many seconds."""
+        """Runs a job to its end, which must come in time."""
         most = 0
 
         def show(state: RunState) -> None:
@@ -124,7 +124,7 @@ class Lab:
         return await verify_job(self.services.database_url, job.token, processes=1)
 
     async def dead(self, job: Job) -> dict[str, str]:
-        """The dead letters: from record id to reason."""
+        """The dead letters, as a map from record id to reason."""
         found = await self.rows(
             "SELECT record_id, reason FROM vaultstream.dead_letters WHERE job_no = $1", job.job_no
         )

@@ -1,7 +1,7 @@
 """Three nats-servers in one cluster on loopback, set up as the chart of nats-io sets them up with our documented values.
 
-That chart is somebody else's and is not installed here: `chart_configuration` says what its release 1 makes of the values that
-examples/production/nats-values.yaml uses, and knows no others. The servers, and the settings they run on, are the real ones.
+That chart is not ours and is not installed here: `chart_configuration` returns what its release 1 renders from the values
+used in examples/production/nats-values.yaml, and supports no others. The servers and their settings are real.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def _tls(part: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def written(configuration: Mapping[str, Any]) -> str:
-    """Returns the text of a nats.conf: JSON, but for sizes and includes, as the chart writes it."""
+    """Returns the text of a nats.conf as the chart writes it: JSON, except for sizes and includes."""
     text = json.dumps(configuration, indent=2)
     text = re.sub(r'"max_file_store": "(\w+)"', r'"max_file_store": \1', text)
     return re.sub(r'"\$include": "(.*)",?', r"include \1;", text)
 
 
 def users(passwords: Mapping[str, str]) -> str:
-    """Returns a users.conf as docs/production.md has it: a user a role; and `admin`, who may do everything."""
+    """Returns a users.conf as in docs/production.md: one user per role, and `admin`, who may do everything."""
     listed = [
         {"user": role, "password": passwords[role], "permissions": permissions(role).to_config()}
         for role in BusRole
@@ -105,7 +105,7 @@ class _Server:
 
 @dataclass
 class NatsCluster:
-    """Its servers, by their names: `nats-0` and so on."""
+    """Its servers by name: `nats-0` and so on."""
 
     folder: Path
     ca_file: Path
@@ -142,7 +142,7 @@ class NatsCluster:
             )
 
     def kill(self, name: str) -> None:
-        """Kills a server with SIGKILL, and leaves its store as it is."""
+        """Kills a server with SIGKILL and keeps its store."""
         server = self.servers[name]
         assert server.process is not None
         server.process.kill()
@@ -155,7 +155,7 @@ class NatsCluster:
                 self.kill(name)
 
     async def ready(self) -> None:
-        """Returns once JetStream answers, which needs a leader of the cluster."""
+        """Returns when JetStream answers, which requires that the cluster has a leader."""
         await eventually(self._answers, seconds=100, what="the cluster has a leader")
 
     async def _answers(self) -> bool:
@@ -168,7 +168,7 @@ class NatsCluster:
 
 
 def check(server_folder: Path) -> str:
-    """Returns why nats-server does not take the configuration in a folder; an empty text if it does."""
+    """Returns why nats-server rejects the configuration in a folder; empty if it accepts it."""
     asked = [_program(), "-t", "-c", str(server_folder / "etc/nats-config/nats.conf")]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
@@ -205,7 +205,7 @@ def install(folder: Path, configuration: Mapping[str, Any], files: Mapping[str, 
 
 @contextmanager
 def nats_cluster(folder: Path, values: Mapping[str, Any] | None = None) -> Iterator[NatsCluster]:
-    """Starts the servers, and kills them at the end; `ready` tells when they have found each other."""
+    """Starts the servers, and kills them at the end; `ready` waits until they have formed a cluster."""
     values = values or documented_values()
     authority = Authority(folder / "authority")
     passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN)}

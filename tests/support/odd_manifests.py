@@ -1,4 +1,4 @@
-"""SigningJobs that are right, or wrong in a place or two, drawn from the definition's own schema."""
+"""SigningJobs that are valid, or invalid in one or two places, drawn from the definition's own schema."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ JSON: st.SearchStrategy[Any] = st.sampled_from([{}, {"a": {"b": [1, "c", 0.5, Tr
 
 
 def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 - one for each type
-    """Returns values of the schema; small numbers, so that rules between fields are often broken."""
+    """Returns values of the schema, with small numbers, so that rules between fields are often broken."""
     match schema:
         case {"x-kubernetes-int-or-string": True}:
             return QUANTITIES
@@ -74,7 +74,7 @@ def _right(schema: dict[str, Any]) -> st.SearchStrategy[Any]:  # noqa: C901, PLR
 
 
 def _bounds(schema: Any) -> set[int]:
-    """Returns every number that the schema bounds anything with, and its neighbors."""
+    """Returns every bound in the schema, and its neighbors."""
     found: set[int] = set()
     if isinstance(schema, dict):
         for word, inner in schema.items():
@@ -108,7 +108,7 @@ def places(value: Any, path: Path = ()) -> list[Path]:
 
 @st.composite
 def manifests(draw: st.DrawFn) -> dict[str, Any]:
-    """Draws a SigningJob: none, one or two of its values changed, one left out, or one under a name that is none."""
+    """Draws a SigningJob with up to two values changed, one left out, or one under an unknown name."""
     spec = copy.deepcopy(draw(_right(SPEC)))
     for _ in range(draw(st.integers(0, 2))):
         if not (inner := [place for place in places(spec) if place]):

@@ -1,6 +1,6 @@
-"""The operator as a process against a real API server, with the rights it is given and a database of its own.
+"""The operator as a process against a real API server, with its real permissions and its own database.
 
-No kubelet runs there: a test runs the workers that the operator's children ask for.
+No kubelet runs there: tests run the workers that the operator's children ask for.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ READY_SECONDS = 20.0
 
 
 async def put(client: Client, collection: str, document: dict[str, Any]) -> None:
-    """Creates an object, or replaces the one there is."""
+    """Creates or replaces an object."""
     try:
         await client.call("POST", collection, document)
     except RefusedError as error:
@@ -49,7 +49,7 @@ async def put(client: Client, collection: str, document: dict[str, Any]) -> None
 
 
 async def grant_rights(client: Client, namespace: str) -> None:
-    """Gives a namespace the operator's account with its rights there and nowhere else, and the workers' account."""
+    """Gives a namespace the operator's account, with its permissions there only, and the workers' account."""
     documents = {d["kind"]: d for d in yaml.safe_load_all(RBAC.read_text())}
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     await put(client, f"{rbac}/clusterroles", documents["ClusterRole"])
@@ -68,7 +68,7 @@ async def grant_rights(client: Client, namespace: str) -> None:
 
 
 QUICK = {"pollingInterval": 1, "lagThreshold": 5}
-"""Scaling that follows in a second, with a signer for each five batches."""
+"""Scaling that reacts within a second, with one signer per five batches."""
 
 
 @dataclass
@@ -102,14 +102,14 @@ class Operator:
         await self.process.wait()
 
     async def leave(self, seconds: float = 15.0) -> int:
-        """Has it end in order; returns its exit code."""
+        """Stops it gracefully; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), seconds)
 
 
 @dataclass
 class Site:
-    """A namespace, its database and NATS, and the operators that look after it."""
+    """A namespace, its database and NATS, and the operators that serve it."""
 
     server: ApiServer
     namespace: str
@@ -118,11 +118,11 @@ class Site:
     db: asyncpg.Connection
     folder: Path
     everywhere: bool = False
-    """The operator looks after all namespaces, as the manifest has it that is delivered."""
+    """The operator serves all namespaces, as in the delivered manifest."""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     started: int = 0
     workers: list[Operator] = field(default_factory=list)
-    """Those that were started in the place of pods, also such as have ended."""
+    """Workers started in place of pods, including those that have ended."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,7 +146,7 @@ class Site:
         }
 
     async def operator(self, *, wait: bool = True, **environment: str) -> Operator:
-        """Starts an operator, with the rights of its service account; killed after the test."""
+        """Starts an operator with the permissions of its service account; killed after the test."""
         account = HOME if self.everywhere else self.namespace
         kubeconfig = await self.server.service_account_kubeconfig(account, OPERATOR)
         given = {
@@ -167,7 +167,7 @@ class Site:
         return self.workers[-1]
 
     async def start_planning(self, name: str = "job", **spec: Any) -> str:
-        """Brings a job so far that there is a lag; returns its token."""
+        """Runs a job until it has a lag; returns its token."""
         await self.apply(name, **{"scaling": QUICK, **spec})
         token = str(await self.status_field(name, "token"))
         await self.worker("keys", token)
@@ -193,7 +193,7 @@ class Site:
         return Operator(process, log)
 
     async def run_workers(self, name: str, *, signers: int = 1) -> list[Operator]:
-        """Runs the workers of a job that was made in Postgres."""
+        """Runs the workers of a job that was created in Postgres."""
         token = await self.status_field(name, "token")
         roles = ["keys", "records", *["signing"] * signers]
         return [await self.worker(role, token) for role in roles]
@@ -247,7 +247,7 @@ class Site:
     async def becomes(
         self, name: str, kind: str, reason: str = "", *, seconds: float = 20.0
     ) -> dict[str, Any]:
-        """Waits until a condition is True, for this reason if one is given."""
+        """Waits until a condition is True, with this reason if one is given."""
 
         async def so() -> dict[str, Any] | None:
             found = await self.condition(name, kind)
@@ -289,9 +289,9 @@ class Site:
         ]
 
     async def told(self, name: str, *reasons: str) -> list[dict[str, Any]]:
-        """Waits until there is an Event with each reason, and returns those Events, first told first.
+        """Waits until there is an Event with each reason, and returns these Events, oldest first.
 
-        A status is written before its Event: who read the one may be too early for the other.
+        A status is written before its Event, so a reader of the status may be too early for the Event.
         """
 
         async def so() -> list[dict[str, Any]] | None:
@@ -321,7 +321,7 @@ async def open_site(
     *,
     everywhere: bool = False,
 ) -> AsyncIterator[Site]:
-    """Prepares a namespace and a database for operators; `everywhere` wants an API server of one's own."""
+    """Prepares a namespace and a database for operators; `everywhere` needs a private API server."""
     await install_definition(server.client)
     if everywhere:
         await put(server.client, "/api/v1/namespaces", {"metadata": {"name": HOME}})

@@ -1,4 +1,4 @@
-"""SigningJobs as the operator sees them, to plan for."""
+"""SigningJobs as the operator sees them, as input for plans."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spec_of(**fields: Any) -> SigningJobSpec:
 
 
 def worker_of(role: str, **fields: Any) -> WorkerJobView:
-    """A worker's Kubernetes Job as the operator makes it now, with one pod that runs."""
+    """A worker's Kubernetes Job as the operator now creates it, with one running pod."""
     template = template_of(worker_job(OWNER, role, TOKEN, spec_of(), OPTIONS))
     return replace(WorkerJobView(active=1, failed=0, succeeded=0, template=template), **fields)
 
@@ -74,7 +74,7 @@ def job_of(
 
 
 def stored_of(spec: SigningJobSpec | None = None, **fields: Any) -> StoredJob:
-    """A job that runs: 1,000 of 20,000 records signed, 38 of 40 batches left."""
+    """A running job: 1,000 of 20,000 records signed, 38 of 40 batches left."""
     stored = StoredJob(
         token=TOKEN,
         state=JobState.RUNNING,
@@ -115,7 +115,7 @@ def trouble_of(reason: JobReason, *, passing: bool, failures: int = 1) -> Troubl
 
 
 def after(view: View, done: Plan) -> View:
-    """The view once the plan's status is written, and the deletion of workers asked for."""
+    """The view after the plan's status was written and the deletion of workers was requested."""
     there = view.children
     leaving = {
         role: replace(child, leaving=True)
@@ -127,7 +127,7 @@ def after(view: View, done: Plan) -> View:
 
 
 def truths(done: Plan) -> dict[str, str]:
-    """The reasons of the conditions that are True."""
+    """The reasons of all conditions that are True."""
     return {c.type: c.reason for c in done.status.conditions if c.status == "True"}
 
 
@@ -136,7 +136,7 @@ def told(done: Plan) -> list[str]:
 
 
 def replicas_of(done: Plan) -> int | None:
-    """The count of the Deployment that is applied; None: none is."""
+    """The replicas of the Deployment that is applied; None: none is applied."""
     return next((m["spec"]["replicas"] for m in done.apply if m["kind"] == "Deployment"), None)
 
 

@@ -1,4 +1,4 @@
-"""Observations to decide on, and a job played forward through many decisions."""
+"""Observations for decisions, and a simulation of a job over many decisions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seen(
     pause: Pause | None = None,
     timing: Timing = LONG_AGO,
 ) -> Observation:
-    """An observation of a lag, or of a failure to read it, with `current` signers asked for and ready."""
+    """An observation of a lag, or of a failure to read it, with `current` signers requested and ready."""
     if isinstance(lag, Reason):
         reading: Lag | LagUnknown = LagUnknown(lag, since=NOW - 5 * failures, failures=failures)
     else:
@@ -64,7 +64,7 @@ def play(
     history: History = EMPTY,
     start: float = NOW,
 ) -> list[Decision]:
-    """Decides on one observation after the other, carrying each decision out; the counts are those decided."""
+    """Decides on one observation after the other and carries out each decision; returns the decided counts."""
     decisions: list[Decision] = []
     for number, given in enumerate(observations):
         now = start + number * every

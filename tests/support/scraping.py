@@ -1,4 +1,4 @@
-"""Workers as processes with a port for metrics and health, and what they say there."""
+"""Workers as processes with a port for metrics and health, and what they serve there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Reply:
         return json.loads(self.text)
 
     def failing(self) -> set[str]:
-        """The checks that fail, of a verdict."""
+        """The failing checks of a verdict."""
         return {name for name, check in self.document["checks"].items() if not check["ok"]}
 
 
@@ -64,7 +64,7 @@ def ask(
 
 
 def parse(text: str) -> Series:
-    """Returns each sample of an exposition; fails if one is there twice."""
+    """Returns each sample of an exposition; fails if one occurs twice."""
     series: Series = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -79,7 +79,7 @@ def value(series: Series, name: str, **labels: str) -> float:
 
 
 def by_label(series: Series, name: str, label: str) -> dict[str, float]:
-    """Returns the values of a metric by one label, without those that are zero."""
+    """Returns the nonzero values of a metric by one label."""
     return {
         dict(labels)[label]: found for (sample, labels), found in series.items() if sample == name and found
     }
@@ -100,7 +100,7 @@ class ServedWorker:
         return (await self.ask(path)).status
 
     async def becomes(self, path: str, status: int, *, seconds: float = 20.0) -> Reply:
-        """Waits until a path answers with a status, and returns that answer."""
+        """Waits until a path answers with this status, and returns the answer."""
 
         async def so() -> Reply | None:
             reply = await self.ask(path)
@@ -118,7 +118,7 @@ class ServedWorker:
 async def served_worker(
     services: Services, url: str, role: str, token: str, log: Path, **environment: str
 ) -> AsyncIterator[ServedWorker]:
-    """Starts a worker as the pool does, with a port of its own that its log names."""
+    """Starts a worker as the pool does, with its own port, which its log names."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -185,7 +185,7 @@ async def counting_signer(
 
 
 async def slow_view(db: asyncpg.Connection, count: int, *, seconds: float) -> str:
-    """A source that takes its time once for each batch of ten."""
+    """A source that delays each batch of ten once."""
     table, view = await add_table(db, range(1, count + 1)), new_name("slow")
     await db.execute(
         f"CREATE FUNCTION {view}() RETURNS text STABLE LANGUAGE plpgsql "

@@ -1,4 +1,4 @@
-"""A job with real keys, and signers in this process and in others, to be disturbed."""
+"""A job with real keys, and signers in this process and in others, for tests that disturb them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from vaultstream.worker import WorkerContext
 
 
 async def fetch_all(puller: BatchPuller, count: int) -> list[Batch]:
-    """Fetches so many batches, however many fetches that takes."""
+    """Fetches this many batches, in as many fetches as needed."""
     found: list[Batch] = []
 
     async def enough() -> bool:
@@ -49,7 +49,7 @@ async def fetch_all(puller: BatchPuller, count: int) -> list[Batch]:
 
 @dataclass
 class Signer:
-    """A signer in this process, and what it works with."""
+    """A signer in this process, and its resources."""
 
     context: WorkerContext
     pipeline: Pipeline
@@ -58,7 +58,7 @@ class Signer:
 
 @dataclass
 class Bench:
-    """A job on a table, with keys of its own."""
+    """A job on a table, with its own keys."""
 
     services: Services
     url: str
@@ -66,7 +66,7 @@ class Bench:
     job: Job
 
     async def records_worker(self) -> None:
-        """Plans, publishes, and returns once the job is complete."""
+        """Plans and publishes, and returns when the job is complete."""
         await run_records_worker(
             worker_settings(self.services, self.url, ack_wait_seconds=2.0), self.job.token
         )
@@ -99,7 +99,7 @@ class Bench:
             yield Signer(context, pipeline, puller)
 
     async def run(self, *, during: Callable[[], Awaitable[Any]] | None = None, **limits: Any) -> None:
-        """Runs the job to its end with one signer; `during` happens meanwhile."""
+        """Runs the job to its end with one signer while `during` runs."""
         async with self.signer(**limits) as signer:
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
             planning = asyncio.create_task(self.records_worker())
@@ -151,7 +151,7 @@ class Bench:
     async def assert_ended_well(
         self, payloads: dict[Any, bytes], *, dead: frozenset[str] = frozenset()
     ) -> None:
-        """Each record has one valid signature, made under a lease that was committed, or is among the dead."""
+        """Each record has either one valid signature, made under a committed lease, or a dead letter."""
         assert set(await dead_of(self.db, self.job)) == dead
         rows = await self.db.fetch(
             f"SELECT s.record_id, s.signature, s.digest, s.signed_at, k.public_key, l.outcome, l.during FROM {self.job.signatures_table} s "
@@ -168,7 +168,7 @@ class Bench:
             assert row["during"].lower < row["signed_at"] <= row["during"].upper
         assert await overlaps_of(self.db, self.job) == 0
 
-        async def all_free() -> bool:  # one that could not be released expires soon
+        async def all_free() -> bool:  # a lease that could not be released expires soon
             return await self.held_keys() == 0
 
         await eventually(all_free, seconds=5)
@@ -178,7 +178,7 @@ class Bench:
 async def open_bench(
     services: Services, url: str, db: asyncpg.Connection, table: str, **spec: Any
 ) -> AsyncIterator[Bench]:
-    """Makes a job on a table, and its keys. `spec` in the names of YAML, `key_count` for the number of keys."""
+    """Creates a job on a table, and its keys. `spec` uses the names of YAML; `key_count` is the number of keys."""
     job = await add_job(db, table, keys=0, **spec)
     async with open_context(services, url, job) as context:
         await make_missing_keys(context.pool, job, load_keyring(services.kek_file))

@@ -1,4 +1,4 @@
-"""SigningJobs on a real API server: their definition installed, manifests submitted, and the answers told apart."""
+"""SigningJobs on a real API server: installs their definition, submits manifests and parses the answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path_of(namespace: str, name: str = "", part: str = "") -> str:
 
 
 async def install_definition(client: Client) -> None:
-    """Installs the SigningJob's definition as the types have it now, and returns when it is served."""
+    """Installs the SigningJob definition that the types generate, and returns when it is served."""
     try:
         await client.call("POST", DEFINITIONS, custom_resource_definition())
     except RefusedError as error:
@@ -41,7 +41,7 @@ async def install_definition(client: Client) -> None:
 
 
 def manifest(spec: str = "", *, name: str = "job", records: str = "records: {table: t}") -> dict[str, Any]:
-    """Returns a SigningJob with the given lines of YAML in its spec, beside `records`."""
+    """Returns a SigningJob with `records` and the given lines of YAML in its spec."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "SigningJob",
@@ -51,7 +51,7 @@ def manifest(spec: str = "", *, name: str = "job", records: str = "records: {tab
 
 
 async def try_out(client: Client, namespace: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Has the server check and fill in `job` as if it were created, unknown fields refused; returns the object.
+    """Has the server validate `job` and fill in defaults as if it were created, without unknown fields; returns the object.
 
     Raises:
         RefusedError: the server does not accept it.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 async def eventually(
     condition: Callable[[], Any], *, seconds: float = 45, what: str | Callable[[], str] = ""
 ) -> Any:
-    """Returns the first true answer of a condition, plain or asynchronous; fails after `seconds`, and says `what` was awaited."""
+    """Returns the first true result of a condition, sync or async; fails after `seconds`, with `what` in the message."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()

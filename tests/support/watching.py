@@ -1,4 +1,4 @@
-"""What an API server reports about objects as they are created, changed and deleted, with the time of each report."""
+"""Records the watch events of an API server, with the time of each event."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """One change of one object: ADDED, MODIFIED or DELETED, and the object as it was then."""
+    """One change of one object: ADDED, MODIFIED or DELETED, and the object at that time."""
 
     at: float
-    """Seconds, of the monotonic clock."""
+    """Seconds on the monotonic clock."""
     kind: str
     body: Body
 
@@ -40,7 +40,7 @@ class Change:
 
 @dataclass
 class Watch:
-    """Every change since the watch began, in its order; the first ones are of what was there before."""
+    """Every change since the watch began, in order; it begins with the objects that existed before."""
 
     changes: list[Change] = field(default_factory=list)
 
@@ -48,11 +48,11 @@ class Watch:
         return [change for change in self.changes if change.name == name]
 
     def added(self) -> list[str]:
-        """Names of all that was ever made, as often as it was."""
+        """Names of all objects ever created, with repetitions."""
         return sorted(change.name for change in self.changes if change.kind == "ADDED")
 
     def values(self, name: str, read: Callable[[Body], Any]) -> list[Any]:
-        """Returns what a reading of one object was, one after the other, without repetitions; None is left out."""
+        """Returns the successive values read from one object, without repetitions and without None."""
         found: list[Any] = []
         for change in self.of(name):
             value = read(change.body)

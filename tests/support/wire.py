@@ -1,4 +1,4 @@
-"""A wire to a service, on loopback or a Unix socket, that can be slow, be cut, lose the answers, or fall silent."""
+"""A proxy to a service, on loopback or a Unix socket, that can be slow, be cut, lose answers, or hang."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Wire:
         self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
-        """Connections that were broken so far."""
+        """Connections broken so far."""
         self.delay_seconds = 0.0
-        """How much later each piece arrives, in both directions."""
+        """Delay of each chunk in seconds, in both directions."""
         self.loses_answers = False
-        """What the service says is lost; what it is told arrives."""
+        """Whether answers of the service are lost; requests still arrive."""
 
     async def accept(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         try:
@@ -102,7 +102,7 @@ class Wire:
 
     @contextmanager
     def deaf(self) -> Iterator[None]:
-        """Loses what the service says, and is cut at the end: a client would wait forever, as on no real wire."""
+        """Loses the service's answers, then cuts the connections; otherwise clients would wait forever, as on no real network."""
         self.loses_answers = True
         try:
             yield
@@ -111,13 +111,13 @@ class Wire:
             self.cut()
 
     def silence(self, *, new: bool) -> None:
-        """Stops carrying what is open, with no end to be seen; `new` connections too, or they work."""
+        """Makes open connections hang without an end; with `new`, also new connections."""
         self._silent = new
         for connection in self._open:
             connection.flows.clear()
 
     def mend(self) -> None:
-        """Carries all again, at once."""
+        """Carries all connections again."""
         self.delay_seconds, self.loses_answers, self._silent = 0.0, False, False
         for connection in self._open:
             connection.flows.set()
@@ -131,7 +131,7 @@ class Wire:
 
 @asynccontextmanager
 async def open_wire(target: int, *, port: int = 0) -> AsyncIterator[tuple[Wire, int]]:
-    """Opens a wire to a port on loopback; yields it with its own port."""
+    """Opens a wire to a port on loopback; yields the wire and its port."""
     wire = Wire(target)
     server = await asyncio.start_server(wire.accept, _LOOPBACK, port)
     try:
@@ -143,7 +143,7 @@ async def open_wire(target: int, *, port: int = 0) -> AsyncIterator[tuple[Wire, 
 
 @asynccontextmanager
 async def open_socket_wire(target: Path, folder: Path) -> AsyncIterator[Wire]:
-    """Opens a wire to the Postgres whose socket is in `target`; its own socket is in `folder`."""
+    """Opens a wire to the Postgres with its socket in `target`; the wire's socket is in `folder`."""
     wire = Wire(target)
     server = await asyncio.start_unix_server(wire.accept, folder / _POSTGRES_SOCKET)
     try:

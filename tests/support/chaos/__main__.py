@@ -42,7 +42,7 @@ parser.add_argument("--faults", type=int, default=1000, help="ends after so many
 parser.add_argument("--minutes", type=float, default=30, help="ends after so long")
 options = parser.parse_args()
 options.seed = secrets.randbelow(10**6) if options.seed is None else options.seed
-for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has started it in the background
+for number in (signal.SIGINT, signal.SIGTERM):  # also if a shell started it in the background
     signal.signal(number, signal.default_int_handler)
 try:
     with tempfile.TemporaryDirectory(prefix="vaultstream-chaos-") as name:

@@ -1,4 +1,4 @@
-"""Where jobs run and are disturbed: services to be killed, wires to be cut, workers with fault points, and what must hold after."""
+"""Runs jobs and disturbs them: services to kill, wires to cut, workers with fault points, and checks of the guarantees."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ if TYPE_CHECKING:
 _TESTS = Path(__file__).parents[2]
 LEASE_SECONDS = 1.0
 ROLE = "chaos"
-"""Our own sessions bear it, which are never the target."""
+"""Name of our own sessions, which are never disturbed."""
 RECORDS = 20_000
 _EVER = datetime.min.replace(tzinfo=UTC)
 PATIENCE = 240.0
-"""Seconds for a job to end, on a machine that has others to serve."""
+"""Seconds for a job to end on a busy machine."""
 
 
 @dataclass
 class Arena:
-    """A database of its own on services that may be killed; workers reach both through wires."""
+    """Its own database, on services that may be killed; workers reach both services through wires."""
 
     local: LocalServices
     services: Services
-    """As the test reaches them."""
+    """The services, as the test reaches them."""
     url: str
     """Of the database."""
     lab: Lab
@@ -64,7 +64,7 @@ class Arena:
     nats: Wire
     postgres: Wire
     killed: set[int] = field(default_factory=set)
-    """Process ids of workers that could give nothing back."""
+    """Process ids of workers that could not release their keys."""
 
     async def restore(self) -> None:
         """Starts again what was killed, and reconnects the wires."""
@@ -91,7 +91,7 @@ class Arena:
             )
 
     async def slow_down(self, view: str, condition: str) -> None:
-        """Makes a view of the records that takes signers 0.15 s for each that meets a condition in SQL."""
+        """Creates a view of the records that delays reads by 0.15 s per record that meets a condition in SQL."""
         await self.lab.execute(
             f"""
             CREATE OR REPLACE FUNCTION slow_for_signers() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
@@ -105,12 +105,12 @@ class Arena:
         )
 
     def told(self, words: str) -> int:
-        """How often the logs of signers say something."""
+        """How often a text occurs in the logs of the signers."""
         logs = (self.folder / "logs").glob("*/signing-*.log")
         return sum(log.read_text(errors="replace").count(words) for log in logs)
 
     def workers(self, role: str = "") -> list[int]:
-        """Process ids of this arena's workers, of one role or of all, stopped ones too."""
+        """Process ids of this arena's workers, of one role or all, including stopped ones."""
         mark = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.folder}")
         found = []
         for entry in Path("/proc").iterdir():
@@ -125,7 +125,7 @@ class Arena:
         return found
 
     def send(self, pid: int, number: signal.Signals) -> bool:
-        """Sends a signal to one of this arena's workers; tells whether it was still there."""
+        """Sends a signal to one of this arena's workers; returns whether it was still alive."""
         if pid not in self.workers():
             return False
         with suppress(ProcessLookupError):
@@ -136,19 +136,19 @@ class Arena:
         return False
 
     def thaw(self) -> None:
-        """Lets every worker go on that was stopped."""
+        """Resumes every stopped worker."""
         for pid in self.workers():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
     async def now(self) -> datetime:
-        """Postgres' clock, by which leases begin and end."""
+        """Postgres's clock, which decides when leases begin and end."""
         moment = await self.lab.value("SELECT clock_timestamp()")
         assert isinstance(moment, datetime)
         return moment
 
     async def holders(self, job: Job, *, in_force: bool, since: datetime = _EVER) -> list[str]:
-        """Who holds keys of a job, under leases that are in force, or also under those that ran out; begun since a moment."""
+        """The holders of a job's keys, with current leases or also with expired ones; only leases begun since a moment."""
         rows = await self.lab.rows(
             "SELECT holder FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
             "AND (lease_until > clock_timestamp() OR NOT $2) AND leased_at >= $3",
@@ -159,7 +159,7 @@ class Arena:
         return [holder for (holder,) in rows]
 
     async def settled(self, job: Job) -> int:
-        """Batches that are done."""
+        """Number of done batches."""
         return int(
             await self.lab.value(
                 "SELECT count(*) FROM vaultstream.batches WHERE job_no = $1 AND state <> 'pending'",
@@ -168,7 +168,7 @@ class Arena:
         )
 
     async def reach(self, job: Job, share: float) -> None:
-        """Returns once so much of a job's records is settled."""
+        """Returns when this share of a job's records is settled."""
         records = (
             "SELECT coalesce(sum(records), 0) >= $2::float8 FROM vaultstream.batches "
             "WHERE job_no = $1 AND state = 'done'"
@@ -180,7 +180,7 @@ class Arena:
         await eventually(there, seconds=PATIENCE / 2, what=f"{share:.0%} of the records are settled")
 
     async def outcomes(self, job: Job) -> dict[str, int]:
-        """How many leases ended in which way."""
+        """Number of ended leases by outcome."""
         rows = await self.lab.rows(
             "SELECT l.outcome, count(*) FROM vaultstream.leases l JOIN vaultstream.keys k USING (key_no) "
             "WHERE k.job_no = $1 GROUP BY 1",
@@ -190,7 +190,7 @@ class Arena:
 
     @asynccontextmanager
     async def second_acks(self, job: Job) -> AsyncIterator[list[str]]:
-        """Listens for acknowledgements of messages that were delivered more than once; yields what was heard so far."""
+        """Listens for acknowledgments of redelivered messages; yields the list of those so far."""
         heard: list[str] = []
 
         async def hear(message: Msg) -> None:  # $JS.ACK.<stream>.<consumer>.<deliveries>.<...>
@@ -204,7 +204,7 @@ class Arena:
 
     @asynccontextmanager
     async def running(self, job: Job, *, signers: int = 2) -> AsyncIterator[asyncio.Task[Ended]]:
-        """Runs a job in a pool of real workers; what happens inside disturbs it, and it must end all the same."""
+        """Runs a job in a pool of real workers; the block disturbs it, and it must still end."""
         run = asyncio.create_task(self.lab.finish(job, max_signers=signers, seconds=PATIENCE))
         try:
             yield run
@@ -217,10 +217,10 @@ class Arena:
     async def assert_promises(
         self, job: Job, records: int = RECORDS, *, calm_since: datetime = _EVER
     ) -> AuditReport:
-        """Verify is all green, each record is signed once, every key is free, and no process is left.
+        """Checks that verification passes, each record is signed once, every key is free, and no process is left.
 
-        A key is free when its holder released it; or its lease expired, if the holder was killed, or the lease began before
-        `calm_since`, until when faults kept signers from releasing anything.
+        A key is free if its holder released it. It is also free if its lease expired and the holder was killed, or the
+        lease began before `calm_since`, up to which faults may have kept signers from releasing keys.
         """
         async with self.connection() as connection:
             job = await get_job(connection, job.token)
@@ -241,11 +241,13 @@ class Arena:
         return report
 
     def _workers_left(self) -> str:
-        return "\n".join(["no worker is left; these are:", *(describe(pid) for pid in self.workers())])
+        return "\n".join(
+            ["expected no workers, but these are running:", *(describe(pid) for pid in self.workers())]
+        )
 
 
 def describe(pid: int) -> str:
-    """What a worker is, how it stands, and what it said last."""
+    """Describes a worker: its role, its state, and the end of its log."""
     try:
         process = psutil.Process(pid)
         age = time.time() - process.create_time()
@@ -259,12 +261,12 @@ def describe(pid: int) -> str:
 
 
 def pid_of(holder: str) -> int:
-    """The process that is a lease's holder."""
+    """Process id of a lease's holder."""
     return int(holder.split(":")[1])
 
 
 def worker_environment(arena: Arena) -> dict[str, str]:
-    """What workers get beside what the pool tells them: short leases, fault points."""
+    """Extra environment of the workers: short leases, fault points."""
     path = [str(_TESTS / "support/chaos/site"), str(_TESTS), os.environ.get("PYTHONPATH", "")]
     return {
         "VAULTSTREAM_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -276,7 +278,7 @@ def worker_environment(arena: Arena) -> dict[str, str]:
 
 @asynccontextmanager
 async def _database(services: Services) -> AsyncIterator[str]:
-    """Makes a database with the schema in it, and drops it; holds no connection meanwhile, which would be cut."""
+    """Creates a database with the schema, and drops it; keeps no connection open, because it would be cut."""
     name = new_name("arena")
     async with connect(services.database_url, role=ROLE) as admin:
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE template1")
@@ -292,9 +294,9 @@ async def _database(services: Services) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_arena(local: LocalServices) -> AsyncIterator[Arena]:
-    """Makes an arena on services that are this test's to kill, in a folder of its own."""
+    """Creates an arena in its own folder, on services that the test may kill."""
     services = await local.services()
-    folder = Path(tempfile.mkdtemp(prefix="vs-"))  # short: it holds a Unix socket
+    folder = Path(tempfile.mkdtemp(prefix="vs-"))  # a short path, because it contains a Unix socket
     try:
         async with (
             _database(services) as url,

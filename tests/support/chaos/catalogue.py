@@ -1,4 +1,4 @@
-"""The faults of a storm: each with its weight, and how it is made by chance."""
+"""The faults of a storm, each with its weight and the function that causes it at random."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 _PATIENCE = 4.0
-"""Seconds that a storm waits for someone to come by a fault that is laid out."""
+"""Seconds that a storm waits for a worker to reach an armed fault."""
 
 
 @dataclass
 class Target:
-    """What a storm rages in."""
+    """What a storm can disturb."""
 
     arena: Arena
     job: Job
     chance: random.Random
     run: int = 0
-    """Process id of `vaultstream run`; 0: between two of them."""
+    """Process id of `vaultstream run`; 0 between two runs."""
     disk: Path | None = None
-    """A small file system that the job's signatures lie on, if they do."""
+    """The small file system with the job's signatures, if there is one."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault: how often it is picked, and what makes it; that tells whether it came to be."""
+    """One kind of fault: how often it is picked, and the function that causes it and returns whether it did."""
 
     name: str
     weight: int
     make: Callable[[Target], Awaitable[object]]
     heavy: bool = False
-    """Everything stands still for a while: only made when a batch was settled since the last of this kind."""
+    """Whether it stops everything for a while; then it is caused only if a batch was settled since the last such fault."""
     opening: bool = False
-    """Only made while a job starts."""
+    """Whether it is caused only while a job starts."""
 
 
 async def _kill_signer(at: Target) -> object:
@@ -89,14 +89,14 @@ def _at_point(
 
 
 async def _shift_clocks(at: Target) -> object:
-    """One signer goes, and the next that comes has clocks of its own."""
+    """One signer exits, and the next one that starts has shifted clocks."""
     processes.signal_worker(at.arena, "signing", signal.SIGTERM, at.chance)
     ahead = at.chance.choice([-3600, 3600, 86_400])
     return await processes.at_point(at.arena, START, str(ahead), patience=_PATIENCE)
 
 
 async def _in_the_commit(at: Target) -> object:
-    """Stopped or killed there, cut off from Postgres, or only made to wait past the lease."""
+    """Stops or kills a signer at the point, disconnects it from Postgres, or makes it wait past its lease."""
     what = at.chance.choice(["stop", "kill", "cut", "wait"])
     async with postgres.commits_held(at.arena, at.job, patience=_PATIENCE) as held:
         if held is None:
@@ -260,7 +260,7 @@ CATALOGUE = [
 
 @asynccontextmanager
 async def calm_after(at: Target) -> AsyncIterator[None]:
-    """Undoes at the end what a storm may have left: stopped workers, armed points, dead services."""
+    """Cleans up what a storm may have left: stopped workers, armed points, dead services."""
     try:
         yield
     finally:

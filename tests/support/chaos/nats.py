@@ -1,4 +1,4 @@
-"""Faults of NATS and of what lies in it: killed, wiped, frozen, slow; deleted, repeated, reordered, forged."""
+"""Faults of NATS (killed, wiped, frozen, slow) and of its messages (deleted, repeated, reordered, forged)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def kill(arena: Arena, *, wipe: bool = False) -> bool:
-    """Kills nats-server with -9 and starts it again; without its store if that is to be wiped."""
+    """Kills nats-server with SIGKILL and starts it again, with an empty store if `wipe` is set."""
     _, nats = await arena.local.ensure_running()
     assert nats is not None
     psutil.Process(nats.pid).kill()
@@ -46,7 +46,7 @@ def _runs(pid: int) -> bool:
 
 
 async def freeze(arena: Arena, *, seconds: float) -> bool:
-    """Stops nats-server with every connection open, for a while."""
+    """Stops nats-server for a while, with every connection open."""
     _, nats = await arena.local.ensure_running()
     assert nats is not None
     process = psutil.Process(nats.pid)
@@ -73,7 +73,7 @@ async def delete_stream(arena: Arena, stream: str) -> bool:
 
 
 async def republish(arena: Arena, job: Job, chance: random.Random, *, times: int, mix: bool) -> int:
-    """Publishes every pending batch again, so many times, backwards or mixed up; returns how many messages."""
+    """Publishes every pending batch again several times, in reverse or random order; returns how many messages."""
     async with arena.connection() as connection:
         numbers = await pending_after(connection, job.job_no, 0, limit=1000) * times
     if mix:
@@ -85,7 +85,7 @@ async def republish(arena: Arena, job: Job, chance: random.Random, *, times: int
 
 
 async def reorder(arena: Arena, job: Job) -> bool:
-    """Takes every message of a job out of the stream, and puts the pending batches in from the last to the first."""
+    """Removes every message of a job from the stream, and publishes the pending batches in reverse order."""
     async with arena.bus() as bus:
         try:
             await bus.jetstream.purge_stream(RECORDS_STREAM, subject=f"records.{job.token}.*")
@@ -98,7 +98,7 @@ async def reorder(arena: Arena, job: Job) -> bool:
 
 
 async def send_garbage(arena: Arena, job: Job, chance: random.Random) -> int:
-    """Sends what is no batch and no key, as anyone could who may publish there; returns how many messages were taken."""
+    """Publishes messages that are not batches or keys, as any permitted user could; returns how many were accepted."""
     async with arena.connection() as connection:
         keys = await list_keys(connection, job.job_no)
     messages = [*_hostile_batches(job, chance), *_hostile_keys(job, [key.key_id for key in keys], chance)]
@@ -116,13 +116,13 @@ async def send_garbage(arena: Arena, job: Job, chance: random.Random) -> int:
 
 
 def _hostile_batches(job: Job, chance: random.Random) -> list[tuple[str, bytes, dict[str, str] | None]]:
-    """Messages on `records.>` that name no batch, or one that is not there, or say more than a name."""
+    """Messages on `records.>` that name no batch or a missing one, or have a body."""
     names = ["0", "-1", "+1", "1e3", "०१", "٣", "9" * 18, "9" * 400, "0x1", "1 ", "drop-table", "\u202e1"]
     messages: list[tuple[str, bytes, dict[str, str] | None]] = [
         (f"records.{job.token}.{name}", b"", None) for name in names if " " not in name
     ]
     messages += [
-        (batch_subject(job.token, 1), chance.randbytes(1000), None),  # huge, for what it is
+        (batch_subject(job.token, 1), chance.randbytes(1000), None),  # huge for a batch
         (batch_subject(job.token, 1), chance.randbytes(100_000), None),  # more than the stream takes
         (batch_subject(job.token, 1), b'{"ids": [1, 2, 3], "key": "mine"}', {"Nats-Rollup": "all"}),
         (batch_subject(job.token, 2**62), b"", {"Nats-Expected-Last-Sequence": "1"}),
@@ -136,7 +136,7 @@ def _hostile_batches(job: Job, chance: random.Random) -> list[tuple[str, bytes, 
 def _hostile_keys(
     job: Job, key_ids: list[str], chance: random.Random
 ) -> list[tuple[str, bytes, dict[str, str] | None]]:
-    """Messages on `keys.>` that are no keys, name others, or bear a state or an envelope that is not theirs."""
+    """Messages on `keys.>` that are not keys, name other keys, or have a forged state or envelope."""
     key_id = chance.choice(key_ids) if key_ids else "none"
 
     def forged(**changed: str | int | bytes) -> bytes:
@@ -163,7 +163,7 @@ def _hostile_keys(
 
 
 async def delay(arena: Arena, *, milliseconds: int, seconds: float) -> bool:
-    """Makes what goes to and from NATS arrive late, for a while, and then cuts it."""
+    """Delays the traffic to and from NATS for a while, then cuts the connections."""
     arena.nats.delay_seconds = milliseconds / 1000
     try:
         await asyncio.sleep(seconds)  # time is the fault here

@@ -1,8 +1,8 @@
-"""Fault points: named places in a worker's code, at which it is stopped or killed when a test has armed them.
+"""Fault points: named places in a worker's code, at which it is stopped or killed if a test has armed them.
 
-A point is armed by a file of its name in a folder; its content is what must happen. The first worker that comes
-by takes the file, which then bears its process id, and does that to itself. So a fault is reached on purpose, by one
-process, and the test knows which.
+A point is armed by a file of that name in a folder; its content is the action. The first worker that reaches the point
+takes the file, writes its process id there, and applies the action to itself. So exactly one process is hit, and the
+test knows which.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 ACTIONS = {"stop": signal.SIGSTOP, "kill": signal.SIGKILL, "term": signal.SIGTERM}
 START = "start-signing"
-"""The point at which a signer starts; what is armed there is how many seconds its clocks are ahead."""
+"""The point at which a signer starts; its action is the number of seconds to shift the signer's clocks by."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Before or after one function of the product; `found` says whether this call of it had anything to do."""
+    """Before or after one function of the product; `found` returns whether this call had anything to do."""
 
     role: str
     module: str
@@ -52,30 +52,30 @@ SIGNER_POINTS = [name for name, place in PLACES.items() if place.role == "signin
 
 
 class Points:
-    """The folder of fault points, as a test sees it."""
+    """The folder of fault points, from the test's side."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
 
     def arm(self, point: str, action: str) -> None:
-        """Has the next worker that comes by stop, kill or term itself; or, at its start, shift its clocks."""
+        """Makes the next worker that reaches the point stop, kill or terminate itself or, at its start, shift its clocks."""
         assert point in PLACES or point == START, point
         draft = self.folder / f".{point}"
         draft.write_text(action)
         draft.rename(self.folder / point)
 
     def taken(self, point: str) -> int | None:
-        """Returns the id of the process that came by an armed point, None as long as none did."""
+        """Returns the id of the process that reached an armed point; None if none has yet."""
         found = next(self.folder.glob(f"{point}.*"), None)
         return int(found.suffix[1:]) if found else None
 
     def killed(self) -> set[int]:
-        """The ids of the processes that killed themselves at a point that is not cleared."""
+        """The ids of the processes that killed themselves at a point that has not been cleared."""
         return {int(path.suffix[1:]) for path in self.folder.glob("[!.]*.*") if path.read_text() == "kill"}
 
     def clear(self, point: str) -> None:
-        """Disarms a point, or forgets who came by."""
+        """Disarms a point, or forgets which process reached it."""
         for path in (self.folder / point, *self.folder.glob(f"{point}.*")):
             path.unlink(missing_ok=True)
 
@@ -91,7 +91,7 @@ def take(folder: Path, point: str) -> str | None:
 
 
 def install(folder: Path, *, role: str) -> None:
-    """Makes this worker come by the points of its role."""
+    """Installs the points of this worker's role."""
     offset = take(folder, f"start-{role}")
     if offset is not None:
         shift_clocks(float(offset))
@@ -135,12 +135,12 @@ def _wrap(folder: Path, point: str, place: Place) -> None:
 
 
 def _has_work(args: tuple[Any, ...]) -> bool:
-    """An empty list of things to do is a step that does nothing."""
+    """Returns False for an empty list of things to do: then the step does nothing."""
     return any(args)
 
 
 def _replace(function: object, wrapped: object) -> None:
-    """Puts `wrapped` in place of a function under every name that the product has for it."""
+    """Replaces a function with `wrapped` under every name that the product has for it."""
     for name, module in list(sys.modules.items()):
         if name.startswith("vaultstream."):
             for attribute, value in list(vars(module).items()):
@@ -149,7 +149,7 @@ def _replace(function: object, wrapped: object) -> None:
 
 
 def shift_clocks(seconds: float) -> None:
-    """Shifts every clock that Python code reads, as if this process ran on another machine: the wall's, and since the boot."""
+    """Shifts every clock that Python code reads, as if on another machine: wall clock and time since boot."""
     nanoseconds = int(seconds * 1e9)
 
     def later(read: Callable[..., float], by: float) -> Callable[..., float]:

@@ -1,4 +1,4 @@
-"""Faults of Postgres and of the way there: crashes, cuts, locks, deadlocks, no connection and no room left."""
+"""Faults of Postgres and its connections: crashes, disconnects, locks, deadlocks, no free connection, no free space."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HeldCommit:
 
 @asynccontextmanager
 async def commits_held(arena: Arena, job: Job, *, patience: float = 45.0) -> AsyncIterator[HeldCommit | None]:
-    """Holds every commit in its middle, by a lock on the table of signatures; yields one that got there, if any did."""
+    """Blocks every commit in the middle with a lock on the signatures table; yields one blocked commit, if any."""
     async with arena.connection() as connection, connection.transaction():
         await connection.execute(f"LOCK TABLE {job.signatures_table} IN SHARE MODE")
         held = None
@@ -46,7 +46,7 @@ async def commits_held(arena: Arena, job: Job, *, patience: float = 45.0) -> Asy
 
 
 async def _held_commit(connection: asyncpg.Connection, job: Job) -> HeldCommit | None:
-    await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction keeps what it saw first
+    await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction keeps its first snapshot
     row = await connection.fetchrow(
         "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
         "WHERE l.relation = $1::regclass AND NOT l.granted AND a.application_name LIKE 'vaultstream-signing%'",
@@ -56,7 +56,7 @@ async def _held_commit(connection: asyncpg.Connection, job: Job) -> HeldCommit |
 
 
 async def crash(arena: Arena) -> bool:
-    """Stops Postgres in immediate mode, as a crash does, and starts it again."""
+    """Stops Postgres in immediate mode, like a crash, and starts it again."""
     postgres, _ = await arena.local.ensure_running()
     assert postgres is not None
     psutil.Process(postgres.pid).send_signal(signal.SIGQUIT)
@@ -66,7 +66,7 @@ async def crash(arena: Arena) -> bool:
 
 
 async def end_sessions(arena: Arena, pattern: str = "vaultstream-%", *, limit: int = 1000) -> int:
-    """Ends sessions of workers in Postgres, whatever they are about; returns how many."""
+    """Terminates sessions of workers in Postgres, whatever they are doing; returns how many."""
     async with arena.connection() as connection:
         return int(
             await connection.fetchval(
@@ -103,15 +103,15 @@ _DEADLOCK = "tried again: deadlock detected"
 
 
 async def deadlock(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
-    """Makes a signer the victim of a deadlock in its commit: it holds its batch, we its key, and each wants the other's.
+    """Makes a signer the victim of a deadlock in its commit: it locks its batch, we its key, and each waits for the other.
 
-    Whether it came to that, the signer's log tells: of several commits that wait for us, the first may be the victim, and we
-    may then wait for the next until we have had enough.
+    The signer's log shows whether it happened: if several commits wait for us, the first may be the victim, and we may
+    then wait for the next one until we time out.
     """
     before = arena.told(_DEADLOCK)
     with suppress(AssertionError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
         async with arena.connection() as connection, connection.transaction():
-            # The signer looks for a deadlock after a second; we never do.
+            # The signer's session checks for a deadlock after a second; ours never does.
             await connection.execute("SET LOCAL deadlock_timeout = '1h'; SET LOCAL lock_timeout = '4s'")
             leased = "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL FOR UPDATE SKIP LOCKED"
             await eventually(
@@ -141,7 +141,7 @@ async def _commit_waits(connection: asyncpg.Connection) -> bool:
 
 @asynccontextmanager
 async def no_connection_left(arena: Arena) -> AsyncIterator[int]:
-    """Takes every place that Postgres has for connections, those of the workers too; yields how many it took."""
+    """Takes every connection slot of Postgres, including those of the workers; yields how many it took."""
     taken: list[asyncpg.Connection] = []
 
     async def take_all() -> None:
@@ -150,7 +150,7 @@ async def no_connection_left(arena: Arena) -> AsyncIterator[int]:
                 taken.append(await asyncpg.connect(arena.url, timeout=10))
 
     async def keep_all() -> None:
-        while True:  # a session of some other database that ends makes room for one of ours
+        while True:  # when a session of another database ends, its slot is free for one of ours
             await take_all()
             await asyncio.sleep(0.05)
 
@@ -177,7 +177,7 @@ _SESSIONS = (
 
 @asynccontextmanager
 async def signatures_on(arena: Arena, job: Job, disk: Path) -> AsyncIterator[None]:
-    """Keeps a job's signatures on another file system, in a tablespace of their own. Needs root."""
+    """Stores a job's signatures on another file system, in their own tablespace. Needs root."""
     name = f"disk_{job.job_no}"
     owner = psutil.Process((await arena.local.services()).postgres_pid).username()
     place = disk / name
@@ -198,13 +198,13 @@ async def signatures_on(arena: Arena, job: Job, disk: Path) -> AsyncIterator[Non
 
 
 async def fill(disk: Path, *, seconds: float) -> bool:
-    """Leaves no byte free on a file system, for a while."""
+    """Fills a file system completely for a while."""
     ballast = disk / f"ballast-{secrets.token_hex(4)}"
     try:
         with (
             ballast.open("wb") as file,
             suppress(OSError),
-        ):  # others write at the same time: it is full all the same
+        ):  # others write at the same time: it is full anyway
             while free := (os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize):
                 os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
         await asyncio.sleep(seconds)  # time is the fault here
@@ -214,11 +214,9 @@ async def fill(disk: Path, *, seconds: float) -> bool:
 
 
 async def isolate(arena: Arena, level: str | None) -> None:
-    """Gives every session of the database from now on another isolation level; None: as a database has it."""
+    """Sets the isolation level of all new sessions of the database; None: the default."""
     async with arena.connection() as connection:
-        await connection.execute(
-            "SELECT pg_advisory_lock(1)"
-        )  # a second change at that moment would be an error
+        await connection.execute("SELECT pg_advisory_lock(1)")  # a concurrent change would be an error
         name = await connection.fetchval("SELECT current_database()")
         change = (
             f"SET default_transaction_isolation = '{level}'"
@@ -229,7 +227,7 @@ async def isolate(arena: Arena, level: str | None) -> None:
 
 
 async def serializable(arena: Arena, *, seconds: float) -> bool:
-    """Makes every transaction serializable, for a while: whoever is second at a row gets an error."""
+    """Makes every transaction serializable for a while: the second writer of a row gets an error."""
     try:
         await isolate(arena, "serializable")
         ended = await end_sessions(arena)
@@ -241,7 +239,7 @@ async def serializable(arena: Arena, *, seconds: float) -> bool:
 
 
 async def take_leases_away(arena: Arena, job: Job) -> int:
-    """Ends every lease in Postgres, as a clock that jumps ahead does: their holders do not know; returns how many."""
+    """Expires every lease in Postgres, like a clock that jumps ahead; the holders do not notice. Returns how many."""
     async with arena.connection() as connection:
         return len(
             await connection.fetch(

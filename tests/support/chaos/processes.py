@@ -1,4 +1,4 @@
-"""Faults of workers: killed, stopped, or brought to a named point first. Each tells whether it came to be."""
+"""Faults of workers: killed or stopped, at once or at a named point. Each function returns whether it happened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAST_A_LEASE = 1.3 * LEASE_SECONDS
 
 
 def signal_worker(arena: Arena, role: str, number: signal.Signals, chance: random.Random) -> int | None:
-    """Sends a signal to one worker of a role, by chance; returns its process id."""
+    """Sends a signal to a random worker of a role; returns its process id."""
     there = arena.workers(role)
     if not there:
         return None
@@ -27,7 +27,7 @@ def signal_worker(arena: Arena, role: str, number: signal.Signals, chance: rando
 
 
 async def freeze(arena: Arena, pid: int, *, seconds: float) -> None:
-    """Keeps a worker stopped for a while, and lets it go on."""
+    """Stops a worker for a while, then resumes it."""
     try:
         await asyncio.sleep(seconds)  # time is the fault here: nothing else makes a lease expire
     finally:
@@ -35,9 +35,9 @@ async def freeze(arena: Arena, pid: int, *, seconds: float) -> None:
 
 
 async def at_point(arena: Arena, point: str, action: str, *, patience: float = 20.0) -> int | None:
-    """Has the next worker that comes by a point stop, kill or term itself there; returns its process id.
+    """Makes the next worker that reaches a point stop, kill or terminate itself there; returns its process id.
 
-    One that stops stays so until it is sent SIGCONT.
+    A stopped worker stays stopped until it gets SIGCONT.
     """
     arena.points.clear(point)
     arena.points.arm(point, action)

@@ -1,6 +1,6 @@
-"""A storm: job after job is run by the real command while faults of all kinds fall on it, several at a time.
+"""A storm: the real command runs job after job under faults of all kinds, several at a time.
 
-Each round is a job of its own, of a shape drawn by chance. It must end, verify all green, every key free, no process left.
+Each round is a new job with random parameters. It must end, verify, and leave every key free and no process behind.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ ALGORITHMS = ["ECDSA_P256_SHA256", "ECDSA_P256_SHA256", "ED25519"]
 SHAPES = [(20, 10), (20, 70), (50, 3), (50, 20), (100, 70), (200, 1), (500, 10)]
 """Batch sizes and numbers of keys."""
 INJECTORS = 4
-"""Faults that are under way at a time, at most."""
+"""Concurrent faults, at most."""
 FAULTS_A_ROUND = 250
-"""After so many a job is left in peace: what they did to it is seen."""
+"""Faults per job; after them the job is left in peace, so that their effects show."""
 SOURCES = ("records", "slow_records", "slow_records")
-"""The second takes its time, so that more faults fall on a job than on one that is signed in two seconds."""
+"""The second is slow, so that a job gets more faults than one that is signed in two seconds."""
 MOST_SECONDS_APART = 8.0
-"""So long, at most, each injector waits for a batch to be settled before its next fault."""
+"""Seconds that an injector waits, at most, for a batch to be settled before its next fault."""
 SHARE_ON_A_DISK = 0.4
-"""Of the jobs after the first, have their signatures on the disk that fills up, if there is one."""
+"""Share of the jobs after the first that store signatures on the disk that fills up, if there is one."""
 NEW_KIND = 5
-"""So many times its weight a kind of fault has until it was made once, so that a short storm is one of most kinds."""
+"""Factor on the weight of a kind of fault until it has occurred once, so that a short storm has most kinds."""
 LOOK_SECONDS = 0.1
 CALM_SECONDS = 180.0
-"""Within which a job must end once the faults have."""
+"""Seconds within which a job must end after its last fault."""
 _AWAY = (VaultStreamError, AssertionError, psutil.Error, *BUS_ERRORS)
 _INTERRUPTED = {ExitCode.SERVICE, ExitCode.INTERRUPTED, -signal.SIGKILL, -signal.SIGTERM}
-"""How `vaultstream run` may leave before its job has ended: a service did not come back in time, or it was told to."""
+"""Exit codes with which `vaultstream run` may exit early: a service did not recover in time, or it was interrupted."""
 DISK = "32m"
-"""More than the signatures of a job take, on file systems that are filled up."""
+"""Size of the disk that fills up: more than the signatures of a job take."""
 
 
 @dataclass
@@ -69,14 +69,14 @@ class Effect:
 
     injected: int = 0
     missed: int = 0
-    """Picked, but there was nothing to hit."""
+    """Times that it was picked but had no target."""
     pauses: list[float] = field(default_factory=list)
-    """Seconds from each fault to the next batch that was settled."""
+    """Seconds from each fault to the next settled batch."""
 
 
 @dataclass
 class Outcome:
-    """What a storm did in all."""
+    """The totals of a storm."""
 
     seed: int
     effects: dict[str, Effect] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class Outcome:
     records: int = 0
     seconds: float = 0.0
     runs: Counter[int] = field(default_factory=Counter)
-    """How often `vaultstream run` left, by exit code."""
+    """How often `vaultstream run` exited, by exit code."""
     leases: Counter[str] = field(default_factory=Counter)
-    """How the leases ended."""
+    """Ended leases by outcome."""
 
     @property
     def faults(self) -> int:
@@ -94,12 +94,12 @@ class Outcome:
 
     @property
     def kinds(self) -> set[str]:
-        """The kinds of faults that were made."""
+        """The kinds of faults that occurred."""
         return {name for name, effect in self.effects.items() if effect.injected}
 
 
 class Storm:
-    """Rounds of faults, until there were so many or so much time has passed."""
+    """Runs rounds until there were enough faults or the time is up."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Storm:
         self._tell = tell
         self._waiting: list[tuple[str, float]] = []
         self._moved = asyncio.Event()
-        """Set whenever a batch was settled."""
+        """Set whenever a batch is settled."""
         self._may_be_heavy = False
 
     @property
@@ -130,10 +130,10 @@ class Storm:
         return self.outcome.faults >= self._faults or time.monotonic() >= self._end
 
     async def rage(self) -> Outcome:
-        """Makes rounds until the storm is over, and tells what it did; the last job is seen to its end.
+        """Runs rounds until the storm is over, including the end of the last job, and returns what it did.
 
         Raises:
-            AssertionError: a promise is broken, or a job does not end.
+            AssertionError: a guarantee is broken, or a job does not end.
         """
         await self._arena.slow_down("slow_records", "id % 20 = 0")
         start = time.monotonic()
@@ -168,7 +168,7 @@ class Storm:
             calm_since = await self._disturb(at, shape)
             report = await arena.assert_promises(job, calm_since=calm_since)
             self.outcome.leases.update(await arena.outcomes(job))
-        self._waiting.clear()  # what comes next is another job's
+        self._waiting.clear()  # what follows belongs to the next job
         self.outcome.rounds = number
         self.outcome.records += report.records
         self._tell(
@@ -179,7 +179,7 @@ class Storm:
         await arena.lab.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
 
     async def _disturb(self, at: Target, shape: dict[str, object]) -> datetime:
-        """Has a job run to its end, with faults falling on it for a while; returns from when on it was left in peace."""
+        """Runs a job to its end, with faults for a while; returns the time since when it was left in peace."""
         async with calm_after(at):
             ended = asyncio.Event()
             run = asyncio.create_task(self._run_to_end(at, ended, shape))
@@ -202,7 +202,7 @@ class Storm:
         return calm_since
 
     async def _run_to_end(self, at: Target, ended: asyncio.Event, shape: dict[str, object]) -> None:
-        """Runs `vaultstream run`, again and again for as long as it leaves before the job has ended."""
+        """Runs `vaultstream run` again and again until the job has ended."""
         arena, name = at.arena, at.job.name
         manifest = arena.folder / f"{name}.yaml"
         retries = {"maxAttempts": 2, "backoff": {"initialSeconds": 0.05, "maxSeconds": 0.1}}
@@ -225,7 +225,7 @@ class Storm:
             "VAULTSTREAM_NATS_PASSWORD": wired.nats_password,
             "VAULTSTREAM_KEK_FILE": str(wired.kek_file),
             "VAULTSTREAM_DATA_DIR": str(arena.folder),
-            "VAULTSTREAM_MAX_OUTSTANDING": "64",  # so that publishing goes on for as long as the job does
+            "VAULTSTREAM_MAX_OUTSTANDING": "64",  # so that publishing lasts as long as the job
         }
         while not ended.is_set():
             with (arena.folder / f"{name}.log").open("ab") as log:
@@ -258,10 +258,10 @@ class Storm:
             if code not in _INTERRUPTED:
                 ended.set()
                 said = (arena.folder / f"{name}.log").read_text()[-3000:]
-                assert code == ExitCode.OK, f"`vaultstream run` of {name} left with {code}:\n{said}"
+                assert code == ExitCode.OK, f"`vaultstream run` of {name} exited with {code}:\n{said}"
 
     async def _watch(self, job: Job, ended: asyncio.Event) -> None:
-        """Notes how long it takes after each fault until the next batch is settled."""
+        """Records the time from each fault to the next settled batch."""
         settled = 0
         while True:
             with suppress(Exception):  # Postgres may be unreachable
@@ -280,7 +280,7 @@ class Storm:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _inject(self, at: Target, ended: asyncio.Event) -> None:
-        """Makes one fault after the other; after each waits until the job goes on, but not for long."""
+        """Causes one fault after the other; after each, waits briefly until the job makes progress."""
         limit = self.outcome.faults + FAULTS_A_ROUND
         await eventually(
             lambda: ended.is_set() or self._arena.workers("signing"),
@@ -299,7 +299,7 @@ class Storm:
                 await asyncio.wait_for(self._moved.wait(), MOST_SECONDS_APART if hit else LOOK_SECONDS)
 
     def _weights(self) -> list[int]:
-        """Returns how often to pick each kind of fault, relative to the others."""
+        """Returns the relative frequency of each kind of fault."""
         made = self.outcome.kinds
         return [fault.weight * (1 if fault.name in made else NEW_KIND) for fault in CATALOGUE]
 
@@ -321,7 +321,7 @@ class Storm:
 
 
 def table(outcome: Outcome) -> str:
-    """Returns what each kind of fault did, as lines of text."""
+    """Returns a report on each kind of fault, as lines of text."""
     head = f"{'fault':<44}{'made':>7}{'missed':>8}{'until the next batch: median':>30}{'longest':>10}"
     lines = [head, "-" * len(head)]
     for name, effect in sorted(outcome.effects.items(), key=lambda each: -each[1].injected):

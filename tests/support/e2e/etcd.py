@@ -1,4 +1,4 @@
-"""What lies in the cluster's etcd, key by key, as it lies there."""
+"""Reads the raw content of the cluster's etcd, key by key."""
 
 from __future__ import annotations
 

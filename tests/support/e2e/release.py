@@ -1,4 +1,4 @@
-"""The chart's release, by helm as its users call it."""
+"""The chart's release, managed by helm as users do."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 CHART = ROOT / "charts/vaultstream"
 NAME = "vaultstream"
 _TIMEOUT = "5m"
-"""As long as helm itself waits if nothing is said."""
+"""Helm's own default timeout."""
 
 
 def values(image: str, *, namespaces: list[str]) -> dict[str, Any]:
-    """The values of the tests: what is built here, for these namespaces, small enough for two cores."""
+    """The values for the tests: the images built here, these namespaces, small enough for two cores."""
 
     def reference(name: str) -> dict[str, str]:
         repository, _, tag = name.rpartition(":")
@@ -39,24 +39,24 @@ def values(image: str, *, namespaces: list[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Release:
-    """A release of the chart in a namespace that is there."""
+    """A release of the chart in an existing namespace."""
 
     kubeconfig: Path
     namespace: str
 
     async def upgrade(self, given: dict[str, Any], *, chart: Path = CHART, wait: bool = True) -> None:
-        """Installs it, or upgrades what is installed."""
+        """Installs or upgrades the release."""
         options = ["--wait", "--timeout", _TIMEOUT] if wait else []
         await self.helm(
             "upgrade", "--install", NAME, chart, "--values", "-", *options, stdin=json.dumps(given)
         )
 
     async def rollback(self) -> None:
-        """Goes back to the revision before."""
+        """Rolls back to the previous revision."""
         await self.helm("rollback", NAME, "--wait", "--timeout", _TIMEOUT)
 
     async def uninstall(self) -> None:
-        """Removes it; its pods may still be leaving."""
+        """Uninstalls the release; its pods may still be terminating."""
         await self.helm("uninstall", NAME, "--wait", "--timeout", _TIMEOUT)
 
     async def helm(self, *arguments: str | Path, stdin: str = "") -> Output:

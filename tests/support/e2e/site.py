@@ -28,7 +28,7 @@ TEAM_A, TEAM_B = "team-a", "team-b"
 NAMESPACES = [HOME, TEAM_A, TEAM_B]
 TOOLBOX = "toolbox"
 END_SECONDS = 400.0
-"""In which a job of these tests ends, on two busy cores, whatever happens to it."""
+"""Within which a job of these tests must end on two busy cores, whatever happens to it."""
 _NOT_FOUND = 404
 _RSA = "RSA_PSS_3072_SHA256"  # slow to sign with: a few thousand records are a load
 
@@ -51,13 +51,13 @@ class Site:
         return await self.cluster.api.kubectl("-n", namespace, *arguments, stdin=stdin, check=check)
 
     async def uninstall(self) -> None:
-        """Removes the release, and waits until its pods are gone, as the chart's documentation says."""
+        """Uninstalls the release and waits until its pods are gone, as the chart's documentation says."""
         await self.release.uninstall()
         own = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component in (operator,postgres,nats)"
         await self.kubectl("wait", "pods", "--for", "delete", "--timeout", "2m", "--selector", own)
 
     async def picture(self) -> str:
-        """What kubectl reports about the release: for people, when a test has failed."""
+        """The output of kubectl about the release, for people, when a test has failed."""
         asked = (
             ("get", "pods,jobs,deployments,statefulsets,signingjobs", "--all-namespaces", "-o", "wide"),
             ("describe", "pods"),
@@ -70,7 +70,7 @@ class Site:
         return "\n".join(f"$ kubectl {' '.join(words)}\n{said.stdout}{said.stderr}" for words, said in told)
 
     async def ailing(self) -> str:
-        """What ails the pods that are not ready, in few words: it is told with the test that failed."""
+        """Why pods are not ready, in a few words: printed with the failed test."""
         listed = json.loads(
             (await self.kubectl("get", "pods", "--all-namespaces", "-o", "json", check=False)).stdout
         )
@@ -99,7 +99,7 @@ class Site:
         return "\n".join(told)
 
     async def get(self, path: str) -> dict[str, Any] | None:
-        """An object by its path; None if it is missing, or the API server is unreachable."""
+        """An object by its path; None if it does not exist or the API server is unreachable."""
         try:
             return await self.client.call("GET", path)
         except RefusedError as error:
@@ -120,7 +120,7 @@ class Site:
         scaling: dict[str, Any] | None = None,
         **spec: Any,
     ) -> None:
-        """Creates a SigningJob that works for half a minute or so, in the place of one that an earlier run left."""
+        """Creates a SigningJob that runs for about half a minute; replaces one that an earlier run left."""
         document = {
             "apiVersion": "vaultstream.dev/v1alpha1",
             "kind": "SigningJob",
@@ -171,7 +171,7 @@ class Site:
     async def has_signed(
         self, name: str, records: int, namespace: str = HOME, *, seconds: float = 120.0
     ) -> int:
-        """Waits until so many records of a job are signed; returns how many are."""
+        """Waits until at least this many records of a job are signed; returns how many are."""
 
         async def so() -> int:
             signed = int((await self.status(name, namespace)).get("signed") or 0)
@@ -181,7 +181,7 @@ class Site:
         return int(await eventually(so, seconds=seconds, what=what))
 
     async def signers(self, name: str, namespace: str = HOME) -> int | None:
-        """The count of signers that is asked for; None without a Deployment."""
+        """The requested number of signers; None without a Deployment."""
         deployment = await self.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}-signing")
         return None if deployment is None else int(deployment["spec"]["replicas"])
 
@@ -192,18 +192,18 @@ class Site:
     # -- pods
 
     async def pods(self, namespace: str = HOME, **labels: str) -> list[dict[str, Any]]:
-        """The pods with these labels that are not on their way out; `_` stands for `-` in a label's name."""
+        """The pods with these labels that are not terminating; `_` stands for `-` in a label's name."""
         selector = "%2C".join(f"{_LABELS.get(name, name)}%3D{value}" for name, value in labels.items())
         found = await self.client.call("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
         return [pod for pod in found["items"] if not pod["metadata"].get("deletionTimestamp")]
 
     async def delete_pod(self, name: str, namespace: str = HOME, *, grace: bool = True) -> None:
-        """Deletes a pod, in order or by force; does not wait for its end."""
+        """Deletes a pod, gracefully or by force; does not wait for its end."""
         force = [] if grace else ["--grace-period=0", "--force"]
         await self.kubectl("delete", "pod", name, "--wait=false", *force, namespace=namespace)
 
     async def pod_is_new(self, labels: dict[str, str], before: str) -> None:
-        """Waits until a pod with these labels is ready that is not the one with the uid `before`."""
+        """Waits until a pod with these labels is ready and its uid is not `before`."""
 
         async def so() -> bool:
             return any(
@@ -215,7 +215,7 @@ class Site:
     # -- the database
 
     async def table(self, name: str, records: int) -> None:
-        """Makes a table of records."""
+        """Creates a table of records."""
         async with self.database() as db:
             await db.execute(f"DROP TABLE IF EXISTS public.{name}")
             await db.execute(f"CREATE TABLE public.{name} (id bigint PRIMARY KEY, payload text NOT NULL)")
@@ -229,7 +229,7 @@ class Site:
         url = urlsplit(await self.secret(f"{NAME}-owner", "database-url"))
         service = await self.client.call("GET", f"/api/v1/namespaces/{HOME}/services/{NAME}-postgres")
         context = ssl.create_default_context(cadata=await self.secret(f"{NAME}-ca", "ca.crt"))
-        context.check_hostname = False  # the node does not know the cluster's names
+        context.check_hostname = False  # the node can't resolve the cluster's names
         connection = await asyncpg.connect(
             host=service["spec"]["clusterIP"],
             user=url.username,
@@ -250,7 +250,7 @@ class Site:
     # -- the auditor
 
     async def verify(self, name: str, namespace: str = HOME) -> dict[str, Any]:
-        """Runs `vaultstream verify` on a job, in a pod with the auditor's rights; returns its report, which is green."""
+        """Runs `vaultstream verify` on a job, in a pod with the auditor's rights; returns its report, which must pass."""
         token = (await self.status(name, namespace))["token"]
         await self._need_toolbox()
         ran = await self.kubectl("exec", TOOLBOX, "--", "vaultstream", "verify", token, "--json", check=False)
@@ -265,7 +265,7 @@ class Site:
 
 
 def resources(**limits: str) -> dict[str, Any]:
-    """A signer's, of which four fit on the node; with `cpu="200m"` it signs at most 200 records per second."""
+    """Resources of a signer, of which four fit on the node; with `cpu="200m"` it signs at most 100 to 200 records per second."""
     return {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi", **limits}}
 
 
@@ -276,13 +276,13 @@ _LABELS = {
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
-    """Whether a pod serves."""
+    """Whether a pod is ready."""
     conditions = pod.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def restricted() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The security of a pod and of its container that the level `restricted` lets pass."""
+    """Security contexts of a pod and its container that the Pod Security level `restricted` allows."""
     user = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
     return user, {
         "allowPrivilegeEscalation": False,
@@ -299,7 +299,7 @@ def _toolbox(image: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        # Of the release, so that where policies are enforced they let it reach Postgres.
+        # With the release's labels, so that enforced network policies let it reach Postgres.
         "metadata": {
             "name": TOOLBOX,
             "labels": {"app.kubernetes.io/name": NAME, "app.kubernetes.io/instance": NAME},

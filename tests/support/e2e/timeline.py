@@ -1,4 +1,4 @@
-"""A job watched from its creation to its end, and the picture of that."""
+"""Watches a job from its creation to its end, and draws the time line."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _STEP_SECONDS = 0.4
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen at a moment; None is unknown."""
+    """What was seen at one moment; None means unknown."""
 
     seconds: float
     state: str
     desired: int
-    """Signers asked for."""
+    """Requested signers."""
     ready: int
-    """Signers that serve."""
+    """Ready signers."""
     lag: int | None
     signed: int
 
@@ -39,7 +39,7 @@ class Timeline:
     samples: list[Sample] = field(default_factory=list)
 
     def counts(self) -> list[int]:
-        """The counts of signers asked for, one after the other, without repetition."""
+        """The requested numbers of signers, one after the other, without repetitions."""
         seen = [0]
         for sample in self.samples:
             if sample.desired != seen[-1]:
@@ -47,7 +47,7 @@ class Timeline:
         return seen
 
     def states(self) -> list[str]:
-        """The states, without repetition."""
+        """The states, one after the other, without repetitions."""
         return list(dict.fromkeys(sample.state for sample in self.samples if sample.state))
 
 
@@ -91,7 +91,7 @@ _COLOURS = {
 
 
 def draw(timeline: Timeline, title: str) -> str:
-    """The time line as SVG: signers, lag and signed records over the seconds."""
+    """The time line as SVG: signers, lag and signed records over time in seconds."""
     samples = timeline.samples
     end = max(1.0, samples[-1].seconds)
     panels = [

@@ -1,6 +1,6 @@
-"""Run by every Python that has this folder on its path, before anything else: opens a worker to faults.
+"""Run first by every Python that has this folder on its path: installs fault points in workers.
 
-The product has no hooks for them. A process that is no worker, or that no test has given fault points, stays as it is.
+The product has no hooks for them. Processes that are not workers, or have no fault points, are not changed.
 """
 
 import os
