@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaultstream.plurals import counted
+from vaultstream.plurals import Number, counted
 
 pytestmark = pytest.mark.unit
 
@@ -19,3 +19,20 @@ pytestmark = pytest.mark.unit
 )
 def test_a_number_agrees_with_its_noun(number: int, noun: str, plural: str | None, text: str) -> None:
     assert counted(number, noun, plural) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "template", "text"),
+    [
+        (1, "{n:key}", "1 key"),
+        (2, "{n:active key}", "2 active keys"),
+        (1, "{n:batch|batches}", "1 batch"),
+        (1200, "{n:batch|batches}", "1,200 batches"),
+        (1200, "{n}", "1200"),
+        (1200, "{n:,}", "1,200"),
+        (12, "{n:.0f} s", "12 s"),
+        (10, "{n:g}", "10"),
+    ],
+)
+def test_a_format_may_be_a_noun(number: int, template: str, text: str) -> None:
+    assert template.format(n=Number(number)) == text
