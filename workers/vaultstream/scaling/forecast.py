@@ -34,7 +34,7 @@ class Forecast:
 
     Attributes:
         eta_seconds: until its end at the rate measured now; None: unknown.
-        rate_per_signer: records a second; None: unknown, or nothing is being signed.
+        rate_per_signer: records per second; None: unknown, or nothing is being signed.
         deadline: what the finishing time asks for; None: there is none, or no rate to go by.
         at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. Told by
             a rate that is still settling, it would be a false alarm.
