@@ -115,7 +115,7 @@ async def test_what_can_not_be_recorded_is_logged_and_says_so(
     events = Events(api)
     with caplog.at_level(logging.WARNING):
         assert not await events.tell(Owner("default", "job", "uid"), SAID)
-    assert "an Event could not be recorded" in caplog.text
+    assert "can't record an Event" in caplog.text
     assert "forbidden" in caplog.text
 
 
