@@ -117,7 +117,7 @@ async def test_a_lost_key_encryption_key_is_a_failure(
     assert open_to_all["key-encryption keys"][0]["hint"] == f"chmod 600 {other}"
 
 
-def test_a_schema_that_is_missing_is_a_failure_and_migrate_mends_it(
+def test_a_missing_schema_is_a_failure_and_migrate_fixes_it(
     run_cli: RunCli, cli_services: Services, database_url: str
 ) -> None:
     env = {

@@ -66,7 +66,7 @@ async def test_a_source_that_cannot_be_used_ends_the_run_with_the_field_and_the_
         await lab.open(records={"table": "records", "payloadColumn": "pyaload"})
 
 
-async def test_an_id_that_occurs_twice_stops_the_run_and_the_job_goes_on_once_it_is_mended(lab: Lab) -> None:
+async def test_an_id_that_occurs_twice_stops_the_run_and_the_job_continues_once_it_is_fixed(lab: Lab) -> None:
     await lab.execute("CREATE TABLE records (id bigint, payload text)")
     await lab.execute("INSERT INTO records VALUES (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd')")
     job = await lab.open()

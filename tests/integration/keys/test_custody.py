@@ -94,7 +94,7 @@ async def test_keys_come_from_postgres_when_the_stream_is_missing(
             await KeysStream(context.bus).ensure()
 
 
-async def test_a_stream_that_is_lost_and_made_again_is_listened_to_anew(
+async def test_a_stream_that_is_lost_and_created_again_is_subscribed_to_again(
     own_nats: LocalServices, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     services = await own_nats.services()

@@ -63,7 +63,7 @@ async def test_a_server_whose_starter_died_before_its_pid_file_is_adopted_not_do
     assert not psutil.pid_exists(services.nats_pid or 0)
 
 
-async def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
+async def test_a_half_initialized_cluster_is_created_again(tmp_path: Path) -> None:
     killed = subprocess.Popen((sys.executable, "-c", USER, str(tmp_path)), stdin=subprocess.PIPE, cwd="/")
     while not (left := list(tmp_path.glob("postgres/data.new-*/PG_VERSION"))):
         assert killed.poll() is None

@@ -255,7 +255,7 @@ async def test_a_job_without_records_is_complete_at_once(
     assert (await get_job(db, job.token)).state is JobState.COMPLETE
 
 
-async def test_a_source_that_can_not_be_used_ends_the_worker_and_stands_in_the_job(
+async def test_an_unusable_source_ends_the_worker_and_is_reported_in_the_job(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     job = await add_job(db, "not_there")

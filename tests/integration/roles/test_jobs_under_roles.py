@@ -127,7 +127,7 @@ async def what_is_left(nats: GuardedNats, token: str) -> tuple[int, int]:
         return counts[0], counts[1]
 
 
-async def test_streams_that_are_lost_are_made_anew_by_the_roles_they_belong_to(
+async def test_lost_streams_are_created_again_by_the_roles_they_belong_to(
     database: GuardedDatabase, nats: GuardedNats, receipts: None, tmp_path: Path
 ) -> None:
     view = job_of(spec_of(batchSize=5, keys={"count": 4, "algorithm": "ED25519"}))

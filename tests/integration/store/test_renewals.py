@@ -48,7 +48,7 @@ async def commit(db: asyncpg.Connection, job: Job, lease: Lease, number: int) ->
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["the first key", "the last key"])
-async def test_a_commit_that_stands_still_does_not_let_the_other_leases_run_out(
+async def test_a_commit_that_hangs_does_not_let_the_other_leases_expire(
     db: asyncpg.Connection, other: asyncpg.Connection, job: Job, which: int
 ) -> None:
     leases = await two_leases(db, job)

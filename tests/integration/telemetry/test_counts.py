@@ -211,7 +211,7 @@ async def test_the_lag_is_the_one_that_postgres_and_jetstream_know(
         assert waiting == 6
 
 
-async def test_batches_that_the_stream_lost_are_counted_as_published_anew(
+async def test_batches_that_the_stream_lost_are_counted_as_published_again(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     table = await add_table(db, range(1, 31))

@@ -81,7 +81,7 @@ class TestCsv:
         assert [(row.line, row.number, row.id) for row in rows] == [(3, 1, "1"), (7, 3, "3")]
         assert reasons(rejects) == [(6, "has 1 value, but the header has 2")]
 
-    def test_a_rejected_row_keeps_its_number_so_that_mending_it_moves_no_other(self, csv: Any) -> None:
+    def test_a_rejected_row_keeps_its_number_so_that_fixing_it_renumbers_no_other(self, csv: Any) -> None:
         rows, _ = read(csv("p\na\nb,b\nc\n"), payload_column="p")
         assert [(row.number, row.payload) for row in rows] == [(1, b"a"), (3, b"c")]
 
