@@ -109,7 +109,7 @@ async def test_workers_wait_while_postgres_has_no_free_connection(arena: Arena) 
             assert taken > 150
             for pid in arena.workers("signing"):
                 arena.send(pid, signal.SIGKILL)
-            await eventually(lambda: arena.told("no connection left"), what="a signer starts and is refused")
+            await eventually(lambda: arena.told("no free connection"), what="a signer starts and is refused")
             assert not run.done()
         await arena.lab.pool.expire_connections()
         calm_since = await arena.now()

@@ -52,7 +52,7 @@ async def status(
     once it has ended. With --json --watch, each status is one line.
     """
     async with open_session(settings) as session, StatusReader(session.services, session.pool, job) as reader:
-        first = await reader.look()
+        first = await reader.read()
         if not watch:
             if json:
                 print_json(first.to_json(session.services))
@@ -81,7 +81,7 @@ async def _watch(session: Session, reader: StatusReader, look: JobOverview, *, j
                     await asyncio.sleep(POLL_SECONDS)
                     try:
                         services = await services.ensure_running()
-                        look = await reader.look()
+                        look = await reader.read()
                         break
                     except Exception as error:
                         if isinstance(error, VaultStreamError) or not is_transient(error):

@@ -239,7 +239,7 @@ async def test_roles_are_made_once_and_only_by_one_who_may(
     admin = await asyncpg.connect(database.superuser_url)
     try:
         await admin.execute("ALTER ROLE vaultstream_auditor RENAME TO somebody_else")
-        with pytest.raises(DatabaseError, match="may not make the role vaultstream_auditor") as caught:
+        with pytest.raises(DatabaseError, match="may not create the role vaultstream_auditor") as caught:
             await schema.migrate(owner, create_roles=True)
         assert "CREATE ROLE vaultstream_auditor NOLOGIN" in (caught.value.hint or "")
         await schema.migrate(owner)  # a role that is not there is passed over

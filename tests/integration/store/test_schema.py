@@ -118,6 +118,6 @@ async def test_a_schema_whose_version_was_lost_is_refused_with_what_to_do(
         await schema.migrate(connection)
         await connection.execute(damage)
         for refuse in (schema.require_current, schema.migrate, schema.installed_version):
-            with pytest.raises(SchemaVersionError, match="names no version") as caught:
+            with pytest.raises(SchemaVersionError, match="contains no version") as caught:
                 await refuse(connection)
             assert "backup" in (caught.value.hint or "")

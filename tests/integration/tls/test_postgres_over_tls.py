@@ -90,7 +90,7 @@ async def test_a_root_certificate_that_is_missing_or_none_is_told_with_its_name(
 async def test_a_connection_in_clear_is_refused_by_the_server_in_words(database: GuardedDatabase) -> None:
     url = database.urls["signing"].partition("?")[0] + "?sslmode=disable"
     told = await refusal(url)
-    assert "takes no connection of this user that is not encrypted" in told
+    assert "accepts only encrypted connections of this user" in told
     assert "sslmode=verify-full" in told
 
 

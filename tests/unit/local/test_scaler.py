@@ -11,7 +11,7 @@ import pytest
 from support.planning import spec_of
 from support.stored import UNSTARTED
 from vaultstream.api import JobState, SigningJobSpec
-from vaultstream.local.runner import PoolLook
+from vaultstream.local.runner import PoolState
 from vaultstream.local.scaler import LocalScaler
 from vaultstream.scaling.reasons import Reason
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
@@ -48,7 +48,7 @@ def look_at(
     signers: int = 0,
     keys: int = 50,
     settled_lately: int = 0,
-) -> PoolLook:
+) -> PoolState:
     spec = spec or spec_of()
     moment = datetime.fromtimestamp(1_800_000_000, UTC)
     job = Job(
@@ -80,7 +80,7 @@ def look_at(
         settled_lately=settled_lately,
         window_seconds=20.0 if settled_lately else None,
     )
-    return PoolLook(job, progress, keys_of(keys), signers, signers)
+    return PoolState(job, progress, keys_of(keys), signers, signers)
 
 
 def scaler(clock: Clock, annotations: dict[str, str] | None = None, **scaling: Any) -> LocalScaler:

@@ -103,5 +103,5 @@ def test_a_right_that_is_missing_is_told_with_the_grant_that_helps(error: str, h
 def test_a_user_that_must_not_come_in_clear_is_told_so() -> None:
     said = 'no pg_hba.conf entry for host "10.0.0.1", user "me", database "db", no encryption'
     told = explain(asyncpg.InvalidAuthorizationSpecificationError(said))
-    assert "not encrypted" in told.message
+    assert "only encrypted" in told.message
     assert "sslmode=verify-full" in str(told.hint)

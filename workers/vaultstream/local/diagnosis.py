@@ -1,4 +1,4 @@
-"""Why an embedded service does not start, in words a person can act on."""
+"""Explains why an embedded service does not start, with the next step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vaultstream.errors import LocalServiceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# With less than this free, a server that fails may not even have been able to log why.
+# With less than this free, a failing server may not have been able to log why.
 FULL_BELOW_BYTES = 32 * 1024 * 1024
 _LINES = 8
 
@@ -18,38 +18,38 @@ _LINES = 8
 def explain_failure(
     service: str, log: str, *, data_dir: Path, free_bytes: int, log_file: Path
 ) -> LocalServiceError:
-    """The error to raise when `service` does not start.
+    """Returns the error to raise when `service` does not start.
 
     Args:
-        service: its name for people.
-        log: what it wrote since it was started.
-        data_dir: where the user told us to keep data.
+        service: display name of the service.
+        log: what it logged since its start.
+        data_dir: the data directory.
         free_bytes: space left on the disk of `data_dir`.
-        log_file: where all of the log can be read.
+        log_file: the complete log.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = "\n".join(f"  {line}" for line in lines[-_LINES:])
-    said = f" Its last words:\n{last}" if last else ""
+    said = f" Its last log lines:\n{last}" if last else ""
     if "no space left on device" in log.lower() or free_bytes < FULL_BELOW_BYTES:
         return LocalServiceError(
             f"The embedded {service} can't start: the disk of {data_dir} is full "
             f"({free_bytes // (1024 * 1024)} MiB free).{said}",
-            hint=f"Free some space on the disk of {data_dir} and run the command again: it goes on from where it "
-            "stopped. Or give another --data-dir.",
+            hint=f"Free some space on the disk of {data_dir} and run the command again: it resumes where it stopped. "
+            "Or set another --data-dir.",
         )
     if "permission denied" in log.lower():
         return LocalServiceError(
-            f"The embedded {service} can't start: it may not use a file or directory it needs.{said}",
-            hint=f"Make {data_dir} and what is in it yours (`ls -la {data_dir}`), or give another --data-dir.",
+            f"The embedded {service} can't start: it has no permission for a file or directory that it needs.{said}",
+            hint=f"Make yourself the owner of {data_dir} and its contents (`ls -la {data_dir}`), or set another --data-dir.",
         )
     return LocalServiceError(
         f"The embedded {service} does not start.{said}",
-        hint=f"All it said is in {log_file}; `vaultstream doctor` looks further.",
+        hint=f"Its complete log is {log_file}; `vaultstream doctor` checks further.",
     )
 
 
 def free_bytes(path: Path) -> int:
-    """Space left for an ordinary user on the disk that holds `path` (or the closest directory that exists)."""
+    """Returns the bytes available to an ordinary user on the disk of `path`, or of its closest existing parent."""
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bundled_psql() -> str:
-    """Returns the path of the psql that comes with the embedded Postgres; that of the system, if it brings none."""
+    """Returns the path of the psql that comes with the embedded Postgres, or else of the system's psql."""
     try:
         bundled = postgres_programs() / "psql"
     except LocalServiceError:
@@ -24,7 +24,7 @@ def bundled_psql() -> str:
 
 
 def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Returns the arguments after the program, and the environment to run it with.
+    """Returns the arguments after the program's name, and the environment to run it with.
 
     The password is passed in the environment, which only the same user can read; every user can read a command line.
     """
@@ -39,7 +39,7 @@ def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[st
             query=urlencode([(name, value) for name, value in query if name != "password"]),
         )
     )
-    if not parts.netloc:  # urlunsplit leaves the slashes out where no host follows
+    if not parts.netloc:  # urlunsplit omits the slashes if there is no host
         public = public.replace(f"{parts.scheme}:/", f"{parts.scheme}:///", 1)
     given = {"PGPASSWORD": password} if password else {}
     return ["--dbname", public, *arguments], {**os.environ, **given}

@@ -1,4 +1,4 @@
-"""Runs a job to its end on this machine: services kept up, workers kept running, progress told."""
+"""Runs a job to its end on this machine: keeps services and workers running, and reports progress."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from vaultstream.local.services import Services
     from vaultstream.store.database import Connection, Pool
 
-LOOK_SECONDS = 0.25
-SERVICES_LOOK_SECONDS = 1.0
-"""Between two looks whether the services answer, while all goes well: each opens a connection to both."""
+POLL_SECONDS = 0.25
+SERVICES_POLL_SECONDS = 1.0
+"""Interval of the check that the services answer, while all is well: each check opens a connection to both."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What a display shows of a run.
+    """What a display shows about a run.
 
     Attributes:
         rate: recent records per second; 0 while it is unknown.
         eta_seconds: until the end at that rate; None while it is unknown.
-        trouble: why nothing moves, in words; None if all is well.
-        why: why the pool has its size, in words; empty: nobody said.
+        trouble: why there is no progress, in words; None if all is well.
+        why: why the pool has its size, in words; empty: unknown.
     """
 
     job: Job
@@ -49,12 +49,12 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class PoolLook:
-    """What the size of a pool is decided by.
+class PoolState:
+    """State of a run, from which the size of its pool is decided.
 
     Attributes:
-        signers: processes that the pool keeps.
-        ready: those that are alive.
+        signers: signing processes that the pool keeps.
+        ready: signing processes that are alive.
     """
 
     job: Job
@@ -72,15 +72,15 @@ class PoolSize:
     why: str = ""
 
 
-Scale = Callable[[PoolLook], PoolSize]
+Scale = Callable[[PoolState], PoolSize]
 """Decides the size of a pool, at each poll."""
 
 
 async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> Job:
-    """Returns the job of that name: a new one, or the one that is there, to be resumed.
+    """Returns the job of that name: a new job, or the existing one, to be resumed.
 
     Raises:
-        InvalidJobError: a job of that name is there with other immutable fields.
+        InvalidJobError: a job of that name exists with other immutable fields.
         SourceError: its table or columns can't be used.
     """
     source = await inspect_source(connection, spec.records)
@@ -89,8 +89,8 @@ async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> J
         job = await jobs.create_job(connection, name, spec, id_type=source.id_type)
     elif changed := changed_immutable_fields(job.spec, spec):
         raise InvalidJobError(
-            f"There is a job named {name!r} already, with another {', '.join(changed)}, which can't be changed.",
-            hint=f"Give the new job another name, or `vaultstream delete {name}` first.",
+            f"A job named {name!r} already exists with a different {', '.join(changed)}, which can't be changed.",
+            hint=f"Give the new job another name, or run `vaultstream delete {name}` first.",
         )
     elif job.spec != spec:
         await jobs.update_spec(connection, job.job_no, spec)
@@ -106,30 +106,30 @@ async def run_job(
     scale: Scale,
     show: Callable[[RunState], None],
 ) -> Job:
-    """Runs a job until it has ended or is suspended, and returns it as it then stands.
+    """Runs a job until it has ended or is suspended, and returns its last state.
 
-    Canceling drains the workers: they finish batches in flight and release keys. A later run continues from there.
+    Cancellation drains the workers: they finish their batches and release their keys. A later run resumes from there.
 
     Args:
-        services: kept up while the job runs.
+        services: kept running while the job runs.
         pool: of connections to Postgres.
-        job: which job.
+        job: the job.
         scale: decides how many signers run.
-        show: called with the state of the run, at each poll.
+        show: called with the state of the run at each poll.
 
     Raises:
-        VaultStreamError: a person has to act first; what was signed stays.
+        VaultStreamError: somebody has to fix something first; signatures are kept.
     """
     last: RunState | None = None
-    look_at_services = 0.0
+    check_services_at = 0.0
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
             try:
-                if trouble or time.monotonic() >= look_at_services:
+                if trouble or time.monotonic() >= check_services_at:
                     services = await services.ensure_running()
                     await workers.move(services)
-                    look_at_services = time.monotonic() + SERVICES_LOOK_SECONDS
+                    check_services_at = time.monotonic() + SERVICES_POLL_SECONDS
                 async with pool.acquire(timeout=5) as connection:
                     snapshot = await read_job(connection, job.token)
                 job = snapshot.job
@@ -137,20 +137,20 @@ async def run_job(
                 if isinstance(error, VaultStreamError) or not is_transient(error):
                     raise
                 trouble = explain(error).message
-                look_at_services = 0.0
+                check_services_at = 0.0
             else:
                 last = _run_state(snapshot, workers.signers)
                 if job.ended or job.state is JobState.SUSPENDED:
                     show(last)
                     return job
-                size = scale(_pool_look(snapshot, workers))
+                size = scale(_pool_state(snapshot, workers))
                 if size.signers != workers.signers:
                     await workers.scale(size.signers)
                 show(replace(last, signers=workers.signers, why=size.why))
             if trouble and last:
                 show(replace(last, rate=0.0, eta_seconds=None, trouble=trouble))
             await workers.tend()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:
@@ -165,8 +165,8 @@ def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:
     )
 
 
-def _pool_look(snapshot: JobSnapshot, workers: WorkerPool) -> PoolLook:
-    return PoolLook(
+def _pool_state(snapshot: JobSnapshot, workers: WorkerPool) -> PoolState:
+    return PoolState(
         job=snapshot.job,
         progress=snapshot.progress,
         keys=snapshot.keys,

@@ -10,7 +10,7 @@ from typing import Any
 
 from vaultstream.api import JobState, ScalingSpec
 from vaultstream.errors import SourceError
-from vaultstream.local.runner import PoolLook, PoolSize
+from vaultstream.local.runner import PoolSize, PoolState
 from vaultstream.records.source import inspect_source
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Decision
@@ -99,7 +99,7 @@ class LocalScaler:
         """Sets about how many batches the whole job will have; used until all are planned."""
         self._expected = batches
 
-    def __call__(self, look: PoolLook) -> PoolSize:
+    def __call__(self, look: PoolState) -> PoolSize:
         """Returns the size for the pool, and why it was changed last."""
         now = self._clock()
         interval = min(float(self._spec.polling_interval), LONGEST_INTERVAL_SECONDS)
@@ -114,14 +114,14 @@ class LocalScaler:
         self._decided_at, self._size = now, PoolSize(decision.desired, why)
         return self._size
 
-    def _decide(self, look: PoolLook, now: float) -> Decision:
+    def _decide(self, look: PoolState, now: float) -> Decision:
         observation = self._observation(look, now)
         decision = decide(self._spec, observation, self._history, now)
         history = self._history.observed(self._spec, observation, decision, now)
         self._history = history.scaled(self._spec, decision, now)
         return decision
 
-    def _observation(self, look: PoolLook, now: float) -> Observation:
+    def _observation(self, look: PoolState, now: float) -> Observation:
         job, progress, keys = look.job, look.progress, look.keys
         counts = progress.counts
         running = job.state is JobState.RUNNING

@@ -1,4 +1,4 @@
-"""Records to try VaultStream on."""
+"""Sample records to try VaultStream with."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CHUNK = 100_000
 
 
 def seed_table(records: int) -> str:
-    """Returns the name of the table that holds so many seeded records; each count has its own, so data stay the same."""
+    """Returns the name of the table with this many sample records. Each count has its own table, whose data never change."""
     return f"quickstart_{records}"
 
 
 async def seed_records(connection: Connection, records: int, *, progress: Callable[[int, int], None]) -> str:
-    """Makes the table of seeded records, if it is not there; returns its name.
+    """Creates the table of sample records, unless it exists; returns its name.
 
-    The rows come in one transaction: a table that is there is whole.
+    All rows are inserted in one transaction: a table that exists is complete.
     """
     name = seed_table(records)
     table = f"public.{quote_identifier(name)}"

@@ -1,4 +1,4 @@
-"""Where a job stands: counts, lag, pace, keys and the processes at work, gathered from Postgres, JetStream and the machine."""
+"""The status of a job: counts, lag, rate, keys and workers, read from Postgres and JetStream."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ UNREACHABLE = "NATS does not answer"
 
 @dataclass(frozen=True)
 class LagStatus:
-    """Batches that are still to be acknowledged; a lag that is not known never reads as none.
+    """Batches that are still to be acknowledged. An unknown lag is None, never 0.
 
     Attributes:
-        state: `ok`, `no consumer` or `NATS does not answer`; the counts from JetStream are None but for `ok`.
+        state: `ok`, `no consumer` or `NATS does not answer`; only with `ok` are there counts from JetStream.
         pending: batches that wait in the stream.
-        ack_pending: batches in flight at signers.
-        unpublished: pending batches that are not published to JetStream yet, as counted in Postgres.
+        ack_pending: batches in flight.
+        unpublished: pending batches in Postgres that were not published to JetStream yet.
     """
 
     state: str
@@ -47,7 +47,7 @@ class LagStatus:
 
     @property
     def batches(self) -> int | None:
-        """The whole lag; None while it is not known."""
+        """The total lag; None while it is unknown."""
         if self.pending is None or self.ack_pending is None:
             return None
         return self.pending + self.ack_pending + self.unpublished
@@ -55,7 +55,7 @@ class LagStatus:
 
 @dataclass(frozen=True)
 class JobOverview:
-    """All that `status` shows of a job, at one moment."""
+    """Everything that `status` shows about a job, at one moment."""
 
     snapshot: JobSnapshot
     lag: LagStatus
@@ -83,7 +83,7 @@ class JobOverview:
         return [worker for worker in self.workers if worker.role == "signing"]
 
     def to_json(self, services: Services) -> dict[str, Any]:
-        """Returns all of it as JSON-ready values, with where the services are; no password is among them."""
+        """Returns the status and the addresses of the services as JSON-ready values, without passwords."""
         job, progress = self.job, self.progress
         return {
             **summarize(self.snapshot),
@@ -143,7 +143,7 @@ def summarize(snapshot: JobSnapshot) -> dict[str, Any]:
 
 
 def lag_status(lag: ConsumerLag | None, *, reachable: bool, unpublished: int) -> LagStatus:
-    """Returns what is known of a lag; `lag` None means a missing consumer, if NATS was reachable."""
+    """Returns the lag to show. `lag` None means that the consumer is missing, if NATS was reachable."""
     if not reachable:
         return LagStatus(UNREACHABLE, None, None, unpublished)
     if lag is None:
@@ -152,7 +152,7 @@ def lag_status(lag: ConsumerLag | None, *, reachable: bool, unpublished: int) ->
 
 
 class StatusReader:
-    """Looks at one job, as often as wanted; the connection to NATS is kept between two looks. Use as `async with`."""
+    """Reads the status of one job repeatedly over one connection to NATS. An asynchronous context manager."""
 
     def __init__(self, services: Services, pool: Pool, name: str) -> None:
         self._services = services
@@ -169,15 +169,15 @@ class StatusReader:
     ) -> None:
         await self._stack.aclose()
 
-    async def look(self) -> JobOverview:
-        """Returns where the job stands now.
+    async def read(self) -> JobOverview:
+        """Returns the status of the job now.
 
         Raises:
             UnknownJobError: there is no such job.
         """
         async with self._pool.acquire() as connection:
             job = await jobs.get_job(connection, self._name)
-        self._name = job.token  # from now on that very job, also if its name is given to another
+        self._name = job.token  # from now on this job, even if another job gets its name
         reachable, lag = await self._lag(job)
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
             return await _gather(connection, job.token, reachable=reachable, lag=lag)

@@ -1,4 +1,4 @@
-"""Batches in Postgres: cut from the source, found for publishing, failed."""
+"""Batches in Postgres: planned from the source, read for publishing, failed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 PAGE_RECORDS = 50_000
-"""Records that one planning transaction cuts, about: it holds the job's row for as long."""
+"""About how many records one planning transaction covers. It locks the job's row meanwhile."""
 
 
 class SqlSource(Protocol):
-    """What planning needs of a source, each part ready to stand in SQL."""
+    """What planning needs to know about a source. Each part is ready to stand in SQL."""
 
     @property
     def relation(self) -> str: ...
@@ -45,19 +45,19 @@ async def highest_id(connection: Connection, source: SqlSource) -> str | None:
     """Returns the highest id of a source as text; None if it is empty.
 
     Raises:
-        SourceError: some row has no id.
+        SourceError: a row has no id.
     """
     if await connection.fetchval(query("has_null_id", relation=source.relation, id=source.id_sql)):
         raise SourceError(
             f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
-            hint="Give them an id, or name a view that leaves them out.",
+            hint="Give these rows an id, or name a view without them.",
         )
     highest = await connection.fetchval(query("highest_id", relation=source.relation, id=source.id_sql))
     return None if highest is None else str(highest)
 
 
 async def plan_page(connection: Connection, job: Job, source: SqlSource) -> PlannedPage:
-    """Cuts the next page of a job's records into batches and moves its checkpoint, in one transaction.
+    """Divides the next page of a job's records into batches and moves its checkpoint, in one transaction.
 
     Raises:
         SourceError: an id occurs twice; nothing was planned.
@@ -82,7 +82,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
             raise SourceError(
                 f"spec.records.idColumn: {source.relation} has more than one row whose {source.id_sql} "
                 f"is {page['duplicate']!r}.",
-                hint="A record needs an id of its own: name a unique column, or a view that leaves the doubles out.",
+                hint="Each record needs its own id: name a unique column, or a view without duplicates.",
             )
         finished = page["records"] < rows
         await connection.execute(
@@ -125,7 +125,7 @@ async def pending_after(connection: Connection, job_no: int, batch_no: int, *, l
 
 
 async def count_pending_through(connection: Connection, job_no: int, batch_no: int) -> int:
-    """Returns how many batches up to `batch_no` are pending: those that JetStream must know of."""
+    """Returns how many batches up to `batch_no` are pending. JetStream must have a message for each."""
     return int(await connection.fetchval(query("count_pending_through"), job_no, batch_no))
 
 
@@ -136,7 +136,7 @@ async def move_published(connection: Connection, job_no: int, batch_no: int) -> 
 
 @dataclass(frozen=True)
 class Failure:
-    """What became of a batch that failed: retry, split, dead or settled, and after how many attempts."""
+    """Outcome of a failed batch (retry, split, dead or settled), and its number of attempts."""
 
     outcome: str
     attempt: int
@@ -158,5 +158,5 @@ async def fail_batch(
 
 
 def _storable(error: str) -> str:
-    """Returns the text of an error as Postgres can keep it, whatever it was made of; not too long."""
+    """Returns an error's text, limited to 1,000 characters, without characters that Postgres can't store."""
     return error[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

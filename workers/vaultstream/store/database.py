@@ -1,4 +1,4 @@
-"""Connections to Postgres, and what its errors mean to us."""
+"""Connections to Postgres, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-"""A connection of our own, or one lent by a pool."""
+"""A connection opened by `connect`, or one acquired from a pool."""
 Pool = asyncpg.Pool
 
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -35,9 +35,9 @@ _AWAY = (
     asyncpg.PostgresSystemError,  # 58: its disk or its system fails
     asyncpg.TransactionRollbackError,  # 40: serialization failure, deadlock
     asyncpg.LockNotAvailableError,
-    asyncpg.ReadOnlySQLTransactionError,  # a standby: the writer has moved
-    asyncpg.InterfaceError,  # the driver's word for a connection that is closed
-    asyncpg.InternalClientError,  # and for one that was cut in the middle of an operation
+    asyncpg.ReadOnlySQLTransactionError,  # a standby: another server is the writer now
+    asyncpg.InterfaceError,  # the driver's error for a closed connection
+    asyncpg.InternalClientError,  # the driver's error for a connection that broke during an operation
     ConnectionError,
     OSError,
     TimeoutError,
@@ -54,14 +54,14 @@ _NOT_READY = (
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again later can help with no one at fault: nothing was wrong with what was asked."""
+    """Whether a later attempt can succeed without a fix: the request itself was valid."""
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return False  # a value that the driver can't send: no later attempt would do better
+        return False  # a value that the driver can't encode: a later attempt would fail too
     return isinstance(error, _AWAY)
 
 
 def is_misconfigured(error: BaseException) -> bool:
-    """Whether a person has to fix something first: a missing table or permission. Work waits meanwhile."""
+    """Whether somebody has to fix something first, such as a missing table or privilege. Work waits meanwhile."""
     return isinstance(error, _NOT_READY)
 
 
@@ -73,84 +73,82 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
     ),
     (
         (asyncpg.InvalidCatalogNameError,),
-        "Postgres has no such database: {error}.",
+        "The database of DATABASE_URL does not exist: {error}.",
         "Create it, or correct DATABASE_URL.",
     ),
     (
         (asyncpg.DiskFullError,),
-        "Postgres has no space left: {error}.",
-        "Free some space on its disk; the job goes on where it was.",
+        "The disk of Postgres is full: {error}.",
+        "Free some space on it; the job then resumes where it stopped.",
     ),
     (
         (asyncpg.TooManyConnectionsError,),
-        "Postgres has no connection left.",
+        "Postgres has no free connection.",
         "Raise its max_connections, or run fewer signers.",
     ),
 ]
 
 
 def explain(error: BaseException) -> VaultStreamError:
-    """Returns what a person should read of an error that Postgres or the way to it raised."""
+    """Returns the error to show to people for an error of Postgres or of the connection to it."""
     if isinstance(error, VaultStreamError):
         return error
-    if told := _explain_encryption(error) or _explain_privilege(error):
-        return told
+    if explained := _explain_encryption(error) or _explain_privilege(error):
+        return explained
     if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
         return UsageError(
             "DATABASE_URL can't be read as a connection string.",
-            hint="Its form is postgresql://user:password@host:5432/database.",
+            hint="Use the form postgresql://user:password@host:5432/database.",
         )
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):
             return DatabaseError(message.format(error=error), hint=hint)
     if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
-        return VaultStreamError(f"Postgres says: {error}.")
+        return VaultStreamError(f"Postgres returned an error: {error}.")
     why = str(error) or type(error).__name__
-    if isinstance(error, asyncpg.InternalClientError):  # the driver's own words, for those who wrote it
-        why = "the connection broke in the middle of a question"
+    if isinstance(error, asyncpg.InternalClientError):  # its text is meant for the driver's developers
+        why = "the connection broke during a query"
     return DatabaseError(
         f"Postgres does not answer: {why}.",
-        hint=f"Check DATABASE_URL and that Postgres runs; {DOCTOR}",
+        hint=f"Check DATABASE_URL and that Postgres is running; {DOCTOR}",
     )
 
 
 _CERTIFICATE_HINT = (
-    "sslrootcert in DATABASE_URL, or PGSSLROOTCERT, names the certificate of the authority that signed the server's; and "
-    "the host must be a name that stands in it."
+    "Set sslrootcert in DATABASE_URL, or PGSSLROOTCERT, to the certificate of the authority that signed the server's "
+    "certificate, and use a host name that the server's certificate contains."
 )
 
 
 def _explain_encryption(error: BaseException) -> VaultStreamError | None:
-    """Returns what a person should read of a connection that can't be encrypted, or must be; None: it's about something else."""
+    """Returns the error to show for a problem with TLS; None: the error has another cause."""
     if why := explain_tls(error):
         return DatabaseError(f"Postgres can't be trusted: {why}.", hint=_CERTIFICATE_HINT)
     text = str(error)
     if isinstance(error, asyncpg.ClientConfigurationError) and "certificate" in text:
-        return UsageError(f"DATABASE_URL wants a certificate verified: {text}.", hint=_CERTIFICATE_HINT)
+        return UsageError(f"DATABASE_URL requires a verified certificate: {text}.", hint=_CERTIFICATE_HINT)
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in text:
         return DatabaseError(
-            "Postgres offers no TLS, and without it nothing is sent there.",
-            hint="Turn on ssl in postgresql.conf; or connect without: sslmode=disable in DATABASE_URL.",
+            "Postgres offers no TLS, which DATABASE_URL requires.",
+            hint="Turn on ssl in postgresql.conf, or connect without TLS: sslmode=disable in DATABASE_URL.",
         )
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and "no encryption" in text:
         return DatabaseError(
-            "Postgres takes no connection of this user that is not encrypted.",
+            "Postgres accepts only encrypted connections of this user.",
             hint="Add sslmode=verify-full and sslrootcert to DATABASE_URL.",
         )
     return None
 
 
 def _unreadable_certificate(error: BaseException, url: str) -> UsageError | None:
-    """Returns which file of a certificate or key can't be read, if that is it: the system's error names none."""
+    """Returns which certificate or key file can't be read, if that is the cause: the system's error does not name it."""
     if not isinstance(error, FileNotFoundError | PermissionError):
         return None
     given = parse_qs(urlsplit(url).query)
     for name in ("sslrootcert", "sslcert", "sslkey"):
         path = given.get(name, [os.environ.get(f"PG{name.upper()}", "")])[-1]
         if path and not os.access(path, os.R_OK):
-            return UsageError(
-                f"The file {path}, which is to be {name}, can't be read.", hint=_CERTIFICATE_HINT
-            )
+            return UsageError(f"{name}: the file {path} can't be read.", hint=_CERTIFICATE_HINT)
     return None
 
 
@@ -161,22 +159,20 @@ _OURS = re.compile(
 
 
 def _explain_privilege(error: BaseException) -> DatabaseError | None:
-    """Returns what a person should read of a right that the user lacks, on what is ours or on a table of its own."""
+    """Returns the error to show for a missing privilege, on VaultStream's schema or on a source table."""
     if not isinstance(error, asyncpg.InsufficientPrivilegeError):
         return None
     denied = _DENIED.search(str(error))
-    hint = "Grant the user of DATABASE_URL what it needs."
+    hint = "Grant the privilege to the user of DATABASE_URL."
     if denied and _OURS.fullmatch(denied["name"]):
         hint = (
-            "Make the user of DATABASE_URL a member of the role of its part, as in GRANT vaultstream_signing TO it; "
-            "`vaultstream migrate`, run by the owner of the schema, grants each role what it needs."
+            "Grant the user of DATABASE_URL the role for its part, as in GRANT vaultstream_signing TO the user; "
+            "`vaultstream migrate`, run by the owner of the schema, grants each role its privileges."
         )
     elif denied:
         right = "USAGE ON SCHEMA" if denied["kind"] == "schema" else "SELECT ON"
-        hint = (
-            f"Let its owner grant it to the user of DATABASE_URL: GRANT {right} {denied['name']} TO the user."
-        )
-    return DatabaseError(f"Postgres does not allow it: {error}.", hint=hint)
+        hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO the user of DATABASE_URL."
+    return DatabaseError(f"Postgres denies access: {error}.", hint=hint)
 
 
 async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asyncpg.Record:
@@ -188,7 +184,7 @@ async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asy
 
 
 class _PooledConnection(WatchedConnection):
-    """Returned to the pool as it is, without the round trip that resetting its session would cost."""
+    """Is returned to its pool without a reset, which would cost a round trip."""
 
     def get_reset_query(self) -> str:
         return ""
@@ -204,11 +200,11 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.C
 
     Args:
         url: the connection string.
-        role: which part of VaultStream asks; Postgres shows it as `application_name`.
+        role: which part of VaultStream connects; Postgres shows it in `application_name`.
 
     Raises:
-        DatabaseError: Postgres can't be reached or refuses, in words for people.
-        UsageError: the connection string is none.
+        DatabaseError: Postgres is unreachable or refuses the connection.
+        UsageError: the connection string is malformed.
     """
     try:
         connection = await asyncpg.connect(
@@ -232,14 +228,14 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
 
     Args:
         url: the connection string.
-        role: which part of VaultStream asks; Postgres shows it as `application_name`.
+        role: which part of VaultStream connects; Postgres shows it in `application_name`.
         size: maximum number of connections.
-        reset: reset the session of a connection that is returned to the pool. Not needed if no user of the pool changes
-            the session, such as by locks beyond a transaction or by settings.
+        reset: reset the session of a connection when it is released. Not needed where nobody changes a session (no
+            settings, no locks beyond a transaction).
 
     Raises:
-        DatabaseError: Postgres can't be reached or refuses, in words for people.
-        UsageError: the connection string is none.
+        DatabaseError: Postgres is unreachable or refuses the connection.
+        UsageError: the connection string is malformed.
     """
     try:
         pool = await asyncpg.create_pool(

@@ -1,4 +1,4 @@
-"""Dead letters: the records of a job that could not be signed, each with its reason."""
+"""Dead letters: records that could not be signed, each with its reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A record that was given up, and why."""
+    """A record that could not be signed, and why."""
 
     record_id: str
     batch_no: int

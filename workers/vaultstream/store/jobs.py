@@ -1,4 +1,4 @@
-"""Jobs in Postgres: made, found, counted, moved from state to state, deleted."""
+"""Jobs in Postgres: created, found, moved from state to state, deleted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do for it."""
+        """Whether nothing is left to do."""
         return self.state.ended or self.deleted_at is not None
 
     @property
@@ -52,7 +52,7 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds from its start to its end, if it has both."""
+        """Seconds from its start to its end; None if it did not start or end."""
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
@@ -67,24 +67,24 @@ def job_from_row(row: asyncpg.Record) -> Job:
 
 
 def new_token(name: str) -> str:
-    """Returns a token for a job: its name as far as NATS subjects allow, and eight random hex digits."""
+    """Returns a token for a job: its name, with characters that NATS subjects allow, and eight random hex digits."""
     return f"{re.sub(r'[^a-z0-9-]', '-', name.lower())[:40]}-{secrets.token_hex(4)}"
 
 
 async def create_job(
     connection: Connection, name: str, spec: SigningJobSpec, *, id_type: str, owner_uid: str | None = None
 ) -> Job:
-    """Makes a job and the table of its signatures.
+    """Creates a job and the table of its signatures.
 
     Args:
         connection: to the writer.
-        name: unique among the jobs that are not deleted.
+        name: unique among jobs that are not deleted.
         spec: what to sign, and with what.
         id_type: bigint, uuid or text.
-        owner_uid: uid of the object that the job is made for, if there is one.
+        owner_uid: uid of the SigningJob object that the job belongs to, if any.
 
     Raises:
-        asyncpg.UniqueViolationError: a job of that name is there already.
+        asyncpg.UniqueViolationError: a job of that name exists.
     """
     token = new_token(name)
     await connection.execute(query("create_job"), token, name, spec.dump(), id_type, owner_uid)
@@ -98,7 +98,7 @@ async def find_job(connection: Connection, name: str) -> Job | None:
 
 
 async def get_job(connection: Connection, name: str) -> Job:
-    """Returns the job of that name; a token finds deleted jobs too, whose signatures were retained.
+    """Returns the job of that name. A token also finds a deleted job whose signatures were retained.
 
     Raises:
         UnknownJobError: there is none.
@@ -110,13 +110,13 @@ async def get_job(connection: Connection, name: str) -> Job:
 
 
 async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Job]:
-    """Returns the jobs, oldest first; those deleted with their signatures retained only if `deleted`."""
+    """Returns the jobs, oldest first. Deleted jobs whose signatures were retained are included if `deleted`."""
     rows = await connection.fetch(query("list_jobs"), deleted)
     return [job_from_row(row) for row in rows]
 
 
 async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:
-    """Moves a pending job to Running and fixes the highest id that it reaches; a running job stays as it is."""
+    """Moves a pending job to Running and sets the highest id that it covers; a running job stays as it is."""
     await connection.execute(
         query("start_job"),
         job_no,
@@ -125,9 +125,9 @@ async def start_job(connection: Connection, job_no: int, *, upper_id: str | None
 
 
 async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
-    """Moves a running job to Complete if all is planned and no batch is left; tells whether it did."""
+    """Moves a running job to Complete if all records are planned and no batch is pending; returns whether it did."""
     async with connection.transaction():
-        # Whoever adds batches holds the job's row. The look at them must begin after that: it is a statement of its own.
+        # Whoever adds batches locks the job's row. Pending batches must be counted by a statement that starts after that lock.
         await connection.execute(query("lock_job"), job_no)
         return bool(await connection.fetchval(query("complete_job"), job_no))
 
@@ -142,7 +142,7 @@ async def fail_job(connection: Connection, job_no: int, message: str) -> None:
 
 
 async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
-    """Suspends a job that has not ended, or lets it go on."""
+    """Suspends or resumes a job that has not ended."""
     await connection.execute(
         query("set_suspended"),
         job_no,
@@ -151,7 +151,7 @@ async def set_suspended(connection: Connection, job_no: int, *, suspended: bool)
 
 
 async def set_message(connection: Connection, job_no: int, message: str | None) -> None:
-    """Says what a job waits for; None: nothing."""
+    """Sets what a job is waiting for; None: nothing."""
     await connection.execute(
         query("set_message"),
         job_no,
@@ -165,7 +165,7 @@ async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec)
 
 
 async def retry_dead(connection: Connection, job: Job) -> int:
-    """Puts the dead letters of a job back into batches and opens it again; returns how many records."""
+    """Puts the dead letters of a job into new batches and reopens the job; returns how many records."""
     return int(await connection.fetchval(query("retry_dead"), job.job_no, job.spec.batch_size))
 
 

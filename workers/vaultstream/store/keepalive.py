@@ -1,6 +1,6 @@
-"""Connections that find out when the other end has gone without a word: a host without power, a network that was cut.
+"""Connections that detect a peer that disappeared silently: a host without power, a cut network.
 
-Else both would wait for each other for hours, as TCP does: we for an answer, Postgres with what our session holds.
+Without this, both ends would wait for hours, as TCP does: we for an answer, Postgres with the locks of our session.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 import asyncpg
 
 IDLE_SECONDS = 10
-"""Without a word from the other end for so long, it is asked whether it is there."""
+"""Idle time before the first keepalive probe."""
 INTERVAL_SECONDS = 5
-"""Between two such questions."""
+"""Time between two probes."""
 PROBES = 3
-"""So many without an answer, and the connection is over."""
+"""Unanswered probes after which the connection is closed."""
 
 
 def _gone_milliseconds() -> int:
@@ -23,7 +23,7 @@ def _gone_milliseconds() -> int:
 
 
 def server_settings() -> dict[str, str]:
-    """Returns the settings with which Postgres watches its end of our connections. No effect on a Unix socket."""
+    """Returns the settings that make Postgres probe our end in the same way. They have no effect on a Unix socket."""
     return {
         "tcp_keepalives_idle": str(IDLE_SECONDS),
         "tcp_keepalives_interval": str(INTERVAL_SECONDS),
@@ -33,7 +33,7 @@ def server_settings() -> dict[str, str]:
 
 
 class WatchedConnection(asyncpg.Connection):
-    """A connection that watches whether Postgres is there."""
+    """A connection that probes whether Postgres is still there."""
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
@@ -50,7 +50,7 @@ def _watch(own: socket.socket) -> None:
         ("TCP_KEEPALIVE", IDLE_SECONDS),  # its name on macOS
         ("TCP_KEEPINTVL", INTERVAL_SECONDS),
         ("TCP_KEEPCNT", PROBES),
-        ("TCP_USER_TIMEOUT", _gone_milliseconds()),  # what is not acknowledged counts as a question too
+        ("TCP_USER_TIMEOUT", _gone_milliseconds()),  # covers data that is not acknowledged
     ):
         if (option := getattr(socket, name, None)) is not None:
             own.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,4 +1,4 @@
-"""Keys in Postgres: their public halves, their wrapped private halves, and their states."""
+"""Keys in Postgres: public keys, wrapped private keys, and states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key that was just made: its public half as SubjectPublicKeyInfo, its private half wrapped."""
+    """A new key: the public key as SubjectPublicKeyInfo, the private key wrapped."""
 
     ordinal: int
     public_key: bytes
@@ -31,7 +31,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """A key as people see it."""
+    """A key as people see it, without key material."""
 
     key_no: int
     ordinal: int
@@ -88,7 +88,7 @@ class KeyUse:
 
 
 async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> None:
-    """Stores new keys; an ordinal that is there already (another keys worker was faster) is left as it is."""
+    """Stores new keys. An ordinal that already exists, because another keys worker was faster, stays as it is."""
     async with connection.transaction():
         for key in keys:
             key_no = await connection.fetchval(
@@ -116,7 +116,7 @@ async def ordinals(connection: Connection, job_no: int) -> set[int]:
 
 
 async def list_keys(connection: Connection, job_no: int) -> list[KeyInfo]:
-    """Returns a job's keys in the order they were made, each with how many batches it committed."""
+    """Returns a job's keys by ordinal, each with the number of batches that it committed."""
     rows = await connection.fetch(query("list_keys"), job_no)
     return [KeyInfo(**{**dict(row), "algorithm": Algorithm(row["algorithm"])}) for row in rows]
 
@@ -144,13 +144,13 @@ async def get_wrapped(connection: Connection, job: Job, key_id: str) -> WrappedK
 
 
 async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[str, int]]:
-    """Returns state and version of each key of a job: what tells whether its message is out of date."""
+    """Returns state and version of each key of a job, from which a stale message in JetStream is recognized."""
     rows = await connection.fetch(query("list_key_states"), job_no)
     return {row["key_id"]: (row["state"], row["version"]) for row in rows}
 
 
 async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
-    """Stores a key's new wrapping, if nobody else rewrapped it meanwhile; tells whether it did."""
+    """Stores the new wrapping of a key, unless it was rewrapped in the meantime; returns whether it did."""
     done = await connection.fetchval(
         query("replace_wrapped"),
         key.key_id,

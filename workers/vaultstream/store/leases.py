@@ -1,4 +1,4 @@
-"""Leases on keys, and the batches signed under them: claimed, renewed, released, committed."""
+"""Leases on keys and the batches signed under them: claimed, renewed, released, committed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
     from vaultstream.store.database import Connection
 
-# Counts on while the machine sleeps, where the system has such a clock: a lease does not wait for a laptop's lid.
+# Keeps counting while the machine sleeps, where the system has such a clock: a lease expires while a laptop is closed.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 SAFETY_FACTOR = 0.9
-"""A holder counts on this part of its lease only; the rest covers clocks that run unlike fast."""
+"""A holder uses only this fraction of its lease; the rest covers clocks that run at different speeds."""
 
 
 def lease_clock() -> float:
-    """Returns seconds on the holder's own clock, which no one sets."""
+    """Returns seconds on the holder's monotonic clock."""
     return time.clock_gettime(_CLOCK)
 
 
 @dataclass
 class Lease:
-    """One lease of one key: `(key_no, epoch)` with the holder is what the fence checks.
+    """One lease of one key. The fence checks `(key_no, epoch)` and the holder.
 
-    The deadline counts from when the lease was *asked* for, by the holder's own clock, so that it always lies before
-    the moment at which Postgres gives the key to someone else.
+    The deadline counts from when the lease was *requested*, on the holder's own clock. It therefore always passes
+    before Postgres leases the key to another holder.
     """
 
     key_no: int
@@ -43,7 +43,7 @@ class Lease:
 
     @property
     def remaining(self) -> float:
-        """Seconds for which the holder may still use the key; not positive: not at all."""
+        """Seconds for which the holder may still use the key; 0 or less: it may not."""
         return 0.0 if self.lost else self.deadline - lease_clock()
 
 
@@ -61,14 +61,14 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class Claim:
-    """A batch that is still to be signed, and the key leased for it, if one was free."""
+    """A pending batch, and the key leased for it; None: no key was free."""
 
     batch: BatchRow
     lease: Lease | None
 
 
 _EXPIRED = "VS001"
-"""The notice by which `functions/lease_keys.sql` tells how many leases it found to have run out."""
+"""Code of the notice in which `functions/lease_keys.sql` reports how many expired leases it found."""
 
 
 async def claim_batches(
@@ -80,7 +80,7 @@ async def claim_batches(
     seconds: float,
     expired: Callable[[int], object] = lambda _: None,
 ) -> list[Claim]:
-    """Leases a key for each of the given batches that is still pending; the others are left out.
+    """Leases a key for each of the given batches that is still pending; other batches are omitted.
 
     Args:
         connection: to the writer.
@@ -88,7 +88,7 @@ async def claim_batches(
         holder: who leases; the same string must renew, release and commit.
         batch_nos: batches that were delivered.
         seconds: how long each lease holds.
-        expired: told how many leases, of whichever holder, were found to have run out; not called if none was.
+        expired: called with the number of expired leases of any holder; not called if there are none.
     """
 
     def heard(_: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -121,9 +121,9 @@ async def claim_batches(
 async def renew_leases(
     connection: Connection, holder: str, leases: Sequence[Lease], *, seconds: float
 ) -> list[Lease]:
-    """Extends leases, moves their deadlines, and marks those that Postgres no longer knows as lost; returns these.
+    """Extends leases and moves their deadlines. Marks leases that are no longer held as lost, and returns those.
 
-    One whose row is locked, by its own commit for one, stays as it is: it may be extended the next time.
+    A lease whose row is locked, for example by its own commit, stays as it is until the next renewal.
     """
     deadline = lease_clock() + seconds * SAFETY_FACTOR
     rows = await connection.fetch(
@@ -145,7 +145,7 @@ async def renew_leases(
 
 
 async def release_leases(connection: Connection, holder: str, leases: Sequence[Lease]) -> None:
-    """Releases keys without a batch, to the tail of the LRU order."""
+    """Releases keys without a batch; they move to the tail of the LRU order."""
     await connection.execute(
         query("release_keys"),
         holder,
@@ -156,7 +156,7 @@ async def release_leases(connection: Connection, holder: str, leases: Sequence[L
 
 @dataclass(frozen=True)
 class DeadRecord:
-    """A record that can't be signed, and why: a word, and a sentence."""
+    """A record that can't be signed, and why: one word and a sentence."""
 
     record_id: Any
     reason: str
@@ -165,7 +165,7 @@ class DeadRecord:
 
 @dataclass(frozen=True)
 class SignedBatch:
-    """A batch as it is committed. The three lists of records run in parallel."""
+    """A batch to commit. The three lists of records are parallel."""
 
     batch_no: int
     lease: Lease
@@ -213,7 +213,7 @@ _DIGEST_BYTES, _LENGTH_BYTES = 32, 2
 
 
 def _pack(batches: Sequence[SignedBatch]) -> tuple[int, bytes]:
-    """Returns digests and signatures as `functions/commit_batches.sql` takes them: the bytes of a row, and all rows."""
+    """Returns the width of a row in bytes, and all rows, in the format of `functions/commit_batches.sql`."""
     longest = max((len(signature) for batch in batches for signature in batch.signatures), default=0)
     rows = [
         digest + len(signature).to_bytes(_LENGTH_BYTES) + signature.ljust(longest, b"\0")

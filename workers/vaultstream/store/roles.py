@@ -1,6 +1,6 @@
-"""The database roles of VaultStream's parts: what each may do stands in `sql/roles/`, and is granted by the migration.
+"""The database roles of VaultStream's parts. Their privileges are in `sql/roles/`; the migration grants them.
 
-A role that is not there is passed over: where one user does everything, as on a laptop, there are none.
+A missing role is skipped: where one user does everything, as on a laptop, there are no roles.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class DatabaseRole(StrEnum):
-    """A role in Postgres. Users are made members of it, or it is a user itself."""
+    """A role in Postgres. Users are members of it, or it is a user itself."""
 
     OPERATOR = "vaultstream_operator"
     KEYS = "vaultstream_keys"
     RECORDS = "vaultstream_records"
     SIGNING = "vaultstream_signing"
     AUDITOR = "vaultstream_auditor"
-    """Only reads: for verify, export and status."""
+    """Read-only: for verify, export and status."""
 
     @property
     def part(self) -> str:
@@ -33,17 +33,17 @@ class DatabaseRole(StrEnum):
 
 
 async def existing_roles(connection: Connection) -> list[DatabaseRole]:
-    """Returns those of the roles that the server has."""
+    """Returns the roles that exist on the server."""
     rows = await connection.fetch(sql.query("list_roles"), list(DatabaseRole))
     there = {row["rolname"] for row in rows}
     return [role for role in DatabaseRole if role in there]
 
 
 async def create_roles(connection: Connection) -> list[DatabaseRole]:
-    """Makes the roles that are missing, as ones that nobody can log in with; returns those.
+    """Creates the missing roles, without login, and returns them.
 
     Raises:
-        DatabaseError: this user may make no roles.
+        DatabaseError: this user may not create roles.
     """
     there = await existing_roles(connection)
     made = []
@@ -54,20 +54,20 @@ async def create_roles(connection: Connection) -> list[DatabaseRole]:
             async with connection.transaction():
                 await connection.execute(sql.query("create_role", role=role))
         except asyncpg.DuplicateObjectError:
-            continue  # by a migration of another database of this server, just now
+            continue  # a migration of another database of this server has just created it
         except asyncpg.InsufficientPrivilegeError:
             raise DatabaseError(
-                f"This user may not make the role {role}.",
-                hint=f"Let someone with the right CREATEROLE run: CREATE ROLE {role} NOLOGIN; then migrate again.",
+                f"This user may not create the role {role}.",
+                hint=f"Ask a user with CREATEROLE to run: CREATE ROLE {role} NOLOGIN; then migrate again.",
             ) from None
         made.append(role)
     return made
 
 
 async def grant(connection: Connection) -> list[DatabaseRole]:
-    """Grants each role that is there what its part needs and takes from it what it does not; returns those roles.
+    """Gives each existing role exactly the privileges of its part; returns those roles.
 
-    To be called in a transaction, so that nobody meets a role between the two.
+    Call it in a transaction: privileges are revoked first and then granted.
     """
     await connection.execute(sql.query("revoke_public_functions"))
     roles = await existing_roles(connection)

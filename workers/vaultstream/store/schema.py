@@ -1,7 +1,7 @@
-"""The version of the database's schema: brought up to date by the command, checked by the workers.
+"""The version of the database's schema: migrated by the command, checked by the workers.
 
-A migration says in its first line which older programs can go on with what it makes, so that an upgrade, and the way back
-from one, need no pause:
+The first line of a migration names the oldest program that works with the new schema. Upgrades and downgrades between such
+versions need no downtime:
 
     -- works with programs from version 1
 """
@@ -25,9 +25,9 @@ _MIGRATION_LOCK = 0x5641554C54  # "VAULT": one migration at a time on a database
 _WORKS_WITH = re.compile(r"-- works with programs from version (\d+)\n")
 
 LOCK_SECONDS = 2.0
-"""A migration waits so long for a table that others use: meanwhile all who come after it wait too."""
+"""Longest wait of a migration for a table in use: everybody else who needs the table queues behind it."""
 PATIENCE_SECONDS = 120.0
-"""It tries again for so long."""
+"""How long a migration keeps trying."""
 PAUSE_SECONDS = 1.0
 
 
@@ -35,7 +35,7 @@ class Installed(NamedTuple):
     """The schema of a database."""
 
     version: int
-    """0: there is none yet."""
+    """0: there is no schema yet."""
     works_from: int
     """The version of the oldest program that works with it."""
 
@@ -46,10 +46,10 @@ def current_version() -> int:
 
 
 async def installed_version(connection: Connection) -> int:
-    """Returns the schema version of the database; 0 where there is none yet.
+    """Returns the schema version of the database; 0 if there is no schema yet.
 
     Raises:
-        SchemaVersionError: there is a schema of an unknown version.
+        SchemaVersionError: there is a schema, but its version is unknown.
     """
     return (await find_schema(connection)).version
 
@@ -58,48 +58,47 @@ async def find_schema(connection: Connection) -> Installed:
     """Returns the schema of the database.
 
     Raises:
-        SchemaVersionError: there is a schema of an unknown version.
+        SchemaVersionError: there is a schema, but its version is unknown.
     """
     if await connection.fetchval(sql.query("find_table"), "vaultstream.schema_version") is None:
         return Installed(0, 0)
     row = await connection.fetchrow(sql.query("installed_schema"))
     if row is None or row["version"] < 1:
         raise SchemaVersionError(
-            "The table vaultstream.schema_version is there and names no version: something has changed it by hand.",
-            hint="Put its rows back from a backup; for a schema of this program that is the version "
-            f"{current_version()}.",
+            "The table vaultstream.schema_version contains no version: it was changed by hand.",
+            hint=f"Restore its rows from a backup; the version of this program's schema is {current_version()}.",
         )
     return Installed(row["version"], row["works_from"])
 
 
 async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
-    """Brings the database to this program's schema and grants the roles their rights, in one transaction.
+    """Migrates the database to this program's schema and grants the roles their privileges, in one transaction.
 
-    Jobs stay, and may run meanwhile. A database of a newer version that this program works with is left as it is.
+    Jobs stay, and may keep running. A newer schema that this program works with is left as it is.
 
     Args:
         connection: of the user that owns the schema, or will own it.
-        create_roles: whether to make the roles that are missing; see `vaultstream.store.roles`.
+        create_roles: whether to create missing roles; see `vaultstream.store.roles`.
 
     Returns:
         The version that the database had before.
 
     Raises:
-        SchemaVersionError: the database is of a newer version, too new for this program; nothing was changed.
-        DatabaseError: others keep a table locked, or this user may make no roles; nothing was changed.
+        SchemaVersionError: the schema is too new for this program; nothing was changed.
+        DatabaseError: a table stayed locked, or this user may not create roles; nothing was changed.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return await _migrate(connection, create_roles=create_roles)
         except (asyncpg.LockNotAvailableError, asyncpg.InternalServerError) as error:
-            # The latter, "tuple concurrently updated", if a job was made or deleted while its table was granted.
+            # The latter is "tuple concurrently updated": a job was created or deleted while its table was granted.
             if isinstance(error, asyncpg.InternalServerError) and "concurrently" not in str(error):
                 raise
             if time.monotonic() > deadline:
                 raise DatabaseError(
-                    f"Others kept tables of the schema locked for {PATIENCE_SECONDS:.0f} s; nothing was changed.",
-                    hint="Run this again when long transactions, such as that of `vaultstream verify`, have ended.",
+                    f"Tables of the schema were locked by others for {PATIENCE_SECONDS:.0f} s; nothing was changed.",
+                    hint="Run this again when long transactions, such as the one of `vaultstream verify`, have ended.",
                 ) from error
         await asyncio.sleep(PAUSE_SECONDS)
 
@@ -132,16 +131,16 @@ async def _migrate(connection: Connection, *, create_roles: bool) -> int:
 
 
 def works_from(version: int, migration: str) -> int:
-    """Returns the version of the oldest program that works with the schema as a migration leaves it."""
+    """Returns the version of the oldest program that works with the schema after a migration."""
     found = _WORKS_WITH.match(migration)
     return int(found[1]) if found else version
 
 
 async def require_current(connection: Connection) -> None:
-    """Checks that the database has this program's schema, or a newer one that it works with.
+    """Checks that this program works with the database's schema.
 
     Raises:
-        SchemaVersionError: it is older, or too new, with what to do.
+        SchemaVersionError: the schema is older, or too new.
     """
     installed = await find_schema(connection)
     _refuse_newer(installed)

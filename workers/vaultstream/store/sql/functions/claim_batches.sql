@@ -1,5 +1,5 @@
--- Answers which of the given batches are still pending, each with a key leased for it, least recently used first.
--- A row without a key: no key was free. A batch without a row: settled before, or no such batch.
+-- Returns the given batches that are still pending, each with a key leased for it, least recently used first.
+-- A row without a key: no key was free. A batch without a row: it is already settled, or does not exist.
 CREATE OR REPLACE FUNCTION vaultstream.claim_batches(p_job_no int, p_holder text, p_batch_no bigint[], p_seconds float8)
 RETURNS TABLE (batch_no bigint, records int, first_id text, last_id text, ids text[], key_no int, key_id text, epoch int)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,12 +1,12 @@
--- Commits batches in one transaction: each under the fence of its own lease, each with its own line of history.
--- Arrays of one element a batch come first (an element's place is the batch's slot, from 1). Then the records that were
--- signed, slot after slot: their ids; and in p_rows, for each p_width bytes: the payload's SHA-256 (32), the length of the
--- signature (2, the higher one first), the signature, and what is left over. Packed so, they cost a third of what two arrays
--- of bytea cost, here and where they are sent. Answers for each slot:
---   committed   its signatures and dead letters are in
+-- Commits batches in one transaction, each under the fence of its own lease and with its own row in the lease history.
+-- Arrays with one element per batch come first; the position of an element is the batch's slot, from 1. Then follow the signed
+-- records, slot by slot: their ids, and p_rows, with p_width bytes per record: the payload's SHA-256 (32 bytes), the length of
+-- the signature (2 bytes, big-endian), the signature, and padding. This costs a third of two bytea arrays, on both ends.
+-- Returns for each slot:
+--   committed   its signatures and dead letters were written
 --   fenced      its lease was no longer held: nothing was written
---   superseded  the batch was settled before, or by another slot (a second delivery, or a commit whose answer got lost):
---               nothing was written, and its key, if it was still held, is free
+--   superseded  the batch was already settled, or is settled by another slot (a redelivery, or a commit whose answer was
+--               lost): nothing was written, and its key, if it was still held, is free
 CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
     p_job_no int, p_holder text,
     p_batch_no bigint[], p_key_no int[], p_epoch int[], p_signed int[], p_dead int[],
@@ -33,18 +33,18 @@ DECLARE
          WHERE b.accepted',
         'signatures_' || p_job_no);
 BEGIN
-    -- A type of the caller's own could bring a cast of its own, which would run with the rights of this function's owner.
+    -- A type that the caller defined could have a cast that runs with the privileges of this function's owner.
     IF pg_typeof(p_record_id) <> ALL ('{bigint[],uuid[],text[]}'::regtype[]) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'record ids are bigint, uuid or text';
     END IF;
 
     IF octet_length(p_rows) <> p_width * cardinality(p_record_id)
        OR cardinality(p_record_id) <> (SELECT coalesce(sum(each), 0) FROM unnest(p_signed) AS each) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'the rows given are not those of the batches given';
+        RAISE invalid_parameter_value USING MESSAGE = 'p_rows and p_record_id do not match p_signed';
     END IF;
 
-    -- In order, so that two deliveries of the same batches wait for each other and never deadlock.
-    -- (Rows are named by ANY, here and below: joined with what is unnested, all of the job's would be looked at.)
+    -- In order: two deliveries of the same batches wait for each other and never deadlock.
+    -- (Here and below, ANY selects the rows: a join with unnest would scan all rows of the job.)
     v_open := ARRAY(
         SELECT b.batch_no FROM vaultstream.batches b
         WHERE b.job_no = p_job_no AND b.batch_no = ANY (p_batch_no) AND b.state = 'pending'
@@ -53,7 +53,7 @@ BEGIN
     v_pending := ARRAY(
         SELECT c.batch_no = ANY (v_open) FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot) ORDER BY c.slot);
 
-    -- The fence. Once these rows are locked nobody else can lease the keys before this transaction ends.
+    -- The fence. Once these rows are locked, nobody else can lease the keys until this transaction ends.
     FOR v_row IN
         SELECT c.slot, k.leased_at
         FROM unnest(p_key_no, p_epoch) WITH ORDINALITY AS c (key_no, epoch, slot)
@@ -67,14 +67,14 @@ BEGIN
         v_leased[v_row.slot] := v_row.leased_at;
         v_now := greatest(v_now, v_row.leased_at + interval '1 microsecond');
     END LOOP;
-    v_now := greatest(v_now, clock_timestamp());  -- after each lease began, even if the clock was set back
+    v_now := greatest(v_now, clock_timestamp());  -- after the start of each lease, even if the clock was set back
 
     UPDATE vaultstream.keys k
     SET holder = NULL, lru = nextval('vaultstream.lru'), lease_until = v_now
     WHERE k.key_no = ANY (ARRAY(
         SELECT c.key_no FROM unnest(p_key_no) WITH ORDINALITY AS c (key_no, slot) WHERE v_held[c.slot]));
 
-    -- A batch that was delivered twice to this holder may stand in two slots; one of them does.
+    -- A batch that was delivered twice to this holder can be in two slots; only the first is accepted.
     FOR v_row IN
         SELECT c.slot, c.batch_no FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot)
         WHERE v_pending[c.slot] AND v_held[c.slot]
@@ -95,8 +95,8 @@ BEGIN
     FROM unnest(p_batch_no, p_signed, p_dead) WITH ORDINALITY AS c (batch_no, signed, dead, slot)
     WHERE b.job_no = p_job_no AND b.batch_no = ANY (v_open) AND b.batch_no = c.batch_no AND v_accepted[c.slot];
 
-    -- No record of a pending batch has a signature, so none is looked for first, which would cost as much as to insert it.
-    -- Should one have come from elsewhere all the same, the one that is there stays.
+    -- No record of a pending batch has a signature. Checking first would cost as much as the insert.
+    -- If a signature exists nevertheless, the existing one stays.
     BEGIN
         EXECUTE v_insert USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_now, p_signed, v_accepted;
     EXCEPTION WHEN unique_violation THEN

@@ -1,5 +1,5 @@
--- Makes a job and the table of its signatures, whose primary key is promise 1: one signature a record.
--- A table a job keeps the record id in its own type, rows narrow, and deletion instant.
+-- Creates a job and the table of its signatures, whose primary key is promise 1: one signature per record.
+-- With one table per job, record ids keep their type, rows are narrow, and deletion is instant.
 CREATE OR REPLACE FUNCTION vaultstream.create_job(p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -20,7 +20,7 @@ BEGIN
         )',
         'signatures_' || v_job_no,
         CASE p_id_type WHEN 'bigint' THEN 'bigint' WHEN 'uuid' THEN 'uuid' ELSE 'text COLLATE "C"' END);
-    -- signatures do not compress; do not try
+    -- signatures do not compress
     EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN',
                    'signatures_' || v_job_no);
     IF to_regrole('vaultstream_auditor') IS NOT NULL THEN

@@ -1,10 +1,10 @@
--- Ends a job for good; its name is free again. Retain keeps signatures, dead letters, lease history and public keys for the
--- auditor; Delete drops them too. Private keys go in either case.
+-- Deletes a job permanently and frees its name. Retain keeps signatures, dead letters, lease history and public keys for the
+-- auditor; Delete deletes them too. Private keys are deleted in either case.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_policy = 'Delete' THEN
-        -- Batches, then the job, then keys: as commits take them. Nothing that refers to the job can be added from here on.
+        -- Batches, then the job, then keys: the lock order of commits. Nothing that refers to the job can be added from here on.
         PERFORM FROM vaultstream.batches WHERE job_no = p_job_no AND state = 'pending' ORDER BY batch_no FOR UPDATE;
         PERFORM FROM vaultstream.jobs WHERE job_no = p_job_no FOR UPDATE;
     END IF;

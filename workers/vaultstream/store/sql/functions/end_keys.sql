@@ -1,8 +1,8 @@
--- Retires or revokes keys of a job. A retired key finishes the batch it is in; a revoked one is fenced at once.
+-- Retires or revokes keys of a job. A retired key finishes its batch; a revoked key is fenced at once.
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
 RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- In the order of keys, as everywhere: so that no two ever deadlock. It also waits for a lease that is being given.
+    -- Locked in the order of keys, as everywhere, to avoid deadlocks. This also waits for a lease that is being granted.
     PERFORM FROM vaultstream.keys k
     WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)
     ORDER BY k.key_no

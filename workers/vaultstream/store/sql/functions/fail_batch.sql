@@ -1,5 +1,5 @@
--- Counts a failed attempt of a batch. Once the attempts are used up the batch is split in two, and so on until the record
--- at fault stands alone; that one goes to the dead letters. Answers retry, split, dead, or settled when it was done before.
+-- Counts a failed attempt of a batch. After the last attempt the batch is split in two, and so on until the faulty record
+-- is alone; that record goes to the dead letters. Returns retry, split, dead, or settled if the batch was already done.
 CREATE OR REPLACE FUNCTION vaultstream.fail_batch(p_job_no int, p_batch_no bigint, p_error text, p_max_attempts int)
 RETURNS TABLE (outcome text, attempt int) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

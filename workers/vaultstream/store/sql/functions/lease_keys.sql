@@ -1,8 +1,8 @@
 -- Leases up to p_count free keys of a job, least recently used first. The new epoch is the fencing token.
--- A lease that its holder let run out goes into the history here, and its key to the tail of the LRU order. How many did is
--- told by a notice of the code VS001: programs that count them listen, and others need not.
--- Called by claim_batches alone, with its rights.
--- A free key's lease_until is the end of its last lease, before which no other begins: not even if the clock was set back.
+-- Expired leases are written to the history here, and their keys move to the tail of the LRU order. A notice with the code
+-- VS001 reports their number to programs that count them.
+-- Only claim_batches calls this function, with its privileges.
+-- A free key's lease_until is the end of its last lease. No lease begins before it, even if the clock was set back.
 CREATE OR REPLACE FUNCTION vaultstream.lease_keys(p_job_no int, p_holder text, p_count int, p_seconds float8)
 RETURNS TABLE (key_no int, key_id text, epoch int) LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,8 +27,8 @@ BEGIN
         RAISE NOTICE USING ERRCODE = 'VS001', MESSAGE = v_expired::text;
     END IF;
 
-    -- A row that another transaction has locked is being leased, released or ended: it is skipped, and is in its place for
-    -- the next call.
+    -- A row that another transaction has locked is being leased, released or ended: it is skipped, and keeps its place for the
+    -- next call.
     RETURN QUERY
     WITH free AS (
         SELECT k.key_no FROM vaultstream.keys k

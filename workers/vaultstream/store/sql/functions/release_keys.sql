@@ -1,7 +1,8 @@
--- Releases keys without a batch, to the tail of the LRU order, and writes the history of their leases. Skips lost leases.
+-- Releases keys without a batch: they move to the tail of the LRU order, and their leases go into the history. Lost leases are
+-- skipped.
 CREATE OR REPLACE FUNCTION vaultstream.release_keys(p_holder text, p_key_no int[], p_epoch int[])
 RETURNS SETOF int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere: so that no two ever deadlock
+    WITH held AS MATERIALIZED (  -- locked in the order of keys, as everywhere, to avoid deadlocks
         SELECT k.key_no
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
         JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch

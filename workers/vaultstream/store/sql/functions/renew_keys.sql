@@ -1,7 +1,7 @@
--- Extends the leases that still hold, and names them, with their epochs; one that is missing from the answer is lost.
--- Locked rows are skipped. Most likely a commit of this holder has locked the row, and a blocked commit must not let the other
--- leases expire. A call that waited could also find the key released, and would keep others from leasing it until it ends. Such
--- a key is returned without an epoch: not extended, and not known to be lost.
+-- Extends the leases that are still held, and returns their keys with epochs; a lease that is missing from the result is lost.
+-- Locked rows are skipped. Most likely a commit of this holder has the lock, and a stalled commit must not make the other leases
+-- expire. Waiting could also end with a key that was released meanwhile, and would block its next lease until this call ends.
+-- A skipped key is returned without an epoch: it is neither extended nor known to be lost.
 CREATE OR REPLACE FUNCTION vaultstream.renew_keys(p_holder text, p_key_no int[], p_epoch int[], p_seconds float8)
 RETURNS TABLE (key_no int, epoch int) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH held AS MATERIALIZED (

@@ -1,4 +1,4 @@
--- Puts a job's dead letters back into batches and opens the job again; a suspended one stays so.
+-- Puts a job's dead letters into new batches and reopens the job; a suspended job stays suspended.
 CREATE OR REPLACE FUNCTION vaultstream.retry_dead(p_job_no int, p_batch_size int)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,11 +1,11 @@
--- Reads: jobs, public keys, batches, lease history, dead letters and signatures, to verify, export and tell how jobs stand.
+-- Reads jobs, public keys, batches, lease history, dead letters and signatures: for verify, export and status.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
 GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
     vaultstream.dead_letters
 TO vaultstream_auditor;
 
-DO $$  -- later ones are granted by create_job
+DO $$  -- create_job grants later tables
 DECLARE
     v_table text;
 BEGIN

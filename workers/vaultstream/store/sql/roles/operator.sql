@@ -1,4 +1,4 @@
--- Creates, changes, suspends, fails, retries and deletes jobs, and reads their state. It never reads key material.
+-- Creates, changes, suspends, fails, retries and deletes jobs, and reads their progress. It has no access to key material.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_operator;
 GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.batches, vaultstream.keys TO vaultstream_operator;
 GRANT SELECT (job_no) ON vaultstream.dead_letters TO vaultstream_operator;

@@ -1,4 +1,4 @@
--- Cuts records into batches, moves its checkpoints, and sees a job to its end. What a batch came to is not its to say.
+-- Divides records into batches, moves its checkpoints, and completes jobs. It can't settle a batch.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_records;
 GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.batches TO vaultstream_records;
 GRANT UPDATE (

@@ -1,4 +1,4 @@
--- Takes from {role} all that it has in the schema, so that what is granted next is all that it has.
+-- Revokes all privileges of {role} in the schema; the grants that follow are then complete.
 REVOKE ALL ON SCHEMA vaultstream FROM {role};
 REVOKE ALL ON ALL TABLES IN SCHEMA vaultstream FROM {role};
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA vaultstream FROM {role};

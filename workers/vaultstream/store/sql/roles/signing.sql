@@ -1,4 +1,4 @@
--- Unwraps keys. All that it changes, it changes by functions: leases, batches, signatures and their history.
+-- Reads wrapped keys. It changes leases, batches, signatures and the lease history only through functions.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_signing;
 GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.key_material TO vaultstream_signing;
 GRANT SELECT (key_no, job_no, ordinal, key_id, algorithm, state, holder, lease_until) ON vaultstream.keys TO vaultstream_signing;
