@@ -62,11 +62,12 @@ test-unit: .venv/.dev ## Run unit and property tests: no services, seconds. Opti
 test-integration: .venv/.dev ## Run the tests with the embedded Postgres and NATS. Option: PYTEST_ARGS.
 	@$(BIN)/pytest tests/integration $(PYTEST_ARGS)
 
-lint: .venv/.dev ## Check style, format, types, the layers of imports and the generated pages.
+lint: .venv/.dev ## Check style, format, types, import contracts, words and the generated pages.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python hack/prose.py
 	@$(BIN)/python hack/commands_reference.py --check
 	@$(MAKE) verify
 

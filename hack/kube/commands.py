@@ -68,7 +68,7 @@ async def run(
         )
     )
     try:
-        # asyncio kills only the program itself if a start is cancelled, and the program may have children by then.
+        # asyncio kills only the program itself if a start is canceled, and the program may have children by then.
         child = await asyncio.shield(starting)
         stdout, stderr = await child.communicate(stdin.encode())
     except BaseException:
