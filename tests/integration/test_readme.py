@@ -33,7 +33,7 @@ CLUSTER = "## On Kubernetes\n"
 
 
 def blocks(text: str) -> list[str]:
-    """Returns what stands between ```bash and ```."""
+    """Returns the text between ```bash and ```."""
     return re.findall(r"^```bash\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 

@@ -14,7 +14,7 @@ MakeJob = Callable[..., Awaitable[SignedJob]]
 
 @pytest.fixture
 async def make(database_url: str) -> AsyncIterator[MakeJob]:
-    """Makes a job in a database of its own; see `make_job`."""
+    """Creates a job in its own database; see `make_job`."""
     async with connect(database_url) as connection:
         await schema.migrate(connection)
 

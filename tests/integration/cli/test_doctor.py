@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 def examine(
     run_cli: RunCli, *args: str, env: Mapping[str, str] | None = None, code: int = 0
 ) -> dict[str, list[dict[str, Any]]]:
-    """Runs doctor and returns its findings by what was looked at."""
+    """Runs doctor and returns its findings by check."""
     done = run_cli("doctor", "--json", *args, env=env, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     findings: dict[str, list[dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""The laboratory, for each test one of its own."""
+"""One lab per test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SigningJobs in a real Postgres: made once, looked at, changed, removed; and what is wrong, in words."""
+"""SigningJobs in a real Postgres: created once, read, changed and removed; errors are explained in words."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ async def sign(db: asyncpg.Connection, job: Job, number: int) -> None:
 
 
 async def stored(context: WorkerContext) -> int:
-    """Counts a job's messages, each that is there twice as two."""
+    """Counts a job's messages, including duplicates."""
     info = await context.bus.jetstream.stream_info(
         RECORDS_STREAM, subjects_filter=batches_of(context.job.token)
     )

@@ -16,7 +16,7 @@ from vaultstream.store.database import connect
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedDatabase]:
-    """On a server of its own: roles belong to the server, and others' tests do without."""
+    """A private server: roles belong to the server, and other tests must not see them."""
     with asyncio.Runner() as runner:
         local = LocalServices(tmp_path_factory.mktemp("roles"), nats=False)
         runner.run(local.__aenter__())

@@ -1,4 +1,4 @@
-"""A run on one machine tells how many signers it took, and why."""
+"""A run on one machine reports how many signers it chose, and why."""
 
 from __future__ import annotations
 

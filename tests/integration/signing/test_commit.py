@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 async def ready(db: asyncpg.Connection, job: Job, number: int) -> Batch:
-    """A batch of one record, signed under a lease of its own."""
+    """A batch of one record, signed under its own lease."""
     batch = Batch(number, cast("Msg", None))
     batch.lease = await claim_one(db, job, "ann", number)
     batch.signed = signed(number, batch.lease, [number])

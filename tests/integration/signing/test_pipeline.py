@@ -322,7 +322,7 @@ async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys
 async def test_a_signer_without_time_to_finish_gives_keys_and_batches_back(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
-    """Nobody has to wait for its leases, of a minute, to run out."""
+    """Nobody has to wait for its one-minute leases to expire."""
     view = await slow_view(db, 30, seconds=3.0)
     async with open_bench(services, engine_url, db, view, key_count=3) as bench:
         planning = asyncio.create_task(bench.records_worker())

@@ -85,7 +85,7 @@ async def test_sigterm_makes_a_signer_finish_give_back_its_keys_and_leave(
 async def test_a_signer_frozen_past_its_leases_sends_nothing_when_it_wakes(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
-    """Another one takes over its keys and its batches, and finishes the job meanwhile."""
+    """Meanwhile another signer takes over its keys and batches, and finishes the job."""
     async with busy_job(services, engine_url, db) as bench:
         planning = asyncio.create_task(bench.records_worker())
         frozen = await bench.start_process(**SHORT)

@@ -32,7 +32,7 @@ BATCHES = 4000
 
 
 async def hammer(url: str, job: Job, holder: str, accepted: list[tuple[str, Lease, int]]) -> None:
-    """Claims, renews, lets run out, releases and commits, by chance."""
+    """Claims, renews, lets expire, releases and commits, at random."""
     chance = random.Random(holder)
     end = time.monotonic() + SECONDS
     async with connect(url) as connection:

@@ -1,7 +1,7 @@
-"""Holders with clocks of their own, crashes and commits on their way, against the real Postgres, as a state machine.
+"""A state machine of holders with their own clocks, crashes and commits in flight, against the real Postgres.
 
-Time is played: it passes for Postgres by moving all that it has noted into the past, and for each holder as fast as its
-clock runs. Each holder does what a signer does: it counts from when it asked, uses nine tenths, and sends nothing after.
+Time is simulated: for Postgres, all stored times are moved into the past; each holder's clock runs at its own speed. A
+holder does what a signer does: it counts from its request, uses 0.9 of the lease duration, and sends nothing after that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from vaultstream.store.leases import (
 pytestmark = pytest.mark.integration
 
 LEASE = 1000.0
-"""Seconds, all of them played: far more than this test takes, so that real time decides nothing."""
+"""Simulated seconds, far more than this test takes, so that real time has no influence."""
 STEP = 70
 """Time passes in multiples of it; no sum of them comes near a lease."""
 KEYS, BATCHES = 3, 40
@@ -248,7 +248,7 @@ class Holders(RuleBasedStateMachine):
 
 
 async def _move_into_the_past(connection: asyncpg.Connection, job_no: int, seconds: float) -> None:
-    """Has time pass for Postgres: all that it has noted of leases is so much longer ago."""
+    """Lets time pass for Postgres: moves all stored times of leases into the past."""
     async with connection.transaction():
         await connection.execute(
             "UPDATE vaultstream.keys SET leased_at = leased_at - make_interval(secs => $2), "

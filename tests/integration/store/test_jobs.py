@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 
 async def settle(db: asyncpg.Connection, job: Job, *, dead: list[int]) -> None:
-    """Signs records 1 to 6 in two batches, but for those dead."""
+    """Signs records 1 to 6 in two batches, except the dead ones."""
     for number, ids in zip(
         await add_batches(db, job, [1, 2, 3], [4, 5, 6]), ([1, 2, 3], [4, 5, 6]), strict=True
     ):

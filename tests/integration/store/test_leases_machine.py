@@ -1,4 +1,4 @@
-"""Leases against a model of them, on the real Postgres. No holder here looks at a clock: the fence alone must do."""
+"""Leases against a model of them, on the real Postgres. No holder here checks a clock: the fence alone must suffice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A migration while jobs run: signers go on, and nobody queues behind it."""
+"""A migration while jobs run: signers keep working, and nobody queues behind it."""
 
 from __future__ import annotations
 

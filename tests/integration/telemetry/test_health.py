@@ -105,7 +105,7 @@ async def test_a_signer_is_not_ready_while_nats_is_away(
 async def test_a_worker_is_not_ready_while_postgres_does_not_answer(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    """The table of jobs is locked: the connection stands, and no answer comes."""
+    """The jobs table is locked: the connection is open, but no answer arrives."""
     async with (
         open_bench(services, engine_url, db, await add_table(db, range(1, 11))) as bench,
         served_worker(services, engine_url, "keys", bench.job.token, tmp_path / "log") as worker,

@@ -97,7 +97,7 @@ async def test_a_connection_in_clear_is_refused_by_the_server_in_words(database:
 async def test_a_server_without_tls_is_refused_by_us_in_words(
     services: Services, authority: Authority, tmp_path: Path
 ) -> None:
-    """No server of ours listens on TCP without TLS: one that answers N to the wish for it stands in."""
+    """Simulates a server that answers N to a request for TLS: none of our servers listens on TCP without TLS."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(8)
