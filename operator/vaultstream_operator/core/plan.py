@@ -53,13 +53,13 @@ class Plan:
 
     Attributes:
         add_finalizer, remove_finalizer: on the object.
-        store: what to do in Postgres and JetStream; then look again.
+        store: what to do in Postgres and JetStream; then reconcile again.
         mark_idle: pods that hold no key are marked to go first, before the count is lowered.
         apply: manifests for server-side apply.
         delete: roles whose child is to go.
         status: the whole status.
         events: what to tell.
-        delete_object: the SigningJob itself is to go, since its time to live is over; last, so that it is told.
+        delete_object: delete the SigningJob, because its time to live is over; last, after its Events.
         decision: the decision on the count, if one was made.
         look_again: seconds until the next reconcile, if nothing happens before; None: when something happens.
     """
@@ -79,7 +79,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What the phases go by; `report` says what was said before."""
+    """The inputs of the phases; `report` starts from the previous status."""
 
     view: View
     report: Report
@@ -138,7 +138,7 @@ def _deleting(case: _Case) -> Plan:
 
 
 def _ended(case: _Case) -> Plan:
-    """Keeps the end as it is; only the children and, in time, the object itself go."""
+    """Keeps the end as it is; deletes the children and, in time, the object itself."""
     job, report = case.view.job, case.report
     if case.view.children.any:
         return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
@@ -291,7 +291,7 @@ def _told(case: _Case, ailment: Ailment | None) -> Ailment | None:
 
 
 def _ripening(case: _Case) -> bool:
-    """Whether there is something that may have to be told soon, of which nothing else would remind us."""
+    """Whether something may have to be reported soon that no event would trigger."""
     there = case.view.children
     found = [child.problem for child in (there.keys, there.records, there.signing) if child is not None]
     return any(ailment is not None and not ailment.ripe(case.now) for ailment in found)

@@ -19,7 +19,7 @@ from vaultstream_operator.core.pods import SIGNING, WorkerOptions, mounted_secre
 
 
 class Cause(IntEnum):
-    """What ails pods; of several, the first is told."""
+    """Problems of pods; of several, the first is reported."""
 
     NOT_CONFIGURED = 1
     """A Secret or a key of it that a variable comes from is not there."""
@@ -77,7 +77,7 @@ class Ailment:
         return self.ripens_in(now) <= 0
 
     def ripens_in(self, now: datetime) -> float:
-        """Returns the seconds until it has lasted long enough to be told."""
+        """Returns the seconds until it has lasted long enough to be reported."""
         if self.since is None:
             return 0.0
         return PATIENCE_SECONDS.get(self.cause, 0.0) - (now - self.since).total_seconds()

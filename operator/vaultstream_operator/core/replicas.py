@@ -37,7 +37,7 @@ _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 
 
 def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec) -> tuple[Decision, Report]:
-    """Decides the count of a job that runs, and reports the decision with all that the next one must remember."""
+    """Decides the count of a job that runs, and reports the decision with everything that the next one must remember."""
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
     observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active)
     moment = report.now.timestamp()
@@ -61,7 +61,7 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
 def held(
     view: View, report: Report, trouble: Trouble, spec: SigningJobSpec
 ) -> tuple[Decision | None, Report]:
-    """Reports that the count is kept while Postgres does not answer; None: there is no count to keep.
+    """Reports that the count is kept while Postgres is unreachable; None: there is no count to keep.
 
     Not even a fallback changes it then: no signer can do anything about it.
     """
@@ -81,7 +81,7 @@ def held(
 
 
 def stopped(view: View, report: Report, stored: StoredJob, statement: Statement) -> Report:
-    """Reports that no signer is wanted, since the job is suspended."""
+    """Reports that no signer is wanted because the job is suspended."""
     report = report.without(ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK)
     signing = view.children.signing
     report = report.but(
@@ -91,7 +91,7 @@ def stopped(view: View, report: Report, stored: StoredJob, statement: Statement)
 
 
 def ended(view: View, report: Report, stored: StoredJob) -> Report:
-    """Reports that no signer is wanted any more, since the job has ended."""
+    """Reports that no signer is wanted because the job has ended."""
     return _at_zero(view, report, ENDED, f"state = {stored.state}", report.status.message)
 
 
@@ -191,7 +191,7 @@ def _reported(
 
 
 def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
-    """Reports whether the count follows the lag; an annotation that can't be read is told once."""
+    """Reports whether the count follows the lag; an annotation that can't be read is reported once."""
     if pause.problems:
         statement = say(JobReason.ANNOTATION_UNREADABLE, problem="; ".join(pause.problems) + ".")
     elif decision.hold or decision.reason in _PAUSES:
@@ -210,7 +210,7 @@ def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
 
 
 def _deadline(report: Report, decision: Decision, observation: Observation) -> Report:
-    """Reports whether the job can end by its finishing time, once that can be told; each turn is told."""
+    """Reports whether the job can end by its finishing time, once that is known; each change is reported."""
     finish = observation.timing.finish_at
     if finish is None:
         return report.without(ConditionType.DEADLINE_AT_RISK)

@@ -1,6 +1,6 @@
 """How a plan speaks: the status that it writes, and the Events that go with it.
 
-A status that says the same again is the same again, and nothing is told twice: what was said stands in the status.
+The same report gives the same status, and no Event is sent twice: the status records what was reported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STANDING = (
     ConditionType.COMPLETE,
     ConditionType.FAILED,
 )
-"""Conditions whose reason, while they are True, is what was told last."""
+"""Conditions whose reason, while they are True, was reported last."""
 
 _KEPT_FROM: Final = frozenset({JobReason.POSTGRES_UNREACHABLE, JobReason.NATS_UNREACHABLE})
 """What keeps a job from going on though it is no stall: it goes away without anyone's doing."""
@@ -41,7 +41,7 @@ class Report:
 
     Attributes:
         status: as it will be written.
-        events: what will be told.
+        events: the Events to record.
         before: the status that was found.
         generation: of the spec that the report is about.
         now: when it is made.
@@ -93,7 +93,7 @@ class Report:
         return self.stating(conditions.progressing, statement)
 
     def trying(self, statement: Statement) -> Report:
-        """As `on_the_way`, unless something kept the job from this before: that stands until it is done."""
+        """As `on_the_way`, unless something blocked the job before: that is reported until this is done."""
         if self.standing & _KEPT_FROM or conditions.is_true(self.before.conditions, ConditionType.STALLED):
             return self
         return self.on_the_way(statement)
@@ -107,7 +107,7 @@ class Report:
         return self.stating(conditions.settled, statement)
 
     def ended(self, statement: Statement, stored: StoredJob) -> Report:
-        """Returns the report of a job's end, which no later one takes back."""
+        """Returns the report of a job's end, which is final."""
         complete = stored.state == JobState.COMPLETE
         report = self.without(
             ConditionType.SUSPENDED, ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK
@@ -145,7 +145,7 @@ class Report:
         return statement.reason in self.standing or self.before.message == statement.message
 
     def stating(self, state: conditions.Setter, statement: Statement) -> Report:
-        """Returns the report with a statement in its message and its conditions, told if that is news."""
+        """Returns the report with a statement in its message and its conditions, and an Event if it is new."""
         listed = state(
             self.status.conditions,
             reason=statement.reason,

@@ -130,7 +130,7 @@ class SignersView:
 
 @dataclass(frozen=True, slots=True)
 class ChildrenView:
-    """The children that there are, by role; None: there is none."""
+    """The children by role; None: does not exist."""
 
     keys: WorkerJobView | None = None
     records: WorkerJobView | None = None

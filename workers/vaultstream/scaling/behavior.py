@@ -14,12 +14,12 @@ from vaultstream.scaling.reasons import LimitName
 
 
 def within_tolerance(behavior: ScalingBehavior, lag: int, lag_threshold: int, current: int) -> bool:
-    """Returns True if the lag per signer is so close to the threshold that the count is let be.
+    """Returns True if the lag per signer is within the tolerance of the threshold, so that the count is kept.
 
     Args:
-        behavior: its `tolerance`, which each direction has of its own.
+        behavior: its `tolerance`, one for each direction.
         lag: batches.
-        lag_threshold: batches a signer.
+        lag_threshold: batches per signer.
         current: signers, at least 1.
     """
     ratio = lag / (lag_threshold * current)

@@ -1,4 +1,4 @@
-"""The bounds of a count: what the spec allows, and what the keys and the batches left have a use for."""
+"""The bounds of a count: what the spec allows, and what the active keys and the batches left can use."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vaultstream.scaling.reasons import LimitName
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a count lies between. A ceiling wins over a floor: a signer without a key or a batch is of no use.
+    """The limits of a count. A ceiling wins over a floor: a signer without a key or a batch is useless.
 
     Attributes:
         most: `maxReplicaCount`, or what the platform has in its place. Wins over everything, a pause included.
         ceiling: the lowest of the ceilings: `most`, the active keys, the batches left.
         least: `minReplicaCount`, no higher than the ceiling.
-        floor: what is not gone below while there is work: `least`, and at least one, no higher than the ceiling.
+        floor: the minimum while there is work: `least`, and at least one, no higher than the ceiling.
         rest: what remains once there has been no work for the cooldown: `idleReplicaCount`, or 0 where
             `minReplicaCount` is 0. None: neither, so that there is no rest and no activation, as in KEDA.
     """

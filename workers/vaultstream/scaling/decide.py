@@ -55,7 +55,7 @@ from vaultstream.scaling.throughput import Plateau, plateau_of
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What the rules go by, with what follows from it."""
+    """The inputs of the rules, and what follows from them."""
 
     spec: ScalingSpec
     observation: Observation

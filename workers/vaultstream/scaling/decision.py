@@ -30,12 +30,12 @@ class Decision:
         current: signers that were asked for before.
         reason: the rule that made the count.
         limit: what kept the count from being the one that the rule asked for; None: nothing did.
-        inputs: the numbers that the rules went by, under camelCase names, ready for JSON. Unknown ones are left out.
+        inputs: the numbers that the rules used, under camelCase names, ready for JSON. Unknown ones are left out.
         formula: how the rule's count came about, with its numbers.
         hold: True: too little is known to change the count, so it is kept.
         message: why, as a clause for people.
-        recommendation: the count that the lag asked for within its bounds, before HPA's behavior slowed it down:
-            what stabilization windows look back on. None: the rule is none that HPA would take part in.
+        recommendation: the count within its bounds, before HPA's behavior was applied: stabilization windows use it.
+            None: HPA's behavior does not apply to the rule.
         paced: HPA's behavior ruled this change, so its policies count it.
         eta_seconds: seconds until the job ends at the rate measured now; None: unknown.
         deadline_at_risk: the finishing time will be missed even with all the signers that the job may have.

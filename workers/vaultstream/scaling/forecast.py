@@ -35,7 +35,7 @@ class Forecast:
     Attributes:
         eta_seconds: until its end at the rate measured now; None: unknown.
         rate_per_signer: records per second; None: unknown, or nothing is being signed.
-        deadline: what the finishing time asks for; None: there is none, or no rate to go by.
+        deadline: what the finishing time asks for; None: no finishing time, or an unknown rate.
         at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. Told by
             a rate that is still settling, it would be a false alarm.
     """

@@ -157,7 +157,7 @@ class History(StatusPart):
         """Returns the history after a decision that changes the count was carried out.
 
         Args:
-            spec: what the decision went by.
+            spec: what the decision used.
             decision: what was decided; nothing is remembered of one that keeps the count.
             now: Unix seconds.
         """
@@ -177,7 +177,7 @@ class History(StatusPart):
         return history.but(added=steps) if step > 0 else history.but(removed=steps)
 
     def without_unmade_change(self, current: int) -> History:
-        """Returns the history without its latest change, if that was to begin at the count there is.
+        """Returns the history without its latest change, if that starts at the current count.
 
         For when nobody has touched the count since: the change was decided and never made, or is not to be seen yet.
         The count is decided again, and the previous decision must not count as well.

@@ -118,7 +118,7 @@ class LagUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the job is. What is unknown is None, and no rule goes by it.
+    """How far the job is. What is unknown is None, and no rule uses it.
 
     Attributes:
         records_left: records of the whole job, planned yet or not, that are neither signed nor dead.
@@ -154,7 +154,7 @@ class Replicas:
     Attributes:
         current: asked for now (`spec.replicas` of the Deployment, size of the pool).
         ready: those that are ready to sign.
-        platform_max: what stands for `maxReplicaCount` if it is not given: processor cores on a laptop, 100 on
+        platform_max: replaces `maxReplicaCount` if that is not set: processor cores on a laptop, 100 on
             Kubernetes.
     """
 

@@ -1,4 +1,4 @@
-"""What so many signers were seen to sign a second, and whether more of them still add to it.
+"""The throughput of each number of signers, and whether more signers still add to it.
 
 The signers share one Postgres. Once it is the limit, another signer adds connections and no signatures.
 """
@@ -54,7 +54,7 @@ class Plateau:
 
 
 def sample(observation: Observation, *, steady_since: float | None, now: float) -> tuple[int, float] | None:
-    """Returns the count and its rate if this observation says what so many signers can do, else None.
+    """Returns the count and its rate if this observation says the throughput of that count, else None.
 
     It does when all that were asked for are ready, long enough for the rate to be theirs, and none lacks work.
 
@@ -77,7 +77,7 @@ def sample(observation: Observation, *, steady_since: float | None, now: float) 
 def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tuple[Seen, ...]:
     """Returns `seen` with one more reading, without what is too old, the latest counts only.
 
-    A second reading within a second is the same one again: whoever asks twice does not know more.
+    A reading within 1 s of the previous one is ignored: it contains no new information.
     """
     if any(old.signers == count and abs(now - old.at) < 1 for old in seen):
         return seen
