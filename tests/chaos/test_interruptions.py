@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from support.waiting import eventually
+from vaultstream_cli.app import RESUMES
 
 if TYPE_CHECKING:
     import subprocess
@@ -74,7 +75,7 @@ async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number:
     run.send_signal(number)
     _, told = run.communicate(timeout=40)
     assert run.returncode == 130
-    assert "run the same command again" in told
+    assert RESUMES in told
     assert "Traceback" not in told
     assert not command.workers()
     assert "worker stopped" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
@@ -95,7 +96,7 @@ async def test_a_run_interrupted_while_it_is_verified_is_not_signed_again(comman
     run.send_signal(signal.SIGINT)
     _, told = run.communicate(timeout=40)
     assert run.returncode == 130, told
-    assert "run the same command again" in told
+    assert RESUMES in told
     resume(command)
 
 
