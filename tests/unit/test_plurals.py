@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaultstream.plurals import Quantity, counted
+from vaultstream.plurals import NounCount, counted
 
 pytestmark = pytest.mark.unit
 
@@ -35,4 +35,4 @@ def test_a_number_agrees_with_its_noun(number: int, noun: str, plural: str | Non
     ],
 )
 def test_a_format_may_be_a_noun(number: int, template: str, text: str) -> None:
-    assert template.format(n=Quantity(number)) == text
+    assert template.format(n=NounCount(number)) == text

@@ -14,7 +14,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-class Quantity(int):
+class NounCount(int):
     """An integer whose format may be a noun: `{keys:key}` is `2 keys`, `{lag:batch|batches}` is `2 batches`."""
 
     __slots__ = ()

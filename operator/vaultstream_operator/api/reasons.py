@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from vaultstream.plurals import Quantity
+from vaultstream.plurals import NounCount
 from vaultstream.scaling.reasons import DEADLINE_AT_RISK as _DEADLINE_AT_RISK
 from vaultstream.scaling.reasons import Reason as ScalingReason
 
@@ -171,7 +171,7 @@ def say(reason: JobReason, **values: object) -> Statement:
     Raises:
         KeyError: a value that the message needs is missing.
     """
-    shown = {name: Quantity(value) if isinstance(value, int) else value for name, value in values.items()}
+    shown = {name: NounCount(value) if isinstance(value, int) else value for name, value in values.items()}
     if reason in _NORMAL:
         return Statement(reason, _NORMAL[reason].format_map(shown), "Normal")
     return Statement(reason, _WARNING[reason].format_map(shown), "Warning")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
-from vaultstream.plurals import Quantity
+from vaultstream.plurals import NounCount
 
 Scalar = str | int | float | bool
 
@@ -130,7 +130,7 @@ class _Shown:
 
     def __getitem__(self, name: str) -> Scalar:
         value = self._inputs[name]
-        return Quantity(value) if isinstance(value, int) else value
+        return NounCount(value) if isinstance(value, int) else value
 
 
 def reason_clause(reason: Reason, inputs: Mapping[str, Scalar]) -> str:
