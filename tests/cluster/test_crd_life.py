@@ -165,7 +165,7 @@ async def test_what_is_fixed_for_the_life_of_a_job_is_not_changed(
 async def test_a_fixed_field_left_out_falls_back_to_its_default_and_is_refused(
     client: Client, job: dict[str, Any]
 ) -> None:
-    assert "keys.count is fixed" in str(await changed(client, job, "keys", {}))
+    assert "keys.count is immutable" in str(await changed(client, job, "keys", {}))
 
 
 @pytest.mark.parametrize(

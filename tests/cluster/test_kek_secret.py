@@ -127,7 +127,7 @@ async def test_each_namespace_gets_a_key_of_its_own(
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        ({"other": "text"}, "has no 'kek'"),
+        ({"other": "text"}, "has no entry 'kek'"),
         ({"kek": "# nothing\n"}, "has no key-encryption key"),
         ({"kek": "kek-000000000000 half-a-key\n"}, "Line 1 of Secret"),
     ],
@@ -151,7 +151,7 @@ async def test_a_right_that_is_missing_is_named(
     words = ("kek", "create-secret", NAME, "--namespace", namespace)
     said = Command(tmp_path).run(*words, expect=ExitCode.USAGE, KUBECONFIG=str(reader))
     assert "cannot create resource" in said.stderr
-    assert "`create` on secrets" in said.stderr
+    assert "the permissions to create Secrets" in said.stderr
     with pytest.raises(RefusedError, match="404"):
         await get(api_server, namespace)
 

@@ -126,7 +126,7 @@ async def test_an_event_that_is_refused_is_not_counted_as_recorded(site: Site) -
         await site.apply("job")
         await refused.came()
         refused.refuse()
-        await eventually(lambda: any("could not be recorded" in line["message"] for line in operator.lines()))
+        await eventually(lambda: any("can't record an Event" in line["message"] for line in operator.lines()))
         await site.apply("other")
         await site.told("other", "MakingKeys")
 

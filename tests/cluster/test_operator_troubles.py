@@ -137,7 +137,7 @@ async def test_pods_that_a_quota_refuses_are_told_of_and_made_once_it_lets_them(
     await site.operator()
     await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 2})
     stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
-    assert "quota" in stalled["message"]
+    assert "exceeded quota: none" in stalled["message"]
     await site.told("job", "PodsRefused")
     await site.client.call("DELETE", f"{quota}/none")
     await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)

@@ -99,7 +99,7 @@ async def lose_a_commits_answer(arena: Arena, job: Job, *, patience: float = 45.
     return arena.postgres.cuts > before
 
 
-_DEADLOCK = "tried again: deadlock detected"
+_DEADLOCK = "will be retried: deadlock detected"
 
 
 async def deadlock(arena: Arena, job: Job, *, patience: float = 45.0) -> bool:
