@@ -128,7 +128,7 @@ async def test_a_query_for_the_job_that_is_never_answered_times_out_and_the_next
         arena.postgres.silence(new=False)
         looking = asyncio.create_task(read_job(context))
         _, waiting = await asyncio.wait({looking}, timeout=20)
-        arena.postgres.mend()
+        arena.postgres.restore()
         assert not waiting, "it waits until somebody answers"
         assert await looking == job
         seen = await read_job(context)

@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds what is missing before the first test starts, for a build takes longer than a test may."""
+    """Builds missing binaries before the first test starts, because a build takes longer than a test may."""
     if session.config.option.collectonly or not any(
         item.get_closest_marker("cluster") for item in session.items
     ):
@@ -41,14 +41,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """The API server that all tests share: work in a `namespace`, and name what is cluster-wide after it."""
+    """The API server that all tests share: work in a `namespace`, and put its name into the names of cluster-wide objects."""
     with running_api_server(tmp_path_factory.mktemp("apiserver")) as server:
         yield server
 
 
 @pytest.fixture
 async def namespace(api_server: ApiServer) -> AsyncIterator[str]:
-    """A new namespace with its default service account; its deletion is begun after the test."""
+    """A new namespace with its default service account; its deletion starts after the test."""
     name = f"test-{uuid4().hex[:12]}"
     client = api_server.client
     path = f"/api/v1/namespaces/{name}"
@@ -67,7 +67,7 @@ async def namespace(api_server: ApiServer) -> AsyncIterator[str]:
 async def site(
     api_server: ApiServer, namespace: str, services: Services, database_url: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
-    """A namespace where operators may work, with a database that is up to date and a table of 200 records."""
+    """A namespace where operators may work, with a migrated database and a table of 200 records."""
     async with open_site(api_server, namespace, services, database_url, tmp_path) as site:
         await schema.migrate(site.db)
         await site.table("records", 200)

@@ -1,4 +1,4 @@
-"""The API server for tests is a real one: it holds to its objects, its port and its refusals, and leaves nothing."""
+"""The API server for tests is a real one: it keeps its objects and its port, enforces RBAC, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_kubectl_creates_a_custom_resource_and_bad_ones_are_refused(
     await api_server.kubectl("delete", f"crd/widgets.{group}")
 
 
-async def test_controllers_make_pods_of_a_deployment(api_server: ApiServer, namespace: str) -> None:
+async def test_controllers_create_the_pods_of_a_deployment(api_server: ApiServer, namespace: str) -> None:
     await api_server.kubectl(
         "create", "deployment", "web", "-n", namespace, "--image=localhost/none:none", "--replicas=2"
     )
@@ -123,9 +123,7 @@ async def test_controllers_make_pods_of_a_deployment(api_server: ApiServer, name
     assert len(pods.stdout.split()) == 2
 
 
-async def test_rbac_denies_a_service_account_what_is_not_granted(
-    api_server: ApiServer, namespace: str
-) -> None:
+async def test_a_service_account_may_do_only_what_rbac_grants(api_server: ApiServer, namespace: str) -> None:
     await api_server.kubectl("create", "serviceaccount", "reader", "-n", namespace)
     config = await api_server.service_account_kubeconfig(namespace, "reader")
     who = await api_server.kubectl("auth", "whoami", "-o", "json", config=config)
@@ -155,14 +153,14 @@ async def test_rbac_denies_a_service_account_what_is_not_granted(
     assert "forbidden" in elsewhere.stderr.lower()
 
 
-async def test_a_user_of_another_group_may_nothing_and_of_masters_all(api_server: ApiServer) -> None:
+async def test_only_a_user_in_system_masters_may_do_everything(api_server: ApiServer) -> None:
     nobody = api_server.user_kubeconfig("somebody", groups=["guests"])
     assert (await api_server.kubectl("get", "nodes", config=nobody, check=False)).status != 0
     admin = api_server.user_kubeconfig("somebody", groups=["system:masters"])
     assert (await api_server.kubectl("get", "nodes", config=admin, check=False)).status == 0
 
 
-async def test_a_token_of_an_unknown_service_account_is_refused(
+async def test_no_token_is_issued_for_an_unknown_service_account(
     api_server: ApiServer, namespace: str
 ) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -170,7 +168,7 @@ async def test_a_token_of_an_unknown_service_account_is_refused(
     assert refused.value.status == 404
 
 
-async def test_etcd_answers_nobody_without_a_certificate(own_server: ApiServer) -> None:
+async def test_etcd_refuses_clients_without_a_certificate(own_server: ApiServer) -> None:
     etcd = json.loads((own_server.directory / "ports.json").read_text())["etcd"]
     probe = await asyncio.to_thread(
         subprocess.run, ["curl", "-sk", f"https://127.0.0.1:{etcd}/version"], capture_output=True, check=False
@@ -189,7 +187,7 @@ async def test_a_restart_keeps_port_and_objects(own_server: ApiServer) -> None:
     assert await read_config_map(own_server, "default", "kept") == {"key": "value"}
 
 
-async def test_it_comes_back_after_kill_9_with_port_and_objects(own_server: ApiServer) -> None:
+async def test_it_restarts_after_kill_9_with_the_same_port_and_objects(own_server: ApiServer) -> None:
     url = own_server.url
     await create_config_map(own_server, "default", "kept", key="value")
     await own_server.kill()
@@ -200,7 +198,7 @@ async def test_it_comes_back_after_kill_9_with_port_and_objects(own_server: ApiS
     assert await read_config_map(own_server, "default", "kept") == {"key": "value"}
 
 
-async def test_it_comes_back_when_all_of_it_was_killed(own_server: ApiServer) -> None:
+async def test_it_restarts_after_all_its_processes_were_killed(own_server: ApiServer) -> None:
     await create_config_map(own_server, "default", "kept", key="value")
     killed = [psutil.Process(pid) for pid in own_server.pids().values()]
     assert len(killed) == 3
@@ -218,7 +216,7 @@ async def test_another_process_adopts_a_server_that_runs(own_server: ApiServer) 
     assert other.pids() == own_server.pids()
 
 
-async def test_two_at_a_time_do_not_know_each_other(tmp_path: Path, api_server: ApiServer) -> None:
+async def test_two_servers_at_the_same_time_are_independent(tmp_path: Path, api_server: ApiServer) -> None:
     async with asyncio.TaskGroup() as group:
         one, two = ApiServer(tmp_path / "one"), ApiServer(tmp_path / "two")
         starts = [group.create_task(server.start()) for server in (one, two)]
@@ -255,7 +253,7 @@ async def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
     await server.down()
 
 
-async def test_a_recorded_number_that_another_process_got_is_not_ended(tmp_path: Path) -> None:
+async def test_a_reused_process_id_is_not_killed(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, "sleeper")
     daemon.start(["sleep", "600"])
     record = tmp_path / "run/sleeper.json"
@@ -268,7 +266,7 @@ async def test_a_recorded_number_that_another_process_got_is_not_ended(tmp_path:
     assert daemon.pid is None
 
 
-def test_the_command_brings_it_up_shows_it_and_takes_it_down(tmp_path: Path) -> None:
+def test_the_command_starts_it_shows_its_status_and_stops_it(tmp_path: Path) -> None:
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         words = [str(ROOT / "hack/apiserver"), *arguments, "--dir", str(tmp_path / "cli")]
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)

@@ -1,4 +1,4 @@
-"""What lies in crds/ and deploy/ is for `kubectl apply`, as it is."""
+"""The manifests in crds/ and deploy/ work with `kubectl apply` as they are."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "signingjobs.vaultstream.dev.yaml"
 
 
-async def test_the_definition_is_applied_and_applied_again(api_server: ApiServer) -> None:
+async def test_the_crd_can_be_applied_twice(api_server: ApiServer) -> None:
     for _ in range(2):
         await api_server.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
     await api_server.kubectl("wait", "--for=condition=Established", "-f", str(CRD), "--timeout=30s")
 
 
-async def test_the_rights_are_applied_where_nothing_is_yet(api_server: ApiServer) -> None:
+async def test_the_rbac_manifest_can_be_applied_from_scratch(api_server: ApiServer) -> None:
     name = f"fresh-{uuid4().hex[:12]}"
     text = (ROOT / "deploy" / "operator-rbac.yaml").read_text()
     text = text.replace("vaultstream-operator", f"{name}-operator")

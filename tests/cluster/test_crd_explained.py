@@ -1,4 +1,4 @@
-"""Every field of a SigningJob says what it is, to whoever asks the API server or kubectl."""
+"""Every field of a SigningJob has a description, in the API server's schema and in `kubectl explain`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEMA = "dev.vaultstream.v1alpha1.SigningJob"
 
 @pytest.fixture
 async def client(api_server: ApiServer) -> Client:
-    """A client of a server that knows SigningJobs, and tells clients of them: the one comes a little after the other."""
+    """A client of a server that has the CRD and publishes its schema, which happens a moment later."""
     client = api_server.client
     await install_definition(client)
 
@@ -51,7 +51,7 @@ def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
             yield from fields(found, path)
 
 
-async def test_every_field_that_is_served_says_what_it_is(client: Client) -> None:
+async def test_every_published_field_has_a_description(client: Client) -> None:
     installed = await client.call("GET", f"{DEFINITIONS}/{CRD_NAME}")
     [version] = installed["spec"]["versions"]
     found = [

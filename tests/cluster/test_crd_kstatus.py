@@ -1,4 +1,4 @@
-"""What kstatus itself makes of a SigningJob as the API server has it, in each state that the operator can report."""
+"""The verdict of kstatus itself on a SigningJob from the API server, in each state that the operator can report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def kstatus(request: pytest.FixtureRequest) -> Kstatus:
 
 @pytest.fixture
 async def job(api_server: ApiServer, namespace: str) -> dict[str, Any]:
-    """A SigningJob that no operator looks after."""
+    """A SigningJob without an operator."""
     await install_definition(api_server.client)
     return await api_server.client.call("POST", path_of(namespace), manifest())
 
@@ -74,7 +74,7 @@ async def test_a_job_that_no_operator_has_seen_is_in_progress(
         (failed, "Failed", "What it does."),
     ],
 )
-async def test_a_status_is_read_as_it_is_meant(
+async def test_kstatus_reads_each_status_as_intended(
     api_server: ApiServer,
     kstatus: Kstatus,
     job: dict[str, Any],

@@ -1,4 +1,4 @@
-"""SigningJobs on a real API server: what is accepted and filled in, what may change, and how people see it."""
+"""SigningJobs on a real API server: which specs it accepts, their defaults, what may change, and what kubectl shows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def job(client: Client, namespace: str) -> dict[str, Any]:
 
 
 async def changed(client: Client, job: dict[str, Any], path: str, value: object) -> str | None:
-    """Returns why the server refuses to have the field at `path` of the spec changed; None: it does not."""
+    """Returns why the server refuses to change the spec's field at `path`; None: it accepts the change."""
     new = copy.deepcopy(job)
     *parents, field = path.split(".")
     place = new["spec"]
@@ -62,7 +62,7 @@ async def changed(client: Client, job: dict[str, Any], path: str, value: object)
 
 
 async def set_status(client: Client, job: dict[str, Any], status: JobStatus) -> dict[str, Any]:
-    """Writes the status as it is, and returns the job with what the server kept of it."""
+    """Writes the status, and returns the job as the server stored it."""
     path = path_of(job["metadata"]["namespace"], "job", "status")
     current = await client.call("GET", path)
     return await client.call("PUT", path + "?fieldValidation=Strict", current | {"status": status.dump()})
@@ -75,7 +75,7 @@ GOOD = {
     "most": "batchSize: 20000\nkeys: {count: 10000}\nsigner: {concurrency: 64}\nretries: {maxAttempts: 100}",
     "min is max": "scaling: {minReplicaCount: 5, maxReplicaCount: 5}",
     "min without max": "scaling: {minReplicaCount: 1000}",
-    "idle is none": "scaling: {minReplicaCount: 1, idleReplicaCount: 0}",
+    "idle is zero": "scaling: {minReplicaCount: 1, idleReplicaCount: 0}",
     "deterministic": "keys: {deterministic: true}",
     "each algorithm": "keys: {algorithm: ML_DSA_65}",
     "short backoff": "retries: {backoff: {initialSeconds: 0.01, maxSeconds: 0.01}}",
@@ -96,7 +96,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("spec", GOOD.values(), ids=GOOD)
-async def test_a_good_manifest_is_accepted_and_filled_in_as_the_loader_does(
+async def test_a_valid_manifest_gets_the_same_defaults_from_the_server_as_from_the_loader(
     client: Client, spec: str
 ) -> None:
     job = manifest(spec)
@@ -115,7 +115,7 @@ async def test_every_example_is_accepted(client: Client, text: str) -> None:
     assert SigningJobSpec.model_validate(stored["spec"]) == parse_signing_job(text, source="x").spec
 
 
-async def test_all_defaults_are_filled_in_by_the_server(client: Client) -> None:
+async def test_the_server_fills_in_all_defaults(client: Client) -> None:
     stored = await try_out(client, "default", manifest())
     given_none = {"finishBy", "finishWithin", "activeDeadlineSeconds", "ttlSecondsAfterFinished"}
     assert stored["spec"].keys() == SigningJobSpec.model_validate(stored["spec"]).dump().keys() - given_none
@@ -124,7 +124,9 @@ async def test_all_defaults_are_filled_in_by_the_server(client: Client) -> None:
 
 @given(manifests())
 @settings(max_examples=120, deadline=None)
-def test_the_server_and_the_loader_take_the_same(client: Client, manifest: dict[str, Any]) -> None:
+def test_the_server_and_the_loader_accept_the_same_manifests(
+    client: Client, manifest: dict[str, Any]
+) -> None:
     try:
         parse_signing_job(json.dumps(manifest), source="x")
         by_loader = None
@@ -146,14 +148,14 @@ FIXED = {
 }
 
 
-def test_the_table_of_fixed_fields_is_complete() -> None:
+def test_the_table_of_immutable_fields_is_complete() -> None:
     fields = spec_schema()["properties"]
     fixed = {path for name in ("records", "batchSize", "keys") for path, _ in leaves(fields[name], name)}
     assert fixed == FIXED.keys()
 
 
 @pytest.mark.parametrize(("path", "value"), FIXED.items())
-async def test_what_is_fixed_for_the_life_of_a_job_is_not_changed(
+async def test_an_immutable_field_can_not_be_changed(
     client: Client, job: dict[str, Any], path: str, value: object
 ) -> None:
     answer = await changed(client, job, path, value)
@@ -162,7 +164,7 @@ async def test_what_is_fixed_for_the_life_of_a_job_is_not_changed(
     assert f"{path} is immutable: restore its value, or create another job" in answer
 
 
-async def test_a_fixed_field_left_out_falls_back_to_its_default_and_is_refused(
+async def test_an_omitted_immutable_field_gets_its_default_and_is_refused(
     client: Client, job: dict[str, Any]
 ) -> None:
     assert "keys.count is immutable" in str(await changed(client, job, "keys", {}))
@@ -181,7 +183,7 @@ async def test_a_fixed_field_left_out_falls_back_to_its_default_and_is_refused(
         ("deletionPolicy", "Delete"),
     ],
 )
-async def test_the_rest_may_change(client: Client, job: dict[str, Any], path: str, value: object) -> None:
+async def test_other_fields_may_change(client: Client, job: dict[str, Any], path: str, value: object) -> None:
     assert await changed(client, job, path, value) is None
 
 
@@ -227,16 +229,14 @@ RUNNING = JobStatus(
 )
 
 
-async def test_a_full_status_is_kept_whole(client: Client, job: dict[str, Any]) -> None:
+async def test_a_full_status_is_stored_completely(client: Client, job: dict[str, Any]) -> None:
     assert all(value is not None for name, value in RUNNING if name != "completion_time")
     stored = await set_status(client, job, RUNNING)
     assert stored["status"] == RUNNING.dump()
     assert JobStatus.model_validate(stored["status"]) == RUNNING
 
 
-async def test_a_change_of_the_status_is_no_change_of_the_generation(
-    client: Client, job: dict[str, Any]
-) -> None:
+async def test_a_status_change_does_not_change_the_generation(client: Client, job: dict[str, Any]) -> None:
     assert (await set_status(client, job, RUNNING))["metadata"]["generation"] == 1
 
 
@@ -262,7 +262,7 @@ async def test_kubectl_waits_for_the_end(
 @pytest.mark.parametrize(
     ("end", "after"), [(JobState.COMPLETE, JobState.RUNNING), (JobState.FAILED, JobState.COMPLETE)]
 )
-async def test_the_end_of_a_job_is_not_taken_back(
+async def test_a_job_that_ended_can_not_return_to_another_state(
     client: Client, job: dict[str, Any], end: JobState, after: JobState
 ) -> None:
     await set_status(client, job, ended(end))
@@ -271,7 +271,7 @@ async def test_the_end_of_a_job_is_not_taken_back(
     await set_status(client, job, ended(end).model_copy(update={"state": JobState.DELETING}))
 
 
-async def test_kubectl_get_shows_how_a_job_is_doing(
+async def test_kubectl_get_shows_the_progress_of_a_job(
     api_server: ApiServer, client: Client, namespace: str, job: dict[str, Any]
 ) -> None:
     await set_status(client, job, RUNNING)

@@ -1,4 +1,4 @@
-"""What a real API server refuses, in words that name the field and the way out; the loader refuses the same."""
+"""What a real API server refuses: the message names the field and the fix, and the loader refuses the same."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.cluster
 
 
 class Bad(NamedTuple):
-    """Lines in a spec, the path of the field at fault, and what the API server says of it.
+    """Lines of a spec, the path of the invalid field, and what the API server says about it.
 
-    To a rule the API server gives the path of a map's value as `map[key]`; the loader says `map.key` always.
+    In the error of a CEL rule, the API server writes the path of a map's value as `map[key]`; the loader writes `map.key`.
     """
 
     spec: str
@@ -331,7 +331,7 @@ def client(api_server: ApiServer) -> Client:
 
 
 def _lines(spec: str) -> str:
-    """Returns several fields in braces as lines, so that they stand beside the records."""
+    """Splits fields in braces into lines, to put them next to the records."""
     return "\n".join(spec.strip("{}").split(", ")) if spec.startswith("{") else spec
 
 
@@ -347,7 +347,7 @@ def test_the_table_is_long_enough_to_mean_something() -> None:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=[(bad.spec or bad.records)[:60] for bad in BAD])
-async def test_a_bad_manifest_is_refused_with_its_field_and_the_way_out(client: Client, bad: Bad) -> None:
+async def test_an_invalid_manifest_is_refused_with_the_field_and_the_fix(client: Client, bad: Bad) -> None:
     job = manifest(_lines(bad.spec), records=bad.records)
     answer = await refusal(client, "default", job)
     assert answer is not None
@@ -360,7 +360,7 @@ async def test_a_bad_manifest_is_refused_with_its_field_and_the_way_out(client: 
 @pytest.mark.parametrize(
     ("name", "says"), [("My_Job", "lowercase RFC 1123 subdomain"), ("x" * 201, "may not be more than 200")]
 )
-async def test_a_bad_name_is_refused(client: Client, name: str, says: str) -> None:
+async def test_an_invalid_name_is_refused(client: Client, name: str, says: str) -> None:
     job = manifest(name=name)
     answer = await refusal(client, "default", job)
     assert answer is not None
@@ -378,7 +378,7 @@ async def test_a_job_without_a_spec_is_refused(client: Client) -> None:
     assert "spec is required" in _loader_says(job)
 
 
-async def test_all_that_is_wrong_is_told_at_once(client: Client) -> None:
+async def test_all_problems_are_reported_at_once(client: Client) -> None:
     answer = await refusal(client, "default", manifest("batchSize: 0\nkeys: {count: 0}\nsuspend: maybe"))
     assert answer is not None
     assert all(field in answer for field in ("spec.batchSize", "spec.keys.count", "spec.suspend"))

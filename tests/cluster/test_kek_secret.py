@@ -1,4 +1,4 @@
-"""A key-encryption key that is made in the cluster: once, whoever asks, and with no more rights than it takes."""
+"""A key-encryption key is created in the cluster once, whoever asks, with the least permissions that this takes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RIGHTS = [
 
 
 async def login(server: ApiServer, namespace: str, rules: list[dict[str, Any]]) -> Path:
-    """The kubeconfig of a service account with these rights."""
+    """The kubeconfig of a service account with these permissions."""
     role = {"metadata": {"name": "maker"}, "rules": rules}
     binding = {
         "metadata": {"name": "maker"},
@@ -53,7 +53,7 @@ async def maker(api_server: ApiServer, namespace: str) -> Path:
 
 @pytest.fixture
 def make(tmp_path: Path, maker: Path, namespace: str) -> Make:
-    """Runs the command with the rights that it needs, unless told otherwise."""
+    """Runs the command, by default with just the permissions that it needs."""
 
     def run(
         *options: str, where: str = namespace, config: Path = maker, expect: int = ExitCode.OK
@@ -74,14 +74,14 @@ async def put(server: ApiServer, namespace: str, data: dict[str, str]) -> None:
     await server.client.call("POST", f"/api/v1/namespaces/{namespace}/secrets", body)
 
 
-async def test_a_key_is_made_that_workers_read_and_nobody_is_shown(
+async def test_a_key_is_created_for_workers_and_never_printed(
     api_server: ApiServer, namespace: str, make: Make
 ) -> None:
     said = make("--label", "team=a", "--annotation", "helm.sh/resource-policy=keep")
     secret = await get(api_server, namespace)
     assert secret["metadata"]["labels"] == {"team": "a"}
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert not secret.get("immutable"), "who rotates puts another file in its place"
+    assert not secret.get("immutable"), "a rotation replaces the file"
     content = b64decode(secret["data"]["kek"])
     [kek] = parse_keyring(content, NAME).keks
     assert f"{namespace}/{NAME} with {kek.kek_id}: created" in said.stderr
@@ -90,7 +90,7 @@ async def test_a_key_is_made_that_workers_read_and_nobody_is_shown(
     assert secret["data"]["kek"] not in shown
 
 
-async def test_a_key_that_is_there_stays(api_server: ApiServer, namespace: str, make: Make) -> None:
+async def test_an_existing_key_is_kept(api_server: ApiServer, namespace: str, make: Make) -> None:
     make()
     before = await get(api_server, namespace)
     said = make("--label", "team=b")
@@ -98,7 +98,7 @@ async def test_a_key_that_is_there_stays(api_server: ApiServer, namespace: str, 
     assert await get(api_server, namespace) == before
 
 
-async def test_of_many_at_once_one_makes_it(
+async def test_of_many_concurrent_commands_one_creates_the_key(
     api_server: ApiServer, namespace: str, maker: Path, tmp_path: Path
 ) -> None:
     words = ("kek", "create-secret", NAME, "--namespace", namespace)
@@ -110,9 +110,7 @@ async def test_of_many_at_once_one_makes_it(
     assert all(kek.kek_id in text for text in said)
 
 
-async def test_each_namespace_gets_a_key_of_its_own(
-    api_server: ApiServer, namespace: str, tmp_path: Path
-) -> None:
+async def test_each_namespace_gets_its_own_key(api_server: ApiServer, namespace: str, tmp_path: Path) -> None:
     other = f"{namespace}-b"
     await api_server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": other}})
     try:
@@ -133,7 +131,7 @@ async def test_each_namespace_gets_a_key_of_its_own(
     ],
     ids=["without", "empty", "damaged"],
 )
-async def test_a_secret_that_workers_could_not_use_is_told_of_and_stays(
+async def test_an_unusable_secret_is_reported_and_kept(
     api_server: ApiServer, namespace: str, make: Make, data: dict[str, str], complaint: str
 ) -> None:
     await put(api_server, namespace, data)
@@ -144,9 +142,7 @@ async def test_a_secret_that_workers_could_not_use_is_told_of_and_stays(
     assert await get(api_server, namespace) == before
 
 
-async def test_a_right_that_is_missing_is_named(
-    api_server: ApiServer, namespace: str, tmp_path: Path
-) -> None:
+async def test_a_missing_permission_is_named(api_server: ApiServer, namespace: str, tmp_path: Path) -> None:
     reader = await login(api_server, namespace, RIGHTS[1:])
     words = ("kek", "create-secret", NAME, "--namespace", namespace)
     said = Command(tmp_path).run(*words, expect=ExitCode.USAGE, KUBECONFIG=str(reader))
@@ -156,13 +152,13 @@ async def test_a_right_that_is_missing_is_named(
         await get(api_server, namespace)
 
 
-async def test_a_namespace_that_is_missing_is_named(make: Make, api_server: ApiServer) -> None:
+async def test_a_missing_namespace_is_named(make: Make, api_server: ApiServer) -> None:
     said = make(where="nowhere", config=api_server.kubeconfig, expect=ExitCode.USAGE)
     assert "There is no namespace nowhere" in said.stderr
     assert "kubectl create namespace nowhere" in said.stderr
 
 
-def test_a_label_that_the_api_server_refuses_is_told_of_without_the_key(make: Make) -> None:
+def test_a_label_that_the_api_server_rejects_is_reported_without_the_key(make: Make) -> None:
     said = make("--label", "team=two words", expect=ExitCode.USAGE)
     assert "rejects the Secret" in said.stderr
     assert "two words" in said.stderr
@@ -175,7 +171,7 @@ def test_a_label_without_a_value_is_refused(make: Make) -> None:
     )
 
 
-def test_an_api_server_that_is_away_is_told_of(make: Make, maker: Path, tmp_path: Path) -> None:
+def test_an_unreachable_api_server_is_reported(make: Make, maker: Path, tmp_path: Path) -> None:
     away = tmp_path / "away.kubeconfig"
     text = maker.read_text()
     address = next(word for word in text.replace('"', " ").split() if word.startswith("https://"))

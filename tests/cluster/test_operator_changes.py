@@ -1,4 +1,4 @@
-"""What users do to a SigningJob in its life, and what is done for it then."""
+"""What users do to a SigningJob during its life, and how the operator responds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def complete(site: Site, name: str = "job", **spec: Any) -> None:
     await site.becomes(name, "Complete", seconds=40)
 
 
-async def test_a_suspended_job_keeps_no_worker_and_goes_on_when_resumed(site: Site) -> None:
+async def test_a_suspended_job_has_no_workers_and_continues_when_resumed(site: Site) -> None:
     await site.operator()
     token = await site.start_planning()
     await site.scales_to("job", 4)
@@ -67,27 +67,27 @@ async def test_a_suspended_job_keeps_no_worker_and_goes_on_when_resumed(site: Si
     for role in ROLES:
         await site.worker(role, token)
     await site.becomes("job", "Complete", seconds=40)
-    await site.told("job", "Suspended", "Resumed", "AllSigned")
+    await site.recorded("job", "Suspended", "Resumed", "AllSigned")
 
 
-async def test_a_lower_maximum_is_followed(site: Site) -> None:
+async def test_a_lower_maximum_takes_effect(site: Site) -> None:
     await site.operator()
     await site.start_planning()
     await site.scales_to("job", 4)
     await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
     await site.scales_to("job", 2)
 
-    async def told() -> dict[str, Any] | None:  # the status follows what it reports
+    async def reported() -> dict[str, Any] | None:  # the status is written after the change that it reports
         status = await site.status("job")
         return status if status["observedGeneration"] == 2 else None
 
-    status = await eventually(told)
+    status = await eventually(reported)
     assert status["scaling"]["limit"] == {"name": "MaxReplicaCount", "value": 2}
     stored = await site.db.fetchval("SELECT spec -> 'scaling' ->> 'maxReplicaCount' FROM vaultstream.jobs")
     assert stored == "2"
 
 
-async def test_the_signer_that_holds_a_key_stays_when_others_go(site: Site) -> None:
+async def test_scaling_in_keeps_the_signer_that_holds_a_key(site: Site) -> None:
     await site.operator()
     token = await site.start_planning()
     await site.scales_to("job", 4)
@@ -110,7 +110,7 @@ async def test_the_signer_that_holds_a_key_stays_when_others_go(site: Site) -> N
     assert "controller.kubernetes.io/pod-deletion-cost" not in left[0]["metadata"].get("annotations", {})
 
 
-async def test_a_pause_by_annotation_is_followed(site: Site) -> None:
+async def test_a_pause_by_annotation_takes_effect(site: Site) -> None:
     await site.operator()
     await site.start_planning()
     await site.scales_to("job", 4)
@@ -120,12 +120,12 @@ async def test_a_pause_by_annotation_is_followed(site: Site) -> None:
     await site.scales_to("job", 4)
 
 
-async def test_a_missing_table_stalls_the_job_until_it_is_there(site: Site) -> None:
+async def test_a_missing_table_stalls_the_job_until_it_exists(site: Site) -> None:
     await site.operator()
     await site.apply("job", table="later")
     stalled = await site.becomes("job", "Stalled", "TableUnusable")
     assert "later" in stalled["message"]
-    await site.told("job", "TableUnusable")
+    await site.recorded("job", "TableUnusable")
     await site.table("later", 30)
     await site.becomes("job", "Reconciling", "MakingKeys")
     token = await site.status_field("job", "token")
@@ -134,7 +134,7 @@ async def test_a_missing_table_stalls_the_job_until_it_is_there(site: Site) -> N
     await site.becomes("job", "Complete", seconds=40)
 
 
-async def test_a_wrong_column_stalls_the_job_until_it_is_there(site: Site) -> None:
+async def test_a_missing_column_stalls_the_job_until_it_exists(site: Site) -> None:
     await site.operator()
     await site.apply("job", records={"table": "records", "payloadColumn": "body"})
     stalled = await site.becomes("job", "Stalled", "TableUnusable")
@@ -143,7 +143,7 @@ async def test_a_wrong_column_stalls_the_job_until_it_is_there(site: Site) -> No
     await site.becomes("job", "Reconciling", "MakingKeys")
 
 
-async def test_a_job_that_outlives_its_deadline_is_failed(site: Site) -> None:
+async def test_a_job_past_its_deadline_fails(site: Site) -> None:
     await site.operator()
     await site.start_planning(activeDeadlineSeconds=3)
     await site.server.kubectl(
@@ -156,16 +156,16 @@ async def test_a_job_that_outlives_its_deadline_is_failed(site: Site) -> None:
     assert (await site.status("job"))["state"] == "Failed"
 
 
-async def test_a_job_goes_when_its_time_to_live_is_over(site: Site) -> None:
+async def test_a_job_is_deleted_when_its_time_to_live_is_over(site: Site) -> None:
     await site.operator()
     await complete(site, ttlSecondsAfterFinished=2)
     await eventually(lambda: site.gone("job"), seconds=20)
     assert await signatures(site) == 200
-    await site.told("job", "TimeToLiveOver")
+    await site.recorded("job", "TimeToLiveOver")
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_a_complete_job_leaves_what_its_policy_says(site: Site, policy: str) -> None:
+async def test_deleting_a_complete_job_keeps_what_its_policy_says(site: Site, policy: str) -> None:
     await site.operator()
     await complete(site, deletionPolicy=policy)
     token = await site.status_field("job", "token")
@@ -177,7 +177,7 @@ async def test_a_complete_job_leaves_what_its_policy_says(site: Site, policy: st
 
 
 async def sign_some(site: Site, token: str) -> int:
-    """Has a signer sign for a moment, and kills it; returns how many records have a signature then."""
+    """Runs a signer for a moment and kills it; returns how many records are signed."""
     signer = await site.worker("signing", token)
 
     async def some() -> bool:
@@ -221,7 +221,7 @@ async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, polic
         await site.becomes("job", "Suspended")
     elif phase == "failed":
         await site.becomes("job", "Failed")
-    for worker in site.workers:  # as pods, which have gone when the operator cleans up
+    for worker in site.workers:  # like pods, which have ended before the operator cleans up
         if worker.process.returncode is None:
             await worker.kill()
     await site.delete("job")
@@ -234,7 +234,7 @@ async def test_a_job_can_be_deleted_in_every_phase(site: Site, phase: str, polic
     assert policy == "Retain" or await signatures(site) is None
 
 
-async def test_a_job_deleted_while_the_operator_was_away_is_cleaned_up(site: Site) -> None:
+async def test_a_job_deleted_while_the_operator_was_down_is_cleaned_up(site: Site) -> None:
     operator = await site.operator()
     await site.start_planning(deletionPolicy="Delete")
     await site.scales_to("job", 4)
@@ -258,8 +258,8 @@ async def test_a_name_can_be_used_again(site: Site) -> None:
     assert (await site.status("job")).get("signed", 0) == 0
 
 
-async def test_a_name_used_again_behind_the_operators_back_is_another_job(site: Site) -> None:
-    """The finalizer was taken off by hand, so nothing was cleaned up."""
+async def test_a_name_reused_while_the_operator_was_down_is_another_job(site: Site) -> None:
+    """The finalizer was removed by hand, so nothing was cleaned up."""
     operator = await site.operator()
     await site.start_planning()
     first = await site.status_field("job", "token")
@@ -280,7 +280,7 @@ async def test_two_jobs_on_one_table_each_sign_all_of_it(site: Site) -> None:
     assert await signatures(site) == 400
 
 
-async def test_a_count_changed_by_hand_is_set_right(site: Site) -> None:
+async def test_a_count_changed_by_hand_is_corrected(site: Site) -> None:
     await site.operator()
     await site.start_planning()
     await site.scales_to("job", 4)
@@ -288,8 +288,8 @@ async def test_a_count_changed_by_hand_is_set_right(site: Site) -> None:
     await site.scales_to("job", 4)
 
 
-async def test_an_operator_with_another_image_brings_it_to_every_worker(site: Site) -> None:
-    """Each worker leaves with its pods before another takes its place; the signers go over by a rollout."""
+async def test_an_operator_with_another_image_replaces_every_worker(site: Site) -> None:
+    """Each worker ends with its pods before its replacement starts; the signers are replaced by a rollout."""
     former = await site.operator(VAULTSTREAM_WORKER_IMAGE="vaultstream:1")
     await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 4})
     await site.scales_to("job", 4)
@@ -304,7 +304,7 @@ async def test_an_operator_with_another_image_brings_it_to_every_worker(site: Si
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
-    await site.told("job", "WorkersReplaced")
+    await site.recorded("job", "WorkersReplaced")
     assert await site.replicas("job") == 4
     assert (await site.condition("job", "Stalled"))["status"] == "False"
     makers = [await site.child("job", role) for role in ("keys", "records")]
@@ -317,7 +317,7 @@ async def test_an_operator_with_another_image_brings_it_to_every_worker(site: Si
 
 
 async def _pods_of_workers(site: Site) -> dict[str, list[dict[str, Any]]]:
-    """The pods of the keys and records workers, those that leave among them."""
+    """The pods of the keys and records workers, including those that are terminating."""
     listed = await site.client.call("GET", f"/api/v1/namespaces/{site.namespace}/pods")
     by_role: dict[str, list[dict[str, Any]]] = {"keys": [], "records": [], "signing": []}
     for pod in listed["items"]:
@@ -341,7 +341,7 @@ async def _pods_of_workers_run(site: Site, image: str) -> bool:
     )
 
 
-async def test_a_child_deleted_by_hand_comes_back(site: Site) -> None:
+async def test_a_child_deleted_by_hand_is_created_again(site: Site) -> None:
     await site.operator()
     await site.start_planning()
     await site.scales_to("job", 4)

@@ -1,4 +1,4 @@
-"""Events as an API server keeps them: one for each sentence, counted on by whoever says it again."""
+"""Events on a real API server: one object per message, with a count that every operator continues."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def count(site: Site) -> int:
     return int(((await only(site)).get("series") or {"count": 1})["count"])
 
 
-async def test_an_event_that_is_told_again_is_one_that_counts(site: Site, api: KubeApi, owner: Owner) -> None:
+async def test_a_repeated_event_increments_its_count(site: Site, api: KubeApi, owner: Owner) -> None:
     events = Events(api)
     for times in (1, 2, 3):
         assert await events.tell(owner, SAID)
@@ -64,7 +64,7 @@ async def test_an_event_that_is_told_again_is_one_that_counts(site: Site, api: K
     assert "(x3 over" in shown
 
 
-async def test_who_is_started_anew_counts_on(site: Site, api: KubeApi, owner: Owner) -> None:
+async def test_a_restarted_operator_continues_the_count(site: Site, api: KubeApi, owner: Owner) -> None:
     for _ in range(3):
         assert await Events(api).tell(owner, SAID)
     former = Events(api)
@@ -74,14 +74,16 @@ async def test_who_is_started_anew_counts_on(site: Site, api: KubeApi, owner: Ow
     assert await count(site) == 6
 
 
-async def test_two_that_tell_at_the_same_time_lose_no_count(site: Site, api: KubeApi, owner: Owner) -> None:
+async def test_two_operators_that_record_an_event_at_the_same_time_lose_no_count(
+    site: Site, api: KubeApi, owner: Owner
+) -> None:
     both = (Events(api), Events(api))
     for round_no in range(1, 6):
         assert await asyncio.gather(*(events.tell(owner, SAID) for events in both)) == [True, True]
         assert await count(site) == 2 * round_no
 
 
-async def test_an_event_that_has_expired_is_told_anew(site: Site, api: KubeApi, owner: Owner) -> None:
+async def test_an_expired_event_is_created_again(site: Site, api: KubeApi, owner: Owner) -> None:
     events = Events(api)
     for _ in range(2):
         await events.tell(owner, SAID)
@@ -91,7 +93,7 @@ async def test_an_event_that_has_expired_is_told_anew(site: Site, api: KubeApi, 
     assert await count(site) == 1
 
 
-async def test_other_sentences_and_later_jobs_of_a_name_have_events_of_their_own(
+async def test_another_message_or_a_later_job_of_the_same_name_gets_its_own_event(
     site: Site, api: KubeApi, owner: Owner
 ) -> None:
     events = Events(api)
@@ -104,12 +106,12 @@ async def test_other_sentences_and_later_jobs_of_a_name_have_events_of_their_own
     assert not [event for event in found if event.get("series")]
 
 
-async def test_the_longest_sentence_is_taken(site: Site, api: KubeApi, owner: Owner) -> None:
+async def test_a_long_message_is_shortened_and_recorded(site: Site, api: KubeApi, owner: Owner) -> None:
     assert await Events(api).tell(owner, Statement(JobReason.STARTING, "é" * 2000, "Warning"))
     assert (await only(site))["note"].endswith("é…")
 
 
-async def test_what_can_not_be_recorded_is_logged_and_says_so(
+async def test_an_event_that_can_not_be_recorded_is_logged(
     site: Site, api: KubeApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = Events(api)
@@ -128,7 +130,7 @@ async def test_an_event_that_is_refused_is_not_counted_as_recorded(site: Site) -
         refused.refuse()
         await eventually(lambda: any("can't record an Event" in line["message"] for line in operator.lines()))
         await site.apply("other")
-        await site.told("other", "MakingKeys")
+        await site.recorded("other", "MakingKeys")
 
         async def counted() -> dict[str, float] | None:
             found = by_label(await operator.metrics(), "vaultstream_events_total", "reason")

@@ -1,4 +1,4 @@
-"""What goes wrong around the operator: no wrong count, no second set of workers, no lost status."""
+"""Faults around the operator cause no wrong count, no second set of workers and no lost status."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 async def own_services(tmp_path: Path) -> AsyncIterator[LocalServices]:
-    """A Postgres and a NATS that a test may end."""
+    """A Postgres and a NATS that a test may kill."""
     async with LocalServices(tmp_path / "services") as local:
         yield local
 
@@ -41,7 +41,7 @@ async def own_services(tmp_path: Path) -> AsyncIterator[LocalServices]:
 async def frail_site(
     api_server: ApiServer, namespace: str, own_services: LocalServices, tmp_path: Path
 ) -> AsyncIterator[Site]:
-    """A site on services of its own."""
+    """A site with its own services."""
     services = await own_services.services()
     async with open_site(api_server, namespace, services, services.database_url, tmp_path) as site:
         await schema.migrate(site.db)
@@ -54,7 +54,7 @@ def end(pid: int | None) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-async def test_an_operator_outlives_a_restart_of_the_api_server(
+async def test_an_operator_survives_a_restart_of_the_api_server(
     services: Services, database_url: str, tmp_path: Path
 ) -> None:
     async with ApiServer(tmp_path / "own") as server:
@@ -78,7 +78,9 @@ async def test_an_operator_outlives_a_restart_of_the_api_server(
             assert operator.process.returncode is None
 
 
-async def test_the_signers_are_kept_while_nats_is_away(frail_site: Site, own_services: LocalServices) -> None:
+async def test_the_signers_are_kept_while_nats_is_unreachable(
+    frail_site: Site, own_services: LocalServices
+) -> None:
     site = frail_site
     operator = await site.operator()
     await site.start_planning()
@@ -103,7 +105,7 @@ async def test_the_signers_are_kept_while_nats_is_away(frail_site: Site, own_ser
     assert await site.replicas("job") == 4
 
 
-async def test_the_signers_are_kept_while_postgres_is_away(
+async def test_the_signers_are_kept_while_postgres_is_unreachable(
     frail_site: Site, own_services: LocalServices
 ) -> None:
     site = frail_site
@@ -125,7 +127,7 @@ async def test_the_signers_are_kept_while_postgres_is_away(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_services_that_are_away_for_long_are_no_reason_to_end_the_operator(
+async def test_a_long_outage_of_nats_and_postgres_does_not_end_the_operator(
     frail_site: Site, own_services: LocalServices
 ) -> None:
     site, running = frail_site, await own_services.services()
@@ -144,7 +146,7 @@ async def test_services_that_are_away_for_long_are_no_reason_to_end_the_operator
     assert await site.replicas("job") == 4
 
 
-async def test_an_operator_starts_while_all_services_are_away(
+async def test_an_operator_starts_while_nats_and_postgres_are_unreachable(
     frail_site: Site, own_services: LocalServices
 ) -> None:
     site, running = frail_site, await own_services.services()
@@ -157,7 +159,7 @@ async def test_an_operator_starts_while_all_services_are_away(
     await eventually(lambda: site.child("job", "signing"), seconds=30)
 
 
-async def test_an_operator_waits_for_an_api_server_that_is_away_and_leaves_when_told_to(site: Site) -> None:
+async def test_an_operator_waits_for_an_unreachable_api_server_and_stops_on_sigterm(site: Site) -> None:
     config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
     away = site.folder / "away.kubeconfig"
     away.write_text(config.read_text().replace(site.server.url, "https://127.0.0.1:1"))
@@ -172,7 +174,7 @@ async def test_an_operator_waits_for_an_api_server_that_is_away_and_leaves_when_
     assert await operator.leave() == 0
 
 
-async def test_a_database_without_its_schema_is_told_of(site: Site) -> None:
+async def test_a_database_without_the_schema_is_reported(site: Site) -> None:
     await site.db.execute("DROP SCHEMA vaultstream CASCADE")
     await site.operator()
     await site.apply("job")
@@ -182,7 +184,7 @@ async def test_a_database_without_its_schema_is_told_of(site: Site) -> None:
     await eventually(lambda: site.child("job", "signing"), seconds=20)
 
 
-async def test_a_wrong_password_is_told_of_and_mended_without_a_restart(site: Site) -> None:
+async def test_a_wrong_password_is_reported_and_can_be_fixed_without_a_restart(site: Site) -> None:
     wrong, login = secrets.token_hex(8), f"login_{secrets.token_hex(4)}"
     await schema.migrate(site.db, create_roles=True)
     await site.db.execute(
@@ -198,7 +200,7 @@ async def test_a_wrong_password_is_told_of_and_mended_without_a_restart(site: Si
         "Correct the credentials or the privileges of its user. The job then resumes automatically."
         in stalled["message"]
     )
-    [event] = await site.told("job", "DatabaseRefuses")
+    [event] = await site.recorded("job", "DatabaseRefuses")
     assert (event["type"], event["note"]) == ("Warning", stalled["message"])
     assert (await operator.ask("/livez")).status == 200
     await site.db.execute(f"ALTER ROLE {login} PASSWORD '{wrong}'")
@@ -211,7 +213,7 @@ async def test_a_wrong_password_is_told_of_and_mended_without_a_restart(site: Si
 
 
 async def ask_for_a_password(site: Site, login: str) -> None:
-    """Has the embedded Postgres, which trusts all who reach its socket, ask this one for a password."""
+    """Makes the embedded Postgres, which trusts every client of its socket, ask this login for a password."""
     put_first(Path(await site.db.fetchval("SHOW hba_file")), f"local all {login} scram-sha-256\n")
     await site.db.execute("SELECT pg_reload_conf()")
 
@@ -235,7 +237,7 @@ def url_of(site: Site, credentials: str) -> str:
     return url._replace(netloc=f"{credentials}@{url.netloc.rpartition('@')[2]}").geturl()
 
 
-async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Site) -> None:
+async def test_a_child_that_a_quota_refuses_is_reported_and_retried(site: Site) -> None:
     quotas = f"/api/v1/namespaces/{site.namespace}/resourcequotas"
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/deployments.apps": "0"}}}
     await site.client.call("POST", quotas, quota)
@@ -249,23 +251,23 @@ async def test_a_child_that_a_quota_refuses_is_told_of_and_tried_again(site: Sit
     stalled = await site.becomes("job", "Stalled", "ChildRefused")
     assert "exceeded quota" in stalled["message"]
 
-    await site.told("job", "ChildRefused")
+    await site.recorded("job", "ChildRefused")
     await site.client.call("DELETE", f"{quotas}/none")
     await eventually(lambda: site.child("job", "signing"), seconds=20)
     await site.becomes("job", "Reconciling")
     assert (await site.condition("job", "Stalled"))["status"] == "False"
 
 
-async def test_a_template_that_the_api_server_does_not_understand_is_told_of_and_hinders_nothing_else(
+async def test_an_invalid_pod_template_is_reported_and_blocks_nothing_else(
     site: Site,
 ) -> None:
-    """The definition takes any affinity; what a Deployment may have, the server says with an error of its own (500)."""
+    """The CRD accepts any affinity; the API server refuses this one in a Deployment, with status 500."""
     await site.operator()
     misspelt = {"signer": {"affinity": {"nodeAfinity": {}}}}
     await site.apply("new", **misspelt)
     stalled = await site.becomes("new", "Stalled", "ChildRefused")
     assert "nodeAfinity" in stalled["message"]
-    await site.told("new", "ChildRefused")
+    await site.recorded("new", "ChildRefused")
 
     await site.start_planning()
     await site.scales_to("job", 4)
@@ -284,10 +286,10 @@ async def test_a_template_that_the_api_server_does_not_understand_is_told_of_and
     await eventually(lambda: site.child("new", "signing"))
     await site.scales_to("job", 2)
     for name in ("new", "job"):
-        await eventually(lambda name=name: _stalled_no_more(site, name), what=f"{name} not Stalled")
+        await eventually(lambda name=name: _not_stalled(site, name), what=f"{name} not Stalled")
 
 
-async def _stalled_no_more(site: Site, name: str) -> bool:
+async def _not_stalled(site: Site, name: str) -> bool:
     return (await site.condition(name, "Stalled"))["status"] == "False"
 
 
@@ -295,7 +297,7 @@ async def _gone(site: Site, role: str) -> bool:
     return await site.child("job", role) is None
 
 
-async def test_while_a_webhook_does_not_answer_the_status_says_so(site: Site, namespace: str) -> None:
+async def test_an_unreachable_webhook_is_reported_in_the_status(site: Site, namespace: str) -> None:
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["*"]}
     webhook = {
@@ -313,14 +315,14 @@ async def test_while_a_webhook_does_not_answer_the_status_says_so(site: Site, na
         await site.apply("job")
         stalled = await site.becomes("job", "Stalled", "ChildRefused")
         assert "away.vaultstream.dev" in stalled["message"]
-        await site.told("job", "ChildRefused")
+        await site.recorded("job", "ChildRefused")
     finally:
         await site.client.call("DELETE", f"{path}/away-{namespace}")
     await eventually(lambda: site.child("job", "signing"), seconds=20)
-    await eventually(lambda: _stalled_no_more(site, "job"))
+    await eventually(lambda: _not_stalled(site, "job"))
 
 
-async def test_somebody_elses_deployment_is_not_taken_over(site: Site) -> None:
+async def test_a_deployment_of_another_owner_is_not_taken_over(site: Site) -> None:
     pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     theirs = {
         "metadata": {"name": "job-signing"},
@@ -343,7 +345,7 @@ async def test_somebody_elses_deployment_is_not_taken_over(site: Site) -> None:
     await eventually(ours, seconds=20)
 
 
-async def test_no_secret_reaches_the_log_at_its_finest(site: Site) -> None:
+async def test_the_debug_log_contains_no_secret(site: Site) -> None:
     operator = await site.operator(VAULTSTREAM_LOG_LEVEL="debug")
     await site.start_planning()
     await site.scales_to("job", 4)

@@ -1,7 +1,6 @@
-"""The operator killed with -9 between two of its steps, at each in turn, and started again.
+"""The operator is killed with SIGKILL before each of its steps in turn, and started again.
 
-Where it stands when it is killed is not left to chance: the step it is at is held back, by the API server or by Postgres,
-until it is dead.
+The moment is not left to chance: the API server or Postgres holds the step back until the operator is dead.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.cluster
 FINALIZER = "vaultstream.dev/cleanup"
 CHILDREN = ["job-keys", "job-records", "job-signing"]
 THREE_MORE = {"type": "Pods", "value": 3, "periodSeconds": 300}
-"""What a jump from one signer to four takes, and after which there is no other for five minutes."""
+"""Allows the step from 1 signer to 4, and no other step for five minutes."""
 SCALING = {
     **QUICK,
     "minReplicaCount": 1,
@@ -47,12 +46,12 @@ def asks_for(count: int) -> Callable[[Body], bool]:
     return lambda body: body["spec"].get("replicas") == count
 
 
-def tells_of(count: int) -> Callable[[Body], bool]:
+def reports_change_to(count: int) -> Callable[[Body], bool]:
     return lambda body: body["reason"] == "ScaledOut" and f" to {count} " in body["note"]
 
 
 def reports(count: int) -> Callable[[Body], bool]:
-    """A status that has more to say than the count: it is the last thing that a reconcile does."""
+    """Recognizes a status whose conditions report the count: the last write of a reconcile."""
     return lambda body: any(
         f" to {count} " in condition["message"]
         for condition in (body.get("status") or {}).get("conditions", [])
@@ -60,7 +59,7 @@ def reports(count: int) -> Callable[[Body], bool]:
 
 
 async def killed_at(operator: Operator, hold: Hold) -> None:
-    """Kills an operator that is held, and only then ends what holds it."""
+    """Kills an operator at a held request, and only then refuses the request."""
     await hold.came()
     await operator.kill()
     hold.refuse()
@@ -68,7 +67,7 @@ async def killed_at(operator: Operator, hold: Hold) -> None:
 
 @asynccontextmanager
 async def no_new_job(site: Site) -> AsyncIterator[Callable[[], Any]]:
-    """Holds back whoever writes a job to Postgres, within; yields a function that tells how many wait."""
+    """Blocks writes of jobs to Postgres; yields a function that returns how many are waiting."""
     other = await asyncpg.connect(site.database_url)
     try:
         async with other.transaction():
@@ -93,7 +92,7 @@ async def children(site: Site) -> dict[str, str]:
     return found
 
 
-async def test_a_job_that_is_being_brought_up_has_one_of_each_whatever_step_was_the_last(site: Site) -> None:
+async def test_a_job_gets_each_child_once_whatever_step_the_operator_was_killed_at(site: Site) -> None:
     async with open_gate(site.server, site.namespace) as gate:
         operator = await site.operator()
         async with no_new_job(site) as waiting:
@@ -118,7 +117,7 @@ async def test_a_job_that_is_being_brought_up_has_one_of_each_whatever_step_was_
 
         await site.operator()
         token = await site.status_field("job", "token")
-        assert await children(site) == there  # not one was created again
+        assert await children(site) == there  # none was created again
         assert [row["token"] for row in await site.db.fetch("SELECT token FROM vaultstream.jobs")] == [token]
         for role in ("keys", "records", "signing"):
             child = await site.child("job", role)
@@ -126,41 +125,41 @@ async def test_a_job_that_is_being_brought_up_has_one_of_each_whatever_step_was_
             assert child["spec"]["template"]["spec"]["containers"][0]["args"] == ["worker", role, token]
         assert not [
             event for event in await site.events("job") if event.get("series")
-        ]  # nothing was said twice
+        ]  # no Event was repeated
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A step of a change of the count from one signer to four.
+    """A step of a change of the count from 1 signer to 4.
 
     Attributes:
         resource: what is about to be written.
-        is_it: tells that write from others.
-        told: how often the change has been told by then.
-        count: signers asked for by then.
+        is_it: recognizes that write.
+        events: how often Events have reported the change by then.
+        count: signers requested by then.
     """
 
     resource: str
     is_it: Callable[[Body], bool]
-    told: int
+    events: int
     count: int
 
 
-ANNOUNCED = Moment("events", tells_of(4), told=0, count=1)
-TOLD = Moment("deployments", asks_for(4), told=1, count=1)
-MADE = Moment("signingjobs/status", reports(4), told=1, count=4)
+ANNOUNCED = Moment("events", reports_change_to(4), events=0, count=1)
+RECORDED = Moment("deployments", asks_for(4), events=1, count=1)
+MADE = Moment("signingjobs/status", reports(4), events=1, count=4)
 
 
 @pytest.mark.parametrize(
     ("moment", "away_seconds"),
     [
         pytest.param(ANNOUNCED, 0, id="announced"),
-        pytest.param(TOLD, 0, id="told"),
-        pytest.param(TOLD, 60, id="told-a-minute-ago"),
+        pytest.param(RECORDED, 0, id="recorded"),
+        pytest.param(RECORDED, 60, id="recorded-a-minute-ago"),
         pytest.param(MADE, 0, id="made"),
     ],
 )
-async def test_a_change_of_the_count_is_made_once_whatever_step_of_it_was_the_last(
+async def test_the_count_changes_once_whatever_step_the_operator_was_killed_at(
     site: Site, moment: Moment, away_seconds: float
 ) -> None:
     deployments = f"/apis/apps/v1/namespaces/{site.namespace}/deployments"
@@ -180,7 +179,7 @@ async def test_a_change_of_the_count_is_made_once_whatever_step_of_it_was_the_la
         before = await site.status("job")
         assert changes(before)[-1] == (1, 4)
         assert await site.replicas("job") == moment.count
-        assert await times_told(site, 4) == moment.told
+        assert await times_recorded(site, 4) == moment.events
         if away_seconds:
             await age(site, away_seconds)
 
@@ -188,13 +187,13 @@ async def test_a_change_of_the_count_is_made_once_whatever_step_of_it_was_the_la
         await site.scales_to("job", 4)
         after = await eventually(lambda: reported(site, 4))
         history = after["scaling"]["history"]
-        assert changes(after) == changes(before)  # the change is there once, made when it was made
+        assert changes(after) == changes(before)  # the change is recorded once
         assert sum(step["replicas"] for step in history["added"]) == 3
         if moment.count == 1:
             assert history["changes"][-1]["at"] > before["scaling"]["history"]["changes"][-1]["at"]
-            assert await eventually(lambda: told_more_than(site, 4, moment.told)) == moment.told + 1
+            assert await eventually(lambda: recorded_more_than(site, 4, moment.events)) == moment.events + 1
         else:
-            assert await times_told(site, 4) == moment.told
+            assert await times_recorded(site, 4) == moment.events
         assert (after["token"], after["startTime"]) == (before["token"], before["startTime"])
         assert watch.values("job-signing", lambda body: body["spec"]["replicas"]) == [1, 4]
         assert watch.added() == ["job", "job-signing"]
@@ -206,25 +205,25 @@ def changes(status: dict[str, Any]) -> list[tuple[int, int]]:
     return [(change["before"], change["after"]) for change in status["scaling"]["history"]["changes"]]
 
 
-async def times_told(site: Site, count: int) -> int:
-    """How often it was told that there are so many signers now."""
-    events = [event for event in await site.events("job") if tells_of(count)(event)]
+async def times_recorded(site: Site, count: int) -> int:
+    """How often Events reported a change to this count."""
+    events = [event for event in await site.events("job") if reports_change_to(count)(event)]
     return sum((event.get("series") or {"count": 1})["count"] for event in events)
 
 
-async def told_more_than(site: Site, count: int, times: int) -> int | None:
-    found = await times_told(site, count)
+async def recorded_more_than(site: Site, count: int, times: int) -> int | None:
+    found = await times_recorded(site, count)
     return found if found > times else None
 
 
 async def reported(site: Site, count: int) -> dict[str, Any] | None:
-    """The status, once it says that there are so many signers."""
+    """The status, once it reports this many signers."""
     status = await site.status("job")
     return status if (status.get("scaling") or {}).get("replicas") == count else None
 
 
 async def age(site: Site, seconds: float) -> None:
-    """Has all that a job remembers of its scaling be so much older, as it is after an operator was down for so long."""
+    """Makes a job's scaling history older, as after an operator was down for that long."""
     job = await site.job("job")
     history = job["status"]["scaling"]["history"]
     for entries in history.values():
@@ -233,7 +232,7 @@ async def age(site: Site, seconds: float) -> None:
     await site.client.call("PUT", path_of(site.namespace, "job", "status"), job)
 
 
-async def test_a_job_that_is_being_deleted_goes_whatever_step_was_the_last(site: Site) -> None:
+async def test_a_deletion_completes_after_the_operator_was_killed_in_it(site: Site) -> None:
     async with open_gate(site.server, site.namespace) as gate:
         operator = await site.operator()
         await site.apply("job")

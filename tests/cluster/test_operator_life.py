@@ -1,4 +1,4 @@
-"""A SigningJob from `kubectl apply` to its end, made to happen by the operator as a process of its own."""
+"""A SigningJob from `kubectl apply` to its end, with the operator as a separate process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_a_job_runs_to_complete(site: Site) -> None:
     assert (status["state"], status["signed"], status["progress"]) == ("Complete", 200, "100% (200/200)")
     for role in ("keys", "records", "signing"):
         await eventually(lambda role=role: _gone(site, role), seconds=20)
-    await site.told("job", "Starting", "ScaledOut", "AllSigned")
+    await site.recorded("job", "Starting", "ScaledOut", "AllSigned")
     shown = (await site.server.kubectl("get", "sj", "-n", site.namespace)).stdout
     assert "Complete" in shown
     assert "100% (200/200)" in shown
@@ -67,7 +67,7 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
     changes = scaling["history"]["changes"]
     assert [(change["before"], change["after"], change["reason"]) for change in changes] == [(0, 4, "Lag")]
     assert (scaling["reason"], scaling["inputs"]["lag"]) == ("Lag", 20)
-    (event,) = await site.told("job", "ScaledOut")
+    (event,) = await site.recorded("job", "ScaledOut")
     assert event["note"].startswith("Scaled from 0 to 4 signers: lag is 20 batches")
     (line,) = await eventually(
         lambda: [line for line in operator.lines() if line["level"] == "INFO" and "decided" in line]
@@ -76,10 +76,10 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
     assert (line["job"], line["decided"]["desired"], line["decided"]["inputs"]["lag"]) == ("job", 4, 20)
 
 
-async def test_an_operator_that_is_told_to_leave_is_gone_at_once(site: Site) -> None:
+async def test_an_operator_stops_promptly_on_sigterm(site: Site) -> None:
     operator = await site.operator()
     await site.apply("job", scaling={"minReplicaCount": 1})
-    await site.scales_to("job", 1)  # it has been to NATS and Postgres
+    await site.scales_to("job", 1)  # it has connected to NATS and Postgres
     assert await operator.leave(seconds=4) == 0
 
 

@@ -1,4 +1,4 @@
-"""What operator and workers serve over HTTP, compared with what Postgres and Kubernetes have, number by number."""
+"""The metrics of the operator and the workers, compared with Postgres and Kubernetes number by number."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOUNDED = {"namespace", "name", "reason", "work", "state", "outcome", "le", "ver
 
 @asynccontextmanager
 async def held_open(site: Site) -> AsyncIterator[None]:
-    """Keeps jobs from being completed, so that all that counts stays when all is signed."""
+    """Keeps jobs from completing, so that their metrics are still served when all records are signed."""
     await site.db.execute(
         "CREATE FUNCTION hold_open() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
         "CREATE TRIGGER hold_open BEFORE UPDATE ON vaultstream.jobs FOR EACH ROW "
@@ -52,7 +52,7 @@ async def worker(
 
 
 def of_job(site: Site, series: Series, name: str = "job") -> dict[str, float]:
-    """Returns what an operator serves of a job, by metric, and by what else tells its series apart."""
+    """Returns an operator's metrics of a job, by metric name and further label values."""
     found = {}
     for (metric, labels), number in series.items():
         own = dict(labels)
@@ -62,7 +62,7 @@ def of_job(site: Site, series: Series, name: str = "job") -> dict[str, float]:
 
 
 async def becomes(operator: Operator, site: Site, name: str = "job", **wanted: float) -> dict[str, float]:
-    """Waits until an operator serves these numbers of a job (`/` is written `__`); returns all that it serves of it."""
+    """Waits until an operator serves these numbers of a job (`/` is written `__`); returns all its metrics of the job."""
     expected = {metric.replace("__", "/"): number for metric, number in wanted.items()}
 
     async def so() -> dict[str, float] | None:
@@ -76,7 +76,7 @@ async def count(site: Site, what: str) -> int:
     return int(await site.db.fetchval(f"SELECT count(*) FROM vaultstream.{what}"))
 
 
-async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) -> None:
+async def test_the_metrics_agree_with_postgres_and_kubernetes(site: Site) -> None:
     await site.db.execute("UPDATE records SET payload = NULL WHERE id = ANY ($1)", UNREADABLE)
     operator = await site.operator()
     async with running_pods(site.client, site.namespace), held_open(site), AsyncExitStack() as stack:
@@ -122,9 +122,7 @@ async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) 
         for timed in ("lease_wait_seconds", "sign_duration_seconds", "batch_duration_seconds"):
             assert total(f"{timed}_count") == batches
         assert 0 < total("commit_duration_seconds_count") <= batches
-        assert (
-            await count(site, "leases WHERE outcome <> 'committed'") == 0
-        )  # those that did not go so: below
+        assert await count(site, "leases WHERE outcome <> 'committed'") == 0  # other outcomes: the next test
         assert total("leases_expired_total") == sum(lost(series) for series in scrapes) == 0
         planned = await records.scrape()
         assert value(planned, "vaultstream_records_planned_total") == RECORDS
@@ -132,7 +130,7 @@ async def test_what_operator_and_workers_count_is_what_postgres_has(site: Site) 
         assert value(await keys.scrape(), "vaultstream_keys_made_total") == await count(site, "keys") == 4
 
         series = await operator.metrics()
-        told = await site.told("job", "ScaledOut")
+        told = await site.recorded("job", "ScaledOut")
         counted = sum((event.get("series") or {"count": 1})["count"] for event in told)
         assert by_label(series, "vaultstream_events_total", "reason")["ScaledOut"] == counted
         served = [series, planned, *scrapes, await keys.scrape()]
@@ -146,12 +144,12 @@ def lost(series: Series) -> float:
 
 
 def held_by(signer: ServedWorker) -> str:
-    """The keys, or leases, of one process."""
+    """The SQL condition for the keys or leases of one process."""
     return f"holder LIKE '%:{signer.process.pid}:%'"
 
 
-async def test_leases_that_ran_out_are_counted_as_postgres_has_them(site: Site) -> None:
-    """Of a signer that is killed, and of one that stands still, whose batches are signed by others meanwhile."""
+async def test_expired_leases_are_counted_as_in_postgres(site: Site) -> None:
+    """One signer is killed, another is frozen, and a third signs their batches."""
     view = await slow_view(site.db, RECORDS, seconds=0.3)
     await site.operator()
     async with held_open(site), AsyncExitStack() as stack:
@@ -162,7 +160,7 @@ async def test_leases_that_ran_out_are_counted_as_postgres_has_them(site: Site) 
             await worker(stack, site, role, token, **short)
         killed, frozen = [await worker(stack, site, "signing", token, **short) for _ in range(2)]
         for signer in (killed, frozen):
-            await stand_still_with_keys(site, signer)
+            await freeze_with_keys(site, signer)
         killed.process.kill()
 
         other = await worker(stack, site, "signing", token, **short)
@@ -181,8 +179,8 @@ async def test_leases_that_ran_out_are_counted_as_postgres_has_them(site: Site) 
         )
 
 
-async def stand_still_with_keys(site: Site, signer: ServedWorker) -> None:
-    """Stops a signer while it holds keys."""
+async def freeze_with_keys(site: Site, signer: ServedWorker) -> None:
+    """Freezes a signer while it holds keys."""
     while True:
         await eventually(lambda: count(site, f"keys WHERE {held_by(signer)}"))
         await freeze(signer.process.pid)
@@ -192,7 +190,7 @@ async def stand_still_with_keys(site: Site, signer: ServedWorker) -> None:
 
 
 async def expired(site: Site, signer: ServedWorker) -> int:
-    """Leases of a signer that others found to have run out."""
+    """Leases of a signer that other signers found expired."""
     return await count(site, f"leases WHERE outcome = 'expired' AND {held_by(signer)}")
 
 
@@ -200,22 +198,22 @@ async def settled(site: Site) -> bool:
     return not await count(site, "batches WHERE state = 'pending'")
 
 
-async def test_an_operator_tells_of_its_own_work(site: Site) -> None:
+async def test_an_operator_serves_metrics_of_its_own_work(site: Site) -> None:
     operator = await site.operator()
     await site.apply("job")
     await becomes(operator, site, signers_desired=0)
     series = await operator.metrics()
     builds = [dict(labels) for name, labels in series if name == "vaultstream_build_info"]
     assert [(build["role"], build["version"]) for build in builds] == [("operator", __version__)]
-    looks = value(series, "vaultstream_reconcile_duration_seconds_count")
-    assert looks >= 1
-    assert value(series, "vaultstream_reconcile_duration_seconds_bucket", le="+Inf") == looks
+    reconciles = value(series, "vaultstream_reconcile_duration_seconds_count")
+    assert reconciles >= 1
+    assert value(series, "vaultstream_reconcile_duration_seconds_bucket", le="+Inf") == reconciles
     assert value(series, "vaultstream_reconcile_errors_total") == 0
     assert value(series, "process_resident_memory_bytes") > 0
     waited = [
         value(series, "vaultstream_queue_wait_seconds_count", work=work) for work in ("scaling", "other")
     ]
-    assert sum(waited) >= looks
+    assert sum(waited) >= reconciles
 
 
 async def test_a_lag_that_cant_be_read_is_absent_and_the_hold_says_why(site: Site) -> None:
@@ -234,7 +232,7 @@ async def test_a_lag_that_cant_be_read_is_absent_and_the_hold_says_why(site: Sit
         await becomes(operator, site, scaling_hold__ConsumerMissing=0, job_lag_batches=0)
 
 
-async def test_a_suspended_job_has_no_lag_and_wants_no_signer(site: Site) -> None:
+async def test_a_suspended_job_has_no_lag_and_requests_no_signers(site: Site) -> None:
     operator = await site.operator()
     await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
     async with open_fleet(site) as fleet:
@@ -246,7 +244,7 @@ async def test_a_suspended_job_has_no_lag_and_wants_no_signer(site: Site) -> Non
 
 
 @pytest.mark.parametrize("end", ["complete", "deleted"])
-async def test_nothing_is_served_of_a_job_that_has_ended(site: Site, end: str) -> None:
+async def test_a_job_that_has_ended_has_no_metrics(site: Site, end: str) -> None:
     operator = await site.operator()
     await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
     await becomes(operator, site, signers_desired=0)

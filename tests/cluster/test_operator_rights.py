@@ -1,4 +1,4 @@
-"""What the operator may do: exactly what its role says, in its namespaces or in all; to read a Secret is no part of it."""
+"""The operator's permissions: exactly those of its role, in its namespaces or in all, and never to read a Secret."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ MAY_NOT = [
 
 @dataclass(frozen=True)
 class Account:
-    """The operator's account in one of the two forms of its rights.
+    """The operator's account, with its role bound in one namespace or in all.
 
     Attributes:
         inside: namespaces that it watches.
@@ -115,7 +115,7 @@ async def may(account: Account, right: str, namespace: str) -> bool:
     return bool((await account.api.create(path, {**kind, "spec": spec}))["status"]["allowed"])
 
 
-async def test_the_operator_may_do_what_it_does_and_no_more(account: Account) -> None:
+async def test_the_operator_may_do_what_it_needs_and_no_more(account: Account) -> None:
     for namespace in account.inside:
         assert [right for right in MAY if not await may(account, right, namespace)] == []
     for namespace in (*account.inside, *account.outside, ""):
@@ -125,7 +125,7 @@ async def test_the_operator_may_do_what_it_does_and_no_more(account: Account) ->
 
 
 async def test_the_operator_has_the_rights_of_its_role_and_no_others(site: Site, account: Account) -> None:
-    """Beside what every service account has."""
+    """Besides those that every service account has."""
     plain = await site.server.service_account_kubeconfig(site.namespace, "default")
     role = rights(DOCUMENTS["ClusterRole"]["rules"])
     async with open_kube_api(str(plain)) as everyone:
@@ -136,7 +136,7 @@ async def test_the_operator_has_the_rights_of_its_role_and_no_others(site: Site,
 
 
 async def granted(api: KubeApi, namespace: str) -> set[tuple[str, str, str]]:
-    """Returns what Kubernetes says that an account may do in a namespace, asked as that account."""
+    """Returns the permissions in a namespace that Kubernetes reports to an account."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectRulesReview",
@@ -158,7 +158,7 @@ def rights(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
 
 
 async def refused(account: Account, method: str, path: str, body: Any = None) -> bool:
-    """Tries it; whether the API server forbids it."""
+    """Returns whether the API server forbids a request."""
     kind = MERGE_PATCH if method == "PATCH" else "application/json"
     try:
         await account.api.request(method, path, body=body, content_type=kind)
@@ -170,7 +170,7 @@ async def refused(account: Account, method: str, path: str, body: Any = None) ->
 
 
 async def test_the_operator_can_read_no_secret(site: Site, account: Account) -> None:
-    """Not those that it names in pods, either."""
+    """Not even those that its pods use."""
     for namespace in (*account.inside, *account.outside):
         secrets = f"/api/v1/namespaces/{namespace}/secrets"
         await put(site.client, secrets, SECRET)
@@ -187,7 +187,7 @@ async def test_the_operator_can_read_no_secret(site: Site, account: Account) -> 
     assert await refused(account, "GET", "/api/v1/secrets")
 
 
-async def test_the_operator_gets_into_no_pod_and_makes_none(account: Account) -> None:
+async def test_the_operator_can_not_create_or_enter_pods(account: Account) -> None:
     pod = {"metadata": {"name": "own"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     for namespace in (*account.inside, *account.outside):
         pods = f"/api/v1/namespaces/{namespace}/pods"
@@ -198,7 +198,7 @@ async def test_the_operator_gets_into_no_pod_and_makes_none(account: Account) ->
         assert await refused(account, "DELETE", f"{pods}/own")
 
 
-async def test_the_operator_can_not_give_itself_more(site: Site, account: Account) -> None:
+async def test_the_operator_can_not_extend_its_own_permissions(site: Site, account: Account) -> None:
     everything = {"rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}
     itself = {"kind": "ServiceAccount", "name": account.name, "namespace": site.namespace}
     admin = {
@@ -222,7 +222,7 @@ async def test_the_operator_can_not_give_itself_more(site: Site, account: Accoun
         assert said.status != 0
 
 
-async def test_the_operator_makes_children_where_it_is_to_and_nowhere_else(account: Account) -> None:
+async def test_the_operator_can_create_children_only_in_its_namespaces(account: Account) -> None:
     template = {
         "metadata": {"labels": {"a": "b"}},
         "spec": {"containers": [{"name": "c", "image": "i"}]},

@@ -1,4 +1,4 @@
-"""Connections that break, and others that fall silent: the operator finds out, goes on, and its probe tells the truth."""
+"""Connections that break or fall silent: the operator notices and recovers, and its probes report the true state."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 REQUEST_SECONDS = 15.0
-"""After which the operator gives a request up."""
+"""Time after which the operator gives up on a request."""
 WATCH_SECONDS = 75.0
-"""After which it gives up a watch that brings nothing."""
+"""Time after which it gives up on a watch that delivers nothing."""
 
 
 @asynccontextmanager
 async def behind_a_wire(site: Site) -> AsyncIterator[tuple[Operator, Wire]]:
-    """An operator whose way to the API server can be disturbed."""
+    """An operator whose connections to the API server can be disturbed."""
     config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
     async with open_wire(urlsplit(site.server.url).port or 0) as (wire, port):
         through = site.folder / "wire.kubeconfig"
@@ -41,7 +41,7 @@ async def behind_a_wire(site: Site) -> AsyncIterator[tuple[Operator, Wire]]:
         await operator.kill()
 
 
-async def test_watches_that_are_cut_are_made_again(site: Site) -> None:
+async def test_broken_watches_are_reopened(site: Site) -> None:
     async with behind_a_wire(site) as (operator, wire):
         for n in range(5):
             name = f"job-{n}"
@@ -53,8 +53,8 @@ async def test_watches_that_are_cut_are_made_again(site: Site) -> None:
         assert (await operator.ask("/livez")).status == 200
 
 
-async def test_a_change_that_a_silent_watch_does_not_bring_is_found_by_a_list(site: Site) -> None:
-    """Each connection that is open falls silent, with no end to be seen; new ones work."""
+async def test_a_change_that_a_silent_watch_misses_is_found_by_a_list(site: Site) -> None:
+    """Every open connection falls silent without being closed; new connections work."""
     async with behind_a_wire(site) as (operator, wire):
         await site.apply("before", scaling={"minReplicaCount": 1})
         await site.scales_to("before", 1)
@@ -67,7 +67,7 @@ async def test_a_change_that_a_silent_watch_does_not_bring_is_found_by_a_list(si
         assert (await operator.metrics())["vaultstream_resync_news_total", frozenset()] >= 1
 
 
-async def test_a_process_that_stands_still_does_not_answer_and_goes_on_where_it_was(site: Site) -> None:
+async def test_a_frozen_operator_does_not_answer_and_continues_when_it_is_thawed(site: Site) -> None:
     operator = await site.operator()
     await site.apply("job", scaling={"minReplicaCount": 1})
     await site.scales_to("job", 1)
@@ -82,7 +82,7 @@ async def test_a_process_that_stands_still_does_not_answer_and_goes_on_where_it_
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_a_watch_that_fell_silent_is_made_again_before_the_probe_fails(site: Site) -> None:
+async def test_a_silent_watch_is_reopened_before_the_probe_fails(site: Site) -> None:
     async with behind_a_wire(site) as (operator, wire):
         await site.apply("job", scaling={"minReplicaCount": 1})
         await site.scales_to("job", 1)
@@ -90,7 +90,7 @@ async def test_a_watch_that_fell_silent_is_made_again_before_the_probe_fails(sit
         began, count = time.monotonic(), 1
         while (
             time.monotonic() - began < WATCH_SECONDS + LIVE_SECONDS
-        ):  # changes enough for lists to miss a watch
+        ):  # enough changes for the lists to notice a silent watch
             count = 3 - count
             await site.patch("job", spec={"scaling": {"minReplicaCount": count, "maxReplicaCount": count}})
             await site.scales_to("job", count, seconds=RESYNC_SECONDS + 2 * REQUEST_SECONDS)
@@ -98,13 +98,13 @@ async def test_a_watch_that_fell_silent_is_made_again_before_the_probe_fails(sit
             await asyncio.sleep(1)
         count = 3 - count
         await site.patch("job", spec={"scaling": {"minReplicaCount": count, "maxReplicaCount": count}})
-        await site.scales_to("job", count, seconds=5)  # by a watch again, not by the next list
+        await site.scales_to("job", count, seconds=5)  # by a watch again, before the next list
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_an_api_server_that_is_silent_for_long_takes_readiness_alone(site: Site) -> None:
-    """With more jobs than can be asked for at once, each of whose requests takes all the time that it may."""
+async def test_an_api_server_that_stays_silent_ends_readiness_but_not_liveness(site: Site) -> None:
+    """With more jobs than can be reconciled at once, each of whose requests runs into its timeout."""
     async with behind_a_wire(site) as (operator, wire):
         names = [f"job-{n}" for n in range(60)]
         await asyncio.gather(*(site.apply(name, scaling={"minReplicaCount": 1}) for name in names))
@@ -116,7 +116,7 @@ async def test_an_api_server_that_is_silent_for_long_takes_readiness_alone(site:
             assert (await operator.ask("/livez")).status == 200
             await asyncio.sleep(1)
         assert (await operator.ask("/readyz")).status == 503
-        wire.mend()
+        wire.restore()
 
         async def is_ready() -> bool:
             return (await operator.ask("/readyz")).status == 200

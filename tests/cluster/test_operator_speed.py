@@ -1,4 +1,4 @@
-"""How fast the operator is: from `kubectl apply` to the Deployment, from a jump of the lag to the new count, and many jobs."""
+"""How fast the operator is: from `kubectl apply` to the Deployment, from a jump of the lag to the new count, and with many jobs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def tell(**measured: Any) -> None:
-    """Shown by `pytest -s`, with how busy the machine was."""
+    """Prints figures and the machine's load, which `pytest -s` shows."""
     sys.stdout.write(f"{json.dumps({**measured, 'load': os.getloadavg()[0]})}\n")
 
 
@@ -61,7 +61,7 @@ spec:
 
 
 async def test_a_job_has_its_deployment_with_its_first_count_within_a_second(site: Site) -> None:
-    """From the moment at which the API server has what `kubectl apply` brought."""
+    """Measured from the moment when the API server has stored the job."""
     deployments = f"/apis/apps/v1/namespaces/{site.namespace}/deployments"
     await site.operator()
     names = [f"job-{n}" for n in range(APPLIES)]
@@ -73,13 +73,13 @@ async def test_a_job_has_its_deployment_with_its_first_count_within_a_second(sit
             await eventually(lambda name=name: watch.of(f"{name}-signing"))
     taken = [watch.of(f"{name}-signing")[0].at - watch.of(name)[0].at for name in names]
     tell(applies=APPLIES, p50=percentile(taken, 0.5), p95=percentile(taken, 0.95), most=max(taken))
-    for name in names:  # decided, and not a count that is set right later
+    for name in names:  # the first count is right, and not corrected later
         assert watch.values(f"{name}-signing", lambda body: body["spec"]["replicas"]) == [1]
     assert percentile(taken, 0.95) <= 1.0, taken
 
 
 async def test_a_jump_of_the_lag_is_followed_within_a_polling_interval(site: Site) -> None:
-    """At any phase of the poll: five more batches are one more signer, each time."""
+    """At any phase of the poll; each time, five more batches ask for one more signer."""
     await site.operator()
     at_once = {"tolerance": 0, "policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}
     taken: dict[int, list[float]] = {interval: [] for interval in JUMPS}
@@ -108,19 +108,19 @@ async def test_a_jump_of_the_lag_is_followed_within_a_polling_interval(site: Sit
 
 
 def reached(watch: Watch, name: str, count: int) -> Change | None:
-    """The change by which a Deployment came to ask for so many."""
+    """Returns the first change in which a Deployment requests this many replicas; None: there is none yet."""
     return next((change for change in watch.of(name) if change.body["spec"]["replicas"] == count), None)
 
 
 @dataclass
 class Watcher:
-    """Moves the lag of all jobs, a batch a second each, and compares what the operator goes by with what was true."""
+    """Lowers each job's lag by one batch per second, and compares the lag that the operator uses with the true one."""
 
     operator: Operator
     fleet: Fleet
     truth: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     oldest: float = 0.0
-    """Seconds since a lag that the operator still went by was the true one."""
+    """Age of the most outdated lag that the operator used, in seconds."""
     samples: int = 0
 
     async def run(self) -> None:
@@ -151,7 +151,7 @@ class Watcher:
 
 
 def _until(known: list[tuple[float, int]], lag: int, now: float) -> float:
-    """Returns the last moment at which a lag was the true one, or one on the way from one to the next."""
+    """Returns the last moment when this was the true lag, or lay between two successive lags."""
     _, latest = known[-1]
     steps = [*((end, before, after) for (_, before), (end, after) in pairwise(known)), (now, latest, latest)]
     moments = [end for end, *bounds in steps if min(bounds) <= lag <= max(bounds)]
@@ -166,7 +166,7 @@ def _until(known: list[tuple[float, int]], lag: int, now: float) -> float:
         pytest.param(500, 50, 60, id="five hundred", marks=pytest.mark.slow),
     ],
 )
-async def test_no_decision_is_late_whatever_else_there_is_to_do(
+async def test_no_decision_is_late_while_many_other_jobs_are_applied(
     site: Site, jobs: int, active: int, seconds: int
 ) -> None:
     """Some jobs run, with pods that are ready and a lag that moves; then all the others are applied at once."""
@@ -218,24 +218,24 @@ async def test_no_decision_is_late_whatever_else_there_is_to_do(
         cores=cores,
         memory_mib=[m // 2**20 for m in memory],
     )
-    looks, late = since(first, last)["scaling"]
-    assert looks > active
+    reconciles, late = since(first, last)["scaling"]
+    assert reconciles > active
     assert late == 0
     assert watcher.samples > active
     assert (
         watcher.oldest <= 5 + LATE_SECONDS + 1
-    )  # pollingInterval, no decision later than that, and the look itself
+    )  # pollingInterval, the longest delay, and a second for the reconcile itself
     assert cores < 1.0
     assert memory[-1] < memory[0] * 1.1
 
 
 async def waits(operator: Operator) -> dict[str, tuple[float, float]]:
-    """Returns how many looks there were, and how many began later than they may, by what they were for."""
+    """Returns how many reconciles there were and how many of them started late, by kind of work."""
     series, found = await operator.metrics(), {}
     for work in ("scaling", "other"):
-        looks = series[f"{WAIT}_count", frozenset({("work", work)})]
+        reconciles = series[f"{WAIT}_count", frozenset({("work", work)})]
         in_time = series[f"{WAIT}_bucket", frozenset({("le", str(LATE_SECONDS)), ("work", work)})]
-        found[work] = looks, looks - in_time
+        found[work] = reconciles, reconciles - in_time
     return found
 
 

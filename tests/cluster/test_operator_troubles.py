@@ -1,6 +1,6 @@
-"""What keeps a job's pods from running: a condition and an Event say what to do, and once it is fixed the job continues.
+"""Problems that keep a job's pods from running: a condition and an Event say what to do, and after the fix the job continues.
 
-No kubelet is there: a test says of a pod what one would. Quotas are the API server's own.
+There is no kubelet: the tests write the pods' status in its place. The API server itself enforces quotas.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ RUNS = container({"running": {"startedAt": "2026-01-01T00:00:00Z"}}, ready=True)
 }
 
 
-async def say_of_pod(site: Site, role: str, status: dict[str, Any]) -> None:
+async def set_pod_status(site: Site, role: str, status: dict[str, Any]) -> None:
     pods = f"/api/v1/namespaces/{site.namespace}/pods"
     selector = f"labelSelector=app.kubernetes.io/component%3D{role}"
 
@@ -117,16 +117,16 @@ async def test_a_pod_that_does_not_run_stalls_the_job_until_it_does(
 ) -> None:
     await site.operator()
     await site.apply("job", scaling={"pollingInterval": 1})
-    await say_of_pod(site, role, status)
+    await set_pod_status(site, role, status)
     stalled = await site.becomes("job", "Stalled", reason)
     assert words in stalled["message"]
-    (event,) = await site.told("job", reason)
+    (event,) = await site.recorded("job", reason)
     assert (event["type"], event["note"]) == ("Warning", stalled["message"])
-    await say_of_pod(site, role, RUNS)
+    await set_pod_status(site, role, RUNS)
     await site.becomes("job", "Reconciling", "MakingKeys")
 
 
-async def test_pods_that_a_quota_refuses_are_told_of_and_made_once_it_lets_them(site: Site) -> None:
+async def test_pods_that_a_quota_refuses_are_reported_and_created_once_it_allows_them(site: Site) -> None:
     quota = f"/api/v1/namespaces/{site.namespace}/resourcequotas"
     await site.client.call("POST", quota, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
 
@@ -138,12 +138,12 @@ async def test_pods_that_a_quota_refuses_are_told_of_and_made_once_it_lets_them(
     await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 2})
     stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
     assert "exceeded quota: none" in stalled["message"]
-    await site.told("job", "PodsRefused")
+    await site.recorded("job", "PodsRefused")
     await site.client.call("DELETE", f"{quota}/none")
     await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)
 
 
-async def test_signers_that_a_quota_refuses_are_told_of_in_its_words(site: Site) -> None:
+async def test_signers_that_a_quota_refuses_are_reported_with_its_message(site: Site) -> None:
     quota = f"/api/v1/namespaces/{site.namespace}/resourcequotas"
     await site.client.call("POST", quota, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}})
 
@@ -152,9 +152,9 @@ async def test_signers_that_a_quota_refuses_are_told_of_in_its_words(site: Site)
 
     await eventually(enforced)
     await site.operator()
-    await site.apply("job", scaling={"pollingInterval": 1})  # the workers first: they take what there is
+    await site.apply("job", scaling={"pollingInterval": 1})  # the workers use up the quota first
     for role in ("keys", "records"):
-        await say_of_pod(site, role, RUNS)
+        await set_pod_status(site, role, RUNS)
     await site.patch("job", spec={"scaling": {"minReplicaCount": 3}})
     stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
     assert "exceeded quota: few" in stalled["message"]
@@ -167,7 +167,7 @@ async def test_a_spec_that_the_operator_does_not_allow_runs_no_pod_until_it_is_a
     await site.apply("job", signer={"priorityClassName": "system-cluster-critical", "podLabels": {"a": "b"}})
     stalled = await site.becomes("job", "Stalled", "SpecNotAllowed")
     assert "spec.signer.podLabels: a" in stalled["message"]
-    await site.told("job", "SpecNotAllowed")
+    await site.recorded("job", "SpecNotAllowed")
     assert [await site.child("job", role) for role in ("keys", "records", "signing")] == [None] * 3
     await operator.kill()
     await site.operator(VAULTSTREAM_WORKER_ALLOWED_POD_LABELS="a")

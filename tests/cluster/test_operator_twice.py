@@ -1,4 +1,4 @@
-"""Two operators at once, as while one replaces the other: everything that they do is watched, from the first moment on."""
+"""Two operators at once, as while one replaces the other: everything that they do is watched from the start."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ async def test_two_operators_at_once_do_what_one_does(site: Site) -> None:
         await asyncio.gather(*(wake(site, name) for name in JOBS))
         for name in JOBS:
             await site.becomes(name, "Complete")
-            await site.told(name, "AllSigned")
-        await eventually(lambda: not alive(children), what="the children have gone")
+            await site.recorded(name, "AllSigned")
+        await eventually(lambda: not alive(children), what="the children are deleted")
         assert await conflicts(operators) > 0  # they did get in each other's way
     assert_one_set_of_workers(children)
     for name in JOBS:
@@ -73,17 +73,19 @@ async def test_two_operators_at_once_do_what_one_does(site: Site) -> None:
         assert len(events) == JUMPS
         for before in COUNTS[:-1]:
             [event] = [e for e in events if e["note"].startswith(f"Scaled from {before} to {before + 1} ")]
-            assert (event.get("series") or {"count": 1})["count"] <= len(operators)  # each may count it, once
+            assert (event.get("series") or {"count": 1})["count"] <= len(
+                operators
+            )  # each operator may count it once
     assert await site.db.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(JOBS)
 
 
 async def wake(site: Site, name: str) -> None:
-    """Has both operators look at a job, at the same time: an annotation that changes is news to both."""
+    """Makes both operators reconcile a job at the same time, by changing an annotation."""
     await site.patch(name, metadata={"annotations": {"test": uuid4().hex}})
 
 
 async def at(site: Site, name: str, count: int) -> bool:
-    """Whether a job has a count, and the status says so."""
+    """Whether a job's Deployment and its status have this count."""
     scaling = (await site.status(name)).get("scaling") or {}
     return await site.replicas(name) == count == scaling.get("replicas")
 
@@ -94,7 +96,7 @@ async def conflicts(operators: list[Operator]) -> float:
 
 
 def replicas(body: Body) -> int | None:
-    """The count that a Deployment asks for; None: it is leaving, and nobody's any more."""
+    """The count that a Deployment requests; None: it is being deleted."""
     return None if "deletionTimestamp" in body["metadata"] else int(body["spec"]["replicas"])
 
 
@@ -104,7 +106,7 @@ def decided(status: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def alive(children: Watch) -> list[str]:
-    """Names of the Deployments and Jobs that were made and have not gone."""
+    """Names of the Deployments and Jobs that were created and still exist."""
     made = Counter(change.name for change in children.changes if change.kind == "ADDED" and own(change.body))
     gone = Counter(
         change.name for change in children.changes if change.kind == "DELETED" and own(change.body)
@@ -122,7 +124,7 @@ def assert_one_set_of_workers(children: Watch) -> None:
     assert sorted(change.name for change in made if own(change.body)) == [
         f"{name}-{role}" for name in JOBS for role in WORKERS
     ]
-    assert kinds["ReplicaSet"] == len(JOBS)  # no two ideas of what a signer's pod looks like
+    assert kinds["ReplicaSet"] == len(JOBS)  # both operators create the same signer pods
     for name in JOBS:
         pods: dict[str, set[str]] = {role: set() for role in WORKERS}
         most = dict.fromkeys(WORKERS, 0)
@@ -138,7 +140,7 @@ def assert_one_set_of_workers(children: Watch) -> None:
 
 
 def assert_nothing_is_lost(seen: list[dict[str, Any]]) -> None:
-    """What a status once says stays, and what only grows never falls."""
+    """Fixed fields of a status never change, and counters never decrease."""
     assert len(seen) > JUMPS
     for before, after in pairwise(seen):
         for fixed in ("token", "startTime", "completionTime"):
@@ -153,5 +155,5 @@ def assert_nothing_is_lost(seen: list[dict[str, Any]]) -> None:
         if "scaling" in before:
             assert "scaling" in after
             then, now = decided(before), decided(after)
-            assert now[: len(then)] == then  # no change is taken back, none stands twice
+            assert now[: len(then)] == then  # no change is removed or repeated
             assert sorted(set(now)) == now

@@ -288,7 +288,7 @@ class Site:
             if e["regarding"]["name"] == name and e["regarding"]["kind"] == "SigningJob"
         ]
 
-    async def told(self, name: str, *reasons: str) -> list[dict[str, Any]]:
+    async def recorded(self, name: str, *reasons: str) -> list[dict[str, Any]]:
         """Waits until there is an Event with each reason, and returns these Events, oldest first.
 
         A status is written before its Event, so a reader of the status may be too early for the Event.

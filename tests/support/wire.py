@@ -116,7 +116,7 @@ class Wire:
         for connection in self._open:
             connection.flows.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Carries all connections again."""
         self.delay_seconds, self.loses_answers, self._silent = 0.0, False, False
         for connection in self._open:

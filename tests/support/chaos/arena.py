@@ -68,8 +68,8 @@ class Arena:
 
     async def restore(self) -> None:
         """Starts again what was killed, and reconnects the wires."""
-        self.nats.mend()
-        self.postgres.mend()
+        self.nats.restore()
+        self.postgres.restore()
         await self.local.ensure_running()
         await self.lab.pool.expire_connections()
 
