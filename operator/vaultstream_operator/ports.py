@@ -65,7 +65,7 @@ class Cluster(Protocol):
 class Store(Protocol):
     """The job's data in Postgres and JetStream."""
 
-    async def look(self, job: ObjectView) -> StoredJob | Trouble | None:
+    async def find(self, job: ObjectView) -> StoredJob | Trouble | None:
         """Returns the job's state in Postgres; None if the job is not there yet."""
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:

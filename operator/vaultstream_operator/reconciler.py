@@ -120,7 +120,7 @@ class Reconciler:
         unneeded = conditions.ended_by(job.status.conditions) is not None or FINALIZER not in job.finalizers
         if unneeded and not (job.deleting and FINALIZER in job.finalizers):
             return View(job, stored=None, lag=None, children=children)
-        stored = await self._store.look(job)
+        stored = await self._store.find(job)
         return View(job, stored=stored, lag=await self._lag(job, stored), children=children)
 
     async def _lag(self, job: ObjectView, stored: StoredJob | Trouble | None) -> Lag | LagUnknown | None:
@@ -155,13 +155,13 @@ class Reconciler:
             await self._tell(job, planned.events)
             await self._cluster.set_finalizer(job, present=False)
             self._forget(job.owner.namespace, job.owner.name)
-            return planned.look_again
+            return planned.requeue_after
         if planned.add_finalizer:
             await self._cluster.set_finalizer(job, present=True)
             return AT_ONCE
         if planned.mark_idle and isinstance(view.stored, StoredJob):
             await self._cluster.mark_idle(owner, await self._store.busy_pods(view.stored.token))
-        status, look_again = planned.status, planned.look_again
+        status, requeue_after = planned.status, planned.requeue_after
         scaled = tuple(said for said in planned.events if said.reason in _COUNT_CHANGES)
         events = tuple(said for said in planned.events if said.reason not in _COUNT_CHANGES)
         news = False
@@ -169,16 +169,16 @@ class Reconciler:
             job, news = await self._announce(view, planned, scaled)
         if planned.apply and (refused := await self._apply(planned.apply)) is not None:
             report = _of(job, replace(planned, events=events), now).stalled(refused)
-            status, events, look_again = report.status, report.events, REFUSED_SECONDS
+            status, events, requeue_after = report.status, report.events, REFUSED_SECONDS
         for role in planned.delete:
             await self._cluster.delete_child(owner, role)
-        if look_again != AT_ONCE:  # else the next step follows at once and writes the status
+        if requeue_after != AT_ONCE:  # else the next step follows at once and writes the status
             await self._cluster.write_status(job, status)
         await self._tell(job, events)
         self._note(job, status, planned.decision, news=news)
         if planned.delete_object:  # last: a deleted object gets no more Events
             await self._cluster.delete_object(job)
-        return look_again
+        return requeue_after
 
     async def _announce(
         self, view: View, planned: Plan, scaled: tuple[Statement, ...]

@@ -62,26 +62,26 @@ async def status(
         await _watch(session, reader, first, json=json)
 
 
-async def _watch(session: Session, reader: StatusReader, look: JobOverview, *, json: bool) -> None:
+async def _watch(session: Session, reader: StatusReader, overview: JobOverview, *, json: bool) -> None:
     services = session.services
     live = Live(console=out, auto_refresh=False) if out.is_terminal and not json else None
     try:
         with live or nullcontext():
             while True:
                 if json:
-                    sys.stdout.write(jsonlib.dumps(look.to_json(services), ensure_ascii=False) + "\n")
+                    sys.stdout.write(jsonlib.dumps(overview.to_json(services), ensure_ascii=False) + "\n")
                     sys.stdout.flush()
                 elif live:
-                    live.update(render(look, services), refresh=True)
+                    live.update(render(overview, services), refresh=True)
                 else:
-                    out.print(describe(look), markup=False)
-                if look.job.ended:
+                    out.print(describe(overview), markup=False)
+                if overview.job.ended:
                     return
                 while True:
                     await asyncio.sleep(POLL_SECONDS)
                     try:
                         services = await services.ensure_running()
-                        look = await reader.read()
+                        overview = await reader.read()
                         break
                     except Exception as error:
                         if isinstance(error, VaultStreamError) or not is_transient(error):
@@ -91,27 +91,27 @@ async def _watch(session: Session, reader: StatusReader, look: JobOverview, *, j
         return  # Ctrl-C only stops watching
 
 
-def describe(look: JobOverview) -> str:
+def describe(overview: JobOverview) -> str:
     """Returns a job's status as one line."""
-    progress = look.progress
+    progress = overview.progress
     parts = [
-        f"{look.job.name} {look.job.state}",
-        f"{progress.signed:,} of {_records(look)} signed",
+        f"{overview.job.name} {overview.job.state}",
+        f"{progress.signed:,} of {_records(overview)} signed",
         f"{progress.dead:,} dead",
-        f"{look.rate:,.0f} records/s",
-        f"lag {_lag(look)}",
-        counted(len(look.signers), "signer"),
+        f"{overview.rate:,.0f} records/s",
+        f"lag {_lag(overview)}",
+        counted(len(overview.signers), "signer"),
     ]
-    if not look.job.ended:
-        parts.append(f"ETA {duration(look.progress.eta_seconds)}")
-    if look.job.message:
-        parts.append(look.job.message)
+    if not overview.job.ended:
+        parts.append(f"ETA {duration(overview.progress.eta_seconds)}")
+    if overview.job.message:
+        parts.append(overview.job.message)
     return " · ".join(parts)
 
 
-def render(look: JobOverview, services: Services) -> RenderableType:
+def render(overview: JobOverview, services: Services) -> RenderableType:
     """Returns a job's status for people, one fact per line."""
-    job, progress, keys = look.job, look.progress, look.keys
+    job, progress, keys = overview.job, overview.progress, overview.keys
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
@@ -121,24 +121,24 @@ def render(look: JobOverview, services: Services) -> RenderableType:
     rows = [
         ("job", f"{job.name} (token {job.token})"),
         ("state", f"{job.state}{' (deleted)' if job.deleted_at else ''}{waiting}"),
-        ("records", f"{_records(look)}: {progress.signed:,} signed, {progress.dead:,} dead"),
+        ("records", f"{_records(overview)}: {progress.signed:,} signed, {progress.dead:,} dead"),
         ("batches", f"{batches}, {progress.batches_pending:,} pending{failing}"),
-        ("lag", _lag(look)),
+        ("lag", _lag(overview)),
         (
             "rate",
-            f"{look.rate:,.0f} records/s"
+            f"{overview.rate:,.0f} records/s"
             + (" over the whole job" if job.ended else f" over the last {RATE_WINDOW_SECONDS:.0f} s"),
         ),
         (
             "time",
-            duration(look.progress.seconds)
-            + ("" if job.ended else f", ETA {duration(look.progress.eta_seconds)}"),
+            duration(overview.progress.seconds)
+            + ("" if job.ended else f", ETA {duration(overview.progress.eta_seconds)}"),
         ),
         (
             "keys",
             f"{keys.active:,} active, {keys.retired:,} retired, {keys.revoked:,} revoked; {keys.leased:,} leased",
         ),
-        ("workers", _workers(look)),
+        ("workers", _workers(overview)),
         ("Postgres", _service(services.database_url, services.postgres_pid)),
         ("NATS", _service(services.nats_url, services.nats_pid)),
     ]
@@ -149,18 +149,18 @@ def render(look: JobOverview, services: Services) -> RenderableType:
     return Group(grid)
 
 
-def _records(look: JobOverview) -> str:
-    return f"{look.progress.records:,}" + (
-        "" if look.job.planned or look.job.state is JobState.PENDING else "+"
+def _records(overview: JobOverview) -> str:
+    return f"{overview.progress.records:,}" + (
+        "" if overview.job.planned or overview.job.state is JobState.PENDING else "+"
     )
 
 
-def _lag(look: JobOverview) -> str:
-    lag = look.lag
+def _lag(overview: JobOverview) -> str:
+    lag = overview.lag
     if lag.batches is None:
         why = (
             f"{lag.state}; the job has ended"
-            if look.job.ended
+            if overview.job.ended
             else f"{lag.state}; {lag.unpublished:,} unpublished"
         )
         return f"- ({why})"
@@ -168,10 +168,10 @@ def _lag(look: JobOverview) -> str:
     return f"{counted(lag.batches, 'batch', 'batches')} ({parts})"
 
 
-def _workers(look: JobOverview) -> str:
-    if not look.workers:
+def _workers(overview: JobOverview) -> str:
+    if not overview.workers:
         return "none connected"
-    return ", ".join(f"{worker.role} {worker.host}:{worker.pid}" for worker in look.workers)
+    return ", ".join(f"{worker.role} {worker.host}:{worker.pid}" for worker in overview.workers)
 
 
 def _service(url: str, pid: int | None) -> str:

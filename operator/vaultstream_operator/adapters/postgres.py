@@ -63,7 +63,7 @@ class _Closed:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of one job from look to look."""
+    """What is kept about one job between reconciles."""
 
     uid: str
     troubles: dict[str, Trouble] = field(default_factory=dict)
@@ -99,21 +99,21 @@ class PostgresStore:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def look(self, job: ObjectView) -> StoredJob | Trouble | None:
-        """Returns the job as Postgres has it, None if it is not there, or why that can't be told."""
+    async def find(self, job: ObjectView) -> StoredJob | Trouble | None:
+        """Returns the job as Postgres has it, None if it is not there, or why it cannot be read."""
 
-        async def read(connection: Connection) -> JobSnapshot | None:
+        async def snapshot_of(connection: Connection) -> JobSnapshot | None:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await find_snapshot(connection, _name(job))
 
         try:
-            snapshot = await self._with_connection(read)
+            snapshot = await self._with_connection(snapshot_of)
         except Exception as error:  # noqa: BLE001 - classified, or raised again
             if job.deleting and await self._nothing_there(error):
                 return None
-            return self._trouble(job, "look", error)
+            return self._trouble(job, "find", error)
         memory = self._memory(job)
-        memory.troubles.pop("look", None)
+        memory.troubles.pop("find", None)
         if snapshot is None:
             memory.activity = Activity()
             return None
@@ -303,9 +303,8 @@ async def _create(connection: Connection, view: ObjectView) -> None:
     if view.spec is None:
         return
     source = await inspect_source(connection, view.spec.records)
-    with suppress(
-        asyncpg.UniqueViolationError
-    ):  # another operator was faster, or a former job is there: look again
+    # Another operator was faster, or a former job still has the name: the next reconcile finds it.
+    with suppress(asyncpg.UniqueViolationError):
         await jobs.create_job(
             connection, _name(view), view.spec, id_type=source.id_type, owner_uid=view.owner.uid
         )

@@ -61,7 +61,7 @@ class Plan:
         events: what to tell.
         delete_object: delete the SigningJob, because its time to live is over; last, after its Events.
         decision: the decision on the count, if one was made.
-        look_again: seconds until the next reconcile, if nothing happens before; None: when something happens.
+        requeue_after: seconds until the next reconcile, if nothing happens before; None: when something happens.
     """
 
     status: JobStatus
@@ -74,7 +74,7 @@ class Plan:
     delete_object: bool = False
     events: tuple[Statement, ...] = ()
     decision: Decision | None = None
-    look_again: float | None = None
+    requeue_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
         return _ended(case)
     if FINALIZER not in view.job.finalizers:
         return replace(
-            _saying(case.report.trying(say(JobReason.STARTING))), add_finalizer=True, look_again=0.0
+            _saying(case.report.trying(say(JobReason.STARTING))), add_finalizer=True, requeue_after=0.0
         )
     if view.job.spec is None:
         return _saying(case.report.stalled(say(JobReason.SPEC_NOT_UNDERSTOOD, problem=view.job.problem)))
@@ -111,9 +111,11 @@ def _alive(case: _Case, spec: SigningJobSpec) -> Plan:
             return _going(case, stored, spec)
         case stored:
             if forbidden := _forbidden(case, spec):
-                return replace(_saying(case.report.stalled(forbidden)), look_again=LATER)
+                return replace(_saying(case.report.stalled(forbidden)), requeue_after=LATER)
             action = StoreAction.CREATE if stored is None else StoreAction.REMOVE_FORMER
-            return replace(_saying(case.report.trying(say(JobReason.STARTING))), store=action, look_again=0.0)
+            return replace(
+                _saying(case.report.trying(say(JobReason.STARTING))), store=action, requeue_after=0.0
+            )
 
 
 def _deleting(case: _Case) -> Plan:
@@ -127,13 +129,13 @@ def _deleting(case: _Case) -> Plan:
     if JobReason.CLEANUP_BLOCKED not in report.standing:
         deleting = report.on_the_way(say(JobReason.DELETING, what=what))
     if case.view.children.any:
-        return replace(_saying(deleting), delete=_roles(case.view), look_again=SHORTLY)
+        return replace(_saying(deleting), delete=_roles(case.view), requeue_after=SHORTLY)
     if isinstance(stored, Trouble) and stored.reason is not JobReason.TABLE_UNUSABLE:
         blocked = say(JobReason.CLEANUP_BLOCKED, problem=stored.problem, finalizer=FINALIZER)
         report = report.on_the_way(blocked) if stored.passing else report.stalled(blocked)
-        return replace(_saying(report), look_again=_patience(stored))
+        return replace(_saying(report), requeue_after=_patience(stored))
     if isinstance(stored, StoredJob) and stored.ours:
-        return replace(_saying(deleting), store=StoreAction.DELETE, look_again=0.0)
+        return replace(_saying(deleting), store=StoreAction.DELETE, requeue_after=0.0)
     return replace(_saying(report.on_the_way(say(JobReason.DELETED, what=what))), remove_finalizer=True)
 
 
@@ -141,26 +143,26 @@ def _ended(case: _Case) -> Plan:
     """Keeps the end as it is; deletes the children and, in time, the object itself."""
     job, report = case.view.job, case.report
     if case.view.children.any:
-        return replace(_saying(report), delete=_roles(case.view), look_again=SHORTLY)
+        return replace(_saying(report), delete=_roles(case.view), requeue_after=SHORTLY)
     ttl = job.spec.ttl_seconds_after_finished if job.spec else None
     if ttl is None or report.status.completion_time is None:
         return _saying(report)
     left = (report.status.completion_time + timedelta(seconds=ttl) - case.now).total_seconds()
     if left > 0:
-        return replace(_saying(report), look_again=max(left, SHORTLY))
+        return replace(_saying(report), requeue_after=max(left, SHORTLY))
     over = say(JobReason.TIME_TO_LIVE_OVER, seconds=f"{ttl:g}")
     report = (report if report.said(over) else report.tell(over)).but(message=over.message)
-    return replace(_saying(report), delete_object=True, look_again=LATER)
+    return replace(_saying(report), delete_object=True, requeue_after=LATER)
 
 
 def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:
     statement = say(trouble.reason, problem=trouble.problem)
     if not trouble.passing:
-        return replace(_saying(case.report.stalled(statement)), look_again=_patience(trouble))
+        return replace(_saying(case.report.stalled(statement)), requeue_after=_patience(trouble))
     report, decision = case.report.on_the_way(statement), None
     if trouble.reason is JobReason.POSTGRES_UNREACHABLE:
         decision, report = replicas.held(case.view, report, trouble, spec)
-    return replace(_saying(report), decision=decision, look_again=_patience(trouble))
+    return replace(_saying(report), decision=decision, requeue_after=_patience(trouble))
 
 
 def _patience(trouble: Trouble) -> float:
@@ -178,15 +180,15 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
     resumed = report.without(ConditionType.SUSPENDED)
     if stored.state == JobState.SUSPENDED:
         return replace(
-            _saying(resumed.trying(say(JobReason.RESUMED))), store=StoreAction.RESUME, look_again=0.0
+            _saying(resumed.trying(say(JobReason.RESUMED))), store=StoreAction.RESUME, requeue_after=0.0
         )
     if spec.overdue(stored.started_at, case.now):
-        return replace(_saying(report), store=StoreAction.FAIL, look_again=0.0)
+        return replace(_saying(report), store=StoreAction.FAIL, requeue_after=0.0)
     if changed := changed_fields(stored.spec, spec):
         statement = say(JobReason.SPEC_CHANGED, fields=", ".join(changed))
-        return replace(_saying(resumed.trying(statement)), store=StoreAction.UPDATE_SPEC, look_again=0.0)
+        return replace(_saying(resumed.trying(statement)), store=StoreAction.UPDATE_SPEC, requeue_after=0.0)
     if forbidden := _forbidden(case, spec):
-        return replace(_saying(resumed.stalled(forbidden)), look_again=LATER)
+        return replace(_saying(resumed.stalled(forbidden)), requeue_after=LATER)
     return _running(case, resumed, stored, spec)
 
 
@@ -219,7 +221,7 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
         store=StoreAction.SUSPEND if unknown else None,
         apply=(apply,) if asked else (),
         delete=workers,
-        look_again=SHORTLY if leaving or workers or unknown else None,
+        requeue_after=SHORTLY if leaving or workers or unknown else None,
     )
 
 
@@ -263,7 +265,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
         mark_idle=decision.desired < decision.current,
         delete=going,
         decision=decision,
-        look_again=min(soon, interval),
+        requeue_after=min(soon, interval),
     )
 
 

@@ -107,8 +107,8 @@ def statement(ailment: Ailment, role: str, pods: int, owner: Owner, options: Wor
         reason = reason if mounted else JobReason.PODS_NOT_STARTING
     elif ailment.cause is Cause.NOT_MADE:
         kind = "deployment" if role == SIGNING else "job"
-        look = f"`kubectl describe {kind} -n {owner.namespace} {child_name(owner, role)}` names the cause."
-        problem = f"{_since('none is there', ailment)} {look}"
+        hint = f"`kubectl describe {kind} -n {owner.namespace} {child_name(owner, role)}` names the cause."
+        problem = f"{_since('none is there', ailment)} {hint}"
     elif ailment.cause is Cause.CRASHING and ailment.exit_code == ExitCode.CUSTODY:
         reason = JobReason.KEYS_UNUSABLE
     return say(

@@ -34,19 +34,19 @@ SPEC = spec_of(keys={"count": 2}, batchSize=2)
 
 
 async def made(store: PostgresStore, view: ObjectView) -> StoredJob:
-    assert await store.look(view) is None
+    assert await store.find(view) is None
     assert await store.act(StoreAction.CREATE, view) is None
     return await found(store, view)
 
 
 async def found(store: PostgresStore, view: ObjectView) -> StoredJob:
-    stored = await store.look(view)
+    stored = await store.find(view)
     assert isinstance(stored, StoredJob), stored
     return stored
 
 
 async def trouble(store: PostgresStore, view: ObjectView) -> Trouble:
-    stored = await store.look(view)
+    stored = await store.find(view)
     assert isinstance(stored, Trouble), stored
     return stored
 
@@ -80,7 +80,7 @@ async def test_two_operators_that_make_a_job_at_once_make_one(
         stores = [one, other] * 4
         answers = await asyncio.gather(*(store.act(StoreAction.CREATE, view) for store in stores))
         assert answers == [None] * 8
-        assert await one.look(view) == await other.look(view)
+        assert await one.find(view) == await other.find(view)
     assert await connection.fetchval("SELECT count(*) FROM vaultstream.jobs") == 1
 
 
@@ -203,7 +203,7 @@ async def test_deletion_takes_jetstream_in_any_case_and_signatures_by_policy(
         return await store.act(StoreAction.DELETE, view) is None
 
     await eventually(deleted)  # the connection to NATS may just be being made
-    assert await store.look(view) is None
+    assert await store.find(view) is None
     assert await lags.read(stored.token) is Reason.CONSUMER_MISSING
     assert await stream.present(stored.token) == set()
     kept = await jobs.find_job(connection, stored.token)
@@ -270,10 +270,10 @@ async def test_a_database_without_schema_is_told_until_it_is_migrated(
     assert (answer.reason, answer.passing, answer.failures) == (JobReason.SCHEMA_NOT_READY, False, 1)
     again = await trouble(store, view)
     assert (again.failures, again.since) == (2, answer.since)
-    assert await store.look(replace(view, deleting=True)) is None  # nothing of ours can be there
+    assert await store.find(replace(view, deleting=True)) is None  # nothing of ours can be there
     async with connect(database_url) as connection:
         await schema.migrate(connection)
-    assert await store.look(view) is None
+    assert await store.find(view) is None
 
 
 async def test_troubles_are_those_of_one_object_and_forgotten_with_it(store: PostgresStore) -> None:
@@ -297,7 +297,7 @@ async def test_a_newer_schema_is_told(store: PostgresStore, connection: asyncpg.
     answer = await trouble(store, view)
     assert answer.reason is JobReason.SCHEMA_NOT_READY
     assert "999" in answer.problem
-    assert isinstance(await store.look(replace(view, deleting=True)), Trouble)
+    assert isinstance(await store.find(replace(view, deleting=True)), Trouble)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ async def test_a_table_that_cannot_be_used_is_told_and_no_job_is_made(
     assert answer is not None
     assert (answer.reason, answer.passing) == (JobReason.TABLE_UNUSABLE, False)
     assert problem in answer.problem
-    assert await store.look(view) is None
+    assert await store.find(view) is None
 
 
 async def test_a_user_without_rights_is_told(
@@ -337,7 +337,7 @@ async def test_a_postgres_that_is_away_is_told_at_once_and_recovers(
 ) -> None:
     async with PostgresStore(f"postgresql://u:s3cret@127.0.0.1:{unused_tcp_port}/d", lags) as store:
         views = [job_of(SPEC)] * 20
-        answers = await asyncio.wait_for(asyncio.gather(*(store.look(view) for view in views)), 3)
+        answers = await asyncio.wait_for(asyncio.gather(*(store.find(view) for view in views)), 3)
         assert {type(answer) for answer in answers} == {Trouble}
         answer = await trouble(store, views[0])
         assert (answer.reason, answer.passing, answer.failures) == (JobReason.POSTGRES_UNREACHABLE, True, 21)
@@ -354,7 +354,7 @@ async def test_a_broken_connection_is_replaced(store: PostgresStore, connection:
     )
 
     async def seen() -> bool:
-        return isinstance(await store.look(view), StoredJob)
+        return isinstance(await store.find(view), StoredJob)
 
     await eventually(seen)
 
@@ -371,4 +371,4 @@ async def test_deletion_while_nats_is_away_keeps_the_job(
         answer = await cut_off.act(StoreAction.DELETE, view)
         assert answer is not None
         assert (answer.reason, answer.passing) == (JobReason.NATS_UNREACHABLE, True)
-    assert isinstance(await store.look(view), StoredJob)
+    assert isinstance(await store.find(view), StoredJob)

@@ -55,7 +55,7 @@ async def operator_of(
 
 
 async def stored(store: PostgresStore, view: ObjectView) -> StoredJob:
-    found = await store.look(view)
+    found = await store.find(view)
     assert isinstance(found, StoredJob), found
     return found
 

@@ -41,7 +41,7 @@ async def test_a_job_runs_over_tls_from_the_making_to_the_audit(
         lags = await stack.enter_async_context(JetStreamLags(nats.address("operator")))
         store = await stack.enter_async_context(PostgresStore(database.urls["operator"], lags))
         assert await store.act(StoreAction.CREATE, view) is None
-        made = await store.look(view)
+        made = await store.find(view)
         assert isinstance(made, StoredJob), made
         processes = []
         for part in ("keys", "records", "signing"):
@@ -54,7 +54,7 @@ async def test_a_job_runs_over_tls_from_the_making_to_the_audit(
         try:
 
             async def complete() -> bool:
-                found = await store.look(view)
+                found = await store.find(view)
                 return isinstance(found, StoredJob) and found.state == "Complete"
 
             await eventually(complete, seconds=90)

@@ -53,7 +53,7 @@ SHARE_ON_A_DISK = 0.4
 """Share of the jobs after the first that store signatures on the disk that fills up, if there is one."""
 NEW_KIND = 5
 """Factor on the weight of a kind of fault until it has occurred once, so that a short storm has most kinds."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 CALM_SECONDS = 180.0
 """Seconds within which a job must end after its last fault."""
 _AWAY = (VaultStreamError, AssertionError, psutil.Error, *BUS_ERRORS)
@@ -277,7 +277,7 @@ class Storm:
                     found = await find_job(connection, job.token)
                 if found is not None and found.ended:
                     ended.set()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _inject(self, at: Target, ended: asyncio.Event) -> None:
         """Causes one fault after the other; after each, waits briefly until the job makes progress."""
@@ -296,7 +296,7 @@ class Storm:
             if hit:
                 self._moved.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), MOST_SECONDS_APART if hit else LOOK_SECONDS)
+                await asyncio.wait_for(self._moved.wait(), MOST_SECONDS_APART if hit else POLL_SECONDS)
 
     def _weights(self) -> list[int]:
         """Returns the relative frequency of each kind of fault."""

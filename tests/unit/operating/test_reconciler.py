@@ -69,7 +69,7 @@ class World:
         self.done.append(f"event {statement.reason}")
         return True
 
-    async def look(self, job: ObjectView) -> StoredJob:
+    async def find(self, job: ObjectView) -> StoredJob:
         return stored_of(job.spec)
 
     async def busy_pods(self, token: str) -> set[str]:

@@ -88,7 +88,7 @@ def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: JobS
 def test_an_ended_job_goes_when_its_time_to_live_is_over() -> None:
     job = job_of(spec_of(ttlSecondsAfterFinished=60), status=ended())
     waiting = planned(view_of(job=job), NOW + timedelta(seconds=20))
-    assert (waiting.delete_object, waiting.look_again) == (False, 40.0)
+    assert (waiting.delete_object, waiting.requeue_after) == (False, 40.0)
     view = view_of(job=job)
     over = planned(view, NOW + timedelta(seconds=60))
     assert (over.delete_object, told(over)) == (True, ["TimeToLiveOver"])

@@ -81,11 +81,11 @@ def test_the_first_look_at_a_job_in_postgres_makes_workers_and_signers_at_once()
     assert done.decision is not None
     assert not done.decision.hold
     assert truths(done)["Reconciling"] == "MakingKeys"
-    assert (done.status.lag, done.status.state, done.look_again) == (0, JobState.PENDING, 1.0)
+    assert (done.status.lag, done.status.state, done.requeue_after) == (0, JobState.PENDING, 1.0)
 
 
 def test_a_job_whose_workers_never_came_is_not_looked_at_each_second_for_ever() -> None:
-    assert planned(view_of(stored_of(**FRESH), lag=Lag(0), job=job_of())).look_again == 5.0
+    assert planned(view_of(stored_of(**FRESH), lag=Lag(0), job=job_of())).requeue_after == 5.0
 
 
 def test_batches_that_nobody_published_yet_count_as_lag_without_a_consumer() -> None:
@@ -122,7 +122,7 @@ def test_the_signers_follow_the_lag() -> None:
     assert done.status.signers == "4/8"
     assert done.status.scaling is not None
     assert done.status.scaling.history.changes[-1].after == 8
-    assert done.look_again == 5.0
+    assert done.requeue_after == 5.0
 
 
 @pytest.mark.parametrize("seconds", [1, 120])
@@ -251,7 +251,7 @@ def test_in_trouble_nothing_changes_but_the_status(
     assert truths(done) == {"Reconciling" if passing else "Stalled": reason}
     assert told(done) == [reason]
     assert told(planned(after(view, done))) == []
-    assert done.look_again is not None
+    assert done.requeue_after is not None
 
 
 def test_a_count_that_falls_back_does_not_follow_the_lag() -> None:
@@ -307,7 +307,7 @@ def test_a_suspended_job_drains_its_signers_and_then_rests() -> None:
     gone = ChildrenView(signing=SignersView(0, 0))
     rest_view = replace(after(view, leaving), stored=stored_of(state=JobState.SUSPENDED), children=gone)
     rests = planned(rest_view)
-    assert (rests.store, rests.apply, rests.delete, rests.look_again) == (None, (), (), None)
+    assert (rests.store, rests.apply, rests.delete, rests.requeue_after) == (None, (), (), None)
     assert truths(rests) == {"Suspended": "Suspended"}
     assert told(rests) == ["Suspended"]
     assert told(planned(after(rest_view, rests))) == []

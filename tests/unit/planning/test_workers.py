@@ -41,7 +41,7 @@ pytestmark = pytest.mark.unit
 def test_workers_that_are_there_stay_and_those_that_left_are_replaced() -> None:
     done = planned(view_of(stored_of(), lag=Lag(40), children=replace(ALL, keys=DONE)))
     assert kinds_of(done) == ["Deployment/receipts-signing"]
-    assert (done.delete, done.look_again) == (("keys",), 1.0)
+    assert (done.delete, done.requeue_after) == (("keys",), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_may_pass_by_itself_is_told_once_it_has_lasted() -> None:
     pending = replace(NO_NODE, since=NOW)
     view = view_of(stored_of(), lag=Lag(38), children=replace(ALL, signing=SignersView(4, 0, pending)))
     first = planned(view)
-    assert ("Stalled" in truths(first), first.look_again) == (False, 1.0)
+    assert ("Stalled" in truths(first), first.requeue_after) == (False, 1.0)
     later = planned(after(view, first), NOW + timedelta(seconds=6))
     assert truths(later)["Stalled"] == "PodsUnschedulable"
     assert told(later) == ["PodsUnschedulable"]

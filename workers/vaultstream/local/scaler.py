@@ -99,13 +99,13 @@ class LocalScaler:
         """Sets about how many batches the whole job will have; used until all are planned."""
         self._expected = batches
 
-    def __call__(self, look: PoolState) -> PoolSize:
+    def __call__(self, state: PoolState) -> PoolSize:
         """Returns the size for the pool, and why it was changed last."""
         now = self._clock()
         interval = min(float(self._spec.polling_interval), LONGEST_INTERVAL_SECONDS)
         if self._size is not None and 0 <= now - self._decided_at < interval:
             return self._size
-        decision = self._decide(look, now)
+        decision = self._decide(state, now)
         why = self._size.why if self._size else ""
         if decision.changes_count:
             self.taken.append(Taken(now, decision))
@@ -114,23 +114,23 @@ class LocalScaler:
         self._decided_at, self._size = now, PoolSize(decision.desired, why)
         return self._size
 
-    def _decide(self, look: PoolState, now: float) -> Decision:
-        observation = self._observation(look, now)
+    def _decide(self, state: PoolState, now: float) -> Decision:
+        observation = self._observation(state, now)
         decision = decide(self._spec, observation, self._history, now)
         history = self._history.observed(self._spec, observation, decision, now)
         self._history = history.scaled(self._spec, decision, now)
         return decision
 
-    def _observation(self, look: PoolState, now: float) -> Observation:
-        job, progress, keys = look.job, look.progress, look.keys
+    def _observation(self, state: PoolState, now: float) -> Observation:
+        job, progress, keys = state.job, state.progress, state.keys
         counts = progress.counts
         running = job.state is JobState.RUNNING
-        self._activity = self._activity.observed(counts, ready=look.ready, running=running, now=now)
+        self._activity = self._activity.observed(counts, ready=state.ready, running=running, now=now)
         lag = expected_lag(counts, expected=self._expected, batches_done=progress.batches_done)
         started = job.started_at.timestamp() if job.started_at else None
         return Observation(
             lag=Lag(lag),  # Postgres counts all batches, also those in JetStream
-            replicas=Replicas(look.signers, look.ready, platform_max=self._spec.max_replica_count or 1),
+            replicas=Replicas(state.signers, state.ready, platform_max=self._spec.max_replica_count or 1),
             timing=Timing(
                 created_at=job.created_at.timestamp(),
                 finish_at=finish_at(job.spec.finish_by, job.spec.finish_within, started),
