@@ -13,16 +13,21 @@ from support.apiserver import build
 from support.kstatus import Kstatus
 from support.signingjobs import install_definition, manifest, path_of
 from support.waiting import eventually
-from vaultstream_operator.api.conditions import completed, failed, progressing, settled, stalled
+from vaultstream_operator.api.conditions import (
+    COMPLETED,
+    FAILED,
+    PROGRESSING,
+    SETTLED,
+    STALLED,
+    set_conditions,
+)
 from vaultstream_operator.api.status import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kube.apiserver import ApiServer
     from kube.client import Client
     from support.operating import Site
-    from vaultstream_operator.api.conditions import Conditions
+    from vaultstream_operator.api.conditions import Conditions, States
 
 # The program is built from Go modules the first time, which takes longer than a test may.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -65,13 +70,13 @@ async def test_a_job_that_no_operator_has_seen_is_in_progress(
 
 
 @pytest.mark.parametrize(
-    ("function", "status", "message"),
+    ("states", "status", "message"),
     [
-        (progressing, "InProgress", "What it does."),
-        (stalled, "Failed", "What it does."),
-        (settled, "Current", "Resource is current"),
-        (completed, "Current", "Resource is current"),
-        (failed, "Failed", "What it does."),
+        (PROGRESSING, "InProgress", "What it does."),
+        (STALLED, "Failed", "What it does."),
+        (SETTLED, "Current", "Resource is current"),
+        (COMPLETED, "Current", "Resource is current"),
+        (FAILED, "Failed", "What it does."),
     ],
 )
 async def test_kstatus_reads_each_status_as_intended(
@@ -79,13 +84,13 @@ async def test_kstatus_reads_each_status_as_intended(
     kstatus: Kstatus,
     job: dict[str, Any],
     *,
-    function: Callable[..., Conditions],
+    states: States,
     status: str,
     message: str,
 ) -> None:
     said: dict[str, Any] = {"reason": "Reason", "message": "What it does.", "generation": 1, "now": NOW}
-    for before in ((), progressing((), **said), stalled((), **said)):
-        body = await reported(api_server.client, job, function(before, **said))
+    for before in ((), set_conditions((), PROGRESSING, **said), set_conditions((), STALLED, **said)):
+        body = await reported(api_server.client, job, set_conditions(before, states, **said))
         assert await kstatus.verdict(body) == (status, message)
 
 
@@ -98,7 +103,7 @@ async def test_a_change_that_the_operator_has_not_seen_yet_is_in_progress(
         "generation": 1,
         "now": NOW,
     }
-    body = await reported(api_server.client, job, settled((), **said))
+    body = await reported(api_server.client, job, set_conditions((), SETTLED, **said))
     assert (await kstatus.verdict(body)).status == "Current"
     path = path_of(job["metadata"]["namespace"], "job")
     body = await api_server.client.call("PUT", path, body | {"spec": body["spec"] | {"suspend": True}})

@@ -18,7 +18,7 @@ from support.odd_manifests import manifests
 from support.signingjobs import install_definition, manifest, path_of, refusal, try_out
 from vaultstream.api import JobState, SigningJobSpec, parse_signing_job
 from vaultstream.errors import InvalidJobError
-from vaultstream_operator.api.conditions import completed, failed, progressing
+from vaultstream_operator.api.conditions import COMPLETED, FAILED, PROGRESSING, set_conditions
 from vaultstream_operator.api.crd import spec_schema
 from vaultstream_operator.api.schema import leaves
 from vaultstream_operator.api.status import JobStatus, ScalingStatus
@@ -213,7 +213,7 @@ RUNNING = JobStatus(
     observed_generation=1,
     state=JobState.RUNNING,
     message="Records are being signed.",
-    conditions=progressing((), reason="Signing", message="It signs.", generation=1, now=NOW),
+    conditions=set_conditions((), PROGRESSING, reason="Signing", message="It signs.", generation=1, now=NOW),
     token="job-0123abcd",
     records=500_000,
     planned=True,
@@ -241,8 +241,10 @@ async def test_a_status_change_does_not_change_the_generation(client: Client, jo
 
 
 def ended(state: JobState) -> JobStatus:
-    end = completed if state is JobState.COMPLETE else failed
-    conditions = end(RUNNING.conditions, reason="AllSigned", message="Done.", generation=1, now=NOW)
+    end = COMPLETED if state is JobState.COMPLETE else FAILED
+    conditions = set_conditions(
+        RUNNING.conditions, end, reason="AllSigned", message="Done.", generation=1, now=NOW
+    )
     return RUNNING.model_copy(update={"state": state, "conditions": conditions, "completion_time": NOW})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from vaultstream_operator.api.status import Condition, ConditionType
 
@@ -20,12 +20,16 @@ _WORDS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
 }
 
 
-class Setter(Protocol):
-    """A function below that sets all conditions that kstatus reads."""
+States = Mapping[ConditionType, bool]
 
-    def __call__(
-        self, conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
-    ) -> Conditions: ...
+PROGRESSING: Final[States] = {ConditionType.RECONCILING: True, ConditionType.STALLED: False}
+"""A job that does not match its spec yet. kstatus: InProgress."""
+STALLED: Final[States] = {ConditionType.RECONCILING: False, ConditionType.STALLED: True}
+"""A job that is blocked until a problem is fixed. kstatus: Failed."""
+SETTLED: Final[States] = {ConditionType.RECONCILING: False, ConditionType.STALLED: False}
+"""A job that matches its spec. kstatus: Current."""
+COMPLETED: Final[States] = {**SETTLED, ConditionType.FAILED: False, ConditionType.COMPLETE: True}
+FAILED: Final[States] = {**STALLED, ConditionType.COMPLETE: False, ConditionType.FAILED: True}
 
 
 def find_condition(conditions: Sequence[Condition], kind: str) -> Condition | None:
@@ -91,69 +95,18 @@ def drop_condition(conditions: Sequence[Condition], kind: str) -> Conditions:
     return tuple(c for c in conditions if c.type != kind or c is ended)
 
 
-def progressing(
-    conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
-) -> Conditions:
-    """Returns the conditions of a job that does not match its spec yet. kstatus: InProgress."""
-    states = {ConditionType.RECONCILING: True, ConditionType.STALLED: False}
-    return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
-
-
-def stalled(
-    conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
-) -> Conditions:
-    """Returns the conditions of a job that is blocked until a problem is fixed. kstatus: Failed."""
-    states = {ConditionType.RECONCILING: False, ConditionType.STALLED: True}
-    return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
-
-
-def settled(
-    conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
-) -> Conditions:
-    """Returns the conditions of a job that matches its spec. kstatus: Current."""
-    states = {ConditionType.RECONCILING: False, ConditionType.STALLED: False}
-    return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
-
-
-def completed(
-    conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
-) -> Conditions:
-    """Returns the conditions of a job that is complete. If it had already ended, they are unchanged."""
-    if ended_by(conditions):
-        return tuple(conditions)
-    states = {
-        ConditionType.RECONCILING: False,
-        ConditionType.STALLED: False,
-        ConditionType.FAILED: False,
-        ConditionType.COMPLETE: True,
-    }
-    return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
-
-
-def failed(
-    conditions: Sequence[Condition], *, reason: str, message: str, generation: int, now: datetime
-) -> Conditions:
-    """Returns the conditions of a job that failed. If it had already ended, they are unchanged."""
-    if ended_by(conditions):
-        return tuple(conditions)
-    states = {
-        ConditionType.RECONCILING: False,
-        ConditionType.STALLED: True,
-        ConditionType.COMPLETE: False,
-        ConditionType.FAILED: True,
-    }
-    return _set_all(conditions, states, reason=reason, message=message, generation=generation, now=now)
-
-
-def _set_all(
+def set_conditions(
     conditions: Sequence[Condition],
-    states: Mapping[ConditionType, bool],
+    states: States,
     *,
     reason: str,
     message: str,
     generation: int,
     now: datetime,
 ) -> Conditions:
+    """Returns `conditions` with all those of `states` set, as `set_condition` does. A job that had ended does not end again."""
+    if ended_by(conditions) and not states.keys().isdisjoint(TERMINAL):
+        return tuple(conditions)
     for kind, status in states.items():
         conditions = set_condition(
             conditions, kind, status, reason=reason, message=message, generation=generation, now=now

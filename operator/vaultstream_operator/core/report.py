@@ -90,7 +90,7 @@ class Report:
 
     def on_the_way(self, statement: Statement) -> Report:
         """Returns the report of a job that goes on, or will by itself."""
-        return self.stating(conditions.progressing, statement)
+        return self.stating(conditions.PROGRESSING, statement)
 
     def trying(self, statement: Statement) -> Report:
         """As `on_the_way`, unless something blocked the job before: that is reported until this is done."""
@@ -100,11 +100,11 @@ class Report:
 
     def stalled(self, statement: Statement) -> Report:
         """Returns the report of a job that waits until a person fixes something."""
-        return self.stating(conditions.stalled, statement)
+        return self.stating(conditions.STALLED, statement)
 
     def settled(self, statement: Statement) -> Report:
         """Returns the report of a job that is as its spec asks for."""
-        return self.stating(conditions.settled, statement)
+        return self.stating(conditions.SETTLED, statement)
 
     def ended(self, statement: Statement, stored: StoredJob) -> Report:
         """Returns the report of a job's end, which is final."""
@@ -118,7 +118,7 @@ class Report:
             eta=None,
             signers="",
         )
-        return report.stating(conditions.completed if complete else conditions.failed, statement)
+        return report.stating(conditions.COMPLETED if complete else conditions.FAILED, statement)
 
     def counted(self, stored: StoredJob) -> Report:
         """Returns the report with the counts of Postgres."""
@@ -144,10 +144,11 @@ class Report:
         """Whether the status that was found says so already."""
         return statement.reason in self.standing or self.before.message == statement.message
 
-    def stating(self, state: conditions.Setter, statement: Statement) -> Report:
+    def stating(self, states: conditions.States, statement: Statement) -> Report:
         """Returns the report with a statement in its message and its conditions, and an Event if it is new."""
-        listed = state(
+        listed = conditions.set_conditions(
             self.status.conditions,
+            states,
             reason=statement.reason,
             message=statement.message,
             generation=self.generation,

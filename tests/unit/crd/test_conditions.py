@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from vaultstream_operator.api.conditions import (
+    COMPLETED,
+    FAILED,
+    PROGRESSING,
+    SETTLED,
+    STALLED,
     Conditions,
-    completed,
+    States,
     drop_condition,
     ended_by,
-    failed,
     find_condition,
     is_true,
-    progressing,
     set_condition,
-    settled,
-    stalled,
+    set_conditions,
 )
 from vaultstream_operator.api.status import MOST_CHARACTERS, Condition, ConditionType
 
@@ -56,24 +57,22 @@ def test_the_time_of_the_transition_is_now_when_the_status_changes(status: bool 
 
 
 def test_the_same_again_changes_nothing() -> None:
-    first = progressing((), **AT_FIRST)
-    assert progressing(first, **AT_FIRST | {"now": LATER}) == first
+    first = set_conditions((), PROGRESSING, **AT_FIRST)
+    assert set_conditions(first, PROGRESSING, **AT_FIRST | {"now": LATER}) == first
 
 
 def test_a_condition_keeps_its_place_and_there_is_one_of_each_type() -> None:
-    conditions = progressing((), **AT_FIRST)
+    conditions = set_conditions((), PROGRESSING, **AT_FIRST)
     conditions = set_condition(conditions, ConditionType.SUSPENDED, True, **AT_FIRST)
-    conditions = stalled(conditions, **AFTERWARDS)
+    conditions = set_conditions(conditions, STALLED, **AFTERWARDS)
     assert [condition.type for condition in conditions] == ["Reconciling", "Stalled", "Suspended"]
 
 
-@pytest.mark.parametrize(("end", "kind"), [(completed, "Complete"), (failed, "Failed")])
-@pytest.mark.parametrize("other_end", [completed, failed])
-def test_an_end_stands_whatever_comes_after(
-    end: Callable[..., Conditions], kind: str, other_end: Callable[..., Conditions]
-) -> None:
-    at_end = end(progressing((), **AT_FIRST), **AT_FIRST)
-    assert other_end(at_end, **AFTERWARDS) == at_end
+@pytest.mark.parametrize(("end", "kind"), [(COMPLETED, "Complete"), (FAILED, "Failed")])
+@pytest.mark.parametrize("other_end", [COMPLETED, FAILED])
+def test_an_end_stands_whatever_comes_after(end: States, kind: str, other_end: States) -> None:
+    at_end = set_conditions(set_conditions((), PROGRESSING, **AT_FIRST), end, **AT_FIRST)
+    assert set_conditions(at_end, other_end, **AFTERWARDS) == at_end
     for terminal in (ConditionType.COMPLETE, ConditionType.FAILED):
         for status in (True, False, None):
             assert set_condition(at_end, terminal, status, **AFTERWARDS) == at_end
@@ -84,30 +83,30 @@ def test_an_end_stands_whatever_comes_after(
 
 
 def test_a_job_that_has_not_ended_has_no_end() -> None:
-    assert ended_by(stalled((), **AT_FIRST)) is None
+    assert ended_by(set_conditions((), STALLED, **AT_FIRST)) is None
     assert ended_by(set_condition((), ConditionType.COMPLETE, False, **AT_FIRST)) is None
 
 
 def test_a_job_that_failed_before_it_ended_may_still_complete() -> None:
     conditions = set_condition((), ConditionType.FAILED, False, **AT_FIRST)
-    assert is_true(completed(conditions, **AFTERWARDS), ConditionType.COMPLETE)
+    assert is_true(set_conditions(conditions, COMPLETED, **AFTERWARDS), ConditionType.COMPLETE)
 
 
 @pytest.mark.parametrize(
-    ("function", "reconciling", "is_stalled"),
+    ("states", "reconciling", "is_stalled"),
     [
-        (progressing, True, False),
-        (stalled, False, True),
-        (settled, False, False),
-        (completed, False, False),
-        (failed, False, True),
+        (PROGRESSING, True, False),
+        (STALLED, False, True),
+        (SETTLED, False, False),
+        (COMPLETED, False, False),
+        (FAILED, False, True),
     ],
 )
 def test_a_job_is_on_its_way_or_stalled_or_neither(
-    function: Callable[..., Conditions], reconciling: bool, is_stalled: bool
+    states: States, reconciling: bool, is_stalled: bool
 ) -> None:
-    for before in ((), progressing((), **AT_FIRST), stalled((), **AT_FIRST)):
-        conditions = function(before, **AFTERWARDS)
+    for before in ((), set_conditions((), PROGRESSING, **AT_FIRST), set_conditions((), STALLED, **AT_FIRST)):
+        conditions = set_conditions(before, states, **AFTERWARDS)
         assert is_true(conditions, ConditionType.RECONCILING) is reconciling
         assert is_true(conditions, ConditionType.STALLED) is is_stalled
         assert {condition.observed_generation for condition in conditions} == {2}
@@ -119,12 +118,14 @@ def test_a_condition_is_dropped() -> None:
 
 
 def test_a_long_message_is_cut_rather_than_refused() -> None:
-    condition = one(stalled((), **AT_FIRST | {"message": "x" * 10_000}), ConditionType.STALLED)
+    condition = one(
+        set_conditions((), STALLED, **AT_FIRST | {"message": "x" * 10_000}), ConditionType.STALLED
+    )
     assert len(condition.message) == MOST_CHARACTERS
     assert condition.message.endswith("…")
 
 
 def test_a_time_is_written_in_utc_to_the_second() -> None:
     moment = datetime.fromisoformat("2030-01-01T02:00:00.5+02:00")
-    condition = one(stalled((), **AT_FIRST | {"now": moment}), ConditionType.STALLED)
+    condition = one(set_conditions((), STALLED, **AT_FIRST | {"now": moment}), ConditionType.STALLED)
     assert condition.model_dump(mode="json", by_alias=True)["lastTransitionTime"] == "2030-01-01T00:00:00Z"
