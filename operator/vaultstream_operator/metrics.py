@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -38,75 +39,51 @@ class OperatorMetrics:
 
     def __init__(self) -> None:
         registry = self.registry = process_registry("operator")
-        self.reconcile_seconds = Histogram(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, buckets=BUCKETS, registry=registry)
+        self.reconcile_seconds = histogram(
             "vaultstream_reconcile_duration_seconds",
             "Duration of one reconcile of a SigningJob, with all its actions.",
-            buckets=BUCKETS,
-            registry=registry,
         )
-        self.reconcile_errors = Counter(
-            "vaultstream_reconcile_errors_total",
-            "Reconciles that failed; they are retried.",
-            registry=registry,
+        self.reconcile_errors = counter(
+            "vaultstream_reconcile_errors_total", "Reconciles that failed; they are retried."
         )
-        self.conflicts = Counter(
+        self.conflicts = counter(
             "vaultstream_reconcile_conflicts_total",
             "Reconcile steps repeated at once because the SigningJob had changed in the meantime.",
-            registry=registry,
         )
-        self.queue_depth = Gauge(
-            "vaultstream_queue_depth",
-            "SigningJobs that are due and wait for a reconcile.",
-            registry=registry,
+        self.queue_depth = gauge(
+            "vaultstream_queue_depth", "SigningJobs that are due and wait for a reconcile."
         )
-        self.queue_busy = Gauge(
-            "vaultstream_queue_busy", "SigningJobs that are being reconciled.", registry=registry
-        )
-        self.queue_wait_seconds = Histogram(
+        self.queue_busy = gauge("vaultstream_queue_busy", "SigningJobs that are being reconciled.")
+        self.queue_wait_seconds = histogram(
             "vaultstream_queue_wait_seconds",
             "Time from when a SigningJob was due until its reconcile began. "
             "Work: scaling, for jobs whose signers follow a lag, takes precedence over other.",
             ["work"],
-            buckets=BUCKETS,
-            registry=registry,
         )
-        self.resyncs = Counter(
+        self.resyncs = counter(
             "vaultstream_resync_news_total",
             "SigningJobs with a change that a list found before a watch delivered it.",
-            registry=registry,
         )
-        self.decisions = Counter(
-            "vaultstream_scaling_decisions_total",
-            "Decisions on the number of signers, by rule.",
-            ["reason"],
-            registry=registry,
+        self.decisions = counter(
+            "vaultstream_scaling_decisions_total", "Decisions on the number of signers, by rule.", ["reason"]
         )
-        self.events = Counter(
-            "vaultstream_events_total", "Events recorded, by reason.", ["reason"], registry=registry
+        self.events = counter("vaultstream_events_total", "Events recorded, by reason.", ["reason"])
+        self._desired = gauge("vaultstream_signers_desired", "Number of signers decided on.", _BY_JOB)
+        self._ready = gauge("vaultstream_signers_ready", "Number of signers that are ready.", _BY_JOB)
+        self._lag = gauge(
+            "vaultstream_job_lag_batches", "Lag of the job, in batches. Absent while unknown.", _BY_JOB
         )
-        self._desired = Gauge(
-            "vaultstream_signers_desired", "Number of signers decided on.", _BY_JOB, registry=registry
-        )
-        self._ready = Gauge(
-            "vaultstream_signers_ready", "Number of signers that are ready.", _BY_JOB, registry=registry
-        )
-        self._lag = Gauge(
-            "vaultstream_job_lag_batches",
-            "Lag of the job, in batches. Absent while unknown.",
-            _BY_JOB,
-            registry=registry,
-        )
-        self._hold = Gauge(
+        self._hold = gauge(
             "vaultstream_scaling_hold",
             "1 while the count is held for this reason, else 0. Reasons: " + ", ".join(HOLDS) + ".",
             [*_BY_JOB, "reason"],
-            registry=registry,
         )
-        self._records = Gauge(
+        self._records = gauge(
             "vaultstream_job_records",
             "Planned records of the job, by state: signed, dead or left.",
             [*_BY_JOB, "state"],
-            registry=registry,
         )
         for work in _WORK:
             self.queue_wait_seconds.labels(work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -86,66 +87,52 @@ class SigningMetrics:
     """Metrics of a signer: fetch → lease → read → sign → commit → ack."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self.records_signed = Counter(
-            "vaultstream_records_signed_total",
-            "Records whose signatures this signer committed.",
-            registry=registry,
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, buckets=BUCKETS, registry=registry)
+        self.records_signed = counter(
+            "vaultstream_records_signed_total", "Records whose signatures this signer committed."
         )
-        self.dead_letters = Counter(
+        self.dead_letters = counter(
             "vaultstream_dead_letters_total",
             "Dead letters that this signer committed, by reason.",
             ["reason"],
-            registry=registry,
         )
-        self.batches_fetched = Counter(
+        self.batches_fetched = counter(
             "vaultstream_batches_fetched_total",
             "Batches fetched. Each is counted in vaultstream_batches_total or is still in flight.",
-            registry=registry,
         )
-        self.batches = Counter(
+        self.batches = counter(
             "vaultstream_batches_total",
             "Batches that this signer finished, by outcome: " + ", ".join(BATCH_OUTCOMES) + ".",
             ["outcome"],
-            registry=registry,
         )
-        self.leases_lost = Counter(
+        self.leases_lost = counter(
             "vaultstream_leases_lost_total",
             "Leases that ended before their batch was committed, by reason: " + ", ".join(LEASE_LOSSES) + ".",
             ["reason"],
-            registry=registry,
         )
-        self.leases_expired = Counter(
+        self.leases_expired = counter(
             "vaultstream_leases_expired_total",
             "Expired leases of any signer, found by this signer when it leased a key.",
-            registry=registry,
         )
-        self.in_hand = Gauge(
-            "vaultstream_batches_in_hand",
-            "Batches in flight: fetched and neither acknowledged nor returned.",
-            registry=registry,
+        self.in_hand = gauge(
+            "vaultstream_batches_in_hand", "Batches in flight: fetched and neither acknowledged nor returned."
         )
-        self.batch_seconds = _histogram(
-            "vaultstream_batch_duration_seconds",
-            "Time from the fetch of a batch to its acknowledgment.",
-            registry,
+        self.batch_seconds = histogram(
+            "vaultstream_batch_duration_seconds", "Time from the fetch of a batch to its acknowledgment."
         )
-        self.lease_wait_seconds = _histogram(
-            "vaultstream_lease_wait_seconds",
-            "Time from the fetch of a batch to the lease of its key.",
-            registry,
+        self.lease_wait_seconds = histogram(
+            "vaultstream_lease_wait_seconds", "Time from the fetch of a batch to the lease of its key."
         )
-        self.read_seconds = _histogram(
-            "vaultstream_read_duration_seconds", "Time to read a batch's payloads from Postgres.", registry
+        self.read_seconds = histogram(
+            "vaultstream_read_duration_seconds", "Time to read a batch's payloads from Postgres."
         )
-        self.sign_seconds = _histogram(
-            "vaultstream_sign_duration_seconds",
-            "Time to sign a batch, without the wait for its turn.",
-            registry,
+        self.sign_seconds = histogram(
+            "vaultstream_sign_duration_seconds", "Time to sign a batch, without the wait for its turn."
         )
-        self.commit_seconds = _histogram(
+        self.commit_seconds = histogram(
             "vaultstream_commit_duration_seconds",
             "Time of one commit of one or more batches, with its retries while Postgres is unreachable.",
-            registry,
         )
         _start_at_zero(self.batches, BATCH_OUTCOMES)
         _start_at_zero(self.leases_lost, LEASE_LOSSES)
@@ -166,18 +153,14 @@ class RecordsMetrics:
     """Metrics of the records worker: planning, publishing and the lag."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self.records_planned = Counter(
-            "vaultstream_records_planned_total", "Records planned into batches.", registry=registry
+        counter = partial(Counter, registry=registry)
+        self.records_planned = counter("vaultstream_records_planned_total", "Records planned into batches.")
+        self.batches_published = counter(
+            "vaultstream_batches_published_total", "Batches published for the first time."
         )
-        self.batches_published = Counter(
-            "vaultstream_batches_published_total",
-            "Batches published for the first time.",
-            registry=registry,
-        )
-        self.batches_republished = Counter(
+        self.batches_republished = counter(
             "vaultstream_batches_republished_total",
             "Batches published again because the stream had lost them.",
-            registry=registry,
         )
         self.reconciles = _reconciles(registry, RECONCILE_OUTCOMES)
         self.lag = LagMetric()
@@ -189,13 +172,11 @@ class KeysMetrics:
     """Metrics of the keys worker: creating and publishing keys. It publishes the keys right after it creates the stream."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self.keys_made = Counter(
-            "vaultstream_keys_made_total", "Private keys created and wrapped.", registry=registry
-        )
-        self.keys_published = Counter(
+        counter = partial(Counter, registry=registry)
+        self.keys_made = counter("vaultstream_keys_made_total", "Private keys created and wrapped.")
+        self.keys_published = counter(
             "vaultstream_keys_published_total",
             "Messages with a wrapped key published, because it was new, changed or lost.",
-            registry=registry,
         )
         self.reconciles = _reconciles(registry, [each for each in RECONCILE_OUTCOMES if each != "made"])
 
@@ -233,10 +214,6 @@ class LagMetric:
             for state, batches in seen[0].items():
                 family.add_metric([state], batches)
         yield family
-
-
-def _histogram(name: str, text: str, registry: CollectorRegistry | None) -> Histogram:
-    return Histogram(name, text, buckets=BUCKETS, registry=registry)
 
 
 def _reconciles(registry: CollectorRegistry | None, outcomes: Collection[str]) -> Counter:
