@@ -44,7 +44,7 @@ def describe(state: RunState) -> str:
     parts = [
         f"{progress.settled:,} of {total} records ({share})",
         f"{state.rate:,.0f} records/s",
-        f"lag {counted(progress.batches_pending, 'batch', 'batches')}",
+        f"lag {counted(progress.batches_left, 'batch', 'batches')}",
         counted(state.signers, "signer"),
         f"ETA {duration(state.eta_seconds)}",
     ]

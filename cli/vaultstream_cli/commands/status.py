@@ -122,7 +122,7 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
         ("job", f"{job.name} (token {job.token})"),
         ("state", f"{job.state}{' (deleted)' if job.deleted_at else ''}{waiting}"),
         ("records", f"{_records(overview)}: {progress.signed:,} signed, {progress.dead:,} dead"),
-        ("batches", f"{batches}, {progress.batches_pending:,} pending{failing}"),
+        ("batches", f"{batches}, {progress.batches_left:,} pending{failing}"),
         ("lag", _lag(overview)),
         (
             "rate",

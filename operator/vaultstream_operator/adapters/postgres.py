@@ -200,7 +200,7 @@ class PostgresStore:
         return False
 
     def _stored(self, view: ObjectView, snapshot: JobSnapshot) -> StoredJob:
-        job, keys, counted = snapshot.job, snapshot.keys, snapshot.progress
+        job, counted = snapshot.job, snapshot.progress
         progress = self._progress(view, snapshot)
         return StoredJob(
             token=job.token,
@@ -215,8 +215,8 @@ class PostgresStore:
             signed=counted.signed,
             dead=counted.dead,
             progress=progress,
-            keys_active=keys.active if keys.made >= job.spec.keys.count else None,
-            keys_made=keys.made,
+            keys_active=snapshot.keys_active,
+            keys_made=snapshot.keys.made,
             records_per_second=counted.overall_rate if job.ended else progress.records_per_second,
             batches_unpublished=counted.batches_unpublished,
             published=job.published_through > 0,
@@ -224,7 +224,7 @@ class PostgresStore:
 
     def _progress(self, view: ObjectView, snapshot: JobSnapshot) -> Progress:
         memory, now = self._memory(view), time.monotonic()
-        counts, scaling = snapshot.progress.counts, view.status.scaling
+        counts, scaling = snapshot.progress, view.status.scaling
         ready, running = scaling.ready if scaling else 0, snapshot.job.state is JobState.RUNNING
         memory.activity = memory.activity.observed(counts, ready=ready, running=running, now=now)
         return memory.activity.progress(counts, now)

@@ -54,7 +54,7 @@ async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     assert "Put 3 records of job flawed back in the queue" in put_back.stderr
     job = await get_job(connection, "flawed")
     waiting = (await read_job(connection, job.token)).progress
-    assert (job.state, waiting.signed, waiting.batches_pending) == (JobState.RUNNING, 97, 1)
+    assert (job.state, waiting.signed, waiting.batches_left) == (JobState.RUNNING, 97, 1)
 
     going_on = run_cli(*retry, "--json")
     assert "has no dead letters yet; it has not ended" in going_on.stderr

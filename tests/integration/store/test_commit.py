@@ -83,7 +83,7 @@ async def test_a_batch_with_no_signature_and_all_dead_is_committed(db: asyncpg.C
     lease = await claim_one(db, job, "ann", 1)
     assert await commit(db, job, signed(1, lease, [], dead=[1, 2])) == [COMMITTED]
     progress = (await read_job(db, job.token)).progress
-    assert (progress.signed, progress.dead, progress.batches_pending) == (0, 2, 0)
+    assert (progress.signed, progress.dead, progress.batches_left) == (0, 2, 0)
 
 
 async def test_one_call_gives_each_batch_its_own_outcome(db: asyncpg.Connection) -> None:

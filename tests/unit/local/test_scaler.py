@@ -17,6 +17,7 @@ from vaultstream.scaling.reasons import Reason
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import KeyCounts
+from vaultstream.store.progress import JobSnapshot
 
 pytestmark = pytest.mark.unit
 
@@ -73,14 +74,14 @@ def look_at(
     progress = replace(
         UNSTARTED,
         records=batches_left * 10,
-        records_pending=batches_left * 10,
+        records_left=batches_left * 10,
         batches=batches_left,
-        batches_pending=batches_left,
+        batches_left=batches_left,
         planned=planned,
         settled_lately=settled_lately,
         window_seconds=20.0 if settled_lately else None,
     )
-    return PoolState(job, progress, keys_of(keys), signers, signers)
+    return PoolState(JobSnapshot(job, progress, keys_of(keys)), signers, signers)
 
 
 def scaler(clock: Clock, annotations: dict[str, str] | None = None, **scaling: Any) -> LocalScaler:

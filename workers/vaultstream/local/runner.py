@@ -15,7 +15,6 @@ from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
 from vaultstream.store.jobs import Job
-from vaultstream.store.keys import KeyCounts
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
 
 if TYPE_CHECKING:
@@ -57,9 +56,7 @@ class PoolState:
         ready: signing processes that are alive.
     """
 
-    job: Job
-    progress: JobProgress
-    keys: KeyCounts
+    snapshot: JobSnapshot
     signers: int
     ready: int
 
@@ -143,7 +140,7 @@ async def run_job(
                 if job.ended or job.state is JobState.SUSPENDED:
                     show(last)
                     return job
-                size = scale(_pool_state(snapshot, workers))
+                size = scale(PoolState(snapshot, workers.signers, workers.signers_alive))
                 if size.signers != workers.signers:
                     await workers.scale(size.signers)
                 show(replace(last, signers=workers.signers, why=size.why))
@@ -162,14 +159,4 @@ def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:
         rate=progress.rate or 0.0,
         eta_seconds=progress.eta_seconds,
         trouble=job.message or progress.last_error,
-    )
-
-
-def _pool_state(snapshot: JobSnapshot, workers: WorkerPool) -> PoolState:
-    return PoolState(
-        job=snapshot.job,
-        progress=snapshot.progress,
-        keys=snapshot.keys,
-        signers=workers.signers,
-        ready=workers.signers_alive,
     )

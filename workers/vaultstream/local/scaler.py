@@ -122,11 +122,10 @@ class LocalScaler:
         return decision
 
     def _observation(self, state: PoolState, now: float) -> Observation:
-        job, progress, keys = state.job, state.progress, state.keys
-        counts = progress.counts
+        job, counts = state.snapshot.job, state.snapshot.progress
         running = job.state is JobState.RUNNING
         self._activity = self._activity.observed(counts, ready=state.ready, running=running, now=now)
-        lag = expected_lag(counts, expected=self._expected, batches_done=progress.batches_done)
+        lag = expected_lag(counts, expected=self._expected, batches_done=counts.batches_done)
         started = job.started_at.timestamp() if job.started_at else None
         return Observation(
             lag=Lag(lag),  # Postgres counts all batches, also those in JetStream
@@ -138,6 +137,6 @@ class LocalScaler:
                 drain_seconds=DRAIN_SECONDS,
             ),
             progress=self._activity.progress(counts, now),
-            keys_active=keys.active if keys.made >= job.spec.keys.count else None,
+            keys_active=state.snapshot.keys_active,
             pause=self._pause,
         )

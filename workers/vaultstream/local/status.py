@@ -94,7 +94,7 @@ class JobOverview:
             "batches": {
                 "total": progress.batches,
                 "done": progress.batches_done,
-                "pending": progress.batches_pending,
+                "pending": progress.batches_left,
                 "failing": progress.batches_failing,
                 "unpublished": progress.batches_unpublished,
             },

@@ -25,7 +25,8 @@ class Counts:
         records_left: records found so far that are neither signed nor dead.
         batches_left: batches planned so far that are still to be signed.
         settled_lately: records that were signed or died in the window.
-        window_seconds: length of the window; None: no batch was settled yet.
+        window_seconds: length of the window: RATE_WINDOW_SECONDS, or less if the first batch was settled later. None: no batch
+            was settled yet.
     """
 
     planned: bool
@@ -33,6 +34,13 @@ class Counts:
     batches_left: int
     settled_lately: int
     window_seconds: float | None
+
+    @property
+    def recent_rate(self) -> float | None:
+        """Records settled per second in the window; None if the window is shorter than LEAST_WINDOW_SECONDS."""
+        if self.window_seconds is None or self.window_seconds < LEAST_WINDOW_SECONDS:
+            return None
+        return self.settled_lately / self.window_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Activity:
         The rate is 0.0 only once signers had work and did none of it for RATE_WINDOW_SECONDS. Until then a job that
         settled nothing lately has no rate. The rate is settling for as long after the number of ready signers changed.
         """
-        rate = rate_of(counts.settled_lately, counts.window_seconds) if counts.settled_lately else None
+        rate = counts.recent_rate if counts.settled_lately else None
         if self.idle_since is not None and now - self.idle_since >= RATE_WINDOW_SECONDS:
             rate = 0.0
         return Progress(
@@ -80,13 +88,6 @@ class Activity:
             records_per_second=rate,
             settling=now - self.ready_since < RATE_WINDOW_SECONDS,
         )
-
-
-def rate_of(settled_lately: int, window_seconds: float | None) -> float | None:
-    """Returns records settled per second in a window; None if the window is shorter than LEAST_WINDOW_SECONDS."""
-    if window_seconds is None or window_seconds < LEAST_WINDOW_SECONDS:
-        return None
-    return settled_lately / window_seconds
 
 
 def expected_batches(rows: int, batch_size: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import UnknownJobError
-from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts, rate_of
+from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts
 from vaultstream.store import schema
 from vaultstream.store.database import fetch_one
 from vaultstream.store.jobs import Job, job_from_row
@@ -20,24 +20,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobProgress:
-    """Counts of one job at one moment.
+class JobProgress(Counts):
+    """Counts of one job at one moment: those of `Counts`, which a scaling decision uses, and further ones.
 
     Attributes:
         records: found so far; all of them once `planned`.
         signed: records with a signature.
         dead: records in the dead letters.
-        records_pending: records of batches that are still to be signed.
         batches: all except those that were split.
         batches_done: settled.
-        batches_pending: still to be signed.
         batches_failing: pending, after at least one failed attempt.
         batches_unpublished: pending, and not published to JetStream yet.
         last_error: of a failing batch.
-        settled_lately: records settled in the window.
-        window_seconds: length of the window: RATE_WINDOW_SECONDS, or less if the first batch was settled later. None: no batch
-            was settled yet.
-        planned: whether all records were found.
         ended: whether nothing is left to do.
         seconds: from the start of the job to its end, or until now. None: it never started, or was deleted before its end.
     """
@@ -45,16 +39,11 @@ class JobProgress:
     records: int
     signed: int
     dead: int
-    records_pending: int
     batches: int
     batches_done: int
-    batches_pending: int
     batches_failing: int
     batches_unpublished: int
     last_error: str | None
-    settled_lately: int
-    window_seconds: float | None
-    planned: bool
     ended: bool
     seconds: float | None
 
@@ -67,22 +56,6 @@ class JobProgress:
     def overall_rate(self) -> float | None:
         """Records settled per second over a whole job that has ended; None before."""
         return self.settled / self.seconds if self.ended and self.seconds else None
-
-    @property
-    def recent_rate(self) -> float | None:
-        """Records settled per second in the window; None while the window is too short."""
-        return rate_of(self.settled_lately, self.window_seconds)
-
-    @property
-    def counts(self) -> Counts:
-        """The counts that a scaling decision uses."""
-        return Counts(
-            planned=self.planned,
-            records_left=self.records_pending,
-            batches_left=self.batches_pending,
-            settled_lately=self.settled_lately,
-            window_seconds=self.window_seconds,
-        )
 
     @property
     def rate(self) -> float | None:
@@ -106,6 +79,11 @@ class JobSnapshot:
     job: Job
     progress: JobProgress
     keys: KeyCounts
+
+    @property
+    def keys_active(self) -> int | None:
+        """Keys that may be leased; None while the ring is being made."""
+        return self.keys.active if self.keys.made >= self.job.spec.keys.count else None
 
 
 async def find_snapshot(connection: Connection, name: str) -> JobSnapshot | None:

@@ -89,10 +89,10 @@ LEFT JOIN LATERAL (
     SELECT
         coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
         coalesce(sum(signed), 0)::bigint AS signed,
-        coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_pending,
+        coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_left,
         count(*) FILTER (WHERE state <> 'split') AS batches,
         count(*) FILTER (WHERE state = 'done') AS batches_done,
-        count(*) FILTER (WHERE state = 'pending') AS batches_pending,
+        count(*) FILTER (WHERE state = 'pending') AS batches_left,
         count(*) FILTER (WHERE state = 'pending' AND attempts > 0) AS batches_failing,
         count(*) FILTER (WHERE state = 'pending' AND batch_no > j.published_through) AS batches_unpublished,
         max(error) FILTER (WHERE state = 'pending') AS last_error,
