@@ -48,12 +48,13 @@ def test_all_figures_of_a_verified_job_are_told(tmp_path: Path) -> None:
     assert {"openssl", "library"} <= found["limit"].keys()
     assert set(found["cpu_seconds"]) == {"signers", "postgres", "nats", "rest"}
     assert found["batches"] == 20
-    # Of each batch its publishing, the answer to that, its delivery and its acknowledgement. Of each signer requests for
-    # batches; of the records worker looks at the stream, once a second. Not the seven keys that each signer was sent before.
-    looks = found["seconds"] + 1
-    assert 4 <= found["messages_per_batch"] <= 4 + (10 + 10 * looks) / 20
-    # Leases, reads and commits of up to twenty hands; what is told late; looks of the workers and the command.
-    assert 1 / 7 <= found["transactions_per_batch"] <= 3 + (100 + 60 * looks) / 20
+    # Per batch: its publication, the reply to that, its delivery and its acknowledgement. A signer on a busy machine asks
+    # for one batch at a time: one request per batch. The records worker reads the stream's state once per second. The
+    # seven keys that each signer received before the clock started are not included.
+    polls = found["seconds"] + 1
+    assert 4 <= found["messages_per_batch"] <= 5 + 10 * polls / 20
+    # Leases, reads and commits, for one batch at a time; statistics that arrive late; polls by the workers and the command.
+    assert 1 / 7 <= found["transactions_per_batch"] <= 3 + (100 + 60 * polls) / 20
     assert sum("signing worker" in name for name in found["peak_memory_bytes"]) == 2
     assert min(found["peak_memory_bytes"].values()) > 0
     assert found["verification"]["valid"] == 1000

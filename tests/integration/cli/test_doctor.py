@@ -70,7 +70,7 @@ def test_what_is_down_is_reported_and_the_rest_looked_at(run_cli: RunCli, cli_se
     assert without_postgres.returncode == 5
     assert "failed  Postgres" in without_postgres.stdout
     assert "ok      NATS" in without_postgres.stdout
-    assert "try: Check DATABASE_URL and that Postgres runs.\n" in without_postgres.stdout
+    assert "try: Check DATABASE_URL and that Postgres is running.\n" in without_postgres.stdout
     assert "vaultstream doctor" not in without_postgres.stdout
     assert "geheim" not in without_postgres.stdout + without_postgres.stderr
     assert without_nats["NATS"][0]["level"] == "failed"
