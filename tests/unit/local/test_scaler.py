@@ -148,7 +148,7 @@ def test_keys_that_are_still_being_made_limit_nothing(clock: Clock, keys: int, w
 def test_never_more_signers_than_active_keys(clock: Clock) -> None:
     look = look_at(spec_of(keys={"count": 2}), keys=2)
     assert scaler(clock)(look).signers == 2
-    retired = replace(look, keys=keys_of(1, retired=1))
+    retired = replace(look, snapshot=replace(look.snapshot, keys=keys_of(1, retired=1)))
     assert scaler(clock)(retired).signers == 1
 
 
