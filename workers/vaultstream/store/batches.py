@@ -69,14 +69,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
         if checkpoint["planned"]:
             return PlannedPage(records=0, batches=0, finished=True)
         after = checkpoint["planned_id"]
-        arguments = (
-            job.job_no,
-            after,
-            checkpoint["upper_id"],
-            rows,
-            size,
-            checkpoint["next_batch_no"],
-        )
+        arguments = (job.job_no, after, checkpoint["upper_id"], rows, size, checkpoint["next_batch_no"])
         page = await _cut_page(connection, source, arguments, first=after is None)
         if page["duplicate"] is not None:
             raise SourceError(
@@ -86,11 +79,7 @@ async def plan_page(connection: Connection, job: Job, source: SqlSource) -> Plan
             )
         finished = page["records"] < rows
         await connection.execute(
-            query("move_checkpoint"),
-            job.job_no,
-            page["last_id"],
-            finished,
-            page["batches"],
+            query("move_checkpoint"), job.job_no, page["last_id"], finished, page["batches"]
         )
     return PlannedPage(records=page["records"], batches=page["batches"], finished=finished)
 
@@ -146,14 +135,7 @@ async def fail_batch(
     connection: Connection, job_no: int, batch_no: int, error: str, *, max_attempts: int
 ) -> Failure:
     """Counts a failed attempt of a batch; see `functions/fail_batch.sql`."""
-    row = await fetch_one(
-        connection,
-        query("fail_batch"),
-        job_no,
-        batch_no,
-        _storable(error),
-        max_attempts,
-    )
+    row = await fetch_one(connection, query("fail_batch"), job_no, batch_no, _storable(error), max_attempts)
     return Failure(outcome=row["outcome"], attempt=row["attempt"])
 
 

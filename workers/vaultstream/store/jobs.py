@@ -117,11 +117,7 @@ async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Jo
 
 async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:
     """Moves a pending job to Running and sets the highest id that it covers; a running job stays as it is."""
-    await connection.execute(
-        query("start_job"),
-        job_no,
-        upper_id,
-    )
+    await connection.execute(query("start_job"), job_no, upper_id)
 
 
 async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
@@ -134,29 +130,17 @@ async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
 
 async def fail_job(connection: Connection, job_no: int, message: str) -> None:
     """Ends a job as Failed; what is signed stays signed. An ended job stays as it is."""
-    await connection.execute(
-        query("fail_job"),
-        job_no,
-        message,
-    )
+    await connection.execute(query("fail_job"), job_no, message)
 
 
 async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
     """Suspends or resumes a job that has not ended."""
-    await connection.execute(
-        query("set_suspended"),
-        job_no,
-        suspended,
-    )
+    await connection.execute(query("set_suspended"), job_no, suspended)
 
 
 async def set_message(connection: Connection, job_no: int, message: str | None) -> None:
     """Sets what a job is waiting for; None: nothing."""
-    await connection.execute(
-        query("set_message"),
-        job_no,
-        message,
-    )
+    await connection.execute(query("set_message"), job_no, message)
 
 
 async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec) -> None:

@@ -152,11 +152,7 @@ async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[st
 async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
     """Stores the new wrapping of a key, unless it was rewrapped in the meantime; returns whether it did."""
     done = await connection.fetchval(
-        query("replace_wrapped"),
-        key.key_id,
-        key.version,
-        key.kek_id,
-        key.wrapped,
+        query("replace_wrapped"), key.key_id, key.version, key.kek_id, key.wrapped
     )
     return bool(done)
 

@@ -98,13 +98,7 @@ async def claim_batches(
     deadline = lease_clock() + seconds * SAFETY_FACTOR
     connection.add_log_listener(heard)
     try:
-        rows = await connection.fetch(
-            query("claim_batches"),
-            job_no,
-            holder,
-            list(batch_nos),
-            seconds,
-        )
+        rows = await connection.fetch(query("claim_batches"), job_no, holder, list(batch_nos), seconds)
     finally:
         connection.remove_log_listener(heard)
     return [
@@ -147,10 +141,7 @@ async def renew_leases(
 async def release_leases(connection: Connection, holder: str, leases: Sequence[Lease]) -> None:
     """Releases keys without a batch; they move to the tail of the LRU order."""
     await connection.execute(
-        query("release_keys"),
-        holder,
-        [lease.key_no for lease in leases],
-        [lease.epoch for lease in leases],
+        query("release_keys"), holder, [lease.key_no for lease in leases], [lease.epoch for lease in leases]
     )
 
 
