@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds what is missing before the first test starts, for a build takes longer than a test may."""
+    """Builds missing binaries before the first test starts, because a build takes longer than a test may."""
     if session.config.option.collectonly:
         return
     wanted = {"helm"}

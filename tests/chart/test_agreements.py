@@ -1,4 +1,4 @@
-"""What the chart says twice, or says of other parts of the product, agrees with them."""
+"""What the chart repeats, and what it repeats of other parts of the product, agrees."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EVERYTHING = ("--values", CHART / "ci" / "cert-manager-values.yaml")
 
 
 def paths(values: Any, schema: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yields each path that either the values or the schema has alone."""
+    """Yields each path that only the values or only the schema has."""
     schema = top["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
     if (
         "properties" not in schema or schema["additionalProperties"] is True
-    ):  # whose fields are those of Kubernetes
+    ):  # its fields are those of Kubernetes
         return
     assert schema["additionalProperties"] is False, path
     for name in set(values) ^ set(schema["properties"]):
@@ -65,7 +65,7 @@ def rules_of(role: Mapping[str, Any]) -> list[str]:
     return sorted(json.dumps(rule, sort_keys=True) for rule in role["rules"])
 
 
-def test_the_operators_rights_are_those_of_the_manifest() -> None:
+def test_the_charts_role_has_the_permissions_of_the_manifest() -> None:
     documents = yaml.safe_load_all((ROOT / "deploy" / "operator-rbac.yaml").read_text())
     [manifest] = [document for document in documents if document["kind"] == "ClusterRole"]
     chart = render()
@@ -74,19 +74,19 @@ def test_the_operators_rights_are_those_of_the_manifest() -> None:
     assert rules_of(wide) == rules_of(manifest)
 
 
-def test_the_definition_is_the_generated_one() -> None:
+def test_the_charts_crd_is_the_generated_one() -> None:
     [own] = render().of("CustomResourceDefinition")
     generated = yaml.safe_load((ROOT / "crds" / "signingjobs.vaultstream.dev.yaml").read_text())
     assert own["spec"] == generated["spec"]
 
 
-def test_the_schema_knows_each_value_and_no_other() -> None:
+def test_the_schema_describes_exactly_the_charts_values() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert sorted(paths(values, schema, schema)) == [".global"]  # which charts above this one set
+    assert sorted(paths(values, schema, schema)) == [".global"]  # set by parent charts
 
 
-def test_the_operator_understands_every_variable_that_it_is_given() -> None:
+def test_the_operator_knows_every_variable_that_the_chart_sets() -> None:
     arguments = [
         word
         for kind in ("podLabels", "podAnnotations", "priorityClasses", "tolerations")
@@ -102,7 +102,7 @@ def test_the_operator_understands_every_variable_that_it_is_given() -> None:
     assert worker - names <= {"VAULTSTREAM_WORKER_METRICS_PORT"}
 
 
-def test_alerts_and_dashboard_speak_of_metrics_that_are_served() -> None:
+def test_alerts_and_dashboard_use_only_served_metrics() -> None:
     served = served_metrics()
     for path in [*(CHART / "files" / "alerts").iterdir(), *(CHART / "files" / "dashboards").iterdir()]:
         used = used_metrics(path.read_text())
@@ -122,12 +122,12 @@ def test_each_alert_has_its_section_in_the_runbooks() -> None:
         assert {"summary", "description"} <= alert["annotations"].keys()
 
 
-def test_each_reason_of_a_condition_is_told_of_in_the_runbooks() -> None:
+def test_each_reason_of_a_condition_is_in_the_runbooks() -> None:
     text = RUNBOOKS.read_text()
     assert [reason for reason in JobReason if not re.search(rf"\b{reason.value}\b", text)] == []
 
 
-def test_each_object_is_labelled_and_each_container_bound() -> None:
+def test_each_object_is_labeled_and_each_container_has_limits() -> None:
     for manifest in render(*EVERYTHING).manifests:
         metadata = manifest["metadata"]
         if metadata["name"] == "vaultstream-extra":

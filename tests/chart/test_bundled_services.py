@@ -1,4 +1,4 @@
-"""The bundled Postgres and NATS run with what the chart gives to them, over TLS, and let in whom they should."""
+"""The bundled Postgres and NATS run with the files from the chart, over TLS, and admit exactly the intended users."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bundled(chart: Rendered) -> Iterator[BundledServices]:
 
 
 async def prepare(services: BundledServices) -> None:
-    """What the operator's init containers do."""
+    """Does what the operator's init containers do."""
     await eventually(services.is_ready, seconds=60)
     connection = await login(services, services.chart.secret("vaultstream-owner")["database-url"])
     await connection.execute("CREATE TABLE public.receipts (id bigint PRIMARY KEY, payload text)")
@@ -61,7 +61,7 @@ async def prepare(services: BundledServices) -> None:
 
 def trusting(services: BundledServices) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(services.ca_file))
-    context.verify_flags |= ssl.VERIFY_X509_STRICT  # what newer Pythons check by default
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default of newer Pythons
     return context
 
 
@@ -82,7 +82,7 @@ def address(services: BundledServices, secret: dict[str, str]) -> BusAddress:
 
 @pytest.mark.parametrize("namespace", TEAMS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_worker_logs_in_as_what_it_is_and_nothing_else(
+async def test_a_worker_logs_in_with_its_own_role_only(
     bundled: BundledServices, role: str, namespace: str
 ) -> None:
     connection = await login(bundled, bundled.chart.secret(f"vaultstream-{role}", namespace)["database-url"])
@@ -103,7 +103,9 @@ async def test_a_worker_logs_in_as_what_it_is_and_nothing_else(
         await connection.close()
 
 
-async def test_workers_read_what_the_owner_made_before_and_makes_later(bundled: BundledServices) -> None:
+async def test_workers_can_read_tables_created_before_and_after_their_logins(
+    bundled: BundledServices,
+) -> None:
     owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
     await owner.execute("CREATE TABLE IF NOT EXISTS public.later (id bigint)")
     await owner.close()
@@ -117,7 +119,7 @@ async def test_workers_read_what_the_owner_made_before_and_makes_later(bundled: 
         await connection.close()
 
 
-async def test_workers_of_a_namespace_read_what_is_in_its_schema_and_those_of_another_do_not(
+async def test_only_the_workers_of_a_namespace_can_read_its_schema(
     bundled: BundledServices,
 ) -> None:
     owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
@@ -141,7 +143,7 @@ async def test_workers_of_a_namespace_read_what_is_in_its_schema_and_those_of_an
     }
 
 
-async def test_nobody_gets_in_without_tls_and_the_superuser_never(bundled: BundledServices) -> None:
+async def test_nobody_logs_in_without_tls_and_the_superuser_never(bundled: BundledServices) -> None:
     url = bundled.local(bundled.chart.secret("vaultstream-owner")["database-url"]).split("?", maxsplit=1)[0]
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
         await asyncpg.connect(url, ssl=False)
@@ -151,7 +153,7 @@ async def test_nobody_gets_in_without_tls_and_the_superuser_never(bundled: Bundl
         await asyncpg.connect(url, password="wrong", ssl=trusting(bundled))
 
 
-async def test_a_server_that_another_authority_vouches_for_is_not_trusted(
+async def test_a_server_with_a_certificate_of_another_authority_is_not_trusted(
     bundled: BundledServices, tmp_path: Path
 ) -> None:
     stranger = tmp_path / "ca.crt"
@@ -172,7 +174,7 @@ async def test_a_server_that_another_authority_vouches_for_is_not_trusted(
             pass
 
 
-async def test_the_login_of_a_namespace_that_was_taken_out_is_locked_until_it_comes_back(
+async def test_the_login_of_a_removed_namespace_is_locked_until_it_is_added_again(
     bundled: BundledServices,
 ) -> None:
     lines = (bundled.folder / "etc/postgres/logins").read_text()
@@ -187,7 +189,7 @@ async def test_the_login_of_a_namespace_that_was_taken_out_is_locked_until_it_co
     await (await login(bundled, url)).close()
 
 
-async def test_making_logins_again_changes_nothing_and_says_nothing(bundled: BundledServices) -> None:
+async def test_creating_logins_again_changes_nothing_and_prints_nothing(bundled: BundledServices) -> None:
     done = bundled.make_logins()
     assert done.stdout + done.stderr == ""
 
@@ -218,7 +220,7 @@ async def test_no_password_is_in_a_log(bundled: BundledServices) -> None:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "operator", "auditor"])
-async def test_each_role_connects_to_nats_and_reads_no_inbox_but_its_own(
+async def test_each_role_connects_to_nats_and_reads_only_its_own_inbox(
     bundled: BundledServices, role: str
 ) -> None:
     own = NAMESPACE if role in {"operator", "auditor"} else "team-a"

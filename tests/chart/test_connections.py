@@ -1,4 +1,4 @@
-"""The connections that the NetworkPolicies let through are those that are wanted, in the opinion of somebody else's analyser."""
+"""The NetworkPolicies permit exactly the wanted connections, according to an independent analyzer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def own_pods(chart: Rendered) -> Iterator[Place]:
 
 
 def places(chart: Rendered, teams: tuple[str, ...] = TEAMS) -> dict[str, Place]:
-    """Our pods, and others: without policies of their own, whatever reaches them is for us to forbid."""
+    """Our pods, and others without policies of their own: only our policies restrict the connections between them."""
     signer = labels(Owner("team-a", "receipts", "0" * 36), "signing", "token")
     found = [
         *own_pods(chart),
@@ -50,8 +50,8 @@ def places(chart: Rendered, teams: tuple[str, ...] = TEAMS) -> dict[str, Place]:
     return {place.name: place for place in found}
 
 
-def let_through(chart: Rendered, folder: Path, teams: tuple[str, ...] = TEAMS) -> set[str]:
-    """Every connection with one of our pods at an end that is allowed."""
+def permitted(chart: Rendered, folder: Path, teams: tuple[str, ...] = TEAMS) -> set[str]:
+    """Returns every permitted connection from or to one of our pods."""
     pairs = permutations(places(chart, teams).values(), 2)
     asked = [
         Connection(source, target, port)
@@ -62,27 +62,27 @@ def let_through(chart: Rendered, folder: Path, teams: tuple[str, ...] = TEAMS) -
     return {str(connection) for connection in allowed(chart, asked, folder)}
 
 
-def test_the_bundled_chart_lets_through_what_is_wanted_and_nothing_else(tmp_path: Path) -> None:
+def test_the_bundled_chart_permits_only_the_wanted_connections(tmp_path: Path) -> None:
     wanted = {
         *(f"{client} > postgres:5432" for client in ("operator", "test", *WORKERS)),
         *(f"{client} > nats:4222" for client in ("operator", "test", *WORKERS)),
-        # The API server is at an address, which no selector of pods names.
+        # The API server has an address, which no pod selector matches.
         *(
             f"{client} > {target}:{port}"
             for client in ("operator", "kek")
             for target in OTHERS
             for port in (443, 6443)
         ),
-        # Names are asked of whoever answers.
+        # DNS may be anywhere.
         *(f"{client} > {target}:53" for client in ("operator", "test", *WORKERS) for target in OTHERS),
         *(f"{reader} > {target}:8080" for reader in OTHERS for target in ("operator", *WORKERS)),
     }
-    found = let_through(render("--set", "jobNamespaces={team-a,team-b}"), tmp_path)
+    found = permitted(render("--set", "jobNamespaces={team-a,team-b}"), tmp_path)
     assert sorted(found - wanted) == []
     assert sorted(wanted - found) == []
 
 
-def test_services_of_ones_own_and_a_named_reader_of_metrics_are_all_that_production_values_let_through(
+def test_production_values_permit_only_external_services_and_a_named_reader_of_metrics(
     tmp_path: Path,
 ) -> None:
     chart = render("--values", ROOT / "examples/production/vaultstream-values.yaml")
@@ -97,15 +97,15 @@ def test_services_of_ones_own_and_a_named_reader_of_metrics_are_all_that_product
         *(f"operator > {target}:{port}" for target in OTHERS for port in (443, 6443)),
         *(f"prometheus > {target}:8080" for target in ("operator", *WORKERS)),
     }
-    found = let_through(chart, tmp_path)
+    found = permitted(chart, tmp_path)
     assert sorted(found - wanted) == []
     assert sorted(wanted - found) == []
 
 
-def test_without_policies_everything_is_let_through(tmp_path: Path) -> None:
-    """The analyser can say yes."""
+def test_without_policies_every_connection_is_permitted(tmp_path: Path) -> None:
+    """The analyzer can also permit a connection."""
     chart = render("--set", "jobNamespaces={team-a,team-b}", "--set", "networkPolicy.enabled=false")
     ours, all_places = len(OWN), len(OWN) + len(OTHERS)
     pairs = all_places * (all_places - 1) - len(OTHERS) * (len(OTHERS) - 1)
     assert ours == len(places(chart)) - len(OTHERS)
-    assert len(let_through(chart, tmp_path)) == pairs * len(PORTS)
+    assert len(permitted(chart, tmp_path)) == pairs * len(PORTS)

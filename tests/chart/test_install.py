@@ -1,4 +1,4 @@
-"""A release on a real API server: accepted under enforced Pod Security, and what must stay stays."""
+"""A release on a real API server: it is accepted under enforced Pod Security, and keeps what must be kept."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ data:
 
 
 class Release:
-    """A release in a namespace of its own, with another namespace for jobs."""
+    """A release in its own namespace, with another namespace for jobs."""
 
     def __init__(self, server: ApiServer, namespace: str, team: str) -> None:
         self.server, self.namespace, self.team = server, namespace, team
@@ -59,7 +59,7 @@ class Release:
     def install(
         self, *arguments: str, chart: Path = CHART, teams: tuple[str, ...] | None = None
     ) -> list[str]:
-        """Installs or upgrades; returns what the hooks' pods said."""
+        """Installs or upgrades; returns the output of the hooks' pods."""
         names = f"jobNamespaces={{{','.join(teams or (self.namespace, self.team))}}}"
         with played_hooks(self.server, self.namespace) as said:
             self.helm("upgrade", "--install", "vaultstream", chart, "--set", names, *arguments)
@@ -78,10 +78,10 @@ class Release:
         return {key: b64decode(value).decode() for key, value in data.items()}
 
     async def made_once(self) -> dict[str, dict[str, str]]:
-        """All that must never be made a second time."""
+        """Everything that must never be created a second time."""
         return {
             "key-encryption key": await self.secret("vaultstream-kek"),
-            "that of the other namespace": await self.secret("vaultstream-kek", self.team),
+            "key-encryption key of the other namespace": await self.secret("vaultstream-kek", self.team),
             "passwords": await self.secret("vaultstream-credentials"),
             "authority": await self.secret("vaultstream-authority"),
         }
@@ -105,7 +105,7 @@ async def release(api_server: ApiServer) -> AsyncIterator[Release]:
     try:
         await api_server.client.call("DELETE", CRD)
     except RefusedError as error:
-        assert error.status == 404  # noqa: PT017 - it was gone already
+        assert error.status == 404  # noqa: PT017 - it was already gone
     await eventually(lambda: definition_is_gone(api_server))
 
 
@@ -113,7 +113,7 @@ async def definition_is_gone(server: ApiServer) -> bool:
     return not await server.client.exists(CRD)
 
 
-async def test_all_of_it_is_accepted_and_its_pods_are_made_under_the_level_restricted(
+async def test_the_chart_is_accepted_and_its_pods_are_created_under_the_level_restricted(
     release: Release,
 ) -> None:
     assert release.install("--dry-run=server") == []
@@ -142,7 +142,7 @@ async def test_an_upgrade_keeps_keys_passwords_and_certificates(release: Release
     assert (await release.get("statefulsets", "vaultstream-postgres"))["metadata"]["generation"] == postgres
 
 
-async def test_one_more_namespace_gets_logins_and_restarts_no_server(release: Release) -> None:
+async def test_adding_a_namespace_adds_logins_and_restarts_no_server(release: Release) -> None:
     release.install(teams=(release.namespace,))
     servers = [
         (await release.get("statefulsets", name))["spec"]["template"]
@@ -161,7 +161,7 @@ async def test_one_more_namespace_gets_logins_and_restarts_no_server(release: Re
     ]
 
 
-async def test_an_uninstall_keeps_what_can_not_be_made_again_and_an_install_finds_it(
+async def test_an_uninstall_keeps_what_can_not_be_recreated_and_an_install_uses_it(
     release: Release,
 ) -> None:
     release.install()
@@ -192,7 +192,7 @@ async def test_an_uninstall_keeps_what_can_not_be_made_again_and_an_install_find
     assert (await release.server.client.call("GET", f"{path}/kept"))["metadata"]["name"] == "kept"
 
 
-async def test_a_key_is_made_for_each_namespace_and_only_once(release: Release) -> None:
+async def test_a_key_is_created_once_for_each_namespace(release: Release) -> None:
     [said] = release.install(teams=(release.namespace,))
     first = await release.secret("vaultstream-kek")
     assert f"{release.namespace}/vaultstream-kek with" in said
@@ -204,7 +204,7 @@ async def test_a_key_is_made_for_each_namespace_and_only_once(release: Release) 
     assert await release.secret("vaultstream-kek", release.team) != first
 
 
-async def test_the_key_is_found_by_the_labels_of_what_an_uninstall_leaves(release: Release) -> None:
+async def test_the_key_left_by_an_uninstall_is_found_by_its_labels(release: Release) -> None:
     release.install()
     release.helm("uninstall", "vaultstream")
     selector = "labelSelector=app.kubernetes.io%2Finstance%3Dvaultstream"
@@ -213,7 +213,7 @@ async def test_the_key_is_found_by_the_labels_of_what_an_uninstall_leaves(releas
         assert "vaultstream-kek" in {item["metadata"]["name"] for item in listed["items"]}
 
 
-async def test_no_release_record_has_a_key_that_a_hook_made(release: Release) -> None:
+async def test_no_release_record_contains_a_key_that_a_hook_created(release: Release) -> None:
     release.install()
     keys = {
         (await release.secret("vaultstream-kek", namespace))["kek"].split()[-1]
@@ -226,7 +226,7 @@ async def test_no_release_record_has_a_key_that_a_hook_made(release: Release) ->
     assert [key for key in keys | encoded if key in told] == []
 
 
-async def test_what_makes_the_keys_leaves_with_its_rights(release: Release) -> None:
+async def test_the_hook_that_creates_the_keys_is_removed_with_its_permissions(release: Release) -> None:
     release.install()
     for kind in ("jobs", "serviceaccounts", "roles", "rolebindings", "networkpolicies"):
         for namespace in (release.namespace, release.team):
@@ -234,7 +234,7 @@ async def test_what_makes_the_keys_leaves_with_its_rights(release: Release) -> N
             assert "vaultstream-kek" not in found.stdout, kind
 
 
-async def test_a_key_that_workers_could_not_use_stops_the_installation_and_stays(release: Release) -> None:
+async def test_an_unusable_key_stops_the_installation_and_is_kept(release: Release) -> None:
     body = {"metadata": {"name": "vaultstream-kek"}, "data": {"kek": b64encode(b"no key").decode()}}
     await release.server.client.call("POST", f"/api/v1/namespaces/{release.team}/secrets", body)
     with played_hooks(release.server, release.namespace) as said:
@@ -243,14 +243,14 @@ async def test_a_key_that_workers_could_not_use_stops_the_installation_and_stays
         )
     assert refused == ""
     assert [text for text in said if f"Line 1 of Secret {release.team}/vaultstream-kek" in text] == said
-    assert len(said) == 1, "what a second try would not change is not tried again"
+    assert len(said) == 1, "a failure that a retry can not change is not retried"
     assert await release.secret("vaultstream-kek", release.team) == {"kek": "no key"}
     assert "operator" not in await release.pods()
 
 
 @pytest.fixture
 def former_chart(tmp_path: Path) -> Path:
-    """The chart as it was when its templates made the key."""
+    """The chart as it was when its templates created the key."""
     chart = tmp_path / "vaultstream"
     shutil.copytree(CHART, chart)
     shutil.rmtree(chart / "templates/kek")
@@ -281,7 +281,7 @@ async def test_a_rollback_to_the_chart_that_rendered_the_key_keeps_it(
     assert await release.made_once() == before
 
 
-async def test_the_operator_may_look_after_jobs_where_they_may_run_and_read_no_secret(
+async def test_the_operator_manages_jobs_only_in_job_namespaces_and_reads_no_secret(
     release: Release,
 ) -> None:
     release.install()
@@ -304,7 +304,7 @@ async def test_the_operator_may_look_after_jobs_where_they_may_run_and_read_no_s
     assert not await may(worker, "list", "pods", release.team)
 
 
-async def test_who_edits_a_namespace_edits_its_jobs_and_who_views_it_does_not(release: Release) -> None:
+async def test_editors_of_a_namespace_can_edit_its_jobs_and_viewers_can_not(release: Release) -> None:
     release.install()
     for role in ("view", "edit"):
         await release.server.kubectl("create", "serviceaccount", role, "-n", release.team)

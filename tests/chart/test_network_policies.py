@@ -1,4 +1,4 @@
-"""What the NetworkPolicies let through, worked out pod by pod: a cluster that does not enforce them would not tell."""
+"""What the NetworkPolicies permit, computed pod by pod: a cluster that does not enforce them would not show it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORTS = {"postgres": POSTGRES, "nats": NATS, "operator": METRICS}
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod, or with an empty namespace something outside of the cluster."""
+    """A pod, or something outside the cluster if the namespace is empty."""
 
     name: str
     namespace: str
@@ -46,7 +46,7 @@ def worker(namespace: str, role: str) -> Pod:
 
 
 def selects(selector: Mapping[str, Any] | None, own: Mapping[str, str]) -> bool:
-    """A selector of labels; an empty one selects all."""
+    """Whether a label selector matches; an empty one matches everything."""
     selector = selector or {}
     assert selector.keys() <= {"matchLabels", "matchExpressions"}
     for expression in selector.get("matchExpressions", ()):
@@ -68,7 +68,7 @@ def is_peer(peer: Mapping[str, Any], pod: Pod, namespace: str) -> bool:
 
 
 def permits(policies: list[Manifest], way: str, own: Pod, other: Pod, port: int) -> bool:
-    """Whether `own` may be reached from (ingress) or reach (egress) `other`: no policy on it lets all through."""
+    """Whether `own` may be reached from (ingress) or reach (egress) `other`; without a policy on `own`, it may."""
     field, peers = ("ingress", "from") if way == "Ingress" else ("egress", "to")
     mine = [
         policy
@@ -119,20 +119,22 @@ def test_workers_and_the_operator_reach_both_services(chart: Rendered, pods: dic
         assert reaches(chart, client, pods["nats"], NATS), client
 
 
-def test_who_makes_the_records_of_the_demo_reaches_postgres(chart: Rendered, pods: dict[str, Pod]) -> None:
+def test_the_job_that_creates_the_demo_records_reaches_postgres(
+    chart: Rendered, pods: dict[str, Pod]
+) -> None:
     job = yaml.safe_load((ROOT / "hack/kube/demo-records.yaml").read_text())
     assert reaches(chart, template_pod(job), pods["postgres"], POSTGRES)
 
 
-def test_nobody_else_reaches_them(chart: Rendered, pods: dict[str, Pod]) -> None:
+def test_no_other_client_reaches_the_services(chart: Rendered, pods: dict[str, Pod]) -> None:
     pretender = Pod("pretender", "elsewhere", worker("team-a", "signing").labels)
     for client in (OUTSIDE, STRANGER, PROMETHEUS, pretender):
         assert not reaches(chart, client, pods["postgres"], POSTGRES), client
         assert not reaches(chart, client, pods["nats"], NATS), client
-    assert not reaches(chart, pods["operator"], pods["nats"], 8222)  # what it tells about itself
+    assert not reaches(chart, pods["operator"], pods["nats"], 8222)  # its monitoring port
 
 
-def test_services_reach_nobody(chart: Rendered, pods: dict[str, Pod]) -> None:
+def test_the_services_reach_nothing(chart: Rendered, pods: dict[str, Pod]) -> None:
     for server in (pods["postgres"], pods["nats"]):
         for target in (OUTSIDE, STRANGER, pods["operator"], worker("team-a", "keys")):
             assert not reaches(chart, server, target, 443), (server, target)
@@ -140,7 +142,7 @@ def test_services_reach_nobody(chart: Rendered, pods: dict[str, Pod]) -> None:
     assert not reaches(chart, pods["nats"], pods["postgres"], POSTGRES)
 
 
-def test_the_operator_and_who_makes_keys_alone_reach_the_api_server(
+def test_only_the_operator_and_the_key_hook_reach_the_api_server(
     chart: Rendered, pods: dict[str, Pod]
 ) -> None:
     for name, pod in pods.items():
@@ -150,7 +152,7 @@ def test_the_operator_and_who_makes_keys_alone_reach_the_api_server(
         assert not reaches(chart, worker("team-a", role), OUTSIDE, 443)
 
 
-def test_who_makes_keys_reaches_nothing_else(chart: Rendered, pods: dict[str, Pod]) -> None:
+def test_the_key_hook_reaches_nothing_else(chart: Rendered, pods: dict[str, Pod]) -> None:
     for target, port in ((pods["postgres"], POSTGRES), (pods["nats"], NATS), (OUTSIDE, 80)):
         assert not reaches(chart, pods["kek"], target, port), target
     for source in (STRANGER, pods["operator"], worker("team-a", "signing")):
@@ -164,7 +166,7 @@ def test_workers_reach_neither_each_other_nor_other_pods(chart: Rendered) -> Non
             assert not reaches(chart, signer, target, port), (target, port)
 
 
-def test_metrics_are_read_by_whom_the_values_name(chart: Rendered, pods: dict[str, Pod]) -> None:
+def test_only_readers_named_in_the_values_reach_metrics(chart: Rendered, pods: dict[str, Pod]) -> None:
     assert reaches(chart, PROMETHEUS, pods["operator"], METRICS)
     assert reaches(chart, PROMETHEUS, worker("team-a", "signing"), METRICS)
     named = "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring"
@@ -174,7 +176,7 @@ def test_metrics_are_read_by_whom_the_values_name(chart: Rendered, pods: dict[st
     assert not reaches(narrow, STRANGER, pods["operator"], METRICS)
 
 
-def test_services_of_ones_own_are_reached_by_their_ports() -> None:
+def test_external_services_are_reached_on_their_ports() -> None:
     chart = render(
         "--set",
         "services=external",

@@ -1,4 +1,4 @@
-"""The documented values of NATS's chart give settings that nats-server takes, and that hold what docs/production.md says."""
+"""The documented values of NATS's chart give settings that nats-server accepts, and that do what docs/production.md says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mounted(folder: Path) -> dict[str, str | Path]:
     return mounts(Authority(folder / "authority"), dict.fromkeys((*BusRole, ADMIN), "secret"))
 
 
-def test_nats_server_takes_the_settings_of_each_server(tmp_path: Path) -> None:
+def test_nats_server_accepts_the_settings_of_each_server(tmp_path: Path) -> None:
     files = mounted(tmp_path)
     for server in range(3):
         home = tmp_path / f"nats-{server}"
@@ -56,7 +56,7 @@ def test_wrong_settings_are_refused(tmp_path: Path, place: tuple[str, ...], valu
     assert said in check(tmp_path / "nats-0")
 
 
-def test_it_is_a_cluster_of_three_with_tls_between_all_and_a_disk_that_is_waited_for() -> None:
+def test_it_is_a_cluster_of_three_with_tls_everywhere_and_synchronous_writes() -> None:
     settings = chart_configuration(documented_values(), 1)
     assert len(settings["cluster"]["routes"]) == 3
     assert all(route.startswith("tls://") for route in settings["cluster"]["routes"])
@@ -66,6 +66,6 @@ def test_it_is_a_cluster_of_three_with_tls_between_all_and_a_disk_that_is_waited
     assert "include ../nats-users/users.conf;" in written(settings)
 
 
-def test_the_workers_ask_for_as_many_replicas_as_there_are_servers() -> None:
+def test_the_workers_request_as_many_replicas_as_there_are_servers() -> None:
     ours = yaml.safe_load((ROOT / "examples/production/vaultstream-values.yaml").read_text())
     assert ours["external"]["natsReplicas"] == documented_values()["config"]["cluster"]["replicas"]

@@ -1,4 +1,4 @@
-"""The documented Cluster of CloudNativePG is one that its definition takes; what its operator makes of it is not tried here."""
+"""The documented Cluster of CloudNativePG is valid for its CRD; what its operator does with it is not tested here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cluster() -> dict[str, Any]:
 
 @pytest.fixture
 async def client(api_server: ApiServer) -> Client:
-    """A client of a server with CloudNativePG's definition, and the namespace of the Cluster."""
+    """A client of a server with CloudNativePG's CRD and the Cluster's namespace."""
     client = api_server.client
     module = sources("cloudnative-pg", "github.com/cloudnative-pg/cloudnative-pg")
     text = (module / "config/crd/bases/postgresql.cnpg.io_clusters.yaml").read_text()
@@ -59,13 +59,13 @@ async def client(api_server: ApiServer) -> Client:
     return client
 
 
-async def test_the_documented_cluster_is_taken_field_by_field(client: Client) -> None:
+async def test_the_documented_cluster_is_accepted_with_every_field(client: Client) -> None:
     made = await client.call("POST", STRICT, cluster())
     assert list(lost(cluster()["spec"], made["spec"])) == []
 
 
 def lost(sent: Any, kept: Any, path: str = "spec") -> Iterator[str]:
-    """Every field of what was sent that is not kept as it was."""
+    """Yields the path of every sent field that was not stored unchanged."""
     if isinstance(sent, dict) and isinstance(kept, dict):
         for name, value in sent.items():
             yield from lost(value, kept.get(name), f"{path}.{name}")
@@ -80,11 +80,11 @@ def misspelt(manifest: dict[str, Any]) -> None:
     manifest["spec"]["postgresql"]["synchronus"] = manifest["spec"]["postgresql"].pop("synchronous")
 
 
-def out_of_the_list(manifest: dict[str, Any]) -> None:
+def not_an_option(manifest: dict[str, Any]) -> None:
     manifest["spec"]["postgresql"]["synchronous"]["dataDurability"] = "mostly"
 
 
-def of_another_type(manifest: dict[str, Any]) -> None:
+def of_wrong_type(manifest: dict[str, Any]) -> None:
     manifest["spec"]["postgresql"]["parameters"]["max_connections"] = 500
 
 
@@ -96,12 +96,12 @@ def without_instances(manifest: dict[str, Any]) -> None:
     ("spoil", "said"),
     [
         (misspelt, "unknown field.*synchronus"),
-        (out_of_the_list, "dataDurability.*mostly"),
-        (of_another_type, "max_connections"),
+        (not_an_option, "dataDurability.*mostly"),
+        (of_wrong_type, "max_connections"),
         (without_instances, "instances"),
     ],
 )
-async def test_a_wrong_one_is_refused(
+async def test_an_invalid_cluster_is_refused(
     client: Client, spoil: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     manifest = cluster()
@@ -110,8 +110,8 @@ async def test_a_wrong_one_is_refused(
         await client.call("POST", STRICT, manifest)
 
 
-def test_it_makes_each_group_and_gives_each_a_login() -> None:
-    """As the chart's production values need it, which make no roles."""
+def test_it_creates_each_group_with_a_login() -> None:
+    """The chart's production values need this, because they create no roles."""
     spec = cluster()["spec"]
     made = spec["bootstrap"]["initdb"]["postInitSQL"]
     assert made == [f"CREATE ROLE {role} NOLOGIN" for role in DatabaseRole]

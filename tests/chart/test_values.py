@@ -1,4 +1,4 @@
-"""What the chart's values may say, the operator takes; and each key of what they render is there once."""
+"""The operator accepts whatever the chart's values allow, and no rendered map has a key twice."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def operator_takes(grace: int, pre_stop: int) -> bool:
 
 
 def escaped(name: str) -> str:
-    """A key as helm's --set takes it."""
+    """Escapes a key for helm's --set."""
     return name.replace(".", r"\.")
 
 
 @pytest.mark.parametrize("pre_stop", [0, 5, 30, 60, 61])
 @pytest.mark.parametrize("more", [0, 9, 10])
-def test_the_chart_takes_the_times_that_the_operator_takes_and_no_others(pre_stop: int, more: int) -> None:
+def test_the_chart_accepts_exactly_the_times_that_the_operator_accepts(pre_stop: int, more: int) -> None:
     grace = pre_stop + more
     given = f"workers.terminationGracePeriodSeconds={grace},workers.preStopSeconds={pre_stop}"
     done = helm("template", "vaultstream", CHART, "--set", given, check=False)
@@ -47,7 +47,7 @@ def test_the_chart_takes_the_times_that_the_operator_takes_and_no_others(pre_sto
     assert done.returncode == 0 or "workers" in done.stderr
 
 
-def test_no_key_is_rendered_twice_even_if_values_repeat_those_of_the_chart() -> None:
+def test_no_key_is_rendered_twice_even_if_values_repeat_the_charts_keys() -> None:
     labels = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of", "team")
     pods = ("kubectl.kubernetes.io/default-container", "checksum/credentials", "checksum/settings", "mesh")
     repeated = [

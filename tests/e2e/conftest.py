@@ -1,4 +1,4 @@
-"""One cluster and one release for the whole run, in a namespace that lets pass what is `restricted` alone."""
+"""One cluster and one release for the whole run, in namespaces that enforce the Pod Security level `restricted`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ LEVEL = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforc
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds binaries and images before the first test starts, for that takes longer than a test may.
+    """Builds binaries and images before the first test starts, because that takes longer than a test may.
 
-    Where no node can be, the tests are skipped with the reason.
+    Where a node can not run, the tests are skipped with the reason.
     """
     if session.config.option.collectonly or not session.items:
         return
@@ -47,7 +47,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _obstacle() -> str:
     if os.geteuid():
-        return "The node needs root."
+        return "The node requires root."
     missing = [
         name
         for name in ("runc", "ip", "iptables", "conntrack", "gcc", "buildah", "debootstrap")
@@ -60,7 +60,7 @@ def _obstacle() -> str:
 def site() -> Iterator[Site]:
     """The product, installed and ready.
 
-    `E2E_KEEP=1` leaves it as it is in the end, to inspect it; `E2E_REUSE=1` uses what such a run left, images too.
+    `E2E_KEEP=1` leaves it running at the end, for inspection; `E2E_REUSE=1` uses what such a run left, including the images.
     """
     node = Cluster()
     kept = bool(os.environ.get("E2E_KEEP") or os.environ.get("E2E_REUSE"))
@@ -74,7 +74,7 @@ def site() -> Iterator[Site]:
     finally:
         if not kept:
             asyncio.run(node.down())
-        _note(time.monotonic() - started, "the whole")
+        _note(time.monotonic() - started, "the whole run")
 
 
 async def _build_images() -> None:
@@ -96,7 +96,7 @@ async def _bring_up(node: Cluster) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Has a test that failed leave what the cluster looked like, for the node is gone when somebody reads of it."""
+    """Saves the state of the cluster when a test fails, because the node is gone when somebody reads the report."""
     report = yield
     site = getattr(item, "funcargs", {}).get("site")
     if report.when == "call" and report.failed and isinstance(site, Site):
@@ -108,14 +108,14 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def artifacts() -> Path:
-    """The folder of what is left of a run for people."""
+    """The folder of the files that a run leaves for people."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     return ARTIFACTS
 
 
 @pytest.fixture(autouse=True)
 def _timed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Notes what each test takes."""
+    """Records the duration of each test."""
     request.getfixturevalue("site")
     started = time.monotonic()
     yield

@@ -1,4 +1,4 @@
-"""Private keys and key-encryption keys, searched for wherever they must not be."""
+"""Searches for private keys and key-encryption keys wherever they must not be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 RECORDS = 10_000
 ROTATED_RECORDS = 20_000
 PIECE = 30
-"""Bytes of a secret that are searched for: no chance would make them, and no line or page is likely to part them all."""
+"""Length of each searched piece of a secret, in bytes: too long to occur by chance, and short enough to lie within a line or page."""
 
 
 def forms(secret: bytes) -> Iterator[bytes]:
@@ -43,12 +43,12 @@ def forms(secret: bytes) -> Iterator[bytes]:
             yield base64.b64encode(piece[shift : shift + 24])
     encoded = base64.b64encode(secret)[: 2 * PIECE]
     yield encoded
-    for shift in range(3):  # as a manifest has a file that has it
+    for shift in range(3):  # encoded twice, like a file in a manifest
         yield base64.b64encode(b" " * shift + encoded)[4:-8]
 
 
 async def key_encryption_keys(site: Site) -> list[bytes]:
-    """Those of all namespaces."""
+    """The key-encryption keys of all namespaces."""
     return [
         base64.b64decode(line.split()[1])
         for namespace in NAMESPACES
@@ -58,7 +58,7 @@ async def key_encryption_keys(site: Site) -> list[bytes]:
 
 
 async def private_keys(site: Site, name: str, folder: Path) -> list[bytes]:
-    """A job's private keys, the part of each that is its own."""
+    """The private parts of a job's private keys."""
     file = folder / "kek"
     file.write_text(await site.secret(f"{NAME}-kek", "kek"))
     file.chmod(0o600)
@@ -66,7 +66,7 @@ async def private_keys(site: Site, name: str, folder: Path) -> list[bytes]:
     async with site.database() as db:
         job = await get_job(db, (await site.status(name))["token"])
         wrapped = await list_wrapped(db, job)
-    return [unwrap(ring, each)[-1200:] for each in wrapped]  # a PKCS#8 begins with the public half
+    return [unwrap(ring, each)[-1200:] for each in wrapped]  # a PKCS#8 key begins with the public half
 
 
 def found(needles: list[bytes], content: bytes) -> bool:
@@ -74,7 +74,7 @@ def found(needles: list[bytes], content: bytes) -> bool:
 
 
 def files(*folders: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yields what lies in folders, passing over what goes away meanwhile, as files of Postgres and NATS do."""
+    """Yields the files in folders, skipping those that disappear meanwhile, as files of Postgres and NATS do."""
     for folder in folders:
         for path in folder.rglob("*"):
             with suppress(FileNotFoundError):
@@ -82,7 +82,7 @@ def files(*folders: Path) -> Iterator[tuple[Path, bytes]]:
                     yield path, path.read_bytes()
 
 
-def told_to_processes() -> Iterator[tuple[Path, bytes]]:
+def process_settings() -> Iterator[tuple[Path, bytes]]:
     """Yields the environment and the arguments of every process in a container of the node."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
@@ -92,24 +92,24 @@ def told_to_processes() -> Iterator[tuple[Path, bytes]]:
 
 
 async def wrapped_keys(site: Site, name: str) -> list[bytes]:
-    """A job's keys as they are to lie on disks."""
+    """A job's wrapped keys, as they are stored on disks."""
     async with site.database() as db:
         job = await get_job(db, (await site.status(name))["token"])
         return [key.wrapped for key in await list_wrapped(db, job)]
 
 
-async def test_no_key_lies_in_clear_outside_of_its_secret(site: Site, tmp_path: Path) -> None:
+async def test_no_key_is_in_plaintext_outside_its_secret(site: Site, tmp_path: Path) -> None:
     await site.table("custody", RECORDS)
     await site.apply("custody", signer={"resources": resources(cpu="200m")})
     await site.has_signed("custody", 1)
-    told = list(told_to_processes())
-    await suspend(site, "custody", True)  # what is in NATS and in Postgres of a job in its middle stays there
+    told = list(process_settings())
+    await suspend(site, "custody", True)  # the data of an unfinished job stays in NATS and Postgres
     keks = await key_encryption_keys(site)
     keys = await private_keys(site, "custody", tmp_path)
     assert (len(keks), len(keys)) == (len(NAMESPACES), 12)
     needles = [form for secret in (*keks, *keys) for form in forms(secret)]
 
-    # The search finds what is there: the Secrets themselves, and on disks the keys as they are wrapped.
+    # The search works: it finds the Secrets themselves, and the wrapped keys on disks.
     own = {f"/registry/secrets/{namespace}/{NAME}-kek" for namespace in NAMESPACES}
     holding = {key for key, value in etcd.contents(site.cluster.api) if found(needles, value)}
     assert holding == own
@@ -134,8 +134,8 @@ async def suspend(site: Site, name: str, suspended: bool) -> None:
     await site.kubectl("patch", "sj", name, "--type=merge", "-p", patch)
 
 
-async def test_a_key_encryption_key_is_rotated_under_a_running_job(site: Site, tmp_path: Path) -> None:
-    """As docs/keys-and-custody.md has it."""
+async def test_a_key_encryption_key_is_rotated_while_a_job_runs(site: Site, tmp_path: Path) -> None:
+    """Follows docs/keys-and-custody.md."""
     await site.table("rotated", ROTATED_RECORDS)
     await site.apply("rotated", signer={"resources": resources(cpu="200m")})
     await site.has_signed("rotated", 1)
@@ -158,10 +158,10 @@ async def test_a_key_encryption_key_is_rotated_under_a_running_job(site: Site, t
     )
     manifest = (await site.kubectl(*secret)).stdout
     await site.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
-    assert (await site.status("rotated"))["signed"] < ROTATED_RECORDS, "it is still at work"
+    assert (await site.status("rotated"))["signed"] < ROTATED_RECORDS, "the job is still running"
 
     signers = await site.pods(component="signing", job="rotated")
-    for pod in signers:  # new ones have to unwrap all keys again
+    for pod in signers:  # their replacements have to unwrap all keys again
         await site.delete_pod(pod["metadata"]["name"])
     await site.completes("rotated")
     assert (await site.verify("rotated"))["valid"] == ROTATED_RECORDS
@@ -170,13 +170,13 @@ async def test_a_key_encryption_key_is_rotated_under_a_running_job(site: Site, t
     assert found_secret["metadata"]["labels"]["app.kubernetes.io/instance"] == NAME
 
 
-async def test_helm_keeps_no_key_encryption_key_in_its_records(site: Site) -> None:
+async def test_helms_release_records_contain_no_key_encryption_key(site: Site) -> None:
     listed = await site.client.call("GET", f"/api/v1/namespaces/{HOME}/secrets?labelSelector=owner%3Dhelm")
     records = {
         item["metadata"]["name"]: gzip.decompress(base64.b64decode(base64.b64decode(item["data"]["release"])))
         for item in listed["items"]
     }
-    # The search finds what is rendered, such as the passwords of bundled services.
+    # The search works: it finds rendered values, such as the passwords of bundled services.
     rendered = (await site.secret(f"{NAME}-credentials", "postgres.owner")).encode()
     assert records
     assert all(found(list(forms(rendered)), record) for record in records.values())
@@ -185,7 +185,7 @@ async def test_helm_keeps_no_key_encryption_key_in_its_records(site: Site) -> No
     assert [name for name, record in records.items() if found(needles, record)] == []
 
 
-async def test_what_makes_the_keys_is_gone_when_they_are_made(site: Site) -> None:
+async def test_the_hook_that_creates_the_keys_leaves_no_object_behind(site: Site) -> None:
     paths = [
         f"/apis/{kind}"
         for namespace in NAMESPACES

@@ -1,4 +1,4 @@
-"""The image: small, the same from the same sources, and nothing in it that does not run there."""
+"""The image: small, reproducible, and without anything that it does not run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 MOST_MIB = 220
-"""What the image adds to its base, unpacked: 75 MiB of it is the Kubernetes client."""
+"""Maximum size that the image adds to its base, unpacked: 75 MiB of it is the Kubernetes client."""
 
 
 def read(archive: Path) -> tuple[dict[str, Any], list[str]]:
@@ -36,7 +36,7 @@ def read(archive: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def own_files(archive: Path) -> list[tarfile.TarInfo]:
-    """What the last layer, the product's own, holds."""
+    """The files in the last layer, which is the product's own."""
     with tarfile.open(archive) as tar:
         manifest = tar.extractfile("manifest.json")
         assert manifest
@@ -57,7 +57,7 @@ async def test_the_same_sources_make_the_same_image(site: Site, tmp_path: Path) 
     assert layers[0] == layers[1]
 
 
-def test_it_runs_as_a_user_by_number_and_tells_what_it_is(site: Site) -> None:
+def test_it_runs_as_a_numeric_user_and_has_labels(site: Site) -> None:
     config = read(PRODUCT.archive)[0]["config"]
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["vaultstream"]
@@ -66,7 +66,7 @@ def test_it_runs_as_a_user_by_number_and_tells_what_it_is(site: Site) -> None:
         assert labels[f"org.opencontainers.image.{name}"]
 
 
-def test_it_holds_what_runs_and_nothing_else(site: Site) -> None:
+def test_it_contains_only_what_it_runs(site: Site) -> None:
     members = own_files(PRODUCT.archive)
     names = [member.name for member in members]
     assert any(name.endswith("/vaultstream_cli/__pycache__/main.cpython-313.pyc") for name in names)

@@ -1,4 +1,4 @@
-"""Pods that are deleted while a job runs, in order and by force: the job completes, each record signed exactly once."""
+"""Pods are deleted while a job runs, gracefully and by force: the job completes, with each record signed exactly once."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ async def ends_well(site: Site, name: str) -> None:
 
 
 async def signs(site: Site, name: str) -> None:
-    """Brings a job so far that it signs."""
+    """Starts a job and waits until it signs."""
     await site.table(name.replace("-", "_"), RECORDS)
     await site.apply(name)
     await site.has_signed(name, 1)
 
 
-async def deleted_and_replaced(site: Site, component: str, *, grace: bool = True) -> None:
+async def delete_and_await_replacement(site: Site, component: str, *, grace: bool = True) -> None:
     (before,) = await site.pods(component=component)
     await site.delete_pod(before["metadata"]["name"], grace=grace)
     await site.pod_is_new({"component": component}, before["metadata"]["uid"])
@@ -50,21 +50,23 @@ async def test_signers_deleted_at_random_lose_nothing(site: Site) -> None:
     await ends_well(site, "hunted")
 
 
-@pytest.mark.parametrize("grace", [True, False], ids=["in-order", "by-force"])
-async def test_the_operator_deleted_in_mid_job_is_replaced_and_goes_on(site: Site, grace: bool) -> None:
+@pytest.mark.parametrize("grace", [True, False], ids=["gracefully", "by-force"])
+async def test_an_operator_deleted_in_mid_job_is_replaced_and_the_job_completes(
+    site: Site, grace: bool
+) -> None:
     name = f"headless-{'gently' if grace else 'roughly'}"
     await signs(site, name)
-    await deleted_and_replaced(site, "operator", grace=grace)
+    await delete_and_await_replacement(site, "operator", grace=grace)
     await ends_well(site, name)
 
 
 async def test_nats_deleted_in_mid_job_comes_back_with_its_data(site: Site) -> None:
     await signs(site, "unsent")
-    await deleted_and_replaced(site, "nats")
+    await delete_and_await_replacement(site, "nats")
     await ends_well(site, "unsent")
 
 
-async def test_nats_that_lost_its_volume_is_filled_again_from_postgres(site: Site) -> None:
+async def test_a_nats_that_lost_its_volume_is_filled_again_from_postgres(site: Site) -> None:
     await signs(site, "forgotten")
     (before,) = await site.pods(component="nats")
     claim = next(
@@ -86,11 +88,11 @@ async def test_nats_that_lost_its_volume_is_filled_again_from_postgres(site: Sit
     await ends_well(site, "forgotten")
 
 
-@pytest.mark.parametrize("grace", [True, False], ids=["in-order", "by-force"])
-async def test_postgres_deleted_in_mid_job_comes_back_and_the_job_goes_on(site: Site, grace: bool) -> None:
+@pytest.mark.parametrize("grace", [True, False], ids=["gracefully", "by-force"])
+async def test_postgres_deleted_in_mid_job_comes_back_and_the_job_completes(site: Site, grace: bool) -> None:
     name = f"unheard-{'gently' if grace else 'roughly'}"
     await signs(site, name)
-    await deleted_and_replaced(site, "postgres", grace=grace)
+    await delete_and_await_replacement(site, "postgres", grace=grace)
     await ends_well(site, name)
 
 
@@ -100,13 +102,13 @@ async def test_a_restart_of_kubelet_disturbs_no_job(site: Site) -> None:
     others = site.cluster.pids() | {"kubelet": None}
     await site.cluster.restart_kubelet()
     after = {pod["metadata"]["uid"] for pod in await site.pods(job="nodeless", component="signing")}
-    assert before <= after, "signers live on without kubelet"
+    assert before <= after, "signers keep running without kubelet"
     await ends_well(site, "nodeless")
-    assert site.cluster.pids() | {"kubelet": None} == others, "nothing else of the node went with it"
+    assert site.cluster.pids() | {"kubelet": None} == others, "no other process of the node has ended"
 
 
 @pytest.mark.parametrize("orderly", [True, False], ids=["restarted", "killed"])
-async def test_an_api_server_that_goes_and_comes_back_disturbs_no_job(site: Site, orderly: bool) -> None:
+async def test_a_restart_of_the_api_server_disturbs_no_job(site: Site, orderly: bool) -> None:
     name = f"unruled-{'gently' if orderly else 'roughly'}"
     await signs(site, name)
     if orderly:

@@ -1,4 +1,4 @@
-"""Fewer signers, again and again, while there is work for all of them: none of it is done twice."""
+"""Scales in again and again while there is work for every signer: no work is done twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MOST = 5
 
 @asynccontextmanager
 async def jetstream(site: Site) -> AsyncIterator[JetStreamContext]:
-    """JetStream, from the node, as an auditor sees it."""
+    """JetStream, from the node, with the permissions of an auditor."""
     service = await site.client.call("GET", f"/api/v1/namespaces/{HOME}/services/{NAME}-nats")
     context = ssl.create_default_context(cadata=await site.secret(f"{NAME}-ca", "ca.crt"))
     context.check_hostname = False
@@ -74,13 +74,13 @@ async def test_twenty_scale_ins_under_load_cause_no_redelivery(site: Site) -> No
             await scale(site, name, signers := signers - 1)
             done += 1
         status = await site.status(name)
-        assert status["signed"] < RECORDS, "there was no load any more"
+        assert status["signed"] < RECORDS, "the job ended before all signers were removed"
 
         info = await js.consumer_info(RECORDS_STREAM, token)
         assert info.delivered is not None
         assert info.num_redelivered == 0
         assert info.delivered.consumer_seq == info.delivered.stream_seq - first, (
-            f"deliveries, and batches delivered; so far leases ended: {await outcomes(site, token)}"
+            f"each batch was delivered once; leases ended so far: {await outcomes(site, token)}"
         )
 
     await site.kubectl("patch", "sj", name, "--type=merge", "-p", limit(MOST))
@@ -105,7 +105,7 @@ def limit(signers: int) -> str:
 
 
 async def scale(site: Site, name: str, signers: int) -> None:
-    """Bounds the signers, and waits until so many run, and no other."""
+    """Limits the signers, and waits until exactly this many run."""
     await site.kubectl("patch", "sj", name, "--type=merge", "-p", limit(signers))
 
     async def so() -> bool:

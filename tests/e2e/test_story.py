@@ -1,4 +1,4 @@
-"""What a user sees: install, apply, Complete, verified, and no signer left."""
+"""What a user sees: install, apply, Complete, verified, and no signers left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 RECORDS = 12_000
 
 
-async def test_a_job_goes_from_no_signer_to_all_in_one_step_and_back(site: Site, artifacts: Path) -> None:
+async def test_a_job_scales_from_zero_to_all_signers_in_one_step_and_back(
+    site: Site, artifacts: Path
+) -> None:
     await site.table("story", RECORDS)
     async with watching(site, "story") as timeline:
         await site.apply("story")

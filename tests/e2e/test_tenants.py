@@ -1,4 +1,4 @@
-"""Two teams, one operator: each works in its namespace, and gets no further."""
+"""Two teams, one operator: each works in its own namespace, and has no access beyond it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECORDS = 2_000
 
 @pytest.fixture
 async def tenant(site: Site) -> AsyncIterator[Path]:
-    """The kubeconfig of a service account of team A that may edit its SigningJobs, and look at pods and events."""
+    """The kubeconfig of a service account of team A that may edit its SigningJobs, and read pods and events."""
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
@@ -68,7 +68,7 @@ async def test_two_namespaces_two_jobs_one_operator(site: Site) -> None:
     assert len(tokens) == 2
 
 
-async def test_a_tenant_makes_jobs_and_reaches_nothing_else(site: Site, tenant: Path) -> None:
+async def test_a_tenant_can_create_jobs_and_access_nothing_else(site: Site, tenant: Path) -> None:
     async def as_tenant(*words: str, stdin: str = "", namespace: str = TEAM_A) -> Any:
         return await site.cluster.api.kubectl(
             "-n", namespace, *words, stdin=stdin, check=False, config=tenant
@@ -116,7 +116,7 @@ async def test_a_tenant_makes_jobs_and_reaches_nothing_else(site: Site, tenant: 
     ],
     ids=lambda field: next(iter(field)),
 )
-async def test_no_field_of_a_job_reaches_into_what_its_pods_may_do(
+async def test_no_field_of_a_job_extends_what_its_pods_may_do(
     site: Site, tenant: Path, field: dict[str, Any]
 ) -> None:
     job = {
@@ -139,9 +139,7 @@ async def test_no_field_of_a_job_reaches_into_what_its_pods_may_do(
     assert refused.status != 0
     assert f'unknown field "spec.signer.{name}"' in refused.stderr
 
-    made = await create(
-        "ignore"
-    )  # kubectl's own word is no protection: the API server drops what it does not know
+    made = await create("ignore")  # kubectl's check protects nothing: the API server drops unknown fields
     assert made.status == 0, made.stderr
     try:
         assert name not in (await site.job("greedy", TEAM_A))["spec"].get("signer", {})
@@ -175,7 +173,7 @@ async def test_a_tenants_job_over_another_teams_table_is_refused(site: Site) -> 
     await site.kubectl("delete", "sj", "salaries", namespace=TEAM_A)
 
 
-async def test_a_team_unwraps_its_own_keys_alone(site: Site, tmp_path: Path) -> None:
+async def test_a_team_can_unwrap_only_its_own_keys(site: Site, tmp_path: Path) -> None:
     rings = {}
     for namespace in (TEAM_A, TEAM_B):
         file = tmp_path / namespace
@@ -192,7 +190,7 @@ async def test_a_team_unwraps_its_own_keys_alone(site: Site, tmp_path: Path) -> 
             unwrap(rings[TEAM_A], each)
 
 
-async def test_a_quota_that_refuses_pods_is_told_by_a_condition_and_an_event(site: Site) -> None:
+async def test_a_quota_that_refuses_pods_is_reported_in_a_condition_and_an_event(site: Site) -> None:
     name = "confined"
     await site.table(name, RECORDS)
     quota = {

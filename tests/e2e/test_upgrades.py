@@ -1,4 +1,4 @@
-"""Upgrades, ways back and reinstallations, with jobs under way."""
+"""Upgrades, rollbacks and reinstallations, while jobs run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def outcomes(site: Site, name: str) -> dict[str, int]:
 
 
 async def has_next_schema(site: Site) -> bool:
-    """Whether the later version's migration was made."""
+    """Whether the later version's migration was applied."""
     async with site.database() as db:
         return bool(
             await db.fetchval(
@@ -83,7 +83,7 @@ async def has_next_schema(site: Site) -> bool:
         )
 
 
-async def test_an_upgrade_of_image_crd_and_schema_and_the_way_back_go_on_under_a_running_job(
+async def test_an_upgrade_of_image_crd_and_schema_and_its_rollback_disturb_no_running_job(
     site: Site, next_image: str, next_chart: Path
 ) -> None:
     name = "rolling"
@@ -102,12 +102,12 @@ async def test_an_upgrade_of_image_crd_and_schema_and_the_way_back_go_on_under_a
     await eventually(lambda: rolled_to(next_image), seconds=120, what="signers of the new image")
     assert await has_next_schema(site)
     assert "Remark" in await columns(site)
-    assert (await site.status(name))["signed"] < RECORDS, "the job ended before the way back began"
+    assert (await site.status(name))["signed"] < RECORDS, "the job ended before the rollback began"
 
     await site.release.rollback()
-    await eventually(lambda: rolled_to(PRODUCT.name), seconds=120, what="signers of the image before")
+    await eventually(lambda: rolled_to(PRODUCT.name), seconds=120, what="signers of the former image")
     assert "Remark" not in await columns(site)
-    assert (await site.status(name))["signed"] < RECORDS, "the job ended before the signers were back"
+    assert (await site.status(name))["signed"] < RECORDS, "the job ended before its signers were rolled back"
 
     await site.completes(name)
     assert (await site.verify(name))["valid"] == RECORDS
@@ -116,7 +116,7 @@ async def test_an_upgrade_of_image_crd_and_schema_and_the_way_back_go_on_under_a
     )
 
 
-async def test_an_uninstall_keeps_jobs_and_data_and_an_installation_finds_them(site: Site) -> None:
+async def test_an_uninstall_keeps_jobs_and_data_and_a_new_installation_uses_them(site: Site) -> None:
     records = 2_000
     name = "kept"
     await site.table(name, records)
