@@ -76,7 +76,7 @@ _COMMON: dict[str, Any] = {
 }
 
 
-RESUMES = "Nothing is lost. Run the same command again to resume."
+RESUMES = "Run the same command again to resume; nothing is lost."
 
 
 def command(

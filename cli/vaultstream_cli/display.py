@@ -39,6 +39,9 @@ def duration(seconds: float | None) -> str:
 def describe(state: RunState) -> str:
     """Returns a run's state as one line."""
     progress, job = state.progress, state.job
+    if not progress.records and not job.planned:
+        line = f"planning batches · {counted(state.signers, 'signer')}"
+        return f"{line} · {state.trouble}" if state.trouble else line
     share = f"{progress.settled / progress.records:.0%}" if progress.records else "-"
     total = f"{progress.records:,}" + ("" if job.planned else "+")
     parts = [

@@ -58,7 +58,7 @@ class Cluster(Protocol):
     async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
         """Marks the signing pods whose names are not in `busy` to be deleted first, and unmarks the others."""
 
-    async def tell(self, owner: Owner, statement: Statement) -> bool:
+    async def record_event(self, owner: Owner, statement: Statement) -> bool:
         """Records an Event; returns whether that succeeded. A failure is only logged."""
 
 

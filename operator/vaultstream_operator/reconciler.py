@@ -152,7 +152,7 @@ class Reconciler:
     async def _act(self, view: View, planned: Plan, now: datetime) -> float | None:
         job, owner = view.job, view.job.owner
         if planned.remove_finalizer:
-            await self._tell(job, planned.events)
+            await self._record(job, planned.events)
             await self._cluster.set_finalizer(job, present=False)
             self._forget(job.owner.namespace, job.owner.name)
             return planned.requeue_after
@@ -174,7 +174,7 @@ class Reconciler:
             await self._cluster.delete_child(owner, role)
         if requeue_after != AT_ONCE:  # else the next step follows at once and writes the status
             await self._cluster.write_status(job, status)
-        await self._tell(job, events)
+        await self._record(job, events)
         self._note(job, status, planned.decision, news=news)
         if planned.delete_object:  # last: a deleted object gets no more Events
             await self._cluster.delete_object(job)
@@ -196,7 +196,7 @@ class Reconciler:
         change = (scaling.generation, scaling.desired) if scaling else (0, 0)
         if self._announced.get(key) == change:
             return job, False
-        await self._tell(job, scaled)
+        await self._record(job, scaled)
         self._announced[key] = change
         return job, True
 
@@ -216,9 +216,9 @@ class Reconciler:
                 refused = refused or statement
         return refused
 
-    async def _tell(self, job: ObjectView, statements: tuple[Statement, ...]) -> None:
+    async def _record(self, job: ObjectView, statements: tuple[Statement, ...]) -> None:
         for statement in statements:
-            if await self._cluster.tell(job.owner, statement):
+            if await self._cluster.record_event(job.owner, statement):
                 self._metrics.events.labels(statement.reason).inc()
             if statement.reason in _DECISIONS:
                 continue  # logged with the inputs of the decision

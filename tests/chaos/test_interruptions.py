@@ -39,7 +39,9 @@ async def start_and_wait_for_signers(command: Command) -> subprocess.Popen[str]:
         keys = "".join(log.read_text() for log in (command.data_dir / "logs").glob("*/keys-1.log"))
         signers = [log.read_text() for log in logs]
         return (
-            "keys made" in keys and len(logs) >= 2 and all("signing worker started" in log for log in signers)
+            "keys created" in keys
+            and len(logs) >= 2
+            and all("signing worker started" in log for log in signers)
         )
 
     await eventually(signing)

@@ -54,7 +54,7 @@ async def count(site: Site) -> int:
 async def test_a_repeated_event_increments_its_count(site: Site, api: KubeApi, owner: Owner) -> None:
     events = Events(api)
     for times in (1, 2, 3):
-        assert await events.tell(owner, SAID)
+        assert await events.record(owner, SAID)
         assert await count(site) == times
     event = await only(site)
     assert (event["reason"], event["note"], event["type"]) == ("ScaledOut", SAID.message, "Normal")
@@ -66,11 +66,11 @@ async def test_a_repeated_event_increments_its_count(site: Site, api: KubeApi, o
 
 async def test_a_restarted_operator_continues_the_count(site: Site, api: KubeApi, owner: Owner) -> None:
     for _ in range(3):
-        assert await Events(api).tell(owner, SAID)
+        assert await Events(api).record(owner, SAID)
     former = Events(api)
-    assert await former.tell(owner, SAID)
-    assert await Events(api).tell(owner, SAID)
-    assert await former.tell(owner, SAID)
+    assert await former.record(owner, SAID)
+    assert await Events(api).record(owner, SAID)
+    assert await former.record(owner, SAID)
     assert await count(site) == 6
 
 
@@ -79,17 +79,17 @@ async def test_two_operators_that_record_an_event_at_the_same_time_lose_no_count
 ) -> None:
     both = (Events(api), Events(api))
     for round_no in range(1, 6):
-        assert await asyncio.gather(*(events.tell(owner, SAID) for events in both)) == [True, True]
+        assert await asyncio.gather(*(events.record(owner, SAID) for events in both)) == [True, True]
         assert await count(site) == 2 * round_no
 
 
 async def test_an_expired_event_is_created_again(site: Site, api: KubeApi, owner: Owner) -> None:
     events = Events(api)
     for _ in range(2):
-        await events.tell(owner, SAID)
+        await events.record(owner, SAID)
     name = (await only(site))["metadata"]["name"]
     await site.client.call("DELETE", f"/apis/events.k8s.io/v1/namespaces/{site.namespace}/events/{name}")
-    assert await events.tell(owner, SAID)
+    assert await events.record(owner, SAID)
     assert await count(site) == 1
 
 
@@ -100,14 +100,14 @@ async def test_another_message_or_a_later_job_of_the_same_name_gets_its_own_even
     other = Statement(JobReason.SCALED_OUT, "Scaled from 4 to 5 signers.", "Normal")
     later = Owner(owner.namespace, owner.name, "another-uid")
     for whose, said in ((owner, SAID), (owner, other), (later, SAID)):
-        assert await events.tell(whose, said)
+        assert await events.record(whose, said)
     found = await site.events("job")
     assert len(found) == 3
     assert not [event for event in found if event.get("series")]
 
 
 async def test_a_long_message_is_shortened_and_recorded(site: Site, api: KubeApi, owner: Owner) -> None:
-    assert await Events(api).tell(owner, Statement(JobReason.STARTING, "é" * 2000, "Warning"))
+    assert await Events(api).record(owner, Statement(JobReason.STARTING, "é" * 2000, "Warning"))
     assert (await only(site))["note"].endswith("é…")
 
 
@@ -116,7 +116,7 @@ async def test_an_event_that_can_not_be_recorded_is_logged(
 ) -> None:
     events = Events(api)
     with caplog.at_level(logging.WARNING):
-        assert not await events.tell(Owner("default", "job", "uid"), SAID)
+        assert not await events.record(Owner("default", "job", "uid"), SAID)
     assert "can't record an Event" in caplog.text
     assert "forbidden" in caplog.text
 

@@ -106,7 +106,7 @@ class Engine:
         )
 
     async def verify(self, job: str) -> AuditReport:
-        """Verifies every signature and every lease of a job, as it is now; `AuditReport.ok` tells the outcome.
+        """Verifies every signature and every lease of a job, as it is now; `AuditReport.ok` is the outcome.
 
         Raises:
             UnknownJobError: there is no such job.

@@ -19,7 +19,7 @@ ROLES = ("keys", "records", "signing")
 
 
 def run_worker(role: str, job: str, **overrides: object) -> int:
-    """Runs a worker until its job has ended or it is told to leave.
+    """Runs a worker until its job has ended or it is asked to exit.
 
     If it fails, the last line of its log says why; see `vaultstream.last_words`.
 
@@ -38,7 +38,7 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
         run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
         uvloop.run(run(settings, job))
     except KeyboardInterrupt:  # before the worker handled signals itself
-        last: VaultStreamError = Interrupted("The worker was told to leave while it started.")
+        last: VaultStreamError = Interrupted("The worker was asked to exit while it was starting.")
     except Exception as error:  # noqa: BLE001 - the process ends, and its exit code says how
         last = explained(error) or _unexpected(error)
     else:

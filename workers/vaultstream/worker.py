@@ -181,7 +181,7 @@ async def read_job(context: WorkerContext) -> Job | None:
 async def repeat(
     context: WorkerContext, step: Callable[[], Awaitable[bool]], *, name: str, every: float = 0.0
 ) -> None:
-    """Repeats a step until it returns True or the worker is told to stop; retries while a service is unreachable.
+    """Repeats a step until it returns True or the worker is asked to exit; retries while a service is unreachable.
 
     Args:
         context: of the worker. Each step is a beat of its health.

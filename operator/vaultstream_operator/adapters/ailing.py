@@ -50,7 +50,7 @@ def of_pod(body: Body) -> Ailment | None:
     if scheduled.get("status") == "False":
         words = str(scheduled.get("message", "")).partition(" preemption:")[0]
         return Ailment(Cause.NO_NODE, _sentence(words), _moment(scheduled.get("lastTransitionTime")))
-    # A pod has no sandbox until its volumes are mounted. Only Events tell why it has none.
+    # A pod has no sandbox until its volumes are mounted. Only Events show why it has none.
     set_up = conditions.get("PodReadyToStartContainers", {})
     if set_up.get("status") == "False" and status.get("phase") == "Pending":
         return Ailment(Cause.NOT_SET_UP, since=_moment(scheduled.get("lastTransitionTime")))

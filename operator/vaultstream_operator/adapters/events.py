@@ -36,7 +36,7 @@ class Events:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
-    async def tell(self, owner: Owner, statement: Statement) -> bool:
+    async def record(self, owner: Owner, statement: Statement) -> bool:
         """Records an Event or increments its count; returns whether that succeeded. A failure is only logged."""
         name = event_name(owner, statement)
         path = f"/apis/events.k8s.io/v1/namespaces/{owner.namespace}/events"

@@ -271,12 +271,12 @@ class KubernetesCluster:
         self._mirror.wrote(JOBS, body)
         return body
 
-    async def tell(self, owner: Owner, statement: Statement) -> bool:
-        return await self._events.tell(owner, statement)
+    async def record_event(self, owner: Owner, statement: Statement) -> bool:
+        return await self._events.record(owner, statement)
 
 
 def view_of(body: Body) -> ObjectView:
-    """Returns the view of a SigningJob. A spec that is not valid for this version is None, and `problem` tells why."""
+    """Returns the view of a SigningJob. A spec that is not valid for this version is None, and `problem` is the reason."""
     metadata = body["metadata"]
     spec, problem = None, ""
     try:
@@ -287,7 +287,7 @@ def view_of(body: Body) -> ObjectView:
     try:
         status = JobStatus.model_validate(body.get("status") or {})
     except ValidationError:
-        log.warning("can't read the status of %s: it is replaced", metadata["name"])
+        log.warning("can't read the status of %s: replacing it", metadata["name"])
         status = JobStatus()
     return ObjectView(
         owner=Owner(metadata["namespace"], metadata["name"], metadata["uid"]),

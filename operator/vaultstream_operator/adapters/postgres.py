@@ -158,7 +158,7 @@ class PostgresStore:
         except Exception as error:
             if not is_transient(error) and not isinstance(error, VaultStreamError):
                 raise
-            log.warning("who holds keys of %s is unknown: %s", token, explain(error).message)
+            log.warning("can't read which signers hold keys of %s: %s", token, explain(error).message)
             return set()
         return {holder.host for row in rows if (holder := Holder.parse(row["holder"]))}
 

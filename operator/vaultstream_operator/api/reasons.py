@@ -93,7 +93,7 @@ _NORMAL: Final[Mapping[JobReason, str]] = {
     JobReason.PLANNING: "Planning batches from {table}: {records:record} so far.",
     JobReason.SIGNING: "Records are being signed.",
     JobReason.SPEC_CHANGED: "The spec has changed: {fields}.",
-    JobReason.WORKERS_REPLACED: "The image or the settings of the {roles} have changed: they are replaced.",
+    JobReason.WORKERS_REPLACED: "Replacing the {roles}: the image or the settings have changed.",
     JobReason.SUSPENDING: "spec.suspend is true: {signers:signer} will finish the batches in flight and exit.",
     JobReason.SUSPENDED: "spec.suspend is true: no signers are running. Set it to false to resume.",
     JobReason.RESUMED: "spec.suspend is false again: the job resumes.",

@@ -58,7 +58,7 @@ class Owner:
 
 
 def child_name(owner: Owner, role: str) -> str:
-    """Returns the name of a job's child. A name that is too long or has dots is changed, and told apart by the uid."""
+    """Returns the name of a job's child. A name that is too long or has dots is changed, and the uid makes it unique."""
     stem = owner.name.replace(".", "-")
     if stem != owner.name or len(stem) > _MOST_NAME:
         stem = f"{stem[: _MOST_NAME - 9].rstrip('-')}-{owner.uid[:8]}"
@@ -79,7 +79,7 @@ def labels(owner: Owner, role: str, token: str) -> dict[str, str]:
 
 
 def selector(owner: Owner, role: str) -> dict[str, str]:
-    """Returns the labels that tell a job's pods of one role from all others."""
+    """Returns the labels that select a job's pods of one role and no others."""
     return {UID_LABEL: owner.uid, ROLE_LABEL: role}
 
 

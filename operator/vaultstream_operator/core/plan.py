@@ -1,11 +1,11 @@
-"""What is to be done for a SigningJob: a pure function from what is seen to a plan, run again whenever something changes.
+"""Plans the next step for a SigningJob: a pure function of its observed state, called whenever something changes.
 
-deleting      children go, then what is in Postgres and JetStream, then the finalizer
-ended         children go; the status stays; after its time to live the object goes
-new           the finalizer, then the job in Postgres, then its workers
-in trouble    nothing is changed but the status: what runs keeps running
-suspended     the workers go, the signers by drain; Postgres knows
-running       workers and signers as they should be, the count as the lag decides
+deleting      delete the children, then the data in Postgres and JetStream, then the finalizer
+ended         delete the children, keep the status; delete the object after its time to live
+new           add the finalizer, create the job in Postgres, then its workers
+in trouble    change only the status; workers keep running
+suspended     suspend the job in Postgres; delete its workers, after the signers have drained
+running       keep the workers as they should be, and scale the signers
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LATER = 5.0
 
 
 class StoreAction(StrEnum):
-    """What is to be done to the job in Postgres and JetStream."""
+    """An action on the job in Postgres and JetStream."""
 
     CREATE = "create"
     REMOVE_FORMER = "remove-former"
@@ -49,19 +49,19 @@ class StoreAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, in this order; each part is safe to do twice.
+    """Actions in the order in which they are carried out. Each is safe to repeat.
 
     Attributes:
-        add_finalizer, remove_finalizer: on the object.
-        store: what to do in Postgres and JetStream; then reconcile again.
-        mark_idle: pods that hold no key are marked to go first, before the count is lowered.
+        add_finalizer, remove_finalizer: change the finalizer of the object.
+        store: the action in Postgres and JetStream, followed by another reconcile.
+        mark_idle: mark pods that hold no key to be deleted first, before the number of signers is lowered.
         apply: manifests for server-side apply.
-        delete: roles whose child is to go.
+        delete: roles whose child to delete.
         status: the whole status.
-        events: what to tell.
+        events: the Events to record.
         delete_object: delete the SigningJob, because its time to live is over; last, after its Events.
-        decision: the decision on the count, if one was made.
-        requeue_after: seconds until the next reconcile, if nothing happens before; None: when something happens.
+        decision: the scaling decision, if one was made.
+        requeue_after: seconds until the next reconcile, unless a change comes first; None: only after a change.
     """
 
     status: JobStatus
@@ -88,7 +88,7 @@ class _Case:
 
 
 def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
-    """Returns what is to be done for a job, given what is seen of it."""
+    """Returns the plan for a job in the state that was observed."""
     case = _Case(view, Report.on(view, now), options, now)
     if view.job.deleting:
         return _deleting(case)
@@ -140,7 +140,7 @@ def _deleting(case: _Case) -> Plan:
 
 
 def _ended(case: _Case) -> Plan:
-    """Keeps the end as it is; deletes the children and, in time, the object itself."""
+    """Keeps the final status; deletes the children and, after its time to live, the object."""
     job, report = case.view.job, case.report
     if case.view.children.any:
         return replace(_saying(report), delete=_roles(case.view), requeue_after=SHORTLY)
@@ -151,7 +151,7 @@ def _ended(case: _Case) -> Plan:
     if left > 0:
         return replace(_saying(report), requeue_after=max(left, SHORTLY))
     over = say(JobReason.TIME_TO_LIVE_OVER, seconds=f"{ttl:g}")
-    report = (report if report.said(over) else report.tell(over)).but(message=over.message)
+    report = (report if report.said(over) else report.with_events(over)).but(message=over.message)
     return replace(_saying(report), delete_object=True, requeue_after=LATER)
 
 
@@ -193,7 +193,7 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
 
 
 def changed_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:
-    """Returns the fields of the spec that a job can follow and that differ, by their names in YAML.
+    """Returns the mutable fields of the spec that differ, by their names in YAML.
 
     `suspend` is not among them: it has its own action.
     """
@@ -251,7 +251,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     ]
     if news := [role for role in outdated if (child := found[role]) is not None and not child.leaving]:
         named = f"{' and '.join(news)} worker{'s' if len(news) > 1 else ''}"
-        report = report.tell(say(JobReason.WORKERS_REPLACED, roles=named))
+        report = report.with_events(say(JobReason.WORKERS_REPLACED, roles=named))
     going = tuple(
         role for role, child in found.items() if child is not None and (child.over or role in outdated)
     )
@@ -270,17 +270,17 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
 
 
 def _standing(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Report:
-    """Reports what keeps the job from going on, or else what it does."""
+    """Reports what blocks the job, or else what it is doing."""
     view = case.view
     if stored.message:
         return report.stalled(say(JobReason.TABLE_UNUSABLE, problem=stored.message))
     for role, worker in ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records)):
-        if worker is not None and (ailment := _told(case, worker.problem)):
+        if worker is not None and (ailment := _reportable(case, worker.problem)):
             return report.stalled(pod_problems.statement(ailment, role, 1, view.job.owner, case.options))
     if stored.keys_active == 0:
         return report.stalled(say(JobReason.NO_ACTIVE_KEY, count=stored.keys_made, token=stored.token))
     signing = view.children.signing
-    if signing is not None and (ailment := _told(case, signing.problem)):
+    if signing is not None and (ailment := _reportable(case, signing.problem)):
         pods = max(1, signing.replicas - signing.ready)
         statement = pod_problems.statement(ailment, children.SIGNING, pods, view.job.owner, case.options)
         stops = ailment.stops(signing.ready)
@@ -288,12 +288,12 @@ def _standing(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSp
     return report.on_the_way(_doing(view, stored, spec))
 
 
-def _told(case: _Case, ailment: Ailment | None) -> Ailment | None:
+def _reportable(case: _Case, ailment: Ailment | None) -> Ailment | None:
     return ailment if ailment is not None and ailment.ripe(case.now) else None
 
 
 def _ripening(case: _Case) -> bool:
-    """Whether something may have to be reported soon that no event would trigger."""
+    """Returns whether a problem may soon have to be reported without a change that triggers a reconcile."""
     there = case.view.children
     found = [child.problem for child in (there.keys, there.records, there.signing) if child is not None]
     return any(ailment is not None and not ailment.ripe(case.now) for ailment in found)

@@ -1,6 +1,6 @@
-"""What keeps a worker's pods from running, and what a person should do about it.
+"""Problems that keep a worker's pods from running, and what to do about them.
 
-Pure: adapters find ailments in what Kubernetes says of pods and their makers; here they become sentences.
+Pure: adapters find ailments in what Kubernetes reports about pods and their owners; this module puts them into words.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from vaultstream_operator.core.pods import SIGNING, WorkerOptions, mounted_secre
 
 
 class Cause(IntEnum):
-    """Problems of pods; of several, the first is reported."""
+    """Problems of pods. If there are several, the first of this list is reported."""
 
     NOT_CONFIGURED = 1
-    """A Secret or a key of it that a variable comes from is not there."""
+    """A Secret that a variable comes from, or a key in it, is missing."""
     IMAGE = 2
     CRASHING = 3
     NOT_STARTED = 4
@@ -30,16 +30,16 @@ class Cause(IntEnum):
     """A quota or an admission policy refuses the pods."""
     NO_NODE = 6
     NOT_SET_UP = 7
-    """A node was found, and does not get so far as to start a container: a volume can't be mounted, most likely."""
+    """The pod has a node, which cannot start a container: most likely a volume can't be mounted."""
     NOT_MADE = 8
-    """There is no pod, and Kubernetes says why to nobody but in Events."""
+    """There is no pod, and Kubernetes reports why only in Events."""
 
 
 PATIENCE_SECONDS: Final = {Cause.NO_NODE: 5.0, Cause.NOT_SET_UP: 30.0, Cause.NOT_MADE: 10.0}
-"""What may be so for a moment though nothing is wrong, and for how long."""
+"""How long each of these may last before it is reported as a problem, in seconds."""
 
 _OF_SOME_ALONE: Final = frozenset({Cause.NO_NODE, Cause.REFUSED, Cause.NOT_SET_UP, Cause.NOT_MADE})
-"""What only keeps signers from becoming more, as long as some run."""
+"""Problems that only keep signers from being added, as long as some are ready."""
 
 _REASONS: Final = {
     Cause.NOT_CONFIGURED: JobReason.PODS_NOT_STARTING,
@@ -58,13 +58,13 @@ _NO_KEY = re.compile(r"couldn't find key (?P<key>\S+) in Secret \S+?/(?P<secret>
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """What ails the pods of one role.
+    """A problem of the pods of one role.
 
     Attributes:
-        cause: which kind of thing.
-        words: of Kubernetes or of the worker itself, with a full stop; empty: neither says anything.
-        since: since when; None: it is so, whenever it began.
-        exit_code: of a worker that crashes.
+        cause: the kind of problem.
+        words: what Kubernetes or the worker reports, with a full stop; empty: nothing.
+        since: when it began; None: unknown, so it is reported at once.
+        exit_code: exit code of a worker that crashes.
     """
 
     cause: Cause
@@ -73,7 +73,7 @@ class Ailment:
     exit_code: int | None = None
 
     def ripe(self, now: datetime) -> bool:
-        """Whether it has lasted for longer than what passes by itself."""
+        """Returns whether it has lasted long enough to be reported."""
         return self.ripens_in(now) <= 0
 
     def ripens_in(self, now: datetime) -> float:
@@ -83,15 +83,15 @@ class Ailment:
         return PATIENCE_SECONDS.get(self.cause, 0.0) - (now - self.since).total_seconds()
 
     def stops(self, ready: int) -> bool:
-        """Whether a person has to fix it before the job can continue, with `ready` pods of the role ready."""
+        """Returns whether someone has to fix it before the job can continue while `ready` pods of the role are ready."""
         return ready == 0 or self.cause not in _OF_SOME_ALONE
 
 
 def statement(ailment: Ailment, role: str, pods: int, owner: Owner, options: WorkerOptions) -> Statement:
-    """Returns what is to be said of an ailment.
+    """Returns the statement that reports an ailment.
 
     Args:
-        ailment: of the pods of a role.
+        ailment: the problem of the pods of a role.
         role: keys, records or signing.
         pods: how many are not ready.
         owner: the SigningJob.

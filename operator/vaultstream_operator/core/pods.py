@@ -1,6 +1,6 @@
-"""The pods of a job's workers: what they run, what they are given, and what of it a Secret holds.
+"""The pods of a job's workers: their command, environment and volumes, and the Secrets that they use.
 
-Pure: from a job and the settings to a pod template. Each role has credentials of its own, since each has rights of its own.
+Pure functions of a job and the settings. Each role has its own credentials, because each has its own privileges.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OWN_VARIABLES: Final = frozenset(
         "VAULTSTREAM_NATS_REPLICAS",
     }
 )
-"""Variables that are set here, and that nobody else sets."""
+"""Variables that only this module sets."""
 
 _KEK_FOLDER: Final = "/etc/vaultstream/kek"
 _CA_FOLDER: Final = "/etc/vaultstream/ca"
@@ -45,7 +45,7 @@ _USER: Final = 65532
 
 
 class WorkerOptions(Protocol):
-    """What of the operator's settings goes into pods."""
+    """The operator's settings that affect pods."""
 
     @property
     def image(self) -> str: ...
@@ -107,7 +107,7 @@ def needed_secrets(role: str, options: WorkerOptions) -> dict[str, tuple[str, ..
 
 
 def fingerprint(template: Manifest) -> str:
-    """Returns what tells a pod template from another."""
+    """Returns a hash that identifies a pod template."""
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -125,11 +125,11 @@ def pod_template(
 
     Args:
         role: keys, records or signing.
-        token: of the job.
-        spec: of the job; its `signer` shapes signers alone.
+        token: token of the job.
+        spec: spec of the job; its `signer` affects only signers.
         options: the operator's settings.
         labels: that every pod of the role carries. They win over those of the spec.
-        selector: those that tell these pods from all others.
+        selector: the labels that select these pods and no others.
         restart: the pod's restart policy.
     """
     signer = spec.signer
@@ -185,7 +185,7 @@ def _volumes(role: str, options: WorkerOptions) -> list[Manifest]:
 
 
 def _secret_volume(name: str, secret: str, key: str, *, mode: int) -> Manifest:
-    """A volume with one key of a Secret alone: an authority's Secret may hold its private key as well."""
+    """Returns a volume with only one key of a Secret: the Secret of an authority may also contain its private key."""
     items = [{"key": key, "path": key}]
     return {"name": name, "secret": {"secretName": secret, "defaultMode": mode, "items": items}}
 

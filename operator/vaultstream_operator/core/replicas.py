@@ -1,4 +1,4 @@
-"""The count of a job's signers: observed, decided, and remembered in its status."""
+"""The number of a job's signers: observed, decided, and recorded in its status."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import StoredJob, Trouble, View
 
 STARTUP_SECONDS = 10.0
-"""From asking for a pod until it signs, where nothing better is known."""
+"""Assumed seconds from requesting a pod until it signs."""
 DRAIN_SECONDS = 2.0
 
 SUSPENDED = "Suspended"
@@ -37,7 +37,7 @@ _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 
 
 def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec) -> tuple[Decision, Report]:
-    """Decides the count of a job that runs, and reports the decision with everything that the next one must remember."""
+    """Decides the number of signers of a running job, and reports the decision with the history that the next one needs."""
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
     observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active)
     moment = report.now.timestamp()
@@ -50,7 +50,7 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
     if decision.changes_count:
         history = history.scaled(spec.scaling, decision, moment)
         up = decision.desired > decision.current
-        report = report.tell(
+        report = report.with_events(
             say(JobReason.SCALED_OUT if up else JobReason.SCALED_IN, decision=decision.explain())
         )
     report = _reported(report, view, decision, observation, history)
@@ -61,9 +61,9 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
 def held(
     view: View, report: Report, trouble: Trouble, spec: SigningJobSpec
 ) -> tuple[Decision | None, Report]:
-    """Reports that the count is kept while Postgres is unreachable; None: there is no count to keep.
+    """Reports that the number of signers is held while Postgres is unreachable. Returns no decision if there are no signers.
 
-    Not even a fallback changes it then: no signer can do anything about it.
+    The fallback does not apply, because no signer can work without Postgres.
     """
     if view.children.signing is None:
         return None, report
@@ -74,7 +74,7 @@ def held(
     history = _history(report)
     scaling = spec.scaling.model_copy(update={"fallback": None})
     decision = decide(scaling, observation, history, report.now.timestamp())
-    if decision.changes_count:  # the maximum was lowered meanwhile: that waits, too
+    if decision.changes_count:  # the maximum was lowered: that waits too
         return None, report
     report = _reported(report, view, decision, observation, history)
     return decision, _activity(report, decision, observation.pause)
@@ -96,7 +96,7 @@ def ended(view: View, report: Report, stored: StoredJob) -> Report:
 
 
 def _at_zero(view: View, report: Report, reason: str, formula: str, message: str) -> Report:
-    """Reports a count of zero that no rule of scaling has decided, and the change to it once."""
+    """Reports a count of zero that is not a scaling decision, and records the change to it once."""
     before = report.status.scaling
     if before is None:
         return report
@@ -123,14 +123,14 @@ def _at_zero(view: View, report: Report, reason: str, formula: str, message: str
 
 
 def lag_of(lag: Lag | LagUnknown | None, stored: StoredJob) -> Lag | LagUnknown:
-    """Returns the lag with what only Postgres knows: the batches that JetStream was not handed yet.
+    """Returns the lag including the batches that are not published to JetStream yet, which only Postgres knows.
 
-    Before any was, there need not be a consumer, and what Postgres knows is all there is.
+    Before the first batch is published there may be no consumer; the lag is then the unpublished batches alone.
     """
     unpublished = stored.batches_unpublished
     match lag:
         case Lag():
-            if stored.progress.batches_left is not None:  # read at another moment: none counts twice
+            if stored.progress.batches_left is not None:  # read at a different time: count no batch twice
                 given = lag.batches_pending + lag.batches_in_flight
                 unpublished = min(unpublished, max(0, stored.progress.batches_left - given))
             return replace(lag, batches_unpublished=unpublished)
@@ -191,7 +191,7 @@ def _reported(
 
 
 def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
-    """Reports whether the count follows the lag; an annotation that can't be read is reported once."""
+    """Reports whether the number of signers follows the lag. An annotation that can't be read is reported once."""
     if pause.problems:
         statement = say(JobReason.ANNOTATION_UNREADABLE, problem="; ".join(pause.problems) + ".")
     elif decision.hold or decision.reason in _PAUSES:
@@ -203,14 +203,14 @@ def _activity(report: Report, decision: Decision, pause: Pause) -> Report:
     follows = statement.reason is JobReason.SCALING_FOLLOWS_LAG
     before = _found(report, ConditionType.SCALING_ACTIVE)
     if pause.problems and before != (statement.reason, statement.message):
-        report = report.tell(statement)
+        report = report.with_events(statement)
     return report.condition(
         ConditionType.SCALING_ACTIVE, holds=follows, reason=statement.reason, message=statement.message
     )
 
 
 def _deadline(report: Report, decision: Decision, observation: Observation) -> Report:
-    """Reports whether the job can end by its finishing time, once that is known; each change is reported."""
+    """Reports whether the job can end by its finishing time, once that is known, and each change of that forecast."""
     finish = observation.timing.finish_at
     if finish is None:
         return report.without(ConditionType.DEADLINE_AT_RISK)
@@ -227,7 +227,7 @@ def _deadline(report: Report, decision: Decision, observation: Observation) -> R
     before = _found(report, ConditionType.DEADLINE_AT_RISK)
     turned = statement.reason != (before[0] if before else JobReason.DEADLINE_ON_TRACK)
     if turned:
-        report = report.tell(statement)
+        report = report.with_events(statement)
     return report.condition(
         ConditionType.DEADLINE_AT_RISK,
         holds=decision.deadline_at_risk,
@@ -237,5 +237,5 @@ def _deadline(report: Report, decision: Decision, observation: Observation) -> R
 
 
 def _found(report: Report, kind: ConditionType) -> tuple[str, str] | None:
-    """What the status that was found says on something: its reason and its message."""
+    """Returns reason and message of a condition in the current status; None if it is not there."""
     return next(((c.reason, c.message) for c in report.before.conditions if c.type == kind), None)

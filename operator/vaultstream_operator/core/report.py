@@ -1,6 +1,6 @@
-"""How a plan speaks: the status that it writes, and the Events that go with it.
+"""The report of a plan: the status to write, and the Events to record with it.
 
-The same report gives the same status, and no Event is sent twice: the status records what was reported.
+Reporting the same thing twice changes nothing: the status shows what was reported, so no Event is recorded again.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _STANDING = (
     ConditionType.COMPLETE,
     ConditionType.FAILED,
 )
-"""Conditions whose reason, while they are True, was reported last."""
+"""Conditions whose reason was reported already while they are True."""
 
 _KEPT_FROM: Final = frozenset({JobReason.POSTGRES_UNREACHABLE, JobReason.NATS_UNREACHABLE})
-"""What keeps a job from going on though it is no stall: it goes away without anyone's doing."""
+"""Problems that block a job but are not a stall, because they end without anyone's action."""
 
 _REFUSED: Final = frozenset({JobReason.CHILD_REFUSED, JobReason.CHILD_NOT_OURS})
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A status in the making.
+    """A status that is being built.
 
     Attributes:
-        status: as it will be written.
+        status: the status to write.
         events: the Events to record.
-        before: the status that was found.
-        generation: of the spec that the report is about.
-        now: when it is made.
+        before: the current status of the SigningJob.
+        generation: generation of the spec that the report is about.
+        now: time of the report.
     """
 
     status: JobStatus
@@ -55,17 +55,17 @@ class Report:
 
     @classmethod
     def on(cls, view: View, now: datetime) -> Report:
-        """Returns a report that says what the status said before, for the spec as it is now."""
+        """Returns a report that keeps the current status, for the current generation of the spec."""
         before, generation = view.job.status, view.job.generation
         status = before.model_copy(update={"observed_generation": generation})
         return cls(status, (), before, generation, now)
 
     def but(self, **fields: Any) -> Report:
-        """Returns the report with other values of the status' fields."""
+        """Returns the report with these fields of the status changed."""
         return replace(self, status=self.status.model_copy(update=fields))
 
-    def tell(self, *statements: Statement) -> Report:
-        """Returns the report with these Events, said before or not."""
+    def with_events(self, *statements: Statement) -> Report:
+        """Returns the report with these Events added, whether or not they were reported before."""
         return replace(self, events=(*self.events, *statements))
 
     def condition(self, kind: ConditionType, *, holds: bool, reason: str, message: str) -> Report:
@@ -89,11 +89,11 @@ class Report:
         return self.but(conditions=listed)
 
     def on_the_way(self, statement: Statement) -> Report:
-        """Returns the report of a job that goes on, or will by itself."""
+        """Returns the report of a job that makes progress, or will do so by itself."""
         return self.stating(conditions.PROGRESSING, statement)
 
     def trying(self, statement: Statement) -> Report:
-        """As `on_the_way`, unless something blocked the job before: that is reported until this is done."""
+        """Like `on_the_way`, but keeps the report of an earlier problem until the step has succeeded."""
         if self.standing & _KEPT_FROM or conditions.is_true(self.before.conditions, ConditionType.STALLED):
             return self
         return self.on_the_way(statement)
@@ -103,11 +103,11 @@ class Report:
         return self.stating(conditions.STALLED, statement)
 
     def settled(self, statement: Statement) -> Report:
-        """Returns the report of a job that is as its spec asks for."""
+        """Returns the report of a job that matches its spec."""
         return self.stating(conditions.SETTLED, statement)
 
     def ended(self, statement: Statement, stored: StoredJob) -> Report:
-        """Returns the report of a job's end, which is final."""
+        """Returns the report of a job that has ended. It is final."""
         complete = stored.state == JobState.COMPLETE
         report = self.without(
             ConditionType.SUSPENDED, ConditionType.SCALING_ACTIVE, ConditionType.DEADLINE_AT_RISK
@@ -121,7 +121,7 @@ class Report:
         return report.stating(conditions.COMPLETED if complete else conditions.FAILED, statement)
 
     def counted(self, stored: StoredJob) -> Report:
-        """Returns the report with the counts of Postgres."""
+        """Returns the report with the counts from Postgres."""
         rate = stored.records_per_second
         settled = stored.signed + stored.dead
         return self.but(
@@ -137,15 +137,15 @@ class Report:
 
     @property
     def standing(self) -> set[str]:
-        """The reasons that the status that was found gives for where the job stands."""
+        """Reasons of the conditions that are True in the current status."""
         return {c.reason for c in self.before.conditions if c.status == "True" and c.type in _STANDING}
 
     def said(self, statement: Statement) -> bool:
-        """Whether the status that was found says so already."""
+        """Returns whether the current status already reports this."""
         return statement.reason in self.standing or self.before.message == statement.message
 
     def stating(self, states: conditions.States, statement: Statement) -> Report:
-        """Returns the report with a statement in its message and its conditions, and an Event if it is new."""
+        """Returns the report with the statement as message and in the conditions, and with an Event if it is new."""
         listed = conditions.set_conditions(
             self.status.conditions,
             states,
@@ -155,12 +155,12 @@ class Report:
             now=self.now,
         )
         report = self.but(conditions=listed, message=statement.message)
-        refused = statement.event_type == "Normal" and self.standing & _REFUSED  # and may be so again
-        return report if refused or self.said(statement) else report.tell(statement)
+        refused = statement.event_type == "Normal" and self.standing & _REFUSED  # and may be refused again
+        return report if refused or self.said(statement) else report.with_events(statement)
 
 
 def end_of(stored: StoredJob) -> Statement:
-    """Returns how a job ended, as its counts in Postgres tell."""
+    """Returns how a job ended, from its counts in Postgres."""
     table, seconds = stored.spec.records.table, stored.spec.active_deadline_seconds
     if stored.state == JobState.FAILED and seconds is not None:
         left = max(0, stored.records - stored.signed - stored.dead)

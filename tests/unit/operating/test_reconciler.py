@@ -65,7 +65,7 @@ class World:
     async def mark_idle(self, owner: Owner, busy: set[str]) -> None:
         self.done.append(f"mark all but {sorted(busy)}")
 
-    async def tell(self, owner: Owner, statement: Statement) -> bool:
+    async def record_event(self, owner: Owner, statement: Statement) -> bool:
         self.done.append(f"event {statement.reason}")
         return True
 

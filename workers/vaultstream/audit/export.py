@@ -155,8 +155,8 @@ def _open(output: Path | None) -> Iterator[BinaryIO]:
         except OSError as error:
             raise UsageError(f"{output} can't be written: {error.strerror}.") from None
     except OSError as error:
-        if (told := explain_output(error, output)) is None:
+        if (explained := explain_output(error, output)) is None:
             raise
-        raise told from None
+        raise explained from None
     finally:
         part.unlink(missing_ok=True)

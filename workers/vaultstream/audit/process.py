@@ -39,8 +39,8 @@ async def serve(requests: Requests, output: BinaryIO) -> None:
                 tally = await checker.check(run["first"], run["last"])
                 _answer(output, {"tally": tally.dump()})
     except (VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        told = explain(error)
-        _answer(output, {"error": told.message, "hint": told.hint})
+        explained = explain(error)
+        _answer(output, {"error": explained.message, "hint": explained.hint})
 
 
 def _answer(output: BinaryIO, value: dict[str, Any]) -> None:

@@ -31,7 +31,9 @@ def examine_kek_file(path: Path) -> tuple[Finding, KeyRing | None]:
         ring = load_keyring(path)
     except CustodyError as error:
         return failed_by(CHECK, error), None
-    return ok(CHECK, f"{path} has {counted(len(ring.keks), 'key')}; {ring.primary.kek_id} wraps."), ring
+    return ok(
+        CHECK, f"{path} has {counted(len(ring.keks), 'key')}, and {ring.primary.kek_id} is used to wrap."
+    ), ring
 
 
 async def examine_custody(connection: Connection, path: Path, *, made_by_itself: bool) -> list[Finding]:
@@ -55,7 +57,7 @@ def _missing(path: Path) -> bool:
 
 
 def judge_ring(ring: KeyRing, used: Mapping[str, int]) -> Finding:
-    """Checks that the ring has every key-encryption key that wrapped keys need (`used`: id to number of keys)."""
+    """Checks that the file has every key-encryption key that wrapped keys need (`used`: id to number of keys)."""
     missing = {kek_id: keys for kek_id, keys in used.items() if kek_id not in ring.ids}
     if missing:
         named = ", ".join(f"{kek_id} ({counted(keys, 'key')})" for kek_id, keys in missing.items())
@@ -66,7 +68,7 @@ def judge_ring(ring: KeyRing, used: Mapping[str, int]) -> Finding:
         )
     return ok(
         "wrapped keys",
-        f"The ring has the key-encryption keys for {counted(sum(used.values()), 'wrapped key')}.",
+        f"The file has the key-encryption keys of {counted(sum(used.values()), 'wrapped key')}.",
     )
 
 

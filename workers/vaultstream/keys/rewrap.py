@@ -41,7 +41,7 @@ class Rewrapped:
         keys: how many keys were rewrapped under it.
         dropped: key-encryption keys removed from the file.
         kept: those that other jobs still need.
-        waiting_for: jobs whose keys are being generated; because of them nothing was dropped.
+        waiting_for: jobs whose keys are being generated; because of them, no KEK was removed.
     """
 
     kek_id: str

@@ -104,7 +104,7 @@ async def make_keys(
             made += len(keys)
             if on_made is not None:
                 on_made(len(keys))
-            log.info("keys made", extra={"made": made, "of": len(ordinals)})
+            log.info("keys created", extra={"made": made, "of": len(ordinals)})
     return made
 
 

@@ -231,7 +231,7 @@ class EmbeddedNats:
         return True
 
     def _server_name(self) -> str:
-        """Returns a name that tells this data directory's server from any other on the machine."""
+        """Returns a name that distinguishes this data directory's server from all others on the machine."""
         status = self._home.stat()
         return f"vaultstream-{status.st_dev:x}-{status.st_ino:x}"
 

@@ -51,7 +51,7 @@ class Taken:
 
 
 async def estimate_batches(connection: Connection, job: Job) -> int:
-    """Returns how many batches a job will have, from Postgres' estimate of its rows; 0 if there is no estimate.
+    """Returns how many batches a job will have, from Postgres's estimate of its rows; 0 if there is no estimate.
 
     Signers can start while records are still being planned.
     """

@@ -21,7 +21,7 @@ ENOUGH_SAMPLES: Final = 3
 MOST_COUNTS: Final = 16
 """Counts of signers that are remembered at most."""
 
-_APART: Final = 1.25  # counts that differ by less are told apart by noise alone
+_APART: Final = 1.25  # counts that differ by less differ in rate only by noise
 _GAIN: Final = 0.1  # less than this part of a proportional gain is none
 _WEIGHT: Final = 0.5  # of the latest sample
 

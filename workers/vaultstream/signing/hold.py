@@ -32,7 +32,7 @@ class Limits:
     lease_seconds: float
     ack_wait_seconds: float
     drain_seconds: float | None = None
-    """How long to finish batches in flight once the signer is told to leave; None: as long as it takes."""
+    """How long to finish batches in flight once the signer is asked to exit; None: as long as it takes."""
 
 
 class Hold:

@@ -170,7 +170,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - any error that is not transient ends the run
             if not is_transient(error):
                 self._break(error)
-            log.warning("no lease for now: %s", error or type(error).__name__)
+            log.warning("no key leased, will be retried: %s", error or type(error).__name__)
             self._keyless = batches
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []
@@ -335,7 +335,7 @@ class Pipeline:
         A commit that is under way comes before, or is fenced.
         """
         batches = self._hold.abandon()
-        log.warning("drain time is over: batches return to the queue", extra={"batches": len(batches)})
+        log.warning("the drain time is over: returning batches to the queue", extra={"batches": len(batches)})
         for task in set(groups):
             task.cancel()
         await self._hold.settle(batches, _RETURNED)

@@ -1,4 +1,4 @@
-"""The signing worker: one process that signs a job's batches until the job ends or it is told to stop."""
+"""The signing worker: one process that signs a job's batches until the job ends or it is asked to exit."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _settle_down() -> None:
 
 
 async def _wait_for_source(context: WorkerContext) -> Source | None:
-    """Returns the source once it can be read; None if the worker is told to stop first."""
+    """Returns the source once it can be read; None if the worker is asked to exit first."""
     source: Source | None = None
 
     async def open_it() -> bool:

@@ -98,7 +98,7 @@ def explain(error: BaseException) -> VaultStreamError:
     if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
         return UsageError(
             "DATABASE_URL can't be read as a connection string.",
-            hint="Use the form postgresql://user:password@host:5432/database.",
+            hint="Use the form postgresql://user@host:5432/database, with the password after the user (user:password).",
         )
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):

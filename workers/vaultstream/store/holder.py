@@ -22,7 +22,7 @@ _SESSION = re.compile(
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease: a process on a host. The nonce tells it from an earlier process with the same number."""
+    """Who holds a lease: a process on a host. The nonce distinguishes it from an earlier process with the same number."""
 
     host: str
     pid: int
