@@ -16,8 +16,6 @@ from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.subjects import RECORDS_STREAM
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
@@ -58,9 +56,7 @@ class BatchPuller:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.leave()
 
     async def fetch(self, wanted: int, *, wait_seconds: float) -> list[Msg]:

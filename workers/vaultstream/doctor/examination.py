@@ -93,10 +93,13 @@ class _Examination:
         try:
             connection = await self._stack.enter_async_context(connect(url, role="doctor"))
             findings, usable = await examine_database(connection, url, embedded=given is None)
-        except VaultStreamError as error:
-            self._findings.append(failed_by("Postgres", error))
-            return None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (
+            VaultStreamError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            OSError,
+            TimeoutError,
+        ) as error:
             self._findings.append(failed_by("Postgres", explain(error)))
             return None
         self._findings += findings

@@ -9,7 +9,7 @@ from vaultstream.api import JobState
 from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import Job, list_jobs
-from vaultstream.store.progress import find_snapshot
+from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaultstream.store.database import Connection
-    from vaultstream.store.keys import KeyCounts
-    from vaultstream.store.progress import JobProgress
     from vaultstream.store.sessions import WorkerSession
 
 SHOWN = 3
@@ -37,12 +35,9 @@ class HeldLease:
 
 
 @dataclass(frozen=True)
-class OpenJob:
+class OpenJob(JobSnapshot):
     """A job that has not ended, with its counts and its connected workers."""
 
-    job: Job
-    progress: JobProgress
-    keys: KeyCounts
     workers: list[WorkerSession]
 
 
@@ -53,10 +48,10 @@ async def read_open_jobs(connection: Connection) -> list[OpenJob]:
     snapshots = [await find_snapshot(connection, token) for token in tokens]
     return [
         OpenJob(
-            job=snapshot.job,
-            progress=snapshot.progress,
-            keys=snapshot.keys,
-            workers=[session for session in sessions if session.job_no == snapshot.job.job_no],
+            snapshot.job,
+            snapshot.progress,
+            snapshot.keys,
+            [session for session in sessions if session.job_no == snapshot.job.job_no],
         )
         for snapshot in snapshots
         if snapshot is not None and not snapshot.job.ended

@@ -18,7 +18,6 @@ from vaultstream.store import keys as store
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from nats.js import JetStreamContext
 
@@ -66,9 +65,7 @@ class Custody:
         self._resubscribing = asyncio.create_task(self._resubscribe())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._resubscribing is not None:
             self._resubscribing.cancel()
             await asyncio.gather(self._resubscribing, return_exceptions=True)

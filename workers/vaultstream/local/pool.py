@@ -69,8 +69,6 @@ class WorkerPool:
         self._logs = log_folder(services.data_dir, job.token)
         self._slots = [_Slot("keys", 1), _Slot("records", 1)]
         self._leaving: set[asyncio.Task[None]] = set()
-        self.restarts = 0
-        """How many times a worker was restarted."""
         self.trouble: str | None = None
         """Why a worker failed last; None once all workers run."""
 
@@ -148,7 +146,6 @@ class WorkerPool:
             slot.crashes = 0
             slot.start_at = time.monotonic() + 0.2  # it saw the end of the job first
             return
-        self.restarts += 1
         ended = {"worker": slot.name, "exit_code": code}
         if code is not None and code < 0:  # killed, not at fault
             slot.crashes = 0

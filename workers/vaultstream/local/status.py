@@ -15,14 +15,10 @@ from vaultstream.store.progress import JobSnapshot, read_job
 from vaultstream.store.sessions import list_worker_sessions
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from vaultstream.bus.records import ConsumerLag
     from vaultstream.local.services import Services
     from vaultstream.store.database import Connection, Pool
     from vaultstream.store.jobs import Job
-    from vaultstream.store.keys import KeyCounts
-    from vaultstream.store.progress import JobProgress
     from vaultstream.store.sessions import WorkerSession
 
 NO_CONSUMER = "no consumer"
@@ -54,24 +50,11 @@ class LagStatus:
 
 
 @dataclass(frozen=True)
-class JobOverview:
+class JobOverview(JobSnapshot):
     """Everything that `status` shows about a job, at one moment."""
 
-    snapshot: JobSnapshot
     lag: LagStatus
     workers: list[WorkerSession]
-
-    @property
-    def job(self) -> Job:
-        return self.snapshot.job
-
-    @property
-    def progress(self) -> JobProgress:
-        return self.snapshot.progress
-
-    @property
-    def keys(self) -> KeyCounts:
-        return self.snapshot.keys
 
     @property
     def rate(self) -> float:
@@ -86,7 +69,7 @@ class JobOverview:
         """Returns the status and the addresses of the services as JSON-ready values, without passwords."""
         job, progress = self.job, self.progress
         return {
-            **summarize(self.snapshot),
+            **summarize(self),
             "seconds": progress.seconds,
             "records_per_second": self.rate,
             "eta_seconds": progress.eta_seconds,
@@ -164,9 +147,7 @@ class StatusReader:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def read(self) -> JobOverview:
@@ -200,7 +181,9 @@ async def _gather(
 ) -> JobOverview:
     snapshot = await read_job(connection, token)
     return JobOverview(
-        snapshot=snapshot,
+        snapshot.job,
+        snapshot.progress,
+        snapshot.keys,
         lag=lag_status(lag, reachable=reachable, unpublished=snapshot.progress.batches_unpublished),
         workers=await list_worker_sessions(connection, snapshot.job.job_no),
     )
