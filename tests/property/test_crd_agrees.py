@@ -1,4 +1,4 @@
-"""What the types take and what the generated schema takes is the same, but for the rules that CEL states."""
+"""The types and the generated schema accept the same specs, except for the rules in CEL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _by_rule(error: Any) -> bool:
 
 
 def _disagreement(manifest: dict[str, Any]) -> object:
-    """Returns what one refuses and the other takes, rules in CEL aside; None: they agree."""
+    """Returns what one refuses and the other accepts, apart from rules in CEL; None: they agree."""
     try:
         SigningJob.model_validate(manifest, by_alias=True, by_name=False)
         refused = []
@@ -60,7 +60,7 @@ def _disagreement(manifest: dict[str, Any]) -> object:
 
 @given(manifests())
 @settings(max_examples=500, deadline=None)
-def test_the_types_and_the_schema_take_the_same(manifest: dict[str, Any]) -> None:
+def test_the_types_and_the_schema_accept_the_same_specs(manifest: dict[str, Any]) -> None:
     assert _disagreement(manifest) is None
 
 

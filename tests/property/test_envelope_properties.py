@@ -44,7 +44,7 @@ def sealed(draw: st.DrawFn) -> tuple[bytes, WrappedKey]:
 
 
 @given(sealed())
-def test_what_was_wrapped_unwraps_after_a_journey_as_a_message(case: tuple[bytes, WrappedKey]) -> None:
+def test_a_wrapped_key_unwraps_after_it_was_sent_as_a_message(case: tuple[bytes, WrappedKey]) -> None:
     secret, envelope = case
     again = WrappedKey.from_message(envelope.to_message())
     assert again == envelope
@@ -85,7 +85,7 @@ def test_any_changed_field_of_an_envelope_is_refused(
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=3, max_size=20), st.data())
-def test_moving_the_border_between_job_and_key_is_refused(text: str, data: st.DataObject) -> None:
+def test_moving_the_boundary_between_job_and_key_is_refused(text: str, data: st.DataObject) -> None:
     places = st.integers(1, len(text) - 1)
     one, other = data.draw(st.lists(places, min_size=2, max_size=2, unique=True))
     envelope = wrap(KEK, b"secret", job=text[:one], key_id=text[one:], version=1, algorithm=Algorithm.ED25519)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 @example(2**63 - 1)
 @example(-(2**63))
 @example(-(2**63) - 1)
-def test_an_integer_is_a_bigint_just_if_it_has_64_bits(number: int) -> None:
+def test_an_integer_is_a_bigint_exactly_if_it_fits_into_64_bits(number: int) -> None:
     assert is_bigint(str(number)) == (-(2**63) <= number < 2**63)
 
 
@@ -56,7 +56,7 @@ def test_the_narrowest_type_holds_every_id_of_every_part(parts: list[list[str]])
 
 
 @given(st.text(min_size=1, max_size=2000))
-def test_an_id_is_good_just_if_postgres_can_store_and_index_it(text: str) -> None:
+def test_an_id_is_valid_exactly_if_postgres_can_store_and_index_it(text: str) -> None:
     good = "\0" not in text and len(text.encode(errors="surrogatepass")) <= 1024
     assert (fault_of(text) is None) == good
 

@@ -196,14 +196,14 @@ def test_no_text_raises_anything_else(text: str) -> None:
 
 @given(st.text(st.sampled_from("ab1:-[]{}&*!|>'\"#%@,? \n\t\\xuU0.<=~"), max_size=80))
 @settings(max_examples=500, deadline=None)
-def test_no_text_made_of_yaml_signs_raises_anything_else(text: str) -> None:
+def test_no_text_of_yaml_punctuation_raises_anything_else(text: str) -> None:
     with pytest.raises(InvalidJobError):
         parse_signing_job(text, source="text")
 
 
 @given(specs(), st.data())
 @settings(max_examples=100, deadline=None)
-def test_any_value_in_any_field_is_taken_or_refused_by_name(
+def test_any_value_in_any_field_is_accepted_or_refused_by_name(
     spec: SigningJobSpec, data: st.DataObject
 ) -> None:
     manifest: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What holds of every plan, whatever is seen."""
+"""Properties of every plan, whatever the operator sees."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_plan_is_total_and_the_same_each_time(view: View) -> None:
 
 
 @given(views())
-def test_planning_again_says_and_does_the_same_and_tells_nothing_but_an_unmade_change(view: View) -> None:
+def test_planning_again_does_the_same_and_repeats_only_the_event_of_an_unmade_change(view: View) -> None:
     done = planned(view)
     again = planned(after(view, done))
     assert again.status.dump() == done.status.dump()
@@ -171,7 +171,7 @@ def test_planning_again_says_and_does_the_same_and_tells_nothing_but_an_unmade_c
 
 
 @given(views(), views())
-def test_an_ended_job_never_un_ends(first: View, later: View) -> None:
+def test_an_ended_job_stays_ended(first: View, later: View) -> None:
     ended = planned(first).status
     kinds = {
         c.type: (c.status, c.reason, c.message) for c in ended.conditions if c.type in {"Complete", "Failed"}
@@ -195,7 +195,7 @@ def test_in_trouble_nothing_but_the_status_changes(view: View) -> None:
 
 
 @given(views())
-def test_no_more_signers_than_may_be(view: View) -> None:
+def test_there_are_never_more_signers_than_allowed(view: View) -> None:
     done = planned(view)
     count = replicas_of(done)
     if count is None or done.decision is None or view.job.spec is None:
@@ -209,7 +209,7 @@ def test_no_more_signers_than_may_be(view: View) -> None:
 
 
 @given(views())
-def test_only_what_is_there_is_deleted_and_nothing_is_both_made_and_deleted(view: View) -> None:
+def test_only_existing_children_are_deleted_and_none_is_both_created_and_deleted(view: View) -> None:
     done = planned(view)
     for role in done.delete:
         assert getattr(view.children, role) is not None
@@ -227,7 +227,7 @@ def test_the_finalizer_goes_last(view: View) -> None:
 
 
 @given(views())
-def test_a_status_is_always_one_that_the_api_server_takes(view: View) -> None:
+def test_a_status_is_always_one_that_the_api_server_accepts(view: View) -> None:
     status = planned(view).status
     assert JobStatus.model_validate(status.dump()).dump() == status.dump()
     kinds = [c.type for c in status.conditions]

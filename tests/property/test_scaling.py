@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever was asked for and observed."""
+"""Properties of every decision, whatever the spec and the observation."""
 
 from __future__ import annotations
 

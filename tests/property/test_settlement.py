@@ -117,7 +117,7 @@ def test_the_first_settlement_ends_a_batch_and_any_other_does_nothing(
     asyncio.run(play())
 
 
-def test_a_second_delivery_is_not_taken_on_while_the_first_is_in_flight_and_is_afterwards() -> None:
+def test_a_second_delivery_is_accepted_only_after_the_first_has_ended() -> None:
     async def play() -> None:
         hold = Hold(
             cast("Pool", Keys(reachable=True)), "ann", Limits(6, 30.0, 30.0), Metrics("signing").signing

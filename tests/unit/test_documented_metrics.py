@@ -21,7 +21,7 @@ REGISTRIES = {
 
 
 @pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
-def test_every_metric_is_told_of(registry: CollectorRegistry) -> None:
+def test_every_metric_is_documented(registry: CollectorRegistry) -> None:
     names = [
         family.name + ENDINGS.get(family.type, "")
         for family in registry.collect()

@@ -1,4 +1,4 @@
-"""The documents: no link in them is dead, and what they name is there."""
+"""The documents: no link in them is dead, and what they name exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`.env.sample` says what can be set, and changes nothing."""
+"""`.env.sample` lists the settings, and changes none."""
 
 from pathlib import Path
 

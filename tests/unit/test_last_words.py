@@ -32,7 +32,7 @@ def root_logger() -> Iterator[None]:
     root.setLevel(level)
 
 
-def test_what_is_written_is_read_again(root_logger: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_written_line_is_read_back(root_logger: None, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings.model_construct(log_format="json", log_level="error"), worker=True)
     write_last_words(CustodyError("There is no key at /etc/kek.", hint="Put it there."))
     lines = capsys.readouterr().out.splitlines()
@@ -40,7 +40,7 @@ def test_what_is_written_is_read_again(root_logger: None, capsys: pytest.Capture
     assert json.loads(lines[-1])["level"] == "ERROR"
 
 
-def test_no_password_is_written_nor_passed_on(root_logger: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_password_is_written_or_passed_on(root_logger: None, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings.model_construct(log_format="json"), worker=True)
     write_last_words(CustodyError("nats://u:hunter2@n", hint="postgresql://u:hunter2@db/d"))
     assert "hunter2" not in capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_no_password_is_written_nor_passed_on(root_logger: None, capsys: pytest.
         ),
     ],
 )
-def test_only_the_process_asked_for_is_heard(lines: list[str], words: LastWords | None) -> None:
+def test_only_the_lines_of_the_given_process_are_read(lines: list[str], words: LastWords | None) -> None:
     assert read_last_words(lines, pid=2) == words
 
 

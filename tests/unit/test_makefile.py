@@ -50,7 +50,7 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     assert {"quick-start", "test", "lint", "logs", "psql", "streams", "clean"} <= listed
 
 
-def test_help_has_no_colour_when_not_on_a_terminal() -> None:
+def test_help_has_no_color_when_not_on_a_terminal() -> None:
     assert "\033" not in _run("make", "help", cwd=ROOT, TERM="xterm").stdout
 
 
@@ -116,7 +116,7 @@ def test_a_python_without_venv_is_refused_with_the_next_step(tmp_path: Path) -> 
     assert f"apt install python3.{sys.version_info.minor}-venv" in ran.stderr
 
 
-def test_a_python_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
+def test_a_python_that_does_not_run_is_skipped(tmp_path: Path) -> None:
     _program(tmp_path / "bin/python3", "exit 127")
     _program(tmp_path / "bin/python3.14", "exit 127")
     (tmp_path / "bin/python3.13").symlink_to(sys.executable)

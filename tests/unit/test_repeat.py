@@ -63,7 +63,7 @@ async def test_any_other_error_ends_the_worker(context: WorkerContext) -> None:
     assert "planning loop" in [check.name for check in context.telemetry.health.live().checks]
 
 
-async def test_a_worker_that_is_told_to_stop_waits_for_nothing(context: WorkerContext) -> None:
+async def test_a_worker_that_is_told_to_stop_does_not_wait(context: WorkerContext) -> None:
     async def step() -> bool:
         context.stop.set()
         return False

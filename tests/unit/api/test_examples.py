@@ -1,4 +1,4 @@
-"""The manifests that users begin with."""
+"""The manifests that users start with."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_full_example_has_every_field_there_is() -> None:
     assert [name for name in _names(schema, schema) if f"{name}:" not in text] == []
 
 
-def test_what_the_full_example_calls_a_default_is_one() -> None:
+def test_the_defaults_named_in_the_full_example_are_right() -> None:
     for line in (EXAMPLES / "full.yaml").read_text(encoding="utf-8").splitlines():
         if "(default)" in line and line.lstrip()[0] != "#":
             assert line.strip().split(":")[0] not in shortest_yaml(
@@ -60,7 +60,7 @@ def test_what_the_full_example_calls_a_default_is_one() -> None:
             ), line
 
 
-def test_the_least_job_has_the_documented_scaling() -> None:
+def test_the_minimal_job_has_the_documented_scaling() -> None:
     scaling = load_signing_job(EXAMPLES / "minimal.yaml").spec.scaling
     assert scaling == ScalingSpec()
     assert (scaling.polling_interval, scaling.cooldown_period, scaling.lag_threshold) == (5, 300, 10)

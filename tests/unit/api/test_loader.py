@@ -286,13 +286,13 @@ def test_all_problems_are_listed_in_the_order_of_their_lines() -> None:
     assert [line.split(":")[1] for line in message.splitlines()] == ["5", "6", "6", "8", "9"]
 
 
-def test_a_flood_of_problems_is_cut_and_counted() -> None:
+def test_a_long_list_of_problems_is_shortened_and_counted() -> None:
     message = refusal(HEAD + RECORDS + "".join(f"  qqq{n}: 1\n" for n in range(80)))
     assert len(message.splitlines()) == 51
     assert message.endswith("… and 30 more")
 
 
-def test_another_kind_is_not_blamed_for_its_fields() -> None:
+def test_an_object_of_another_kind_is_refused_for_its_kind_only() -> None:
     assert len(refusal("apiVersion: batch/v1\nkind: Job\nspec: {template: {}}").splitlines()) == 2
 
 
@@ -307,7 +307,7 @@ def test_another_kind_is_not_blamed_for_its_fields() -> None:
         "databasePassword: hunter2",
     ],
 )
-def test_what_may_be_secret_is_not_repeated(line: str) -> None:
+def test_a_possible_secret_is_not_repeated(line: str) -> None:
     message = refusal(HEAD + RECORDS + f"  {line}\n")
     assert "hunter2" not in message
     assert "4711" not in message
@@ -343,7 +343,7 @@ def test_a_merge_sign_in_quotes_is_a_name() -> None:
     assert parse_signing_job(text, source="x").spec.signer.affinity == {"<<": "a"}
 
 
-def test_the_rest_of_kubernetes_metadata_is_let_through() -> None:
+def test_other_kubernetes_metadata_is_accepted() -> None:
     text = HEAD.replace("name: j", "name: j, namespace: n, labels: {a: b}") + RECORDS
     assert parse_signing_job(text, source="x").metadata.name == "j"
 
@@ -367,7 +367,7 @@ def test_a_file_that_can_not_be_read_is_refused_with_its_name(tmp_path: Path) ->
         load_signing_job(tmp_path)
 
 
-def test_a_file_that_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_or_too_large_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(InvalidJobError, match=r"job\.yaml:2: is not UTF-8 text"):

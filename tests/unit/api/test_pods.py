@@ -1,4 +1,4 @@
-"""What a SigningJob says of its signers' pods: kept as it was given, once it was checked."""
+"""A SigningJob's settings for its signers' pods: validated, then kept as given."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.unit
         ("1Ei", str(2**60)),
     ],
 )
-def test_a_quantity_is_as_much_as_kubernetes_takes_it_for(quantity: int | str, number: str) -> None:
+def test_a_quantity_has_the_same_value_as_in_kubernetes(quantity: int | str, number: str) -> None:
     assert amount(quantity) == Decimal(number)
 
 
@@ -58,7 +58,7 @@ def test_requests_are_compared_with_limits_by_their_amounts(
             SignerSpec.model_validate({"resources": resources})
 
 
-def test_what_was_checked_is_kept_as_json_without_what_was_not_given() -> None:
+def test_validated_pod_settings_are_kept_as_json_without_unset_fields() -> None:
     given = {
         "resources": {"limits": {"cpu": 1, "example.com/gpu": "2"}},
         "tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 0}],
@@ -69,7 +69,7 @@ def test_what_was_checked_is_kept_as_json_without_what_was_not_given() -> None:
     assert SignerSpec.model_validate(signer.model_dump(mode="json", by_alias=True)) == signer
 
 
-def test_a_name_of_any_length_is_refused_in_no_time() -> None:
+def test_an_invalid_name_of_any_length_is_refused_quickly() -> None:
     for name in ("a" * 500_000, "a." * 250_000, "-" * 500_000, "a/" * 250_000):
         with pytest.raises(ValidationError, match="podLabels has an invalid key"):
             SignerSpec.model_validate({"podLabels": {name: "x"}})

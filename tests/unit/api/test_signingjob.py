@@ -1,4 +1,4 @@
-"""The types: their defaults, their schema, and what may change in the life of a job."""
+"""The types: their defaults, their schema, and which fields may change during the life of a job."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_finishing_time_without_a_zone_is_refused(moment: object) -> None:
         SigningJobSpec.model_validate({"records": {"table": "t"}, "finishBy": moment})
 
 
-def test_the_fallback_asks_for_its_two_numbers() -> None:
+def test_the_fallback_requires_both_numbers() -> None:
     with pytest.raises(ValidationError) as caught:
         Fallback.model_validate({})
     assert {error["loc"][0] for error in caught.value.errors()} == {"failureThreshold", "replicas"}
@@ -117,7 +117,7 @@ def test_a_rule_between_fields_reads_as_a_sentence_without_the_loader() -> None:
         ScalingSpec(min_replica_count=3, max_replica_count=2)
 
 
-def test_what_is_immutable_is_named_when_it_differs() -> None:
+def test_a_changed_immutable_field_is_named() -> None:
     new = SigningJobSpec(
         records=RecordsSpec(table="receipts", id_column="no"),
         batch_size=501,
@@ -131,7 +131,7 @@ def test_what_is_immutable_is_named_when_it_differs() -> None:
     ]
 
 
-def test_all_else_may_change() -> None:
+def test_every_other_field_may_change() -> None:
     new = SigningJobSpec(
         records=SPEC.records,
         scaling=ScalingSpec(max_replica_count=3),

@@ -83,7 +83,7 @@ def test_a_bad_signature_of_a_changed_record_is_invalid_where_the_digest_tells(
 
 @by_payload
 @pytest.mark.parametrize("present", [OTHER, *Absence])
-def test_a_bad_signature_of_a_changed_record_can_not_be_told_without_the_payload(
+def test_a_bad_signature_of_a_changed_record_can_not_be_detected_without_the_payload(
     algorithm: Algorithm, present: bytes | Absence
 ) -> None:
     assert judge(stored(algorithm, flip=True), key(algorithm), present).outcome is Outcome.CHANGED
@@ -129,5 +129,5 @@ def test_a_time_within_the_lease_or_at_its_very_end_is_covered(
 
 
 @pytest.mark.parametrize("spans", [[], [(NOW - 2 * HOUR, NOW - HOUR)], [(NOW + HOUR, None)]])
-def test_a_time_outside_every_lease_is_a_fault(spans: list[tuple[datetime | None, datetime | None]]) -> None:
+def test_a_time_outside_every_lease_is_an_error(spans: list[tuple[datetime | None, datetime | None]]) -> None:
     assert "epoch 1" in (lease_fault(stored(Algorithm.ED25519), spans) or "")

@@ -29,6 +29,6 @@ def test_an_id_is_read_as_the_jobs_type(text: str, id_type: str, record: RecordI
     ("text", "id_type"),
     [("x", "bigint"), ("1.5", "bigint"), ("9223372036854775808", "bigint"), ("42", "uuid"), ("a\0b", "text")],
 )
-def test_what_can_be_no_id_of_the_job_is_refused(text: str, id_type: str) -> None:
+def test_a_value_that_can_not_be_an_id_of_the_job_is_refused(text: str, id_type: str) -> None:
     with pytest.raises(UsageError, match=id_type):
         parse_record_id(text, id_type)

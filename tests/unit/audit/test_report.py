@@ -31,7 +31,7 @@ def test_a_job_without_findings_passes() -> None:
 
 
 @pytest.mark.parametrize("kind", list(AuditFinding))
-def test_one_finding_of_any_kind_fails_the_job_and_is_put_in_words(kind: AuditFinding) -> None:
+def test_one_finding_of_any_kind_fails_the_job_and_is_described(kind: AuditFinding) -> None:
     tally = Tally()
     tally.find(kind, "7", "why")
     assert not report(tally).ok
@@ -49,7 +49,7 @@ def test_a_problem_agrees_with_its_number() -> None:
     assert report(tally).problems == ["2 batches committed more than once"]
 
 
-def test_a_job_not_cut_into_batches_to_its_end_does_not_pass() -> None:
+def test_a_job_that_is_not_fully_planned_does_not_pass() -> None:
     assert not report(Tally(), planned=False).ok
 
 

@@ -55,7 +55,7 @@ def test_what_a_process_used_stays_counted_when_it_has_ended() -> None:
     assert costs.cpu_seconds[Part.SIGNERS] == counted >= 0.1
 
 
-def test_a_process_that_has_ended_is_not_said_to_need_no_memory() -> None:
+def test_a_process_that_has_ended_has_unknown_memory_and_not_none() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     process = psutil.Process(child.pid)
     while process.status() != psutil.STATUS_ZOMBIE:

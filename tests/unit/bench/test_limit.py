@@ -41,7 +41,7 @@ def test_the_measure_is_openssl_where_there_is_one() -> None:
     assert BenchLimit(None, library).rate == library
 
 
-def test_a_machine_that_slows_down_meanwhile_counts_as_in_between() -> None:
+def test_the_limit_of_a_machine_that_slows_down_is_the_mean() -> None:
     fast, slow = (
         BenchLimit(Rate(100.0, 0.25), Rate(80.0, 0.5)),
         BenchLimit(Rate(50.0, 0.75), Rate(40.0, 1.0)),

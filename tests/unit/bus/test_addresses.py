@@ -12,15 +12,15 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize("given", ["1", "3", "5"])
-def test_the_replicas_asked_for_reach_who_makes_streams(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_the_requested_replicas_are_passed_on_to_the_workers_that_create_streams(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
     monkeypatch.setenv("VAULTSTREAM_NATS_REPLICAS", given)
     assert bus_address(load_settings(), "nats://a:4222").replicas == int(given)
 
 
 @pytest.mark.parametrize("given", ["0", "2", "4", "7", "three"])
-def test_a_number_of_replicas_without_a_majority_to_gain_is_refused(
-    monkeypatch: pytest.MonkeyPatch, given: str
-) -> None:
+def test_an_unsupported_number_of_replicas_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("VAULTSTREAM_NATS_REPLICAS", given)
     with pytest.raises(UsageError, match="VAULTSTREAM_NATS_REPLICAS"):
         load_settings()

@@ -34,7 +34,7 @@ def test_each_role_is_answered_on_an_inbox_of_its_own(role: BusRole) -> None:
     assert inbox_prefix(role) == f"_INBOX_{role}"
 
 
-def test_whoever_is_no_role_has_the_usual_inbox() -> None:
+def test_a_user_without_a_role_has_the_default_inbox() -> None:
     assert inbox_prefix("command") == "_INBOX"
 
 
@@ -67,5 +67,5 @@ def test_a_refusal_names_user_and_subject_as_they_are_configured(said: str, told
 
 
 @pytest.mark.parametrize("said", ["nats: timeout", "nats: 'authorization violation'", ""])
-def test_another_error_is_no_refusal(said: str) -> None:
+def test_another_error_is_not_a_refusal(said: str) -> None:
     assert explain_refusal("keys", Exception(said)) is None

@@ -1,4 +1,4 @@
-"""A refusal ends the call that waits, or the next one that looks."""
+"""A refusal ends the waiting call, or the next one that checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-async def test_an_answer_is_passed_on_and_so_is_an_error() -> None:
+async def test_an_answer_or_an_error_is_passed_on() -> None:
     refusals = Refusals()
 
     async def answer() -> int:
@@ -31,7 +31,7 @@ async def test_an_answer_is_passed_on_and_so_is_an_error() -> None:
     refusals.check()
 
 
-async def test_a_refusal_ends_every_call_that_waits_and_is_told_no_more() -> None:
+async def test_a_refusal_ends_every_waiting_call_and_is_not_reported_again() -> None:
     refusals = Refusals()
     calls = [asyncio.create_task(refusals.answer(never())) for _ in range(2)]
     await asyncio.sleep(0)
@@ -42,7 +42,7 @@ async def test_a_refusal_ends_every_call_that_waits_and_is_told_no_more() -> Non
     refusals.check()
 
 
-async def test_a_refusal_that_nobody_waited_for_is_told_once() -> None:
+async def test_a_refusal_that_no_call_waited_for_is_reported_once() -> None:
     refusals = Refusals()
     refusals.note(BusError("no"))
     with pytest.raises(BusError, match="no"):

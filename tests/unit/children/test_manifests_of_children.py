@@ -1,4 +1,4 @@
-"""The manifests of a job's children: whose they are, what they may, and what they are given."""
+"""The manifests of a job's children: their owner, their permissions, and their settings."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_time_to_leave_is_that_to_start_to_drain_and_a_margin(role: str) -> None:
+def test_the_grace_period_covers_the_start_the_drain_and_a_margin(role: str) -> None:
     options = WorkerSettings(grace_seconds=100, pre_stop_seconds=7)
     made = pod(role, options)
     (container,) = made["containers"]
@@ -132,7 +132,7 @@ def test_time_to_leave_is_that_to_start_to_drain_and_a_margin(role: str) -> None
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_pod_is_told_of_no_service_and_its_last_words_are_kept(role: str) -> None:
+def test_a_pod_gets_no_service_variables_and_its_last_log_line_is_kept(role: str) -> None:
     made = pod(role)
     assert made["enableServiceLinks"] is False
     assert made["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
@@ -186,20 +186,20 @@ def test_the_operators_settings_for_workers_reach_all_of_them(role: str) -> None
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_who_makes_streams_is_told_how_many_replicas_they_have(role: str) -> None:
+def test_workers_that_create_streams_get_the_number_of_replicas(role: str) -> None:
     told = environment(role, WorkerSettings(nats_replicas="3")).get("VAULTSTREAM_NATS_REPLICAS")
     assert told == ("3" if role in {KEYS, RECORDS} else None)
 
 
 @pytest.mark.parametrize("role", [KEYS, RECORDS])
-def test_a_workers_job_tells_what_it_was_made_with(role: str) -> None:
+def test_a_workers_job_records_what_it_was_created_from(role: str) -> None:
     assert template_of(child(role)) == template_of(child(role)) != ""
     assert template_of(child(role)) != template_of(child(role, options=WorkerSettings(image="vaultstream:2")))
     assert template_of(child(role)) == template_of(child(role, podLabels={"team": "billing"}))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_only_who_wraps_or_unwraps_gets_the_key_encryption_key(role: str) -> None:
+def test_only_workers_that_wrap_or_unwrap_keys_get_the_key_encryption_key(role: str) -> None:
     text = json.dumps(child(role))
     assert ("vaultstream-kek" in text) is (role in {KEYS, SIGNING})
     assert ("VAULTSTREAM_KEK_FILE" in text) is (role in {KEYS, SIGNING})
@@ -208,7 +208,7 @@ def test_only_who_wraps_or_unwraps_gets_the_key_encryption_key(role: str) -> Non
         assert mounts["kek"]["readOnly"] is True
 
 
-def test_the_fields_of_spec_signer_shape_signers_alone() -> None:
+def test_the_fields_of_spec_signer_affect_only_signers() -> None:
     fields: dict[str, Any] = {
         "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "1Gi"}},
         "nodeSelector": {"disk": "ssd"},

@@ -1,4 +1,4 @@
-"""What a SigningJob may ask for its pods: nothing by which its author reaches what he could not reach himself."""
+"""What a SigningJob may request for its pods: nothing that extends the permissions of its author."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def affinity(kind: str, **term: Any) -> dict[str, Any]:
         ({"tolerations": [{"key": "node-role.kubernetes.io/control-plane"}]}, "control-plane"),
     ],
 )
-def test_what_nobody_allowed_is_refused_and_named(signer: dict[str, Any], named: str) -> None:
+def test_a_setting_that_is_not_allowed_is_refused_and_named(signer: dict[str, Any], named: str) -> None:
     problem = refused(spec_of(signer=signer).signer, OPTIONS)
     assert named in problem
     assert "VAULTSTREAM_WORKER_ALLOWED_" in problem
@@ -67,7 +67,7 @@ def test_what_nobody_allowed_is_refused_and_named(signer: dict[str, Any], named:
         affinity("podAffinity", namespaceSelector={"matchLabels": {"team": "other"}}),
     ],
 )
-def test_what_belongs_to_others_is_refused_whatever_is_allowed(signer: dict[str, Any]) -> None:
+def test_a_reserved_setting_is_refused_whatever_is_allowed(signer: dict[str, Any]) -> None:
     assert refused(spec_of(signer=signer).signer, OPEN)
 
 
@@ -82,7 +82,9 @@ def test_what_belongs_to_others_is_refused_whatever_is_allowed(signer: dict[str,
         {"resources": {"requests": {"cpu": "2"}}},
     ],
 )
-def test_what_only_narrows_or_is_bound_by_quotas_is_everyones(signer: dict[str, Any]) -> None:
+def test_settings_that_only_restrict_or_count_against_quotas_are_always_allowed(
+    signer: dict[str, Any],
+) -> None:
     assert refused(spec_of(signer=signer).signer, OPTIONS) == ""
 
 

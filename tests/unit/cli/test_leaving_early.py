@@ -1,4 +1,4 @@
-"""A worker that is told to leave while it starts leaves, also as the first process of a container."""
+"""A process that gets SIGTERM while it starts exits, also as the first process of a container."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def worker_of(process: subprocess.Popen[str], *, inner: bool) -> int:
     ],
     ids=["worker", "worker of the engine", "operator"],
 )
-def test_a_process_that_is_told_to_leave_while_it_starts_leaves(
+def test_a_process_that_gets_sigterm_while_it_starts_exits(
     tmp_path: Path, before: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     kept = {

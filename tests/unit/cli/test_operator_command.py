@@ -34,7 +34,7 @@ def run(folder: Path, code: str, **environment: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("name", ["kopf", "kubernetes"])
-def test_a_missing_extra_is_told_of_with_the_way_to_install_it(tmp_path: Path, name: str) -> None:
+def test_a_missing_extra_is_reported_with_the_way_to_install_it(tmp_path: Path, name: str) -> None:
     ended = run(tmp_path, _WITHOUT.format(name=name))
     assert ended.returncode == ExitCode.USAGE
     assert f"needs {name}" in ended.stderr
@@ -47,7 +47,7 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     assert "DATABASE_URL" in ended.stderr
 
 
-def test_no_login_to_an_api_server_is_told_of(tmp_path: Path) -> None:
+def test_missing_credentials_for_an_api_server_are_reported(tmp_path: Path) -> None:
     given = {
         "DATABASE_URL": "postgresql://u:secret-word@127.0.0.1:1/d",
         "VAULTSTREAM_NATS_URL": "nats://127.0.0.1:1",

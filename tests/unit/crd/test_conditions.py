@@ -1,4 +1,4 @@
-"""Conditions: when they count as changed, and that an end is an end."""
+"""Conditions: when they count as changed, and that the end of a job is final."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_condition_keeps_its_place_and_there_is_one_of_each_type() -> None:
 
 @pytest.mark.parametrize(("end", "kind"), [(COMPLETED, "Complete"), (FAILED, "Failed")])
 @pytest.mark.parametrize("other_end", [COMPLETED, FAILED])
-def test_an_end_stands_whatever_comes_after(end: States, kind: str, other_end: States) -> None:
+def test_the_end_of_a_job_is_final(end: States, kind: str, other_end: States) -> None:
     at_end = set_conditions(set_conditions((), PROGRESSING, **AT_FIRST), end, **AT_FIRST)
     assert set_conditions(at_end, other_end, **AFTERWARDS) == at_end
     for terminal in (ConditionType.COMPLETE, ConditionType.FAILED):

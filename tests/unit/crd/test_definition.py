@@ -89,7 +89,7 @@ def test_a_bound_that_is_excluded_is_written_as_openapi_3_0_has_it() -> None:
     assert (seconds["minimum"], seconds["exclusiveMinimum"], seconds["maximum"]) == (0, True, 3600)
 
 
-def test_what_has_a_default_in_the_types_has_it_in_the_definition() -> None:
+def test_a_default_of_the_types_is_also_in_the_crd() -> None:
     schema = spec_schema()["properties"]
     assert schema["batchSize"]["default"] == 500
     assert schema["keys"]["default"] == {
@@ -120,7 +120,7 @@ def test_a_rule_is_on_a_field_that_is_there() -> None:
             assert rule.get("fieldPath", "")[1:] in ("", *node.get("properties", {}))
 
 
-def test_a_rule_is_told_to_an_api_server_without_the_values() -> None:
+def test_a_rule_is_written_for_an_api_server_without_values() -> None:
     rule = Rule(
         "least", lambda _: True, "true", "least ({least:g}) must not be more than most ({most}): lower it"
     )
@@ -132,7 +132,7 @@ def test_a_rule_is_told_to_an_api_server_without_the_values() -> None:
 
 
 @pytest.mark.parametrize("name", ["records", "batchSize", "keys"])
-def test_what_is_fixed_can_not_be_dropped_either(name: str) -> None:
+def test_an_immutable_field_can_not_be_removed_either(name: str) -> None:
     # A rule on a change does not see a field that appears or goes: so each must always be there.
     spec = spec_schema()
     for path, leaf in leaves(spec["properties"][name], name):
@@ -140,7 +140,7 @@ def test_what_is_fixed_can_not_be_dropped_either(name: str) -> None:
         assert "default" in leaf or path == "records.table"
 
 
-def test_the_columns_are_those_that_tell_how_a_job_is_doing() -> None:
+def test_the_columns_show_the_progress_of_a_job() -> None:
     columns = custom_resource_definition()["spec"]["versions"][0]["additionalPrinterColumns"]
     shown = [column["name"] for column in columns if not column.get("priority")]
     assert shown == ["State", "Progress", "Signers", "Lag", "Rate", "ETA", "Age"]
@@ -186,7 +186,7 @@ def test_the_files_in_the_repository_are_up_to_date() -> None:
     assert check.returncode == 0, check.stderr
 
 
-def test_a_file_that_differs_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_an_outdated_file_is_reported_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "hack").mkdir()
     for path in (ROOT / "hack").glob("*.py"):
         (tmp_path / "hack" / path.name).write_text(path.read_text())

@@ -1,4 +1,4 @@
-"""The words for why: each has its sentence, and none says what another says of scaling."""
+"""The reasons: each has its sentence, and none repeats a reason of scaling."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_number_agrees_with_its_noun(keys: int, text: str) -> None:
     assert text in say(JobReason.NO_ACTIVE_KEY, count=keys, token="t").message
 
 
-def test_a_value_that_is_missing_is_no_sentence_with_a_hole() -> None:
+def test_a_missing_value_raises_an_error_instead_of_leaving_a_gap() -> None:
     with pytest.raises(KeyError, match="namespace"):
         say(JobReason.SECRET_MISSING, secret="s", keys="k")
 

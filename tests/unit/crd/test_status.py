@@ -1,4 +1,4 @@
-"""The status: what is shown of it, and that scaling finds again what it left there."""
+"""The status: what it shows, and that scaling can restore its history from it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_history_of_scaling_survives_the_status() -> None:
     assert read.scaling.history == HISTORY
 
 
-def test_a_history_that_can_not_be_read_spoils_no_status() -> None:
+def test_an_unreadable_history_does_not_break_the_status() -> None:
     scaling = {**DECISION, "history": {"highs": [{"at": "?"}], "lows": "none", "lastActiveAt": 7.0}}
     read = JobStatus.model_validate({"signed": 3, "scaling": scaling})
     assert read.signed == 3
@@ -92,6 +92,6 @@ def test_what_is_unknown_is_left_out_and_is_not_zero() -> None:
     assert not {"lag", "eta", "records", "scaling", "startTime"} & dumped.keys()
 
 
-def test_fields_of_a_newer_operator_are_passed_over() -> None:
+def test_fields_of_a_newer_operator_are_ignored() -> None:
     status = JobStatus.model_validate({"state": "Running", "novelty": {"a": 1}})
     assert status == JobStatus(state=status.state)

@@ -173,7 +173,7 @@ def test_a_key_is_not_used_with_another_algorithm(algorithm: Algorithm) -> None:
     ],
     ids=["P-384", "RSA-2048", "X25519"],
 )
-def test_a_key_of_none_of_the_four_algorithms_is_refused(foreign: PrivateKey) -> None:
+def test_a_key_of_another_algorithm_is_refused(foreign: PrivateKey) -> None:
     with pytest.raises(CustodyError):
         private_key_from_bytes(pkcs8(foreign))
     with pytest.raises(CustodyError):

@@ -43,7 +43,7 @@ def test_no_nonce_is_used_twice() -> None:
     assert len({wrapped().wrapped[:12] for _ in range(1000)}) == 1000
 
 
-def test_a_field_can_not_lend_its_end_to_the_next() -> None:
+def test_the_end_of_a_field_can_not_move_into_the_next() -> None:
     envelope = wrap(KEK, SECRET, job="ab", key_id="c", version=1, algorithm=Algorithm.ED25519)
     with pytest.raises(CustodyError):
         unwrap(RING, replace(envelope, job="a", key_id="bc"))
@@ -101,7 +101,7 @@ def test_a_message_is_compact_json_of_the_fields() -> None:
     assert SECRET not in message
 
 
-def test_a_field_of_a_later_version_is_passed_over() -> None:
+def test_a_field_of_a_later_version_is_ignored() -> None:
     message = json.dumps({**json.loads(wrapped().to_message()), "comment": "new"}).encode()
     assert WrappedKey.from_message(message).key_id == "key-7"
 
@@ -134,9 +134,7 @@ def test_a_message_without_a_field_is_refused_by_the_fields_name(missing: str) -
         ("state", "active\n"),
     ],
 )
-def test_a_message_with_a_field_that_can_not_be_is_refused_without_showing_it(
-    field: str, value: object
-) -> None:
+def test_a_message_with_an_invalid_field_is_refused_without_showing_it(field: str, value: object) -> None:
     fields = {**json.loads(wrapped().to_message()), field: value}
     with pytest.raises(CustodyError) as refused:
         WrappedKey.from_message(json.dumps(fields).encode())
@@ -151,7 +149,7 @@ def test_a_message_with_a_field_that_can_not_be_is_refused_without_showing_it(
     "garbage",
     [b"", b"null", b"[]", b'"text"', b"\xff\xfe", b"{", b"[" * 60_000, b'{"a":' * 10_000, b"9" * 60_000],
 )
-def test_a_message_that_is_no_object_is_refused(garbage: bytes) -> None:
+def test_a_message_that_is_not_an_object_is_refused(garbage: bytes) -> None:
     with pytest.raises(CustodyError, match="not a JSON object"):
         WrappedKey.from_message(garbage)
 

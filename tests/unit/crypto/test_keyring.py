@@ -94,7 +94,7 @@ def test_a_ring_is_never_overwritten(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_of_many_creators_at_once_one_makes_the_ring(path: Path) -> None:
+def test_of_many_concurrent_creators_one_creates_the_ring(path: Path) -> None:
     def create(_: int) -> KeyRing | None:
         try:
             return create_keyring(path)
@@ -137,7 +137,7 @@ def test_the_first_line_wraps_and_all_unwrap(path: Path) -> None:
     assert ring.get(second.kek_id) == second
 
 
-def test_an_unknown_id_is_answered_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_id_lists_the_known_ids() -> None:
     kek = KeyEncryptionKey.generate()
     with pytest.raises(
         CustodyError, match=f"kek-000000000000 is not in the file, which has {kek.kek_id}"
@@ -146,7 +146,7 @@ def test_an_unknown_id_is_answered_with_those_there_are() -> None:
     assert refused.value.hint
 
 
-def test_a_missing_file_comes_with_how_to_make_one(path: Path) -> None:
+def test_the_error_for_a_missing_file_says_how_to_create_one(path: Path) -> None:
     with pytest.raises(CustodyError, match="There is no file") as refused:
         load_keyring(path)
     assert refused.value.hint

@@ -1,4 +1,4 @@
-"""What the doctor makes of what it sees, where the real thing is hard to come by."""
+"""How the doctor judges what it finds, for situations that are hard to create."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def test_a_schema_of_another_version_is_a_failure_unless_commands_bring_it_up_to
 @pytest.mark.parametrize(
     ("mode", "level"), [(0o700, Level.OK), (0o711, Level.OK), (0o755, Level.WARNING), (0o770, Level.WARNING)]
 )
-def test_a_directory_that_others_can_look_into_is_warned_of(tmp_path: Path, mode: int, level: Level) -> None:
+def test_a_directory_that_others_can_read_is_a_warning(tmp_path: Path, mode: int, level: Level) -> None:
     assert judge_mode(tmp_path, mode).level is level
 
 
 @pytest.mark.parametrize(
     ("free", "level"), [(10 * 1024**3, Level.OK), (1024**3, Level.WARNING), (1024**2, Level.FAILED)]
 )
-def test_a_disk_that_fills_up_is_told_in_time(tmp_path: Path, free: int, level: Level) -> None:
+def test_a_disk_that_fills_up_is_reported_in_time(tmp_path: Path, free: int, level: Level) -> None:
     assert judge_space(tmp_path, free).level is level
 
 
@@ -185,6 +185,6 @@ def test_an_envelope_that_was_changed_is_a_failure_that_shows_no_secret() -> Non
     assert "secret" not in no_key.message + changed.message
 
 
-def test_warnings_are_no_failures() -> None:
+def test_warnings_are_not_failures() -> None:
     assert not any_failed([ok("a", "b"), warning("a", "b")])
     assert any_failed([ok("a", "b"), failed("a", "b")])

@@ -1,4 +1,4 @@
-"""The API reference: everything that a user may write or read of a SigningJob stands in it."""
+"""The API reference: it contains everything that a user may write or read in a SigningJob."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_field_s_row_has_its_type_bounds_and_default() -> None:
     assert "| `Retain`, `Delete` | `Retain` |" in rows("deletionPolicy")[0]
 
 
-def test_every_rule_between_fields_is_told_in_its_sentence() -> None:
+def test_every_rule_between_fields_is_described() -> None:
     def told(schema: Mapping[str, Any]) -> Iterator[str]:
         for rule in schema.get("x-kubernetes-validations", ()):
             if "fieldPath" in rule:
@@ -85,6 +85,6 @@ def test_all_annotations_that_pause_are_named() -> None:
         assert rows(name)
 
 
-def test_no_section_is_told_twice() -> None:
+def test_no_section_occurs_twice() -> None:
     headings = re.findall(r"^#+ .*$", PAGE, flags=re.MULTILINE)
     assert len(headings) == len(set(headings))

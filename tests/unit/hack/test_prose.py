@@ -90,7 +90,7 @@ def test_the_finding_names_the_form_to_prefer() -> None:
     assert str(finding) == "docs/a.md:1: “records a second”: write per second"
 
 
-def test_checks_of_proselint_are_used_beside_the_own_words() -> None:
+def test_checks_of_proselint_are_used_besides_the_word_list() -> None:
     assert found("a.md", "It is free gift, irregardless.") != []
     known = {check.path for check in prose.enabled()}
     for name in prose.words().checks:

@@ -1,4 +1,4 @@
-"""Binaries are taken from where they are, built once if they are nowhere, and never twice at a time."""
+"""Binaries are used where they exist, built once if they are missing, and never built concurrently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unit
 
-# A `go` that writes what it is asked for, and fails if another one is at work; it tells what it was told.
+# A `go` that writes what it is asked for, and fails if another one is at work; it records its arguments.
 GO = """\
 mkdir "$HOME/at-work" || exit 9
 echo "$GOFLAGS $GOWORK $CGO_ENABLED $*" >>"$HOME/calls"
@@ -61,7 +61,7 @@ def calls(home: Path) -> list[str]:
     return (home / "calls").read_text().splitlines() if (home / "calls").exists() else []
 
 
-async def test_without_binaries_and_go_the_next_step_is_told(home: Path) -> None:
+async def test_without_binaries_and_go_the_error_names_the_next_step(home: Path) -> None:
     with pytest.raises(MissingBinaryError, match="etcd, kubectl: neither in KUBEBUILDER_ASSETS") as missing:
         await binaries.ensure(["etcd", "kubectl"])
     assert re.search(r"Install Go 1\.\d+", missing.value.hint or "")
@@ -120,7 +120,7 @@ async def test_a_module_is_stamped_when_all_of_its_binaries_are_there(
     assert stamp.read_bytes() == module_of("ctr").sums
 
 
-async def test_two_at_a_time_build_once(home: Path, program: Callable[..., Path]) -> None:
+async def test_two_concurrent_builds_run_once(home: Path, program: Callable[..., Path]) -> None:
     program("bin/go", GO)
     said: list[str] = []
     await asyncio.gather(*(binaries.ensure(["etcd", "ctr"], report=said.append) for _ in range(3)))
@@ -161,7 +161,7 @@ def test_each_module_pins_a_version_and_its_sums(module: GoModule) -> None:
     assert f'"{module.source}' in imported
 
 
-async def test_a_program_of_our_own_is_built_anew_when_its_source_changes(
+async def test_our_own_program_is_built_again_when_its_source_changes(
     home: Path, program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program("bin/go", GO)

@@ -1,4 +1,4 @@
-"""Certificates hold up to the strictest checks there are, and private keys are their owner's alone."""
+"""Certificates pass the strictest checks, and only their owner can read private keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of hack/ say what is missing, and end what they started."""
+"""The commands of hack/ report what is missing, and end the processes that they started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("command", ["apiserver", "cluster"])
-def test_without_an_environment_the_next_step_is_told(tmp_path: Path, command: str) -> None:
+def test_without_an_environment_the_error_names_the_next_step(tmp_path: Path, command: str) -> None:
     (tmp_path / "hack").mkdir()
     shutil.copy(ROOT / "hack" / command, tmp_path / "hack")
     ran = subprocess.run([tmp_path / "hack" / command, "up"], capture_output=True, text=True, check=False)
@@ -28,7 +28,7 @@ def test_without_an_environment_the_next_step_is_told(tmp_path: Path, command: s
     assert "make install" in ran.stderr
 
 
-async def test_a_failed_command_tells_what_it_said() -> None:
+async def test_the_error_of_a_failed_command_contains_its_output() -> None:
     with pytest.raises(CommandError, match="failed with exit code 3: it broke") as failed:
         await run("sh", "-c", "echo it broke >&2; exit 3")
     assert failed.value.output.status == 3

@@ -34,7 +34,7 @@ def test_no_port_is_chosen_that_an_outgoing_connection_could_be_given() -> None:
     assert max(ports.choose(HOST, ["api"]).values()) < lowest
 
 
-def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taken_ports_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_HIGHEST", ports._LOWEST + 2)
     free = [port for port in (ports._LOWEST, ports._LOWEST + 1) if ports.is_free(HOST, port)]
     assert ports.choose(HOST, ["api"], taken=free[:-1]) == {"api": free[-1]}

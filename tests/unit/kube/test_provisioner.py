@@ -39,7 +39,7 @@ def test_a_claim_waits_once_its_node_is_known() -> None:
     assert not is_waiting(claim(annotations={}))
 
 
-def test_a_claim_of_another_class_or_with_a_volume_is_passed_over() -> None:
+def test_a_claim_of_another_class_or_with_a_volume_is_ignored() -> None:
     assert not is_waiting(claim(storageClassName="other"))
     assert not is_waiting(claim(volumeName="pv"))
 
@@ -66,5 +66,5 @@ def test_a_volume_is_removed_when_its_claim_is_gone(phase: str, left: bool) -> N
     assert is_left(volume(phase)) is left
 
 
-def test_a_volume_of_another_provisioner_is_let_be() -> None:
+def test_a_volume_of_another_provisioner_is_left_alone() -> None:
     assert not is_left(volume("Released", "other"))

@@ -22,11 +22,11 @@ def test_a_full_disk_is_named_with_the_directory_to_free_space_for() -> None:
     assert "Free some space on the disk of /data" in hint
 
 
-def test_a_disk_so_full_that_nothing_could_be_logged_is_still_recognised() -> None:
+def test_a_disk_so_full_that_nothing_could_be_logged_is_still_recognized() -> None:
     assert "disk of /data is full" in error("", free=4096)[0]
 
 
-def test_a_forbidden_file_leads_to_whose_it_is() -> None:
+def test_the_error_for_a_forbidden_file_names_its_owner() -> None:
     message, hint = error("open /data/nats/x: permission denied")
     assert "no permission" in message
     assert "ls -la /data" in hint
@@ -46,5 +46,5 @@ def test_a_password_in_the_log_is_not_repeated() -> None:
     assert "vaultstream:***@" in message
 
 
-def test_free_space_is_told_for_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+def test_free_space_is_known_for_a_directory_that_does_not_exist_yet(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "a" / "b") > 0

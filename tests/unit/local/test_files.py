@@ -44,7 +44,7 @@ def test_a_draft_left_by_a_crash_does_not_stop_the_next_write(tmp_path: Path) ->
     assert (tmp_path / "secret").read_text() == "whole"
 
 
-def test_a_large_log_is_set_aside_and_a_small_one_goes_on(
+def test_a_large_log_is_rotated_and_a_small_one_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_LOG_LIMIT_BYTES", 10)
@@ -58,13 +58,13 @@ def test_a_large_log_is_set_aside_and_a_small_one_goes_on(
     assert (tmp_path / "x.log.1").read_text() == "small\nand more than ten\n"
 
 
-def test_reading_from_an_offset_gives_what_came_after_it(tmp_path: Path) -> None:
+def test_reading_from_an_offset_returns_the_text_after_it(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("before after")
     assert read_from(tmp_path / "log", 7) == "after"
     assert read_from(tmp_path / "none", 7) == ""
 
 
-def test_the_way_is_opened_by_the_least_bit_and_only_where_it_is_shut(tmp_path: Path) -> None:
+def test_folders_become_traversable_by_the_fewest_bits_and_only_where_needed(tmp_path: Path) -> None:
     shut, inside = tmp_path / "shut", tmp_path / "shut" / "open" / "data"
     inside.mkdir(parents=True)
     inside.parent.chmod(0o755)

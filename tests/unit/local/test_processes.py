@@ -33,7 +33,7 @@ def test_a_process_is_known_by_its_program_and_arguments(sleeper: psutil.Process
     assert sleeper in list(processes.find_all(COMMAND))
 
 
-def test_a_number_given_to_another_process_is_not_mistaken(sleeper: psutil.Process) -> None:
+def test_a_process_id_reused_by_another_process_is_detected(sleeper: psutil.Process) -> None:
     assert processes.find(sleeper.pid, ("/bin/sleep", "78")) is None
     assert processes.find(os.getpid(), COMMAND) is None
     assert processes.is_something_else(os.getpid(), COMMAND)
@@ -66,7 +66,7 @@ async def test_one_that_ignores_a_signal_is_sent_the_next(tmp_path: Path) -> Non
         assert await processes.end(process, ((signal.SIGTERM, 0.1), (signal.SIGKILL, 5.0)))
 
 
-def ends_but_for_a_thread(held: Path) -> tuple[str, ...]:
+def main_thread_exits_first(held: Path) -> tuple[str, ...]:
     """A command as a Go server in the middle of its end: a zombie to look at, its files and ports not free yet."""
     os.mkfifo(held)
     script = (
@@ -79,7 +79,7 @@ def ends_but_for_a_thread(held: Path) -> tuple[str, ...]:
 
 async def test_a_child_whose_first_thread_has_ended_lives_until_its_last_has(tmp_path: Path) -> None:
     with tempfile.TemporaryFile() as output:
-        process = processes.spawn(ends_but_for_a_thread(tmp_path / "held"), output=output.fileno())
+        process = processes.spawn(main_thread_exits_first(tmp_path / "held"), output=output.fileno())
     while process.status() != psutil.STATUS_ZOMBIE:
         assert processes.is_alive(process)
     assert processes.is_alive(process)
@@ -87,8 +87,8 @@ async def test_a_child_whose_first_thread_has_ended_lives_until_its_last_has(tmp
     assert not process.is_running()
 
 
-def test_so_does_one_that_another_process_started(tmp_path: Path) -> None:
-    with subprocess.Popen(ends_but_for_a_thread(tmp_path / "held")) as started:
+def test_a_child_of_another_process_lives_until_its_last_thread_has_ended(tmp_path: Path) -> None:
+    with subprocess.Popen(main_thread_exits_first(tmp_path / "held")) as started:
         process = psutil.Process(started.pid)
         while process.status() != psutil.STATUS_ZOMBIE:
             assert processes.is_alive(process)
@@ -98,6 +98,6 @@ def test_so_does_one_that_another_process_started(tmp_path: Path) -> None:
         assert not processes.is_alive(process)
 
 
-async def test_a_command_that_fails_tells_so() -> None:
+async def test_a_failed_command_raises_an_error() -> None:
     with tempfile.TemporaryFile() as output:
         assert await processes.run_command((sys.executable, "-c", "exit(3)"), output=output.fileno()) == 3

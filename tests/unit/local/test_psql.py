@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
         ("postgresql:///x?password=s%40crt", "postgresql:///x"),
     ],
 )
-def test_the_password_goes_by_the_environment_and_not_by_the_command_line(url: str, public: str) -> None:
+def test_the_password_is_passed_in_the_environment_and_not_on_the_command_line(url: str, public: str) -> None:
     arguments, environment = psql_command(url, ["-c", "SELECT 1"])
 
     assert arguments == ["--dbname", public, "-c", "SELECT 1"]

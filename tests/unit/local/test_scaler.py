@@ -100,7 +100,7 @@ def test_it_starts_all_that_are_wanted_in_one_step_and_says_why(clock: Clock) ->
     assert taken.to_json()["limit"] == "MaxReplicaCount"
 
 
-def test_it_goes_by_the_estimate_until_all_is_planned(clock: Clock) -> None:
+def test_it_uses_the_estimate_until_all_is_planned(clock: Clock) -> None:
     early = look_at(batches_left=0, planned=False)
     scale = scaler(clock)
     assert scale(early).signers == 0
@@ -160,7 +160,7 @@ def test_a_dip_of_the_lag_costs_no_signer(clock: Clock) -> None:
         assert scale(look_at(batches_left=left, signers=4, settled_lately=2000)).signers == 4
 
 
-def test_fewer_batches_than_signers_let_the_rest_go(clock: Clock) -> None:
+def test_signers_beyond_the_remaining_batches_are_stopped(clock: Clock) -> None:
     scale = scaler(clock)
     scale(look_at())
     clock.now += 1

@@ -8,7 +8,7 @@ from vaultstream.local.status import lag_status
 pytestmark = pytest.mark.unit
 
 
-def test_the_lag_counts_batches_waiting_in_hand_and_not_published_yet() -> None:
+def test_the_lag_counts_waiting_in_flight_and_unpublished_batches() -> None:
     assert lag_status(ConsumerLag(pending=3, ack_pending=2), reachable=True, unpublished=5).batches == 10
 
 

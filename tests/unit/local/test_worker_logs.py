@@ -47,7 +47,7 @@ def test_a_reader_starts_with_the_last_lines_and_goes_on_with_whole_ones(tmp_pat
     assert list(reader.news()) == [("signing-1", "three")]
 
 
-def test_a_log_that_appears_later_or_begins_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
+def test_a_log_that_appears_later_or_starts_over_is_read_from_its_beginning(tmp_path: Path) -> None:
     reader = LogReader(tmp_path, None)
     list(reader.tail(5))
 
@@ -57,7 +57,7 @@ def test_a_log_that_appears_later_or_begins_anew_is_read_from_its_beginning(tmp_
     assert list(reader.news()) == [("nats", "anew")]
 
 
-def test_of_a_large_log_the_end_is_read(tmp_path: Path) -> None:
+def test_only_the_end_of_a_large_log_is_read(tmp_path: Path) -> None:
     (tmp_path / "nats.log").write_text("".join(f"line {n}\n" for n in range(50_000)))
 
     assert list(LogReader(tmp_path, None).tail(2)) == [("nats", "line 49998"), ("nats", "line 49999")]

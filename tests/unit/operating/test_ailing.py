@@ -1,4 +1,4 @@
-"""What Kubernetes says of pods that don't run, and what becomes of it in a status."""
+"""What Kubernetes reports about pods that don't run, and how a job's status shows it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NOT_SET_UP = [SCHEDULED, condition("PodReadyToStartContainers", "False")]
         (pod(waiting("ContainerCreating"), conditions=NOT_SET_UP), Cause.NOT_SET_UP),
     ],
 )
-def test_what_ails_a_pod_is_seen(body: dict[str, Any], cause: Cause) -> None:
+def test_the_problem_of_a_pod_is_recognized(body: dict[str, Any], cause: Cause) -> None:
     found = of_pod(body)
     assert found is not None
     assert found.cause is cause
@@ -89,7 +89,7 @@ def test_what_ails_a_pod_is_seen(body: dict[str, Any], cause: Cause) -> None:
         ),
     ],
 )
-def test_a_pod_that_starts_runs_or_has_done_its_work_ails_nothing(body: dict[str, Any]) -> None:
+def test_a_pod_that_starts_runs_or_has_succeeded_has_no_problem(body: dict[str, Any]) -> None:
     assert of_pod(body) is None
 
 
@@ -115,24 +115,24 @@ def test_a_pod_that_starts_runs_or_has_done_its_work_ails_nothing(body: dict[str
         ("", "it exited with code 6."),
     ],
 )
-def test_a_worker_that_crashes_is_told_of_in_its_last_words(log: str, words: str) -> None:
+def test_a_crashing_worker_is_reported_with_its_last_log_line(log: str, words: str) -> None:
     found = of_pod(pod(waiting("CrashLoopBackOff", "back-off 20s", lastState=ended(6, log))))
     assert found == Ailment(Cause.CRASHING, words, exit_code=6)
 
 
-def test_a_worker_killed_for_its_memory_is_told_of() -> None:
+def test_a_worker_killed_for_its_memory_is_reported() -> None:
     found = of_pod(pod(waiting("CrashLoopBackOff", lastState=ended(137, reason="OOMKilled"))))
     assert found is not None
     assert found.words == "it exited with code 137 (OOMKilled)."
 
 
-def test_words_are_cut_to_what_people_read() -> None:
+def test_a_long_message_of_a_pod_is_shortened() -> None:
     found = of_pod(pod(waiting("ErrImagePull", "x" * 5000)))
     assert found is not None
     assert len(found.words) <= 600
 
 
-def test_refused_pods_are_told_without_the_name_that_each_attempt_changes() -> None:
+def test_refused_pods_are_reported_without_the_name_that_changes_in_each_attempt() -> None:
     said = 'pods "job-signing-1-x7" is forbidden: exceeded quota: few'
     failure = {"type": "ReplicaFailure", "status": "True", "message": said}
     body = {"metadata": {}, "status": {"conditions": [failure]}}
@@ -142,7 +142,7 @@ def test_refused_pods_are_told_without_the_name_that_each_attempt_changes() -> N
 
 
 @pytest.mark.parametrize("count", ["active", "failed", "succeeded", "terminating"])
-def test_a_job_without_any_pod_is_waited_for_and_then_told(count: str) -> None:
+def test_a_job_without_any_pod_is_reported_after_a_while(count: str) -> None:
     body: dict[str, Any] = {"metadata": {"creationTimestamp": THEN}, "status": {}}
     found = of_worker_job(body)
     assert found == Ailment(Cause.NOT_MADE, since=BEFORE)
@@ -152,7 +152,7 @@ def test_a_job_without_any_pod_is_waited_for_and_then_told(count: str) -> None:
     assert of_worker_job(body | {"status": {count: 1}}) is None
 
 
-# -- what is said of it
+# -- how it is reported
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_job_without_any_pod_is_waited_for_and_then_told(count: str) -> None:
         (Ailment(Cause.NOT_STARTED, "x."), SIGNING, "PodsNotStarting", ("3 of the job's pods",)),
     ],
 )
-def test_each_ailment_is_a_sentence_that_says_what_to_do(
+def test_each_problem_of_a_pod_is_a_sentence_that_says_what_to_do(
     ailment: Ailment, role: str, reason: str, parts: tuple[str, ...]
 ) -> None:
     said = statement(ailment, role, 3, OWNER, OPTIONS)
@@ -226,7 +226,7 @@ def test_an_authority_that_is_not_there_is_named_where_it_is_mounted() -> None:
     assert "the Secret our-ca with the key ca.crt" in said.message
 
 
-def test_only_what_keeps_signers_from_becoming_more_lets_a_job_go_on() -> None:
+def test_only_a_problem_that_blocks_additional_signers_lets_a_job_continue() -> None:
     bearable = {Cause.REFUSED, Cause.NO_NODE, Cause.NOT_SET_UP, Cause.NOT_MADE}
     assert {cause for cause in Cause if not Ailment(cause).stops(ready=1)} == bearable
     assert all(Ailment(cause).stops(ready=0) for cause in Cause)

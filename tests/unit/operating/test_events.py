@@ -1,4 +1,4 @@
-"""An Event's name follows from what it says, and what it says fits in."""
+"""An Event's name is derived from its message, and its message is not too long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OWNER = Owner("ns", "job", "u1")
 SAID = Statement(JobReason.STARTING, "It starts.", "Normal")
 
 
-def test_the_same_sentence_has_the_same_name() -> None:
+def test_the_same_message_has_the_same_name() -> None:
     assert event_name(OWNER, SAID) == event_name(OWNER, Statement(JobReason.STARTING, "It starts.", "Normal"))
 
 
@@ -28,17 +28,17 @@ def test_the_same_sentence_has_the_same_name() -> None:
         (OWNER, Statement(JobReason.RESUMED, "It starts.", "Normal")),
     ],
 )
-def test_another_sentence_or_object_has_another(owner: Owner, statement: Statement) -> None:
+def test_another_message_or_object_has_another_name(owner: Owner, statement: Statement) -> None:
     assert event_name(owner, statement) != event_name(OWNER, SAID)
 
 
-def test_the_longest_name_of_a_job_makes_a_name_that_kubernetes_takes() -> None:
+def test_the_longest_name_of_a_job_gives_a_name_that_kubernetes_accepts() -> None:
     name = event_name(Owner("ns", "a" * 199 + ".b" * 27, "u1"), SAID)
     assert len(name) <= 253
     assert ".." not in name
 
 
-def test_a_long_sentence_is_cut_to_what_an_event_holds() -> None:
+def test_a_long_message_is_cut_to_the_limit_of_an_event() -> None:
     said = Statement(JobReason.STARTING, "é" * 2000, "Normal")
     note = event("name", OWNER, said, datetime.now(UTC))["note"]
     assert len(note.encode()) <= MOST_CHARACTERS

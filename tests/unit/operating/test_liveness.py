@@ -23,7 +23,7 @@ class Cluster:
     """An API server that answers or not, and watches that deliver or not."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.unreachable = False
         self.silent = False
         self.late = ""
         self.lists = 0
@@ -32,7 +32,7 @@ class Cluster:
         self.lists += 1
         if self.silent:
             await asyncio.Event().wait()
-        if self.away:
+        if self.unreachable:
             raise ServiceError("The API server does not answer.")
         return set()
 
@@ -47,14 +47,14 @@ class Cluster:
 
 
 class Reconciler:
-    """Its looks fail, or never end."""
+    """Reconciles that fail, or never end."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.looks = 0
+        self.reconciles = 0
 
     async def reconcile(self, namespace: str, name: str) -> None:
-        self.looks += 1
+        self.reconciles += 1
         if self.error is not None:
             raise self.error
         await asyncio.Event().wait()
@@ -121,12 +121,12 @@ async def test_an_operator_with_nothing_to_do_stays_alive_and_ready(monkeypatch:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-async def test_a_start_that_stands_still_is_the_end_of_liveness_and_one_that_waits_for_an_api_server_is_not(
+async def test_a_start_that_hangs_ends_liveness_and_one_that_waits_for_an_api_server_does_not(
     monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
     monkeypatch.setattr(runtime, "RETRY_SECONDS", 0.005)
     cluster, clock = Cluster(), Clock()
-    cluster.silent, cluster.away = silent, not silent
+    cluster.silent, cluster.unreachable = silent, not silent
     work, health = made(cluster, clock)
     starting = asyncio.create_task(work.start())
     await eventually(lambda: cluster.lists, seconds=5)
@@ -136,7 +136,7 @@ async def test_a_start_that_stands_still_is_the_end_of_liveness_and_one_that_wai
         assert [check.name for check in health.live().checks if not check.ok] == ["start loop"]
     else:
         await eventually(lambda: health.live().ok, seconds=5)
-        cluster.away = False
+        cluster.unreachable = False
         await starting
         assert "start loop" not in [check.name for check in health.live().checks]
     starting.cancel()
@@ -144,7 +144,7 @@ async def test_a_start_that_stands_still_is_the_end_of_liveness_and_one_that_wai
     await work.stop()
 
 
-async def test_a_watch_that_died_is_the_end_of_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dead_watch_ends_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, clock = Cluster(), Clock()
     async with started(cluster, clock, monkeypatch) as health:
         cluster.late = "2 changes of jobs"
@@ -158,10 +158,12 @@ async def test_a_watch_that_died_is_the_end_of_liveness(monkeypatch: pytest.Monk
         assert health.live().ok
 
 
-async def test_an_api_server_that_is_away_takes_readiness_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_api_server_ends_readiness_but_not_liveness(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cluster, clock = Cluster(), Clock()
     async with started(cluster, clock, monkeypatch) as health:
-        cluster.away = True
+        cluster.unreachable = True
         await rounds(cluster)
         clock.now += LIVE_SECONDS + 1
         await rounds(cluster)
@@ -171,7 +173,7 @@ async def test_an_api_server_that_is_away_takes_readiness_alone(monkeypatch: pyt
         assert "does not answer" in verdict.checks[0].detail
 
 
-async def test_looks_that_never_end_are_the_end_of_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reconciles_that_never_end_end_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, clock = Cluster(), Clock()
     async with started(cluster, clock, monkeypatch, names=range(50)) as health:
         await rounds(cluster)
@@ -181,17 +183,17 @@ async def test_looks_that_never_end_are_the_end_of_liveness(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("error", "alive"), [(ServiceError("Away."), True), (ValueError("A fault."), False)])
-async def test_looks_that_find_a_service_away_are_a_sign_of_life(
+async def test_reconciles_that_find_a_service_unreachable_are_a_sign_of_life(
     monkeypatch: pytest.MonkeyPatch, error: Exception, alive: bool
 ) -> None:
-    """Many of them may be waiting for it, so that nothing else is looked at for long."""
+    """Many of them may wait for the service, so that nothing else is reconciled for a long time."""
     cluster, clock, reconciler = Cluster(), Clock(), Reconciler(error)
     given: dict[str, Any] = {"reconciler": reconciler, "names": range(3), "resync_seconds": 3600.0}
     async with started(cluster, clock, monkeypatch, **given) as health:
         clock.now += LIVE_SECONDS + 1
         assert not passes(health)
-        looks = reconciler.looks
-        await eventually(lambda: reconciler.looks > looks + 3, seconds=5)
+        reconciles = reconciler.reconciles
+        await eventually(lambda: reconciler.reconciles > reconciles + 3, seconds=5)
         assert passes(health) is alive
 
 

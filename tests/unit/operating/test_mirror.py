@@ -1,4 +1,4 @@
-"""The mirror: only news wakes, our own writes are ahead of the watch, and a watch that died in silence shows."""
+"""The mirror: only news wakes a job, our own writes are ahead of the watch, and a silently dead watch is noticed."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def deployment(version: int, *, replicas: int = 1, ready: int = 0, **given: Any)
     )
 
 
-def test_what_is_equal_is_no_news() -> None:
+def test_an_equal_object_is_not_news() -> None:
     mirror = Mirror()
     assert mirror.saw(DEPLOYMENTS, None, deployment(1)) == KEY
     assert mirror.saw(DEPLOYMENTS, "MODIFIED", deployment(2)) is None
     assert mirror.saw(DEPLOYMENTS, "MODIFIED", deployment(3, ready=1)) == KEY
 
 
-def test_a_status_of_our_own_is_no_news() -> None:
+def test_our_own_status_is_not_news() -> None:
     mirror = Mirror()
     assert mirror.saw(JOBS, None, body("job", 1, uid="u1")) == KEY
     assert mirror.saw(JOBS, "MODIFIED", body("job", 2, uid="u1", status={"state": "Running"})) is None
@@ -72,7 +72,7 @@ def test_what_we_wrote_is_not_undone_by_a_watch_that_lags_behind() -> None:
     assert signing.replicas == 3
 
 
-def test_a_deletion_that_no_watch_told_of_is_found_by_a_list() -> None:
+def test_a_deletion_that_the_watch_missed_is_found_by_a_list() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
     assert mirror.listed(DEPLOYMENTS, [], ["elsewhere"], 9) == set()
@@ -81,14 +81,14 @@ def test_a_deletion_that_no_watch_told_of_is_found_by_a_list() -> None:
     assert not mirror.children(OWNER).any
 
 
-def test_what_we_made_after_a_list_was_is_not_missed_in_it() -> None:
+def test_an_object_created_after_a_list_is_not_taken_for_deleted() -> None:
     mirror = Mirror()
     mirror.wrote(DEPLOYMENTS, deployment(10))
     assert mirror.listed(DEPLOYMENTS, [], [], 9) == set()
     assert mirror.children(OWNER).any
 
 
-def test_a_late_word_of_a_former_objects_end_does_not_take_the_new_one() -> None:
+def test_a_late_deletion_event_of_a_former_object_does_not_remove_the_new_one() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(5))
     former = deployment(4)
@@ -108,7 +108,7 @@ def test_a_watch_that_died_in_silence_shows_at_the_second_list() -> None:
     assert mirror.overdue(DEPLOYMENTS) == 0
 
 
-def test_pods_that_do_not_start_tell_why() -> None:
+def test_pods_that_do_not_start_have_a_problem() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
     mirror.saw(WORKER_JOBS, None, body("job-keys", 2, role="keys", status={"active": 1}))
@@ -127,7 +127,7 @@ def test_pods_that_do_not_start_tell_why() -> None:
     assert mended.problem is None
 
 
-def test_of_many_pods_that_ail_the_worst_is_told_and_always_the_same() -> None:
+def test_of_many_problems_of_pods_the_worst_is_reported_and_always_the_same() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
     reasons = ("ErrImagePull", "CrashLoopBackOff", "ImagePullBackOff")
@@ -149,7 +149,7 @@ def test_of_many_pods_that_ail_the_worst_is_told_and_always_the_same() -> None:
         {"ownerReferences": [{"kind": "SigningJob", "name": "job", "uid": "another"}]},
     ],
 )
-def test_what_only_carries_our_labels_is_no_child(given: dict[str, Any]) -> None:
+def test_an_object_with_only_our_labels_is_not_a_child(given: dict[str, Any]) -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1, replicas=50, metadata=given))
     assert not mirror.children(OWNER).any

@@ -1,4 +1,4 @@
-"""The queue of keys: once at a time, the earliest first, later each time that it fails."""
+"""The queue of keys: each key once at a time, the earliest first, and later after each failure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
 
 
-def test_a_key_that_was_added_twice_is_handed_out_once() -> None:
+def test_a_key_that_was_added_twice_is_returned_once() -> None:
     schedule: Schedule[str] = Schedule()
     schedule.add("a", 1.0)
     schedule.add("a", 1.0)
@@ -35,7 +35,7 @@ def test_a_key_that_was_added_twice_is_handed_out_once() -> None:
     assert schedule.take(1.0) is None
 
 
-def test_the_earlier_time_stands() -> None:
+def test_the_earlier_time_wins() -> None:
     schedule: Schedule[str] = Schedule()
     schedule.add("a", 10.0)
     schedule.add("a", 5.0)
@@ -54,7 +54,7 @@ def test_the_earliest_key_comes_first() -> None:
     assert [schedule.take(9.0) for _ in range(4)] == ["early", "middle", "late", None]
 
 
-def test_what_is_urgent_comes_first_but_nothing_waits_for_ever() -> None:
+def test_urgent_keys_come_first_but_no_key_waits_forever() -> None:
     schedule: Schedule[str] = Schedule(lambda key: key.startswith("urgent"))
     times = {"old": 0.0, "urgent 1": HEAD_START_SECONDS - 1, "urgent 2": HEAD_START_SECONDS + 1, "new": 2.0}
     for key, at in times.items():
@@ -64,7 +64,7 @@ def test_what_is_urgent_comes_first_but_nothing_waits_for_ever() -> None:
     assert schedule.time_of("urgent 2") == times["urgent 2"]
 
 
-def test_what_is_urgent_does_not_come_before_its_time() -> None:
+def test_an_urgent_key_is_not_returned_before_its_time() -> None:
     schedule: Schedule[str] = Schedule(lambda key: key == "urgent")
     schedule.add("urgent", 5.0)
     schedule.add("other", 1.0)
@@ -74,7 +74,7 @@ def test_what_is_urgent_does_not_come_before_its_time() -> None:
     assert schedule.take(1.0) == "other"
 
 
-def test_a_key_in_hand_is_not_handed_out_until_it_is_done() -> None:
+def test_a_key_in_process_is_not_returned_again_until_it_is_done() -> None:
     schedule: Schedule[str] = Schedule()
     schedule.add("a", 1.0)
     assert schedule.take(1.0) == "a"
@@ -85,7 +85,7 @@ def test_a_key_in_hand_is_not_handed_out_until_it_is_done() -> None:
     assert schedule.take(9.0) == "a"
 
 
-def test_a_key_that_fails_waits_longer_each_time_though_it_is_asked_for() -> None:
+def test_a_failing_key_waits_longer_each_time_even_if_it_is_added_again() -> None:
     schedule: Schedule[str] = Schedule()
     now, delays = 0.0, []
     schedule.add("a", now)
@@ -122,9 +122,9 @@ def test_a_delay_is_bounded(failures: int, share: float) -> None:
         st.tuples(st.sampled_from(["add", "take", "done", "fail"]), st.integers(0, 3), st.integers(0, 20))
     )
 )
-def test_no_key_is_in_hand_twice_and_none_is_lost(steps: list[tuple[str, int, int]]) -> None:
+def test_no_key_is_processed_twice_at_a_time_and_none_is_lost(steps: list[tuple[str, int, int]]) -> None:
     schedule: Schedule[int] = Schedule(lambda key: key % 2 == 0)
-    in_hand: set[int] = set()
+    in_process: set[int] = set()
     wanted: set[int] = set()
     for step, key, at in steps:
         if step == "add":
@@ -133,17 +133,17 @@ def test_no_key_is_in_hand_twice_and_none_is_lost(steps: list[tuple[str, int, in
         elif step == "take":
             taken = schedule.take(at)
             if taken is not None:
-                assert taken not in in_hand
-                in_hand.add(taken)
+                assert taken not in in_process
+                in_process.add(taken)
                 wanted.discard(taken)
-        elif key in in_hand:
-            in_hand.discard(key)
+        elif key in in_process:
+            in_process.discard(key)
             if step == "done":
                 schedule.done(key)
             else:
                 schedule.failed(key, at, 0.5)
                 wanted.add(key)
-    for key in in_hand:
+    for key in in_process:
         schedule.done(key)
     handed = set()
     while (taken := schedule.take(1e9)) is not None:
@@ -151,19 +151,19 @@ def test_no_key_is_in_hand_twice_and_none_is_lost(steps: list[tuple[str, int, in
     assert handed == wanted
 
 
-async def test_a_look_that_fails_is_made_again() -> None:
-    looks: list[str] = []
+async def test_a_failed_reconcile_is_retried() -> None:
+    reconciles: list[str] = []
 
-    async def look(key: str) -> float | None:
-        looks.append(key)
-        if len(looks) == 1:
+    async def reconcile(key: str) -> float | None:
+        reconciles.append(key)
+        if len(reconciles) == 1:
             raise ValueError("not yet")
         return None
 
-    queue: WorkQueue[str] = WorkQueue(look)
+    queue: WorkQueue[str] = WorkQueue(reconcile)
     running = asyncio.create_task(queue.run())
     queue.add("a")
-    await eventually(lambda: len(looks) == 2, seconds=5)
+    await eventually(lambda: len(reconciles) == 2, seconds=5)
     running.cancel()
 
 
@@ -189,28 +189,28 @@ async def test_a_failed_reconcile_is_logged_at_the_level_that_the_runbook_names(
     assert bool(entry.exc_info) is with_traceback
 
 
-async def test_a_look_that_hangs_is_cut_short_and_the_others_go_on() -> None:
-    looks: list[str] = []
+async def test_a_reconcile_that_hangs_is_canceled_and_the_others_continue() -> None:
+    reconciles: list[str] = []
 
-    async def look(key: str) -> float | None:
-        looks.append(key)
+    async def reconcile(key: str) -> float | None:
+        reconciles.append(key)
         if key == "stuck":
             await asyncio.Event().wait()
         return None
 
-    queue: WorkQueue[str] = WorkQueue(look, workers=1, limit=0.05)
+    queue: WorkQueue[str] = WorkQueue(reconcile, workers=1, limit=0.05)
     running = asyncio.create_task(queue.run())
     queue.add("stuck")
     queue.add("other")
-    await eventually(lambda: looks.count("stuck") == 2 and "other" in looks, seconds=5)
+    await eventually(lambda: reconciles.count("stuck") == 2 and "other" in reconciles, seconds=5)
     running.cancel()
 
 
-async def test_no_more_keys_are_looked_at_than_there_are_workers() -> None:
+async def test_at_most_one_key_per_worker_is_reconciled_at_a_time() -> None:
     most = running = 0
     go_on = asyncio.Event()
 
-    async def look(_: int) -> float | None:
+    async def reconcile(_: int) -> float | None:
         nonlocal most, running
         running += 1
         most = max(most, running)
@@ -218,12 +218,12 @@ async def test_no_more_keys_are_looked_at_than_there_are_workers() -> None:
         running -= 1
         return None
 
-    queue: WorkQueue[int] = WorkQueue(look, workers=4, urgent=lambda key: key >= 10)
+    queue: WorkQueue[int] = WorkQueue(reconcile, workers=4, urgent=lambda key: key >= 10)
     task = asyncio.create_task(queue.run())
     for key in range(10):
         queue.add(key)
     await eventually(lambda: running == 1, seconds=5)
-    assert (queue.busy, queue.depth) == (1, 9)  # the others are kept for what is urgent
+    assert (queue.busy, queue.depth) == (1, 9)  # the others are reserved for urgent keys
     for key in range(10, 16):
         queue.add(key)
     await eventually(lambda: running == 4, seconds=5)
@@ -234,16 +234,16 @@ async def test_no_more_keys_are_looked_at_than_there_are_workers() -> None:
     task.cancel()
 
 
-async def test_a_look_can_ask_for_the_next_one() -> None:
-    looks: list[float] = []
+async def test_a_reconcile_can_request_the_next_one() -> None:
+    reconciles: list[float] = []
 
-    async def look(_: str) -> float | None:
-        looks.append(asyncio.get_running_loop().time())
-        return 0.05 if len(looks) < 3 else None
+    async def reconcile(_: str) -> float | None:
+        reconciles.append(asyncio.get_running_loop().time())
+        return 0.05 if len(reconciles) < 3 else None
 
-    queue: WorkQueue[str] = WorkQueue(look)
+    queue: WorkQueue[str] = WorkQueue(reconcile)
     running = asyncio.create_task(queue.run())
     queue.add("a")
-    await eventually(lambda: len(looks) == 3, seconds=5)
-    assert all(after - before >= 0.05 for before, after in pairwise(looks))
+    await eventually(lambda: len(reconciles) == 3, seconds=5)
+    assert all(after - before >= 0.05 for before, after in pairwise(reconciles))
     running.cancel()

@@ -1,4 +1,4 @@
-"""In which order one reconcile does what it decided; the effects themselves are tested against a real API server."""
+"""The order in which one reconcile carries out its plan; the effects themselves are tested against a real API server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
 
 
 class World:
-    """A job with a lag of 80 batches and four signers; notes down what is done to it."""
+    """A job with a lag of 80 batches and four signers; records what is done to it."""
 
     def __init__(self) -> None:
         self.job: ObjectView | None = job_of()
@@ -89,7 +89,7 @@ def reconciler(world: World) -> Reconciler:
     )
 
 
-async def test_a_change_is_written_down_and_told_before_it_is_made(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_is_recorded_and_reported_before_it_is_made(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     with caplog.at_level(logging.INFO, "vaultstream_operator"):
         await reconciler(world).reconcile("shop", "receipts")
@@ -115,7 +115,7 @@ async def test_pods_without_a_key_are_marked_before_the_count_falls() -> None:
     assert marked < lowered
 
 
-async def test_a_count_that_stays_is_logged_too_but_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unchanged_count_is_logged_without_an_event(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.lag = 40
     with caplog.at_level(logging.DEBUG, "vaultstream_operator"):
@@ -125,7 +125,7 @@ async def test_a_count_that_stays_is_logged_too_but_told_to_nobody(caplog: pytes
     assert record.levelno == logging.DEBUG
 
 
-async def test_a_decision_on_what_has_changed_meanwhile_is_not_carried_out() -> None:
+async def test_a_decision_on_an_outdated_status_is_not_applied() -> None:
     world = World()
     world.conflicts = 1
     await reconciler(world).reconcile("shop", "receipts")
@@ -133,7 +133,7 @@ async def test_a_decision_on_what_has_changed_meanwhile_is_not_carried_out() -> 
     assert world.done[0] == "status 8 [(4, 8)]"
 
 
-async def test_a_refused_child_keeps_the_decision_and_says_what_refuses_it() -> None:
+async def test_a_refused_child_keeps_the_decision_and_reports_the_reason() -> None:
     world = World()
     world.refuses = "exceeded quota: few"
     await reconciler(world).reconcile("shop", "receipts")
@@ -149,7 +149,7 @@ async def test_a_refused_child_keeps_the_decision_and_says_what_refuses_it() -> 
     assert "exceeded quota: few." in world.job.status.message
 
 
-async def test_a_suspended_job_tells_so_before_its_signers_go() -> None:
+async def test_a_suspension_is_reported_before_the_signers_are_stopped() -> None:
     world = World()
     assert world.job is not None
     assert world.job.spec is not None
@@ -168,14 +168,14 @@ async def test_a_suspended_job_tells_so_before_its_signers_go() -> None:
     ]
 
 
-async def test_nothing_is_remembered_of_a_job_that_has_gone() -> None:
+async def test_a_deleted_job_is_forgotten() -> None:
     world = World()
     world.job = None
     assert await reconciler(world).reconcile("shop", "receipts") is None
     assert world.forgotten == [("shop", "receipts")]
 
 
-async def test_a_change_that_can_not_be_made_is_told_once_and_again_by_an_operator_started_anew() -> None:
+async def test_a_change_that_fails_is_reported_once_and_again_after_a_restart() -> None:
     world = World()
     world.refuses = "exceeded quota: few"
     first = reconciler(world)

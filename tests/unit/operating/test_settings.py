@@ -17,7 +17,7 @@ def services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULTSTREAM_NATS_URL", "tls://nats")
 
 
-def test_what_the_chart_gives_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_of_the_chart_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "SECRET_PREFIX": "shop",
         "CA_SECRET": "shop-ca",
@@ -38,7 +38,7 @@ def test_what_the_chart_gives_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(settings.nats_ca_file) == "/ca.crt"
 
 
-def test_empty_values_are_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_values_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     before = load_operator_settings()
     for name in ("CA_SECRET", "EXTRA_ENV", "IMAGE_PULL_SECRETS", "LOG_LEVEL", "ALLOWED_TOLERATIONS"):
         monkeypatch.setenv(f"VAULTSTREAM_WORKER_{name}", "")
@@ -56,7 +56,7 @@ def test_empty_values_are_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GRACE_SECONDS", "12", "VAULTSTREAM_WORKER_GRACE_SECONDS must be at least 15"),
     ],
 )
-def test_what_cannot_be_used_is_named(
+def test_an_invalid_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
 ) -> None:
     monkeypatch.setenv(f"VAULTSTREAM_WORKER_{name}", value)

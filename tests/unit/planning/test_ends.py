@@ -1,4 +1,4 @@
-"""The end of a job, and its deletion: what is seen, and what is to be done about it."""
+"""The end of a job, and its deletion: what the operator sees, and what it plans to do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ended(**fields: object) -> JobStatus:
 # -- ended
 
 
-def test_a_complete_job_says_so_and_its_children_go() -> None:
+def test_a_complete_job_is_reported_and_its_children_are_deleted() -> None:
     view = view_of(stored_of(), lag=Lag(70, 10), children=replace(ALL, signing=SignersView(4, 4)))
     running = replace(after(view, planned(view)), children=replace(ALL, signing=SignersView(8, 8)))
     done = planned(
@@ -77,7 +77,7 @@ def test_a_failed_job_says_why(deadline: int | None, message: str) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUSPENDED, JobState.FAILED])
-def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: JobState) -> None:
+def test_the_end_of_a_job_stays_whatever_postgres_says_later(state: JobState) -> None:
     status = ended(signed=20_000)
     done = planned(view_of(stored_of(state=state), job=job_of(status=status), children=ALL))
     assert done.status.dump() == status.dump()
@@ -85,7 +85,7 @@ def test_a_job_that_ended_never_un_ends_whatever_postgres_says_later(state: JobS
     assert done.delete == ("signing", "records", "keys")
 
 
-def test_an_ended_job_goes_when_its_time_to_live_is_over() -> None:
+def test_an_ended_job_is_deleted_when_its_time_to_live_is_over() -> None:
     job = job_of(spec_of(ttlSecondsAfterFinished=60), status=ended())
     waiting = planned(view_of(job=job), NOW + timedelta(seconds=20))
     assert (waiting.delete_object, waiting.requeue_after) == (False, 40.0)
@@ -118,18 +118,18 @@ def test_deletion_leaves_the_job_of_another_object_of_that_name_alone() -> None:
     assert (done.store, done.remove_finalizer) == (None, True)
 
 
-def test_deletion_without_our_finalizer_is_none_of_our_business() -> None:
+def test_a_deletion_without_our_finalizer_is_ignored() -> None:
     done = planned(view_of(stored_of(), job=job_of(deleting=True, finalizers=()), children=ALL))
     assert (done.store, done.delete, done.remove_finalizer, done.events) == (None, (), False, ())
 
 
-def test_deletion_of_a_job_that_nobody_understands_retains() -> None:
+def test_deletion_of_a_job_with_an_invalid_spec_retains_its_data() -> None:
     done = planned(view_of(stored_of(), job=job_of(problem="unknown.", deleting=True)))
     assert done.store is StoreAction.DELETE
 
 
 @pytest.mark.parametrize("passing", [True, False])
-def test_deletion_waits_for_a_service_that_is_away_and_says_how_to_go_without(passing: bool) -> None:
+def test_deletion_waits_for_an_unreachable_service_and_says_how_to_skip_it(passing: bool) -> None:
     reason = JobReason.POSTGRES_UNREACHABLE if passing else JobReason.DATABASE_REFUSES
     job = job_of(deleting=True)
     view = view_of(trouble_of(reason, passing=passing), job=job)
@@ -147,7 +147,7 @@ def test_a_job_whose_table_was_never_usable_has_nothing_to_clean_up() -> None:
     assert planned(view_of(trouble, job=job_of(deleting=True))).remove_finalizer
 
 
-def test_children_of_a_deleted_job_go_even_while_postgres_is_away() -> None:
+def test_children_of_a_deleted_job_are_deleted_even_while_postgres_is_unreachable() -> None:
     trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True)
     done = planned(view_of(trouble, job=job_of(deleting=True), children=ChildrenView(keys=KEYS_RUN)))
     assert done.delete == ("keys",)

@@ -1,4 +1,4 @@
-"""Each phase of a job: what is seen, and what is to be done about it."""
+"""Each phase of a job: what the operator sees, and what it plans to do."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_a_new_job_gets_its_finalizer_before_anything_else() -> None:
     assert truths(done) == {"Reconciling": "Starting"}
 
 
-def test_a_job_that_postgres_does_not_know_is_made_there() -> None:
+def test_a_job_that_is_not_in_postgres_is_created_there() -> None:
     assert planned(view_of()).store is StoreAction.CREATE
 
 
-def test_a_former_job_of_that_name_goes_first() -> None:
+def test_a_former_job_of_that_name_is_removed_first() -> None:
     assert planned(view_of(stored_of(ours=False))).store is StoreAction.REMOVE_FORMER
 
 
@@ -73,7 +73,7 @@ def test_a_spec_that_is_not_understood_stalls_the_job_and_touches_no_child() -> 
     assert told(planned(after(view, done))) == []
 
 
-def test_the_first_look_at_a_job_in_postgres_makes_workers_and_signers_at_once() -> None:
+def test_the_first_reconcile_of_a_job_in_postgres_creates_workers_and_signers_at_once() -> None:
     missing = LagUnknown(Reason.CONSUMER_MISSING, since=NOW.timestamp())
     new = replace(job_of(), created_at=NOW - timedelta(seconds=5))
     done = planned(view_of(stored_of(**FRESH), lag=missing, job=new))
@@ -84,7 +84,7 @@ def test_the_first_look_at_a_job_in_postgres_makes_workers_and_signers_at_once()
     assert (done.status.lag, done.status.state, done.requeue_after) == (0, JobState.PENDING, 1.0)
 
 
-def test_a_job_whose_workers_never_came_is_not_looked_at_each_second_for_ever() -> None:
+def test_a_job_whose_workers_never_start_is_not_reconciled_each_second_forever() -> None:
     assert planned(view_of(stored_of(**FRESH), lag=Lag(0), job=job_of())).requeue_after == 5.0
 
 
@@ -126,7 +126,7 @@ def test_the_signers_follow_the_lag() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 120])
-def test_a_change_that_was_not_made_is_decided_anew_and_counts_once(seconds: int) -> None:
+def test_a_change_that_was_not_made_is_decided_again_and_counted_once(seconds: int) -> None:
     """It is not to be seen yet, was refused, or whoever decided it was killed before making it."""
     view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
     again = planned(after(view, planned(view)), NOW + timedelta(seconds=seconds))
@@ -137,7 +137,7 @@ def test_a_change_that_was_not_made_is_decided_anew_and_counts_once(seconds: int
     assert [step.replicas for step in history.added] == [4]
 
 
-def test_a_change_that_somebody_undid_is_made_again_and_both_count() -> None:
+def test_a_change_that_was_undone_is_made_again_and_both_count() -> None:
     view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
     undone = replace(ALL, signing=replace(ALL.signing, generation=3))
     view = replace(after(view, planned(view)), children=undone)
@@ -166,7 +166,7 @@ def test_pods_without_a_key_are_marked_before_the_count_falls() -> None:
     assert (replicas_of(done), done.mark_idle, told(done)[0]) == (1, True, "ScaledIn")
 
 
-def test_nats_away_holds_the_count_and_says_so() -> None:
+def test_an_unreachable_nats_holds_the_count_and_is_reported() -> None:
     away = LagUnknown(Reason.NATS_UNREACHABLE, since=NOW.timestamp() - 5, failures=2)
     view = view_of(stored_of(), lag=away, children=ALL)
     done = planned(view)
@@ -176,7 +176,7 @@ def test_nats_away_holds_the_count_and_says_so() -> None:
     assert told(planned(after(view, done))) == []
 
 
-def test_a_changed_spec_is_followed_and_its_immutable_fields_are_not() -> None:
+def test_a_changed_spec_takes_effect_except_for_immutable_fields() -> None:
     spec = spec_of(scaling={"maxReplicaCount": 2}, batchSize=7, suspend=False)
     done = planned(view_of(stored_of(), job=job_of(spec), children=ALL))
     assert done.store is StoreAction.UPDATE_SPEC
@@ -193,7 +193,7 @@ def test_a_paused_job_keeps_its_count_and_its_scaling_is_not_active() -> None:
     assert "ScalingActive" not in truths(done)
 
 
-def test_an_annotation_that_cannot_be_read_pauses_and_is_told_once() -> None:
+def test_an_unreadable_annotation_pauses_the_job_and_is_reported_once() -> None:
     job = job_of(annotations={"vaultstream.dev/paused": "maybe"})
     view = view_of(stored_of(), lag=Lag(400), children=ALL, job=job)
     done = planned(view)
@@ -202,7 +202,7 @@ def test_an_annotation_that_cannot_be_read_pauses_and_is_told_once() -> None:
     assert told(planned(after(view, done))) == []
 
 
-def test_a_finishing_time_at_risk_is_a_condition_and_told_at_each_turn() -> None:
+def test_a_finishing_time_at_risk_is_a_condition_and_each_change_is_reported() -> None:
     spec = spec_of(finishWithin=301, scaling={"maxReplicaCount": 4})
     view = view_of(stored_of(spec), lag=Lag(38), children=ALL, job=job_of(spec))
     done = planned(view)
@@ -263,7 +263,7 @@ def test_a_count_that_falls_back_does_not_follow_the_lag() -> None:
     assert (active.status, active.reason) == ("False", "ScalingFallsBack")
 
 
-def test_a_fallback_is_not_for_a_postgres_that_is_away() -> None:
+def test_the_fallback_is_not_used_while_postgres_is_unreachable() -> None:
     spec = spec_of(scaling={"fallback": {"failureThreshold": 1, "replicas": 9}})
     trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=True, failures=5)
     done = planned(view_of(trouble, children=ALL, job=job_of(spec)))
@@ -277,7 +277,7 @@ def test_a_lowered_maximum_waits_until_postgres_answers() -> None:
     assert (done.decision, done.apply) == (None, ())
 
 
-def test_what_keeps_a_job_from_being_made_stands_while_it_is_tried_again() -> None:
+def test_a_problem_that_blocks_the_creation_of_a_job_stays_reported_during_retries() -> None:
     view = view_of(trouble_of(JobReason.TABLE_UNUSABLE, passing=False))
     status = planned(view).status
     done = planned(view_of(job=job_of(status=status)))
@@ -287,7 +287,7 @@ def test_what_keeps_a_job_from_being_made_stands_while_it_is_tried_again() -> No
 # -- suspended
 
 
-def test_a_suspended_job_drains_its_signers_and_then_rests() -> None:
+def test_a_suspended_job_drains_its_signers_and_then_stops() -> None:
     spec = spec_of(suspend=True)
     running = planned(view_of(stored_of(), lag=Lag(40), children=ALL)).status
     view = view_of(stored_of(), children=ALL, job=job_of(spec, status=running))

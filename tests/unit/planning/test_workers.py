@@ -1,4 +1,4 @@
-"""What keeps a job's workers from working, what replaces them, and how it is told: once, and with the way out."""
+"""Problems of a job's workers, and their replacement: each is reported once, with the next step."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_workers_that_are_there_stay_and_those_that_left_are_replaced() -> None:
         (stored_of(), replace(ALL, records=worker_of("records", problem=NO_NODE)), "PodsUnschedulable"),
     ],
 )
-def test_what_somebody_must_mend_stalls_the_job_and_is_told_once(
+def test_a_problem_that_somebody_must_fix_stalls_the_job_and_is_reported_once(
     stored: StoredJob, children: ChildrenView, reason: str
 ) -> None:
     view = view_of(stored, lag=Lag(38), children=children)
@@ -69,7 +69,7 @@ def test_what_somebody_must_mend_stalls_the_job_and_is_told_once(
 
 
 @pytest.mark.parametrize("problem", [NO_NODE, REFUSED])
-def test_signers_that_cannot_become_more_do_not_stall_a_job_that_goes_on(problem: Ailment) -> None:
+def test_a_blocked_scale_up_does_not_stall_a_job_that_makes_progress(problem: Ailment) -> None:
     view = view_of(stored_of(), lag=Lag(38), children=replace(ALL, signing=SignersView(4, 1, problem)))
     done = planned(view)
     assert "Stalled" not in truths(done)
@@ -78,7 +78,7 @@ def test_signers_that_cannot_become_more_do_not_stall_a_job_that_goes_on(problem
     assert told(planned(after(view, done))) == []
 
 
-def test_what_may_pass_by_itself_is_told_once_it_has_lasted() -> None:
+def test_a_temporary_problem_is_reported_only_after_a_while() -> None:
     pending = replace(NO_NODE, since=NOW)
     view = view_of(stored_of(), lag=Lag(38), children=replace(ALL, signing=SignersView(4, 0, pending)))
     first = planned(view)
@@ -88,7 +88,7 @@ def test_what_may_pass_by_itself_is_told_once_it_has_lasted() -> None:
     assert told(later) == ["PodsUnschedulable"]
 
 
-def test_a_worker_of_an_earlier_operator_leaves_before_another_takes_its_place() -> None:
+def test_a_worker_of_an_earlier_operator_ends_before_its_replacement_starts() -> None:
     former = worker_of("records", template="of an earlier image")
     view = view_of(stored_of(), lag=Lag(38), children=replace(ALL, records=former))
     done = planned(view)
@@ -117,7 +117,7 @@ def test_a_spec_that_is_not_allowed_stalls_the_job_and_makes_nothing(stored: Sto
     assert told(planned(after(view, done))) == []
 
 
-def test_a_job_whose_spec_is_not_allowed_any_more_can_be_suspended_and_deleted() -> None:
+def test_a_job_whose_spec_is_no_longer_allowed_can_be_suspended_and_deleted() -> None:
     fields = {"signer": {"priorityClassName": "high"}}
     suspended = spec_of(suspend=True, **fields)
     drained = planned(view_of(stored_of(suspended), children=ALL, job=job_of(suspended)))
@@ -151,7 +151,7 @@ def test_an_outage_of_postgres_is_written_once() -> None:
     assert again.status.dump() == first.status.dump()
 
 
-def test_a_refused_child_does_not_make_the_job_say_it_goes_on_again_and_again() -> None:
+def test_a_refused_child_does_not_repeat_the_events_of_the_job() -> None:
     view = view_of(stored_of(), lag=Lag(38), children=ALL)
     done = planned(view)
     refused = [

@@ -1,4 +1,4 @@
-"""When the records worker looks next whether its job has ended."""
+"""When the records worker checks next whether its job has ended."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from vaultstream.records.worker import SHORTEST_TICK_SECONDS, TICK_SECONDS, next
 pytestmark = pytest.mark.unit
 
 
-def test_it_looks_after_half_of_the_time_that_the_job_seems_to_need() -> None:
+def test_it_checks_after_half_of_the_time_that_the_job_seems_to_need() -> None:
     assert next_check(40, before=80, seconds=0.1) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("before", [40, 30])
-def test_a_job_that_does_not_move_is_looked_at_now_and_then(before: int) -> None:
+def test_a_job_without_progress_is_checked_now_and_then(before: int) -> None:
     assert next_check(40, before=before, seconds=0.1) == TICK_SECONDS
 
 
-def test_a_long_job_is_looked_at_as_often_as_one_that_does_not_move() -> None:
+def test_a_long_job_is_checked_as_often_as_one_without_progress() -> None:
     assert next_check(40_000, before=40_010, seconds=0.1) == TICK_SECONDS
 
 
-def test_it_never_looks_again_at_once() -> None:
+def test_it_never_checks_again_immediately() -> None:
     assert next_check(1, before=10_000, seconds=0.001) == SHORTEST_TICK_SECONDS
     assert next_check(0, before=10, seconds=0.1) == SHORTEST_TICK_SECONDS
 
 
-def test_the_looks_at_a_job_that_goes_steadily_come_close_to_its_end_and_are_few() -> None:
+def test_the_checks_of_a_steady_job_approach_its_end_and_are_few() -> None:
     left, before, seconds, now, looks = 1000.0, 1100, 0.1, 0.0, 0
     while left > 0:
         wait = next_check(int(left), before=before, seconds=seconds)

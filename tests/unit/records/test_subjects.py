@@ -16,7 +16,7 @@ def test_a_batch_is_found_again_from_its_subject(number: int) -> None:
 @pytest.mark.parametrize(
     "name", ["", "x", "-1", "+1", " 1", "1e3", "²", "\N{ARABIC-INDIC DIGIT ONE}", "9" * 19, "9" * 5000]
 )
-def test_what_names_no_batch_is_told_from_one(name: str) -> None:
+def test_a_subject_that_names_no_batch_is_recognized(name: str) -> None:
     assert parse_batch_no(f"records.job.{name}") is None
 
 

@@ -1,4 +1,4 @@
-"""What a count lies between, whatever the lag asks for."""
+"""The bounds of the count, whatever the lag asks for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_lag_counts_batches_wherever_they_are() -> None:
     assert desired(ScalingSpec(lag_threshold=10), observation) == 6
 
 
-def test_what_is_too_many_goes_at_once_past_windows_and_policies() -> None:
+def test_too_many_signers_are_removed_at_once_despite_windows_and_policies() -> None:
     history = History(highs=(Entry(at=NOW - 1, replicas=50),))
     careful = ScalingBehavior(scale_down=ScaleDownRules(select_policy="Disabled"))
     spec = ScalingSpec(lag_threshold=1, behavior=careful)
@@ -66,7 +66,7 @@ def test_what_is_too_many_goes_at_once_past_windows_and_policies() -> None:
     assert desired(spec, seen(50, 50, progress=left(9)), history) == 9
 
 
-def test_what_is_too_few_is_made_up_at_once() -> None:
+def test_too_few_signers_are_added_at_once() -> None:
     assert desired(ScalingSpec(min_replica_count=40), seen(10, 2)) == 40
 
 
@@ -124,7 +124,7 @@ def test_an_end_that_is_near_takes_no_signer_away() -> None:
         lambda: Timing(created_at=0.0, startup_seconds=float("nan")),
     ],
 )
-def test_what_can_not_have_been_observed_is_refused(broken: object) -> None:
+def test_an_impossible_observation_is_refused(broken: object) -> None:
     assert callable(broken)
     with pytest.raises(ValueError, match="must be a"):
         broken()

@@ -90,7 +90,7 @@ def test_the_formula_shows_its_numbers() -> None:
         (due(14, current=3), True),
     ],
 )
-def test_the_deadline_is_at_risk_once_all_that_may_run_would_not_do(
+def test_the_deadline_is_at_risk_once_the_maximum_is_not_enough(
     observation: Observation, at_risk: bool
 ) -> None:
     assert decide(SPEC, observation, EMPTY, NOW).deadline_at_risk is at_risk
@@ -110,7 +110,7 @@ def test_a_risk_is_seen_long_before_the_deadline() -> None:
     assert not decide(SPEC, due(1100, 10**7, 100), EMPTY, NOW).deadline_at_risk
 
 
-def test_signers_that_add_nothing_make_no_deadline() -> None:
+def test_signers_that_add_nothing_meet_no_deadline() -> None:
     observation = due(300, 250_000, 10, rate=None, total=1000.0)
     assert not decide(SPEC, observation, EMPTY, NOW).deadline_at_risk
     flat = History(

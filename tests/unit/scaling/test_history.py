@@ -70,7 +70,7 @@ def test_it_survives_a_restart_in_a_status() -> None:
         {"changes": [{"at": 1.0, "before": 1, "after": 2}]},
     ],
 )
-def test_what_can_not_be_read_is_left_out(data: object) -> None:
+def test_an_unreadable_entry_is_left_out(data: object) -> None:
     assert History.model_validate(data) == EMPTY
 
 

@@ -52,7 +52,7 @@ def rates(**of: float) -> tuple[Seen, ...]:
         (rates(n5=500, n10=520, n20=1010), 5),
     ],
 )
-def test_a_plateau_begins_where_more_signers_sign_no_more(
+def test_a_plateau_begins_where_additional_signers_add_nothing(
     seen_rates: tuple[Seen, ...], begins: int | None
 ) -> None:
     found = plateau_of(seen_rates, NOW)

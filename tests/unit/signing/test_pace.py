@@ -37,13 +37,13 @@ def test_the_first_group_is_one_batch_for_nobody_knows_how_long_it_takes() -> No
         (10, 1, 25 * MICROSECOND, 1),
     ],
 )
-def test_a_group_is_a_short_while_of_signing_and_a_third_of_what_may_be_in_flight(
+def test_a_group_is_a_short_time_of_signing_and_at_most_a_third_of_the_batches_in_flight(
     batch_size: int, concurrency: int, record_seconds: float, expected: int
 ) -> None:
     assert settled(batch_size, concurrency, record_seconds).group == expected
 
 
-def test_groups_grow_by_no_more_than_twice_at_a_time() -> None:
+def test_groups_at_most_double_at_a_time() -> None:
     pace = Pace(10, 64)
     sizes = []
     for _ in range(6):
@@ -52,7 +52,7 @@ def test_groups_grow_by_no_more_than_twice_at_a_time() -> None:
     assert sizes == [1, 2, 4, 8, 16, 22]
 
 
-def test_groups_shrink_when_records_get_dear() -> None:
+def test_groups_shrink_when_records_become_slow() -> None:
     pace = settled(50, 64, 25 * MICROSECOND)
     for _ in range(5):
         pace.signed(1, 50, GROUP_SECONDS)

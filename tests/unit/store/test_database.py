@@ -25,13 +25,13 @@ pytestmark = pytest.mark.unit
         TimeoutError(),
     ],
 )
-def test_a_service_that_is_away_is_waited_for(error: Exception) -> None:
+def test_an_unreachable_service_is_waited_for(error: Exception) -> None:
     assert is_transient(error)
     assert not is_misconfigured(error)
 
 
 @pytest.mark.parametrize("error", [asyncpg.UndefinedTableError("x"), asyncpg.InsufficientPrivilegeError("x")])
-def test_what_a_person_has_to_mend_counts_against_no_batch(error: Exception) -> None:
+def test_a_problem_that_a_person_must_fix_counts_against_no_batch(error: Exception) -> None:
     assert is_misconfigured(error)
     assert not is_transient(error)
 
@@ -46,7 +46,7 @@ def test_what_a_person_has_to_mend_counts_against_no_batch(error: Exception) -> 
         type("DriverDataError", (asyncpg.InterfaceError, ValueError), {})("x"),
     ],
 )
-def test_what_the_batch_is_at_fault_for_is_neither(error: Exception) -> None:
+def test_an_error_caused_by_the_batch_counts_against_it(error: Exception) -> None:
     assert not is_transient(error)
     assert not is_misconfigured(error)
 
@@ -62,7 +62,7 @@ def test_what_the_batch_is_at_fault_for_is_neither(error: Exception) -> None:
         OSError("postgresql://me:hidden-word@host/db refused"),
     ],
 )
-def test_each_error_is_put_into_words_with_a_next_step_and_no_secret(error: Exception) -> None:
+def test_each_error_is_explained_with_a_next_step_and_no_secret(error: Exception) -> None:
     told = explain(error)
     assert isinstance(told, DatabaseError)
     assert told.message.endswith(".")
@@ -94,13 +94,13 @@ def test_an_error_of_ours_stays_as_it_is() -> None:
         ("permission denied for schema shop", "GRANT USAGE ON SCHEMA shop TO"),
     ],
 )
-def test_a_right_that_is_missing_is_told_with_the_grant_that_helps(error: str, hint: str) -> None:
+def test_a_missing_privilege_is_reported_with_the_grant_that_is_needed(error: str, hint: str) -> None:
     told = explain(asyncpg.InsufficientPrivilegeError(error))
     assert error in told.message
     assert hint in str(told.hint)
 
 
-def test_a_user_that_must_not_come_in_clear_is_told_so() -> None:
+def test_a_login_refused_without_encryption_is_reported() -> None:
     said = 'no pg_hba.conf entry for host "10.0.0.1", user "me", database "db", no encryption'
     told = explain(asyncpg.InvalidAuthorizationSpecificationError(said))
     assert "only encrypted" in told.message

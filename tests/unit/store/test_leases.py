@@ -14,9 +14,9 @@ def test_a_lease_that_was_lost_has_no_time_left_whatever_its_deadline() -> None:
     assert lease.remaining == 0
 
 
-def test_the_time_of_a_lease_runs_out() -> None:
+def test_a_lease_expires() -> None:
     assert Lease(1, "k", 1, lease_clock()).remaining <= 0
 
 
-def test_a_holder_counts_on_less_than_the_lease() -> None:
+def test_a_holder_uses_less_than_the_full_lease() -> None:
     assert 0.5 < SAFETY_FACTOR < 1

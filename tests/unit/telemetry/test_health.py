@@ -57,7 +57,7 @@ def test_a_loop_that_has_ended_is_not_missed(health: Health, clock: Clock) -> No
     assert health.live().ok
 
 
-def test_what_is_expected_is_missing_until_it_was_seen(health: Health, clock: Clock) -> None:
+def test_an_expected_condition_fails_until_it_was_seen(health: Health, clock: Clock) -> None:
     health.expect("postgres", within=5)
     assert failing(health.ready()) == {"postgres": "not seen yet"}
     health.seen("postgres")
@@ -66,7 +66,9 @@ def test_what_is_expected_is_missing_until_it_was_seen(health: Health, clock: Cl
     assert failing(health.ready()) == {"postgres": "last seen 5.1 s ago; the limit is 5 s"}
 
 
-def test_one_missed_answer_is_no_absence_and_its_reason_is_told_later(health: Health, clock: Clock) -> None:
+def test_one_missed_answer_is_not_a_failure_and_its_reason_is_reported_later(
+    health: Health, clock: Clock
+) -> None:
     health.expect("postgres", within=5)
     health.seen("postgres")
     health.missed("postgres", "connection refused")
@@ -78,7 +80,7 @@ def test_one_missed_answer_is_no_absence_and_its_reason_is_told_later(health: He
     assert "refused" not in failing(health.ready())["postgres"]
 
 
-def test_a_condition_is_asked_anew_each_time(health: Health) -> None:
+def test_a_condition_is_checked_each_time(health: Health) -> None:
     trouble: str | None = "not connected"
     health.require("nats", lambda: trouble)
     assert failing(health.ready()) == {"nats": "not connected"}
@@ -86,7 +88,7 @@ def test_a_condition_is_asked_anew_each_time(health: Health) -> None:
     assert health.ready().ok
 
 
-def test_a_service_that_is_away_makes_a_worker_unready_but_not_dead(health: Health) -> None:
+def test_an_unreachable_service_makes_a_worker_unready_but_not_dead(health: Health) -> None:
     health.expect("postgres", within=5)
     health.require("nats", lambda: "not connected")
     assert not health.ready().ok
@@ -100,7 +102,7 @@ def test_no_password_stands_in_a_reason(health: Health) -> None:
     assert "user:***@host" in failing(health.ready())["postgres"]
 
 
-def test_what_nobody_expects_is_no_check(health: Health) -> None:
+def test_a_condition_that_is_not_expected_is_not_checked(health: Health) -> None:
     health.seen("something")
     health.missed("something", "gone")
     assert health.ready().checks == []

@@ -46,7 +46,7 @@ def talk(port: int, sent: bytes) -> bytes:
         return answer
 
 
-def test_metrics_are_served_as_the_scraper_likes_them(server: TelemetryServer) -> None:
+def test_metrics_are_served_in_the_format_that_the_scraper_accepts(server: TelemetryServer) -> None:
     plain = ask(server.port, "/metrics")
     assert plain.status == 200
     assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -57,14 +57,14 @@ def test_metrics_are_served_as_the_scraper_likes_them(server: TelemetryServer) -
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
-def test_health_is_json_that_nobody_keeps(server: TelemetryServer, path: str) -> None:
+def test_health_is_json_that_is_not_cached(server: TelemetryServer, path: str) -> None:
     reply = ask(server.port, path)
     assert (reply.status, reply.document["status"]) == (200, "ok")
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers["Cache-Control"] == "no-store"
 
 
-def test_another_path_says_what_there_is(server: TelemetryServer) -> None:
+def test_an_unknown_path_lists_the_known_paths(server: TelemetryServer) -> None:
     assert ask(server.port, "/secrets").status == 404
     assert "/readyz" in ask(server.port, "/secrets").text
     assert "/readyz" in ask(server.port, "/").text
@@ -77,7 +77,7 @@ def test_only_reading_is_allowed(server: TelemetryServer) -> None:
     assert int(head.headers["Content-Length"]) > 1000
 
 
-def test_what_is_no_request_is_refused(server: TelemetryServer) -> None:
+def test_an_invalid_request_is_refused(server: TelemetryServer) -> None:
     assert talk(server.port, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     assert talk(server.port, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")  # no Host
     odd_bytes = b"GET / HTTP/1.1\r\nHost: x\r\nX: \xff\xfe\r\n\r\n"
@@ -93,7 +93,7 @@ def test_a_client_that_leaves_before_it_asked_gets_no_answer(server: TelemetrySe
     assert ask(server.port, "/livez").status == 200
 
 
-def test_a_client_that_is_too_slow_is_cut_off(
+def test_a_client_that_is_too_slow_is_disconnected(
     server: TelemetryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
@@ -123,7 +123,7 @@ def test_strangers_can_not_hold_more_than_some_connections(
             break
 
 
-def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
+def test_a_taken_port_is_reported_with_the_fix() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UsageError, match=f"port {port}: Address already in use") as raised:
@@ -131,7 +131,7 @@ def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
     assert "VAULTSTREAM_METRICS_PORT" in str(raised.value.hint)
 
 
-def test_an_address_of_another_machine_is_said_with_the_way_out() -> None:
+def test_an_address_of_another_machine_is_reported_with_the_fix() -> None:
     with pytest.raises(UsageError, match=r"192\.0\.2\.1") as raised:
         start(host="192.0.2.1")
     assert "VAULTSTREAM_METRICS_HOST" in str(raised.value.hint)
@@ -171,7 +171,7 @@ def test_a_port_out_of_range_is_refused() -> None:
         settings(port=65536)
 
 
-async def test_a_blocked_event_loop_is_told_while_it_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_blocked_event_loop_is_reported_while_it_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TURN_SECONDS", 0.05)
     telemetry = Telemetry("signing", health=Health("signing", loop_seconds=0.5))
 
