@@ -1,4 +1,4 @@
-"""The engine for Python programs: runs a job on this machine, and reads what came of it."""
+"""The engine for Python programs: runs a job on this machine, and reads its results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job has come to.
+    """The result of a job.
 
     Attributes:
         name: the job's name.
@@ -83,7 +83,7 @@ class Engine:
         return await self.result(opened.token)
 
     async def result(self, job: str) -> JobResult:
-        """Returns what a job has come to so far.
+        """Returns the result of a job so far.
 
         Args:
             job: its name, or its token.

@@ -31,15 +31,15 @@ PARENT_VARIABLE = "VAULTSTREAM_PARENT_PID"
 """Set by a pool to its process id: its workers drain and exit once that process is gone."""
 
 JOB_POLL_SECONDS = 1.0
-"""Between two reads of the job."""
+"""Seconds between two reads of the job."""
 JOB_READ_SECONDS = 5.0
 """The longest read of the job: a worker whose pool is gone must not wait for a Postgres that does not answer."""
 
 
 RECONCILE_SECONDS = 1.0
-"""Between two comparisons of JetStream with Postgres."""
+"""Seconds between two comparisons of JetStream with Postgres."""
 STEP_RETRY_SECONDS = 0.5
-"""Delay before a step is tried again that NATS or Postgres did not answer."""
+"""Delay before a step is retried after NATS or Postgres did not answer."""
 
 
 @dataclass(frozen=True)

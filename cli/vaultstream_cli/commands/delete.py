@@ -48,7 +48,7 @@ async def delete(
     ] = False,
     json: Json = False,
 ) -> ExitCode:
-    """Delete a job permanently and free its name. Its private keys are always deleted; the source records never are.
+    """Delete a job permanently and free its name. Its private keys are always deleted; source records are never deleted.
 
     On a terminal it asks first. Without a terminal, only the policy Delete needs --yes, because it can't be undone. What
     Retain keeps is found by the job's token, and `delete TOKEN --policy Delete` deletes it too.

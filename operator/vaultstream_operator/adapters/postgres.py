@@ -43,14 +43,14 @@ _T = TypeVar("_T")
 ANSWER_SECONDS = 5.0
 """Seconds that Postgres may take for one reconcile."""
 PAUSE_SECONDS = 1.0
-"""So long nobody asks a Postgres that did not answer: its jobs may be many, and one has asked."""
+"""Seconds without new attempts after Postgres did not answer: one attempt is enough for all jobs."""
 
 
 class Dispatcher(Protocol):
-    """What of a job lies in JetStream."""
+    """A job's data in JetStream."""
 
     async def remove(self, token: str) -> None:
-        """Removes it all. Raises `BusError`."""
+        """Removes all of it. Raises `BusError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +67,20 @@ class _Memory:
 
     uid: str
     troubles: dict[str, Trouble] = field(default_factory=dict)
-    """By what was tried."""
+    """Current problems, by the action that failed."""
     activity: Activity = field(default_factory=Activity)
-    """Of its signers."""
+    """Activity of its signers."""
 
 
 class PostgresStore:
-    """Jobs as Postgres has them, over a pool that is opened once Postgres answers.
+    """The jobs in Postgres, over a pool that is opened once Postgres answers.
 
-    Use as `async with`, which waits for nothing: while Postgres is unreachable, reconciles fail.
+    An asynchronous context manager. Entering it does not wait: while Postgres is unreachable, reconciles fail.
 
     Args:
         url: the connection string.
         dispatcher: removes what jobs have in JetStream.
-        connections: at most.
+        connections: maximum number of connections.
     """
 
     def __init__(self, url: str, dispatcher: Dispatcher, *, connections: int = 8) -> None:
@@ -120,7 +120,7 @@ class PostgresStore:
         return self._stored(job, snapshot)
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
-        """Does what the plan asks for, once or again; returns why it could not, None if it could."""
+        """Carries out an action of the plan, which is safe to repeat; returns None, or why it failed."""
         steps: dict[StoreAction, Callable[[Connection, ObjectView], Awaitable[None]]] = {
             StoreAction.CREATE: _create,
             StoreAction.REMOVE_FORMER: self._remove_former,
@@ -138,11 +138,11 @@ class PostgresStore:
         return None
 
     def forget(self, namespace: str, name: str) -> None:
-        """Drops what is remembered of a job that has gone or ended."""
+        """Drops the cached state of a job that was deleted or has ended."""
         self._memories.pop((namespace, name), None)
 
     def _memory(self, job: ObjectView) -> _Memory:
-        """What is remembered of this very job: nothing, if another one had its name."""
+        """Returns the cached state of this job; empty if it is of an earlier job with the same name."""
         key = job.owner.namespace, job.owner.name
         memory = self._memories.get(key)
         if memory is None or memory.uid != job.owner.uid:
@@ -150,7 +150,7 @@ class PostgresStore:
         return memory
 
     async def busy_pods(self, token: str) -> set[str]:
-        """Returns the pods that hold a key of the job now; none if Postgres does not say."""
+        """Returns the pods that hold a key of the job now; empty if Postgres is unreachable."""
         try:
             rows = await self._with_connection(
                 lambda connection: connection.fetch(query("list_holders"), token)
@@ -192,7 +192,7 @@ class PostgresStore:
             return self._pool
 
     async def _nothing_there(self, error: Exception) -> bool:
-        """Whether the database has no schema of ours at all, so that there is nothing to clean up."""
+        """Returns whether the database has no VaultStream schema, so there is nothing to clean up."""
         if not is_misconfigured(error):
             return False
         with suppress(Exception):
@@ -266,11 +266,11 @@ def classify(error: Exception) -> tuple[JobReason, str, bool]:
     """Returns what an error means for a job: the reason, a clause with the problem, and whether it passes by itself.
 
     Raises:
-        Exception: the error itself, if it means a fault of ours.
+        Exception: the error itself, if it is a bug.
     """
     cause = (
         error.__context__ if isinstance(error, DatabaseError) else error
-    )  # the driver's, where there is one
+    )  # the error of the driver, if there is one
     for kinds, reason, passing in _PROBLEMS:
         if isinstance(cause, kinds):
             return reason, _clause(cause), passing

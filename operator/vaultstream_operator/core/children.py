@@ -1,6 +1,6 @@
 """The Kubernetes objects that belong to a job: its keys worker, its records worker, and its signers.
 
-Pure: from a job and the settings to manifests for server-side apply. A manifest holds only what the operator decides.
+Pure functions that return manifests for server-side apply. A manifest contains only the fields that the operator sets.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ UID_LABEL = "vaultstream.dev/job-uid"
 TOKEN_LABEL = "vaultstream.dev/token"  # noqa: S105 - the job's name in Postgres and NATS
 ROLE_LABEL = "app.kubernetes.io/component"
 TEMPLATE_ANNOTATION: Final = "vaultstream.dev/template"
-"""On a worker's Kubernetes Job: the fingerprint of the pod template that it was made with."""
+"""Annotation of a worker's Kubernetes Job: the fingerprint of the pod template that it was created with."""
 
 _NEVER_GIVE_UP = 2**31 - 1
-"""Starts of a worker's pod. The cause of a failure can be fixed, and then the worker continues by itself."""
+"""Backoff limit of a worker's Job: the cause of a failure can be fixed, and then the worker resumes by itself."""
 _MOST_NAME = (
     63 - len("-signing") - len("-0123456789-01234")
 )  # a pod's name is a host's name and must not be cut
@@ -96,7 +96,7 @@ def worker_job(owner: Owner, role: str, token: str, spec: SigningJobSpec, option
 
 
 def template_of(manifest: Manifest) -> str:
-    """Returns the fingerprint that a worker's Kubernetes Job carries; empty: it was made by something else."""
+    """Returns the fingerprint that a worker's Kubernetes Job carries; empty: something else created it."""
     return str((manifest["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION, ""))
 
 

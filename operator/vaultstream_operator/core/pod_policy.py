@@ -1,7 +1,7 @@
-"""What a spec may ask for its pods, and what only whoever runs the operator may allow. Pure.
+"""Which settings a spec may request for its pods, and which the operator's administrator must allow first. Pure.
 
-Who may create a SigningJob need not be allowed to create pods: through the operator's rights, a field of the spec must
-reach nothing that its author could not reach. The reasons are in docs/adr/0010.
+A user who may create SigningJobs may not be allowed to create pods. So no field of the spec may use the operator's
+privileges to reach what its author could not reach. The reasons are in docs/adr/0010.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EVERY_TAINT: Final = "every taint"
 
 
 def refused(signer: SignerSpec, options: WorkerOptions) -> str:
-    """Returns what of `spec.signer` is not allowed, as a clause with a full stop; empty: all of it is."""
+    """Returns which part of `spec.signer` is not allowed, as a clause with a full stop; empty if all of it is allowed."""
     return (
         _names("podLabels", "labels", signer.pod_labels, options.allowed_pod_labels)
         or _names("podAnnotations", "annotations", signer.pod_annotations, options.allowed_pod_annotations)
@@ -34,9 +34,7 @@ def refused(signer: SignerSpec, options: WorkerOptions) -> str:
 def _names(field: str, what: str, given: Iterable[str], allowed: Sequence[str]) -> str:
     for name in sorted(given):
         if _reserved(name):
-            return (
-                f"spec.signer.{field}: {name} belongs to Kubernetes or to VaultStream, and is never a spec's."
-            )
+            return f"spec.signer.{field}: {name} is reserved for Kubernetes or VaultStream."
         if not _matches(name, allowed):
             return (
                 f"spec.signer.{field}: {name} is not one of the {what} in the operator's "
@@ -66,11 +64,11 @@ def _tolerations(given: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> 
 
 
 def _affinity(affinity: Mapping[str, Any]) -> str:
-    """Affinity among the pods of one namespace is its own business; that to others keeps them off a node as well."""
+    """Allows affinity within the namespace only: affinity to pods elsewhere could also keep those off a node."""
     for path, value in _walk(affinity):
         if path[-1] in _ACROSS_NAMESPACES and value is not None:
             where = ".".join(path)
-            return f"spec.signer.affinity.{where} reaches for pods of other namespaces, which no spec may."
+            return f"spec.signer.affinity.{where} refers to pods of other namespaces, which is not allowed."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the operator sees of one SigningJob: the object, its job in Postgres, its lag, and its children."""
+"""What the operator observes of one SigningJob: the object, its job in Postgres, its lag, and its children."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from vaultstream_operator.core.children import Owner
 from vaultstream_operator.core.pod_problems import Ailment
 
 FINALIZER = "vaultstream.dev/cleanup"
-"""Keeps a SigningJob until what it has in Postgres and JetStream is dealt with."""
+"""Keeps a deleted SigningJob until its data in Postgres and JetStream is cleaned up."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectView:
-    """The SigningJob as the API server has it.
+    """The SigningJob in the API server.
 
     Attributes:
-        spec: None if this operator can't read it; `problem` then says why.
-        deleting: its deletion was asked for.
+        spec: None if this operator can't read it; `problem` is then the reason.
+        deleting: its deletion was requested.
     """
 
     owner: Owner
@@ -40,10 +40,10 @@ class ObjectView:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why the job can't be seen in Postgres, or can't be made there.
+    """Why the job can't be read or created in Postgres.
 
     Attributes:
-        passing: it goes away without anyone's doing: nothing is wrong with the job.
+        passing: whether it ends without anyone's action; nothing is wrong with the job.
     """
 
     reason: JobReason
@@ -55,18 +55,18 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """The job as Postgres has it.
+    """The job in Postgres.
 
     Attributes:
         state: never Deleting, which Postgres does not know.
         message: what it waits for, or why it failed.
-        ours: it was made for this very object, and not for one of the same name before it.
-        progress: for the scaling decision.
-        keys_active: keys that may be leased; None: the ring is still being made.
-        keys_made: keys of the ring that are there, in any state.
-        records_per_second: lately while it runs, over the whole once it has ended; None: unknown.
-        batches_unpublished: planned, and not handed to JetStream yet.
-        published: JetStream was handed some. Before, it is no wonder that there is no consumer.
+        ours: whether it was created for this object, not for an earlier one of the same name.
+        progress: the progress that the scaling decision uses.
+        keys_active: keys that may be leased; None: keys are still being created.
+        keys_made: keys created so far, in any state.
+        records_per_second: recent rate while it runs, rate of the whole job once it has ended; None: unknown.
+        batches_unpublished: batches that are planned and not published to JetStream yet.
+        published: whether any batch was published. Before that, a missing consumer is normal.
     """
 
     token: str
@@ -90,12 +90,12 @@ class StoredJob:
 
 @dataclass(frozen=True, slots=True)
 class WorkerJobView:
-    """A Kubernetes Job of ours: how its pods fare.
+    """The Kubernetes Job of a keys or records worker.
 
     Attributes:
-        problem: why its pod is not made, does not start or does not stay; None: nothing is known.
-        template: the fingerprint of the pod template that it was made with.
-        leaving: its deletion was asked for.
+        problem: why its pod is not created, does not start or exits; None: no problem is known.
+        template: the fingerprint of the pod template that it was created with.
+        leaving: its deletion was requested.
     """
 
     active: int
@@ -107,7 +107,7 @@ class WorkerJobView:
 
     @property
     def over(self) -> bool:
-        """Its pod has left and no other follows: it must go before there can be a new one."""
+        """Returns whether its pod has finished for good: the Job must be deleted before a new one can be created."""
         return self.active == 0 and self.succeeded > 0
 
 
@@ -116,9 +116,9 @@ class SignersView:
     """The Deployment of signers.
 
     Attributes:
-        pods: that still exist, including terminating ones, which finish their batches in flight.
-        problem: why pods are not made, don't start or don't stay; None: nothing is known.
-        generation: goes up with each change of its spec, by whomever.
+        pods: pods that exist, including terminating ones, which finish their batches in flight.
+        problem: why pods are not created, don't start or exit; None: no problem is known.
+        generation: increases with each change of its spec, whoever makes it.
     """
 
     replicas: int
@@ -130,7 +130,7 @@ class SignersView:
 
 @dataclass(frozen=True, slots=True)
 class ChildrenView:
-    """The children by role; None: does not exist."""
+    """The children by role; None: there is none."""
 
     keys: WorkerJobView | None = None
     records: WorkerJobView | None = None
@@ -143,11 +143,11 @@ class ChildrenView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All of it at one time.
+    """Everything observed of a job for one reconcile.
 
     Attributes:
         stored: None if there is no such job in Postgres yet.
-        lag: as JetStream has it; None: nobody asked.
+        lag: the lag in JetStream; None: it was not read.
     """
 
     job: ObjectView

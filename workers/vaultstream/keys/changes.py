@@ -29,14 +29,14 @@ class KeyEnd(StrEnum):
     """How a key ends."""
 
     RETIRED = "retired"
-    """It finishes the batch that it is in, and is leased no longer. What it signed stays valid."""
+    """The key finishes its current batch and is no longer leased. Its signatures stay valid."""
     REVOKED = "revoked"
-    """It is fenced at once, and what it signed is marked from then on."""
+    """The key is fenced at once, and its signatures are marked from then on."""
 
 
 @dataclass(frozen=True)
 class KeyChange:
-    """What a change of a job's keys came to.
+    """The result of a change of a job's keys.
 
     Attributes:
         key_ids: the keys that changed.

@@ -1,8 +1,8 @@
-"""HPA v2's `behavior`: how fast a count may follow what is asked for.
+"""HPA v2's `behavior`: how fast the number of signers may change.
 
 As in Kubernetes' `pkg/controller/podautoscaler/horizontal.go`: first the stabilization windows
 (`stabilizeRecommendationWithBehaviors`), then the policies (`convertDesiredReplicasWithBehaviorRate`). Whole numbers
-throughout: HPA computes percentages in floats, by which 90 % of 100 pods become 91 removed.
+throughout: HPA computes percentages in floats, so 90 % of 100 pods removes 91.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How many signers a job runs: one pure function from what was observed to a decision that explains itself.
 
-The first rule that applies makes the count, and then it is bounded. docs/scaling.md has the same table.
+The first rule that applies sets the count, and then the bounds apply. docs/scaling.md has the same table.
 
 | # | Reason | When | Signers | Bounded by |
 | --- | --- | --- | --- | --- |
@@ -55,7 +55,7 @@ from vaultstream.scaling.throughput import Plateau, plateau_of
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """The inputs of the rules, and what follows from them."""
+    """The inputs of the rules, and values derived from them."""
 
     spec: ScalingSpec
     observation: Observation
@@ -63,7 +63,7 @@ class _Case:
     now: float
     bounds: Bounds
     plateau: Plateau | None
-    useful: int  # more signers than this were seen to add nothing, or may not run
+    useful: int  # signers beyond this did not sign more, or may not run
     forecast: Forecast
 
     @property
@@ -73,7 +73,7 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Proposal:
-    """What a rule asks for, before it is bounded."""
+    """The count that a rule asks for, before the bounds apply."""
 
     replicas: int
     reason: Reason
@@ -95,7 +95,7 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     Args:
         spec: `spec.scaling` of the job.
         observation: what was observed.
-        history: what is remembered of earlier decisions.
+        history: the state kept from earlier decisions.
         now: Unix seconds.
     """
     limits = bounds(spec, observation)
@@ -128,7 +128,7 @@ def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
     fallback = case.spec.fallback
     if fallback is None:
         return _held(case, unknown.state, facts)
-    # Counted as far as it matters: an outage of hours is not another one at each reconcile.
+    # Counted only as far as it matters, so that a long outage does not change the decision at each reconcile.
     facts["failures"] = min(unknown.failures, fallback.failure_threshold + 1)
     if unknown.failures <= fallback.failure_threshold:
         return _held(case, unknown.state, facts)
@@ -189,7 +189,7 @@ def _cooldown_left(case: _Case) -> float:
 
 
 def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
-    """What is wanted, but nothing is added while there is no work, and the last ones wait for the cooldown's end."""
+    """Returns the wanted count, without adding signers while there is no work or removing the last ones during the cooldown."""
     most = max(case.current, case.bounds.floor.value)
     replicas, limit = wanted.replicas, wanted.limit
     if replicas > most:
@@ -202,7 +202,7 @@ def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
 
 
 def _wanted(case: _Case, lag: int) -> _Proposal:
-    """What the deadline or the lag asks for, without signers that would come too late or add nothing."""
+    """Returns the count for the deadline or the lag, without signers that would start too late or not sign more."""
     wanted = _by_deadline(case) or _by_lag(case, lag)
     kept = max(case.current, case.bounds.floor.value)
     eta, startup = case.forecast.eta_seconds, case.observation.timing.startup_seconds
@@ -258,7 +258,7 @@ def _flat(plateau: Plateau) -> dict[str, Scalar]:
 
 
 def _following(case: _Case, proposal: _Proposal) -> _Proposal:
-    """The proposal as one that HPA's behavior slows down, unless it is the step from rest."""
+    """Returns the proposal with HPA's behavior applied, unless it is the step from rest."""
     if not _resting(case):
         return replace(proposal, paced=True, remembered=True)
     if (

@@ -11,7 +11,7 @@ from vaultstream.scaling.reasons import LimitName, Reason, Scalar, limit_clause
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What bound a decision, and the count that it allows."""
+    """The limit that applied to a decision, and the count that it allows."""
 
     name: LimitName
     value: int
@@ -27,16 +27,16 @@ class Decision:
 
     Attributes:
         desired: signers to run.
-        current: signers that were asked for before.
+        current: signers that were requested before.
         reason: the rule that made the count.
         limit: what kept the count from being the one that the rule asked for; None: nothing did.
         inputs: the numbers that the rules used, under camelCase names, ready for JSON. Unknown ones are left out.
-        formula: how the rule's count came about, with its numbers.
+        formula: how the rule's count was computed, with its numbers.
         hold: True: too little is known to change the count, so it is kept.
         message: why, as a clause for people.
         recommendation: the count within its bounds, before HPA's behavior was applied: stabilization windows use it.
             None: HPA's behavior does not apply to the rule.
-        paced: HPA's behavior ruled this change, so its policies count it.
+        paced: HPA's behavior applied to this change, so its policies count it.
         eta_seconds: seconds until the job ends at the rate measured now; None: unknown.
         deadline_at_risk: the finishing time will be missed even with all the signers that the job may have.
     """

@@ -10,17 +10,17 @@ from typing import Final
 from vaultstream.scaling.observation import Observation
 
 FAR_SECONDS: Final = 100 * 365 * 86_400.0
-"""An end further off than a hundred years is as good as unknown."""
+"""A hundred years in seconds: a later end counts as unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """What a finishing time asks for.
+    """The signers that a finishing time requires.
 
     Attributes:
-        needed: signers that make it; None: more than may run, or the time is too short for a new one.
+        needed: signers that are enough; None: more than may run, or the time is too short for a new one.
         seconds: until the finishing time; negative: it has passed.
-        formula: how `needed` came about, with its numbers.
+        formula: how `needed` was computed, with its numbers.
     """
 
     needed: int | None
@@ -30,14 +30,13 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is foreseen of a job.
+    """The forecast of a job.
 
     Attributes:
         eta_seconds: until its end at the rate measured now; None: unknown.
         rate_per_signer: records per second; None: unknown, or nothing is being signed.
         deadline: what the finishing time asks for; None: no finishing time, or an unknown rate.
-        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. Told by
-            a rate that is still settling, it would be a false alarm.
+        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. Never set from a rate that is still settling, which would be a false alarm.
     """
 
     eta_seconds: float | None
@@ -92,7 +91,7 @@ def _eta(observation: Observation) -> float | None:
 def _rate_per_signer(observation: Observation) -> float | None:
     progress, ready = observation.progress, observation.replicas.ready
     if ready > 0 and progress.records_per_second == 0:
-        return None  # what one signed earlier says nothing while nothing is signed
+        return None  # an earlier rate means nothing while nothing is signed
     if progress.rate_per_signer is not None:
         return progress.rate_per_signer or None
     return progress.records_per_second / ready if progress.records_per_second and ready else None

@@ -1,9 +1,7 @@
-"""What a job's scaling has to remember from one decision to the next, small enough for its status.
+"""The state that scaling keeps from one decision to the next, small enough for a status.
 
-HPA keeps every recommendation and every change of the longest window. A status must not grow so: of the
-recommendations, only those are kept that a window of any length could still turn on (a newer one that is at least as
-high hides an older one from a maximum), and beyond `MOST` entries the two closest in time become one, dated as the
-later and counted in full. That is exact up to `MOST` entries and cautious beyond: a limit holds a little longer.
+HPA keeps every recommendation and every change of the longest window. A status must stay small. So it keeps only the recommendations that a window of any length could still use (a newer one that is at least as
+high hides an older one from a maximum), and beyond `MOST` entries the two closest in time are merged into one, with the later time and the full count. This is exact up to `MOST` entries and cautious beyond that: a limit applies a little longer.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ from vaultstream.scaling.observation import Lag, Observation, UnixTime
 from vaultstream.scaling.throughput import Seen, learned, sample
 
 MOST: Final = 32
-"""Entries that are kept of each kind of recommendation and of step."""
+"""Maximum number of entries of each kind of recommendation and of step."""
 MOST_CHANGES: Final = 20
-"""Changes of the count that are kept for people to read."""
+"""Maximum number of changes that are kept for people to read."""
 
 _MOST_SIGNERS = 10**12
 
@@ -158,7 +156,7 @@ class History(StatusPart):
 
         Args:
             spec: what the decision used.
-            decision: what was decided; nothing is remembered of one that keeps the count.
+            decision: what was decided; a decision that keeps the count is not recorded.
             now: Unix seconds.
         """
         step = decision.desired - decision.current
@@ -179,11 +177,11 @@ class History(StatusPart):
     def without_unmade_change(self, current: int) -> History:
         """Returns the history without its latest change, if that starts at the current count.
 
-        For when nobody has touched the count since: the change was decided and never made, or is not to be seen yet.
-        The count is decided again, and the previous decision must not count as well.
+        Used if the count has not been changed since: the change was decided but not applied, or is not visible yet. The count
+        is decided again, and the previous decision must not count twice.
 
         Args:
-            current: signers that are asked for now.
+            current: signers that are requested now.
         """
         latest = self.changes[-1] if self.changes else None
         if latest is None or latest.before != current:
@@ -202,7 +200,7 @@ class History(StatusPart):
             before: signers before.
             after: signers after.
             reason: what made the count, in one word.
-            limit: the limit that bound it, in one word; empty: none.
+            limit: the limit that applied, in one word; empty: none.
             now: Unix seconds.
         """
         change = Change(at=now, before=before, after=after, reason=reason, limit=limit)
@@ -213,7 +211,7 @@ class History(StatusPart):
         return self.model_copy(update=fields)
 
     def _until(self, now: float) -> History:
-        # A clock that was set back must not make entries count for hours: what is in the future is of now.
+        # If the clock was set back, entries from the future count as of now, so that they do not apply for hours.
         def past(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
             return tuple(entry.model_copy(update={"at": min(entry.at, now)}) for entry in entries)
 
@@ -242,7 +240,7 @@ def _recommended(history: History, behavior: ScalingBehavior, count: int, now: f
 
 
 def _thinned(entries: list[Entry], *, summed: bool = False) -> tuple[Entry, ...]:
-    """Joins the closest two while there are too many: steps add up, of recommendations the earlier limits more."""
+    """Merges the closest two while there are too many: steps are added up; of recommendations, the stricter one is kept."""
     while len(entries) > MOST:
         # the latest stays as it is: it is what holds right now
         at = min(range(len(entries) - 2), key=lambda i: entries[i + 1].at - entries[i].at)

@@ -1,4 +1,4 @@
-"""What was observed of a job when its number of signers is decided.
+"""The observations from which the number of a job's signers is decided.
 
 Times are Unix seconds as floats: they outlive the process in a status, and a simulation may start them at 0.
 """
@@ -21,7 +21,7 @@ PAUSED_REPLICAS: Final = "vaultstream.dev/paused-replicas"
 PAUSED_SCALE_IN: Final = "vaultstream.dev/paused-scale-in"
 PAUSED_SCALE_OUT: Final = "vaultstream.dev/paused-scale-out"
 
-_MOST = 2**63  # what Postgres and JetStream count with
+_MOST = 2**63  # the range of counts in Postgres and JetStream
 _MOST_SECONDS = 1e12  # differences and quotients of such numbers stay finite, and to the millisecond
 _MOST_REPLICAS = 1000
 _WORDS: Final = {
@@ -53,7 +53,7 @@ def _in_range(at: float) -> float:
 
 
 UnixTime = Annotated[Number, AfterValidator(_in_range)]
-"""A point in time that a status remembers, in Unix seconds."""
+"""A point in time that is stored in a status, in Unix seconds."""
 
 
 def _moment(**values: float | None) -> None:
@@ -66,7 +66,7 @@ def moment_text(at: float) -> str:
     """Returns a time for people, to the second, such as `2026-12-01T06:00:00Z`. `at`: Unix seconds."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):  # no calendar goes there
+    except (OverflowError, ValueError, OSError):  # outside the calendar
         return f"{at:.0f} s after 1970"
 
 
@@ -75,8 +75,8 @@ class Lag:
     """Batches that are still to be signed, as JetStream and Postgres count them at the same time.
 
     Attributes:
-        batches_pending: published, delivered to no signer yet (`num_pending` of the job's consumer).
-        batches_in_flight: in a signer's hands, or waiting for their next attempt (`num_ack_pending`).
+        batches_pending: published, and not delivered to a signer yet (`num_pending` of the job's consumer).
+        batches_in_flight: delivered to a signer, or waiting for their next attempt (`num_ack_pending`).
         batches_unpublished: planned in Postgres, not published yet.
     """
 
@@ -118,7 +118,7 @@ class LagUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the job is. What is unknown is None, and no rule uses it.
+    """Progress of a job. Unknown values are None, and no rule uses them.
 
     Attributes:
         records_left: records of the whole job, planned yet or not, that are neither signed nor dead.
@@ -127,7 +127,7 @@ class Progress:
         records_per_second: measured over a window in which signers were ready. None until there was one; 0.0 says
             that they had the time and signed nothing.
         rate_per_signer: records per second that one signer signs; None: `records_per_second` over the ready ones.
-        settling: signers came or went while the rate was measured, so that it says too little of what these can do.
+        settling: signers came or went while the rate was measured, so it does not describe the current signers.
     """
 
     records_left: int | None = None
@@ -149,11 +149,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """The signers there are.
+    """The job's signers.
 
     Attributes:
-        current: asked for now (`spec.replicas` of the Deployment, size of the pool).
-        ready: those that are ready to sign.
+        current: requested now (`spec.replicas` of the Deployment, size of the pool).
+        ready: ready to sign.
         platform_max: replaces `maxReplicaCount` if that is not set: processor cores on a laptop, 100 on
             Kubernetes.
     """
@@ -189,10 +189,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What the annotations under `vaultstream.dev/` say on pausing, with KEDA's meaning.
+    """The pauses that annotations under `vaultstream.dev/` request, with KEDA's meaning.
 
     Attributes:
-        paused: the count stays as it is.
+        paused: the count does not change.
         replicas: the count is this one. Wins over `paused`.
         scale_in: the count never falls.
         scale_out: the count never rises.
@@ -240,10 +240,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that was observed of one job at one time.
+    """Everything observed of one job at one time.
 
     Attributes:
-        keys_active: keys that may be leased; None: unknown, or the ring is still being made.
+        keys_active: keys that may be leased; None: unknown, or keys are still being created.
     """
 
     lag: Lag | LagUnknown

@@ -14,15 +14,15 @@ from vaultstream.api.base import Amount, Natural, StatusPart
 from vaultstream.scaling.observation import Lag, Observation, UnixTime
 
 SETTLE_SECONDS: Final = 30.0
-"""A rate is believed once the count has stood for so long: before, it is part of the count before."""
+"""Seconds without a change after which a rate is attributed to the current number of signers."""
 MEMORY_SECONDS: Final = 900.0
-"""What was seen longer ago is forgotten: Postgres may have become faster, and one more attempt is cheap."""
+"""Seconds after which a rate is forgotten: Postgres may have become faster, and another attempt is cheap."""
 ENOUGH_SAMPLES: Final = 3
 MOST_COUNTS: Final = 16
-"""Counts of signers that are remembered at most."""
+"""Maximum number of remembered rates."""
 
 _APART: Final = 1.25  # counts that differ by less differ in rate only by noise
-_GAIN: Final = 0.1  # less than this part of a proportional gain is none
+_GAIN: Final = 0.1  # a smaller share of the proportional gain counts as none
 _WEIGHT: Final = 0.5  # of the latest sample
 
 
@@ -47,7 +47,7 @@ class Seen(StatusPart):
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """`more` signs about what `fewer` signs already, though it has more signers."""
+    """Two rates that are about equal, although `more` has more signers than `fewer`."""
 
     fewer: Seen
     more: Seen
@@ -60,7 +60,7 @@ def sample(observation: Observation, *, steady_since: float | None, now: float) 
 
     Args:
         observation: what was observed.
-        steady_since: when the count was changed last; None: not within memory.
+        steady_since: when the count was changed last; None: unknown.
         now: Unix seconds.
     """
     count, rate = observation.replicas.current, observation.progress.records_per_second
@@ -92,7 +92,7 @@ def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tupl
 
 
 def plateau_of(seen: tuple[Seen, ...], now: float) -> Plateau | None:
-    """Returns the plateau that begins with the fewest signers; None: more signers still add, or nobody tried."""
+    """Returns the plateau with the fewest signers; None if more signers still sign more, or were not tried."""
     believed = sorted(
         (one for one in seen if one.samples >= ENOUGH_SAMPLES and now - one.at <= MEMORY_SECONDS),
         key=lambda one: one.signers,

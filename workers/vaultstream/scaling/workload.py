@@ -1,6 +1,6 @@
-"""What a job has to do and how fast it is done, as decisions use it: rate, settling, expected batches.
+"""A job's work and its rate, as decisions use them: rate, settling, expected batches.
 
-What must be remembered between two observations is passed in and returned.
+State between two observations is passed in and returned.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 from vaultstream.scaling.observation import Progress
 
 RATE_WINDOW_SECONDS: Final = 20.0
-"""The rate of a running job is measured over this long."""
+"""Seconds over which the rate of a running job is measured."""
 LEAST_WINDOW_SECONDS: Final = 2.0
-"""A rate measured over less is chance."""
+"""A rate measured over fewer seconds is too random to use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Counts:
         planned: all records were found.
         records_left: records found so far that are neither signed nor dead.
         batches_left: batches planned so far that are still to be signed.
-        settled_lately: records that were signed or died in the window.
+        settled_lately: records that were signed or became dead letters in the window.
         window_seconds: length of the window: RATE_WINDOW_SECONDS, or less if the first batch was settled later. None: no batch
             was settled yet.
     """
@@ -45,7 +45,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What is remembered of a job's signers from one observation to the next. Times are seconds of the caller's clock.
+    """State of a job's signers that is kept from one observation to the next. Times are seconds of the caller's clock.
 
     Attributes:
         ready: signers that are ready; None: not observed yet.
@@ -63,7 +63,7 @@ class Activity:
         Args:
             counts: of the job.
             ready: signers that are ready to sign.
-            running: whether the job is in the state Running, so that they should.
+            running: whether the job is in the state Running, in which they should sign.
             now: seconds of the caller's clock.
         """
         ready_since = self.ready_since if ready == self.ready else now

@@ -53,7 +53,7 @@ class KeyCounts:
     """How many keys of a job are in each state, and how many are leased.
 
     Attributes:
-        made: keys of the job's ring that exist, in any state, without keys that were added later.
+        made: keys that the keys worker created, in any state; keys that were added later are not counted.
     """
 
     active: int

@@ -82,7 +82,7 @@ class JobSnapshot:
 
     @property
     def keys_active(self) -> int | None:
-        """Keys that may be leased; None while the ring is being made."""
+        """Keys that may be leased; None while keys are being created."""
         return self.keys.active if self.keys.made >= self.job.spec.keys.count else None
 
 
