@@ -35,7 +35,7 @@ async def audit(signed: SignedJob) -> AuditReport:
 
 
 def found(report: AuditReport) -> dict[str, int]:
-    """What is at fault, and how often; nothing else is."""
+    """Returns the findings that are not zero, with their counts."""
     return {str(kind): getattr(report, kind) for kind in AuditFinding if getattr(report, kind)}
 
 

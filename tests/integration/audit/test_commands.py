@@ -130,7 +130,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-async def test_a_full_disk_is_told_with_the_name_of_the_file(
+async def test_a_full_disk_is_reported_with_the_name_of_the_file(
     make: MakeJob, full_disk: Path, tmp_path: Path, form: str
 ) -> None:
     full = run(await make(), tmp_path, "export", "receipts", "--format", form, "-o", str(full_disk / "out"))
@@ -149,7 +149,7 @@ def full_output() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("arguments", [["export", "receipts"], ["verify", "receipts", "--json"]])
-async def test_a_full_standard_output_is_told(
+async def test_a_full_standard_output_is_reported(
     make: MakeJob, full_output: int, tmp_path: Path, arguments: list[str]
 ) -> None:
     done = await asyncio.to_thread(_piped, await make(), tmp_path, arguments, full_output)
@@ -185,13 +185,13 @@ def _piped(
     )
 
 
-async def test_a_negative_record_id_is_no_option(make: MakeJob, tmp_path: Path) -> None:
+async def test_a_negative_record_id_is_not_an_option(make: MakeJob, tmp_path: Path) -> None:
     done = run(await make(), tmp_path, "extract", "receipts", "-3000000000", "--to", "out")
     assert done.returncode == 2
     assert "no signature of record '-3000000000'" in done.stderr
 
 
-async def test_parquet_wants_a_file(make: MakeJob, tmp_path: Path) -> None:
+async def test_parquet_requires_a_file(make: MakeJob, tmp_path: Path) -> None:
     done = run(await make(), tmp_path, "export", "receipts", "--format", "parquet")
     assert done.returncode == 2
     assert "--output" in done.stderr
@@ -276,7 +276,7 @@ async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
     assert b"ended unexpectedly with exit status -9" in complaint
 
 
-async def test_an_error_of_postgres_in_a_verifying_process_is_told(make: MakeJob, tmp_path: Path) -> None:
+async def test_an_error_of_postgres_in_a_verifying_process_is_reported(make: MakeJob, tmp_path: Path) -> None:
     signed = await make(payload_column="text")
     await signed.execute("ALTER TABLE receipts RENAME TO stored")
     await signed.execute("CREATE VIEW receipts AS SELECT id, (1 / (id - id))::text AS payload FROM stored")

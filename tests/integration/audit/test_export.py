@@ -110,9 +110,7 @@ async def test_an_empty_job_exports_an_empty_file_of_each_form(make: MakeJob, tm
     assert parquet.read_table(await exported(signed, tmp_path, form="parquet")).num_rows == 0
 
 
-async def test_more_signatures_than_are_in_hand_at_a_time_are_all_written(
-    make: MakeJob, tmp_path: Path
-) -> None:
+async def test_more_signatures_than_are_read_at_a_time_are_all_written(make: MakeJob, tmp_path: Path) -> None:
     signed = await make(ids=list(range(1, 11)))
     await signed.execute(
         "INSERT INTO {s} SELECT 1000 + n, key_no, epoch, signed_at, digest, signature "
@@ -127,7 +125,7 @@ async def test_more_signatures_than_are_in_hand_at_a_time_are_all_written(
     assert seen[-1] == (12355, 12355)
 
 
-async def test_chosen_records_are_exported_alone(make: MakeJob, tmp_path: Path) -> None:
+async def test_only_the_chosen_records_are_exported(make: MakeJob, tmp_path: Path) -> None:
     ids = [UUID(int=n) for n in range(1, 6)]
     signed = await make(id_column="uuid", ids=ids)
     chosen = (str(ids[3]), str(ids[1]).upper())
@@ -145,7 +143,7 @@ async def test_a_record_without_a_signature_is_refused_and_no_file_made(
     assert contents(tmp_path) == {}
 
 
-async def test_the_state_of_the_key_is_told(make: MakeJob, tmp_path: Path) -> None:
+async def test_the_state_of_the_key_is_exported(make: MakeJob, tmp_path: Path) -> None:
     signed = await make(keys=1)
     await signed.execute(
         "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys"
@@ -177,7 +175,7 @@ async def test_a_file_that_was_there_stays_whole_until_the_new_one_is_complete(
     assert len(lines(path)) == 12
 
 
-async def test_a_folder_that_is_not_there_is_named(make: MakeJob, tmp_path: Path) -> None:
+async def test_a_missing_folder_is_named(make: MakeJob, tmp_path: Path) -> None:
     signed = await make()
     with pytest.raises(UsageError, match="nowhere"):
         await exported(signed, tmp_path / "nowhere")

@@ -60,7 +60,7 @@ async def test_openssl_alone_checks_an_extracted_signature(
     assert openssl(extract.command).returncode != 0
 
 
-async def test_a_changed_payload_is_written_and_said_to_be_changed(make: MakeJob, tmp_path: Path) -> None:
+async def test_a_changed_payload_is_written_and_reported_as_changed(make: MakeJob, tmp_path: Path) -> None:
     signed = await make()
     await signed.execute("UPDATE receipts SET payload = 'other' WHERE id = 2")
     extract = await extract_record(signed.url, "receipts", "2", to=tmp_path)
@@ -91,7 +91,7 @@ async def test_without_a_payload_the_rest_is_written_and_no_stale_payload_left(
     assert names(tmp_path) == {"signature.bin", "public.pem", "record.json"}
 
 
-async def test_a_bad_signature_is_said_to_be_bad(make: MakeJob, tmp_path: Path) -> None:
+async def test_a_bad_signature_is_reported(make: MakeJob, tmp_path: Path) -> None:
     signed = await make()
     await signed.execute("UPDATE {s} SET signature = '\\x00' WHERE record_id = 2")
     extract = await extract_record(signed.url, "receipts", "2", to=tmp_path)
@@ -99,7 +99,7 @@ async def test_a_bad_signature_is_said_to_be_bad(make: MakeJob, tmp_path: Path) 
     assert "not valid" in extract.problem
 
 
-async def test_a_signature_outside_any_lease_is_said_to_be(make: MakeJob, tmp_path: Path) -> None:
+async def test_a_signature_outside_any_lease_is_reported(make: MakeJob, tmp_path: Path) -> None:
     signed = await make()
     await signed.execute("DELETE FROM vaultstream.leases")
     extract = await extract_record(signed.url, "receipts", "2", to=tmp_path)
@@ -115,7 +115,7 @@ async def test_a_dead_letter_says_why_it_was_not_signed(make: MakeJob, tmp_path:
 
 
 @pytest.mark.parametrize("record", ["99", "nonsense"])
-async def test_a_record_that_is_not_there_is_refused(make: MakeJob, tmp_path: Path, record: str) -> None:
+async def test_an_unknown_record_is_refused(make: MakeJob, tmp_path: Path, record: str) -> None:
     signed = await make()
     with pytest.raises(UsageError, match=record):
         await extract_record(signed.url, "receipts", record, to=tmp_path)

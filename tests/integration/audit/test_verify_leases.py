@@ -91,7 +91,7 @@ async def test_a_batch_that_two_leases_committed_is_found_though_each_record_has
     assert "under 2 leases" in report.examples["committed_twice"][0].reason
 
 
-async def test_leases_of_another_job_are_not_this_ones_fault(make: MakeJob) -> None:
+async def test_leases_of_another_job_do_not_count_against_this_one(make: MakeJob) -> None:
     signed = await make()
     await _allow_overlaps(signed)
     await signed.execute(

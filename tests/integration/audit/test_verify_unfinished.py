@@ -80,7 +80,7 @@ async def test_a_view_is_verified_like_a_table(make: MakeJob) -> None:
     assert found(await audit(signed)) == {}
 
 
-async def test_what_happens_while_it_runs_is_not_seen(make: MakeJob) -> None:
+async def test_changes_while_it_runs_are_not_seen(make: MakeJob) -> None:
     signed = await make(waiting=frozenset({6}))
 
     async def tamper() -> None:

@@ -35,7 +35,7 @@ def when_verifying(look: Callable[[], Coroutine[object, object, None]]) -> Calla
     return stage
 
 
-def test_all_figures_of_a_verified_job_are_told(tmp_path: Path) -> None:
+def test_all_figures_of_a_verified_job_are_reported(tmp_path: Path) -> None:
     found = Command(tmp_path).json(
         "bench", "--records", "1000", "--keys", "7", "--batch-size", "50", "--signers", "2", *QUICK
     )
@@ -63,7 +63,9 @@ def test_all_figures_of_a_verified_job_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ED25519", "ML_DSA_65"])
-def test_any_algorithm_and_size_of_payload_is_measured_for_people_too(tmp_path: Path, algorithm: str) -> None:
+def test_any_algorithm_and_payload_size_is_measured_with_readable_output(
+    tmp_path: Path, algorithm: str
+) -> None:
     shown = (
         Command(tmp_path)
         .run(
@@ -95,7 +97,7 @@ def test_more_signers_than_keys_are_refused(tmp_path: Path) -> None:
     assert "Each signer needs a key" in refused.stderr
 
 
-async def test_nothing_is_left_in_services_that_are_somebodys(
+async def test_nothing_is_left_in_services_of_the_user(
     services: Services, database_url: str, tmp_path: Path
 ) -> None:
     here = replace(services, database_url=database_url, data_dir=tmp_path, _local=None)

@@ -40,7 +40,7 @@ async def test_a_fetch_gives_what_is_there_and_no_more_than_wanted(bus: Bus, tok
         assert await puller.leave() == []
 
 
-async def test_what_is_in_hand_never_exceeds_what_is_wanted(bus: Bus, token: str) -> None:
+async def test_no_more_batches_are_in_flight_than_wanted(bus: Bus, token: str) -> None:
     """A signer of four: requests stay open beyond a call, and are counted."""
     stream = RecordsStream(bus)
     hand: list[Msg] = []
@@ -53,7 +53,7 @@ async def test_what_is_in_hand_never_exceeds_what_is_wanted(bus: Bus, token: str
                 await hand.pop(0).ack_sync()
 
 
-async def test_an_empty_queue_gives_nothing_in_time(bus: Bus, token: str) -> None:
+async def test_a_fetch_from_an_empty_queue_returns_nothing_in_time(bus: Bus, token: str) -> None:
     async with BatchPuller(bus, token) as puller:
         start = time.monotonic()
         assert await puller.fetch(3, wait_seconds=0.2) == []
@@ -69,7 +69,7 @@ async def test_a_batch_of_another_job_is_not_fetched(bus: Bus, token: str) -> No
     await RecordsStream(bus).remove(f"{token}-other")
 
 
-async def test_a_missing_consumer_gives_nothing_and_is_asked_again_once_it_is_back(
+async def test_a_missing_consumer_delivers_nothing_and_is_asked_again_once_it_is_back(
     bus: Bus, token: str
 ) -> None:
     stream = RecordsStream(bus)
@@ -83,10 +83,10 @@ async def test_a_missing_consumer_gives_nothing_and_is_asked_again_once_it_is_ba
         assert 1 in numbers(await puller.fetch(3, wait_seconds=5))
 
 
-async def test_a_request_that_got_lost_is_made_again_however_busy_the_puller_is(
+async def test_a_lost_request_is_repeated_however_busy_the_puller_is(
     bus: Bus, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither its batches nor its status ever come; younger requests are answered all the while."""
+    """Neither its batches nor its status ever arrive, while later requests are answered."""
     monkeypatch.setattr(pull, "REQUEST_SECONDS", 0.5)
     monkeypatch.setattr(pull, "_GRACE_SECONDS", 0.1)
 
@@ -101,16 +101,16 @@ async def test_a_request_that_got_lost_is_made_again_however_busy_the_puller_is(
         await RecordsStream(bus).publish(token, range(2000))
         hand: list[Msg] = []
 
-        async def five_in_hand() -> bool:
+        async def five_in_flight() -> bool:
             hand.extend(await puller.fetch(5 - len(hand), wait_seconds=0.05))
             if len(hand) < 5 and hand:
                 await hand.pop().ack()
             return len(hand) == 5
 
-        await eventually(five_in_hand, seconds=5)
+        await eventually(five_in_flight, seconds=5)
 
 
-async def test_what_arrived_and_nobody_fetched_is_given_back_and_nothing_comes_after_it_left(
+async def test_delivered_batches_that_nobody_fetched_are_returned_and_none_is_delivered_after_the_puller_left(
     bus: Bus, token: str
 ) -> None:
     async with BatchPuller(bus, token) as puller:
@@ -137,7 +137,7 @@ async def test_what_arrived_and_nobody_fetched_is_given_back_and_nothing_comes_a
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_puller_goes_on_after_a_restart_of_nats(
+async def test_a_puller_continues_after_a_restart_of_nats(
     own_nats: LocalServices, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     monkeypatch.setattr(pull, "REQUEST_SECONDS", 1.0)

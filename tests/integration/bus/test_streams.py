@@ -27,7 +27,7 @@ async def test_streams_and_consumer_are_made_once(own_nats: LocalServices) -> No
         assert made == [True, False]
 
 
-async def test_a_lag_is_known_or_missing_and_never_taken_for_none(own_nats: LocalServices) -> None:
+async def test_a_lag_is_known_or_missing_and_an_unknown_lag_is_never_zero(own_nats: LocalServices) -> None:
     async with open_bus(await own_nats.services()) as bus:
         records = RecordsStream(bus)
         assert await records.lag("job") is None
@@ -53,12 +53,12 @@ async def test_a_batch_published_twice_in_one_generation_is_stored_once(bus: Bus
     assert await records.present(token) == {1, 2}
 
 
-async def test_what_no_stream_stores_is_told(bus: Bus) -> None:
+async def test_a_message_that_no_stream_stores_is_reported(bus: Bus) -> None:
     with pytest.raises(NoStreamResponseError):
         await publish_all(bus, [Outgoing("nobody.listens", b"", None)])
 
 
-async def test_what_the_stream_refuses_is_told(bus: Bus, token: str) -> None:
+async def test_a_message_that_the_stream_refuses_is_reported(bus: Bus, token: str) -> None:
     with pytest.raises(APIError, match="maximum"):
         await publish_all(bus, [Outgoing(f"records.{token}.1", b"x" * 2000, None)])
 
@@ -81,10 +81,10 @@ async def test_removing_a_job_takes_its_messages_and_no_one_elses(bus: Bus, toke
     await records.remove(f"{token}-2")
 
 
-async def test_publishing_goes_on_after_a_nats_that_answered_nothing(
+async def test_publishing_continues_after_nats_did_not_answer(
     own_nats: LocalServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers that never come must not use up the client's places for messages on their way."""
+    """Answers that never arrive must not use up the client's slots for unacknowledged messages."""
     monkeypatch.setattr(publishing, "STORED_SECONDS", 0.2)
     services = await own_nats.services()
     assert services.nats_pid
@@ -103,7 +103,7 @@ async def test_publishing_goes_on_after_a_nats_that_answered_nothing(
         assert await records.present("job") == set(range(1, 5000))
 
 
-async def test_nats_that_refuses_or_is_not_there_is_told_in_words(services: Services) -> None:
+async def test_a_nats_that_refuses_or_is_unreachable_is_reported(services: Services) -> None:
     wrong = BusAddress(services.nats_url, services.nats_user, "wrong-secret")
     with pytest.raises(BusError, match="refuses the user or the password") as caught:
         async with connect_bus(wrong, role="test"):

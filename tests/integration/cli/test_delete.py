@@ -95,7 +95,7 @@ async def test_jetstream_forgets_a_deleted_job(
         assert await keys.count(job.token) == 0
 
 
-async def test_with_nats_away_a_job_is_deleted_only_by_force(
+async def test_while_nats_is_unreachable_a_job_is_deleted_only_by_force(
     run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services
 ) -> None:
     await make_job("cut-off")

@@ -56,7 +56,9 @@ def test_a_healthy_installation_passes(run_cli: RunCli, small_job: str) -> None:
     assert "0 failed" in run_cli("doctor").stdout
 
 
-def test_what_is_down_is_reported_and_the_rest_looked_at(run_cli: RunCli, cli_services: Services) -> None:
+def test_an_unreachable_service_is_reported_and_the_rest_is_checked(
+    run_cli: RunCli, cli_services: Services
+) -> None:
     env = {
         "DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db",
         "VAULTSTREAM_NATS_URL": cli_services.nats_url,
@@ -78,14 +80,14 @@ def test_what_is_down_is_reported_and_the_rest_looked_at(run_cli: RunCli, cli_se
     assert without_nats["schema"][0]["level"] == "ok"
 
 
-def test_it_makes_nothing_where_nothing_was(run_cli: RunCli, tmp_path: Path) -> None:
+def test_it_creates_nothing_in_an_empty_folder(run_cli: RunCli, tmp_path: Path) -> None:
     findings = examine(run_cli, "--data-dir", str(tmp_path / "none"))
 
     assert "does not exist yet" in findings["data directory"][0]["message"]
     assert not (tmp_path / "none").exists()
 
 
-def test_embedded_services_are_started_for_it_unless_told_not_to(run_cli: RunCli, tmp_path: Path) -> None:
+def test_embedded_services_are_started_for_it_unless_disabled(run_cli: RunCli, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     run_cli("migrate", "--data-dir", str(data_dir))
     (data_dir / "kek").unlink()

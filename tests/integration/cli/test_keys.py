@@ -79,7 +79,7 @@ async def test_an_unknown_key_is_named_and_nothing_is_changed(
     assert {state for state, _ in (await list_states(connection, job.job_no)).values()} == {"active"}
 
 
-async def test_a_change_is_told_to_signers_and_the_last_key_is_warned_of(
+async def test_a_change_is_announced_to_signers_and_ending_the_last_key_gives_a_warning(
     run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services
 ) -> None:
     job = await make_job("changing")
@@ -98,7 +98,7 @@ async def test_a_change_is_told_to_signers_and_the_last_key_is_warned_of(
     assert {key.state for key in await _published(cli_services, job, 3)} == {"revoked"}
 
 
-async def test_added_keys_are_wrapped_active_and_told_to_signers(
+async def test_added_keys_are_wrapped_active_and_announced_to_signers(
     run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services
 ) -> None:
     job = await make_job("growing")
@@ -113,7 +113,7 @@ async def test_added_keys_are_wrapped_active_and_told_to_signers(
     assert {key.key_id for key in await _published(cli_services, job, 2)} == set(added["added"])
 
 
-async def test_ending_keys_wants_names_or_all(run_cli: RunCli, small_job: str) -> None:
+async def test_ending_keys_requires_names_or_all(run_cli: RunCli, small_job: str) -> None:
     neither = run_cli("keys", "retire", small_job, check=False)
     both = run_cli("keys", "retire", small_job, "a-key", "--all", check=False)
 
@@ -135,7 +135,7 @@ def test_init_makes_a_private_file_and_never_overwrites_one(run_cli: RunCli, tmp
     assert path.read_bytes() == before
 
 
-async def test_init_makes_no_second_file_where_keys_may_be_wrapped(
+async def test_init_creates_no_second_file_where_keys_may_be_wrapped(
     run_cli: RunCli, make_job: MakeJob, cli_services: Services, tmp_path: Path
 ) -> None:
     await make_job("wrapped-before")
@@ -171,7 +171,7 @@ def test_init_makes_a_file_for_a_database_that_has_no_keys_yet(
     assert len(load_keyring(tmp_path / "kek").keks) == 1
 
 
-async def test_without_a_key_encryption_key_none_is_added_and_the_way_out_is_named(
+async def test_without_a_key_encryption_key_no_key_is_added_and_the_fix_is_named(
     run_cli: RunCli, make_job: MakeJob, cli_services: Services, tmp_path: Path
 ) -> None:
     await make_job("keyless")

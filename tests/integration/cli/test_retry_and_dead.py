@@ -65,7 +65,7 @@ async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     assert "has no dead letters" in run_cli("dead", "flawed").stderr
 
 
-def test_what_is_retried_must_be_said(run_cli: RunCli, small_job: str) -> None:
+def test_retry_requires_a_choice_of_records(run_cli: RunCli, small_job: str) -> None:
     refused = run_cli("retry", small_job, check=False)
 
     assert refused.returncode == 2
@@ -85,7 +85,7 @@ async def test_a_suspended_job_is_not_retried(
     assert "spec.suspend" in refused.stderr
 
 
-async def test_a_job_that_failed_is_not_retried_and_the_way_out_is_said(
+async def test_a_failed_job_is_not_retried_and_the_next_step_is_named(
     run_cli: RunCli, make_job: Callable[..., Awaitable[Job]], connection: asyncpg.Connection
 ) -> None:
     job = await make_job("given-up")

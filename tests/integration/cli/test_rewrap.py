@@ -130,7 +130,7 @@ async def test_nothing_is_dropped_while_a_keys_worker_may_hold_the_old_file(
     await connection.execute("UPDATE vaultstream.jobs SET state = 'Failed' WHERE job_no = $1", unmade.job_no)
 
 
-async def test_keys_are_not_rewrapped_while_a_command_makes_some(
+async def test_keys_are_not_rewrapped_while_a_command_creates_keys(
     run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection
 ) -> None:
     job = await make_job("busy")

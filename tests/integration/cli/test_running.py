@@ -1,4 +1,4 @@
-"""The commands while a job runs: what they show of it, and that they leave it in peace."""
+"""The commands while a job runs: what they show of it, and that they do not disturb it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAME = "longer"
 def watched(
     run_cli: RunCli, cli_services: Services, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[subprocess.Popen[str]]:
-    """A job that runs, one record a batch under one key, and a process that watches it in JSON."""
+    """A running job, with one record per batch and one key, and a process that watches it in JSON."""
     folder = tmp_path_factory.mktemp("longer")
     file = manifest(folder, NAME, records={"table": "many"}, batchSize=1, keys={"count": 1})
     env = clean_environment(cli_services.data_dir)
@@ -125,7 +125,7 @@ def test_the_key_encryption_key_is_rotated_while_the_job_runs(
     assert any(json.loads(line)["signed"] > signed for line in watched.stdout), "the job stopped signing"
 
 
-def test_ctrl_c_ends_the_watching_and_not_the_job(
+def test_ctrl_c_ends_the_watch_and_not_the_job(
     run_cli: RunCli, at_work: dict[str, object], watched: subprocess.Popen[str]
 ) -> None:
     watched.send_signal(signal.SIGINT)

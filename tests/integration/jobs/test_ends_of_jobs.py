@@ -26,7 +26,7 @@ async def test_a_job_past_its_active_deadline_fails_and_keeps_what_is_signed(lab
     assert (await lab.verify(job)).invalid == 0
 
 
-async def test_a_suspended_job_stands_still_until_it_is_resumed(lab: Lab) -> None:
+async def test_a_suspended_job_is_idle_until_it_is_resumed(lab: Lab) -> None:
     await lab.table((n, f"record {n}") for n in range(1, 101))
     still = await lab.run(suspend=True)
     assert (still.job.state, still.progress.signed) == ("Suspended", 0)
@@ -56,7 +56,7 @@ async def test_a_name_is_free_again_after_deletion_and_old_signatures_stay_verif
     assert (await lab.verify(new.job)).ok
 
 
-async def test_a_source_that_cannot_be_used_ends_the_run_with_the_field_and_the_way_out(lab: Lab) -> None:
+async def test_an_unusable_source_ends_the_run_with_the_field_and_the_fix(lab: Lab) -> None:
     await lab.execute("CREATE TABLE records (id bigint, payload text)")
     await lab.execute("INSERT INTO records VALUES (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd')")
     with pytest.raises(SourceError, match=r"spec\.records\.table.*recrods") as missing:

@@ -28,7 +28,7 @@ async def tend_until_it_fails(pool: WorkerPool) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_a_signer_that_can_not_unwrap_its_key_ends_its_pool_with_the_error_and_the_way_out(
+async def test_a_signer_that_can_not_unwrap_its_key_ends_its_pool_with_the_error_and_the_fix(
     lab: Lab, tmp_path: Path
 ) -> None:
     await lab.table((n, f"record {n}") for n in range(1, 101))

@@ -71,7 +71,7 @@ async def test_a_batch_that_fails_is_split_until_the_record_at_fault_stands_alon
     assert await lab.signed_ids(ended.job) == set(range(1, 101)) - {13, 64}
 
 
-async def test_a_table_that_is_away_is_waited_for_and_kills_no_record(lab: Lab) -> None:
+async def test_a_missing_table_is_waited_for_and_makes_no_record_dead(lab: Lab) -> None:
     await lab.table((n, f"record {n}") for n in range(1, 101))
     job = await lab.open()
     await lab.plan(job)

@@ -68,7 +68,7 @@ async def heard(custody: Custody, count: int) -> None:
     await eventually(enough)
 
 
-async def test_keys_come_from_the_stream_with_no_look_into_postgres(
+async def test_keys_come_from_the_stream_without_reading_postgres(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     async with (
@@ -160,7 +160,7 @@ async def test_no_message_keeps_a_signer_from_its_keys(
 async def test_rotating_and_pruning_the_key_encryption_key_goes_unnoticed(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    """A signer that started under the old one; its messages are old or new as chance has it."""
+    """A signer that started under the old one receives old and new messages in random order."""
     kek_file = tmp_path / "kek"
     async with keys_of_a_job(services, engine_url, db, kek_file) as context, custody_of(context) as custody:
         await heard(custody, 3)
@@ -182,7 +182,7 @@ async def test_rotating_and_pruning_the_key_encryption_key_goes_unnoticed(
         await assert_signs(custody, db, context)
 
 
-async def test_the_wrong_key_encryption_key_is_told_and_nothing_is_signed(
+async def test_a_wrong_key_encryption_key_is_reported_and_nothing_is_signed(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     async with keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context:

@@ -123,7 +123,7 @@ async def test_keys_leave_the_stream_when_their_job_ends(
     assert len(await store.list_wrapped(db, job)) == 3
 
 
-async def test_a_worker_without_a_key_encryption_key_makes_none(
+async def test_a_worker_without_a_key_encryption_key_creates_no_key(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     job = await add_job(db, keys=0)

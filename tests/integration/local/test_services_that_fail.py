@@ -1,4 +1,4 @@
-"""What was left half made, is taken, full or of another version: seen through, or said."""
+"""Half-created data, taken ports, full disks and other versions are handled or reported."""
 
 # ruff: noqa: ASYNC220, ASYNC240 - these tests may block: nothing else runs on their loop
 

@@ -1,4 +1,4 @@
-"""The operator's way to Postgres and JetStream, on the real ones."""
+"""The operator's adapters on a real Postgres and JetStream."""
 
 from __future__ import annotations
 

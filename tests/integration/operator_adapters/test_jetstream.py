@@ -29,7 +29,7 @@ async def reads(lags: JetStreamLags, token: str, wanted: object) -> None:
     await eventually(so)
 
 
-async def test_the_lag_is_what_waits_and_what_is_in_hand(lags: JetStreamLags, bus: Bus) -> None:
+async def test_the_lag_is_waiting_and_in_flight_batches(lags: JetStreamLags, bus: Bus) -> None:
     stream = RecordsStream(bus)
     await stream.ensure()
     await reads(lags, "lagging-1", Reason.CONSUMER_MISSING)
@@ -71,7 +71,7 @@ async def test_a_connection_that_is_not_made_is_waited_for_once(tmp_path: Path) 
         await nats.stop()
 
 
-async def test_a_nats_that_stops_and_comes_back_is_told_within_a_second(tmp_path: Path) -> None:
+async def test_a_nats_that_stops_and_comes_back_is_noticed_within_a_second(tmp_path: Path) -> None:
     nats = EmbeddedNats(tmp_path)
     running = await nats.ensure()
     try:
@@ -99,14 +99,14 @@ async def test_a_nats_that_stops_and_comes_back_is_told_within_a_second(tmp_path
         await nats.stop()
 
 
-async def test_a_nats_that_is_away_at_the_start_is_waited_for(
+async def test_a_nats_that_is_unreachable_at_the_start_is_waited_for(
     services: Services, unused_tcp_port: int
 ) -> None:
     async with JetStreamLags(BusAddress(f"nats://127.0.0.1:{unused_tcp_port}", "u", "p")) as lags:
         assert await lags.read("job-1") is Reason.NATS_UNREACHABLE
 
 
-async def test_a_wrong_password_is_a_nats_out_of_reach_and_is_not_shown(services: Services) -> None:
+async def test_a_wrong_password_counts_as_an_unreachable_nats_and_is_not_shown(services: Services) -> None:
     address = BusAddress(services.nats_url, services.nats_user, "wr0ng-s3cret")
     async with JetStreamLags(address) as lags:
 

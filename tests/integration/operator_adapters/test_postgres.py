@@ -128,7 +128,7 @@ async def test_a_rate_is_unknown_before_there_was_time_to_measure_it(
     assert rate == pytest.approx(0.5, rel=0.2)
 
 
-async def test_a_rate_settles_for_as_long_as_it_looks_back_after_signers_came_or_went(
+async def test_a_rate_settles_for_one_window_after_the_number_of_signers_changed(
     store: PostgresStore, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vaultstream.scaling.workload.RATE_WINDOW_SECONDS", 0.2)
@@ -236,7 +236,7 @@ async def _connected(lags: JetStreamLags) -> bool:
 # -- what is wrong, in words
 
 
-async def test_a_wrong_password_is_told_and_never_shown(
+async def test_a_wrong_password_is_reported_and_never_shown(
     connection: asyncpg.Connection, database_url: str, lags: JetStreamLags
 ) -> None:
     role = f"guarded_{uuid4().hex[:8]}"
@@ -262,7 +262,7 @@ async def test_a_wrong_password_is_told_and_never_shown(
     assert "wr0ng" not in repr(answer)
 
 
-async def test_a_database_without_schema_is_told_until_it_is_migrated(
+async def test_a_missing_schema_is_reported_until_the_database_is_migrated(
     store: PostgresStore, database_url: str
 ) -> None:
     view = job_of(SPEC)
@@ -291,7 +291,7 @@ async def test_troubles_are_those_of_one_object_and_forgotten_with_it(store: Pos
     assert len(store._memories) == 1
 
 
-async def test_a_newer_schema_is_told(store: PostgresStore, connection: asyncpg.Connection) -> None:
+async def test_a_newer_schema_is_reported(store: PostgresStore, connection: asyncpg.Connection) -> None:
     await connection.execute("INSERT INTO vaultstream.schema_version (version, works_from) VALUES (999, 999)")
     view = job_of(SPEC)
     answer = await trouble(store, view)
@@ -307,7 +307,7 @@ async def test_a_newer_schema_is_told(store: PostgresStore, connection: asyncpg.
         ({"table": "receipts", "payloadColumn": "paylod"}, "Did you mean 'payload'?"),
     ],
 )
-async def test_a_table_that_cannot_be_used_is_told_and_no_job_is_made(
+async def test_an_unusable_table_is_reported_and_no_job_is_created(
     store: PostgresStore, connection: asyncpg.Connection, records: dict[str, str], problem: str
 ) -> None:
     view = job_of(spec_of(records=records))
@@ -318,7 +318,7 @@ async def test_a_table_that_cannot_be_used_is_told_and_no_job_is_made(
     assert await store.find(view) is None
 
 
-async def test_a_user_without_rights_is_told(
+async def test_a_user_without_privileges_is_reported(
     connection: asyncpg.Connection, database_url: str, lags: JetStreamLags
 ) -> None:
     role = f"poor_{uuid4().hex[:8]}"
@@ -332,7 +332,7 @@ async def test_a_user_without_rights_is_told(
     assert "permission denied" in answer.problem
 
 
-async def test_a_postgres_that_is_away_is_told_at_once_and_recovers(
+async def test_an_unreachable_postgres_is_reported_at_once_and_recovers(
     lags: JetStreamLags, database_url: str, connection: asyncpg.Connection, unused_tcp_port: int
 ) -> None:
     async with PostgresStore(f"postgresql://u:s3cret@127.0.0.1:{unused_tcp_port}/d", lags) as store:
@@ -359,7 +359,7 @@ async def test_a_broken_connection_is_replaced(store: PostgresStore, connection:
     await eventually(seen)
 
 
-async def test_deletion_while_nats_is_away_keeps_the_job(
+async def test_deletion_while_nats_is_unreachable_keeps_the_job(
     store: PostgresStore, database_url: str, connection: asyncpg.Connection, unused_tcp_port: int
 ) -> None:
     view = job_of(SPEC)

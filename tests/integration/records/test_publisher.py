@@ -201,7 +201,7 @@ async def test_parts_of_a_batch_and_retries_are_published_too(
         assert await stream.present(job.token) == {1, 2, 3}
 
 
-async def test_a_job_that_goes_on_after_its_stream_was_lost_before_its_checkpoint_moved(
+async def test_a_job_continues_after_its_stream_was_lost_before_its_checkpoint_moved(
     services: Services, engine_url: str, db: asyncpg.Connection, at_once: None
 ) -> None:
     """Published, lost, and published again under the same message ids: the server takes these for duplicates."""

@@ -96,7 +96,7 @@ async def test_ids_are_given_and_taken_in_their_own_type(
 @pytest.mark.parametrize(
     "wrong", ["numeric", "float8", "boolean", "date", "int[]", "a_composite", "bytea", "char(3)"]
 )
-async def test_a_type_that_can_be_no_id_is_refused_by_the_fields_name(
+async def test_a_type_that_can_not_be_an_id_is_refused_with_the_field(
     db: asyncpg.Connection, wrong: str
 ) -> None:
     if not await db.fetchval("SELECT to_regtype('a_composite')"):
@@ -109,7 +109,7 @@ async def test_a_type_that_can_be_no_id_is_refused_by_the_fields_name(
 
 
 @pytest.mark.parametrize("wrong", ["int", "a_record", "xml"])
-async def test_a_type_that_can_be_no_payload_is_refused_by_the_fields_name(
+async def test_a_type_that_can_not_be_a_payload_is_refused_with_the_field(
     db: asyncpg.Connection, wrong: str
 ) -> None:
     if not await db.fetchval("SELECT to_regtype('a_record')"):
@@ -120,7 +120,9 @@ async def test_a_type_that_can_be_no_payload_is_refused_by_the_fields_name(
         await inspect_source(db, RecordsSpec(table=table))
 
 
-async def test_what_is_not_there_is_refused_with_the_nearest_that_is(db: asyncpg.Connection) -> None:
+async def test_a_missing_table_or_column_is_refused_with_the_nearest_existing_name(
+    db: asyncpg.Connection,
+) -> None:
     table = await add_table(db, name=new_name("receipts"))
     with pytest.raises(SourceError, match=r"^spec\.records\.table") as caught:
         await inspect_source(db, RecordsSpec(table=table + "x"))

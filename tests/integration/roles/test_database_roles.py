@@ -51,7 +51,7 @@ FORBIDDEN = [
     (ALL, "INSERT INTO vaultstream.leases SELECT key_no, epoch + 100, holder, 1, 'empty', outcome FROM vaultstream.leases"),
     (ALL, "DELETE FROM vaultstream.dead_letters"),
     (ALL, "INSERT INTO vaultstream.dead_letters VALUES ({no}, '9', 1, 'Because', 'I say so.')"),
-    # Nobody takes or keeps a lease but by the functions.
+    # Leases are taken and renewed only by the functions.
     (ALL, "UPDATE vaultstream.keys SET epoch = epoch + 1, holder = 'me'"),
     (ALL, "UPDATE vaultstream.keys SET lease_until = 'infinity'"),
     (ALL, "UPDATE vaultstream.keys SET state = 'active'"),
@@ -87,7 +87,7 @@ FORBIDDEN = [
     (ALL, "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, state, signed) VALUES ({no}, 99, 1, '9', '9', 'done', 1)"),
     (ALL, "UPDATE vaultstream.batches SET attempts = 0"),
     (ALL, "DELETE FROM vaultstream.batches"),
-    # What a part does not work with, it does not see.
+    # A part sees only what it works with.
     (ALL - {"auditor"}, "SELECT signature FROM vaultstream.signatures_{no}"),
     (ALL - {"auditor"}, "SELECT record_id, message FROM vaultstream.dead_letters"),
     (ALL - {"auditor", "keys"}, "SELECT holder FROM vaultstream.leases"),
@@ -102,7 +102,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize(("refused", "statement"), FORBIDDEN, ids=[text[:70] for _, text in FORBIDDEN])
-async def test_what_is_not_a_role_s_business_is_refused(
+async def test_an_action_outside_a_role_is_refused(
     database: GuardedDatabase, owner: asyncpg.Connection, job: Job, refused: set[str], statement: str
 ) -> None:
     text = statement.format(no=job.job_no)
@@ -117,7 +117,7 @@ async def test_what_is_not_a_role_s_business_is_refused(
 
 
 @pytest.mark.parametrize("part", sorted(ALL))
-async def test_a_right_that_is_no_longer_meant_is_taken_by_the_next_migration(
+async def test_an_outdated_privilege_is_revoked_by_the_next_migration(
     database: GuardedDatabase, owner: asyncpg.Connection, job: Job, part: str
 ) -> None:
     role = f"vaultstream_{part}"

@@ -86,7 +86,7 @@ async def workers(
         yield folder
 
 
-async def test_a_job_runs_from_the_making_to_the_deletion_with_each_part_under_its_own_user(
+async def test_a_job_runs_from_creation_to_deletion_with_each_part_under_its_own_user(
     database: GuardedDatabase, nats: GuardedNats, owner: asyncpg.Connection, receipts: None, tmp_path: Path
 ) -> None:
     view = job_of(spec_of(batchSize=10, keys={"count": 5, "algorithm": "ED25519"}, deletionPolicy="Delete"))
@@ -158,7 +158,7 @@ async def test_lost_streams_are_created_again_by_the_roles_they_belong_to(
         assert await store.act(StoreAction.DELETE, view) is None
 
 
-async def test_a_source_that_the_workers_may_not_read_is_told_with_the_grant_that_is_missing(
+async def test_a_source_that_the_workers_may_not_read_is_reported_with_the_missing_grant(
     database: GuardedDatabase, nats: GuardedNats, owner: asyncpg.Connection, tmp_path: Path
 ) -> None:
     await owner.execute('CREATE SCHEMA "Shop"')

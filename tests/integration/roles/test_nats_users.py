@@ -1,4 +1,4 @@
-"""What a role's user may not do on NATS is refused, at once and in words; the rest of the product has its way."""
+"""What a role's user may not do on NATS is refused at once with an explanation; what the product needs is permitted."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_a_call_that_is_refused_says_so_at_once_instead_of_timing_out(
         assert time.monotonic() - began < 3.0  # the time-out is 5 s
 
 
-async def test_a_pull_that_is_refused_says_so_at_the_next_look(nats: GuardedNats, token: str) -> None:
+async def test_a_refused_pull_fails_at_the_next_check(nats: GuardedNats, token: str) -> None:
     async with connect_bus(nats.address("records"), role="records") as bus, BatchPuller(bus, token) as puller:
         assert await puller.fetch(1, wait_seconds=0.5) == []
         with pytest.raises(BusError, match=f"MSG.NEXT.{RECORDS_STREAM}"):
@@ -174,7 +174,7 @@ async def test_a_role_with_another_s_user_is_told_that_it_has_the_wrong_one(
             await RecordsStream(bus).ensure()
 
 
-async def test_a_connection_goes_on_after_a_refusal(nats: GuardedNats, token: str) -> None:
+async def test_a_connection_continues_after_a_refusal(nats: GuardedNats, token: str) -> None:
     async with connect_bus(nats.address("operator"), role="operator") as bus:
         with pytest.raises(BusError):
             await RecordsStream(bus).present(token)

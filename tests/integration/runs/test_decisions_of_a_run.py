@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-def test_a_run_says_why_it_has_its_signers(command: Command) -> None:
+def test_a_run_explains_its_number_of_signers(command: Command) -> None:
     done = command.run("quick-start", "--records", "2000", "--keys", "4", "--max-signers", "1", "--json")
     (first, *_) = json.loads(done.stdout)["decisions"]
     assert (first["before"], first["after"], first["reason"]) == (0, 1, "Lag")

@@ -1,4 +1,4 @@
-"""Services that refuse or do not answer get a sentence that says which, and what to do; no password is repeated."""
+"""A service that refuses or does not answer is named with the next step; no password is shown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def guarded(services: Services, database_url: str) -> str:
     return database_url.replace("postgres@", f"{role}:%s@", 1)
 
 
-async def test_a_wrong_password_of_postgres_is_said_and_not_repeated(
+async def test_a_wrong_password_of_postgres_is_reported_and_not_shown(
     command: Command, guarded: str, services: Services
 ) -> None:
     nats = {"VAULTSTREAM_NATS_URL": services.nats_url, "VAULTSTREAM_NATS_PASSWORD": services.nats_password}
@@ -79,7 +79,7 @@ async def test_a_wrong_password_of_postgres_is_said_and_not_repeated(
     assert not command.data_dir.exists(), "nothing embedded was started"
 
 
-def test_a_wrong_password_of_nats_is_said_and_not_repeated(
+def test_a_wrong_password_of_nats_is_reported_and_not_shown(
     command: Command, services: Services, database_url: str
 ) -> None:
     external = {
@@ -102,7 +102,7 @@ def test_a_wrong_password_of_nats_is_said_and_not_repeated(
     assert "VAULTSTREAM_NATS_PASSWORD" in told
 
 
-def test_a_postgres_that_is_not_there_is_said(command: Command, services: Services) -> None:
+def test_a_missing_postgres_is_reported(command: Command, services: Services) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -117,7 +117,7 @@ def test_a_postgres_that_is_not_there_is_said(command: Command, services: Servic
     assert "DATABASE_URL" in told
 
 
-def test_a_connection_string_that_is_none_is_said(command: Command, services: Services) -> None:
+def test_an_invalid_connection_string_is_reported(command: Command, services: Services) -> None:
     given = {"DATABASE_URL": f"{WRONG}://x", "VAULTSTREAM_NATS_URL": services.nats_url}
     told = refused(command, "jobs", expect=2, **given)
     assert "DATABASE_URL can't be read" in told
@@ -129,7 +129,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_a_disk_that_fills_up_stops_the_run_with_a_sentence_and_space_lets_it_go_on(
+def test_a_full_disk_stops_the_run_with_a_message_and_space_lets_it_continue(
     command: Command, disk: Path
 ) -> None:
     command.folder = disk

@@ -33,7 +33,7 @@ async def ready(db: asyncpg.Connection, job: Job, number: int) -> Batch:
 
 
 async def test_a_batch_past_its_deadline_is_not_sent(pool: Pool, db: asyncpg.Connection) -> None:
-    """Though Postgres would take it: its own clock alone keeps the holder from it."""
+    """Postgres would accept it: only the holder's own clock prevents it."""
     job = await add_job(db)
     await add_batches(db, job, [1], [2])
     late, held = [await ready(db, job, n) for n in (1, 2)]
@@ -56,7 +56,7 @@ async def test_each_outcome_belongs_to_its_place_also_of_a_batch_that_is_there_t
 async def test_a_commit_is_sent_again_after_its_connection_broke(
     engine_url: str, pool: Pool, db: asyncpg.Connection
 ) -> None:
-    """Broken while it waits for a lock, so that nobody knows what became of it."""
+    """The connection breaks while the commit waits for a lock, so its outcome is unknown."""
     job = await add_job(db)
     await add_batches(db, job, [1])
     batch = await ready(db, job, 1)

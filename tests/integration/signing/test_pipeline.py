@@ -107,7 +107,7 @@ async def test_a_job_is_signed_to_its_end(
         assert await outcomes(bench) == ["committed"] * 10
 
 
-async def test_the_one_record_that_can_not_be_read_dies_and_the_rest_is_signed(
+async def test_the_one_unreadable_record_becomes_a_dead_letter_and_the_rest_is_signed(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     table, view = await add_table(db, range(1, 51)), new_name("view")
@@ -159,7 +159,7 @@ async def test_a_signer_fenced_in_mid_batch_writes_nothing_of_it(
         assert await outcomes(bench) == ["committed", how]
 
 
-async def test_a_table_of_signatures_that_is_away_costs_no_record(
+async def test_a_missing_table_of_signatures_costs_no_record(
     services: Services,
     engine_url: str,
     db: asyncpg.Connection,
@@ -231,7 +231,7 @@ async def test_a_batch_delivered_twice_is_signed_once(
         assert await outcomes(bench) == ["committed"] * 3
 
 
-async def test_a_signer_that_is_asked_to_leave_finishes_what_it_has_in_hand_and_takes_no_more(
+async def test_a_signer_that_drains_finishes_its_batches_in_flight_and_fetches_no_more(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     view = await slow_view(db, 100, seconds=0.4)
@@ -263,7 +263,7 @@ async def test_a_signer_that_is_asked_to_leave_finishes_what_it_has_in_hand_and_
         await bench.assert_ended_well(payloads(100))
 
 
-async def test_a_batch_that_finds_no_key_as_its_signer_leaves_is_there_for_the_next_at_once(
+async def test_a_batch_without_a_key_is_returned_to_the_queue_at_once_when_its_signer_drains(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     """Others have all the keys, and nobody waits for them: the end comes before any ack wait is over."""
@@ -292,7 +292,7 @@ async def test_a_batch_that_finds_no_key_as_its_signer_leaves_is_there_for_the_n
         await bench.assert_ended_well(payloads(30))
 
 
-async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys_for_ever(
+async def test_a_signer_with_a_broken_step_exits_instead_of_holding_its_keys_forever(
     services: Services,
     engine_url: str,
     db: asyncpg.Connection,
@@ -319,7 +319,7 @@ async def test_a_signer_whose_own_part_breaks_leaves_instead_of_holding_its_keys
         assert len(await signatures_of(db, bench.job)) == 30
 
 
-async def test_a_signer_without_time_to_finish_gives_keys_and_batches_back(
+async def test_a_signer_without_time_to_finish_releases_its_keys_and_returns_its_batches(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     """Nobody has to wait for its one-minute leases to expire."""

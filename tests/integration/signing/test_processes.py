@@ -66,7 +66,7 @@ async def nothing_under_way(db: asyncpg.Connection) -> bool:
     )
 
 
-async def test_sigterm_makes_a_signer_finish_give_back_its_keys_and_leave(
+async def test_on_sigterm_a_signer_finishes_releases_its_keys_and_exits(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     async with busy_job(services, engine_url, db) as bench:
@@ -129,7 +129,7 @@ async def test_a_signer_woken_while_another_works_does_no_harm(
                 await freeze(process.pid)
                 floor = await bench.signed()
 
-                async def others_went_on(floor: int = floor) -> bool:
+                async def others_continued(floor: int = floor) -> bool:
                     run_out = await db.fetchval(
                         "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL "
                         "AND lease_until <= clock_timestamp()",
@@ -137,7 +137,7 @@ async def test_a_signer_woken_while_another_works_does_no_harm(
                     )
                     return planning.done() or run_out > 0 or await bench.signed() >= floor + 60
 
-                await eventually(others_went_on, seconds=20)
+                await eventually(others_continued, seconds=20)
                 thaw(process.pid)
             await asyncio.wait_for(planning, 40)
             for process in signers:

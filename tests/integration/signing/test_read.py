@@ -84,8 +84,8 @@ async def test_batches_of_every_kind_are_read_together_each_with_its_own_records
     assert read_ids == [[4, 5, 6], [40, 50], [1, 2, 3], [11, 12], [9]]
 
 
-async def test_a_payload_is_computed_once_a_record(pool: Pool, db: asyncpg.Connection) -> None:
-    """A view's payload may be dear."""
+async def test_a_payload_is_computed_once_per_record(pool: Pool, db: asyncpg.Connection) -> None:
+    """A view's payload may be expensive."""
     table, view = await add_table(db, range(1, 11)), new_name("dear")
     await db.execute(
         f"CREATE SEQUENCE {view}_calls;"

@@ -198,7 +198,7 @@ async def test_counts_that_do_not_add_up_are_refused_with_all_of_the_call(db: as
 
 
 async def test_a_batch_delivered_twice_to_one_signer_is_committed_once(db: asyncpg.Connection) -> None:
-    """Under two keys, in one call, and each saying something else of record 2."""
+    """Under two keys, in one call, with different results for record 2."""
     job = await add_job(db)
     await add_batches(db, job, [1, 2])
     first, second = await claim_one(db, job, "ann", 1), await claim_one(db, job, "ann", 1)
@@ -413,7 +413,7 @@ async def test_rows_that_are_not_those_of_the_batches_are_refused(db: asyncpg.Co
         ("3 s", "3 s", True),  # no time at all
     ],
 )
-async def test_postgres_itself_refuses_two_leases_of_a_key_at_one_time(
+async def test_postgres_itself_refuses_overlapping_leases_of_a_key(
     db: asyncpg.Connection, begins: str, ends: str, allowed: bool
 ) -> None:
     """To the microsecond, however far from 1970; another key's leases are its own."""

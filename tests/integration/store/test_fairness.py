@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass(frozen=True)
 class Shape:
-    """Who works how."""
+    """How many holders work, and how."""
 
     holders: int
     at_a_time: int
@@ -56,7 +56,7 @@ SHAPES = st.builds(
 
 @dataclass
 class Call:
-    """A call that leased keys, renewed them or gave some back, and when: between these two moments it took effect."""
+    """A call that leased, renewed or released keys: it took effect between these two moments."""
 
     keys: list[tuple[int, int]]
     """Keys with the epochs of their leases."""
@@ -110,7 +110,7 @@ class Work:
             while held:
                 some = [held.pop() for _ in range(chance.randint(1, len(held)))]
                 with self.noted(self.returns, [key_and_epoch(claim) for claim in some]):
-                    await self._give_back(connection, holder, some, commit=chance.random() < 0.8)
+                    await self._release(connection, holder, some, commit=chance.random() < 0.8)
                 for key_no, _ in map(key_and_epoch, some):
                     del in_hand[key_no]
         over.set()
@@ -125,7 +125,7 @@ class Work:
             with self.noted(self.renewals, [(lease.key_no, lease.epoch) for lease in leases]):
                 await renew_leases(connection, holder, leases, seconds=600)
 
-    async def _give_back(
+    async def _release(
         self, connection: asyncpg.Connection, holder: str, claims: list[Claim], *, commit: bool
     ) -> None:
         leases = [claim.lease for claim in claims if claim.lease]
@@ -194,7 +194,7 @@ async def work(url: str, shape: Shape) -> list[Wait]:
 @example(Shape(holders=6, at_a_time=3, keys=30, batches=300, seed=1))
 @example(Shape(holders=6, at_a_time=5, keys=3, batches=100, seed=2))
 @given(shape=SHAPES)
-def test_no_key_overtakes_another_that_had_been_waiting_for_longer(engine_url: str, shape: Shape) -> None:
+def test_no_key_overtakes_one_that_had_waited_longer(engine_url: str, shape: Shape) -> None:
     """Whatever the shape. (At the same moment there is no order: of calls that overlap, either may come first.)"""
     waits = asyncio.run(work(engine_url, shape))
     assert len(waits) >= shape.batches

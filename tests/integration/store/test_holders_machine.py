@@ -120,7 +120,7 @@ class Holders(RuleBasedStateMachine):
             return held.lease.remaining
 
     def in_force(self, holder: str, lease: Lease) -> bool:
-        """Whether a lease holds for Postgres."""
+        """Whether Postgres considers a lease valid."""
         name, epoch, until = self.until.get(lease.key_no, ("", 0, 0.0))
         return (
             (name, epoch) == (holder, lease.epoch)
@@ -204,7 +204,7 @@ class Holders(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def crash(self, who: int) -> None:
-        """It forgets its leases and comes back under another name. What it had sent may still arrive."""
+        """A holder forgets its leases and restarts under another name. What it had sent may still arrive."""
         gone = self.holders[who]
         self.generation += 1
         self.holders[who] = Holder(f"{gone.name[:3]} {self.generation}", gone.offset + 17.0, gone.rate)
@@ -268,7 +268,7 @@ async def _move_into_the_past(connection: asyncpg.Connection, job_no: int, secon
         )
 
 
-def test_holders_whose_clocks_differ_never_use_a_key_at_one_time(engine_url: str) -> None:
+def test_holders_with_different_clocks_never_use_a_key_at_the_same_time(engine_url: str) -> None:
     with asyncio.Runner() as runner:
         connection = connect(engine_url)
         Holders.runner, Holders.connection = runner, runner.run(connection.__aenter__())

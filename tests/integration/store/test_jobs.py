@@ -63,7 +63,7 @@ async def test_dead_letters_are_retried_in_batches_of_the_jobs_size(db: asyncpg.
     assert (await jobs.get_job(db, job.token)).state is JobState.COMPLETE
 
 
-async def test_two_that_retry_at_once_bring_each_record_back_once(
+async def test_two_concurrent_retries_bring_each_record_back_once(
     engine_url: str, db: asyncpg.Connection
 ) -> None:
     job = await add_job(db)
@@ -88,7 +88,7 @@ async def test_a_suspended_job_stays_suspended_when_its_dead_are_retried(db: asy
 async def test_a_job_does_not_end_over_records_that_are_just_being_retried(
     engine_url: str, db: asyncpg.Connection
 ) -> None:
-    """The records worker looks whether all is settled while a retry, not yet committed, holds the job."""
+    """The records worker checks whether all is settled while an uncommitted retry holds the job."""
     job = await add_job(db)
     await settle(db, job, dead=[2])
     async with connect(engine_url) as retrying, connect(engine_url) as worker:

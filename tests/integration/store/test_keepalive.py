@@ -80,7 +80,7 @@ def far_away(socket: str) -> Iterator[tuple[str, str]]:
         ip("netns", "del", name)
 
 
-async def test_a_question_to_a_postgres_that_vanished_ends_in_an_error_of_the_way_there(
+async def test_a_query_to_a_postgres_that_vanished_ends_in_a_connection_error(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keepalive, "IDLE_SECONDS", 1)

@@ -47,7 +47,7 @@ KEYS, BATCHES = 4, 30
 
 
 class Leases(RuleBasedStateMachine):
-    """What Postgres should say, beside what it does."""
+    """The expected state of Postgres, compared with the real one."""
 
     runner: ClassVar[asyncio.Runner]
     connection: ClassVar[asyncpg.Connection]
@@ -76,7 +76,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(target=leases, holder=HOLDERS, count=st.integers(1, KEYS))
     def lease(self, holder: str, count: int) -> Any:
-        self.take_back_what_ran_out(holder)
+        self.expire_overdue_leases(holder)
         free = [k for k in self.order if k not in self.held and self.state[k] == "active"]
         rows = self.run(
             self.connection.fetch(
@@ -93,7 +93,7 @@ class Leases(RuleBasedStateMachine):
             leased.append((holder, Lease(key_no, row["key_id"], epoch, lease_clock() + 3600)))
         return multiple(*leased)
 
-    def take_back_what_ran_out(self, holder: str) -> None:
+    def expire_overdue_leases(self, holder: str) -> None:
         """Any call does it, also one for no key at all; among themselves such keys go to the tail in no order."""
         rows = self.run(
             self.connection.fetch(
@@ -124,7 +124,7 @@ class Leases(RuleBasedStateMachine):
         assert lease.lost is bool(lost)
 
     @rule(held=leases)
-    def let_run_out(self, held: tuple[str, Lease]) -> None:
+    def let_expire(self, held: tuple[str, Lease]) -> None:
         _, lease = held
         if self.held.get(lease.key_no, ("", 0))[1] == lease.epoch:
             self.run(expire(self.connection, lease))

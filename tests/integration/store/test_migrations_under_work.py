@@ -36,7 +36,7 @@ def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "PAUSE_SECONDS", 0.1)
 
 
-async def test_a_job_in_full_swing_ends_well_under_a_migration_that_adds_columns(
+async def test_a_running_job_completes_during_a_migration_that_adds_columns(
     services: Services, database_url: str, next_version: None
 ) -> None:
     payloads = {n: f"payload of {n}".encode() for n in range(1, 1501)}

@@ -76,7 +76,7 @@ async def test_a_key_whose_commit_failed_is_renewed_again(
     assert leases[0].deadline > before + 500
 
 
-async def test_a_key_given_back_during_a_renewal_is_overtaken_by_none(
+async def test_a_key_released_during_a_renewal_is_not_overtaken(
     db: asyncpg.Connection, other: asyncpg.Connection, engine_url: str, job: Job
 ) -> None:
     """A renewal that waited for the row would have it locked while another key is released, and leased before it."""

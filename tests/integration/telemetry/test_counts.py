@@ -96,7 +96,7 @@ def total(scrapes: list[Series], name: str, **labels: str) -> float:
     return sum(value(series, name, **labels) for series in scrapes)
 
 
-async def test_what_the_workers_count_is_what_postgres_has(
+async def test_the_metrics_of_the_workers_agree_with_postgres(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     view = await add_source(db)

@@ -1,4 +1,4 @@
-"""Live and ready, as those who probe a real worker see it."""
+"""Liveness and readiness, as probes of a real worker see them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_worker_at_work_is_live_and_ready_and_leaves_when_asked(
 
         await eventually(all_loops)
         assert await worker.status("/healthz") == 200
-        # someone who connected and says nothing holds nobody up
+        # a client that sends nothing blocks no other client
         with socket.create_connection(("127.0.0.1", worker.port)):
             assert await worker.leave() == 0
         with pytest.raises(ConnectionRefusedError):
@@ -80,7 +80,7 @@ async def test_a_signer_that_drains_is_live_but_not_ready_and_finishes_its_work(
         planning.cancel()
 
 
-async def test_a_signer_is_not_ready_while_nats_is_away(
+async def test_a_signer_is_not_ready_while_nats_is_unreachable(
     services: Services, engine_url: str, db: asyncpg.Connection, own_nats: LocalServices, tmp_path: Path
 ) -> None:
     mine = await own_nats.services()
@@ -137,7 +137,7 @@ async def test_a_signer_whose_table_is_missing_is_not_ready_and_says_which(
         assert await worker.leave() == 0
 
 
-async def test_a_signer_whose_hands_are_full_for_too_long_is_told_until_it_moves_again(
+async def test_a_signer_without_progress_for_too_long_is_not_live_until_it_moves_again(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
     table = await add_table(db, range(1, 41))
@@ -176,7 +176,7 @@ async def test_a_signer_whose_hands_are_full_for_too_long_is_told_until_it_moves
         assert await live(ok=True)
 
 
-async def test_a_taken_port_ends_a_worker_with_a_sentence(
+async def test_a_taken_port_ends_a_worker_with_a_message(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     job = await add_job(db)

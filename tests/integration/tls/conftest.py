@@ -1,4 +1,4 @@
-"""A certificate authority made for these tests, and the services with certificates of it."""
+"""A certificate authority for these tests, and services with its certificates."""
 
 from __future__ import annotations
 

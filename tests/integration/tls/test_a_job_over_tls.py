@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 RECORDS = 1000
 
 
-async def test_a_job_runs_over_tls_from_the_making_to_the_audit(
+async def test_a_job_runs_over_tls_from_creation_to_audit(
     postgres_url: str, nats: GuardedNats, tmp_path: Path
 ) -> None:
     create_keyring(tmp_path / "kek")

@@ -19,7 +19,7 @@ from vaultstream.settings import load_settings
 pytestmark = pytest.mark.integration
 
 
-async def test_an_authority_that_is_known_is_believed(nats: GuardedNats) -> None:
+async def test_a_known_authority_is_trusted(nats: GuardedNats) -> None:
     async with connect_bus(nats.address("admin"), role="test") as bus:
         assert bus.client.is_connected
         assert bus.client._transport._io_writer.get_extra_info("ssl_object").version() == "TLSv1.3"
@@ -34,22 +34,20 @@ async def test_a_url_of_tls_is_verified_by_what_the_system_trusts(
     assert await answers(address, "test") == ""
 
 
-async def test_an_authority_that_is_not_known_is_told(nats: GuardedNats, stranger: Authority) -> None:
+async def test_an_unknown_authority_is_reported(nats: GuardedNats, stranger: Authority) -> None:
     told = await answers(replace(nats.address("admin"), ca_file=stranger.pair.certificate), "test")
     assert "NATS can't be trusted: its certificate was issued by an unknown authority" in told
     assert "VAULTSTREAM_NATS_CA_FILE" in told
 
 
-async def test_a_certificate_for_another_host_is_told(nats: GuardedNats) -> None:
+async def test_a_certificate_for_another_host_is_reported(nats: GuardedNats) -> None:
     address = replace(nats.address("admin"), url=nats.url.replace("localhost", "127.0.0.1"))
     told = await answers(address, "test")
     assert "its certificate is for another host" in told
     assert "VAULTSTREAM_NATS_URL" in told
 
 
-async def test_a_file_that_is_missing_or_no_certificate_is_told_with_its_name(
-    nats: GuardedNats, tmp_path: Path
-) -> None:
+async def test_a_missing_or_invalid_certificate_file_is_named(nats: GuardedNats, tmp_path: Path) -> None:
     missing, garbage = tmp_path / "missing.crt", tmp_path / "garbage.crt"
     await asyncio.to_thread(garbage.write_text, "not a certificate")
     told = await answers(replace(nats.address("admin"), ca_file=missing), "test")
@@ -60,12 +58,12 @@ async def test_a_file_that_is_missing_or_no_certificate_is_told_with_its_name(
     )
 
 
-async def test_a_server_without_tls_is_told_no_password(services: Services, nats: GuardedNats) -> None:
+async def test_a_server_without_tls_gets_no_password(services: Services, nats: GuardedNats) -> None:
     address = BusAddress(services.nats_url, services.nats_user, services.nats_password, ca_file=nats.ca_file)
     assert "NATS does not offer TLS, which this connection requires." in await answers(address, "test")
 
 
-async def test_one_who_takes_tls_out_of_the_greeting_gets_nothing(nats: GuardedNats) -> None:
+async def test_a_server_that_hides_tls_in_its_greeting_gets_no_password(nats: GuardedNats) -> None:
     heard = bytearray()
 
     async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,18 +79,18 @@ async def test_one_who_takes_tls_out_of_the_greeting_gets_nothing(nats: GuardedN
     assert heard == b""
 
 
-async def test_a_client_that_was_not_told_of_tls_verifies_all_the_same(nats: GuardedNats) -> None:
+async def test_a_client_without_tls_settings_verifies_the_server_too(nats: GuardedNats) -> None:
     told = await answers(replace(nats.address("admin"), ca_file=None), "test")
     assert "an unknown authority" in told
 
 
-async def test_a_wrong_password_is_told_as_such(nats: GuardedNats) -> None:
+async def test_a_wrong_password_is_reported_as_such(nats: GuardedNats) -> None:
     assert "refuses the user or the password" in await answers(
         replace(nats.address("keys"), password="wr0ng"), "keys"
     )
 
 
-async def test_a_server_that_wants_a_certificate_gets_ours(authority: Authority, tmp_path: Path) -> None:
+async def test_a_server_that_requires_a_certificate_gets_ours(authority: Authority, tmp_path: Path) -> None:
     pair = authority.issue("mutual", "mutual", hosts=["localhost"])
     client = authority.issue("client", "client")
     async with guarded_nats(

@@ -59,7 +59,7 @@ async def test_postgres_asks_a_silent_client_whether_it_is_there_and_gives_up_wi
             assert 0 < unacknowledged <= 30_000
 
 
-async def test_an_authority_that_is_not_known_is_told(
+async def test_an_unknown_authority_is_reported(
     database: GuardedDatabase, authority: Authority, stranger: Authority
 ) -> None:
     url = database.urls["signing"].replace(str(authority.pair.certificate), str(stranger.pair.certificate))
@@ -68,12 +68,12 @@ async def test_an_authority_that_is_not_known_is_told(
     assert "sslrootcert" in told
 
 
-async def test_a_certificate_for_another_host_is_told(database: GuardedDatabase) -> None:
+async def test_a_certificate_for_another_host_is_reported(database: GuardedDatabase) -> None:
     told = await refusal(database.urls["signing"].replace("@localhost", "@127.0.0.1"))
     assert "its certificate is for another host" in told
 
 
-async def test_a_root_certificate_that_is_missing_or_none_is_told_with_its_name(
+async def test_a_missing_or_invalid_root_certificate_is_named(
     database: GuardedDatabase, authority: Authority, tmp_path: Path
 ) -> None:
     missing, garbage = tmp_path / "missing.crt", tmp_path / "garbage.crt"
@@ -87,14 +87,16 @@ async def test_a_root_certificate_that_is_missing_or_none_is_told_with_its_name(
     assert "sslrootcert" in told
 
 
-async def test_a_connection_in_clear_is_refused_by_the_server_in_words(database: GuardedDatabase) -> None:
+async def test_an_unencrypted_connection_refused_by_the_server_is_explained(
+    database: GuardedDatabase,
+) -> None:
     url = database.urls["signing"].partition("?")[0] + "?sslmode=disable"
     told = await refusal(url)
     assert "accepts only encrypted connections of this user" in told
     assert "sslmode=verify-full" in told
 
 
-async def test_a_server_without_tls_is_refused_by_us_in_words(
+async def test_a_server_without_tls_is_refused_with_an_explanation(
     services: Services, authority: Authority, tmp_path: Path
 ) -> None:
     """Simulates a server that answers N to a request for TLS: none of our servers listens on TCP without TLS."""
@@ -113,7 +115,7 @@ async def test_a_server_without_tls_is_refused_by_us_in_words(
     assert "hidden" not in told
 
 
-async def test_a_wrong_password_is_told_as_such(database: GuardedDatabase) -> None:
+async def test_a_wrong_password_is_reported_as_such(database: GuardedDatabase) -> None:
     login = database.logins["keys"]
     url = database.urls["keys"].replace(f"{login}:", f"{login}:x", 1)
     assert "refuses the user or the password" in await refusal(url)
@@ -128,7 +130,7 @@ async def test_the_variables_of_libpq_do_as_well_as_the_url(
         assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 
 
-async def test_a_right_that_is_missing_is_told_with_its_grant(database: GuardedDatabase) -> None:
+async def test_a_missing_privilege_is_reported_with_its_grant(database: GuardedDatabase) -> None:
     async with connect(database.urls["auditor"]) as connection:
         with pytest.raises(
             asyncpg.InsufficientPrivilegeError, match="permission denied for table key_material"
