@@ -127,7 +127,7 @@ class Checker:
     async def _account_for(
         self, unsettled: Sequence[RecordId], states: dict[RecordId, str], tally: Tally
     ) -> None:
-        """Tells records that are still to be signed, in their batch or in a part or retry of it, from lost ones."""
+        """Counts unsettled records as pending if their batch, a part or a retry of it is pending, else as missing."""
         settled_batches = [record for record in unsettled if states[record] != "pending"]
         waiting: set[RecordId] = set()
         if settled_batches:

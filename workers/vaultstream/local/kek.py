@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NewKekFile:
-    """A file that was made.
+    """A file that was created.
 
     Attributes:
-        path: where it is.
+        path: path of the file.
         kek_id: the key-encryption key in it.
         unchecked: why the database could not be asked for wrapped keys; None if that was not needed, or it answered.
     """
@@ -36,11 +36,11 @@ class NewKekFile:
 
 
 async def make_kek_file(settings: Settings, *, force: bool = False) -> NewKekFile:
-    """Makes the file of key-encryption keys that the settings name, unless a lost file has to come back instead.
+    """Creates the file of key-encryption keys that the settings name, unless a lost file must be restored instead.
 
     Args:
         settings: name the file, the database and the data directory.
-        force: make it even if keys are, or may be, wrapped by another file; they stay lost then.
+        force: create it even if keys are, or may be, wrapped by another file; they stay lost then.
 
     Raises:
         CustodyError: the file exists, it can't be written, or keys are, or may be, wrapped by another file.
@@ -58,7 +58,7 @@ async def make_kek_file(settings: Settings, *, force: bool = False) -> NewKekFil
 
 
 def refusal(in_use: set[str], *, used_folder: Path | None) -> str | None:
-    """Returns why no new file may be made; None if it may.
+    """Returns why no new file may be created; None if it may.
 
     Args:
         in_use: key-encryption keys that wrapped keys of the database need.
@@ -67,7 +67,7 @@ def refusal(in_use: set[str], *, used_folder: Path | None) -> str | None:
     if in_use:
         return f"Keys are wrapped by {', '.join(sorted(in_use))}, which a new file would not have."
     if used_folder is not None:
-        return f"{used_folder} was used before: keys may be wrapped by the file that it had."
+        return f"{used_folder} was used before: keys may be wrapped by a file that is no longer there."
     return None
 
 

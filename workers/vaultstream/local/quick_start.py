@@ -47,7 +47,7 @@ def choose_run(spec: SigningJobSpec, jobs: Mapping[str, Job], *, unfinished: Cal
 
 
 def is_unfinished(job: Job, *, verified: bool) -> bool:
-    """Tells whether a run is to be resumed: it has not ended, or it is signed and was not yet verified."""
+    """Returns whether a run is to be resumed: it has not ended, or it is signed and was not yet verified."""
     return not job.ended or (job.state is JobState.COMPLETE and not verified)
 
 
