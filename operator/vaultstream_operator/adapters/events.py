@@ -8,9 +8,10 @@ import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from vaultstream.api.signingjob import API_VERSION, KIND
 from vaultstream.errors import VaultStreamError
 from vaultstream_operator.adapters.kube_api import MERGE_PATCH, KubeApi, KubeError, KubeJson
-from vaultstream_operator.core.children import API_VERSION, KIND, Owner
+from vaultstream_operator.core.children import Owner
 
 if TYPE_CHECKING:
     from vaultstream_operator.api.reasons import Statement

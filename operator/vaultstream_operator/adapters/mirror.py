@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaultstream.api.signingjob import KIND
 from vaultstream_operator.adapters.ailing import Body, of_deployment, of_pod, of_worker_job
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner, child_name
@@ -234,12 +235,12 @@ def _owner_uid(kind: str, metadata: Mapping[str, Any], labels: Mapping[str, str]
     if kind == PODS:
         return labels.get(children.UID_LABEL, "")
     references = metadata.get("ownerReferences") or ()
-    return next((str(r["uid"]) for r in references if r.get("kind") == children.KIND), "")
+    return next((str(r["uid"]) for r in references if r.get("kind") == KIND), "")
 
 
 def _job_name(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     for reference in metadata.get("ownerReferences") or ():
-        if reference.get("kind") == children.KIND:
+        if reference.get("kind") == KIND:
             return str(reference["name"])
     return labels.get(children.JOB_LABEL, "")
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, Self, TypeVar
 
 import asyncpg
@@ -125,8 +126,8 @@ class PostgresStore:
             StoreAction.CREATE: _create,
             StoreAction.REMOVE_FORMER: self._remove_former,
             StoreAction.UPDATE_SPEC: _update_spec,
-            StoreAction.SUSPEND: _suspend,
-            StoreAction.RESUME: _resume,
+            StoreAction.SUSPEND: partial(_set_suspended, suspended=True),
+            StoreAction.RESUME: partial(_set_suspended, suspended=False),
             StoreAction.FAIL: _fail,
             StoreAction.DELETE: self._delete,
         }
@@ -317,14 +318,9 @@ async def _update_spec(connection: Connection, view: ObjectView) -> None:
         await jobs.update_spec(connection, job.job_no, view.spec.model_copy(update=fixed))
 
 
-async def _suspend(connection: Connection, view: ObjectView) -> None:
+async def _set_suspended(connection: Connection, view: ObjectView, *, suspended: bool) -> None:
     if job := await _own(connection, view):
-        await jobs.set_suspended(connection, job.job_no, suspended=True)
-
-
-async def _resume(connection: Connection, view: ObjectView) -> None:
-    if job := await _own(connection, view):
-        await jobs.set_suspended(connection, job.job_no, suspended=False)
+        await jobs.set_suspended(connection, job.job_no, suspended=suspended)
 
 
 async def _fail(connection: Connection, view: ObjectView) -> None:

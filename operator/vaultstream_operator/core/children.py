@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.api.signingjob import API_VERSION, KIND
 from vaultstream_operator.core.pods import (
     KEYS,
     RECORDS,
@@ -21,8 +22,6 @@ from vaultstream_operator.core.pods import (
 
 __all__ = ["KEYS", "RECORDS", "SIGNING", "Manifest", "Owner", "WorkerOptions"]
 
-API_VERSION = "vaultstream.dev/v1alpha1"
-KIND = "SigningJob"
 JOB_LABEL = "vaultstream.dev/job"
 UID_LABEL = "vaultstream.dev/job-uid"
 TOKEN_LABEL = "vaultstream.dev/token"  # noqa: S105 - the job's name in Postgres and NATS

@@ -155,7 +155,7 @@ class Checker:
         return spans
 
     def _sql(self, name: str) -> str:
-        return job_query(name, job_no=self._job.job_no, id_type=self._job.id_type)
+        return job_query(name, self._job)
 
 
 async def read_keys(connection: Connection, job_no: int) -> dict[int, AuditKey]:

@@ -94,36 +94,20 @@ async def read_signatures(
     Raises:
         UsageError: no record of this job can have one of the ids.
     """
-    statement = job_query("audit_export", job_no=job.job_no, id_type=job.id_type)
+    statement = job_query("audit_export", job)
     async for row in connection.cursor(statement, _parsed(records, job), prefetch=BATCH_ROWS):
-        yield exported_signature(row)
+        yield ExportedSignature(**dict(row))
 
 
 def _parsed(records: Sequence[str], job: Job) -> list[RecordId] | None:
     return [parse_record_id(text, job.id_type) for text in records] or None
 
 
-def exported_signature(row: asyncpg.Record) -> ExportedSignature:
-    """Reads a row of the query `audit_export`."""
-    return ExportedSignature(
-        record_id=row["record_id"],
-        payload_sha256=row["digest"],
-        key_id=row["key_id"],
-        key_state=row["key_state"],
-        algorithm=row["algorithm"],
-        signature=row["signature"],
-        signed_at=row["signed_at"],
-        epoch=row["epoch"],
-    )
-
-
 async def _count(connection: asyncpg.Connection, job: Job, chosen: list[RecordId] | None) -> int:
     if chosen is None:
-        totals = job_query("audit_totals", job_no=job.job_no, id_type=job.id_type)
+        totals = job_query("audit_totals", job)
         return int(await connection.fetchval(totals, job.job_no))
-    rows = await connection.fetch(
-        job_query("audit_signatures", job_no=job.job_no, id_type=job.id_type), chosen
-    )
+    rows = await connection.fetch(job_query("audit_signatures", job), chosen)
     signed = {row["record_id"] for row in rows}
     for record in chosen:
         if record not in signed:

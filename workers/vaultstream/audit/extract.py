@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import Algorithm
 from vaultstream.audit.checker import read_keys
-from vaultstream.audit.export import exported_signature
-from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.formats import ExportedSignature, rfc3339
 from vaultstream.audit.judgement import (
     Absence,
     Outcome,
@@ -78,9 +77,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
         found = present_payloads(connection, source, [record], max_bytes=job.spec.records.max_payload_bytes)
         [present] = [payload async for _, payload in found]
         leases = await connection.fetch(query("audit_committed_leases"), [stored.key_no], [stored.epoch])
-        [exported] = await connection.fetch(
-            job_query("audit_export", job_no=job.job_no, id_type=job.id_type), [record]
-        )
+        [exported] = await connection.fetch(job_query("audit_export", job), [record])
 
     verdict = judge(stored, key, present)
     problem = _problem(
@@ -105,7 +102,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
     facts = {
         "job": job.name,
         "token": job.token,
-        **exported_signature(exported).to_json(),
+        **ExportedSignature(**dict(exported)).to_json(),
         "leases": [
             {
                 "holder": lease["holder"],
@@ -126,9 +123,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
 
 
 async def _signature(connection: asyncpg.Connection, job: Job, record: RecordId) -> asyncpg.Record:
-    rows = await connection.fetch(
-        job_query("audit_signatures", job_no=job.job_no, id_type=job.id_type), [record]
-    )
+    rows = await connection.fetch(job_query("audit_signatures", job), [record])
     if len(rows) == 1:
         return rows[0]
     if rows:

@@ -100,31 +100,21 @@ def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absenc
         present: the record's current payload, or why it has none.
     """
     if key is None:
-        return SignatureVerdict(
-            Outcome.INVALID, f"it names key number {stored.key_no}, which does not belong to the job"
-        )
+        return _invalid(f"it names key number {stored.key_no}, which does not belong to the job")
     try:
         if isinstance(present, Absence):
             return _judge_alone(stored, key, present)
         return _judge_over(stored, key, present)
     except CustodyError as error:
-        return SignatureVerdict(
-            Outcome.INVALID, f"the public key of {key.key_id} can't be used: {error.message}"
-        )
+        return _invalid(f"the public key of {key.key_id} can't be used: {error.message}")
 
 
 def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> SignatureVerdict:
     if key.needs_payload:
-        return SignatureVerdict(
-            Outcome.CHANGED, f"{absence}, and {key.algorithm} can't be checked without it"
-        )
+        return _changed(f"{absence}, and {key.algorithm} can't be checked without it")
     if key.verify(stored.signature, digest=stored.digest, payload=None):
-        return SignatureVerdict(
-            Outcome.CHANGED, f"{absence}; the signature matches the digest that was stored with it"
-        )
-    return SignatureVerdict(
-        Outcome.INVALID, f"the signature does not verify over the stored digest, and {absence}"
-    )
+        return _changed(f"{absence}; the signature matches the digest that was stored with it")
+    return _invalid(f"the signature does not verify over the stored digest, and {absence}")
 
 
 def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> SignatureVerdict:
@@ -133,17 +123,22 @@ def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> Signa
     if digest == stored.digest:
         if verifies:
             return SignatureVerdict(Outcome.VALID)
-        return SignatureVerdict(Outcome.INVALID, f"the signature does not verify under key {key.key_id}")
+        return _invalid(f"the signature does not verify under key {key.key_id}")
     if verifies:
-        return SignatureVerdict(
-            Outcome.INVALID, "the signature matches the payload, but the stored digest does not"
-        )
+        return _invalid("the signature matches the payload, but the stored digest does not")
     if key.needs_payload or key.verify(stored.signature, digest=stored.digest, payload=None):
-        return SignatureVerdict(Outcome.CHANGED, "its payload is no longer the one that was signed")
-    return SignatureVerdict(
-        Outcome.INVALID,
-        f"the signature does not verify under key {key.key_id}, neither over the stored digest nor over the current payload",
+        return _changed("its payload is no longer the one that was signed")
+    return _invalid(
+        f"the signature does not verify under key {key.key_id}, neither over the stored digest nor over the current payload"
     )
+
+
+def _invalid(reason: str) -> SignatureVerdict:
+    return SignatureVerdict(Outcome.INVALID, reason)
+
+
+def _changed(reason: str) -> SignatureVerdict:
+    return SignatureVerdict(Outcome.CHANGED, reason)
 
 
 LeaseSpan = tuple["datetime | None", "datetime | None"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vaultstream.errors import UsageError
 from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from vaultstream.audit.checker import Assignment
+    from vaultstream.store.jobs import Job
 
 RecordId = int | str | UUID
 """A record's id as the driver returns it, for a bigint, text or uuid column."""
@@ -16,13 +21,13 @@ _COVERED_IDS = {"bigint": "covered_bigints", "uuid": "covered_uuids", "text": "c
 _BIGINT_BITS = 63
 
 
-def job_query(name: str, *, job_no: int, id_type: str) -> str:
+def job_query(name: str, job: Job | Assignment) -> str:
     """Returns a query over one job's records."""
     return query(
         name,
-        signatures=f"vaultstream.signatures_{int(job_no)}",
-        ids=query(_COVERED_IDS[id_type]),
-        id_type=id_type,
+        signatures=f"vaultstream.signatures_{job.job_no:d}",
+        ids=query(_COVERED_IDS[job.id_type]),
+        id_type=job.id_type,
     )
 
 

@@ -136,15 +136,13 @@ async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> Non
         (AuditFinding.PLANNED_TWICE, "more than one planned batch covers it"),
     )
     tally.add(Count.RECORDS, -twice)
-    [totals] = await connection.fetch(
-        job_query("audit_totals", job_no=job.job_no, id_type=job.id_type), job.job_no
-    )
+    [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
     for name, seen, unplanned, what in (
         ("signatures", Count.SIGNED, "audit_unplanned_signatures", "a signature"),
         ("dead_letters", Count.DEAD, "audit_unplanned_dead_letters", "a dead letter"),
     ):
         if twice or totals[name] != tally.counts[seen]:
-            statement = job_query(unplanned, job_no=job.job_no, id_type=job.id_type)
+            statement = job_query(unplanned, job)
             await _find_each(
                 connection,
                 statement,

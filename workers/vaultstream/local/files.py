@@ -68,6 +68,14 @@ def read_from(path: Path, offset: int) -> str:
         return file.read().decode(errors="replace")
 
 
+def number_in(path: Path) -> int | None:
+    """Returns the number in the first line of a file, such as a pid file; None if there is no such file or number."""
+    try:
+        return int(path.read_text(errors="replace").split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def open_the_way(path: Path, user: struct_passwd) -> list[Path]:
     """Lets `user` pass through the directories above `path`, by the execute bit alone, where it can't yet.
 

@@ -26,7 +26,7 @@ from nats.js.errors import ServiceUnavailableError
 from vaultstream.errors import LocalServiceError
 from vaultstream.local import processes
 from vaultstream.local.diagnosis import explain_failure, free_bytes
-from vaultstream.local.files import make_private_dir, open_log, read_from, size_of, write_private
+from vaultstream.local.files import make_private_dir, number_in, open_log, read_from, size_of, write_private
 from vaultstream.local.processes import Running
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class EmbeddedNats:
 
     def find(self) -> Running | None:
         """Returns the server if it runs, ready or not; starts nothing."""
-        process = processes.find(self._number_in(self._pid_file), self._command)
+        process = processes.find(number_in(self._pid_file), self._command)
         return Running(process.pid, self._url()) if process else None
 
     async def ensure(self) -> Running:
@@ -151,7 +151,7 @@ class EmbeddedNats:
 
         This searches all processes, because two servers on one store would corrupt it.
         """
-        known = processes.find(self._number_in(self._pid_file), self._command)
+        known = processes.find(number_in(self._pid_file), self._command)
         return known or next(processes.find_all(self._command), None)
 
     def _spawn(self) -> psutil.Process:
@@ -163,7 +163,7 @@ class EmbeddedNats:
         make_private_dir(self._home)
         if not self._password_file.exists():
             write_private(self._password_file, secrets.token_urlsafe(32))
-        wanted = self._number_in(self._port_file)
+        wanted = number_in(self._port_file)
         port = choose_port(wanted)
         if port != wanted:
             if wanted:
@@ -190,7 +190,7 @@ class EmbeddedNats:
 
         It reads the server's first line before it sends a password: another user's program may listen there.
         """
-        port = self._number_in(self._port_file)
+        port = number_in(self._port_file)
         if port is None:
             return False
         try:
@@ -236,13 +236,7 @@ class EmbeddedNats:
         return f"vaultstream-{status.st_dev:x}-{status.st_ino:x}"
 
     def _url(self) -> str:
-        return f"nats://{_HOST}:{self._number_in(self._port_file)}"
-
-    def _number_in(self, path: Path) -> int | None:
-        try:
-            return int(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
+        return f"nats://{_HOST}:{number_in(self._port_file)}"
 
     def _failure(self, log_text: str) -> LocalServiceError:
         if self._password_file.exists():

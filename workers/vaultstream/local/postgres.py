@@ -32,6 +32,7 @@ from vaultstream.local import processes
 from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import (
     make_private_dir,
+    number_in,
     open_log,
     open_the_way,
     read_from,
@@ -171,7 +172,7 @@ class EmbeddedPostgres:
         return True
 
     def _process(self) -> psutil.Process | None:
-        return processes.find(_pid_in(self._cluster / "postmaster.pid"), self._command)
+        return processes.find(number_in(self._cluster / "postmaster.pid"), self._command)
 
     async def _spawn(self) -> psutil.Process:
         user = _system_user() if os.geteuid() == 0 else None
@@ -254,7 +255,7 @@ class EmbeddedPostgres:
         Postgres would take that for a running server. It checks by itself that no child of the old server is left.
         """
         for lock in (self._cluster / "postmaster.pid", self._socket_dir / f".s.PGSQL.{PORT}.lock"):
-            if processes.is_something_else(_pid_in(lock), self._command):
+            if processes.is_something_else(number_in(lock), self._command):
                 lock.unlink(missing_ok=True)
 
     async def _answers(self) -> bool:
@@ -279,14 +280,6 @@ class EmbeddedPostgres:
             free_bytes=free_bytes(self._data_dir),
             log_file=self.log_file,
         )
-
-
-def _pid_in(lock: Path) -> int | None:
-    """Returns the pid in the first line of one of Postgres's lock files."""
-    try:
-        return int(lock.read_text(errors="replace").split("\n", 1)[0])
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def _socket_fallback() -> Path:
