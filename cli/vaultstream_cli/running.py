@@ -30,7 +30,7 @@ async def run_to_end(
     """Runs a job to its end with the live display, and returns its summary. See `vaultstream.local.running.run_to_end`."""
     job = (await get_summary(session.pool, token)).job
     with RunDisplay() as display:
-        ran = await running.run_to_end(
+        decisions = await running.run_to_end(
             session, job, max_signers=max_signers, annotations=annotations, show=display.show
         )
-    return replace(await get_summary(session.pool, token), decisions=ran.decisions)
+    return replace(await get_summary(session.pool, token), decisions=decisions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
@@ -19,19 +18,6 @@ if TYPE_CHECKING:
     from vaultstream.local.session import Session
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How a run ended.
-
-    Attributes:
-        job: the job as it is now: ended or suspended.
-        decisions: those of this run that changed the number of signers, oldest first.
-    """
-
-    job: Job
-    decisions: tuple[Taken, ...] = ()
-
-
 async def run_to_end(
     session: Session,
     job: Job,
@@ -39,7 +25,7 @@ async def run_to_end(
     max_signers: int | None = None,
     annotations: Mapping[str, str] | None = None,
     show: Callable[[RunState], None] = lambda _: None,
-) -> Ran:
+) -> tuple[Taken, ...]:
     """Runs a job until it has ended or is suspended. Starts nothing if it already is.
 
     Canceling drains the workers, and a later run resumes the job.
@@ -51,10 +37,14 @@ async def run_to_end(
         annotations: the annotations of the job's manifest, which may pause scaling.
         show: called several times per second with the state of the run.
 
+    Returns:
+        The decisions that changed the number of signers, oldest first.
+
     Raises:
         InvalidJobError: the job was deleted while it ran.
         ServiceError: NATS refuses the login, or a service does not start.
     """
+    taken: tuple[Taken, ...] = ()
     if not job.ended and job.state is not JobState.SUSPENDED:
         most = max_signers or session.settings.max_signers or usable_cores()
         scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
@@ -64,9 +54,7 @@ async def run_to_end(
             async with session.pool.acquire() as connection:
                 scaler.expect(await estimate_batches(connection, job))
         job = await run_job(session.services, session.pool, job, scale=scaler, show=show)
-        ran = Ran(job, tuple(scaler.taken))
-    else:
-        ran = Ran(job)
+        taken = tuple(scaler.taken)
     if job.deleted_at is not None:
         raise InvalidJobError(f"Job {job.name} was deleted while it ran.")
-    return ran
+    return taken
