@@ -36,6 +36,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min"
 
 
+def rate_text(rate: float | None) -> str:
+    """Returns a rate for people; None: unknown."""
+    return "rate unknown" if rate is None else f"{rate:,.0f} records/s"
+
+
 def describe(state: RunState) -> str:
     """Returns a run's state as one line."""
     progress, job = state.progress, state.job
@@ -46,7 +51,7 @@ def describe(state: RunState) -> str:
     total = f"{progress.records:,}" + ("" if job.planned else "+")
     parts = [
         f"{progress.settled:,} of {total} records ({share})",
-        f"{state.rate:,.0f} records/s",
+        rate_text(state.rate),
         f"lag {counted(progress.batches_left, 'batch', 'batches')}",
         counted(state.signers, "signer"),
         f"ETA {duration(state.eta_seconds)}",

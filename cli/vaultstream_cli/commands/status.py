@@ -24,7 +24,7 @@ from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
 from vaultstream_cli.app import JobName, Json, app, command
-from vaultstream_cli.display import duration
+from vaultstream_cli.display import duration, rate_text
 from vaultstream_cli.output import note, out, print_json
 
 POLL_SECONDS = 1.0
@@ -98,7 +98,7 @@ def describe(overview: JobOverview) -> str:
         f"{overview.job.name} {overview.job.state}",
         f"{progress.signed:,} of {_records(overview)} signed",
         f"{progress.dead:,} dead",
-        f"{overview.rate:,.0f} records/s",
+        rate_text(progress.rate),
         f"lag {_lag(overview)}",
         counted(len(overview.signers), "signer"),
     ]
@@ -126,8 +126,7 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
         ("lag", _lag(overview)),
         (
             "rate",
-            f"{overview.rate:,.0f} records/s"
-            + (" over the whole job" if job.ended else f" over the last {RATE_WINDOW_SECONDS:.0f} s"),
+            "-" if progress.rate is None else f"{rate_text(progress.rate)} over {_period(overview)}",
         ),
         (
             "time",
@@ -153,6 +152,10 @@ def _records(overview: JobOverview) -> str:
     return f"{overview.progress.records:,}" + (
         "" if overview.job.planned or overview.job.state is JobState.PENDING else "+"
     )
+
+
+def _period(overview: JobOverview) -> str:
+    return "the whole job" if overview.job.ended else f"the last {RATE_WINDOW_SECONDS:.0f} s"
 
 
 def _lag(overview: JobOverview) -> str:

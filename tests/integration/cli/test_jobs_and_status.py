@@ -95,7 +95,7 @@ async def test_a_job_that_did_not_start_has_neither_rate_nor_eta(
 
     shown = json.loads(run_cli("status", "idle", "--json").stdout)
 
-    assert (shown["state"], shown["records_per_second"], shown["eta_seconds"]) == ("Pending", 0, None)
+    assert (shown["state"], shown["records_per_second"], shown["eta_seconds"]) == ("Pending", None, None)
     assert shown["seconds"] is None
 
 

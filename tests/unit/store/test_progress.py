@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from support.stored import UNSTARTED
+from vaultstream.scaling.forecast import time_left
+from vaultstream.scaling.workload import Activity
 
 pytestmark = pytest.mark.unit
 
@@ -16,6 +18,7 @@ RUNNING = replace(
     planned=True,
     seconds=8.0,
     settled_lately=50,
+    records_left=50,
     window_seconds=2.0,
 )
 
@@ -30,8 +33,11 @@ def test_the_rate_is_unknown_before_the_window_is_long_enough(window: float | No
     assert replace(RUNNING, window_seconds=window).rate is None
 
 
-def test_the_rate_is_zero_if_nothing_was_settled_in_the_window() -> None:
-    assert replace(RUNNING, settled_lately=0).rate == 0.0
+def test_the_rate_is_unknown_if_nothing_was_settled_in_the_window() -> None:
+    """Counts don't say whether signers were ready and had work: the operator shows no rate either."""
+    idle = replace(RUNNING, settled_lately=0)
+    assert idle.rate is None
+    assert Activity().progress(idle, 0).records_per_second is None
 
 
 def test_the_rate_of_an_ended_job_is_that_of_the_whole() -> None:
@@ -43,7 +49,12 @@ def test_the_rate_of_an_ended_job_is_that_of_the_whole() -> None:
 
 def test_the_eta_is_what_is_left_at_the_rate() -> None:
     assert RUNNING.eta_seconds == 2.0
-    assert replace(RUNNING, signed=95).eta_seconds == 0.0
+    assert replace(RUNNING, records_left=0).eta_seconds == 0.0
+
+
+def test_the_eta_is_that_of_a_forecast() -> None:
+    assert RUNNING.eta_seconds == time_left(RUNNING.records_left, RUNNING.rate) == 2.0
+    assert replace(RUNNING, records_left=2**62, settled_lately=1).eta_seconds is None
 
 
 def test_the_eta_is_unknown_without_a_rate_or_before_all_is_planned() -> None:

@@ -32,7 +32,7 @@ class RunState:
     """What a display shows about a run.
 
     Attributes:
-        rate: recent records per second; 0 while it is unknown.
+        rate: recent records per second; None while it is unknown.
         eta_seconds: until the end at that rate; None while it is unknown.
         trouble: why there is no progress, in words; None if all is well.
         why: why the pool has its size, in words; empty: unknown.
@@ -41,7 +41,7 @@ class RunState:
     job: Job
     progress: JobProgress
     signers: int
-    rate: float
+    rate: float | None
     eta_seconds: float | None
     trouble: str | None
     why: str = ""
@@ -145,7 +145,7 @@ async def run_job(
                     await workers.scale(size.signers)
                 show(replace(last, signers=workers.signers, why=size.why))
             if trouble and last:
-                show(replace(last, rate=0.0, eta_seconds=None, trouble=trouble))
+                show(replace(last, rate=None, eta_seconds=None, trouble=trouble))
             await workers.tend()
             await asyncio.sleep(POLL_SECONDS)
 
@@ -156,7 +156,7 @@ def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:
         job=job,
         progress=progress,
         signers=signers,
-        rate=progress.rate or 0.0,
+        rate=progress.rate,
         eta_seconds=progress.eta_seconds,
         trouble=job.message or progress.last_error,
     )

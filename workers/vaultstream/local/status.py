@@ -57,11 +57,6 @@ class JobOverview(JobSnapshot):
     workers: list[WorkerSession]
 
     @property
-    def rate(self) -> float:
-        """Records per second, see `JobProgress.rate`; 0 while it is unknown."""
-        return self.progress.rate or 0.0
-
-    @property
     def signers(self) -> list[WorkerSession]:
         return [worker for worker in self.workers if worker.role == "signing"]
 
@@ -71,7 +66,7 @@ class JobOverview(JobSnapshot):
         return {
             **summarize(self),
             "seconds": progress.seconds,
-            "records_per_second": self.rate,
+            "records_per_second": progress.rate,
             "eta_seconds": progress.eta_seconds,
             "planned": job.planned,
             "batches": {

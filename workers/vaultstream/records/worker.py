@@ -205,6 +205,8 @@ class BatchPublisher:
         async with context.pool.acquire() as connection:
             job = await jobs.get_job(connection, context.job.token)
             pending = await count_pending_through(connection, job_no, job.published_through)
+            # Counted by number, without reading the batches as a job's progress does: nothing is signed before it
+            # is published, so all of these are pending.
             self._metrics.lag.observe(
                 pending=lag.pending,
                 ack_pending=lag.ack_pending,

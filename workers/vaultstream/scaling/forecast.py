@@ -55,12 +55,26 @@ def forecast(observation: Observation, most: int, now: float) -> Forecast:
     """
     timing, left = observation.timing, observation.progress.records_left
     rate = _rate_per_signer(observation)
+    eta = time_left(left, observation.progress.records_per_second)
     late = timing.finish_at is not None and timing.finish_at <= now and bool(left)
     if not left or rate is None or timing.finish_at is None:
-        return Forecast(_eta(observation), rate, None, late)
+        return Forecast(eta, rate, None, late)
     deadline = _deadline(observation, left, rate, timing.finish_at - now, most)
     missed = deadline.needed is None and not observation.progress.settling
-    return Forecast(_eta(observation), rate, deadline, late or missed)
+    return Forecast(eta, rate, deadline, late or missed)
+
+
+def time_left(records_left: int | None, rate: float | None) -> float | None:
+    """Returns the seconds until a job ends; None: unknown, or later than FAR_SECONDS.
+
+    Args:
+        records_left: records that are neither signed nor dead; None: unknown, because not all are planned.
+        rate: records per second; None: unknown.
+    """
+    if records_left is None or (records_left > 0 and not rate):
+        return None
+    seconds = records_left / rate if rate else 0.0
+    return seconds if seconds < FAR_SECONDS else None
 
 
 def finish_at(
@@ -78,14 +92,6 @@ def finish_at(
     if finish_within is not None and started_at is not None:
         return started_at + finish_within
     return None
-
-
-def _eta(observation: Observation) -> float | None:
-    left, rate = observation.progress.records_left, observation.progress.records_per_second
-    if left is None or (left > 0 and not rate):
-        return None
-    seconds = left / rate if rate else 0.0
-    return seconds if seconds < FAR_SECONDS else None
 
 
 def _rate_per_signer(observation: Observation) -> float | None:

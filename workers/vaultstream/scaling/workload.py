@@ -37,8 +37,15 @@ class Counts:
 
     @property
     def recent_rate(self) -> float | None:
-        """Records settled per second in the window; None if the window is shorter than LEAST_WINDOW_SECONDS."""
-        if self.window_seconds is None or self.window_seconds < LEAST_WINDOW_SECONDS:
+        """Records settled per second in the window. None: nothing was settled, or the window is shorter than LEAST_WINDOW_SECONDS.
+
+        Only `Activity` knows whether signers had work that they did not do, so that the rate is 0.
+        """
+        if (
+            not self.settled_lately
+            or self.window_seconds is None
+            or self.window_seconds < LEAST_WINDOW_SECONDS
+        ):
             return None
         return self.settled_lately / self.window_seconds
 
@@ -78,7 +85,7 @@ class Activity:
         The rate is 0.0 only once signers had work and did none of it for RATE_WINDOW_SECONDS. Until then a job that
         settled nothing lately has no rate. The rate is settling for as long after the number of ready signers changed.
         """
-        rate = counts.recent_rate if counts.settled_lately else None
+        rate = counts.recent_rate
         if self.idle_since is not None and now - self.idle_since >= RATE_WINDOW_SECONDS:
             rate = 0.0
         return Progress(

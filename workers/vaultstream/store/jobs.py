@@ -53,9 +53,16 @@ class Job:
     @property
     def seconds(self) -> float | None:
         """Seconds from its start to its end; None if it did not start or end."""
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return (self.finished_at - self.started_at).total_seconds()
+        return self.seconds_until(None)
+
+    def seconds_until(self, now: datetime | None) -> float | None:
+        """Returns the seconds from its start to its end, or until `now`. None: it never started, or was deleted before its end.
+
+        Args:
+            now: by the clock of Postgres; None: only the time of a job that has ended is asked for.
+        """
+        end = self.finished_at or (None if self.deleted_at else now)
+        return None if self.started_at is None or end is None else (end - self.started_at).total_seconds()
 
 
 def job_from_row(row: asyncpg.Record) -> Job:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import UnknownJobError
+from vaultstream.scaling.forecast import time_left
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts
 from vaultstream.store import schema
 from vaultstream.store.database import fetch_one
@@ -59,7 +60,7 @@ class JobProgress(Counts):
 
     @property
     def rate(self) -> float | None:
-        """Records settled per second: recently, or over the whole job once it has ended. None: unknown."""
+        """Records settled per second: recently, or over the whole job once it has ended. None: unknown, see `Counts`."""
         return self.overall_rate if self.ended else self.recent_rate
 
     @property
@@ -67,9 +68,7 @@ class JobProgress(Counts):
         """Seconds until the end at the present rate; 0 once the job has ended, None while they are unknown."""
         if self.ended:
             return 0.0
-        if not self.planned or not self.rate:
-            return None
-        return max(0, self.records - self.settled) / self.rate
+        return time_left(self.records_left if self.planned else None, self.rate)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,9 @@ async def find_snapshot(connection: Connection, name: str) -> JobSnapshot | None
     if row["job_no"] is None:
         return None
     job = job_from_row(row)
-    progress = JobProgress(**_part(JobProgress, row), ended=job.ended)
+    progress = JobProgress(
+        **_part(JobProgress, row), ended=job.ended, seconds=job.seconds_until(row["read_at"])
+    )
     return JobSnapshot(job, progress, KeyCounts(**_part(KeyCounts, row)))
 
 
@@ -121,4 +122,4 @@ async def read_job(connection: Connection, name: str) -> JobSnapshot:
 
 
 def _part(kind: type[JobProgress | KeyCounts], row: asyncpg.Record) -> dict[str, Any]:
-    return {field.name: row[field.name] for field in fields(kind) if field.name != "ended"}
+    return {field.name: row[field.name] for field in fields(kind) if field.name not in {"ended", "seconds"}}

@@ -80,9 +80,7 @@ SELECT
     installed.schema_version, j.*, b.*, k.*,
     (SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = j.job_no) AS dead,
     extract(epoch FROM least(make_interval(secs => $2), clock_timestamp() - b.first_settled_at))::float8 AS window_seconds,
-    extract(
-        epoch FROM coalesce(j.finished_at, CASE WHEN j.deleted_at IS NULL THEN clock_timestamp() END) - j.started_at
-    )::float8 AS seconds
+    clock_timestamp() AS read_at
 FROM (SELECT max(version) AS schema_version FROM vaultstream.schema_version) AS installed
 LEFT JOIN ({job}) AS j ON true
 LEFT JOIN LATERAL (
