@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from support.freezing import freeze, is_pending
 from support.waiting import eventually
+from vaultstream.local.pool import GRACE_SECONDS
 from vaultstream_cli.app import RESUMES
 
 if TYPE_CHECKING:
@@ -83,6 +85,22 @@ async def test_a_signal_drains_and_a_later_run_resumes(command: Command, number:
     assert "worker stopped" in (next((command.data_dir / "logs").glob("*/signing-1.log"))).read_text()
 
     assert_every_key_was_given_back(command)
+    resume(command)
+
+
+async def test_a_second_signal_ends_the_run_at_once(command: Command) -> None:
+    run = await start_and_wait_for_signers(command)
+    workers = command.workers()
+    for worker in workers:
+        await freeze(worker)  # it can't drain: the run would wait for the whole grace period
+    run.send_signal(signal.SIGINT)
+    await eventually(lambda: all(is_pending(worker, signal.SIGTERM) for worker in workers))
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate(timeout=GRACE_SECONDS / 2)
+    assert run.returncode == 130
+    assert RESUMES in told
+    assert "Traceback" not in told
+    assert not command.workers()
     resume(command)
 
 

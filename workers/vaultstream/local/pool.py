@@ -60,7 +60,8 @@ class _Slot:
 class WorkerPool:
     """Keeps one keys worker, one records worker and a number of signers running for a job.
 
-    Use it with `async with`: leaving it drains all workers, and kills those that are not gone after the grace period.
+    Use it with `async with`: leaving it drains all workers, and kills those that are not gone after the grace period, or
+    at once if the caller is cancelled again meanwhile.
     """
 
     def __init__(self, services: Services, job: Job) -> None:
@@ -69,6 +70,7 @@ class WorkerPool:
         self._logs = log_folder(services.data_dir, job.token)
         self._slots = [_Slot("keys", 1), _Slot("records", 1)]
         self._leaving: set[asyncio.Task[None]] = set()
+        self._draining: set[Process] = set()
         self.trouble: str | None = None
         """Why a worker failed last; None once all workers run."""
 
@@ -77,7 +79,14 @@ class WorkerPool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.shield(asyncio.gather(self._drain(self._slots), *self._leaving))
+        drained = asyncio.gather(self._drain(self._slots), *self._leaving)
+        try:
+            await asyncio.shield(drained)
+        except asyncio.CancelledError:  # interrupted again: whoever asks twice does not want to wait
+            for process in self._draining:
+                _signal(process, signal.SIGKILL)
+            await drained
+            raise
 
     @property
     def logs(self) -> Path:
@@ -209,6 +218,7 @@ class WorkerPool:
             _signal(process, signal.SIGTERM)
         if not alive:
             return
+        self._draining.update(alive)
         waits = [asyncio.ensure_future(process.wait()) for process in alive]
         await asyncio.wait(waits, timeout=GRACE_SECONDS)
         for process in alive:
@@ -216,6 +226,7 @@ class WorkerPool:
                 log.warning("process %d did not exit in time: killing it", process.pid)
                 _signal(process, signal.SIGKILL)
         await asyncio.gather(*waits)
+        self._draining.difference_update(alive)
 
 
 def _signal(process: Process, number: signal.Signals) -> None:
