@@ -41,7 +41,7 @@ def rate_text(rate: float | None) -> str:
     return "rate unknown" if rate is None else f"{rate:,.0f} records/s"
 
 
-def describe(state: RunState) -> str:
+def describe_run(state: RunState) -> str:
     """Returns a run's state as one line."""
     progress, job = state.progress, state.job
     if not progress.records and not job.planned:
@@ -90,7 +90,7 @@ class RunDisplay:
             self._shown_why = state.why
         news = state.trouble != self._shown_trouble
         if news or time.monotonic() >= self._next_line or state.job.ended:
-            note(f"{state.job.name}: {describe(state)}")
+            note(f"{state.job.name}: {describe_run(state)}")
             self._next_line = time.monotonic() + LINE_SECONDS
             self._shown_trouble = state.trouble
 
@@ -102,7 +102,7 @@ def _render(state: RunState) -> RenderableType:
         Text(state.job.name, style="bold"),
         ProgressBar(total=max(1, progress.records), completed=progress.settled, width=40),
     )
-    grid.add_row("", Text(describe(state)))
+    grid.add_row("", Text(describe_run(state)))
     if state.why:
         grid.add_row("", Text(state.why, style="dim"))
     return grid

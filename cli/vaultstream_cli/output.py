@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vaultstream.errors import VaultStreamError
+
+STANDARD_OUTPUT = Path("-")
+"""The value of --output that means standard output."""
 
 _WIDE = 200
 """Width in columns without a terminal: readers of a pipe want whole lines."""

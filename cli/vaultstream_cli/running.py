@@ -24,7 +24,7 @@ MaxSigners = Annotated[
 ]
 
 
-async def run_to_end(
+async def run_and_show(
     session: Session, token: str, *, max_signers: int | None, annotations: Mapping[str, str] | None = None
 ) -> Summary:
     """Runs a job to its end with the live display, and returns its summary. See `vaultstream.local.running.run_to_end`."""

@@ -21,7 +21,7 @@ from vaultstream_operator.api.status import JobStatus
 HOLDS = (*LAG_PROBLEMS, Reason.NOTHING_SIGNED)
 """Reasons for holding the count: too little is known, or another number of signers would make no difference."""
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+OPERATOR_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BY_JOB = ["namespace", "name"]
 _WORK = ("scaling", "other")
 _STATES = ("signed", "dead", "left")
@@ -40,7 +40,7 @@ class OperatorMetrics:
     def __init__(self) -> None:
         registry = self.registry = process_registry("operator")
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
-        histogram = partial(Histogram, buckets=BUCKETS, registry=registry)
+        histogram = partial(Histogram, buckets=OPERATOR_BUCKETS, registry=registry)
         self.reconcile_seconds = histogram(
             "vaultstream_reconcile_duration_seconds",
             "Duration of one reconcile of a SigningJob, with all its actions.",

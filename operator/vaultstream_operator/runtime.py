@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 RESYNC_SECONDS = 20.0
 """Interval between full lists. They repair events lost by a watch, and detect a watch that died silently."""
 RETRY_SECONDS = 1.0
-SETTLE_SECONDS = 0.05
+CHILD_SETTLE_SECONDS = 0.05
 """Changes of children come in bursts: one reconcile handles them all."""
 LIVE_SECONDS = 90.0
 """Without a successful round for this long, the operator is stuck and must be restarted."""
@@ -96,7 +96,7 @@ class Runtime:
     def saw(self, kind: str, change: str | None, body: Body) -> None:
         """Handles an event of a watch."""
         if (key := self._cluster.saw(kind, change, body)) is not None:
-            self._queue.add(key, 0.0 if kind == "signingjobs" else SETTLE_SECONDS)
+            self._queue.add(key, 0.0 if kind == "signingjobs" else CHILD_SETTLE_SECONDS)
 
     async def _reconcile(self, key: JobKey) -> float | None:
         if key == _PROBE:

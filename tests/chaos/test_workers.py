@@ -18,7 +18,7 @@ from vaultstream.api import JobState
 from vaultstream.settings import Settings
 from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import find_job, set_suspended
-from vaultstream.worker import WorkerContext, read_job
+from vaultstream.worker import WorkerContext, poll_job
 
 if TYPE_CHECKING:
     from support.chaos.arena import Arena
@@ -122,15 +122,15 @@ async def test_a_query_for_the_job_that_is_never_answered_times_out_and_the_next
     url = arena.lab.services.database_url
     async with open_pool(url, role="records", size=1) as pool, arena.bus() as bus:
         context = WorkerContext(Settings(), job, pool, bus, "me", asyncio.Event())
-        assert await read_job(context) == job
+        assert await poll_job(context) == job
         async with arena.connection() as connection:
             await set_suspended(connection, job.job_no, suspended=True)
         arena.postgres.silence(new=False)
-        looking = asyncio.create_task(read_job(context))
+        looking = asyncio.create_task(poll_job(context))
         _, waiting = await asyncio.wait({looking}, timeout=20)
         arena.postgres.restore()
         assert not waiting, "it waits until somebody answers"
         assert await looking == job
-        seen = await read_job(context)
+        seen = await poll_job(context)
     assert seen is not None
     assert seen.state is JobState.SUSPENDED

@@ -22,7 +22,7 @@ async def remove_messages(bus: Bus, token: str) -> None:
     await KeysStream(bus).remove(token)
 
 
-async def delete_job(
+async def delete_with_messages(
     connection: Connection, job: Job, policy: str, *, remove: Callable[[str], Awaitable[None]]
 ) -> None:
     """Deletes a job. Interrupted at any point, it can be repeated.

@@ -152,7 +152,7 @@ async def _watch(context: WorkerContext) -> None:
         if parent and os.getppid() != parent:
             log.warning("the pool that started this worker is gone: draining")
             context.stop.set()
-        job = await read_job(context)
+        job = await poll_job(context)
         if job is None or job.ended or job.state is JobState.SUSPENDED:
             context.stop.set()
         with suppress(TimeoutError):
@@ -161,7 +161,7 @@ async def _watch(context: WorkerContext) -> None:
     context.telemetry.health.rest("watching")
 
 
-async def read_job(context: WorkerContext) -> Job | None:
+async def poll_job(context: WorkerContext) -> Job | None:
     """Returns the job as it is now, or as it was at the start while Postgres is unreachable; None if it was deleted."""
     try:
         async with (

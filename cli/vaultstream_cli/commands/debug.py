@@ -19,7 +19,7 @@ from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 
-POLL_SECONDS = 0.25
+LOG_POLL_SECONDS = 0.25
 
 group = typer.Typer(
     help="Open psql, show streams and logs, and stop the embedded services.",
@@ -105,7 +105,7 @@ async def logs(
         typer.echo(f"{name}: {line}")
     try:
         while follow:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(LOG_POLL_SECONDS)
             for name, line in reader.news():
                 typer.echo(f"{name}: {line}")
     except asyncio.CancelledError:

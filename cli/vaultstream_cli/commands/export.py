@@ -14,10 +14,8 @@ from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import app, command
-from vaultstream_cli.output import note
+from vaultstream_cli.output import STANDARD_OUTPUT, note
 from vaultstream_cli.progress import show_progress
-
-STANDARD_OUTPUT = Path("-")
 
 
 @command(app, "export")

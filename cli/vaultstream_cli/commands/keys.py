@@ -10,7 +10,7 @@ import typer
 
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.errors import UsageError
-from vaultstream.keys.changes import KeyChange, KeyEnd, add_keys, choose_keys, end_keys, publish_keys
+from vaultstream.keys.changes import KeyChange, KeyEnd, add_job_keys, choose_keys, end_job_keys, publish_keys
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
 from vaultstream.local.kek import make_kek_file
 from vaultstream.local.session import Session, open_session
@@ -20,7 +20,7 @@ from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys
-from vaultstream_cli.output import err, note, print_json, print_table
+from vaultstream_cli.output import STANDARD_OUTPUT, err, note, print_json, print_table
 
 group = typer.Typer(
     help="List, export, add, retire and revoke a job's keys; create and rotate the key-encryption key.",
@@ -32,7 +32,6 @@ KeyIds = Annotated[
     list[str] | None, typer.Argument(metavar="KEY_ID", help="Ids of the keys, as shown by `keys list`.")
 ]
 AllKeys = Annotated[bool, typer.Option("--all", help="All keys of the job.")]
-STANDARD_OUTPUT = Path("-")
 
 
 @command(group, "list")
@@ -107,7 +106,7 @@ async def add(
         found = await _find(session, job)
         services = session.services
         ring = load_keyring(services.kek_file)
-        change = await add_keys(session.pool, services.bus_address, found, ring, count)
+        change = await add_job_keys(session.pool, services.bus_address, found, ring, count)
     _report(found, "added", change, as_json=json)
 
 
@@ -136,7 +135,7 @@ async def _end(
     chosen = choose_keys(job, key_ids, every=every)
     async with open_session(settings) as session:
         found = await _find(session, job)
-        change = await end_keys(session.pool, session.services.bus_address, found, chosen, state=state)
+        change = await end_job_keys(session.pool, session.services.bus_address, found, chosen, state=state)
     _report(found, state, change, as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
-from vaultstream_cli.running import MaxSigners, run_to_end
+from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 
 
@@ -66,7 +66,7 @@ async def quick_start(
             f"{job.name}: {counted(total, 'record')}, {counted(spec.keys.count, 'key')}, "
             f"{counted(spec.batch_size, 'record')} per batch"
         )
-        summary = await run_to_end(session, job.token, max_signers=max_signers)
+        summary = await run_and_show(session, job.token, max_signers=max_signers)
         with show_progress("verifying") as progress:
             report = await verify_job(
                 session.services.database_url, job.token, processes=None, progress=progress

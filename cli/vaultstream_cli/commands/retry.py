@@ -14,7 +14,7 @@ from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
-from vaultstream_cli.running import MaxSigners, run_to_end
+from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
 
 
@@ -56,7 +56,7 @@ async def retry(
             note(f"Job {found.name} has no dead letters to retry.")
         resumed = run and (records > 0 or left_open)
         if resumed:
-            summary = await run_to_end(session, found.token, max_signers=max_signers)
+            summary = await run_and_show(session, found.token, max_signers=max_signers)
         else:
             summary = await get_summary(session.pool, found.token)
     if json:

@@ -13,7 +13,7 @@ from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
-from vaultstream_cli.running import MaxSigners, run_to_end
+from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import print_summary, require_all_signed
 
 
@@ -38,7 +38,7 @@ async def run(
             job = await open_job(connection, manifest.metadata.name, manifest.spec)
         if job.ended:
             note(f"Job {job.name} has already ended; `vaultstream delete {job.name}` frees its name.")
-        summary = await run_to_end(
+        summary = await run_and_show(
             session, job.token, max_signers=max_signers, annotations=manifest.metadata.annotations
         )
     if json:

@@ -27,7 +27,7 @@ from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.display import duration, rate_text
 from vaultstream_cli.output import note, out, print_json
 
-POLL_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 
 
 @command(app, "status")
@@ -74,11 +74,11 @@ async def _watch(session: Session, reader: StatusReader, overview: JobOverview, 
                 elif live:
                     live.update(render(overview, services), refresh=True)
                 else:
-                    out.print(describe(overview), markup=False)
+                    out.print(describe_overview(overview), markup=False)
                 if overview.job.ended:
                     return
                 while True:
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(WATCH_SECONDS)
                     try:
                         services = await services.ensure_running()
                         overview = await reader.read()
@@ -91,7 +91,7 @@ async def _watch(session: Session, reader: StatusReader, overview: JobOverview, 
         return  # Ctrl-C only stops watching
 
 
-def describe(overview: JobOverview) -> str:
+def describe_overview(overview: JobOverview) -> str:
     """Returns a job's status as one line."""
     progress = overview.progress
     parts = [

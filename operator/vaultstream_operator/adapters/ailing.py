@@ -14,7 +14,7 @@ from vaultstream_operator.core.pod_problems import Ailment, Cause
 
 Body = Mapping[str, Any]
 
-MOST_CHARACTERS: Final = 600
+MOST_PROBLEM_CHARACTERS: Final = 600
 """Maximum length of an ailment's text, in characters; longer ones are cut."""
 FEW_RESTARTS: Final = 2
 """A container with this many restarts counts as failing even while it runs."""
@@ -122,7 +122,7 @@ def _sentence(words: str) -> str:
     text = re.sub(r"\s+", " ", redact(words)).strip().rstrip(":.")
     if not text:
         return ""
-    return f"{text}." if len(text) < MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    return f"{text}." if len(text) < MOST_PROBLEM_CHARACTERS else f"{text[: MOST_PROBLEM_CHARACTERS - 1]}…"
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONTROLLER = "vaultstream-operator"
-MOST_CHARACTERS = 1024
+MOST_NOTE_BYTES = 1024
 """Maximum length of an Event's note, in bytes, set by the API server."""
 
 _EXISTS, _NOT_FOUND = 409, 404
@@ -96,8 +96,8 @@ def event_name(owner: Owner, statement: Statement) -> str:
 def event(name: str, owner: Owner, statement: Statement, now: datetime) -> KubeJson:
     """Returns an Event's manifest."""
     note = statement.message
-    if len(note.encode()) > MOST_CHARACTERS:
-        note = note.encode()[: MOST_CHARACTERS - 3].decode(errors="ignore") + "…"
+    if len(note.encode()) > MOST_NOTE_BYTES:
+        note = note.encode()[: MOST_NOTE_BYTES - 3].decode(errors="ignore") + "…"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

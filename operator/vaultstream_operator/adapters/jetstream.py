@@ -16,11 +16,11 @@ from vaultstream.scaling.reasons import LagProblem, Reason
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 0.8
+NATS_ANSWER_SECONDS = 0.8
 """Timeout for reading a lag: after it the lag is unknown, because other jobs wait."""
 FIRST_SECONDS = 1.0
 """How long the first read waits for the connection, so that a connection in progress does not count as an outage."""
-RETRY_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
 
 
 class JetStreamLags:
@@ -52,7 +52,7 @@ class JetStreamLags:
         if bus is None:
             return Reason.NATS_UNREACHABLE
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(NATS_ANSWER_SECONDS):
                 lag = await RecordsStream(bus).lag(token)
         except (BusError, *BUS_ERRORS) as error:
             log.debug("can't read the lag of %s: %s", token, error or type(error).__name__)
@@ -91,7 +91,7 @@ class JetStreamLags:
                     self._tried.set()
                     self._problem = "disconnected."
                     while not bus.client.is_closed:  # noqa: ASYNC110 - the client has no event for it
-                        await asyncio.sleep(RETRY_SECONDS)
+                        await asyncio.sleep(RECONNECT_SECONDS)
             except BusError as error:
                 self._problem = error.message.removeprefix("NATS does not answer: ")
             except BUS_ERRORS as error:
@@ -99,4 +99,4 @@ class JetStreamLags:
             finally:
                 self._bus = None
                 self._tried.set()
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(RECONNECT_SECONDS)

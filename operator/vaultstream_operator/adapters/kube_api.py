@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KubeJson = dict[str, Any]
 
-REQUEST_SECONDS = 15.0
+KUBE_REQUEST_SECONDS = 15.0
 """Timeout of one request. The largest answers are lists of the operator's own objects."""
 CONNECTIONS = 32
 
@@ -89,7 +89,7 @@ class KubeApi:
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
-                method, url, headers=headers, body=body, _request_timeout=REQUEST_SECONDS
+                method, url, headers=headers, body=body, _request_timeout=KUBE_REQUEST_SECONDS
             )
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -14,7 +14,7 @@ from typing import Protocol, Self, TypeVar
 import asyncpg
 
 from vaultstream.api import JobState
-from vaultstream.deletion import delete_job
+from vaultstream.deletion import delete_with_messages
 from vaultstream.errors import (
     BusError,
     DatabaseError,
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-ANSWER_SECONDS = 5.0
+POSTGRES_ANSWER_SECONDS = 5.0
 """Seconds that Postgres may take for one reconcile."""
-PAUSE_SECONDS = 1.0
+UNREACHABLE_PAUSE_SECONDS = 1.0
 """Seconds without new attempts after Postgres did not answer: one attempt is enough for all jobs."""
 
 
@@ -104,7 +104,7 @@ class PostgresStore:
         """Returns the job as Postgres has it, None if it is not there, or why it cannot be read."""
 
         async def snapshot_of(connection: Connection) -> JobSnapshot | None:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(POSTGRES_ANSWER_SECONDS):
                 return await find_snapshot(connection, _name(job))
 
         try:
@@ -168,13 +168,13 @@ class PostgresStore:
         try:
             pool = await self._open()
             async with (
-                asyncio.timeout(4 * ANSWER_SECONDS),
-                pool.acquire(timeout=ANSWER_SECONDS) as connection,
+                asyncio.timeout(4 * POSTGRES_ANSWER_SECONDS),
+                pool.acquire(timeout=POSTGRES_ANSWER_SECONDS) as connection,
             ):
                 answer = await step(connection)
         except Exception as error:
             if classify(error)[0] is JobReason.POSTGRES_UNREACHABLE:
-                self._closed = _Closed(time.monotonic() + PAUSE_SECONDS, error)
+                self._closed = _Closed(time.monotonic() + UNREACHABLE_PAUSE_SECONDS, error)
             raise
         self._closed = None
         return answer
@@ -184,7 +184,7 @@ class PostgresStore:
             raise self._closed.error
 
     async def _open(self) -> Pool:
-        async with self._opening, asyncio.timeout(ANSWER_SECONDS):
+        async with self._opening, asyncio.timeout(POSTGRES_ANSWER_SECONDS):
             self._respect_pause()
             if self._pool is None:
                 self._pool = await self._stack.enter_async_context(
@@ -252,7 +252,7 @@ class PostgresStore:
             await self._remove(connection, job, spec.deletion_policy)
 
     async def _remove(self, connection: Connection, job: Job, policy: str) -> None:
-        await delete_job(connection, job, policy, remove=self._dispatcher.remove)
+        await delete_with_messages(connection, job, policy, remove=self._dispatcher.remove)
 
 
 _PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [

@@ -35,7 +35,7 @@ class Cause(IntEnum):
     """There is no pod, and Kubernetes reports why only in Events."""
 
 
-PATIENCE_SECONDS: Final = {Cause.NO_NODE: 5.0, Cause.NOT_SET_UP: 30.0, Cause.NOT_MADE: 10.0}
+CAUSE_PATIENCE_SECONDS: Final = {Cause.NO_NODE: 5.0, Cause.NOT_SET_UP: 30.0, Cause.NOT_MADE: 10.0}
 """How long each of these may last before it is reported as a problem, in seconds."""
 
 _OF_SOME_ALONE: Final = frozenset({Cause.NO_NODE, Cause.REFUSED, Cause.NOT_SET_UP, Cause.NOT_MADE})
@@ -80,7 +80,7 @@ class Ailment:
         """Returns the seconds until it has lasted long enough to be reported."""
         if self.since is None:
             return 0.0
-        return PATIENCE_SECONDS.get(self.cause, 0.0) - (now - self.since).total_seconds()
+        return CAUSE_PATIENCE_SECONDS.get(self.cause, 0.0) - (now - self.since).total_seconds()
 
     def stops(self, ready: int) -> bool:
         """Returns whether someone has to fix it before the job can continue while `ready` pods of the role are ready."""

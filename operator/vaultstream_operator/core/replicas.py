@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from vaultstream.api import SigningJobSpec
-from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decide import decide, decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
@@ -27,11 +27,10 @@ from vaultstream_operator.api.status import ConditionType, ScalingStatus
 from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import StoredJob, Trouble, View
 
-STARTUP_SECONDS = 10.0
+POD_STARTUP_SECONDS = 10.0
 """Assumed seconds from requesting a pod until it signs."""
-DRAIN_SECONDS = 2.0
+POD_DRAIN_SECONDS = 2.0
 
-SUSPENDED = "Suspended"
 ENDED = "Ended"
 _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 
@@ -45,10 +44,8 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
     before = report.status.scaling
     if before is not None and before.generation == _generation(view):
         history = history.without_unmade_change(observation.replicas.current)
-    decision = decide(spec.scaling, observation, history, moment)
-    history = history.observed(spec.scaling, observation, decision, moment)
+    decision, history = decide_next(spec.scaling, observation, history, moment)
     if decision.changes_count:
-        history = history.scaled(spec.scaling, decision, moment)
         up = decision.desired > decision.current
         report = report.with_events(
             say(JobReason.SCALED_OUT if up else JobReason.SCALED_IN, decision=decision.explain())
@@ -87,7 +84,7 @@ def stopped(view: View, report: Report, stored: StoredJob, statement: Statement)
     report = report.but(
         eta=None, signers=f"{signing.ready if signing else 0}/0", lag=stored.progress.batches_left
     )
-    return _at_zero(view, report, SUSPENDED, "suspend = true", statement.message)
+    return _at_zero(view, report, JobReason.SUSPENDED.value, "suspend = true", statement.message)
 
 
 def ended(view: View, report: Report, stored: StoredJob) -> Report:
@@ -152,8 +149,8 @@ def _observation(
         timing=Timing(
             created_at=view.job.created_at.timestamp(),
             finish_at=finish_at(spec.finish_by, spec.finish_within, started),
-            startup_seconds=STARTUP_SECONDS,
-            drain_seconds=DRAIN_SECONDS,
+            startup_seconds=POD_STARTUP_SECONDS,
+            drain_seconds=POD_DRAIN_SECONDS,
         ),
         progress=Progress(),
         pause=Pause.read(view.job.annotations),

@@ -8,7 +8,7 @@ import pytest
 from support.engine import add_job
 from vaultstream.bus.connection import BusAddress
 from vaultstream.errors import UsageError
-from vaultstream.keys.changes import KeyEnd, choose_keys, end_keys
+from vaultstream.keys.changes import KeyEnd, choose_keys, end_job_keys
 from vaultstream.local.services import Services
 from vaultstream.store.database import open_pool
 from vaultstream.store.keys import list_states
@@ -38,16 +38,16 @@ async def test_keys_end_all_or_none_and_the_last_one_leaves_a_job_waiting(
     first, second, third = sorted(await list_states(db, job.job_no))
     async with open_pool(engine_url, role="test", size=2) as pool:
         with pytest.raises(UsageError, match="'unknown'"):
-            await end_keys(pool, services.bus_address, job, [first, "unknown"], state=KeyEnd.RETIRED)
+            await end_job_keys(pool, services.bus_address, job, [first, "unknown"], state=KeyEnd.RETIRED)
         assert {state for state, _ in (await list_states(db, job.job_no)).values()} == {"active"}
 
-        some = await end_keys(pool, services.bus_address, job, [first], state=KeyEnd.RETIRED)
+        some = await end_job_keys(pool, services.bus_address, job, [first], state=KeyEnd.RETIRED)
         assert (some.key_ids, some.counts.active) == ([first], 2)
         assert (some.signers_notified, some.job_waits) == (True, False)
 
-        again = await end_keys(pool, services.bus_address, job, [first], state=KeyEnd.RETIRED)
+        again = await end_job_keys(pool, services.bus_address, job, [first], state=KeyEnd.RETIRED)
         assert again.key_ids == []
 
-        rest = await end_keys(pool, NOBODY, job, None, state=KeyEnd.REVOKED)
+        rest = await end_job_keys(pool, NOBODY, job, None, state=KeyEnd.REVOKED)
         assert set(rest.key_ids) == {first, second, third}
         assert (rest.signers_notified, rest.job_waits) == (False, True)

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from support.engine import add_job
-from vaultstream.deletion import delete_job
+from vaultstream.deletion import delete_with_messages
 from vaultstream.errors import BusError
 from vaultstream.store import jobs
 
@@ -33,7 +33,7 @@ async def test_a_job_stays_in_postgres_while_its_messages_can_not_be_removed(
         raise BusError("disconnected.")
 
     with pytest.raises(BusError):
-        await delete_job(db, job, policy, remove=unreachable)
+        await delete_with_messages(db, job, policy, remove=unreachable)
 
     assert await jobs.find_job(db, job.name) == job
 
@@ -51,12 +51,12 @@ async def test_a_deletion_that_was_interrupted_in_between_is_found_and_repeated(
     with monkeypatch.context() as first:
         first.setattr(jobs, "delete_job", interrupted)
         with pytest.raises(asyncpg.ConnectionDoesNotExistError):
-            await delete_job(db, job, policy, remove=jetstream.remove)
+            await delete_with_messages(db, job, policy, remove=jetstream.remove)
     assert jetstream.tokens == set()
     assert await jobs.find_job(db, job.name) == job
 
     jetstream.tokens.add(job.token)  # a worker published again
-    await delete_job(db, job, policy, remove=jetstream.remove)
+    await delete_with_messages(db, job, policy, remove=jetstream.remove)
 
     assert jetstream.tokens == set()
     assert await jobs.find_job(db, job.name) is None

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes
-from vaultstream.crypto.envelope import MAX_MESSAGE_BYTES, WrappedKey, rewrap, unwrap, wrap
+from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey, rewrap, unwrap, wrap
 from vaultstream.crypto.keyring import KeyEncryptionKey, KeyRing
 from vaultstream.errors import CustodyError
 
@@ -162,7 +162,7 @@ def test_a_lone_surrogate_in_a_name_is_refused() -> None:
 
 def test_an_oversize_message_is_refused_unread() -> None:
     message = wrapped().to_message()
-    whole = message + b" " * (MAX_MESSAGE_BYTES - len(message))
+    whole = message + b" " * (MAX_KEY_MESSAGE_BYTES - len(message))
     assert WrappedKey.from_message(whole).key_id == "key-7"
     with pytest.raises(CustodyError, match="65,537 bytes"):
         WrappedKey.from_message(whole + b" ")

@@ -18,7 +18,7 @@ from vaultstream.errors import ImportFileError, UsageError
 from vaultstream.importing.loader import _reader
 from vaultstream.importing.options import ImportOptions, shape_of
 from vaultstream.importing.rows import Row
-from vaultstream.importing.source import Format, open_source
+from vaultstream.importing.source import Format, open_import_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.unit
 def read(path: Path, **options: Any) -> tuple[list[Row], list[Reject]]:
     asked = ImportOptions(**{"table": "records", "id_column": "id", **options})
     asked.check()
-    with open_source(path, asked.format) as source:
+    with open_import_source(path, asked.format) as source:
         reader = _reader(source)
         shape = shape_of(asked, reader.columns, open_ended=reader.open_ended)
         chunks = list(reader.chunks(shape, None))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vaultstream_operator.adapters.events import MOST_CHARACTERS, event, event_name
+from vaultstream_operator.adapters.events import MOST_NOTE_BYTES, event, event_name
 from vaultstream_operator.api.reasons import JobReason, Statement
 from vaultstream_operator.core.children import Owner
 
@@ -41,5 +41,5 @@ def test_the_longest_name_of_a_job_gives_a_name_that_kubernetes_accepts() -> Non
 def test_a_long_message_is_cut_to_the_limit_of_an_event() -> None:
     said = Statement(JobReason.STARTING, "é" * 2000, "Normal")
     note = event("name", OWNER, said, datetime.now(UTC))["note"]
-    assert len(note.encode()) <= MOST_CHARACTERS
+    assert len(note.encode()) <= MOST_NOTE_BYTES
     assert note.endswith("é…")

@@ -96,7 +96,7 @@ def test_a_client_that_leaves_before_it_asked_gets_no_answer(server: TelemetrySe
 def test_a_client_that_is_too_slow_is_disconnected(
     server: TelemetryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(module, "HTTP_REQUEST_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(b"GET /met")
         with suppress(ConnectionResetError):
@@ -107,7 +107,7 @@ def test_a_client_that_is_too_slow_is_disconnected(
 def test_strangers_can_not_hold_more_than_some_connections(
     server: TelemetryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(module, "HTTP_REQUEST_SECONDS", 1.0)
     with ExitStack() as held:
         for _ in range(module.MAX_CONNECTIONS):
             held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))

@@ -12,7 +12,7 @@ from vaultstream.api.problems import problems_of, shown_path, shown_value
 from vaultstream.api.signingjob import API_VERSION, KIND, SigningJob
 from vaultstream.errors import InvalidJobError
 
-MAX_BYTES = 1024 * 1024
+MAX_MANIFEST_BYTES = 1024 * 1024
 """Maximum size of a manifest, in bytes."""
 
 MOST_PROBLEMS = 50
@@ -31,8 +31,8 @@ def load_signing_job(path: str | PathLike[str]) -> SigningJob:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+        if len(data) > MAX_MANIFEST_BYTES:
             raise _invalid(str(path), [_TOO_LARGE])
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def parse_signing_job(text: str, *, source: str) -> SigningJob:
     Raises:
         InvalidJobError: it is not a valid SigningJob; the message lists one problem per line, as `source:line: field: …`.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_MANIFEST_BYTES:
         raise _invalid(source, [_TOO_LARGE])
     try:
         document = read_document(text)

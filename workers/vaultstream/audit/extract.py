@@ -17,7 +17,7 @@ from vaultstream.audit.judgement import (
     lease_fault,
     stored_signature,
 )
-from vaultstream.audit.payloads import open_source, present_payloads
+from vaultstream.audit.payloads import open_audited_source, present_payloads
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.crypto.algorithms import openssl_command, public_key_pem
@@ -73,7 +73,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
             raise AuditError(
                 f"The signature of record {record_id!r} names a key that job {job.name} does not have."
             )
-        source, obstacle = await open_source(connection, job)
+        source, obstacle = await open_audited_source(connection, job)
         found = present_payloads(connection, source, [record], max_bytes=job.spec.records.max_payload_bytes)
         [present] = [payload async for _, payload in found]
         leases = await connection.fetch(query("audit_committed_leases"), [stored.key_no], [stored.epoch])

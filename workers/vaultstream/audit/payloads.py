@@ -24,7 +24,7 @@ PORTION_BYTES = 16 * 1024 * 1024
 """Long payloads are read this many bytes at a time, or one payload at a time if it is longer."""
 
 
-async def open_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
+async def open_audited_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
     """Finds a job's source and keeps it from being dropped or altered until the transaction ends.
 
     Returns:

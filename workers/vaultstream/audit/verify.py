@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vaultstream.audit.checker import Assignment
-from vaultstream.audit.payloads import open_source
+from vaultstream.audit.payloads import open_audited_source
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, Tally
@@ -47,7 +47,7 @@ async def verify_job(
     async with open_snapshot(database_url, role="verify") as connection:
         snapshot = await export_snapshot(connection)
         job = await get_job(connection, job_name)
-        source, obstacle = await open_source(connection, job)
+        source, obstacle = await open_audited_source(connection, job)
         processes = processes or usable_cores()
         runs = await _plan_runs(connection, job, processes)
         assignment = Assignment(

@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 from vaultstream.bus.publishing import Outgoing, publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
-from vaultstream.crypto.envelope import WrappedKey
+from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey
 from vaultstream.errors import CustodyError
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vaultstream.bus.connection import Bus
 
 log = logging.getLogger(__name__)
-
-MAX_MESSAGE_BYTES = 64 * 1024
 
 
 class KeysStream:
@@ -42,7 +40,7 @@ class KeysStream:
             subjects=["keys.>"],
             storage=api.StorageType.FILE,
             max_msgs_per_subject=1,
-            max_msg_size=MAX_MESSAGE_BYTES,
+            max_msg_size=MAX_KEY_MESSAGE_BYTES,
         )
         return await ensure_stream(self._bus, config)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vaultstream.bus.connection import Bus
 
 DUPLICATE_WINDOW_SECONDS = 120
-MAX_MESSAGE_BYTES = 1024
+MAX_BATCH_MESSAGE_BYTES = 1024
 """Far more than a batch's name needs; the server refuses larger messages from anyone."""
 
 
@@ -49,7 +49,7 @@ class RecordsStream:
             subjects=["records.>"],
             retention=api.RetentionPolicy.WORK_QUEUE,
             storage=api.StorageType.FILE,
-            max_msg_size=MAX_MESSAGE_BYTES,
+            max_msg_size=MAX_BATCH_MESSAGE_BYTES,
             duplicate_window=DUPLICATE_WINDOW_SECONDS,
         )
         return await ensure_stream(self._bus, config)

@@ -33,7 +33,7 @@ from vaultstream.errors import CustodyError
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
-MAX_MESSAGE_BYTES = 64 * 1024
+MAX_KEY_MESSAGE_BYTES = 64 * 1024
 
 _FORMAT = "vaultstream wrapped key 1"
 
@@ -70,9 +70,9 @@ class WrappedKey:
             CustodyError: it is longer than 64 KiB, not JSON, or has a missing or invalid field. The message names the
                 field and never shows the content.
         """
-        if len(data) > MAX_MESSAGE_BYTES:
+        if len(data) > MAX_KEY_MESSAGE_BYTES:
             raise CustodyError(
-                f"A message of {len(data):,} bytes is not a wrapped key: those have at most {MAX_MESSAGE_BYTES:,} bytes."
+                f"A message of {len(data):,} bytes is not a wrapped key: those have at most {MAX_KEY_MESSAGE_BYTES:,} bytes."
             )
         try:
             return _MESSAGES.validate_json(data, strict=True)

@@ -13,7 +13,7 @@ IdType = Literal["bigint", "uuid", "text"]
 SQL_TYPES: dict[IdType, str] = {"bigint": "bigint", "uuid": "uuid", "text": 'text COLLATE "C"'}
 """How a column of each type is declared; text is ordered by its bytes, whatever the database's locale is."""
 
-MAX_BYTES = 1024
+MAX_ID_BYTES = 1024
 """Length of the longest id in UTF-8 bytes: a longer one does not fit into an index."""
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -44,8 +44,8 @@ def fault_of(text: str | None, wanted: IdType | None = None) -> str | None:
         return "has no id"
     if "\0" in text:
         return "has an id with a NUL character, which Postgres does not store"
-    if len(text) * 4 > MAX_BYTES and len(text.encode(errors="surrogatepass")) > MAX_BYTES:
-        return f"has an id of more than {MAX_BYTES:,} bytes"
+    if len(text) * 4 > MAX_ID_BYTES and len(text.encode(errors="surrogatepass")) > MAX_ID_BYTES:
+        return f"has an id of more than {MAX_ID_BYTES:,} bytes"
     if wanted == "bigint" and not is_bigint(text):
         return f"has the id {text!r}, but the table's ids are integers"
     if wanted == "uuid" and not is_uuid(text):

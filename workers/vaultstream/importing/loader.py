@@ -24,7 +24,7 @@ from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
 from vaultstream.importing.jsonl_reader import JsonLinesReader
 from vaultstream.importing.options import shape_of
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
-from vaultstream.importing.source import Format, ImportSource, open_source
+from vaultstream.importing.source import Format, ImportSource, open_import_source
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
 from vaultstream.plurals import counted
 from vaultstream.records.source import quote_identifier
@@ -103,7 +103,7 @@ async def import_records(
     """
     started = time.monotonic()
     options.check()
-    with open_source(path, options.format) as source:
+    with open_import_source(path, options.format) as source:
         reader = _reader(source)
         shape = shape_of(options, reader.columns, open_ended=reader.open_ended)
         payload_type = reader.payload_type(shape)

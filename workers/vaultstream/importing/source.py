@@ -55,7 +55,7 @@ class ImportSource:
 
 
 @contextmanager
-def open_source(path: Path, wanted: Format | None = None) -> Iterator[ImportSource]:
+def open_import_source(path: Path, wanted: Format | None = None) -> Iterator[ImportSource]:
     """Opens a file, decompressing `.gz` and `.zip` as it is read.
 
     Args:

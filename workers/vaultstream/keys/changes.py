@@ -51,7 +51,7 @@ class KeyChange:
     job_waits: bool
 
 
-async def add_keys(pool: Pool, address: BusAddress, job: Job, ring: KeyRing, count: int) -> KeyChange:
+async def add_job_keys(pool: Pool, address: BusAddress, job: Job, ring: KeyRing, count: int) -> KeyChange:
     """Makes further keys for a job, beyond the `keys.count` of its spec.
 
     Raises:
@@ -80,7 +80,7 @@ def choose_keys(job_name: str, key_ids: Sequence[str] | None, *, every: bool) ->
     return key_ids or None
 
 
-async def end_keys(
+async def end_job_keys(
     pool: Pool, address: BusAddress, job: Job, key_ids: Sequence[str] | None, *, state: KeyEnd
 ) -> KeyChange:
     """Retires or revokes keys of a job, either all that are named or none. Keys that have ended already stay as they are.

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS, connect_bus
-from vaultstream.deletion import delete_job, remove_messages
+from vaultstream.deletion import delete_with_messages, remove_messages
 from vaultstream.errors import BusError, UsageError
 from vaultstream.store import jobs
 from vaultstream.store.sessions import list_worker_sessions
@@ -58,7 +58,7 @@ async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy:
             connect_bus(services.bus_address, role="operator", attempts=1) as bus,
             pool.acquire() as connection,
         ):
-            await delete_job(connection, job, policy, remove=partial(remove_messages, bus))
+            await delete_with_messages(connection, job, policy, remove=partial(remove_messages, bus))
             if force:  # workers that were connected may have published more in between
                 await remove_messages(bus, job.token)
     except (BusError, *BUS_ERRORS):

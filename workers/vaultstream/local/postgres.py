@@ -40,7 +40,7 @@ from vaultstream.local.files import (
     write_private,
 )
 from vaultstream.local.processes import Running
-from vaultstream.local.programs import VERSION, ensure_user, let_others_run, postgres_programs
+from vaultstream.local.programs import POSTGRES_VERSION, ensure_user, let_others_run, postgres_programs
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -182,9 +182,9 @@ class EmbeddedPostgres:
         if not (self._cluster / "PG_VERSION").exists():
             await self._initialise(user)
         version = (self._cluster / "PG_VERSION").read_text().strip()
-        if version != str(VERSION):
+        if version != str(POSTGRES_VERSION):
             raise LocalServiceError(
-                f"The data in {self._cluster} is from Postgres {version}; this VaultStream embeds Postgres {VERSION}.",
+                f"The data in {self._cluster} is from Postgres {version}; this VaultStream embeds Postgres {POSTGRES_VERSION}.",
                 hint="Use another --data-dir, or export with the older VaultStream first.",
             )
         self._prepare_socket_dir(user)

@@ -12,7 +12,7 @@ from vaultstream.errors import LocalServiceError
 if TYPE_CHECKING:
     from types import ModuleType
 
-VERSION = 18
+POSTGRES_VERSION = 18
 
 
 def postgres_programs() -> Path:
@@ -21,7 +21,7 @@ def postgres_programs() -> Path:
     Raises:
         LocalServiceError: they are not installed.
     """
-    return Path(_package().POSTGRES_VERSIONS[VERSION])
+    return Path(_package().POSTGRES_VERSIONS[POSTGRES_VERSION])
 
 
 def let_others_run(folder: Path) -> None:

@@ -12,7 +12,7 @@ from vaultstream.api import JobState, ScalingSpec
 from vaultstream.errors import SourceError
 from vaultstream.local.runner import PoolSize, PoolState
 from vaultstream.records.source import inspect_source
-from vaultstream.scaling.decide import decide
+from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
@@ -22,9 +22,9 @@ from vaultstream.store.database import Connection
 from vaultstream.store.jobs import Job
 from vaultstream.store.sql import query
 
-STARTUP_SECONDS = 1.0
+PROCESS_STARTUP_SECONDS = 1.0
 """From starting a process until it signs."""
-DRAIN_SECONDS = 0.5
+PROCESS_DRAIN_SECONDS = 0.5
 LONGEST_INTERVAL_SECONDS = 1.0
 """A poll costs one query on the same machine: jobs of seconds need not wait for the `pollingInterval` of a cluster."""
 
@@ -116,9 +116,7 @@ class LocalScaler:
 
     def _decide(self, state: PoolState, now: float) -> Decision:
         observation = self._observation(state, now)
-        decision = decide(self._spec, observation, self._history, now)
-        history = self._history.observed(self._spec, observation, decision, now)
-        self._history = history.scaled(self._spec, decision, now)
+        decision, self._history = decide_next(self._spec, observation, self._history, now)
         return decision
 
     def _observation(self, state: PoolState, now: float) -> Observation:
@@ -133,8 +131,8 @@ class LocalScaler:
             timing=Timing(
                 created_at=job.created_at.timestamp(),
                 finish_at=finish_at(job.spec.finish_by, job.spec.finish_within, started),
-                startup_seconds=STARTUP_SECONDS,
-                drain_seconds=DRAIN_SECONDS,
+                startup_seconds=PROCESS_STARTUP_SECONDS,
+                drain_seconds=PROCESS_DRAIN_SECONDS,
             ),
             progress=self._activity.progress(counts, now),
             keys_active=state.snapshot.keys_active,

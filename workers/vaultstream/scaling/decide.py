@@ -90,7 +90,7 @@ class _Proposal:
 def decide(spec: ScalingSpec, observation: Observation, history: History, now: float) -> Decision:
     """Returns how many signers to run, and why. Never raises for valid arguments; equal ones give equal decisions.
 
-    The caller passes the decision to `history.observed`, and to `history.scaled` once the count is changed.
+    `decide_next` also returns the history after it, for a caller that carries the decision out.
 
     Args:
         spec: `spec.scaling` of the job.
@@ -106,6 +106,14 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     foreseen = forecast(observation, useful, now)
     case = _Case(spec, observation, history, now, limits, flat, useful, foreseen)
     return _settled(case, _proposal(case))
+
+
+def decide_next(
+    spec: ScalingSpec, observation: Observation, history: History, now: float
+) -> tuple[Decision, History]:
+    """Returns what `decide` does, for a caller that carries the decision out, and the history for the next one."""
+    decision = decide(spec, observation, history, now)
+    return decision, history.observed(spec, observation, decision, now).scaled(spec, decision, now)
 
 
 def _proposal(case: _Case) -> _Proposal:

@@ -25,7 +25,7 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection opened by `connect`, or one acquired from a pool."""
 Pool = asyncpg.Pool
 
-CONNECT_TIMEOUT_SECONDS = 10.0
+POSTGRES_CONNECT_SECONDS = 10.0
 STATEMENT_TIMEOUT_SECONDS = 120.0
 
 _AWAY = (
@@ -209,7 +209,7 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.C
     try:
         connection = await asyncpg.connect(
             url,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=POSTGRES_CONNECT_SECONDS,
             connection_class=WatchedConnection,
             server_settings=_server_settings(role),
         )
@@ -242,7 +242,7 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
             url,
             min_size=1,
             max_size=size,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=POSTGRES_CONNECT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
             connection_class=WatchedConnection if reset else _PooledConnection,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REQUEST_SECONDS = 5.0
+HTTP_REQUEST_SECONDS = 5.0
 """Limit for a whole request and its answer, however slowly a client sends or reads."""
 MAX_HEAD_BYTES = 8192
 MAX_CONNECTIONS = 32
@@ -134,7 +134,7 @@ class TelemetryServer:
         self._connections += 1
         try:
             if self._connections <= MAX_CONNECTIONS:
-                async with asyncio.timeout(REQUEST_SECONDS):
+                async with asyncio.timeout(HTTP_REQUEST_SECONDS):
                     await self._converse(reader, writer)
         except (TimeoutError, OSError, h11.ProtocolError):
             log.debug("a client of the metrics port disconnected, or was too slow")
