@@ -24,7 +24,6 @@ from vaultstream.errors import (
     redact,
 )
 from vaultstream.records.source import inspect_source
-from vaultstream.records.worker import DEADLINE_EXCEEDED
 from vaultstream.scaling.observation import Progress
 from vaultstream.scaling.workload import Activity
 from vaultstream.store import jobs, schema
@@ -325,4 +324,4 @@ async def _set_suspended(connection: Connection, view: ObjectView, *, suspended:
 
 async def _fail(connection: Connection, view: ObjectView) -> None:
     if job := await _own(connection, view):
-        await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))
+        await jobs.fail_overdue_job(connection, job)

@@ -93,12 +93,6 @@ async def plan_next(context: WorkerContext) -> bool:
     return page.finished
 
 
-DEADLINE_EXCEEDED = (
-    "DeadlineExceeded: the job ran for longer than spec.activeDeadlineSeconds ({job.spec.active_deadline_seconds:g} s); "
-    "its signatures are kept."
-)
-
-
 def next_check(left: int, *, before: int, seconds: float) -> float:
     """Returns the seconds until the next check whether a job has ended: half of the time that it seems to need.
 
@@ -139,7 +133,7 @@ class BatchPublisher:
             outstanding = await count_pending_through(connection, job.job_no, job.published_through)
             published = await self._publish(connection, job, outstanding)
             if job.spec.overdue(job.started_at, datetime.now(UTC)):
-                await jobs.fail_job(connection, job.job_no, DEADLINE_EXCEEDED.format(job=job))
+                await jobs.fail_overdue_job(connection, job)
                 log.warning("active deadline exceeded", extra={"job": job.name})
                 context.stop.set()
                 return True

@@ -140,6 +140,16 @@ async def fail_job(connection: Connection, job_no: int, message: str) -> None:
     await connection.execute(query("fail_job"), job_no, message)
 
 
+async def fail_overdue_job(connection: Connection, job: Job) -> None:
+    """Ends a job that ran for longer than its `activeDeadlineSeconds` as Failed, with that reason as its message."""
+    await fail_job(
+        connection,
+        job.job_no,
+        "DeadlineExceeded: the job ran for longer than spec.activeDeadlineSeconds "
+        f"({job.spec.active_deadline_seconds:g} s); its signatures are kept.",
+    )
+
+
 async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
     """Suspends or resumes a job that has not ended."""
     await connection.execute(query("set_suspended"), job_no, suspended)
