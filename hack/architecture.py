@@ -1,7 +1,8 @@
 """The picture of the architecture, drawn from the import contracts in pyproject.toml: what may import what.
 
-A row is a layer of the layers contract; each box is a package or a module, with the first sentence of its docstring. A box
-whose imports of every service are forbidden is marked "no I/O".
+A room is a root package; a row in it is a layer of its layers contract; each box is a package or a module, with the first
+sentence of its docstring. A box that must not import any client of a service is marked "no network", and "no I/O" if it may
+not start processes or have a clock either.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,11 +24,13 @@ LINE_HEIGHT, ROOM_HEAD = 15, 30
 CHARACTER_WIDTH = 6.0
 """Of the purposes' 12 px font, on average, in pixels."""
 SERVICES = {"asyncpg", "nats"}
-"""A room that must import neither of these does no I/O over a network."""
+"""A box that must import neither of these does no I/O over a network."""
+EFFECTS = SERVICES | {"asyncio", "logging", "subprocess", "time"}
+"""A box that must import none of these does no I/O at all; tests/unit/test_pure_packages.py checks the rest."""
 
 LEGEND = (
-    "Each row is a layer. It may import the layers below it, and nothing above it. "
-    "Boxes of the engine that share a row do not import each other."
+    "A package may import the packages below it, and a row of boxes the rows below it: nothing above. "
+    "Boxes that share a row do not import each other."
 )
 STYLE = (
     "text{font:12px sans-serif;fill:#424a53}.title{font-size:17px;font-weight:bold;fill:#1f2328}"
@@ -41,12 +43,12 @@ PURE = "#dafbe1"
 
 @dataclass(frozen=True)
 class Box:
-    """A package or a module: its name in its room, what it is for, and whether it does no I/O."""
+    """A package or a module: its name in its room, what it is for, and the mark of what it must not do."""
 
     module: str
     label: str
     purpose: str
-    pure: bool
+    badge: str
 
 
 class Architecture:
@@ -54,19 +56,26 @@ class Architecture:
 
     def __init__(self, pyproject: str) -> None:
         contracts: list[dict[str, Any]] = tomllib.loads(pyproject)["tool"]["importlinter"]["contracts"]
-        [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-        self.rows = [[name.strip() for name in layer.split("|")] for layer in layers]
+        layers = [contract for contract in contracts if contract["type"] == "layers"]
+        [self.rooms] = [contract["layers"] for contract in layers if "containers" not in contract]
+        self.rows = {
+            room: [
+                [f"{room}.{name.strip()}" for name in layer.split("|")]
+                for contract in layers
+                if contract.get("containers") == [room]
+                for layer in contract["layers"]
+            ]
+            for room in self.rooms
+        }
         self.forbidden = [contract for contract in contracts if contract["type"] == "forbidden"]
 
-    @cached_property
-    def pure(self) -> set[str]:
-        """The modules whose contract forbids them to import any service."""
-        return {
-            module
-            for contract in self.forbidden
-            if set(contract["forbidden_modules"]) >= SERVICES
-            for module in contract["source_modules"]
-        }
+    def badge(self, module: str) -> str:
+        """Returns the mark of a module: "no I/O", "no network" or none."""
+        imports: set[str] = set()
+        for contract in self.forbidden:
+            if module in contract["source_modules"]:
+                imports.update(contract["forbidden_modules"])
+        return "no I/O" if imports >= EFFECTS else "no network" if imports >= SERVICES else ""
 
     def box(self, module: str) -> Box:
         """Returns the box of a module.
@@ -80,16 +89,7 @@ class Architecture:
         name = module.rpartition(".")[2]
         label = f"{name}/" if spec.submodule_search_locations else f"{name}.py"
         docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
-        return Box(module, label, first_sentence(docstring), module in self.pure)
-
-    def inner(self, package: str) -> list[str]:
-        """Returns the packages directly in a package."""
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
-            return []
-        return [
-            f"{package}.{path.parent.name}" for path in sorted(Path(spec.origin).parent.glob("*/__init__.py"))
-        ]
+        return Box(module, label, first_sentence(docstring), self.badge(module))
 
     def svg(self) -> str:
         """Returns the picture as a document of its own, with its own background."""
@@ -98,14 +98,12 @@ class Architecture:
             f'<text x="{MARGIN}" y="58">{LEGEND}</text>',
         ]
         y = 74.0
-        engine = [[self.box(module) for module in row] for row in self.rows if "." in row[0]]
-        for [package] in (row for row in self.rows if "." not in row[0]):
-            inner = [self.box(module) for module in self.inner(package)]
-            y = self._room(parts, y, package, [inner] if inner else []) + GAP
-        top = y + ROOM_HEAD
-        y = self._room(parts, y, "vaultstream", engine)
-        parts.append(_arrow(top + 4, y - GAP - 4))
-        y += 3 * GAP
+        for room in self.rooms:
+            top = y + ROOM_HEAD
+            y = self._room(parts, y, room) + GAP
+            if self.rows[room]:
+                parts.append(_arrow(top + 4, y - 2 * GAP - 4))
+        y += 2 * GAP
         for line in self._notes():
             parts.append(f'<text x="{MARGIN}" y="{y:.0f}">{escape(line)}</text>')
             y += LINE_HEIGHT + 3
@@ -115,11 +113,11 @@ class Architecture:
             f'<rect width="{WIDTH}" height="{y:.0f}" rx="8" fill="#ffffff"/>{"".join(parts)}</svg>\n'
         )
 
-    def _room(self, parts: list[str], y: float, package: str, rows: list[list[Box]]) -> float:
+    def _room(self, parts: list[str], y: float, package: str) -> float:
         """Adds a package with its rows of boxes, from `y` down; returns where it ends."""
         inside: list[str] = []
         end = y + ROOM_HEAD
-        for row in rows:
+        for row in ([self.box(module) for module in modules] for modules in self.rows[package]):
             height = HIGH if any(len(_lines(box, _width(row))) > 1 for box in row) else LOW
             for number, box in enumerate(row):
                 x = MARGIN + GUTTER + number * (_width(row) + GAP)
@@ -156,10 +154,12 @@ def _lines(box: Box, width: float) -> list[str]:
 
 
 def _box(box: Box, x: float, y: float, width: float, height: float) -> Iterator[str]:
-    yield _rect(x, y, width, height, PURE if box.pure else "#ffffff")
+    yield _rect(x, y, width, height, PURE if box.badge == "no I/O" else "#ffffff")
     yield f'<text class="name" x="{x + 10:.0f}" y="{y + 17:.0f}">{escape(box.label)}</text>'
-    if box.pure:
-        yield f'<text class="badge" x="{x + width - 10:.0f}" y="{y + 17:.0f}" text-anchor="end">no I/O</text>'
+    if box.badge:
+        yield (
+            f'<text class="badge" x="{x + width - 10:.0f}" y="{y + 17:.0f}" text-anchor="end">{box.badge}</text>'
+        )
     for number, line in enumerate(_lines(box, width)):
         yield f'<text x="{x + 10:.0f}" y="{y + 33 + number * LINE_HEIGHT:.0f}">{escape(line)}</text>'
 

@@ -1,4 +1,4 @@
-"""A work queue: each key is processed once at a time, urgent and earliest keys first, with backoff after failures."""
+"""A work queue of keys: urgent and earliest first, each processed once at a time. Failed keys are retried with backoff."""
 
 from __future__ import annotations
 

@@ -20,9 +20,17 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = ROOT / "pyproject.toml"
 CONTRACTS: list[dict[str, Any]] = tomllib.loads(PYPROJECT.read_text())["tool"]["importlinter"]["contracts"]
 FORBIDDEN = [contract for contract in CONTRACTS if contract["type"] == "forbidden"]
-[LAYERS] = [contract for contract in CONTRACTS if contract["type"] == "layers"]
-ROWS = [[module.strip() for module in layer.split("|")] for layer in LAYERS["layers"]]
+LAYERS = [contract for contract in CONTRACTS if contract["type"] == "layers"]
 FOLDERS = ("workers", "operator", "cli")
+
+
+def rows(contract: dict[str, Any]) -> list[list[str]]:
+    """Returns the full names of the modules in each layer, from the top down."""
+    [container] = contract.get("containers", [""])
+    return [
+        [f"{container}.{module.strip()}".lstrip(".") for module in layer.split("|")]
+        for layer in contract["layers"]
+    ]
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def add_import(copy: Path, module: str, *imported: str) -> None:
-    """Adds imports to a module, or to a new module of a package."""
+    """Adds imports to a module, to a root package's own module, or to a new module of a package inside."""
     [place] = [
         path
         for folder in FOLDERS
@@ -47,7 +55,9 @@ def add_import(copy: Path, module: str, *imported: str) -> None:
         )
         if path.exists()
     ]
-    with (place / "added.py" if place.is_dir() else place).open("a") as file:
+    if place.is_dir():
+        place /= "added.py" if "." in module else "__init__.py"
+    with place.open("a") as file:
         file.writelines(f"import {name}\n" for name in imported)
 
 
@@ -72,7 +82,7 @@ def lint(copy: Path) -> tuple[set[str], set[tuple[str, str]]]:
 
 
 def test_every_contract_is_of_a_kind_that_is_broken_below() -> None:
-    assert len(CONTRACTS) == len(FORBIDDEN) + 1
+    assert len(CONTRACTS) == len(FORBIDDEN) + len(LAYERS)
 
 
 def test_the_copy_keeps_every_contract(copy: Path) -> None:
@@ -82,16 +92,29 @@ def test_the_copy_keeps_every_contract(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "imported", "contract"),
     [
+        ("vaultstream", "vaultstream_operator", "The command is on top"),
+        ("vaultstream", "vaultstream_cli", "The command is on top"),
+        ("vaultstream.__main__", "vaultstream_operator", "The command is on top"),
+        ("vaultstream.__main__", "vaultstream_cli", "The command is on top"),
         ("vaultstream.store", "vaultstream_operator", "The command is on top"),
         ("vaultstream.local", "vaultstream_cli", "The command is on top"),
+        ("vaultstream_operator", "vaultstream_cli", "The command is on top"),
         ("vaultstream_operator.core", "vaultstream_cli", "The command is on top"),
-        ("vaultstream.signing", "vaultstream.audit", "The command is on top"),
+        ("vaultstream.signing", "vaultstream.audit", "Each layer of the engine"),
+        ("vaultstream_operator.core", "vaultstream_operator.adapters", "Each layer of the operator"),
+        ("vaultstream_operator.core", "vaultstream_operator.ports", "Each layer of the operator"),
+        ("vaultstream_operator.reconciler", "vaultstream_operator.adapters", "Each layer of the operator"),
+        ("vaultstream_operator.adapters", "vaultstream_operator.runtime", "Each layer of the operator"),
         ("vaultstream.api", "nats", "Types and cryptography"),
         ("vaultstream.crypto", "asyncpg", "Types and cryptography"),
-        ("vaultstream.scaling", "asyncpg", "The scaling decision is pure"),
-        ("vaultstream_operator.core", "vaultstream_operator.adapters", "The operator's core is pure"),
-        ("vaultstream_operator.core", "kopf", "The operator's core is pure"),
+        ("vaultstream.scaling", "threading", "The scaling decision is pure"),
+        ("vaultstream.scaling", "vaultstream.last_words", "The scaling decision is pure"),
+        ("vaultstream_operator.core", "time", "The operator's core is pure"),
+        ("vaultstream_operator.core", "vaultstream.settings", "The operator's core is pure"),
+        ("vaultstream_operator.core", "kopf", "Only the operator's handlers"),
+        ("vaultstream_operator.runtime", "kopf", "Only the operator's handlers"),
         ("vaultstream_operator", "vaultstream.local", "The operator starts no process"),
+        ("vaultstream_operator.adapters", "vaultstream.roles", "The operator starts no process"),
     ],
 )
 def test_a_wrong_import_breaks_exactly_the_contract_that_forbids_it(
@@ -115,28 +138,33 @@ def test_each_import_that_a_contract_forbids_breaks_it(copy: Path, contract: dic
     } <= pairs
 
 
-def test_each_layer_must_not_import_the_one_above_it(copy: Path) -> None:
-    expected = {(lower, upper) for above, below in pairwise(ROWS) for lower in below for upper in above}
+@pytest.mark.parametrize("contract", LAYERS, ids=lambda contract: contract["name"])
+def test_each_layer_must_not_import_the_one_above_it(copy: Path, contract: dict[str, Any]) -> None:
+    expected = {
+        (lower, upper) for above, below in pairwise(rows(contract)) for lower in below for upper in above
+    }
     for lower, upper in expected:
         add_import(copy, lower, upper)
     broken, pairs = lint(copy)
-    assert LAYERS["name"] in broken
+    assert contract["name"] in broken
     assert expected <= pairs
 
 
-def test_packages_of_one_layer_must_not_import_each_other(copy: Path) -> None:
-    expected = {(row[0], other) for row in ROWS for other in row[1:]}
+@pytest.mark.parametrize("contract", LAYERS[1:], ids=lambda contract: contract["name"])
+def test_packages_of_one_layer_must_not_import_each_other(copy: Path, contract: dict[str, Any]) -> None:
+    expected = {(row[0], other) for row in rows(contract) for other in row[1:]}
+    assert expected
     for module, other in expected:
         add_import(copy, module, other)
     broken, pairs = lint(copy)
-    assert broken == {LAYERS["name"]}
+    assert broken == {contract["name"]}
     assert expected <= pairs
 
 
-def test_every_part_of_the_engine_is_in_a_layer() -> None:
-    engine = ROOT / "workers/vaultstream"
-    parts = {path.name for path in engine.iterdir() if (path / "__init__.py").exists()}
-    parts |= {path.stem for path in engine.glob("*.py")} - {"__init__", "__main__"}
-    assert {f"vaultstream.{part}" for part in parts} == {
-        module for row in ROWS for module in row if module.startswith("vaultstream.")
-    }
+@pytest.mark.parametrize(
+    ("folder", "package"), [("workers", "vaultstream"), ("operator", "vaultstream_operator")]
+)
+def test_a_new_module_must_get_a_layer(copy: Path, folder: str, package: str) -> None:
+    (copy / folder / package / "added.py").touch()
+    [contract] = [contract for contract in LAYERS if contract.get("containers") == [package]]
+    assert lint(copy) == ({contract["name"]}, set())
