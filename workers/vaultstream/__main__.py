@@ -14,14 +14,15 @@ def main() -> int:
     # Before the slow imports: the first process of a container is not even sent a signal that it has no handler for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        from vaultstream.roles import ROLES, run_worker  # noqa: PLC0415 - see above
+        from vaultstream.role import WorkerRole  # noqa: PLC0415 - see above
+        from vaultstream.roles import run_worker  # noqa: PLC0415 - see above
     except KeyboardInterrupt:
         return INTERRUPTED
     match sys.argv[1:]:
-        case ["worker", role, job] if role in ROLES:
+        case ["worker", role, job] if role in set(WorkerRole):
             return run_worker(role, job)
         case _:
-            sys.stderr.write(f"Usage: python -m vaultstream worker {'|'.join(ROLES)} JOB\n")
+            sys.stderr.write(f"Usage: python -m vaultstream worker {'|'.join(WorkerRole)} JOB\n")
             return USAGE
 
 

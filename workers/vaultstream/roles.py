@@ -15,8 +15,6 @@ from vaultstream.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
-ROLES = ("keys", "records", "signing")
-
 
 def run_worker(role: str, job: str, **overrides: object) -> int:
     """Runs a worker until its job has ended or it is asked to exit.
@@ -24,7 +22,7 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
     If it fails, the last line of its log says why; see `vaultstream.last_words`.
 
     Args:
-        role: one of `ROLES`. Only its module is loaded: a pool starts many signers.
+        role: of a `WorkerRole`. Only its module is loaded: a pool starts many signers.
         job: name or token of the job.
         overrides: settings by field name; None means not given.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vaultstream.api import JobState
 from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
 from vaultstream.errors import UsageError
+from vaultstream.role import WorkerRole
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
 from vaultstream.store.holder import Holder, SessionName
@@ -121,7 +122,7 @@ async def _connected(
             database_url,
             role=str(SessionName.of_this_process(role, job.job_no)),
             size=connections,
-            reset=role == "keys",
+            reset=role == WorkerRole.KEYS,
         ) as pool,
         connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
     ):

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.roles import ROLES, run_worker
+from vaultstream.role import WorkerRole
+from vaultstream.roles import run_worker
 from vaultstream_cli.app import DatabaseUrl, DataDir, KekFile, NatsUrl, app
 
 group = typer.Typer(
@@ -42,5 +43,5 @@ def _register(role: str) -> None:
         raise typer.Exit(run_worker(role, job, **given))
 
 
-for _role in ROLES:
+for _role in WorkerRole:
     _register(_role)

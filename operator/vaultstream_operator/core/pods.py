@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.role import WorkerRole
 
 Manifest = dict[str, Any]
 
-KEYS, RECORDS, SIGNING = "keys", "records", "signing"
+KEYS, RECORDS, SIGNING = WorkerRole.KEYS.value, WorkerRole.RECORDS.value, WorkerRole.SIGNING.value
 
 CREDENTIALS: Final = {
     "DATABASE_URL": "database-url",

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import psutil  # type: ignore[import-untyped]
 
+from vaultstream.role import WorkerRole
+
 
 class Part(StrEnum):
     """The parts of the system whose costs are counted separately."""
@@ -89,7 +91,7 @@ def workers_of(command: psutil.Process) -> Iterable[tuple[Member, psutil.Process
             continue
         if "worker" in words[:-1]:
             role = words[words.index("worker") + 1]
-            part = Part.SIGNERS if role == "signing" else Part.REST
+            part = Part.SIGNERS if role == WorkerRole.SIGNING else Part.REST
             yield Member(f"{role} worker {child.pid}", part), child
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from vaultstream.bus.connection import Bus
 from vaultstream.bus.inspection import messages_by_connection
+from vaultstream.role import WorkerRole
 from vaultstream.store.database import Pool
 from vaultstream.store.jobs import Job
 from vaultstream.store.sql import query
 
-_COUNTED = ("records", "signing")
+_COUNTED = (WorkerRole.RECORDS, WorkerRole.SIGNING)
 """The roles whose messages are counted."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.role import WorkerRole
 
 _API = "$JS.API"
 
@@ -18,9 +19,9 @@ class BusRole(StrEnum):
     """A part of VaultStream that has a NATS user of its own."""
 
     OPERATOR = "operator"
-    KEYS = "keys"
-    RECORDS = "records"
-    SIGNING = "signing"
+    KEYS = WorkerRole.KEYS.value
+    RECORDS = WorkerRole.RECORDS.value
+    SIGNING = WorkerRole.SIGNING.value
     AUDITOR = "auditor"
     """A person who reads: status, doctor, debug streams."""
 

@@ -15,6 +15,7 @@ from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.errors import redact
 from vaultstream.plurals import counted
+from vaultstream.role import WorkerRole
 from vaultstream.store.batches import count_pending_through
 from vaultstream.store.jobs import find_job
 
@@ -144,7 +145,7 @@ async def _consumer(connection: Connection, bus: Bus, open_job: OpenJob) -> Find
 def judge_consumer(open_job: OpenJob, lag: ConsumerLag | None, pending: int) -> Finding:
     """Compares a running job's consumer with the pending batches that were published to JetStream."""
     check = f"consumer of {open_job.job.name}"
-    manned = any(worker.role == "records" for worker in open_job.workers)
+    manned = any(worker.role == WorkerRole.RECORDS for worker in open_job.workers)
     remedy = (
         "The records worker repairs it within a second or two; check again."
         if manned

@@ -11,6 +11,7 @@ from vaultstream.bus.connection import BUS_ERRORS, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.errors import BusError, UsageError
 from vaultstream.keys.worker import make_keys
+from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
 from vaultstream.store.sql import query
 
@@ -149,7 +150,7 @@ async def publish_keys(
     async with pool.acquire() as connection:
         wrapped = await store.list_wrapped(connection, job)
     try:
-        async with connect_bus(address, role="keys", attempts=1) as bus:
+        async with connect_bus(address, role=WorkerRole.KEYS, attempts=1) as bus:
             stream = KeysStream(bus)
             await stream.ensure()
             await stream.publish(key for key in wrapped if key_ids is None or key.key_id in key_ids)

@@ -15,6 +15,7 @@ from vaultstream.crypto.envelope import rewrap
 from vaultstream.crypto.keyring import load_keyring, prune_keyring, rotate_keyring
 from vaultstream.errors import UsageError
 from vaultstream.keys.changes import KEK_LOCK
+from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
@@ -103,7 +104,7 @@ async def drop_unused(connection: Connection, kek_file: Path) -> tuple[list[str]
         The ids dropped, those kept beside the primary, and the jobs whose keys are being generated.
     """
     before = load_keyring(kek_file)
-    workers = [s.job_no for s in await list_worker_sessions(connection) if s.role == "keys"]
+    workers = [s.job_no for s in await list_worker_sessions(connection) if s.role == WorkerRole.KEYS]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         making = [row["name"] for row in await connection.fetch(query("list_jobs_making_keys"), workers)]
         used = await store.kek_ids_in_use(connection)

@@ -13,6 +13,7 @@ from vaultstream.cores import usable_cores
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, public_key_to_bytes
 from vaultstream.crypto.envelope import wrap
 from vaultstream.crypto.keyring import KeyRing, load_keyring
+from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
 from vaultstream.store.jobs import find_job
 from vaultstream.store.keys import NewKey
@@ -40,7 +41,7 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
         CustodyError: there is no key-encryption key to wrap with.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
-    async with worker_context(settings, job_name, role="keys", connections=2) as context:
+    async with worker_context(settings, job_name, role=WorkerRole.KEYS, connections=2) as context:
         load_keyring(context.kek_file)  # refuse early
         publisher = KeyPublisher(context)
         telemetry = context.telemetry

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from vaultstream.errors import CustodyError, ExitCode, UsageError, VaultStreamError
 from vaultstream.last_words import read_last_words
 from vaultstream.local.worker_logs import log_folder
+from vaultstream.role import WorkerRole
 from vaultstream.worker import PARENT_VARIABLE
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _FATAL = {ExitCode.USAGE: UsageError, ExitCode.CUSTODY: CustodyError}
 class _Slot:
     """One place in the pool, with the process that runs there."""
 
-    role: str
+    role: WorkerRole
     number: int
     process: Process | None = None
     crashes: int = 0
@@ -68,7 +69,7 @@ class WorkerPool:
         self._services = services
         self._job = job
         self._logs = log_folder(services.data_dir, job.token)
-        self._slots = [_Slot("keys", 1), _Slot("records", 1)]
+        self._slots = [_Slot(WorkerRole.KEYS, 1), _Slot(WorkerRole.RECORDS, 1)]
         self._leaving: set[asyncio.Task[None]] = set()
         self._draining: set[Process] = set()
         self.trouble: str | None = None
@@ -96,23 +97,23 @@ class WorkerPool:
     @property
     def signers(self) -> int:
         """Signing workers that the pool is set to run."""
-        return sum(slot.role == "signing" for slot in self._slots)
+        return sum(slot.role is WorkerRole.SIGNING for slot in self._slots)
 
     @property
     def signers_alive(self) -> int:
         """Signing workers that are running."""
-        return sum(slot.role == "signing" and slot.alive for slot in self._slots)
+        return sum(slot.role is WorkerRole.SIGNING and slot.alive for slot in self._slots)
 
     async def scale(self, signers: int) -> None:
         """Sets how many signers run; the newest surplus signers drain, which is not awaited."""
-        present = [slot for slot in self._slots if slot.role == "signing"]
+        present = [slot for slot in self._slots if slot.role is WorkerRole.SIGNING]
         surplus = present[signers:]
         self._slots = [slot for slot in self._slots if slot not in surplus]
         if surplus:
             draining = asyncio.create_task(self._drain(surplus))
             self._leaving.add(draining)
             draining.add_done_callback(self._leaving.discard)
-        self._slots += [_Slot("signing", n + 1) for n in range(len(present), signers)]
+        self._slots += [_Slot(WorkerRole.SIGNING, n + 1) for n in range(len(present), signers)]
         await self.tend()
 
     async def tend(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError, redact
+from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
 from vaultstream.store.progress import JobSnapshot, read_job
 from vaultstream.store.sessions import list_worker_sessions
@@ -58,7 +59,7 @@ class JobOverview(JobSnapshot):
 
     @property
     def signers(self) -> list[WorkerSession]:
-        return [worker for worker in self.workers if worker.role == "signing"]
+        return [worker for worker in self.workers if worker.role == WorkerRole.SIGNING]
 
     def to_json(self, services: Services) -> dict[str, Any]:
         """Returns the status and the addresses of the services as JSON-ready values, without passwords."""

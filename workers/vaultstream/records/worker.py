@@ -15,6 +15,7 @@ from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError
 from vaultstream.records.source import open_source
+from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
 from vaultstream.store.batches import (
     count_pending_through,
@@ -44,7 +45,7 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         UsageError: settings or job can't be used; a SourceError is also written to the job's message.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
-    async with worker_context(settings, job_name, role="records", connections=3) as context:
+    async with worker_context(settings, job_name, role=WorkerRole.RECORDS, connections=3) as context:
         publisher = BatchPublisher(context)
 
         async def plan_on() -> bool:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.errors import BusError, CustodyError
 from vaultstream.records.reasons import SENTENCES, UNSIGNABLE
+from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.batch import Batch, Settlement
 from vaultstream.signing.commit import commit
@@ -76,7 +77,7 @@ class Pipeline:
         limits: Limits,
         telemetry: Telemetry | None = None,
     ) -> None:
-        telemetry = telemetry or Telemetry("signing")
+        telemetry = telemetry or Telemetry(WorkerRole.SIGNING)
         self._metrics = telemetry.metrics.signing
         self._health = telemetry.health
         self._job = job

@@ -12,6 +12,7 @@ from vaultstream.bus.pull import BatchPuller
 from vaultstream.errors import SourceError
 from vaultstream.keys.custody import Custody
 from vaultstream.records.source import Source, open_source
+from vaultstream.role import WorkerRole
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
 from vaultstream.store.keys import count_keys
@@ -43,7 +44,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
         ServiceError: Postgres or NATS can't be reached at the start.
     """
     async with worker_context(
-        settings, job_name, role="signing", connections=SIGNER_CONNECTIONS, ready_once="pulling"
+        settings, job_name, role=WorkerRole.SIGNING, connections=SIGNER_CONNECTIONS, ready_once="pulling"
     ) as context:
         source = await _wait_for_source(context)
         if source is None:

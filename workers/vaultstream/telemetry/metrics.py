@@ -23,6 +23,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 
+from vaultstream.role import WorkerRole
 from vaultstream.version import __version__
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class Metrics:
 
     def __init__(self, role: str) -> None:
         self.registry = process_registry(role)
-        self.signing = SigningMetrics(self._registry_of("signing", role))
-        self.records = RecordsMetrics(self._registry_of("records", role))
-        self.keys = KeysMetrics(self._registry_of("keys", role))
+        self.signing = SigningMetrics(self._registry_of(WorkerRole.SIGNING, role))
+        self.records = RecordsMetrics(self._registry_of(WorkerRole.RECORDS, role))
+        self.keys = KeysMetrics(self._registry_of(WorkerRole.KEYS, role))
 
     def _registry_of(self, group: str, role: str) -> CollectorRegistry | None:
         return self.registry if group == role else None
