@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.store.sql import parse_queries, query, query_names
+from vaultstream.store.sql import arguments, parse_queries, query
 
 ROOT = Path(__file__).parents[3]
 PRODUCT = ("workers/vaultstream", "operator/vaultstream_operator", "cli/vaultstream_cli")
@@ -73,6 +73,22 @@ def test_no_module_holds_a_statement() -> None:
 )
 def test_a_statement_in_a_module_is_found(source: str) -> None:
     assert inline_statements(source)
+
+
+def query_names() -> set[str]:
+    files = (ROOT / "workers/vaultstream/store/sql").glob("*.sql")
+    return set(parse_queries((file.name, file.read_text("utf-8")) for file in files))
+
+
+def test_arguments_are_in_the_order_of_the_parameters() -> None:
+    text = "SELECT f(p_one => $2::int[], p_two_b => $1, p_c => $10)"
+    assert arguments(text, one=1, c=3, two_b=2) == [2, 1, 3]
+
+
+@pytest.mark.parametrize("values", [{"one": 1}, {"one": 1, "two": 2, "three": 3}, {"one": 1, "tow": 2}])
+def test_arguments_must_be_those_of_the_query(values: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="one, two"):
+        arguments("SELECT f(p_one => $1, p_two => $2)", **values)
 
 
 def test_every_query_is_used() -> None:

@@ -19,6 +19,7 @@ from vaultstream.audit.payloads import present_payloads
 from vaultstream.audit.queries import RecordId, job_query
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.records.source import Source
+from vaultstream.store.jobs import signatures_table
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Assignment:
     id_type: str
     max_payload_bytes: int
     source: Source | None
+
+    @property
+    def signatures_table(self) -> str:
+        return signatures_table(self.job_no)
 
     def dump(self) -> dict[str, Any]:
         """Returns the assignment as JSON-ready values; `load` reads them."""

@@ -25,7 +25,7 @@ def job_query(name: str, job: Job | Assignment) -> str:
     """Returns a query over one job's records."""
     return query(
         name,
-        signatures=f"vaultstream.signatures_{job.job_no:d}",
+        signatures=job.signatures_table,
         ids=query(_COVERED_IDS[job.id_type]),
         id_type=job.id_type,
     )

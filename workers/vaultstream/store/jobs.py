@@ -48,7 +48,7 @@ class Job:
 
     @property
     def signatures_table(self) -> str:
-        return f"vaultstream.signatures_{self.job_no}"
+        return signatures_table(self.job_no)
 
     @property
     def seconds(self) -> float | None:
@@ -63,6 +63,11 @@ class Job:
         """
         end = self.finished_at or (None if self.deleted_at else now)
         return None if self.started_at is None or end is None else (end - self.started_at).total_seconds()
+
+
+def signatures_table(job_no: int) -> str:
+    """Returns the qualified name of the table of a job's signatures."""
+    return f"vaultstream.signatures_{job_no:d}"
 
 
 def job_from_row(row: asyncpg.Record) -> Job:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vaultstream.store.sql import query
+from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,23 +180,25 @@ async def commit_batches(
     record_ids = [record_id for batch in batches for record_id in batch.record_ids]
     width, rows_of_records = _pack(batches)
     dead = [(slot, record) for slot, batch in enumerate(batches, start=1) for record in batch.dead]
-    rows = await connection.fetch(
-        query("commit_batches", id_type=id_type),
-        job_no,
-        holder,
-        [batch.batch_no for batch in batches],
-        [batch.lease.key_no for batch in batches],
-        [batch.lease.epoch for batch in batches],
-        [len(batch.record_ids) for batch in batches],
-        [len(batch.dead) for batch in batches],
-        record_ids,
-        width,
-        rows_of_records,
-        [slot for slot, _ in dead],
-        [str(record.record_id) for _, record in dead],
-        [record.reason for _, record in dead],
-        [record.message for _, record in dead],
+    text = query("commit_batches", id_type=id_type)
+    values = arguments(
+        text,
+        job_no=job_no,
+        holder=holder,
+        batch_no=[batch.batch_no for batch in batches],
+        key_no=[batch.lease.key_no for batch in batches],
+        epoch=[batch.lease.epoch for batch in batches],
+        signed=[len(batch.record_ids) for batch in batches],
+        dead=[len(batch.dead) for batch in batches],
+        record_id=record_ids,
+        width=width,
+        rows=rows_of_records,
+        dead_slot=[slot for slot, _ in dead],
+        dead_id=[str(record.record_id) for _, record in dead],
+        dead_reason=[record.reason for _, record in dead],
+        dead_message=[record.message for _, record in dead],
     )
+    rows = await connection.fetch(text, *values)
     return [row["outcome"] for row in rows]
 
 

@@ -19,6 +19,7 @@ from importlib import resources
 
 _HEADER = re.compile(r"^-- name:(.*)$", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PARAMETER = re.compile(r"\bp_(\w+) => \$(\d+)")
 _COMMENT = re.compile(r"^[ \t]*--.*\n?", re.MULTILINE)
 
 
@@ -39,9 +40,26 @@ def query(name: str, /, **parts: str) -> str:
     return text.format(**parts) if parts else text
 
 
-def query_names() -> frozenset[str]:
-    """Returns the names of all queries."""
-    return frozenset(_queries())
+def arguments(text: str, **values: object) -> list[object]:
+    """Returns the values of a query's parameters in their order.
+
+    Args:
+        text: of a query that calls a function with named parameters, each as `p_name => $1`.
+        values: each parameter by its name, without the `p_`.
+
+    Raises:
+        TypeError: a parameter has no value, or a value is for no parameter.
+    """
+    names = _parameters(text)
+    if values.keys() != set(names):
+        raise TypeError(f"The query has the parameters {', '.join(names)}; given: {', '.join(values)}.")
+    return [values[name] for name in names]
+
+
+@cache
+def _parameters(text: str) -> tuple[str, ...]:
+    numbered = {int(number): name for name, number in _PARAMETER.findall(text)}
+    return tuple(numbered[number] for number in sorted(numbered))
 
 
 def parse_queries(files: Iterable[tuple[str, str]]) -> dict[str, str]:
