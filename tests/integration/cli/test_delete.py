@@ -15,6 +15,9 @@ from integration.cli.conftest import clean_environment, command_line, manifest
 from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
+from vaultstream.local.deletion import delete_everywhere
+from vaultstream.store import jobs
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import delete_job, find_job, get_job
 from vaultstream.store.keys import list_keys, list_wrapped
 
@@ -93,6 +96,29 @@ async def test_jetstream_forgets_a_deleted_job(
         assert await records.lag(job.token) is None
         assert await records.present(job.token) == set()
         assert await keys.count(job.token) == 0
+
+
+async def test_force_also_removes_what_workers_publish_during_the_deletion(
+    make_job: MakeJob, cli_services: Services, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await make_job("still-busy")
+    async with (
+        connect_bus(cli_services.bus_address, role="test") as bus,
+        open_pool(cli_services.database_url, role="test", size=1) as pool,
+    ):
+        records = RecordsStream(bus)
+        await records.ensure()
+
+        async def delete_and_publish(connection: asyncpg.Connection, job_no: int, policy: str) -> None:
+            await delete_job(connection, job_no, policy)
+            await records.publish(job.token, [1])
+
+        monkeypatch.setattr(jobs, "delete_job", delete_and_publish)
+
+        assert await delete_everywhere(cli_services, pool, job, policy="Delete", force=True)
+
+        assert await find_job(connection, job.token) is None
+        assert await records.present(job.token) == set()
 
 
 async def test_while_nats_is_unreachable_a_job_is_deleted_only_by_force(
