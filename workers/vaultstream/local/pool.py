@@ -62,7 +62,7 @@ class WorkerPool:
     """Keeps one keys worker, one records worker and a number of signers running for a job.
 
     Use it with `async with`: leaving it drains all workers, and kills those that are not gone after the grace period, or
-    at once if the caller is cancelled again meanwhile.
+    at once if the caller is canceled again meanwhile.
     """
 
     def __init__(self, services: Services, job: Job) -> None:
