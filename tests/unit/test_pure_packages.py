@@ -30,7 +30,13 @@ STANDARD = {
     "typing",
 }
 """Modules of the standard library without effects."""
-SCALING = STANDARD | {"pydantic", "vaultstream.api", "vaultstream.plurals", "vaultstream.scaling"}
+SCALING = STANDARD | {
+    "pydantic",
+    "vaultstream.api",
+    "vaultstream.plurals",
+    "vaultstream.role",
+    "vaultstream.scaling",
+}
 OPERATOR_API = SCALING | {"vaultstream_operator.api", "yaml"}
 CORE = SCALING | {
     "hashlib",
