@@ -107,6 +107,8 @@ async def test_workers_wait_while_postgres_has_no_free_connection(arena: Arena) 
         await arena.reach(job, 0.1)
         async with postgres.no_connection_left(arena) as taken:
             assert taken > 150
+            async with postgres.no_connection_left(arena) as more:
+                assert more == 0, "storms inject the same fault twice at a time"
             for pid in arena.workers("signing"):
                 arena.send(pid, signal.SIGKILL)
             await eventually(lambda: arena.told("no free connection"), what="a signer starts and is refused")

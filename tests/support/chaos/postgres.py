@@ -141,7 +141,10 @@ async def _commit_waits(connection: asyncpg.Connection) -> bool:
 
 @asynccontextmanager
 async def no_connection_left(arena: Arena) -> AsyncIterator[int]:
-    """Takes every connection slot of Postgres, including those of the workers; yields how many it took."""
+    """Takes every connection slot of Postgres, including those of the workers; yields how many it took.
+
+    It is 0 while the same fault, injected at the same time, holds them all.
+    """
     taken: list[asyncpg.Connection] = []
 
     async def take_all() -> None:
@@ -156,6 +159,9 @@ async def no_connection_left(arena: Arena) -> AsyncIterator[int]:
 
     try:
         await take_all()
+        if not taken:
+            yield 0
+            return
         for pid in [row["pid"] for row in await taken[0].fetch(_SESSIONS)]:
             await taken[0].execute("SELECT pg_terminate_backend($1)", pid)
             await take_all()
