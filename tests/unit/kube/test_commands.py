@@ -38,6 +38,13 @@ async def test_a_command_gets_its_input() -> None:
     assert (await run("cat", stdin="text")).stdout == "text"
 
 
+async def ended(child: psutil.Process) -> None:
+    async def gone() -> bool:
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    await until("the end of the child", gone, seconds=10, hint="")
+
+
 async def test_a_cancelled_command_ends_with_all_that_it_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     task = asyncio.create_task(
@@ -53,10 +60,7 @@ async def test_a_cancelled_command_ends_with_all_that_it_started(tmp_path: Path)
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    async def gone() -> bool:
-        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
-
-    await until("the end of the child", gone, seconds=10, hint="")
+    await ended(child)
 
 
 async def test_a_command_cancelled_while_it_starts_ends_with_all_that_it_started(tmp_path: Path) -> None:
@@ -75,10 +79,7 @@ async def test_a_command_cancelled_while_it_starts_ends_with_all_that_it_started
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    async def gone() -> bool:
-        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
-
-    await until("the end of the child", gone, seconds=10, hint="")
+    await ended(child)
 
 
 async def test_waiting_ends_with_what_is_missing_and_where_to_look() -> None:
