@@ -1,0 +1,43 @@
+"""Fixtures: a database with a login per role, and a NATS with a user per role."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from support.engine import new_name
+from support.guarded import GuardedDatabase, GuardedNats, guarded_database, guarded_nats
+from vaultstream.local.services import LocalServices
+from vaultstream.store.database import connect
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedDatabase]:
+    """A private server: roles belong to the server, and other tests must not see them."""
+    with asyncio.Runner() as runner:
+        local = LocalServices(tmp_path_factory.mktemp("roles"), nats=False)
+        runner.run(local.__aenter__())
+        try:
+            url = runner.run(local.services()).database_url
+            guarded = guarded_database(url, new_name("shop"))
+            yield runner.run(guarded.__aenter__())
+            runner.run(guarded.__aexit__(None, None, None))
+        finally:
+            runner.run(local.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedNats]:
+    with asyncio.Runner() as runner:
+        guarded = guarded_nats(tmp_path_factory.mktemp("nats") / "home")
+        yield runner.run(guarded.__aenter__())
+        runner.run(guarded.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def owner(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connection]:
+    async with connect(database.urls["owner"]) as connection:
+        yield connection
