@@ -112,12 +112,19 @@ async def answers(address: BusAddress, role: str) -> str:
 
 @dataclass(frozen=True)
 class GuardedDatabase:
-    """A database whose schema belongs to `owner`, who is not a superuser, with one login per role."""
+    """A database whose schema belongs to `owner`, who is not a superuser, with one login per role.
+
+    The login `source` is a member of no role: by it, workers and auditors read the records.
+    """
 
     superuser_url: str
     urls: dict[str, str] = field(repr=False)
-    """URLs by role, and for `owner`."""
+    """URLs by role, and for `owner` and `source`."""
     logins: dict[str, str]
+
+    def environment(self, part: str) -> dict[str, str]:
+        """Returns the settings of a worker or command of that role."""
+        return {"DATABASE_URL": self.urls[part], "VAULTSTREAM_SOURCE_DATABASE_URL": self.urls["source"]}
 
 
 def _url_for(url: str, login: str, password: str, database: str) -> str:
@@ -129,14 +136,15 @@ def _url_for(url: str, login: str, password: str, database: str) -> str:
 
 @asynccontextmanager
 async def guarded_database(superuser_url: str, name: str) -> AsyncIterator[GuardedDatabase]:
-    """Creates the database, its owner, one login per role, and the schema; drops the database and the logins."""
-    passwords = {part: secrets.token_hex(8) for part in ("owner", *(role.part for role in DatabaseRole))}
+    """Creates the database, its owner, one login per role, the source login, and the schema; drops database and logins."""
+    parts = ("owner", "source", *(role.part for role in DatabaseRole))
+    passwords = {part: secrets.token_hex(8) for part in parts}
     logins = {part: f"{name}_{part}" for part in passwords}
     admin = await asyncpg.connect(superuser_url)
     try:
         await roles.create_roles(admin)
         for part, login in logins.items():
-            member = "" if part == "owner" else f"IN ROLE vaultstream_{part}"
+            member = "" if part in {"owner", "source"} else f"IN ROLE vaultstream_{part}"
             await admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{passwords[part]}' {member}")
         await admin.execute(f"CREATE DATABASE {name} OWNER {logins['owner']} TEMPLATE template1")
         urls = {part: _url_for(superuser_url, logins[part], passwords[part], name) for part in logins}

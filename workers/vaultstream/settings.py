@@ -19,6 +19,8 @@ class Settings(BaseSettings):
     )
 
     database_url: Annotated[SecretStr | None, Field(alias="DATABASE_URL")] = None
+    source_database_url: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_SOURCE_DATABASE_URL")] = None
+    """The same database under a login without privileges in the schema `vaultstream`, by which the records are read."""
     nats_url: Annotated[str | None, Field(alias="VAULTSTREAM_NATS_URL")] = None
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = None
