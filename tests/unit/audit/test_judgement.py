@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.api import Algorithm
 from vaultstream.audit.judgement import Absence, AuditKey, Outcome, StoredSignature, judge, lease_fault
 from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, public_key_to_bytes, signer
+from vaultstream.crypto.low_s import P256_ORDER
 
 pytestmark = pytest.mark.unit
 
@@ -114,6 +119,65 @@ def test_a_public_key_that_can_not_be_used_makes_it_invalid(public_key: bytes) -
     verdict = judge(stored(Algorithm.ECDSA_P256_SHA256), broken, PAYLOAD)
     assert verdict.outcome is Outcome.INVALID
     assert "public key of k-1" in verdict.reason
+
+
+def high_s(signature: bytes) -> bytes:
+    r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, P256_ORDER - s)
+
+
+@pytest.mark.parametrize("present", [PAYLOAD, OTHER, Absence.DELETED])
+def test_the_high_s_form_of_a_signature_is_invalid_and_says_so(present: bytes | Absence) -> None:
+    good = stored(Algorithm.ECDSA_P256_SHA256)
+    twin = replace(good, signature=high_s(good.signature))
+    verdict = judge(twin, key(Algorithm.ECDSA_P256_SHA256), present)
+    assert verdict.outcome is Outcome.INVALID
+    assert "high-s form of a valid signature" in verdict.reason
+
+
+def test_a_bad_signature_with_a_high_s_is_not_called_a_form_of_a_valid_one() -> None:
+    good = stored(Algorithm.ECDSA_P256_SHA256)
+    bad = replace(
+        good,
+        signature=high_s(
+            signer(private_key(Algorithm.ECDSA_P256_SHA256), Algorithm.ECDSA_P256_SHA256)(OTHER)
+        ),
+    )
+    verdict = judge(bad, key(Algorithm.ECDSA_P256_SHA256), PAYLOAD)
+    assert verdict.outcome is Outcome.INVALID
+    assert "high-s" not in verdict.reason
+
+
+def test_a_signature_under_a_neutral_ed25519_key_is_invalid_though_openssl_accepts_it() -> None:
+    neutral = (1).to_bytes(32, "little")
+    forged = neutral + bytes(32)
+    public = Ed25519PublicKey.from_public_bytes(neutral)
+    public.verify(forged, PAYLOAD)  # raises InvalidSignature if it does not hold
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    planted = AuditKey(key_id="k-1", algorithm=Algorithm.ED25519, public_key=spki, state="active")
+    row = StoredSignature(1, 1, NOW, sha256(PAYLOAD).digest(), forged)
+    verdict = judge(row, planted, PAYLOAD)
+    assert verdict.outcome is Outcome.INVALID
+    assert "small order" in verdict.reason
+
+
+@algorithms
+def test_a_key_for_another_algorithm_than_the_job_s_makes_it_invalid(algorithm: Algorithm) -> None:
+    for wanted in set(Algorithm) - {algorithm}:
+        planted = AuditKey(
+            key_id="k-1",
+            algorithm=algorithm,
+            public_key=public_key_to_bytes(private_key(algorithm)),
+            state="active",
+            wanted=wanted,
+        )
+        assert judge(stored(algorithm), planted, PAYLOAD).outcome is Outcome.INVALID
+
+
+def test_a_key_for_an_unknown_algorithm_makes_it_invalid() -> None:
+    public = public_key_to_bytes(private_key(Algorithm.ED25519))
+    planted = AuditKey(key_id="k-1", algorithm="ROT13", public_key=public, state="active")
+    assert judge(stored(Algorithm.ED25519), planted, PAYLOAD).outcome is Outcome.INVALID
 
 
 HOUR = timedelta(hours=1)

@@ -37,6 +37,7 @@ from vaultstream.crypto.algorithms import (
     signer,
     verifier,
 )
+from vaultstream.crypto.low_s import P256_ORDER
 from vaultstream.errors import CustodyError
 
 pytestmark = pytest.mark.unit
@@ -130,10 +131,12 @@ def test_ed25519_and_ml_dsa_have_no_check_from_the_digest(algorithm: Algorithm) 
         ),
     ],
 )
-def test_deterministic_ecdsa_gives_the_signatures_of_rfc_6979(message: bytes, r: int, s: int) -> None:
+def test_deterministic_ecdsa_gives_the_signatures_of_rfc_6979_with_a_low_s(
+    message: bytes, r: int, s: int
+) -> None:
     key = ec.derive_private_key(RFC_6979_A_2_5, ec.SECP256R1())
     sign = signer(key, Algorithm.ECDSA_P256_SHA256, deterministic=True)
-    assert decode_dss_signature(sign(message)) == (r, s)
+    assert decode_dss_signature(sign(message)) == (r, min(s, P256_ORDER - s))
     assert sign(message) == sign(message)
 
 
@@ -189,6 +192,69 @@ def test_a_damaged_private_key_is_refused_without_showing_it(algorithm: Algorith
         private_key_from_bytes(data)
     assert refused.value.__cause__ is None
     assert refused.value.message == "The bytes given as a private key are not PKCS#8."
+
+
+def spki(algorithm: bytes, key: bytes) -> bytes:
+    return der(0x30, der(0x30, algorithm) + der(0x03, b"\0" + key))
+
+
+def der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2)
+    return bytes([tag]) + length + content
+
+
+def rsa_spki(n: int, e: int) -> bytes:
+    numbers = (der(0x02, number.to_bytes(number.bit_length() // 8 + 1)) for number in (n, e))
+    return spki(bytes.fromhex("06092a864886f70d0101010500"), der(0x30, b"".join(numbers)))
+
+
+def p256_spki(point: bytes) -> bytes:
+    return spki(bytes.fromhex("06072a8648ce3d020106082a8648ce3d030107"), point)
+
+
+def test_the_forms_of_public_keys_made_here_are_read() -> None:
+    key = a_key(Algorithm.RSA_PSS_3072_SHA256).public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    public_key_from_bytes(rsa_spki(key.public_numbers().n, 65537))
+    point = a_key(Algorithm.ECDSA_P256_SHA256).public_key()
+    assert isinstance(point, ec.EllipticCurvePublicKey)
+    public_key_from_bytes(p256_spki(point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)))
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 17, 65539, (1 << 64) + 1])
+def test_an_rsa_key_with_another_exponent_is_refused(exponent: int) -> None:
+    key = a_key(Algorithm.RSA_PSS_3072_SHA256).public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    with pytest.raises(CustodyError):
+        public_key_from_bytes(rsa_spki(key.public_numbers().n, exponent))
+
+
+@pytest.mark.parametrize("modulus", [(1 << 3071) + 2, (1 << 2047) + 1, (1 << 3072) + 1])
+def test_an_rsa_key_with_an_even_modulus_or_of_another_size_is_refused(modulus: int) -> None:
+    with pytest.raises(CustodyError):
+        public_key_from_bytes(rsa_spki(modulus, 65537))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [b"\0", b"\4" + bytes(64), b"\4" + bytes(63) + b"\1"],
+    ids=["infinity", "the origin", "off the curve"],
+)
+def test_a_p256_key_that_is_no_point_of_the_curve_is_refused(point: bytes) -> None:
+    with pytest.raises(CustodyError):
+        public_key_from_bytes(p256_spki(point))
+
+
+def test_a_private_key_whose_public_half_is_another_s_is_refused() -> None:
+    ours, theirs = (generate_private_key(Algorithm.ECDSA_P256_SHA256) for _ in range(2))
+    points = [
+        key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in (ours, theirs)
+    ]
+    data = private_key_to_bytes(ours)
+    assert points[0] in data
+    with pytest.raises(CustodyError):
+        private_key_from_bytes(data.replace(*points))
 
 
 @every_algorithm

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from vaultstream.api import Algorithm
 from vaultstream.audit.judgement import (
     Absence,
     AuditKey,
@@ -37,6 +38,7 @@ class Assignment:
 
     job_no: int
     id_type: str
+    algorithm: str
     max_payload_bytes: int
     source: Source | None
 
@@ -64,7 +66,8 @@ class Checker:
 
     @classmethod
     async def open(cls, connection: Connection, assignment: Assignment) -> Self:
-        return cls(connection, assignment, await read_keys(connection, assignment.job_no))
+        keys = await read_keys(connection, assignment.job_no, Algorithm(assignment.algorithm))
+        return cls(connection, assignment, keys)
 
     async def check(self, first: int, last: int) -> Tally:
         """Checks the records of the planned batches `first` to `last`, both included."""
@@ -163,11 +166,15 @@ class Checker:
         return job_query(name, self._job)
 
 
-async def read_keys(connection: Connection, job_no: int) -> dict[int, AuditKey]:
-    """Returns a job's public keys by key number."""
+async def read_keys(connection: Connection, job_no: int, algorithm: Algorithm) -> dict[int, AuditKey]:
+    """Returns a job's public keys by key number; `algorithm` is the job's."""
     return {
         row["key_no"]: AuditKey(
-            key_id=row["key_id"], algorithm=row["algorithm"], public_key=row["public_key"], state=row["state"]
+            key_id=row["key_id"],
+            algorithm=row["algorithm"],
+            public_key=row["public_key"],
+            state=row["state"],
+            wanted=algorithm,
         )
         for row in await connection.fetch(query("audit_keys"), job_no)
     }

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vaultstream.api import Algorithm
 from vaultstream.audit.checker import read_keys
 from vaultstream.audit.formats import ExportedSignature, rfc3339
 from vaultstream.audit.judgement import (
@@ -20,7 +19,7 @@ from vaultstream.audit.judgement import (
 from vaultstream.audit.payloads import open_audited_source, present_payloads
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
-from vaultstream.crypto.algorithms import openssl_command, public_key_pem
+from vaultstream.crypto.algorithms import known_algorithm, openssl_command, public_key_pem
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError
 from vaultstream.store.jobs import get_job
 from vaultstream.store.sql import query
@@ -68,7 +67,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
         record = parse_record_id(record_id, job.id_type)
         row = await _signature(connection, job, record)
         stored = stored_signature(row)
-        key = (await read_keys(connection, job.job_no)).get(stored.key_no)
+        key = (await read_keys(connection, job.job_no, job.spec.keys.algorithm)).get(stored.key_no)
         if key is None:
             raise AuditError(
                 f"The signature of record {record_id!r} names a key that job {job.name} does not have."
@@ -94,7 +93,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
     if not isinstance(present, Absence):
         files[PAYLOAD] = present
         command = openssl_command(
-            Algorithm(key.algorithm),
+            known_algorithm(key.algorithm),
             public=str(to / PUBLIC),
             signature=str(to / SIGNATURE),
             payload=str(to / PAYLOAD),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto import algorithms
+from vaultstream.crypto.low_s import low_s
 from vaultstream.errors import CustodyError
 
 if TYPE_CHECKING:
@@ -57,9 +58,13 @@ class StoredSignature:
 class AuditKey:
     """A public key, ready to verify with."""
 
-    def __init__(self, *, key_id: str, algorithm: str, public_key: bytes, state: str) -> None:
+    def __init__(
+        self, *, key_id: str, algorithm: str, public_key: bytes, state: str, wanted: Algorithm | None = None
+    ) -> None:
+        """Takes a row of the keys; `wanted` is the job's algorithm, if the key must be for that one."""
         self.key_id = key_id
-        self.algorithm = Algorithm(algorithm)
+        self.algorithm = algorithm
+        self.wanted = wanted
         self.public_key = public_key
         self.state = state
         self._verify_payload: Verifier | None = None
@@ -75,12 +80,15 @@ class AuditKey:
         """Whether the signature is over this digest or, for algorithms that need it, over this payload.
 
         Raises:
-            CustodyError: the public key can't be read, or is for another algorithm.
+            CustodyError: the public key can't be read, is weak, or is for another algorithm.
         """
         if not self._loaded:
+            if self.wanted is not None and self.algorithm != self.wanted:
+                raise CustodyError(f"It is for {self.algorithm}, and the job signs with {self.wanted}.")
+            algorithm = algorithms.known_algorithm(self.algorithm)
             key = algorithms.public_key_from_bytes(self.public_key)
-            self._verify_digest = algorithms.digest_verifier(key, self.algorithm)
-            self._verify_payload = algorithms.verifier(key, self.algorithm)
+            self._verify_digest = algorithms.digest_verifier(key, algorithm)
+            self._verify_payload = algorithms.verifier(key, algorithm)
             self._loaded = True
         if self._verify_digest is not None:
             return self._verify_digest(signature, digest)
@@ -102,11 +110,34 @@ def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absenc
     if key is None:
         return _invalid(f"it names key number {stored.key_no}, which does not belong to the job")
     try:
-        if isinstance(present, Absence):
-            return _judge_alone(stored, key, present)
-        return _judge_over(stored, key, present)
+        return _judge(stored, key, present)
     except CustodyError as error:
         return _invalid(f"the public key of {key.key_id} can't be used: {error.message}")
+
+
+def _judge(stored: StoredSignature, key: AuditKey, present: bytes | Absence) -> SignatureVerdict:
+    verdict = (
+        _judge_alone(stored, key, present)
+        if isinstance(present, Absence)
+        else _judge_over(stored, key, present)
+    )
+    if verdict.outcome is Outcome.INVALID and _is_high_s_twin(stored, key):
+        return _invalid(
+            f"it is the high-s form of a valid signature under key {key.key_id}, which anyone can make without the key; "
+            "VaultStream writes and accepts only the low-s form"
+        )
+    return verdict
+
+
+def _is_high_s_twin(stored: StoredSignature, key: AuditKey) -> bool:
+    """Whether the other form of an ECDSA signature is valid over the stored digest."""
+    if key.algorithm != Algorithm.ECDSA_P256_SHA256:
+        return False
+    try:
+        twin = low_s(stored.signature)
+    except (IndexError, ValueError, OverflowError):  # no DER
+        return False
+    return twin != stored.signature and key.verify(twin, digest=stored.digest, payload=None)
 
 
 def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> SignatureVerdict:

@@ -53,6 +53,7 @@ async def verify_job(
         assignment = Assignment(
             job_no=job.job_no,
             id_type=job.id_type,
+            algorithm=job.spec.keys.algorithm,
             max_payload_bytes=job.spec.records.max_payload_bytes,
             source=source,
         )

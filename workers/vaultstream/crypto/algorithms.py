@@ -2,12 +2,13 @@
 
 | Algorithm           | Signature                                         | JWK `alg` |
 |---------------------|---------------------------------------------------|-----------|
-| ECDSA_P256_SHA256   | DER SEQUENCE of r and s, at most 72 bytes         | ES256     |
+| ECDSA_P256_SHA256   | DER SEQUENCE of r and low s, at most 71 bytes     | ES256     |
 | ED25519             | 64 bytes (RFC 8032, the pure form)                | EdDSA     |
 | RSA_PSS_3072_SHA256 | 384 bytes, MGF1 with SHA-256, a salt of 32 bytes  | PS256     |
 | ML_DSA_65           | 3309 bytes (FIPS 204, hedged, the empty context)  | ML-DSA-65 |
 
-A signature is over the exact bytes of the payload, so any standard tool can verify it.
+A signature is over the exact bytes of the payload, so any standard tool can verify it. Of the two forms of an ECDSA signature,
+only the one with the low s is written and accepted: see `vaultstream.crypto.low_s`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from vaultstream.api import Algorithm
+from vaultstream.crypto.edwards_points import point_fault
+from vaultstream.crypto.low_s import is_low_s, low_s
 from vaultstream.errors import CustodyError
 
 PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey | MLDSA65PrivateKey
@@ -64,6 +67,18 @@ _JWK_ALG = {
     Algorithm.RSA_PSS_3072_SHA256: "PS256",
     Algorithm.ML_DSA_65: "ML-DSA-65",
 }
+
+
+def known_algorithm(name: str) -> Algorithm:
+    """Returns the algorithm of that name.
+
+    Raises:
+        CustodyError: there is none.
+    """
+    try:
+        return Algorithm(name)
+    except ValueError:
+        raise CustodyError(f"VaultStream has no algorithm {name!r}.") from None
 
 
 def generate_private_key(algorithm: Algorithm) -> PrivateKey:
@@ -110,17 +125,34 @@ def public_key_to_bytes(private_key: PrivateKey) -> bytes:
 def public_key_from_bytes(data: bytes) -> PublicKey:
     """Reads a public key from SubjectPublicKeyInfo in DER.
 
+    This is the only way in for public keys, so what would make a signature prove nothing is refused here.
+
     Raises:
-        CustodyError: the bytes are not a public key of one of the four algorithms.
+        CustodyError: the bytes are not a public key of one of the four algorithms, or it is a weak one: an Ed25519 point
+            of small order or in a second encoding, an EC point off the curve, an RSA exponent other than 65537.
     """
     try:
-        key = load_der_public_key(data)
+        key = load_der_public_key(data)  # refuses EC points at infinity or off the curve
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CustodyError("The bytes given as a public key are not SubjectPublicKeyInfo.") from None
+        raise CustodyError(
+            "The bytes given as a public key are not SubjectPublicKeyInfo of a valid key."
+        ) from None
     if not isinstance(key, PublicKey):
         raise CustodyError("The public key is not for an algorithm that VaultStream signs with.")
     algorithm_of(key)
+    if isinstance(key, Ed25519PublicKey) and (fault := point_fault(key.public_bytes_raw())):
+        raise CustodyError(f"The Ed25519 public key is refused: {fault}.")
+    if isinstance(key, RSAPublicKey):
+        _require_sound(key)
     return key
+
+
+def _require_sound(key: RSAPublicKey) -> None:
+    numbers = key.public_numbers()
+    if numbers.e != RSA_EXPONENT:
+        raise CustodyError(f"VaultStream supports the RSA exponent {RSA_EXPONENT}, not {numbers.e}.")
+    if numbers.n % 2 == 0:
+        raise CustodyError("The RSA public key is refused: its modulus is even.")
 
 
 def algorithm_of(key: PrivateKey | PublicKey) -> Algorithm:
@@ -194,7 +226,7 @@ def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool 
         case EllipticCurvePrivateKey():
             ecdsa = ECDSA(prehashed, deterministic_signing=deterministic)
             ec_sign = key.sign
-            return lambda _, digest: ec_sign(digest, ecdsa)
+            return lambda _, digest: low_s(ec_sign(digest, ecdsa))
         case RSAPrivateKey():
             padding, rsa_sign = _pss(), key.sign
             return lambda _, digest: rsa_sign(digest, padding, prehashed)
@@ -206,7 +238,7 @@ def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool 
 def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:
     """Returns a function that verifies signatures over payloads with a public key.
 
-    The function returns False for garbage of any length or form.
+    The function returns False for garbage of any length or form, and for an ECDSA signature with a high s.
 
     Raises:
         CustodyError: the key is for another algorithm.
@@ -215,7 +247,7 @@ def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:
     match public_key:
         case EllipticCurvePublicKey():
             ecdsa, ec_verify = ECDSA(SHA256()), public_key.verify
-            return _answering(lambda signature, payload: ec_verify(signature, payload, ecdsa))
+            return _with_low_s(_answering(lambda signature, payload: ec_verify(signature, payload, ecdsa)))
         case RSAPublicKey():
             padding, sha256, rsa_verify = _pss(), SHA256(), public_key.verify
             return _answering(lambda signature, payload: rsa_verify(signature, payload, padding, sha256))
@@ -237,7 +269,7 @@ def digest_verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier | N
     match public_key:
         case EllipticCurvePublicKey():
             ecdsa, ec_verify = ECDSA(prehashed), public_key.verify
-            return _answering(lambda signature, digest: ec_verify(signature, digest, ecdsa))
+            return _with_low_s(_answering(lambda signature, digest: ec_verify(signature, digest, ecdsa)))
         case RSAPublicKey():
             padding, rsa_verify = _pss(), public_key.verify
             return _answering(lambda signature, digest: rsa_verify(signature, digest, padding, prehashed))
@@ -287,6 +319,11 @@ def _answering(check: Callable[[bytes, bytes], None]) -> Verifier:
         return True
 
     return verify
+
+
+def _with_low_s(check: Verifier) -> Verifier:
+    """Refuses the high-s twin of a valid signature. OpenSSL has accepted the DER by then, which has one form only."""
+    return lambda signature, signed: check(signature, signed) and is_low_s(signature)
 
 
 def _jwk_members(key: PublicKey) -> dict[str, str]:
