@@ -16,6 +16,7 @@ from vaultstream.bus.connection import Bus, BusAddress, connect_bus
 from vaultstream.local.services import Services
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store import schema
+from vaultstream.store.batches import Failure, fail_batch
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import Job, create_job, get_job
 from vaultstream.store.leases import DeadRecord, Lease, SignedBatch, claim_batches, lease_clock
@@ -123,6 +124,14 @@ async def claim_one(
     [claim] = await claim_batches(connection, job.job_no, holder, [batch_no], seconds=seconds)
     assert claim.lease is not None
     return claim.lease
+
+
+async def fail_one(
+    connection: asyncpg.Connection, job: Job, batch_no: int, error: str = "x", *, holder: str = "ann"
+) -> Failure:
+    """Claims a batch, which must be pending, and lets it fail."""
+    lease = await claim_one(connection, job, holder, batch_no)
+    return await fail_batch(connection, job.job_no, holder, batch_no, lease, error=error)
 
 
 def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] = ()) -> SignedBatch:

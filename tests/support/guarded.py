@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 
@@ -253,3 +253,16 @@ async def tls_postgres(folder: Path, pair: KeyPair, *, ca_file: Path) -> AsyncIt
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait)
+
+
+@asynccontextmanager
+async def another_login(database: GuardedDatabase, part: str) -> AsyncIterator[str]:
+    """Creates a second login of a role and yields its URL."""
+    password, login = secrets.token_hex(8), f"{database.logins[part]}_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(database.superuser_url)
+    try:
+        await admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{password}' IN ROLE vaultstream_{part}")
+        yield _url_for(database.superuser_url, login, password, urlsplit(database.urls[part]).path[1:])
+        await admin.execute(f"DROP ROLE {login}")
+    finally:
+        await admin.close()

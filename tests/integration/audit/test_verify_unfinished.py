@@ -11,6 +11,7 @@ import pytest
 
 from integration.audit.audits import SCRIPTS, UUIDS, audit, found, named
 from integration.audit.signed_job import RecordId, payload_of
+from support.engine import fail_one
 from vaultstream.audit.verify import verify_job
 from vaultstream.errors import UnknownJobError
 from vaultstream.store.jobs import delete_job, retry_dead
@@ -42,7 +43,8 @@ async def test_a_dead_letter_put_back_is_pending(
 
 async def test_a_record_that_no_part_of_its_split_batch_covers_is_missing(make: MakeJob) -> None:
     signed = await make(waiting=frozenset({6}))
-    await signed.execute("SELECT vaultstream.fail_batch(job_no, 2, 'why', 1) FROM vaultstream.jobs")
+    for _ in range(signed.job.spec.retries.max_attempts):
+        await fail_one(signed.connection, signed.job, 2)
     assert found(await audit(signed)) == {"pending": 4}
     await signed.execute("DELETE FROM vaultstream.batches WHERE NOT planned AND first_id = '5'")
     report = await audit(signed)

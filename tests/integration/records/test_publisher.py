@@ -20,6 +20,7 @@ from support.engine import (
     add_table,
     claim_one,
     covered_by,
+    fail_one,
     open_context,
     signed,
     worker_settings,
@@ -32,7 +33,7 @@ from vaultstream.errors import SourceError
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.records import worker
 from vaultstream.records.worker import BatchPublisher, plan_next, run_records_worker
-from vaultstream.store.batches import fail_batch, pending_after
+from vaultstream.store.batches import pending_after
 from vaultstream.store.jobs import Job, delete_job, get_job
 from vaultstream.store.leases import COMMITTED, commit_batches
 from vaultstream.worker import WorkerContext
@@ -196,7 +197,7 @@ async def test_parts_of_a_batch_and_retries_are_published_too(
     await add_batches(db, job, [1, 2, 3])
     async with publisher_of(services, engine_url, job) as (_, publisher, stream):
         await publisher.step()
-        await fail_batch(db, job.job_no, 1, "x", max_attempts=1)
+        await fail_one(db, job, 1)
         await publisher.step()
         assert await stream.present(job.token) == {1, 2, 3}
 

@@ -59,7 +59,7 @@ FORBIDDEN = [
     (ALL - {"signing"}, "SELECT vaultstream.claim_batches({no}, 'me', '{{2}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.renew_keys('me', '{{}}', '{{}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.release_keys('me', '{{}}', '{{}}')"),
-    (ALL - {"signing"}, "SELECT vaultstream.fail_batch({no}, 2, 'no', 1)"),
+    (ALL - {"signing"}, "SELECT vaultstream.fail_batch({no}, 'me', 2, 1, 1, 'no')"),
     (ALL - {"signing"}, "SELECT vaultstream.commit_batches({no}, 'me', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'::bigint[], 106, '', '{{}}', '{{}}', '{{}}', '{{}}')"),
     # Private keys are for those who wrap and unwrap them.
     (ALL - {"keys", "signing"}, "SELECT wrapped FROM vaultstream.key_material"),

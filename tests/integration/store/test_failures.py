@@ -16,13 +16,14 @@ from support.engine import (
     claim_one,
     covered_by,
     dead_of,
+    fail_one,
     signatures_of,
     signed,
 )
 from vaultstream.store.batches import fail_batch, pending_after
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, complete_job_if_settled, get_job
-from vaultstream.store.leases import COMMITTED, SUPERSEDED, claim_batches, commit_batches
+from vaultstream.store.leases import COMMITTED, SUPERSEDED, Lease, claim_batches, commit_batches
 from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
@@ -42,7 +43,7 @@ async def play(
     db: asyncpg.Connection, batches: list[list[Any]], bad: set[str], id_type: str, attempts: int
 ) -> None:
     """Signs what can be signed and fails what holds a bad record, until nothing is left."""
-    job = await add_job(db, keys=1, id_type=id_type)
+    job = await add_job(db, keys=1, id_type=id_type, retries={"maxAttempts": attempts})
     await add_batches(db, job, *batches)
     everything = sorted(str(i) for batch in batches for i in batch)
     failures = 0
@@ -52,16 +53,16 @@ async def play(
             ids = await ids_of(db, job, number)
             if bad & set(ids):
                 for attempt in range(1, attempts + 1):
-                    failure = await fail_batch(
-                        db, job.job_no, number, "of this record", max_attempts=attempts
-                    )
+                    lease = await claim_one(db, job, "ann", number)
+                    failure = await fail_batch(db, job.job_no, "ann", number, lease, error="of this record")
                     failures += 1
                     last = "dead" if len(ids) == 1 else "split"
                     assert (failure.outcome, failure.attempt) == (
                         last if attempt == attempts else "retry",
                         attempt,
                     )
-                assert (await fail_batch(db, job.job_no, number, "late", max_attempts=1)).outcome == "settled"
+                late = await fail_batch(db, job.job_no, "ann", number, lease, error="late")
+                assert late.outcome == "settled"
             else:
                 lease = await claim_one(db, job, "ann", number)
                 own = [int(i) if id_type == "bigint" else i for i in ids]
@@ -114,7 +115,7 @@ async def test_a_batch_split_under_a_signer_is_signed_in_its_parts_only(db: asyn
     job = await add_job(db)
     await add_batches(db, job, [1, 2, 3])
     lease = await claim_one(db, job, "ann", 1)
-    assert (await fail_batch(db, job.job_no, 1, "x", max_attempts=1)).outcome == "split"
+    assert (await fail_one(db, job, 1, holder="bob")).outcome == "split"
     batch = signed(1, lease, [1, 2, 3])
     assert await commit_batches(db, job.job_no, "ann", [batch], id_type="bigint") == [SUPERSEDED]
     assert await signatures_of(db, job) == {}
@@ -125,23 +126,25 @@ async def test_a_batch_split_under_a_signer_is_signed_in_its_parts_only(db: asyn
 async def test_a_failure_of_a_batch_that_was_signed_meanwhile_changes_nothing(db: asyncpg.Connection) -> None:
     job = await add_job(db)
     await add_batches(db, job, [1])
+    late = await claim_one(db, job, "bob", 1)
     batch = signed(1, await claim_one(db, job, "ann", 1), [1])
     assert await commit_batches(db, job.job_no, "ann", [batch], id_type="bigint") == [COMMITTED]
-    assert (await fail_batch(db, job.job_no, 1, "late", max_attempts=1)).outcome == "settled"
+    assert (await fail_batch(db, job.job_no, "bob", 1, late, error="late")).outcome == "settled"
     assert await dead_of(db, job) == {}
 
 
 async def test_two_signers_that_fail_one_batch_at_once_split_it_once(
     engine_url: str, db: asyncpg.Connection
 ) -> None:
-    job = await add_job(db)
+    job = await add_job(db, keys=4)
     await add_batches(db, job, [1, 2])
+    leases = [await claim_one(db, job, "ann", 1) for _ in range(4)]
 
-    async def fail() -> str:
+    async def fail(lease: Lease) -> str:
         async with connect(engine_url) as connection:
-            return (await fail_batch(connection, job.job_no, 1, "x", max_attempts=1)).outcome
+            return (await fail_batch(connection, job.job_no, "ann", 1, lease, error="x")).outcome
 
-    assert sorted(await asyncio.gather(*(fail() for _ in range(4)))) == ["settled"] * 3 + ["split"]
+    assert sorted(await asyncio.gather(*map(fail, leases))) == ["settled"] * 3 + ["split"]
     assert (await get_job(db, job.token)).next_batch_no == 4
     assert sorted(await covered_by(db, job, ["pending"])) == ["1", "2"]
 
@@ -150,5 +153,5 @@ async def test_two_signers_that_fail_one_batch_at_once_split_it_once(
 async def test_any_error_text_is_counted(db: asyncpg.Connection, text: str) -> None:
     job = await add_job(db)
     await add_batches(db, job, [1])
-    assert (await fail_batch(db, job.job_no, 1, text, max_attempts=1)).outcome == "dead"
+    assert (await fail_one(db, job, 1, text)).outcome == "dead"
     assert set(await dead_of(db, job)) == {"1"}

@@ -11,6 +11,7 @@ from support.engine import (
     claim_one,
     covered_by,
     dead_of,
+    fail_one,
     lease_one,
     make_spec,
     signatures_of,
@@ -20,7 +21,6 @@ from support.waiting import eventually
 from vaultstream.api import JobState
 from vaultstream.errors import UnknownJobError
 from vaultstream.store import jobs, keys
-from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, commit_batches
@@ -114,7 +114,7 @@ async def test_a_job_ends_once_all_is_planned_and_settled(db: asyncpg.Connection
     assert not await jobs.complete_job_if_settled(db, job.job_no)
     await add_batches(db, job, [1])
     assert not await jobs.complete_job_if_settled(db, job.job_no)
-    await fail_batch(db, job.job_no, 1, "x", max_attempts=1)
+    await fail_one(db, job, 1)
     await db.execute("UPDATE vaultstream.jobs SET planned = false WHERE job_no = $1", job.job_no)
     assert not await jobs.complete_job_if_settled(db, job.job_no)
     await db.execute("UPDATE vaultstream.jobs SET planned = true WHERE job_no = $1", job.job_no)

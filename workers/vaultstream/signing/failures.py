@@ -11,7 +11,7 @@ from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.batch import Settlement
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import is_misconfigured, is_transient
-from vaultstream.store.leases import FENCED
+from vaultstream.store.leases import FENCED, SUPERSEDED
 
 if TYPE_CHECKING:
     from vaultstream.signing.batch import Batch
@@ -24,15 +24,16 @@ log = logging.getLogger(__name__)
 MISCONFIGURED_SECONDS = 5.0
 """Delay before a batch is delivered again that waits for a person to fix something."""
 
-_OUTCOMES = {"retry": "retried", "split": "split", "dead": "dead", "settled": "superseded"}
-"""From the answer of `fail_batch` to the outcome that a batch is counted as."""
+_OUTCOMES = {"retry": "retried", "split": "split", "dead": "dead"}
+"""From the answer of `fail_batch` to the outcome that a batch is counted as, if its attempt was counted."""
 
 
 class Failures:
     """Decides how batches of one signer end that can't be committed."""
 
-    def __init__(self, *, job: Job, pool: Pool, metrics: SigningMetrics) -> None:
+    def __init__(self, *, job: Job, holder: str, pool: Pool, metrics: SigningMetrics) -> None:
         self._job = job
+        self._holder = holder
         self._pool = pool
         self._metrics = metrics
 
@@ -54,34 +55,38 @@ class Failures:
         return await self._count_attempt(batch, error)
 
     def fenced(self, batch: Batch) -> Settlement:
-        """Returns how a batch ends whose commit Postgres refused: its lease had ended before."""
+        """Returns how a batch ends whose commit, or whose failed attempt, Postgres refused: its lease had ended before."""
         self._count_loss(batch)
-        log.warning("commit fenced: batch %d, key %s", batch.number, batch.lease.key_id)
+        log.warning("fenced: batch %d, key %s", batch.number, batch.lease.key_id)
         return Settlement(FENCED, redeliver_after=0.0, lease_ended=True)
 
     async def _count_attempt(self, batch: Batch, error: Exception) -> Settlement:
         """Counts the attempt in Postgres, which decides what comes next: another attempt after a delay, or none."""
-        retries = self._job.spec.retries
         reason = f"{type(error).__name__}: {error}"
         try:
             async with self._pool.acquire() as connection:
                 failure = await fail_batch(
-                    connection, self._job.job_no, batch.number, reason, max_attempts=retries.max_attempts
+                    connection, self._job.job_no, self._holder, batch.number, batch.lease, error=reason
                 )
         except Exception as unreachable:  # noqa: BLE001 - not counted, so it is retried
             log.warning("failed attempt not counted: %s", unreachable or type(unreachable).__name__)
             return Settlement("returned", redeliver_after=1.0)
         log.warning("batch %d failed (%s): %s", batch.number, failure.outcome, reason)
+        if failure.outcome == FENCED:
+            return self.fenced(batch)
+        if failure.outcome == "settled":  # the lease goes on: nothing was counted under it
+            return Settlement(SUPERSEDED)
         if failure.outcome == "dead":
             self._metrics.dead_letters.labels(UNSIGNABLE).inc()
         if failure.outcome != "retry":
-            return Settlement(_OUTCOMES[failure.outcome])
+            return Settlement(_OUTCOMES[failure.outcome], lease_ended=True)
+        backoff = self._job.spec.retries.backoff
         delay = full_jitter(
             failure.attempt,
-            initial_seconds=retries.backoff.initial_seconds,
-            max_seconds=retries.backoff.max_seconds,
+            initial_seconds=backoff.initial_seconds,
+            max_seconds=backoff.max_seconds,
         )
-        return Settlement(_OUTCOMES[failure.outcome], redeliver_after=delay)
+        return Settlement(_OUTCOMES[failure.outcome], redeliver_after=delay, lease_ended=True)
 
     def _count_loss(self, batch: Batch) -> None:
         """Counts a lease that ended before its batch was committed, by how it ended."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vaultstream.errors import SourceError
 from vaultstream.store.database import fetch_one
-from vaultstream.store.sql import query
+from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
+    from vaultstream.store.leases import Lease
 
 PAGE_RECORDS = 50_000
 """About how many records one planning transaction covers. It locks the job's row meanwhile."""
@@ -125,17 +126,30 @@ async def move_published(connection: Connection, job_no: int, batch_no: int) -> 
 
 @dataclass(frozen=True)
 class Failure:
-    """Outcome of a failed batch (retry, split, dead or settled), and its number of attempts."""
+    """Outcome of a failed batch (retry, split, dead, settled or fenced), and its number of attempts."""
 
     outcome: str
     attempt: int
 
 
 async def fail_batch(
-    connection: Connection, job_no: int, batch_no: int, error: str, *, max_attempts: int
+    connection: Connection, job_no: int, holder: str, batch_no: int, lease: Lease, *, error: str
 ) -> Failure:
-    """Counts a failed attempt of a batch; see `functions/fail_batch.sql`."""
-    row = await fetch_one(connection, query("fail_batch"), job_no, batch_no, _storable(error), max_attempts)
+    """Counts a failed attempt of a batch under its lease, which ends with it; see `functions/fail_batch.sql`.
+
+    The job's row says how many attempts a batch has.
+    """
+    text = query("fail_batch")
+    values = arguments(
+        text,
+        job_no=job_no,
+        holder=holder,
+        batch_no=batch_no,
+        key_no=lease.key_no,
+        epoch=lease.epoch,
+        error=_storable(error),
+    )
+    row = await fetch_one(connection, text, *values)
     return Failure(outcome=row["outcome"], attempt=row["attempt"])
 
 

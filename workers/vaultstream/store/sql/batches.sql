@@ -76,4 +76,4 @@ UPDATE vaultstream.jobs SET published_through = greatest(published_through, $2) 
 
 -- name: fail_batch
 SELECT outcome, attempt
-FROM vaultstream.fail_batch(p_job_no => $1, p_batch_no => $2, p_error => $3, p_max_attempts => $4)
+FROM vaultstream.fail_batch(p_job_no => $1, p_holder => $2, p_batch_no => $3, p_key_no => $4, p_epoch => $5, p_error => $6)

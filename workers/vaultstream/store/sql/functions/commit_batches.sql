@@ -59,7 +59,8 @@ BEGIN
         FROM unnest(p_key_no, p_epoch) WITH ORDINALITY AS c (key_no, epoch, slot)
         JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
         WHERE k.key_no = ANY (p_key_no)
-          AND k.holder = p_holder AND k.job_no = p_job_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
+          AND k.holder = p_holder AND coalesce(k.login, session_user) = session_user
+          AND k.job_no = p_job_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
         ORDER BY k.key_no
         FOR NO KEY UPDATE OF k
     LOOP
@@ -70,7 +71,7 @@ BEGIN
     v_now := greatest(v_now, clock_timestamp());  -- after the start of each lease, even if the clock was set back
 
     UPDATE vaultstream.keys k
-    SET holder = NULL, lru = nextval('vaultstream.lru'), lease_until = v_now
+    SET holder = NULL, login = NULL, lru = nextval('vaultstream.lru'), lease_until = v_now
     WHERE k.key_no = ANY (ARRAY(
         SELECT c.key_no FROM unnest(p_key_no) WITH ORDINALITY AS c (key_no, slot) WHERE v_held[c.slot]));
 
@@ -84,8 +85,8 @@ BEGIN
         v_last := v_row.batch_no;
     END LOOP;
 
-    INSERT INTO vaultstream.leases (key_no, epoch, holder, batch_no, during, outcome)
-    SELECT c.key_no, c.epoch, p_holder, c.batch_no, tstzrange(v_leased[c.slot], v_now),
+    INSERT INTO vaultstream.leases (key_no, epoch, holder, login, batch_no, during, outcome)
+    SELECT c.key_no, c.epoch, p_holder, session_user, c.batch_no, tstzrange(v_leased[c.slot], v_now),
            CASE WHEN v_accepted[c.slot] THEN 'committed' ELSE 'superseded' END
     FROM unnest(p_key_no, p_epoch, p_batch_no) WITH ORDINALITY AS c (key_no, epoch, batch_no, slot)
     WHERE v_held[c.slot];

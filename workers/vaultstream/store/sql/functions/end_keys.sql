@@ -10,16 +10,16 @@ BEGIN
 
     IF p_state = 'revoked' THEN
         WITH held AS MATERIALIZED (
-            SELECT k.key_no, k.holder, k.epoch, k.leased_at,
+            SELECT k.key_no, k.holder, k.login, k.epoch, k.leased_at,
                    greatest(k.leased_at, least(k.lease_until, clock_timestamp())) AS until
             FROM vaultstream.keys k
             WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id) AND k.holder IS NOT NULL
         ), fenced AS (
-            UPDATE vaultstream.keys k SET holder = NULL, lease_until = held.until
+            UPDATE vaultstream.keys k SET holder = NULL, login = NULL, lease_until = held.until
             FROM held WHERE k.key_no = held.key_no
         )
-        INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
-        SELECT held.key_no, held.epoch, held.holder, tstzrange(held.leased_at, held.until), 'revoked' FROM held;
+        INSERT INTO vaultstream.leases (key_no, epoch, holder, login, during, outcome)
+        SELECT held.key_no, held.epoch, held.holder, held.login, tstzrange(held.leased_at, held.until), 'revoked' FROM held;
     END IF;
 
     RETURN QUERY

@@ -6,17 +6,17 @@ RETURNS SETOF int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg
         SELECT k.key_no
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
         JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch
-        WHERE k.holder = p_holder AND k.lease_until > clock_timestamp()
+        WHERE k.holder = p_holder AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()
         ORDER BY k.key_no
         FOR NO KEY UPDATE OF k
     ), freed AS (
         UPDATE vaultstream.keys k
-        SET holder = NULL, lru = nextval('vaultstream.lru'), lease_until = greatest(k.leased_at, clock_timestamp())
+        SET holder = NULL, login = NULL, lru = nextval('vaultstream.lru'), lease_until = greatest(k.leased_at, clock_timestamp())
         FROM held
         WHERE k.key_no = held.key_no
         RETURNING k.key_no, k.epoch, k.leased_at, k.lease_until
     )
-    INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome)
-    SELECT key_no, epoch, p_holder, tstzrange(leased_at, lease_until), 'released' FROM freed
+    INSERT INTO vaultstream.leases (key_no, epoch, holder, login, during, outcome)
+    SELECT key_no, epoch, p_holder, session_user, tstzrange(leased_at, lease_until), 'released' FROM freed
     RETURNING key_no
 $$;

@@ -3,17 +3,23 @@
 -- expire. Waiting could also end with a key that was released meanwhile, and would block its next lease until this call ends.
 -- A skipped key is returned without an epoch: it is neither extended nor known to be lost.
 CREATE OR REPLACE FUNCTION vaultstream.renew_keys(p_holder text, p_key_no int[], p_epoch int[], p_seconds float8)
-RETURNS TABLE (key_no int, epoch int) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS TABLE (key_no int, epoch int) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (p_seconds > 0 AND p_seconds <= 3600) IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a lease lasts for up to 3600 s';
+    END IF;
+
+    RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT k.key_no, k.epoch
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
         JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch
-        WHERE k.holder = p_holder AND k.lease_until > clock_timestamp()
+        WHERE k.holder = p_holder AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()
     ), free_to_change AS MATERIALIZED (
         SELECT k.key_no
         FROM held
         JOIN vaultstream.keys k ON k.key_no = held.key_no AND k.epoch = held.epoch
-        WHERE k.holder = p_holder AND k.lease_until > clock_timestamp()
+        WHERE k.holder = p_holder AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()
         FOR NO KEY UPDATE OF k SKIP LOCKED
     ), extended AS (
         UPDATE vaultstream.keys k
@@ -22,5 +28,5 @@ RETURNS TABLE (key_no int, epoch int) LANGUAGE sql SECURITY DEFINER SET search_p
         WHERE k.key_no = free_to_change.key_no
         RETURNING k.key_no, k.epoch
     )
-    SELECT held.key_no, extended.epoch FROM held LEFT JOIN extended ON extended.key_no = held.key_no
-$$;
+    SELECT held.key_no, extended.epoch FROM held LEFT JOIN extended ON extended.key_no = held.key_no;
+END $$;

@@ -8,5 +8,5 @@ GRANT EXECUTE ON FUNCTION
     vaultstream.release_keys(text, int[], int[]),
     vaultstream.commit_batches(
         int, text, bigint[], int[], int[], int[], int[], anyarray, int, bytea, int[], text[], text[], text[]),
-    vaultstream.fail_batch(int, bigint, text, int)
+    vaultstream.fail_batch(int, text, bigint, int, int, text)
 TO vaultstream_signing;
