@@ -10,6 +10,7 @@ from pathlib import Path
 
 import api_reference
 import nats_permissions
+import nats_tenants
 from architecture import Architecture
 from vaultstream_operator.api.crd import CRD_NAME, custom_resource_definition, to_yaml
 
@@ -24,6 +25,7 @@ def generated() -> dict[Path, str]:
         ROOT / "crds" / f"{CRD_NAME}.yaml": definition,
         ROOT / "charts" / "vaultstream" / "files" / "crds" / f"{CRD_NAME}.yaml": definition,
         ROOT / "charts" / "vaultstream" / "files" / "nats-permissions.json": nats_permissions.as_json(),
+        ROOT / "charts" / "vaultstream" / "files" / "nats-tenants.json": nats_tenants.as_json(),
         ROOT / "docs" / "api-reference.md": api_reference.page(),
         ROOT / "docs" / "images" / "architecture.svg": Architecture(
             PYPROJECT.read_text(encoding="utf-8")

@@ -48,7 +48,7 @@ async def run_operator(settings: OperatorSettings) -> None:
         services = await stack.enter_async_context(AsyncExitStack())
         lags = await services.enter_async_context(JetStreamLags(address))
         store = await services.enter_async_context(
-            PostgresStore(settings.database_url.get_secret_value(), lags)
+            PostgresStore(settings.database_url.get_secret_value(), lags, tenants=settings.worker.tenants)
         )
         reconciler = Reconciler(cluster, store, lags, settings.worker, metrics=metrics)
         try:

@@ -81,5 +81,5 @@ class Store(Protocol):
 class Lags(Protocol):
     """The lag of the jobs' consumers."""
 
-    async def read(self, token: str) -> Lag | LagProblem:
+    async def read(self, token: str, tenant: str | None = None) -> Lag | LagProblem:
         """Returns pending and in-flight batches, or why they are unknown. `batches_unpublished` is 0: only Postgres knows it."""

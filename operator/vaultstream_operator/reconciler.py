@@ -128,7 +128,7 @@ class Reconciler:
             case Trouble(passing=True):
                 return self._unknown(job, _PROBLEMS.get(stored.reason, Reason.POSTGRES_UNREACHABLE))
             case StoredJob(ours=True) if stored.state not in _SETTLED and not job.deleting:
-                found = await self._lags.read(stored.token)
+                found = await self._lags.read(stored.token, stored.tenant)
                 if not isinstance(found, Lag):
                     return self._unknown(job, found)
                 self._silences.pop((job.owner.namespace, job.owner.name), None)

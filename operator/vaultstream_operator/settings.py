@@ -49,7 +49,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 class WorkerSettings(BaseSettings):
     """Settings of the jobs' pods. The operator refers to Secrets by name; it never reads them."""
 
-    model_config = SettingsConfigDict(env_prefix="VAULTSTREAM_WORKER_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VAULTSTREAM_WORKER_", env_ignore_empty=True, frozen=True, populate_by_name=True
+    )
 
     image: str = "vaultstream:dev"
     image_pull_policy: str = "IfNotPresent"
@@ -73,6 +75,9 @@ class WorkerSettings(BaseSettings):
     """Time from a pod's deletion to SIGKILL: `pre_stop_seconds`, then the drain, then a margin."""
     pre_stop_seconds: Annotated[int, Field(ge=0, le=60)] = 5
     """Time from a pod's deletion to SIGTERM: at least as long as a worker needs to install its signal handler."""
+
+    tenants: Annotated[Names, Field(validation_alias="VAULTSTREAM_TENANTS")] = ()
+    """Namespaces that are tenants: only logins of its own see a tenant's jobs, and it has an account of its own in NATS."""
 
     allowed_pod_labels: Names = ()
     """Labels that `spec.signer.podLabels` may set: names, `prefix/*`, or `*` for all. None by default."""

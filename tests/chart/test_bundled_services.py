@@ -17,6 +17,7 @@ from support.bundled import BundledServices, postgres_folder
 from support.chart import NAMESPACE, Rendered, render
 from support.waiting import eventually
 from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.store import schema
 
@@ -245,6 +246,25 @@ async def test_each_role_connects_to_nats_and_reads_only_its_own_inbox(
         await asyncio.wait_for(refused.wait(), timeout=10)
     finally:
         await client.close()
+
+
+async def test_each_namespace_has_streams_of_its_own_which_the_operator_reaches(
+    bundled: BundledServices,
+) -> None:
+    for team, number in zip(TEAMS, (1, 2), strict=True):
+        secret = bundled.chart.secret("vaultstream-records", team)
+        assert secret["nats-user"] == f"records-{team}"
+        async with connect_bus(address(bundled, secret), role="records", attempts=1) as bus:
+            await RecordsStream(bus).ensure()
+            await RecordsStream(bus).ensure_consumer("same", ack_wait_seconds=30, max_ack_pending=10)
+            await RecordsStream(bus).publish("same", range(number))
+    secret = bundled.chart.secret("vaultstream-operator")
+    async with connect_bus(address(bundled, secret), role="operator", attempts=1) as bus:
+        lags = [await RecordsStream(bus.of_tenant(team)).lag("same") for team in TEAMS]
+        assert lags == [ConsumerLag(1, 0), ConsumerLag(2, 0)]
+        assert await RecordsStream(bus).lag("same") is None
+        await RecordsStream(bus.of_tenant("team-a")).remove("same")
+        assert await RecordsStream(bus.of_tenant("team-b")).lag("same") == ConsumerLag(2, 0)
 
 
 async def test_nats_refuses_a_wrong_password(bundled: BundledServices) -> None:

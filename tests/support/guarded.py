@@ -24,9 +24,17 @@ from kube.certificates import KeyPair
 from support.waiting import eventually
 from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.permissions import BusRole, permissions
+from vaultstream.bus.tenants import (
+    OPERATORS_ACCOUNT,
+    account_config,
+    account_name,
+    imports_config,
+    user_name,
+)
 from vaultstream.errors import BusError
 from vaultstream.local.files import open_the_way
 from vaultstream.local.nats import choose_port
+from vaultstream.role import WorkerRole
 from vaultstream.store import roles, schema
 from vaultstream.store.database import connect
 from vaultstream.store.roles import DatabaseRole
@@ -37,7 +45,10 @@ DEBIAN = Path("/usr/lib/postgresql")
 
 @dataclass(frozen=True)
 class GuardedNats:
-    """A NATS with one user per role, named after it, and `admin`, who may do everything."""
+    """A NATS with one user per role, named after it, and `admin`, who may do everything.
+
+    Each tenant has an account with the users `<role>-<tenant>` and `admin-<tenant>`.
+    """
 
     url: str
     passwords: dict[str, str] = field(repr=False)
@@ -58,20 +69,22 @@ class GuardedNats:
 
 @asynccontextmanager
 async def guarded_nats(
-    folder: Path, *, pair: KeyPair | None = None, ca_file: Path | None = None, wants_clients: bool = False
+    folder: Path,
+    *,
+    pair: KeyPair | None = None,
+    ca_file: Path | None = None,
+    wants_clients: bool = False,
+    tenants: tuple[str, ...] = (),
 ) -> AsyncIterator[GuardedNats]:
     """Starts nats-server; over TLS with `pair`, and with client certificates required if `wants_clients`."""
     await asyncio.to_thread(folder.mkdir, parents=True)
-    passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN)}
-    users = [
-        {"user": role, "password": passwords[role], "permissions": permissions(role).to_config()}
-        for role in BusRole
-    ]
+    theirs = [f"{role}-{tenant}" for tenant in tenants for role in (*WorkerRole, ADMIN)]
+    passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN, *theirs)}
     port = choose_port(None)
     config: dict[str, object] = {
         "listen": f"127.0.0.1:{port}",
         "jetstream": {"store_dir": str(folder)},
-        "authorization": {"users": [*users, {"user": ADMIN, "password": passwords[ADMIN]}]},
+        **_users(passwords, tenants),
     }
     if pair is not None:
         config["tls"] = {"cert_file": str(pair.certificate), "key_file": str(pair.key)}
@@ -99,6 +112,28 @@ async def guarded_nats(
     finally:
         process.terminate()
         await process.wait()
+
+
+def _users(passwords: dict[str, str], tenants: tuple[str, ...]) -> dict[str, object]:
+    """The users in nats-server's configuration: in one account, or in that of the operator and one per tenant."""
+
+    def user(name: str, role: BusRole | None) -> dict[str, object]:
+        allowed = {"permissions": permissions(role).to_config()} if role else {}
+        return {"user": name, "password": passwords[name], **allowed}
+
+    everyone = [*(user(role, role) for role in BusRole), user(ADMIN, None)]
+    if not tenants:
+        return {"authorization": {"users": everyone}}
+    imports = [each for tenant in tenants for each in imports_config(tenant)]
+    accounts: dict[str, object] = {
+        OPERATORS_ACCOUNT: {"jetstream": "enabled", "users": everyone, "imports": imports}
+    }
+    for tenant in tenants:
+        users = [user(user_name(role, tenant), BusRole(role.value)) for role in WorkerRole]
+        accounts[account_name(tenant)] = account_config() | {
+            "users": [*users, user(f"{ADMIN}-{tenant}", None)]
+        }
+    return {"accounts": accounts}
 
 
 async def answers(address: BusAddress, role: str) -> str:

@@ -37,6 +37,18 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedNats]:
         runner.run(guarded.__aexit__(None, None, None))
 
 
+TENANTS = ("shop", "bank")
+
+
+@pytest.fixture(scope="module")
+def tenants_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedNats]:
+    """A NATS with an account for each of `TENANTS`."""
+    with asyncio.Runner() as runner:
+        guarded = guarded_nats(tmp_path_factory.mktemp("nats") / "home", tenants=TENANTS)
+        yield runner.run(guarded.__aenter__())
+        runner.run(guarded.__aexit__(None, None, None))
+
+
 @pytest.fixture
 async def owner(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connection]:
     async with connect(database.urls["owner"]) as connection:

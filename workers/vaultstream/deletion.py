@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 
-async def remove_messages(bus: Bus, token: str) -> None:
-    """Removes a job's keys, batches and consumer from JetStream. Missing data is not an error."""
-    await RecordsStream(bus).remove(token)
-    await KeysStream(bus).remove(token)
+async def remove_messages(bus: Bus, token: str, tenant: str | None) -> None:
+    """Removes a job's keys, batches and consumer from JetStream, as the operator. Missing data is not an error."""
+    reached = bus.of_tenant(tenant)
+    await RecordsStream(reached).remove(token)
+    await KeysStream(reached).remove(token)
 
 
 async def delete_with_messages(
-    connection: Connection, job: Job, policy: str, *, remove: Callable[[str], Awaitable[None]]
+    connection: Connection, job: Job, policy: str, *, remove: Callable[[str, str | None], Awaitable[None]]
 ) -> None:
     """Deletes a job. Interrupted at any point, it can be repeated.
 
@@ -33,7 +34,7 @@ async def delete_with_messages(
         connection: to Postgres.
         job: the job; one that was deleted with Retain can be deleted with Delete later.
         policy: Retain or Delete; `functions/delete_job.sql` describes what each keeps.
-        remove: removes the messages of the job with a given token, as `remove_messages` does.
+        remove: removes the messages of the job with a given token and tenant, as `remove_messages` does.
     """
-    await remove(job.token)
+    await remove(job.token, job.tenant)
     await jobs.delete_job(connection, job.job_no, policy)

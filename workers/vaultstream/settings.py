@@ -5,10 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vaultstream.errors import UsageError
+
+
+def _names(value: object) -> object:
+    return (
+        tuple(name for part in value.split(",") if (name := part.strip()))
+        if isinstance(value, str)
+        else value
+    )
+
+
+Tenants = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+"""Comma-separated names."""
 
 
 class Settings(BaseSettings):
@@ -31,6 +43,8 @@ class Settings(BaseSettings):
     nats_key_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_KEY_FILE")] = None
     nats_replicas: Annotated[int, Field(alias="VAULTSTREAM_NATS_REPLICAS")] = 1
     """Minimum number of servers of a NATS cluster that store each stream: 3 tolerate the loss of 1 server, 5 of 2."""
+    tenants: Annotated[Tenants, Field(alias="VAULTSTREAM_TENANTS")] = ()
+    """Namespaces with a NATS account of their own, whose streams `debug streams` and `doctor` show as well."""
     kek_file: Annotated[Path | None, Field(alias="VAULTSTREAM_KEK_FILE")] = None
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"

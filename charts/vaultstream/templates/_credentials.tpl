@@ -3,7 +3,7 @@ Passwords of the bundled services. Existing ones in the cluster are used. Return
 throughout one rendering:
 
     postgres.owner, postgres.operator, postgres.auditor, postgres.<role>.<namespace>
-    nats.<user>, and nats.<user>.bcrypt, the only form that the server gets
+    nats.<user>, and nats.<user>.bcrypt, the only form that the server gets. The user of a worker is <role>-<namespace>
 */}}
 {{- define "vaultstream.credentials" -}}
 {{- if not (hasKey .Release "vaultstreamCredentials") -}}
@@ -22,7 +22,7 @@ throughout one rendering:
 {{- $_ := set $all $key (default (randAlphaNum 32) (get $kept $key)) -}}
 {{- end -}}
 {{- end -}}
-{{- range $user, $_ := .Files.Get "files/nats-permissions.json" | fromJson -}}
+{{- range $user := include "vaultstream.nats.userNames" . | fromJsonArray -}}
 {{- $key := printf "nats.%s" $user -}}
 {{- $hash := printf "%s.bcrypt" $key -}}
 {{- $password := default (randAlphaNum 32) (get $kept $key) -}}

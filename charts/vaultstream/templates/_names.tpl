@@ -28,6 +28,30 @@
 {{- default (list .Release.Namespace) .Values.jobNamespaces | uniq | toJson -}}
 {{- end -}}
 
+{{/* Namespaces whose jobs only their own logins see, as JSON. */}}
+{{- define "vaultstream.tenants" -}}
+{{- if eq .Values.services "bundled" -}}
+{{- include "vaultstream.jobNamespaces" . -}}
+{{- else -}}
+{{- .Values.tenants | uniq | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails for tenants that are no namespaces of jobs, and for a list that would have no effect. */}}
+{{- define "vaultstream.tenants.check" -}}
+{{- if eq .Values.services "bundled" -}}
+{{- if .Values.tenants -}}
+{{- fail "tenants is for external services; with bundled services all of jobNamespaces are tenants: leave tenants empty" -}}
+{{- end -}}
+{{- end -}}
+{{- $namespaces := include "vaultstream.jobNamespaces" . | fromJsonArray -}}
+{{- range .Values.tenants -}}
+{{- if not (has . $namespaces) -}}
+{{- fail (printf "tenants contains %s, which is not one of jobNamespaces; add it there" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Namespaces with objects of this release, as JSON. */}}
 {{- define "vaultstream.allNamespaces" -}}
 {{- prepend (include "vaultstream.jobNamespaces" . | fromJsonArray) .Release.Namespace | uniq | toJson -}}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vaultstream.bus.connection import connect_bus
-from vaultstream.bus.inspection import list_streams
+from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.errors import ServiceError, UsageError
 from vaultstream.local.psql import bundled_psql, psql_command
 from vaultstream.local.services import open_services, stop_services
@@ -58,7 +58,9 @@ async def streams(settings: Settings, *, json: Json = False) -> None:
     async with open_services(settings) as services:
         address = services.bus_address
         async with connect_bus(address, role="auditor", attempts=1) as bus:
-            found = await list_streams(bus)
+            found = [
+                stream for tenant in (None, *settings.tenants) for stream in await list_streams(bus, tenant)
+            ]
     if json:
         print_json([asdict(stream) for stream in found])
         return
@@ -67,14 +69,21 @@ async def streams(settings: Settings, *, json: Json = False) -> None:
         return
     print_table(
         ("stream", "subjects", "retention", "messages", "bytes", "consumers"),
-        [(s.name, " ".join(s.subjects), s.retention, s.messages, s.bytes, len(s.consumers)) for s in found],
+        [
+            (_label(s), " ".join(s.subjects), s.retention, s.messages, s.bytes, len(s.consumers))
+            for s in found
+        ],
     )
-    consumers = [(stream.name, consumer) for stream in found for consumer in stream.consumers]
+    consumers = [(_label(stream), consumer) for stream in found for consumer in stream.consumers]
     if consumers:
         print_table(
             ("\nconsumer", "\nstream", "\npending", "\nack pending", "\nredelivered", "\nwaiting"),
             [(c.name, name, c.pending, c.ack_pending, c.redelivered, c.waiting) for name, c in consumers],
         )
+
+
+def _label(stream: StreamState) -> str:
+    return stream.name if stream.tenant is None else f"{stream.name} of {stream.tenant}"
 
 
 @command(group, "logs")

@@ -46,20 +46,20 @@ class JetStreamLags:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
 
-    async def read(self, token: str) -> Lag | LagProblem:
+    async def read(self, token: str, tenant: str | None = None) -> Lag | LagProblem:
         """Returns pending and in-flight batches of a job, or why they are unknown, within 1 s (2 s for the first call)."""
         bus = await self._connected()
         if bus is None:
             return Reason.NATS_UNREACHABLE
         try:
             async with asyncio.timeout(NATS_ANSWER_SECONDS):
-                lag = await RecordsStream(bus).lag(token)
+                lag = await RecordsStream(bus.of_tenant(tenant)).lag(token)
         except (BusError, *BUS_ERRORS) as error:
             log.debug("can't read the lag of %s: %s", token, error or type(error).__name__)
             return Reason.NATS_UNREACHABLE
         return Reason.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)
 
-    async def remove(self, token: str) -> None:
+    async def remove(self, token: str, tenant: str | None = None) -> None:
         """Removes all data of a job in JetStream. Missing data is not an error.
 
         Raises:
@@ -69,7 +69,7 @@ class JetStreamLags:
         if bus is None:
             raise BusError(self._problem)
         try:
-            await remove_messages(bus, token)
+            await remove_messages(bus, token, tenant)
         except BUS_ERRORS as error:
             raise BusError(f"{str(error) or type(error).__name__}.") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,7 +49,7 @@ UNREACHABLE_PAUSE_SECONDS = 1.0
 class Dispatcher(Protocol):
     """A job's data in JetStream."""
 
-    async def remove(self, token: str) -> None:
+    async def remove(self, token: str, tenant: str | None = None) -> None:
         """Removes all of it. Raises `BusError`."""
 
 
@@ -80,12 +80,16 @@ class PostgresStore:
     Args:
         url: the connection string.
         dispatcher: removes what jobs have in JetStream.
+        tenants: namespaces that are tenants.
         connections: maximum number of connections.
     """
 
-    def __init__(self, url: str, dispatcher: Dispatcher, *, connections: int = 8) -> None:
+    def __init__(
+        self, url: str, dispatcher: Dispatcher, *, tenants: Collection[str] = (), connections: int = 8
+    ) -> None:
         self._url = url
         self._dispatcher = dispatcher
+        self._tenants = tenants
         self._connections = connections
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
@@ -122,7 +126,8 @@ class PostgresStore:
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Carries out an action of the plan, which is safe to repeat; returns None, or why it failed."""
         steps: dict[StoreAction, Callable[[Connection, ObjectView], Awaitable[None]]] = {
-            StoreAction.CREATE: _create,
+            StoreAction.CREATE: self._create,
+            StoreAction.ADOPT: self._adopt,
             StoreAction.REMOVE_FORMER: self._remove_former,
             StoreAction.UPDATE_SPEC: _update_spec,
             StoreAction.SUSPEND: partial(_set_suspended, suspended=True),
@@ -204,6 +209,8 @@ class PostgresStore:
         progress = self._progress(view, snapshot)
         return StoredJob(
             token=job.token,
+            tenant=job.tenant,
+            orphan=job.tenant is None and self._tenant(view) is not None,
             state=job.state,
             message=job.message or "",
             ours=job.owner_uid == view.owner.uid,
@@ -238,6 +245,32 @@ class PostgresStore:
             trouble = replace(trouble, since=before.since, failures=before.failures + 1)
         troubles[doing] = trouble
         return trouble
+
+    def _tenant(self, view: ObjectView) -> str | None:
+        """Returns the tenant of a job; None if its namespace is not one."""
+        return view.owner.namespace if view.owner.namespace in self._tenants else None
+
+    async def _create(self, connection: Connection, view: ObjectView) -> None:
+        await schema.require_current(connection)
+        if view.spec is None:
+            return
+        source = await inspect_source(connection, view.spec.records)
+        # Another operator was faster, or a former job still has the name: the next reconcile finds it.
+        with suppress(asyncpg.UniqueViolationError):
+            await jobs.create_job(
+                connection,
+                _name(view),
+                view.spec,
+                id_type=source.id_type,
+                owner_uid=view.owner.uid,
+                tenant=self._tenant(view),
+            )
+
+    async def _adopt(self, connection: Connection, view: ObjectView) -> None:
+        job, tenant = await _own(connection, view), self._tenant(view)
+        if job is not None and job.tenant is None and tenant is not None:
+            await self._dispatcher.remove(job.token)  # its workers publish again, in the tenant's account
+            await jobs.adopt_job(connection, job.job_no, tenant)
 
     async def _remove_former(self, connection: Connection, view: ObjectView) -> None:
         former = await jobs.find_job(connection, _name(view))
@@ -296,18 +329,6 @@ def _name(view: ObjectView) -> str:
 async def _own(connection: Connection, view: ObjectView) -> Job | None:
     job = await jobs.find_job(connection, _name(view))
     return job if job is not None and job.owner_uid == view.owner.uid else None
-
-
-async def _create(connection: Connection, view: ObjectView) -> None:
-    await schema.require_current(connection)
-    if view.spec is None:
-        return
-    source = await inspect_source(connection, view.spec.records)
-    # Another operator was faster, or a former job still has the name: the next reconcile finds it.
-    with suppress(asyncpg.UniqueViolationError):
-        await jobs.create_job(
-            connection, _name(view), view.spec, id_type=source.id_type, owner_uid=view.owner.uid
-        )
 
 
 async def _update_spec(connection: Connection, view: ObjectView) -> None:

@@ -5,6 +5,7 @@ Pure functions that return manifests for server-side apply. A manifest contains 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,8 @@ __all__ = ["KEYS", "RECORDS", "SIGNING", "Manifest", "Owner", "WorkerOptions"]
 JOB_LABEL = "vaultstream.dev/job"
 UID_LABEL = "vaultstream.dev/job-uid"
 TOKEN_LABEL = "vaultstream.dev/token"  # noqa: S105 - the job's name in Postgres and NATS
+TENANT_LABEL = "vaultstream.dev/tenant"
+"""Set where namespaces are tenants. Pods are replaced when their namespace becomes one, because their logins change."""
 ROLE_LABEL = "app.kubernetes.io/component"
 TEMPLATE_ANNOTATION: Final = "vaultstream.dev/template"
 """Annotation of a worker's Kubernetes Job: the fingerprint of the pod template that it was created with."""
@@ -64,7 +67,7 @@ def child_name(owner: Owner, role: str) -> str:
     return f"{stem}-{role}"
 
 
-def labels(owner: Owner, role: str, token: str) -> dict[str, str]:
+def labels(owner: Owner, role: str, token: str, tenants: Collection[str] = ()) -> dict[str, str]:
     """Returns the labels of a child and its pods: Kubernetes' recommended ones, and the job's."""
     return {
         "app.kubernetes.io/name": "vaultstream",
@@ -74,6 +77,7 @@ def labels(owner: Owner, role: str, token: str) -> dict[str, str]:
         JOB_LABEL: owner.name[:63].rstrip("-."),
         TOKEN_LABEL: token,
         UID_LABEL: owner.uid,
+        **({TENANT_LABEL: owner.namespace} if owner.namespace in tenants else {}),
     }
 
 
@@ -137,7 +141,7 @@ def _template(
         token,
         spec,
         options,
-        labels=labels(owner, role, token),
+        labels=labels(owner, role, token, options.tenants),
         selector=selector(owner, role),
         restart=restart,
     )

@@ -40,6 +40,8 @@ class StoreAction(StrEnum):
 
     CREATE = "create"
     REMOVE_FORMER = "remove-former"
+    ADOPT = "adopt"
+    """Gives the job to the tenant that its namespace has become."""
     UPDATE_SPEC = "update-spec"
     SUSPEND = "suspend"
     RESUME = "resume"
@@ -175,6 +177,8 @@ def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noq
     if stored.state in (JobState.COMPLETE, JobState.FAILED):
         report = replicas.ended(case.view, report.ended(end_of(stored), stored), stored)
         return _ended(replace(case, report=report))
+    if stored.orphan:
+        return replace(_saying(report), store=StoreAction.ADOPT, requeue_after=0.0)
     if spec.suspend:
         return _suspended(case, report, stored, spec)
     resumed = report.without(ConditionType.SUSPENDED)

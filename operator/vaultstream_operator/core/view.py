@@ -67,6 +67,8 @@ class StoredJob:
         records_per_second: recent rate while it runs, rate of the whole job once it has ended; None: unknown.
         batches_unpublished: batches that are planned and not published to JetStream yet.
         published: whether any batch was published. Before that, a missing consumer is normal.
+        tenant: the tenant that alone sees the job; None: it belongs to no tenant.
+        orphan: whether it was created before its namespace became a tenant.
     """
 
     token: str
@@ -86,6 +88,8 @@ class StoredJob:
     records_per_second: float | None
     batches_unpublished: int = 0
     published: bool = False
+    tenant: str | None = None
+    orphan: bool = False
 
 
 @dataclass(frozen=True, slots=True)

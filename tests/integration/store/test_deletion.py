@@ -19,7 +19,7 @@ class JetStream:
     def __init__(self, *tokens: str) -> None:
         self.tokens = set(tokens)
 
-    async def remove(self, token: str) -> None:
+    async def remove(self, token: str, _: str | None) -> None:
         self.tokens.discard(token)
 
 
@@ -29,7 +29,7 @@ async def test_a_job_stays_in_postgres_while_its_messages_can_not_be_removed(
 ) -> None:
     job = await add_job(db)
 
-    async def unreachable(_: str) -> None:
+    async def unreachable(*_: object) -> None:
         raise BusError("disconnected.")
 
     with pytest.raises(BusError):

@@ -240,6 +240,15 @@ def test_a_spread_constraint_keeps_its_own_selector() -> None:
     assert pod(SIGNING, topologySpreadConstraints=[own])["topologySpreadConstraints"] == [own]
 
 
+@pytest.mark.parametrize("role", [KEYS, RECORDS])
+def test_a_namespace_that_becomes_a_tenant_replaces_its_pods(role: str) -> None:
+    options = WorkerSettings(tenants=(OWNER.namespace, "other"))
+    made = child(role, options=options)
+    assert made["spec"]["template"]["metadata"]["labels"]["vaultstream.dev/tenant"] == OWNER.namespace
+    assert template_of(made) != template_of(child(role))
+    assert template_of(child(role, options=WorkerSettings(tenants=("other",)))) == template_of(child(role))
+
+
 def test_labels_of_the_user_do_not_override_ours() -> None:
     made = child(SIGNING, podLabels={ROLE_LABEL: "keys", UID_LABEL: "other"})
     labels = made["spec"]["template"]["metadata"]["labels"]

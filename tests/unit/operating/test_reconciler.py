@@ -78,7 +78,7 @@ class World:
     def forget(self, namespace: str, name: str) -> None:
         self.forgotten.append((namespace, name))
 
-    async def read(self, token: str) -> Lag:
+    async def read(self, token: str, tenant: str | None = None) -> Lag:
         return Lag(self.lag)
 
 

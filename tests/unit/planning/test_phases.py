@@ -56,6 +56,12 @@ def test_a_new_job_gets_its_finalizer_before_anything_else() -> None:
     assert truths(done) == {"Reconciling": "Starting"}
 
 
+def test_a_job_that_is_older_than_its_tenant_is_adopted_before_its_workers_are_touched() -> None:
+    done = planned(view_of(stored=stored_of(orphan=True)))
+    assert (done.store, done.apply, done.requeue_after) == (StoreAction.ADOPT, (), 0.0)
+    assert planned(view_of(stored=stored_of(tenant="shop"))).store is None
+
+
 def test_a_job_that_is_not_in_postgres_is_created_there() -> None:
     assert planned(view_of()).store is StoreAction.CREATE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from vaultstream.bus.encryption import BusClient, tls_context
 from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
+from vaultstream.bus.tenants import api_prefix
 from vaultstream.errors import DOCTOR, BusError, explain_tls
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ class Bus:
     replicas: int = 1
     """Number of servers that store each stream, at least."""
     refusals: Refusals = field(default_factory=Refusals)
+
+    def of_tenant(self, tenant: str | None) -> Bus:
+        """Returns the JetStream of a tenant as the operator's account reaches it; None: that of this connection's account."""
+        if tenant is None:
+            return self
+        reached = self.client.jetstream(prefix=api_prefix(tenant), timeout=API_TIMEOUT_SECONDS)
+        return replace(self, jetstream=reached)
 
     async def answer(self, call: Coroutine[object, object, _T]) -> _T:
         """Returns NATS's answer to a call of `client` or `jetstream`.

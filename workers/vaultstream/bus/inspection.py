@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nats.js.errors import NotFoundError
@@ -39,6 +39,7 @@ class StreamState:
         retention: limits, interest or workqueue.
         replicas: number of servers that store it.
         limits: limits that could make the stream drop messages, by name; empty if there are none.
+        tenant: the tenant in whose account it is; None: in that of the connection.
     """
 
     name: str
@@ -51,21 +52,22 @@ class StreamState:
     max_msgs_per_subject: int
     limits: dict[str, float]
     consumers: list[ConsumerState]
+    tenant: str | None = None
 
 
-async def list_streams(bus: Bus) -> list[StreamState]:
-    """Returns those of VaultStream's streams that exist.
+async def list_streams(bus: Bus, tenant: str | None = None) -> list[StreamState]:
+    """Returns those of VaultStream's streams that exist, in this connection's account or in that of a tenant.
 
     Raises:
         nats.errors.Error: NATS or JetStream does not answer.
     """
-    found = []
+    found, bus = [], bus.of_tenant(tenant)
     for name in (RECORDS_STREAM, KEYS_STREAM):
         try:
             info = await bus.answer(bus.jetstream.stream_info(name))
         except NotFoundError:
             continue
-        found.append(_stream(info, await _consumers(bus, name)))
+        found.append(replace(_stream(info, await _consumers(bus, name)), tenant=tenant))
     return found
 
 

@@ -12,7 +12,9 @@ from enum import StrEnum
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.role import WorkerRole
 
-_API = "$JS.API"
+API = "$JS.API"
+TENANT_API = "tenants.*.JS.API"
+"""Where the operator's account imports the API of the tenants' accounts; `*` is the tenant. See `vaultstream.bus.tenants`."""
 
 
 class BusRole(StrEnum):
@@ -49,40 +51,40 @@ def inbox_prefix(role: str) -> str:
 _PUBLISH: dict[BusRole, tuple[str, ...]] = {
     # Reads each job's lag, and removes all that a job has in JetStream when it ends.
     BusRole.OPERATOR: (
-        f"{_API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
-        f"{_API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",
-        f"{_API}.STREAM.PURGE.{RECORDS_STREAM}",
-        f"{_API}.STREAM.PURGE.{KEYS_STREAM}",
+        f"{API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
+        f"{API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",
+        f"{API}.STREAM.PURGE.{RECORDS_STREAM}",
+        f"{API}.STREAM.PURGE.{KEYS_STREAM}",
     ),
     BusRole.KEYS: (
         "keys.*.*",
-        f"{_API}.STREAM.INFO.{KEYS_STREAM}",
-        f"{_API}.STREAM.CREATE.{KEYS_STREAM}",
-        f"{_API}.STREAM.UPDATE.{KEYS_STREAM}",  # to add replicas to an existing stream
-        f"{_API}.STREAM.PURGE.{KEYS_STREAM}",
+        f"{API}.STREAM.INFO.{KEYS_STREAM}",
+        f"{API}.STREAM.CREATE.{KEYS_STREAM}",
+        f"{API}.STREAM.UPDATE.{KEYS_STREAM}",  # to add replicas to an existing stream
+        f"{API}.STREAM.PURGE.{KEYS_STREAM}",
     ),
     BusRole.RECORDS: (
         "records.*.*",
-        f"{_API}.STREAM.INFO.{RECORDS_STREAM}",
-        f"{_API}.STREAM.CREATE.{RECORDS_STREAM}",
-        f"{_API}.STREAM.UPDATE.{RECORDS_STREAM}",  # to add replicas to an existing stream
-        f"{_API}.STREAM.PURGE.{RECORDS_STREAM}",
-        f"{_API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
-        f"{_API}.CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.*",
-        f"{_API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",
+        f"{API}.STREAM.INFO.{RECORDS_STREAM}",
+        f"{API}.STREAM.CREATE.{RECORDS_STREAM}",
+        f"{API}.STREAM.UPDATE.{RECORDS_STREAM}",  # to add replicas to an existing stream
+        f"{API}.STREAM.PURGE.{RECORDS_STREAM}",
+        f"{API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
+        f"{API}.CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.*",
+        f"{API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",
     ),
     # Pulls and acknowledges batches; reads keys with an ordered consumer, which has flow control.
     BusRole.SIGNING: (
-        f"{_API}.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.*",
+        f"{API}.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.*",
         f"$JS.ACK.{RECORDS_STREAM}.>",
-        f"{_API}.CONSUMER.CREATE.{KEYS_STREAM}",
-        f"{_API}.CONSUMER.INFO.{KEYS_STREAM}.*",
+        f"{API}.CONSUMER.CREATE.{KEYS_STREAM}",
+        f"{API}.CONSUMER.INFO.{KEYS_STREAM}.*",
         f"$JS.FC.{KEYS_STREAM}.>",
     ),
     BusRole.AUDITOR: (
-        f"{_API}.INFO",
+        f"{API}.INFO",
         *(
-            f"{_API}.{what}"
+            f"{API}.{what}"
             for stream in (RECORDS_STREAM, KEYS_STREAM)
             for what in (f"STREAM.INFO.{stream}", f"CONSUMER.LIST.{stream}", f"CONSUMER.INFO.{stream}.*")
         ),
@@ -92,4 +94,10 @@ _PUBLISH: dict[BusRole, tuple[str, ...]] = {
 
 def permissions(role: BusRole) -> Permissions:
     """Returns what a role may do; it may subscribe only to its own inbox."""
-    return Permissions(publish=_PUBLISH[role], subscribe=(f"{inbox_prefix(role)}.>",))
+    publish = _PUBLISH[role]
+    if role in (
+        BusRole.OPERATOR,
+        BusRole.AUDITOR,
+    ):  # a request to a tenant that is not imported reaches nobody
+        publish += tuple(subject.replace(API, TENANT_API, 1) for subject in publish)
+    return Permissions(publish=publish, subscribe=(f"{inbox_prefix(role)}.>",))

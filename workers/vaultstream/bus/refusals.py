@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 
 _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"", re.IGNORECASE)
 
+_OF_A_TENANT = re.compile(r"(tenants\.[^.]+\.)(js\.api\..*)")
+
 
 def explain_refusal(user: str, error: Exception) -> BusError | None:
     """Returns the error to show for a missing permission; None if the error is about something else."""
@@ -30,11 +32,14 @@ def explain_refusal(user: str, error: Exception) -> BusError | None:
 
 def _as_written(subject: str) -> str:
     """Returns a subject as it is written in permissions; the client turns it into lowercase."""
-    head, stream, rest = subject.partition("vaultstream_")
-    if not head.startswith("$"):
+    tenant, api = "", subject
+    if found := _OF_A_TENANT.match(subject):
+        tenant, api = found[1], found[2]
+    head, stream, rest = api.partition("vaultstream_")
+    if not tenant and not head.startswith("$"):
         return subject.replace("_inbox", "_INBOX", 1)
     name, dot, token = (stream + rest).partition(".")
-    return f"{head}{name}".upper() + dot + token
+    return tenant + f"{head}{name}".upper() + dot + token
 
 
 class Refusals:

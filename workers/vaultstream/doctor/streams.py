@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
 
@@ -70,7 +71,14 @@ def judge_storage(account: AccountInfo) -> Finding:
     return ok("JetStream storage", f"{used / 1024**2:,.1f} MiB are used; the account has no limit.")
 
 
-def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, replicas: int = 1) -> Finding:
+def judge_stream(
+    name: str,
+    stream: StreamState | None,
+    *,
+    wanted_now: bool,
+    replicas: int = 1,
+    tenant: str | None = None,
+) -> Finding:
     """Compares a stream with its required configuration.
 
     Args:
@@ -78,8 +86,9 @@ def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, rep
         stream: its state; None if it is missing.
         wanted_now: whether workers that should have created it are connected.
         replicas: the number of replicas that it must have, at least.
+        tenant: in whose account it is, or should be.
     """
-    check = f"stream {name}"
+    check = f"stream {name}" if tenant is None else f"stream {name} of tenant {tenant}"
     if stream is None:
         if wanted_now:
             return warning(
@@ -116,11 +125,44 @@ def judge_stream(name: str, stream: StreamState | None, *, wanted_now: bool, rep
 async def examine_streams(
     connection: Connection, bus: Bus, streams: Sequence[StreamState], open_jobs: Sequence[OpenJob]
 ) -> list[Finding]:
-    """Compares streams and consumers with the jobs in Postgres."""
+    """Compares streams and consumers with the jobs in Postgres.
+
+    Args:
+        connection: to Postgres.
+        bus: a connection of the auditor, or of a user who may do everything.
+        streams: those of the bus's own account.
+        open_jobs: all jobs that have not ended, of all tenants.
+    """
+    findings: list[Finding] = []
+    for tenant in sorted({open_job.job.tenant or "" for open_job in open_jobs} | {""}):
+        jobs = [open_job for open_job in open_jobs if (open_job.job.tenant or "") == tenant]
+        try:
+            found = await list_streams(bus, tenant) if tenant else streams
+            findings += await _examine_account(
+                connection, bus.of_tenant(tenant or None), found, jobs, tenant or None
+            )
+        except (NoRespondersError, JetStreamUnavailableError):
+            findings.append(
+                failed(
+                    f"NATS account of tenant {tenant}",
+                    "This user's account does not import its JetStream.",
+                    "Add the tenant's account and its imports to nats-server's configuration; see docs/production.md.",
+                )
+            )
+    return findings
+
+
+async def _examine_account(
+    connection: Connection,
+    bus: Bus,
+    streams: Sequence[StreamState],
+    open_jobs: Sequence[OpenJob],
+    tenant: str | None,
+) -> list[Finding]:
     present = {stream.name: stream for stream in streams}
     wanted_now = any(open_job.workers for open_job in open_jobs)
     findings = [
-        judge_stream(name, present.get(name), wanted_now=wanted_now, replicas=bus.replicas)
+        judge_stream(name, present.get(name), wanted_now=wanted_now, replicas=bus.replicas, tenant=tenant)
         for name in _WANTED
     ]
     running = [open_job for open_job in open_jobs if open_job.job.state is JobState.RUNNING]

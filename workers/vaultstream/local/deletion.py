@@ -59,7 +59,7 @@ async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy:
         ):
             await delete_with_messages(connection, job, policy, remove=partial(remove_messages, bus))
             if force:  # workers that were connected may have published more in between
-                await remove_messages(bus, job.token)
+                await remove_messages(bus, job.token, job.tenant)
     except (BusError, *BUS_ERRORS):
         if not force:
             raise
@@ -69,5 +69,5 @@ async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy:
     return True
 
 
-async def _leave_messages(_: str) -> None:
+async def _leave_messages(*_: object) -> None:
     """Removes nothing, because NATS is unreachable; `vaultstream doctor` finds what is left."""

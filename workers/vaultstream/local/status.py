@@ -167,7 +167,7 @@ class StatusReader:
                 self._bus = await self._stack.enter_async_context(
                     connect_bus(address, role="auditor", attempts=1)
                 )
-            return True, await RecordsStream(self._bus).lag(job.token)
+            return True, await RecordsStream(self._bus.of_tenant(job.tenant)).lag(job.token)
         except (BusError, *BUS_ERRORS):
             return False, None
 

@@ -40,6 +40,7 @@ class Job:
     planned: bool
     next_batch_no: int
     published_through: int
+    tenant: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -84,7 +85,13 @@ def new_token(name: str) -> str:
 
 
 async def create_job(
-    connection: Connection, name: str, spec: SigningJobSpec, *, id_type: str, owner_uid: str | None = None
+    connection: Connection,
+    name: str,
+    spec: SigningJobSpec,
+    *,
+    id_type: str,
+    owner_uid: str | None = None,
+    tenant: str | None = None,
 ) -> Job:
     """Creates a job and the table of its signatures.
 
@@ -94,13 +101,19 @@ async def create_job(
         spec: what to sign, and with what.
         id_type: bigint, uuid or text.
         owner_uid: uid of the SigningJob object that the job belongs to, if any.
+        tenant: the namespace whose logins alone may see the job; None: those of no tenant.
 
     Raises:
         asyncpg.UniqueViolationError: a job of that name exists.
     """
     token = new_token(name)
-    await connection.execute(query("create_job"), token, name, spec.dump(), id_type, owner_uid)
+    await connection.execute(query("create_job"), token, name, spec.dump(), id_type, owner_uid, tenant)
     return await get_job(connection, token)
+
+
+async def adopt_job(connection: Connection, job_no: int, tenant: str) -> None:
+    """Gives a job without a tenant to the tenant whose namespace it is in; see `functions/adopt_job.sql`."""
+    await connection.execute(query("adopt_job"), job_no, tenant)
 
 
 async def find_job(connection: Connection, name: str) -> Job | None:

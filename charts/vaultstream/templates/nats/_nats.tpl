@@ -16,19 +16,65 @@ jetstream {
 include "auth/users.conf"
 {{- end -}}
 
-{{/* Users with their permissions. The server gets only hashes of the passwords. */}}
+{{/* User of a worker role in a namespace: each namespace has an account of its own. Takes a list: role, namespace. */}}
+{{- define "vaultstream.nats.user" -}}
+{{- printf "%s-%s" (index . 0) (index . 1) -}}
+{{- end -}}
+
+{{/* Names of all users, as JSON. Workers outside of `jobNamespaces`, which `clusterWide` allows, belong to no tenant. */}}
+{{- define "vaultstream.nats.userNames" -}}
+{{- $users := ternary (list "operator" "auditor" "keys" "records" "signing") (list "operator" "auditor") .Values.clusterWide -}}
+{{- range $namespace := include "vaultstream.tenants" . | fromJsonArray -}}
+{{- range $role := list "keys" "records" "signing" -}}
+{{- $users = append $users (include "vaultstream.nats.user" (list $role $namespace)) -}}
+{{- end -}}
+{{- end -}}
+{{- $users | toJson -}}
+{{- end -}}
+
+{{/* A user in nats-server's configuration. Takes a map with `root`, `user` and `role`. The server gets a hash of the password. */}}
+{{- define "vaultstream.nats.userConfig" -}}
+{{- $passwords := include "vaultstream.credentials" .root | fromJson -}}
+{{- $permissions := .root.Files.Get "files/nats-permissions.json" | fromJson -}}
+{{- dict "user" .user "password" (get $passwords (printf "nats.%s.bcrypt" .user)) "permissions" (get $permissions .role) | toRawJson -}}
+{{- end -}}
+
+{{/* Accounts: one for the operator and the auditor, which reach the JetStream of the tenants by imports, and one per tenant. */}}
 {{- define "vaultstream.nats.users" -}}
-{{- $passwords := include "vaultstream.credentials" . | fromJson -}}
-authorization {
-  users: [
-    {{- range $user, $permissions := .Files.Get "files/nats-permissions.json" | fromJson }}
-    {
-      user: {{ $user | quote }}
-      password: {{ get $passwords (printf "nats.%s.bcrypt" $user) | quote }}
-      permissions: {{ toRawJson $permissions }}
-    }
-    {{- end }}
-  ]
+{{- $file := .Files.Get "files/nats-tenants.json" -}}
+{{- $tenants := include "vaultstream.tenants" . | fromJsonArray -}}
+accounts {
+  {{ ($file | fromJson).operatorsAccount }} {
+    jetstream: enabled
+    users: [
+      {{- range $user := ternary (list "operator" "auditor" "keys" "records" "signing") (list "operator" "auditor") .Values.clusterWide }}
+      {{ include "vaultstream.nats.userConfig" (dict "root" $ "user" $user "role" $user) }}
+      {{- end }}
+    ]
+    imports: [
+      {{- range $namespace := $tenants }}
+      {{- range ($file | replace "NAMESPACE" $namespace | fromJson).imports }}
+      {{ toRawJson . }}
+      {{- end }}
+      {{- end }}
+    ]
+  }
+  {{- range $namespace := $tenants }}
+  {{- $tenant := $file | replace "NAMESPACE" $namespace | fromJson }}
+  {{ $tenant.account | quote }} {
+    jetstream: {{ $tenant.config.jetstream }}
+    users: [
+      {{- range $role, $user := $tenant.users }}
+      {{ include "vaultstream.nats.userConfig" (dict "root" $ "user" $user "role" $role) }}
+      {{- end }}
+    ]
+    exports: [
+      {{- range $tenant.config.exports }}
+      {{ toRawJson . }}
+      {{- end }}
+    ]
+  }
+  {{- end }}
 }
 {{- end -}}
 

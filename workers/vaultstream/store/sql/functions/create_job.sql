@@ -1,12 +1,18 @@
 -- Creates a job and the table of its signatures, whose primary key is promise 1: one signature per record.
 -- With one table per job, record ids keep their type, rows are narrow, and deletion is instant.
-CREATE OR REPLACE FUNCTION vaultstream.create_job(p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL)
+-- A job of a tenant is named <tenant>/<name>.
+DROP FUNCTION IF EXISTS vaultstream.create_job(text, text, jsonb, text, text);
+CREATE OR REPLACE FUNCTION vaultstream.create_job(
+    p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL, p_tenant text DEFAULT NULL)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_job_no int;
 BEGIN
-    INSERT INTO vaultstream.jobs (token, name, spec, id_type, owner_uid)
-    VALUES (p_token, p_name, p_spec, p_id_type, p_owner_uid)
+    IF split_part(p_name, '/', 1) <> p_tenant THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('job %s is not named after its tenant, %s', p_name, p_tenant);
+    END IF;
+    INSERT INTO vaultstream.jobs (token, name, spec, id_type, owner_uid, tenant)
+    VALUES (p_token, p_name, p_spec, p_id_type, p_owner_uid, p_tenant)
     RETURNING job_no INTO v_job_no;
 
     EXECUTE format(
