@@ -7,13 +7,18 @@ from importlib import import_module
 
 import uvloop
 
+from vaultstream.crypto.core_dumps import forbid_core_dumps
 from vaultstream.errors import ExitCode, Interrupted, VaultStreamError
 from vaultstream.exits import explained
 from vaultstream.last_words import write_last_words
 from vaultstream.logs import configure_logging
+from vaultstream.role import WorkerRole
 from vaultstream.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
+
+_HOLDERS = {WorkerRole.KEYS, WorkerRole.SIGNING}
+"""Roles whose processes hold private keys and the key-encryption keys."""
 
 
 def run_worker(role: str, job: str, **overrides: object) -> int:
@@ -33,6 +38,8 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
         configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
         settings = load_settings(**overrides)
         configure_logging(settings, worker=True)
+        if role in _HOLDERS:
+            forbid_core_dumps()
         run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
         uvloop.run(run(settings, job))
     except KeyboardInterrupt:  # before the worker handled signals itself

@@ -16,13 +16,15 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from support.engine import add_job, open_context
 from support.waiting import eventually
+from vaultstream.api import Algorithm
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject
+from vaultstream.crypto.algorithms import generate_private_key, public_key_to_bytes
 from vaultstream.crypto.envelope import WrappedKey, rewrap
 from vaultstream.crypto.keyring import create_keyring, load_keyring, prune_keyring, rotate_keyring
 from vaultstream.errors import CustodyError
 from vaultstream.keys.custody import Custody
-from vaultstream.keys.worker import KeyPublisher, make_missing_keys
+from vaultstream.keys.worker import KeyPublisher, make_key, make_missing_keys
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.store import keys as store
 from vaultstream.store.jobs import delete_job
@@ -191,6 +193,39 @@ async def test_a_wrong_key_encryption_key_is_reported_and_nothing_is_signed(
             [first, *_] = await store.list_keys(db, context.job.job_no)
             with pytest.raises(CustodyError):
                 await custody.signature_function(first.key_id)
+
+
+async def test_a_key_whose_public_half_was_changed_signs_nothing(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with (
+        keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context,
+        custody_of(context) as custody,
+    ):
+        [changed, *others] = await store.list_keys(db, context.job.job_no)
+        await db.execute(
+            "UPDATE vaultstream.keys SET public_key = $2 WHERE key_id = $1",
+            changed.key_id,
+            public_key_to_bytes(generate_private_key(changed.algorithm)),
+        )
+        with pytest.raises(CustodyError, match=changed.key_id):
+            await custody.signature_function(changed.key_id)
+        for key in others:
+            await custody.signature_function(key.key_id)
+
+
+async def test_a_key_for_another_algorithm_than_the_job_s_signs_nothing(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """Made by someone who has the key-encryption key: the envelope itself is in order."""
+    async with keys_of_a_job(services, engine_url, db, tmp_path / "kek") as context:
+        planted = make_key(
+            context.job.token, Algorithm.RSA_PSS_3072_SHA256, 9, load_keyring(tmp_path / "kek")
+        )
+        await store.add_keys(db, context.job, [planted])
+        async with custody_of(context) as custody:
+            with pytest.raises(CustodyError, match="RSA_PSS_3072_SHA256"):
+                await custody.signature_function(planted.wrapped.key_id)
 
 
 async def test_a_key_of_a_deleted_job_is_gone(

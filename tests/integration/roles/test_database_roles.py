@@ -91,6 +91,7 @@ FORBIDDEN = [
     (ALL - {"auditor"}, "SELECT signature FROM vaultstream.signatures_{no}"),
     (ALL - {"auditor"}, "SELECT record_id, message FROM vaultstream.dead_letters"),
     (ALL - {"auditor", "keys"}, "SELECT holder FROM vaultstream.leases"),
+    ({"signing"}, "SELECT epoch FROM vaultstream.keys"),
     ({"records"}, "SELECT public_key FROM vaultstream.keys"),
     ({"signing", "keys"}, "SELECT first_id FROM vaultstream.batches"),
     # The schema is its owner's.

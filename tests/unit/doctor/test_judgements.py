@@ -18,6 +18,7 @@ from vaultstream.doctor.findings import Level, any_failed, failed, ok, warning
 from vaultstream.doctor.jobs import HeldLease, judge_leases
 from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
 from vaultstream.doctor.streams import judge_stream
+from vaultstream.keys.worker import make_key
 from vaultstream.store.sessions import WorkerSession
 
 if TYPE_CHECKING:
@@ -178,11 +179,24 @@ def test_an_envelope_that_was_changed_is_a_failure_that_shows_no_secret() -> Non
     ring = KeyRing((KeyEncryptionKey.generate(),))
     wrapped = wrap(ring.primary, b"secret", job="j", key_id="k", version=1, algorithm=Algorithm.ED25519)
 
-    no_key = judge_unwrapping("j", ring, wrapped)
-    changed = judge_unwrapping("j", ring, replace(wrapped, version=2))
+    no_key = judge_unwrapping("j", ring, [wrapped], {})
+    changed = judge_unwrapping("j", ring, [replace(wrapped, version=2)], {})
 
     assert no_key.level is changed.level is Level.FAILED
     assert "secret" not in no_key.message + changed.message
+
+
+def test_a_key_whose_public_half_is_another_s_is_found() -> None:
+    ring = KeyRing((KeyEncryptionKey.generate(),))
+    good, bad = (make_key("j", Algorithm.ED25519, ordinal, ring) for ordinal in (1, 2))
+    wrapped = [good.wrapped, bad.wrapped]
+    public = {good.wrapped.key_id: good.public_key, bad.wrapped.key_id: good.public_key}
+
+    found = judge_unwrapping("j", ring, wrapped, public)
+
+    assert judge_unwrapping("j", ring, wrapped[:1], public).level is Level.OK
+    assert found.level is Level.FAILED
+    assert bad.wrapped.key_id in found.message
 
 
 def test_warnings_are_not_failures() -> None:

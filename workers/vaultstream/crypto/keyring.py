@@ -11,6 +11,8 @@ A line is a KEK's id and the base64 of its 32 bytes. The first KEK is the primar
 An id is `kek-` and the first 12 hexadecimal digits of a SHA-256 over a label and the KEK, so the same KEK has the same
 id in every file. It reveals nothing about the KEK. A line whose id does not match its KEK is damaged, and is refused.
 
+A process that reads or creates KEKs leaves no core dump from then on.
+
 A file that every user may read or write is refused. One that its group may read is accepted, because that is how
 Kubernetes mounts a Secret for a pod that has an `fsGroup` (give the volume `defaultMode: 0400`).
 """
@@ -30,6 +32,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
+from vaultstream.crypto.core_dumps import forbid_core_dumps
 from vaultstream.errors import CustodyError
 
 KEK_BYTES = 32
@@ -173,6 +176,7 @@ def _line_of(kek: KeyEncryptionKey) -> _Line:
 
 
 def _new_lines() -> list[_Line]:
+    forbid_core_dumps()
     return [_Line(_HEADER), _line_of(KeyEncryptionKey.generate())]
 
 
@@ -190,6 +194,7 @@ def _change(path: Path, change: Callable[[list[_Line]], list[_Line]]) -> KeyRing
 
 
 def _read(path: Path) -> list[_Line]:
+    forbid_core_dumps()
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -213,6 +218,7 @@ def _read(path: Path) -> list[_Line]:
 
 
 def _lines(data: bytes, where: Path | str) -> list[_Line]:
+    forbid_core_dumps()
     text = data.decode("utf-8", errors="surrogateescape")
     lines = text.rstrip().split("\n")
     return [_parse(line.strip(), number, where) for number, line in enumerate(lines, start=1)]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.crypto.algorithms import private_key_from_bytes
+from vaultstream.crypto.algorithms import private_key_from_bytes, public_key_to_bytes
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.doctor.findings import Finding, failed, failed_by, ok
 from vaultstream.errors import CustodyError
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import list_jobs
-from vaultstream.store.keys import list_wrapped
+from vaultstream.store.keys import list_public_keys, list_wrapped
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from vaultstream.crypto.envelope import WrappedKey
@@ -77,15 +77,37 @@ async def _unwrapping(connection: Connection, ring: KeyRing) -> list[Finding]:
     for job in await list_jobs(connection):
         known = [key for key in await list_wrapped(connection, job) if key.kek_id in ring.ids]
         if known:
-            findings.append(judge_unwrapping(job.name, ring, known[0]))
+            public_keys = await list_public_keys(connection, job.job_no)
+            findings.append(judge_unwrapping(job.name, ring, known, public_keys))
     return findings
 
 
-def judge_unwrapping(job: str, ring: KeyRing, wrapped: WrappedKey) -> Finding:
-    """Checks that one key of a job can be unwrapped and is a private key."""
+def judge_unwrapping(
+    job: str, ring: KeyRing, wrapped: Sequence[WrappedKey], public_keys: Mapping[str, bytes]
+) -> Finding:
+    """Checks that each key of a job can be unwrapped, and that its public half in Postgres belongs to it.
+
+    Args:
+        job: the job's name.
+        ring: has the key-encryption keys of all of `wrapped`.
+        wrapped: the keys, at least one.
+        public_keys: their public halves in Postgres, by key id.
+    """
     check = f"unwrapping of {job}"
-    try:
-        private_key_from_bytes(unwrap(ring, wrapped))
-    except CustodyError as error:
-        return failed_by(check, error)
-    return ok(check, f"{wrapped.key_id} can be unwrapped.")
+    for key in wrapped:
+        try:
+            private_key = private_key_from_bytes(unwrap(ring, key))
+        except CustodyError as error:
+            return failed_by(check, error)
+        if public_key_to_bytes(private_key) != public_keys.get(key.key_id):
+            return failed(
+                check,
+                f"The public half of {key.key_id} in Postgres does not belong to its private half: someone changed it.",
+                f"No signer uses the key. Replace it: `vaultstream keys revoke {job} {key.key_id}` and "
+                f"`vaultstream keys add {job}`.",
+            )
+    return ok(
+        check,
+        f"{counted(len(wrapped), 'key')} can be unwrapped and {'belongs' if len(wrapped) == 1 else 'belong'} to "
+        f"{'its public half' if len(wrapped) == 1 else 'their public halves'}.",
+    )

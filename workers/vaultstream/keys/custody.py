@@ -10,7 +10,12 @@ from nats.js.errors import NotFoundError
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
-from vaultstream.crypto.algorithms import DigestSigner, digest_signer, private_key_from_bytes
+from vaultstream.crypto.algorithms import (
+    DigestSigner,
+    digest_signer,
+    private_key_from_bytes,
+    public_key_to_bytes,
+)
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.errors import BusError, CustodyError
@@ -39,6 +44,13 @@ async def _is_alive(bus: Bus, watch: JetStreamContext.PushSubscription) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def _replace(job: Job, key_id: str) -> str:
+    return (
+        f"Find out who changed the key, then replace it: `vaultstream keys revoke {job.name} {key_id}` and "
+        f"`vaultstream keys add {job.name}`."
+    )
 
 
 class Custody:
@@ -96,17 +108,26 @@ class Custody:
         """Returns the function that signs with a key of the job; it takes a payload and its SHA-256.
 
         Raises:
-            CustodyError: the key can't be unwrapped with the key-encryption keys in the file.
+            CustodyError: the key can't be unwrapped with the key-encryption keys in the file, or its public half in Postgres
+                belongs to another key.
         """
         if key_id not in self._signers:
+            public_key = await self._public_half(key_id)
             wrapped = self._wrapped.get(key_id)
             try:
-                self._signers[key_id] = self._open(wrapped or await self._from_postgres(key_id))
+                self._signers[key_id] = self._open(wrapped or await self._from_postgres(key_id), public_key)
             except CustodyError:
                 if wrapped is None:
                     raise
-                self._signers[key_id] = self._open(await self._from_postgres(key_id))
+                self._signers[key_id] = self._open(await self._from_postgres(key_id), public_key)
         return self._signers[key_id]
+
+    async def _public_half(self, key_id: str) -> bytes:
+        async with self._pool.acquire() as connection:
+            public_key = await store.get_public_key(connection, self._job.job_no, key_id)
+        if public_key is None:
+            raise CustodyError(f"Key {key_id} is gone.", hint="Was the job deleted?")
+        return public_key
 
     async def _from_postgres(self, key_id: str) -> WrappedKey:
         async with self._pool.acquire() as connection:
@@ -116,10 +137,22 @@ class Custody:
         self._wrapped[key_id] = wrapped
         return wrapped
 
-    def _open(self, wrapped: WrappedKey) -> DigestSigner:
+    def _open(self, wrapped: WrappedKey, public_key: bytes) -> DigestSigner:
+        wanted = self._job.spec.keys.algorithm
+        if wrapped.algorithm != wanted:
+            raise CustodyError(
+                f"Key {wrapped.key_id} is for {wrapped.algorithm}, and job {self._job.name} signs with {wanted}.",
+                hint=_replace(self._job, wrapped.key_id),
+            )
         if wrapped.kek_id not in self._keyring.ids:
             self._keyring = load_keyring(self._kek_file)  # it was rotated
         key = private_key_from_bytes(unwrap(self._keyring, wrapped))
+        if public_key_to_bytes(key) != public_key:
+            raise CustodyError(
+                f"The public half of key {wrapped.key_id} in Postgres does not belong to its private half: someone changed it, "
+                "and what this key signs could not be verified.",
+                hint=_replace(self._job, wrapped.key_id),
+            )
         return digest_signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
 
     def _on_key(self, wrapped: WrappedKey) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaultstream.api import Algorithm
+from vaultstream.crypto.algorithms import known_algorithm
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
@@ -143,6 +144,19 @@ async def get_wrapped(connection: Connection, job: Job, key_id: str) -> WrappedK
     return _wrapped(job, row) if row else None
 
 
+async def get_public_key(connection: Connection, job_no: int, key_id: str) -> bytes | None:
+    """Returns the public half of a job's key, as SubjectPublicKeyInfo; None if the job has no such key."""
+    found: bytes | None = await connection.fetchval(query("get_public_key"), job_no, key_id)
+    return found
+
+
+async def list_public_keys(connection: Connection, job_no: int) -> dict[str, bytes]:
+    """Returns the public halves of a job's keys by key id."""
+    return {
+        row["key_id"]: row["public_key"] for row in await connection.fetch(query("list_public_keys"), job_no)
+    }
+
+
 async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[str, int]]:
     """Returns state and version of each key of a job, from which a stale message in JetStream is recognized."""
     rows = await connection.fetch(query("list_key_states"), job_no)
@@ -174,7 +188,7 @@ def _wrapped(job: Job, row: asyncpg.Record) -> WrappedKey:
         job=job.token,
         key_id=row["key_id"],
         version=row["version"],
-        algorithm=Algorithm(row["algorithm"]),
+        algorithm=known_algorithm(row["algorithm"]),
         kek_id=row["kek_id"],
         wrapped=row["wrapped"],
         state=row["state"],
