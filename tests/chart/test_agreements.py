@@ -74,6 +74,30 @@ def test_the_charts_role_has_the_permissions_of_the_manifest() -> None:
     assert rules_of(wide) == rules_of(manifest)
 
 
+def test_the_charts_admission_policies_are_those_of_the_manifest() -> None:
+    manifest = list(yaml.safe_load_all((ROOT / "deploy" / "operator-policies.yaml").read_text()))
+    account = "system:serviceaccount:vaultstream:vaultstream-operator"
+    settings = {
+        "image": "'vaultstream:dev'",
+        "kekSecret": "'vaultstream-kek'",
+        "caSecret": "'vaultstream-ca'",
+    }
+    given = ("--namespace", "vaultstream", "--set", "image.tag=dev")
+    own = [each for each in render(*given).manifests if each["kind"].startswith("ValidatingAdmissionPolicy")]
+    chart = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in own}
+    assert len(chart) == len(manifest) == 6
+    for delivered in manifest:
+        name, spec = f"vaultstream-{delivered['metadata']['name']}", delivered["spec"]
+        if "policyName" in spec:
+            spec["policyName"] = name
+        else:
+            [condition] = spec["matchConditions"]
+            assert condition["expression"] == f"request.userInfo.username == '{account}'"
+        for variable in spec.get("variables", []):
+            variable["expression"] = settings.get(variable["name"], variable["expression"])
+        assert chart[delivered["kind"], name] == spec
+
+
 def test_the_charts_crd_is_the_generated_one() -> None:
     [own] = render().of("CustomResourceDefinition")
     generated = yaml.safe_load((ROOT / "crds" / "signingjobs.vaultstream.dev.yaml").read_text())

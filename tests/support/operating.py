@@ -27,7 +27,9 @@ from support.signingjobs import install_definition, path_of
 from support.waiting import eventually
 from vaultstream.local.services import Services
 
-RBAC = Path(__file__).parents[2] / "deploy" / "operator-rbac.yaml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RBAC = DEPLOY / "operator-rbac.yaml"
+POLICIES = DEPLOY / "operator-policies.yaml"
 OPERATOR = "vaultstream-operator"
 HOME = "vaultstream"
 """Namespace of the operator in the manifest."""
@@ -65,6 +67,39 @@ async def grant_rights(client: Client, namespace: str) -> None:
             "subjects": [{**binding["subjects"][0], "namespace": namespace}],
         },
     )
+    await put_policies(client, policies("pods", "signingjobs"))
+
+
+def policies(*names: str, account: str = "", **variables: str) -> list[dict[str, Any]]:
+    """Returns the delivered admission policies of these names with their bindings: pods, signingjobs, workers.
+
+    Args:
+        names: which of them; all if none is given.
+        account: `namespace:name` of the operator's account; empty: the account of that name in every namespace.
+        variables: expressions of variables that replace those of the manifest.
+    """
+    whose = f"== 'system:serviceaccount:{account}'" if account else f".endsWith(':{OPERATOR}')"
+    found = []
+    for document in yaml.safe_load_all(POLICIES.read_text()):
+        if names and document["metadata"]["name"].removeprefix(f"{OPERATOR}-") not in names:
+            continue
+        spec = document["spec"]
+        if "matchConditions" in spec:
+            spec["matchConditions"][0]["expression"] = f"request.userInfo.username{whose}"
+            for variable in spec["variables"]:
+                variable["expression"] = variables.get(variable["name"], variable["expression"])
+        found.append(document)
+    return found
+
+
+async def put_policies(client: Client, documents: list[dict[str, Any]]) -> None:
+    """Creates or replaces admission policies and bindings; they take effect within seconds."""
+    plurals = {
+        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    }
+    for document in documents:
+        await put(client, f"/apis/admissionregistration.k8s.io/v1/{plurals[document['kind']]}", document)
 
 
 QUICK = {"pollingInterval": 1, "lagThreshold": 5}
@@ -325,7 +360,7 @@ async def open_site(
     await install_definition(server.client)
     if everywhere:
         await put(server.client, "/api/v1/namespaces", {"metadata": {"name": HOME}})
-        await server.kubectl("apply", "-f", str(RBAC))
+        await server.kubectl("apply", "-f", str(RBAC), "-f", str(POLICIES))
     else:
         await grant_rights(server.client, namespace)
     db = await asyncpg.connect(database_url)
