@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from vaultstream.plurals import counted
 from vaultstream_cli.output import err, note
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from vaultstream.local.runner import RunState
+    from vaultstream.store.jobs import Job
 
 LINE_SECONDS = 2.0
 
@@ -41,6 +41,11 @@ def rate_text(rate: float | None) -> str:
     return "rate unknown" if rate is None else f"{rate:,.0f} records/s"
 
 
+def eta_text(job: Job, seconds: float | None) -> list[str]:
+    """Returns the time until a job's end as a part of a line; none once it has ended, or does so at any moment."""
+    return [] if job.ended or (seconds is not None and seconds < 0.001) else [f"ETA {duration(seconds)}"]  # noqa: PLR2004
+
+
 def describe_run(state: RunState) -> str:
     """Returns a run's state as one line."""
     progress, job = state.progress, state.job
@@ -54,7 +59,7 @@ def describe_run(state: RunState) -> str:
         rate_text(state.rate),
         f"lag {counted(progress.batches_left, 'batch', 'batches')}",
         counted(state.signers, "signer"),
-        f"ETA {duration(state.eta_seconds)}",
+        *eta_text(job, state.eta_seconds),
     ]
     if progress.dead:
         parts.insert(1, f"{progress.dead:,} dead")
@@ -98,11 +103,13 @@ class RunDisplay:
 def _render(state: RunState) -> RenderableType:
     progress = state.progress
     grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="bold")
+    grid.add_column()
     grid.add_row(
-        Text(state.job.name, style="bold"),
+        state.job.name,
         ProgressBar(total=max(1, progress.records), completed=progress.settled, width=40),
     )
-    grid.add_row("", Text(describe_run(state)))
+    grid.add_row("", describe_run(state))
     if state.why:
-        grid.add_row("", Text(state.why, style="dim"))
+        grid.add_row("", state.why, style="dim")
     return grid

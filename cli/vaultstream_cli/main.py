@@ -53,10 +53,18 @@ def main() -> None:
             # The kernel drops signals that a container's first process has no handler for. Without this handler, a signer
             # stopped during startup would keep signing until SIGKILL. So it is installed before the slow imports.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        from vaultstream_cli.app import app  # noqa: PLC0415 - see above
+        import typer  # noqa: PLC0415 - see above
 
+        from vaultstream_cli.app import app  # noqa: PLC0415 - see above
+        from vaultstream_cli.output import print_traceback, print_usage_error  # noqa: PLC0415 - see above
+
+        sys.excepthook = print_traceback
         load(command)
-        app(prog_name="vaultstream")
+        try:
+            sys.exit(app(prog_name="vaultstream", standalone_mode=False))
+        except typer.TyperException as error:  # the arguments are wrong
+            print_usage_error(error)
+            sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before the command installed its own handlers
         sys.stderr.write("error: Interrupted.\n")
         sys.exit(ExitCode.INTERRUPTED)

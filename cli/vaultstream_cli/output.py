@@ -1,18 +1,32 @@
-"""Output of the command: data on standard output, everything else on standard error."""
+"""Output of the command: data on standard output, everything else on standard error.
+
+Only this module writes to them. So it is the one place that makes text visible, see `vaultstream.visible`: ids, names and
+messages come from tables, files and services, and their authors must not control the terminal.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import traceback
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
+
+from vaultstream.visible import visible, visible_json, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.text import Text
 
     from vaultstream.errors import VaultStreamError
 
@@ -22,29 +36,94 @@ STANDARD_OUTPUT = Path("-")
 _WIDE = 200
 """Width in columns without a terminal: readers of a pipe want whole lines."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+
+class _VisibleConsole(Console):
+    """A console that makes every text visible, and takes nothing in it for markup or emoji."""
+
+    def __init__(self, *, stderr: bool = False, soft_wrap: bool = False, width: int | None = None) -> None:
+        super().__init__(
+            stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False, highlight=False
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        # Before the layout, so that columns are as wide as what they show.
+        return super().render_str(visible(text, keep="\n"), **{**options, "markup": False, "emoji": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        # Also what is no plain string, such as the columns of a progress bar.
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible(segment.text, keep="\n"), segment.style)
+
+
+out = _VisibleConsole(width=None if sys.stdout.isatty() else _WIDE)
 """Standard output: results."""
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = _VisibleConsole(stderr=True, soft_wrap=True)
 """Standard error: progress, notes and errors."""
 
 
-def print_json(value: Any) -> None:
-    """Prints a value as JSON; times become ISO 8601."""
-    sys.stdout.write(json.dumps(value, default=_encode, ensure_ascii=False, indent=2) + "\n")
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Prints a value as JSON, on one line if `indent` is None; times become ISO 8601."""
+    text = json.dumps(value, default=_encode, ensure_ascii=False, indent=indent)
+    sys.stdout.write(visible_json(text) + "\n")
     sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Prints a message on standard output, wrapped to the terminal."""
+    out.print(visible_lines(text))
+
+
+def print_line(text: str) -> None:
+    """Prints a line on standard output, as wide as it is."""
+    typer.echo(visible(text))
+
+
+def print_file(text: str) -> None:
+    """Prints the text of a file that VaultStream itself has written, on standard output."""
+    typer.echo(visible(text, keep="\n"), nl=False)
 
 
 def print_error(error: VaultStreamError) -> None:
     """Prints an error's message, and its hint on a second line."""
-    err.print(f"error: {error.message}", markup=False, style="red")
+    err.print(f"error: {visible_lines(error.message)}", style="red")
     if error.hint:
-        err.print(f"  try: {error.hint}", markup=False)
+        err.print(f"  try: {visible_lines(error.hint)}")
 
 
-def note(text: str) -> None:
-    """Prints a line on standard error."""
-    err.print(text, markup=False)
+def note(text: str, *, style: str | None = None) -> None:
+    """Prints a message on standard error."""
+    err.print(visible_lines(text), style=style)
+
+
+def warn(text: str) -> None:
+    """Prints a warning on standard error."""
+    note(f"warning: {text}", style="yellow")
+
+
+def confirm(question: str) -> bool:
+    """Asks on the terminal; returns whether the answer is yes. Ctrl-C and the end of the input mean no."""
+    try:
+        return typer.confirm(visible(question), err=True)
+    except typer.Abort:
+        typer.echo(err=True)
+        return False
+
+
+def print_usage_error(error: typer.TyperException) -> None:
+    """Prints what is wrong with the arguments of the command, or the help that replaces missing ones."""
+    shown = io.StringIO()
+    error.show(file=shown)  # type: ignore[attr-defined]
+    sys.stderr.write(visible(shown.getvalue().replace("Value error, ", ""), keep="\n"))
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints an unexpected error, in place of `sys.excepthook`."""
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(visible(lines, keep="\n"))
 
 
 def print_table(
@@ -76,7 +155,7 @@ def _cell(value: object) -> str:
         case datetime():
             return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         case _:
-            return str(value).replace("[", "\\[")
+            return visible(str(value))
 
 
 def _encode(value: object) -> object:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Shows a bar if standard error is a terminal; yields the function that sets it to (done, total)."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(show_speed=True),
         MofNCompleteColumn(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pythonjsonlogger.json import JsonFormatter
 
 from vaultstream.errors import redact
+from vaultstream.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
@@ -25,9 +26,9 @@ class _Redacting(logging.Filter):
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
+        line = visible_lines(super().format(record))
         extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
-        return f"{line} {extra}" if extra else line
+        return f"{line} {visible(extra)}" if extra else line
 
 
 class _JsonFormatter(JsonFormatter):

@@ -98,7 +98,8 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
+        why = first["msg"].removeprefix("Value error, ")
         raise UsageError(
-            f"The setting {name} can't be used: {first['msg']}.",
+            f"The setting {name} can't be used: {why}.",
             hint=f"Correct {name} in the environment, in .env or on the command line.",
         ) from None

@@ -17,7 +17,7 @@ from vaultstream.local.services import open_services, stop_services
 from vaultstream.local.worker_logs import LogReader, choose_job, jobs_with_logs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.output import note, print_json, print_line, print_table
 
 LOG_POLL_SECONDS = 0.25
 
@@ -111,12 +111,12 @@ async def logs(
         )
     reader = LogReader(data_dir, token)
     for name, line in reader.tail(lines):
-        typer.echo(f"{name}: {line}")
+        print_line(f"{name}: {line}")
     try:
         while follow:
             await asyncio.sleep(LOG_POLL_SECONDS)
             for name, line in reader.news():
-                typer.echo(f"{name}: {line}")
+                print_line(f"{name}: {line}")
     except asyncio.CancelledError:
         return  # Ctrl-C ends the following
 

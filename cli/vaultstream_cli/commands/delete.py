@@ -18,7 +18,7 @@ from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import read_job
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json
+from vaultstream_cli.output import confirm, note, print_json
 
 
 class Policy(StrEnum):
@@ -102,8 +102,4 @@ def _confirmed(job: Job, policy: Policy, signed: int) -> bool:
     )
     # The prompt blocks the event loop, whose handler would never see Ctrl-C.
     asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-    try:
-        return typer.confirm(f"Delete job {job.name} {what}?", err=True)
-    except typer.Abort:
-        typer.echo(err=True)
-        return False
+    return confirm(f"Delete job {job.name} {what}?")

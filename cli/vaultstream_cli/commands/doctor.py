@@ -12,7 +12,7 @@ from vaultstream.errors import ExitCode
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import out, print_json
+from vaultstream_cli.output import out, print_json, print_text
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
 
@@ -48,11 +48,11 @@ def _print(findings: list[Finding]) -> None:
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         out.print(f"{finding.level:<8}", style=STYLES[finding.level], end="")
-        out.print(f"{finding.check:<{width}}  {finding.message}", markup=False)
+        print_text(f"{finding.check:<{width}}  {finding.message}")
         if finding.hint:
-            out.print(f"{'':<{8 + width}}  try: {finding.hint}", markup=False)
+            print_text(f"{'':<{8 + width}}  try: {finding.hint}")
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    out.print(
-        f"\n{counts[Level.OK]} ok, {counted(counts[Level.WARNING], 'warning')}, {counts[Level.FAILED]} failed",
-        markup=False,
+    out.print()
+    print_text(
+        f"{counts[Level.OK]} ok, {counted(counts[Level.WARNING], 'warning')}, {counts[Level.FAILED]} failed"
     )

@@ -41,7 +41,8 @@ async def export(
 
     Each row has the record id, the payload's SHA-256 (hex), key id and state, algorithm, signature (base64), time
     (RFC 3339, UTC) and epoch: enough to verify it elsewhere with the public keys from `vaultstream keys export`.
-    In Parquet, digests and signatures are bytes, and integer ids are integers.
+    In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
+    a spreadsheet would run as a formula, or that begins with an apostrophe: a program removes the first one. Numbers have none.
     """
     to_file = output != STANDARD_OUTPUT
     if form is ExportFormat.PARQUET and not to_file:

@@ -12,7 +12,7 @@ from vaultstream.errors import AuditError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json
+from vaultstream_cli.output import note, print_json, print_line
 
 
 @command(app, "extract", unknown_options_are_arguments=True)  # an id may be negative
@@ -35,6 +35,6 @@ async def extract(
         print_json(extracted.record)
     elif extracted.command is not None:
         note(f"Written to {to}. Verify the signature with:")
-        typer.echo(extracted.command)
+        print_line(extracted.command)
     if extracted.problem is not None:
         raise AuditError(extracted.problem, hint=f"The available files were written to {to}.")

@@ -20,8 +20,9 @@ from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import connect
+from vaultstream.visible import visible
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import err, note, out, print_json
+from vaultstream_cli.output import err, note, print_json, print_text, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,14 +133,14 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
     if err.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TextColumn("{task.fields[rows]:,} rows"),
             TimeRemainingColumn(),
         )
         with ProgressBar(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(file.name, total=None, rows=0)
+            task = bar.add_task(visible(file.name), total=None, rows=0)
 
             def move(state: ImportProgress) -> None:
                 bar.update(task, completed=state.position, total=state.size, rows=state.rows)
@@ -162,18 +163,13 @@ def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
 def _print_report(report: ImportReport, *, as_json: bool) -> None:
     if report.rejected:
         lines = f"{counted(report.rejected, 'line')} {'was' if report.rejected == 1 else 'were'}"
-        err.print(
-            f"warning: {lines} rejected; {report.rejected_file} lists them with the reasons",
-            markup=False,
-            style="yellow",
-        )
+        warn(f"{lines} rejected; {report.rejected_file} lists them with the reasons")
     if as_json:
         rejected_file = str(report.rejected_file) if report.rejected_file else None
         print_json({**asdict(report), "rejected_file": rejected_file})
         return
     ids = f"{report.id_column} ({report.id_type}{', numbered' if report.numbered else ''})"
-    out.print(
+    print_text(
         f"{counted(report.rows, 'row')} loaded into {report.table} in {report.seconds:.1f} s: ids in {ids}, "
-        f"payloads in {report.payload_column} ({report.payload_type})",
-        markup=False,
+        f"payloads in {report.payload_column} ({report.payload_type})"
     )

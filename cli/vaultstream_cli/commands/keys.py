@@ -20,7 +20,15 @@ from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys
-from vaultstream_cli.output import STANDARD_OUTPUT, err, note, print_json, print_table
+from vaultstream_cli.output import (
+    STANDARD_OUTPUT,
+    note,
+    print_file,
+    print_json,
+    print_line,
+    print_table,
+    warn,
+)
 
 group = typer.Typer(
     help="List, export, add, retire and revoke a job's keys; create and rotate the key-encryption key.",
@@ -82,7 +90,7 @@ async def export(
         keys = await list_keys(connection, found.job_no)
     text = render_keys(keys, form)
     if output == STANDARD_OUTPUT:
-        typer.echo(text, nl=False)
+        print_file(text)
         return
     try:
         output.write_text(text, encoding="utf-8")
@@ -156,16 +164,14 @@ def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
         print_json({"job": job.name, what: changed, "keys": counts.to_json()})
     else:
         for key_id in changed:
-            typer.echo(key_id)
+            print_line(key_id)
         note(
             f"{counted(len(changed), 'key')} {what}; job {job.name} has {counted(counts.active, 'active key')}."
         )
     if change.job_waits:
-        err.print(
-            f"warning: job {job.name} has no active key left and waits for one. "
-            f"Add keys: `vaultstream keys add {job.name} --count N`",
-            markup=False,
-            style="yellow",
+        warn(
+            f"job {job.name} has no active key left and waits for one. "
+            f"Add keys: `vaultstream keys add {job.name} --count N`"
         )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json as jsonlib
-import sys
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -12,7 +10,6 @@ import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from vaultstream.api import JobState
 from vaultstream.errors import VaultStreamError, redact
@@ -24,8 +21,8 @@ from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
 from vaultstream_cli.app import JobName, Json, app, command
-from vaultstream_cli.display import duration, rate_text
-from vaultstream_cli.output import note, out, print_json
+from vaultstream_cli.display import duration, eta_text, rate_text
+from vaultstream_cli.output import note, out, print_json, print_text
 
 WATCH_SECONDS = 1.0
 
@@ -69,12 +66,11 @@ async def _watch(session: Session, reader: StatusReader, overview: JobOverview, 
         with live or nullcontext():
             while True:
                 if json:
-                    sys.stdout.write(jsonlib.dumps(overview.to_json(services), ensure_ascii=False) + "\n")
-                    sys.stdout.flush()
+                    print_json(overview.to_json(services), indent=None)
                 elif live:
                     live.update(render(overview, services), refresh=True)
                 else:
-                    out.print(describe_overview(overview), markup=False)
+                    print_text(describe_overview(overview))
                 if overview.job.ended:
                     return
                 while True:
@@ -102,8 +98,7 @@ def describe_overview(overview: JobOverview) -> str:
         f"lag {_lag(overview)}",
         counted(len(overview.signers), "signer"),
     ]
-    if not overview.job.ended:
-        parts.append(f"ETA {duration(overview.progress.eta_seconds)}")
+    parts += eta_text(overview.job, progress.eta_seconds)
     if overview.job.message:
         parts.append(overview.job.message)
     return " · ".join(parts)
@@ -130,8 +125,7 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
         ),
         (
             "time",
-            duration(overview.progress.seconds)
-            + ("" if job.ended else f", ETA {duration(overview.progress.eta_seconds)}"),
+            ", ".join([duration(progress.seconds), *eta_text(job, progress.eta_seconds)]),
         ),
         (
             "keys",
@@ -144,7 +138,7 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
     if progress.last_error:
         rows.insert(4, ("last error", progress.last_error))
     for label, value in rows:
-        grid.add_row(label, Text(value))
+        grid.add_row(label, value)
     return Group(grid)
 
 

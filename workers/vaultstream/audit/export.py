@@ -7,13 +7,14 @@ import secrets
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from vaultstream.audit.formats import ExportedSignature, ExportFormat, open_writer
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import UsageError, explain_output
 from vaultstream.store.jobs import get_job
+from vaultstream.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -118,11 +119,21 @@ async def _count(connection: asyncpg.Connection, job: Job, chosen: list[RecordId
     return len(rows)
 
 
+class _Terminal:
+    """Standard output where a person reads it: control characters are escaped. A file or a pipe gets the exact bytes."""
+
+    def write(self, text: bytes) -> None:
+        sys.stdout.write(visible(text.decode(), keep="\n"))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 @contextmanager
 def _open(output: Path | None) -> Iterator[BinaryIO]:
     """Opens standard output, or a file that gets its name only when it is complete."""
     if output is None:
-        yield sys.stdout.buffer
+        yield cast("BinaryIO", _Terminal()) if sys.stdout.isatty() else sys.stdout.buffer
         return
     part = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
     try:

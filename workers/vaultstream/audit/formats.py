@@ -10,13 +10,14 @@
 | signature        | base64                                   | binary                     |
 | signed_at        | RFC 3339, UTC, microseconds              | timestamp, UTC, µs         |
 | epoch            | number                                   | int32                      |
+
+A spreadsheet runs a cell of a CSV file that begins like a formula. An apostrophe before it prevents that; `read_cell` removes it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,9 +25,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from vaultstream.errors import UsageError
+from vaultstream.visible import visible_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class ExportFormat(StrEnum):
@@ -72,6 +74,10 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _json(signature: ExportedSignature) -> str:
+    return visible_json(json.dumps(signature.to_json(), ensure_ascii=False))
+
+
 class Writer(Protocol):
     """Writes signatures to a stream of bytes."""
 
@@ -111,12 +117,35 @@ def _parquet(stream: BinaryIO, id_type: str) -> Writer:
     return ParquetWriter(stream, id_type)
 
 
+_GUARD = "'"
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_FORMULA = re.compile(r"[\s\0]*[=+\-@＝＋－＠]|[\t\r\n']")  # noqa: RUF001 - spreadsheets take wide signs for the others
+_QUOTED = re.compile(r"[\",;|\s]")
+"""Cells that are quoted: for RFC 4180, and because programs split at semicolons or tabs in some countries."""
+
+
+def write_cell(value: object) -> str:
+    """Returns a value as a cell of a CSV file; None is an empty cell.
+
+    A cell that begins like a formula, or with an apostrophe, gets an apostrophe in front. A number does not: it is no formula.
+    """
+    text = "" if value is None else str(value)
+    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+        text = _GUARD + text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def read_cell(text: str) -> str:
+    """Returns the value of a cell that a CSV reader has unquoted."""
+    return text.removeprefix(_GUARD)
+
+
 class _JsonLines:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def write(self, signatures: Sequence[ExportedSignature]) -> None:
-        lines = (json.dumps(signature.to_json(), ensure_ascii=False) + "\n" for signature in signatures)
+        lines = (_json(signature) + "\n" for signature in signatures)
         self._stream.write("".join(lines).encode())
 
     def close(self) -> None:
@@ -131,10 +160,9 @@ class _Csv:
     def write(self, signatures: Sequence[ExportedSignature]) -> None:
         self._put(tuple(signature.to_json().values()) for signature in signatures)
 
-    def _put(self, rows: Any) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self._stream.write(text.getvalue().encode())
+    def _put(self, rows: Iterable[Iterable[object]]) -> None:
+        lines = (",".join(write_cell(value) for value in row) + "\n" for row in rows)
+        self._stream.write("".join(lines).encode())
 
     def close(self) -> None:
         self._stream.flush()
