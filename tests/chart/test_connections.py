@@ -21,7 +21,7 @@ PORTS = (53, 80, 443, 4222, 5432, 6443, 8080, 8222)
 TEAMS = ("team-a", "team-b")
 WORKERS = tuple(f"{role} of {team}" for team in TEAMS for role in ("keys", "records", "signing"))
 OWN = ("operator", "test", "kek", "postgres", "nats", *WORKERS)
-OTHERS = ("outside", "stranger", "prometheus", "pretender")
+OTHERS = ("outside", "stranger", "prometheus", "pretender", "dns", "their postgres", "their nats")
 
 
 def own_pods(chart: Rendered) -> Iterator[Place]:
@@ -46,6 +46,9 @@ def places(chart: Rendered, teams: tuple[str, ...] = TEAMS) -> dict[str, Place]:
         Place("stranger", "team-a", {"app": "web"}),
         Place("prometheus", "monitoring", {"app": "prometheus"}),
         Place("pretender", "elsewhere", signer),
+        Place("dns", "kube-system", {"k8s-app": "kube-dns"}),
+        Place("their postgres", "postgres", {"cnpg.io/cluster": "signing"}),
+        Place("their nats", "nats", {"app.kubernetes.io/name": "nats"}),
     ]
     return {place.name: place for place in found}
 
@@ -73,8 +76,7 @@ def test_the_bundled_chart_permits_only_the_wanted_connections(tmp_path: Path) -
             for target in OTHERS
             for port in (443, 6443)
         ),
-        # DNS may be anywhere.
-        *(f"{client} > {target}:53" for client in ("operator", "test", *WORKERS) for target in OTHERS),
+        *(f"{client} > dns:53" for client in ("operator", "test", *WORKERS)),
         *(f"{reader} > {target}:8080" for reader in OTHERS for target in ("operator", *WORKERS)),
     }
     found = permitted(render("--set", "jobNamespaces={team-a,team-b}"), tmp_path)
@@ -88,12 +90,9 @@ def test_production_values_permit_only_external_services_and_a_named_reader_of_m
     chart = render("--values", ROOT / "examples/production/vaultstream-values.yaml")
     clients = ("operator", "test", *WORKERS)
     wanted = {
-        *(
-            f"{client} > {target}:{port}"
-            for client in clients
-            for target in OTHERS
-            for port in (53, 4222, 5432)
-        ),
+        *(f"{client} > dns:53" for client in clients),
+        *(f"{client} > their postgres:5432" for client in clients),
+        *(f"{client} > their nats:4222" for client in clients),
         *(f"operator > {target}:{port}" for target in OTHERS for port in (443, 6443)),
         *(f"prometheus > {target}:8080" for target in ("operator", *WORKERS)),
     }

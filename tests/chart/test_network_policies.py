@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 import yaml
 
-from support.chart import NAMESPACE, ROOT, Manifest, Rendered, render
+from support.chart import CHART, NAMESPACE, ROOT, Manifest, Rendered, render
 from vaultstream_operator.core.children import Owner, labels
 
 pytestmark = pytest.mark.unit
@@ -25,6 +26,7 @@ class Pod:
     name: str
     namespace: str
     labels: Mapping[str, str]
+    address: str = "198.51.100.7"
 
 
 OUTSIDE = Pod("outside", "", {})
@@ -57,7 +59,9 @@ def selects(selector: Mapping[str, Any] | None, own: Mapping[str, str]) -> bool:
 
 
 def is_peer(peer: Mapping[str, Any], pod: Pod, namespace: str) -> bool:
-    assert peer.keys() <= {"podSelector", "namespaceSelector"}
+    assert peer.keys() <= {"podSelector", "namespaceSelector", "ipBlock"}
+    if "ipBlock" in peer:
+        return not pod.namespace and ip_address(pod.address) in ip_network(peer["ipBlock"]["cidr"])
     if not pod.namespace:
         return False
     if "namespaceSelector" in peer:
@@ -177,16 +181,38 @@ def test_only_readers_named_in_the_values_reach_metrics(chart: Rendered, pods: d
 
 
 def test_external_services_are_reached_on_their_ports() -> None:
-    chart = render(
-        "--set",
-        "services=external",
-        "--set",
-        "external.postgresPorts={6432}",
-        "--set",
-        "jobNamespaces={team-a}",
-    )
+    values = CHART / "ci" / "external-values.yaml"
+    chart = render("--values", values, "--set", "external.postgresPorts={6432}")
     signer = worker("team-a", "signing")
-    assert reaches(chart, signer, OUTSIDE, 6432)
-    assert reaches(chart, signer, OUTSIDE, NATS)
-    assert not reaches(chart, signer, OUTSIDE, POSTGRES)
-    assert not reaches(chart, signer, OUTSIDE, 443)
+    postgres, nats = Pod("postgres", "", {}, "192.0.2.10"), Pod("nats", "", {}, "192.0.2.20")
+    assert reaches(chart, signer, postgres, 6432)
+    assert reaches(chart, signer, nats, NATS)
+    for target in (postgres, nats, OUTSIDE, STRANGER):
+        for port in (POSTGRES, 443):
+            assert not reaches(chart, signer, target, port), (target, port)
+    for port in (53, NATS, 6432):
+        assert not reaches(chart, signer, OUTSIDE, port), port
+    assert not reaches(chart, signer, postgres, NATS)
+    assert not reaches(chart, signer, nats, 6432)
+
+
+def test_the_api_server_is_reached_where_the_values_say_it_is(pods: dict[str, Pod]) -> None:
+    chart = render("--set", "networkPolicy.apiServerTo[0].ipBlock.cidr=192.0.2.1/32")
+    server = Pod("api", "", {}, "192.0.2.1")
+    for name in ("operator", "kek"):
+        assert reaches(chart, pods[name], server, API), name
+        assert not reaches(chart, pods[name], OUTSIDE, API), name
+
+
+def test_names_are_resolved_by_the_dns_servers_of_the_values(chart: Rendered) -> None:
+    signer = worker("team-a", "signing")
+    coredns = Pod("coredns", "kube-system", {"k8s-app": "kube-dns"})
+    assert reaches(chart, signer, coredns, 53)
+    for other in (OUTSIDE, STRANGER, Pod("other", "kube-system", {"k8s-app": "other"})):
+        assert not reaches(chart, signer, other, 53), other
+    cache = "networkPolicy.dnsTo=null", "networkPolicy.dnsPorts={5353}"
+    anywhere = render(
+        "--set", "jobNamespaces={team-a}", *(word for each in cache for word in ("--set", each))
+    )
+    assert reaches(anywhere, signer, OUTSIDE, 5353)
+    assert not reaches(anywhere, signer, OUTSIDE, 53)

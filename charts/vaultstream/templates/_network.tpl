@@ -32,13 +32,45 @@ app.kubernetes.io/part-of: vaultstream
 {{- toYaml $ports -}}
 {{- end -}}
 
+{{/* Fails if the policies could not name external services, because workers would reach every address on these ports. */}}
+{{- define "vaultstream.network.check" -}}
+{{- if and .Values.networkPolicy.enabled (eq .Values.services "external") -}}
+{{- range $value, $server := dict "postgresTo" "Postgres" "natsTo" "NATS" -}}
+{{- if not (get $.Values.external $value) -}}
+{{- fail (printf "external.%s is empty, so the NetworkPolicies can not name your %s; set it to its addresses or pods, such as [{ipBlock: {cidr: 192.0.2.0/24}}], or to [{ipBlock: {cidr: 0.0.0.0/0}}] for every IPv4 address" $value $server) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Rule that allows TCP to peers. Takes a map with `to`, a list of peers (empty: every address), and `ports`. */}}
+{{- define "vaultstream.network.rule" -}}
+- ports:
+    {{- include "vaultstream.network.ports" .ports | nindent 4 }}
+  {{- with .to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Rule that allows the API server. */}}
+{{- define "vaultstream.network.toApiServer" -}}
+{{- include "vaultstream.network.rule" (dict "to" .Values.networkPolicy.apiServerTo "ports" .Values.networkPolicy.apiServerPorts) -}}
+{{- end -}}
+
 {{/* Rules that allow a client DNS, Postgres and NATS. */}}
 {{- define "vaultstream.network.toServices" -}}
 - ports:
-    - port: 53
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - port: {{ int . }}
       protocol: UDP
-    - port: 53
+    - port: {{ int . }}
       protocol: TCP
+    {{- end }}
+  {{- with .Values.networkPolicy.dnsTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- if eq .Values.services "bundled" }}
 {{- range $server, $port := dict "postgres" 5432 "nats" 4222 }}
 - to:
@@ -50,8 +82,8 @@ app.kubernetes.io/part-of: vaultstream
     {{- include "vaultstream.network.ports" (list $port) | nindent 4 }}
 {{- end }}
 {{- else }}
-- ports:
-    {{- include "vaultstream.network.ports" (concat .Values.external.postgresPorts .Values.external.natsPorts) | nindent 4 }}
+{{ include "vaultstream.network.rule" (dict "to" .Values.external.postgresTo "ports" .Values.external.postgresPorts) }}
+{{ include "vaultstream.network.rule" (dict "to" .Values.external.natsTo "ports" .Values.external.natsPorts) }}
 {{- end }}
 {{- end -}}
 
