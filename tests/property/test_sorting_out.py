@@ -15,23 +15,25 @@ from vaultstream.signing.read import join_runs, sort_out
 pytestmark = pytest.mark.unit
 
 LIMIT = 5
+CAPS = st.integers(0, LIMIT)
 
 
 @given(
     planned=st.lists(st.integers(0, 30), unique=True),
     payloads=st.lists(st.tuples(st.integers(0, 30), st.none() | st.binary(max_size=8))),
+    cap=CAPS,
 )
-def test_each_planned_record_is_signed_or_dead_for_the_right_reason(
-    planned: list[int], payloads: list[tuple[int, bytes | None]]
+def test_each_planned_record_is_signed_or_long_or_dead_for_the_right_reason(
+    planned: list[int], payloads: list[tuple[int, bytes | None]], cap: int
 ) -> None:
     found = [
-        (i, p if p is not None and len(p) <= LIMIT else None, None if p is None else len(p))
+        (i, p if p is not None and len(p) <= cap else None, None if p is None else len(p))
         for i, p in payloads
     ]
     [records] = sort_out([planned], found, limit=LIMIT)
     times = Counter(i for i, _ in payloads)
     content = dict(payloads)
-    expected_dead = {}
+    expected_dead, expected_long = {}, []
     for i in planned:
         payload = content.get(i)
         if times[i] > 1:
@@ -42,9 +44,12 @@ def test_each_planned_record_is_signed_or_dead_for_the_right_reason(
             expected_dead[i] = PAYLOAD_NULL
         elif len(payload) > LIMIT:
             expected_dead[i] = PAYLOAD_TOO_LARGE
+        elif len(payload) > cap:
+            expected_long.append((i, len(payload)))
     assert {d.record_id: d.reason for d in records.dead} == expected_dead
     assert len(records.dead) == len(expected_dead)
-    assert records.ids == [i for i in planned if i not in expected_dead]
+    assert records.long == expected_long
+    assert records.ids == [i for i in planned if i not in {*expected_dead, *dict(expected_long)}]
     assert records.payloads == [content[i] for i in records.ids]
     assert all(d.message.endswith(".") and "{" not in d.message for d in records.dead)
 

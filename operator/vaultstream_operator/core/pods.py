@@ -252,8 +252,17 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
 def _resources(role: str, spec: SigningJobSpec) -> Manifest:
     if role == SIGNING and spec.signer.resources:
         return dict(spec.signer.resources)
-    cpu, memory = ("500m", "256Mi") if role == SIGNING else ("50m", "128Mi")
+    cpu, memory = ("500m", f"{signer_mebibytes(spec)}Mi") if role == SIGNING else ("50m", "128Mi")
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
+
+
+def signer_mebibytes(spec: SigningJobSpec) -> int:
+    """Returns the default memory of a signer's pod, in MiB.
+
+    A signer reads payloads in portions of 16 MiB. A payload that is longer is read alone; the driver copies it three times.
+    """
+    payload = -(-spec.records.max_payload_bytes // 1024**2)
+    return 256 + 4 * max(0, payload - 16)
 
 
 def _from_secret(variable: str, secret: str, key: str) -> Manifest:

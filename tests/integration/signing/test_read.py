@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from support.engine import add_table, new_name
 from vaultstream.api import RecordsSpec
 from vaultstream.records.source import inspect_source
-from vaultstream.signing.batch import Batch
-from vaultstream.signing.read import BatchRecords, read
+from vaultstream.signing.read import BatchRecords, planned_ids, read
 from vaultstream.store.leases import BatchRow
 
 if TYPE_CHECKING:
     import asyncpg
-    from nats.aio.msg import Msg
 
     from vaultstream.records.source import Source
     from vaultstream.store.database import Pool
@@ -23,13 +21,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-async def records_of(pool: Pool, source: Source, rows: list[BatchRow], limit: int) -> list[BatchRecords]:
-    """Reads batches of these rows."""
-    batches = [Batch(row.batch_no, cast("Msg", None)) for row in rows]
-    for batch, row in zip(batches, rows, strict=True):
-        batch.row = row
-    await read(pool, source, batches, max_payload_bytes=limit)
-    return [batch.records for batch in batches]
+async def records_of(
+    pool: Pool, source: Source, rows: list[BatchRow], limit: int, *, cap: int | None = None
+) -> list[BatchRecords]:
+    """Reads batches of these rows in one read."""
+    wanted = [planned_ids(source, row) for row in rows]
+    return await read(pool, source, wanted, cap=limit if cap is None else cap, limit=limit)
 
 
 @pytest.mark.parametrize("ranged", [True, False])
@@ -52,6 +49,22 @@ async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_
         4: "PayloadTooLarge",
         5: "IdNotUnique",
     }
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+async def test_a_payload_over_the_cap_stays_in_the_database_and_its_size_is_known(
+    pool: Pool, db: asyncpg.Connection, ranged: bool
+) -> None:
+    table = new_name()
+    await db.execute(
+        f"CREATE TABLE {table} (id bigint, payload text);"
+        f"INSERT INTO {table} VALUES (1, 'one'), (2, 'twelve'), (3, 'too long for all'), (4, 'seven'), (4, 'SEVEN')"
+    )
+    source = await inspect_source(db, RecordsSpec(table=table))
+    row = BatchRow(1, 4, "1", "4", None if ranged else ["1", "2", "3", "4"])
+    [records] = await records_of(pool, source, [row], 10, cap=3)
+    assert (records.ids, records.payloads, records.long) == ([1], [b"one"], [(2, 6)])
+    assert {dead.record_id: dead.reason for dead in records.dead} == {3: "PayloadTooLarge", 4: "IdNotUnique"}
 
 
 @pytest.mark.parametrize("id_type", ["text", "uuid", "varchar(40)", "smallint"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.planning import OPTIONS, OWNER, TOKEN, spec_of
+from vaultstream.records.portions import PORTION_BYTES
 from vaultstream_operator.core.children import (
     JOB_LABEL,
     KEYS,
@@ -117,6 +118,16 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] >= 60
     assert made["terminationGracePeriodSeconds"] == OPTIONS.grace_seconds
     assert container["args"] == ["worker", role, TOKEN]
+
+
+@pytest.mark.parametrize(("mebibytes", "memory"), [(1, "256Mi"), (16, "256Mi"), (17, "260Mi"), (64, "448Mi")])
+def test_a_signers_default_memory_grows_with_the_largest_payload_beyond_a_portion(
+    mebibytes: int, memory: str
+) -> None:
+    spec = spec_of(records={"table": "records", "maxPayloadBytes": mebibytes * PORTION_BYTES // 16})
+    pod = signing_deployment(OWNER, TOKEN, spec, OPTIONS, replicas=1)["spec"]["template"]["spec"]
+    resources = pod["containers"][0]["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"] == memory
 
 
 @pytest.mark.parametrize("role", ROLES)

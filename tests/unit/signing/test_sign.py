@@ -9,7 +9,7 @@ from vaultstream.errors import LeaseLostError
 from vaultstream.signing.batch import Batch
 from vaultstream.signing.read import BatchRecords
 from vaultstream.signing.sign import CHECK_EVERY, sign
-from vaultstream.store.leases import DeadRecord, Lease, lease_clock
+from vaultstream.store.leases import DeadRecord, Lease, SignedBatch, lease_clock
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -21,24 +21,37 @@ def lease_for(seconds: float) -> Lease:
     return Lease(key_no=1, key_id="key-1", epoch=7, deadline=lease_clock() + seconds)
 
 
-def read_batch(count: int, lease: Lease) -> Batch:
+def leased_batch(lease: Lease) -> Batch:
     batch = Batch(3, cast("Msg", None))
     batch.lease = lease
-    batch.records = BatchRecords(
-        list(range(count)), [b"%d" % n for n in range(count)], [DeadRecord(99, "PayloadNull", "")]
-    )
+    batch.signed = SignedBatch.empty(batch.number, lease)
     return batch
+
+
+def read_part(count: int, first: int = 0) -> BatchRecords:
+    ids = list(range(first, first + count))
+    return BatchRecords(ids, [b"%d" % n for n in ids], [DeadRecord(99 + first, "PayloadNull", "")])
 
 
 @pytest.mark.parametrize("count", [0, 1, CHECK_EVERY, CHECK_EVERY + 1, 5 * CHECK_EVERY + 3])
 def test_each_payload_has_its_signature_and_digest_in_its_place(count: int) -> None:
-    batch = read_batch(count, lease_for(60))
-    sign(batch, lambda payload, _: b"signed " + payload)
+    batch = leased_batch(lease_for(60))
+    sign(batch, read_part(count), lambda payload, _: b"signed " + payload)
     assert batch.signed.record_ids == list(range(count))
     assert batch.signed.signatures == [b"signed %d" % n for n in range(count)]
     assert batch.signed.digests == [sha256(b"%d" % n).digest() for n in range(count)]
     assert [dead.record_id for dead in batch.signed.dead] == [99]
     assert batch.signed.batch_no == 3
+
+
+def test_the_parts_of_a_batch_add_up() -> None:
+    batch = leased_batch(lease_for(60))
+    for part in (read_part(70), read_part(0, first=70), read_part(30, first=70)):
+        sign(batch, part, lambda payload, _: b"signed " + payload)
+    assert batch.signed.record_ids == list(range(100))
+    assert batch.signed.signatures == [b"signed %d" % n for n in range(100)]
+    assert batch.signed.digests == [sha256(b"%d" % n).digest() for n in range(100)]
+    assert [dead.record_id for dead in batch.signed.dead] == [99, 169, 169]
 
 
 @pytest.mark.parametrize("how", ["ran out", "was lost"])
@@ -56,12 +69,12 @@ def test_signing_stops_soon_after_the_lease_ends(how: str) -> None:
         return payload
 
     with pytest.raises(LeaseLostError, match="key-1"):
-        sign(read_batch(20 * CHECK_EVERY, lease), signature_of)
+        sign(leased_batch(lease), read_part(20 * CHECK_EVERY), signature_of)
     assert len(signed) == CHECK_EVERY
 
 
 def test_nothing_is_signed_under_a_lease_that_has_ended() -> None:
     signed: list[bytes] = []
     with pytest.raises(LeaseLostError):
-        sign(read_batch(1, lease_for(0)), lambda payload, _: signed.append(payload) or payload)
+        sign(leased_batch(lease_for(0)), read_part(1), lambda payload, _: signed.append(payload) or payload)
     assert signed == []

@@ -8,6 +8,7 @@ import asyncpg
 
 from vaultstream.audit.judgement import Absence
 from vaultstream.errors import SourceError
+from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source
 from vaultstream.store.sql import query
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 4096
 """Payloads up to this length are read by the first query; longer ones in portions."""
-PORTION_BYTES = 16 * 1024 * 1024
-"""Long payloads are read this many bytes at a time, or one payload at a time if it is longer."""
 
 
 async def open_audited_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-    from vaultstream.signing.read import BatchRecords
     from vaultstream.store.leases import BatchRow, Lease, SignedBatch
 
 
@@ -38,8 +37,7 @@ class Batch:
         fetched_at: when it came, in seconds of `time.perf_counter`.
         row: the records that it covers; from step 2, lease.
         lease: the lease on its key; from step 2, lease, once a key is free.
-        records: ids and payloads; from step 3, read.
-        signed: digests and signatures; from step 4, sign.
+        signed: digests and signatures; from step 4, sign, which adds them part by part.
         settlement: how it left; None as long as it is in flight.
     """
 
@@ -48,7 +46,6 @@ class Batch:
     fetched_at: float = field(default_factory=time.perf_counter)
     row: BatchRow = field(init=False)
     lease: Lease = field(init=False)
-    records: BatchRecords = field(init=False)
     signed: SignedBatch = field(init=False)
     settlement: Settlement | None = field(default=None, init=False)
 

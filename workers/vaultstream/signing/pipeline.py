@@ -5,7 +5,7 @@ other; this module knows their order, and `failures` decides how a batch ends th
 ahead, reads while another group is signed, and commits together what is ready:
 
     _take_on         fetch → lease     a group of batches: a short while of signing, each batch under its own lease
-    _read_and_sign   read → sign       a group; it signs in a thread, off the event loop
+    _read_and_sign   read → sign       a group, part by part; it signs in a thread, off the event loop
     _commit          commit → ack      all groups that became ready during the last commit
 
 A round trip is paid once per group; an error of one batch concerns that batch alone.
@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import BusError, CustodyError
@@ -31,14 +31,14 @@ from vaultstream.signing.fetch import fetch, recognized
 from vaultstream.signing.hold import Hold, Limits
 from vaultstream.signing.lease import lease
 from vaultstream.signing.pace import Pace
-from vaultstream.signing.read import read
+from vaultstream.signing.reader import GroupPart, PartReader
 from vaultstream.signing.sign import sign
 from vaultstream.store.database import is_transient
-from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED
+from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, SignedBatch
 from vaultstream.telemetry.server import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from vaultstream.bus.pull import BatchPuller
     from vaultstream.crypto.algorithms import DigestSigner
@@ -91,11 +91,17 @@ class Pipeline:
         self._failures = Failures(job=job, holder=holder, pool=pool, metrics=self._metrics)
         self._pace = Pace(job.spec.batch_size, limits.concurrency)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sign")
-        self._unsigned = 0
-        """Batches that have their keys and wait to be signed."""
+        self._unsigned: set[Batch] = set()
+        """Batches that have their keys, and are not read to the end or wait to be signed."""
         self._keyless: list[Batch] = []
         self._signed: asyncio.Queue[list[Batch]] = asyncio.Queue()
-        self._reading = asyncio.Semaphore(max(1, pool.get_max_size() - _SPARE_CONNECTIONS))
+        self._reader = PartReader(
+            pool,
+            source,
+            connections=max(1, pool.get_max_size() - _SPARE_CONNECTIONS),
+            limit=job.spec.records.max_payload_bytes,
+            metrics=self._metrics,
+        )
         self._stuck = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.committed = 0
@@ -175,7 +181,7 @@ class Pipeline:
             self._keyless = batches
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []
-        self._unsigned += len(leased.batches)
+        self._unsigned.update(leased.batches)
         now = time.perf_counter()
         for batch in leased.batches:
             self._metrics.lease_wait_seconds.observe(now - batch.fetched_at)
@@ -193,7 +199,7 @@ class Pipeline:
     async def _fetch_group(self) -> list[Batch]:
         """Fetches as many batches as there is room for; if there is no room, waits for a change and returns none."""
         room = min(self._pace.share - self.in_flight, self._pace.group)
-        if room <= 0 or self._unsigned >= self._pace.ahead:
+        if room <= 0 or len(self._unsigned) >= self._pace.ahead:
             self._hold.changed.clear()
             await self._hold.changed.wait()
             return []
@@ -212,18 +218,35 @@ class Pipeline:
 
     async def _read_and_sign(self, group: list[Batch]) -> None:
         try:
-            keys = [await self._custody.signature_function(batch.lease.key_id) for batch in group]
-            await self._read(group)
+            keys = {batch: await self._custody.signature_function(batch.lease.key_id) for batch in group}
+            signed = await self._sign_by_parts(group, keys)
         except Exception as error:  # noqa: BLE001 - the signer survives the error of a batch
-            await self._unread(group, error)
+            await self._unread([batch for batch in group if batch.settlement is None], error)
             return
-        loop = asyncio.get_running_loop()
-        errors, seconds = await loop.run_in_executor(self._thread, self._sign, loop, group, keys)
-        self._pace.signed(len(group), sum(len(batch.records.ids) for batch in group), seconds)
-        for batch, failure in errors.items():
-            await self._hold.settle([batch], await self._failures.settlement(batch, failure))
-        if signed := [batch for batch in group if batch not in errors]:
+        if signed:
             self._signed.put_nowait(signed)
+
+    async def _sign_by_parts(self, group: list[Batch], keys: Mapping[Batch, DigestSigner]) -> list[Batch]:
+        """Signs what is read of a group while the next part is read; returns the batches that are signed to the end.
+
+        A batch that fails is settled at once; the others continue.
+        """
+        for batch in group:
+            batch.signed = SignedBatch.empty(batch.number, batch.lease)
+        left, seconds = list(group), 0.0
+        loop = asyncio.get_running_loop()
+        async with aclosing(self._reader.parts(group)) as parts:
+            async for part in parts:
+                errors, spent = await loop.run_in_executor(self._thread, self._sign, loop, part, left, keys)
+                seconds += spent
+                for batch, failure in errors.items():
+                    left.remove(batch)
+                    await self._hold.settle([batch], await self._failures.settlement(batch, failure))
+                if not left:
+                    break
+        self._begun(group)
+        self._pace.signed(len(group), sum(len(batch.signed.record_ids) for batch in group), seconds)
+        return left
 
     async def _unread(self, group: list[Batch], error: Exception) -> None:
         """Ends batches that could not be read together, or whose keys are unavailable."""
@@ -231,40 +254,40 @@ class Pipeline:
             for batch in group:  # one of them is at fault: let it fail alone
                 await self._read_and_sign([batch])
             return
-        self._begun(len(group))
+        self._begun(group)
         for batch in group:
             await self._hold.settle([batch], await self._failures.settlement(batch, error))
         if isinstance(error, CustodyError):
             self._break(error)
 
-    async def _read(self, group: list[Batch]) -> None:
-        async with self._reading:
-            with self._metrics.read_seconds.time():
-                limit = self._job.spec.records.max_payload_bytes
-                await read(self._pool, self._source, group, max_payload_bytes=limit)
-
     def _sign(
-        self, loop: asyncio.AbstractEventLoop, group: Sequence[Batch], keys: Sequence[DigestSigner]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        part: GroupPart,
+        batches: Sequence[Batch],
+        keys: Mapping[Batch, DigestSigner],
     ) -> tuple[dict[Batch, Exception], float]:
-        """Signs batch by batch, in the thread; an error concerns its own batch.
+        """Signs a part batch by batch, in the thread; an error concerns its own batch.
 
         Returns:
             The errors by batch; and the seconds of processor time that signing took, which other work does not change.
         """
-        loop.call_soon_threadsafe(self._begun, len(group))
+        if part.last:
+            loop.call_soon_threadsafe(self._begun, list(batches))
         started = time.thread_time()
         errors: dict[Batch, Exception] = {}
-        for batch, signature_of in zip(group, keys, strict=True):
-            with self._metrics.sign_seconds.time():
-                try:
-                    sign(batch, signature_of)
-                except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
-                    errors[batch] = error
+        for batch, records in part.records.items():
+            if batch in batches:
+                with self._metrics.sign_seconds.time():
+                    try:
+                        sign(batch, records, keys[batch])
+                    except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
+                        errors[batch] = error
         return errors, time.thread_time() - started
 
-    def _begun(self, batches: int) -> None:
-        """Notes that so many batches no longer wait to be signed."""
-        self._unsigned -= batches
+    def _begun(self, batches: Iterable[Batch]) -> None:
+        """Notes that batches no longer wait to be signed."""
+        self._unsigned.difference_update(batches)
         self._hold.changed.set()
 
     async def _commit_what_is_ready(self) -> None:

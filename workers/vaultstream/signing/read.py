@@ -1,8 +1,8 @@
-"""Step 3, read: the payloads of batches, and which of their records can't be signed."""
+"""Step 3, read: payloads of batches, and which of their records can't be signed. `reader` decides how many at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.records.reasons import (
@@ -18,43 +18,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vaultstream.records.source import Source
-    from vaultstream.signing.batch import Batch
     from vaultstream.store.database import Pool
     from vaultstream.store.leases import BatchRow
 
 
 @dataclass(frozen=True)
 class BatchRecords:
-    """A batch's records: the ids and payloads to sign, in parallel lists, and the dead ones."""
+    """What a read found of a batch: ids and payloads to sign, in parallel lists, and the dead ones."""
 
     ids: list[Any]
     payloads: list[bytes]
     dead: list[DeadRecord]
+    long: list[tuple[Any, int]] = field(default_factory=list)
+    """Ids and sizes in bytes of payloads that are allowed, but longer than this read returns."""
 
 
-async def read(pool: Pool, source: Source, batches: Sequence[Batch], *, max_payload_bytes: int) -> None:
-    """Reads exactly the records that were planned into batches, in that order; adds `records`.
+async def read(
+    pool: Pool, source: Source, wanted: Sequence[Sequence[Any]], *, cap: int, limit: int
+) -> list[BatchRecords]:
+    """Reads exactly the records that were planned into batches, in that order, as long as no payload exceeds `cap`.
 
     Records inserted or deleted since planning do not change what a batch covers.
+
+    Args:
+        pool: connections to the database of the source.
+        source: the table or view.
+        wanted: ids of each batch; a range is read as a range.
+        cap: payloads longer than this many bytes stay in the database: only their sizes are returned.
+        limit: the largest payload allowed, in bytes.
     """
-    rows = [batch.row for batch in batches]
-    planned = [_planned(source, row) for row in rows]
-    runs = join_runs((int(row.first_id), int(row.last_id)) for row in rows if row.ids is None)
-    listed = [
-        record_id for row, ids in zip(rows, planned, strict=True) if row.ids is not None for record_id in ids
-    ]
+    runs = join_runs((ids[0], ids[-1]) for ids in wanted if isinstance(ids, range))
+    listed = [record_id for ids in wanted if not isinstance(ids, range) for record_id in ids]
     found: list[Any] = []
     async with pool.acquire() as connection:
         if runs:
             firsts, lasts = zip(*runs, strict=True)
-            found += await connection.fetch(source.read_sql(ranged=True), max_payload_bytes, firsts, lasts)
+            found += await connection.fetch(source.read_sql(ranged=True), cap, firsts, lasts)
         if listed:
-            found += await connection.fetch(source.read_sql(ranged=False), max_payload_bytes, listed)
-    for batch, records in zip(batches, sort_out(planned, found, limit=max_payload_bytes), strict=True):
-        batch.records = records
+            found += await connection.fetch(source.read_sql(ranged=False), cap, listed)
+    return sort_out(wanted, found, limit=limit)
 
 
-def _planned(source: Source, row: BatchRow) -> Sequence[Any]:
+def planned_ids(source: Source, row: BatchRow) -> Sequence[Any]:
+    """Returns the ids that a batch covers, in the driver's type."""
     if row.ids is None:
         return range(int(row.first_id), int(row.last_id) + 1)
     return [source.parse_id(text) for text in row.ids]
@@ -72,11 +78,11 @@ def join_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: int) -> list[BatchRecords]:
-    """Sorts the rows found into records to sign and dead ones, batch by batch, in the order planned.
+    """Sorts the rows found into records to sign, long ones and dead ones, batch by batch, in the order planned.
 
     Args:
         planned: the ids of each batch.
-        found: rows of id, payload (None: NULL or too large) and its size in bytes (None: NULL).
+        found: rows of id, payload (None: NULL, or longer than was to be returned) and its size in bytes (None: NULL).
         limit: the largest payload allowed, in bytes.
     """
     payloads = {record_id: payload for record_id, payload, _ in found}
@@ -119,9 +125,11 @@ def _each(
             records.dead.append(DeadRecord(record_id, ID_NOT_UNIQUE, SENTENCES[ID_NOT_UNIQUE]))
         elif record_id not in payloads:
             records.dead.append(DeadRecord(record_id, RECORD_GONE, SENTENCES[RECORD_GONE]))
-        elif sizes[record_id] is None:
+        elif (size := sizes[record_id]) is None:
             records.dead.append(DeadRecord(record_id, PAYLOAD_NULL, SENTENCES[PAYLOAD_NULL]))
+        elif size <= limit:
+            records.long.append((record_id, size))
         else:
-            sentence = SENTENCES[PAYLOAD_TOO_LARGE].format(size=sizes[record_id], limit=limit)
+            sentence = SENTENCES[PAYLOAD_TOO_LARGE].format(size=size, limit=limit)
             records.dead.append(DeadRecord(record_id, PAYLOAD_TOO_LARGE, sentence))
     return records

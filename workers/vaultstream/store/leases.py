@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.store.sql import arguments, query
 
@@ -164,6 +164,11 @@ class SignedBatch:
     digests: list[bytes]
     signatures: list[bytes]
     dead: list[DeadRecord]
+
+    @classmethod
+    def empty(cls, batch_no: int, lease: Lease) -> Self:
+        """Returns a batch to which nothing has been added."""
+        return cls(batch_no, lease, [], [], [], [])
 
 
 COMMITTED, FENCED, SUPERSEDED = "committed", "fenced", "superseded"

@@ -126,10 +126,11 @@ class SigningMetrics:
             "vaultstream_lease_wait_seconds", "Time from the fetch of a batch to the lease of its key."
         )
         self.read_seconds = histogram(
-            "vaultstream_read_duration_seconds", "Time to read a batch's payloads from Postgres."
+            "vaultstream_read_duration_seconds", "Time of one read of payloads from Postgres."
         )
         self.sign_seconds = histogram(
-            "vaultstream_sign_duration_seconds", "Time to sign a batch, without the wait for its turn."
+            "vaultstream_sign_duration_seconds",
+            "Time to sign a batch, or what was read of it, without the wait for its turn.",
         )
         self.commit_seconds = histogram(
             "vaultstream_commit_duration_seconds",

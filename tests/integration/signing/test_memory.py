@@ -1,0 +1,91 @@
+"""A signer under the memory limit of its pod, with large payloads."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.engine import history_of, new_name
+from support.memory import memory_limit, peak_memory
+from support.signer import open_bench
+from vaultstream_operator.core.pods import signer_mebibytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    import asyncpg
+
+    from support.signer import Bench
+    from vaultstream.local.services import Services
+
+    OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def bench_of(services: Services, engine_url: str, db: asyncpg.Connection) -> OpenBench:
+    @asynccontextmanager
+    async def open_it(
+        count: int,
+        size: int,
+        *,
+        batch_size: int,
+        limit: int = MIB,
+    ) -> AsyncIterator[Bench]:
+        """A job of so many payloads, each of so many bytes."""
+        table = new_name("large")
+        await db.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, payload bytea)")
+        for n in range(1, count + 1):
+            payload = b"%d" % n
+            await db.execute(f"INSERT INTO {table} VALUES ($1, $2)", n, payload + bytes(size - len(payload)))
+        records = {"table": table, "maxPayloadBytes": limit}
+        async with open_bench(
+            services, engine_url, db, table, key_count=16, batchSize=batch_size, records=records
+        ) as bench:
+            yield bench
+
+    return open_it
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "spec"),
+    [
+        (400, 900_000, {"batch_size": 500}),
+        (500, MIB, {"batch_size": 500}),
+        (400, 900_000, {"batch_size": 25}),
+        (5, 64 * MIB, {"batch_size": 5, "limit": 64 * MIB}),
+    ],
+    ids=["one-batch", "the-default-limit", "several-batches", "the-largest-limit"],
+)
+async def test_large_payloads_pass_through_a_pod_of_the_default_size(
+    bench_of: OpenBench, count: int, size: int, spec: dict[str, int]
+) -> None:
+    async with bench_of(count, size, **spec) as bench:
+        allowed = signer_mebibytes(bench.job.spec) * MIB
+        with memory_limit(allowed) as limit:
+            process = await bench.start_process()
+            limit(process.pid)
+            planning = asyncio.create_task(bench.records_worker())
+            peak = 0
+            try:
+                while process.returncode is None:
+                    peak = max(peak, peak_memory(process.pid))
+                    await asyncio.sleep(0.02)
+                assert process.returncode == 0
+                await asyncio.wait_for(planning, 20)
+            finally:
+                planning.cancel()
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+        assert 0 < peak < allowed
+        assert await bench.signed() == count
+        outcomes = [outcome for _, _, outcome in await history_of(bench.db, bench.job)]
+        assert outcomes == ["committed"] * -(-count // spec["batch_size"])
