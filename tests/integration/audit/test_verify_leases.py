@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.audit.audits import audit, found, named
+from integration.audit.signed_job import commit
+from vaultstream.store.jobs import complete_job_if_settled
 
 if TYPE_CHECKING:
     from integration.audit.conftest import MakeJob
@@ -99,6 +101,32 @@ async def test_leases_of_another_job_do_not_count_against_this_one(make: MakeJob
         "FROM generate_series(1, 2) AS e"
     )
     assert found(await audit(signed)) == {}
+
+
+async def test_signatures_made_after_the_clock_was_set_back_are_judged_by_the_time_of_their_commit(
+    make: MakeJob,
+) -> None:
+    """Their lease begins in the future: each begins after the end of the former lease of its key."""
+    signed = await make(waiting=frozenset({1, 5, 9}), keys=1)
+    await signed.execute("UPDATE vaultstream.keys SET lease_until = now() + interval '1 year'")
+    payloads = dict(await signed.connection.fetch("SELECT id, payload FROM receipts"))
+    for batch_no, ids in ((1, [1, 2, 3, 4]), (2, [5, 6, 7, 8]), (3, [9, 10, 11, 12])):
+        await commit(signed.connection, signed.job, batch_no, ids, payloads, dead=[])
+    await complete_job_if_settled(signed.connection, signed.job.job_no)
+    report = await audit(signed)
+    assert report.ok, report
+    assert report.valid == 12
+    await signed.execute(f"UPDATE {signed.signatures} SET signed_at = signed_at + interval '1 year'")
+    assert found(await audit(signed)) == {"bad_leases": 12}
+
+
+async def test_a_signature_that_was_dated_back_within_its_lease_is_found(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute(
+        f"UPDATE {signed.signatures} SET signed_at = signed_at - interval '1 microsecond' WHERE record_id = 3"
+    )
+    report = await audit(signed)
+    assert named(report, "bad_leases") == {"3"}
 
 
 @pytest.mark.parametrize(

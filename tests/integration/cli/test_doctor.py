@@ -141,6 +141,21 @@ def test_a_missing_schema_is_a_failure_and_migrate_fixes_it(
     assert examine(run_cli, env=env)["schema"][0]["level"] == "ok"
 
 
+async def test_keys_that_a_clock_set_back_left_in_the_future_are_named(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection
+) -> None:
+    job = await make_job("dated")
+    await connection.execute(
+        "UPDATE vaultstream.keys SET lease_until = now() + interval '1 day' WHERE job_no = $1 AND ordinal < 3",
+        job.job_no,
+    )
+    [found] = [each for each in examine(run_cli, code=None)["leases"] if "set back" in each["message"]]
+    assert found["level"] == "warning"
+    assert "2 keys of job dated" in found["message"]
+    assert "vaultstream keys add dated --count 2" in found["hint"]
+    run_cli("delete", "dated", "--yes")
+
+
 async def test_a_stalled_job_is_explained(
     run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services
 ) -> None:

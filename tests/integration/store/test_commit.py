@@ -18,6 +18,7 @@ from support.engine import (
     expire,
     history_of,
     lease_one,
+    overlaps_of,
     signatures_of,
     signed,
 )
@@ -340,11 +341,38 @@ async def test_a_clock_set_back_keeps_nobody_from_committing(db: asyncpg.Connect
     assert await commit(db, job, signed(1, lease, [1])) == [COMMITTED]
 
 
+async def test_a_lease_in_the_future_dates_no_signature_not_even_those_committed_with_it(
+    db: asyncpg.Connection,
+) -> None:
+    """A key that was leased while the clock was a year ahead, committed together with one that was not."""
+    job = await add_job(db, keys=2)
+    await add_batches(db, job, [1], [2])
+    await db.execute(
+        "UPDATE vaultstream.keys SET lease_until = now() + interval '1 year' WHERE job_no = $1 AND ordinal = 1",
+        job.job_no,
+    )
+    assert await keys.count_keys_ahead(db, job.job_no) == 1
+    before = await db.fetchval("SELECT clock_timestamp()")
+    batches = [signed(number, await claim_one(db, job, "ann", number), [number]) for number in (1, 2)]
+    assert await commit(db, job, *batches) == [COMMITTED, COMMITTED]
+    after = await db.fetchval("SELECT clock_timestamp()")
+    rows = await db.fetch(
+        f"SELECT signed_at FROM {job.signatures_table} "
+        "UNION ALL SELECT settled_at FROM vaultstream.batches WHERE job_no = $1",
+        job.job_no,
+    )
+    assert len(rows) == 4
+    assert all(before <= row["signed_at"] <= after for row in rows)
+    assert await overlaps_of(db, job) == 0
+    assert await keys.count_keys_ahead(db, job.job_no) == 1, "the next lease of the key is still ahead"
+    assert await commit(db, job, batches[0]) == [SUPERSEDED]
+
+
 async def test_signatures_of_any_length_come_in_as_they_are(db: asyncpg.Connection) -> None:
     """The longest are those of ML-DSA; those of ECDSA differ among themselves."""
     job = await add_job(db)
     await add_batches(db, job, [1, 2], [3, 4])
-    lengths = {1: 70, 2: 72, 3: 3309, 4: 0}
+    lengths = {1: 70, 2: 72, 3: 3309, 4: 1}
     batches = [
         replace(
             signed(number, await claim_one(db, job, "ann", number), ids),

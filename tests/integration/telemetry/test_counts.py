@@ -169,6 +169,7 @@ async def test_the_metrics_of_the_workers_agree_with_postgres(
         assert value(made, "vaultstream_keys_made_total") == ring == 4
         assert value(made, "vaultstream_keys_published_total") == ring
         assert value(made, "vaultstream_reconciles_total", outcome="published") == 1
+        assert value(made, "vaultstream_keys_ahead") == 0
 
         await hold.aclose()  # the job completes, and its workers leave
         workers = (keys, records, *signers)

@@ -9,7 +9,6 @@ from vaultstream.api import Algorithm
 from vaultstream.audit.judgement import (
     Absence,
     AuditKey,
-    LeaseSpan,
     Outcome,
     StoredSignature,
     judge,
@@ -25,6 +24,7 @@ from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from vaultstream.store.database import Connection
 
@@ -99,13 +99,13 @@ class Checker:
                 )
         await self._account_for(unsettled, states, tally)
 
-        spans = await self._lease_spans(stored for found in signatures.values() for stored in found)
+        commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
         async for record, present in present_payloads(
             self._connection, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
             for stored in signatures[record]:
                 self._judge(str(record), stored, present, tally)
-                if fault := lease_fault(stored, spans.get((stored.key_no, stored.epoch), ())):
+                if fault := lease_fault(stored, commits.get((stored.key_no, stored.epoch), ())):
                     tally.find(AuditFinding.BAD_LEASES, str(record), fault)
 
     def _judge(self, record: str, stored: StoredSignature, present: bytes | Absence, tally: Tally) -> None:
@@ -151,16 +151,16 @@ class Checker:
                     f"its batch is {states[record]}, but it has neither a signature nor a dead letter",
                 )
 
-    async def _lease_spans(
+    async def _lease_commits(
         self, signatures: Iterable[StoredSignature]
-    ) -> dict[tuple[int, int], list[LeaseSpan]]:
+    ) -> dict[tuple[int, int], list[datetime | None]]:
         used = sorted({(stored.key_no, stored.epoch) for stored in signatures})
-        spans: dict[tuple[int, int], list[LeaseSpan]] = {}
+        commits: dict[tuple[int, int], list[datetime | None]] = {}
         for row in await self._connection.fetch(
             query("audit_committed_leases"), [key_no for key_no, _ in used], [epoch for _, epoch in used]
         ):
-            spans.setdefault((row["key_no"], row["epoch"]), []).append((row["began"], row["ended"]))
-        return spans
+            commits.setdefault((row["key_no"], row["epoch"]), []).append(row["committed_at"])
+        return commits
 
     def _sql(self, name: str) -> str:
         return job_query(name, self._job)

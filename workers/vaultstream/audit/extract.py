@@ -79,9 +79,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
         [exported] = await connection.fetch(job_query("audit_export", job), [record])
 
     verdict = judge(stored, key, present)
-    problem = _problem(
-        record_id, verdict, lease_fault(stored, [(lease["began"], lease["ended"]) for lease in leases])
-    )
+    problem = _problem(record_id, verdict, lease_fault(stored, [lease["committed_at"] for lease in leases]))
     if problem and obstacle:
         problem = f"{problem} {obstacle}"
     command = None
@@ -108,6 +106,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
                 "batch_no": lease["batch_no"],
                 "from": rfc3339(lease["began"]) if lease["began"] else None,
                 "to": rfc3339(lease["ended"]) if lease["ended"] else None,
+                "committed_at": rfc3339(lease["committed_at"]) if lease["committed_at"] else None,
             }
             for lease in leases
         ],

@@ -172,24 +172,22 @@ def _changed(reason: str) -> SignatureVerdict:
     return SignatureVerdict(Outcome.CHANGED, reason)
 
 
-LeaseSpan = tuple["datetime | None", "datetime | None"]
-"""When a lease began and ended; None: unbounded."""
-
-
-def lease_fault(stored: StoredSignature, spans: Sequence[LeaseSpan]) -> str | None:
+def lease_fault(stored: StoredSignature, commits: Sequence[datetime | None]) -> str | None:
     """Returns why a signature was not made under a lease; None if it was.
 
     Args:
         stored: the signature's row.
-        spans: the committed leases of its key with its epoch; there should be one. A lease ends at the time of the
-            commit, which is also the signature's time.
+        commits: when each lease of its key with its epoch was committed, which is also the signature's time; None: at no
+            time. There should be one.
     """
-    if not spans:
+    if not commits:
         return f"key number {stored.key_no} has no committed lease with epoch {stored.epoch}"
-    for began, ended in spans:
-        if (began is None or began <= stored.signed_at) and (ended is None or stored.signed_at <= ended):
-            return None
-    return f"it was signed at {stored.signed_at.isoformat()}, outside the lease with epoch {stored.epoch}"
+    if stored.signed_at in commits:
+        return None
+    return (
+        f"its time is {stored.signed_at.isoformat()}, but its lease with epoch {stored.epoch} was committed at "
+        + ", ".join("no time" if at is None else at.isoformat() for at in commits)
+    )
 
 
 def stored_signature(row: asyncpg.Record) -> StoredSignature:

@@ -35,6 +35,15 @@ class HeldLease:
 
 
 @dataclass(frozen=True)
+class KeysAhead:
+    """Keys of a job whose leases begin in the future, up to so many seconds ahead."""
+
+    job: str
+    keys: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class OpenJob(JobSnapshot):
     """A job that has not ended, with its counts and its connected workers."""
 
@@ -67,6 +76,7 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
         *judge_failed(ended),
         *(finding for open_job in open_jobs for finding in judge_job(open_job)),
         *judge_leases(leases, sessions),
+        *judge_clock([KeysAhead(**dict(row)) for row in await connection.fetch(query("list_keys_ahead"))]),
     ]
 
 
@@ -152,6 +162,21 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
     if not leases:
         return [ok("leases", "No key is leased.")]
     return [ok("leases", f"{counted(len(leases), 'lease')} in force, each held by a connected signer.")]
+
+
+def judge_clock(ahead: Sequence[KeysAhead]) -> list[Finding]:
+    """Finds keys that a clock set back has left with leases in the future."""
+    return [
+        warning(
+            "leases",
+            f"{counted(each.keys, 'key')} of job {each.job} {'has its' if each.keys == 1 else 'have their'} present or next "
+            f"lease up to {each.seconds:,.0f} s in the future: the clock of Postgres was set back. Signatures have the "
+            "right time, but the lease history does not, and the keys of signers that die stay leased for that long.",
+            f"Correct the clock. Then replace the keys: `vaultstream keys add {each.job} --count {each.keys}`, and retire them with "
+            f"`vaultstream keys retire {each.job} KEY_ID`.",
+        )
+        for each in ahead
+    ]
 
 
 def _names(leases: Sequence[HeldLease]) -> str:

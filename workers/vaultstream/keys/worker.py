@@ -155,6 +155,7 @@ class KeyPublisher:
             self._published.clear()
         async with self._context.pool.acquire() as connection:
             states = await store.list_states(connection, job.job_no)
+            self._metrics.keys_ahead.set(await store.count_keys_ahead(connection, job.job_no))
             if states == self._published:
                 return 0
             changed = [

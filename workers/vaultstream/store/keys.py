@@ -163,6 +163,11 @@ async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[st
     return {row["key_id"]: (row["state"], row["version"]) for row in rows}
 
 
+async def count_keys_ahead(connection: Connection, job_no: int) -> int:
+    """Returns how many active keys have a present or next lease that begins in the future, by Postgres's clock."""
+    return int(await connection.fetchval(query("count_keys_ahead"), job_no))
+
+
 async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
     """Stores the new wrapping of a key, unless it was rewrapped in the meantime; returns whether it did."""
     done = await connection.fetchval(

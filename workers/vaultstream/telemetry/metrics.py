@@ -180,6 +180,11 @@ class KeysMetrics:
             "vaultstream_keys_published_total",
             "Messages with a wrapped key published, because it was new, changed or lost.",
         )
+        self.keys_ahead = Gauge(
+            "vaultstream_keys_ahead",
+            "Active keys whose lease, or next lease, begins in the future because the clock of Postgres was set back.",
+            registry=registry,
+        )
         self.reconciles = _reconciles(registry, [each for each in RECONCILE_OUTCOMES if each != "made"])
 
 

@@ -82,6 +82,13 @@ SELECT key_id FROM vaultstream.end_keys(p_job_no => $1, p_key_id => $2, p_state 
 -- name: list_kek_ids
 SELECT DISTINCT kek_id FROM vaultstream.key_material
 
+-- name: count_keys_ahead
+-- Active keys of job $1 that can be leased only from a time in the future on: the clock was set back since their last lease.
+SELECT count(*)
+FROM vaultstream.keys
+WHERE job_no = $1 AND state = 'active'
+  AND CASE WHEN holder IS NULL THEN lease_until ELSE leased_at END > clock_timestamp() + interval '1 s'
+
 -- name: count_wrapped_per_kek
 -- How many wrapped keys need each key-encryption key.
 SELECT kek_id, count(*) AS keys FROM vaultstream.key_material GROUP BY kek_id ORDER BY kek_id

@@ -38,6 +38,20 @@ JOIN vaultstream.jobs j USING (job_no)
 WHERE k.holder IS NOT NULL AND j.deleted_at IS NULL AND j.state NOT IN ('Complete', 'Failed')
 ORDER BY j.job_no, k.ordinal
 
+-- name: list_keys_ahead
+-- Jobs that have not ended with active keys whose lease, or next lease, begins in the future or ends later than any lease can
+-- last: how many keys, and by how many seconds the latest of them is ahead. The clock was set back.
+SELECT j.name AS job, count(*) AS keys, max(extract(epoch FROM ahead.at - clock_timestamp()))::float8 AS seconds
+FROM vaultstream.keys k
+JOIN vaultstream.jobs j USING (job_no)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN k.holder IS NULL THEN k.lease_until ELSE greatest(k.leased_at, k.lease_until - interval '1 hour') END AS at
+) AS ahead
+WHERE k.state = 'active' AND ahead.at > clock_timestamp() + interval '1 s'
+  AND j.deleted_at IS NULL AND j.state NOT IN ('Complete', 'Failed')
+GROUP BY j.job_no
+ORDER BY j.job_no
+
 -- name: list_holders
 -- The holders of keys of the job with the token $1 now.
 SELECT DISTINCT k.holder
