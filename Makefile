@@ -38,12 +38,19 @@ install: .venv/.runtime ## Create .venv with VaultStream and its pinned dependen
 # The tests wait as much as they compute: one process more than the usual two cores.
 TEST_PROCESSES ?= 3
 
-.PHONY: install-dev test test-chaos chaos test-cluster test-unit test-integration lint prose format docs generate verify constraints
+# They measure, so they run alone; their coverage has a floor of its own.
+TESTS_OF_BENCH := tests/unit/bench tests/integration/bench
+
+.PHONY: install-dev test test-bench test-chaos chaos test-cluster test-unit test-integration lint prose format docs generate verify constraints
 
 install-dev: .venv/.dev ## Install the packages for tests and checks into .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests, and check the coverage. Option: PYTEST_ARGS.
-	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term tests/unit tests/property tests/integration tests/chaos/test_short_storm.py $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term $(addprefix --ignore=,$(TESTS_OF_BENCH)) \
+		tests/unit tests/property tests/integration tests/chaos/test_short_storm.py $(PYTEST_ARGS)
+
+test-bench: .venv/.dev ## Run the tests of `vaultstream bench`, and check its coverage. Option: PYTEST_ARGS.
+	@$(BIN)/pytest --cov --cov-config=tests/integration/bench/coverage.toml --cov-report=term $(TESTS_OF_BENCH) $(PYTEST_ARGS)
 
 test-chaos: .venv/.dev ## Run the chaos tests, which inject faults into running processes. Option: PYTEST_ARGS.
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal tests/chaos $(PYTEST_ARGS)

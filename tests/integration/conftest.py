@@ -11,8 +11,11 @@ import asyncpg
 import pytest
 
 from support.engine import new_database
+from support.guarded_fixtures import server_with_roles
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.store.database import connect
+
+__all__ = ["server_with_roles"]
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,25 @@ from vaultstream.local.services import LocalServices
 from vaultstream.store.database import connect
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedDatabase]:
-    """A private server: roles belong to the server, and other tests must not see them."""
+@pytest.fixture(scope="session")
+def server_with_roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The superuser's URL of a private server: roles belong to the server, and other tests must not see them."""
     with asyncio.Runner() as runner:
         local = LocalServices(tmp_path_factory.mktemp("roles"), nats=False)
         runner.run(local.__aenter__())
         try:
-            url = runner.run(local.services()).database_url
-            guarded = guarded_database(url, new_name("shop"))
-            yield runner.run(guarded.__aenter__())
-            runner.run(guarded.__aexit__(None, None, None))
+            yield runner.run(local.services()).database_url
         finally:
             runner.run(local.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="module")
+def database(server_with_roles: str) -> Iterator[GuardedDatabase]:
+    """A database of the module's own, with logins of its own."""
+    with asyncio.Runner() as runner:
+        guarded = guarded_database(server_with_roles, new_name("shop"))
+        yield runner.run(guarded.__aenter__())
+        runner.run(guarded.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="module")
