@@ -18,6 +18,7 @@ from vaultstream.errors import ExitCode, Interrupted, OutputError
 from vaultstream.exits import explained
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
+from vaultstream.store.database import AUDITOR
 from vaultstream_cli.output import print_error
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def command(
     name: str,
     *,
     worker: bool = False,
+    part: str = AUDITOR,
     interrupted: str = RESUMES,
     unknown_options_are_arguments: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., None]]:
@@ -97,6 +99,7 @@ def command(
         group: the application, or one of its groups.
         name: the name of the command.
         worker: whether the function handles Ctrl-C and SIGTERM itself.
+        part: whose role in Postgres it needs; EVERY_PART if it does the work of all.
         interrupted: the hint that is printed after Ctrl-C or SIGTERM.
         unknown_options_are_arguments: whether an unknown option such as `-1` is treated as an argument.
     """
@@ -109,7 +112,7 @@ def command(
             async def body(settings: Settings) -> Any:
                 return await function(settings, **given)
 
-            raise typer.Exit(execute(common, body, worker=worker, interrupted=interrupted))
+            raise typer.Exit(execute(common, body, worker=worker, part=part, interrupted=interrupted))
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         shared = [
@@ -131,6 +134,7 @@ def execute(
     body: Callable[[Settings], Coroutine[Any, Any, Any]],
     *,
     worker: bool,
+    part: str = AUDITOR,
     interrupted: str = RESUMES,
 ) -> int:
     """Runs a command's coroutine and returns its exit code. Ctrl-C and SIGTERM cancel it, so that it can drain."""
@@ -144,7 +148,7 @@ def execute(
         _drop_output()
         return ExitCode.FAILURE
     except Exception as error:
-        shown = explained(error)
+        shown = explained(error, part=part)
         if shown is None:
             raise
         if isinstance(shown, OutputError):

@@ -6,16 +6,21 @@ import asyncpg
 import nats.errors
 
 from vaultstream.errors import DOCTOR, ServiceError, VaultStreamError, explain_output
-from vaultstream.store.database import explain
+from vaultstream.store.database import AUDITOR, explain
 
 
-def explained(error: BaseException) -> VaultStreamError | None:
-    """Returns the error to show for one that ended a process; None for a fault of the program itself."""
+def explained(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError | None:
+    """Returns the error to show for one that ended a process; None for a fault of the program itself.
+
+    Args:
+        error: what was raised.
+        part: whose role the process needs in Postgres, see `vaultstream.store.database.explain`.
+    """
     match error:
         case VaultStreamError():
             return error
         case asyncpg.PostgresError() | asyncpg.InterfaceError():
-            return explain(error)
+            return explain(error, part=part)
         case nats.errors.Error():
             return ServiceError(
                 f"NATS does not answer: {error}.", hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}"

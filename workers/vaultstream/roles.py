@@ -45,7 +45,7 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
     except KeyboardInterrupt:  # before the worker handled signals itself
         last: VaultStreamError = Interrupted("The worker was asked to exit while it was starting.")
     except Exception as error:  # noqa: BLE001 - the process ends, and its exit code says how
-        last = explained(error) or _unexpected(error)
+        last = explained(error, part=role) or _unexpected(error)
     else:
         return ExitCode.OK
     write_last_words(last)

@@ -20,6 +20,7 @@ from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
+from vaultstream.store.database import EVERY_PART
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 from vaultstream_cli.report import require_ok
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from vaultstream.bench.result import Result
 
 
-@command(app, "bench", interrupted="Everything it created was removed; run the same command to start again.")
+@command(
+    app,
+    "bench",
+    part=EVERY_PART,
+    interrupted="Everything it created was removed; run the same command to start again.",
+)
 async def bench(
     settings: Settings,
     *,

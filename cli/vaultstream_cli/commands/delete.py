@@ -26,7 +26,7 @@ class Policy(StrEnum):
     DELETE = "Delete"
 
 
-@command(app, "delete")
+@command(app, "delete", part="operator")
 async def delete(
     settings: Settings,
     *,

@@ -15,9 +15,10 @@ from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
 from vaultstream.local.kek import make_kek_file
 from vaultstream.local.session import Session, open_session
 from vaultstream.plurals import counted
+from vaultstream.role import WorkerRole
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job
-from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped
+from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped, may_read_wrapped
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys
 from vaultstream_cli.output import (
@@ -48,7 +49,11 @@ async def list_(settings: Settings, *, job: JobName, json: Json = False) -> None
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
         keys = await list_keys(connection, found.job_no)
-        keks = {key.key_id: key.kek_id for key in await list_wrapped(connection, found)}
+        keks = (
+            {key.key_id: key.kek_id for key in await list_wrapped(connection, found)}
+            if await may_read_wrapped(connection)
+            else {}
+        )
     if json:
         print_json([_to_json(key, keks.get(key.key_id)) for key in keys])
         return
@@ -99,7 +104,7 @@ async def export(
     note(f"{counted(len(keys), 'public key')} written to {output}")
 
 
-@command(group, "add")
+@command(group, "add", part=WorkerRole.KEYS)
 async def add(
     settings: Settings,
     *,
@@ -118,7 +123,7 @@ async def add(
     _report(found, "added", change, as_json=json)
 
 
-@command(group, "retire")
+@command(group, "retire", part=WorkerRole.KEYS)
 async def retire(
     settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
 ) -> None:
@@ -126,7 +131,7 @@ async def retire(
     await _end(settings, job, key_ids, every=every, state=KeyEnd.RETIRED, as_json=json)
 
 
-@command(group, "revoke")
+@command(group, "revoke", part=WorkerRole.KEYS)
 async def revoke(
     settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
 ) -> None:
@@ -175,7 +180,7 @@ def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
         )
 
 
-@command(group, "rewrap")
+@command(group, "rewrap", part=WorkerRole.KEYS)
 async def rewrap(
     settings: Settings,
     *,

@@ -9,13 +9,13 @@ import typer
 from vaultstream.local.services import open_services
 from vaultstream.settings import Settings
 from vaultstream.store import schema
-from vaultstream.store.database import connect
+from vaultstream.store.database import EVERY_PART, connect
 from vaultstream.store.roles import existing_roles
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 
 
-@command(app, "migrate")
+@command(app, "migrate", part=EVERY_PART)
 async def migrate(
     settings: Settings,
     *,

@@ -7,7 +7,7 @@ from vaultstream_cli.app import app, command
 from vaultstream_cli.extras import require_operator
 
 
-@command(app, "operator", worker=True)
+@command(app, "operator", worker=True, part="operator")
 async def operator(_: Settings) -> None:
     """Watch SigningJobs on Kubernetes and run them. Settings come from the environment; SIGTERM stops it."""
     require_operator()

@@ -13,6 +13,7 @@ from vaultstream.local.seed import seed_records
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
+from vaultstream.store.database import EVERY_PART
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
 from vaultstream_cli.progress import show_progress
@@ -21,7 +22,7 @@ from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 
 
-@command(app, "quick-start")
+@command(app, "quick-start", part=EVERY_PART)
 async def quick_start(
     settings: Settings,
     *,

@@ -18,7 +18,7 @@ from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
 
 
-@command(app, "retry")
+@command(app, "retry", part="operator")
 async def retry(
     settings: Settings,
     *,

@@ -11,13 +11,14 @@ from vaultstream.api import JobState, load_signing_job
 from vaultstream.local.runner import open_job
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
+from vaultstream.store.database import EVERY_PART
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import print_summary, require_all_signed
 
 
-@command(app, "run")
+@command(app, "run", part=EVERY_PART)
 async def run(
     settings: Settings,
     *,

@@ -226,7 +226,7 @@ async def test_a_user_in_no_role_is_told_which_grant_it_needs(
         told = explain(caught.value)
         assert isinstance(told, DatabaseError)
         assert "schema vaultstream" in told.message
-        assert "GRANT vaultstream_signing TO" in (told.hint or "")
+        assert "GRANT vaultstream_auditor TO" in (told.hint or "")
     finally:
         await admin.execute(f"DROP ROLE {name}")
         await admin.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 import pytest
 
 from vaultstream.errors import DatabaseError, ExitCode, UnknownJobError
-from vaultstream.store.database import explain, is_misconfigured, is_transient
+from vaultstream.exits import explained
+from vaultstream.store.database import EVERY_PART, explain, is_misconfigured, is_transient
 
 pytestmark = pytest.mark.unit
 
@@ -86,10 +89,10 @@ def test_an_error_of_ours_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("error", "hint"),
     [
-        ("permission denied for table key_material", "GRANT vaultstream_signing TO"),
-        ("permission denied for schema vaultstream", "GRANT vaultstream_signing TO"),
-        ("permission denied for function commit_batches", "GRANT vaultstream_signing TO"),
-        ("permission denied for table signatures_17", "GRANT vaultstream_signing TO"),
+        ("permission denied for table key_material", "GRANT vaultstream_auditor TO"),
+        ("permission denied for schema vaultstream", "GRANT vaultstream_auditor TO"),
+        ("permission denied for function commit_batches", "GRANT vaultstream_auditor TO"),
+        ("permission denied for table signatures_17", "GRANT vaultstream_auditor TO"),
         ("permission denied for table receipts", "GRANT SELECT ON receipts TO"),
         ("permission denied for schema shop", "GRANT USAGE ON SCHEMA shop TO"),
     ],
@@ -98,6 +101,20 @@ def test_a_missing_privilege_is_reported_with_the_grant_that_is_needed(error: st
     told = explain(asyncpg.InsufficientPrivilegeError(error))
     assert error in told.message
     assert hint in str(told.hint)
+
+
+@pytest.mark.parametrize("part", ["auditor", "keys", "records", "signing", "operator"])
+def test_each_part_is_told_its_own_role(part: str) -> None:
+    error = asyncpg.InsufficientPrivilegeError("permission denied for table jobs")
+    hint = str(explain(error, part=part).hint)
+    assert re.findall(r"vaultstream_\w+", hint) == [f"vaultstream_{part}"]
+    assert explained(error, part=part).hint == hint  # type: ignore[union-attr]
+
+
+def test_a_command_that_does_all_the_work_is_told_no_single_role() -> None:
+    error = asyncpg.InsufficientPrivilegeError("permission denied for table jobs")
+    assert "owner of the schema" in str(explain(error, part=EVERY_PART).hint)
+    assert "vaultstream_" not in str(explain(error, part=EVERY_PART).hint)
 
 
 def test_a_login_refused_without_encryption_is_reported() -> None:

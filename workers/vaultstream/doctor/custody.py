@@ -11,7 +11,7 @@ from vaultstream.doctor.findings import Finding, failed, failed_by, ok
 from vaultstream.errors import CustodyError
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import list_jobs
-from vaultstream.store.keys import list_public_keys, list_wrapped
+from vaultstream.store.keys import list_public_keys, list_wrapped, may_read_wrapped
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ async def examine_custody(connection: Connection, path: Path, *, made_by_itself:
         path: path of the file.
         made_by_itself: whether commands create a missing file; then it is a fault only if a wrapped key needs it.
     """
+    if not await may_read_wrapped(connection):
+        present = [] if _missing(path) else [examine_kek_file(path)[0]]
+        return [
+            *present,
+            ok("wrapped keys", "Not checked: this user may not read them. An auditor need not."),
+        ]
     used = {row["kek_id"]: row["keys"] for row in await connection.fetch(query("count_wrapped_per_kek"))}
     file, ring = examine_kek_file(path)
     if ring is None:

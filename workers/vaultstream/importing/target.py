@@ -90,6 +90,11 @@ async def find_existing(
     columns = {c["name"]: c["type"] for c in await connection.fetch(query("list_columns"), found["oid"])}
     id_type = {"int8": "bigint", "uuid": "uuid", "text": "text"}.get(columns.get(options.id_column, ""))
     if options.mode is Mode.APPEND:
+        if not await connection.fetchval(query("import_may_add"), found["oid"]):
+            raise SourceError(
+                f"This user may not add to the table {options.table!r}.",
+                hint=f"Ask its owner to run: GRANT SELECT, INSERT ON {found['relation']} TO the user of DATABASE_URL.",
+            )
         fits = (
             set(columns) == {options.id_column, options.payload_name}
             and columns[options.payload_name] == payload_type

@@ -89,11 +89,21 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
 ]
 
 
-def explain(error: BaseException) -> VaultStreamError:
-    """Returns the error to show to people for an error of Postgres or of the connection to it."""
+AUDITOR = "auditor"
+EVERY_PART = "every part"
+
+
+def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
+    """Returns the error to show to people for an error of Postgres or of the connection to it.
+
+    Args:
+        error: what was raised.
+        part: the part of VaultStream whose role the user needs, as the hint for a missing privilege names it: an auditor is
+            never told to take the rights of a worker. EVERY_PART: the command does the work of all parts.
+    """
     if isinstance(error, VaultStreamError):
         return error
-    if explained := _explain_encryption(error) or _explain_privilege(error):
+    if explained := _explain_encryption(error) or _explain_privilege(error, part):
         return explained
     if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
         return UsageError(
@@ -158,20 +168,22 @@ _OURS = re.compile(
 )
 
 
-def _explain_privilege(error: BaseException) -> DatabaseError | None:
+def _explain_privilege(error: BaseException, part: str) -> DatabaseError | None:
     """Returns the error to show for a missing privilege, on VaultStream's schema or on a source table."""
     if not isinstance(error, asyncpg.InsufficientPrivilegeError):
         return None
     denied = _DENIED.search(str(error))
-    hint = "Grant the privilege to the user of DATABASE_URL."
+    hint = "Ask the owner for the privilege."
     if denied and _OURS.fullmatch(denied["name"]):
-        hint = (
-            "Grant the user of DATABASE_URL the role for its part, as in GRANT vaultstream_signing TO the user; "
-            "`vaultstream migrate`, run by the owner of the schema, grants each role its privileges."
-        )
+        hint = "Use the owner of the schema: this command does the work of every part."
+        if part != EVERY_PART:
+            hint = (
+                f"Ask the owner of the schema to run: GRANT vaultstream_{part} TO the user of DATABASE_URL; "
+                "`vaultstream migrate` grants each role its privileges."
+            )
     elif denied:
         right = "USAGE ON SCHEMA" if denied["kind"] == "schema" else "SELECT ON"
-        hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO the user of DATABASE_URL."
+        hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO the user that reads it."
     return DatabaseError(f"Postgres denies access: {error}.", hint=hint)
 
 

@@ -132,6 +132,11 @@ async def get_key_use(connection: Connection, job_no: int) -> KeyUse:
     return KeyUse(**dict(await fetch_one(connection, query("key_use"), job_no)))
 
 
+async def may_read_wrapped(connection: Connection) -> bool:
+    """Returns whether this user may read wrapped keys: an auditor may not, and needs none."""
+    return bool(await connection.fetchval(query("may_read_wrapped")))
+
+
 async def list_wrapped(connection: Connection, job: Job) -> list[WrappedKey]:
     """Returns the wrapped form of all keys of a job."""
     rows = await connection.fetch(query("list_wrapped"), job.job_no, None)

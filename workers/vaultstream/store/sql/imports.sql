@@ -25,6 +25,10 @@ FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1
 
+-- name: import_may_add
+-- Whether this user may read and add to the relation with the oid $1: only then is it told about its columns.
+SELECT has_table_privilege($1::oid, 'SELECT') AND has_table_privilege($1::oid, 'INSERT')
+
 -- name: import_create
 CREATE TABLE {table} ({id} {id_type} NOT NULL, {payload} {payload_type} NOT NULL)
 

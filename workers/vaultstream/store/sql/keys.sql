@@ -89,6 +89,9 @@ FROM vaultstream.keys
 WHERE job_no = $1 AND state = 'active'
   AND CASE WHEN holder IS NULL THEN lease_until ELSE leased_at END > clock_timestamp() + interval '1 s'
 
+-- name: may_read_wrapped
+SELECT has_table_privilege('vaultstream.key_material', 'SELECT')
+
 -- name: count_wrapped_per_kek
 -- How many wrapped keys need each key-encryption key.
 SELECT kek_id, count(*) AS keys FROM vaultstream.key_material GROUP BY kek_id ORDER BY kek_id
