@@ -120,7 +120,7 @@ def test_the_operator_knows_every_variable_that_the_chart_sets() -> None:
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     names = {variable["name"] for variable in container["env"]}
     worker = {f"VAULTSTREAM_WORKER_{name}".upper() for name in WorkerSettings.model_fields}
-    own = {str(field.alias or name).upper() for name, field in OperatorSettings.model_fields.items()}
+    own = {str(field.validation_alias or name).upper() for name, field in OperatorSettings.model_fields.items()}
     elsewhere = {"PGSSLROOTCERT", "VAULTSTREAM_LOG_FORMAT", "VAULTSTREAM_LOG_LEVEL", "TZ"}
     assert names - elsewhere <= worker | own
     assert worker - names <= {"VAULTSTREAM_WORKER_METRICS_PORT"}
