@@ -59,7 +59,7 @@ class WorkerSettings(BaseSettings):
     service_account: str = "vaultstream-worker"
     secret_prefix: str = "vaultstream"  # noqa: S105 - a prefix of Secrets' names
     """Prefix of the Secrets `<prefix>-keys`, `<prefix>-records` and `<prefix>-signing`: each role's credentials, in the
-    entries `database-url`, `nats-url`, `nats-user` and `nats-password`."""
+    entries `database-url`, `nats-url`, `nats-user` and `nats-password`; for the last two `source-database-url` too."""
     kek_secret: str = "vaultstream-kek"  # noqa: S105 - a Secret's name
     """Secret whose entry `kek` is the file of key-encryption keys. Only keys workers and signers mount it."""
     ca_secret: str = ""

@@ -119,8 +119,13 @@ def test_the_operator_knows_every_variable_that_the_chart_sets() -> None:
     deployment = render(*EVERYTHING, *arguments).one("Deployment", "vaultstream-operator")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     names = {variable["name"] for variable in container["env"]}
-    worker = {f"VAULTSTREAM_WORKER_{name}".upper() for name in WorkerSettings.model_fields}
-    own = {str(field.validation_alias or name).upper() for name, field in OperatorSettings.model_fields.items()}
+    worker = {
+        str(field.validation_alias or f"VAULTSTREAM_WORKER_{name}").upper()
+        for name, field in WorkerSettings.model_fields.items()
+    }
+    own = {
+        str(field.validation_alias or name).upper() for name, field in OperatorSettings.model_fields.items()
+    }
     elsewhere = {"PGSSLROOTCERT", "VAULTSTREAM_LOG_FORMAT", "VAULTSTREAM_LOG_LEVEL", "TZ"}
     assert names - elsewhere <= worker | own
     assert worker - names <= {"VAULTSTREAM_WORKER_METRICS_PORT"}

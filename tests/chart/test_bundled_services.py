@@ -120,6 +120,24 @@ async def test_workers_can_read_tables_created_before_and_after_their_logins(
         await connection.close()
 
 
+async def test_only_the_sources_login_of_a_namespace_can_read_its_schema(
+    bundled: BundledServices,
+) -> None:
+    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
+    await owner.execute("CREATE TABLE IF NOT EXISTS ns_team_b.prices (id bigint PRIMARY KEY, payload text)")
+    await owner.close()
+    may = {}
+    for role, namespace in [("signing", "team-a"), ("signing", "team-b"), ("auditor", NAMESPACE)]:
+        secret = bundled.chart.secret(f"vaultstream-{role}", namespace)
+        connection = await login(bundled, secret["source-database-url"])
+        may[namespace] = await connection.fetchval(
+            "SELECT has_schema_privilege('ns_team_b', 'USAGE')"
+            " AND has_table_privilege(to_regclass('ns_team_b.prices')::oid, 'SELECT')"
+        )
+        await connection.close()
+    assert {namespace for namespace, allowed in may.items() if allowed} == {"team-b", NAMESPACE}
+
+
 async def test_only_the_workers_of_a_namespace_can_read_its_schema(
     bundled: BundledServices,
 ) -> None:
@@ -142,6 +160,31 @@ async def test_only_the_workers_of_a_namespace_can_read_its_schema(
         ("signing", "team-b"),
         ("auditor", NAMESPACE),
     }
+
+
+async def test_the_login_that_reads_records_has_no_privilege_in_the_schema_of_vaultstream(
+    bundled: BundledServices,
+) -> None:
+    for role, namespace in [
+        *((role, team) for role in ("records", "signing") for team in TEAMS),
+        ("auditor", NAMESPACE),
+    ]:
+        secret = bundled.chart.secret(f"vaultstream-{role}", namespace)
+        connection = await login(bundled, secret["source-database-url"])
+        try:
+            groups = await connection.fetch(
+                "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER') ORDER BY rolname <> session_user"
+            )
+            name = f"vaultstream_source_{namespace}" if role != "auditor" else "vaultstream_auditor_source"
+            assert [row["rolname"] for row in groups] == [name, "vaultstream_source"]
+            assert not await connection.fetchval("SELECT has_schema_privilege('vaultstream', 'USAGE')")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch("SELECT * FROM vaultstream.key_material")
+            assert await connection.fetchval("SELECT has_table_privilege('public.receipts', 'SELECT')")
+            assert not await connection.fetchval("SELECT has_table_privilege('public.receipts', 'INSERT')")
+        finally:
+            await connection.close()
+    assert "source-database-url" not in bundled.chart.secret("vaultstream-keys", "team-a")
 
 
 async def test_nobody_logs_in_without_tls_and_the_superuser_never(bundled: BundledServices) -> None:
@@ -178,16 +221,15 @@ async def test_a_server_with_a_certificate_of_another_authority_is_not_trusted(
 async def test_the_login_of_a_removed_namespace_is_locked_until_it_is_added_again(
     bundled: BundledServices,
 ) -> None:
-    lines = (bundled.folder / "etc/postgres/logins").read_text()
-    url = bundled.chart.secret("vaultstream-signing", "team-b")["database-url"]
-    bundled.make_logins("".join(f"{line}\n" for line in lines.splitlines() if "team-b" not in line))
-    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="not permitted to log in"):
-        await login(bundled, url)
-    await (
-        await login(bundled, bundled.chart.secret("vaultstream-signing", "team-a")["database-url"])
-    ).close()
-    bundled.make_logins(lines)
-    await (await login(bundled, url)).close()
+    bundled.make_logins(without="team-b")
+    for key in ("database-url", "source-database-url"):
+        url = bundled.chart.secret("vaultstream-signing", "team-b")[key]
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="not permitted to log in"):
+            await login(bundled, url)
+        await (await login(bundled, bundled.chart.secret("vaultstream-signing", "team-a")[key])).close()
+    bundled.make_logins()
+    for key in ("database-url", "source-database-url"):
+        await (await login(bundled, bundled.chart.secret("vaultstream-signing", "team-b")[key])).close()
 
 
 async def test_creating_logins_again_changes_nothing_and_prints_nothing(bundled: BundledServices) -> None:

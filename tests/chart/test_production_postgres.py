@@ -115,7 +115,8 @@ def test_it_creates_each_group_with_a_login() -> None:
     spec = cluster()["spec"]
     made = spec["bootstrap"]["initdb"]["postInitSQL"]
     assert made == [f"CREATE ROLE {role} NOLOGIN" for role in DatabaseRole]
-    logins = {role["name"]: (role["inRoles"], role["login"]) for role in spec["managed"]["roles"]}
-    assert logins == {f"signing_{role.part}": ([role], True) for role in DatabaseRole}
+    logins = {role["name"]: (role.get("inRoles", []), role["login"]) for role in spec["managed"]["roles"]}
+    reads_records: dict[str, tuple[list[str], bool]] = {"signing_source": ([], True)}
+    assert logins == reads_records | {f"signing_{role.part}": ([role], True) for role in DatabaseRole}
     values = yaml.safe_load((PRODUCTION / "vaultstream-values.yaml").read_text())
     assert values["migration"]["createRoles"] is False

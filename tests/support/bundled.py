@@ -76,11 +76,20 @@ class BundledServices:
         )
         return done.returncode == 0
 
-    def make_logins(self, lines: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the init container's step; `lines` replaces the chart's list of logins."""
+    def make_logins(self, *, without: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs the init container's step with the chart's logins, except those of the namespace `without`."""
         settings = self.folder / "etc/postgres"
-        if lines is not None:
-            (settings / "logins").write_text(lines)
+        listed = {name: (settings / name).read_text() for name in ("logins", "sources")}
+        try:
+            for name, text in listed.items():
+                kept = [line for line in text.splitlines() if not without or without not in line]
+                (settings / name).write_text("".join(f"{line}\n" for line in kept))
+            return self._make_logins()
+        finally:
+            for name, text in listed.items():
+                (settings / name).write_text(text)
+
+    def _make_logins(self) -> subprocess.CompletedProcess[str]:
         client = {
             "PGHOST": "localhost",
             "PGPORT": str(self.postgres_port),

@@ -3,6 +3,7 @@ Passwords of the bundled services. Existing ones in the cluster are used. Return
 throughout one rendering:
 
     postgres.owner, postgres.operator, postgres.auditor, postgres.<role>.<namespace>
+    postgres.source.<namespace>, postgres.auditor-source: the logins that read records
     nats.<user>, and nats.<user>.bcrypt, the only form that the server gets. The user of a worker is <role>-<namespace>
 */}}
 {{- define "vaultstream.credentials" -}}
@@ -13,11 +14,11 @@ throughout one rendering:
 {{- $_ := set $kept $key (b64dec $value) -}}
 {{- end -}}
 {{- $all := dict -}}
-{{- range $key := list "postgres.owner" "postgres.operator" "postgres.auditor" -}}
+{{- range $key := list "postgres.owner" "postgres.operator" "postgres.auditor" "postgres.auditor-source" -}}
 {{- $_ := set $all $key (default (randAlphaNum 32) (get $kept $key)) -}}
 {{- end -}}
 {{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray -}}
-{{- range $role := list "keys" "records" "signing" -}}
+{{- range $role := list "keys" "records" "signing" "source" -}}
 {{- $key := printf "postgres.%s.%s" $role $namespace -}}
 {{- $_ := set $all $key (default (randAlphaNum 32) (get $kept $key)) -}}
 {{- end -}}
@@ -34,7 +35,7 @@ throughout one rendering:
 {{- .Release.vaultstreamCredentials | toJson -}}
 {{- end -}}
 
-{{/* Login of a worker role in a namespace, cut to the 63 characters of a Postgres name. Takes a list: role, namespace. */}}
+{{/* Login of a worker role, or of `source`, in a namespace, cut to the 63 characters of a Postgres name. Takes a list: role, namespace. */}}
 {{- define "vaultstream.postgres.login" -}}
 {{- $login := printf "vaultstream_%s_%s" (index . 0) (index . 1) -}}
 {{- if gt (len $login) 63 -}}
@@ -66,9 +67,16 @@ postgresql://{{ .login }}:{{ .password }}@{{ include "vaultstream.postgres.host"
 {{- toYaml $data -}}
 {{- end -}}
 
-{{/* `data` of the Secret of a role. Takes a map with `root`, `login`, `password` (Postgres) and `user` (NATS). */}}
+{{/*
+`data` of the Secret of a role. Takes a map with `root`, `login`, `password` (Postgres) and `user` (NATS); optionally `source`, a map
+with `login` and `password`, by which the role reads records.
+*/}}
 {{- define "vaultstream.roleSecretData" -}}
 {{- $url := printf "tls://%s:4222" (include "vaultstream.nats.host" .root) -}}
 {{- $password := get (include "vaultstream.credentials" .root | fromJson) (printf "nats.%s" .user) -}}
-{{- include "vaultstream.secretData" (dict "database-url" (include "vaultstream.postgres.url" .) "nats-url" $url "nats-user" .user "nats-password" $password) -}}
+{{- $data := dict "database-url" (include "vaultstream.postgres.url" .) "nats-url" $url "nats-user" .user "nats-password" $password -}}
+{{- with .source -}}
+{{- $_ := set $data "source-database-url" (include "vaultstream.postgres.url" (merge (dict "root" $.root) .)) -}}
+{{- end -}}
+{{- include "vaultstream.secretData" $data -}}
 {{- end -}}

@@ -25,9 +25,13 @@ CREDENTIALS: Final = {
 }
 """From each variable of a worker to the key of its role's Secret."""
 
+SOURCE_CREDENTIALS: Final = {"VAULTSTREAM_SOURCE_DATABASE_URL": "source-database-url"}
+"""The same of the workers that read records, by a login without privileges in VaultStream's schema."""
+
 OWN_VARIABLES: Final = frozenset(
     {
         *CREDENTIALS,
+        *SOURCE_CREDENTIALS,
         "PGSSLROOTCERT",
         "VAULTSTREAM_DRAIN_SECONDS",
         "VAULTSTREAM_KEK_FILE",
@@ -88,6 +92,11 @@ class WorkerOptions(Protocol):
     def allowed_tolerations(self) -> Sequence[str]: ...
 
 
+def credentials(role: str) -> dict[str, str]:
+    """Returns the variables of a role that come from its Secret, each with its key."""
+    return CREDENTIALS | (SOURCE_CREDENTIALS if role in (RECORDS, SIGNING) else {})
+
+
 def credentials_secret(role: str, options: WorkerOptions) -> str:
     """Returns the name of the Secret with a role's credentials."""
     return f"{options.secret_prefix}-{role}"
@@ -106,7 +115,7 @@ def mounted_secrets(role: str, options: WorkerOptions) -> dict[str, tuple[str, .
 def needed_secrets(role: str, options: WorkerOptions) -> dict[str, tuple[str, ...]]:
     """Returns all Secrets that pods of a role need, with their keys."""
     mounted, own = mounted_secrets(role, options), credentials_secret(role, options)
-    return mounted | {own: (*CREDENTIALS.values(), *mounted.get(own, ()))}
+    return mounted | {own: (*credentials(role).values(), *mounted.get(own, ()))}
 
 
 def fingerprint(template: Manifest) -> str:
@@ -243,7 +252,7 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
     if options.ca_secret:
         plain |= dict.fromkeys(("VAULTSTREAM_NATS_CA_FILE", "PGSSLROOTCERT"), f"{_CA_FOLDER}/ca.crt")
     return [
-        *(_from_secret(variable, secret, key) for variable, key in CREDENTIALS.items()),
+        *(_from_secret(variable, secret, key) for variable, key in credentials(role).items()),
         *({"name": name, "value": value} for name, value in plain.items()),
         *({"name": name, "value": value} for name, value in sorted(options.extra_env.items())),
     ]

@@ -315,6 +315,7 @@ def _toolbox(image: str) -> dict[str, Any]:
                     "command": ["sleep", "infinity"],
                     "env": [
                         from_secret("DATABASE_URL", "database-url"),
+                        from_secret("VAULTSTREAM_SOURCE_DATABASE_URL", "source-database-url"),
                         from_secret("VAULTSTREAM_NATS_URL", "nats-url"),
                         from_secret("VAULTSTREAM_NATS_USER", "nats-user"),
                         from_secret("VAULTSTREAM_NATS_PASSWORD", "nats-password"),

@@ -158,6 +158,9 @@ def test_each_role_has_credentials_of_its_own_and_none_is_held(role: str) -> Non
         "VAULTSTREAM_NATS_USER": "nats-user",
         "VAULTSTREAM_NATS_PASSWORD": "nats-password",
     }
+    if role != KEYS:
+        keys["VAULTSTREAM_SOURCE_DATABASE_URL"] = "source-database-url"
+    assert ("VAULTSTREAM_SOURCE_DATABASE_URL" in env) is (role != KEYS)
     for name, key in keys.items():
         assert env[name] == {"secretKeyRef": {"name": f"vaultstream-{role}", "key": key}}
     others = json.dumps(child(role))

@@ -164,7 +164,19 @@ def test_a_job_without_any_pod_is_reported_after_a_while(count: str) -> None:
             ),
             RECORDS,
             "SecretMissing",
-            ("vaultstream-records in namespace shop", "database-url, nats-url, nats-user and nats-password"),
+            (
+                "vaultstream-records in namespace shop",
+                "database-url, nats-url, nats-user, nats-password and source-database-url",
+            ),
+        ),
+        (
+            Ailment(
+                Cause.NOT_CONFIGURED,
+                "couldn't find key source-database-url in Secret shop/vaultstream-signing.",
+            ),
+            SIGNING,
+            "SecretIncomplete",
+            ("vaultstream-signing in namespace shop lacks the key source-database-url",),
         ),
         (
             Ailment(Cause.NOT_CONFIGURED, "couldn't find key nats-user in Secret shop/vaultstream-signing."),

@@ -81,19 +81,21 @@ SELECT format(statement, :'schema', :'login')
 \gexec
 SQL
         done <"$settings/logins"
+        sources
         cat <<'SQL'
 SELECT DISTINCT format('ALTER ROLE %I NOLOGIN', login.rolname)
   FROM pg_auth_members AS member
   JOIN pg_roles AS login ON login.oid = member.member
- WHERE member.roleid::regrole::text IN ('vaultstream_keys', 'vaultstream_records', 'vaultstream_signing')
+ WHERE member.roleid::regrole::text IN ('vaultstream_keys', 'vaultstream_records', 'vaultstream_signing', 'vaultstream_source')
    AND login.rolcanlogin
    AND login.rolname LIKE 'vaultstream\_%'
    AND login.rolname NOT IN (SELECT login FROM wanted)
 \gexec
 ALTER DEFAULT PRIVILEGES IN SCHEMA public
-    GRANT SELECT ON TABLES TO vaultstream_records, vaultstream_signing, vaultstream_auditor;
+    GRANT SELECT ON TABLES TO vaultstream_source, vaultstream_records, vaultstream_signing, vaultstream_auditor;
 SELECT format(
-           'GRANT SELECT ON %s TO vaultstream_records, vaultstream_signing, vaultstream_auditor', relation.oid::regclass
+           'GRANT SELECT ON %s TO vaultstream_source, vaultstream_records, vaultstream_signing, vaultstream_auditor',
+           relation.oid::regclass
        )
   FROM pg_class AS relation
  WHERE relation.relnamespace = 'public'::regnamespace
@@ -103,6 +105,26 @@ SELECT format(
 COMMIT;
 SQL
     } | psql --no-psqlrc --quiet "$patience"
+}
+
+# Prints SQL for the logins that read records, one per line: name, file of the password, and a schema that it can read. A table may
+# run its owner's code as whoever reads it, so these logins have no privilege in the schema vaultstream.
+sources() {
+    echo "SELECT 'CREATE ROLE vaultstream_source' WHERE to_regrole('vaultstream_source') IS NULL \\gexec"
+    while read -r login file schema; do
+        printf "\\\\set login '%s'\n\\\\set schema '%s'\n" "$login" "$schema"
+        printf '\\set password `cat %s/%s`\n' "$secrets" "$file"
+        cat <<'SQL'
+INSERT INTO wanted VALUES (:'login');
+SELECT format('CREATE ROLE %I', :'login') WHERE to_regrole(quote_ident(:'login')) IS NULL \gexec
+ALTER ROLE :"login" LOGIN PASSWORD :'password';
+GRANT vaultstream_source TO :"login";
+CREATE SCHEMA IF NOT EXISTS :"schema";
+GRANT USAGE ON SCHEMA :"schema" TO :"login";
+ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema" GRANT SELECT ON TABLES TO :"login";
+GRANT SELECT ON ALL TABLES IN SCHEMA :"schema" TO :"login";
+SQL
+    done <"$settings/sources"
 }
 
 case "${1:-}" in

@@ -49,6 +49,15 @@ vaultstream_auditor_login vaultstream_auditor postgres.auditor
 {{- end }}
 {{- end -}}
 
+{{/* One login that reads records per line: name, key of the password, and a schema that it can read. */}}
+{{- define "vaultstream.postgres.sources" -}}
+{{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray }}
+{{- $schema := include "vaultstream.postgres.schema" $namespace }}
+{{ include "vaultstream.postgres.login" (list "source" $namespace) }} postgres.source.{{ $namespace }} {{ $schema }}
+vaultstream_auditor_source postgres.auditor-source {{ $schema }}
+{{- end }}
+{{- end -}}
+
 {{/* Init container that connects to the bundled Postgres. Takes a map with `root` and `does`: wait or logins. */}}
 {{- define "vaultstream.postgres.client" -}}
 {{- with .root.Values.bundled.postgres -}}
@@ -101,9 +110,15 @@ volumeMounts:
     secretName: {{ include "vaultstream.fullname" . }}-credentials
     defaultMode: 0440
     items:
+      {{- $passwords := list }}
       {{- range $line := include "vaultstream.postgres.logins" . | splitList "\n" }}
-      {{- $password := index (splitList " " $line) 2 }}
-      - key: {{ $password }}
-        path: {{ $password }}
+      {{- $passwords = append $passwords (index (splitList " " $line) 2) }}
+      {{- end }}
+      {{- range $line := include "vaultstream.postgres.sources" . | trim | splitList "\n" }}
+      {{- $passwords = append $passwords (index (splitList " " $line) 1) }}
+      {{- end }}
+      {{- range uniq $passwords }}
+      - key: {{ . }}
+        path: {{ . }}
       {{- end }}
 {{- end -}}
