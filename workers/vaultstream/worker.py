@@ -18,7 +18,9 @@ from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
 from vaultstream.store.holder import Holder, SessionName
 from vaultstream.store.jobs import Job, find_job, get_job
+from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.telemetry.server import Telemetry, serving
+from vaultstream.transit import ENCRYPT, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -117,6 +119,7 @@ async def _connected(
     async with open_pool(database_url, role=role, size=1) as first, first.acquire() as connection:
         await schema.require_current(connection)
         job = await get_job(connection, job_name)
+        _warn_of_plain("Postgres", plain_peer_of(connection))
     async with (
         open_pool(
             database_url,
@@ -126,6 +129,7 @@ async def _connected(
         ) as pool,
         connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
     ):
+        _warn_of_plain("NATS", bus.client.plain_peer)
         holder = str(Holder.of_this_process())
         context = WorkerContext(settings, job, pool, bus, holder, stop, telemetry)
         telemetry.health.require("nats", lambda: None if bus.client.is_connected else "not connected")
@@ -138,6 +142,11 @@ async def _connected(
             with suppress(asyncio.CancelledError):
                 await watch
             log.info("%s worker stopped", role, extra={"job": job.name, "holder": holder})
+
+
+def _warn_of_plain(service: str, peer: str | None) -> None:
+    if peer is not None:
+        log.warning("%s: %s", service, PLAIN.format(peer=peer), extra={"hint": ENCRYPT[service]})
 
 
 def _drain(number: signal.Signals, stop: asyncio.Event) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vaultstream.bus.connection import BusAddress, bus_address
@@ -35,3 +37,32 @@ def test_the_first_of_several_servers_says_who_we_are_and_whether_it_is_encrypte
     address = BusAddress("tls://signer:secret@a:1,tls://signer:secret@b:2", "keys", "")
     assert address.user_name == "signer"
     assert address.encrypted
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://a:1,tls://b:2",
+        "tls://a:1,nats://b:2",
+        "TLS://a:1, nats://b:2",
+        "a:1,tls://b:2",
+        "tls://a,tls://b,ws://c",
+    ],
+)
+def test_a_list_that_mixes_tls_and_plain_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="with TLS and servers without"):
+        BusAddress(url, "keys", "")
+    with pytest.raises(UsageError, match="with TLS and servers without"):
+        BusAddress(url, "keys", "", ca_file=Path("ca.pem"))
+
+
+@pytest.mark.parametrize("url", ["", ",", " , "])
+def test_a_list_without_a_server_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="names no server"):
+        BusAddress(url, "keys", "")
+
+
+@pytest.mark.parametrize("url", ["TLS://a:1", "tls://a:1,tls://b:2"])
+def test_all_tls_is_encrypted_however_it_is_written(url: str) -> None:
+    assert BusAddress(url, "keys", "").encrypted
+    assert not BusAddress(url.lower().replace("tls", "nats"), "keys", "").encrypted

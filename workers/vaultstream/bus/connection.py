@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 import nats
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 
 from vaultstream.bus.encryption import BusClient, tls_context
 from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
 from vaultstream.bus.tenants import api_prefix
-from vaultstream.errors import DOCTOR, BusError, explain_tls
+from vaultstream.errors import DOCTOR, BusError, UsageError, explain_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -43,7 +42,10 @@ BUS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 class BusAddress:
     """How to connect to NATS: URL, user, certificates, and the replicas of our streams.
 
-    With a `ca_file`, a `cert_file` or a URL that begins with `tls://`, TLS is used and the server is verified.
+    With a `ca_file`, a `cert_file` or URLs that begin with `tls://`, TLS is used and the server is verified.
+
+    Raises:
+        UsageError: some URLs begin with `tls://` and some don't, or there is none.
     """
 
     url: str
@@ -58,13 +60,26 @@ class BusAddress:
     replicas: int = 1
     """Number of servers that store each stream, at least."""
 
+    def __post_init__(self) -> None:
+        if not self.urls:
+            raise UsageError("VAULTSTREAM_NATS_URL names no server.", hint="Set it to nats://HOST:4222.")
+        if len(set(self._secure)) > 1:
+            raise UsageError(
+                "VAULTSTREAM_NATS_URL names servers with TLS and servers without.",
+                hint="Let all of its URLs begin with tls://, or all with nats://.",
+            )
+
+    @property
+    def _secure(self) -> list[bool]:
+        return [urlsplit(url).scheme in {"tls", "wss"} for url in self.urls]
+
     @property
     def urls(self) -> list[str]:
         return [url.strip() for url in self.url.split(",") if url.strip()]
 
     @property
     def encrypted(self) -> bool:
-        return self.ca_file is not None or self.cert_file is not None or self.url.startswith("tls://")
+        return self.ca_file is not None or self.cert_file is not None or all(self._secure)
 
     @property
     def user_name(self) -> str:
@@ -89,7 +104,7 @@ def bus_address(settings: Settings, url: str) -> BusAddress:
 class Bus:
     """A connection to NATS with its JetStream context."""
 
-    client: Client
+    client: BusClient
     jetstream: JetStreamContext
     replicas: int = 1
     """Number of servers that store each stream, at least."""
@@ -141,13 +156,13 @@ async def connect_bus(
                 await client.close()
 
 
-async def _flush_and_close(client: Client) -> None:
+async def _flush_and_close(client: BusClient) -> None:
     if client.is_connected:
         await client.flush(timeout=2)  # the last acknowledgements
     await client.close()
 
 
-async def _connect(address: BusAddress, role: str, name: str, attempts: int, refusals: Refusals) -> Client:
+async def _connect(address: BusAddress, role: str, name: str, attempts: int, refusals: Refusals) -> BusClient:
     failures: list[Exception] = []
 
     async def on_error(error: Exception) -> None:

@@ -12,6 +12,7 @@ from nats.aio.client import Client, Srv
 from nats.aio.transport import TcpTransport
 
 from vaultstream.errors import BusError
+from vaultstream.transit import plain_peer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,12 @@ class BusClient(Client):
     def __init__(self, *, encrypted: bool) -> None:
         super().__init__()
         self._encrypted = encrypted
+
+    @property
+    def plain_peer(self) -> str | None:
+        """The address of NATS if the connection leaves this host without TLS, else None."""
+        writer = self._transport._io_writer if isinstance(self._transport, _Transport) else None  # noqa: SLF001 - the library has no other way
+        return None if writer is None else plain_peer(writer.get_extra_info)
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport is None:

@@ -16,7 +16,7 @@ import asyncpg
 from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
 from vaultstream.doctor.custody import examine_custody, examine_kek_file
 from vaultstream.doctor.database import examine_database
-from vaultstream.doctor.findings import Finding, failed, failed_by, ok
+from vaultstream.doctor.findings import Finding, failed, failed_by, judge_transit, ok
 from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
 from vaultstream.doctor.machine import examine_machine
 from vaultstream.doctor.streams import examine_bus, examine_streams
@@ -92,6 +92,7 @@ class _Examination:
             url = services.database_url
         try:
             connection = await self._stack.enter_async_context(connect(url, role="doctor"))
+            self._findings += judge_transit("Postgres", connection.plain_peer)
             findings, usable = await examine_database(connection, url, embedded=given is None)
         except (
             VaultStreamError,
@@ -107,18 +108,20 @@ class _Examination:
 
     async def _open_bus(self) -> Bus | None:
         settings = self._settings
-        if settings.nats_url is not None:
-            address = bus_address(settings, settings.nats_url)
-        else:
-            services = await self._embedded("NATS", "nats")
-            if services is None:
-                return None
-            address = services.bus_address
         try:
-            return await self._stack.enter_async_context(connect_bus(address, role="auditor", attempts=1))
+            if settings.nats_url is not None:
+                address = bus_address(settings, settings.nats_url)
+            else:
+                services = await self._embedded("NATS", "nats")
+                if services is None:
+                    return None
+                address = services.bus_address
+            bus = await self._stack.enter_async_context(connect_bus(address, role="auditor", attempts=1))
         except VaultStreamError as error:
             self._findings.append(failed_by("NATS", error))
             return None
+        self._findings += judge_transit("NATS", bus.client.plain_peer)
+        return bus
 
     async def _check_bus(self, bus: Bus) -> list[StreamState] | None:
         url = str(bus.client.connected_url.geturl()) if bus.client.connected_url else ""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import DOCTOR
+from vaultstream.transit import ENCRYPT, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +58,13 @@ def failed(check: str, message: str, hint: str | None = None) -> Finding:
 def failed_by(check: str, error: VaultStreamError) -> Finding:
     """Returns an error as a finding, without the hint's advice to run doctor."""
     return failed(check, error.message, error.hint and error.hint.replace(f"; {DOCTOR}", "."))
+
+
+def judge_transit(service: str, plain_peer: str | None) -> list[Finding]:
+    """Warns of a connection that leaves this host without TLS, to the address `plain_peer`."""
+    if plain_peer is None:
+        return []
+    return [warning(f"{service} encryption", PLAIN.format(peer=plain_peer), ENCRYPT[service])]
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:

@@ -207,7 +207,7 @@ async def _prepare(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def connect(url: str, *, role: str = "command") -> AsyncIterator[asyncpg.Connection]:
+async def connect(url: str, *, role: str = "command") -> AsyncIterator[WatchedConnection]:
     """Opens one connection and closes it.
 
     Args:

@@ -10,6 +10,8 @@ from typing import Any
 
 import asyncpg
 
+from vaultstream.transit import plain_peer
+
 IDLE_SECONDS = 10
 """Idle time before the first keepalive probe."""
 INTERVAL_SECONDS = 5
@@ -33,12 +35,24 @@ def server_settings() -> dict[str, str]:
 
 
 class WatchedConnection(asyncpg.Connection):
-    """A connection that probes whether Postgres is still there."""
+    """A connection that probes whether Postgres is still there.
+
+    Attributes:
+        plain_peer: address of Postgres if the connection leaves this host without TLS, else None.
+    """
+
+    plain_peer: str | None
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
+        self.plain_peer = plain_peer(transport.get_extra_info)
         if (own := transport.get_extra_info("socket")) is not None:
             _watch(own)
+
+
+def plain_peer_of(connection: object) -> str | None:
+    """Returns the `plain_peer` of a `WatchedConnection`, also of one that a pool lends."""
+    return getattr(connection, "plain_peer", None)
 
 
 def _watch(own: socket.socket) -> None:
