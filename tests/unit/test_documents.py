@@ -104,7 +104,7 @@ def test_every_path_that_contributing_names_is_there() -> None:
         ("workers/vaultstream/scaling/decide.py", "def _cooldown_left"),
         ("workers/vaultstream/records/reasons.py", "SENTENCES"),
         ("workers/vaultstream/signing/read.py", "reasons"),
-        ("workers/vaultstream/store/sql/functions/fail_batch.sql", "Unsignable"),
+        ("workers/vaultstream/store/sql/functions/count_attempt.sql", "p_reason"),
         ("operator/vaultstream_operator/api/reasons.py", "def say"),
         ("workers/vaultstream/scaling/reasons.py", "Reason"),
         ("workers/vaultstream/errors.py", "exit_code"),

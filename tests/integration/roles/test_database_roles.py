@@ -56,6 +56,8 @@ FORBIDDEN = [
     (ALL, "UPDATE vaultstream.keys SET lease_until = 'infinity'"),
     (ALL, "UPDATE vaultstream.keys SET state = 'active'"),
     (ALL, "SELECT vaultstream.lease_keys({no}, 'me', 1, 30)"),
+    (ALL, "SELECT vaultstream.expire_leases({no})"),
+    (ALL, "SELECT vaultstream.count_attempt({no}, 2, 'SignerLost', 'no')"),
     (ALL - {"signing"}, "SELECT vaultstream.claim_batches({no}, 'me', '{{2}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.renew_keys('me', '{{}}', '{{}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.release_keys('me', '{{}}', '{{}}')"),
@@ -207,7 +209,11 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
         "SELECT proname, prosecdef, proconfig FROM pg_proc WHERE pronamespace = 'vaultstream'::regnamespace"
     )
     definers = {row["proname"]: row["proconfig"] for row in rows if row["prosecdef"]}
-    assert {row["proname"] for row in rows} - set(definers) == {"lease_keys"}
+    assert {row["proname"] for row in rows} - set(definers) == {
+        "lease_keys",
+        "expire_leases",
+        "count_attempt",
+    }
     assert set(map(tuple, definers.values())) == {("search_path=pg_catalog, pg_temp",)}
 
 

@@ -7,6 +7,7 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import pytest
@@ -161,3 +162,48 @@ async def test_a_signer_that_is_killed_costs_nothing_but_time(
             assert await asyncio.wait_for(last.wait(), 15) == 0
         await bench.assert_ended_well(PAYLOADS)
         assert {outcome for _, _, outcome in await history_of(db, bench.job)} == {"committed", "expired"}
+
+
+async def test_a_record_that_ends_its_signers_is_set_aside_and_all_others_are_signed(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    """Each signer that has leased a batch with the record is killed before it can read it."""
+    fatal = 23
+    payloads = {n: f"payload of {n}".encode() for n in range(1, 41)}
+    table, view = await add_table(db, payloads), new_name("fatal")
+    await db.execute(
+        f"CREATE FUNCTION {view}() RETURNS text STABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN 1; END';"
+        f"CREATE VIEW {view} AS SELECT id, CASE WHEN id <> {fatal} OR {view}() = '1' THEN payload END AS payload "
+        f"FROM {table}"
+    )
+    async with open_bench(services, engine_url, db, view, key_count=4) as bench:
+        planning = asyncio.create_task(bench.records_worker())
+
+        async def leased_or_over(pid: int) -> bool:
+            return planning.done() or await db.fetchval(
+                "SELECT count(*) > 0 FROM vaultstream.keys k JOIN vaultstream.batches b USING (job_no, batch_no) "
+                "WHERE job_no = $1 AND k.holder LIKE '%:' || $2 || ':%' AND k.lease_until > clock_timestamp() "
+                "AND b.state = 'pending' AND $3::int BETWEEN b.first_id::int AND b.last_id::int",
+                bench.job.job_no,
+                str(pid),
+                fatal,
+            )
+
+        killed = 0
+        while not planning.done():
+            assert killed < 20
+            process = await bench.start_process(**SHORT)
+            async with ended(process):
+                await eventually(partial(leased_or_over, process.pid))
+                if not planning.done():
+                    process.kill()
+                    killed += 1
+                else:
+                    assert await asyncio.wait_for(process.wait(), 15) == 0
+        await planning
+        await bench.assert_ended_well(payloads, dead=frozenset({str(fatal)}))
+        letters = await db.fetch(
+            "SELECT reason, message FROM vaultstream.dead_letters WHERE job_no = $1", bench.job.job_no
+        )
+        assert [letter["reason"] for letter in letters] == ["SignerLost"]
+        assert "expired" in letters[0]["message"]

@@ -92,7 +92,7 @@ class Holders(RuleBasedStateMachine):
         super().__init__()
         self.played = 0.0
         self.began = time.monotonic()
-        self.job = self.run(add_job(self.connection, keys=KEYS))
+        self.job = self.run(add_job(self.connection, keys=KEYS, retries={"maxAttempts": 100}))
         self.run(add_batches(self.connection, self.job, *([n] for n in range(1, BATCHES + 1))))
         self.key_ids = {
             k.key_no: k.key_id for k in self.run(keys.list_keys(self.connection, self.job.job_no))
@@ -239,6 +239,7 @@ class Holders(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened, once all leases have expired, every key that was not revoked can be leased again."""
         self.time_passes(20)
+        self.run(self.connection.execute("SELECT vaultstream.expire_leases($1)", self.job.job_no))
         rows = self.run(
             self.connection.fetch(
                 "SELECT key_no FROM vaultstream.lease_keys($1, 'last', $2, 1)", self.job.job_no, KEYS

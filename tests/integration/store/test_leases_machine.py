@@ -76,7 +76,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(target=leases, holder=HOLDERS, count=st.integers(1, KEYS))
     def lease(self, holder: str, count: int) -> Any:
-        self.expire_overdue_leases(holder)
+        self.expire_overdue_leases()
         free = [k for k in self.order if k not in self.held and self.state[k] == "active"]
         rows = self.run(
             self.connection.fetch(
@@ -93,14 +93,9 @@ class Leases(RuleBasedStateMachine):
             leased.append((holder, Lease(key_no, row["key_id"], epoch, lease_clock() + 3600)))
         return multiple(*leased)
 
-    def expire_overdue_leases(self, holder: str) -> None:
-        """Any call does it, also one for no key at all; among themselves such keys go to the tail in no order."""
-        rows = self.run(
-            self.connection.fetch(
-                "SELECT * FROM vaultstream.lease_keys($1, $2, 0, 1)", self.job.job_no, holder
-            )
-        )
-        assert rows == []
+    def expire_overdue_leases(self) -> None:
+        """Every claim does it first."""
+        self.run(self.connection.execute("SELECT vaultstream.expire_leases($1)", self.job.job_no))
         found = self.run(
             self.connection.fetch(
                 "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 ORDER BY lru", self.job.job_no

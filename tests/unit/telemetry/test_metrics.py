@@ -23,7 +23,7 @@ from vaultstream.telemetry.metrics import (
 pytestmark = pytest.mark.unit
 
 ROLES = ("signing", "records", "keys")
-REASONS = (*reasons.SENTENCES, reasons.UNSIGNABLE)
+REASONS = (*reasons.SENTENCES, reasons.UNSIGNABLE, reasons.SIGNER_LOST)
 LABELS = {"outcome", "reason", "state", "le", "role", "version", "python"}
 
 

@@ -7,7 +7,9 @@ PAYLOAD_NULL = "PayloadNull"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
 ID_NOT_UNIQUE = "IdNotUnique"
 UNSIGNABLE = "Unsignable"
-"""Its batch failed on every attempt, after splitting down to this record; see `functions/fail_batch.sql`."""
+"""Its batch failed on every attempt, after splitting down to this record; see `functions/count_attempt.sql`."""
+SIGNER_LOST = "SignerLost"
+"""Signers were lost while they signed this record and nothing else; see `functions/expire_leases.sql`."""
 
 SENTENCES = {
     RECORD_GONE: "The row was deleted between being counted into the job and being read.",

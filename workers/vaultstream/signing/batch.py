@@ -37,6 +37,7 @@ class Batch:
         fetched_at: when it came, in seconds of `time.perf_counter`.
         row: the records that it covers; from step 2, lease.
         lease: the lease on its key; from step 2, lease, once a key is free.
+        alone: whether it is to be signed while nothing else is in flight, because it lost signers before.
         signed: digests and signatures; from step 4, sign, which adds them part by part.
         settlement: how it left; None as long as it is in flight.
     """
@@ -46,6 +47,7 @@ class Batch:
     fetched_at: float = field(default_factory=time.perf_counter)
     row: BatchRow = field(init=False)
     lease: Lease = field(init=False)
+    alone: bool = field(default=False, init=False)
     signed: SignedBatch = field(init=False)
     settlement: Settlement | None = field(default=None, init=False)
 

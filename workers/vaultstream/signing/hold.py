@@ -52,6 +52,11 @@ class Hold:
         """Batches fetched and not settled."""
         return len(self._batches)
 
+    @property
+    def alone(self) -> bool:
+        """Whether a batch is in flight that is signed alone."""
+        return any(batch.alone for batch in self._batches.values())
+
     def admit(self, fetched: Iterable[Batch]) -> list[Batch]:
         """Registers batches and returns them, except second deliveries of a batch in flight.
 

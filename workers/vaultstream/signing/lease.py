@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leased:
-    """Batches by the result of leasing: with a key, waiting for a free one, or settled before."""
+    """Batches by the result of leasing: with a key, without one, or settled before."""
 
     batches: list[Batch]
     keyless: list[Batch]
     settled: list[Batch]
+    short: bool
+    """Whether a batch has no key because none was free; if not, the keyless wait until another is signed alone."""
 
 
 async def lease(
@@ -31,6 +33,7 @@ async def lease(
     *,
     seconds: float,
     expired: Callable[[int], object] = lambda _: None,
+    dead: Callable[[int], object] = lambda _: None,
 ) -> Leased:
     """Leases a key for each batch that is pending in Postgres, all in one round trip; adds `row` and `lease`.
 
@@ -41,11 +44,12 @@ async def lease(
         batches: batches that were delivered, each once.
         seconds: how long each lease holds.
         expired: called with the number of expired leases that were found, if there were any.
+        dead: called with the number of records that became dead letters because their signers were lost, if there were any.
     """
     by_number = {batch.number: batch for batch in batches}
     async with pool.acquire() as connection:
         claims = await claim_batches(
-            connection, job_no, holder, list(by_number), seconds=seconds, expired=expired
+            connection, job_no, holder, list(by_number), seconds=seconds, expired=expired, dead=dead
         )
     leased, keyless = [], []
     for claim in claims:
@@ -54,6 +58,7 @@ async def lease(
         if claim.lease is None:
             keyless.append(batch)
         else:
-            batch.lease = claim.lease
+            batch.lease, batch.alone = claim.lease, claim.alone
             leased.append(batch)
-    return Leased(leased, keyless, settled=list(by_number.values()))
+    short = any(claim.lease is None and not claim.alone for claim in claims)
+    return Leased(leased, keyless, settled=list(by_number.values()), short=short)

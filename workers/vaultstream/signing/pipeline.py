@@ -21,7 +21,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import BusError, CustodyError
-from vaultstream.records.reasons import SENTENCES, UNSIGNABLE
+from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
 from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.batch import Batch, Settlement
@@ -107,7 +107,7 @@ class Pipeline:
         self.committed = 0
         """Batches that this signer committed, or found to be settled when it did."""
         self._metrics.in_hand.set_function(lambda: self.in_flight)
-        for reason in (*SENTENCES, UNSIGNABLE):
+        for reason in (*SENTENCES, UNSIGNABLE, SIGNER_LOST):
             self._metrics.dead_letters.labels(reason)  # a series that is zero is served too
 
     @property
@@ -173,6 +173,7 @@ class Pipeline:
                 batches,
                 seconds=self._limits.lease_seconds,
                 expired=self._metrics.leases_expired.inc,
+                dead=self._metrics.dead_letters.labels(SIGNER_LOST).inc,
             )
         except Exception as error:  # noqa: BLE001 - any error that is not transient ends the run
             if not is_transient(error):
@@ -185,21 +186,23 @@ class Pipeline:
         now = time.perf_counter()
         for batch in leased.batches:
             self._metrics.lease_wait_seconds.observe(now - batch.fetched_at)
+            if batch.alone:
+                log.warning("batch %d is signed alone: its signers were lost before", batch.number)
         if leased.settled:
             await self._hold.settle(leased.settled, _SETTLED_BEFORE)
         self._keyless = leased.keyless
-        if not self._keyless:
-            self._pace.keys_were_enough()
-        else:
+        if leased.short:
             self._pace.keys_were_short(self.in_flight - len(self._keyless))
-            if not leased.batches:
-                await self._wait_for_a_key()
+        elif not self._keyless:
+            self._pace.keys_were_enough()
+        if self._keyless and not leased.batches:
+            await self._wait_for_a_key()
         return leased.batches
 
     async def _fetch_group(self) -> list[Batch]:
         """Fetches as many batches as there is room for; if there is no room, waits for a change and returns none."""
         room = min(self._pace.share - self.in_flight, self._pace.group)
-        if room <= 0 or len(self._unsigned) >= self._pace.ahead:
+        if room <= 0 or len(self._unsigned) >= self._pace.ahead or self._hold.alone:
             self._hold.changed.clear()
             await self._hold.changed.wait()
             return []

@@ -61,14 +61,16 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class Claim:
-    """A pending batch, and the key leased for it; None: no key was free."""
+    """A pending batch, and the key leased for it; None: no key was free, or it waits."""
 
     batch: BatchRow
     lease: Lease | None
+    alone: bool
+    """With a lease: the holder is leased nothing else meanwhile. Without one: the batch waits because of such a batch."""
 
 
-_EXPIRED = "VS001"
-"""Code of the notice in which `functions/lease_keys.sql` reports how many expired leases it found."""
+_EXPIRED, _DEAD = "VS001", "VS002"
+"""Codes of the notices in which `functions/expire_leases.sql` reports how many leases and records it ended."""
 
 
 async def claim_batches(
@@ -79,6 +81,7 @@ async def claim_batches(
     *,
     seconds: float,
     expired: Callable[[int], object] = lambda _: None,
+    dead: Callable[[int], object] = lambda _: None,
 ) -> list[Claim]:
     """Leases a key for each of the given batches that is still pending; other batches are omitted.
 
@@ -89,11 +92,14 @@ async def claim_batches(
         batch_nos: batches that were delivered.
         seconds: how long each lease holds.
         expired: called with the number of expired leases of any holder; not called if there are none.
+        dead: called with the number of records that became dead letters because their signers were lost, if there are any.
     """
 
     def heard(_: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.sqlstate == _EXPIRED:
             expired(int(message.message))
+        elif message.sqlstate == _DEAD:
+            dead(int(message.message))
 
     deadline = lease_clock() + seconds * SAFETY_FACTOR
     connection.add_log_listener(heard)
@@ -107,6 +113,7 @@ async def claim_batches(
             lease=None
             if row["key_no"] is None
             else Lease(row["key_no"], row["key_id"], row["epoch"], deadline),
+            alone=row["alone"],
         )
         for row in rows
     ]

@@ -1,5 +1,5 @@
 -- name: claim_batches
-SELECT batch_no, records, first_id, last_id, ids, key_no, key_id, epoch
+SELECT batch_no, records, first_id, last_id, ids, key_no, key_id, epoch, alone
 FROM vaultstream.claim_batches(p_job_no => $1, p_holder => $2, p_batch_no => $3, p_seconds => $4)
 
 -- name: renew_keys
