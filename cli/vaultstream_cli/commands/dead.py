@@ -9,7 +9,13 @@ import typer
 
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream.store.dead_letters import count_dead_letters, list_dead_letters
+from vaultstream.store.dead_letters import (
+    ClearedDeadLetter,
+    count_cleared,
+    count_dead_letters,
+    list_cleared,
+    list_dead_letters,
+)
 from vaultstream.store.jobs import get_job
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
@@ -23,24 +29,37 @@ async def dead(
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="Show at most this many dead letters; 0 shows all.")
     ] = 100,
+    cleared: Annotated[
+        bool,
+        typer.Option(
+            "--cleared", help="Show those that `vaultstream retry` cleared instead: when, and as which login."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """List a job's dead letters: the records that could not be signed, with the reason for each."""
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
-        total = await count_dead_letters(connection, found.job_no)
-        letters = await list_dead_letters(connection, found.job_no, limit=limit or None)
+        count, list_them = (
+            (count_cleared, list_cleared) if cleared else (count_dead_letters, list_dead_letters)
+        )
+        total = await count(connection, found.job_no)
+        letters = await list_them(connection, found.job_no, limit=limit or None)
     if json:
         print_json(
             {"job": found.name, "total": total, "dead_letters": [asdict(letter) for letter in letters]}
         )
         return
     if not letters:
-        note(f"Job {found.name} has no dead letters.")
+        note(f"Job {found.name} has no {'cleared ' if cleared else ''}dead letters.")
         return
     print_table(
-        ("record", "reason", "message", "time"),
-        [(letter.record_id, letter.reason, letter.message, letter.died_at) for letter in letters],
+        ("record", "reason", "message", "time", *(("cleared", "by") if cleared else ())),
+        [
+            (letter.record_id, letter.reason, letter.message, letter.died_at)
+            + ((letter.cleared_at, letter.cleared_by) if isinstance(letter, ClearedDeadLetter) else ())
+            for letter in letters
+        ],
     )
     if total > len(letters):
         note(f"Showing {len(letters):,} of {total:,}; --limit 0 shows all.")

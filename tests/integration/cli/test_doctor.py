@@ -149,7 +149,7 @@ async def test_keys_that_a_clock_set_back_left_in_the_future_are_named(
         "UPDATE vaultstream.keys SET lease_until = now() + interval '1 day' WHERE job_no = $1 AND ordinal < 3",
         job.job_no,
     )
-    [found] = [each for each in examine(run_cli, code=None)["leases"] if "set back" in each["message"]]
+    [found] = [each for each in examine(run_cli)["leases"] if "set back" in each["message"]]
     assert found["level"] == "warning"
     assert "2 keys of job dated" in found["message"]
     assert "vaultstream keys add dated --count 2" in found["hint"]

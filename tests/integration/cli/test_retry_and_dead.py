@@ -64,6 +64,15 @@ async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     assert "has no dead letters to retry" in run_cli(*retry).stderr
     assert "has no dead letters" in run_cli("dead", "flawed").stderr
 
+    cleared = json.loads(run_cli("dead", "flawed", "--cleared", "--json").stdout)
+    assert cleared["total"] == 6, "three were cleared twice"
+    assert {letter["record_id"] for letter in cleared["dead_letters"]} == {"7", "13", "77"}
+    assert {letter["reason"] for letter in cleared["dead_letters"]} == {"PayloadNull"}
+    assert {letter["cleared_by"] for letter in cleared["dead_letters"]} == {
+        await connection.fetchval("SELECT session_user::text")
+    }
+    assert "cleared" in run_cli("dead", "flawed", "--cleared").stdout.splitlines()[0]
+
 
 def test_retry_requires_a_choice_of_records(run_cli: RunCli, small_job: str) -> None:
     refused = run_cli("retry", small_job, check=False)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from support.engine import add_batches, add_job, claim_one, signed
+from support.engine import add_batches, add_job, claim_one, make_spec, signed
 from support.guarded import GuardedDatabase
 from vaultstream.errors import DatabaseError
 from vaultstream.store import schema
@@ -66,7 +66,7 @@ FORBIDDEN = [
     # Private keys are for those who wrap and unwrap them.
     (ALL - {"keys", "signing"}, "SELECT wrapped FROM vaultstream.key_material"),
     (ALL - {"keys", "signing"}, "SELECT count(*) FROM vaultstream.key_material"),
-    (ALL - {"keys"}, "UPDATE vaultstream.key_material SET wrapped = 'mine'"),
+    (ALL - {"keys"}, "UPDATE vaultstream.key_material SET wrapped = 'mine', version = version + 1"),
     (ALL - {"keys"}, "INSERT INTO vaultstream.key_material SELECT key_no, 2, kek_id, wrapped FROM vaultstream.key_material WHERE false"),
     (ALL, "DELETE FROM vaultstream.key_material"),
     (ALL - {"keys"}, "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ({no}, 9, 'mine', 'ED25519', '')"),
@@ -75,14 +75,14 @@ FORBIDDEN = [
     (ALL, "DELETE FROM vaultstream.keys WHERE epoch = 0 AND NOT EXISTS (SELECT FROM vaultstream.leases l WHERE l.key_no = keys.key_no)"),
     (ALL - {"keys"}, "SELECT vaultstream.end_keys({no}, '{{}}', 'revoked')"),
     # Jobs are the operator's to make and to end.
-    (ALL - {"operator"}, "SELECT vaultstream.create_job('a-token', 'a name', '{{}}', 'bigint')"),
+    (ALL - {"operator"}, "SELECT vaultstream.create_job('a-token', 'a name', '{{\"records\": {{\"table\": \"t\"}}, \"batchSize\": 1, \"keys\": {{\"count\": 1}}}}', 'bigint')"),
     (ALL - {"operator"}, "SELECT vaultstream.delete_job({no}, 'Delete')"),
-    (ALL - {"operator"}, "SELECT vaultstream.retry_dead({no}, 10)"),
-    (ALL, "INSERT INTO vaultstream.jobs (token, name, spec, id_type) VALUES ('a-token', 'a name', '{{}}', 'bigint')"),
+    (ALL - {"operator"}, "SELECT vaultstream.retry_dead({no})"),
+    (ALL, "INSERT INTO vaultstream.jobs (token, name, spec, id_type) SELECT 'a-token', 'a name', spec, 'bigint' FROM vaultstream.jobs"),
     (ALL, "DELETE FROM vaultstream.jobs WHERE job_no < 0"),
-    (ALL - {"operator"}, "UPDATE vaultstream.jobs SET spec = '{{}}'"),
+    (ALL - {"operator"}, "UPDATE vaultstream.jobs SET spec = spec"),
     (ALL - {"operator", "records"}, "UPDATE vaultstream.jobs SET state = 'Failed'"),
-    (ALL, "UPDATE vaultstream.jobs SET token = token || 'x'"),
+    (ALL, "DELETE FROM vaultstream.cleared_dead_letters"),
     (ALL - {"records"}, "UPDATE vaultstream.jobs SET published_through = 0"),
     # Batches are cut by the records worker, and settled by functions alone.
     (ALL - {"records"}, "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) VALUES ({no}, 99, 1, '9', '9')"),
@@ -162,7 +162,9 @@ async def test_a_job_made_later_is_the_auditor_s_to_read_and_no_one_else_s(
     database: GuardedDatabase, owner: asyncpg.Connection
 ) -> None:
     async with connect(database.urls["operator"]) as connection:
-        number = await connection.fetchval("SELECT vaultstream.create_job('later', 'later', '{}', 'uuid')")
+        number = await connection.fetchval(
+            "SELECT vaultstream.create_job('later', 'later', $1, 'uuid')", make_spec().dump()
+        )
     table = f"vaultstream.signatures_{number}"
     granted = {line[1:] for line in await privileges(owner) if line[0] == table}
     assert granted - {line for line in granted if line[0] == database.logins["owner"]} == {
@@ -210,10 +212,12 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
     )
     definers = {row["proname"]: row["proconfig"] for row in rows if row["prosecdef"]}
     assert {row["proname"] for row in rows} - set(definers) == {
-        "lease_keys",
-        "expire_leases",
-        "count_attempt",
+        *("lease_keys", "expire_leases", "count_attempt"),
+        *("guard_jobs", "guard_batches", "guard_keys", "guard_key_material"),
     }
+    paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}
+    assert len(paths) == 4
+    assert set(map(tuple, paths.values())) == {("search_path=pg_catalog, pg_temp",)}
     assert set(map(tuple, definers.values())) == {("search_path=pg_catalog, pg_temp",)}
 
 

@@ -33,6 +33,27 @@ async def list_dead_letters(
     return [DeadLetter(**dict(row)) for row in rows]
 
 
+@dataclass(frozen=True)
+class ClearedDeadLetter(DeadLetter):
+    """A dead letter that a retry cleared: when, and which login it was."""
+
+    cleared_at: datetime
+    cleared_by: str
+
+
+async def list_cleared(
+    connection: Connection, job_no: int, *, limit: int | None = None
+) -> list[ClearedDeadLetter]:
+    """Returns dead letters of a job that retries cleared, the latest first, at most `limit`."""
+    rows = await connection.fetch(query("list_cleared_dead_letters"), job_no, limit)
+    return [ClearedDeadLetter(**dict(row)) for row in rows]
+
+
+async def count_cleared(connection: Connection, job_no: int) -> int:
+    """Returns how many dead letters of a job retries have cleared."""
+    return int(await connection.fetchval(query("count_cleared_dead_letters"), job_no))
+
+
 async def count_dead_letters(connection: Connection, job_no: int) -> int:
     """Returns how many dead letters a job has."""
     return int(await connection.fetchval(query("count_dead_letters"), job_no))

@@ -184,8 +184,11 @@ async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec)
 
 
 async def retry_dead(connection: Connection, job: Job) -> int:
-    """Puts the dead letters of a job into new batches and reopens the job; returns how many records."""
-    return int(await connection.fetchval(query("retry_dead"), job.job_no, job.spec.batch_size))
+    """Puts the dead letters of a job into new batches and reopens the job; returns how many records.
+
+    They stay on record as cleared; see `vaultstream.store.dead_letters`.
+    """
+    return int(await connection.fetchval(query("retry_dead"), job.job_no))
 
 
 async def delete_job(connection: Connection, job_no: int, policy: str) -> None:

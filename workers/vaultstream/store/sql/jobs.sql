@@ -60,7 +60,7 @@ UPDATE vaultstream.jobs SET message = $2 WHERE job_no = $1 AND message IS DISTIN
 UPDATE vaultstream.jobs SET spec = $2 WHERE job_no = $1
 
 -- name: retry_dead
-SELECT vaultstream.retry_dead(p_job_no => $1, p_batch_size => $2)
+SELECT vaultstream.retry_dead(p_job_no => $1)
 
 -- name: delete_job
 SELECT vaultstream.delete_job(p_job_no => $1, p_policy => $2)
@@ -72,6 +72,17 @@ FROM vaultstream.dead_letters
 WHERE job_no = $1
 ORDER BY batch_no, record_id
 LIMIT $2
+
+-- name: list_cleared_dead_letters
+-- The dead letters of job $1 that retries cleared, the latest first; at most $2 of them, all if that is NULL.
+SELECT record_id, batch_no, reason, message, died_at, cleared_at, cleared_by
+FROM vaultstream.cleared_dead_letters
+WHERE job_no = $1
+ORDER BY cleared_at DESC, batch_no, record_id
+LIMIT $2
+
+-- name: count_cleared_dead_letters
+SELECT count(*) FROM vaultstream.cleared_dead_letters WHERE job_no = $1
 
 -- name: count_dead_letters
 SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1

@@ -1,8 +1,11 @@
 -- Deletes a job permanently and frees its name. Retain keeps signatures, dead letters, lease history and public keys for the
--- auditor; Delete deletes them too. Private keys are deleted in either case.
+-- auditor; Delete deletes them too. Dead letters that a retry cleared share the fate of the others. Private keys are deleted in either case.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF (p_policy IN ('Retain', 'Delete')) IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'the policy is Retain or Delete';
+    END IF;
     IF p_policy = 'Delete' THEN
         -- Batches, then the job, then keys: the lock order of commits. Nothing that refers to the job can be added from here on.
         PERFORM FROM vaultstream.batches WHERE job_no = p_job_no AND state = 'pending' ORDER BY batch_no FOR UPDATE;
@@ -14,6 +17,7 @@ BEGIN
     IF p_policy = 'Delete' THEN
         EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;
+        DELETE FROM vaultstream.cleared_dead_letters WHERE job_no = p_job_no;
         DELETE FROM vaultstream.leases l USING vaultstream.keys k WHERE k.key_no = l.key_no AND k.job_no = p_job_no;
         DELETE FROM vaultstream.keys WHERE job_no = p_job_no;
         DELETE FROM vaultstream.batches WHERE job_no = p_job_no;

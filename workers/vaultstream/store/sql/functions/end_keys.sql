@@ -2,6 +2,9 @@
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
 RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF (p_state IN ('retired', 'revoked')) IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a key ends retired or revoked';
+    END IF;
     -- Locked in the order of keys, as everywhere, to avoid deadlocks. This also waits for a lease that is being granted.
     PERFORM FROM vaultstream.keys k
     WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)

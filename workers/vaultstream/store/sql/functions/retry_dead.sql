@@ -1,17 +1,29 @@
--- Puts a job's dead letters into new batches and reopens the job; a suspended job stays suspended.
-CREATE OR REPLACE FUNCTION vaultstream.retry_dead(p_job_no int, p_batch_size int)
+-- Puts a job's dead letters into new batches and reopens the job; a suspended job stays suspended, and one that failed or was
+-- deleted is not reopened. The dead letters move to cleared_dead_letters.
+CREATE OR REPLACE FUNCTION vaultstream.retry_dead(p_job_no int)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_first   bigint;
+    v_size    int;
     v_records int;
     v_batches int;
 BEGIN
-    SELECT next_batch_no INTO v_first FROM vaultstream.jobs WHERE job_no = p_job_no FOR NO KEY UPDATE;
+    SELECT next_batch_no, (spec ->> 'batchSize')::int INTO v_first, v_size
+    FROM vaultstream.jobs
+    WHERE job_no = p_job_no AND deleted_at IS NULL AND state <> 'Failed'
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
 
     WITH risen AS (
-        DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no RETURNING record_id, batch_no
+        DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no RETURNING *
+    ), cleared AS (
+        INSERT INTO vaultstream.cleared_dead_letters
+            (job_no, record_id, batch_no, reason, message, died_at, cleared_at, cleared_by)
+        SELECT job_no, record_id, batch_no, reason, message, died_at, clock_timestamp(), session_user FROM risen
     ), grouped AS (
-        SELECT (n - 1) / p_batch_size AS place, array_agg(record_id ORDER BY n) AS ids
+        SELECT (n - 1) / v_size AS place, array_agg(record_id ORDER BY n) AS ids
         FROM (SELECT record_id, row_number() OVER (ORDER BY batch_no, record_id) AS n FROM risen) AS numbered
         GROUP BY place
     ), added AS (

@@ -2,7 +2,7 @@
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
 GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
-    vaultstream.dead_letters
+    vaultstream.dead_letters, vaultstream.cleared_dead_letters
 TO vaultstream_auditor;
 
 DO $$  -- create_job grants later tables

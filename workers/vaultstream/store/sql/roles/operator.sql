@@ -7,5 +7,5 @@ GRANT EXECUTE ON FUNCTION
     vaultstream.create_job(text, text, jsonb, text, text, text),
     vaultstream.adopt_job(int, text),
     vaultstream.delete_job(int, text),
-    vaultstream.retry_dead(int, int)
+    vaultstream.retry_dead(int)
 TO vaultstream_operator;

@@ -1,0 +1,88 @@
+"""What someone who has the login of the keys workers tries: on keys that have ended, and on jobs of others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from support.engine import add_job
+from support.guarded import GuardedDatabase
+from vaultstream.store import keys
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import Job
+
+pytestmark = pytest.mark.integration
+
+ADD = "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, $4, $5)"
+
+
+@pytest.fixture
+async def job(owner: asyncpg.Connection) -> AsyncIterator[Job]:
+    job = await add_job(owner, keys=2)
+    await owner.execute(
+        "INSERT INTO vaultstream.key_material SELECT key_no, 2, 'kek', 'wrapped' FROM vaultstream.keys WHERE job_no = $1",
+        job.job_no,
+    )
+    yield job
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+@pytest.fixture
+async def keeper(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connection]:
+    async with connect(database.urls["keys"]) as connection:
+        yield connection
+
+
+async def states_of(owner: asyncpg.Connection, job: Job) -> list[tuple[str, bool]]:
+    return [(key.state, key.ended_at is not None) for key in await keys.list_keys(owner, job.job_no)]
+
+
+@pytest.mark.parametrize("state", ["active", "", "lost", None])
+async def test_a_key_ends_retired_or_revoked_and_never_comes_back(
+    keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job, state: str | None
+) -> None:
+    ids = [key.key_id for key in await keys.list_keys(owner, job.job_no)]
+    assert await keys.end_keys(keeper, job.job_no, ids[:1], state="revoked") == ids[:1]
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await keeper.execute("SELECT vaultstream.end_keys($1, $2, $3)", job.job_no, ids, state)
+    assert await keys.end_keys(keeper, job.job_no, ids[:1], state="retired") == []
+    assert await states_of(owner, job) == [("revoked", True), ("active", False)]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (9, "{token}-9-a", "ML_DSA_65", b"public"),
+        (9, "{token}-9-a", "ROT13", b"public"),
+        (9, "{token}-9-a", "ED25519", b""),
+        (9, "another-9-a", "ED25519", b"public"),
+        (0, "{token}-0-a", "ED25519", b"public"),
+        (-1, "{token}-0-a", "ED25519", b"public"),
+    ],
+)
+async def test_a_key_has_the_algorithm_and_the_name_of_its_job(
+    keeper: asyncpg.Connection, job: Job, key: tuple[int, str, str, bytes]
+) -> None:
+    ordinal, key_id, algorithm, public_key = key
+    with pytest.raises(asyncpg.CheckViolationError):
+        await keeper.execute(ADD, job.job_no, ordinal, key_id.format(token=job.token), algorithm, public_key)
+    await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", b"public")
+
+
+async def test_a_deleted_job_gets_no_key(
+    keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Retain')", job.job_no)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", b"public")
+
+
+@pytest.mark.parametrize("change", ["version = 1", "version = 2", "version = 4", "wrapped = 'older'"])
+async def test_a_key_is_wrapped_again_under_the_next_version_only(
+    keeper: asyncpg.Connection, job: Job, change: str
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await keeper.execute(f"UPDATE vaultstream.key_material SET {change}")
+    await keeper.execute("UPDATE vaultstream.key_material SET version = 3, wrapped = 'again'")

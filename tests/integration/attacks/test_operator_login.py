@@ -1,0 +1,191 @@
+"""What someone who has the operator's login tries: on what a job signs, on its state, and on its dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from support.engine import add_batches, add_job, claim_one, make_spec, signed
+from support.guarded import GuardedDatabase
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import Job, get_job, retry_dead, set_suspended, update_spec
+from vaultstream.store.leases import COMMITTED, commit_batches
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def job(owner: asyncpg.Connection) -> AsyncIterator[Job]:
+    """A running job with a record that is a dead letter and a batch that is pending."""
+    job = await add_job(owner, "receipts", keys=1)
+    await add_batches(owner, job, [1, 2], [3])
+    lease = await claim_one(owner, job, "ann", 1)
+    batch = signed(1, lease, [1], dead=[2])
+    assert await commit_batches(owner, job.job_no, "ann", [batch], id_type="bigint") == [COMMITTED]
+    yield job
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+@pytest.fixture
+async def operator(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connection]:
+    async with connect(database.urls["operator"]) as connection:
+        yield connection
+
+
+async def row_of(owner: asyncpg.Connection, job: Job) -> dict[str, Any]:
+    return dict(await owner.fetchrow("SELECT * FROM vaultstream.jobs WHERE job_no = $1", job.job_no) or {})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"records": {"table": "salaries"}},
+        {"records": {"table": "receipts", "idColumn": "other"}},
+        {"records": {"table": "receipts", "maxPayloadBytes": 1}},
+        {"batchSize": 1},
+        {"keys": {"count": 1, "algorithm": "ML_DSA_65"}},
+        {"retries": {"maxAttempts": 0}},
+        {"records": None},
+    ],
+    ids=json.dumps,
+)
+async def test_a_job_can_not_be_pointed_at_other_records_or_signed_in_another_way(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, changed: dict[str, Any]
+) -> None:
+    before = await row_of(owner, job)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await operator.execute(
+            "UPDATE vaultstream.jobs SET spec = spec || $2 WHERE job_no = $1", job.job_no, changed
+        )
+    assert await row_of(owner, job) == before
+
+
+async def test_what_a_job_was_created_with_is_fixed_for_everyone(owner: asyncpg.Connection, job: Job) -> None:
+    """Not even its owner changes it without dropping the trigger first."""
+    for change in (
+        "spec = jsonb_set(spec, '{records,table}', '\"salaries\"')",
+        "token = 'another'",
+        "name = 'another'",
+        "id_type = 'text'",
+        "owner_uid = 'another'",
+        "created_at = now()",
+    ):
+        with pytest.raises(asyncpg.CheckViolationError, match="can't be changed"):
+            await owner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+
+
+async def test_the_other_fields_of_a_spec_can_be_changed(operator: asyncpg.Connection, job: Job) -> None:
+    spec = make_spec("receipts", scaling={"maxReplicaCount": 7}, retries={"maxAttempts": 9})
+    await update_spec(operator, job.job_no, spec)
+    assert (await get_job(operator, job.token)).spec == spec
+    for suspended in (True, False):
+        await set_suspended(operator, job.job_no, suspended=suspended)
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ("Running", "state = 'Complete', finished_at = now()"),
+        ("Running", "state = 'Pending'"),
+        ("Running", "state = 'Failed', finished_at = now()"),
+        ("Running", "finished_at = now()"),
+        ("Complete", "state = 'Running', finished_at = NULL"),
+        ("Complete", "state = 'Suspended'"),
+        ("Complete", "finished_at = NULL"),
+        ("Failed", "state = 'Running'"),
+        ("Failed", "state = 'Complete'"),
+    ],
+)
+async def test_a_job_neither_ends_before_its_time_nor_comes_back_after_it(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, before: str, change: str
+) -> None:
+    await owner.execute(
+        "UPDATE vaultstream.jobs SET state = $2, finished_at = CASE WHEN $2 <> 'Running' THEN now() END WHERE job_no = $1",
+        job.job_no,
+        before,
+    )
+    with pytest.raises(asyncpg.CheckViolationError):
+        await operator.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+    assert (await row_of(owner, job))["state"] == before
+
+
+async def test_a_job_fails_when_its_active_deadline_is_over(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    await update_spec(operator, job.job_no, make_spec("receipts", activeDeadlineSeconds=60))
+    await owner.execute(
+        "UPDATE vaultstream.jobs SET started_at = now() - interval '61 s' WHERE job_no = $1", job.job_no
+    )
+    await operator.execute(
+        "UPDATE vaultstream.jobs SET state = 'Failed', finished_at = now() WHERE job_no = $1", job.job_no
+    )
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, [], None, {"batchSize": 0}, {"keys": {"count": 0}}, {"records": {}}], ids=json.dumps
+)
+async def test_a_job_has_a_spec_that_the_functions_can_use(operator: asyncpg.Connection, spec: Any) -> None:
+    whole = make_spec().dump()
+    given = {**whole, **spec} if spec else spec
+    with pytest.raises((asyncpg.CheckViolationError, asyncpg.NotNullViolationError)):
+        await operator.execute("SELECT vaultstream.create_job('a-token', 'a-name', $1, 'bigint')", given)
+
+
+@pytest.mark.parametrize(
+    ("token", "name"),
+    [
+        ("a.b", "n"),
+        ("*", "n"),
+        (">", "n"),
+        ("a b", "n"),
+        ("", "n"),
+        ("x" * 65, "n"),
+        ("t", ""),
+        ("t", "a\x1b[2J"),
+    ],
+)
+async def test_a_job_is_named_so_that_subjects_and_terminals_can_bear_it(
+    operator: asyncpg.Connection, token: str, name: str
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await operator.execute(
+            "SELECT vaultstream.create_job($1, $2, $3, 'bigint')", token, name, make_spec().dump()
+        )
+
+
+async def test_a_retry_keeps_the_trace_of_what_it_clears_and_cuts_batches_as_the_job_does(
+    database: GuardedDatabase, operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await operator.execute("SELECT vaultstream.retry_dead($1, 0)", job.job_no)
+    assert await retry_dead(operator, job) == 1
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await operator.execute("DELETE FROM vaultstream.cleared_dead_letters")
+    cleared = await owner.fetch(
+        "SELECT record_id, batch_no, reason, cleared_by FROM vaultstream.cleared_dead_letters WHERE job_no = $1",
+        job.job_no,
+    )
+    assert [tuple(row) for row in cleared] == [("2", 1, "PayloadNull", database.logins["operator"])]
+
+
+@pytest.mark.parametrize("ending", ["state = 'Failed'", "deleted_at = now()"])
+async def test_a_retry_brings_no_failed_or_deleted_job_back(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, ending: str
+) -> None:
+    await owner.execute(f"UPDATE vaultstream.jobs SET {ending} WHERE job_no = $1", job.job_no)
+    before = await row_of(owner, job)
+    assert await retry_dead(operator, job) == 0
+    assert await row_of(owner, job) == before
+
+
+@pytest.mark.parametrize("policy", ["delete", "", None])
+async def test_a_job_is_deleted_by_a_policy_that_exists(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, policy: str | None
+) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await operator.execute("SELECT vaultstream.delete_job($1, $2)", job.job_no, policy)
+    assert (await row_of(owner, job))["deleted_at"] is None

@@ -1,0 +1,171 @@
+"""What someone who has the login of the records workers tries: on batches, checkpoints and states."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from support.engine import add_job, add_table
+from support.guarded import GuardedDatabase
+from vaultstream.records.source import inspect_source
+from vaultstream.store.batches import highest_id, move_published, plan_page
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import Job, complete_job_if_settled, get_job, start_job
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def planner(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connection]:
+    async with connect(database.urls["records"]) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def job(
+    database: GuardedDatabase, owner: asyncpg.Connection, planner: asyncpg.Connection
+) -> AsyncIterator[Job]:
+    """A job of which the records worker has planned 10 of 25 records, in two batches, and published one."""
+    table = await add_table(owner, range(1, 26))
+    await owner.execute(f"GRANT SELECT ON {table} TO {database.logins['records']}")
+    job = await add_job(owner, table, keys=1, batchSize=5)
+    await start_job(planner, job.job_no, upper_id="25")
+    await planner.execute(
+        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
+        "VALUES ($1, 1, 5, '1', '5'), ($1, 2, 5, '6', '10')",
+        job.job_no,
+    )
+    await planner.execute(
+        "UPDATE vaultstream.jobs SET planned_id = '10', next_batch_no = 3 WHERE job_no = $1", job.job_no
+    )
+    await move_published(planner, job.job_no, 1)
+    yield await get_job(owner, job.token)
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+PLAN = (
+    "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids) "
+    "VALUES ($1, $2, $3, $4, $5, $6)"
+)
+
+
+async def state_of(owner: asyncpg.Connection, job: Job) -> list[dict[str, Any]]:
+    return [
+        dict(row)
+        for table in ("jobs", "batches")
+        for row in await owner.fetch(f"SELECT * FROM vaultstream.{table} WHERE job_no = $1", job.job_no)
+    ]
+
+
+async def test_the_records_worker_s_own_way_is_open(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    source = await inspect_source(planner, job.spec.records)
+    assert await highest_id(planner, source) == "25"
+    page = await plan_page(planner, await get_job(planner, job.token), source)
+    assert (page.records, page.batches, page.finished) == (15, 3, True)
+    await move_published(planner, job.job_no, 5)
+    await owner.execute(
+        "UPDATE vaultstream.batches SET state = 'done', signed = records WHERE job_no = $1", job.job_no
+    )
+    assert await complete_job_if_settled(planner, job.job_no)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (9, 5, "11", "15", None),
+        (2**62, 5, "11", "15", None),
+        (3, 4, "11", "15", None),
+        (3, 0, "11", "10", None),
+        (3, -1, "11", "9", None),
+        (3, 6, "11", "16", None),
+        (3, 5, "6", "10", None),
+        (3, 5, "10", "14", None),
+        (3, 5, "22", "26", None),
+        (3, 2, "11", "13", ["11", "12", "13"]),
+        (3, 2, "11", "12", ["11", "13"]),
+        (3, 2, "11", "13", ["11", None]),
+        (3, 2, "11", "14", ["11", "14"][::-1]),
+    ],
+    ids=str,
+)
+async def test_a_batch_continues_the_planning_of_its_job(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, batch: tuple[Any, ...]
+) -> None:
+    before = await state_of(owner, job)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await planner.execute(PLAN, job.job_no, *batch)
+    assert await state_of(owner, job) == before
+
+
+@pytest.mark.parametrize(
+    "ending", ["state = 'Complete'", "state = 'Failed'", "planned = true", "deleted_at = now()"]
+)
+async def test_a_job_that_is_planned_or_has_ended_gets_no_batch(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, ending: str
+) -> None:
+    await owner.execute(f"UPDATE vaultstream.jobs SET {ending} WHERE job_no = $1", job.job_no)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "planned_id = '5'",
+        "planned_id = NULL",
+        "planned_id = '26'",
+        "upper_id = '5'",
+        "upper_id = NULL",
+        "next_batch_no = 1",
+        "next_batch_no = 99",
+        "published_through = 0",
+        "published_through = 3",
+        "started_at = NULL",
+        "started_at = now() - interval '1 year'",
+        "finished_at = now()",
+        "state = 'Pending'",
+        "state = 'Complete', finished_at = now()",
+        "state = 'Complete', planned = true, finished_at = now()",
+        "state = 'Failed', finished_at = now()",
+    ],
+)
+async def test_checkpoints_only_move_forward_and_a_job_ends_when_it_is_done(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, change: str
+) -> None:
+    before = await state_of(owner, job)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await planner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+    assert await state_of(owner, job) == before
+
+
+async def test_planned_is_said_once(planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job) -> None:
+    await owner.execute("UPDATE vaultstream.jobs SET planned = true WHERE job_no = $1", job.job_no)
+    for change in ("planned = false", "planned_id = '20'"):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await planner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+
+
+async def test_no_operator_of_one_s_own_turns_the_guard_around(
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    """The trigger runs with the privileges of the caller, but not with the names that the caller set."""
+    await owner.execute(f"CREATE SCHEMA tricks; GRANT ALL ON SCHEMA tricks TO {database.logins['records']}")
+    await planner.execute(
+        "CREATE FUNCTION tricks.never(bigint, bigint) RETURNS bool LANGUAGE sql AS 'SELECT false';"
+        "CREATE OPERATOR tricks.< (FUNCTION = tricks.never, LEFTARG = bigint, RIGHTARG = bigint);"
+        "SET search_path = tricks, pg_catalog, public"
+    )
+    assert not await planner.fetchval("SELECT 1::bigint < 2::bigint")
+    try:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await planner.execute(
+                "UPDATE vaultstream.jobs SET published_through = 0 WHERE job_no = $1", job.job_no
+            )
+    finally:
+        await planner.execute("DROP OPERATOR tricks.< (bigint, bigint); DROP FUNCTION tricks.never")
+        await owner.execute("DROP SCHEMA tricks")

@@ -1,0 +1,36 @@
+-- New batches of a login other than the schema's owner continue those of a job that is being planned: numbers without a gap,
+-- ids ahead of the checkpoint, as many as they say. (In what order a column of text sorts, only its table knows.)
+CREATE OR REPLACE FUNCTION vaultstream.guard_batches() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_wrong bigint;
+BEGIN
+    IF pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NULL;
+    END IF;
+    -- Whoever adds batches holds this lock, so that the job does not end meanwhile.
+    PERFORM FROM vaultstream.jobs j WHERE j.job_no IN (SELECT a.job_no FROM added a) ORDER BY j.job_no FOR NO KEY UPDATE;
+    SELECT a.batch_no INTO v_wrong
+    FROM (SELECT added.*, row_number() OVER batch_order AS place, lag(added.last_id) OVER batch_order AS before
+          FROM added WINDOW batch_order AS (PARTITION BY added.job_no ORDER BY added.batch_no)) AS a
+    JOIN vaultstream.jobs j USING (job_no)
+    WHERE (
+        j.state NOT IN ('Complete', 'Failed') AND j.deleted_at IS NULL AND NOT j.planned
+        AND a.batch_no = j.next_batch_no + a.place - 1
+        AND a.records BETWEEN 1 AND (j.spec ->> 'batchSize')::int
+        AND CASE WHEN a.ids IS NULL THEN j.id_type = 'bigint' AND a.last_id::numeric - a.first_id::numeric + 1 = a.records
+                 ELSE array_dims(a.ids) = format('[1:%s]', a.records) AND array_position(a.ids, NULL) IS NULL
+                      AND a.ids[1] = a.first_id AND a.ids[a.records] = a.last_id END
+        AND CASE j.id_type
+            WHEN 'bigint' THEN a.first_id::bigint <= a.last_id::bigint AND a.last_id::bigint <= j.upper_id::bigint
+                AND (coalesce(a.before, j.planned_id) IS NULL OR a.first_id::bigint > coalesce(a.before, j.planned_id)::bigint)
+            WHEN 'uuid' THEN a.first_id::uuid <= a.last_id::uuid AND a.last_id::uuid <= j.upper_id::uuid
+                AND (coalesce(a.before, j.planned_id) IS NULL OR a.first_id::uuid > coalesce(a.before, j.planned_id)::uuid)
+            ELSE true END
+    ) IS NOT TRUE
+    LIMIT 1;
+    IF v_wrong IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = format('batch %s does not continue the planning of its job', v_wrong);
+    END IF;
+    RETURN NULL;
+END $$;
