@@ -10,12 +10,15 @@ ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRE
 WORKDIR /build
 
 # Packages first: they change less often than the code. Only wheels, each checked against its hash.
-COPY constraints/build.txt constraints/image.txt constraints/
+COPY constraints/build.txt constraints/image.txt constraints/sbom.txt constraints/
 RUN python -m venv tools \
+    && python -m venv --without-pip lister \
     && tools/bin/pip install --require-hashes --only-binary :all: --requirement constraints/build.txt \
     && python -m venv --without-pip /opt/vaultstream \
     && tools/bin/pip --python /opt/vaultstream/bin/python install --no-compile --no-deps \
-        --require-hashes --only-binary :all: --requirement constraints/image.txt
+        --require-hashes --only-binary :all: --requirement constraints/image.txt \
+    && tools/bin/pip --python lister/bin/python install --no-compile --no-deps \
+        --require-hashes --only-binary :all: --requirement constraints/sbom.txt
 
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY workers workers
@@ -26,6 +29,9 @@ COPY cli cli
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && tools/bin/pip --python /opt/vaultstream/bin/python install --no-compile --no-deps --no-index wheels/*.whl \
     && find /opt/vaultstream -name direct_url.json -delete \
+    && mkdir -p /opt/vaultstream/share \
+    && lister/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+        --output-file /opt/vaultstream/share/sbom.cdx.json /opt/vaultstream/bin/python \
     && python -m compileall -q --invalidation-mode unchecked-hash -x 'kubernetes/.*client/(api|models)/' /opt/vaultstream/lib \
     && find /opt/vaultstream -exec touch --no-dereference --date=@0 {} +
 

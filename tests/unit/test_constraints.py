@@ -51,7 +51,9 @@ def test_tests_run_on_the_very_versions_that_people_get(file: str) -> None:
     assert {name: dev[name] for name in shared} == {name: installed[name] for name in shared}
 
 
-@pytest.mark.parametrize("file", ["build.txt", "image.txt", "runtime.txt", "dev.txt", "tools.txt"])
+@pytest.mark.parametrize(
+    "file", ["build.txt", "image.txt", "runtime.txt", "dev.txt", "sbom.txt", "tools.txt"]
+)
 def test_every_pin_has_a_hash_and_no_file_names_an_index(file: str) -> None:
     text = (ROOT / "constraints" / file).read_text()
     entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
