@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import AuditError
+from vaultstream.plurals import counted
 from vaultstream_cli.output import note, print_table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ SHOWN_EXAMPLES = 5
 
 def print_report(report: AuditReport) -> None:
     """Prints a report for people: the counts, then examples of the problems."""
-    details = {"revoked": "  under keys revoked since", "deleted": "  whose row was deleted"}
+    details = {"revoked": "  under revoked keys", "deleted": "  whose row was deleted"}
     print_table(
         ("verified", report.job),
         [
@@ -32,6 +33,7 @@ def print_report(report: AuditReport) -> None:
             ("lease overlaps", report.lease_overlaps),
             ("committed twice", report.committed_twice),
             ("outside a lease", report.bad_leases),
+            ("after revocation", report.after_revocation),
             ("outside the job", report.unplanned),
             ("planned twice", report.planned_twice),
             ("seconds", report.seconds),
@@ -39,6 +41,12 @@ def print_report(report: AuditReport) -> None:
     )
     for text in report.notes:
         note(f"note: {text}")
+    for key in report.revoked_keys[:SHOWN_EXAMPLES]:
+        note(
+            f"revoked: {counted(key.signatures, 'signature')} under key {key.key_id}, revoked at {key.revoked_at}"
+        )
+    if (more := len(report.revoked_keys) - SHOWN_EXAMPLES) > 0:
+        note(f"revoked: and {counted(more, 'more key')}; --json lists all")
     for kind, examples in report.examples.items():
         for example in examples[:SHOWN_EXAMPLES]:
             where = f"record {example.record!r}: " if example.record is not None else ""

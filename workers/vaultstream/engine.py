@@ -10,6 +10,7 @@ from vaultstream.api import JobState
 from vaultstream.audit.export import read_signatures
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.audit.verify import verify_job
+from vaultstream.crypto.revocations import load_revocations
 from vaultstream.local.runner import open_job
 from vaultstream.local.running import run_to_end
 from vaultstream.local.session import Session, open_session
@@ -17,6 +18,7 @@ from vaultstream.settings import load_settings
 from vaultstream.store.dead_letters import list_dead_letters
 from vaultstream.store.jobs import get_job
 from vaultstream.store.progress import read_job
+from vaultstream.worker import revocations_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -111,7 +113,8 @@ class Engine:
         Raises:
             UnknownJobError: there is no such job.
         """
-        return await verify_job(self._session.services.database_url, job)
+        revocations = load_revocations(revocations_file(self._session.settings))
+        return await verify_job(self._session.services.database_url, job, revocations=revocations)
 
     async def signatures(self, job: str, *, records: Sequence[str] = ()) -> AsyncIterator[ExportedSignature]:
         """Yields a job's signatures in the order of the records, all as of one moment.

@@ -14,6 +14,7 @@ VaultStreamError
 │   ├── SchemaVersionError     the version of the database's schema is not supported
 │   └── LocalServiceError      an embedded Postgres or NATS does not start
 ├── CustodyError               a private key can't be unwrapped, or its KEK is missing exit 6
+│   └── RevokedKeyError        the file of revocations has the key, Postgres has not
 ├── OutputError                the disk of an output is full, or fails                exit 1
 └── LeaseLostError             the lease expired or was fenced: the batch is dropped
 Interrupted                    Ctrl-C or SIGTERM: drained, can be resumed             exit 130
@@ -123,6 +124,10 @@ class LocalServiceError(ServiceError):
 
 class CustodyError(VaultStreamError):
     exit_code = ExitCode.CUSTODY
+
+
+class RevokedKeyError(CustodyError):
+    pass
 
 
 class OutputError(VaultStreamError):

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     tenants: Annotated[Tenants, Field(alias="VAULTSTREAM_TENANTS")] = ()
     """Namespaces with a NATS account of their own, whose streams `debug streams` and `doctor` show as well."""
     kek_file: Annotated[Path | None, Field(alias="VAULTSTREAM_KEK_FILE")] = None
+    revocations_file: Annotated[Path | None, Field(alias="VAULTSTREAM_REVOCATIONS_FILE")] = None
+    """Which keys were revoked, outside the database. Not set: `revocations` beside the file of key-encryption keys."""
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
     log_format: Annotated[str, Field(alias="VAULTSTREAM_LOG_FORMAT", pattern="^(auto|json|text)$")] = "auto"

@@ -64,10 +64,19 @@ class WorkerContext:
     def kek_file(self) -> Path:
         return kek_file(self.settings)
 
+    @property
+    def revocations_file(self) -> Path:
+        return revocations_file(self.settings)
+
 
 def kek_file(settings: Settings) -> Path:
     """Returns the path of the file of key-encryption keys."""
     return settings.kek_file or settings.data_dir / "kek"
+
+
+def revocations_file(settings: Settings) -> Path:
+    """Returns the path of the file of revocations."""
+    return settings.revocations_file or kek_file(settings).with_name("revocations")
 
 
 @asynccontextmanager

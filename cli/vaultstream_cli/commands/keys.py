@@ -19,6 +19,7 @@ from vaultstream.role import WorkerRole
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped, may_read_wrapped
+from vaultstream.worker import revocations_file
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys
 from vaultstream_cli.output import (
@@ -133,22 +134,47 @@ async def retire(
 
 @command(group, "revoke", part=WorkerRole.KEYS)
 async def revoke(
-    settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
+    settings: Settings,
+    *,
+    job: JobName,
+    key_ids: KeyIds = None,
+    every: AllKeys = False,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why, for the file of revocations: one line without secrets.")
+    ] = "",
+    json: Json = False,
 ) -> None:
     """Revoke keys: each is fenced at once, and `verify` and `export` mark its signatures.
 
-    A batch in flight under a revoked key is discarded and signed again under another key.
+    A batch in flight under a revoked key is discarded and signed again under another key. The revocation is first written to
+    the file of revocations (VAULTSTREAM_REVOCATIONS_FILE, or `revocations` beside the key-encryption key), so that restoring
+    a backup of the database does not revive the key. Keep a copy of that file, and don't restore it with the database.
     """
-    await _end(settings, job, key_ids, every=every, state=KeyEnd.REVOKED, as_json=json)
+    await _end(settings, job, key_ids, every=every, state=KeyEnd.REVOKED, as_json=json, reason=reason)
 
 
 async def _end(
-    settings: Settings, job: str, key_ids: list[str] | None, *, every: bool, state: KeyEnd, as_json: bool
+    settings: Settings,
+    job: str,
+    key_ids: list[str] | None,
+    *,
+    every: bool,
+    state: KeyEnd,
+    as_json: bool,
+    reason: str = "",
 ) -> None:
     chosen = choose_keys(job, key_ids, every=every)
     async with open_session(settings) as session:
         found = await _find(session, job)
-        change = await end_job_keys(session.pool, session.services.bus_address, found, chosen, state=state)
+        change = await end_job_keys(
+            session.pool,
+            session.services.bus_address,
+            found,
+            chosen,
+            state=state,
+            revocations=revocations_file(settings),
+            reason=reason,
+        )
     _report(found, state, change, as_json=as_json)
 
 

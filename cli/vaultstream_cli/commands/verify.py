@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from vaultstream.audit.verify import verify_job
+from vaultstream.crypto.revocations import load_revocations
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
+from vaultstream.worker import revocations_file
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import print_json
 from vaultstream_cli.progress import show_progress
@@ -29,12 +31,18 @@ async def verify(
     """Verify a job: every record is accounted for once, every signature is valid, no two leases of a key overlap.
 
     Reads one snapshot of the database, even while the job runs. A record whose payload was changed after signing counts as
-    changed, not as an invalid signature. Exits 0 if no problem was found, else 4.
+    changed, not as an invalid signature. Keys are revoked if the database or the file of revocations says so: they are named,
+    with the number of their signatures, and a signature that was made after the revocation is a problem. Exits 0 if no problem
+    was found, even if there are signatures from before a revocation, else 4.
     """
     async with open_session(settings) as session:
         with show_progress("verifying") as progress:
             report = await verify_job(
-                session.services.database_url, job, processes=processes, progress=progress
+                session.services.database_url,
+                job,
+                processes=processes,
+                progress=progress,
+                revocations=load_revocations(revocations_file(settings)),
             )
     if json:
         print_json(report.to_json())

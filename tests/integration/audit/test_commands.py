@@ -91,6 +91,22 @@ async def test_verify_exits_4_and_names_what_it_found(make: MakeJob, tmp_path: P
     assert "and 6 more" in for_people.stderr
 
 
+async def test_verify_names_revoked_keys_even_if_it_finds_nothing_wrong(
+    make: MakeJob, tmp_path: Path
+) -> None:
+    signed = await make(keys=1)
+    await signed.execute(
+        "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys"
+    )
+    key_id = await signed.connection.fetchval("SELECT key_id FROM vaultstream.keys")
+    for_people = run(signed, tmp_path, "verify", "receipts")
+    assert for_people.returncode == 0, for_people.stderr
+    assert f"revoked: 12 signatures under key {key_id}, revoked at" in for_people.stderr
+    report = json.loads(run(signed, tmp_path, "verify", "receipts", "--json").stdout)
+    assert (report["ok"], report["revoked"], report["after_revocation"]) == (True, 12, 0)
+    assert [(key["key_id"], key["signatures"]) for key in report["revoked_keys"]] == [(key_id, 12)]
+
+
 async def test_verify_says_that_a_job_is_not_finished(make: MakeJob, tmp_path: Path) -> None:
     done = run(await make(waiting=frozenset({1})), tmp_path, "verify", "receipts")
     assert done.returncode == 4

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from integration.audit.audits import audit, found, named
 from integration.audit.signed_job import commit
+from vaultstream.audit.verify import verify_job
+from vaultstream.crypto.revocations import Revocation, Revocations
 from vaultstream.store.jobs import complete_job_if_settled
 
 if TYPE_CHECKING:
@@ -30,6 +32,62 @@ async def test_what_a_key_signed_before_it_was_revoked_stays_valid_and_is_counte
     report = await audit(signed)
     assert report.ok
     assert (report.valid, report.revoked) == (12, key["count"])
+    [revoked] = report.revoked_keys
+    assert revoked.signatures == key["count"]
+
+
+async def test_what_a_key_signed_after_it_was_revoked_is_found(make: MakeJob) -> None:
+    """Someone who has the key writes to Postgres as the schema's owner."""
+    signed = await make()
+    key = await signed.connection.fetchrow(
+        f"SELECT key_no, count(*) FROM {signed.signatures} GROUP BY 1 LIMIT 1"
+    )
+    await signed.execute(
+        "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys WHERE key_no = $1",
+        key["key_no"],
+    )
+    await signed.execute("UPDATE {s} SET signed_at = clock_timestamp() WHERE key_no = $1", key["key_no"])
+    report = await audit(signed)
+    assert not report.ok
+    assert found(report)["after_revocation"] == key["count"]
+    assert report.examples["after_revocation"][0].record is not None
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity"])
+async def test_an_infinite_time_is_a_finding_and_no_crash(make: MakeJob, time: str) -> None:
+    signed = await make()
+    await signed.execute("UPDATE vaultstream.keys SET state = 'revoked', ended_at = '2000-01-01'")
+    await signed.execute("UPDATE {s} SET signed_at = $1::text::timestamptz WHERE record_id = 3", time)
+    report = await audit(signed)
+    assert named(report, "bad_leases") == {"3"}
+    assert report.after_revocation == (12 if time == "infinity" else 11)
+
+
+async def test_a_key_that_was_retired_first_is_revoked_when_it_was_revoked(make: MakeJob) -> None:
+    """Its last batch is signed between the two."""
+    signed = await make()
+    end = "SELECT vaultstream.end_keys(job_no, array_agg(key_id), $1) FROM vaultstream.keys GROUP BY job_no"
+    await signed.execute(end, "retired")
+    await signed.execute("UPDATE {s} SET signed_at = clock_timestamp()")
+    await signed.execute(end, "revoked")
+    report = await audit(signed)
+    assert report.after_revocation == 0
+    assert report.revoked == 12
+
+
+async def test_a_key_that_only_the_file_of_revocations_names_is_revoked_too(make: MakeJob) -> None:
+    signed = await make()
+    key = await signed.connection.fetchrow(
+        f"SELECT key_id, public_key, count(*) FROM {signed.signatures} JOIN vaultstream.keys USING (key_no) GROUP BY 1, 2 LIMIT 1"
+    )
+    for at, after in ((timedelta(hours=1), 0), (timedelta(hours=-1), key["count"])):
+        entry = Revocation.of(key["key_id"], key["public_key"], at=datetime.now(UTC) + at)
+        report = await verify_job(
+            signed.url, signed.job.token, processes=2, revocations=Revocations((entry,))
+        )
+        assert (report.revoked, report.after_revocation) == (key["count"], after)
+        assert report.ok is (after == 0)
+        assert [each.key_id for each in report.revoked_keys] == [key["key_id"]]
 
 
 async def _allow_overlaps(signed: SignedJob) -> None:

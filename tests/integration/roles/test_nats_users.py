@@ -56,7 +56,7 @@ FORBIDDEN_TO_PUBLISH = [
     (ALL - {"records", "operator"}, f"{API}.STREAM.PURGE.{RECORDS_STREAM}"),
     (ALL - {"keys", "operator"}, f"{API}.STREAM.PURGE.{KEYS_STREAM}"),
     (ALL, f"{API}.STREAM.MSG.GET.{RECORDS_STREAM}"),
-    (ALL, f"{API}.STREAM.MSG.GET.{KEYS_STREAM}"),
+    (ALL - {"keys"}, f"{API}.STREAM.MSG.GET.{KEYS_STREAM}"),
     (ALL, f"{API}.DIRECT.GET.{KEYS_STREAM}"),
     (ALL, f"{API}.STREAM.MSG.DELETE.{RECORDS_STREAM}"),
     (ALL, f"{API}.STREAM.MSG.DELETE.{KEYS_STREAM}"),

@@ -7,16 +7,18 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
-from support.engine import add_table, expire, lease_one, new_name, signatures_of
+from support.engine import add_table, expire, history_of, lease_one, new_name, signatures_of
 from support.signer import Bench, open_bench
 from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM
+from vaultstream.crypto.revocations import Revocation, add_revocations
 from vaultstream.local.services import Services
 from vaultstream.records import worker
 from vaultstream.signing import failures, hold
@@ -157,6 +159,22 @@ async def test_a_signer_fenced_in_mid_batch_writes_nothing_of_it(
         await bench.run(during=fence)
         await bench.assert_ended_well(payloads(10))
         assert await outcomes(bench) == ["committed", how]
+
+
+async def test_a_key_that_the_file_of_revocations_names_signs_nothing_though_postgres_leases_it(
+    services: Services, engine_url: str, db: asyncpg.Connection
+) -> None:
+    """There is no keys worker that would revoke it again: the other keys do the work."""
+    async with open_bench(services, engine_url, db, await add_table(db, range(60)), key_count=3) as bench:
+        [revoked, *_] = await keys.list_keys(db, bench.job.job_no)
+        file = services.kek_file.with_name("revocations")
+        entry = Revocation.of(revoked.key_id, revoked.public_key, at=datetime.now(UTC))
+        assert add_revocations(file, [entry]) == [entry]
+        await bench.run(concurrency=1)
+        await bench.assert_ended_well({n: f"payload of {n}".encode() for n in range(60)})
+        history = await history_of(db, bench.job)
+        assert {how for key_no, _, how in history if key_no == revoked.key_no} == {"released"}
+        assert {how for key_no, _, how in history if key_no != revoked.key_no} == {"committed"}
 
 
 async def test_a_missing_table_of_signatures_costs_no_record(

@@ -19,6 +19,7 @@ def report(tally: Tally, *, planned: bool = True) -> AuditReport:
         notes=("a note",),
         seconds=1.23456,
         processes=2,
+        revoked_keys=(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import Algorithm
@@ -41,6 +42,8 @@ class Assignment:
     algorithm: str
     max_payload_bytes: int
     source: Source | None
+    revoked_at: dict[int, datetime]
+    """When each revoked key was revoked, by key number."""
 
     @property
     def signatures_table(self) -> str:
@@ -48,12 +51,14 @@ class Assignment:
 
     def dump(self) -> dict[str, Any]:
         """Returns the assignment as JSON-ready values; `load` reads them."""
-        return {**vars(self), "source": vars(self.source) if self.source else None}
+        revoked = [(key_no, at.isoformat()) for key_no, at in self.revoked_at.items()]
+        return {**vars(self), "source": vars(self.source) if self.source else None, "revoked_at": revoked}
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> Self:
         source = Source(**data["source"]) if data["source"] else None
-        return cls(**{**data, "source": source})
+        revoked = {key_no: datetime.fromisoformat(at) for key_no, at in data["revoked_at"]}
+        return cls(**{**data, "source": source, "revoked_at": revoked})
 
 
 class Checker:
@@ -111,10 +116,15 @@ class Checker:
     def _judge(self, record: str, stored: StoredSignature, present: bytes | Absence, tally: Tally) -> None:
         key = self._keys.get(stored.key_no)
         verdict = judge(stored, key, present)
+        if revoked_at := self._job.revoked_at.get(stored.key_no):
+            tally.by_key[stored.key_no] += 1
+            if key is not None and stored.signed_at > revoked_at:
+                reason = f"it was signed at {stored.signed_at.isoformat()} under {key.key_id}, revoked at {revoked_at.isoformat()}"
+                tally.find(AuditFinding.AFTER_REVOCATION, record, reason)
         match verdict.outcome:
             case Outcome.VALID:
                 tally.add(Count.VALID)
-                if key is not None and key.state == "revoked":
+                if stored.key_no in self._job.revoked_at:
                     tally.add(Count.REVOKED)
             case Outcome.INVALID:
                 tally.find(AuditFinding.INVALID, record, verdict.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from vaultstream.errors import CustodyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     import asyncpg
 
@@ -192,4 +192,11 @@ def lease_fault(stored: StoredSignature, commits: Sequence[datetime | None]) -> 
 
 def stored_signature(row: asyncpg.Record) -> StoredSignature:
     """Reads a row of a job's signatures table."""
-    return StoredSignature(row["key_no"], row["epoch"], row["signed_at"], row["digest"], row["signature"])
+    return StoredSignature(
+        row["key_no"], row["epoch"], aware(row["signed_at"]), row["digest"], row["signature"]
+    )
+
+
+def aware(time: datetime) -> datetime:
+    """Returns a time with its zone: of Postgres's infinities, the driver makes the last and the first one without any."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

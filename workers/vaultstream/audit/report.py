@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ class AuditFinding(StrEnum):
     BAD_LEASES = "bad_leases"
     LEASE_OVERLAPS = "lease_overlaps"
     COMMITTED_TWICE = "committed_twice"
+    AFTER_REVOCATION = "after_revocation"
     PENDING = "pending"
 
 
@@ -53,6 +54,7 @@ _PHRASES = {
     AuditFinding.BAD_LEASES: ("signature", "signatures", "made outside a committed lease of the key"),
     AuditFinding.LEASE_OVERLAPS: ("lease", "leases", "overlapping another lease of the same key"),
     AuditFinding.COMMITTED_TWICE: ("batch", "batches", "committed more than once"),
+    AuditFinding.AFTER_REVOCATION: ("signature", "signatures", "made after the revocation of the key"),
     AuditFinding.PENDING: ("record", "records", "still to be signed"),
 }
 """What is counted, in the singular and the plural, and what is wrong with it."""
@@ -73,6 +75,8 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
+    by_key: Counter[int] = field(default_factory=Counter)
+    """Signatures under each key that is revoked, by key number."""
 
     def add(self, what: Count | AuditFinding, number: int = 1) -> None:
         """Counts without keeping an example."""
@@ -87,6 +91,7 @@ class Tally:
 
     def merge(self, other: Self) -> None:
         self.counts.update(other.counts)
+        self.by_key.update(other.by_key)
         for kind, examples in other.examples.items():
             kept = self.examples.setdefault(kind, [])
             kept.extend(examples[: MAX_EXAMPLES - len(kept)])
@@ -95,6 +100,7 @@ class Tally:
         """Returns the tally as JSON-ready values; `load` reads them."""
         return {
             "counts": dict(self.counts),
+            "by_key": list(self.by_key.items()),
             "examples": {
                 kind: [(e.record, e.reason) for e in found] for kind, found in self.examples.items()
             },
@@ -103,7 +109,18 @@ class Tally:
     @classmethod
     def load(cls, data: dict[str, Any]) -> Self:
         examples = {kind: [Example(*pair) for pair in found] for kind, found in data["examples"].items()}
-        return cls(Counter(data["counts"]), examples)
+        return cls(Counter(data["counts"]), examples, Counter(dict(data["by_key"])))
+
+
+@dataclass(frozen=True)
+class RevokedKey:
+    """A key that is revoked now, and made signatures of the job."""
+
+    key_id: str
+    revoked_at: str
+    """RFC 3339, in UTC."""
+    signatures: int
+    """Its signatures, valid or not, before and after the revocation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +162,11 @@ class AuditReport:
     bad_leases: int
     """Signatures whose key and epoch have no committed lease, or that lie outside it in time."""
     revoked: int
-    """Valid signatures made with a key that has been revoked since."""
+    """Valid signatures under keys that are revoked now, whenever they were made."""
+    after_revocation: int
+    """Signatures that were made after the revocation of their key, valid or not."""
+    revoked_keys: tuple[RevokedKey, ...]
+    """The keys of `revoked` and `after_revocation`, in the order of their ids."""
     deleted: int
     """Changed records whose row was deleted."""
     finished: bool
@@ -185,4 +206,5 @@ class AuditReport:
             kind: [{"record": e.record, "reason": e.reason} for e in found]
             for kind, found in self.examples.items()
         }
+        values["revoked_keys"] = [asdict(key) for key in self.revoked_keys]
         return {"ok": self.ok, **values, "seconds": round(self.seconds, 3), "notes": list(self.notes)}

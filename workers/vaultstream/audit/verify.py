@@ -7,16 +7,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vaultstream.audit.checker import Assignment
+from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.judgement import aware
 from vaultstream.audit.payloads import open_audited_source
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
-from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, Tally
+from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, RevokedKey, Tally
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot
 from vaultstream.cores import usable_cores
+from vaultstream.crypto.revocations import Revocations
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
     from vaultstream.store.database import Connection
 
 OnChecked = Callable[[int, int], None]
@@ -29,7 +37,12 @@ RUNS_A_PROCESS = 8
 
 
 async def verify_job(
-    database_url: str, job_name: str, *, processes: int | None = None, progress: OnChecked | None = None
+    database_url: str,
+    job_name: str,
+    *,
+    processes: int | None = None,
+    progress: OnChecked | None = None,
+    revocations: Revocations | None = None,
 ) -> AuditReport:
     """Verifies a job in one snapshot of the database, on several cores.
 
@@ -38,6 +51,7 @@ async def verify_job(
         job_name: the job's name or token.
         processes: how many processes verify; None: one per core.
         progress: called after each run of batches.
+        revocations: keys to take for revoked even if the database does not, because it may be a restored backup.
 
     Raises:
         UnknownJobError: there is no such job.
@@ -50,12 +64,15 @@ async def verify_job(
         source, obstacle = await open_audited_source(connection, job)
         processes = processes or usable_cores()
         runs = await _plan_runs(connection, job, processes)
+        keys = await connection.fetch(query("audit_keys"), job.job_no)
+        revoked_at = _revoked_at(keys, revocations or Revocations())
         assignment = Assignment(
             job_no=job.job_no,
             id_type=job.id_type,
             algorithm=job.spec.keys.algorithm,
             max_payload_bytes=job.spec.records.max_payload_bytes,
             source=source,
+            revoked_at=revoked_at,
         )
         hello = {
             "database_url": database_url,
@@ -75,7 +92,31 @@ async def verify_job(
         notes=(obstacle,) if obstacle else (),
         seconds=time.monotonic() - began,
         processes=min(processes, len(runs)),
+        revoked_keys=_revoked_keys(keys, revoked_at, tally),
     )
+
+
+def _revoked_at(keys: Sequence[asyncpg.Record], revocations: Revocations) -> dict[int, datetime]:
+    """Returns when each revoked key was revoked, by key number: the earlier of what the database and the file say."""
+    found = {}
+    for key in keys:
+        times = [aware(key["ended_at"])] if key["state"] == "revoked" and key["ended_at"] else []
+        if revocation := revocations.find(key["key_id"], key["public_key"]):
+            times.append(revocation.revoked_at)
+        if times:
+            found[key["key_no"]] = min(times)
+    return found
+
+
+def _revoked_keys(
+    keys: Sequence[asyncpg.Record], revoked_at: dict[int, datetime], tally: Tally
+) -> tuple[RevokedKey, ...]:
+    ids = {key["key_no"]: key["key_id"] for key in keys}
+    found = (
+        RevokedKey(ids[key_no], rfc3339(revoked_at[key_no]), signatures)
+        for key_no, signatures in tally.by_key.items()
+    )
+    return tuple(sorted(found, key=lambda key: key.key_id))
 
 
 def _counter(total: int, progress: OnChecked | None) -> Callable[[Run], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import gather
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey
 from vaultstream.errors import CustodyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
     from vaultstream.bus.connection import Bus
 
 log = logging.getLogger(__name__)
+
+READS_AT_A_TIME = 64
+"""Messages asked for at once."""
+
+
+def revived_by(told: Mapping[str, str], states: Mapping[str, str]) -> list[str]:
+    """Returns the keys that the stream `told` to be revoked, and whose `states` in Postgres say otherwise."""
+    return [
+        key_id for key_id, state in states.items() if state != "revoked" and told.get(key_id) == "revoked"
+    ]
 
 
 class KeysStream:
@@ -55,6 +66,28 @@ class KeysStream:
         asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
         info = await self._bus.answer(asked)
         return len(info.state.subjects or {})
+
+    async def states(self, token: str, key_ids: Iterable[str]) -> dict[str, str]:
+        """Returns what the stream tells about the states of keys; those without a message, or with garbage, are left out.
+
+        Raises:
+            BusError: the user may not read messages.
+        """
+        asked = list(key_ids)
+        found: dict[str, str] = {}
+        for start in range(0, len(asked), READS_AT_A_TIME):
+            some = asked[start : start + READS_AT_A_TIME]
+            states = await gather(*(self._state(token, key_id) for key_id in some))
+            found |= {key_id: state for key_id, state in zip(some, states, strict=True) if state is not None}
+        return found
+
+    async def _state(self, token: str, key_id: str) -> str | None:
+        asking = self._bus.jetstream.get_last_msg(KEYS_STREAM, key_subject(token, key_id))
+        try:
+            message = await self._bus.answer(asking)
+            return WrappedKey.from_message(message.data or b"").state
+        except (NotFoundError, CustodyError):
+            return None
 
     async def watch(
         self, token: str, on_key: Callable[[WrappedKey], None]

@@ -62,6 +62,7 @@ _PUBLISH: dict[BusRole, tuple[str, ...]] = {
         f"{API}.STREAM.CREATE.{KEYS_STREAM}",
         f"{API}.STREAM.UPDATE.{KEYS_STREAM}",  # to add replicas to an existing stream
         f"{API}.STREAM.PURGE.{KEYS_STREAM}",
+        f"{API}.STREAM.MSG.GET.{KEYS_STREAM}",  # to notice keys that a restored backup has revived
     ),
     BusRole.RECORDS: (
         "records.*.*",

@@ -9,8 +9,6 @@ The doubling formula is that of Bernstein et al., "Twisted Edwards Curves" (2008
 
 from __future__ import annotations
 
-POINT_BYTES = 32
-
 _P = 2**255 - 19
 _D = -121665 * pow(121666, -1, _P) % _P
 _SIGN = 1 << 255

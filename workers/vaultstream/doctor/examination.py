@@ -19,11 +19,12 @@ from vaultstream.doctor.database import examine_database
 from vaultstream.doctor.findings import Finding, failed, failed_by, judge_transit, ok
 from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
 from vaultstream.doctor.machine import examine_machine
+from vaultstream.doctor.revocations import examine_revocations
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError
 from vaultstream.local.services import LocalServices, Services, inspect_services
 from vaultstream.store.database import connect, explain
-from vaultstream.worker import kek_file
+from vaultstream.worker import kek_file, revocations_file
 
 if TYPE_CHECKING:
     from vaultstream.bus.inspection import StreamState
@@ -79,6 +80,7 @@ class _Examination:
             self._findings += await examine_streams(connection, bus, streams, open_jobs)
         self._findings += await examine_jobs(connection, open_jobs)
         self._findings += await examine_custody(connection, kek_path, made_by_itself=self._settings.embedded)
+        self._findings += await examine_revocations(connection, revocations_file(self._settings))
 
     async def _open_database(self) -> Connection | None:
         """Returns a connection to a database with a schema that this program works with; None if there is none."""

@@ -14,6 +14,7 @@ from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.doctor.findings import Finding, failed, ok, warning
+from vaultstream.doctor.revocations import examine_stream_states
 from vaultstream.errors import redact
 from vaultstream.plurals import counted
 from vaultstream.role import WorkerRole
@@ -172,6 +173,7 @@ async def _examine_account(
         if KEYS_STREAM in present:
             held = await KeysStream(bus).count(open_job.job.token)
             findings.append(judge_keys_stream(open_job, held))
+            findings += await examine_stream_states(connection, bus, open_job)
     if RECORDS_STREAM in present:
         findings += await _left_over(connection, present[RECORDS_STREAM])
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS, BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
+from vaultstream.crypto.revocations import Revocation, add_revocations
 from vaultstream.errors import BusError, UsageError
 from vaultstream.keys.worker import make_keys
 from vaultstream.role import WorkerRole
@@ -17,6 +19,8 @@ from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
+    from datetime import datetime
+    from pathlib import Path
 
     from vaultstream.crypto.keyring import KeyRing
     from vaultstream.store.database import Connection, Pool
@@ -82,9 +86,19 @@ def choose_keys(job_name: str, key_ids: Sequence[str] | None, *, every: bool) ->
 
 
 async def end_job_keys(
-    pool: Pool, address: BusAddress, job: Job, key_ids: Sequence[str] | None, *, state: KeyEnd
+    pool: Pool,
+    address: BusAddress,
+    job: Job,
+    key_ids: Sequence[str] | None,
+    *,
+    state: KeyEnd,
+    revocations: Path | None = None,
+    reason: str = "",
 ) -> KeyChange:
     """Retires or revokes keys of a job, either all that are named or none. Keys that have ended already stay as they are.
+
+    A revocation is written to the file of revocations before Postgres learns of it, so that none can be lost in between.
+    The file also gets keys that Postgres has as revoked already.
 
     Args:
         pool: of connections to the writer.
@@ -92,20 +106,35 @@ async def end_job_keys(
         job: whose keys they are.
         key_ids: which keys; None: every key of the job.
         state: how they end.
+        revocations: the file of revocations; None: none is kept.
+        reason: why they are revoked, for the file.
 
     Raises:
         UsageError: the job has no key of some id; nothing was changed.
+        CustodyError: the file of revocations can't be written; nothing was changed.
     """
     async with pool.acquire() as connection:
-        known = [key.key_id for key in await store.list_keys(connection, job.job_no)]
-        wanted = known if key_ids is None else key_ids
+        known = {key.key_id: key for key in await store.list_keys(connection, job.job_no)}
+        wanted = list(known) if key_ids is None else key_ids
         if unknown := [key_id for key_id in wanted if key_id not in known]:
             raise UsageError(
                 f"Job {job.name} has no key {', '.join(map(repr, unknown))}; nothing was changed.",
                 hint=f"`vaultstream keys list {job.name}` lists its keys.",
             )
+        if state is KeyEnd.REVOKED and revocations is not None:
+            now = await connection.fetchval(query("database_time"))
+            await asyncio.to_thread(
+                add_revocations,
+                revocations,
+                [_revocation(known[key_id], now=now, reason=reason) for key_id in dict.fromkeys(wanted)],
+            )
         changed = await store.end_keys(connection, job.job_no, wanted, state=state)
     return await _announce(pool, address, job, changed)
+
+
+def _revocation(key: store.KeyInfo, *, now: datetime, reason: str) -> Revocation:
+    since = key.ended_at if key.state == KeyEnd.REVOKED else None
+    return Revocation.of(key.key_id, key.public_key, at=since or now, reason=reason)
 
 
 async def _announce(pool: Pool, address: BusAddress, job: Job, changed: list[str]) -> KeyChange:

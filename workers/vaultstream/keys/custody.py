@@ -18,7 +18,8 @@ from vaultstream.crypto.algorithms import (
 )
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
-from vaultstream.errors import BusError, CustodyError
+from vaultstream.crypto.revocations import Revocations, RevocationsFile
+from vaultstream.errors import BusError, CustodyError, RevokedKeyError
 from vaultstream.store import keys as store
 
 if TYPE_CHECKING:
@@ -57,16 +58,25 @@ class Custody:
     """Provides the function that signs with a leased key.
 
     Whether a key may be used is decided by its lease, in Postgres, not here. A message that is lost or forged on `keys.>`
-    costs one read from Postgres and nothing else.
+    costs one read from Postgres and nothing else. The file of revocations has a say too: a key that it names is not used, even
+    if Postgres leases it, because a backup from before the revocation may have been restored.
+
+    Raises:
+        CustodyError: the file of key-encryption keys or that of revocations can't be used.
     """
 
-    def __init__(self, job: Job, pool: Pool, bus: Bus, kek_file: Path) -> None:
+    def __init__(
+        self, job: Job, pool: Pool, bus: Bus, kek_file: Path, *, revocations: Path | None = None
+    ) -> None:
+        """Takes the path of the file of `revocations`; None: it is beside that of key-encryption keys."""
         self._job = job
         self._pool = pool
         self._bus = bus
         self._stream = KeysStream(bus)
         self._kek_file = kek_file
         self._keyring = load_keyring(kek_file)
+        self._revocations = RevocationsFile(revocations or kek_file.with_name("revocations"))
+        self._revoked: Revocations = self._revocations.current()
         self._wrapped: dict[str, WrappedKey] = {}
         self._signers: dict[str, DigestSigner] = {}
         self._watch: JetStreamContext.PushSubscription | None = None
@@ -110,9 +120,19 @@ class Custody:
         Raises:
             CustodyError: the key can't be unwrapped with the key-encryption keys in the file, or its public half in Postgres
                 belongs to another key.
+            RevokedKeyError: the file of revocations names the key.
         """
+        if (revoked := self._revocations.current()) is not self._revoked:
+            self._revoked = revoked
+            self._signers.clear()
         if key_id not in self._signers:
             public_key = await self._public_half(key_id)
+            if revocation := revoked.find(key_id, public_key):
+                raise RevokedKeyError(
+                    f"Key {key_id} was revoked at {revocation.revoked_at.isoformat()} by {self._revocations.path}, and "
+                    "Postgres leases it: a backup from before that time was restored.",
+                    hint=f"The job's keys worker revokes it again; or `vaultstream keys revoke {self._job.name} {key_id}`.",
+                )
             wrapped = self._wrapped.get(key_id)
             try:
                 self._signers[key_id] = self._open(wrapped or await self._from_postgres(key_id), public_key)

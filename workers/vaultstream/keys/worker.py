@@ -8,11 +8,13 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.keys import KeysStream
+from vaultstream.bus.keys import KeysStream, revived_by
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, public_key_to_bytes
 from vaultstream.crypto.envelope import wrap
 from vaultstream.crypto.keyring import KeyRing, load_keyring
+from vaultstream.crypto.revocations import Revocations, RevocationsFile
+from vaultstream.errors import BusError
 from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
 from vaultstream.store.jobs import find_job
@@ -20,7 +22,7 @@ from vaultstream.store.keys import NewKey
 from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, worker_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vaultstream.api import Algorithm
     from vaultstream.settings import Settings
@@ -38,11 +40,13 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
 
     Raises:
         UsageError: settings or job can't be used.
-        CustodyError: there is no key-encryption key to wrap with.
+        CustodyError: there is no key-encryption key to wrap with, or the file of revocations can't be read.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
     async with worker_context(settings, job_name, role=WorkerRole.KEYS, connections=2) as context:
         load_keyring(context.kek_file)  # refuse early
+        revocations = RevocationsFile(context.revocations_file)
+        revoked_before: Revocations | None = None
         publisher = KeyPublisher(context)
         telemetry = context.telemetry
 
@@ -51,6 +55,13 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
             telemetry.health.beat("keys")  # thousands of RSA keys take minutes
 
         async def make_and_publish() -> bool:
+            nonlocal revoked_before
+            revoked = revocations.current()
+            again = await revoke_again(
+                context.pool, context.job, revoked, thorough=revoked is not revoked_before
+            )
+            telemetry.metrics.keys.keys_revoked_again.inc(len(again))
+            revoked_before = revoked
             ring = load_keyring(context.kek_file)
             await make_missing_keys(context.pool, context.job, ring, stop=context.stop, on_made=on_made)
             await publisher.publish_changes()
@@ -58,6 +69,32 @@ async def run_keys_worker(settings: Settings, job_name: str) -> None:
 
         await repeat(context, make_and_publish, name="keys", every=RECONCILE_SECONDS)
         await publisher.clean_up()
+
+
+async def revoke_again(pool: Pool, job: Job, revocations: Revocations, *, thorough: bool) -> list[str]:
+    """Revokes keys that the file of revocations names and Postgres does not have as revoked; returns their ids.
+
+    That happens when a backup from before the revocation is restored.
+
+    Args:
+        pool: of connections to the writer.
+        job: whose keys.
+        revocations: from the file.
+        thorough: whether to compare public keys too, not ids alone.
+    """
+    if not revocations.entries:
+        return []
+    async with pool.acquire() as connection:
+        revived = await store.list_revived(connection, job.job_no, revocations, by_public_key=thorough)
+        if revived:
+            await store.end_keys(connection, job.job_no, revived, state="revoked")
+    if revived:
+        log.error(
+            "keys revoked again: the file of revocations names them, and Postgres had them as usable. "
+            "Was a backup restored?",
+            extra={"job": job.name, "keys": revived},
+        )
+    return revived
 
 
 async def make_missing_keys(
@@ -133,6 +170,9 @@ class KeyPublisher:
         self._context = context
         self._stream = KeysStream(context.bus)
         self._published: dict[str, tuple[str, int]] = {}
+        self._compared = False
+        self._withheld: set[str] = set()
+        """Keys that the stream has as revoked and Postgres has not: publishing them would hide that."""
         self._metrics = context.telemetry.metrics.keys
 
     async def publish_changes(self) -> int:
@@ -156,18 +196,42 @@ class KeyPublisher:
         async with self._context.pool.acquire() as connection:
             states = await store.list_states(connection, job.job_no)
             self._metrics.keys_ahead.set(await store.count_keys_ahead(connection, job.job_no))
+            if not self._compared:
+                await self._compare(states)
+            states = {
+                key_id: found
+                for key_id, found in states.items()
+                if key_id not in self._withheld or found[0] == "revoked"
+            }
             if states == self._published:
                 return 0
             changed = [
                 key
                 for key in await store.list_wrapped(connection, job)
-                if self._published.get(key.key_id) != (key.state, key.version)
+                if key.key_id in states and self._published.get(key.key_id) != (key.state, key.version)
             ]
         await self._stream.publish(changed)
         self._metrics.keys_published.inc(len(changed))
         self._published.update((key.key_id, (key.state, key.version)) for key in changed)
         log.info("keys published", extra={"keys": len(changed)})
         return len(changed)
+
+    async def _compare(self, states: Mapping[str, tuple[str, int]]) -> None:
+        """Finds, once, keys that the stream has as revoked, which Postgres can have forgotten only by a restore."""
+        try:
+            told = await self._stream.states(self._context.job.token, states)
+        except BusError as error:
+            log.warning("the stream of keys can't be compared with Postgres: %s", error)
+            told = {}
+        self._compared = True
+        revived = revived_by(told, {key_id: state for key_id, (state, _) in states.items()})
+        self._withheld.update(revived)
+        if revived:
+            log.error(
+                "the stream of keys has keys as revoked that Postgres has as usable: a backup was restored, or a message "
+                "was forged. `vaultstream doctor` says what to do",
+                extra={"job": self._context.job.name, "keys": revived},
+            )
 
     async def clean_up(self) -> None:
         """Removes an ended job's keys from JetStream; they stay, wrapped, in Postgres."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import CustodyError, LeaseLostError
+from vaultstream.errors import CustodyError, LeaseLostError, RevokedKeyError
 from vaultstream.records.reasons import UNSIGNABLE
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.batch import Settlement
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 MISCONFIGURED_SECONDS = 5.0
 """Delay before a batch is delivered again that waits for a person to fix something."""
+
+REVOKED_SECONDS = 1.0
+"""Delay before a batch is delivered again whose key Postgres should not have leased; the keys worker revokes it meanwhile."""
 
 _OUTCOMES = {"retry": "retried", "split": "split", "dead": "dead"}
 """From the answer of `fail_batch` to the outcome that a batch is counted as, if its attempt was counted."""
@@ -43,6 +46,9 @@ class Failures:
             log.warning("batch dropped: %s", error)
             self._count_loss(batch)
             return Settlement(FENCED, redeliver_after=0.0)
+        if isinstance(error, RevokedKeyError):
+            log.error("batch %d is returned: %s", batch.number, error)
+            return Settlement("returned", redeliver_after=REVOKED_SECONDS)
         if isinstance(error, CustodyError):
             return Settlement("returned", redeliver_after=0.0)
         if is_transient(error):

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import BusError, CustodyError
+from vaultstream.errors import BusError, CustodyError, RevokedKeyError
 from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
 from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
@@ -221,7 +221,9 @@ class Pipeline:
 
     async def _read_and_sign(self, group: list[Batch]) -> None:
         try:
-            keys = {batch: await self._custody.signature_function(batch.lease.key_id) for batch in group}
+            group, keys = await self._with_keys(group)
+            if not group:
+                return
             signed = await self._sign_by_parts(group, keys)
         except Exception as error:  # noqa: BLE001 - the signer survives the error of a batch
             await self._unread([batch for batch in group if batch.settlement is None], error)
@@ -250,6 +252,20 @@ class Pipeline:
         self._begun(group)
         self._pace.signed(len(group), sum(len(batch.signed.record_ids) for batch in group), seconds)
         return left
+
+    async def _with_keys(self, group: list[Batch]) -> tuple[list[Batch], dict[Batch, DigestSigner]]:
+        """Returns the batches whose keys may be used, with these keys; returns those whose keys were revoked to the queue."""
+        keys: dict[Batch, DigestSigner] = {}
+        refused: dict[Batch, RevokedKeyError] = {}
+        for batch in group:
+            try:
+                keys[batch] = await self._custody.signature_function(batch.lease.key_id)
+            except RevokedKeyError as error:
+                refused[batch] = error
+        self._begun(list(refused))
+        for batch, refusal in refused.items():
+            await self._hold.settle([batch], await self._failures.settlement(batch, refusal))
+        return list(keys), keys
 
     async def _unread(self, group: list[Batch], error: Exception) -> None:
         """Ends batches that could not be read together, or whose keys are unavailable."""

@@ -53,7 +53,9 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
         async with context.pool.acquire() as connection:
             keys = await count_keys(connection, job.job_no)
         async with (
-            Custody(job, context.pool, context.bus, context.kek_file) as custody,
+            Custody(
+                job, context.pool, context.bus, context.kek_file, revocations=context.revocations_file
+            ) as custody,
             BatchPuller(context.bus, job.token) as puller,
         ):
             pipeline = Pipeline(

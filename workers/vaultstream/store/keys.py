@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from vaultstream.crypto.revocations import Revocations
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 
@@ -160,6 +161,25 @@ async def list_public_keys(connection: Connection, job_no: int) -> dict[str, byt
     return {
         row["key_id"]: row["public_key"] for row in await connection.fetch(query("list_public_keys"), job_no)
     }
+
+
+async def list_revived(
+    connection: Connection, job_no: int, revocations: Revocations, *, by_public_key: bool = True
+) -> list[str]:
+    """Returns the keys of a job that the file of revocations names, and that Postgres does not have as revoked.
+
+    Args:
+        connection: to the database.
+        job_no: the job.
+        revocations: from the file.
+        by_public_key: whether to compare public keys too, which costs a hash of each.
+    """
+    if not revocations.entries:
+        return []
+    key_ids = [entry.key_id for entry in revocations.entries]
+    digests = [entry.public_key_sha256 for entry in revocations.entries] if by_public_key else []
+    rows = await connection.fetch(query("list_revived"), job_no, key_ids, digests)
+    return [row["key_id"] for row in rows]
 
 
 async def list_states(connection: Connection, job_no: int) -> dict[str, tuple[str, int]]:

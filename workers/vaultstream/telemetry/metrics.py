@@ -185,6 +185,10 @@ class KeysMetrics:
             "Active keys whose lease, or next lease, begins in the future because the clock of Postgres was set back.",
             registry=registry,
         )
+        self.keys_revoked_again = counter(
+            "vaultstream_keys_revoked_again_total",
+            "Keys that the file of revocations names and Postgres had as usable: a backup was restored.",
+        )
         self.reconciles = _reconciles(registry, [each for each in RECONCILE_OUTCOMES if each != "made"])
 
 

@@ -11,8 +11,10 @@ ORDER BY run
 
 -- name: audit_committed_leases
 -- The committed leases among pairs of key $1 and epoch $2: when they began and ended, and the time of the commit.
-SELECT l.key_no, l.epoch, lower(l.during) AS began, upper(l.during) AS ended, l.holder, l.batch_no,
-       coalesce(l.committed_at, upper(l.during)) AS committed_at
+-- An infinite bound, which only someone who tampers writes, is none: the driver has no infinite time with a time zone.
+SELECT l.key_no, l.epoch, nullif(lower(l.during), '-infinity') AS began, nullif(upper(l.during), 'infinity') AS ended,
+       l.holder, l.batch_no,
+       nullif(nullif(coalesce(l.committed_at, upper(l.during)), 'infinity'), '-infinity') AS committed_at
 FROM vaultstream.leases l
 JOIN unnest($1::int[], $2::int[]) AS used (key_no, epoch) USING (key_no, epoch)
 WHERE l.outcome = 'committed'
@@ -58,7 +60,7 @@ SELECT FROM {relation} LIMIT 0
 
 -- name: audit_keys
 -- The public keys of job $1.
-SELECT key_no, key_id, algorithm, public_key, state FROM vaultstream.keys WHERE job_no = $1
+SELECT key_no, key_id, algorithm, public_key, state, ended_at FROM vaultstream.keys WHERE job_no = $1
 
 -- name: audit_lease_overlaps
 -- Leases of job $1 that begin before an earlier one of the same key has ended: each of the history, and those in force.

@@ -62,6 +62,16 @@ SELECT public_key FROM vaultstream.keys WHERE job_no = $1 AND key_id = $2
 -- name: list_public_keys
 SELECT key_id, public_key FROM vaultstream.keys WHERE job_no = $1
 
+-- name: list_revived
+-- The keys of job $1 that are not revoked, among those with the ids $2 or with a public key whose SHA-256 is in $3.
+SELECT key_id FROM vaultstream.keys
+WHERE job_no = $1 AND state <> 'revoked'
+  AND (key_id = ANY ($2::text[]) OR cardinality($3::text[]) > 0 AND encode(sha256(public_key), 'hex') = ANY ($3::text[]))
+ORDER BY key_no
+
+-- name: database_time
+SELECT clock_timestamp()
+
 -- name: list_key_states
 SELECT k.key_id, k.state, m.version
 FROM vaultstream.keys k

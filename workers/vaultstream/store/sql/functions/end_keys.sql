@@ -27,7 +27,7 @@ BEGIN
 
     RETURN QUERY
     UPDATE vaultstream.keys k
-    SET state = p_state, ended_at = coalesce(k.ended_at, clock_timestamp())
+    SET state = p_state, ended_at = clock_timestamp()  -- of its revocation, if it was retired before
     WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)
       AND (k.state = 'active' OR (k.state = 'retired' AND p_state = 'revoked'))
     RETURNING k.key_id;

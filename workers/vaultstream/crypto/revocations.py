@@ -1,0 +1,200 @@
+"""The file of revocations: which keys were revoked, kept outside the database, so that restoring a backup revives none.
+
+The file is append-only JSON Lines, one object per revoked key:
+
+    {"key_id": "…", "public_key_sha256": "<hex>", "revoked_at": "2030-01-31T12:00:00Z", "reason": "…"}
+
+A key is found by its id or by its public key. The file contains no secret, but whoever can shorten it can undo revocations:
+give it the protection of the file of key-encryption keys, and keep a copy of it with that one. It is not restored together
+with the database.
+
+An incomplete last line is left by a process that was killed while writing it, before the key was revoked in Postgres. It is
+ignored, and overwritten by the next revocation. Any other line that can't be read is an error: it may have been a revocation.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+
+from vaultstream.errors import CustodyError
+
+_Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """One revoked key."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    key_id: str
+    public_key_sha256: _Digest
+    """SHA-256 of the SubjectPublicKeyInfo in DER, in hexadecimal."""
+    revoked_at: AwareDatetime
+    reason: str = ""
+
+    @classmethod
+    def of(cls, key_id: str, public_key: bytes, *, at: datetime, reason: str = "") -> Self:
+        return cls(key_id, sha256(public_key).hexdigest(), at, reason)
+
+
+_LINES = TypeAdapter(Revocation)
+
+
+@dataclass(frozen=True)
+class Revocations:
+    """The revocations of a file."""
+
+    entries: tuple[Revocation, ...] = ()
+    _by_name: dict[str, Revocation] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names: dict[str, Revocation] = {}
+        for entry in self.entries:
+            names.setdefault(entry.key_id, entry)
+            names.setdefault(entry.public_key_sha256, entry)
+        object.__setattr__(self, "_by_name", names)
+
+    def find(self, key_id: str, public_key: bytes) -> Revocation | None:
+        """Returns the first revocation of a key; None if it was not revoked."""
+        if not self._by_name:
+            return None
+        return self._by_name.get(key_id) or self._by_name.get(sha256(public_key).hexdigest())
+
+
+class RevocationsFile:
+    """A file of revocations, which is read again when it changes. A missing file has no revocations."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._current = Revocations()
+
+    def current(self) -> Revocations:
+        """Returns the revocations in the file now.
+
+        Raises:
+            CustodyError: the file can't be read, or one of its lines is not a revocation.
+        """
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._seen, self._current = None, Revocations()
+            return self._current
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if seen != self._seen:
+            self._current = load_revocations(self.path)
+            self._seen = seen
+        return self._current
+
+
+def load_revocations(path: Path) -> Revocations:
+    """Reads the file; a missing one has no revocations.
+
+    Raises:
+        CustodyError: see `RevocationsFile.current`.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Revocations()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return _parse(data, path)
+
+
+def add_revocations(path: Path, revocations: Iterable[Revocation]) -> list[Revocation]:
+    """Appends revocations of keys that the file does not name yet, and returns them once they are on disk.
+
+    The file and its folder are created if missing. Concurrent calls wait for each other.
+
+    Raises:
+        CustodyError: the file can't be read or written, or one of its lines is not a revocation.
+    """
+    try:
+        with _locked(path) as descriptor:
+            data = _content(descriptor)
+            known = {entry.key_id for entry in _parse(data, path).entries}
+            new = [entry for entry in revocations if entry.key_id not in known]
+            if new:
+                _append(descriptor, data, new)
+            return new
+    except OSError as error:
+        raise CustodyError(
+            f"The file of revocations {path} can't be written: {error.strerror}. Nothing was revoked.",
+            hint="Make it writable for the user that runs this, or set VAULTSTREAM_REVOCATIONS_FILE to another path.",
+        ) from None
+
+
+def _append(descriptor: int, data: bytes, new: list[Revocation]) -> None:
+    whole = data[: data.rfind(b"\n") + 1]
+    try:
+        _LINES.validate_json(data[len(whole) :])
+    except ValidationError:
+        os.ftruncate(descriptor, len(whole))  # a torn line
+    else:
+        whole = data
+        os.write(descriptor, b"\n")
+    text = b"".join(_LINES.dump_json(entry) + b"\n" for entry in new)
+    while text:
+        text = text[os.write(descriptor, text) :]
+    os.fsync(descriptor)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Opens the file for appending, locked, and on disk under its name."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _content(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0)
+
+
+def _parse(data: bytes, where: Path) -> Revocations:
+    *lines, last = data.split(b"\n")
+    entries = [_revocation(line, number, where) for number, line in enumerate(lines, start=1) if line.strip()]
+    with suppress(ValidationError):  # empty, or torn
+        entries.append(_LINES.validate_json(last))
+    return Revocations(tuple(entries))
+
+
+def _revocation(line: bytes, number: int, where: Path) -> Revocation:
+    try:
+        return _LINES.validate_json(line)
+    except ValidationError:
+        raise CustodyError(
+            f"Line {number} of the file of revocations {where} is not a revocation.",
+            hint="Restore the file from a copy. No key is used meanwhile, because the line may revoke it.",
+        ) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CustodyError:
+    return CustodyError(
+        f"The file of revocations {path} can't be read: {error.strerror}.",
+        hint="Make it readable for the user that runs VaultStream. No key is used meanwhile, because the file may revoke it.",
+    )
