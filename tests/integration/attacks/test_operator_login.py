@@ -71,7 +71,6 @@ async def test_what_a_job_was_created_with_is_fixed_for_everyone(owner: asyncpg.
         "token = 'another'",
         "name = 'another'",
         "id_type = 'text'",
-        "owner_uid = 'another'",
         "created_at = now()",
     ):
         with pytest.raises(asyncpg.CheckViolationError, match="can't be changed"):

@@ -282,13 +282,18 @@ async def test_a_commit_settles_exactly_the_records_that_its_batch_lists(
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
 
 
-async def test_one_lease_commits_one_batch(
+async def test_a_lease_is_good_for_its_own_batch_alone(
     signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job
 ) -> None:
     lease = await claim_one(signer, job, ANN, 1)
-    with pytest.raises(asyncpg.UniqueViolationError, match="leases"):
-        await send(signer, job, (1, lease), (2, lease), signed=[1, 1], dead=[0, 0])
-    assert await signatures_of(owner, job) == {}
+    assert (await fail_batch(signer, job.job_no, ANN, 2, lease, error="buried")).outcome == FENCED
+    one = {"signed": [1], "dead": [0], "record_id": [2]}
+    assert await send(signer, job, (2, lease), **one) == [FENCED]
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await send(signer, job, (1, lease), (2, lease), signed=[1, 0], dead=[0, 1], record_id=[2])
+    assert await send(signer, job, (1, lease), (2, lease), signed=[1, 1], dead=[0, 0]) == [COMMITTED, FENCED]
+    assert set(await signatures_of(owner, job)) == {1}
+    assert await attempts_of(owner, job) == [0, 0]
 
 
 async def test_a_batch_of_another_job_can_not_be_committed_with_a_key_of_this_one(

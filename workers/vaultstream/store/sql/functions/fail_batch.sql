@@ -24,7 +24,7 @@ BEGIN
     SELECT k.leased_at INTO v_began FROM vaultstream.keys k
     WHERE k.key_no = p_key_no AND k.epoch = p_epoch
       AND k.holder = p_holder AND coalesce(k.login, session_user) = session_user
-      AND k.job_no = p_job_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
+      AND k.job_no = p_job_no AND coalesce(k.batch_no, p_batch_no) = p_batch_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN QUERY SELECT 'fenced', 0;

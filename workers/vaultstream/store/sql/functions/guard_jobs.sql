@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION vaultstream.guard_jobs() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_moving text[] := '{spec,state,message,started_at,finished_at,deleted_at,upper_id,planned_id,planned,next_batch_no,
-                         published_through,tenant}';
+                         published_through,tenant,source_oid}';
     v_wrong  text;
 BEGIN
     NEW.message := left(NEW.message, 8000);
@@ -31,7 +31,8 @@ BEGIN
     END IF;
 
     v_wrong := coalesce(v_wrong, CASE
-        WHEN to_jsonb(OLD) - v_moving <> to_jsonb(NEW) - v_moving THEN 'what a job was created with can''t be changed'
+        -- What was not known at its creation can still be filled in, once.
+        WHEN NOT (to_jsonb(NEW) - v_moving) @> jsonb_strip_nulls(to_jsonb(OLD) - v_moving) THEN 'what a job was created with can''t be changed'
         WHEN OLD.spec -> 'records' IS DISTINCT FROM NEW.spec -> 'records' THEN 'spec.records can''t be changed'
         WHEN OLD.spec -> 'batchSize' IS DISTINCT FROM NEW.spec -> 'batchSize' THEN 'spec.batchSize can''t be changed'
         WHEN OLD.spec -> 'keys' IS DISTINCT FROM NEW.spec -> 'keys' THEN 'spec.keys can''t be changed'
@@ -40,7 +41,8 @@ BEGIN
             current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = TG_RELID), 'USAGE') THEN
         v_wrong := CASE
             WHEN OLD.deleted_at IS NOT NULL THEN 'it was deleted'
-            WHEN NEW.tenant IS DISTINCT FROM OLD.tenant OR NEW.deleted_at IS NOT NULL THEN 'only its functions do that'
+            WHEN NEW.tenant IS DISTINCT FROM OLD.tenant OR NEW.deleted_at IS NOT NULL
+                OR to_jsonb(NEW) -> 'source_oid' IS DISTINCT FROM to_jsonb(OLD) -> 'source_oid' THEN 'only its functions do that'
             WHEN NEW.state <> OLD.state AND NOT (OLD.state, NEW.state) IN (
                 ('Pending', 'Running'), ('Pending', 'Suspended'), ('Running', 'Suspended'), ('Suspended', 'Running'),
                 ('Suspended', 'Pending'), ('Running', 'Complete'), ('Running', 'Failed'), ('Suspended', 'Failed'))
