@@ -37,7 +37,10 @@ HTTP_REQUEST_SECONDS = 5.0
 """Limit for a whole request and its answer, however slowly a client sends or reads."""
 MAX_HEAD_BYTES = 8192
 MAX_CONNECTIONS = 32
-"""Open at the same time: clients must not use up the file descriptors that the worker needs for its services."""
+"""Open at the same time: clients must not use up the file descriptors that the worker needs for its services.
+
+A new connection cuts the oldest one: a client that holds connections must not keep the kubelet out, which would end the worker.
+"""
 TURN_SECONDS = 0.25
 _STOP_SECONDS = 2.0
 
@@ -104,7 +107,7 @@ class TelemetryServer:
         self._health = health
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self._connections = 0
+        self._open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -131,16 +134,19 @@ class TelemetryServer:
             await self._stop.wait()
 
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        self._open[writer] = None
+        if len(self._open) > MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
         try:
-            if self._connections <= MAX_CONNECTIONS:
-                async with asyncio.timeout(HTTP_REQUEST_SECONDS):
-                    await self._converse(reader, writer)
+            async with asyncio.timeout(HTTP_REQUEST_SECONDS):
+                await self._converse(reader, writer)
         except (TimeoutError, OSError, h11.ProtocolError):
             log.debug("a client of the metrics port disconnected, or was too slow")
             writer.transport.abort()
         finally:
-            self._connections -= 1
+            self._open.pop(writer, None)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
