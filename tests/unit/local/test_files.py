@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.embedded import AS_ROOT
+from vaultstream.errors import LocalServiceError
 from vaultstream.local import files
 from vaultstream.local.files import (
     FileLock,
@@ -27,6 +29,30 @@ def test_a_private_directory_is_tightened_when_it_exists(tmp_path: Path) -> None
     path = tmp_path / "d"
     path.mkdir(mode=0o777)
     assert mode(make_private_dir(path)) == 0o700
+
+
+@AS_ROOT
+def test_a_directory_or_link_of_another_user_is_neither_used_nor_given_away(tmp_path: Path) -> None:
+    """Somebody who may write where root starts a command had any directory of the machine given to our Postgres."""
+    theirs, precious = tmp_path / "theirs", tmp_path / "precious"
+    theirs.mkdir()
+    os.chown(theirs, 12345, 12345)
+    precious.mkdir(mode=0o755)
+    link = tmp_path / "link"
+    link.symlink_to(precious)
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+    server = pwd.getpwnam("nobody")
+    for path in (theirs, link):
+        with pytest.raises(LocalServiceError, match="belongs to another user"):
+            make_private_dir(path, server)
+    assert (precious.stat().st_uid, mode(precious)) == (os.geteuid(), 0o755)
+
+
+def test_a_link_of_ones_own_leads_to_the_data(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o755)
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    make_private_dir(tmp_path / "data")
+    assert mode(tmp_path / "disk") == 0o700
 
 
 def test_a_private_file_is_private_whatever_was_there_before(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import asyncio
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
+
+from vaultstream.errors import LocalServiceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,13 +23,32 @@ def make_private_dir(path: Path, owner: struct_passwd | None = None, *, mode: in
     """Creates `path` and its parents with `mode`, owned by `owner` if given; returns it.
 
     A directory that exists gets that mode too, which corrects a permissive umask or copy.
+
+    Raises:
+        LocalServiceError: it exists, and belongs to another user, who could replace what is in it. A link of that user
+            could have us give away any directory.
     """
+    trusted = {0, os.geteuid()} | ({owner.pw_uid} if owner else set())
+    if any(status.st_uid not in trusted for status in _statuses(path)):
+        raise LocalServiceError(
+            f"The directory {path} belongs to another user.",
+            hint="Remove it, or use another --data-dir, in a directory that only you can write.",
+        )
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     if owner is not None and path.stat().st_uid != owner.pw_uid:
         os.chown(path, owner.pw_uid, owner.pw_gid)
     if stat.S_IMODE(path.stat().st_mode) != mode:
         path.chmod(mode)
     return path
+
+
+def _statuses(path: Path) -> list[os.stat_result]:
+    """Returns the status of a path itself, and of what it leads to if it is a link; of nothing, nothing."""
+    found = []
+    for read in (path.lstat, path.stat):
+        with suppress(FileNotFoundError):
+            found.append(read())
+    return found
 
 
 def write_private(path: Path, text: str, owner: struct_passwd | None = None) -> None:
