@@ -40,6 +40,7 @@ class StreamState:
         replicas: number of servers that store it.
         limits: limits that could make the stream drop messages, by name; empty if there are none.
         tenant: the tenant in whose account it is; None: in that of the connection.
+        foreign: settings that VaultStream never makes, by which messages come from elsewhere, go elsewhere, or are refused.
     """
 
     name: str
@@ -53,6 +54,10 @@ class StreamState:
     limits: dict[str, float]
     consumers: list[ConsumerState]
     tenant: str | None = None
+    foreign: tuple[str, ...] = ()
+
+
+_FOREIGN = ("mirror", "sources", "republish", "subject_transform", "sealed")
 
 
 async def list_streams(bus: Bus, tenant: str | None = None) -> list[StreamState]:
@@ -102,6 +107,7 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
         max_msgs_per_subject=config.max_msgs_per_subject or -1,
         limits={name: value for name, value in limits.items() if value and value > 0},
         consumers=consumers,
+        foreign=tuple(name for name in _FOREIGN if getattr(config, name)),
     )
 
 

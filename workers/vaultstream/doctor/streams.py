@@ -101,6 +101,7 @@ def judge_stream(
         for field, value in _WANTED[name].items()
         if getattr(stream, field) != value
     ]
+    differing += [f"configuration has {field}" for field in stream.foreign]
     if differing:
         return failed(
             check,
