@@ -257,7 +257,7 @@ async def waits_for_a_lock(db: asyncpg.Connection) -> None:
 
 
 async def commit_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:
-    assert await commit(db, job, signed(1, high, [1]), signed(2, low, [2])) == [COMMITTED, COMMITTED]
+    assert await commit(db, job, signed(2, high, [2]), signed(1, low, [1])) == [COMMITTED, COMMITTED]
 
 
 async def release_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:
