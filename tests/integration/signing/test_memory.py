@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,8 @@ async def test_large_payloads_pass_through_a_pod_of_the_default_size(
         allowed = signer_mebibytes(bench.job.spec) * MIB
         with memory_limit(allowed) as limit:
             process = await bench.start_process()
-            limit(process.pid)
+            if limit is not None:
+                limit(process.pid)
             planning = asyncio.create_task(bench.records_worker())
             peak = 0
             try:
@@ -89,3 +91,32 @@ async def test_large_payloads_pass_through_a_pod_of_the_default_size(
         assert await bench.signed() == count
         outcomes = [outcome for _, _, outcome in await history_of(bench.db, bench.job)]
         assert outcomes == ["committed"] * -(-count // spec["batch_size"])
+
+
+async def test_a_payload_that_the_pod_has_no_memory_for_is_set_aside_and_all_others_are_signed(
+    bench_of: OpenBench,
+) -> None:
+    async with bench_of(20, 1000, batch_size=10, limit=64 * MIB) as bench:
+        table = bench.job.spec.records.table
+        await bench.db.execute(f"UPDATE {table} SET payload = $1 WHERE id = 7", bytes(64 * MIB))
+        planning = asyncio.create_task(bench.records_worker())
+        ends = []
+        while not planning.done():
+            assert len(ends) < 15
+            with memory_limit(160 * MIB) as limit:
+                if limit is None:
+                    planning.cancel()
+                    pytest.skip("only root can limit the memory of a process")
+                process = await bench.start_process(
+                    VAULTSTREAM_LEASE_SECONDS="1", VAULTSTREAM_ACK_WAIT_SECONDS="1"
+                )
+                limit(process.pid)
+                ends.append(await process.wait())
+        await planning
+        assert set(ends) <= {-signal.SIGKILL, 0}
+        assert ends.count(-signal.SIGKILL) >= 2 + 3 + 3
+        letters = await bench.db.fetch(
+            "SELECT record_id, reason FROM vaultstream.dead_letters WHERE job_no = $1", bench.job.job_no
+        )
+        assert [tuple(letter) for letter in letters] == [("7", "SignerLost")]
+        assert await bench.signed() == 19
