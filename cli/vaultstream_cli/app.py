@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import uvloop
 
+from vaultstream.env_file import read_env_file
 from vaultstream.errors import ExitCode, Interrupted, OutputError
 from vaultstream.exits import explained
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.database import AUDITOR
-from vaultstream_cli.output import print_error
+from vaultstream_cli.output import note, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -139,7 +140,9 @@ def execute(
 ) -> int:
     """Runs a command's coroutine and returns its exit code. Ctrl-C and SIGTERM cancel it, so that it can drain."""
     try:
-        settings = load_settings(**common)
+        settings = load_settings(None if worker else read_env_file(), **common)
+        if settings.origin:
+            note(settings.origin)
         configure_logging(settings, worker=worker)
         work = body(settings)
         result = uvloop.run(work if worker else _cancellable(work, interrupted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from vaultstream.audit.export import read_signatures
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.revocations import load_revocations
+from vaultstream.env_file import read_env_file
 from vaultstream.local.runner import open_job
 from vaultstream.local.running import run_to_end
 from vaultstream.local.session import Session, open_session
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from vaultstream.audit.formats import ExportedSignature
     from vaultstream.audit.report import AuditReport
     from vaultstream.store.dead_letters import DeadLetter
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,9 @@ async def open_engine(
         ServiceError: a service is unreachable or does not start, or the schema's version is not supported.
     """
     settings = load_settings(
-        data_dir=data_dir, database_url=database_url, nats_url=nats_url, kek_file=kek_file
+        read_env_file(), data_dir=data_dir, database_url=database_url, nats_url=nats_url, kek_file=kek_file
     )
+    if settings.origin:
+        log.info("%s", settings.origin)
     async with open_session(settings) as session:
         yield Engine(session)

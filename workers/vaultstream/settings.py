@@ -1,14 +1,20 @@
-"""Settings of every process: from the environment, or else from `.env` in the working directory."""
+"""Settings of every process: from the environment, and for commands else from `.env` in the working directory."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vaultstream.env_file import EnvFile
 from vaultstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 
 def _names(value: object) -> object:
@@ -27,7 +33,7 @@ class Settings(BaseSettings):
     """The settings of a process, immutable once they are read. An empty value counts as not set."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
     database_url: Annotated[SecretStr | None, Field(alias="DATABASE_URL")] = None
@@ -82,21 +88,45 @@ class Settings(BaseSettings):
             raise ValueError("must be 1, 3 or 5")
         return value
 
+    _file: EnvFile | None = PrivateAttr(default=None)
+    """What was taken from `.env`; None: nothing."""
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """The variables that were taken from `.env`, with their text: workers that a command starts get them."""
+        return self._file.values if self._file else {}
+
+    @property
+    def origin(self) -> str | None:
+        """Names the variables that were taken from `.env`, never their values; None if there are none."""
+        file = self._file
+        if file is None or not file.values:
+            return None
+        shared = ", which its group may write" if file.shared else ""
+        return f"Settings from .env in {file.path.parent}{shared}: {', '.join(file.values)}"
+
     @property
     def embedded(self) -> bool:
         """Whether an embedded service is used: unless both URLs are set."""
         return self.database_url is None or self.nats_url is None
 
 
-def load_settings(**overrides: object) -> Settings:
-    """Reads the settings. `overrides`, by field name, take precedence unless they are None: they are command-line options.
+def load_settings(file: EnvFile | None = None, /, **overrides: object) -> Settings:
+    """Reads the settings.
+
+    Args:
+        file: settings that count where the environment has none, from `read_env_file`. Workers have no such file.
+        overrides: command-line options, by field name; they take precedence unless they are None.
 
     Raises:
         UsageError: a value is invalid; the message names the variable.
     """
     given = {Settings.model_fields[k].alias or k: v for k, v in overrides.items() if v is not None}
+    file = _taken(file, given)
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**{**(file.values if file else {}), **given})  # type: ignore[arg-type]
+        settings._file = file  # noqa: SLF001 - it is no setting
+        return settings  # noqa: TRY300 - only the validation is tried
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -105,3 +135,17 @@ def load_settings(**overrides: object) -> Settings:
             f"The setting {name} can't be used: {why}.",
             hint=f"Correct {name} in the environment, in .env or on the command line.",
         ) from None
+
+
+def _taken(file: EnvFile | None, given: Container[str]) -> EnvFile | None:
+    """Returns the part of a file that has effect: settings that neither an option nor the environment gives."""
+    if file is None:
+        return None
+    known = {str(field.alias).lower(): str(field.alias) for field in Settings.model_fields.values()}
+    present = {name.lower() for name, value in os.environ.items() if value}
+    values = {
+        known[name.lower()]: value
+        for name, value in file.values.items()
+        if name.lower() in known and name.lower() not in present and known[name.lower()] not in given
+    }
+    return replace(file, values=values)

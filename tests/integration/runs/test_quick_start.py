@@ -42,3 +42,12 @@ def test_a_bad_setting_is_refused_by_its_name(command: Command, variable: str, v
     refused = command.run("quick-start", expect=2, **{variable: value})
     assert variable in refused.stderr
     assert not command.data_dir.exists()
+
+
+def test_workers_get_what_the_command_took_from_env(command: Command) -> None:
+    (command.folder / ".env").write_text("VAULTSTREAM_LOG_LEVEL=error\nTOTAL_KEYS=2\n")
+    done = command.run("quick-start", "--records", "20")
+    assert "Settings from .env in" in done.stderr
+    logs = list((command.data_dir / "logs").rglob("signing-*.log"))
+    assert logs
+    assert not any("worker started" in log.read_text() for log in logs)

@@ -192,6 +192,7 @@ class WorkerPool:
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
+            **self._services.taken,  # workers read no .env
             "DATABASE_URL": self._services.database_url,
             "VAULTSTREAM_NATS_URL": self._services.nats_url,
             "VAULTSTREAM_NATS_USER": self._services.nats_user,

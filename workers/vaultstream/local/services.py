@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,6 +51,8 @@ class Services:
     data_dir: Path
     postgres_pid: int | None
     nats_pid: int | None
+    taken: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that the settings took from a file, for processes that get all from their environment."""
     _local: LocalServices | None = field(default=None, repr=False, compare=False)
     _bus: BusAddress | None = field(default=None, repr=False, compare=False)
 
@@ -139,7 +141,7 @@ class LocalServices:
 
     async def services(self) -> Services:
         """Returns how to reach the services; fields of services that are not embedded are empty (see `open_services`)."""
-        blank = Services("", "", "", "", self.kek_file, self.data_dir, None, None, self)
+        blank = Services("", "", "", "", self.kek_file, self.data_dir, None, None, _local=self)
         return self.merge(await self.ensure_running(), blank)
 
     def merge(self, running: tuple[Running | None, Running | None], services: Services) -> Services:
@@ -182,6 +184,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         data_dir=data_dir,
         postgres_pid=None,
         nats_pid=None,
+        taken=settings.taken,
         _bus=bus_address(settings, settings.nats_url) if settings.nats_url else None,
     )
     async with AsyncExitStack() as stack:

@@ -1,0 +1,76 @@
+"""The file `.env` in the working directory: read once, and only if no one else could have written it."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from vaultstream.errors import UsageError
+
+ENV_FILE = Path(".env")
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """What a file says. Its representation shows no values.
+
+    Attributes:
+        path: where it is.
+        values: text by the name of a variable.
+        shared: whether the group of the file may write it.
+    """
+
+    path: Path
+    values: dict[str, str] = field(repr=False)
+    shared: bool = False
+
+
+def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
+    """Reads a file of settings; returns None if there is none.
+
+    Raises:
+        UsageError: it can't be read, is no text, or another user owns it or may write it.
+    """
+    path = path.absolute()
+    try:
+        link = path.lstat()
+        # Without waiting: opening a pipe would wait for a writer.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, f"can't be read: {error.strerror}") from None
+    try:
+        state = os.fstat(file)  # of the file that is read, whatever its path names by then
+        if not stat.S_ISREG(state.st_mode):
+            return None
+        if not {link.st_uid, state.st_uid} <= {os.geteuid(), 0}:
+            raise _unusable(path, "belongs to another user, who could redirect this command")
+        if state.st_mode & stat.S_IWOTH:
+            raise _unusable(path, "can be written by every user of this machine")
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            text = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _unusable(path, "is not UTF-8 text") from None
+    except OSError as error:
+        raise _unusable(path, f"can't be read: {error.strerror}") from None
+    finally:
+        os.close(file)
+    if "\0" in text:
+        raise _unusable(path, "is not UTF-8 text")
+    found = dotenv_values(stream=io.StringIO(text))
+    values = {name: value for name, value in found.items() if value}
+    return EnvFile(path, values, shared=bool(state.st_mode & stat.S_IWGRP))
+
+
+def _unusable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"The settings in {path} are not used: it {why}.",
+        hint=f"If you trust its contents, make the file yours alone (`chown $(id -un) {path}; chmod 600 {path}`). "
+        "Else remove it, or start the command in another directory.",
+    )
