@@ -26,6 +26,7 @@ def generated() -> dict[Path, str]:
         ROOT / "charts" / "vaultstream" / "files" / "crds" / f"{CRD_NAME}.yaml": definition,
         ROOT / "charts" / "vaultstream" / "files" / "nats-permissions.json": nats_permissions.as_json(),
         ROOT / "charts" / "vaultstream" / "files" / "nats-tenants.json": nats_tenants.as_json(),
+        ROOT / "examples" / "production" / "nats-tenants.conf": nats_tenants.example(),
         ROOT / "docs" / "api-reference.md": api_reference.page(),
         ROOT / "docs" / "images" / "architecture.svg": Architecture(
             PYPROJECT.read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ def settings_of(deployment: Manifest, monkeypatch: pytest.MonkeyPatch) -> Worker
     """The operator's settings, from the environment that the chart gives it."""
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     for variable in container["env"]:
-        if variable["name"].startswith("VAULTSTREAM_WORKER_"):
+        if variable["name"].startswith(("VAULTSTREAM_WORKER_", "VAULTSTREAM_TENANTS")):
             monkeypatch.setenv(variable["name"], variable["value"])
     return WorkerSettings()
 

@@ -95,6 +95,7 @@ async def test_a_worker_logs_in_with_its_own_role_only(
         assert [row["rolname"] for row in groups] == [
             f"vaultstream_{role}",
             f"vaultstream_{role}_{namespace}",
+            f"vaultstream_tenant_{namespace}",
         ]
         assert (
             await connection.fetchval("SELECT max(version) FROM vaultstream.schema_version")
@@ -185,6 +186,48 @@ async def test_the_login_that_reads_records_has_no_privilege_in_the_schema_of_va
         finally:
             await connection.close()
     assert "source-database-url" not in bundled.chart.secret("vaultstream-keys", "team-a")
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_the_workers_of_a_namespace_see_its_jobs_and_no_others(
+    bundled: BundledServices, role: str
+) -> None:
+    names = {}
+    await add_jobs(bundled)
+    for namespace in TEAMS:
+        url = bundled.chart.secret(f"vaultstream-{role}", namespace)["database-url"]
+        connection = await login(bundled, url)
+        names[namespace] = [
+            row["name"] for row in await connection.fetch("SELECT name FROM vaultstream.jobs")
+        ]
+        await connection.close()
+    assert names == {namespace: [f"{namespace}/nightly"] for namespace in TEAMS}
+
+
+async def add_jobs(services: BundledServices) -> None:
+    """Creates a job in each namespace and one outside of them, as the operator."""
+    operator = await login(services, services.chart.secret("vaultstream-operator")["database-url"])
+    for namespace in (*TEAMS, None):
+        name = f"{namespace or 'elsewhere'}/nightly"
+        if not await operator.fetchval("SELECT count(*) FROM vaultstream.jobs WHERE name = $1", name):
+            await operator.fetchval(
+                "SELECT vaultstream.create_job($1, $1, '{}', 'bigint', p_tenant => $2)", name, namespace
+            )
+    assert await operator.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(TEAMS) + 1
+    await operator.close()
+
+
+async def test_a_tenants_role_has_the_same_name_in_postgres_as_in_the_chart(bundled: BundledServices) -> None:
+    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
+    for namespace in ("team-a", "a-namespace-that-has-as-many-letters-as-a-namespace-may-have-no"):
+        lines = (
+            render("--set", f"jobNamespaces={{{namespace}}}")
+            .one("ConfigMap", "vaultstream-postgres")["data"]["logins"]
+            .splitlines()
+        )
+        roles = {line.split()[3] for line in lines if len(line.split()) > 3}
+        assert roles == {await owner.fetchval("SELECT vaultstream.tenant_role($1)", namespace)}
+    await owner.close()
 
 
 async def test_nobody_logs_in_without_tls_and_the_superuser_never(bundled: BundledServices) -> None:

@@ -142,23 +142,35 @@ async def test_an_upgrade_keeps_keys_passwords_and_certificates(release: Release
     assert (await release.get("statefulsets", "vaultstream-postgres"))["metadata"]["generation"] == postgres
 
 
-async def test_adding_a_namespace_adds_logins_and_restarts_no_server(release: Release) -> None:
+async def test_adding_a_namespace_adds_logins_and_restarts_nats_for_its_account_but_not_postgres(
+    release: Release,
+) -> None:
+    async def template(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await release.get("statefulsets", name))["spec"]["template"]
+        return found
+
     release.install(teams=(release.namespace,))
-    servers = [
-        (await release.get("statefulsets", name))["spec"]["template"]
-        for name in ("vaultstream-postgres", "vaultstream-nats")
-    ]
+    postgres, nats = await template("vaultstream-postgres"), await template("vaultstream-nats")
     before = await release.secret("vaultstream-credentials")
     release.install()
     after = await release.secret("vaultstream-credentials")
     assert before.items() <= after.items()
     assert after.keys() - before.keys() == {
-        f"postgres.{role}.{release.team}" for role in ("keys", "records", "signing")
+        f"postgres.source.{release.team}",
+        *(
+            name
+            for role in ("keys", "records", "signing")
+            for name in (
+                f"postgres.{role}.{release.team}",
+                f"nats.{role}-{release.team}",
+                f"nats.{role}-{release.team}.bcrypt",
+            )
+        ),
     }
-    assert servers == [
-        (await release.get("statefulsets", name))["spec"]["template"]
-        for name in ("vaultstream-postgres", "vaultstream-nats")
-    ]
+    assert await template("vaultstream-postgres") == postgres
+    restarted = await template("vaultstream-nats")
+    assert restarted["spec"] == nats["spec"]
+    assert restarted["metadata"]["annotations"] != nats["metadata"]["annotations"]
 
 
 async def test_an_uninstall_keeps_what_can_not_be_recreated_and_an_install_uses_it(

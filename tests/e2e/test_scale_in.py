@@ -16,6 +16,7 @@ from support.e2e.site import HOME, resources
 from support.waiting import eventually
 from vaultstream.bus.permissions import BusRole, inbox_prefix
 from vaultstream.bus.subjects import RECORDS_STREAM
+from vaultstream.bus.tenants import api_prefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ MOST = 5
 
 @asynccontextmanager
 async def jetstream(site: Site) -> AsyncIterator[JetStreamContext]:
-    """JetStream, from the node, with the permissions of an auditor."""
+    """The JetStream of the jobs' tenant, from the node, with the permissions of an auditor."""
     service = await site.client.call("GET", f"/api/v1/namespaces/{HOME}/services/{NAME}-nats")
     context = ssl.create_default_context(cadata=await site.secret(f"{NAME}-ca", "ca.crt"))
     context.check_hostname = False
@@ -45,7 +46,7 @@ async def jetstream(site: Site) -> AsyncIterator[JetStreamContext]:
         inbox_prefix=inbox_prefix(BusRole.AUDITOR).encode(),
     )
     try:
-        yield connection.jetstream()
+        yield connection.jetstream(prefix=api_prefix(HOME))
     finally:
         await connection.close()
 

@@ -66,11 +66,17 @@ async def add_job(
     *,
     id_type: str = "bigint",
     keys: int = 3,
+    tenant: str | None = None,
     **spec: Any,
 ) -> Job:
     """Creates a job with keys that exist only as rows."""
+    name = new_name("job").replace("_", "-")
     job = await create_job(
-        connection, new_name("job").replace("_", "-"), make_spec(table, **spec), id_type=id_type
+        connection,
+        f"{tenant}/{name}" if tenant else name,
+        make_spec(table, **spec),
+        id_type=id_type,
+        tenant=tenant,
     )
     for ordinal in range(1, keys + 1):
         await connection.execute(

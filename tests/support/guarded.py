@@ -149,7 +149,8 @@ async def answers(address: BusAddress, role: str) -> str:
 class GuardedDatabase:
     """A database whose schema belongs to `owner`, who is not a superuser, with one login per role.
 
-    The login `source` is a member of no role: by it, workers and auditors read the records.
+    The login `source` is a member of no role: by it, workers and auditors read the records. Each tenant has the logins
+    `keys-<tenant>`, `records-<tenant>`, `signing-<tenant>` and `auditor-<tenant>`, which are members of its role as well.
     """
 
     superuser_url: str
@@ -170,16 +171,23 @@ def _url_for(url: str, login: str, password: str, database: str) -> str:
 
 
 @asynccontextmanager
-async def guarded_database(superuser_url: str, name: str) -> AsyncIterator[GuardedDatabase]:
+async def guarded_database(
+    superuser_url: str, name: str, *, tenants: tuple[str, ...] = ()
+) -> AsyncIterator[GuardedDatabase]:
     """Creates the database, its owner, one login per role, the source login, and the schema; drops database and logins."""
-    parts = ("owner", "source", *(role.part for role in DatabaseRole))
+    theirs = [f"{part}-{tenant}" for tenant in tenants for part in (*WorkerRole, "auditor")]
+    parts = ("owner", "source", *(role.part for role in DatabaseRole), *theirs)
     passwords = {part: secrets.token_hex(8) for part in parts}
-    logins = {part: f"{name}_{part}" for part in passwords}
+    logins = {part: f"{name}_{part.replace('-', '_')}" for part in passwords}
     admin = await asyncpg.connect(superuser_url)
     try:
         await roles.create_roles(admin)
+        for tenant in tenants:
+            await admin.execute(f"CREATE ROLE vaultstream_tenant_{tenant}")
         for part, login in logins.items():
-            member = "" if part in {"owner", "source"} else f"IN ROLE vaultstream_{part}"
+            role, of, tenant = part.partition("-")
+            groups = f"vaultstream_{role}" + (f", vaultstream_tenant_{tenant}" if of else "")
+            member = "" if part in {"owner", "source"} else f"IN ROLE {groups}"
             await admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{passwords[part]}' {member}")
         await admin.execute(f"CREATE DATABASE {name} OWNER {logins['owner']} TEMPLATE template1")
         urls = {part: _url_for(superuser_url, logins[part], passwords[part], name) for part in logins}
@@ -190,6 +198,8 @@ async def guarded_database(superuser_url: str, name: str) -> AsyncIterator[Guard
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         for login in logins.values():
             await admin.execute(f"DROP ROLE IF EXISTS {login}")
+        for tenant in tenants:
+            await admin.execute(f"DROP ROLE IF EXISTS vaultstream_tenant_{tenant}")
         await admin.close()
 
 

@@ -13,6 +13,8 @@ from support.guarded import GuardedDatabase, GuardedNats, guarded_database, guar
 from vaultstream.local.services import LocalServices
 from vaultstream.store.database import connect
 
+TENANTS = ("shop", "bank")
+
 
 @pytest.fixture(scope="session")
 def server_with_roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -36,14 +38,20 @@ def database(server_with_roles: str) -> Iterator[GuardedDatabase]:
 
 
 @pytest.fixture(scope="module")
+def tenants_database(server_with_roles: str) -> Iterator[GuardedDatabase]:
+    """A database with logins for each of `TENANTS`, beside those that belong to no tenant."""
+    with asyncio.Runner() as runner:
+        guarded = guarded_database(server_with_roles, new_name("shop"), tenants=TENANTS)
+        yield runner.run(guarded.__aenter__())
+        runner.run(guarded.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="module")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedNats]:
     with asyncio.Runner() as runner:
         guarded = guarded_nats(tmp_path_factory.mktemp("nats") / "home")
         yield runner.run(guarded.__aenter__())
         runner.run(guarded.__aexit__(None, None, None))
-
-
-TENANTS = ("shop", "bank")
 
 
 @pytest.fixture(scope="module")

@@ -91,8 +91,12 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
     while True:
         try:
             return await _migrate(connection, create_roles=create_roles)
-        except (asyncpg.LockNotAvailableError, asyncpg.InternalServerError) as error:
-            # The latter is "tuple concurrently updated": a job was created or deleted while its table was granted.
+        except (
+            asyncpg.LockNotAvailableError,
+            asyncpg.DeadlockDetectedError,
+            asyncpg.InternalServerError,
+        ) as error:
+            # The last is "tuple concurrently updated": a job was created or deleted while its table was granted.
             if isinstance(error, asyncpg.InternalServerError) and "concurrently" not in str(error):
                 raise
             if time.monotonic() > deadline:

@@ -53,7 +53,8 @@ wait_for_it() {
     until pg_isready --quiet --username=vaultstream; do sleep 1; done
 }
 
-# Creates the listed logins, one per line: name, group, file of the password and, for some, the schema it can read. Worker
+# Creates the listed logins, one per line: name, group, file of the password and, for some, the role of its tenant and the schema
+# it can read. A worker's login is a member of its tenant's role, which decides whose jobs it sees, and of no other's. Worker
 # logins that are no longer listed are locked. Logins can read all tables of the owner in their schema, present and future;
 # the workers of all namespaces can read those in the schema public.
 logins() {
@@ -62,14 +63,17 @@ logins() {
         echo 'BEGIN;'
         echo 'SET LOCAL client_min_messages = warning;'
         echo 'CREATE TEMPORARY TABLE wanted (login name) ON COMMIT DROP;'
-        while read -r login group file schema; do
-            printf "\\\\set login '%s'\n\\\\set group '%s'\n\\\\set schema '%s'\n" "$login" "$group" "$schema"
+        while read -r login group file tenant schema; do
+            printf "\\\\set login '%s'\n\\\\set group '%s'\n\\\\set tenant '%s'\n\\\\set schema '%s'\n" \
+                "$login" "$group" "$tenant" "$schema"
             printf '\\set password `cat %s/%s`\n' "$secrets" "$file"
             cat <<'SQL'
 INSERT INTO wanted VALUES (:'login');
 SELECT format('CREATE ROLE %I', :'login') WHERE to_regrole(quote_ident(:'login')) IS NULL \gexec
 ALTER ROLE :"login" LOGIN PASSWORD :'password';
 GRANT :"group" TO :"login";
+SELECT format('CREATE ROLE %I NOLOGIN', :'tenant') WHERE :'tenant' <> '' AND to_regrole(quote_ident(:'tenant')) IS NULL \gexec
+SELECT format('GRANT %I TO %I', :'tenant', :'login') WHERE :'tenant' <> '' \gexec
 SELECT format(statement, :'schema', :'login')
   FROM unnest(ARRAY[
            'CREATE SCHEMA IF NOT EXISTS %1$I',

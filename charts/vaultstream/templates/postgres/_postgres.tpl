@@ -37,13 +37,23 @@ hostssl all all all scram-sha-256
 {{- end -}}
 {{- end -}}
 
-{{/* One login per line: name, group, key of the password and, for some, the schema it can read. */}}
+{{/* Role whose members see the jobs of this namespace, cut as functions/tenant_role.sql does. Takes the namespace. */}}
+{{- define "vaultstream.postgres.tenant" -}}
+{{- $role := printf "vaultstream_tenant_%s" . -}}
+{{- if gt (len $role) 63 -}}
+{{- printf "%s_%s" (trunc 54 $role) (sha256sum $role | trunc 8) -}}
+{{- else -}}
+{{- $role -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One login per line: name, group, key of the password and, for some, the role of its tenant and the schema it can read. */}}
 {{- define "vaultstream.postgres.logins" -}}
 vaultstream_operator_login vaultstream_operator postgres.operator
 vaultstream_auditor_login vaultstream_auditor postgres.auditor
 {{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray }}
 {{- range $role := list "keys" "records" "signing" }}
-{{ include "vaultstream.postgres.login" (list $role $namespace) }} vaultstream_{{ $role }} postgres.{{ $role }}.{{ $namespace }}
+{{ include "vaultstream.postgres.login" (list $role $namespace) }} vaultstream_{{ $role }} postgres.{{ $role }}.{{ $namespace }} {{ include "vaultstream.postgres.tenant" $namespace }}
 {{- if ne $role "keys" }} {{ include "vaultstream.postgres.schema" $namespace }}{{ end }}
 {{- end }}
 {{- end }}

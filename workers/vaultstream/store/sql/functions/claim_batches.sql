@@ -15,6 +15,7 @@ DECLARE
     v_wanted    bigint[];
     v_alone     boolean := false;
 BEGIN
+    PERFORM vaultstream.require_job(p_job_no);
     IF EXISTS (SELECT FROM vaultstream.keys k
                WHERE k.job_no = p_job_no AND k.holder IS NOT NULL AND k.lease_until <= clock_timestamp()) THEN
         PERFORM vaultstream.expire_leases(p_job_no);

@@ -43,6 +43,7 @@ DECLARE
                 substr($3, at + 35, get_byte($3, at + 32) * 256 + get_byte($3, at + 33)) ',
         'signatures_' || p_job_no);
 BEGIN
+    PERFORM vaultstream.require_job(p_job_no);
     -- A type that the caller defined could have a cast that runs with the privileges of this function's owner.
     IF pg_typeof(p_record_id) <> ALL ('{bigint[],uuid[],text[]}'::regtype[]) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'record ids are bigint, uuid or text';

@@ -26,6 +26,10 @@ BEGIN
         )',
         'signatures_' || v_job_no,
         CASE p_id_type WHEN 'bigint' THEN 'bigint' WHEN 'uuid' THEN 'uuid' ELSE 'text COLLATE "C"' END);
+    EXECUTE format('ALTER TABLE vaultstream.%I ENABLE ROW LEVEL SECURITY', 'signatures_' || v_job_no);
+    EXECUTE format('CREATE POLICY tenant ON vaultstream.%I
+                        USING ((SELECT vaultstream.sees(j.tenant) FROM vaultstream.jobs j WHERE j.job_no = %s))',
+                   'signatures_' || v_job_no, v_job_no);
     -- signatures do not compress
     EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN',
                    'signatures_' || v_job_no);

@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM vaultstream.require_job(p_job_no);
     IF (p_policy IN ('Retain', 'Delete')) IS NOT TRUE THEN
         RAISE invalid_parameter_value USING MESSAGE = 'the policy is Retain or Delete';
     END IF;

@@ -2,6 +2,7 @@
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
 RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM vaultstream.require_job(p_job_no);
     IF (p_state IN ('retired', 'revoked')) IS NOT TRUE THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a key ends retired or revoked';
     END IF;

@@ -8,6 +8,7 @@ DECLARE
     v_records int;
     v_began   timestamptz;
 BEGIN
+    PERFORM vaultstream.require_job(p_job_no);
     -- Batches, then the job, then keys: the lock order of commits and of deletions.
     SELECT b.records INTO v_records FROM vaultstream.batches b
     WHERE b.job_no = p_job_no AND b.batch_no = p_batch_no AND b.state = 'pending'

@@ -8,6 +8,7 @@ DECLARE
     v_records int;
     v_batches int;
 BEGIN
+    PERFORM vaultstream.require_job(p_job_no);
     SELECT next_batch_no, (spec ->> 'batchSize')::int INTO v_first, v_size
     FROM vaultstream.jobs
     WHERE job_no = p_job_no AND deleted_at IS NULL AND state <> 'Failed'
