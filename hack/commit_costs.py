@@ -1,9 +1,9 @@
-"""Measures what the functions of the signers cost in Postgres, beside those of another commit of this repository.
+"""Measures what the commits of the signers cost in Postgres, beside the function of another commit of this repository.
 
     python hack/commit_costs.py BEFORE [--rounds N]
 
-Two databases of one private server get the same jobs: one with the functions as they are here, one with those of the commit
-BEFORE. In turns, a group of batches is leased and committed in each. Prints the processor time of the session's backend per
+Two databases of one private server get the same jobs: one with commit_batches as it is here, one as in the commit BEFORE.
+In turns, a group of batches is leased and committed in each. Prints the processor time of the session's backend per
 record, as the median over all rounds.
 """
 
@@ -31,7 +31,7 @@ from vaultstream.store.jobs import Job, create_job
 from vaultstream.store.leases import SignedBatch, claim_batches, commit_batches
 
 GIT = shutil.which("git") or "git"
-FUNCTIONS = "workers/vaultstream/store/sql/functions"
+FUNCTION = "workers/vaultstream/store/sql/functions/commit_batches.sql"
 SHAPES = {
     "consecutive integers": ("bigint", lambda n: n),
     "integers with gaps": ("bigint", lambda n: 3 * n),
@@ -42,14 +42,10 @@ GROUP_RECORDS = 2000
 """Records that are committed together, about 50 ms of signing."""
 
 
-def functions_of(commit: str) -> list[str]:
-    """Returns the definitions of the functions in a commit of this repository."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run([GIT, *arguments], check=True, capture_output=True, text=True).stdout
-
-    files = git("ls-tree", "--name-only", commit, f"{FUNCTIONS}/").split()
-    return [git("show", f"{commit}:{file}") for file in files]
+def function_of(commit: str) -> str:
+    """Returns the definition of the function in a commit of this repository."""
+    shown = [GIT, "show", f"{commit}:{FUNCTION}"]
+    return subprocess.run(shown, check=True, capture_output=True, text=True).stdout
 
 
 class Bench:
@@ -64,17 +60,15 @@ class Bench:
     def _used(self) -> int:
         return int(self._schedule.read_text().split()[0])  # ns on a processor
 
-    async def group(self, ids: list[list[Any]]) -> tuple[float, float]:
-        """Leases and commits a group of batches; returns the µs per record of each of the two calls."""
+    async def group(self, ids: list[list[Any]]) -> float:
+        """Leases and commits a group of batches; returns the µs per record of the commit."""
         numbers = range(self._batches + 1, self._batches + len(ids) + 1)
         self._batches += len(ids)
         await self._connection.executemany(
             "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids) VALUES ($1, $2, $3, $4, $5, $6)",
             [self._row(number, each) for number, each in zip(numbers, ids, strict=True)],
         )
-        before = self._used()
         claims = await claim_batches(self._connection, self._job.job_no, "bench", numbers, seconds=30)
-        leased = self._used()
         batches = [
             self._signed(claim.batch.batch_no, claim.lease, each)
             for claim, each in zip(claims, ids, strict=True)
@@ -83,11 +77,10 @@ class Bench:
         outcomes = await commit_batches(
             self._connection, self._job.job_no, "bench", batches, id_type=self._job.id_type
         )
-        committed = self._used()
+        used = self._used() - start
         if set(outcomes) != {"committed"}:
             raise SystemExit(f"not committed: {outcomes}")
-        records = sum(map(len, ids)) * 1000
-        return (leased - before) / records, (committed - start) / records
+        return used / 1000 / sum(map(len, ids))
 
     def _row(self, number: int, ids: list[Any]) -> tuple[Any, ...]:
         dense = self._job.id_type == "bigint" and ids[-1] - ids[0] + 1 == len(ids)
@@ -133,8 +126,7 @@ async def measure(before: str, rounds: int) -> None:
             async with connect(urls[0]) as old, connect(urls[1]) as new:
                 for connection in (old, new):
                     await schema.migrate(connection)
-                for function in functions_of(before):
-                    await old.execute(function)
+                await old.execute(function_of(before))
                 for name, (id_type, make) in SHAPES.items():
                     for size in (50, 1000):
                         benches = [await prepare(connection, id_type) for connection in (old, new)]
@@ -142,16 +134,14 @@ async def measure(before: str, rounds: int) -> None:
 
 
 async def compare(title: str, benches: list[Bench], size: int, make: Any, rounds: int) -> None:
-    costs: list[list[tuple[float, float]]] = [[], []]
+    costs: list[list[float]] = [[], []]
     for turn in range(rounds + 2):
         ids = [make(n) for n in range(turn * GROUP_RECORDS, (turn + 1) * GROUP_RECORDS)]
         group = [ids[at : at + size] for at in range(0, GROUP_RECORDS, size)]
         for which in (0, 1) if turn % 2 else (1, 0):
             costs[which].append(await benches[which].group(group))
-    lease, commit = ([median(each[part] for each in cost[2:]) for cost in costs] for part in (0, 1))
-    sys.stdout.write(
-        f"{title:40} lease {lease[0]:6.2f} -> {lease[1]:6.2f}   commit {commit[0]:6.2f} -> {commit[1]:6.2f} µs per record\n"
-    )
+    before, now = (median(cost[2:]) for cost in costs)
+    sys.stdout.write(f"{title:40} {before:6.2f} -> {now:6.2f} µs per record\n")
 
 
 if __name__ == "__main__":
