@@ -10,7 +10,7 @@ from vaultstream.doctor.findings import Finding, failed, failed_by, ok, warning
 from vaultstream.errors import BusError, CustodyError
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import list_jobs
-from vaultstream.store.keys import list_public_keys, list_revived, list_states
+from vaultstream.store.keys import list_keys, list_public_keys, list_revived
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,8 +43,7 @@ async def examine_revocations(connection: Connection, path: Path) -> list[Findin
 
 
 async def _count_unrecorded(connection: Connection, job_no: int, revocations: Revocations) -> int:
-    states = await list_states(connection, job_no)
-    revoked = [key_id for key_id, (state, _) in states.items() if state == "revoked"]
+    revoked = [key.key_id for key in await list_keys(connection, job_no) if key.state == "revoked"]
     if not revoked:
         return 0
     public_keys = await list_public_keys(connection, job_no)
@@ -77,14 +76,12 @@ def judge_file(path: Path, entries: int, unrecorded: int, *, revived: bool) -> F
 
 async def examine_stream_states(connection: Connection, bus: Bus, open_job: OpenJob) -> list[Finding]:
     """Compares the states of a running job's keys in the stream with Postgres; nothing if this user may not read messages."""
-    states = await list_states(connection, open_job.job.job_no)
+    states = {key.key_id: key.state for key in await list_keys(connection, open_job.job.job_no)}
     try:
         told = await KeysStream(bus).states(open_job.job.token, states)
     except BusError:
         return []
-    return judge_stream_states(
-        open_job.job.name, told, {key_id: state for key_id, (state, _) in states.items()}
-    )
+    return judge_stream_states(open_job.job.name, told, states)
 
 
 def judge_stream_states(job: str, told: Mapping[str, str], states: Mapping[str, str]) -> list[Finding]:
