@@ -26,6 +26,7 @@ COMMANDS = {
     "keys": "keys",
     "kek": "kek",
     "delete": "delete",
+    "accept-source": "accept_source",
     "bench": "bench",
     "doctor": "doctor",
     "migrate": "migrate",

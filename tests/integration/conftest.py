@@ -10,10 +10,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support.engine import new_database
+from support.engine import new_database, open_sources
 from support.guarded_fixtures import server_with_roles
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.store.database import connect
+from vaultstream.store.source_pool import SourcePool
 
 __all__ = ["server_with_roles"]
 
@@ -30,6 +31,13 @@ def engine_url(services: Services) -> Iterator[str]:
 async def db(engine_url: str) -> AsyncIterator[asyncpg.Connection]:
     async with connect(engine_url) as connection:
         yield connection
+
+
+@pytest.fixture
+async def sources(engine_url: str) -> AsyncIterator[SourcePool]:
+    """Connections for reading sources."""
+    async with open_sources(engine_url) as pool:
+        yield pool
 
 
 @pytest.fixture

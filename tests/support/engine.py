@@ -20,6 +20,9 @@ from vaultstream.store.batches import Failure, fail_batch
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import Job, create_job, get_job
 from vaultstream.store.leases import DeadRecord, Lease, SignedBatch, claim_batches, lease_clock
+from vaultstream.store.source_login import SourceDatabase, find_place
+from vaultstream.store.source_pool import SourcePool, open_source_pool
+from vaultstream.store.sql import query
 from vaultstream.worker import WorkerContext
 
 
@@ -69,13 +72,19 @@ async def add_job(
     tenant: str | None = None,
     **spec: Any,
 ) -> Job:
-    """Creates a job with keys that exist only as rows."""
+    """Creates a job with keys that exist only as rows. A table that is not there is created: it is never read."""
+    wanted = make_spec(table, **spec)
+    table = wanted.records.table
+    if await connection.fetchrow(query("find_relation"), table) is None:
+        await connection.execute(f"CREATE TABLE {table} (id bigint, payload text)")
+    [found] = await connection.fetch(query("find_relation"), table)
     name = new_name("job").replace("_", "-")
     job = await create_job(
         connection,
         f"{tenant}/{name}" if tenant else name,
-        make_spec(table, **spec),
+        wanted,
         id_type=id_type,
+        source_oid=found["oid"],
         tenant=tenant,
     )
     for ordinal in range(1, keys + 1):
@@ -232,6 +241,19 @@ async def open_context(
             holder=new_name("holder"),
             stop=asyncio.Event(),
         )
+
+
+@asynccontextmanager
+async def open_sources(
+    url: str, source_url: str | None = None, *, size: int = 2
+) -> AsyncIterator[SourcePool]:
+    """Opens connections for reading sources; without a URL for them, by the login that does everything."""
+    async with connect(url) as connection:
+        place = await find_place(connection)
+    async with open_source_pool(
+        SourceDatabase.of(url, source_url), place=place, role="test", size=size
+    ) as sources:
+        yield sources
 
 
 def worker_settings(services: Services, url: str, **wanted: Any) -> Settings:

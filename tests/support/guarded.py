@@ -40,6 +40,8 @@ from vaultstream.store.database import connect
 from vaultstream.store.roles import DatabaseRole
 
 ADMIN = "admin"
+READERS = {"records", "signing", "auditor"}
+"""The parts that read records."""
 DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -157,10 +159,22 @@ class GuardedDatabase:
     urls: dict[str, str] = field(repr=False)
     """URLs by role, and for `owner` and `source`."""
     logins: dict[str, str]
+    name: str
+
+    @property
+    def admin_url(self) -> str:
+        """The URL of the database under the superuser."""
+        former = self.superuser_url.partition("?")[0].rpartition("/")[2]
+        return self.superuser_url.replace(f"/{former}?", f"/{self.name}?", 1)
+
+    def url_of(self, login: str, password: str) -> str:
+        """Returns the URL of the database under another login."""
+        return _url_for(self.superuser_url, login, password, self.name)
 
     def environment(self, part: str) -> dict[str, str]:
         """Returns the settings of a worker or command of that role."""
-        return {"DATABASE_URL": self.urls[part], "VAULTSTREAM_SOURCE_DATABASE_URL": self.urls["source"]}
+        source = {"VAULTSTREAM_SOURCE_DATABASE_URL": self.urls["source"]}
+        return {"DATABASE_URL": self.urls[part], **(source if part in READERS else {})}
 
 
 def _url_for(url: str, login: str, password: str, database: str) -> str:
@@ -193,7 +207,7 @@ async def guarded_database(
         urls = {part: _url_for(superuser_url, logins[part], passwords[part], name) for part in logins}
         async with connect(urls["owner"]) as connection:
             await schema.migrate(connection)
-        yield GuardedDatabase(superuser_url, urls, logins)
+        yield GuardedDatabase(superuser_url, urls, logins, name)
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         for login in logins.values():

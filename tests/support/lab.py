@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from support.engine import open_sources
 from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.runner import RunState, open_job, run_job
 from vaultstream.local.scaler import LocalScaler
-from vaultstream.records.source import inspect_source
+from vaultstream.records.source import open_readable_source
 from vaultstream.store import jobs, schema
 from vaultstream.store.batches import highest_id, plan_page
 from vaultstream.store.database import Pool, open_pool
@@ -87,10 +88,13 @@ class Lab:
 
     async def plan(self, job: Job) -> None:
         """Plans the whole job, as its records worker would, so that what follows happens after planning."""
-        async with self.pool.acquire() as connection:
-            source = await inspect_source(connection, job.spec.records)
-            await jobs.start_job(connection, job.job_no, upper_id=await highest_id(connection, source))
-            while not (await plan_page(connection, job, source)).finished:
+        async with (
+            self.pool.acquire() as connection,
+            open_sources(self.services.database_url) as sources,
+        ):
+            source = await open_readable_source(sources, job)
+            await jobs.start_job(connection, job.job_no, upper_id=await highest_id(sources, source))
+            while not (await plan_page(connection, sources, job, source)).finished:
                 pass
 
     async def finish(

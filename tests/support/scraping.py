@@ -176,6 +176,7 @@ async def counting_signer(
             source=own._source,
             holder=plain.context.holder,
             pool=plain.context.pool,
+            sources=own._sources,
             puller=plain.puller,
             custody=own._custody,
             limits=Limits(concurrency=3, lease_seconds=lease_seconds, ack_wait_seconds=lease_seconds),

@@ -16,7 +16,7 @@ import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from support.engine import add_job, dead_of, open_context, overlaps_of, worker_settings
+from support.engine import add_job, dead_of, open_context, open_sources, overlaps_of, worker_settings
 from support.waiting import eventually
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.pull import BatchPuller
@@ -25,7 +25,7 @@ from vaultstream.crypto.keyring import load_keyring
 from vaultstream.keys.custody import Custody
 from vaultstream.keys.worker import make_missing_keys
 from vaultstream.local.services import Services
-from vaultstream.records.source import inspect_source
+from vaultstream.records.source import open_readable_source
 from vaultstream.records.worker import run_records_worker
 from vaultstream.signing.batch import Batch
 from vaultstream.signing.fetch import fetch
@@ -82,16 +82,17 @@ class Bench:
     ) -> AsyncIterator[Signer]:
         async with (
             open_context(self.services, self.url, self.job) as context,
+            open_sources(self.url) as sources,
             Custody(self.job, context.pool, context.bus, context.kek_file) as custody,
             BatchPuller(context.bus, self.job.token) as puller,
         ):
-            async with context.pool.acquire() as connection:
-                source = await inspect_source(connection, self.job.spec.records)
+            source = await open_readable_source(sources, self.job)
             pipeline = Pipeline(
                 job=self.job,
                 source=source,
                 holder=context.holder,
                 pool=context.pool,
+                sources=sources,
                 puller=puller,
                 custody=custody,
                 limits=Limits(concurrency, lease_seconds, ack_wait_seconds, drain_seconds),

@@ -118,7 +118,10 @@ class Engine:
             UnknownJobError: there is no such job.
         """
         revocations = load_revocations(revocations_file(self._session.settings))
-        return await verify_job(self._session.services.database_url, job, revocations=revocations)
+        services = self._session.services
+        return await verify_job(
+            services.database_url, job, source_url=services.source_url, revocations=revocations
+        )
 
     async def signatures(self, job: str, *, records: Sequence[str] = ()) -> AsyncIterator[ExportedSignature]:
         """Yields a job's signatures in the order of the records, all as of one moment.
@@ -151,6 +154,7 @@ async def open_engine(
     *,
     data_dir: str | PathLike[str] | None = None,
     database_url: str | None = None,
+    source_database_url: str | None = None,
     nats_url: str | None = None,
     kek_file: str | PathLike[str] | None = None,
 ) -> AsyncIterator[Engine]:
@@ -161,6 +165,8 @@ async def open_engine(
     Args:
         data_dir: the folder of the embedded services; `.vaultstream` by default.
         database_url: Postgres to use instead of the embedded one; `vaultstream migrate` prepares it.
+        source_database_url: the same database under the login by which records are read; by default that of `database_url`,
+            which must then own VaultStream's schema.
         nats_url: NATS to use instead of the embedded one.
         kek_file: the file of key-encryption keys; `kek` in the data directory by default.
 
@@ -169,7 +175,12 @@ async def open_engine(
         ServiceError: a service is unreachable or does not start, or the schema's version is not supported.
     """
     settings = load_settings(
-        read_env_file(), data_dir=data_dir, database_url=database_url, nats_url=nats_url, kek_file=kek_file
+        read_env_file(),
+        data_dir=data_dir,
+        database_url=database_url,
+        source_database_url=source_database_url,
+        nats_url=nats_url,
+        kek_file=kek_file,
     )
     if settings.origin:
         log.info("%s", settings.origin)

@@ -19,6 +19,8 @@ from vaultstream.store.database import Pool, is_transient, open_pool
 from vaultstream.store.holder import Holder, SessionName
 from vaultstream.store.jobs import Job, find_job, get_job
 from vaultstream.store.keepalive import plain_peer_of
+from vaultstream.store.source_login import SourceDatabase, find_place
+from vaultstream.store.source_pool import SourcePool, open_source_pool
 from vaultstream.telemetry.server import Telemetry, serving
 from vaultstream.transit import ENCRYPT, PLAIN
 
@@ -109,6 +111,25 @@ async def worker_context(
         _connected(settings, job_name, telemetry, stop, connections=connections) as context,
     ):
         yield context
+
+
+@asynccontextmanager
+async def source_pool_of(context: WorkerContext, *, size: int) -> AsyncIterator[SourcePool]:
+    """Opens a worker's connections for reading the source of its job.
+
+    Raises:
+        UsageError: sources are not read by the login of these settings.
+        DatabaseError: Postgres is unreachable or refuses the connection.
+    """
+    settings = context.settings
+    if settings.database_url is None:
+        raise UsageError("A worker needs DATABASE_URL.")
+    async with context.pool.acquire() as connection:
+        place = await find_place(connection)
+    database = SourceDatabase.by(settings, settings.database_url.get_secret_value())
+    name = str(SessionName.of_this_process(context.telemetry.health.role, context.job.job_no))
+    async with open_source_pool(database, place=place, role=name, size=size) as sources:
+        yield sources
 
 
 @asynccontextmanager

@@ -30,7 +30,9 @@ async def extract(
     signature is invalid; the files that can be written are written anyway.
     """
     async with open_session(settings) as session:
-        extracted = await extract_record(session.services.database_url, job, record_id, to=to)
+        extracted = await extract_record(
+            session.services.database_url, job, record_id, to=to, source_url=session.services.source_url
+        )
     if json:
         print_json(extracted.record)
     elif extracted.command is not None:

@@ -70,7 +70,11 @@ async def quick_start(
         summary = await run_and_show(session, job.token, max_signers=max_signers)
         with show_progress("verifying") as progress:
             report = await verify_job(
-                session.services.database_url, job.token, processes=None, progress=progress
+                session.services.database_url,
+                job.token,
+                source_url=session.services.source_url,
+                processes=None,
+                progress=progress,
             )
         runs.mark_verified(job)
         async with session.pool.acquire() as connection:

@@ -40,6 +40,7 @@ async def verify(
             report = await verify_job(
                 session.services.database_url,
                 job,
+                source_url=session.services.source_url,
                 processes=processes,
                 progress=progress,
                 revocations=load_revocations(revocations_file(settings)),

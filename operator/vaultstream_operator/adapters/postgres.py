@@ -254,7 +254,8 @@ class PostgresStore:
         await schema.require_current(connection)
         if view.spec is None:
             return
-        source = await inspect_source(connection, view.spec.records)
+        # Without hints: this login may see tables that the job's owner may not.
+        source = await inspect_source(connection, view.spec.records, hints=False)
         # Another operator was faster, or a former job still has the name: the next reconcile finds it.
         with suppress(asyncpg.UniqueViolationError):
             await jobs.create_job(
@@ -262,6 +263,7 @@ class PostgresStore:
                 _name(view),
                 view.spec,
                 id_type=source.id_type,
+                source_oid=source.oid,
                 owner_uid=view.owner.uid,
                 tenant=self._tenant(view),
             )

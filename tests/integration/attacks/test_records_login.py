@@ -8,9 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.engine import add_job, add_table
+from support.engine import add_job, add_table, open_sources
 from support.guarded import GuardedDatabase
-from vaultstream.records.source import inspect_source
+from vaultstream.records.source import open_readable_source
 from vaultstream.store.batches import highest_id, move_published, plan_page
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, complete_job_if_settled, get_job, start_job
@@ -30,7 +30,7 @@ async def job(
 ) -> AsyncIterator[Job]:
     """A job of which the records worker has planned 10 of 25 records, in two batches, and published one."""
     table = await add_table(owner, range(1, 26))
-    await owner.execute(f"GRANT SELECT ON {table} TO {database.logins['records']}")
+    await owner.execute(f"GRANT SELECT ON {table} TO {database.logins['source']}")
     job = await add_job(owner, table, keys=1, batchSize=5)
     await start_job(planner, job.job_no, upper_id="25")
     await planner.execute(
@@ -61,11 +61,12 @@ async def state_of(owner: asyncpg.Connection, job: Job) -> list[dict[str, Any]]:
 
 
 async def test_the_records_worker_s_own_way_is_open(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
 ) -> None:
-    source = await inspect_source(planner, job.spec.records)
-    assert await highest_id(planner, source) == "25"
-    page = await plan_page(planner, await get_job(planner, job.token), source)
+    async with open_sources(database.urls["records"], database.urls["source"]) as sources:
+        source = await open_readable_source(sources, job)
+        assert await highest_id(sources, source) == "25"
+        page = await plan_page(planner, sources, await get_job(planner, job.token), source)
     assert (page.records, page.batches, page.finished) == (15, 3, True)
     await move_published(planner, job.job_no, 5)
     await owner.execute(

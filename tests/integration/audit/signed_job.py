@@ -47,6 +47,12 @@ class SignedJob:
     def signatures(self) -> str:
         return self.job.signatures_table
 
+    async def read_through(self, columns: str) -> None:
+        """Puts a view over the source in its place, as the owner of the schema accepts it."""
+        await self.execute("ALTER TABLE receipts RENAME TO stored")
+        await self.execute(f"CREATE VIEW receipts AS SELECT {columns} FROM stored")
+        await self.execute("SELECT vaultstream.accept_source($1, 'receipts'::regclass)", self.job.job_no)
+
     async def execute(self, statement: str, *values: object) -> None:
         """Runs a statement in which {s} stands for the table of signatures and {t} for the type of ids."""
         await self.connection.execute(statement.format(s=self.signatures, t=self.job.id_type), *values)
@@ -85,7 +91,7 @@ async def make_job(
         keys=KeysSpec(count=keys, algorithm=algorithm),
     )
     source = await inspect_source(connection, spec.records)
-    job = await create_job(connection, name, spec, id_type=source.id_type)
+    job = await create_job(connection, name, spec, id_type=source.id_type, source_oid=source.oid)
     for ordinal in range(1, keys + 1):
         await connection.execute(
             "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, $4, $5)",

@@ -252,7 +252,10 @@ class TestTableThatIsThere:
         await schema.migrate(db)
         await load(db, tmp_path / "in.csv", "id,p\n1,a\n", payload_column="p")
         spec = {"records": {"table": name, "idColumn": "id", "payloadColumn": "p"}}
-        await db.fetchval("SELECT vaultstream.create_job('token', 'nightly', $1, 'bigint')", spec)
+        await db.fetchval(
+            "SELECT vaultstream.create_job('token', 'nightly', $1, 'bigint', p_source_oid => 't'::regclass)",
+            spec,
+        )
         with pytest.raises(SourceError, match="'nightly' still signs"):
             await load(db, tmp_path / "in.csv", mode=Mode.REPLACE)
         await db.execute("UPDATE vaultstream.jobs SET state = 'Complete'")

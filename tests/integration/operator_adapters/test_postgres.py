@@ -303,8 +303,8 @@ async def test_a_newer_schema_is_reported(store: PostgresStore, connection: asyn
 @pytest.mark.parametrize(
     ("records", "problem"),
     [
-        ({"table": "reciepts"}, "Did you mean 'receipts'?"),
-        ({"table": "receipts", "payloadColumn": "paylod"}, "Did you mean 'payload'?"),
+        ({"table": "reciepts"}, "no table or view 'reciepts'"),
+        ({"table": "receipts", "payloadColumn": "paylod"}, "no column 'paylod'"),
     ],
 )
 async def test_an_unusable_table_is_reported_and_no_job_is_created(

@@ -111,8 +111,9 @@ async def test_a_job_that_is_older_than_its_tenant_is_adopted_once_with_its_mess
 async def test_a_job_goes_only_to_the_tenant_that_it_is_named_after(
     store: PostgresStore, connection: asyncpg.Connection
 ) -> None:
+    oid = await connection.fetchval("SELECT 'receipts'::regclass::oid")
     with pytest.raises(asyncpg.InvalidParameterValueError, match="not named after its tenant"):
-        await jobs.create_job(connection, NAME, spec_of(), id_type="bigint", tenant="bank")
-    job = await jobs.create_job(connection, NAME, spec_of(), id_type="bigint")
+        await jobs.create_job(connection, NAME, spec_of(), id_type="bigint", source_oid=oid, tenant="bank")
+    job = await jobs.create_job(connection, NAME, spec_of(), id_type="bigint", source_oid=oid)
     await jobs.adopt_job(connection, job.job_no, "bank")
     assert (await jobs.get_job(connection, job.token)).tenant is None

@@ -21,7 +21,9 @@ from support.engine import (
     claim_one,
     covered_by,
     fail_one,
+    new_name,
     open_context,
+    open_sources,
     signed,
     worker_settings,
 )
@@ -259,7 +261,9 @@ async def test_a_job_without_records_is_complete_at_once(
 async def test_an_unusable_source_ends_the_worker_and_is_reported_in_the_job(
     services: Services, engine_url: str, db: asyncpg.Connection
 ) -> None:
-    job = await add_job(db, "not_there")
+    table = await add_table(db, name=new_name("not_there"))
+    job = await add_job(db, table)
+    await db.execute(f"DROP TABLE {table}")
     with pytest.raises(SourceError, match="not_there"):
         await run_worker(services, engine_url, job)
     assert "not_there" in ((await get_job(db, job.token)).message or "")
@@ -270,10 +274,14 @@ async def test_the_end_of_the_ids_is_fixed_by_the_first_of_two_workers(
 ) -> None:
     table = await add_table(db, [1, 2])
     job = await add_job(db, table)
-    async with open_context(services, engine_url, job) as one, open_context(services, engine_url, job) as two:
-        assert await plan_next(one)
+    async with (
+        open_context(services, engine_url, job) as one,
+        open_context(services, engine_url, job) as two,
+        open_sources(engine_url) as sources,
+    ):
+        assert await plan_next(one, sources)
         await db.execute(f"INSERT INTO {table} VALUES (3, '')")
-        assert await plan_next(two)
+        assert await plan_next(two, sources)
     assert await covered_by(db, job, ["pending"]) == ["1", "2"]
 
 

@@ -75,7 +75,7 @@ FORBIDDEN = [
     (ALL, "DELETE FROM vaultstream.keys WHERE epoch = 0 AND NOT EXISTS (SELECT FROM vaultstream.leases l WHERE l.key_no = keys.key_no)"),
     (ALL - {"keys"}, "SELECT vaultstream.end_keys({no}, '{{}}', 'revoked')"),
     # Jobs are the operator's to make and to end.
-    (ALL - {"operator"}, "SELECT vaultstream.create_job('a-token', 'a name', '{{\"records\": {{\"table\": \"t\"}}, \"batchSize\": 1, \"keys\": {{\"count\": 1}}}}', 'bigint')"),
+    (ALL - {"operator"}, "SELECT vaultstream.create_job('a-token', 'a name', '{{\"records\": {{\"table\": \"nowhere\"}}, \"batchSize\": 1, \"keys\": {{\"count\": 1}}}}', 'bigint', p_source_oid => 'nowhere'::regclass)"),
     (ALL - {"operator"}, "SELECT vaultstream.delete_job({no}, 'Delete')"),
     (ALL - {"operator"}, "SELECT vaultstream.retry_dead({no})"),
     (ALL, "INSERT INTO vaultstream.jobs (token, name, spec, id_type) SELECT 'a-token', 'a name', spec, 'bigint' FROM vaultstream.jobs"),
@@ -84,6 +84,9 @@ FORBIDDEN = [
     (ALL - {"operator", "records"}, "UPDATE vaultstream.jobs SET state = 'Failed'"),
     (ALL, "DELETE FROM vaultstream.cleared_dead_letters"),
     (ALL - {"records"}, "UPDATE vaultstream.jobs SET published_through = 0"),
+    (ALL - {"records"}, "SELECT vaultstream.pin_source({no}, 'nowhere'::regclass)"),
+    (ALL, "SELECT vaultstream.accept_source({no}, 'nowhere'::regclass)"),
+    (ALL, "UPDATE vaultstream.jobs SET source_oid = 'nowhere'::regclass"),
     # Batches are cut by the records worker, and settled by functions alone.
     (ALL - {"records"}, "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) VALUES ({no}, 99, 1, '9', '9')"),
     (ALL, "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, state, signed) VALUES ({no}, 99, 1, '9', '9', 'done', 1)"),
@@ -161,9 +164,11 @@ async def privileges(connection: asyncpg.Connection) -> set[tuple[str, str, str]
 async def test_a_job_made_later_is_the_auditor_s_to_read_and_no_one_else_s(
     database: GuardedDatabase, owner: asyncpg.Connection
 ) -> None:
+    await owner.execute("CREATE TABLE later ()")
     async with connect(database.urls["operator"]) as connection:
         number = await connection.fetchval(
-            "SELECT vaultstream.create_job('later', 'later', $1, 'uuid')", make_spec().dump()
+            "SELECT vaultstream.create_job('later', 'later', $1, 'uuid', p_source_oid => 'later'::regclass)",
+            make_spec("later").dump(),
         )
     table = f"vaultstream.signatures_{number}"
     granted = {line[1:] for line in await privileges(owner) if line[0] == table}
@@ -212,7 +217,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
     )
     definers = {row["proname"]: row["proconfig"] for row in rows if row["prosecdef"]}
     assert {row["proname"] for row in rows} - set(definers) == {
-        *("lease_keys", "expire_leases", "count_attempt", "require_job", "tenant_role"),
+        *("lease_keys", "expire_leases", "count_attempt", "require_job", "tenant_role", "check_source"),
         *("guard_jobs", "guard_batches", "guard_keys", "guard_key_material"),
     }
     paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}

@@ -34,11 +34,10 @@ PARTS = ("keys", "records", "signing")
 
 @pytest.fixture
 async def receipts(owner: asyncpg.Connection, database: GuardedDatabase) -> AsyncIterator[None]:
-    """A table that the tenant's logins may read, granted by its owner."""
+    """A table that the source login may read, granted by its owner."""
     await owner.execute("CREATE TABLE receipts (id bigint PRIMARY KEY, payload text)")
     await owner.execute(f"INSERT INTO receipts SELECT n, 'r' || n FROM generate_series(1, {RECORDS}) AS n")
-    for part in ("records", "signing", "auditor"):
-        await owner.execute(f"GRANT SELECT (id, payload) ON receipts TO {database.logins[part]}")
+    await owner.execute(f"GRANT SELECT (id, payload) ON receipts TO {database.logins['source']}")
     yield
     await owner.execute("DROP TABLE receipts")
 
@@ -69,7 +68,7 @@ async def workers(
     async with AsyncExitStack() as stack:
         for part in parts:
             environment = {
-                "DATABASE_URL": database.urls[part],
+                **database.environment(part),
                 **nats.environment(part),
                 **({"VAULTSTREAM_KEK_FILE": str(folder / "kek")} if part != "records" else {}),
             }
@@ -106,7 +105,9 @@ async def test_a_job_runs_from_creation_to_deletion_with_each_part_under_its_own
             await eventually(complete, seconds=90)
         assert seen, "the operator never read the lag"
         assert (await stored(store, view)).signed == RECORDS
-        report = await verify_job(database.urls["auditor"], token, processes=1)
+        report = await verify_job(
+            database.urls["auditor"], token, source_url=database.urls["source"], processes=1
+        )
         assert report.ok, report
         for part in PARTS:
             log = (tmp_path / f"{part}.log").read_text()
@@ -165,13 +166,13 @@ async def test_a_source_that_the_workers_may_not_read_is_reported_with_the_missi
     await owner.execute('CREATE TABLE "Shop".secret (id bigint PRIMARY KEY, payload text)')
     await owner.execute("INSERT INTO \"Shop\".secret VALUES (1, 'one')")
     view = job_of(spec_of(records={"table": "Shop.secret"}, keys={"count": 1, "algorithm": "ED25519"}))
-    reader = database.logins["records"]
+    reader = database.logins["source"]
     try:
         async with operator_of(database, nats) as (store, _):
             assert await store.act(StoreAction.CREATE, view) is None  # the operator reads no one's table
             token = (await stored(store, view)).token
             log = tmp_path / "records.log"
-            environment = {"DATABASE_URL": database.urls["records"], **nats.environment("records")}
+            environment = {**database.environment("records"), **nats.environment("records")}
             process = await start_worker("records", token, environment, log)
             assert await asyncio.wait_for(process.wait(), 60) == 2
             message = (await stored(store, view)).message

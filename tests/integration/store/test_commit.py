@@ -13,17 +13,19 @@ import pytest
 from support.engine import (
     add_batches,
     add_job,
+    add_table,
     claim_one,
     dead_of,
     expire,
     history_of,
     lease_one,
+    open_sources,
     overlaps_of,
     signatures_of,
     signed,
 )
 from support.waiting import eventually
-from vaultstream.records.source import Source
+from vaultstream.records.source import open_readable_source
 from vaultstream.store import keys
 from vaultstream.store.batches import plan_page
 from vaultstream.store.database import connect
@@ -303,18 +305,16 @@ async def test_dead_letters_are_committed_while_a_page_is_being_planned(
     engine_url: str, db: asyncpg.Connection
 ) -> None:
     """Planning holds the job's row for as long as a page takes; what refers to the row must not wait for it."""
-    job = await add_job(db)
+    job = await add_job(db, await add_table(db))
     await add_batches(db, job, [1])
     lease = await claim_one(db, job, "ann", 1)
     await db.execute(
         "UPDATE vaultstream.jobs SET planned = false, upper_id = '9' WHERE job_no = $1", job.job_no
     )
-    async with connect(engine_url) as planner:
-        await planner.execute("CREATE TABLE IF NOT EXISTS slow_source (id bigint)")
+    async with connect(engine_url) as planner, open_sources(engine_url) as sources:
+        source = await open_readable_source(sources, job)
         async with planner.transaction():
-            await plan_page(
-                planner, await get_job(planner, job.token), Source("slow_source", "id", "bigint", "NULL")
-            )
+            await plan_page(planner, sources, await get_job(planner, job.token), source)
             await db.execute("SET lock_timeout = '2s'")
             assert await commit(db, job, signed(1, lease, [], dead=[1])) == [COMMITTED]
 

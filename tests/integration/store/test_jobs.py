@@ -13,7 +13,6 @@ from support.engine import (
     dead_of,
     fail_one,
     lease_one,
-    make_spec,
     signatures_of,
     signed,
 )
@@ -127,9 +126,9 @@ async def test_a_job_ends_once_all_is_planned_and_settled(db: asyncpg.Connection
 async def test_a_name_is_taken_until_its_job_is_deleted(db: asyncpg.Connection) -> None:
     job = await add_job(db)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await jobs.create_job(db, job.name, make_spec(), id_type="bigint")
+        await jobs.create_job(db, job.name, job.spec, id_type="bigint", source_oid=job.source_oid or 0)
     await jobs.delete_job(db, job.job_no, "Retain")
-    second = await jobs.create_job(db, job.name, make_spec(), id_type="text")
+    second = await jobs.create_job(db, job.name, job.spec, id_type="text", source_oid=job.source_oid or 0)
     assert second.token != job.token
     assert (await jobs.get_job(db, job.name)).job_no == second.job_no
     assert (await jobs.get_job(db, job.token)).job_no == job.job_no

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from support.engine import add_job, add_table, covered_by, new_name
+from support.engine import add_job, add_table, covered_by, new_name, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError
-from vaultstream.records.source import Source, inspect_source
+from vaultstream.records.source import Source, inspect_source, open_readable_source
 from vaultstream.store import batches
 from vaultstream.store.batches import highest_id, plan_page
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, get_job, start_job
+from vaultstream.store.source_pool import SourcePool
 
 pytestmark = pytest.mark.integration
 
@@ -34,17 +35,18 @@ SOURCES = st.one_of(
 )
 
 
-async def start(db: asyncpg.Connection, table: str, **spec: Any) -> tuple[Job, Source]:
-    source = await inspect_source(db, RecordsSpec(table=table))
-    job = await add_job(db, table, keys=0, id_type=source.id_type, **spec)
-    await start_job(db, job.job_no, upper_id=await highest_id(db, source))
+async def start(db: asyncpg.Connection, sources: SourcePool, table: str, **spec: Any) -> tuple[Job, Source]:
+    id_type = (await inspect_source(db, RecordsSpec(table=table))).id_type
+    job = await add_job(db, table, keys=0, id_type=id_type, **spec)
+    source = await open_readable_source(sources, job)
+    await start_job(db, job.job_no, upper_id=await highest_id(sources, source))
     return await get_job(db, job.token), source
 
 
-async def plan(db: asyncpg.Connection, job: Job, source: Source) -> int:
+async def plan(db: asyncpg.Connection, sources: SourcePool, job: Job, source: Source) -> int:
     """Plans all, as after a restart between any two pages; returns how many pages it took."""
     pages = 1
-    while not (await plan_page(db, await get_job(db, job.token), source)).finished:
+    while not (await plan_page(db, sources, await get_job(db, job.token), source)).finished:
         pages += 1
     return pages
 
@@ -57,125 +59,130 @@ async def sizes_of(db: asyncpg.Connection, job: Job) -> list[int]:
     return [row["records"] for row in rows]
 
 
-async def cut(db: asyncpg.Connection, id_type: str, ids: set[Any], size: int) -> None:
-    async with db.transaction():
-        table = await add_table(db, ids, id_type=id_type)
-        job, source = await start(db, table, batchSize=size)
-        await plan(db, job, source)
-        ordered = [row[0] for row in await db.fetch(f"SELECT t.id::text FROM {table} t ORDER BY t.id")]
-        assert await covered_by(db, job, ["pending"]) == ordered
-        sizes = await sizes_of(db, job)
-        assert all(n == size for n in sizes[:-1])
-        assert all(1 <= n <= size for n in sizes)
-        await db.execute(f"DROP TABLE {table}")
+async def cut(db: asyncpg.Connection, sources: SourcePool, id_type: str, ids: set[Any], size: int) -> None:
+    table = await add_table(db, ids, id_type=id_type)
+    job, source = await start(db, sources, table, batchSize=size)
+    await plan(db, sources, job, source)
+    ordered = [row[0] for row in await db.fetch(f"SELECT t.id::text FROM {table} t ORDER BY t.id")]
+    assert await covered_by(db, job, ["pending"]) == ordered
+    sizes = await sizes_of(db, job)
+    assert all(n == size for n in sizes[:-1])
+    assert all(1 <= n <= size for n in sizes)
+    await db.execute(f"DROP TABLE {table}")
 
 
 def test_batches_cover_exactly_the_ids_in_order_each_full_but_the_last(
     engine_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PAGE_RECORDS", 20)
+    monkeypatch.setattr(batches, "PAGE_BYTES", 100)
     with asyncio.Runner() as runner:
-        context = connect(engine_url)
-        db = runner.run(context.__aenter__())
+        context, reading = connect(engine_url), open_sources(engine_url)
+        db, sources = runner.run(context.__aenter__()), runner.run(reading.__aenter__())
 
         @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
         @given(SOURCES, st.integers(1, 25))
         @example(("bigint", {-(2**63), 2**63 - 1}), 2)
         @example(("bigint", set(range(40))), 20)
         def exactly(source: tuple[str, set[Any]], size: int) -> None:
-            runner.run(cut(db, *source, size))
+            runner.run(cut(db, sources, *source, size))
 
         try:
             exactly()
         finally:
+            runner.run(reading.__aexit__(None, None, None))
             runner.run(context.__aexit__(None, None, None))
 
 
 async def test_rows_above_the_highest_id_at_the_start_are_left_out(
-    db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PAGE_RECORDS", 3)
     table = await add_table(db, [10, 20, 30, 40, 50])
-    job, source = await start(db, table, batchSize=3)
-    await plan_page(db, job, source)
+    job, source = await start(db, sources, table, batchSize=3)
+    await plan_page(db, sources, job, source)
     await db.execute(f"INSERT INTO {table} VALUES (5, ''), (45, ''), (51, '')")
-    await plan(db, job, source)
+    await plan(db, sources, job, source)
     assert await covered_by(db, job, ["pending"]) == ["10", "20", "30", "40", "45", "50"]
 
 
 @pytest.mark.parametrize("page", [2, 3, 50])
 @pytest.mark.parametrize("id_type", ["bigint", "text", "uuid"])
 async def test_an_id_that_occurs_twice_is_refused_by_name(
-    db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, page: int, id_type: str
+    db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch, page: int, id_type: str
 ) -> None:
     """Within a batch, over the edge of a batch, and over the edge of a page."""
     monkeypatch.setattr(batches, "PAGE_RECORDS", page)
     numbers = [1, 2, 3, 3, 4, 5]
     ids = {"uuid": [UUID(int=n) for n in numbers], "text": [str(n) for n in numbers]}.get(id_type, numbers)
     table = await add_table(db, ids, id_type=id_type, unique=False)
-    job, source = await start(db, table, batchSize=1)
+    job, source = await start(db, sources, table, batchSize=1)
     with pytest.raises(SourceError, match=f"more than one row whose .* is {str(ids[2])!r}") as caught:
-        await plan(db, job, source)
+        await plan(db, sources, job, source)
     assert "idColumn" in caught.value.message
     planned = await covered_by(db, job, ["pending"])
     assert len(planned) == len(set(planned))
 
 
 async def test_the_highest_id_twice_is_refused_too(
-    db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PAGE_RECORDS", 2)
     table = await add_table(db, [1, 2, 2], unique=False)
-    job, source = await start(db, table, batchSize=1)
+    job, source = await start(db, sources, table, batchSize=1)
     with pytest.raises(SourceError, match="is '2'"):
-        await plan(db, job, source)
+        await plan(db, sources, job, source)
 
 
-async def test_rows_without_an_id_are_refused(db: asyncpg.Connection) -> None:
+async def test_rows_without_an_id_are_refused(db: asyncpg.Connection, sources: SourcePool) -> None:
     table = await add_table(db, [1, None], unique=False)
     source = await inspect_source(db, RecordsSpec(table=table))
     with pytest.raises(SourceError, match="NULL") as caught:
-        await highest_id(db, source)
+        await highest_id(sources, source)
     assert table in caught.value.message
     assert caught.value.hint
 
 
-async def test_a_row_that_loses_its_id_later_does_not_stop_planning(db: asyncpg.Connection) -> None:
+async def test_a_row_that_loses_its_id_later_does_not_stop_planning(
+    db: asyncpg.Connection, sources: SourcePool
+) -> None:
     table = await add_table(db, [1, 2], unique=False)
-    job, source = await start(db, table)
+    job, source = await start(db, sources, table)
     await db.execute(f"INSERT INTO {table} VALUES (NULL, '')")
-    await plan(db, job, source)
+    await plan(db, sources, job, source)
     assert await covered_by(db, job, ["pending"]) == ["1", "2"]
 
 
-async def test_an_empty_source_is_planned_at_once(db: asyncpg.Connection) -> None:
-    job, source = await start(db, await add_table(db))
+async def test_an_empty_source_is_planned_at_once(db: asyncpg.Connection, sources: SourcePool) -> None:
+    job, source = await start(db, sources, await add_table(db))
     assert job.planned
-    assert await plan(db, job, source) == 1
+    assert await plan(db, sources, job, source) == 1
     assert await sizes_of(db, job) == []
 
 
 async def test_two_workers_that_plan_at_once_cut_each_record_once(
-    engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    engine_url: str, db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PAGE_RECORDS", 10)
     table = await add_table(db, range(200))
-    job, source = await start(db, table, batchSize=7)
+    job, source = await start(db, sources, table, batchSize=7)
 
     async def one() -> None:
         async with connect(engine_url) as connection:
-            await plan(connection, job, source)
+            await plan(connection, sources, job, source)
 
     await asyncio.gather(one(), one(), one())
     assert await covered_by(db, job, ["pending"]) == [str(n) for n in range(200)]
 
 
 @pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
-async def test_a_view_is_a_source_like_a_table(db: asyncpg.Connection, kind: str) -> None:
+async def test_a_view_is_a_source_like_a_table(
+    db: asyncpg.Connection, sources: SourcePool, kind: str
+) -> None:
     table, view = await add_table(db, range(25)), new_name("view")
     await db.execute(f"CREATE {kind} {view} AS SELECT id * 2 AS id, payload FROM {table} WHERE id > 4")
-    job, source = await start(db, view)
-    await plan(db, job, source)
+    job, source = await start(db, sources, view)
+    await plan(db, sources, job, source)
     assert await covered_by(db, job, ["pending"]) == [str(n) for n in range(10, 50, 2)]
 
 
@@ -189,14 +196,14 @@ async def test_a_view_is_a_source_like_a_table(db: asyncpg.Connection, kind: str
     ],
 )
 async def test_a_column_of_a_domain_counts_as_what_it_is_over(
-    db: asyncpg.Connection, base: str, ids: list[Any], expected: str
+    db: asyncpg.Connection, sources: SourcePool, base: str, ids: list[Any], expected: str
 ) -> None:
     inner, outer = new_name("inner"), new_name("outer")
     await db.execute(
         f"CREATE DOMAIN {inner} AS {base}; CREATE DOMAIN {outer} AS {inner} CHECK (VALUE IS NOT NULL)"
     )
     for domain in (base, inner, outer):
-        job, source = await start(db, await add_table(db, ids, id_type=domain))
+        job, source = await start(db, sources, await add_table(db, ids, id_type=domain))
         assert source.id_type == expected
-        await plan(db, job, source)
+        await plan(db, sources, job, source)
         assert await covered_by(db, job, ["pending"]) == [str(i) for i in ids]

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from prometheus_client import generate_latest
 
-from support.engine import add_job, add_table, new_name, open_context
+from support.engine import add_job, add_table, new_name, open_context, open_sources
 from support.scraping import (
     Series,
     ServedWorker,
@@ -219,9 +219,10 @@ async def test_batches_that_the_stream_lost_are_counted_as_published_again(
     async with (
         open_bench(services, engine_url, db, table) as bench,
         open_context(services, engine_url, bench.job) as context,
+        open_sources(engine_url) as sources,
     ):
         metrics = context.telemetry.metrics.records
-        while not await plan_next(context):
+        while not await plan_next(context, sources):
             pass
         publisher = BatchPublisher(context)
         await publisher.step()

@@ -36,8 +36,7 @@ async def test_a_job_runs_over_tls_from_creation_to_audit(
             await owner.execute(
                 f"INSERT INTO receipts SELECT n, 'r' || n FROM generate_series(1, {RECORDS}) AS n"
             )
-            readers = ", ".join(database.logins[part] for part in ("records", "signing", "auditor"))
-            await owner.execute(f"GRANT SELECT ON receipts TO {readers}")
+            await owner.execute(f"GRANT SELECT ON receipts TO {database.logins['source']}")
         lags = await stack.enter_async_context(JetStreamLags(nats.address("operator")))
         store = await stack.enter_async_context(PostgresStore(database.urls["operator"], lags))
         assert await store.act(StoreAction.CREATE, view) is None
@@ -46,7 +45,7 @@ async def test_a_job_runs_over_tls_from_creation_to_audit(
         processes = []
         for part in ("keys", "records", "signing"):
             environment = {
-                "DATABASE_URL": database.urls[part],
+                **database.environment(part),
                 **nats.environment(part),
                 **({"VAULTSTREAM_KEK_FILE": str(tmp_path / "kek")} if part != "records" else {}),
             }
@@ -63,5 +62,7 @@ async def test_a_job_runs_over_tls_from_creation_to_audit(
                 if process.returncode is None:
                     process.terminate()
                 await process.wait()
-        report = await verify_job(database.urls["auditor"], made.token, processes=1)
+        report = await verify_job(
+            database.urls["auditor"], made.token, source_url=database.urls["source"], processes=1
+        )
         assert report.ok, report

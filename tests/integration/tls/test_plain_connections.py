@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from support.command import Command
-from support.engine import add_table, make_spec, new_name
+from support.engine import add_job, add_table
 from vaultstream.store import schema
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import create_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -136,8 +135,7 @@ async def test_a_worker_logs_each_such_connection_once_when_it_starts(
     environment: dict[str, str], database_url: str, tmp_path: Path
 ) -> None:
     async with connect(database_url) as connection:
-        spec = make_spec(await add_table(connection), key_count=1)
-        job = await create_job(connection, new_name("job"), spec, id_type="bigint")
+        job = await add_job(connection, await add_table(connection), keys=0)
         await connection.execute(
             "UPDATE vaultstream.jobs SET state = 'Suspended' WHERE job_no = $1", job.job_no
         )

@@ -17,9 +17,11 @@ from vaultstream.doctor.database import ServerHealth, judge_schema, judge_server
 from vaultstream.doctor.findings import Level, any_failed, failed, ok, warning
 from vaultstream.doctor.jobs import HeldLease, judge_leases
 from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
+from vaultstream.doctor.source import judge_source_login
 from vaultstream.doctor.streams import judge_stream
 from vaultstream.keys.worker import make_key
 from vaultstream.store.sessions import WorkerSession
+from vaultstream.store.source_login import Place, SourceLogin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,3 +204,24 @@ def test_a_key_whose_public_half_is_another_s_is_found() -> None:
 def test_warnings_are_not_failures() -> None:
     assert not any_failed([ok("a", "b"), warning("a", "b")])
     assert any_failed([ok("a", "b"), failed("a", "b")])
+
+
+@pytest.mark.parametrize(
+    ("powers", "owns", "given", "embedded", "level"),
+    [
+        ((), False, True, False, Level.OK),
+        ((), False, False, False, Level.OK),
+        (("shop_owner",), True, False, True, Level.OK),
+        (("shop_owner",), True, False, False, Level.WARNING),
+        (("vaultstream_auditor",), False, False, False, Level.WARNING),
+        (("vaultstream_auditor",), False, True, False, Level.WARNING),
+    ],
+)
+def test_a_login_that_reads_records_and_can_do_more_is_reported(
+    *, powers: tuple[str, ...], owns: bool, given: bool, embedded: bool, level: Level
+) -> None:
+    login = SourceLogin("shop", superuser=False, owns=owns, powers=powers, place=Place(1, 2))
+    finding = judge_source_login(login, given=given, embedded=embedded)
+    assert finding.level is level
+    assert "'shop'" in finding.message
+    assert (finding.hint is None) == (level is Level.OK)

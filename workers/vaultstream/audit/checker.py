@@ -62,17 +62,24 @@ class Assignment:
 
 
 class Checker:
-    """Checks batches of one job over one connection, which stays in the transaction that has the snapshot."""
+    """Checks batches of one job over a connection of ours and a source connection, both in a transaction with the snapshot."""
 
-    def __init__(self, connection: Connection, assignment: Assignment, keys: dict[int, AuditKey]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        reading: Connection,
+        assignment: Assignment,
+        keys: dict[int, AuditKey],
+    ) -> None:
         self._connection = connection
+        self._reading = reading
         self._job = assignment
         self._keys = keys
 
     @classmethod
-    async def open(cls, connection: Connection, assignment: Assignment) -> Self:
+    async def open(cls, connection: Connection, reading: Connection, assignment: Assignment) -> Self:
         keys = await read_keys(connection, assignment.job_no, Algorithm(assignment.algorithm))
-        return cls(connection, assignment, keys)
+        return cls(connection, reading, assignment, keys)
 
     async def check(self, first: int, last: int) -> Tally:
         """Checks the records of the planned batches `first` to `last`, both included."""
@@ -106,7 +113,7 @@ class Checker:
 
         commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
         async for record, present in present_payloads(
-            self._connection, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
+            self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
             for stored in signatures[record]:
                 self._judge(str(record), stored, present, tally)

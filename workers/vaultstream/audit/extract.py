@@ -16,12 +16,13 @@ from vaultstream.audit.judgement import (
     lease_fault,
     stored_signature,
 )
-from vaultstream.audit.payloads import open_audited_source, present_payloads
+from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
-from vaultstream.audit.snapshot import open_snapshot
+from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.crypto.algorithms import known_algorithm, openssl_command, public_key_pem
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError
 from vaultstream.store.jobs import get_job
+from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Extract:
     """What is wrong with the signature; None: it is valid."""
 
 
-async def extract_record(database_url: str, job_name: str, record_id: str, *, to: Path) -> Extract:
+async def extract_record(
+    database_url: str, job_name: str, record_id: str, *, to: Path, source_url: str | None = None
+) -> Extract:
     """Writes a record's payload, signature and public key, and the facts about them, into a folder.
 
     Args:
@@ -55,6 +58,7 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
         job_name: the job's name or token.
         record_id: the record.
         to: the folder, created if missing; files of the same names in it are replaced.
+        source_url: the same database under the login by which records are read; see `SourceDatabase`.
 
     Raises:
         UnknownJobError: there is no such job.
@@ -62,8 +66,11 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
         UsageError: the job has no signature of this record, or the folder can't be written to.
         AuditError: the record has several signatures, or one under a key that the job does not have.
     """
+    sources = SourceDatabase.of(database_url, source_url)
     async with open_snapshot(database_url, role="extract") as connection:
-        job = await get_job(connection, job_name)
+        snapshot = await export_snapshot(connection)
+        place = await find_place(connection)
+        job = await pinned(connection, await get_job(connection, job_name))
         record = parse_record_id(record_id, job.id_type)
         row = await _signature(connection, job, record)
         stored = stored_signature(row)
@@ -72,9 +79,11 @@ async def extract_record(database_url: str, job_name: str, record_id: str, *, to
             raise AuditError(
                 f"The signature of record {record_id!r} names a key that job {job.name} does not have."
             )
-        source, obstacle = await open_audited_source(connection, job)
-        found = present_payloads(connection, source, [record], max_bytes=job.spec.records.max_payload_bytes)
-        [present] = [payload async for _, payload in found]
+        async with open_source_snapshot(sources, place=place, role="extract", snapshot=snapshot) as reading:
+            source, obstacle = await open_audited_source(reading, job)
+            limit = job.spec.records.max_payload_bytes
+            found = present_payloads(reading, source, [record], max_bytes=limit)
+            [present] = [payload async for _, payload in found]
         leases = await connection.fetch(query("audit_committed_leases"), [stored.key_no], [stored.epoch])
         [exported] = await connection.fetch(job_query("audit_export", job), [record])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -9,7 +11,8 @@ import asyncpg
 from vaultstream.audit.judgement import Absence
 from vaultstream.errors import SourceError
 from vaultstream.records.portions import PORTION_BYTES
-from vaultstream.records.source import Source, inspect_source
+from vaultstream.records.source import Source, inspect_source, open_source
+from vaultstream.store.source_pool import require_same, writes_refused
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -23,21 +26,37 @@ SMALL_BYTES = 4096
 """Payloads up to this length are read by the first query; longer ones in portions."""
 
 
+async def pinned(connection: Connection, job: Job) -> Job:
+    """Returns a job with the relation to audit it on. For a job from before relations were stored, that is the one that has its
+    name now; if there is none, the job stays as it is.
+
+    Args:
+        connection: a connection of ours.
+        job: the job.
+    """
+    if job.source_oid is not None:
+        return job
+    with suppress(SourceError):
+        source = await inspect_source(connection, job.spec.records, hints=False)
+        return replace(job, source_oid=source.oid)
+    return job
+
+
 async def open_audited_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
     """Finds a job's source and keeps it from being dropped or altered until the transaction ends.
+
+    Args:
+        connection: a source connection, in the transaction that has the snapshot.
+        job: the job.
 
     Returns:
         The source and None; or None and a sentence that says why it can't be read the way the job read it.
     """
     try:
         async with connection.transaction():
-            source = await inspect_source(connection, job.spec.records)
-            if source.id_type != job.id_type:
-                return None, (
-                    f"The ids in {source.relation} now have the type {source.id_type}; "
-                    f"the ids of the job's records have the type {job.id_type}."
-                )
+            source = await open_source(connection, job)
             await connection.execute(_over("audit_hold_source", source))
+            await require_same(connection, source)
     except SourceError as error:
         return None, error.message
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
@@ -51,7 +70,7 @@ async def present_payloads(
     """Yields each record of `ids` once, with its current payload or why it has none.
 
     Args:
-        connection: in the transaction that has the snapshot.
+        connection: a source connection, in the transaction that has the snapshot.
         source: where the records are; None: it can't be read.
         ids: ids of the records.
         max_bytes: longer payloads are not read: they can't be the ones that were signed.
@@ -64,7 +83,7 @@ async def present_payloads(
     statement = _over("audit_payloads", source)
     absent = set(ids)
     long: list[tuple[RecordId, int]] = []
-    for row in await connection.fetch(statement, ids, min(SMALL_BYTES, max_bytes)):
+    for row in await _fetch(connection, statement, ids, min(SMALL_BYTES, max_bytes)):
         record = row["id"]
         if (
             record not in absent
@@ -80,10 +99,15 @@ async def present_payloads(
 
     for portion in _portions(long):
         waiting = set(portion)
-        for row in await connection.fetch(statement, portion, max_bytes):
+        for row in await _fetch(connection, statement, portion, max_bytes):
             if row["id"] in waiting and row["payload"] is not None:
                 waiting.remove(row["id"])
                 yield row["id"], row["payload"]
+
+
+async def _fetch(connection: Connection, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    with writes_refused():
+        return await connection.fetch(statement, *arguments)
 
 
 def _read(row: asyncpg.Record, max_bytes: int) -> bytes | Absence | None:

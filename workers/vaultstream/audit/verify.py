@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from vaultstream.audit.checker import Assignment
 from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.judgement import aware
-from vaultstream.audit.payloads import open_audited_source
+from vaultstream.audit.payloads import open_audited_source, pinned
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, RevokedKey, Tally
-from vaultstream.audit.snapshot import export_snapshot, open_snapshot
+from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.revocations import Revocations
 from vaultstream.store.jobs import Job, get_job
+from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ async def verify_job(
     database_url: str,
     job_name: str,
     *,
+    source_url: str | None = None,
     processes: int | None = None,
     progress: OnChecked | None = None,
     revocations: Revocations | None = None,
@@ -49,19 +52,26 @@ async def verify_job(
     Args:
         database_url: the database.
         job_name: the job's name or token.
+        source_url: the same database under the login by which records are read; see `SourceDatabase`.
         processes: how many processes verify; None: one per core.
         progress: called after each run of batches.
         revocations: keys to take for revoked even if the database does not, because it may be a restored backup.
 
     Raises:
         UnknownJobError: there is no such job.
+        UsageError: records are not read by this login.
         DatabaseError: the connection to Postgres was lost.
     """
     began = time.monotonic()
-    async with open_snapshot(database_url, role="verify") as connection:
+    sources = SourceDatabase.of(database_url, source_url)
+    async with open_snapshot(database_url, role="verify") as connection, AsyncExitStack() as stack:
         snapshot = await export_snapshot(connection)
-        job = await get_job(connection, job_name)
-        source, obstacle = await open_audited_source(connection, job)
+        place = await find_place(connection)
+        job = await pinned(connection, await get_job(connection, job_name))
+        reading = await stack.enter_async_context(
+            open_source_snapshot(sources, place=place, role="verify", snapshot=snapshot)
+        )
+        source, obstacle = await open_audited_source(reading, job)
         processes = processes or usable_cores()
         runs = await _plan_runs(connection, job, processes)
         keys = await connection.fetch(query("audit_keys"), job.job_no)
@@ -76,6 +86,8 @@ async def verify_job(
         )
         hello = {
             "database_url": database_url,
+            "source_url": source_url,
+            "place": place,
             "snapshot": snapshot,
             "assignment": assignment.dump(),
         }

@@ -102,7 +102,7 @@ async def _measure(
     stage("measuring the limit again")
     after = await measure()
     stage("verifying")
-    report = await verify_job(services.database_url, job.token)
+    report = await verify_job(services.database_url, job.token, source_url=services.source_url)
     return Result(
         wanted=wanted,
         cores=usable_cores(),

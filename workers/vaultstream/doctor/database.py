@@ -101,7 +101,7 @@ def _connections(health: ServerHealth) -> Finding:
         return warning(
             "Postgres connections",
             text,
-            "Raise max_connections: a signer uses four connections, other workers at most three.",
+            "Raise max_connections: a signer uses four connections, other workers at most four.",
         )
     return ok("Postgres connections", text)
 

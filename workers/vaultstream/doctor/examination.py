@@ -20,10 +20,12 @@ from vaultstream.doctor.findings import Finding, failed, failed_by, judge_transi
 from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
 from vaultstream.doctor.machine import examine_machine
 from vaultstream.doctor.revocations import examine_revocations
+from vaultstream.doctor.source import examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError
 from vaultstream.local.services import LocalServices, Services, inspect_services
 from vaultstream.store.database import connect, explain
+from vaultstream.store.source_login import SourceDatabase
 from vaultstream.worker import kek_file, revocations_file
 
 if TYPE_CHECKING:
@@ -96,6 +98,9 @@ class _Examination:
             connection = await self._stack.enter_async_context(connect(url, role="doctor"))
             self._findings += judge_transit("Postgres", connection.plain_peer)
             findings, usable = await examine_database(connection, url, embedded=given is None)
+            if usable:
+                source = SourceDatabase.by(self._settings, url) if given else SourceDatabase.of(url, None)
+                findings.append(await examine_source_login(connection, source, embedded=given is None))
         except (
             VaultStreamError,
             asyncpg.PostgresError,

@@ -15,6 +15,7 @@ from vaultstream.errors import CustodyError, ExitCode, UsageError, VaultStreamEr
 from vaultstream.last_words import read_last_words
 from vaultstream.local.worker_logs import log_folder
 from vaultstream.role import WorkerRole
+from vaultstream.store.source_login import VARIABLE
 from vaultstream.worker import PARENT_VARIABLE
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ class WorkerPool:
             **os.environ,
             **self._services.taken,  # workers read no .env
             "DATABASE_URL": self._services.database_url,
+            VARIABLE: self._services.source_url or "",
             "VAULTSTREAM_NATS_URL": self._services.nats_url,
             "VAULTSTREAM_NATS_USER": self._services.nats_user,
             "VAULTSTREAM_NATS_PASSWORD": self._services.nats_password,

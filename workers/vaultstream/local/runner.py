@@ -16,6 +16,7 @@ from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
+from vaultstream.store.source_pool import replaced
 
 if TYPE_CHECKING:
     from vaultstream.api import SigningJobSpec
@@ -83,12 +84,14 @@ async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> J
     source = await inspect_source(connection, spec.records)
     job = await jobs.find_job(connection, name)
     if job is None:
-        job = await jobs.create_job(connection, name, spec, id_type=source.id_type)
+        job = await jobs.create_job(connection, name, spec, id_type=source.id_type, source_oid=source.oid)
     elif changed := changed_immutable_fields(job.spec, spec):
         raise InvalidJobError(
             f"A job named {name!r} already exists with a different {', '.join(changed)}, which can't be changed.",
             hint=f"Give the new job another name, or run `vaultstream delete {name}` first.",
         )
+    elif not job.ended and job.source_oid not in {None, source.oid}:
+        raise replaced(source.relation)
     elif job.spec != spec:
         await jobs.update_spec(connection, job.job_no, spec)
     await jobs.set_suspended(connection, job.job_no, suspended=spec.suspend)

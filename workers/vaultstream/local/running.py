@@ -11,6 +11,8 @@ from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import RunState, run_job
 from vaultstream.local.scaler import LocalScaler, Taken, estimate_batches
 from vaultstream.store.jobs import Job
+from vaultstream.store.source_login import find_place
+from vaultstream.store.source_pool import open_source_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +54,11 @@ async def run_to_end(
             pass  # reports a NATS that refuses the login before any worker starts
         if not job.planned:
             async with session.pool.acquire() as connection:
-                scaler.expect(await estimate_batches(connection, job))
+                place = await find_place(connection)
+            async with open_source_pool(
+                session.source_database, place=place, role="command", size=1
+            ) as sources:
+                scaler.expect(await estimate_batches(sources, job))
         job = await run_job(session.services, session.pool, job, scale=scaler, show=show)
         taken = tuple(scaler.taken)
     if job.deleted_at is not None:

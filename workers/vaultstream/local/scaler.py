@@ -11,15 +11,15 @@ from typing import Any
 from vaultstream.api import JobState, ScalingSpec
 from vaultstream.errors import SourceError
 from vaultstream.local.runner import PoolSize, PoolState
-from vaultstream.records.source import inspect_source
+from vaultstream.records.source import open_readable_source
 from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Lag, Observation, Pause, Replicas, Timing
 from vaultstream.scaling.workload import Activity, expected_batches, expected_lag
-from vaultstream.store.database import Connection
 from vaultstream.store.jobs import Job
+from vaultstream.store.source_pool import SourcePool
 from vaultstream.store.sql import query
 
 PROCESS_STARTUP_SECONDS = 1.0
@@ -50,16 +50,18 @@ class Taken:
         }
 
 
-async def estimate_batches(connection: Connection, job: Job) -> int:
+async def estimate_batches(sources: SourcePool, job: Job) -> int:
     """Returns how many batches a job will have, from Postgres's estimate of its rows; 0 if there is no estimate.
 
     Signers can start while records are still being planned.
     """
     try:
-        source = await inspect_source(connection, job.spec.records)
+        source = await open_readable_source(sources, job)
+        async with sources.read(source) as connection:
+            plan = await connection.fetchval(query("estimate_rows", relation=source.relation))
     except SourceError:
         return 0  # the records worker reports the reason
-    explained = json.loads(await connection.fetchval(query("estimate_rows", relation=source.relation)))
+    explained = json.loads(plan)
     return expected_batches(int(explained[0]["Plan"]["Plan Rows"]), job.spec.batch_size)
 
 

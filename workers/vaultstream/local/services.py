@@ -53,6 +53,8 @@ class Services:
     nats_pid: int | None
     taken: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that the settings took from a file, for processes that get all from their environment."""
+    source_url: str | None = field(default=None, repr=False)
+    """The database of `database_url` under the login by which records are read; None: that of `database_url`."""
     _local: LocalServices | None = field(default=None, repr=False, compare=False)
     _bus: BusAddress | None = field(default=None, repr=False, compare=False)
 
@@ -175,6 +177,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         CustodyError: the key-encryption key can't be created.
     """
     data_dir = _absolute(settings.data_dir)
+    source = settings.source_database_url if settings.database_url else None
     given = Services(
         database_url=settings.database_url.get_secret_value() if settings.database_url else "",
         nats_url=settings.nats_url or "",
@@ -185,6 +188,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         postgres_pid=None,
         nats_pid=None,
         taken=settings.taken,
+        source_url=source.get_secret_value() if source else None,
         _bus=bus_address(settings, settings.nats_url) if settings.nats_url else None,
     )
     async with AsyncExitStack() as stack:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vaultstream.local.services import open_services
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, open_pool
+from vaultstream.store.source_login import SourceDatabase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,6 +25,11 @@ class Session:
     settings: Settings
     services: Services
     pool: Pool
+
+    @property
+    def source_database(self) -> SourceDatabase:
+        """Where the commands read records."""
+        return SourceDatabase.of(self.services.database_url, self.services.source_url)
 
 
 @asynccontextmanager

@@ -9,11 +9,17 @@ from uuid import UUID
 
 from vaultstream.errors import SourceError
 from vaultstream.store.database import fetch_one
+from vaultstream.store.source_pool import SourcePool, replaced
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
     from vaultstream.api import RecordsSpec
     from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
 
 _ID_TYPES = {
     "int2": "bigint",
@@ -44,7 +50,10 @@ def quote_identifier(name: str) -> str:
 class Source:
     """A table or view, each part ready for use in SQL."""
 
+    oid: int
+    """Of the relation: a job signs this one, whatever has its name later."""
     relation: str
+    """Its schema and name."""
     id_sql: str
     id_type: str
     """How ids are handled: bigint, uuid or text."""
@@ -76,53 +85,77 @@ class Source:
         )
 
 
-async def inspect_source(connection: Connection, records: RecordsSpec) -> Source:
-    """Finds the table or view that a job names, and checks its columns.
+async def inspect_source(connection: Connection, records: RecordsSpec, *, hints: bool = True) -> Source:
+    """Finds the table or view that a job names, and checks its columns. It reads only the catalogs.
+
+    Args:
+        connection: of ours; an unqualified name is searched for in its search path.
+        records: names the relation and its columns.
+        hints: whether errors may name what the user of the connection may read. The owner of the job may not see all of that.
 
     Raises:
-        SourceError: it does not exist, a column is missing, or a column has a type that is not supported.
+        SourceError: it does not exist, may not be signed, lacks a column, or has a column of an unsupported type.
     """
     relation = await connection.fetchrow(query("find_relation"), records.table)
     if relation is None:
-        names = [row["name"] for row in await connection.fetch(query("list_relations"))]
+        hint = "Correct the name, with the schema if it is not in the search path."
+        if hints:
+            names = [row["name"] for row in await connection.fetch(query("list_relations"))]
+            hint = _nearest(records.table, names, "Tables and views that this user may read")
         raise SourceError(
-            f"spec.records.table: the database has no table or view {records.table!r}.",
-            hint=_nearest(records.table, names, "Its tables and views are"),
+            f"spec.records.table: the database has no table or view {records.table!r}.", hint=hint
         )
-    columns = {
-        row["name"]: row["type"] for row in await connection.fetch(query("list_columns"), relation["oid"])
-    }
-    id_type = _column_type(columns, records.id_column, "idColumn", records.table)
-    payload_type = _column_type(columns, records.payload_column, "payloadColumn", records.table)
-    if id_type not in _ID_TYPES:
+    if relation["reserved"]:
         raise SourceError(
-            f"spec.records.idColumn: {records.id_column!r} is of type {id_type}; an id is an integer, a UUID or text.",
-            hint="Name another column, or a view that casts this one.",
+            f"spec.records.table: {relation['relation']} belongs to VaultStream or to Postgres.",
+            hint="Name a table or view of your own.",
         )
-    if payload_type not in _PAYLOADS:
-        raise SourceError(
-            f"spec.records.payloadColumn: {records.payload_column!r} is of type {payload_type}; "
-            "a payload is bytea, text, json or jsonb.",
-            hint="Name another column, or a view that casts this one to text.",
-        )
-    return Source(
-        relation=relation["relation"],
-        id_sql=quote_identifier(records.id_column),
-        id_type=_ID_TYPES[id_type],
-        payload_sql=_PAYLOADS[payload_type].format(column=quote_identifier(records.payload_column)),
-    )
+    return await _describe(connection, relation["oid"], relation["relation"], records, hints=hints)
 
 
-async def open_source(connection: Connection, records: RecordsSpec) -> Source:
-    """Does what `inspect_source` does, and checks that this user may read the two columns.
+async def open_source(connection: Connection, job: Job) -> Source:
+    """Returns the source of a job: the relation that the job was created for, under the name that the job gives.
+
+    Args:
+        connection: a source connection.
+        job: the job.
 
     Raises:
-        SourceError: as `inspect_source`; or a right is missing, and the hint has the GRANT for it.
+        SourceError: the relation was dropped, replaced or renamed; or it, or a column of it, can't be used.
     """
-    source = await inspect_source(connection, records)
-    rights = await fetch_one(
-        connection, query("source_rights"), source.relation, records.id_column, records.payload_column
-    )
+    if job.source_oid is None:
+        raise SourceError(
+            f"spec.records.table: job {job.name} was created by an older version, which did not store its relation.",
+            hint="The job's records worker does that when it starts.",
+        )
+    records = job.spec.records
+    found = await connection.fetchrow(query("pinned_relation"), job.source_oid)
+    if found is None:
+        raise replaced(records.table, how="dropped")
+    if records.table not in {found["name"], f"{found['schema']}.{found['name']}"}:
+        raise replaced(records.table)
+    source = await _describe(connection, job.source_oid, found["relation"], records, hints=True)
+    if source.id_type != job.id_type:
+        raise SourceError(
+            f"spec.records.idColumn: the ids in {source.relation} now have the type {source.id_type}; "
+            f"the ids of the job's records have the type {job.id_type}.",
+            hint="Give the column its former type, or create a new job.",
+        )
+    return source
+
+
+async def open_readable_source(sources: SourcePool, job: Job) -> Source:
+    """Does what `open_source` does, and checks that the source login may read the two columns.
+
+    Raises:
+        SourceError: as `open_source`; or a privilege is missing, and the hint has the GRANT for it.
+    """
+    records = job.spec.records
+    async with sources.transaction() as connection:
+        source = await open_source(connection, job)
+        rights = await fetch_one(
+            connection, query("source_rights"), source.oid, records.id_column, records.payload_column
+        )
     user, schema = (quote_identifier(rights[name]) for name in ("login", "schema"))
     missing = []
     if not rights["enters"]:
@@ -138,17 +171,46 @@ async def open_source(connection: Connection, records: RecordsSpec) -> Source:
     return source
 
 
-def _column_type(columns: dict[str, str], name: str, field: str, table: str) -> str:
-    if name not in columns:
+async def _describe(
+    connection: Connection, oid: int, relation: str, records: RecordsSpec, *, hints: bool
+) -> Source:
+    """Returns the source over a relation, after a check of its columns."""
+    rows = await connection.fetch(query("list_columns"), oid)
+    id_type = _column_type(rows, records.id_column, "idColumn", records.table, hints=hints)
+    payload_type = _column_type(rows, records.payload_column, "payloadColumn", records.table, hints=hints)
+    if id_type not in _ID_TYPES:
         raise SourceError(
-            f"spec.records.{field}: {table} has no column {name!r}.",
-            hint=_nearest(name, list(columns), "Its columns are"),
+            f"spec.records.idColumn: {records.id_column!r} is of type {id_type}; an id is an integer, a UUID or text.",
+            hint="Name another column, or a view that casts this one.",
         )
-    return columns[name]
+    if payload_type not in _PAYLOADS:
+        raise SourceError(
+            f"spec.records.payloadColumn: {records.payload_column!r} is of type {payload_type}; "
+            "a payload is bytea, text, json or jsonb.",
+            hint="Name another column, or a view that casts this one to text.",
+        )
+    return Source(
+        oid=oid,
+        relation=relation,
+        id_sql=quote_identifier(records.id_column),
+        id_type=_ID_TYPES[id_type],
+        payload_sql=_PAYLOADS[payload_type].format(column=quote_identifier(records.payload_column)),
+    )
+
+
+def _column_type(rows: Sequence[asyncpg.Record], name: str, field: str, table: str, *, hints: bool) -> str:
+    for row in rows:
+        if row["name"] == name:
+            return str(row["type"])
+    hint = "Correct the name."
+    if hints:
+        readable = [row["name"] for row in rows if row["readable"]]
+        hint = _nearest(name, readable, "Columns that this user may read")
+    raise SourceError(f"spec.records.{field}: {table} has no column {name!r}.", hint=hint)
 
 
 def _nearest(name: str, names: list[str], introduction: str) -> str:
     if near := difflib.get_close_matches(name, names, n=1):
         return f"Did you mean {near[0]!r}?"
-    shown = ", ".join(sorted(names)[:20]) or "none yet"
+    shown = ", ".join(sorted(names)[:20]) or "none"
     return f"{introduction}: {shown}."

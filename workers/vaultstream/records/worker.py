@@ -14,7 +14,7 @@ from vaultstream.api import JobState
 from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError
-from vaultstream.records.source import open_source
+from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
 from vaultstream.store.batches import (
@@ -24,12 +24,13 @@ from vaultstream.store.batches import (
     pending_after,
     plan_page,
 )
-from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, worker_context
+from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, source_pool_of, worker_context
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
+    from vaultstream.store.source_pool import SourcePool
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,14 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         UsageError: settings or job can't be used; a SourceError is also written to the job's message.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
-    async with worker_context(settings, job_name, role=WorkerRole.RECORDS, connections=3) as context:
+    async with (
+        worker_context(settings, job_name, role=WorkerRole.RECORDS, connections=3) as context,
+        source_pool_of(context, size=1) as sources,
+    ):
         publisher = BatchPublisher(context)
 
         async def plan_on() -> bool:
-            finished = await plan_next(context)
+            finished = await plan_next(context, sources)
             publisher.planned.set()
             return finished
 
@@ -68,7 +72,7 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         log.info("batches published", extra={"nats_messages": messages_of(context.bus)})
 
 
-async def plan_next(context: WorkerContext) -> bool:
+async def plan_next(context: WorkerContext, sources: SourcePool) -> bool:
     """Plans the next page; returns whether all records are planned.
 
     Raises:
@@ -77,13 +81,15 @@ async def plan_next(context: WorkerContext) -> bool:
     job_no = context.job.job_no
     async with context.pool.acquire() as connection:
         job = await jobs.get_job(connection, context.job.token)
-        if job.planned:
-            return True
         try:
-            source = await open_source(connection, job.spec.records)
+            if job.source_oid is None:
+                job = await _pin_source(connection, job)
+            if job.planned:
+                return True
+            source = await open_readable_source(sources, job)
             if job.state is JobState.PENDING:
-                await jobs.start_job(connection, job_no, upper_id=await highest_id(connection, source))
-            page = await plan_page(connection, job, source)
+                await jobs.start_job(connection, job_no, upper_id=await highest_id(sources, source))
+            page = await plan_page(connection, sources, job, source)
         except SourceError as error:
             await jobs.set_message(connection, job_no, f"{error.message} {error.hint or ''}".strip())
             raise
@@ -92,6 +98,14 @@ async def plan_next(context: WorkerContext) -> bool:
         context.telemetry.metrics.records.records_planned.inc(page.records)
         log.info("batches planned", extra={"records": page.records, "batches": page.batches})
     return page.finished
+
+
+async def _pin_source(connection: Connection, job: Job) -> Job:
+    """Stores the relation of a job from before relations were stored: the one that has its name now."""
+    source = await inspect_source(connection, job.spec.records, hints=False)
+    await jobs.pin_source(connection, job.job_no, source.oid)
+    log.info("source stored", extra={"job": job.name, "relation": source.relation})
+    return await jobs.get_job(connection, job.token)
 
 
 def next_check(left: int, *, before: int, seconds: float) -> float:

@@ -46,15 +46,13 @@ if TYPE_CHECKING:
     from vaultstream.records.source import Source
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Job
+    from vaultstream.store.source_pool import SourcePool
 
 log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 1.0
 KEYLESS_MAX_SECONDS = 0.05
 """The longest wait before asking again for a free key; a key is busy for about as long as a batch takes."""
-
-_SPARE_CONNECTIONS = 2
-"""Never used by reads: however slow the source is, leases are renewed and batches committed."""
 
 _RETURNED = Settlement("returned", redeliver_after=0.0)
 _SETTLED_BEFORE = Settlement(SUPERSEDED)
@@ -72,6 +70,7 @@ class Pipeline:
         source: Source,
         holder: str,
         pool: Pool,
+        sources: SourcePool,
         puller: BatchPuller,
         custody: Custody,
         limits: Limits,
@@ -84,6 +83,7 @@ class Pipeline:
         self._source = source
         self._holder = holder
         self._pool = pool
+        self._sources = sources
         self._puller = puller
         self._custody = custody
         self._limits = limits
@@ -96,11 +96,7 @@ class Pipeline:
         self._keyless: list[Batch] = []
         self._signed: asyncio.Queue[list[Batch]] = asyncio.Queue()
         self._reader = PartReader(
-            pool,
-            source,
-            connections=max(1, pool.get_max_size() - _SPARE_CONNECTIONS),
-            limit=job.spec.records.max_payload_bytes,
-            metrics=self._metrics,
+            sources, source, limit=job.spec.records.max_payload_bytes, metrics=self._metrics
         )
         self._stuck = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vaultstream.records.source import Source
-    from vaultstream.store.database import Pool
     from vaultstream.store.leases import BatchRow
+    from vaultstream.store.source_pool import SourcePool
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class BatchRecords:
 
 
 async def read(
-    pool: Pool, source: Source, wanted: Sequence[Sequence[Any]], *, cap: int, limit: int
+    sources: SourcePool, source: Source, wanted: Sequence[Sequence[Any]], *, cap: int, limit: int
 ) -> list[BatchRecords]:
     """Reads exactly the records that were planned into batches, in that order, as long as no payload exceeds `cap`.
 
     Records inserted or deleted since planning do not change what a batch covers.
 
     Args:
-        pool: connections to the database of the source.
+        sources: connections for reading the source.
         source: the table or view.
         wanted: ids of each batch; a range is read as a range.
         cap: payloads longer than this many bytes stay in the database: only their sizes are returned.
@@ -50,7 +50,7 @@ async def read(
     runs = join_runs((ids[0], ids[-1]) for ids in wanted if isinstance(ids, range))
     listed = [record_id for ids in wanted if not isinstance(ids, range) for record_id in ids]
     found: list[Any] = []
-    async with pool.acquire() as connection:
+    async with sources.read(source) as connection:
         if runs:
             firsts, lasts = zip(*runs, strict=True)
             found += await connection.fetch(source.read_sql(ranged=True), cap, firsts, lasts)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vaultstream.records.source import Source
     from vaultstream.signing.batch import Batch
     from vaultstream.signing.read import BatchRecords
-    from vaultstream.store.database import Pool
+    from vaultstream.store.source_pool import SourcePool
     from vaultstream.telemetry.metrics import SigningMetrics
 
 PORTIONS = 2
@@ -37,21 +37,18 @@ class PartReader:
     """Reads for one signer.
 
     Args:
-        pool: connections to the database of the source.
+        sources: connections for reading the source.
         source: the table or view.
-        connections: how many connections reads may use at a time.
         limit: the largest payload allowed, in bytes.
         metrics: where the times of reads are counted.
     """
 
-    def __init__(
-        self, pool: Pool, source: Source, *, connections: int, limit: int, metrics: SigningMetrics
-    ) -> None:
-        self._pool = pool
+    def __init__(self, sources: SourcePool, source: Source, *, limit: int, metrics: SigningMetrics) -> None:
+        self._sources = sources
         self._source = source
         self._limit = limit
         self._metrics = metrics
-        self._reading = asyncio.Semaphore(connections)
+        self._reading = asyncio.Semaphore(sources.size)
         self._budget = ByteBudget(max(PORTIONS * PORTION_BYTES, limit))
         self._sizes = PayloadSizes()
 
@@ -82,7 +79,7 @@ class PartReader:
             async with self._reading:
                 with self._metrics.read_seconds.time():
                     found = await read(
-                        self._pool,
+                        self._sources,
                         self._source,
                         list(portion.wanted.values()),
                         cap=portion.cap,

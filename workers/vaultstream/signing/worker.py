@@ -11,20 +11,24 @@ from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.pull import BatchPuller
 from vaultstream.errors import SourceError
 from vaultstream.keys.custody import Custody
-from vaultstream.records.source import Source, open_source
+from vaultstream.records.source import Source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
+from vaultstream.store.jobs import get_job
 from vaultstream.store.keys import count_keys
-from vaultstream.worker import WorkerContext, repeat, worker_context
+from vaultstream.worker import WorkerContext, repeat, source_pool_of, worker_context
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
+    from vaultstream.store.source_pool import SourcePool
 
 log = logging.getLogger(__name__)
 
-SIGNER_CONNECTIONS = 4
-"""Connections of one signer to Postgres: leases, reads, commits and renewals overlap."""
+SIGNER_CONNECTIONS = 2
+"""Connections of one signer to Postgres for leases, commits and renewals, which overlap."""
+SOURCE_CONNECTIONS = 2
+"""Connections of one signer for reading records. However slow the source is, leases are renewed and batches committed."""
 
 SWITCH_SECONDS = 0.0005
 """After which the signing thread yields to the event loop: each round trip costs a switch or two."""
@@ -43,10 +47,13 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
         CustodyError: private keys can't be unwrapped with the key-encryption keys in the file.
         ServiceError: Postgres or NATS can't be reached at the start.
     """
-    async with worker_context(
-        settings, job_name, role=WorkerRole.SIGNING, connections=SIGNER_CONNECTIONS, ready_once="pulling"
-    ) as context:
-        source = await _wait_for_source(context)
+    async with (
+        worker_context(
+            settings, job_name, role=WorkerRole.SIGNING, connections=SIGNER_CONNECTIONS, ready_once="pulling"
+        ) as context,
+        source_pool_of(context, size=SOURCE_CONNECTIONS) as sources,
+    ):
+        source = await _wait_for_source(context, sources)
         if source is None:
             return
         job = context.job
@@ -63,6 +70,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                 source=source,
                 holder=context.holder,
                 pool=context.pool,
+                sources=sources,
                 puller=puller,
                 custody=custody,
                 limits=Limits(
@@ -91,7 +99,7 @@ def _settle_down() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
-async def _wait_for_source(context: WorkerContext) -> Source | None:
+async def _wait_for_source(context: WorkerContext, sources: SourcePool) -> Source | None:
     """Returns the source once it can be read; None if the worker is asked to exit first."""
     source: Source | None = None
 
@@ -99,7 +107,8 @@ async def _wait_for_source(context: WorkerContext) -> Source | None:
         nonlocal source
         try:
             async with context.pool.acquire() as connection:
-                source = await open_source(connection, context.job.spec.records)
+                job = await get_job(connection, context.job.token)
+            source = await open_readable_source(sources, job)
         except SourceError as error:
             log.warning("waiting until this is fixed: %s", error)
             context.telemetry.health.missed("pulling", str(error))

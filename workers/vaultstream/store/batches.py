@@ -7,26 +7,24 @@ from typing import TYPE_CHECKING, Protocol
 
 from vaultstream.errors import SourceError
 from vaultstream.store.database import fetch_one
+from vaultstream.store.source_pool import PinnedRelation
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import asyncpg
-
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
     from vaultstream.store.leases import Lease
+    from vaultstream.store.source_pool import SourcePool
 
 PAGE_RECORDS = 50_000
 """About how many records one planning transaction covers. It locks the job's row meanwhile."""
+PAGE_BYTES = 8 * 1024 * 1024
+"""A page has fewer records, but at least one batch, if the text of its ids is longer than this."""
 
 
-class SqlSource(Protocol):
+class SqlSource(PinnedRelation, Protocol):
     """What planning needs to know about a source. Each part is ready to stand in SQL."""
 
-    @property
-    def relation(self) -> str: ...
     @property
     def id_sql(self) -> str: ...
     @property
@@ -42,69 +40,104 @@ class PlannedPage:
     finished: bool
 
 
-async def highest_id(connection: Connection, source: SqlSource) -> str | None:
+@dataclass(frozen=True)
+class _Page:
+    """The next records of a source: their number, and their ids as text."""
+
+    records: int
+    first: str | None
+    last: str | None
+    ids: list[str] | None
+    """None: the integers from first to last."""
+    rows: int
+    """How many records would be a full page."""
+
+
+async def highest_id(sources: SourcePool, source: SqlSource) -> str | None:
     """Returns the highest id of a source as text; None if it is empty.
 
     Raises:
         SourceError: a row has no id.
     """
-    if await connection.fetchval(query("has_null_id", relation=source.relation, id=source.id_sql)):
-        raise SourceError(
-            f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
-            hint="Give these rows an id, or name a view without them.",
-        )
-    highest = await connection.fetchval(query("highest_id", relation=source.relation, id=source.id_sql))
+    parts = {"relation": source.relation, "id": source.id_sql}
+    async with sources.read(source) as connection:
+        if await connection.fetchval(query("has_null_id", **parts)):
+            raise SourceError(
+                f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
+                hint="Give these rows an id, or name a view without them.",
+            )
+        highest = await connection.fetchval(query("highest_id", **parts))
     return None if highest is None else str(highest)
 
 
-async def plan_page(connection: Connection, job: Job, source: SqlSource) -> PlannedPage:
+async def plan_page(connection: Connection, sources: SourcePool, job: Job, source: SqlSource) -> PlannedPage:
     """Divides the next page of a job's records into batches and moves its checkpoint, in one transaction.
+
+    Args:
+        connection: of ours. Its transaction holds the checkpoint, while another connection reads the source.
+        sources: connections for reading the source.
+        job: the job.
+        source: its source.
 
     Raises:
         SourceError: an id occurs twice; nothing was planned.
     """
     size = job.spec.batch_size
-    rows = max(1, PAGE_RECORDS // size) * size
     async with connection.transaction():
         checkpoint = await fetch_one(connection, query("lock_checkpoint"), job.job_no)
         if checkpoint["planned"]:
             return PlannedPage(records=0, batches=0, finished=True)
-        after = checkpoint["planned_id"]
-        arguments = (job.job_no, after, checkpoint["upper_id"], rows, size, checkpoint["next_batch_no"])
-        page = await _cut_page(connection, source, arguments, first=after is None)
+        async with sources.read(source) as reading:
+            page = await _read_page(
+                reading, source, after=checkpoint["planned_id"], upper=checkpoint["upper_id"], size=size
+            )
+        start = checkpoint["next_batch_no"]
+        if page.ids is None:
+            added = query("add_dense_batches")
+            batches = await connection.fetchval(added, job.job_no, start, size, page.first, page.records)
+        else:
+            added = query("add_listed_batches", dense=_DENSE[source.id_type == "bigint"])
+            batches = await connection.fetchval(added, job.job_no, start, size, page.ids)
+        finished = page.records < page.rows
+        await connection.execute(query("move_checkpoint"), job.job_no, page.last, finished, batches)
+    return PlannedPage(records=page.records, batches=batches, finished=finished)
+
+
+_DENSE = {True: "ids[records]::numeric - ids[1]::numeric + 1 = records", False: "false"}
+"""Whether a batch needs only its first and last id, by whether its ids are integers."""
+
+
+async def _read_page(
+    connection: Connection, source: SqlSource, *, after: str | None, upper: str, size: int
+) -> _Page:
+    """Reads the ids of the next page; fewer records if their ids are so long that the worker's memory is at stake."""
+    rows = max(1, PAGE_RECORDS // size) * size
+    if source.id_type == "bigint":
+        dense = await fetch_one(connection, _page_sql("dense_page", source, after), after, upper, rows)
+        if dense["dense"]:
+            return _Page(dense["records"], dense["first"], dense["last"], None, rows)
+    while True:
+        sql = _page_sql("listed_page", source, after)
+        page = await fetch_one(connection, sql, after, upper, rows, PAGE_BYTES if rows > size else None)
         if page["duplicate"] is not None:
             raise SourceError(
                 f"spec.records.idColumn: {source.relation} has more than one row whose {source.id_sql} "
                 f"is {page['duplicate']!r}.",
                 hint="Each record needs its own id: name a unique column, or a view without duplicates.",
             )
-        finished = page["records"] < rows
-        await connection.execute(
-            query("move_checkpoint"), job.job_no, page["last_id"], finished, page["batches"]
-        )
-    return PlannedPage(records=page["records"], batches=page["batches"], finished=finished)
+        if page["ids"] is not None:
+            ids = page["ids"]
+            return _Page(len(ids), ids[0] if ids else None, ids[-1] if ids else None, ids, rows)
+        rows = max(1, rows // size // 2) * size
 
 
-async def _cut_page(
-    connection: Connection, source: SqlSource, arguments: Sequence[object], *, first: bool
-) -> asyncpg.Record:
-    if source.id_type == "bigint":
-        page = await fetch_one(connection, _plan_sql("plan_dense", source, first=first), *arguments)
-        if page["dense"]:
-            return page
-    return await fetch_one(connection, _plan_sql("plan_page", source, first=first), *arguments)
-
-
-def _plan_sql(name: str, source: SqlSource, *, first: bool) -> str:
-    cast = f"$2::text::{source.id_type}"
-    dense = "ids[records]::numeric - ids[1]::numeric + 1 = records" if source.id_type == "bigint" else "false"
+def _page_sql(name: str, source: SqlSource, after: str | None) -> str:
     return query(
         name,
         relation=source.relation,
         id=source.id_sql,
         id_type=source.id_type,
-        after="true" if first else f"s.{source.id_sql} > {cast}",
-        dense=dense,
+        after="true" if after is None else f"s.{source.id_sql} > $1::text::{source.id_type}",
     )
 
 

@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError, explain_tls
+from vaultstream.errors import DOCTOR, DatabaseError, SourceError, UsageError, VaultStreamError, explain_tls
 from vaultstream.store import keepalive
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection opened by `connect`, or one acquired from a pool."""
@@ -62,7 +62,7 @@ def is_transient(error: BaseException) -> bool:
 
 def is_misconfigured(error: BaseException) -> bool:
     """Whether somebody has to fix something first, such as a missing table or privilege. Work waits meanwhile."""
-    return isinstance(error, _NOT_READY)
+    return isinstance(error, (*_NOT_READY, SourceError))
 
 
 _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
@@ -207,12 +207,15 @@ async def _prepare(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def connect(url: str, *, role: str = "command") -> AsyncIterator[WatchedConnection]:
+async def connect(
+    url: str, *, role: str = "command", settings: Mapping[str, str] | None = None
+) -> AsyncIterator[WatchedConnection]:
     """Opens one connection and closes it.
 
     Args:
         url: the connection string.
         role: which part of VaultStream connects; Postgres shows it in `application_name`.
+        settings: further settings of the session.
 
     Raises:
         DatabaseError: Postgres is unreachable or refuses the connection.
@@ -223,7 +226,7 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[WatchedCo
             url,
             timeout=POSTGRES_CONNECT_SECONDS,
             connection_class=WatchedConnection,
-            server_settings=_server_settings(role),
+            server_settings={**_server_settings(role), **(settings or {})},
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise _unreadable_certificate(error, url) or explain(error) from None
@@ -235,7 +238,9 @@ async def connect(url: str, *, role: str = "command") -> AsyncIterator[WatchedCo
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> AsyncIterator[Pool]:
+async def open_pool(
+    url: str, *, role: str, size: int, reset: bool = True, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Pool]:
     """Opens a pool of up to `size` connections, and closes it.
 
     Args:
@@ -244,6 +249,7 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
         size: maximum number of connections.
         reset: reset the session of a connection when it is released. Not needed where nobody changes a session (no
             settings, no locks beyond a transaction).
+        settings: further settings of each session.
 
     Raises:
         DatabaseError: Postgres is unreachable or refuses the connection.
@@ -259,7 +265,7 @@ async def open_pool(url: str, *, role: str, size: int, reset: bool = True) -> As
             max_inactive_connection_lifetime=0,
             connection_class=WatchedConnection if reset else _PooledConnection,
             init=_prepare,
-            server_settings=_server_settings(role),
+            server_settings={**_server_settings(role), **(settings or {})},
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise _unreadable_certificate(error, url) or explain(error) from None

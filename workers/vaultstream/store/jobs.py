@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import UnknownJobError
-from vaultstream.store.sql import query
+from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,6 +41,8 @@ class Job:
     next_batch_no: int
     published_through: int
     tenant: str | None = None
+    source_oid: int | None = None
+    """The relation that it signs; None: created before relations were stored, see `pin_source`."""
 
     @property
     def ended(self) -> bool:
@@ -90,6 +92,7 @@ async def create_job(
     spec: SigningJobSpec,
     *,
     id_type: str,
+    source_oid: int,
     owner_uid: str | None = None,
     tenant: str | None = None,
 ) -> Job:
@@ -100,6 +103,7 @@ async def create_job(
         name: unique among jobs that are not deleted.
         spec: what to sign, and with what.
         id_type: bigint, uuid or text.
+        source_oid: the relation that `spec.records.table` names; the job never signs another.
         owner_uid: uid of the SigningJob object that the job belongs to, if any.
         tenant: the namespace whose logins alone may see the job; None: those of no tenant.
 
@@ -107,8 +111,29 @@ async def create_job(
         asyncpg.UniqueViolationError: a job of that name exists.
     """
     token = new_token(name)
-    await connection.execute(query("create_job"), token, name, spec.dump(), id_type, owner_uid, tenant)
+    text = query("create_job")
+    values = arguments(
+        text,
+        token=token,
+        name=name,
+        spec=spec.dump(),
+        id_type=id_type,
+        source_oid=source_oid,
+        owner_uid=owner_uid,
+        tenant=tenant,
+    )
+    await connection.execute(text, *values)
     return await get_job(connection, token)
+
+
+async def pin_source(connection: Connection, job_no: int, source_oid: int) -> None:
+    """Stores the relation of a job that was created before relations were stored; once stored, it stays."""
+    await connection.execute(query("pin_source"), job_no, source_oid)
+
+
+async def accept_source(connection: Connection, job_no: int, source_oid: int) -> None:
+    """Replaces the relation of a job, as after a restore from a dump. Only the owner of the schema may."""
+    await connection.execute(query("accept_source"), job_no, source_oid)
 
 
 async def adopt_job(connection: Connection, job_no: int, tenant: str) -> None:

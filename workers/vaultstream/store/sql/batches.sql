@@ -13,53 +13,56 @@ UPDATE vaultstream.jobs
 SET planned_id = coalesce($2, planned_id), planned = $3, next_batch_no = next_batch_no + $4
 WHERE job_no = $1
 
--- name: plan_page
--- Cuts the next page of a source into batches, in the order of its ids. The ids never leave the database.
--- Parameters: $1 job, $2 last id planned before, $3 highest id of the job, $4 rows of the page, $5 batch size, $6 next batch number.
+-- name: dense_page
+-- The next page of a source whose ids are consecutive integers, as they mostly are: a batch then needs only its first and last id.
+-- Parameters: $1 last id planned before, $2 highest id of the job, $3 rows of the page. dense = false: the ids have to be listed.
+SELECT count(*) AS records, min(id)::text AS first, max(id)::text AS last,
+       count(*) > 0 AND count(DISTINCT id) = count(*) AND max(id)::numeric - min(id) + 1 = count(*)
+       AND (SELECT count(*) <= 1 FROM (SELECT FROM {relation} AS s WHERE s.{id} = $1::text::bigint LIMIT 2) AS same) AS dense
+FROM (SELECT s.{id}::bigint AS id FROM {relation} AS s WHERE {after} AND s.{id} <= $2::text::bigint ORDER BY s.{id} LIMIT $3) AS found
+
+-- name: listed_page
+-- The ids of the next page of a source in their order, and an id that occurs twice. No ids: their text has more than $4 bytes.
 WITH page AS MATERIALIZED (
-    SELECT s.{id} AS id, row_number() OVER (ORDER BY s.{id}) - 1 AS place, lag(s.{id}) OVER (ORDER BY s.{id}) AS before
+    SELECT s.{id} AS id, row_number() OVER (ORDER BY s.{id}) AS place, lag(s.{id}) OVER (ORDER BY s.{id}) AS before
     FROM {relation} AS s
-    WHERE {after} AND s.{id} <= $3::text::{id_type}
+    WHERE {after} AND s.{id} <= $2::text::{id_type}
     ORDER BY s.{id}
-    LIMIT $4
-), cut AS (
-    SELECT place / $5::int AS batch, count(*)::int AS records, array_agg(id::text ORDER BY place) AS ids
-    FROM page
+    LIMIT $3
+)
+SELECT
+    (SELECT CASE WHEN $4::bigint IS NULL OR coalesce(sum(octet_length(id::text)), 0) <= $4
+                 THEN coalesce(array_agg(id::{id_type}::text ORDER BY place), '{{}}') END
+     FROM page) AS ids,
+    coalesce(
+        (SELECT id::text FROM page WHERE id = before LIMIT 1),
+        (SELECT min($1::text) FROM (SELECT FROM {relation} AS s WHERE s.{id} = $1::text::{id_type} LIMIT 2) AS same HAVING count(*) > 1)
+    ) AS duplicate
+
+-- name: add_dense_batches
+-- Adds the batches of a page of $5 consecutive integers from $4 on. $1 is the job, $2 the next batch number, $3 the batch size.
+WITH added AS (
+    INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id)
+    SELECT $1, $2::bigint + n, least($3::int, $5::bigint - n * $3::int),
+           ($4::text::bigint + n * $3::int)::text, ($4::text::bigint + (least((n + 1) * $3::int, $5::bigint) - 1))::text
+    FROM generate_series(0, ($5::bigint - 1) / $3::int) AS n
+    RETURNING batch_no
+)
+SELECT count(*) FROM added
+
+-- name: add_listed_batches
+-- Adds the batches of a page with the ids $4, in their order.
+WITH cut AS (
+    SELECT (place - 1) / $3::int AS batch, count(*)::int AS records, array_agg(id ORDER BY place) AS ids
+    FROM unnest($4::text[]) WITH ORDINALITY AS page (id, place)
     GROUP BY 1
 ), added AS (
     INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids)
-    SELECT $1, $6::bigint + batch, records, ids[1], ids[records], CASE WHEN {dense} THEN NULL ELSE ids END
+    SELECT $1, $2::bigint + batch, records, ids[1], ids[records], CASE WHEN {dense} THEN NULL ELSE ids END
     FROM cut
     RETURNING batch_no
 )
-SELECT
-    (SELECT count(*) FROM page) AS records,
-    (SELECT count(*) FROM added) AS batches,
-    (SELECT id::text FROM page ORDER BY place DESC LIMIT 1) AS last_id,
-    coalesce(
-        (SELECT id::text FROM page WHERE id = before LIMIT 1),
-        (SELECT min($2::text) FROM (SELECT FROM {relation} AS s WHERE s.{id} = $2::text::{id_type} LIMIT 2) AS same HAVING count(*) > 1)
-    ) AS duplicate
-
--- name: plan_dense
--- The same for a page whose ids are consecutive integers, as they mostly are: a batch then needs only its first and last id.
--- Returns dense = false and adds nothing if they are not.
-WITH page AS MATERIALIZED (
-    SELECT count(*) AS records, min(id) AS first, max(id) AS last,
-           count(*) > 0 AND count(DISTINCT id) = count(*) AND max(id)::numeric - min(id) + 1 = count(*)
-           AND (SELECT count(*) <= 1 FROM (SELECT FROM {relation} AS s WHERE s.{id} = $2::text::bigint LIMIT 2) AS same) AS dense
-    FROM (SELECT s.{id}::bigint AS id FROM {relation} AS s WHERE {after} AND s.{id} <= $3::text::bigint ORDER BY s.{id} LIMIT $4) AS found
-), cut AS (
-    SELECT n AS batch, first + n * $5::int AS first, (least((n + 1) * $5::int, records) - n * $5::int)::int AS records
-    FROM page, generate_series(0, (records - 1) / $5::int) AS n
-    WHERE dense
-), added AS (
-    INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id)
-    SELECT $1, $6::bigint + batch, records, first::text, (first + (records - 1))::text
-    FROM cut
-    RETURNING batch_no
-)
-SELECT records, (SELECT count(*) FROM added) AS batches, last::text AS last_id, NULL AS duplicate, dense FROM page
+SELECT count(*) FROM added
 
 -- name: pending_batches
 SELECT batch_no FROM vaultstream.batches

@@ -1,16 +1,22 @@
 -- name: create_job
 SELECT vaultstream.create_job(
-    p_token => $1, p_name => $2, p_spec => $3, p_id_type => $4, p_owner_uid => $5, p_tenant => $6)
+    p_token => $1, p_name => $2, p_spec => $3, p_id_type => $4, p_source_oid => $5, p_owner_uid => $6, p_tenant => $7)
 
 -- name: adopt_job
 -- Gives job $1 to the tenant $2, unless it has one.
 SELECT vaultstream.adopt_job(p_job_no => $1, p_tenant => $2)
 
+-- name: pin_source
+SELECT vaultstream.pin_source(p_job_no => $1, p_source_oid => $2)
+
+-- name: accept_source
+SELECT vaultstream.accept_source(p_job_no => $1, p_source_oid => $2)
+
 -- name: find_job
 -- The job with the token or the name $1. A token identifies a job forever, a name only until it is deleted.
 -- Columns are listed here and in list_jobs, so that a migration can add one while programs of both versions run.
 SELECT job_no, token, name, tenant, owner_uid, spec, id_type, state, message, created_at, started_at, finished_at, deleted_at,
-       upper_id, planned_id, planned, next_batch_no, published_through
+       upper_id, planned_id, planned, next_batch_no, published_through, source_oid
 FROM vaultstream.jobs
 WHERE (name = $1 AND deleted_at IS NULL) OR token = $1
 ORDER BY token = $1 DESC
@@ -19,7 +25,7 @@ LIMIT 1
 -- name: list_jobs
 -- The jobs, oldest first; deleted jobs whose signatures were retained only if $1.
 SELECT job_no, token, name, tenant, owner_uid, spec, id_type, state, message, created_at, started_at, finished_at, deleted_at,
-       upper_id, planned_id, planned, next_batch_no, published_through
+       upper_id, planned_id, planned, next_batch_no, published_through, source_oid
 FROM vaultstream.jobs
 WHERE deleted_at IS NULL OR $1
 ORDER BY job_no

@@ -1,42 +1,88 @@
 -- name: find_relation
--- The relation named $1. to_regclass would fold an unquoted name to lower case; here the name as written comes first.
-SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS relation
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL (SELECT position('.' IN $1) AS dot) AS p
+-- The relation named $1, by its oid, its name ready for SQL, and whether it is one of ours or of Postgres, which no job may sign.
+-- to_regclass would fold an unquoted name to lower case; here the name as written comes first.
+-- This runs with the search path of its user. So it has no call and no comparison that an object of somebody else fits better.
+SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation,
+       n.nspname::text IN ('vaultstream', 'information_schema') OR n.nspname::text LIKE 'pg\_%' AS reserved
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT position('.' IN $1::text) AS dot) AS p
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND (
-    (c.relname = $1 AND pg_table_is_visible(c.oid))
-    OR (p.dot > 0 AND n.nspname = substr($1, 1, p.dot - 1) AND c.relname = substr($1, p.dot + 1))
+    (c.relname::text = $1::text AND pg_catalog.pg_table_is_visible(c.oid))
+    OR (p.dot > 0 AND n.nspname::text = pg_catalog.substr($1::text, 1, p.dot - 1)
+        AND c.relname::text = pg_catalog.substr($1::text, p.dot + 1))
   )
-ORDER BY c.relname = $1 DESC
+ORDER BY reserved, c.relname::text = $1::text DESC
 LIMIT 1
 
 -- name: list_relations
-SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE format('%s.%s', n.nspname, c.relname) END AS name
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
+-- The relations of which this user may read a column.
+SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN c.relname::text
+            ELSE pg_catalog.format('%s.%s', n.nspname, c.relname) END AS name
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'vaultstream') AND n.nspname NOT LIKE 'pg\_toast%'
+  AND n.nspname::text NOT IN ('information_schema', 'vaultstream') AND n.nspname::text NOT LIKE 'pg\_%'
+  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
 ORDER BY name
 LIMIT 500
 
 -- name: list_columns
--- The columns of the relation with the oid $1. A domain counts as its base type, also through several domains.
+-- The columns of the relation with the oid $1, and whether this user may read them. A domain counts as its base type, also
+-- through several domains.
 WITH RECURSIVE columns AS (
     SELECT attname AS name, attnum, atttypid AS type
-    FROM pg_attribute
-    WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+    FROM pg_catalog.pg_attribute
+    WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped
     UNION ALL
     SELECT c.name, c.attnum, t.typbasetype
     FROM columns c
-    JOIN pg_type t ON t.oid = c.type AND t.typtype = 'd'
+    JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typtype = 'd'
 )
-SELECT c.name, t.typname AS type
+SELECT c.name, t.typname AS type, pg_catalog.has_column_privilege($1::oid, c.attnum, 'SELECT') AS readable
 FROM columns c
-JOIN pg_type t ON t.oid = c.type
+JOIN pg_catalog.pg_type t ON t.oid = c.type
 WHERE t.typtype <> 'd'
 ORDER BY c.attnum
+
+-- name: pinned_relation
+-- The relation with the oid $1, and its name in parts and ready for SQL. No row: it was dropped.
+SELECT n.nspname::text AS schema, c.relname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1::oid
+
+-- name: relation_oid
+-- The oid of the relation whose name in SQL is $1, NULL if there is none.
+SELECT pg_catalog.to_regclass($1::text)::oid
+
+-- name: source_login
+-- What this login could do besides reading sources. A role counts if SET ROLE can reach it, and if the schema may be used by it,
+-- or if it reads, writes or runs files of the server.
+SELECT session_user::text AS login, r.rolsuper AS superuser,
+       coalesce(pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER'), false) AS owns,
+       ARRAY(
+           SELECT reached.rolname::text FROM pg_catalog.pg_roles reached
+           WHERE pg_catalog.pg_has_role(r.oid, reached.oid, 'MEMBER')
+             AND (reached.rolsuper
+                  OR reached.rolname::text IN (
+                      'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_write_all_data')
+                  OR coalesce(pg_catalog.has_schema_privilege(reached.oid, n.oid, 'USAGE, CREATE'), false))
+           ORDER BY reached.rolname::text
+       ) AS powers,
+       d.oid AS database_oid, n.oid AS schema_oid
+FROM pg_catalog.pg_roles r
+JOIN pg_catalog.pg_database d ON d.datname::text = pg_catalog.current_database()::text
+LEFT JOIN pg_catalog.pg_namespace n ON n.nspname::text = 'vaultstream'
+WHERE r.rolname::text = session_user::text
+
+-- name: begin_read
+BEGIN TRANSACTION READ ONLY
+
+-- name: end_read
+-- A rollback takes back all settings of the session; locks that are not of the transaction it leaves.
+ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()
 
 -- name: read_ranges
 -- Ids and payloads of the records from each id in $2 to its counterpart in $3. A payload over $1 bytes stays in the database;
@@ -62,12 +108,13 @@ FROM (
 ) AS found
 
 -- name: source_rights
--- Whether this user may read the columns $2 and $3 of the relation $1, given as `schema.name`, quoted where need be.
-SELECT current_user::text AS login, n.nspname::text AS schema, has_schema_privilege(n.oid, 'USAGE') AS enters,
-       has_column_privilege(c.oid, $2::text, 'SELECT') AND has_column_privilege(c.oid, $3::text, 'SELECT') AS reads
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE format('%I.%I', n.nspname, c.relname) = $1
+-- Whether this user may read the columns $2 and $3 of the relation with the oid $1.
+SELECT current_user::text AS login, n.nspname::text AS schema,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS enters,
+       pg_catalog.has_column_privilege(c.oid, $2::text, 'SELECT') AND pg_catalog.has_column_privilege(c.oid, $3::text, 'SELECT') AS reads
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1::oid
 
 -- name: estimate_rows
 EXPLAIN (FORMAT JSON) SELECT FROM {relation}

@@ -1,9 +1,13 @@
 -- Creates a job and the table of its signatures, whose primary key is promise 1: one signature per record.
 -- With one table per job, record ids keep their type, rows are narrow, and deletion is instant.
 -- A job of a tenant is named <tenant>/<name>.
+-- p_source_oid is the relation that the spec names: what gets its name later is never signed under this job's keys. Programs of
+-- an older version do not give it; pin_source does before the job is planned.
 DROP FUNCTION IF EXISTS vaultstream.create_job(text, text, jsonb, text, text);
+DROP FUNCTION IF EXISTS vaultstream.create_job(text, text, jsonb, text, text, text);
 CREATE OR REPLACE FUNCTION vaultstream.create_job(
-    p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL, p_tenant text DEFAULT NULL)
+    p_token text, p_name text, p_spec jsonb, p_id_type text, p_owner_uid text DEFAULT NULL, p_tenant text DEFAULT NULL,
+    p_source_oid oid DEFAULT NULL)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_job_no int;
@@ -11,8 +15,12 @@ BEGIN
     IF split_part(p_name, '/', 1) <> p_tenant THEN
         RAISE invalid_parameter_value USING MESSAGE = format('job %s is not named after its tenant, %s', p_name, p_tenant);
     END IF;
-    INSERT INTO vaultstream.jobs (token, name, spec, id_type, owner_uid, tenant)
-    VALUES (p_token, p_name, p_spec, p_id_type, p_owner_uid, p_tenant)
+    IF p_source_oid IS NOT NULL THEN
+        PERFORM vaultstream.check_source(p_spec, p_source_oid);
+    END IF;
+
+    INSERT INTO vaultstream.jobs (token, name, spec, id_type, source_oid, owner_uid, tenant)
+    VALUES (p_token, p_name, p_spec, p_id_type, p_source_oid, p_owner_uid, p_tenant)
     RETURNING job_no INTO v_job_no;
 
     EXECUTE format(

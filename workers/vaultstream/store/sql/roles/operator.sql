@@ -4,7 +4,7 @@ GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.batche
 GRANT SELECT (job_no) ON vaultstream.dead_letters TO vaultstream_operator;
 GRANT UPDATE (spec, state, message, finished_at) ON vaultstream.jobs TO vaultstream_operator;
 GRANT EXECUTE ON FUNCTION
-    vaultstream.create_job(text, text, jsonb, text, text, text),
+    vaultstream.create_job(text, text, jsonb, text, text, text, oid),
     vaultstream.adopt_job(int, text),
     vaultstream.delete_job(int, text),
     vaultstream.retry_dead(int)

@@ -1,0 +1,62 @@
+"""Checks the login by which records are read: it must have no other privilege, because their table may run its owner's code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaultstream.doctor.findings import Finding, failed_by, ok, warning
+from vaultstream.errors import VaultStreamError
+from vaultstream.store.database import connect
+from vaultstream.store.source_login import (
+    HINT,
+    SESSION,
+    VARIABLE,
+    SourceDatabase,
+    SourceLogin,
+    check_source_login,
+    find_source_login,
+    source_refusal,
+)
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
+
+_CHECK = "source login"
+
+
+async def examine_source_login(ours: Connection, database: SourceDatabase, *, embedded: bool) -> Finding:
+    """Checks the login, over a connection of its own.
+
+    Args:
+        ours: a connection of ours.
+        database: where the sources are.
+        embedded: whether Postgres is the embedded one, which has one user.
+    """
+    own = await find_source_login(ours)
+    try:
+        async with connect(database.url, role="doctor", settings=SESSION) as connection:
+            login = await find_source_login(connection)
+            if database.given:
+                await check_source_login(connection, database, place=own.place)
+    except VaultStreamError as error:
+        return failed_by(_CHECK, error)
+    return judge_source_login(login, given=database.given, embedded=embedded)
+
+
+def judge_source_login(login: SourceLogin, *, given: bool, embedded: bool) -> Finding:
+    """Returns the finding about a login that answers."""
+    if error := source_refusal(login, given=given):
+        return warning(
+            _CHECK, f"{error.message} A worker or command that reads records refuses it.", error.hint
+        )
+    if given or not login.powers:
+        return ok(
+            _CHECK,
+            f"Records are read by {login.login!r}, in read-only transactions; it has no privilege in the schema vaultstream.",
+        )
+    same = f"Records are read by {login.login!r}, the user of everything else, in read-only transactions"
+    if embedded:
+        return ok(_CHECK, f"{same}.")
+    return warning(
+        _CHECK, f"{same}: code of a table's owner could read wrapped keys. {VARIABLE} is not set.", HINT
+    )

@@ -1,0 +1,153 @@
+"""Connections by which sources are read, and by which nothing else is done.
+
+Each read is a READ ONLY transaction that is rolled back at its end: that also resets what the code of a source's owner has set
+in the session. What survives is undone (advisory locks) or concerns only the reads of the same job (prepared statements).
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import asyncpg
+
+from vaultstream.errors import SourceError, VaultStreamError
+from vaultstream.store.database import Pool, connect, open_pool
+from vaultstream.store.source_login import SESSION, check_source_login
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from vaultstream.store.database import Connection
+    from vaultstream.store.source_login import Place, SourceDatabase
+
+
+class PinnedRelation(Protocol):
+    """What a read needs to know about its relation."""
+
+    @property
+    def relation(self) -> str:
+        """Its schema and name, each quoted where need be."""
+
+    @property
+    def oid(self) -> int: ...
+
+
+class SourcePool:
+    """A pool of source connections. `open_source_pool` makes one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @property
+    def size(self) -> int:
+        """How many reads run at a time, at most."""
+        return self._pool.get_max_size()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Yields a connection in a READ ONLY transaction, which is rolled back.
+
+        Raises:
+            SourceError: code of the source's owner tried to write.
+        """
+        async with self._pool.acquire() as connection:
+            await connection.execute(query("begin_read"))
+            try:
+                with writes_refused():
+                    yield connection
+            finally:
+                await _end(connection)
+
+    @asynccontextmanager
+    async def read(self, source: PinnedRelation) -> AsyncIterator[Connection]:
+        """Does what `transaction` does, and checks at its end that the relation read was the one that the job was created for.
+
+        Raises:
+            SourceError: another relation has its name now, or code of the source's owner tried to write.
+        """
+        async with self.transaction() as connection:
+            yield connection
+            await require_same(connection, source)
+
+
+@contextmanager
+def writes_refused() -> Iterator[None]:
+    """Explains the error of a read that tried to write: to others it means that Postgres is a standby, which passes."""
+    try:
+        yield
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise SourceError(
+            f"spec.records.table: reading it runs code that writes: {error}.",
+            hint="Name a table, or a view whose functions and policies only read.",
+        ) from None
+
+
+async def require_same(connection: Connection, source: PinnedRelation) -> None:
+    """Checks that a relation still has its name. It then keeps it to the end of a transaction that has read it.
+
+    Raises:
+        SourceError: another relation has its name now.
+    """
+    if await connection.fetchval(query("relation_oid"), source.relation) != source.oid:
+        raise replaced(source.relation)
+
+
+def replaced(relation: str, *, how: str = "replaced or renamed") -> SourceError:
+    """Returns the error for a source that is no longer the relation that its job was created for."""
+    return SourceError(
+        f"spec.records.table: {relation} is no longer the relation that the job was created for: it was {how}.",
+        hint="Put that relation back under its name, or create a new job. After a restore from a dump, the owner of the schema "
+        "vaultstream accepts the restored relation: `vaultstream accept-source JOB`.",
+    )
+
+
+async def _end(connection: Connection) -> None:
+    """Ends a read. A connection that can't be brought back into its first state is closed."""
+    try:
+        await connection.execute(query("end_read"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection.terminate()
+
+
+@asynccontextmanager
+async def open_source_pool(
+    database: SourceDatabase, *, place: Place, role: str, size: int
+) -> AsyncIterator[SourcePool]:
+    """Opens a pool for reading sources.
+
+    Args:
+        database: where the sources are.
+        place: where our own connections lead.
+        role: which part of VaultStream connects; Postgres shows it in `application_name`.
+        size: maximum number of connections.
+
+    Raises:
+        UsageError: sources are not read by this login; the hint says what to do.
+        DatabaseError: Postgres is unreachable or refuses the connection.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            opening = open_pool(database.url, role=role, size=size, reset=False, settings=SESSION)
+            pool = await stack.enter_async_context(opening)
+        except VaultStreamError as error:
+            raise database.explain(error) from None
+        async with pool.acquire() as connection:
+            await check_source_login(connection, database, place=place)
+        yield SourcePool(pool)
+
+
+@asynccontextmanager
+async def connect_source(database: SourceDatabase, *, place: Place, role: str) -> AsyncIterator[Connection]:
+    """Opens one connection for reading sources, and closes it; the caller begins the READ ONLY transaction.
+
+    Arguments and errors are those of `open_source_pool`.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(connect(database.url, role=role, settings=SESSION))
+        except VaultStreamError as error:
+            raise database.explain(error) from None
+        await check_source_login(connection, database, place=place)
+        yield connection
