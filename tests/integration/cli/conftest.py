@@ -17,6 +17,7 @@ from vaultstream.local.runner import open_job
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.store import schema
 from vaultstream.store.database import connect, open_pool
+from vaultstream.store.jobs import delete_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -123,8 +124,9 @@ async def connection(cli_services: Services) -> AsyncIterator[asyncpg.Connection
 
 
 @pytest.fixture
-def make_job(cli_services: Services) -> Callable[..., Awaitable[Job]]:
-    """Makes a job that does not run, with its keys."""
+async def make_job(cli_services: Services) -> AsyncIterator[Callable[..., Awaitable[Job]]]:
+    """Makes a job that does not run, with its keys; it is deleted after the test, because `doctor` reports jobs without keys."""
+    made: list[tuple[str, Job]] = []
 
     async def make(name: str, *, keys: int = 3, services: Services = cli_services, **spec: Any) -> Job:
         wanted = SigningJobSpec.model_validate(
@@ -134,6 +136,10 @@ def make_job(cli_services: Services) -> Callable[..., Awaitable[Job]]:
             async with pool.acquire() as connection:
                 job = await open_job(connection, name, wanted)
             await make_missing_keys(pool, job, load_keyring(services.kek_file))
+        made.append((services.database_url, job))
         return job
 
-    return make
+    yield make
+    for url, job in made:
+        async with connect(url) as connection:
+            await delete_job(connection, job.job_no, "Delete")
