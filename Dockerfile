@@ -30,7 +30,8 @@ RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && tools/bin/pip --python /opt/vaultstream/bin/python install --no-compile --no-deps --no-index wheels/*.whl \
     && find /opt/vaultstream -name direct_url.json -delete \
     && mkdir -p /opt/vaultstream/share \
-    && lister/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+    && sed "s/^dynamic = .*/version = \"$(ls wheels | cut -d - -f 2)\"/" pyproject.toml >listed.toml \
+    && lister/bin/cyclonedx-py environment --output-reproducible --pyproject listed.toml \
         --output-file /opt/vaultstream/share/sbom.cdx.json /opt/vaultstream/bin/python \
     && python -m compileall -q --invalidation-mode unchecked-hash -x 'kubernetes/.*client/(api|models)/' /opt/vaultstream/lib \
     && find /opt/vaultstream -exec touch --no-dereference --date=@0 {} +
