@@ -174,7 +174,7 @@ class GuardedDatabase:
     def environment(self, part: str) -> dict[str, str]:
         """Returns the settings of a worker or command of that role."""
         source = {"VAULTSTREAM_SOURCE_DATABASE_URL": self.urls["source"]}
-        return {"DATABASE_URL": self.urls[part], **(source if part in READERS else {})}
+        return {"DATABASE_URL": self.urls[part], **(source if part.partition("-")[0] in READERS else {})}
 
 
 def _url_for(url: str, login: str, password: str, database: str) -> str:

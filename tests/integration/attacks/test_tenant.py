@@ -327,7 +327,6 @@ async def test_every_function_that_takes_a_job_and_runs_as_the_owner_asks_whose_
         "AND 'p_job_no' = ANY (proargnames)"
     )
     asking = {row["proname"] for row in rows if "vaultstream.require_job(p_job_no)" in row["prosrc"]}
-    assert {row["proname"] for row in rows} - asking == {
-        "adopt_job"
-    }  # a job without a tenant, by the operator
+    # The operator adopts jobs that have no tenant; only the owner accepts a source.
+    assert {row["proname"] for row in rows} - asking == {"adopt_job", "accept_source"}
     assert len(asking) >= 6

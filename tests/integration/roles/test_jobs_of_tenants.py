@@ -123,11 +123,23 @@ async def test_two_tenants_sign_at_once_and_each_auditor_verifies_its_own(
         assert seen == set(TENANTS)
         for tenant in TENANTS:
             assert (await stored(tenant)).signed == RECORDS
-            report = await verify_job(tenants_database.urls[f"auditor-{tenant}"], tokens[tenant], processes=1)
+            report = await verify_job(
+                tenants_database.urls[f"auditor-{tenant}"],
+                tokens[tenant],
+                source_url=tenants_database.urls["source"],
+                processes=1,
+            )
             assert report.ok, report
         with pytest.raises(UnknownJobError):
             await verify_job(tenants_database.urls[f"auditor-{SHOP}"], tokens[BANK], processes=1)
-        assert (await verify_job(tenants_database.urls["auditor"], tokens[BANK], processes=1)).ok
+        assert (
+            await verify_job(
+                tenants_database.urls["auditor"],
+                tokens[BANK],
+                source_url=tenants_database.urls["source"],
+                processes=1,
+            )
+        ).ok
         assert await store.act(StoreAction.DELETE, views[SHOP]) is None
         async with connect_bus(tenants_nats.address("auditor"), role="auditor") as bus:
             assert len(await list_streams(bus, BANK)) == 2
