@@ -13,12 +13,11 @@ import asyncpg
 import pytest
 
 from support.command import Command
-from support.engine import add_table, make_spec, new_name
+from support.engine import add_job, add_table, new_name
 from vaultstream.errors import SourceError
 from vaultstream.importing.options import ImportOptions, Mode
 from vaultstream.importing.target import find_existing
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import create_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +48,7 @@ async def run_as(
 
 @pytest.fixture
 async def job(owner: asyncpg.Connection) -> str:
-    table = await add_table(owner, range(3))
-    return (await create_job(owner, new_name("job"), make_spec(table), id_type="bigint")).token
+    return (await add_job(owner, await add_table(owner, range(3)), keys=0)).token
 
 
 def roles_named(text: str) -> set[str]:

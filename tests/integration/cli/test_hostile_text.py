@@ -94,13 +94,13 @@ async def site(cli_services: Services, database_url: str, tmp_path: Path) -> Asy
         signed = await make_job(
             connection,
             database_url,
-            name=NAME,
+            name="hostile",
             id_column="text",
             ids=[f"{n}{EVIL}" for n in range(1, 9)],
             dead=frozenset({f"1{EVIL}"}),
             waiting=frozenset({f"8{EVIL}"}),
         )
-        # A superuser writes what a hostile login or program could leave behind.
+        # A superuser, whom no trigger holds back, writes what a hostile owner of the schema could leave behind.
         await connection.execute("SET session_replication_role = replica")
         for statement in (
             "UPDATE vaultstream.jobs SET message = $1",
@@ -110,6 +110,7 @@ async def site(cli_services: Services, database_url: str, tmp_path: Path) -> Asy
         ):
             await connection.execute(statement, f"{EVIL}{FORGED}")
         await connection.execute("UPDATE vaultstream.keys SET key_id = key_id || $1", EVIL)
+        await connection.execute("UPDATE vaultstream.jobs SET name = $1", NAME)
         await connection.execute(f'CREATE TABLE "table{EVIL}" ("id{EVIL}" int, payload text)')
         logs = tmp_path / "logs" / signed.job.token
         logs.mkdir(parents=True)
