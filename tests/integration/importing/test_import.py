@@ -251,7 +251,11 @@ class TestTableThatIsThere:
     ) -> None:
         await schema.migrate(db)
         await load(db, tmp_path / "in.csv", "id,p\n1,a\n", payload_column="p")
-        spec = {"records": {"table": name, "idColumn": "id", "payloadColumn": "p"}}
+        spec = {
+            "records": {"table": name, "idColumn": "id", "payloadColumn": "p"},
+            "batchSize": 10,
+            "keys": {"count": 1, "algorithm": "ED25519"},
+        }
         await db.fetchval(
             "SELECT vaultstream.create_job('token', 'nightly', $1, 'bigint', p_source_oid => 't'::regclass)",
             spec,

@@ -124,6 +124,7 @@ async def test_a_signer_whose_table_is_missing_is_not_ready_and_says_which(
     services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     job = await add_job(db, "no_such_table")
+    await db.execute("DROP TABLE no_such_table")
     async with served_worker(services, engine_url, "signing", job.token, tmp_path / "log") as worker:
 
         async def told() -> str | None:
