@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ import pytest
 
 from support.bundled import BundledServices, postgres_folder
 from support.chart import NAMESPACE, Rendered, render
+from support.engine import make_spec
 from support.waiting import eventually
 from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.store import schema
+from vaultstream.store.jobs import create_job
 
 pytestmark = [
     pytest.mark.integration,
@@ -105,62 +108,68 @@ async def test_a_worker_logs_in_with_its_own_role_only(
         await connection.close()
 
 
-async def test_workers_can_read_tables_created_before_and_after_their_logins(
+async def readers(services: BundledServices, table: str) -> set[tuple[str, str, str]]:
+    """Whose logins can read a table: the role of a Secret, its namespace, and the key of the URL."""
+    found = set()
+    for role, namespace in [*((role, team) for role in ROLES for team in TEAMS), ("auditor", NAMESPACE)]:
+        secret = services.chart.secret(f"vaultstream-{role}", namespace)
+        for key in secret.keys() & {"database-url", "source-database-url"}:
+            connection = await login(services, secret[key])
+            try:
+                await connection.fetch(f"SELECT * FROM {table}")
+                found.add((role, namespace, key))
+            except asyncpg.InsufficientPrivilegeError:
+                pass
+            finally:
+                await connection.close()
+    return found
+
+
+SOURCE = "source-database-url"
+OF_ALL = {(role, team, SOURCE) for role in ("records", "signing") for team in TEAMS} | {
+    ("auditor", NAMESPACE, SOURCE)
+}
+OF_TEAM_B = {each for each in OF_ALL if each[1] != "team-a"}
+
+
+async def test_only_the_logins_for_it_read_tables_created_before_and_after_them(
     bundled: BundledServices,
 ) -> None:
     owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
     await owner.execute("CREATE TABLE IF NOT EXISTS public.later (id bigint)")
     await owner.close()
-    for role, may in {"records": True, "signing": True, "keys": False}.items():
-        connection = await login(
-            bundled, bundled.chart.secret(f"vaultstream-{role}", "team-a")["database-url"]
-        )
-        for table in ("receipts", "later"):
-            assert await connection.fetchval(f"SELECT has_table_privilege('public.{table}', 'SELECT')") is may
-            assert not await connection.fetchval(f"SELECT has_table_privilege('public.{table}', 'INSERT')")
-        await connection.close()
+    for table in ("receipts", "later"):
+        assert await readers(bundled, f"public.{table}") == OF_ALL
 
 
-async def test_only_the_sources_login_of_a_namespace_can_read_its_schema(
-    bundled: BundledServices,
-) -> None:
-    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
-    await owner.execute("CREATE TABLE IF NOT EXISTS ns_team_b.prices (id bigint PRIMARY KEY, payload text)")
-    await owner.close()
-    may = {}
-    for role, namespace in [("signing", "team-a"), ("signing", "team-b"), ("auditor", NAMESPACE)]:
-        secret = bundled.chart.secret(f"vaultstream-{role}", namespace)
-        connection = await login(bundled, secret["source-database-url"])
-        may[namespace] = await connection.fetchval(
-            "SELECT has_schema_privilege('ns_team_b', 'USAGE')"
-            " AND has_table_privilege(to_regclass('ns_team_b.prices')::oid, 'SELECT')"
-        )
-        await connection.close()
-    assert {namespace for namespace, allowed in may.items() if allowed} == {"team-b", NAMESPACE}
-
-
-async def test_only_the_workers_of_a_namespace_can_read_its_schema(
-    bundled: BundledServices,
-) -> None:
+async def test_only_the_source_login_of_a_namespace_can_read_its_schema(bundled: BundledServices) -> None:
     owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
     await owner.execute("CREATE TABLE IF NOT EXISTS ns_team_b.salaries (id bigint PRIMARY KEY, payload text)")
     await owner.close()
-    may = {}
-    for role, namespace in [*((role, team) for role in ROLES for team in TEAMS), ("auditor", NAMESPACE)]:
-        connection = await login(
-            bundled, bundled.chart.secret(f"vaultstream-{role}", namespace)["database-url"]
-        )
-        try:
-            await connection.fetch("SELECT payload FROM ns_team_b.salaries")
-            may[role, namespace] = True
-        except asyncpg.InsufficientPrivilegeError:
-            may[role, namespace] = False
-        await connection.close()
-    assert {each for each, allowed in may.items() if allowed} == {
-        ("records", "team-b"),
-        ("signing", "team-b"),
-        ("auditor", NAMESPACE),
-    }
+    assert await readers(bundled, "ns_team_b.salaries") == OF_TEAM_B
+
+
+async def test_what_an_older_release_let_workers_read_is_taken_back(bundled: BundledServices) -> None:
+    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
+    await owner.execute(
+        """
+        CREATE TABLE IF NOT EXISTS ns_team_b.bonuses (id bigint);
+        GRANT USAGE ON SCHEMA ns_team_b TO "vaultstream_signing_team-b", vaultstream_auditor;
+        GRANT SELECT ON ns_team_b.bonuses TO "vaultstream_signing_team-b", vaultstream_auditor;
+        ALTER DEFAULT PRIVILEGES IN SCHEMA ns_team_b
+            GRANT SELECT ON TABLES TO "vaultstream_signing_team-b", vaultstream_auditor;
+        GRANT SELECT ON public.receipts TO vaultstream_records, vaultstream_auditor;
+        ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO vaultstream_records, vaultstream_auditor;
+        """
+    )
+    assert ("signing", "team-b", "database-url") in await readers(bundled, "ns_team_b.bonuses")
+    assert ("records", "team-a", "database-url") in await readers(bundled, "public.receipts")
+    bundled.make_logins()
+    await owner.execute("CREATE TABLE ns_team_b.latest (id bigint)")
+    await owner.close()
+    for table in ("bonuses", "latest"):
+        assert await readers(bundled, f"ns_team_b.{table}") == OF_TEAM_B
+    assert await readers(bundled, "public.receipts") == OF_ALL
 
 
 async def test_the_login_that_reads_records_has_no_privilege_in_the_schema_of_vaultstream(
@@ -207,11 +216,14 @@ async def test_the_workers_of_a_namespace_see_its_jobs_and_no_others(
 async def add_jobs(services: BundledServices) -> None:
     """Creates a job in each namespace and one outside of them, as the operator."""
     operator = await login(services, services.chart.secret("vaultstream-operator")["database-url"])
+    await operator.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    table = "public.receipts"
+    source = await operator.fetchval("SELECT $1::text::regclass::oid", table)
     for namespace in (*TEAMS, None):
         name = f"{namespace or 'elsewhere'}/nightly"
         if not await operator.fetchval("SELECT count(*) FROM vaultstream.jobs WHERE name = $1", name):
-            await operator.fetchval(
-                "SELECT vaultstream.create_job($1, $1, '{}', 'bigint', p_tenant => $2)", name, namespace
+            await create_job(
+                operator, name, make_spec(table), id_type="bigint", source_oid=source, tenant=namespace
             )
     assert await operator.fetchval("SELECT count(*) FROM vaultstream.jobs") == len(TEAMS) + 1
     await operator.close()

@@ -53,19 +53,17 @@ wait_for_it() {
     until pg_isready --quiet --username=vaultstream; do sleep 1; done
 }
 
-# Creates the listed logins, one per line: name, group, file of the password and, for some, the role of its tenant and the schema
-# it can read. A worker's login is a member of its tenant's role, which decides whose jobs it sees, and of no other's. Worker
-# logins that are no longer listed are locked. Logins can read all tables of the owner in their schema, present and future;
-# the workers of all namespaces can read those in the schema public.
+# Creates the listed logins, one per line: name, group, file of the password and, for some, the role of its tenant; and those that read
+# records. A worker's login is a member of its tenant's role, which decides whose jobs it sees, and of no other's. Logins that are no
+# longer listed are locked.
 logins() {
     {
         echo '\set ON_ERROR_STOP on'
         echo 'BEGIN;'
         echo 'SET LOCAL client_min_messages = warning;'
         echo 'CREATE TEMPORARY TABLE wanted (login name) ON COMMIT DROP;'
-        while read -r login group file tenant schema; do
-            printf "\\\\set login '%s'\n\\\\set group '%s'\n\\\\set tenant '%s'\n\\\\set schema '%s'\n" \
-                "$login" "$group" "$tenant" "$schema"
+        while read -r login group file tenant; do
+            printf "\\\\set login '%s'\n\\\\set group '%s'\n\\\\set tenant '%s'\n" "$login" "$group" "$tenant"
             printf '\\set password `cat %s/%s`\n' "$secrets" "$file"
             cat <<'SQL'
 INSERT INTO wanted VALUES (:'login');
@@ -74,15 +72,6 @@ ALTER ROLE :"login" LOGIN PASSWORD :'password';
 GRANT :"group" TO :"login";
 SELECT format('CREATE ROLE %I NOLOGIN', :'tenant') WHERE :'tenant' <> '' AND to_regrole(quote_ident(:'tenant')) IS NULL \gexec
 SELECT format('GRANT %I TO %I', :'tenant', :'login') WHERE :'tenant' <> '' \gexec
-SELECT format(statement, :'schema', :'login')
-  FROM unnest(ARRAY[
-           'CREATE SCHEMA IF NOT EXISTS %1$I',
-           'GRANT USAGE ON SCHEMA %1$I TO %2$I, vaultstream_auditor',
-           'ALTER DEFAULT PRIVILEGES IN SCHEMA %1$I GRANT SELECT ON TABLES TO %2$I, vaultstream_auditor',
-           'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %2$I, vaultstream_auditor'
-       ]) AS statement
- WHERE :'schema' <> ''
-\gexec
 SQL
         done <"$settings/logins"
         sources
@@ -95,16 +84,32 @@ SELECT DISTINCT format('ALTER ROLE %I NOLOGIN', login.rolname)
    AND login.rolname LIKE 'vaultstream\_%'
    AND login.rolname NOT IN (SELECT login FROM wanted)
 \gexec
-ALTER DEFAULT PRIVILEGES IN SCHEMA public
-    GRANT SELECT ON TABLES TO vaultstream_source, vaultstream_records, vaultstream_signing, vaultstream_auditor;
-SELECT format(
-           'GRANT SELECT ON %s TO vaultstream_source, vaultstream_records, vaultstream_signing, vaultstream_auditor',
-           relation.oid::regclass
-       )
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO vaultstream_source;
+SELECT format('GRANT SELECT ON %s TO vaultstream_source', relation.oid::regclass)
   FROM pg_class AS relation
  WHERE relation.relnamespace = 'public'::regnamespace
    AND relation.relkind IN ('r', 'p', 'v', 'm', 'f')
    AND pg_get_userbyid(relation.relowner) = current_user
+\gexec
+-- An older release let workers and the auditor read records by their own logins: by default privileges, which this removes last.
+CREATE TEMPORARY TABLE former ON COMMIT DROP AS
+SELECT later.defaclnamespace AS space, given.grantee AS role
+  FROM pg_default_acl AS later, aclexplode(later.defaclacl) AS given
+ WHERE pg_get_userbyid(later.defaclrole) = current_user
+   AND pg_get_userbyid(given.grantee) LIKE 'vaultstream\_%'
+   AND NOT pg_has_role(given.grantee, 'vaultstream_source', 'MEMBER');
+SELECT format('REVOKE SELECT ON %s FROM %s', relation.oid::regclass, former.role::regrole)
+  FROM former
+  JOIN pg_class AS relation ON relation.relnamespace = former.space
+ WHERE relation.relkind IN ('r', 'p', 'v', 'm', 'f')
+   AND pg_get_userbyid(relation.relowner) = current_user
+\gexec
+SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %s REVOKE SELECT ON TABLES FROM %s', space::regnamespace, role::regrole)
+  FROM former
+\gexec
+SELECT format('REVOKE USAGE ON SCHEMA %s FROM %s', space::regnamespace, role::regrole)
+  FROM former
+ WHERE space <> 'public'::regnamespace
 \gexec
 COMMIT;
 SQL

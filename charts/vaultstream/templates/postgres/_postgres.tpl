@@ -27,7 +27,7 @@ hostssl all postgres all reject
 hostssl all all all scram-sha-256
 {{- end -}}
 
-{{/* Schema whose tables only the workers of this namespace can read. Takes the namespace. */}}
+{{/* Schema whose tables only jobs of this namespace can sign. Takes the namespace. */}}
 {{- define "vaultstream.postgres.schema" -}}
 {{- $schema := printf "ns_%s" (replace "-" "_" .) -}}
 {{- if gt (len $schema) 63 -}}
@@ -47,14 +47,13 @@ hostssl all all all scram-sha-256
 {{- end -}}
 {{- end -}}
 
-{{/* One login per line: name, group, key of the password and, for some, the role of its tenant and the schema it can read. */}}
+{{/* One login per line: name, group, key of the password and, for some, the role of its tenant. */}}
 {{- define "vaultstream.postgres.logins" -}}
 vaultstream_operator_login vaultstream_operator postgres.operator
 vaultstream_auditor_login vaultstream_auditor postgres.auditor
 {{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray }}
 {{- range $role := list "keys" "records" "signing" }}
 {{ include "vaultstream.postgres.login" (list $role $namespace) }} vaultstream_{{ $role }} postgres.{{ $role }}.{{ $namespace }} {{ include "vaultstream.postgres.tenant" $namespace }}
-{{- if ne $role "keys" }} {{ include "vaultstream.postgres.schema" $namespace }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}
