@@ -4,7 +4,7 @@ GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
     vaultstream.dead_letters, vaultstream.cleared_dead_letters
 TO vaultstream_auditor;
-GRANT EXECUTE ON FUNCTION vaultstream.sees(text) TO vaultstream_auditor;  -- row security calls it as this role
+GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_auditor;  -- row security calls it as this role
 
 DO $$  -- create_job grants later tables
 DECLARE

@@ -10,4 +10,4 @@ GRANT EXECUTE ON FUNCTION
         int, text, bigint[], int[], int[], int[], int[], anyarray, int, bytea, int[], text[], text[], text[]),
     vaultstream.fail_batch(int, text, bigint, int, int, text)
 TO vaultstream_signing;
-GRANT EXECUTE ON FUNCTION vaultstream.sees(text) TO vaultstream_signing;  -- row security calls it as this role
+GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_signing;  -- row security calls it as this role
