@@ -208,6 +208,10 @@ def volume(**source: Any) -> Callable[[Body], None]:
     return lambda made: made["spec"]["template"]["spec"]["volumes"].append({"name": "more", **source})
 
 
+def mount(**fields: Any) -> Callable[[Body], None]:
+    return lambda made: made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].append(fields)
+
+
 def variable(name: str, **source: Any) -> Callable[[Body], None]:
     def change(made: Body) -> None:
         environment = made["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -268,6 +272,21 @@ ATTACKS = {
     "an annotation that adds a container": on_metadata(annotations={"sidecar.istio.io/inject": "true"}),
     "a label that others select by": on_metadata(labels={"app": "shop"}),
     "no label for the network policy": on_metadata(labels={"app.kubernetes.io/part-of": "shop"}),
+    "a secret as the termination message": mount(
+        name="kek", mountPath="/dev/termination-log", subPath="kek", readOnly=True
+    ),
+    "a secret in the name of a folder": mount(name="tmp", mountPath="/data", subPathExpr="$(DATABASE_URL)"),
+    "a secret in the name of a folder of its own volume": on_container(
+        volumeMounts=[{"name": "tmp", "mountPath": "/tmp", "subPathExpr": "$(DATABASE_URL)"}]
+    ),
+    "a part of a volume": on_container(
+        volumeMounts=[{"name": "tmp", "mountPath": "/tmp", "subPath": "part"}]
+    ),
+    "a folder over the code": mount(name="tmp", mountPath="/usr/local/lib"),
+    "another termination message": on_container(terminationMessagePath="/etc/vaultstream/kek/kek"),
+    "a port of the node": on_container(ports=[{"name": "metrics", "containerPort": 9090, "hostPort": 9090}]),
+    "another runtime": on_pod(runtimeClassName="unconfined"),
+    "the name of another host": on_pod(hostname="postgres-0", subdomain="postgres"),
     "every taint": on_pod(tolerations=[{"operator": "Exists"}]),
     "a taint": on_pod(tolerations=[{"key": "dedicated", "operator": "Exists"}]),
     "a priority": on_pod(priorityClassName="system-node-critical"),
@@ -285,6 +304,30 @@ async def test_the_operator_can_start_only_its_own_workers(site: Site, api: Kube
         if not await refusal(api, "PATCH", existing, changed) or not await refusal(api, "POST", path, fresh):
             passed.append(name)
     assert passed == []
+
+
+async def test_a_deployment_selects_the_pods_of_its_own_job_alone(site: Site, api: KubeApi) -> None:
+    path, made = deployment_of(site)
+    uid = made["metadata"]["labels"]["vaultstream.dev/job-uid"]
+    assert await refusal(api, "POST", path, made) == ""
+    wider: list[Body] = [
+        {"matchLabels": {"app.kubernetes.io/component": "signing"}},
+        {"matchLabels": {"app.kubernetes.io/part-of": "vaultstream"}},
+        {
+            "matchLabels": {"app.kubernetes.io/component": "signing"},
+            "matchExpressions": [{"key": "vaultstream.dev/job-uid", "operator": "Exists"}],
+        },
+        {"matchLabels": {"vaultstream.dev/job-uid": uid}},
+    ]
+    made_so = [{**made, "spec": {**made["spec"], "selector": selector}} for selector in wider]
+    assert [each["spec"]["selector"] for each in made_so if not await refusal(api, "POST", path, each)] == []
+
+
+async def test_a_job_can_not_adopt_pods_by_a_selector_of_its_own(site: Site, api: KubeApi) -> None:
+    made, path = worker(site, "keys"), collection(site, "keys")
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    made["spec"] |= {"manualSelector": True, "selector": {"matchLabels": dict(labels)}}
+    assert await refusal(api, "POST", path, made)
 
 
 async def test_every_role_has_a_worker_that_the_operator_can_start(site: Site, api: KubeApi) -> None:
