@@ -7,6 +7,7 @@ or are invisible. Each of these is shown as Python would write it: `\x1b`, `\n`,
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 from unicodedata import category
 
@@ -14,15 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SPACES = "Zs"
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""Letters, marks and signs that are drawn as nothing, or change only how the one before them is drawn."""
 
 
 def is_visible(character: str) -> bool:
     """Whether a character can be shown as it is: it is printable, or a space of some width.
 
     All others are escaped: C0, DEL and C1 controls, characters that change the direction of text or have no width, separators
-    of lines, lone surrogates, and what this version of Unicode does not assign.
+    of lines, lone surrogates, what this version of Unicode does not assign, and letters, marks and selectors that are drawn
+    as nothing.
     """
-    return character.isprintable() or category(character) == _SPACES
+    return (character.isprintable() and not _BLANK.match(character)) or category(character) == _SPACES
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -41,7 +47,7 @@ def visible_json(text: str) -> str:
 
 
 def _escaped(text: str, keep: str, escape: Callable[[str], str]) -> str:
-    if text.isprintable():
+    if text.isprintable() and not _BLANK.search(text):
         return text
     return "".join(
         character if character in keep or is_visible(character) else escape(character) for character in text

@@ -58,6 +58,10 @@ def starts_a_formula(cell: str) -> bool:
         "\n=1",
         " =1+1",
         "\0=1",
+        "\u200b=1",
+        "\ufeff=1",
+        "\x1b=1",
+        "\u3164 \ufe0f=1",
         "＝1+1",  # noqa: RUF001 - as above
         "+5",
         "-",

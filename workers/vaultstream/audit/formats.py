@@ -119,7 +119,12 @@ def _parquet(stream: BinaryIO, id_type: str) -> Writer:
 
 _GUARD = "'"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
-_FORMULA = re.compile(r"[\s\0]*[=+\-@＝＋－＠]|[\t\r\n']")  # noqa: RUF001 - spreadsheets take wide signs for the others
+_UNSEEN = (
+    r"\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff"
+)
+"""What a spreadsheet may skip before it looks for a formula."""
+_FORMULA = re.compile(rf"[{_UNSEEN}]*[=+\-@＝＋－＠]|[\t\r\n']")  # noqa: RUF001 - spreadsheets take wide signs for the others
 _QUOTED = re.compile(r"[\",;|\s]")
 """Cells that are quoted: for RFC 4180, and because programs split at semicolons or tabs in some countries."""
 
