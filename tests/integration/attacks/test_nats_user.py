@@ -32,6 +32,10 @@ async def reconfigure(bus: Bus, stream: str, **changes: object) -> None:
         ({"republish": {"src": "records.*.mine", "dest": "keys.{{wildcard(1)}}.mine"}}, "republish"),
         ({"sources": [{"name": KEYS_STREAM}], "max_msg_size": -1}, "sources"),
         ({"sealed": True}, "sealed"),
+        ({"max_msg_size": 1}, "max_msg_size is 1"),
+        ({"no_ack": True}, "no_ack"),
+        ({"deny_purge": True}, "deny_purge"),
+        ({"consumer_limits": {"max_ack_pending": 1}}, "consumer_limits"),
     ],
 )
 async def test_a_configuration_that_is_not_ours_is_reported(

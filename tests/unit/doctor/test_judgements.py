@@ -48,6 +48,7 @@ RECORDS = StreamState(
     max_msgs_per_subject=-1,
     limits={},
     consumers=[],
+    max_msg_size=1024,
 )
 
 
@@ -126,6 +127,7 @@ def test_a_stream_as_it_must_be_passes() -> None:
         (RECORDS_STREAM, {"retention": "limits"}, Level.FAILED, "retention is limits instead of workqueue"),
         (RECORDS_STREAM, {"subjects": ["r.>"]}, Level.FAILED, "subjects"),
         (RECORDS_STREAM, {"limits": {"max_age": 60.0}}, Level.WARNING, "max_age = 60"),
+        (RECORDS_STREAM, {"max_msg_size": 1}, Level.FAILED, "max_msg_size is 1 instead of 1024"),
         (KEYS_STREAM, {"subjects": ["keys.>"], "retention": "limits"}, Level.FAILED, "max_msgs_per_subject"),
     ],
 )

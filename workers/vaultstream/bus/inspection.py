@@ -41,6 +41,7 @@ class StreamState:
         limits: limits that could make the stream drop messages, by name; empty if there are none.
         tenant: the tenant in whose account it is; None: in that of the connection.
         foreign: settings that VaultStream never makes, by which messages come from elsewhere, go elsewhere, or are refused.
+        max_msg_size: the longest message in bytes; -1: any.
     """
 
     name: str
@@ -55,9 +56,26 @@ class StreamState:
     consumers: list[ConsumerState]
     tenant: str | None = None
     foreign: tuple[str, ...] = ()
+    max_msg_size: int = -1
 
 
-_FOREIGN = ("mirror", "sources", "republish", "subject_transform", "sealed")
+_FOREIGN = (
+    "mirror",
+    "sources",
+    "republish",
+    "subject_transform",
+    "sealed",
+    "no_ack",
+    "deny_delete",
+    "deny_purge",
+    "discard_new_per_subject",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "allow_msg_schedules",
+    "allow_msg_counter",
+    "subject_delete_marker_ttl",
+)
+"""Settings of a stream that are not set."""
 
 
 async def list_streams(bus: Bus, tenant: str | None = None) -> list[StreamState]:
@@ -107,8 +125,19 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
         max_msgs_per_subject=config.max_msgs_per_subject or -1,
         limits={name: value for name, value in limits.items() if value and value > 0},
         consumers=consumers,
-        foreign=tuple(name for name in _FOREIGN if getattr(config, name)),
+        foreign=_foreign(config),
+        max_msg_size=config.max_msg_size if config.max_msg_size is not None else -1,
     )
+
+
+def _foreign(config: api.StreamConfig) -> tuple[str, ...]:
+    names = [name for name in _FOREIGN if getattr(config, name)]
+    if (config.max_consumers or 0) > 0:
+        names.append("max_consumers")
+    limits = config.consumer_limits
+    if limits is not None and (limits.inactive_threshold or limits.max_ack_pending):
+        names.append("consumer_limits")
+    return tuple(names)
 
 
 async def messages_by_connection(bus: Bus) -> Counter[str] | None:

@@ -11,8 +11,9 @@ from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
 from vaultstream.api import JobState
 from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.bus.keys import KeysStream
-from vaultstream.bus.records import ConsumerLag, RecordsStream
+from vaultstream.bus.records import MAX_BATCH_MESSAGE_BYTES, ConsumerLag, RecordsStream
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES
 from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.doctor.revocations import examine_stream_states
 from vaultstream.errors import redact
@@ -33,12 +34,18 @@ if TYPE_CHECKING:
 NEARLY_FULL = 0.9
 
 _WANTED: dict[str, dict[str, object]] = {
-    RECORDS_STREAM: {"subjects": ["records.>"], "retention": "workqueue", "storage": "file"},
+    RECORDS_STREAM: {
+        "subjects": ["records.>"],
+        "retention": "workqueue",
+        "storage": "file",
+        "max_msg_size": MAX_BATCH_MESSAGE_BYTES,
+    },
     KEYS_STREAM: {
         "subjects": ["keys.>"],
         "retention": "limits",
         "storage": "file",
         "max_msgs_per_subject": 1,
+        "max_msg_size": MAX_KEY_MESSAGE_BYTES,
     },
 }
 
