@@ -60,6 +60,10 @@ async def test_a_key_ends_retired_or_revoked_and_never_comes_back(
         (9, "another-9-a", "ED25519", b"public"),
         (0, "{token}-0-a", "ED25519", b"public"),
         (-1, "{token}-0-a", "ED25519", b"public"),
+        (2**31 - 1, "{token}-9-a", "ED25519", b"public"),
+        (9, "{token}-9-\x1b[2J", "ED25519", b"public"),
+        (9, "{token}-" + "9" * 200, "ED25519", b"public"),
+        (9, "{token}-9-a", "ED25519", b"p" * 100_000),
     ],
 )
 async def test_a_key_has_the_algorithm_and_the_name_of_its_job(
@@ -86,3 +90,19 @@ async def test_a_key_is_wrapped_again_under_the_next_version_only(
     with pytest.raises(asyncpg.CheckViolationError):
         await keeper.execute(f"UPDATE vaultstream.key_material SET {change}")
     await keeper.execute("UPDATE vaultstream.key_material SET version = 3, wrapped = 'again'")
+
+
+async def test_a_private_key_is_added_to_an_active_key_as_its_first_version(
+    keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    add = "INSERT INTO vaultstream.key_material (key_no, version, kek_id, wrapped) VALUES ($1, $2, 'kek', 'wrapped')"
+    numbers = await owner.fetch(
+        "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 ORDER BY 1", job.job_no
+    )
+    active, ended = (row["key_no"] for row in numbers)
+    await owner.execute("DELETE FROM vaultstream.key_material WHERE key_no = ANY ($1)", [active, ended])
+    await keys.end_keys(keeper, job.job_no, [f"{job.token}-2"], state="revoked")
+    for key_no, version in ((active, 99), (active, 0), (ended, 1)):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await keeper.execute(add, key_no, version)
+    await keeper.execute(add, active, 1)

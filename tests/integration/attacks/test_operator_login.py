@@ -11,8 +11,9 @@ import pytest
 
 from support.engine import add_batches, add_job, claim_one, make_spec, signed
 from support.guarded import GuardedDatabase
+from vaultstream.errors import InvalidJobError
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, get_job, retry_dead, set_suspended, update_spec
+from vaultstream.store.jobs import Job, get_job, list_jobs, retry_dead, set_suspended, update_spec
 from vaultstream.store.leases import COMMITTED, commit_batches
 
 pytestmark = pytest.mark.integration
@@ -49,9 +50,17 @@ async def row_of(owner: asyncpg.Connection, job: Job) -> dict[str, Any]:
         {"batchSize": 1},
         {"keys": {"count": 1, "algorithm": "ML_DSA_65"}},
         {"retries": {"maxAttempts": 0}},
+        {"retries": []},
+        {"retries": {"maxAttempts": "5"}},
+        {"signer": 7},
+        {"scaling": []},
+        {"activeDeadlineSeconds": "soon"},
+        {"activeDeadlineSeconds": -1},
+        {"unknown": 1},
+        {"signer": {"affinity": {"x": "y" * 300_000}}},
         {"records": None},
     ],
-    ids=json.dumps,
+    ids=lambda changed: json.dumps(changed)[:60],
 )
 async def test_a_job_can_not_be_pointed_at_other_records_or_signed_in_another_way(
     operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, changed: dict[str, Any]
@@ -188,3 +197,29 @@ async def test_a_job_is_deleted_by_a_policy_that_exists(
     with pytest.raises(asyncpg.InvalidParameterValueError):
         await operator.execute("SELECT vaultstream.delete_job($1, $2)", job.job_no, policy)
     assert (await row_of(owner, job))["deleted_at"] is None
+
+
+@pytest.mark.parametrize(
+    "table", ["vaultstream.key_material", "pg_catalog.pg_authid", "information_schema.tables"]
+)
+async def test_no_job_names_a_table_of_ours_without_its_oid(operator: asyncpg.Connection, table: str) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await operator.execute(
+            "SELECT vaultstream.create_job('a-token', 'a-name', $1, 'bigint')", make_spec(table).dump()
+        )
+
+
+async def test_one_spec_that_no_reader_understands_hides_no_other_job(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = await add_job(owner, "receipts", keys=1)
+    await operator.execute(
+        "UPDATE vaultstream.jobs SET spec = jsonb_set(spec, '{signer,unknown}', '1') WHERE job_no = $1",
+        job.job_no,
+    )
+    listed = [each.name for each in await list_jobs(operator)]
+    assert other.name in listed
+    assert job.name not in listed
+    assert job.name in caplog.text
+    with pytest.raises(InvalidJobError, match=job.name):
+        await get_job(operator, job.name)

@@ -13,7 +13,14 @@ from support.guarded import GuardedDatabase
 from vaultstream.records.source import open_readable_source
 from vaultstream.store.batches import highest_id, move_published, plan_page
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, complete_job_if_settled, get_job, start_job
+from vaultstream.store.jobs import (
+    Job,
+    complete_job_if_settled,
+    fail_overdue_job,
+    get_job,
+    set_suspended,
+    start_job,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -33,14 +40,15 @@ async def job(
     await owner.execute(f"GRANT SELECT ON {table} TO {database.logins['source']}")
     job = await add_job(owner, table, keys=1, batchSize=5)
     await start_job(planner, job.job_no, upper_id="25")
-    await planner.execute(
-        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
-        "VALUES ($1, 1, 5, '1', '5'), ($1, 2, 5, '6', '10')",
-        job.job_no,
-    )
-    await planner.execute(
-        "UPDATE vaultstream.jobs SET planned_id = '10', next_batch_no = 3 WHERE job_no = $1", job.job_no
-    )
+    async with planner.transaction():
+        await planner.execute(
+            "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
+            "VALUES ($1, 1, 5, '1', '5'), ($1, 2, 5, '6', '10')",
+            job.job_no,
+        )
+        await planner.execute(
+            "UPDATE vaultstream.jobs SET planned_id = '10', next_batch_no = 3 WHERE job_no = $1", job.job_no
+        )
     await move_published(planner, job.job_no, 1)
     yield await get_job(owner, job.token)
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
@@ -91,6 +99,10 @@ async def test_the_records_worker_s_own_way_is_open(
         (3, 2, "11", "12", ["11", "13"]),
         (3, 2, "11", "13", ["11", None]),
         (3, 2, "11", "14", ["11", "14"][::-1]),
+        (3, 3, "11", "14", ["11", "999", "14"]),
+        (3, 3, "11", "14", ["11", "1", "14"]),
+        (3, 3, "11", "14", ["11", "11", "14"]),
+        (3, 3, "11", "14", ["11", "012", "14"]),
     ],
     ids=str,
 )
@@ -142,6 +154,99 @@ async def test_checkpoints_only_move_forward_and_a_job_ends_when_it_is_done(
     with pytest.raises(asyncpg.CheckViolationError):
         await planner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
     assert await state_of(owner, job) == before
+
+
+async def test_what_is_no_id_is_planned_nowhere(planner: asyncpg.Connection, job: Job) -> None:
+    with pytest.raises(asyncpg.InvalidTextRepresentationError):
+        await planner.execute(PLAN, job.job_no, 3, 3, "11", "14", ["11", "abc", "14"])
+
+
+@pytest.mark.parametrize("moved", ["next_batch_no = 4", "planned_id = '15'", None])
+async def test_a_batch_and_the_checkpoint_after_it_belong_to_one_transaction(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, moved: str | None
+) -> None:
+    before = await state_of(owner, job)
+    attempt = planner.transaction()
+    await attempt.start()
+    await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+    if moved:
+        await planner.execute(f"UPDATE vaultstream.jobs SET {moved} WHERE job_no = $1", job.job_no)
+    with pytest.raises(asyncpg.CheckViolationError, match="not followed"):
+        await attempt.commit()
+    assert await state_of(owner, job) == before
+
+
+async def test_the_records_of_the_batch_before_are_not_planned_again_in_one_transaction(
+    planner: asyncpg.Connection, job: Job
+) -> None:
+    attempt = planner.transaction()
+    await attempt.start()
+    await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+    await planner.execute("UPDATE vaultstream.jobs SET next_batch_no = 4 WHERE job_no = $1", job.job_no)
+    with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+        await planner.execute(PLAN, job.job_no, 4, 5, "11", "15", None)
+    await attempt.rollback()
+
+
+async def test_a_job_that_started_gets_no_other_end_by_a_pause(
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    async def refuse(login: asyncpg.Connection, change: str, reason: str) -> None:
+        with pytest.raises(asyncpg.CheckViolationError, match=reason):
+            await login.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+
+    await refuse(planner, "state = 'Suspended'", "only the operator")
+    async with connect(database.urls["operator"]) as operator:
+        await set_suspended(operator, job.job_no, suspended=True)
+        for state in ("Running", "Pending"):
+            await refuse(planner, f"state = '{state}'", "only the operator")
+        await refuse(operator, "state = 'Pending'", "it has started")
+        await set_suspended(operator, job.job_no, suspended=False)
+    assert (await get_job(owner, job.token)).state == "Running"
+    await owner.execute("UPDATE vaultstream.jobs SET state = 'Pending' WHERE job_no = $1", job.job_no)
+    await refuse(planner, "upper_id = '99'", "highest id")
+
+
+async def test_an_old_snapshot_completes_no_job(
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    await owner.execute(
+        "UPDATE vaultstream.batches SET state = 'done', signed = records WHERE job_no = $1", job.job_no
+    )
+    async with connect(database.urls["records"]) as old:
+        await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await old.fetchval("SELECT count(*) FROM vaultstream.batches")
+        with pytest.raises(asyncpg.CheckViolationError, match="READ COMMITTED"):
+            await old.execute(
+                "UPDATE vaultstream.jobs SET planned = true, state = 'Complete' WHERE job_no = $1", job.job_no
+            )
+        await old.execute("ROLLBACK; BEGIN ISOLATION LEVEL SERIALIZABLE")
+        with pytest.raises(asyncpg.CheckViolationError, match="READ COMMITTED"):
+            await old.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+
+
+async def test_the_times_of_a_job_are_those_of_the_clock_of_postgres(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    fresh = await add_job(owner, keys=1, activeDeadlineSeconds=3000)
+    await planner.execute(
+        "UPDATE vaultstream.jobs SET state = 'Running', started_at = now() - interval '1 year', upper_id = '1' WHERE job_no = $1",
+        fresh.job_no,
+    )
+    await fail_overdue_job(planner, await get_job(owner, fresh.token))
+    with pytest.raises(asyncpg.CheckViolationError, match="deadline"):
+        await planner.execute("UPDATE vaultstream.jobs SET state = 'Failed' WHERE job_no = $1", fresh.job_no)
+    await owner.execute(
+        "UPDATE vaultstream.jobs SET started_at = now() - interval '1 hour' WHERE job_no = $1", fresh.job_no
+    )
+    await planner.execute(
+        "UPDATE vaultstream.jobs SET state = 'Failed', finished_at = '2001-01-01' WHERE job_no = $1",
+        fresh.job_no,
+    )
+    assert await owner.fetchval(
+        "SELECT finished_at > now() - interval '1 minute' FROM vaultstream.jobs WHERE job_no = $1",
+        fresh.job_no,
+    )
 
 
 async def test_planned_is_said_once(planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from vaultstream.api import JobState, SigningJobSpec
-from vaultstream.errors import UnknownJobError
+from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from vaultstream.store.database import Connection
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,20 @@ def signatures_table(job_no: int) -> str:
 
 
 def job_from_row(row: asyncpg.Record) -> Job:
-    """Returns the job of a row that has the columns of the query `find_job`, and possibly others."""
+    """Returns the job of a row that has the columns of the query `find_job`, and possibly others.
+
+    Raises:
+        InvalidJobError: its spec is none that this version knows.
+    """
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(Job)}
-    values["spec"] = SigningJobSpec.model_validate(values["spec"])
+    try:
+        values["spec"] = SigningJobSpec.model_validate(values["spec"])
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise InvalidJobError(
+            f"Job {values['name']}: spec.{place}, as stored in Postgres, is invalid.",
+            hint="Correct the job's spec, or delete the job.",
+        ) from None
     values["state"] = JobState(values["state"])
     return Job(**values)
 
@@ -160,9 +176,17 @@ async def get_job(connection: Connection, name: str) -> Job:
 
 
 async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Job]:
-    """Returns the jobs, oldest first. Deleted jobs whose signatures were retained are included if `deleted`."""
-    rows = await connection.fetch(query("list_jobs"), deleted)
-    return [job_from_row(row) for row in rows]
+    """Returns the jobs, oldest first. Deleted jobs whose signatures were retained are included if `deleted`.
+
+    A job whose spec is invalid is left out, with a warning: it must not hide the others.
+    """
+    jobs = []
+    for row in await connection.fetch(query("list_jobs"), deleted):
+        try:
+            jobs.append(job_from_row(row))
+        except InvalidJobError as error:
+            log.warning("%s", error.message)
+    return jobs
 
 
 async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:
@@ -184,9 +208,9 @@ async def fail_job(connection: Connection, job_no: int, message: str) -> None:
 
 
 async def fail_overdue_job(connection: Connection, job: Job) -> None:
-    """Ends a job that ran for longer than its `activeDeadlineSeconds` as Failed, with that reason as its message."""
-    await fail_job(
-        connection,
+    """Ends a job that ran for longer than its `activeDeadlineSeconds` by the clock of Postgres as Failed, with that message."""
+    await connection.execute(
+        query("fail_overdue_job"),
         job.job_no,
         "DeadlineExceeded: the job ran for longer than spec.activeDeadlineSeconds "
         f"({job.spec.active_deadline_seconds:g} s); its signatures are kept.",

@@ -53,6 +53,13 @@ UPDATE vaultstream.jobs
 SET state = 'Failed', finished_at = clock_timestamp(), message = $2
 WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed')
 
+-- name: fail_overdue_job
+-- Ends a job as Failed, if its active deadline is over by the clock of Postgres.
+UPDATE vaultstream.jobs
+SET state = 'Failed', finished_at = clock_timestamp(), message = $2
+WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed')
+  AND started_at + make_interval(secs => (spec ->> 'activeDeadlineSeconds')::float8) < clock_timestamp()
+
 -- name: set_suspended
 -- Suspends a job if $2, otherwise resumes it. A job that has ended stays as it is.
 UPDATE vaultstream.jobs

@@ -2,5 +2,5 @@
 CREATE OR REPLACE FUNCTION vaultstream.adopt_job(p_job_no int, p_tenant text)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE vaultstream.jobs SET tenant = p_tenant
-    WHERE job_no = p_job_no AND tenant IS NULL AND split_part(name, '/', 1) = p_tenant
+    WHERE job_no = p_job_no AND tenant IS NULL AND split_part(name, '/', 1) = p_tenant AND vaultstream.sees(NULL)
 $$;

@@ -15,6 +15,13 @@ BEGIN
     IF split_part(p_name, '/', 1) <> p_tenant THEN
         RAISE invalid_parameter_value USING MESSAGE = format('job %s is not named after its tenant, %s', p_name, p_tenant);
     END IF;
+    IF NOT vaultstream.sees(p_tenant) THEN
+        RAISE insufficient_privilege USING MESSAGE = format('the login %s creates jobs of its own tenant alone', session_user);
+    END IF;
+    IF lower(split_part(p_spec -> 'records' ->> 'table', '.', 1)) IN ('vaultstream', 'information_schema')
+       OR starts_with(lower(p_spec -> 'records' ->> 'table'), 'pg_') THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'the source is not a table or view that a job may sign';
+    END IF;
     IF p_source_oid IS NOT NULL THEN
         PERFORM vaultstream.check_source(p_spec, p_source_oid);
     END IF;

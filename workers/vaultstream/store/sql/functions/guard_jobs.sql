@@ -5,12 +5,27 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_moving text[] := '{spec,state,message,started_at,finished_at,deleted_at,upper_id,planned_id,planned,next_batch_no,
                          published_through,tenant,source_oid}';
+    v_fields text[] := '{records,batchSize,keys,scaling,retries,signer,suspend,activeDeadlineSeconds,finishBy,finishWithin,
+                         ttlSecondsAfterFinished,deletionPolicy}';
+    v_types  text[] := '{object,number,object,object,object,object,boolean,number|null,string|null,number|null,
+                         number|null,string}';
     v_wrong  text;
 BEGIN
     NEW.message := left(NEW.message, 8000);
 
     IF TG_OP = 'INSERT' OR NEW.spec IS DISTINCT FROM OLD.spec THEN
         v_wrong := CASE
+            WHEN octet_length(NEW.spec::text) > 262144 THEN 'spec is larger than 256 KiB'
+            WHEN jsonb_typeof(NEW.spec) <> 'object' THEN 'spec is not an object'
+            WHEN NEW.spec - v_fields <> '{}' THEN 'spec has a field that does not exist'
+            WHEN EXISTS (
+                SELECT FROM unnest(v_fields, v_types) AS f (field, types)
+                WHERE jsonb_typeof(NEW.spec -> f.field) <> ALL (string_to_array(f.types, '|'))) THEN 'a field of spec has the wrong type'
+            WHEN jsonb_typeof(NEW.spec -> 'retries' -> 'maxAttempts') <> 'number' THEN 'spec.retries.maxAttempts is not a number'
+            WHEN jsonb_typeof(NEW.spec -> 'retries' -> 'backoff') <> 'object' THEN 'spec.retries.backoff is not an object'
+            WHEN CASE WHEN jsonb_typeof(NEW.spec -> 'activeDeadlineSeconds') = 'number'
+                 THEN (NEW.spec ->> 'activeDeadlineSeconds')::numeric NOT BETWEEN 1 AND 2147483647 END
+                THEN 'spec.activeDeadlineSeconds is not from 1 to 2147483647'
             WHEN (NEW.spec -> 'records' ->> 'table' <> '') IS NOT TRUE THEN 'spec.records.table names no table'
             WHEN ((NEW.spec ->> 'batchSize')::int BETWEEN 1 AND 20000) IS NOT TRUE THEN 'spec.batchSize is not from 1 to 20000'
             WHEN ((NEW.spec -> 'keys' ->> 'count')::int >= 1) IS NOT TRUE THEN 'spec.keys.count is not at least 1'
@@ -47,19 +62,29 @@ BEGIN
                 ('Pending', 'Running'), ('Pending', 'Suspended'), ('Running', 'Suspended'), ('Suspended', 'Running'),
                 ('Suspended', 'Pending'), ('Running', 'Complete'), ('Running', 'Failed'), ('Suspended', 'Failed'))
                 THEN format('from %s, it can''t become %s', OLD.state, NEW.state)
+            WHEN NEW.state <> OLD.state AND 'Suspended' IN (OLD.state, NEW.state) AND NEW.state <> 'Failed'
+                AND NOT coalesce(pg_has_role(current_user, to_regrole('vaultstream_operator'), 'USAGE'), false)
+                THEN 'only the operator suspends and resumes'
+            WHEN NEW.state = 'Pending' AND OLD.state <> 'Pending' AND OLD.started_at IS NOT NULL THEN 'it has started'
+            WHEN NEW.state = 'Running' AND OLD.state <> 'Running' AND NEW.started_at IS NULL THEN 'it has not started'
+            -- Batches that an older snapshot does not show would be left out.
+            WHEN NEW.state = 'Complete' AND OLD.state <> 'Complete'
+                AND current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted')
+                THEN 'it is completed at the isolation level READ COMMITTED'
             WHEN NEW.state = 'Complete' AND OLD.state <> 'Complete' AND (NOT NEW.planned OR EXISTS (
                 SELECT FROM vaultstream.batches b WHERE b.job_no = NEW.job_no AND b.state = 'pending'))
                 THEN 'it is not complete: records are to be planned or signed'
-            -- The clock of a worker may be ahead of this one.
+            -- Programs of older versions compare with a clock of their own.
             WHEN NEW.state = 'Failed' AND OLD.state <> 'Failed' AND (
                 OLD.started_at + make_interval(secs => (OLD.spec ->> 'activeDeadlineSeconds')::float8)
-                < clock_timestamp() + interval '1 hour') IS NOT TRUE
+                < clock_timestamp() + interval '5 seconds') IS NOT TRUE
                 THEN 'its active deadline is not over'
             WHEN NEW.finished_at IS DISTINCT FROM OLD.finished_at
                 AND (NEW.state = OLD.state OR NEW.state NOT IN ('Complete', 'Failed')) THEN 'it does not end now'
             WHEN NEW.started_at IS DISTINCT FROM OLD.started_at
                 AND (OLD.started_at IS NOT NULL OR NEW.state <> 'Running') THEN 'it starts once'
-            WHEN NEW.upper_id IS DISTINCT FROM OLD.upper_id AND OLD.state <> 'Pending' THEN 'its highest id is set at its start'
+            WHEN NEW.upper_id IS DISTINCT FROM OLD.upper_id AND (OLD.state <> 'Pending' OR OLD.started_at IS NOT NULL)
+                THEN 'its highest id is set at its start'
             WHEN NEW.planned IS DISTINCT FROM OLD.planned AND OLD.planned THEN 'it was planned'
             WHEN NEW.planned_id IS DISTINCT FROM OLD.planned_id AND (
                 OLD.planned OR NEW.planned_id IS NULL OR CASE OLD.id_type
@@ -74,6 +99,13 @@ BEGIN
             WHEN NEW.published_through < OLD.published_through OR NEW.published_through >= NEW.next_batch_no
                 AND NEW.published_through <> OLD.published_through THEN 'publishing only moves forward, up to the last batch'
         END;
+        -- Deadlines and times to live count from these: they are of this clock.
+        IF NEW.started_at IS DISTINCT FROM OLD.started_at THEN
+            NEW.started_at := clock_timestamp();
+        END IF;
+        IF NEW.finished_at IS DISTINCT FROM OLD.finished_at OR NEW.state <> OLD.state AND NEW.state IN ('Complete', 'Failed') THEN
+            NEW.finished_at := clock_timestamp();
+        END IF;
     END IF;
     IF v_wrong IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = format('job %s: %s', OLD.token, v_wrong);
