@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -72,3 +73,15 @@ def test_no_key_is_rendered_twice_even_if_values_repeat_the_charts_keys() -> Non
     values = CHART / "ci" / "cert-manager-values.yaml"
     text = helm("template", "vaultstream", CHART, "--namespace", NAMESPACE, "--values", values, *given).stdout
     assert len(list(yaml.load_all(text, Strict))) > 20
+
+
+def test_two_namespaces_can_not_share_a_schema_of_the_bundled_postgres() -> None:
+    long = "a" * 61
+    schema = f"ns_{long}"
+    cut = f"{schema[:54]}_{hashlib.sha256(schema.encode()).hexdigest()[:8]}"
+    other = cut.removeprefix("ns_").replace("_", "-")
+    for namespaces, permitted in (([long], True), ([long, "b" * 61], True), ([long, other], False)):
+        given = f"services=bundled,jobNamespaces={{{','.join(namespaces)}}}"
+        done = helm("template", "vaultstream", CHART, "--set", given, check=False)
+        assert (done.returncode == 0) is permitted, done.stderr
+        assert permitted or f"would share the schema {cut}" in done.stderr

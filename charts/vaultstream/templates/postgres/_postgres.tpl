@@ -37,6 +37,18 @@ hostssl all all all scram-sha-256
 {{- end -}}
 {{- end -}}
 
+{{/* Fails if two namespaces would share a schema: the cut name of a long one can be the name of another. */}}
+{{- define "vaultstream.postgres.schemaCheck" -}}
+{{- $owners := dict -}}
+{{- range $namespace := include "vaultstream.jobNamespaces" . | fromJsonArray -}}
+{{- $schema := include "vaultstream.postgres.schema" $namespace -}}
+{{- with get $owners $schema -}}{{- if ne . $namespace -}}
+{{- fail (printf "jobNamespaces: %s and %s would share the schema %s of the bundled Postgres. Rename one of them, or use services: external." . $namespace $schema) -}}
+{{- end -}}{{- end -}}
+{{- $_ := set $owners $schema $namespace -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Role whose members see the jobs of this namespace, cut as functions/tenant_role.sql does. Takes the namespace. */}}
 {{- define "vaultstream.postgres.tenant" -}}
 {{- $role := printf "vaultstream_tenant_%s" . -}}
