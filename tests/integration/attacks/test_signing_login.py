@@ -305,3 +305,24 @@ async def test_a_batch_of_another_job_can_not_be_committed_with_a_key_of_this_on
     assert await send(signer, theirs, (1, lease)) == [FENCED]
     assert await signatures_of(owner, theirs) == {}
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", theirs.job_no)
+
+
+async def test_a_commit_without_a_lease_in_a_transaction_left_open_holds_nobody_up(
+    owner: asyncpg.Connection, signer: asyncpg.Connection, other: asyncpg.Connection, job: Job
+) -> None:
+    lease = await claim_one(signer, job, ANN, 1)
+    async with other.transaction():
+        batch = signed(1, lease, [1])
+        assert await commit_batches(other, job.job_no, ANN, [batch], id_type="bigint") == [FENCED]
+        await signer.execute("SET lock_timeout = '5s'")
+        assert await commit_batches(signer, job.job_no, ANN, [batch], id_type="bigint") == [COMMITTED]
+
+
+async def test_a_batch_that_another_login_signs_alone_under_a_holders_name_leaves_the_holder_its_batches(
+    owner: asyncpg.Connection, signer: asyncpg.Connection, other: asyncpg.Connection, job: Job
+) -> None:
+    await owner.execute(
+        "UPDATE vaultstream.batches SET lost = 2 WHERE job_no = $1 AND batch_no = 1", job.job_no
+    )
+    await claim_one(other, job, ANN, 1)
+    await claim_one(signer, job, ANN, 2)

@@ -17,6 +17,7 @@ RETURNS TABLE (slot int, outcome text) LANGUAGE plpgsql SECURITY DEFINER SET sea
 DECLARE
     v_slots    int := cardinality(p_batch_no);
     v_now      timestamptz;
+    v_leased_no bigint[];
     v_open     bigint[];
     v_pending  boolean[];
     v_accepted boolean[] := array_fill(false, ARRAY[v_slots]);
@@ -84,13 +85,22 @@ BEGIN
 
     -- In order: two deliveries of the same batches wait for each other and never deadlock.
     -- (Here and below, ANY selects the rows: a join with unnest would scan all rows of the job.)
+    -- A batch whose lease is not in force is not locked: nobody holds up others by commits without leases.
+    v_leased_no := ARRAY(
+        SELECT c.batch_no FROM unnest(p_key_no, p_epoch, p_batch_no) AS c (key_no, epoch, batch_no)
+        JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
+        WHERE k.key_no = ANY (p_key_no) AND k.holder = p_holder AND coalesce(k.login, session_user) = session_user
+          AND k.job_no = p_job_no AND coalesce(k.batch_no, c.batch_no) = c.batch_no);
     v_open := ARRAY(
         SELECT b.batch_no FROM vaultstream.batches b
-        WHERE b.job_no = p_job_no AND b.batch_no = ANY (p_batch_no) AND b.state = 'pending'
+        WHERE b.job_no = p_job_no AND b.batch_no = ANY (v_leased_no) AND b.state = 'pending'
         ORDER BY b.batch_no
         FOR UPDATE);
     v_pending := ARRAY(
-        SELECT c.batch_no = ANY (v_open) FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot) ORDER BY c.slot);
+        SELECT CASE WHEN c.batch_no = ANY (v_leased_no) THEN c.batch_no = ANY (v_open)
+                    ELSE EXISTS (SELECT FROM vaultstream.batches b
+                                 WHERE b.job_no = p_job_no AND b.batch_no = c.batch_no AND b.state = 'pending') END
+        FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot) ORDER BY c.slot);
 
     -- The fence. A lease is for one batch; one from before version 6 names none. Once these rows are locked, nobody else can lease the keys until this transaction ends.
     FOR v_row IN
