@@ -248,12 +248,13 @@ async def open_sources(
     url: str, source_url: str | None = None, *, size: int = 2
 ) -> AsyncIterator[SourcePool]:
     """Opens connections for reading sources; without a URL for them, by the login that does everything."""
-    async with connect(url) as connection:
-        place = await find_place(connection)
-    async with open_source_pool(
-        SourceDatabase.of(url, source_url), place=place, role="test", size=size
-    ) as sources:
-        yield sources
+    async with open_pool(url, role="test", size=size) as ours:
+        async with ours.acquire() as connection:
+            place = await find_place(connection)
+        async with open_source_pool(
+            SourceDatabase.of(url, source_url), place=place, ours=ours, role="test", size=size
+        ) as sources:
+            yield sources
 
 
 def worker_settings(services: Services, url: str, **wanted: Any) -> Settings:

@@ -128,7 +128,7 @@ async def source_pool_of(context: WorkerContext, *, size: int) -> AsyncIterator[
         place = await find_place(connection)
     database = SourceDatabase.by(settings, settings.database_url.get_secret_value())
     name = str(SessionName.of_this_process(context.telemetry.health.role, context.job.job_no))
-    async with open_source_pool(database, place=place, role=name, size=size) as sources:
+    async with open_source_pool(database, place=place, ours=context.pool, role=name, size=size) as sources:
         yield sources
 
 

@@ -18,10 +18,12 @@ from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.api import RecordsSpec, SigningJobSpec
 from vaultstream.crypto.keyring import create_keyring
-from vaultstream.errors import SourceError, UsageError
+from vaultstream.errors import SourceError, UsageError, VaultStreamError
 from vaultstream.records.source import Source, inspect_source, open_readable_source
+from vaultstream.signing.read import read
+from vaultstream.store import source_pool
 from vaultstream.store.batches import highest_id, plan_page
-from vaultstream.store.database import connect
+from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import Job, accept_source, create_job, get_job, start_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.source_pool import SourcePool, open_source_pool
@@ -96,7 +98,10 @@ async def open_sources(
 ) -> AsyncIterator[SourcePool]:
     place = await find_place(owner)
     where = SourceDatabase.of(database.urls[part], source_url)
-    async with open_source_pool(where, place=place, role="test", size=1) as pool:
+    async with (
+        open_pool(database.urls[part], role="test", size=1) as ours,
+        open_source_pool(where, place=place, ours=ours, role="test", size=1) as pool,
+    ):
         yield pool
 
 
@@ -354,6 +359,106 @@ async def test_a_relation_that_gets_the_name_of_a_jobs_source_is_not_read_for_it
         await highest_id(sources, source)
 
 
+async def test_code_that_replaces_our_prepared_statements_does_not_forge_which_relation_was_read(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool, receipts: str
+) -> None:
+    job, _ = await job_on(owner, receipts)
+    source = await open_readable_source(sources, job)
+    assert await read_all(sources, source) == [b"agreed"]
+    await merchant.execute(
+        "CREATE FUNCTION {schema}.swap() RETURNS text LANGUAGE plpgsql AS $f$ DECLARE r record; BEGIN "
+        "FOR r IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE statement LIKE '%to_regclass($1::text)%' LOOP "
+        "EXECUTE pg_catalog.format('DEALLOCATE %I', r.name); "
+        f"EXECUTE pg_catalog.format('PREPARE %I(text) AS SELECT {source.oid}::oid', r.name); "
+        "END LOOP; RETURN 'forged'; END $f$"
+    )
+    await merchant.execute(
+        "ALTER TABLE {schema}.receipts RENAME TO former; "
+        "CREATE VIEW {schema}.receipts AS SELECT 1::bigint AS id, {schema}.swap() AS payload"
+    )
+    for _ in range(2):
+        with pytest.raises(SourceError, match="no longer the relation"):
+            await read_all(sources, source)
+
+
+async def test_a_schema_that_has_another_name_only_during_a_read_is_noticed(
+    database: GuardedDatabase,
+    merchant: Merchant,
+    owner: asyncpg.Connection,
+    sources: SourcePool,
+    receipts: str,
+) -> None:
+    """No lock on a table keeps its schema's name."""
+    job, _ = await job_on(owner, receipts)
+    source = await open_readable_source(sources, job)
+    name = merchant.schema
+    admin = await asyncpg.connect(database.admin_url)
+    await admin.execute(f"GRANT CREATE ON DATABASE {database.name} TO {merchant.login}")
+    await admin.close()
+    await merchant.execute("CREATE TABLE {schema}_2.receipts (id bigint PRIMARY KEY, payload text)")
+    await merchant.execute("INSERT INTO {schema}_2.receipts VALUES (1, 'forged')")
+    reader = database.logins["source"]
+    await merchant.execute(
+        f"GRANT USAGE ON SCHEMA {name}_2 TO {reader}; GRANT SELECT ON {name}_2.receipts TO {reader}"
+    )
+    swap = (
+        f"BEGIN; ALTER SCHEMA {name} RENAME TO {name}_3; ALTER SCHEMA {name}_2 RENAME TO {name}; "
+        f"ALTER SCHEMA {name}_3 RENAME TO {name}_2; COMMIT"
+    )
+    with pytest.raises(asyncpg.SerializationError, match="altered while it was read"):  # noqa: PT012 - raised at the end
+        async with sources.read(source) as connection:
+            await merchant.execute(swap)
+            rows = await connection.fetch(source.read_sql(ranged=True), 10_000, [0], [10])
+            await merchant.execute(swap)
+    assert [row["payload"] for row in rows] == [b"forged"]
+    assert await read_all(sources, source) == [b"agreed"]
+
+
+async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of_a_signer(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    await merchant.execute(
+        "CREATE VIEW {schema}.flood AS SELECT 1::bigint AS id, repeat('x', 1000) AS payload FROM generate_series(1, 4000)"
+    )
+    job, _ = await job_on(owner, f"{merchant.schema}.flood")
+    source = await open_readable_source(sources, job)
+    for arguments, ranged in (([[1], [10]], True), ([[1]], False)):
+        async with sources.read(source) as connection:
+            rows = await connection.fetch(source.read_sql(ranged=ranged), 10_000, *arguments)
+        assert len(rows) == (21 if ranged else 3)
+    for ids in (range(1, 11), [1]):
+        with pytest.raises(VaultStreamError, match="more than two rows for each id"):
+            await read(sources, source, [ids], cap=10_000, limit=10_000)
+
+
+async def test_code_that_ignores_a_cancellation_does_not_outlive_the_read(
+    merchant: Merchant,
+    owner: asyncpg.Connection,
+    sources: SourcePool,
+    database: GuardedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(source_pool, "END_SECONDS", 1.0)
+    await merchant.execute(
+        "CREATE FUNCTION {schema}.forever() RETURNS text LANGUAGE plpgsql AS $f$ BEGIN LOOP BEGIN "
+        "PERFORM pg_catalog.pg_sleep(30); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $f$"
+    )
+    await merchant.execute(
+        "CREATE VIEW {schema}.hang AS SELECT 1::bigint AS id, {schema}.forever() AS payload"
+    )
+    job, _ = await job_on(owner, f"{merchant.schema}.hang")
+    source = await open_readable_source(sources, job)
+    with pytest.raises(TimeoutError):  # noqa: PT012 - the read is to end by it
+        async with sources.read(source) as connection:
+            pid = connection.get_server_pid()
+            await connection.fetch(source.read_sql(ranged=True), 10_000, [0], [10], timeout=1)
+
+    async def gone() -> bool:
+        return not await owner.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid)
+
+    await eventually(gone, seconds=20)
+
+
 async def test_only_the_owner_of_the_schema_accepts_another_relation(
     database: GuardedDatabase,
     merchant: Merchant,
@@ -446,6 +551,11 @@ async def strangers(database: GuardedDatabase) -> AsyncIterator[dict[str, str]]:
         "writer": "IN ROLE pg_write_all_data",
         "program": "IN ROLE pg_execute_server_program",
         "superuser": "SUPERUSER",
+        "replication": "REPLICATION",
+        "creator": "CREATEROLE",
+        "row_reader": "BYPASSRLS",
+        "signaler": "IN ROLE pg_signal_backend",
+        "monitor": "IN ROLE pg_monitor",
     }
     for kind, clause in kinds.items():
         await admin.execute(f"CREATE ROLE {base}_{kind} LOGIN PASSWORD 'secret' {clause}")
@@ -456,7 +566,22 @@ async def strangers(database: GuardedDatabase) -> AsyncIterator[dict[str, str]]:
     await admin.close()
 
 
-@pytest.mark.parametrize("kind", ["member", "writer", "program", "superuser", "owner", "records"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "member",
+        "writer",
+        "program",
+        "superuser",
+        "replication",
+        "creator",
+        "row_reader",
+        "signaler",
+        "monitor",
+        "owner",
+        "records",
+    ],
+)
 async def test_a_login_with_more_than_reading_does_not_read_sources(
     database: GuardedDatabase, owner: asyncpg.Connection, strangers: dict[str, str], kind: str
 ) -> None:

@@ -56,7 +56,7 @@ async def run_to_end(
             async with session.pool.acquire() as connection:
                 place = await find_place(connection)
             async with open_source_pool(
-                session.source_database, place=place, role="command", size=1
+                session.source_database, place=place, ours=session.pool, role="command", size=1
             ) as sources:
                 scaler.expect(await estimate_batches(sources, job))
         job = await run_job(session.services, session.pool, job, scale=scaler, show=show)

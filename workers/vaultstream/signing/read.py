@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.errors import VaultStreamError
 from vaultstream.records.reasons import (
     ID_NOT_UNIQUE,
     PAYLOAD_NULL,
@@ -46,6 +47,9 @@ async def read(
         wanted: ids of each batch; a range is read as a range.
         cap: payloads longer than this many bytes stay in the database: only their sizes are returned.
         limit: the largest payload allowed, in bytes.
+
+    Raises:
+        VaultStreamError: the source returns so many rows for an id that they are not read to the end.
     """
     runs = join_runs((ids[0], ids[-1]) for ids in wanted if isinstance(ids, range))
     listed = [record_id for ids in wanted if not isinstance(ids, range) for record_id in ids]
@@ -56,6 +60,8 @@ async def read(
             found += await connection.fetch(source.read_sql(ranged=True), cap, firsts, lasts)
         if listed:
             found += await connection.fetch(source.read_sql(ranged=False), cap, listed)
+    if len(found) > 2 * sum(map(len, wanted)):
+        raise VaultStreamError(f"{source.relation} returns more than two rows for each id.")
     return sort_out(wanted, found, limit=limit)
 
 

@@ -27,6 +27,8 @@ Pool = asyncpg.Pool
 
 POSTGRES_CONNECT_SECONDS = 10.0
 STATEMENT_TIMEOUT_SECONDS = 120.0
+STATEMENTS_KEPT = 100
+"""Prepared statements of a connection, as by the driver's default."""
 
 _AWAY = (
     asyncpg.PostgresConnectionError,  # 08: the connection broke
@@ -239,7 +241,13 @@ async def connect(
 
 @asynccontextmanager
 async def open_pool(
-    url: str, *, role: str, size: int, reset: bool = True, settings: Mapping[str, str] | None = None
+    url: str,
+    *,
+    role: str,
+    size: int,
+    reset: bool = True,
+    cache: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Pool]:
     """Opens a pool of up to `size` connections, and closes it.
 
@@ -249,6 +257,7 @@ async def open_pool(
         size: maximum number of connections.
         reset: reset the session of a connection when it is released. Not needed where nobody changes a session (no
             settings, no locks beyond a transaction).
+        cache: keep prepared statements. Code that others run in a session could replace them.
         settings: further settings of each session.
 
     Raises:
@@ -263,6 +272,7 @@ async def open_pool(
             timeout=POSTGRES_CONNECT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
+            statement_cache_size=STATEMENTS_KEPT if cache else 0,
             connection_class=WatchedConnection if reset else _PooledConnection,
             init=_prepare,
             server_settings={**_server_settings(role), **(settings or {})},

@@ -1,12 +1,14 @@
 """Connections by which sources are read, and by which nothing else is done.
 
 Each read is a READ ONLY transaction that is rolled back at its end: that also resets what the code of a source's owner has set
-in the session. What survives is undone (advisory locks) or concerns only the reads of the same job (prepared statements).
+in the session. What survives is undone (advisory locks) or never used (prepared statements: ours have no name). Nothing that
+a connection says after such code has run on it is believed: which relation was read is asked on a connection of ours.
 """
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from vaultstream.store.source_login import Place, SourceDatabase
 
 
+END_SECONDS = 10.0
+"""How long the end of a read may take before its session is ended from another one."""
+
+
 class PinnedRelation(Protocol):
     """What a read needs to know about its relation."""
 
@@ -37,8 +43,10 @@ class PinnedRelation(Protocol):
 class SourcePool:
     """A pool of source connections. `open_source_pool` makes one."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, ours: Pool, url: str) -> None:
         self._pool = pool
+        self._ours = ours
+        self._url = url
 
     @property
     def size(self) -> int:
@@ -53,23 +61,53 @@ class SourcePool:
             SourceError: code of the source's owner tried to write.
         """
         async with self._pool.acquire() as connection:
+            pid = connection.get_server_pid()
             await connection.execute(query("begin_read"))
             try:
                 with writes_refused():
                     yield connection
             finally:
-                await _end(connection)
+                await self._end(connection, pid)
 
     @asynccontextmanager
     async def read(self, source: PinnedRelation) -> AsyncIterator[Connection]:
-        """Does what `transaction` does, and checks at its end that the relation read was the one that the job was created for.
+        """Does what `transaction` does, and checks that the relation read was the one that the job was created for.
+
+        Neither it nor its schema had another name in between: each rename, also one that was undone, changes an `xmin`.
 
         Raises:
             SourceError: another relation has its name now, or code of the source's owner tried to write.
+            asyncpg.SerializationError: it or its schema was altered during the read. The read can be repeated.
         """
+        before = await self._identity(source)
         async with self.transaction() as connection:
             yield connection
-            await require_same(connection, source)
+        if await self._identity(source) != before:
+            raise asyncpg.SerializationError(f"{source.relation} was altered while it was read")
+
+    async def _identity(self, source: PinnedRelation) -> tuple[str, str]:
+        async with self._ours.acquire() as connection:
+            row = await connection.fetchrow(query("relation_identity"), source.oid)
+        if row is None or row["relation"] != source.relation:
+            raise replaced(source.relation)
+        return row["changed"], row["schema_changed"]
+
+    async def _end(self, connection: Connection, pid: int) -> None:
+        """Ends a read. A connection that can't be brought back into its first state is closed, and its session ended.
+
+        Code of a source's owner may ignore that its query is canceled.
+        """
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await connection.execute(query("end_read"))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with suppress(asyncpg.InterfaceError):  # the driver closed it already
+                connection.terminate()
+            with suppress(
+                VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
+            ):
+                async with connect(self._url, settings=SESSION) as another:
+                    await another.execute(query("end_session"), pid)
 
 
 @contextmanager
@@ -85,7 +123,9 @@ def writes_refused() -> Iterator[None]:
 
 
 async def require_same(connection: Connection, source: PinnedRelation) -> None:
-    """Checks that a relation still has its name. It then keeps it to the end of a transaction that has read it.
+    """Checks that a relation has its name, as the connection tells. No code of its owner may have run on it before.
+
+    It may lose the name right after, even in a transaction that has read it: its schema can be renamed.
 
     Raises:
         SourceError: another relation has its name now.
@@ -103,23 +143,16 @@ def replaced(relation: str, *, how: str = "replaced or renamed") -> SourceError:
     )
 
 
-async def _end(connection: Connection) -> None:
-    """Ends a read. A connection that can't be brought back into its first state is closed."""
-    try:
-        await connection.execute(query("end_read"))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-        connection.terminate()
-
-
 @asynccontextmanager
 async def open_source_pool(
-    database: SourceDatabase, *, place: Place, role: str, size: int
+    database: SourceDatabase, *, place: Place, ours: Pool, role: str, size: int
 ) -> AsyncIterator[SourcePool]:
     """Opens a pool for reading sources.
 
     Args:
         database: where the sources are.
         place: where our own connections lead.
+        ours: these connections, to the server that the sources are read from.
         role: which part of VaultStream connects; Postgres shows it in `application_name`.
         size: maximum number of connections.
 
@@ -129,13 +162,15 @@ async def open_source_pool(
     """
     async with AsyncExitStack() as stack:
         try:
-            opening = open_pool(database.url, role=role, size=size, reset=False, settings=SESSION)
+            opening = open_pool(
+                database.url, role=role, size=size, reset=False, cache=False, settings=SESSION
+            )
             pool = await stack.enter_async_context(opening)
         except VaultStreamError as error:
             raise database.explain(error) from None
         async with pool.acquire() as connection:
             await check_source_login(connection, database, place=place)
-        yield SourcePool(pool)
+        yield SourcePool(pool, ours, database.url)
 
 
 @asynccontextmanager

@@ -57,17 +57,30 @@ WHERE c.oid = $1::oid
 -- The oid of the relation whose name in SQL is $1, NULL if there is none.
 SELECT pg_catalog.to_regclass($1::text)::oid
 
+-- name: relation_identity
+-- The name in SQL of the relation with the oid $1, and the transactions that last changed its row in the catalog and its schema's.
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, c.xmin::text AS changed, n.xmin::text AS schema_changed
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1::oid
+
+-- name: end_session
+-- Any login may end its own sessions.
+SELECT pg_catalog.pg_terminate_backend($1::int)
+
 -- name: source_login
 -- What this login could do besides reading sources. A role counts if SET ROLE can reach it, and if the schema may be used by it,
--- or if it reads, writes or runs files of the server.
+-- or if it could do more in a READ ONLY transaction than read: act on files, sessions, slots or the server.
 SELECT session_user::text AS login, r.rolsuper AS superuser,
        coalesce(pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER'), false) AS owns,
        ARRAY(
            SELECT reached.rolname::text FROM pg_catalog.pg_roles reached
            WHERE pg_catalog.pg_has_role(r.oid, reached.oid, 'MEMBER')
-             AND (reached.rolsuper
+             AND (reached.rolsuper OR reached.rolreplication OR reached.rolcreaterole OR reached.rolbypassrls
+                  OR reached.rolname::text LIKE 'vaultstream\_%'
                   OR reached.rolname::text IN (
-                      'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_write_all_data')
+                      'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_write_all_data',
+                      'pg_signal_backend', 'pg_monitor', 'pg_maintain', 'pg_checkpoint', 'pg_create_subscription')
                   OR coalesce(pg_catalog.has_schema_privilege(reached.oid, n.oid, 'USAGE, CREATE'), false))
            ORDER BY reached.rolname::text
        ) AS powers,
@@ -87,7 +100,7 @@ ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()
 -- name: read_ranges
 -- Ids and payloads of the records from each id in $2 to its counterpart in $3. A payload over $1 bytes stays in the database;
 -- only its size is returned. OFFSET 0 keeps the planner from evaluating the payload's expression in each of the three places
--- where it is used.
+-- where it is used. A view may return one id any number of times: of more rows than two for each id, one too many is returned.
 SELECT found.id, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload, octet_length(payload) AS size
 FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last),
      LATERAL (
@@ -96,6 +109,7 @@ FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last),
          WHERE s.{id} BETWEEN run.first AND run.last
          OFFSET 0
      ) AS found
+LIMIT (SELECT 2 * sum(run.last - run.first + 1) + 1 FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last))
 
 -- name: read_listed
 -- The same for the records whose ids are in $2.
@@ -106,6 +120,7 @@ FROM (
     WHERE s.{id} = ANY ($2::{id_type}[])
     OFFSET 0
 ) AS found
+LIMIT 2 * cardinality($2::{id_type}[]) + 1
 
 -- name: source_rights
 -- Whether this user may read the columns $2 and $3 of the relation with the oid $1.
