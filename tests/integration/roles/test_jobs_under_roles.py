@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from support.guarded import GuardedDatabase, GuardedNats, start_worker
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.audit.verify import verify_job
-from vaultstream.bus.connection import connect_bus
+from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.scaling.observation import Lag
@@ -128,13 +128,35 @@ async def what_is_left(nats: GuardedNats, token: str) -> tuple[int, int]:
         return counts[0], counts[1]
 
 
+async def deleted(bus: Bus, _token: str) -> None:
+    for stream in (RECORDS_STREAM, KEYS_STREAM):
+        await bus.jetstream.delete_stream(stream)
+
+
+async def deleted_by_a_reply_subject(bus: Bus, token: str) -> None:
+    """NATS does not check which reply subject a permitted request names."""
+    for stream in (KEYS_STREAM, RECORDS_STREAM):
+        permitted = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}"  # a bad request has an empty answer
+        await bus.client.publish(permitted, b"{", reply=f"$JS.API.STREAM.DELETE.{stream}")
+    await bus.client.flush()
+
+
+@pytest.mark.parametrize(
+    ("user", "delete"), [("admin", deleted), ("signing", deleted_by_a_reply_subject)], ids=["admin", "signer"]
+)
 async def test_lost_streams_are_created_again_by_the_roles_they_belong_to(
-    database: GuardedDatabase, nats: GuardedNats, receipts: None, tmp_path: Path
+    database: GuardedDatabase,
+    nats: GuardedNats,
+    receipts: None,
+    tmp_path: Path,
+    *,
+    user: str,
+    delete: Callable[[Bus, str], Awaitable[None]],
 ) -> None:
     view = job_of(spec_of(batchSize=5, keys={"count": 4, "algorithm": "ED25519"}))
     async with (
         operator_of(database, nats) as (store, _),
-        connect_bus(nats.address("admin"), role="test") as bus,
+        connect_bus(nats.address(user), role="test" if user == "admin" else user) as bus,
     ):
         assert await store.act(StoreAction.CREATE, view) is None
         token = (await stored(store, view)).token
@@ -144,8 +166,7 @@ async def test_lost_streams_are_created_again_by_the_roles_they_belong_to(
                 return (await stored(store, view)).signed > RECORDS // 10
 
             await eventually(halfway, seconds=60)
-            for stream in (RECORDS_STREAM, KEYS_STREAM):
-                await bus.jetstream.delete_stream(stream)
+            await delete(bus, token)
 
             async def complete() -> bool:
                 return (await stored(store, view)).state == "Complete"
