@@ -183,6 +183,9 @@ async def test_suspending_resuming_changing_and_failing(
     spec = (await found(store, view)).spec
     assert (spec.scaling.max_replica_count, spec.batch_size, spec.keys.count) == (3, 2, 2)
     assert await store.act(StoreAction.FAIL, view) is None
+    assert (await found(store, view)).state == "Pending"
+    await connection.execute("UPDATE vaultstream.jobs SET started_at = now() - interval '6 s'")
+    assert await store.act(StoreAction.FAIL, view) is None
     stored = await found(store, view)
     assert (stored.state, stored.message.split(":")[0]) == ("Failed", "DeadlineExceeded")
 
