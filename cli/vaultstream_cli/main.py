@@ -6,6 +6,7 @@ pool starts many signers.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -49,6 +50,12 @@ def load(command: str | None) -> None:
         import_module(f"vaultstream_cli.commands.{COMMANDS[str(name)]}")
 
 
+def _exit_at_once(*_: object) -> None:
+    """Ends the process. Nothing is open yet. An exception could be lost in a callback of the garbage collector or the imports."""
+    os.write(2, b"error: Interrupted.\n")
+    os._exit(ExitCode.INTERRUPTED)
+
+
 def main() -> None:
     """Runs the `vaultstream` command."""
     command = sys.argv[1] if len(sys.argv) > 1 else None
@@ -56,7 +63,7 @@ def main() -> None:
         if command in SERVING:
             # The kernel drops signals that a container's first process has no handler for. Without this handler, a signer
             # stopped during startup would keep signing until SIGKILL. So it is installed before the slow imports.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, _exit_at_once)
         if command in COMMANDS.keys() - KUBERNETES:
             # nats-py imports aiohttp if it can, for WebSockets. Without it a command starts in four fifths of the time.
             sys.modules["aiohttp"] = None  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -12,14 +13,13 @@ USAGE, INTERRUPTED = 2, 130
 def main() -> int:
     """Runs the worker that the command line names; returns its exit code."""
     # Before the slow imports: the first process of a container is not even sent a signal that it has no handler for.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # It ends the process: an exception could be lost in a callback of the garbage collector or the imports.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(INTERRUPTED))
     # nats-py imports aiohttp if it can, for WebSockets. Without it a worker starts in four fifths of the time.
     sys.modules["aiohttp"] = None  # type: ignore[assignment]
-    try:
-        from vaultstream.role import WorkerRole  # noqa: PLC0415 - see above
-        from vaultstream.roles import run_worker  # noqa: PLC0415 - see above
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    from vaultstream.role import WorkerRole  # noqa: PLC0415 - see above
+    from vaultstream.roles import run_worker  # noqa: PLC0415 - see above
+
     match sys.argv[1:]:
         case ["worker", role, job] if role in set(WorkerRole):
             return run_worker(role, job)

@@ -135,7 +135,7 @@ def test_a_full_disk_stops_the_run_with_a_message_and_space_lets_it_continue(
     command.folder = disk
     command.run("quick-start", "--records", "2000", "--keys", "2")
     ballast = disk / "ballast"
-    with ballast.open("wb") as file:
+    with ballast.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 65536)
