@@ -592,6 +592,25 @@ async def test_a_login_with_more_than_reading_does_not_read_sources(
     assert "member of no role" in (caught.value.hint or "")
 
 
+async def test_a_login_and_its_group_may_be_named_after_the_product(
+    database: GuardedDatabase, owner: asyncpg.Connection
+) -> None:
+    """As in the bundled Postgres: a name gives no privilege."""
+    async with connect(database.superuser_url) as admin:
+        group = f"vaultstream_{new_name('source')}"
+        await admin.execute(f"CREATE ROLE {group}")
+        await admin.execute(f"CREATE ROLE {group}_ns LOGIN PASSWORD 'secret' IN ROLE {group}")
+        try:
+            async with (
+                open_sources(database, owner, database.url_of(f"{group}_ns", "secret")) as sources,
+                sources.transaction() as reading,
+            ):
+                assert await reading.fetchval("SELECT session_user::text") == f"{group}_ns"
+        finally:
+            await admin.execute(f"DROP ROLE {group}_ns")
+            await admin.execute(f"DROP ROLE {group}")
+
+
 @pytest.mark.parametrize(("part", "works"), [("owner", True), ("records", False), ("signing", False)])
 async def test_without_a_source_login_only_the_one_who_does_everything_reads_sources(
     database: GuardedDatabase, owner: asyncpg.Connection, part: str, works: bool

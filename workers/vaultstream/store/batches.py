@@ -83,7 +83,7 @@ async def plan_page(connection: Connection, sources: SourcePool, job: Job, sourc
         SourceError: an id occurs twice; nothing was planned.
     """
     size = job.spec.batch_size
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         checkpoint = await fetch_one(connection, query("lock_checkpoint"), job.job_no)
         if checkpoint["planned"]:
             return PlannedPage(records=0, batches=0, finished=True)

@@ -77,7 +77,9 @@ SELECT session_user::text AS login, r.rolsuper AS superuser,
            SELECT reached.rolname::text FROM pg_catalog.pg_roles reached
            WHERE pg_catalog.pg_has_role(r.oid, reached.oid, 'MEMBER')
              AND (reached.rolsuper OR reached.rolreplication OR reached.rolcreaterole OR reached.rolbypassrls
-                  OR reached.rolname::text LIKE 'vaultstream\_%'
+                  OR reached.rolname::text LIKE 'vaultstream\_tenant\_%'
+                  OR reached.rolname::text IN ('vaultstream_operator', 'vaultstream_keys', 'vaultstream_records',
+                                               'vaultstream_signing', 'vaultstream_auditor')
                   OR reached.rolname::text IN (
                       'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_write_all_data',
                       'pg_signal_backend', 'pg_monitor', 'pg_maintain', 'pg_checkpoint', 'pg_create_subscription')
