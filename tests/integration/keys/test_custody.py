@@ -63,6 +63,22 @@ async def assert_signs(custody: Custody, db: asyncpg.Connection, context: Worker
         public.verify(signature, b"payload")
 
 
+async def test_a_key_is_opened_once_and_then_costs_no_query(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with (
+        keys_of_a_job(services, engine_url, db, tmp_path / "kek.json") as context,
+        custody_of(context) as custody,
+    ):
+        key, *_ = await store.list_keys(db, context.job.job_no)
+        opened = await custody.signature_function(key.key_id)
+        await db.execute("ALTER TABLE vaultstream.keys RENAME TO keys_out_of_reach")
+        try:
+            assert await custody.signature_function(key.key_id) is opened
+        finally:
+            await db.execute("ALTER TABLE vaultstream.keys_out_of_reach RENAME TO keys")
+
+
 async def heard(custody: Custody, count: int) -> None:
     async def enough() -> bool:
         return len(custody._wrapped) == count

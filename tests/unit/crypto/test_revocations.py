@@ -96,7 +96,9 @@ def test_a_file_that_can_not_be_read_is_not_taken_for_an_empty_one(tmp_path: Pat
 def test_a_change_of_the_file_is_noticed_and_no_change_costs_no_reading(tmp_path: Path) -> None:
     path = tmp_path / "revocations"
     file = RevocationsFile(path)
-    assert file.current().entries == ()
+    missing = file.current()
+    assert missing.entries == ()
+    assert file.current() is missing
     add_revocations(path, [revocation("a")])
     one = file.current()
     assert one.entries == (revocation("a"),)

@@ -72,16 +72,19 @@ class Revocations:
         return self._by_name.get(key_id) or self._by_name.get(sha256(public_key).hexdigest())
 
 
+_NONE = Revocations()
+
+
 class RevocationsFile:
     """A file of revocations, which is read again when it changes. A missing file has no revocations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
-        self._current = Revocations()
+        self._current = _NONE
 
     def current(self) -> Revocations:
-        """Returns the revocations in the file now.
+        """Returns the revocations in the file now: the same object as long as the file does not change.
 
         Raises:
             CustodyError: the file can't be read, or one of its lines is not a revocation.
@@ -89,8 +92,8 @@ class RevocationsFile:
         try:
             status = self.path.stat()
         except FileNotFoundError:
-            self._seen, self._current = None, Revocations()
-            return self._current
+            self._seen, self._current = None, _NONE
+            return _NONE
         except OSError as error:
             raise _unreadable(self.path, error) from None
         seen = (status.st_ino, status.st_size, status.st_mtime_ns)
