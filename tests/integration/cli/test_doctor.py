@@ -156,6 +156,26 @@ async def test_keys_that_a_clock_set_back_left_in_the_future_are_named(
     run_cli("delete", "dated", "--yes")
 
 
+async def test_batches_that_are_signed_alone_are_named(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection
+) -> None:
+    job = await make_job("suspected")
+    await start_job(connection, job.job_no, upper_id="2")
+    await connection.execute(
+        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, lost, state, settled_at) "
+        "SELECT $1, n, 2, '1', '2', CASE n WHEN 1 THEN 1 ELSE 2 END, CASE n WHEN 2 THEN 'split' ELSE 'pending' END, "
+        "CASE n WHEN 2 THEN now() END FROM generate_series(1, 6) n",
+        job.job_no,
+    )
+    try:
+        [found] = examine(run_cli)["suspects of suspected"]
+    finally:
+        run_cli("delete", "suspected", "--yes")
+    assert found["level"] == "warning"
+    assert "4 batches with 8 records (3, 4, 5 and 1 more)" in found["message"]
+    assert "suspects of suspected" not in examine(run_cli)
+
+
 async def test_a_stalled_job_is_explained(
     run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services
 ) -> None:

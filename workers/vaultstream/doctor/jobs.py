@@ -44,6 +44,19 @@ class KeysAhead:
 
 
 @dataclass(frozen=True)
+class Suspects:
+    """Pending batches of a job that are signed alone, because signers lost leases while they had them."""
+
+    job: str
+    batches: int
+    records: int
+    first: Sequence[int]
+    """The first of them, by number."""
+    error: str | None
+    """Of the last attempt that one of them had alone."""
+
+
+@dataclass(frozen=True)
 class OpenJob(JobSnapshot):
     """A job that has not ended, with its counts and its connected workers."""
 
@@ -75,6 +88,7 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
     return [
         *judge_failed(ended),
         *(finding for open_job in open_jobs for finding in judge_job(open_job)),
+        *judge_suspects([Suspects(**dict(row)) for row in await connection.fetch(query("list_suspects"))]),
         *judge_leases(leases, sessions),
         *judge_clock([KeysAhead(**dict(row)) for row in await connection.fetch(query("list_keys_ahead"))]),
     ]
@@ -162,6 +176,25 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
     if not leases:
         return [ok("leases", "No key is leased.")]
     return [ok("leases", f"{counted(len(leases), 'lease')} in force, each held by a connected signer.")]
+
+
+def judge_suspects(suspects: Sequence[Suspects]) -> list[Finding]:
+    """Names the batches that are signed alone because they may be what ended their signers."""
+    findings = []
+    for each in suspects:
+        more = f" and {each.batches - len(each.first):,} more" if each.batches > len(each.first) else ""
+        numbers = f"{', '.join(f'{number:,}' for number in each.first)}{more}"
+        last = f" The last attempt: {each.error}." if each.error else ""
+        findings.append(
+            warning(
+                f"suspects of {each.job}",
+                f"{counted(each.batches, 'batch', 'batches')} with {counted(each.records, 'record')} ({numbers}) lost the leases of "
+                f"two or more signers, so each is signed alone.{last}",
+                "If signers are killed, for example for lack of memory, see how their pods or processes ended. A batch that ends "
+                "its signer again is split, until the record at fault is a dead letter.",
+            )
+        )
+    return findings
 
 
 def judge_clock(ahead: Sequence[KeysAhead]) -> list[Finding]:

@@ -52,6 +52,18 @@ WHERE k.state = 'active' AND ahead.at > clock_timestamp() + interval '1 s'
 GROUP BY j.job_no
 ORDER BY j.job_no
 
+-- name: list_suspects
+-- Jobs that have not ended with batches that are signed alone, because signers lost leases while they signed them (claim_batches):
+-- how many batches and records, the first batches by number, and what is known of the last attempt.
+SELECT j.name AS job, count(*) AS batches, sum(b.records)::bigint AS records,
+       (array_agg(b.batch_no ORDER BY b.batch_no))[1:3] AS first,
+       (array_agg(b.error ORDER BY b.attempts DESC, b.batch_no))[1] AS error
+FROM vaultstream.batches b
+JOIN vaultstream.jobs j USING (job_no)
+WHERE b.state = 'pending' AND b.lost >= 2 AND j.deleted_at IS NULL AND j.state NOT IN ('Complete', 'Failed')
+GROUP BY j.job_no
+ORDER BY j.job_no
+
 -- name: list_holders
 -- The holders of keys of the job with the token $1 now.
 SELECT DISTINCT k.holder
