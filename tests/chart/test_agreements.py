@@ -58,7 +58,8 @@ def served_metrics() -> set[str]:
 
 
 def used_metrics(text: str) -> set[str]:
-    return set(re.findall(r"\bvaultstream_[a-z_]+", text))
+    labels = {"vaultstream_dev_job"}  # of pods, see the PodMonitors
+    return set(re.findall(r"\bvaultstream_[a-z_]+", text)) - labels
 
 
 def rules_of(role: Mapping[str, Any]) -> list[str]:
@@ -80,6 +81,7 @@ def test_the_charts_admission_policies_are_those_of_the_manifest() -> None:
     settings = {
         "image": "'vaultstream:dev'",
         "kekSecret": "'vaultstream-kek'",
+        "revocationsConfigMap": "'vaultstream-revocations'",
         "caSecret": "'vaultstream-ca'",
     }
     given = ("--namespace", "vaultstream", "--set", "image.tag=dev")
@@ -137,6 +139,12 @@ def test_alerts_and_dashboard_use_only_served_metrics() -> None:
         used = used_metrics(path.read_text())
         assert used, path.name
         assert used <= served, path.name
+
+
+def test_an_alert_tells_of_leases_that_begin_in_the_future() -> None:
+    [rule] = render(*EVERYTHING).of("PrometheusRule")
+    expressions = {each["alert"]: each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]}
+    assert [name for name, text in expressions.items() if used_metrics(text) == {"vaultstream_keys_ahead"}]
 
 
 def test_each_alert_has_its_section_in_the_runbooks() -> None:
