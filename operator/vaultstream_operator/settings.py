@@ -62,6 +62,8 @@ class WorkerSettings(BaseSettings):
     entries `database-url`, `nats-url`, `nats-user` and `nats-password`; for the last two `source-database-url` too."""
     kek_secret: str = "vaultstream-kek"  # noqa: S105 - a Secret's name
     """Secret whose entry `kek` is the file of key-encryption keys. Only keys workers and signers mount it."""
+    revocations_config_map: str = "vaultstream-revocations"
+    """ConfigMap whose entry `revocations` is the file of revocations. Keys workers and signers mount it, if it exists."""
     ca_secret: str = ""
     """Secret whose entry `ca.crt` is the CA of the certificates of Postgres and NATS; empty for none."""
     extra_env: Annotated[dict[str, str], NoDecode, BeforeValidator(_variables)] = Field(default_factory=dict)

@@ -253,6 +253,11 @@ ATTACKS = {
     "a token as a volume": volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
     "a folder of the node": volume(hostPath={"path": "/"}),
     "a ConfigMap": volume(configMap={"name": "other"}),
+    "another ConfigMap with revocations": volume(
+        configMap={"name": "other", "items": [{"key": "revocations", "path": "revocations"}]}
+    ),
+    "all of the ConfigMap of revocations": volume(configMap={"name": "vaultstream-revocations"}),
+    "another file of revocations": variable("VAULTSTREAM_REVOCATIONS_FILE", value="/tmp/none"),
     "another Secret as a volume": volume(secret={"secretName": "other"}),
     "credentials as a volume": volume(secret={"secretName": "vaultstream-signing"}),
     "all of the Secret of the key-encryption keys": volume(secret={"secretName": "vaultstream-kek"}),
@@ -340,6 +345,14 @@ async def test_a_records_worker_can_not_get_the_key_encryption_key(site: Site, a
     assert await refusal(api, "POST", collection(site, "records"), made) == ""
     kek = {"secretName": "vaultstream-kek", "items": [{"key": "kek", "path": "kek"}]}
     made["spec"]["template"]["spec"]["volumes"].append({"name": "kek", "secret": kek})
+    assert await refusal(api, "POST", collection(site, "records"), made)
+
+
+async def test_only_roles_with_keys_mount_the_file_of_revocations(site: Site, api: KubeApi) -> None:
+    made = worker(site, "records")
+    items = [{"key": "revocations", "path": "revocations"}]
+    revocations = {"name": "vaultstream-revocations", "items": items}
+    made["spec"]["template"]["spec"]["volumes"].append({"name": "revocations", "configMap": revocations})
     assert await refusal(api, "POST", collection(site, "records"), made)
 
 

@@ -14,11 +14,13 @@ import pytest
 from support.e2e import etcd
 from support.e2e.release import NAME
 from support.e2e.site import HOME, NAMESPACES, resources
+from support.waiting import eventually
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
+from vaultstream.crypto.revocations import Revocation, add_revocations
 from vaultstream.keys.rewrap import rewrap_job
 from vaultstream.store.jobs import get_job
-from vaultstream.store.keys import list_wrapped
+from vaultstream.store.keys import list_keys, list_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +170,39 @@ async def test_a_key_encryption_key_is_rotated_while_a_job_runs(site: Site, tmp_
     found_secret = await site.get(f"/api/v1/namespaces/{HOME}/secrets/{NAME}-kek")
     assert found_secret is not None
     assert found_secret["metadata"]["labels"]["app.kubernetes.io/instance"] == NAME
+
+
+async def test_a_revoked_key_stays_revoked_after_a_restore_if_its_namespace_has_the_file(
+    site: Site, tmp_path: Path
+) -> None:
+    """Follows docs/keys-and-custody.md: the database is as after a restore, the ConfigMap has the newest file."""
+    await site.table("revived", ROTATED_RECORDS)
+    await site.apply("revived", signer={"resources": resources(cpu="200m")})
+    await site.has_signed("revived", 1)
+    await suspend(site, "revived", True)
+    await eventually(lambda: no_pods(site, "revived"), seconds=120)
+    async with site.database() as db:
+        job = await get_job(db, (await site.status("revived"))["token"])
+        revoked = next(key for key in await list_keys(db, job.job_no) if key.batches)
+        before = revoked.batches
+        now = await db.fetchval("SELECT clock_timestamp()")
+    file = tmp_path / "revocations"
+    add_revocations(file, [Revocation.of(revoked.key_id, revoked.public_key, at=now)])
+    config_map = ("create", "configmap", f"{NAME}-revocations", f"--from-file={file}")
+    await site.kubectl(*config_map)
+    try:
+        await suspend(site, "revived", False)
+        await site.completes("revived")
+        async with site.database() as db:
+            [again] = [key for key in await list_keys(db, job.job_no) if key.key_id == revoked.key_id]
+        assert (again.state, again.batches) == ("revoked", before)
+        assert (await site.verify("revived"))["valid"] == ROTATED_RECORDS
+    finally:
+        await site.kubectl("delete", "configmap", f"{NAME}-revocations")
+
+
+async def no_pods(site: Site, name: str) -> bool:
+    return not await site.pods(job=name)
 
 
 async def test_helms_release_records_contain_no_key_encryption_key(site: Site) -> None:

@@ -94,6 +94,10 @@
 {{- default (printf "%s-kek" (include "vaultstream.fullname" .)) .Values.kek.existingSecret -}}
 {{- end -}}
 
+{{- define "vaultstream.revocationsConfigMap" -}}
+{{- default (printf "%s-revocations" (include "vaultstream.fullname" .)) .Values.workers.revocationsConfigMap -}}
+{{- end -}}
+
 {{/* Reference of an image. Takes a map with repository, tag and digest. */}}
 {{- define "vaultstream.imageReference" -}}
 {{- if .digest -}}

@@ -148,7 +148,8 @@ async def revoke(
 
     A batch in flight under a revoked key is discarded and signed again under another key. The revocation is first written to
     the file of revocations (VAULTSTREAM_REVOCATIONS_FILE, or `revocations` beside the key-encryption key), so that restoring
-    a backup of the database does not revive the key. Keep a copy of that file, and don't restore it with the database.
+    a backup of the database does not revive the key. Keep a copy of that file, and don't restore it with the database. For pods on
+    Kubernetes, put the file into the ConfigMap of revocations of their namespace.
     """
     await _end(settings, job, key_ids, every=every, state=KeyEnd.REVOKED, as_json=json, reason=reason)
 

@@ -40,12 +40,15 @@ OWN_VARIABLES: Final = frozenset(
         "VAULTSTREAM_METRICS_PORT",
         "VAULTSTREAM_NATS_CA_FILE",
         "VAULTSTREAM_NATS_REPLICAS",
+        "VAULTSTREAM_REVOCATIONS_FILE",
     }
 )
 """Variables that only this module sets."""
 
 _KEK_FOLDER: Final = "/etc/vaultstream/kek"
 _CA_FOLDER: Final = "/etc/vaultstream/ca"
+_REVOCATIONS_FOLDER: Final = "/etc/vaultstream/revocations"
+_REVOCATIONS_KEY: Final = "revocations"
 _USER: Final = 65532
 
 
@@ -64,6 +67,8 @@ class WorkerOptions(Protocol):
     def secret_prefix(self) -> str: ...
     @property
     def kek_secret(self) -> str: ...
+    @property
+    def revocations_config_map(self) -> str: ...
     @property
     def ca_secret(self) -> str: ...
     @property
@@ -191,6 +196,7 @@ def _volumes(role: str, options: WorkerOptions) -> list[Manifest]:
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
     if role in (KEYS, SIGNING):
         volumes.append(_secret_volume("kek", options.kek_secret, "kek", mode=0o440))
+        volumes.append(_revocations_volume(options.revocations_config_map))
     if options.ca_secret:
         volumes.append(_secret_volume("ca", options.ca_secret, "ca.crt", mode=0o444))
     return volumes
@@ -202,11 +208,20 @@ def _secret_volume(name: str, secret: str, key: str, *, mode: int) -> Manifest:
     return {"name": name, "secret": {"secretName": secret, "defaultMode": mode, "items": items}}
 
 
+def _revocations_volume(name: str) -> Manifest:
+    """Returns the volume with the file of revocations. Without the ConfigMap, which people make, it is empty: nothing is revoked."""
+    items = [{"key": _REVOCATIONS_KEY, "path": _REVOCATIONS_KEY}]
+    source = {"name": name, "optional": True, "defaultMode": 0o444, "items": items}
+    return {"name": "revocations", "configMap": source}
+
+
 def _container(role: str, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
     probe = {"path": "/livez", "port": "metrics"}
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
     if role in (KEYS, SIGNING):
         mounts.append({"name": "kek", "mountPath": _KEK_FOLDER, "readOnly": True})
+        # As a whole folder: the kubelet updates no single file that is mounted by itself.
+        mounts.append({"name": "revocations", "mountPath": _REVOCATIONS_FOLDER, "readOnly": True})
     if options.ca_secret:
         mounts.append({"name": "ca", "mountPath": _CA_FOLDER, "readOnly": True})
     container: Manifest = {
@@ -247,6 +262,7 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
     }
     if role in (KEYS, SIGNING):
         plain["VAULTSTREAM_KEK_FILE"] = f"{_KEK_FOLDER}/kek"
+        plain["VAULTSTREAM_REVOCATIONS_FILE"] = f"{_REVOCATIONS_FOLDER}/{_REVOCATIONS_KEY}"
     if role in (KEYS, RECORDS):  # who makes the streams
         plain["VAULTSTREAM_NATS_REPLICAS"] = options.nats_replicas
     if options.ca_secret:

@@ -102,7 +102,12 @@ def test_a_pod_meets_the_restricted_pod_security_standard(role: str) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert {kind for volume in made["volumes"] for kind in volume} <= {"name", "emptyDir", "secret"}
+    assert {kind for volume in made["volumes"] for kind in volume} <= {
+        "name",
+        "emptyDir",
+        "secret",
+        "configMap",
+    }
     assert made["automountServiceAccountToken"] is False
     assert "hostNetwork" not in made
 
@@ -220,6 +225,24 @@ def test_only_workers_that_wrap_or_unwrap_keys_get_the_key_encryption_key(role: 
     mounts = {mount["name"]: mount for mount in pod(role)["containers"][0]["volumeMounts"]}
     if role in {KEYS, SIGNING}:
         assert mounts["kek"]["readOnly"] is True
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_workers_that_wrap_or_unwrap_keys_find_the_file_of_revocations_if_there_is_one(role: str) -> None:
+    made = pod(role, WorkerSettings(revocations_config_map="revoked"))
+    volumes = [volume for volume in made["volumes"] if "configMap" in volume]
+    mounts = {mount["name"]: mount for mount in made["containers"][0]["volumeMounts"]}
+    file = environment(role, WorkerSettings()).get("VAULTSTREAM_REVOCATIONS_FILE")
+    if role == RECORDS:
+        assert (volumes, file) == ([], None)
+        return
+    [volume] = volumes
+    source = volume["configMap"]
+    assert (source["name"], source["optional"]) == ("revoked", True)
+    [item] = source["items"]
+    assert f"{mounts[volume['name']]['mountPath']}/{item['path']}" == file
+    assert mounts[volume["name"]]["readOnly"] is True
+    assert "subPath" not in mounts[volume["name"]], "the kubelet would not update it"
 
 
 def test_the_fields_of_spec_signer_affect_only_signers() -> None:
