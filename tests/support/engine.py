@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 
+from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.connection import Bus, BusAddress, connect_bus
 from vaultstream.local.services import Services
@@ -287,3 +288,17 @@ async def new_database(services: Services) -> AsyncIterator[str]:
             await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()
+
+
+async def waits_for_a_lock(connection: asyncpg.Connection) -> None:
+    """Returns once some session of this database waits for a lock."""
+
+    async def waiting() -> bool:
+        return bool(
+            await connection.fetchval(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE datname = current_database() AND NOT granted"
+            )
+        )
+
+    await eventually(waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -15,6 +16,7 @@ from support.engine import (
     history_of,
     signatures_of,
     signed,
+    waits_for_a_lock,
 )
 from support.guarded import GuardedDatabase, another_login
 from vaultstream.store.batches import fail_batch
@@ -316,6 +318,57 @@ async def test_a_commit_without_a_lease_in_a_transaction_left_open_holds_nobody_
         assert await commit_batches(other, job.job_no, ANN, [batch], id_type="bigint") == [FENCED]
         await signer.execute("SET lock_timeout = '5s'")
         assert await commit_batches(signer, job.job_no, ANN, [batch], id_type="bigint") == [COMMITTED]
+
+
+async def test_a_failure_without_a_lease_in_a_transaction_left_open_holds_nobody_up(
+    owner: asyncpg.Connection, signer: asyncpg.Connection, other: asyncpg.Connection, job: Job
+) -> None:
+    lease = await claim_one(signer, job, ANN, 1)
+    await owner.execute("SET lock_timeout = '5s'")
+    async with other.transaction():
+        for holder in (ANN, "bob"):
+            assert (await fail_batch(other, job.job_no, holder, 1, lease, error="buried")).outcome == FENCED
+        locked = "SELECT FROM vaultstream.{} WHERE job_no = $1 FOR UPDATE"
+        for table in ("batches", "jobs", "keys"):
+            await owner.execute(locked.format(table), job.job_no)
+
+
+async def test_an_expired_lease_in_a_transaction_left_open_holds_nobody_up(
+    owner: asyncpg.Connection, signer: asyncpg.Connection, other: asyncpg.Connection, job: Job
+) -> None:
+    lease = await claim_one(other, job, ANN, 1)
+    await owner.execute(
+        "UPDATE vaultstream.keys SET lease_until = clock_timestamp() WHERE key_no = $1", lease.key_no
+    )
+    await owner.execute("SET lock_timeout = '5s'")
+    async with other.transaction():
+        batch = signed(1, lease, [1])
+        assert await commit_batches(other, job.job_no, ANN, [batch], id_type="bigint") == [FENCED]
+        assert (await fail_batch(other, job.job_no, ANN, 1, lease, error="buried")).outcome == FENCED
+        await owner.execute("SELECT FROM vaultstream.batches WHERE job_no = $1 FOR UPDATE", job.job_no)
+
+
+async def test_a_lease_that_begins_during_a_commit_settles_nothing_in_it(
+    database: GuardedDatabase, owner: asyncpg.Connection, signer: asyncpg.Connection, job: Job
+) -> None:
+    """The second slot names a lease that is taken while the first one waits: its records were never compared."""
+    lease = await claim_one(signer, job, ANN, 1)
+    key_no = await owner.fetchval(
+        "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 AND holder IS NULL", job.job_no
+    )
+    foreseen = Lease(key_no, "", 1, 0)
+    async with connect(database.urls["signing"]) as accomplice:
+        held = owner.transaction()
+        await held.start()
+        await owner.execute("SELECT FROM vaultstream.batches WHERE batch_no = 1 FOR UPDATE")
+        committing = asyncio.create_task(
+            send(signer, job, (1, lease), (2, foreseen), signed=[1, 1], dead=[0, 0], record_id=[1, 99])
+        )
+        await waits_for_a_lock(accomplice)
+        assert (await claim_one(accomplice, job, ANN, 2)).key_no == key_no
+        await held.rollback()
+        assert await committing == [COMMITTED, FENCED]
+    assert set(await signatures_of(owner, job)) == {1}
 
 
 async def test_a_batch_that_another_login_signs_alone_under_a_holders_name_leaves_the_holder_its_batches(

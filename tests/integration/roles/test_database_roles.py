@@ -217,7 +217,15 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
     )
     definers = {row["proname"]: row["proconfig"] for row in rows if row["prosecdef"]}
     assert {row["proname"] for row in rows} - set(definers) == {
-        *("lease_keys", "expire_leases", "count_attempt", "require_job", "tenant_role", "check_source"),
+        *(
+            "lease_keys",
+            "is_leased_to",
+            "expire_leases",
+            "count_attempt",
+            "require_job",
+            "tenant_role",
+            "check_source",
+        ),
         *("guard_jobs", "guard_batches", "guard_checkpoint", "guard_keys", "guard_key_material"),
     }
     paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}

@@ -23,8 +23,8 @@ from support.engine import (
     overlaps_of,
     signatures_of,
     signed,
+    waits_for_a_lock,
 )
-from support.waiting import eventually
 from vaultstream.records.source import open_readable_source
 from vaultstream.store import keys
 from vaultstream.store.batches import plan_page
@@ -243,19 +243,6 @@ async def test_two_holders_commit_the_same_batches_in_opposite_orders(
         for mine, theirs in zip(forth, reversed(back), strict=True):
             assert {mine, theirs} == {COMMITTED, SUPERSEDED}
         assert set(await signatures_of(db, job)) == set(range(6))
-
-
-async def waits_for_a_lock(db: asyncpg.Connection) -> None:
-    """Returns once some session of this database waits for a lock."""
-
-    async def waiting() -> bool:
-        return bool(
-            await db.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-        )
-
-    await eventually(waiting)
 
 
 async def commit_both(db: asyncpg.Connection, job: Job, high: Lease, low: Lease) -> None:

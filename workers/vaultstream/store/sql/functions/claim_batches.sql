@@ -28,16 +28,14 @@ BEGIN
     WHERE b.job_no = p_job_no AND b.batch_no = ANY (p_batch_no) AND b.state = 'pending';
 
     IF EXISTS (SELECT FROM vaultstream.keys k
-               WHERE k.alone AND k.job_no = p_job_no AND k.holder = p_holder
-                 AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()) THEN
+               WHERE k.alone AND k.job_no = p_job_no AND vaultstream.is_leased_to(k, p_holder)) THEN
         v_wanted := '{}';
     ELSIF v_suspected = '{}' THEN
         v_wanted := v_pending;
     ELSIF v_suspected <> v_pending THEN
         v_wanted := ARRAY(SELECT each FROM unnest(v_pending) AS each WHERE each <> ALL (v_suspected) ORDER BY each);
     ELSIF EXISTS (SELECT FROM vaultstream.keys k
-                  WHERE k.job_no = p_job_no AND k.holder = p_holder
-                 AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()) THEN
+                  WHERE k.job_no = p_job_no AND vaultstream.is_leased_to(k, p_holder)) THEN
         v_wanted := '{}';
     ELSE
         v_wanted := v_suspected[1:1];

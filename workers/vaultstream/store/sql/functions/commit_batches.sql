@@ -89,7 +89,7 @@ BEGIN
     v_leased_no := ARRAY(
         SELECT c.batch_no FROM unnest(p_key_no, p_epoch, p_batch_no) AS c (key_no, epoch, batch_no)
         JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
-        WHERE k.key_no = ANY (p_key_no) AND k.holder = p_holder AND coalesce(k.login, session_user) = session_user
+        WHERE k.key_no = ANY (p_key_no) AND vaultstream.is_leased_to(k, p_holder)
           AND k.job_no = p_job_no AND coalesce(k.batch_no, c.batch_no) = c.batch_no);
     v_open := ARRAY(
         SELECT b.batch_no FROM vaultstream.batches b
@@ -102,15 +102,14 @@ BEGIN
                                  WHERE b.job_no = p_job_no AND b.batch_no = c.batch_no AND b.state = 'pending') END
         FROM unnest(p_batch_no) WITH ORDINALITY AS c (batch_no, slot) ORDER BY c.slot);
 
-    -- The fence. A lease is for one batch; one from before version 6 names none. Once these rows are locked, nobody else can lease the keys until this transaction ends.
+    -- The fence. A lease is for one batch; one from before version 6 names none. One that began only now fences its batch, because
+    -- that was not locked. Once these rows are locked, nobody else can lease the keys until this transaction ends.
     FOR v_row IN
         SELECT c.slot, k.leased_at
         FROM unnest(p_key_no, p_epoch, p_batch_no) WITH ORDINALITY AS c (key_no, epoch, batch_no, slot)
         JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
-        WHERE k.key_no = ANY (p_key_no)
-          AND k.holder = p_holder AND coalesce(k.login, session_user) = session_user
-          AND k.job_no = p_job_no AND coalesce(k.batch_no, c.batch_no) = c.batch_no
-          AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
+        WHERE k.key_no = ANY (p_key_no) AND vaultstream.is_leased_to(k, p_holder)
+          AND k.job_no = p_job_no AND coalesce(k.batch_no, c.batch_no) = c.batch_no AND c.batch_no = ANY (v_leased_no)
         ORDER BY k.key_no
         FOR NO KEY UPDATE OF k
     LOOP

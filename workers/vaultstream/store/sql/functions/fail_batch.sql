@@ -9,6 +9,17 @@ DECLARE
     v_began   timestamptz;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
+    -- Nobody holds up others by calls without leases: the fence comes before any lock, and once more when the key is locked.
+    IF NOT EXISTS (SELECT FROM vaultstream.keys k
+                   WHERE k.key_no = p_key_no AND k.epoch = p_epoch AND vaultstream.is_leased_to(k, p_holder)
+                     AND k.job_no = p_job_no AND coalesce(k.batch_no, p_batch_no) = p_batch_no) THEN
+        RETURN QUERY
+        SELECT CASE WHEN EXISTS (SELECT FROM vaultstream.batches b
+                                 WHERE b.job_no = p_job_no AND b.batch_no = p_batch_no AND b.state = 'pending')
+               THEN 'fenced' ELSE 'settled' END, 0;
+        RETURN;
+    END IF;
+
     -- Batches, then the job, then keys: the lock order of commits and of deletions.
     SELECT b.records INTO v_records FROM vaultstream.batches b
     WHERE b.job_no = p_job_no AND b.batch_no = p_batch_no AND b.state = 'pending'
@@ -21,11 +32,9 @@ BEGIN
         PERFORM FROM vaultstream.jobs j WHERE j.job_no = p_job_no FOR NO KEY UPDATE;
     END IF;
 
-    -- The fence, as of a commit.
     SELECT k.leased_at INTO v_began FROM vaultstream.keys k
-    WHERE k.key_no = p_key_no AND k.epoch = p_epoch
-      AND k.holder = p_holder AND coalesce(k.login, session_user) = session_user
-      AND k.job_no = p_job_no AND coalesce(k.batch_no, p_batch_no) = p_batch_no AND k.state <> 'revoked' AND k.lease_until > clock_timestamp()
+    WHERE k.key_no = p_key_no AND k.epoch = p_epoch AND vaultstream.is_leased_to(k, p_holder)
+      AND k.job_no = p_job_no AND coalesce(k.batch_no, p_batch_no) = p_batch_no
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN QUERY SELECT 'fenced', 0;

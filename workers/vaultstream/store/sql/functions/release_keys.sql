@@ -6,7 +6,7 @@ RETURNS SETOF int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg
         SELECT k.key_no
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
         JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch
-        WHERE k.holder = p_holder AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()
+        WHERE vaultstream.is_leased_to(k, p_holder)
         ORDER BY k.key_no
         FOR NO KEY UPDATE OF k
     ), freed AS (

@@ -14,12 +14,12 @@ BEGIN
         SELECT k.key_no, k.epoch
         FROM unnest(p_key_no, p_epoch) AS mine (key_no, epoch)
         JOIN vaultstream.keys k ON k.key_no = mine.key_no AND k.epoch = mine.epoch
-        WHERE k.holder = p_holder AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()
+        WHERE vaultstream.is_leased_to(k, p_holder)
     ), free_to_change AS MATERIALIZED (
         SELECT k.key_no
         FROM held
         JOIN vaultstream.keys k ON k.key_no = held.key_no AND k.epoch = held.epoch
-        WHERE k.holder = p_holder AND coalesce(k.login, session_user) = session_user AND k.lease_until > clock_timestamp()
+        WHERE vaultstream.is_leased_to(k, p_holder)
         FOR NO KEY UPDATE OF k SKIP LOCKED
     ), extended AS (
         UPDATE vaultstream.keys k
