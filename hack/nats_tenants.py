@@ -8,7 +8,14 @@ from __future__ import annotations
 import json
 
 from vaultstream.bus.permissions import BusRole, permissions
-from vaultstream.bus.tenants import OPERATORS_ACCOUNT, account_config, account_name, imports_config, user_name
+from vaultstream.bus.tenants import (
+    OPERATORS_ACCOUNT,
+    WORKERS_ACCOUNT,
+    account_config,
+    account_name,
+    imports_config,
+    user_name,
+)
 from vaultstream.role import WorkerRole
 
 PLACEHOLDER = "NAMESPACE"
@@ -21,6 +28,8 @@ def as_json() -> str:
     """Returns the content of the chart's file."""
     parts = {
         "operatorsAccount": OPERATORS_ACCOUNT,
+        "workersAccount": WORKERS_ACCOUNT,
+        "workersImports": imports_config(None),
         "account": account_name(PLACEHOLDER),
         "users": {role.value: user_name(role, PLACEHOLDER) for role in WorkerRole},
         "config": account_config(),
@@ -31,7 +40,7 @@ def as_json() -> str:
 
 def example() -> str:
     """Returns the content of examples/production/nats-tenants.conf, in nats-server's own syntax."""
-    imports = [each for tenant in TENANTS for each in imports_config(tenant)]
+    imports = [each for tenant in (None, *TENANTS) for each in imports_config(tenant)]
     lines = [
         "# users.conf for two tenants; see docs/production.md. Generated: replace each hash by that of a password (`nats server passwd`).",
         "accounts {",
@@ -39,7 +48,10 @@ def example() -> str:
             OPERATORS_ACCOUNT,
             {str(role): role for role in (BusRole.OPERATOR, BusRole.AUDITOR)},
             {"imports": imports},
+            jetstream=False,
         ),
+        "  # Of workers without a tenant: add the users `keys`, `records` and `signing` if you need them.",
+        *_account(WORKERS_ACCOUNT, {}, {"exports": account_config()["exports"]}),
     ]
     for tenant in TENANTS:
         users = {user_name(role, tenant): BusRole(role.value) for role in WorkerRole}
@@ -47,12 +59,14 @@ def example() -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def _account(name: str, users: dict[str, BusRole], lists: dict[str, list[dict[str, object]]]) -> list[str]:
+def _account(
+    name: str, users: dict[str, BusRole], lists: dict[str, list[dict[str, object]]], *, jetstream: bool = True
+) -> list[str]:
     people: list[dict[str, object]] = [
         {"user": user, "password": HASH, "permissions": permissions(role).to_config()}
         for user, role in users.items()
     ]
-    lines = [f'  "{name}" {{', "    jetstream: enabled"]
+    lines = [f'  "{name}" {{', *(["    jetstream: enabled"] if jetstream else [])]
     for key, rows in {"users": people, **lists}.items():
         lines += [f"    {key}: [", *(f"      {json.dumps(row)}" for row in rows), "    ]"]
     return [*lines, "  }"]

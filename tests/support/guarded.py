@@ -26,6 +26,7 @@ from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.permissions import BusRole, permissions
 from vaultstream.bus.tenants import (
     OPERATORS_ACCOUNT,
+    WORKERS_ACCOUNT,
     account_config,
     account_name,
     imports_config,
@@ -117,18 +118,20 @@ async def guarded_nats(
 
 
 def _users(passwords: dict[str, str], tenants: tuple[str, ...]) -> dict[str, object]:
-    """The users in nats-server's configuration: in one account, or in that of the operator and one per tenant."""
+    """The users in nats-server's configuration: in one account, or in those of the operator, of other workers and of each tenant."""
 
     def user(name: str, role: BusRole | None) -> dict[str, object]:
         allowed = {"permissions": permissions(role).to_config()} if role else {}
         return {"user": name, "password": passwords[name], **allowed}
 
-    everyone = [*(user(role, role) for role in BusRole), user(ADMIN, None)]
+    above = [user(role, role) for role in (BusRole.OPERATOR, BusRole.AUDITOR)]
+    others = [*(user(role.value, BusRole(role.value)) for role in WorkerRole), user(ADMIN, None)]
     if not tenants:
-        return {"authorization": {"users": everyone}}
-    imports = [each for tenant in tenants for each in imports_config(tenant)]
+        return {"authorization": {"users": [*above, *others]}}
+    imports = [each for tenant in (None, *tenants) for each in imports_config(tenant)]
     accounts: dict[str, object] = {
-        OPERATORS_ACCOUNT: {"jetstream": "enabled", "users": everyone, "imports": imports}
+        OPERATORS_ACCOUNT: {"users": above, "imports": imports},
+        WORKERS_ACCOUNT: account_config() | {"users": others},
     }
     for tenant in tenants:
         users = [user(user_name(role, tenant), BusRole(role.value)) for role in WorkerRole]

@@ -50,6 +50,7 @@ def test_a_tenant_exports_what_the_operators_account_imports_and_no_way_to_its_m
     assert exported == [each["service"]["subject"] for each in imports_config("shop")]
     assert all(each["accounts"] == [OPERATORS_ACCOUNT] for each in account_config()["exports"])
     assert not [s for s in exported if "MSG" in s or "CREATE" in s or "UPDATE" in s or "STREAM.DELETE" in s]
+    assert exported == [each["service"]["subject"] for each in imports_config(None)]
     for each in imports_config("shop"):
         assert each["service"]["account"] == "tenant-shop"
         assert each["to"].startswith("tenants.shop.JS.API.")

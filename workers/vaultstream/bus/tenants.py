@@ -4,6 +4,9 @@ NATS checks subjects, but neither the body of a request nor its reply subject. B
 separate roles, but not to separate tenants: who may create a stream could have it copy the stream of someone else. So each
 tenant has an account of its own, in which all streams, subjects and permissions are the usual ones. The operator and the
 auditor reach the JetStream of a tenant through service imports, under a prefix.
+
+Workers that belong to no tenant have an account too: in that of the operator, a user could name an imported request as a reply
+subject. The account of the operator has no JetStream of its own. It imports that of these workers without a prefix.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from vaultstream.bus.permissions import API, TENANT_API, BusRole, permissions
 from vaultstream.role import WorkerRole
 
 OPERATORS_ACCOUNT = "vaultstream"
-"""The account of the operator, of the auditor, and of workers that belong to no tenant."""
+"""The account of the operator and of the auditor."""
+WORKERS_ACCOUNT = "workers"
+"""The account of workers that belong to no tenant."""
 
 
-def account_name(tenant: str) -> str:
-    """Returns the name of a tenant's account."""
-    return f"tenant-{tenant}"
+def account_name(tenant: str | None) -> str:
+    """Returns the name of the account of a tenant; None: that of workers without one."""
+    return WORKERS_ACCOUNT if tenant is None else f"tenant-{tenant}"
 
 
 def user_name(role: WorkerRole, tenant: str) -> str:
@@ -33,20 +38,18 @@ def api_prefix(tenant: str) -> str:
 
 
 def account_config() -> dict[str, Any]:
-    """Returns a tenant's account in nats-server's configuration, without its users."""
+    """Returns an account of workers in nats-server's configuration, without its users."""
     return {
         "jetstream": "enabled",
         "exports": [{"service": subject, "accounts": [OPERATORS_ACCOUNT]} for subject in _shared()],
     }
 
 
-def imports_config(tenant: str) -> list[dict[str, Any]]:
-    """Returns the imports of the operator's account that belong to a tenant."""
+def imports_config(tenant: str | None) -> list[dict[str, Any]]:
+    """Returns the imports of the operator's account that belong to a tenant; None: to workers without one."""
     return [
-        {
-            "service": {"account": account_name(tenant), "subject": subject},
-            "to": subject.replace(API, api_prefix(tenant), 1),
-        }
+        {"service": {"account": account_name(tenant), "subject": subject}}
+        | ({} if tenant is None else {"to": subject.replace(API, api_prefix(tenant), 1)})
         for subject in _shared()
     ]
 

@@ -39,23 +39,42 @@ include "auth/users.conf"
 {{- dict "user" .user "password" (get $passwords (printf "nats.%s.bcrypt" .user)) "permissions" (get $permissions .role) | toRawJson -}}
 {{- end -}}
 
-{{/* Accounts: one for the operator and the auditor, which reach the JetStream of the tenants by imports, and one per tenant. */}}
+{{/*
+Accounts: one for the operator and the auditor, which reach the JetStream of the others by imports; one for workers without a tenant;
+and one per tenant.
+*/}}
 {{- define "vaultstream.nats.users" -}}
 {{- $file := .Files.Get "files/nats-tenants.json" -}}
+{{- $common := $file | fromJson -}}
 {{- $tenants := include "vaultstream.tenants" . | fromJsonArray -}}
 accounts {
-  {{ ($file | fromJson).operatorsAccount }} {
-    jetstream: enabled
+  {{ $common.operatorsAccount }} {
     users: [
-      {{- range $user := ternary (list "operator" "auditor" "keys" "records" "signing") (list "operator" "auditor") .Values.clusterWide }}
+      {{- range $user := list "operator" "auditor" }}
       {{ include "vaultstream.nats.userConfig" (dict "root" $ "user" $user "role" $user) }}
       {{- end }}
     ]
     imports: [
+      {{- range $common.workersImports }}
+      {{ toRawJson . }}
+      {{- end }}
       {{- range $namespace := $tenants }}
       {{- range ($file | replace "NAMESPACE" $namespace | fromJson).imports }}
       {{ toRawJson . }}
       {{- end }}
+      {{- end }}
+    ]
+  }
+  {{ $common.workersAccount }} {
+    jetstream: {{ $common.config.jetstream }}
+    users: [
+      {{- range $user := ternary (list "keys" "records" "signing") list .Values.clusterWide }}
+      {{ include "vaultstream.nats.userConfig" (dict "root" $ "user" $user "role" $user) }}
+      {{- end }}
+    ]
+    exports: [
+      {{- range $common.config.exports }}
+      {{ toRawJson . }}
       {{- end }}
     ]
   }
