@@ -51,6 +51,7 @@ async def row_of(owner: asyncpg.Connection, job: Job) -> dict[str, Any]:
         {"keys": {"count": 1, "algorithm": "ML_DSA_65"}},
         {"retries": {"maxAttempts": 0}},
         {"retries": []},
+        {"retries": {"backoff": 5}},
         {"retries": {"maxAttempts": "5"}},
         {"signer": 7},
         {"scaling": []},
@@ -84,6 +85,22 @@ async def test_what_a_job_was_created_with_is_fixed_for_everyone(owner: asyncpg.
     ):
         with pytest.raises(asyncpg.CheckViolationError, match="can't be changed"):
             await owner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+
+
+@pytest.mark.parametrize(
+    "change", ["tenant = 'bank'", "deleted_at = now()", "source_oid = 'pg_class'::regclass"]
+)
+async def test_what_is_left_to_functions_is_refused_with_a_grant_too_many(
+    database: GuardedDatabase, operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, change: str
+) -> None:
+    columns = "UPDATE (tenant, deleted_at, source_oid) ON vaultstream.jobs"
+    login = database.logins["operator"]
+    await owner.execute(f"GRANT {columns} TO {login}")
+    try:
+        with pytest.raises(asyncpg.CheckViolationError, match="only its functions"):
+            await operator.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+    finally:
+        await owner.execute(f"REVOKE {columns} FROM {login}")
 
 
 async def test_the_other_fields_of_a_spec_can_be_changed(operator: asyncpg.Connection, job: Job) -> None:
@@ -134,11 +151,11 @@ async def test_a_job_fails_when_its_active_deadline_is_over(
 
 
 @pytest.mark.parametrize(
-    "spec", [{}, [], None, {"batchSize": 0}, {"keys": {"count": 0}}, {"records": {}}], ids=json.dumps
+    "spec", [{}, [], "text", None, {"batchSize": 0}, {"keys": {"count": 0}}, {"records": {}}], ids=json.dumps
 )
 async def test_a_job_has_a_spec_that_the_functions_can_use(operator: asyncpg.Connection, spec: Any) -> None:
     whole = make_spec().dump()
-    given = {**whole, **spec} if spec else spec
+    given = {**whole, **spec} if spec and isinstance(spec, dict) else spec
     with pytest.raises((asyncpg.CheckViolationError, asyncpg.NotNullViolationError)):
         await operator.execute("SELECT vaultstream.create_job('a-token', 'a-name', $1, 'bigint')", given)
 

@@ -110,9 +110,107 @@ async def test_a_batch_continues_the_planning_of_its_job(
     planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, batch: tuple[Any, ...]
 ) -> None:
     before = await state_of(owner, job)
-    with pytest.raises(asyncpg.CheckViolationError):
+    with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
         await planner.execute(PLAN, job.job_no, *batch)
     assert await state_of(owner, job) == before
+
+
+def uuid(number: int) -> str:
+    return f"00000000-0000-0000-0000-0000000000{number:02}"
+
+
+LISTED = {
+    "the batch before": ([uuid(1), uuid(2)], [uuid(2), uuid(3)]),
+    "a gap in the batch before": ([uuid(1), uuid(5)], [uuid(3), uuid(4)]),
+    "the other way round": ([uuid(1), uuid(2)], [uuid(4), uuid(3)]),
+    "out of order inside": ([uuid(1), uuid(2)], [uuid(3), uuid(9), uuid(4), uuid(10)]),
+    "an id twice": ([uuid(1), uuid(2)], [uuid(3), uuid(3)]),
+    "beyond the job": ([uuid(1), uuid(2)], [uuid(3), uuid(21)]),
+    "a text twice": (["a", "b"], ["c", "d", "c"]),
+}
+
+
+@pytest.mark.parametrize("how", ["in one statement", "in one transaction", "in two transactions"])
+@pytest.mark.parametrize("what", LISTED)
+async def test_a_listed_batch_continues_the_planning_of_its_job(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, what: str, how: str
+) -> None:
+    planned, forged = LISTED[what]
+    texts = planned[0] == "a"
+    job = await add_job(owner, keys=1, id_type="text" if texts else "uuid")
+    await start_job(planner, job.job_no, upper_id="z" if texts else uuid(20))
+    add = (
+        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids) "
+        "SELECT $1, number, cardinality(ids), ids[1], ids[cardinality(ids)], ids "
+        "FROM (VALUES ($2::bigint, $3::text[]), ($2::bigint + 1, $4::text[])) AS b (number, ids) WHERE ids IS NOT NULL"
+    )
+    follow = "UPDATE vaultstream.jobs SET next_batch_no = 2, planned_id = coalesce($2, planned_id) WHERE job_no = $1"
+    attempt = planner.transaction()
+    await attempt.start()
+    if how == "in one statement":
+        with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+            await planner.execute(add, job.job_no, 1, planned, forged)
+    else:
+        await planner.execute(add, job.job_no, 1, planned, None)
+        await planner.execute(follow, job.job_no, planned[-1] if how == "in two transactions" else None)
+        if how == "in two transactions":
+            await attempt.commit()
+            attempt = planner.transaction()
+            await attempt.start()
+        with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+            await planner.execute(add, job.job_no, 2, forged, None)
+    await attempt.rollback()
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+@pytest.mark.parametrize(("id_type", "ids"), [("uuid", [uuid(3), uuid(4)]), ("text", ["a", "b"])])
+@pytest.mark.parametrize("moved", ["next_batch_no = 2", None])
+async def test_a_listed_batch_and_the_checkpoint_after_it_belong_to_one_transaction(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, id_type: str, ids: list[str], moved: str | None
+) -> None:
+    job = await add_job(owner, keys=1, id_type=id_type)
+    await start_job(planner, job.job_no, upper_id=ids[-1])
+    attempt = planner.transaction()
+    await attempt.start()
+    await planner.execute(PLAN, job.job_no, 1, 2, ids[0], ids[-1], ids)
+    if moved:
+        await planner.execute(f"UPDATE vaultstream.jobs SET {moved} WHERE job_no = $1", job.job_no)
+    with pytest.raises(asyncpg.CheckViolationError, match="not followed"):
+        await attempt.commit()
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+async def test_what_the_checkpoint_has_passed_is_not_planned_later(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    await planner.execute("UPDATE vaultstream.jobs SET planned_id = '15' WHERE job_no = $1", job.job_no)
+    with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+        await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+    job = await add_job(owner, keys=1, id_type="uuid")
+    await start_job(planner, job.job_no, upper_id=uuid(20))
+    await planner.execute(
+        "UPDATE vaultstream.jobs SET planned_id = $2 WHERE job_no = $1", job.job_no, uuid(9)
+    )
+    with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+        await planner.execute(PLAN, job.job_no, 1, 1, uuid(8), uuid(8), [uuid(8)])
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+async def test_a_deleted_job_stays_as_it_is(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Retain')", job.job_no)
+    before = await state_of(owner, job)
+    with pytest.raises(asyncpg.CheckViolationError, match="it was deleted"):
+        await planner.execute("UPDATE vaultstream.jobs SET message = 'mine' WHERE job_no = $1", job.job_no)
+    assert await state_of(owner, job) == before
+
+
+async def test_a_job_runs_from_a_start(planner: asyncpg.Connection, owner: asyncpg.Connection) -> None:
+    fresh = await add_job(owner, keys=1)
+    with pytest.raises(asyncpg.CheckViolationError, match="has not started"):
+        await planner.execute("UPDATE vaultstream.jobs SET state = 'Running' WHERE job_no = $1", fresh.job_no)
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", fresh.job_no)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +220,7 @@ async def test_a_job_that_is_planned_or_has_ended_gets_no_batch(
     planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, ending: str
 ) -> None:
     await owner.execute(f"UPDATE vaultstream.jobs SET {ending} WHERE job_no = $1", job.job_no)
-    with pytest.raises(asyncpg.CheckViolationError):
+    with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
         await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
 
 
