@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
+# The tests start hundreds of processes; without bytecode each of them would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 VAULTSTREAM := $(BIN)/vaultstream
