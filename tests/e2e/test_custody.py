@@ -14,7 +14,6 @@ import pytest
 from support.e2e import etcd
 from support.e2e.release import NAME
 from support.e2e.site import HOME, NAMESPACES, resources
-from support.waiting import eventually
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.crypto.revocations import Revocation, add_revocations
@@ -180,7 +179,10 @@ async def test_a_revoked_key_stays_revoked_after_a_restore_if_its_namespace_has_
     await site.apply("revived", signer={"resources": resources(cpu="200m")})
     await site.has_signed("revived", 1)
     await suspend(site, "revived", True)
-    await eventually(lambda: no_pods(site, "revived"), seconds=120)
+    of_job = ("--selector", "vaultstream.dev/job=revived")
+    await site.kubectl(
+        "wait", "pods", "--for", "delete", "--timeout", "2m", *of_job
+    )  # draining signers commit
     async with site.database() as db:
         job = await get_job(db, (await site.status("revived"))["token"])
         revoked = next(key for key in await list_keys(db, job.job_no) if key.batches)
@@ -199,10 +201,6 @@ async def test_a_revoked_key_stays_revoked_after_a_restore_if_its_namespace_has_
         assert (await site.verify("revived"))["valid"] == ROTATED_RECORDS
     finally:
         await site.kubectl("delete", "configmap", f"{NAME}-revocations")
-
-
-async def no_pods(site: Site, name: str) -> bool:
-    return not await site.pods(job=name)
 
 
 async def test_helms_release_records_contain_no_key_encryption_key(site: Site) -> None:
