@@ -110,6 +110,10 @@ class DatabaseError(ServiceError):
     pass
 
 
+class LockedError(DatabaseError):
+    """Another session holds a lock for too long. A later attempt can succeed."""
+
+
 class BusError(ServiceError):
     pass
 

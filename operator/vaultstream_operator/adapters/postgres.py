@@ -18,6 +18,7 @@ from vaultstream.deletion import delete_with_messages
 from vaultstream.errors import (
     BusError,
     DatabaseError,
+    LockedError,
     SchemaVersionError,
     SourceError,
     VaultStreamError,
@@ -303,6 +304,8 @@ def classify(error: Exception) -> tuple[JobReason, str, bool]:
     Raises:
         Exception: the error itself, if it is a bug.
     """
+    if isinstance(error, LockedError):
+        return JobReason.DATABASE_REFUSES, _clause(error), True
     cause = (
         error.__context__ if isinstance(error, DatabaseError) else error
     )  # the error of the driver, if there is one

@@ -9,7 +9,9 @@ import pytest
 
 from support.engine import add_job
 from support.guarded import GuardedDatabase
+from vaultstream.errors import LockedError
 from vaultstream.store.database import connect
+from vaultstream.store.jobs import delete_job
 
 pytestmark = pytest.mark.integration
 
@@ -53,3 +55,19 @@ async def test_the_auditor_may_call_no_functions_but_those_of_row_security(
         "vaultstream.sees(text)",
         "vaultstream.tenant_scope()",
     }
+
+
+async def test_a_deletion_that_waits_for_a_reader_of_signatures_names_it(
+    database: GuardedDatabase, auditor: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    job = await add_job(owner)
+    await owner.execute("ALTER FUNCTION vaultstream.delete_job SET lock_timeout = '500ms'")
+    try:
+        async with auditor.transaction():
+            await auditor.fetch(f"SELECT * FROM {job.signatures_table}")
+            who = f"process {auditor.get_server_pid()} of the user {database.logins['auditor']}"
+            with pytest.raises(LockedError, match=who):
+                await delete_job(owner, job.job_no, "Delete")
+        await delete_job(owner, job.job_no, "Delete")
+    finally:
+        await owner.execute("ALTER FUNCTION vaultstream.delete_job SET lock_timeout = '10s'")

@@ -10,7 +10,12 @@ import pytest
 
 from support.engine import add_batches, add_job
 from support.guarded import GuardedDatabase
-from vaultstream.store.database import connect
+from vaultstream.errors import UsageError
+from vaultstream.keys import changes
+from vaultstream.keys.changes import KEK_LOCK, making_keys
+from vaultstream.keys.rewrap import rewrapping
+from vaultstream.store import schema
+from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration
@@ -58,9 +63,9 @@ async def test_a_login_without_a_role_gets_nothing(
     assert len(functions) >= 10
     for row in functions:
         assert not await nobody.fetchval("SELECT has_function_privilege($1::oid, 'EXECUTE')", row["oid"])
-    for schema in ("vaultstream", "public"):
+    for place in ("vaultstream", "public"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await nobody.execute(f"CREATE TABLE {schema}.mine ()")
+            await nobody.execute(f"CREATE TABLE {place}.mine ()")
 
 
 async def test_the_statements_of_others_are_hidden_from_a_login_without_a_role(
@@ -71,3 +76,40 @@ async def test_the_statements_of_others_are_hidden_from_a_login_without_a_role(
     shown = await nobody.fetchrow("SELECT query, client_addr FROM pg_stat_activity WHERE pid = $1", pid)
     assert shown is not None
     assert (shown["query"], shown["client_addr"]) == ("<insufficient privilege>", None)
+
+
+async def test_an_advisory_lock_of_a_stranger_stops_no_migration(
+    nobody: asyncpg.Connection, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "PATIENCE_SECONDS", 0.0)
+    await nobody.execute(
+        "SELECT pg_advisory_lock(n) FROM unnest('{0,1}'::bigint[] || $1::bigint) AS n", 0x5641554C54
+    )
+    assert await schema.migrate(owner) == schema.current_version()
+
+
+async def test_whoever_keeps_an_advisory_lock_of_ours_is_named(
+    database: GuardedDatabase, job: Job, nobody: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "ORDINALS_WAIT_SECONDS", 0.5)
+    who = f"process {nobody.get_server_pid()} of the user {database.logins['owner']}_nobody"
+
+    async with open_pool(database.urls["keys"], role="test", size=1) as pool:
+
+        async def make() -> None:
+            async with pool.acquire() as connection, making_keys(connection, job):
+                pass
+
+        async def rewrap() -> None:
+            async with rewrapping(pool):
+                pass
+
+        for lock, steps in ((f"{KEK_LOCK}", (make, rewrap)), (f"{KEK_LOCK}, {job.job_no}", (make,))):
+            await nobody.execute(f"SELECT pg_advisory_lock({lock})")
+            for step in steps:
+                with pytest.raises(UsageError, match=who) as caught:
+                    await step()
+                assert f"pg_terminate_backend({nobody.get_server_pid()})" in (caught.value.hint or "")
+            await nobody.execute(f"SELECT pg_advisory_unlock({lock})")
+            for step in steps:
+                await step()

@@ -37,6 +37,17 @@ async def operator(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connectio
         yield connection
 
 
+CREATE = "SELECT vaultstream.create_job($1, $2, $3, 'bigint', p_source_oid => $4)"
+
+
+@pytest.fixture
+async def source(owner: asyncpg.Connection) -> int:
+    """The oid of the table that `make_spec` names."""
+    await owner.execute("CREATE TABLE IF NOT EXISTS nowhere (id bigint, payload text)")
+    oid: int = await owner.fetchval("SELECT 'nowhere'::regclass::oid")
+    return oid
+
+
 async def row_of(owner: asyncpg.Connection, job: Job) -> dict[str, Any]:
     return dict(await owner.fetchrow("SELECT * FROM vaultstream.jobs WHERE job_no = $1", job.job_no) or {})
 
@@ -153,11 +164,13 @@ async def test_a_job_fails_when_its_active_deadline_is_over(
 @pytest.mark.parametrize(
     "spec", [{}, [], "text", None, {"batchSize": 0}, {"keys": {"count": 0}}, {"records": {}}], ids=json.dumps
 )
-async def test_a_job_has_a_spec_that_the_functions_can_use(operator: asyncpg.Connection, spec: Any) -> None:
+async def test_a_job_has_a_spec_that_the_functions_can_use(
+    operator: asyncpg.Connection, source: int, spec: Any
+) -> None:
     whole = make_spec().dump()
     given = {**whole, **spec} if spec and isinstance(spec, dict) else spec
     with pytest.raises((asyncpg.CheckViolationError, asyncpg.NotNullViolationError)):
-        await operator.execute("SELECT vaultstream.create_job('a-token', 'a-name', $1, 'bigint')", given)
+        await operator.execute(CREATE, "a-token", "a-name", given, source)
 
 
 @pytest.mark.parametrize(
@@ -174,12 +187,10 @@ async def test_a_job_has_a_spec_that_the_functions_can_use(operator: asyncpg.Con
     ],
 )
 async def test_a_job_is_named_so_that_subjects_and_terminals_can_bear_it(
-    operator: asyncpg.Connection, token: str, name: str
+    operator: asyncpg.Connection, source: int, token: str, name: str
 ) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
-        await operator.execute(
-            "SELECT vaultstream.create_job($1, $2, $3, 'bigint')", token, name, make_spec().dump()
-        )
+        await operator.execute(CREATE, token, name, make_spec().dump(), source)
 
 
 async def test_a_retry_keeps_the_trace_of_what_it_clears_and_cuts_batches_as_the_job_does(
@@ -216,14 +227,22 @@ async def test_a_job_is_deleted_by_a_policy_that_exists(
     assert (await row_of(owner, job))["deleted_at"] is None
 
 
-@pytest.mark.parametrize(
-    "table", ["vaultstream.key_material", "pg_catalog.pg_authid", "information_schema.tables"]
-)
-async def test_no_job_names_a_table_of_ours_without_its_oid(operator: asyncpg.Connection, table: str) -> None:
-    with pytest.raises(asyncpg.InvalidParameterValueError):
+async def test_no_job_is_created_without_its_relation(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, source: int
+) -> None:
+    for table in ("nowhere", "vaultstream.key_material", "pg_catalog.pg_authid"):
+        for oid in (None, 0):
+            with pytest.raises(asyncpg.InvalidParameterValueError, match="not a table or view"):
+                await operator.execute(CREATE, "a-token", "a-name", make_spec(table).dump(), oid)
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="not a table or view"):
         await operator.execute(
-            "SELECT vaultstream.create_job('a-token', 'a-name', $1, 'bigint')", make_spec(table).dump()
+            "SELECT vaultstream.create_job('a-token', 'a-name', $1, 'bigint')", make_spec().dump()
         )
+    assert not await owner.fetchval("SELECT count(*) FROM vaultstream.jobs WHERE token = 'a-token'")
+    await operator.execute(CREATE, "a-token", "a-name", make_spec().dump(), source)
+    await owner.execute(
+        "SELECT vaultstream.delete_job(job_no, 'Delete') FROM vaultstream.jobs WHERE token = 'a-token'"
+    )
 
 
 async def test_one_spec_that_no_reader_understands_hides_no_other_job(

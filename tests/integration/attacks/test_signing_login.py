@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -19,9 +20,13 @@ from support.engine import (
     waits_for_a_lock,
 )
 from support.guarded import GuardedDatabase, another_login
+from vaultstream.doctor import transactions
+from vaultstream.doctor.findings import Level
+from vaultstream.errors import LockedError
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job
+from vaultstream.store.jobs import Job, delete_job
+from vaultstream.store.keys import end_keys
 from vaultstream.store.leases import COMMITTED, FENCED, Lease, commit_batches, release_leases, renew_leases
 from vaultstream.store.sql import arguments, query
 
@@ -379,3 +384,90 @@ async def test_a_batch_that_another_login_signs_alone_under_a_holders_name_leave
     )
     await claim_one(other, job, ANN, 1)
     await claim_one(signer, job, ANN, 2)
+
+
+async def revoke(connection: asyncpg.Connection, job: Job) -> None:
+    await end_keys(connection, job.job_no, [f"{job.token}-1", f"{job.token}-2"], state="revoked")
+
+
+async def delete(connection: asyncpg.Connection, job: Job) -> None:
+    await delete_job(connection, job.job_no, "Delete")
+
+
+async def retain(connection: asyncpg.Connection, job: Job) -> None:
+    await delete_job(connection, job.job_no, "Retain")
+
+
+@asynccontextmanager
+async def short_waits(owner: asyncpg.Connection) -> AsyncIterator[None]:
+    """Waits of the functions end after half a second, so that a test need not wait for ten."""
+    functions = "FUNCTION vaultstream.{} SET lock_timeout = '{}'"
+    names = ("end_keys", "delete_job", "retry_dead")
+    for name in names:
+        await owner.execute("ALTER " + functions.format(name, "500ms"))
+    yield
+    for name in names:
+        await owner.execute("ALTER " + functions.format(name, "10s"))
+
+
+@pytest.mark.parametrize("committed", [False, True])
+@pytest.mark.parametrize(("part", "step"), [("keys", revoke), ("operator", delete), ("operator", retain)])
+async def test_what_waits_for_a_transaction_left_open_gives_up_and_names_the_session_to_end(  # noqa: PLR0917 - fixtures
+    database: GuardedDatabase,
+    owner: asyncpg.Connection,
+    signer: asyncpg.Connection,
+    job: Job,
+    part: str,
+    step: Callable[[asyncpg.Connection, Job], Awaitable[None]],
+    committed: bool,
+) -> None:
+    pid, login = signer.get_server_pid(), database.logins["signing"]
+    lease = await claim_one(owner, job, ANN, 2)  # of another session: it is in nobody's way
+    await signer.execute("BEGIN; SET LOCAL transaction_timeout = 0")
+    batch = signed(1, await claim_one(signer, job, ANN, 1), [1])
+    if committed:
+        assert await commit_batches(signer, job.job_no, ANN, [batch], id_type="bigint") == [COMMITTED]
+    async with short_waits(owner), connect(database.urls[part]) as connection:
+        with pytest.raises(LockedError, match=f"process {pid} of the user {login}") as caught:
+            await step(connection, job)
+        assert f"pg_terminate_backend({pid})" in (caught.value.hint or "")
+        assert str(connection.get_server_pid()) not in caught.value.message
+        assert (
+            await owner.fetchval(
+                "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND state = 'active'", job.job_no
+            )
+            == 2
+        )
+        await signer.execute("ROLLBACK")
+        await step(connection, job)
+    assert lease.key_no
+    assert not await owner.fetchval(
+        "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND state = 'active'", job.job_no
+    )
+
+
+async def test_the_waits_of_the_functions_that_end_things_have_a_bound(owner: asyncpg.Connection) -> None:
+    rows = await owner.fetch(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'vaultstream'::regnamespace AND 'lock_timeout=10s' = ANY (proconfig)"
+    )
+    assert {row["proname"] for row in rows} == {"end_keys", "delete_job", "retry_dead"}
+
+
+async def test_doctor_names_a_transaction_that_a_signer_leaves_open(
+    database: GuardedDatabase,
+    signer: asyncpg.Connection,
+    owner: asyncpg.Connection,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transactions, "OPEN_SECONDS", 0.0)
+    async with connect(database.admin_url) as admin, signer.transaction():
+        assert [each.level for each in await transactions.examine_transactions(admin)] == [Level.OK]
+        await claim_one(signer, job, ANN, 1)
+        [finding] = await transactions.examine_transactions(admin)
+        assert finding.level is Level.WARNING
+        assert (
+            f"process {signer.get_server_pid()} of the user {database.logins['signing']}" in finding.message
+        )
+        [hidden] = await transactions.examine_transactions(owner)
+        assert "may not see" in hidden.message

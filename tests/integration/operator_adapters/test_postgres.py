@@ -214,6 +214,23 @@ async def test_deletion_takes_jetstream_in_any_case_and_signatures_by_policy(
     assert await store.act(StoreAction.DELETE, view) is None
 
 
+async def test_a_deletion_that_waits_for_an_open_transaction_names_it_and_delays_no_other_job(
+    store: PostgresStore, connection: asyncpg.Connection, lags: JetStreamLags
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    await eventually(lambda: _connected(lags))
+    await connection.execute("ALTER FUNCTION vaultstream.delete_job SET lock_timeout = '300ms'")
+    async with connection.transaction():
+        await connection.execute("SELECT FROM vaultstream.jobs FOR UPDATE")
+        answer = await store.act(StoreAction.DELETE, view)
+        assert isinstance(answer, Trouble)
+        assert (answer.reason, answer.passing) == (JobReason.DATABASE_REFUSES, True)
+        assert f"process {connection.get_server_pid()} of the user" in answer.problem
+        assert isinstance(await store.find(view), StoredJob)
+    assert await store.act(StoreAction.DELETE, view) is None
+
+
 async def test_a_name_used_again_removes_the_former_job_and_only_that(
     store: PostgresStore, connection: asyncpg.Connection, lags: JetStreamLags
 ) -> None:

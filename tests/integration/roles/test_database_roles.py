@@ -231,7 +231,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
     paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}
     assert len(paths) == 5
     assert set(map(tuple, paths.values())) == {("search_path=pg_catalog, pg_temp",)}
-    assert set(map(tuple, definers.values())) == {("search_path=pg_catalog, pg_temp",)}
+    assert {config[0] for config in definers.values()} == {"search_path=pg_catalog, pg_temp"}
 
 
 async def test_a_user_in_no_role_is_told_which_grant_it_needs(

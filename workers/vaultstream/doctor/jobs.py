@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
 from vaultstream.doctor.findings import Finding, failed, ok, warning
+from vaultstream.doctor.transactions import examine_transactions
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import Job, list_jobs
 from vaultstream.store.progress import JobSnapshot, find_snapshot
@@ -90,6 +91,7 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
         *(finding for open_job in open_jobs for finding in judge_job(open_job)),
         *judge_suspects([Suspects(**dict(row)) for row in await connection.fetch(query("list_suspects"))]),
         *judge_leases(leases, sessions),
+        *await examine_transactions(connection),
         *judge_clock([KeysAhead(**dict(row)) for row in await connection.fetch(query("list_keys_ahead"))]),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from vaultstream.errors import BusError, UsageError
 from vaultstream.keys.worker import make_keys
 from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
+from vaultstream.store.lockers import advisory_lockers, hint_to_end, named
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection, Pool
     from vaultstream.store.jobs import Job
 
+ORDINALS_WAIT_SECONDS = 30.0
+"""Longest wait for another command that adds keys to the same job."""
+ORDINALS_RETRY_SECONDS = 0.2
 KEK_LOCK = 0x4B454B
 """Advisory lock of the database: shared while a command makes keys, exclusive while one rewraps them."""
 
@@ -152,18 +157,31 @@ async def making_keys(connection: Connection, job: Job) -> AsyncIterator[None]:
         UsageError: keys are being rewrapped.
     """
     if not await connection.fetchval(query("try_share_kek_lock"), KEK_LOCK):
+        lockers = await advisory_lockers(connection, KEK_LOCK)
         raise UsageError(
-            "The keys are being rewrapped.",
-            hint="Run this again when `vaultstream keys rewrap` has finished.",
+            f"The keys are being rewrapped, by {named(lockers)}.",
+            hint=f"Run this again when `vaultstream keys rewrap` has finished. {hint_to_end(lockers)}",
         )
     try:
-        await connection.execute(query("lock_ordinals"), KEK_LOCK, job.job_no)
+        await _lock_ordinals(connection, job)
         try:
             yield
         finally:
             await connection.execute(query("unlock_ordinals"), KEK_LOCK, job.job_no)
     finally:
         await connection.execute(query("unshare_kek_lock"), KEK_LOCK)
+
+
+async def _lock_ordinals(connection: Connection, job: Job) -> None:
+    deadline = time.monotonic() + ORDINALS_WAIT_SECONDS
+    while not await connection.fetchval(query("try_lock_ordinals"), KEK_LOCK, job.job_no):
+        if time.monotonic() > deadline:
+            lockers = await advisory_lockers(connection, KEK_LOCK, job.job_no)
+            raise UsageError(
+                f"Another command is adding keys to job {job.name}: {named(lockers)}.",
+                hint=f"Run this again when it has finished. {hint_to_end(lockers)}",
+            )
+        await asyncio.sleep(ORDINALS_RETRY_SECONDS)
 
 
 async def publish_keys(

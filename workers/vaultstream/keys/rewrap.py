@@ -17,6 +17,7 @@ from vaultstream.errors import UsageError
 from vaultstream.keys.changes import KEK_LOCK
 from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
+from vaultstream.store.lockers import advisory_lockers, hint_to_end, named
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
 
@@ -61,9 +62,10 @@ async def rewrapping(pool: Pool) -> AsyncIterator[Connection]:
     """
     async with pool.acquire() as connection:
         if not await connection.fetchval(query("try_kek_lock"), KEK_LOCK):
+            lockers = await advisory_lockers(connection, KEK_LOCK)
             raise UsageError(
-                "Another command is making or rewrapping keys.",
-                hint="Run this again when it has finished.",
+                f"Another command is making or rewrapping keys: {named(lockers)}.",
+                hint=f"Run this again when it has finished. {hint_to_end(lockers)}",
             )
         try:
             yield connection

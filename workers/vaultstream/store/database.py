@@ -13,7 +13,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from vaultstream.errors import DOCTOR, DatabaseError, SourceError, UsageError, VaultStreamError, explain_tls
+from vaultstream.errors import (
+    DOCTOR,
+    DatabaseError,
+    LockedError,
+    SourceError,
+    UsageError,
+    VaultStreamError,
+    explain_tls,
+)
 from vaultstream.store import keepalive
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
@@ -37,6 +45,7 @@ _AWAY = (
     asyncpg.PostgresSystemError,  # 58: its disk or its system fails
     asyncpg.TransactionRollbackError,  # 40: serialization failure, deadlock
     asyncpg.LockNotAvailableError,
+    LockedError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby: another server is the writer now
     asyncpg.InterfaceError,  # the driver's error for a closed connection
     asyncpg.InternalClientError,  # the driver's error for a connection that broke during an operation

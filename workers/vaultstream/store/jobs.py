@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import InvalidJobError, UnknownJobError
+from vaultstream.store.lockers import naming_lockers
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 log = logging.getLogger(__name__)
+
+_ROWS_OF_JOBS = ("jobs", "batches", "keys", "key_material", "leases", "dead_letters", "cleared_dead_letters")
 
 
 @dataclass(frozen=True)
@@ -236,10 +239,20 @@ async def retry_dead(connection: Connection, job: Job) -> int:
     """Puts the dead letters of a job into new batches and reopens the job; returns how many records.
 
     They stay on record as cleared; see `vaultstream.store.dead_letters`.
+
+    Raises:
+        LockedError: another transaction holds the job's row; the message names it.
     """
-    return int(await connection.fetchval(query("retry_dead"), job.job_no))
+    async with naming_lockers(connection, ["jobs", "dead_letters"]):
+        return int(await connection.fetchval(query("retry_dead"), job.job_no))
 
 
 async def delete_job(connection: Connection, job_no: int, policy: str) -> None:
-    """Deletes a job by its policy, Retain or Delete; see `functions/delete_job.sql`."""
-    await connection.execute(query("delete_job"), job_no, policy)
+    """Deletes a job by its policy, Retain or Delete; see `functions/delete_job.sql`.
+
+    Raises:
+        LockedError: another transaction holds rows of the job, or reads its signatures; the message names it.
+    """
+    dropped = [f"signatures_{job_no}"] if policy == "Delete" else []
+    async with naming_lockers(connection, _ROWS_OF_JOBS, dropped=dropped):
+        await connection.execute(query("delete_job"), job_no, policy)

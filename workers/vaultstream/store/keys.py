@@ -9,6 +9,7 @@ from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import known_algorithm
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.store.database import fetch_one
+from vaultstream.store.lockers import naming_lockers
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -202,8 +203,13 @@ async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
 
 
 async def end_keys(connection: Connection, job_no: int, key_ids: Sequence[str], *, state: str) -> list[str]:
-    """Retires or revokes keys of a job; returns the ids of those that changed. See `functions/end_keys.sql`."""
-    rows = await connection.fetch(query("end_keys"), job_no, list(key_ids), state)
+    """Retires or revokes keys of a job; returns the ids of those that changed. See `functions/end_keys.sql`.
+
+    Raises:
+        LockedError: another transaction holds the rows of these keys; the message names it.
+    """
+    async with naming_lockers(connection, ["keys"]):
+        rows = await connection.fetch(query("end_keys"), job_no, list(key_ids), state)
     return [row["key_id"] for row in rows]
 
 

@@ -17,11 +17,11 @@ import asyncpg
 
 from vaultstream.errors import DatabaseError, SchemaVersionError
 from vaultstream.store import roles, sql
+from vaultstream.store.lockers import Locker, find_lockers, hint_to_end, named
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
-_MIGRATION_LOCK = 0x5641554C54  # "VAULT": one migration at a time on a database
 _WORKS_WITH = re.compile(r"-- works with programs from version (\d+)\n")
 
 LOCK_SECONDS = 2.0
@@ -29,6 +29,10 @@ LOCK_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 """How long a migration keeps trying."""
 PAUSE_SECONDS = 1.0
+
+
+class _OvertakenError(Exception):
+    """Another migration has just created the schema."""
 
 
 class Installed(NamedTuple):
@@ -88,10 +92,12 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
         DatabaseError: a table stayed locked, or this user may not create roles; nothing was changed.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
+    lockers: dict[str, Locker] = {}
     while True:
         try:
             return await _migrate(connection, create_roles=create_roles)
         except (
+            _OvertakenError,
             asyncpg.LockNotAvailableError,
             asyncpg.DeadlockDetectedError,
             asyncpg.InternalServerError,
@@ -99,10 +105,14 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
             # The last is "tuple concurrently updated": a job was created or deleted while its table was granted.
             if isinstance(error, asyncpg.InternalServerError) and "concurrently" not in str(error):
                 raise
+            former, lockers = lockers, await find_lockers(connection)
             if time.monotonic() > deadline:
+                stayed = [locker for transaction, locker in lockers.items() if transaction in former]
                 raise DatabaseError(
-                    f"Tables of the schema were locked by others for {PATIENCE_SECONDS:.0f} s; nothing was changed.",
-                    hint="Run this again when long transactions, such as the one of `vaultstream verify`, have ended.",
+                    f"Tables of the schema were locked by others for {PATIENCE_SECONDS:.0f} s, at last by {named(stayed)}; "
+                    "nothing was changed.",
+                    hint="Run this again when long transactions, such as the one of `vaultstream verify`, have ended. "
+                    + hint_to_end(stayed),
                 ) from error
         await asyncio.sleep(PAUSE_SECONDS)
 
@@ -110,15 +120,20 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
 async def _migrate(connection: Connection, *, create_roles: bool) -> int:
     async with connection.transaction():
         await connection.execute(sql.query("limit_lock_wait"), f"{LOCK_SECONDS:g}s")
-        await connection.execute(sql.query("lock_migrations"), _MIGRATION_LOCK)
-        installed = await find_schema(connection)
-        before = installed.version
-        if before > current_version():
-            _refuse_newer(installed)
-            return before
+        before = (await find_schema(connection)).version
         if before == 0:
-            await connection.execute(sql.query("create_schema"))
-            await connection.execute(sql.query("create_schema_version"))
+            try:
+                await connection.execute(sql.query("create_schema"))
+                await connection.execute(sql.query("create_schema_version"))
+            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+                raise _OvertakenError from None
+        else:
+            await connection.execute(sql.query("lock_migrations"))
+            installed = await find_schema(connection)
+            before = installed.version
+            if before > current_version():
+                _refuse_newer(installed)
+                return before
         for version, migration in enumerate(sql.migrations()[before:], start=before + 1):
             await connection.execute(migration)
             await connection.execute(

@@ -131,9 +131,9 @@ SELECT pg_try_advisory_lock($1)
 -- name: release_kek_lock
 SELECT pg_advisory_unlock($1)
 
--- name: lock_ordinals
+-- name: try_lock_ordinals
 -- Taken by a command that adds keys to job $2, so that no other takes the same ordinals.
-SELECT pg_advisory_lock($1, $2)
+SELECT pg_try_advisory_lock($1, $2)
 
 -- name: unlock_ordinals
 SELECT pg_advisory_unlock($1, $2)

@@ -5,8 +5,8 @@ SELECT version, works_from FROM vaultstream.schema_version ORDER BY version DESC
 SELECT set_config('lock_timeout', $1, true)
 
 -- name: lock_migrations
--- One migration at a time on a database.
-SELECT pg_advisory_xact_lock($1)
+-- One migration at a time on a database. No role may take a lock that is in its way, unlike an advisory lock, which anyone may.
+LOCK TABLE vaultstream.schema_version IN SHARE ROW EXCLUSIVE MODE
 
 -- name: create_schema
 CREATE SCHEMA IF NOT EXISTS vaultstream

@@ -33,3 +33,41 @@ SELECT pg_stat_force_next_flush()
 
 -- name: count_transactions
 SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()
+
+-- name: list_lockers
+-- Transactions of others that hold locks on tables of our schema: of rows of the tables $1, and of any kind on the tables $2;
+-- NULL: on any table.
+-- `transaction` identifies one for as long as it is open.
+SELECT DISTINCT l.virtualtransaction AS transaction, l.pid, coalesce(a.usename::text, '?') AS login
+FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND c.relnamespace = to_regnamespace('vaultstream') AND l.pid <> pg_backend_pid()
+  AND ($2::text[] IS NULL OR c.relname = ANY ($2::text[]) OR c.relname = ANY ($1::text[]) AND l.mode <> 'AccessShareLock')
+ORDER BY l.pid
+
+-- name: list_advisory_lockers
+-- Sessions of others that hold the advisory lock of this database with the key $1, or, if $2 is not NULL, the keys $1 and $2.
+SELECT DISTINCT l.pid, coalesce(a.usename::text, '?') AS login
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.pid <> pg_backend_pid()
+  AND (l.classid, l.objid, l.objsubid) = (CASE WHEN $2::int IS NULL THEN 0 ELSE $1::int END::oid,
+                                          coalesce($2::int, $1::int)::oid, CASE WHEN $2::int IS NULL THEN 1 ELSE 2 END)
+ORDER BY l.pid
+
+-- name: may_see_transactions
+-- Whether this user sees when the transactions of other users began.
+SELECT pg_has_role('pg_read_all_stats', 'USAGE')
+
+-- name: list_open_transactions
+-- Transactions in which members of the roles $1, superusers apart, have changed or locked rows, open for more than $2 seconds.
+SELECT a.pid, a.usename::text AS login, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
+FROM pg_stat_activity a
+JOIN pg_roles u ON u.oid = a.usesysid AND NOT u.rolsuper
+WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL
+  AND a.xact_start < clock_timestamp() - make_interval(secs => $2)
+  AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = ANY ($1::text[]) AND pg_has_role(u.oid, r.oid, 'MEMBER'))
+ORDER BY a.xact_start

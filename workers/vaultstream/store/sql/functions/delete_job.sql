@@ -1,7 +1,8 @@
 -- Deletes a job permanently and frees its name. Retain keeps signatures, dead letters, lease history and public keys for the
 -- auditor; Delete deletes them too. Dead letters that a retry cleared share the fate of the others. Private keys are deleted in either case.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     IF (p_policy IN ('Retain', 'Delete')) IS NOT TRUE THEN

@@ -1,6 +1,8 @@
 -- Retires or revokes keys of a job. A retired key finishes its batch; a revoked key is fenced at once.
+-- It waits for what holds a key's row, a commit or a claim whose transaction is open, for 10 s at most: then nothing has changed.
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
-RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     IF (p_state IN ('retired', 'revoked')) IS NOT TRUE THEN

@@ -1,7 +1,8 @@
 -- Puts a job's dead letters into new batches and reopens the job; a suspended job stays suspended, and one that failed or was
 -- deleted is not reopened. The dead letters move to cleared_dead_letters.
 CREATE OR REPLACE FUNCTION vaultstream.retry_dead(p_job_no int)
-RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS int LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     v_first   bigint;
     v_size    int;

@@ -1,0 +1,87 @@
+"""Who holds a lock that others wait for: the error of a wait that was too long names the session to end."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from vaultstream.errors import LockedError
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from vaultstream.store.database import Connection
+
+
+@dataclass(frozen=True)
+class Locker:
+    """A session that holds a lock."""
+
+    pid: int
+    login: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of the user {self.login}"
+
+
+def named(lockers: Sequence[Locker]) -> str:
+    """Returns the sessions as words."""
+    return ", ".join(map(str, lockers)) or "a session that has ended since"
+
+
+def hint_to_end(lockers: Sequence[Locker]) -> str:
+    """Returns how an administrator ends these sessions."""
+    ends = "; ".join(f"SELECT pg_terminate_backend({locker.pid})" for locker in lockers)
+    return (
+        f"Repeat the command. If it fails again, let an administrator of Postgres run: {ends or 'SELECT pg_terminate_backend(PID)'}. "
+        "If the user is an intruder's, ALTER ROLE … NOLOGIN comes first."
+    )
+
+
+async def find_lockers(
+    connection: Connection, rows_of: Sequence[str] = (), tables: Sequence[str] | None = None
+) -> dict[str, Locker]:
+    """Returns the sessions that hold locks of rows of some of our tables, or of any kind on others, by their transaction.
+
+    `tables`: on which locks of any kind count; None: on all.
+    """
+    rows = await connection.fetch(query("list_lockers"), list(rows_of), tables)
+    return {row["transaction"]: Locker(row["pid"], row["login"]) for row in rows}
+
+
+@asynccontextmanager
+async def naming_lockers(
+    connection: Connection, tables: Sequence[str], *, dropped: Sequence[str] = ()
+) -> AsyncIterator[None]:
+    """Makes the error of a statement that gave up waiting for a lock name the sessions that hold it.
+
+    Named are the transactions that held locks from before the statement until it gave up.
+
+    Args:
+        connection: on which the statement runs, outside of a transaction.
+        tables: the tables of our schema whose rows it locks.
+        dropped: the tables that it drops: everyone who reads one holds it up.
+
+    Raises:
+        LockedError: the statement gave up.
+    """
+    before = await find_lockers(connection, tables, dropped)
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        now = await find_lockers(connection, tables, dropped)
+        lockers = [locker for transaction, locker in now.items() if transaction in before] or [*now.values()]
+        raise LockedError(
+            f"Nothing was changed, because an open transaction holds locks that are needed: {named(lockers)}.",
+            hint=hint_to_end(lockers),
+        ) from error
+
+
+async def advisory_lockers(connection: Connection, key: int, second: int | None = None) -> list[Locker]:
+    """Returns the sessions that hold one of our advisory locks, which any login of the database may."""
+    rows = await connection.fetch(query("list_advisory_lockers"), key, second)
+    return [Locker(row["pid"], row["login"]) for row in rows]
