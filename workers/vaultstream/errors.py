@@ -4,6 +4,7 @@ VaultStreamError
 ├── UsageError                 the user's input can't be used                         exit 2
 │   ├── InvalidJobError        the YAML of a SigningJob, or one of its fields
 │   ├── SourceError            the table, view or columns of a job
+│   │   └── SourceReadError    a read of it failed, as code of its owner may have chosen
 │   ├── ImportFileError        a file that can't be imported
 │   └── UnknownJobError        there is no job with that name
 ├── NotAllSignedError          the job ended with dead letters                        exit 3
@@ -83,6 +84,20 @@ class InvalidJobError(UsageError):
 
 class SourceError(UsageError):
     pass
+
+
+class SourceReadError(SourceError):
+    """A read of a source failed. Code of its owner may have chosen the error, so it says nothing about Postgres.
+
+    Args:
+        message: see `VaultStreamError`.
+        hint: see `VaultStreamError`.
+        lost: whether the connection was lost, which can also be the end of Postgres.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, lost: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.lost = lost
 
 
 class ImportFileError(UsageError):

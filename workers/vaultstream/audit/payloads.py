@@ -12,7 +12,8 @@ from vaultstream.audit.judgement import Absence
 from vaultstream.errors import SourceError
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
-from vaultstream.store.source_pool import require_same, writes_refused
+from vaultstream.store.source_errors import errors_of_source
+from vaultstream.store.source_pool import require_same
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ async def present_payloads(
 
 
 async def _fetch(connection: Connection, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    with writes_refused():
+    with errors_of_source(connection, "the table"):
         return await connection.fetch(statement, *arguments)
 
 

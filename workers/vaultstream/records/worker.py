@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vaultstream.api import JobState
 from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
-from vaultstream.errors import SourceError
+from vaultstream.errors import SourceError, SourceReadError
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
@@ -51,9 +51,19 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         source_pool_of(context, size=1) as sources,
     ):
         publisher = BatchPublisher(context)
+        failed = 0
 
         async def plan_on() -> bool:
-            finished = await plan_next(context, sources)
+            nonlocal failed
+            try:
+                finished = await plan_next(context, sources)
+            except SourceReadError as error:
+                failed += 1
+                if failed >= context.job.spec.retries.max_attempts:
+                    raise
+                await _pause_after(context, failed, error)
+                return False
+            failed = 0
             publisher.planned.set()
             return finished
 
@@ -72,11 +82,21 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         log.info("batches published", extra={"nats_messages": messages_of(context.bus)})
 
 
+async def _pause_after(context: WorkerContext, failed: int, error: SourceReadError) -> None:
+    """Waits before the source is read again, longer after each failure in a row."""
+    backoff = context.job.spec.retries.backoff
+    seconds = min(backoff.max_seconds, backoff.initial_seconds * 2 ** min(failed - 1, 62))
+    log.warning("planning will be retried in %.1f s: %s", seconds, error, extra={"failed": failed})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await context.stop.wait()
+
+
 async def plan_next(context: WorkerContext, sources: SourcePool) -> bool:
     """Plans the next page; returns whether all records are planned.
 
     Raises:
-        SourceError: the table or its columns can't be used; the job's message has the same sentence.
+        SourceError: the table or its columns can't be used, or can't be read; the job's message has the same sentence.
     """
     job_no = context.job.job_no
     async with context.pool.acquire() as connection:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import CustodyError, LeaseLostError, RevokedKeyError
+from vaultstream.errors import CustodyError, LeaseLostError, RevokedKeyError, SourceReadError
 from vaultstream.records.reasons import UNSIGNABLE
+from vaultstream.records.source import open_readable_source
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.batch import Settlement
 from vaultstream.store.batches import fail_batch
@@ -17,12 +19,17 @@ if TYPE_CHECKING:
     from vaultstream.signing.batch import Batch
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Job
+    from vaultstream.store.source_pool import SourcePool
     from vaultstream.telemetry.metrics import SigningMetrics
 
 log = logging.getLogger(__name__)
 
 MISCONFIGURED_SECONDS = 5.0
 """Delay before a batch is delivered again that waits for a person to fix something."""
+
+LOST_READS = 3
+"""Reads of a batch that may lose their connection before each further one counts as a failed attempt: Postgres may have restarted,
+or code of the source's owner ends its own session."""
 
 REVOKED_SECONDS = 1.0
 """Delay before a batch is delivered again whose key Postgres should not have leased; the keys worker revokes it meanwhile."""
@@ -34,14 +41,20 @@ _OUTCOMES = {"retry": "retried", "split": "split", "dead": "dead"}
 class Failures:
     """Decides how batches of one signer end that can't be committed."""
 
-    def __init__(self, *, job: Job, holder: str, pool: Pool, metrics: SigningMetrics) -> None:
+    def __init__(
+        self, *, job: Job, holder: str, pool: Pool, sources: SourcePool, metrics: SigningMetrics
+    ) -> None:
         self._job = job
         self._holder = holder
         self._pool = pool
+        self._sources = sources
+        self._lost_reads: Counter[int] = Counter()
         self._metrics = metrics
 
     async def settlement(self, batch: Batch, error: Exception) -> Settlement:
         """Returns how a batch ends after an error: returned to the queue if the batch is not at fault, else counted."""
+        if isinstance(error, SourceReadError):
+            error = await self._cause(batch, error)
         if isinstance(error, LeaseLostError):
             log.warning("batch dropped: %s", error)
             self._count_loss(batch)
@@ -59,6 +72,21 @@ class Failures:
             log.error("batch %d waits until this is fixed: %s", batch.number, error)
             return Settlement("returned", redeliver_after=MISCONFIGURED_SECONDS)
         return await self._count_attempt(batch, error)
+
+    async def _cause(self, batch: Batch, error: SourceReadError) -> Exception:
+        """Returns why a batch could not be read, for one that is not at fault; else the same error, which counts as an attempt.
+
+        What the error says is its owner's word, so the catalog is asked whether the source can be read at all.
+        """
+        if error.lost:
+            self._lost_reads[batch.number] += 1
+            if self._lost_reads[batch.number] <= LOST_READS:
+                return ConnectionError(str(error))
+        try:
+            await open_readable_source(self._sources, self._job)
+        except Exception as obstacle:  # noqa: BLE001 - the caller tells them apart
+            return obstacle
+        return error
 
     def fenced(self, batch: Batch) -> Settlement:
         """Returns how a batch ends whose commit, or whose failed attempt, Postgres refused: its lease had ended before."""

@@ -88,7 +88,7 @@ class Pipeline:
         self._custody = custody
         self._limits = limits
         self._hold = Hold(pool, holder, limits, self._metrics)
-        self._failures = Failures(job=job, holder=holder, pool=pool, metrics=self._metrics)
+        self._failures = Failures(job=job, holder=holder, pool=pool, sources=sources, metrics=self._metrics)
         self._pace = Pace(job.spec.batch_size, limits.concurrency)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sign")
         self._unsigned: set[Batch] = set()

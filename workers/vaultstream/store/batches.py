@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaultstream.store.source_pool import SourcePool
 
 PAGE_RECORDS = 50_000
-"""About how many records one planning transaction covers. It locks the job's row meanwhile."""
+"""About how many records one planning transaction covers."""
 PAGE_BYTES = 8 * 1024 * 1024
 """A page has fewer records, but at least one batch, if the text of its ids is longer than this."""
 
@@ -73,8 +73,11 @@ async def highest_id(sources: SourcePool, source: SqlSource) -> str | None:
 async def plan_page(connection: Connection, sources: SourcePool, job: Job, source: SqlSource) -> PlannedPage:
     """Divides the next page of a job's records into batches and moves its checkpoint, in one transaction.
 
+    The source is read before: code of its owner, however slow, holds up nobody who suspends or deletes the job. If the
+    checkpoint has moved meanwhile, nothing is planned.
+
     Args:
-        connection: of ours. Its transaction holds the checkpoint, while another connection reads the source.
+        connection: of ours.
         sources: connections for reading the source.
         job: the job.
         source: its source.
@@ -83,14 +86,16 @@ async def plan_page(connection: Connection, sources: SourcePool, job: Job, sourc
         SourceError: an id occurs twice; nothing was planned.
     """
     size = job.spec.batch_size
+    checkpoint = await connection.fetchrow(query("checkpoint"), job.job_no)
+    if checkpoint is None or checkpoint["planned"]:
+        return PlannedPage(records=0, batches=0, finished=True)
+    async with sources.read(source) as reading:
+        page = await _read_page(
+            reading, source, after=checkpoint["planned_id"], upper=checkpoint["upper_id"], size=size
+        )
     async with connection.transaction(isolation="read_committed"):
-        checkpoint = await fetch_one(connection, query("lock_checkpoint"), job.job_no)
-        if checkpoint["planned"]:
-            return PlannedPage(records=0, batches=0, finished=True)
-        async with sources.read(source) as reading:
-            page = await _read_page(
-                reading, source, after=checkpoint["planned_id"], upper=checkpoint["upper_id"], size=size
-            )
+        if await connection.fetchrow(query("lock_checkpoint"), job.job_no) != checkpoint:
+            return PlannedPage(records=0, batches=0, finished=False)
         start = checkpoint["next_batch_no"]
         if page.ids is None:
             added = query("add_dense_batches")

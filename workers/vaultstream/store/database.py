@@ -18,6 +18,7 @@ from vaultstream.errors import (
     DatabaseError,
     LockedError,
     SourceError,
+    SourceReadError,
     UsageError,
     VaultStreamError,
     explain_tls,
@@ -73,7 +74,7 @@ def is_transient(error: BaseException) -> bool:
 
 def is_misconfigured(error: BaseException) -> bool:
     """Whether somebody has to fix something first, such as a missing table or privilege. Work waits meanwhile."""
-    return isinstance(error, (*_NOT_READY, SourceError))
+    return isinstance(error, (*_NOT_READY, SourceError)) and not isinstance(error, SourceReadError)
 
 
 _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [

@@ -8,18 +8,19 @@ a connection says after such code has run on it is believed: which relation was 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
 from vaultstream.errors import SourceError, VaultStreamError
 from vaultstream.store.database import Pool, connect, open_pool
+from vaultstream.store.source_errors import errors_of_source
 from vaultstream.store.source_login import SESSION, check_source_login
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from vaultstream.store.database import Connection
     from vaultstream.store.source_login import Place, SourceDatabase
@@ -55,17 +56,12 @@ class SourcePool:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Yields a connection in a READ ONLY transaction, which is rolled back.
-
-        Raises:
-            SourceError: code of the source's owner tried to write.
-        """
+        """Yields a connection in a READ ONLY transaction, which is rolled back. Its queries run no code of a source's owner."""
         async with self._pool.acquire() as connection:
             pid = connection.get_server_pid()
             await connection.execute(query("begin_read"))
             try:
-                with writes_refused():
-                    yield connection
+                yield connection
             finally:
                 await self._end(connection, pid)
 
@@ -76,12 +72,14 @@ class SourcePool:
         Neither it nor its schema had another name in between: each rename, also one that was undone, changes an `xmin`.
 
         Raises:
-            SourceError: another relation has its name now, or code of the source's owner tried to write.
+            SourceError: another relation has its name now.
+            SourceReadError: a query failed, as code of the source's owner may have chosen.
             asyncpg.SerializationError: it or its schema was altered during the read. The read can be repeated.
         """
         before = await self._identity(source)
         async with self.transaction() as connection:
-            yield connection
+            with errors_of_source(connection, source.relation):
+                yield connection
         if await self._identity(source) != before:
             raise asyncpg.SerializationError(f"{source.relation} was altered while it was read")
 
@@ -108,18 +106,6 @@ class SourcePool:
             ):
                 async with connect(self._url, settings=SESSION) as another:
                     await another.execute(query("end_session"), pid)
-
-
-@contextmanager
-def writes_refused() -> Iterator[None]:
-    """Explains the error of a read that tried to write: to others it means that Postgres is a standby, which passes."""
-    try:
-        yield
-    except asyncpg.ReadOnlySQLTransactionError as error:
-        raise SourceError(
-            f"spec.records.table: reading it runs code that writes: {error}.",
-            hint="Name a table, or a view whose functions and policies only read.",
-        ) from None
 
 
 async def require_same(connection: Connection, source: PinnedRelation) -> None:

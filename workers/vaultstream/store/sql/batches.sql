@@ -4,9 +4,18 @@ SELECT EXISTS (SELECT FROM {relation} AS s WHERE s.{id} IS NULL)
 -- name: highest_id
 SELECT s.{id}::text FROM {relation} AS s WHERE s.{id} IS NOT NULL ORDER BY s.{id} DESC LIMIT 1
 
+-- name: checkpoint
+-- The planning checkpoint of a job that may be planned; no row: it has ended.
+SELECT planned, planned_id, upper_id, next_batch_no
+FROM vaultstream.jobs
+WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed') AND deleted_at IS NULL
+
 -- name: lock_checkpoint
--- The planning checkpoint of a job, locked until the transaction ends.
-SELECT planned, planned_id, upper_id, next_batch_no FROM vaultstream.jobs WHERE job_no = $1 FOR NO KEY UPDATE
+-- The same, locked until the transaction ends.
+SELECT planned, planned_id, upper_id, next_batch_no
+FROM vaultstream.jobs
+WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed') AND deleted_at IS NULL
+FOR NO KEY UPDATE
 
 -- name: move_checkpoint
 UPDATE vaultstream.jobs
