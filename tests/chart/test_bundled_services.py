@@ -149,6 +149,26 @@ async def test_only_the_source_login_of_a_namespace_can_read_its_schema(bundled:
     assert await readers(bundled, "ns_team_b.salaries") == OF_TEAM_B
 
 
+async def test_an_upgrade_that_changes_no_login_alters_no_table_that_is_being_read(
+    bundled: BundledServices,
+) -> None:
+    """Signers repeat a read during which its table or the table's schema was altered, also by a grant that is there already."""
+    owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
+    await owner.execute("CREATE TABLE IF NOT EXISTS public.calm (id bigint)")
+    await owner.execute("CREATE TABLE IF NOT EXISTS ns_team_a.calm (id bigint)")
+    bundled.make_logins()
+    altered = (
+        "SELECT c.oid::regclass::text, c.xmin::text, n.xmin::text FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = 'public' OR n.nspname LIKE 'ns\\_%' ORDER BY 1"
+    )
+    before = await owner.fetch(altered)
+    bundled.make_logins()
+    assert await owner.fetch(altered) == before
+    assert {row[0] for row in before} >= {"calm", "ns_team_a.calm"}
+    await owner.close()
+
+
 async def test_what_an_older_release_let_workers_read_is_taken_back(bundled: BundledServices) -> None:
     owner = await login(bundled, bundled.chart.secret("vaultstream-owner")["database-url"])
     await owner.execute(

@@ -90,6 +90,7 @@ SELECT format('GRANT SELECT ON %s TO vaultstream_source', relation.oid::regclass
  WHERE relation.relnamespace = 'public'::regnamespace
    AND relation.relkind IN ('r', 'p', 'v', 'm', 'f')
    AND pg_get_userbyid(relation.relowner) = current_user
+   AND NOT has_table_privilege('vaultstream_source', relation.oid, 'SELECT')
 \gexec
 -- An older release let workers and the auditor read records by their own logins: by default privileges, which this removes last.
 CREATE TEMPORARY TABLE former ON COMMIT DROP AS
@@ -117,7 +118,8 @@ SQL
 }
 
 # Prints SQL for the logins that read records, one per line: name, file of the password, and a schema that it can read. A table may
-# run its owner's code as whoever reads it, so these logins have no privilege in the schema vaultstream.
+# run its owner's code as whoever reads it, so these logins have no privilege in the schema vaultstream. Nothing is granted that they
+# have already: a grant alters the table, and signers then repeat their reads of it.
 sources() {
     echo "SELECT 'CREATE ROLE vaultstream_source' WHERE to_regrole('vaultstream_source') IS NULL \\gexec"
     while read -r login file schema; do
@@ -129,9 +131,16 @@ SELECT format('CREATE ROLE %I', :'login') WHERE to_regrole(quote_ident(:'login')
 ALTER ROLE :"login" LOGIN PASSWORD :'password';
 GRANT vaultstream_source TO :"login";
 CREATE SCHEMA IF NOT EXISTS :"schema";
-GRANT USAGE ON SCHEMA :"schema" TO :"login";
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', :'schema', :'login')
+ WHERE NOT has_schema_privilege(quote_ident(:'login')::regrole, :'schema', 'USAGE')
+\gexec
 ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema" GRANT SELECT ON TABLES TO :"login";
-GRANT SELECT ON ALL TABLES IN SCHEMA :"schema" TO :"login";
+SELECT format('GRANT SELECT ON %s TO %I', relation.oid::regclass, :'login')
+  FROM pg_class AS relation
+ WHERE relation.relnamespace = quote_ident(:'schema')::regnamespace
+   AND relation.relkind IN ('r', 'p', 'v', 'm', 'f')
+   AND NOT has_table_privilege(quote_ident(:'login')::regrole, relation.oid, 'SELECT')
+\gexec
 SQL
     done <"$settings/sources"
 }
