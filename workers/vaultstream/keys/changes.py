@@ -127,7 +127,7 @@ async def end_job_keys(
                 hint=f"`vaultstream keys list {job.name}` lists its keys.",
             )
         if state is KeyEnd.REVOKED and revocations is not None:
-            now = await connection.fetchval(query("database_time"))
+            now = await connection.fetchval(query("current_time"))
             await asyncio.to_thread(
                 add_revocations,
                 revocations,

@@ -69,9 +69,6 @@ WHERE job_no = $1 AND state <> 'revoked'
   AND (key_id = ANY ($2::text[]) OR cardinality($3::text[]) > 0 AND encode(sha256(public_key), 'hex') = ANY ($3::text[]))
 ORDER BY key_no
 
--- name: database_time
-SELECT clock_timestamp()
-
 -- name: list_key_states
 SELECT k.key_id, k.state, m.version
 FROM vaultstream.keys k
