@@ -223,6 +223,9 @@ FORGED: dict[str, Slots] = {
     "a dead record twice": {"signed": [0], "dead": [2], "record_id": [], **dead((1, "1", *GONE), (1, "1", *GONE))},
     "a dead record of no slot": {"signed": [1], "dead": [1], "record_id": [1], **dead((2, "2", *GONE))},
     "a dead record of a slot that is NULL": {"signed": [1], "dead": [1], "record_id": [1], **dead((None, "2", *GONE))},
+    "fewer reasons than dead records": {
+        "signed": [1], "dead": [1], "record_id": [1], "dead_slot": [1], "dead_id": ["2"]
+    },
     "more dead records than said": dead((1, "2", *GONE)),
     "a reason of one's own": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "2", "Because", "I say so."))},
     "the reason that takes attempts": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "2", "Unsignable", "no"))},
@@ -233,6 +236,9 @@ FORGED: dict[str, Slots] = {
     "no width": {"width": 0, "rows": b""},
     "a negative width": {"width": -35, "rows": b""},
     "a width that is NULL": {"width": None, "rows": b""},
+    "fewer bytes than records": {"rows": bytes(69)},
+    "more bytes than records": {"rows": bytes(71)},
+    "more ids than said": {"record_id": [1, 2, 3]},
     "numbers in two dimensions": {"signed": [[1, 1]]},
     "ids in two dimensions": {"record_id": [[1], [2]]},
 }  # fmt: skip
@@ -422,7 +428,6 @@ async def test_what_waits_for_a_transaction_left_open_gives_up_and_names_the_ses
     committed: bool,
 ) -> None:
     pid, login = signer.get_server_pid(), database.logins["signing"]
-    lease = await claim_one(owner, job, ANN, 2)  # of another session: it is in nobody's way
     await signer.execute("BEGIN; SET LOCAL transaction_timeout = 0")
     batch = signed(1, await claim_one(signer, job, ANN, 1), [1])
     if committed:
@@ -431,7 +436,6 @@ async def test_what_waits_for_a_transaction_left_open_gives_up_and_names_the_ses
         with pytest.raises(LockedError, match=f"process {pid} of the user {login}") as caught:
             await step(connection, job)
         assert f"pg_terminate_backend({pid})" in (caught.value.hint or "")
-        assert str(connection.get_server_pid()) not in caught.value.message
         assert (
             await owner.fetchval(
                 "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND state = 'active'", job.job_no
@@ -440,7 +444,6 @@ async def test_what_waits_for_a_transaction_left_open_gives_up_and_names_the_ses
         )
         await signer.execute("ROLLBACK")
         await step(connection, job)
-    assert lease.key_no
     assert not await owner.fetchval(
         "SELECT count(*) FROM vaultstream.keys WHERE job_no = $1 AND state = 'active'", job.job_no
     )
