@@ -12,6 +12,7 @@ PLAIN = "The connection to {peer} is not encrypted: whoever is on the way reads 
 
 ENCRYPT = {
     "Postgres": "Add sslmode=verify-full and sslrootcert to DATABASE_URL.",
+    "Source login": "Add sslmode=verify-full and sslrootcert to VAULTSTREAM_SOURCE_DATABASE_URL.",
     "NATS": "Set VAULTSTREAM_NATS_CA_FILE, or use URLs that begin with tls://.",
 }
 """How to encrypt the connection to each service."""

@@ -129,6 +129,9 @@ async def source_pool_of(context: WorkerContext, *, size: int) -> AsyncIterator[
     database = SourceDatabase.by(settings, settings.database_url.get_secret_value())
     name = str(SessionName.of_this_process(context.telemetry.health.role, context.job.job_no))
     async with open_source_pool(database, place=place, ours=context.pool, role=name, size=size) as sources:
+        if database.given:
+            async with sources.transaction() as reading:
+                _warn_of_plain("Source login", plain_peer_of(reading))
         yield sources
 
 

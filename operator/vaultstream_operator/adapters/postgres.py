@@ -31,8 +31,10 @@ from vaultstream.store import jobs, schema
 from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
 from vaultstream.store.holder import Holder
 from vaultstream.store.jobs import Job
+from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
+from vaultstream.transit import ENCRYPT, PLAIN
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
@@ -192,9 +194,15 @@ class PostgresStore:
         async with self._opening, asyncio.timeout(POSTGRES_ANSWER_SECONDS):
             self._respect_pause()
             if self._pool is None:
-                self._pool = await self._stack.enter_async_context(
+                pool = await self._stack.enter_async_context(
                     open_pool(self._url, role="operator", size=self._connections)
                 )
+                async with pool.acquire() as connection:
+                    if peer := plain_peer_of(connection):
+                        log.warning(
+                            "Postgres: %s", PLAIN.format(peer=peer), extra={"hint": ENCRYPT["Postgres"]}
+                        )
+                self._pool = pool
             return self._pool
 
     async def _nothing_there(self, error: Exception) -> bool:

@@ -91,7 +91,8 @@ class RecordsSpec(Model):
     """The records to sign: any table or view in the database."""
 
     table: Annotated[str, Field(min_length=1, max_length=127)]
-    """Name of the table or view, with its schema if that is not on the search path: `sales.receipts`."""
+    """Name of the table or view, with its schema if that is not on the search path: `sales.receipts`. If the database has a schema of the
+    name before the first dot, the name means a table or view of that schema."""
     id_column: ColumnName = "id"
     """Column that identifies a record: integer, UUID or text, unique and never NULL."""
     payload_column: ColumnName = "payload"

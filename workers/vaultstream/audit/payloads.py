@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from vaultstream.audit.judgement import Absence
-from vaultstream.errors import SourceError
+from vaultstream.errors import SourceError, SourceReadError
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
 from vaultstream.store.source_errors import errors_of_source
@@ -84,7 +84,7 @@ async def present_payloads(
     statement = _over("audit_payloads", source)
     absent = set(ids)
     long: list[tuple[RecordId, int]] = []
-    for row in await _fetch(connection, statement, ids, min(SMALL_BYTES, max_bytes)):
+    for row in await _fetch(connection, source, statement, ids, min(SMALL_BYTES, max_bytes)):
         record = row["id"]
         if (
             record not in absent
@@ -100,15 +100,22 @@ async def present_payloads(
 
     for portion in _portions(long):
         waiting = set(portion)
-        for row in await _fetch(connection, statement, portion, max_bytes):
+        for row in await _fetch(connection, source, statement, portion, max_bytes):
             if row["id"] in waiting and row["payload"] is not None:
                 waiting.remove(row["id"])
                 yield row["id"], row["payload"]
 
 
-async def _fetch(connection: Connection, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    with errors_of_source(connection, "the table"):
-        return await connection.fetch(statement, *arguments)
+async def _fetch(
+    connection: Connection, source: Source, statement: str, ids: Sequence[RecordId], max_bytes: int
+) -> list[asyncpg.Record]:
+    with errors_of_source(connection, source.relation):
+        rows = await connection.fetch(statement, max_bytes, ids)
+    if len(rows) > 2 * len(ids):
+        raise SourceReadError(
+            f"spec.records.table: {source.relation} returns more than two rows for each id."
+        )
+    return rows
 
 
 def _read(row: asyncpg.Record, max_bytes: int) -> bytes | Absence | None:

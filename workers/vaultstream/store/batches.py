@@ -22,6 +22,10 @@ PAGE_BYTES = 8 * 1024 * 1024
 """A page has fewer records, but at least one batch, if the text of its ids is longer than this."""
 
 
+ID_BYTES = 2_500
+"""The longest id of a record, as text. The primary key of a table of signatures has room for little more."""
+
+
 class SqlSource(PinnedRelation, Protocol):
     """What planning needs to know about a source. Each part is ready to stand in SQL."""
 
@@ -66,8 +70,19 @@ async def highest_id(sources: SourcePool, source: SqlSource) -> str | None:
                 f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
                 hint="Give these rows an id, or name a view without them.",
             )
-        highest = await connection.fetchval(query("highest_id", **parts))
-    return None if highest is None else str(highest)
+        highest = await connection.fetchrow(query("highest_id", **parts), ID_BYTES)
+    if highest is None:
+        return None
+    if highest["id"] is None:
+        raise _too_long(source, highest["beginning"])
+    return str(highest["id"])
+
+
+def _too_long(source: SqlSource, beginning: str) -> SourceError:
+    return SourceError(
+        f"spec.records.idColumn: {source.relation} has an id of more than {ID_BYTES:,} bytes, which begins with {beginning!r}.",
+        hint="Name a column with shorter ids, or a view without such rows.",
+    )
 
 
 async def plan_page(connection: Connection, sources: SourcePool, job: Job, source: SqlSource) -> PlannedPage:
@@ -123,7 +138,10 @@ async def _read_page(
             return _Page(dense["records"], dense["first"], dense["last"], None, rows)
     while True:
         sql = _page_sql("listed_page", source, after)
-        page = await fetch_one(connection, sql, after, upper, rows, PAGE_BYTES if rows > size else None)
+        limit = PAGE_BYTES if rows > size else None
+        page = await fetch_one(connection, sql, after, upper, rows, limit, ID_BYTES)
+        if page["long"] is not None:
+            raise _too_long(source, page["long"])
         if page["duplicate"] is not None:
             raise SourceError(
                 f"spec.records.idColumn: {source.relation} has more than one row whose {source.id_sql} "

@@ -58,10 +58,13 @@ class SourceDatabase:
 
 
 class Place(NamedTuple):
-    """Identifies a database and the schema in it, also through a standby."""
+    """Identifies a database, the schema in it, and the server."""
 
     database_oid: int
     schema_oid: int | None
+    server: str = ""
+    """When it started: a standby and a copy have the same oids, but did not start in the same microsecond."""
+    standby: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ async def find_source_login(connection: Connection) -> SourceLogin:
         superuser=row["superuser"],
         owns=row["owns"],
         powers=tuple(row["powers"]),
-        place=Place(row["database_oid"], row["schema_oid"]),
+        place=Place(row["database_oid"], row["schema_oid"], row["server"], row["standby"]),
     )
 
 
@@ -132,8 +135,16 @@ async def check_source_login(connection: Connection, database: SourceDatabase, *
     """
     login = await find_source_login(connection)
     if login.place != place:
+        where = "another database than DATABASE_URL"
+        if login.place[:2] == place[:2]:
+            standby = login.place.standby and not place.standby
+            where = (
+                "a standby, which may lag behind DATABASE_URL"
+                if standby
+                else "another server than DATABASE_URL"
+            )
         raise UsageError(
-            f"{VARIABLE} leads to another database than DATABASE_URL.",
+            f"{VARIABLE} leads to {where}.",
             hint="Use the same host, port and database in both; only user and password differ.",
         )
     if error := source_refusal(login, given=database.given):

@@ -88,13 +88,15 @@ ORDER BY key_id, began
 LIMIT $2
 
 -- name: audit_payloads
--- The payloads that the records $1 have now; of one longer than $2 bytes the length alone.
-SELECT id, octet_length(payload) AS bytes, CASE WHEN octet_length(payload) <= $2 THEN payload END AS payload
+-- The payloads that the records $2 have now; of one longer than $1 bytes the length alone. See read_listed.
+SELECT found.id, octet_length(payload) AS bytes, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload
 FROM (
     SELECT {id}::{id_type} AS id, {payload} AS payload
     FROM {relation}
-    WHERE {id} = ANY ($1::{id_type}[])
-) AS source
+    WHERE {id} = ANY ($2::{id_type}[])
+    OFFSET 0
+) AS found
+LIMIT 2 * cardinality($2::{id_type}[]) + 1
 
 -- name: audit_pending
 -- Which of the records $2 wait in a part or a retry of their batch that is still to be signed.

@@ -2,7 +2,9 @@
 SELECT EXISTS (SELECT FROM {relation} AS s WHERE s.{id} IS NULL)
 
 -- name: highest_id
-SELECT s.{id}::text FROM {relation} AS s WHERE s.{id} IS NOT NULL ORDER BY s.{id} DESC LIMIT 1
+-- NULL, and how it begins, if it is longer than $1 bytes.
+SELECT CASE WHEN octet_length(found.id) <= $1 THEN found.id END AS id, left(found.id, 40) AS beginning
+FROM (SELECT s.{id}::text AS id FROM {relation} AS s WHERE s.{id} IS NOT NULL ORDER BY s.{id} DESC LIMIT 1) AS found
 
 -- name: checkpoint
 -- The planning checkpoint of a job that may be planned; no row: it has ended.
@@ -31,7 +33,8 @@ SELECT count(*) AS records, min(id)::text AS first, max(id)::text AS last,
 FROM (SELECT s.{id}::bigint AS id FROM {relation} AS s WHERE {after} AND s.{id} <= $2::text::bigint ORDER BY s.{id} LIMIT $3) AS found
 
 -- name: listed_page
--- The ids of the next page of a source in their order, and an id that occurs twice. No ids: their text has more than $4 bytes.
+-- The ids of the next page of a source in their order, an id that occurs twice, and the beginning of one with more than $5 bytes.
+-- No ids: their text has more than $4 bytes, or one is too long.
 WITH page AS MATERIALIZED (
     SELECT s.{id} AS id, row_number() OVER (ORDER BY s.{id}) AS place, lag(s.{id}) OVER (ORDER BY s.{id}) AS before
     FROM {relation} AS s
@@ -40,11 +43,13 @@ WITH page AS MATERIALIZED (
     LIMIT $3
 )
 SELECT
-    (SELECT CASE WHEN $4::bigint IS NULL OR coalesce(sum(octet_length(id::text)), 0) <= $4
+    (SELECT CASE WHEN ($4::bigint IS NULL OR coalesce(sum(octet_length(id::text)), 0) <= $4)
+                      AND coalesce(max(octet_length(id::text)), 0) <= $5
                  THEN coalesce(array_agg(id::{id_type}::text ORDER BY place), '{{}}') END
      FROM page) AS ids,
+    (SELECT left(id::text, 40) FROM page WHERE octet_length(id::text) > $5 LIMIT 1) AS long,
     coalesce(
-        (SELECT id::text FROM page WHERE id = before LIMIT 1),
+        (SELECT left(id::text, 40) FROM page WHERE id = before LIMIT 1),
         (SELECT min($1::text) FROM (SELECT FROM {relation} AS s WHERE s.{id} = $1::text::{id_type} LIMIT 2) AS same HAVING count(*) > 1)
     ) AS duplicate
 

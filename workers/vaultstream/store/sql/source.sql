@@ -1,6 +1,7 @@
 -- name: find_relation
 -- The relation named $1, by its oid, its name ready for SQL, and whether it is one of ours or of Postgres, which no job may sign.
--- to_regclass would fold an unquoted name to lower case; here the name as written comes first.
+-- to_regclass would fold an unquoted name to lower case. The part before the first dot is the schema, if there is such a schema:
+-- a relation with the whole name in the search path, which others may create, never stands in for one of that schema.
 -- This runs with the search path of its user. So it has no call and no comparison that an object of somebody else fits better.
 SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation,
        n.nspname::text IN ('vaultstream', 'information_schema') OR n.nspname::text LIKE 'pg\_%' AS reserved
@@ -9,7 +10,9 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT position('.' IN $1::text) AS dot) AS p
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND (
-    (c.relname::text = $1::text AND pg_catalog.pg_table_is_visible(c.oid))
+    (c.relname::text = $1::text AND pg_catalog.pg_table_is_visible(c.oid)
+     AND (p.dot = 0 OR NOT EXISTS (
+         SELECT FROM pg_catalog.pg_namespace s WHERE s.nspname::text = pg_catalog.substr($1::text, 1, p.dot - 1))))
     OR (p.dot > 0 AND n.nspname::text = pg_catalog.substr($1::text, 1, p.dot - 1)
         AND c.relname::text = pg_catalog.substr($1::text, p.dot + 1))
   )
@@ -18,7 +21,7 @@ LIMIT 1
 
 -- name: list_relations
 -- The relations of which this user may read a column.
-SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN c.relname::text
+SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) AND position('.' IN c.relname::text) = 0 THEN c.relname::text
             ELSE pg_catalog.format('%s.%s', n.nspname, c.relname) END AS name
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -86,7 +89,8 @@ SELECT session_user::text AS login, r.rolsuper AS superuser,
                   OR coalesce(pg_catalog.has_schema_privilege(reached.oid, n.oid, 'USAGE, CREATE'), false))
            ORDER BY reached.rolname::text
        ) AS powers,
-       d.oid AS database_oid, n.oid AS schema_oid
+       d.oid AS database_oid, n.oid AS schema_oid,
+       pg_catalog.pg_postmaster_start_time()::text AS server, pg_catalog.pg_is_in_recovery() AS standby
 FROM pg_catalog.pg_roles r
 JOIN pg_catalog.pg_database d ON d.datname::text = pg_catalog.current_database()::text
 LEFT JOIN pg_catalog.pg_namespace n ON n.nspname::text = 'vaultstream'

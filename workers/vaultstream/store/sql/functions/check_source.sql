@@ -14,7 +14,10 @@ BEGIN
     IF v_name IS NULL OR v_schema IN ('vaultstream', 'information_schema') OR v_schema LIKE 'pg\_%' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'the source is not a table or view that a job may sign';
     END IF;
-    IF coalesce(p_spec -> 'records' ->> 'table', '') NOT IN (v_name, v_schema || '.' || v_name) THEN
+    IF coalesce(p_spec -> 'records' ->> 'table', '') <> v_schema || '.' || v_name
+       AND (coalesce(p_spec -> 'records' ->> 'table', '') <> v_name
+            OR position('.' IN v_name) > 0
+               AND EXISTS (SELECT FROM pg_namespace s WHERE s.nspname = split_part(v_name, '.', 1))) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'the source is not the table or view that the spec names';
     END IF;
 END $$;
