@@ -19,7 +19,7 @@ from support.waiting import eventually
 from vaultstream.api import Algorithm
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject
-from vaultstream.crypto.algorithms import generate_private_key, public_key_to_bytes
+from vaultstream.crypto.algorithms import DigestSigner, generate_private_key, public_key_to_bytes
 from vaultstream.crypto.envelope import WrappedKey, rewrap
 from vaultstream.crypto.keyring import create_keyring, load_keyring, prune_keyring, rotate_keyring
 from vaultstream.errors import CustodyError
@@ -53,10 +53,16 @@ def custody_of(context: WorkerContext) -> Custody:
     return Custody(context.job, context.pool, context.bus, context.kek_file)
 
 
+async def open_key(custody: Custody, key_id: str) -> DigestSigner:
+    opened = await custody.open([key_id])
+    assert not opened.refused
+    return opened.signers[key_id]
+
+
 async def assert_signs(custody: Custody, db: asyncpg.Connection, context: WorkerContext) -> None:
     """Each key signs what its public half in Postgres verifies."""
     for key in await store.list_keys(db, context.job.job_no):
-        sign = await custody.signature_function(key.key_id)
+        sign = await open_key(custody, key.key_id)
         signature = sign(b"payload", sha256(b"payload").digest())
         public = load_der_public_key(key.public_key)
         assert isinstance(public, Ed25519PublicKey)
@@ -71,10 +77,10 @@ async def test_a_key_is_opened_once_and_then_costs_no_query(
         custody_of(context) as custody,
     ):
         key, *_ = await store.list_keys(db, context.job.job_no)
-        opened = await custody.signature_function(key.key_id)
+        opened = await open_key(custody, key.key_id)
         await db.execute("ALTER TABLE vaultstream.keys RENAME TO keys_out_of_reach")
         try:
-            assert await custody.signature_function(key.key_id) is opened
+            assert await open_key(custody, key.key_id) is opened
         finally:
             await db.execute("ALTER TABLE vaultstream.keys_out_of_reach RENAME TO keys")
 
@@ -208,7 +214,7 @@ async def test_a_wrong_key_encryption_key_is_reported_and_nothing_is_signed(
         async with Custody(context.job, context.pool, context.bus, tmp_path / "other") as custody:
             [first, *_] = await store.list_keys(db, context.job.job_no)
             with pytest.raises(CustodyError):
-                await custody.signature_function(first.key_id)
+                await open_key(custody, first.key_id)
 
 
 async def test_a_key_whose_public_half_was_changed_signs_nothing(
@@ -225,9 +231,9 @@ async def test_a_key_whose_public_half_was_changed_signs_nothing(
             public_key_to_bytes(generate_private_key(changed.algorithm)),
         )
         with pytest.raises(CustodyError, match=changed.key_id):
-            await custody.signature_function(changed.key_id)
+            await open_key(custody, changed.key_id)
         for key in others:
-            await custody.signature_function(key.key_id)
+            await open_key(custody, key.key_id)
 
 
 async def test_a_key_for_another_algorithm_than_the_job_s_signs_nothing(
@@ -241,7 +247,7 @@ async def test_a_key_for_another_algorithm_than_the_job_s_signs_nothing(
         await store.add_keys(db, context.job, [planted])
         async with custody_of(context) as custody:
             with pytest.raises(CustodyError, match="RSA_PSS_3072_SHA256"):
-                await custody.signature_function(planted.wrapped.key_id)
+                await open_key(custody, planted.wrapped.key_id)
 
 
 async def test_a_key_of_a_deleted_job_is_gone(
@@ -254,7 +260,7 @@ async def test_a_key_of_a_deleted_job_is_gone(
         await KeysStream(context.bus).remove(context.job.token)
         async with custody_of(context) as custody:
             with pytest.raises(CustodyError, match="is gone"):
-                await custody.signature_function(first.key_id)
+                await open_key(custody, first.key_id)
 
 
 async def test_what_is_read_from_the_stream_shows_no_private_key(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from nats.js.errors import NotFoundError
 
@@ -18,11 +18,12 @@ from vaultstream.crypto.algorithms import (
 )
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
-from vaultstream.crypto.revocations import Revocations, RevocationsFile
+from vaultstream.crypto.revocations import Revocation, Revocations, RevocationsFile
 from vaultstream.errors import BusError, CustodyError, RevokedKeyError
 from vaultstream.store import keys as store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nats.js import JetStreamContext
@@ -47,6 +48,15 @@ async def _is_alive(bus: Bus, watch: JetStreamContext.PushSubscription) -> bool:
     return True
 
 
+class Opened(NamedTuple):
+    """Keys that may be used, and those that may not."""
+
+    signers: dict[str, DigestSigner]
+    """By key id, the function that signs; it takes a payload and its SHA-256."""
+    refused: dict[str, RevokedKeyError]
+    """By key id, why not: the file of revocations names the key."""
+
+
 def _replace(job: Job, key_id: str) -> str:
     return (
         f"Find out who changed the key, then replace it: `vaultstream keys revoke {job.name} {key_id}` and "
@@ -55,7 +65,7 @@ def _replace(job: Job, key_id: str) -> str:
 
 
 class Custody:
-    """Provides the function that signs with a leased key.
+    """Provides the functions that sign with leased keys.
 
     Whether a key may be used is decided by its lease, in Postgres, not here. A message that is lost or forged on `keys.>`
     costs one read from Postgres and nothing else. The file of revocations has a say too: a key that it names is not used, even
@@ -114,40 +124,46 @@ class Custody:
                     "no subscription to keys, reading them from Postgres: %s", error or type(error).__name__
                 )
 
-    async def signature_function(self, key_id: str) -> DigestSigner:
-        """Returns the function that signs with a key of the job; it takes a payload and its SHA-256.
+    async def open(self, key_ids: Sequence[str]) -> Opened:
+        """Opens keys of the job that are not open yet, with one query for all of them.
 
         Raises:
-            CustodyError: the key can't be unwrapped with the key-encryption keys in the file, or its public half in Postgres
+            CustodyError: a key can't be unwrapped with the key-encryption keys in the file, or its public half in Postgres
                 belongs to another key.
-            RevokedKeyError: the file of revocations names the key.
         """
         if (revoked := self._revocations.current()) is not self._revoked:
             self._revoked = revoked
             self._signers.clear()
-        if key_id not in self._signers:
-            public_key = await self._public_half(key_id)
-            if revocation := revoked.find(key_id, public_key):
-                raise RevokedKeyError(
-                    f"Key {key_id} was revoked at {revocation.revoked_at.isoformat()} by {self._revocations.path}, and "
-                    "Postgres leases it: a backup from before that time was restored.",
-                    hint=f"The job's keys worker revokes it again; or `vaultstream keys revoke {self._job.name} {key_id}`.",
-                )
-            wrapped = self._wrapped.get(key_id)
-            try:
-                self._signers[key_id] = self._open(wrapped or await self._from_postgres(key_id), public_key)
-            except CustodyError:
-                if wrapped is None:
-                    raise
-                self._signers[key_id] = self._open(await self._from_postgres(key_id), public_key)
-        return self._signers[key_id]
+        signers = {key_id: self._signers[key_id] for key_id in key_ids if key_id in self._signers}
+        refused: dict[str, RevokedKeyError] = {}
+        if new := [key_id for key_id in key_ids if key_id not in signers]:
+            async with self._pool.acquire() as connection:
+                public_keys = await store.get_public_keys(connection, self._job.job_no, new)
+            for key_id in new:
+                if key_id not in public_keys:
+                    raise CustodyError(f"Key {key_id} is gone.", hint="Was the job deleted?")
+                if revocation := self._revoked.find(key_id, public_keys[key_id]):
+                    refused[key_id] = self._refusal(key_id, revocation)
+                else:
+                    signers[key_id] = await self._signer(key_id, public_keys[key_id])
+        self._signers |= signers
+        return Opened(signers, refused)
 
-    async def _public_half(self, key_id: str) -> bytes:
-        async with self._pool.acquire() as connection:
-            public_key = await store.get_public_key(connection, self._job.job_no, key_id)
-        if public_key is None:
-            raise CustodyError(f"Key {key_id} is gone.", hint="Was the job deleted?")
-        return public_key
+    def _refusal(self, key_id: str, revocation: Revocation) -> RevokedKeyError:
+        return RevokedKeyError(
+            f"Key {key_id} was revoked at {revocation.revoked_at.isoformat()} by {self._revocations.path}, and "
+            "Postgres leases it: a backup from before that time was restored.",
+            hint=f"The job's keys worker revokes it again; or `vaultstream keys revoke {self._job.name} {key_id}`.",
+        )
+
+    async def _signer(self, key_id: str, public_key: bytes) -> DigestSigner:
+        wrapped = self._wrapped.get(key_id)
+        if wrapped is not None:
+            try:
+                return self._unwrap(wrapped, public_key)
+            except CustodyError:
+                log.debug("key %s from the stream can't be used, reading it from Postgres", key_id)
+        return self._unwrap(await self._from_postgres(key_id), public_key)
 
     async def _from_postgres(self, key_id: str) -> WrappedKey:
         async with self._pool.acquire() as connection:
@@ -157,7 +173,7 @@ class Custody:
         self._wrapped[key_id] = wrapped
         return wrapped
 
-    def _open(self, wrapped: WrappedKey, public_key: bytes) -> DigestSigner:
+    def _unwrap(self, wrapped: WrappedKey, public_key: bytes) -> DigestSigner:
         wanted = self._job.spec.keys.algorithm
         if wrapped.algorithm != wanted:
             raise CustodyError(

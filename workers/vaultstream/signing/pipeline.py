@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import BusError, CustodyError, RevokedKeyError
+from vaultstream.errors import BusError, CustodyError
 from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
 from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
@@ -251,17 +251,14 @@ class Pipeline:
 
     async def _with_keys(self, group: list[Batch]) -> tuple[list[Batch], dict[Batch, DigestSigner]]:
         """Returns the batches whose keys may be used, with these keys; returns those whose keys were revoked to the queue."""
-        keys: dict[Batch, DigestSigner] = {}
-        refused: dict[Batch, RevokedKeyError] = {}
-        for batch in group:
-            try:
-                keys[batch] = await self._custody.signature_function(batch.lease.key_id)
-            except RevokedKeyError as error:
-                refused[batch] = error
-        self._begun(list(refused))
-        for batch, refusal in refused.items():
-            await self._hold.settle([batch], await self._failures.settlement(batch, refusal))
-        return list(keys), keys
+        opened = await self._custody.open([batch.lease.key_id for batch in group])
+        refused = [batch for batch in group if batch.lease.key_id in opened.refused]
+        self._begun(refused)
+        for batch in refused:
+            failure = opened.refused[batch.lease.key_id]
+            await self._hold.settle([batch], await self._failures.settlement(batch, failure))
+        usable = [batch for batch in group if batch.lease.key_id in opened.signers]
+        return usable, {batch: opened.signers[batch.lease.key_id] for batch in usable}
 
     async def _unread(self, group: list[Batch], error: Exception) -> None:
         """Ends batches that could not be read together, or whose keys are unavailable."""

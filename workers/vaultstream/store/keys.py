@@ -151,10 +151,10 @@ async def get_wrapped(connection: Connection, job: Job, key_id: str) -> WrappedK
     return _wrapped(job, row) if row else None
 
 
-async def get_public_key(connection: Connection, job_no: int, key_id: str) -> bytes | None:
-    """Returns the public half of a job's key, as SubjectPublicKeyInfo; None if the job has no such key."""
-    found: bytes | None = await connection.fetchval(query("get_public_key"), job_no, key_id)
-    return found
+async def get_public_keys(connection: Connection, job_no: int, key_ids: Sequence[str]) -> dict[str, bytes]:
+    """Returns the public halves of these keys, as SubjectPublicKeyInfo, by key id. Keys that the job does not have are left out."""
+    found = await connection.fetch(query("get_public_keys"), job_no, key_ids)
+    return {row["key_id"]: row["public_key"] for row in found}
 
 
 async def list_public_keys(connection: Connection, job_no: int) -> dict[str, bytes]:

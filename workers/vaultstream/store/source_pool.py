@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 END_SECONDS = 10.0
 """How long the end of a read may take before its session is ended from another one."""
 
+SEEN_SECONDS = 1.0
+"""How long an answer to which relation has a name may serve the next read. Any age would be safe: a change since then fails the
+read, which can be repeated."""
+
+Identity = tuple[str, str]
+"""The transactions that last changed a relation's row in the catalog, and its schema's."""
+
 
 class PinnedRelation(Protocol):
     """What a read needs to know about its relation."""
@@ -48,6 +55,8 @@ class SourcePool:
         self._pool = pool
         self._ours = ours
         self._url = url
+        self._seen: dict[int, tuple[Identity, float]] = {}
+        """By oid, what `_identity` last returned, and when by the event loop's clock."""
 
     @property
     def size(self) -> int:
@@ -74,21 +83,28 @@ class SourcePool:
         Raises:
             SourceError: another relation has its name now.
             SourceReadError: a query failed, as code of the source's owner may have chosen.
-            asyncpg.SerializationError: it or its schema was altered during the read. The read can be repeated.
+            asyncpg.SerializationError: it or its schema was altered during the read, or just before. The read can be repeated.
         """
-        before = await self._identity(source)
+        before = self._just_seen(source) or await self._identity(source)
         async with self.transaction() as connection:
             with errors_of_source(connection, source.relation):
                 yield connection
         if await self._identity(source) != before:
             raise asyncpg.SerializationError(f"{source.relation} was altered while it was read")
 
-    async def _identity(self, source: PinnedRelation) -> tuple[str, str]:
+    def _just_seen(self, source: PinnedRelation) -> Identity | None:
+        """Returns what was asked after the read before, which saves asking again before this one."""
+        identity, at = self._seen.get(source.oid, (None, 0.0))
+        return identity if asyncio.get_running_loop().time() - at < SEEN_SECONDS else None
+
+    async def _identity(self, source: PinnedRelation) -> Identity:
         async with self._ours.acquire() as connection:
             row = await connection.fetchrow(query("relation_identity"), source.oid)
         if row is None or row["relation"] != source.relation:
             raise replaced(source.relation)
-        return row["changed"], row["schema_changed"]
+        identity = row["changed"], row["schema_changed"]
+        self._seen[source.oid] = identity, asyncio.get_running_loop().time()
+        return identity
 
     async def _end(self, connection: Connection, pid: int) -> None:
         """Ends a read. A connection that can't be brought back into its first state is closed, and its session ended.

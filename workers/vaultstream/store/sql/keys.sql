@@ -56,8 +56,8 @@ JOIN vaultstream.key_material m USING (key_no)
 WHERE k.job_no = $1 AND ($2::text IS NULL OR k.key_id = $2)
 ORDER BY k.ordinal
 
--- name: get_public_key
-SELECT public_key FROM vaultstream.keys WHERE job_no = $1 AND key_id = $2
+-- name: get_public_keys
+SELECT key_id, public_key FROM vaultstream.keys WHERE job_no = $1 AND key_id = ANY ($2)
 
 -- name: list_public_keys
 SELECT key_id, public_key FROM vaultstream.keys WHERE job_no = $1
