@@ -100,10 +100,17 @@ class Bench:
 
 
 async def prepare(connection: asyncpg.Connection, id_type: str) -> Bench:
+    await connection.execute("CREATE TABLE IF NOT EXISTS public.commit_costs (id bigint, payload bytea)")
+    oid = await connection.fetchval("SELECT 'public.commit_costs'::regclass::oid")
     spec = SigningJobSpec.model_validate(
-        {"records": {"table": "nowhere"}, "batchSize": 50, "keys": {"count": 1, "algorithm": "ED25519"}}
+        {
+            "records": {"table": "public.commit_costs"},
+            "batchSize": 50,
+            "keys": {"count": 1, "algorithm": "ED25519"},
+        }
     )
-    job = await create_job(connection, f"bench-{secrets.token_hex(4)}", spec, id_type=id_type)
+    name = f"bench-{secrets.token_hex(4)}"
+    job = await create_job(connection, name, spec, id_type=id_type, source_oid=oid)
     for ordinal in range(100):
         await connection.execute(
             "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, 'ED25519', '')",

@@ -66,7 +66,7 @@ def session_of(connection: Connection) -> Path:
 
 async def measure(url: str, rounds: int) -> None:
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(open_pool(url, role="bench", size=1))
+        ours = await stack.enter_async_context(open_pool(url, role="bench", size=1, reset=False))
         async with ours.acquire() as connection:
             place = await find_place(connection)
             source = await inspect_source(connection, RecordsSpec(table="public.read_costs"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from support.engine import add_table, new_name
@@ -13,8 +14,6 @@ from vaultstream.signing.read import BatchRecords, planned_ids, read
 from vaultstream.store.leases import BatchRow
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from vaultstream.records.source import Source
     from vaultstream.store.source_pool import SourcePool
 
@@ -111,3 +110,32 @@ async def test_a_payload_is_computed_once_per_record(sources: SourcePool, db: as
     source = await inspect_source(db, RecordsSpec(table=view))
     [records] = await records_of(sources, source, [BatchRow(1, 10, "1", "10", None)], 100)
     assert sorted(map(int, records.payloads)) == list(range(1, 11))
+
+
+async def test_no_query_for_payloads_is_kept_in_postgres_where_code_of_a_source_could_replace_it(
+    sources: SourcePool, db: asyncpg.Connection
+) -> None:
+    view = new_name()
+    await db.execute(
+        f"CREATE VIEW {view} AS SELECT 1::bigint AS id, (SELECT count(*) FROM pg_prepared_statements)::text AS payload"
+    )
+    source = await inspect_source(db, RecordsSpec(table=view))
+    for _ in range(3):
+        [records] = await read(sources, source, [range(1, 2)], cap=10, limit=10)
+        assert records.payloads == [b"0"]
+
+
+async def test_a_column_that_gets_another_type_is_described_again(
+    sources: SourcePool, db: asyncpg.Connection
+) -> None:
+    table = new_name()
+    await db.execute(
+        f"CREATE TABLE {table} (id bigint, payload bytea); INSERT INTO {table} VALUES (1, 'text')"
+    )
+    source = await inspect_source(db, RecordsSpec(table=table))
+    sql = f"SELECT payload FROM {source.relation}"
+    assert [row[0] for row in await sources.fetch(source, sql)] == [b"text"]
+    await db.execute(f"ALTER TABLE {table} ALTER payload TYPE text USING convert_from(payload, 'UTF8')")
+    with pytest.raises(asyncpg.SerializationError):
+        await sources.fetch(source, sql)
+    assert [row[0] for row in await sources.fetch(source, sql)] == ["text"]

@@ -54,12 +54,11 @@ async def read(
     runs = join_runs((ids[0], ids[-1]) for ids in wanted if isinstance(ids, range))
     listed = [record_id for ids in wanted if not isinstance(ids, range) for record_id in ids]
     found: list[Any] = []
-    async with sources.read(source) as connection:
-        if runs:
-            firsts, lasts = zip(*runs, strict=True)
-            found += await connection.fetch(source.read_sql(ranged=True), cap, firsts, lasts)
-        if listed:
-            found += await connection.fetch(source.read_sql(ranged=False), cap, listed)
+    if runs:
+        firsts, lasts = zip(*runs, strict=True)
+        found += await sources.fetch(source, source.read_sql(ranged=True), cap, firsts, lasts)
+    if listed:
+        found += await sources.fetch(source, source.read_sql(ranged=False), cap, listed)
     if len(found) > 2 * sum(map(len, wanted)):
         raise VaultStreamError(f"{source.relation} returns more than two rows for each id.")
     return sort_out(wanted, found, limit=limit)

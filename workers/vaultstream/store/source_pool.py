@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -21,6 +22,9 @@ from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.prepared_stmt import PreparedStatement
 
     from vaultstream.store.database import Connection
     from vaultstream.store.source_login import Place, SourceDatabase
@@ -48,6 +52,25 @@ class PinnedRelation(Protocol):
     def oid(self) -> int: ...
 
 
+@dataclass
+class SourceConnection:
+    """A connection that reads, one read at a time."""
+
+    connection: PoolConnectionProxy
+    pid: int
+    """Of its session in Postgres."""
+    statements: dict[str, PreparedStatement] = field(default_factory=dict)
+    """What the driver knows of queries, by their text. In Postgres they have no name and end with the next query."""
+    described: tuple[int, Identity] | None = None
+    """The relation, by its oid, and the state of it in which `statements` were described."""
+
+    def describe(self, oid: int, identity: Identity) -> None:
+        """Drops statements that were described for another relation or another state of it: its columns may have other types."""
+        if self.described != (oid, identity):
+            self.statements.clear()
+            self.described = oid, identity
+
+
 class SourcePool:
     """A pool of source connections. `open_source_pool` makes one."""
 
@@ -55,6 +78,9 @@ class SourcePool:
         self._pool = pool
         self._ours = ours
         self._url = url
+        self._turns = asyncio.Semaphore(pool.get_max_size())
+        self._idle: list[SourceConnection] = []
+        """Kept out of the pool between reads: a statement of the driver ends when its connection goes back."""
         self._seen: dict[int, tuple[Identity, float]] = {}
         """By oid, what `_identity` last returned, and when by the event loop's clock."""
 
@@ -66,13 +92,19 @@ class SourcePool:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Yields a connection in a READ ONLY transaction, which is rolled back. Its queries run no code of a source's owner."""
-        async with self._pool.acquire() as connection:
-            pid = connection.get_server_pid()
-            await connection.execute(query("begin_read"))
-            try:
-                yield connection
-            finally:
-                await self._end(connection, pid)
+        async with self._transaction() as reading:
+            yield reading.connection
+
+    async def fetch(self, source: PinnedRelation, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """Runs one query in a `read`. Its types are asked for once, and again after the relation was altered.
+
+        Postgres parses it each time: a statement that it keeps could be replaced by code of the source's owner.
+        """
+        async with self._read(source) as reading:
+            statement = reading.statements.get(sql)
+            if statement is None:
+                statement = reading.statements[sql] = await reading.connection.prepare(sql, name="")
+            return await statement.fetch(*arguments)
 
     @asynccontextmanager
     async def read(self, source: PinnedRelation) -> AsyncIterator[Connection]:
@@ -85,10 +117,44 @@ class SourcePool:
             SourceReadError: a query failed, as code of the source's owner may have chosen.
             asyncpg.SerializationError: it or its schema was altered during the read, or just before. The read can be repeated.
         """
+        async with self._read(source) as reading:
+            yield reading.connection
+
+    async def close(self) -> None:
+        """Returns all connections to the pool. Nothing is read any more."""
+        for reading in self._idle:
+            await self._pool.release(reading.connection)
+        self._idle.clear()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[SourceConnection]:
+        async with self._turns:
+            reading = await self._take()
+            try:
+                await reading.connection.execute(query("begin_read"))
+                try:
+                    yield reading
+                finally:
+                    await self._end(reading)
+            finally:
+                self._idle.append(reading)
+
+    async def _take(self) -> SourceConnection:
+        while self._idle:
+            reading = self._idle.pop()
+            if not reading.connection.is_closed():
+                return reading
+            await self._pool.release(reading.connection)
+        connection = await self._pool.acquire()
+        return SourceConnection(connection, connection.get_server_pid())
+
+    @asynccontextmanager
+    async def _read(self, source: PinnedRelation) -> AsyncIterator[SourceConnection]:
         before = self._just_seen(source) or await self._identity(source)
-        async with self.transaction() as connection:
-            with errors_of_source(connection, source.relation):
-                yield connection
+        async with self._transaction() as reading:
+            reading.describe(source.oid, before)
+            with errors_of_source(reading.connection, source.relation):
+                yield reading
         if await self._identity(source) != before:
             raise asyncpg.SerializationError(f"{source.relation} was altered while it was read")
 
@@ -106,22 +172,22 @@ class SourcePool:
         self._seen[source.oid] = identity, asyncio.get_running_loop().time()
         return identity
 
-    async def _end(self, connection: Connection, pid: int) -> None:
+    async def _end(self, reading: SourceConnection) -> None:
         """Ends a read. A connection that can't be brought back into its first state is closed, and its session ended.
 
         Code of a source's owner may ignore that its query is canceled.
         """
         try:
             async with asyncio.timeout(END_SECONDS):
-                await connection.execute(query("end_read"))
+                await reading.connection.execute(query("end_read"))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             with suppress(asyncpg.InterfaceError):  # the driver closed it already
-                connection.terminate()
+                reading.connection.terminate()
             with suppress(
                 VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
             ):
                 async with connect(self._url, settings=SESSION) as another:
-                    await another.execute(query("end_session"), pid)
+                    await another.execute(query("end_session"), reading.pid)
 
 
 async def require_same(connection: Connection, source: PinnedRelation) -> None:
@@ -172,7 +238,11 @@ async def open_source_pool(
             raise database.explain(error) from None
         async with pool.acquire() as connection:
             await check_source_login(connection, database, place=place)
-        yield SourcePool(pool, ours, database.url)
+        sources = SourcePool(pool, ours, database.url)
+        try:
+            yield sources
+        finally:
+            await sources.close()
 
 
 @asynccontextmanager
