@@ -56,7 +56,10 @@ class Cluster(Protocol):
         """Requests the deletion of the SigningJob."""
 
     async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
-        """Marks the signing pods whose names are not in `busy` to be deleted first, and unmarks the others."""
+        """Marks the signing pods whose names are not in `busy` to be deleted first, and unmarks the others.
+
+        Returns when a lower count may follow: new marks need a moment to reach those who delete pods.
+        """
 
     async def record_event(self, owner: Owner, statement: Statement) -> bool:
         """Records an Event; returns whether that succeeded. A failure is only logged."""

@@ -120,8 +120,8 @@ async def test_the_signers_are_kept_while_postgres_is_unreachable(
     await site.becomes("new", "Reconciling", "PostgresUnreachable")
     assert (await operator.ask("/livez")).status == 200
     await own_services.ensure_running()
-    await site.becomes("job", "Reconciling", "Signing", seconds=30)
-    await eventually(lambda: site.child("new", "signing"), seconds=20)
+    await site.becomes("job", "Reconciling", "Signing")
+    await eventually(lambda: site.child("new", "signing"))
     assert await site.replicas("job") == 4
 
 

@@ -269,7 +269,7 @@ class Site:
     async def status(self, name: str) -> dict[str, Any]:
         return dict((await self.job(name)).get("status") or {})
 
-    async def status_field(self, name: str, key: str, *, seconds: float = 15.0) -> Any:
+    async def status_field(self, name: str, key: str, *, seconds: float = 45.0) -> Any:
         async def there() -> Any:
             return (await self.status(name)).get(key)
 
@@ -280,7 +280,7 @@ class Site:
         return next((dict(c) for c in found if c["type"] == kind), {})
 
     async def becomes(
-        self, name: str, kind: str, reason: str = "", *, seconds: float = 20.0
+        self, name: str, kind: str, reason: str = "", *, seconds: float = 45.0
     ) -> dict[str, Any]:
         """Waits until a condition is True, with this reason if one is given."""
 
@@ -308,7 +308,7 @@ class Site:
         deployment = await self.child(name, "signing")
         return None if deployment is None else int(deployment["spec"]["replicas"])
 
-    async def scales_to(self, name: str, replicas: int | None, *, seconds: float = 15.0) -> None:
+    async def scales_to(self, name: str, replicas: int | None, *, seconds: float = 45.0) -> None:
         async def so() -> bool:
             return await self.replicas(name) == replicas
 

@@ -43,6 +43,8 @@ MANAGED_BY_US: Final = f"app.kubernetes.io/managed-by={CONTROLLER}"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 IDLE_COST: Final = "-100"
 """Lower than a pod's default (0): Kubernetes removes these pods first."""
+MARKED_SECONDS: Final = 1.0
+"""How long new marks come before the count is lowered: the ReplicaSet's controller reads pods and counts by separate watches."""
 
 GROUPS: Final = {
     JOBS: f"/apis/{GROUP}/{VERSION}",
@@ -207,24 +209,29 @@ class KubernetesCluster:
     async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
         selector = f"{children.UID_LABEL}={owner.uid},{children.ROLE_LABEL}={children.SIGNING}"
         found = await self._api.get(path_of(PODS, owner.namespace), labelSelector=selector)
-        await asyncio.gather(
+        marked = await asyncio.gather(
             *(
                 self._mark(owner.namespace, pod, idle=pod["metadata"]["name"] not in busy)
                 for pod in found["items"]
             )
         )
+        if any(marked):
+            await asyncio.sleep(MARKED_SECONDS)
 
-    async def _mark(self, namespace: str, pod: Mapping[str, Any], *, idle: bool) -> None:
+    async def _mark(self, namespace: str, pod: Mapping[str, Any], *, idle: bool) -> bool:
+        """Marks or unmarks a pod; returns whether that changed it."""
         cost = (pod["metadata"].get("annotations") or {}).get(DELETION_COST)
         wanted = IDLE_COST if idle else None
         if cost == wanted or "deletionTimestamp" in pod["metadata"]:
-            return
+            return False
         body = {"metadata": {"annotations": {DELETION_COST: wanted}}}
         try:
             await self._api.patch(path_of(PODS, namespace, pod["metadata"]["name"]), body, MERGE_PATCH)
         except KubeError as error:
             if error.status != _NOT_FOUND:
                 raise
+            return False
+        return True
 
     # -- the SigningJob itself
 
