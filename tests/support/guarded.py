@@ -8,12 +8,13 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -32,6 +33,7 @@ from vaultstream.bus.tenants import (
     imports_config,
     user_name,
 )
+from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import BusError
 from vaultstream.local.files import open_the_way
 from vaultstream.local.nats import choose_port
@@ -235,6 +237,40 @@ async def start_worker(part: str, token: str, environment: dict[str, str], log: 
             cwd=log.parent,
             env={**kept, "VAULTSTREAM_LOG_FORMAT": "json", **environment},
         )
+
+
+@asynccontextmanager
+async def workers(
+    database: GuardedDatabase,
+    nats: GuardedNats,
+    token: str,
+    folder: Path,
+    *,
+    parts: Iterable[WorkerRole] = WorkerRole,
+    tenant: str = "",
+) -> AsyncIterator[Path]:
+    """Runs a worker of each part under its own logins, those of a tenant if one is given; yields the folder of their logs."""
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
+    create_keyring(folder / "kek")
+    async with AsyncExitStack() as stack:
+        for part in parts:
+            user = f"{part}-{tenant}" if tenant else part.value
+            environment = {
+                **database.environment(user),
+                **nats.environment(user),
+                **({"VAULTSTREAM_KEK_FILE": str(folder / "kek")} if part is not WorkerRole.RECORDS else {}),
+            }
+            process = await start_worker(part, token, environment, folder / f"{part}.log")
+
+            async def end(process: Process = process, part: WorkerRole = part) -> None:
+                if process.returncode is None:
+                    process.terminate()
+                await asyncio.wait_for(process.wait(), 30)
+                # One that had done its work may meet SIGTERM when it no longer listens to it.
+                assert process.returncode in {0, -signal.SIGTERM}, (folder / f"{part}.log").read_text()
+
+            stack.push_async_callback(end)
+        yield folder
 
 
 def postgres_with_tls() -> Path | None:

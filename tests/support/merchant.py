@@ -117,3 +117,12 @@ async def outcome_of(
     job, _ = await job_on(owner, view)
     [payload] = await read_all(sources, await open_readable_source(sources, job))
     return payload.decode()
+
+
+@pytest.fixture
+async def receipts(merchant: Merchant) -> str:
+    await merchant.execute("CREATE TABLE {schema}.receipts (id bigint PRIMARY KEY, payload text)")
+    await merchant.execute("INSERT INTO {schema}.receipts VALUES (1, 'agreed')")
+    await merchant.execute("CREATE TABLE {schema}.forged (id bigint PRIMARY KEY, payload text)")
+    await merchant.execute("INSERT INTO {schema}.forged VALUES (1, 'forged')")
+    return f"{merchant.schema}.receipts"

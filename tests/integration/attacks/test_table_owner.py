@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from support.engine import add_batches, add_job, new_name
-from support.guarded import GuardedDatabase, GuardedNats, start_worker
-from support.merchant import Merchant, job_on, open_sources, outcome_of, read_all
+from support.guarded import GuardedDatabase, GuardedNats, workers
+from support.merchant import Merchant, job_on, outcome_of, read_all
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.api import RecordsSpec, SigningJobSpec
-from vaultstream.crypto.keyring import create_keyring
-from vaultstream.errors import SourceError, SourceReadError, UsageError, VaultStreamError
+from vaultstream.errors import SourceError, SourceReadError, VaultStreamError
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.signing.read import read
 from vaultstream.store import source_pool
 from vaultstream.store.batches import highest_id, plan_page
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import accept_source, create_job, get_job, start_job
+from vaultstream.store.jobs import create_job, get_job, start_job
 from vaultstream.store.source_pool import SourcePool
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
@@ -31,6 +27,7 @@ from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import StoredJob
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
 
 REFUSED = {
     "the wrapped keys": ("SELECT wrapped FROM vaultstream.key_material", "permission denied for schema"),
@@ -111,29 +108,6 @@ async def test_a_source_that_writes_when_it_is_read_is_refused_with_the_reason(
     assert job.source_oid == source.oid
 
 
-@asynccontextmanager
-async def workers(
-    database: GuardedDatabase, nats: GuardedNats, token: str, folder: Path
-) -> AsyncIterator[None]:
-    create_keyring(folder / "kek")
-    async with AsyncExitStack() as stack:
-        for part in ("keys", "records", "signing"):
-            environment = {
-                **database.environment(part),
-                **nats.environment(part),
-                **({"VAULTSTREAM_KEK_FILE": str(folder / "kek")} if part != "records" else {}),
-            }
-            process = await start_worker(part, token, environment, folder / f"{part}.log")
-
-            async def end(process: asyncio.subprocess.Process = process) -> None:
-                if process.returncode is None:
-                    process.terminate()
-                await asyncio.wait_for(process.wait(), 30)
-
-            stack.push_async_callback(end)
-        yield
-
-
 @pytest.mark.parametrize("kind", ["view", "policy"])
 async def test_a_job_over_a_source_that_attacks_whoever_reads_it_ends_and_the_attack_got_nothing(  # noqa: PLR0917 - fixtures
     database: GuardedDatabase,
@@ -181,135 +155,11 @@ async def test_a_job_over_a_source_that_attacks_whoever_reads_it_ends_and_the_at
         assert await store.act(StoreAction.DELETE, view) is None
 
 
-FOREIGN = [
-    "vaultstream.jobs",
-    "vaultstream.key_material",
-    "pg_catalog.pg_authid",
-    "information_schema.tables",
-]
-
-
-@pytest.mark.parametrize("table", FOREIGN)
-async def test_a_relation_of_ours_or_of_postgres_is_no_source(
-    database: GuardedDatabase, owner: asyncpg.Connection, table: str
-) -> None:
-    with pytest.raises(SourceError, match="belongs to VaultStream or to Postgres"):
-        await inspect_source(owner, RecordsSpec(table=table))
-    spec = SigningJobSpec.model_validate({"records": {"table": table}})
-    oid = await owner.fetchval("SELECT $1::text::regclass::oid", table)
-    async with connect(database.urls["operator"]) as connection:  # the check is Postgres's too
-        with pytest.raises(asyncpg.InvalidParameterValueError, match="that a job may sign"):
-            await create_job(connection, new_name("job"), spec, id_type="text", source_oid=oid)
-
-
-async def test_a_view_over_our_schema_is_not_read(
-    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
-) -> None:
+async def test_a_view_over_our_schema_is_not_read(merchant: Merchant) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await merchant.execute(
             "CREATE VIEW {schema}.keys AS SELECT key_no AS id, wrapped AS payload FROM vaultstream.key_material"
         )
-    told = await outcome_of(
-        merchant, owner, sources, "SELECT key_no, wrapped FROM vaultstream.key_material LIMIT 1"
-    )
-    assert "permission denied" in told
-
-
-@pytest.fixture
-async def receipts(merchant: Merchant) -> str:
-    await merchant.execute("CREATE TABLE {schema}.receipts (id bigint PRIMARY KEY, payload text)")
-    await merchant.execute("INSERT INTO {schema}.receipts VALUES (1, 'agreed')")
-    await merchant.execute("CREATE TABLE {schema}.forged (id bigint PRIMARY KEY, payload text)")
-    await merchant.execute("INSERT INTO {schema}.forged VALUES (1, 'forged')")
-    return f"{merchant.schema}.receipts"
-
-
-SWAPS = {
-    "renamed": (
-        "ALTER TABLE {schema}.receipts RENAME TO former; ALTER TABLE {schema}.forged RENAME TO receipts"
-    ),
-    "dropped and made again": (
-        "DROP TABLE {schema}.receipts; CREATE VIEW {schema}.receipts AS SELECT * FROM {schema}.forged"
-    ),
-    "moved": (
-        "ALTER TABLE {schema}.receipts SET SCHEMA {schema}_2; ALTER TABLE {schema}.forged RENAME TO receipts"
-    ),
-}
-
-
-@pytest.mark.parametrize("how", SWAPS)
-async def test_a_relation_that_gets_the_name_of_a_jobs_source_is_not_read_for_it(
-    merchant: Merchant,
-    owner: asyncpg.Connection,
-    sources: SourcePool,
-    receipts: str,
-    how: str,
-) -> None:
-    job, _ = await job_on(owner, receipts)
-    source = await open_readable_source(sources, job)
-    assert await read_all(sources, source) == [b"agreed"]
-    await merchant.execute(SWAPS[how])
-    with pytest.raises(SourceError, match="no longer the relation"):  # by a signer that has it open
-        await read_all(sources, source)
-    with pytest.raises(SourceError, match="no longer the relation"):  # by one that starts now
-        await open_readable_source(sources, job)
-    with pytest.raises(SourceError, match="no longer the relation"):  # by planning
-        await highest_id(sources, source)
-
-
-async def test_code_that_replaces_our_prepared_statements_does_not_forge_which_relation_was_read(
-    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool, receipts: str
-) -> None:
-    job, _ = await job_on(owner, receipts)
-    source = await open_readable_source(sources, job)
-    assert await read_all(sources, source) == [b"agreed"]
-    await merchant.execute(
-        "CREATE FUNCTION {schema}.swap() RETURNS text LANGUAGE plpgsql AS $f$ DECLARE r record; BEGIN "
-        "FOR r IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE statement LIKE '%to_regclass($1::text)%' LOOP "
-        "EXECUTE pg_catalog.format('DEALLOCATE %I', r.name); "
-        f"EXECUTE pg_catalog.format('PREPARE %I(text) AS SELECT {source.oid}::oid', r.name); "
-        "END LOOP; RETURN 'forged'; END $f$"
-    )
-    await merchant.execute(
-        "ALTER TABLE {schema}.receipts RENAME TO former; "
-        "CREATE VIEW {schema}.receipts AS SELECT 1::bigint AS id, {schema}.swap() AS payload"
-    )
-    for _ in range(2):
-        with pytest.raises(SourceError, match="no longer the relation"):
-            await read_all(sources, source)
-
-
-async def test_a_schema_that_has_another_name_only_during_a_read_is_noticed(
-    database: GuardedDatabase,
-    merchant: Merchant,
-    owner: asyncpg.Connection,
-    sources: SourcePool,
-    receipts: str,
-) -> None:
-    """No lock on a table keeps its schema's name."""
-    job, _ = await job_on(owner, receipts)
-    source = await open_readable_source(sources, job)
-    name = merchant.schema
-    admin = await asyncpg.connect(database.admin_url)
-    await admin.execute(f"GRANT CREATE ON DATABASE {database.name} TO {merchant.login}")
-    await admin.close()
-    await merchant.execute("CREATE TABLE {schema}_2.receipts (id bigint PRIMARY KEY, payload text)")
-    await merchant.execute("INSERT INTO {schema}_2.receipts VALUES (1, 'forged')")
-    reader = database.logins["source"]
-    await merchant.execute(
-        f"GRANT USAGE ON SCHEMA {name}_2 TO {reader}; GRANT SELECT ON {name}_2.receipts TO {reader}"
-    )
-    swap = (
-        f"BEGIN; ALTER SCHEMA {name} RENAME TO {name}_3; ALTER SCHEMA {name}_2 RENAME TO {name}; "
-        f"ALTER SCHEMA {name}_3 RENAME TO {name}_2; COMMIT"
-    )
-    with pytest.raises(asyncpg.SerializationError, match="altered while it was read"):  # noqa: PT012 - raised at the end
-        async with sources.read(source) as connection:
-            await merchant.execute(swap)
-            rows = await connection.fetch(source.read_sql(ranged=True), 10_000, [0], [10])
-            await merchant.execute(swap)
-    assert [row["payload"] for row in rows] == [b"forged"]
-    assert await read_all(sources, source) == [b"agreed"]
 
 
 async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of_a_signer(
@@ -357,53 +207,6 @@ async def test_code_that_ignores_a_cancellation_does_not_outlive_the_read(
     await eventually(gone, seconds=20)
 
 
-async def test_only_the_owner_of_the_schema_accepts_another_relation(
-    database: GuardedDatabase,
-    merchant: Merchant,
-    owner: asyncpg.Connection,
-    sources: SourcePool,
-    receipts: str,
-) -> None:
-    job, _ = await job_on(owner, receipts)
-    await merchant.execute(SWAPS["renamed"])
-    oid = await merchant.connection.fetchval("SELECT $1::text::regclass::oid", receipts)
-    for part in ("operator", "records", "signing", "keys", "auditor", "source"):
-        async with connect(database.urls[part]) as connection:
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await accept_source(connection, job.job_no, oid)
-    await accept_source(owner, job.job_no, oid)
-    job = await get_job(owner, job.token)
-    assert await read_all(sources, await open_readable_source(sources, job)) == [b"forged"]
-
-
-async def test_a_job_is_not_created_for_another_relation_than_its_spec_names(
-    database: GuardedDatabase, merchant: Merchant, owner: asyncpg.Connection, receipts: str
-) -> None:
-    spec = SigningJobSpec.model_validate({"records": {"table": receipts}})
-    oid = await merchant.connection.fetchval("SELECT $1::text::regclass::oid", f"{merchant.schema}.forged")
-    async with connect(database.urls["operator"]) as connection:
-        with pytest.raises(asyncpg.InvalidParameterValueError, match="that the spec names"):
-            await create_job(connection, new_name("job"), spec, id_type="bigint", source_oid=oid)
-
-
-async def test_a_relation_is_stored_for_an_older_job_once(
-    database: GuardedDatabase, merchant: Merchant, owner: asyncpg.Connection, receipts: str
-) -> None:
-    job, source = await job_on(owner, receipts)
-    await owner.execute("UPDATE vaultstream.jobs SET source_oid = NULL WHERE job_no = $1", job.job_no)
-    pin = "SELECT vaultstream.pin_source($1, $2)"
-    async with connect(database.urls["records"]) as connection:
-        with pytest.raises(asyncpg.InvalidParameterValueError):
-            await connection.execute(
-                pin, job.job_no, await owner.fetchval("SELECT 'pg_class'::regclass::oid")
-            )
-        await connection.execute(pin, job.job_no, source.oid)
-        await merchant.execute(SWAPS["renamed"])
-        forged = await merchant.connection.fetchval("SELECT $1::text::regclass::oid", receipts)
-        await connection.execute(pin, job.job_no, forged)
-    assert (await get_job(owner, job.token)).source_oid == source.oid
-
-
 async def test_objects_in_the_search_path_do_not_get_into_our_queries(
     database: GuardedDatabase, owner: asyncpg.Connection, sources: SourcePool
 ) -> None:
@@ -437,122 +240,3 @@ async def test_objects_in_the_search_path_do_not_get_into_our_queries(
             "DROP TABLE public.hijacked; DROP FUNCTION public.trap(varchar, text) CASCADE; "
             "DROP FUNCTION public.format(text, name, name)"
         )
-
-
-@pytest.fixture
-async def strangers(database: GuardedDatabase) -> AsyncIterator[dict[str, str]]:
-    """URLs of logins that are no source logins, by what they are."""
-    admin = await asyncpg.connect(database.superuser_url)
-    base, urls = new_name("stranger"), {}
-    kinds = {
-        "member": "NOINHERIT IN ROLE vaultstream_signing",
-        "writer": "IN ROLE pg_write_all_data",
-        "program": "IN ROLE pg_execute_server_program",
-        "superuser": "SUPERUSER",
-        "replication": "REPLICATION",
-        "creator": "CREATEROLE",
-        "row_reader": "BYPASSRLS",
-        "signaler": "IN ROLE pg_signal_backend",
-        "monitor": "IN ROLE pg_monitor",
-    }
-    for kind, clause in kinds.items():
-        await admin.execute(f"CREATE ROLE {base}_{kind} LOGIN PASSWORD 'secret' {clause}")
-        urls[kind] = database.url_of(f"{base}_{kind}", "secret")
-    yield urls
-    for kind in kinds:
-        await admin.execute(f"DROP ROLE {base}_{kind}")
-    await admin.close()
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "member",
-        "writer",
-        "program",
-        "superuser",
-        "replication",
-        "creator",
-        "row_reader",
-        "signaler",
-        "monitor",
-        "owner",
-        "records",
-    ],
-)
-async def test_a_login_with_more_than_reading_does_not_read_sources(
-    database: GuardedDatabase, owner: asyncpg.Connection, strangers: dict[str, str], kind: str
-) -> None:
-    url = {**strangers, **database.urls}[kind]
-    with pytest.raises(UsageError, match="VAULTSTREAM_SOURCE_DATABASE_URL: the user") as caught:
-        async with open_sources(database, owner, url):
-            pass
-    assert "member of no role" in (caught.value.hint or "")
-
-
-async def test_a_login_and_its_group_may_be_named_after_the_product(
-    database: GuardedDatabase, owner: asyncpg.Connection
-) -> None:
-    """As in the bundled Postgres: a name gives no privilege."""
-    async with connect(database.superuser_url) as admin:
-        group = f"vaultstream_{new_name('source')}"
-        await admin.execute(f"CREATE ROLE {group}")
-        await admin.execute(f"CREATE ROLE {group}_ns LOGIN PASSWORD 'secret' IN ROLE {group}")
-        try:
-            async with (
-                open_sources(database, owner, database.url_of(f"{group}_ns", "secret")) as sources,
-                sources.transaction() as reading,
-            ):
-                assert await reading.fetchval("SELECT session_user::text") == f"{group}_ns"
-        finally:
-            await admin.execute(f"DROP ROLE {group}_ns")
-            await admin.execute(f"DROP ROLE {group}")
-
-
-@pytest.mark.parametrize(("part", "works"), [("owner", True), ("records", False), ("signing", False)])
-async def test_without_a_source_login_only_the_one_who_does_everything_reads_sources(
-    database: GuardedDatabase, owner: asyncpg.Connection, part: str, works: bool
-) -> None:
-    if works:
-        async with (
-            open_sources(database, owner, None, part=part) as sources,
-            sources.transaction() as reading,
-        ):
-            assert await reading.fetchval("SHOW transaction_read_only") == "on"
-        return
-    with pytest.raises(UsageError, match="VAULTSTREAM_SOURCE_DATABASE_URL is not set"):
-        async with open_sources(database, owner, None, part=part):
-            pass
-
-
-async def test_a_source_login_of_another_database_is_refused(
-    database: GuardedDatabase, owner: asyncpg.Connection
-) -> None:
-    elsewhere = database.urls["source"].replace(f"/{database.name}?", "/postgres?")
-    with pytest.raises(UsageError, match="another database"):
-        async with open_sources(database, owner, elsewhere):
-            pass
-
-
-async def test_a_hint_names_only_what_its_reader_may_see(
-    database: GuardedDatabase, merchant: Merchant, owner: asyncpg.Connection, receipts: str
-) -> None:
-    await owner.execute("CREATE TABLE public.salaries (id bigint, payload text, bonus text)")
-    await owner.execute(f"GRANT SELECT (id, payload) ON public.salaries TO {merchant.login}")
-    await owner.execute("CREATE TABLE public.secret_plans (id bigint, payload text)")
-    try:
-        hints = []
-        for table, column in (("secret_plan", "payload"), ("zzz", "payload"), ("salaries", "bonsu")):
-            for connection in (merchant.connection, owner):
-                with pytest.raises(SourceError) as caught:
-                    await inspect_source(
-                        connection,
-                        RecordsSpec(table=table, payload_column=column),
-                        hints=connection is merchant.connection,
-                    )
-                hints.append(caught.value.hint or "")
-        assert not [hint for hint in hints if "secret_plans" in hint or "bonus" in hint]
-        assert "receipts" in hints[2]
-        assert not [hint for hint in hints[1::2] if "salaries" in hint or "receipts" in hint]
-    finally:
-        await owner.execute("DROP TABLE public.salaries, public.secret_plans")

@@ -62,6 +62,13 @@ async def jobs(owner: asyncpg.Connection) -> AsyncIterator[Jobs]:
         await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
 
 
+@pytest.fixture(params=["bank", "free"])
+def job(jobs: Jobs, request: pytest.FixtureRequest) -> Job:
+    """A job that is not the shop's."""
+    found: Job = getattr(jobs, request.param)
+    return found
+
+
 READ = {
     "jobs": "SELECT DISTINCT job_no FROM vaultstream.jobs",
     "keys": "SELECT DISTINCT job_no FROM vaultstream.keys",
@@ -167,12 +174,10 @@ async def test_another_current_role_shows_a_login_no_more(
                 await signer.execute(refused)
 
 
-@pytest.mark.parametrize("other", ["bank", "free"])
 async def test_a_tenants_signer_claims_commits_and_fails_nothing_of_another(
-    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, other: str
+    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, job: Job
 ) -> None:
-    job: Job = getattr(jobs, other)
-    own = "signing" + (f"-{BANK}" if other == "bank" else "")
+    own = "signing" + (f"-{BANK}" if job is jobs.bank else "")
     async with (
         connect(tenants_database.urls[f"signing-{SHOP}"]) as signer,
         connect(tenants_database.urls[own]) as theirs,
@@ -201,11 +206,9 @@ async def test_a_tenants_signer_claims_commits_and_fails_nothing_of_another(
     )
 
 
-@pytest.mark.parametrize("other", ["bank", "free"])
 async def test_a_tenants_keys_login_ends_rewraps_and_adds_no_key_of_another(
-    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, other: str
+    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, job: Job
 ) -> None:
-    job: Job = getattr(jobs, other)
     async with connect(tenants_database.urls[f"keys-{SHOP}"]) as keys:
         for state in ("retired", "revoked"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="belongs to another tenant"):
@@ -235,11 +238,9 @@ async def test_a_tenants_keys_login_ends_rewraps_and_adds_no_key_of_another(
     )
 
 
-@pytest.mark.parametrize("other", ["bank", "free"])
 async def test_a_tenants_records_login_plans_and_publishes_nothing_of_another(
-    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, other: str
+    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, job: Job
 ) -> None:
-    job: Job = getattr(jobs, other)
     before = await find_job(owner, job.token)
     async with connect(tenants_database.urls[f"records-{SHOP}"]) as records:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):

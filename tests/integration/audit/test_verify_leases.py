@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-async def test_what_a_key_signed_before_it_was_revoked_stays_valid_and_is_counted(make: MakeJob) -> None:
-    signed = await make()
+async def revoke_one(signed: SignedJob) -> tuple[int, int]:
+    """Revokes a key that has signed; returns its number and how many signatures it made."""
     key = await signed.connection.fetchrow(
         f"SELECT key_no, count(*) FROM {signed.signatures} GROUP BY 1 LIMIT 1"
     )
@@ -29,27 +29,27 @@ async def test_what_a_key_signed_before_it_was_revoked_stays_valid_and_is_counte
         "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys WHERE key_no = $1",
         key["key_no"],
     )
+    return key["key_no"], key["count"]
+
+
+async def test_what_a_key_signed_before_it_was_revoked_stays_valid_and_is_counted(make: MakeJob) -> None:
+    signed = await make()
+    _, signatures = await revoke_one(signed)
     report = await audit(signed)
     assert report.ok
-    assert (report.valid, report.revoked) == (12, key["count"])
+    assert (report.valid, report.revoked) == (12, signatures)
     [revoked] = report.revoked_keys
-    assert revoked.signatures == key["count"]
+    assert revoked.signatures == signatures
 
 
 async def test_what_a_key_signed_after_it_was_revoked_is_found(make: MakeJob) -> None:
     """Someone who has the key writes to Postgres as the schema's owner."""
     signed = await make()
-    key = await signed.connection.fetchrow(
-        f"SELECT key_no, count(*) FROM {signed.signatures} GROUP BY 1 LIMIT 1"
-    )
-    await signed.execute(
-        "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys WHERE key_no = $1",
-        key["key_no"],
-    )
-    await signed.execute("UPDATE {s} SET signed_at = clock_timestamp() WHERE key_no = $1", key["key_no"])
+    key_no, signatures = await revoke_one(signed)
+    await signed.execute("UPDATE {s} SET signed_at = clock_timestamp() WHERE key_no = $1", key_no)
     report = await audit(signed)
     assert not report.ok
-    assert found(report)["after_revocation"] == key["count"]
+    assert found(report)["after_revocation"] == signatures
     assert report.examples["after_revocation"][0].record is not None
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from support.guarded import GuardedDatabase, GuardedNats, start_worker
+from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.guarded_fixtures import TENANTS
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.audit.verify import verify_job
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.inspection import list_streams
-from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import UnknownJobError
-from vaultstream.role import WorkerRole
 from vaultstream.scaling.observation import Lag
 from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags
@@ -64,32 +60,6 @@ async def tables(tenants_database: GuardedDatabase) -> None:
                 await owner.execute(f"GRANT SELECT ON {table} TO {tenants_database.logins[reader]}")
 
 
-@asynccontextmanager
-async def workers(
-    database: GuardedDatabase, nats: GuardedNats, tenant: str, token: str, folder: Path
-) -> AsyncIterator[None]:
-    """Runs a worker of each role under the logins of a tenant, with its own key-encryption key."""
-    await asyncio.to_thread(folder.mkdir)
-    create_keyring(folder / "kek")
-    async with AsyncExitStack() as stack:
-        for role in WorkerRole:
-            user = f"{role}-{tenant}"
-            environment = {
-                **database.environment(user),
-                **nats.environment(user),
-                **({"VAULTSTREAM_KEK_FILE": str(folder / "kek")} if role is not WorkerRole.RECORDS else {}),
-            }
-            process = await start_worker(role, token, environment, folder / f"{role}.log")
-
-            async def end(process: asyncio.subprocess.Process = process) -> None:
-                if process.returncode is None:
-                    process.terminate()
-                await asyncio.wait_for(process.wait(), 30)
-
-            stack.push_async_callback(end)
-        yield
-
-
 async def test_two_tenants_sign_at_once_and_each_auditor_verifies_its_own(
     tenants_database: GuardedDatabase, tenants_nats: GuardedNats, tables: None, tmp_path: Path
 ) -> None:
@@ -110,7 +80,7 @@ async def test_two_tenants_sign_at_once_and_each_auditor_verifies_its_own(
                 assert await store.act(StoreAction.CREATE, views[tenant]) is None
                 tokens[tenant] = (await stored(tenant)).token
                 await stack.enter_async_context(
-                    workers(tenants_database, tenants_nats, tenant, tokens[tenant], tmp_path / tenant)
+                    workers(tenants_database, tenants_nats, tokens[tenant], tmp_path / tenant, tenant=tenant)
                 )
 
             async def complete() -> bool:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from support.guarded import GuardedDatabase, GuardedNats, start_worker
+from support.guarded import GuardedDatabase, GuardedNats, start_worker, workers
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.audit.verify import verify_job
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
-from vaultstream.crypto.keyring import create_keyring
+from vaultstream.role import WorkerRole
 from vaultstream.scaling.observation import Lag
 from vaultstream.store.jobs import find_job
 from vaultstream_operator.adapters.jetstream import JetStreamLags
@@ -29,7 +28,6 @@ from vaultstream_operator.core.view import ObjectView, StoredJob
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 RECORDS = 3000
-PARTS = ("keys", "records", "signing")
 
 
 @pytest.fixture
@@ -59,32 +57,6 @@ async def stored(store: PostgresStore, view: ObjectView) -> StoredJob:
     return found
 
 
-@asynccontextmanager
-async def workers(
-    database: GuardedDatabase, nats: GuardedNats, token: str, folder: Path, *, parts: tuple[str, ...] = PARTS
-) -> AsyncIterator[Path]:
-    """Runs a worker of each part; yields the folder of their logs."""
-    create_keyring(folder / "kek")
-    async with AsyncExitStack() as stack:
-        for part in parts:
-            environment = {
-                **database.environment(part),
-                **nats.environment(part),
-                **({"VAULTSTREAM_KEK_FILE": str(folder / "kek")} if part != "records" else {}),
-            }
-            process = await start_worker(part, token, environment, folder / f"{part}.log")
-
-            async def end(process: asyncio.subprocess.Process = process, part: str = part) -> None:
-                if process.returncode is None:
-                    process.terminate()
-                await asyncio.wait_for(process.wait(), 30)
-                # One that had done its work may meet SIGTERM when it no longer listens to it.
-                assert process.returncode in {0, -signal.SIGTERM}, (folder / f"{part}.log").read_text()
-
-            stack.push_async_callback(end)
-        yield folder
-
-
 async def test_a_job_runs_from_creation_to_deletion_with_each_part_under_its_own_user(
     database: GuardedDatabase, nats: GuardedNats, owner: asyncpg.Connection, receipts: None, tmp_path: Path
 ) -> None:
@@ -109,7 +81,7 @@ async def test_a_job_runs_from_creation_to_deletion_with_each_part_under_its_own
             database.urls["auditor"], token, source_url=database.urls["source"], processes=1
         )
         assert report.ok, report
-        for part in PARTS:
+        for part in WorkerRole:
             log = (tmp_path / f"{part}.log").read_text()
             assert "does not let" not in log
             assert "cleanup failed" not in log
@@ -202,7 +174,7 @@ async def test_a_source_that_the_workers_may_not_read_is_reported_with_the_missi
             assert len(grants) == 2
             for grant in grants:  # what the message says is what helps
                 await owner.execute(grant)
-            async with workers(database, nats, token, tmp_path, parts=("records",)):
+            async with workers(database, nats, token, tmp_path, parts=[WorkerRole.RECORDS]):
 
                 async def planned() -> bool:
                     return (await stored(store, view)).planned

@@ -28,16 +28,20 @@ async def records_of(
     return await read(sources, source, wanted, cap=limit if cap is None else cap, limit=limit)
 
 
+async def source_of(db: asyncpg.Connection, values: str) -> Source:
+    """Creates a table of these rows (id, payload), whose ids may repeat."""
+    table = new_name()
+    await db.execute(f"CREATE TABLE {table} (id bigint, payload text); INSERT INTO {table} VALUES {values}")
+    return await inspect_source(db, RecordsSpec(table=table))
+
+
 @pytest.mark.parametrize("ranged", [True, False])
 async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_is_not(
     sources: SourcePool, db: asyncpg.Connection, ranged: bool
 ) -> None:
-    table = new_name()
-    await db.execute(
-        f"CREATE TABLE {table} (id bigint, payload text);"
-        f"INSERT INTO {table} VALUES (1, 'one'), (3, NULL), (4, 'four is long'), (5, 'five'), (5, 'FIVE'), (6, ''), (7, 'x')"
+    source = await source_of(
+        db, "(1, 'one'), (3, NULL), (4, 'four is long'), (5, 'five'), (5, 'FIVE'), (6, ''), (7, 'x')"
     )
-    source = await inspect_source(db, RecordsSpec(table=table))
     ids = ["1", "2", "3", "4", "5", "6"]
     row = BatchRow(1, 6, "1", "6", None if ranged else ids)
     [records] = await records_of(sources, source, [row], 4)
@@ -54,12 +58,9 @@ async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_
 async def test_a_payload_over_the_cap_stays_in_the_database_and_its_size_is_known(
     sources: SourcePool, db: asyncpg.Connection, ranged: bool
 ) -> None:
-    table = new_name()
-    await db.execute(
-        f"CREATE TABLE {table} (id bigint, payload text);"
-        f"INSERT INTO {table} VALUES (1, 'one'), (2, 'twelve'), (3, 'too long for all'), (4, 'seven'), (4, 'SEVEN')"
+    source = await source_of(
+        db, "(1, 'one'), (2, 'twelve'), (3, 'too long for all'), (4, 'seven'), (4, 'SEVEN')"
     )
-    source = await inspect_source(db, RecordsSpec(table=table))
     row = BatchRow(1, 4, "1", "4", None if ranged else ["1", "2", "3", "4"])
     [records] = await records_of(sources, source, [row], 10, cap=3)
     assert (records.ids, records.payloads, records.long) == ([1], [b"one"], [(2, 6)])
