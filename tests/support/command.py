@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.local_workers import workers_of
+
 _OURS = ("VAULTSTREAM_", "DATABASE_URL", "BATCH_SIZE", "TOTAL_", "MAX_SIGNERS")
 
 
@@ -63,16 +65,4 @@ class Command:
 
     def workers(self) -> list[int]:
         """Process ids of this folder's live workers."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    ours = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.data_dir}") in (
-                        entry / "environ"
-                    ).read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if ours and b"worker" in words:
-                    found.append(int(entry.name))
-        return found
+        return workers_of(self.data_dir)

@@ -20,6 +20,7 @@ import psutil  # type: ignore[import-untyped]
 from support.chaos.points import Points
 from support.engine import new_name, open_bus
 from support.lab import Lab
+from support.local_workers import workers_of
 from support.waiting import eventually
 from support.wire import Wire, open_socket_wire, open_wire
 from vaultstream.bus.subjects import RECORDS_STREAM
@@ -111,18 +112,7 @@ class Arena:
 
     def workers(self, role: str = "") -> list[int]:
         """Process ids of this arena's workers, of one role or all, including stopped ones."""
-        mark = os.fsencode(f"VAULTSTREAM_DATA_DIR={self.folder}")
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError):
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if b"worker" not in words[:-1]:
-                        continue
-                    ours = mark in (entry / "environ").read_bytes().split(b"\0")
-                    if ours and words[words.index(b"worker") + 1].startswith(role.encode()):
-                        found.append(int(entry.name))
-        return found
+        return workers_of(self.folder, role)
 
     def send(self, pid: int, number: signal.Signals) -> bool:
         """Sends a signal to one of this arena's workers; returns whether it was still alive."""
