@@ -35,9 +35,9 @@ def named(lockers: Sequence[Locker]) -> str:
 
 def hint_to_end(lockers: Sequence[Locker]) -> str:
     """Returns how an administrator ends these sessions."""
-    ends = "; ".join(f"SELECT pg_terminate_backend({locker.pid})" for locker in lockers)
+    ends = ", ".join(f"pg_terminate_backend({locker.pid})" for locker in lockers)
     return (
-        f"Repeat the command. If it fails again, let an administrator of Postgres run: {ends or 'SELECT pg_terminate_backend(PID)'}. "
+        f"Repeat the command. If it fails again, let an administrator of Postgres call {ends or 'pg_terminate_backend'}. "
         "If the user is an intruder's, ALTER ROLE … NOLOGIN comes first."
     )
 
