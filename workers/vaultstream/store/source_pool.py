@@ -64,6 +64,14 @@ class SourceConnection:
     described: tuple[int, Identity] | None = None
     """The relation, by its oid, and the state of it in which `statements` were described."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used. One that was closed in between was taken back by its pool, and answers nothing any more."""
+        try:
+            return not self.connection.is_closed()
+        except asyncpg.InterfaceError:
+            return False
+
     def describe(self, oid: int, identity: Identity) -> None:
         """Drops statements that were described for another relation or another state of it: its columns may have other types."""
         if self.described != (oid, identity):
@@ -142,7 +150,7 @@ class SourcePool:
     async def _take(self) -> SourceConnection:
         while self._idle:
             reading = self._idle.pop()
-            if not reading.connection.is_closed():
+            if reading.alive:
                 return reading
             await self._pool.release(reading.connection)
         connection = await self._pool.acquire()
