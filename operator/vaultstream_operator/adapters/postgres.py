@@ -305,6 +305,8 @@ _PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [
     ((asyncpg.InsufficientPrivilegeError,), JobReason.DATABASE_REFUSES, False),
 ]
 
+_CORRECT = "Correct the credentials or the privileges of its user."
+
 
 def classify(error: Exception) -> tuple[JobReason, str, bool]:
     """Returns what an error means for a job: the reason, a clause with the problem, and whether it passes by itself.
@@ -319,14 +321,15 @@ def classify(error: Exception) -> tuple[JobReason, str, bool]:
     )  # the error of the driver, if there is one
     for kinds, reason, passing in _PROBLEMS:
         if isinstance(cause, kinds):
-            return reason, _clause(cause), passing
+            clause = _clause(cause)
+            return reason, f"{clause} {_CORRECT}" if reason is JobReason.DATABASE_REFUSES else clause, passing
     if cause is not None and is_transient(cause):
         return JobReason.POSTGRES_UNREACHABLE, _clause(cause), True
     if cause is not None and is_misconfigured(cause):
         return JobReason.SCHEMA_NOT_READY, _clause(cause), False
     if not isinstance(error, VaultStreamError | asyncpg.PostgresError):
         raise error
-    return JobReason.DATABASE_REFUSES, _clause(error), False
+    return JobReason.DATABASE_REFUSES, f"{_clause(error)} {_CORRECT}", False
 
 
 def _clause(error: BaseException) -> str:

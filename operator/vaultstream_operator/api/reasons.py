@@ -125,8 +125,7 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     JobReason.VOLUMES_NOT_MOUNTED: "The pods of the {role} worker can't start: {problem} Most likely {secrets} is missing "
     "or incomplete in namespace {namespace}: create it. `kubectl describe pod -n {namespace} {pod}` shows the cause. The "
     "job then resumes automatically.",
-    JobReason.DATABASE_REFUSES: "Postgres refuses the operator: {problem} Correct the credentials or the privileges of "
-    "its user. The job then resumes automatically.",
+    JobReason.DATABASE_REFUSES: "Postgres refuses the operator: {problem} The job then resumes automatically.",
     JobReason.SCHEMA_NOT_READY: "The database schema does not match this version: {problem} Run `vaultstream "
     "migrate`. The job then resumes automatically.",
     JobReason.TABLE_UNUSABLE: "The records can't be read: {problem} Fix the table, or delete the job and create it "

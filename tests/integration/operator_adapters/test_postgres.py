@@ -22,7 +22,7 @@ from vaultstream.store.database import connect
 from vaultstream.store.leases import commit_batches
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
-from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.reasons import JobReason, say
 from vaultstream_operator.api.status import JobStatus, ScalingStatus
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
@@ -227,6 +227,7 @@ async def test_a_deletion_that_waits_for_an_open_transaction_names_it_and_delays
         assert isinstance(answer, Trouble)
         assert (answer.reason, answer.passing) == (JobReason.DATABASE_REFUSES, True)
         assert f"process {connection.get_server_pid()} of the user" in answer.problem
+        assert "credentials" not in say(answer.reason, problem=answer.problem).message
         assert isinstance(await store.find(view), StoredJob)
     assert await store.act(StoreAction.DELETE, view) is None
 
