@@ -16,11 +16,12 @@ from vaultstream.audit.judgement import (
     lease_fault,
     stored_signature,
 )
-from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads
+from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads, unchanged
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.crypto.algorithms import known_algorithm, openssl_command, public_key_pem
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError
+from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.sql import query
@@ -79,11 +80,15 @@ async def extract_record(
             raise AuditError(
                 f"The signature of record {record_id!r} names a key that job {job.name} does not have."
             )
-        async with open_source_snapshot(sources, place=place, role="extract", snapshot=snapshot) as reading:
-            source, obstacle = await open_audited_source(reading, job)
+        async with (
+            open_source_snapshot(sources, place=place, role="extract", snapshot=snapshot) as reading,
+            connect(database_url, role="extract") as watching,
+        ):
+            source, obstacle = await open_audited_source(reading, watching, job)
             limit = job.spec.records.max_payload_bytes
             found = present_payloads(reading, source, [record], max_bytes=limit)
-            [present] = [payload async for _, payload in found]
+            async with unchanged(watching, source):
+                [present] = [payload async for _, payload in found]
         leases = await connection.fetch(query("audit_committed_leases"), [stored.key_no], [stored.epoch])
         [exported] = await connection.fetch(job_query("audit_export", job), [record])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from vaultstream.errors import SourceError, SourceReadError
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
 from vaultstream.store.source_errors import errors_of_source
-from vaultstream.store.source_pool import require_same
+from vaultstream.store.source_pool import relation_identity
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -43,11 +43,14 @@ async def pinned(connection: Connection, job: Job) -> Job:
     return job
 
 
-async def open_audited_source(connection: Connection, job: Job) -> tuple[Source | None, str | None]:
+async def open_audited_source(
+    connection: Connection, watching: Connection, job: Job
+) -> tuple[Source | None, str | None]:
     """Finds a job's source and keeps it from being dropped or altered until the transaction ends.
 
     Args:
         connection: a source connection, in the transaction that has the snapshot.
+        watching: a connection of ours outside the snapshot: it sees renames.
         job: the job.
 
     Returns:
@@ -57,12 +60,35 @@ async def open_audited_source(connection: Connection, job: Job) -> tuple[Source 
         async with connection.transaction():
             source = await open_source(connection, job)
             await connection.execute(_over("audit_hold_source", source))
-            await require_same(connection, source)
+            await relation_identity(watching, source)
     except SourceError as error:
         return None, error.message
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         return None, f"The source can't be read: {error}."
     return source, None
+
+
+@asynccontextmanager
+async def unchanged(watching: Connection, source: Source | None) -> AsyncIterator[None]:
+    """Checks that what was read in between was the source, on whatever connections it was read.
+
+    Args:
+        watching: see `open_audited_source`.
+        source: the source; None: it can't be read, and nothing is checked.
+
+    Raises:
+        SourceError: it or its schema was altered, or another relation has its name now.
+    """
+    if source is None:
+        yield
+        return
+    before = await relation_identity(watching, source)
+    yield
+    if await relation_identity(watching, source) != before:
+        raise SourceError(
+            f"spec.records.table: {source.relation} or its schema was altered while it was read.",
+            hint="Run the command again.",
+        )
 
 
 async def present_payloads(

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from vaultstream.audit.checker import Assignment
 from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.judgement import aware
-from vaultstream.audit.payloads import open_audited_source, pinned
+from vaultstream.audit.payloads import open_audited_source, pinned, unchanged
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, RevokedKey, Tally
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.revocations import Revocations
+from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.sql import query
@@ -60,6 +61,7 @@ async def verify_job(
     Raises:
         UnknownJobError: there is no such job.
         UsageError: records are not read by this login.
+        SourceError: the source or its schema was altered meanwhile.
         DatabaseError: the connection to Postgres was lost.
     """
     began = time.monotonic()
@@ -71,7 +73,8 @@ async def verify_job(
         reading = await stack.enter_async_context(
             open_source_snapshot(sources, place=place, role="verify", snapshot=snapshot)
         )
-        source, obstacle = await open_audited_source(reading, job)
+        watching = await stack.enter_async_context(connect(database_url, role="verify"))
+        source, obstacle = await open_audited_source(reading, watching, job)
         processes = processes or usable_cores()
         runs = await _plan_runs(connection, job, processes)
         keys = await connection.fetch(query("audit_keys"), job.job_no)
@@ -91,8 +94,9 @@ async def verify_job(
             "snapshot": snapshot,
             "assignment": assignment.dump(),
         }
-        advance = _counter(sum(run.records for run in runs), progress)
-        tally = await check_runs(hello, runs, processes=processes, advance=advance)
+        async with unchanged(watching, source):
+            advance = _counter(sum(run.records for run in runs), progress)
+            tally = await check_runs(hello, runs, processes=processes, advance=advance)
         await _check_leases(connection, job, tally)
         await _check_coverage(connection, job, tally)
     return AuditReport.of(

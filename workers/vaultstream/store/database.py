@@ -220,13 +220,14 @@ async def _prepare(connection: Connection) -> None:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, role: str = "command", settings: Mapping[str, str] | None = None
+    url: str, *, role: str = "command", cache: bool = True, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[WatchedConnection]:
     """Opens one connection and closes it.
 
     Args:
         url: the connection string.
         role: which part of VaultStream connects; Postgres shows it in `application_name`.
+        cache: keep prepared statements; see `open_pool`.
         settings: further settings of the session.
 
     Raises:
@@ -237,6 +238,7 @@ async def connect(
         connection = await asyncpg.connect(
             url,
             timeout=POSTGRES_CONNECT_SECONDS,
+            statement_cache_size=STATEMENTS_KEPT if cache else 0,
             connection_class=WatchedConnection,
             server_settings={**_server_settings(role), **(settings or {})},
         )

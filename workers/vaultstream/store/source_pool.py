@@ -173,10 +173,7 @@ class SourcePool:
 
     async def _identity(self, source: PinnedRelation) -> Identity:
         async with self._ours.acquire() as connection:
-            row = await connection.fetchrow(query("relation_identity"), source.oid)
-        if row is None or row["relation"] != source.relation:
-            raise replaced(source.relation)
-        identity = row["changed"], row["schema_changed"]
+            identity = await relation_identity(connection, source)
         self._seen[source.oid] = identity, asyncio.get_running_loop().time()
         return identity
 
@@ -198,16 +195,20 @@ class SourcePool:
                     await another.execute(query("end_session"), reading.pid)
 
 
-async def require_same(connection: Connection, source: PinnedRelation) -> None:
-    """Checks that a relation has its name, as the connection tells. No code of its owner may have run on it before.
+async def relation_identity(connection: Connection, source: PinnedRelation) -> Identity:
+    """Returns the state of a relation in the catalog. If it is the same after a read, the read was of this relation.
 
-    It may lose the name right after, even in a transaction that has read it: its schema can be renamed.
+    Args:
+        connection: of ours, on which no code of a source's owner has run, and in no older snapshot.
+        source: the relation.
 
     Raises:
         SourceError: another relation has its name now.
     """
-    if await connection.fetchval(query("relation_oid"), source.relation) != source.oid:
+    row = await connection.fetchrow(query("relation_identity"), source.oid)
+    if row is None or row["relation"] != source.relation:
         raise replaced(source.relation)
+    return row["changed"], row["schema_changed"]
 
 
 def replaced(relation: str, *, how: str = "replaced or renamed") -> SourceError:
@@ -261,7 +262,9 @@ async def connect_source(database: SourceDatabase, *, place: Place, role: str) -
     """
     async with AsyncExitStack() as stack:
         try:
-            connection = await stack.enter_async_context(connect(database.url, role=role, settings=SESSION))
+            connection = await stack.enter_async_context(
+                connect(database.url, role=role, cache=False, settings=SESSION)
+            )
         except VaultStreamError as error:
             raise database.explain(error) from None
         await check_source_login(connection, database, place=place)

@@ -56,10 +56,6 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1::oid
 
--- name: relation_oid
--- The oid of the relation whose name in SQL is $1, NULL if there is none.
-SELECT pg_catalog.to_regclass($1::text)::oid
-
 -- name: relation_identity
 -- The name in SQL of the relation with the oid $1, and the transactions that last changed its row in the catalog and its schema's.
 SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, c.xmin::text AS changed, n.xmin::text AS schema_changed
