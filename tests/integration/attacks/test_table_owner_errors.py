@@ -69,6 +69,21 @@ async def test_an_error_that_code_of_a_source_raises_is_shown_as_such_and_is_bel
     assert explain(caught.value) is caught.value
 
 
+async def test_text_of_another_encoding_that_code_of_a_source_raises_is_an_error_of_the_source(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    await merchant.execute(
+        "CREATE FUNCTION {schema}.encode() RETURNS text LANGUAGE plpgsql AS $f$ BEGIN "
+        "PERFORM pg_catalog.set_config('client_encoding', 'LATIN1', false); RAISE EXCEPTION 'caf\u00e9'; END $f$; "
+        "CREATE VIEW {schema}.receipts AS SELECT 1 AS id, {schema}.encode() AS payload"
+    )
+    job, _ = await job_on(owner, f"{merchant.schema}.receipts")
+    source = await open_readable_source(sources, job)
+    for _ in range(2):
+        with pytest.raises(SourceReadError, match="not UTF-8"):
+            await read_all(sources, source)
+
+
 def trap_at(schema: str, name: str, trap: str, *, column: str = "payload") -> str:
     """Returns the SQL of a view of ten records whose third runs `trap`, an expression, where that column is read."""
     columns = {"id": "n::bigint", "payload": "'payload of ' || n"}

@@ -56,6 +56,42 @@ async def test_an_id_that_is_too_long_for_a_record_is_refused_before_it_is_plann
             assert page.records == planned
 
 
+async def test_a_function_that_an_earlier_query_put_into_the_search_path_hides_no_long_id(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    await merchant.execute(
+        "CREATE FUNCTION {schema}_2.octet_length(text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'"
+    )
+    reader = await sources_login(sources)
+    await merchant.execute(f"GRANT USAGE ON SCHEMA {{schema}}_2 TO {reader}")
+    await merchant.execute(
+        "CREATE FUNCTION {schema}.prepare() RETURNS text LANGUAGE plpgsql AS $f$ BEGIN "
+        "PERFORM pg_catalog.set_config('search_path', '{schema}_2, pg_catalog', false); RETURN 'p'; END $f$; "
+        f"CREATE VIEW {{schema}}.hidden AS SELECT CASE WHEN {{schema}}.prepare() = 'p' THEN repeat('a', {ID_BYTES + 1}) END AS id, "
+        "'p'::text AS payload"
+    )
+    job, _ = await job_on(owner, f"{merchant.schema}.hidden")
+    source = await open_readable_source(sources, job)
+    with pytest.raises(SourceError, match="an id of more than 2,500 bytes"):
+        await highest_id(sources, source)
+
+
+async def sources_login(sources: SourcePool) -> str:
+    async with sources.transaction() as connection:
+        return str(await connection.fetchval("SELECT quote_ident(session_user)"))
+
+
+async def test_a_type_of_the_owner_s_that_is_called_bytea_is_no_bytea(
+    merchant: Merchant, owner: asyncpg.Connection
+) -> None:
+    await merchant.execute(
+        "CREATE TYPE {schema}.bytea AS (a text); "
+        "CREATE VIEW {schema}.cast_away AS SELECT 1::bigint AS id, ROW(repeat('x', 100))::{schema}.bytea AS payload"
+    )
+    with pytest.raises(SourceError, match=r"'payload' is of type \S+\.bytea; a payload is bytea, text"):
+        await inspect_source(owner, RecordsSpec(table=f"{merchant.schema}.cast_away"))
+
+
 async def test_a_name_with_its_schema_means_no_table_of_that_whole_name_in_the_search_path(
     database: GuardedDatabase, merchant: Merchant, owner: asyncpg.Connection
 ) -> None:

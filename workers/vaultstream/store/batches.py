@@ -70,6 +70,9 @@ async def highest_id(sources: SourcePool, source: SqlSource) -> str | None:
                 f"spec.records.idColumn: {source.relation} has rows whose {source.id_sql} is NULL.",
                 hint="Give these rows an id, or name a view without them.",
             )
+    async with sources.read(
+        source
+    ) as connection:  # code that ran in the first read may have set another search path
         highest = await connection.fetchrow(query("highest_id", **parts), ID_BYTES)
     if highest is None:
         return None
@@ -104,10 +107,9 @@ async def plan_page(connection: Connection, sources: SourcePool, job: Job, sourc
     checkpoint = await connection.fetchrow(query("checkpoint"), job.job_no)
     if checkpoint is None or checkpoint["planned"]:
         return PlannedPage(records=0, batches=0, finished=True)
-    async with sources.read(source) as reading:
-        page = await _read_page(
-            reading, source, after=checkpoint["planned_id"], upper=checkpoint["upper_id"], size=size
-        )
+    page = await _read_page(
+        sources, source, after=checkpoint["planned_id"], upper=checkpoint["upper_id"], size=size
+    )
     async with connection.transaction(isolation="read_committed"):
         if await connection.fetchrow(query("lock_checkpoint"), job.job_no) != checkpoint:
             return PlannedPage(records=0, batches=0, finished=False)
@@ -128,18 +130,23 @@ _DENSE = {True: "ids[records]::numeric - ids[1]::numeric + 1 = records", False: 
 
 
 async def _read_page(
-    connection: Connection, source: SqlSource, *, after: str | None, upper: str, size: int
+    sources: SourcePool, source: SqlSource, *, after: str | None, upper: str, size: int
 ) -> _Page:
-    """Reads the ids of the next page; fewer records if their ids are so long that the worker's memory is at stake."""
+    """Reads the ids of the next page; fewer records if their ids are so long that the worker's memory is at stake.
+
+    Each query has a transaction of its own: code of the source's owner may have set another search path in the one before.
+    """
     rows = max(1, PAGE_RECORDS // size) * size
     if source.id_type == "bigint":
-        dense = await fetch_one(connection, _page_sql("dense_page", source, after), after, upper, rows)
+        async with sources.read(source) as reading:
+            dense = await fetch_one(reading, _page_sql("dense_page", source, after), after, upper, rows)
         if dense["dense"]:
             return _Page(dense["records"], dense["first"], dense["last"], None, rows)
     while True:
         sql = _page_sql("listed_page", source, after)
         limit = PAGE_BYTES if rows > size else None
-        page = await fetch_one(connection, sql, after, upper, rows, limit, ID_BYTES)
+        async with sources.read(source) as reading:
+            page = await fetch_one(reading, sql, after, upper, rows, limit, ID_BYTES)
         if page["long"] is not None:
             raise _too_long(source, page["long"])
         if page["duplicate"] is not None:

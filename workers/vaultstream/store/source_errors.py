@@ -36,6 +36,11 @@ def errors_of_source(connection: Connection, relation: str) -> Iterator[None]:
             f"spec.records.table: reading {relation} took too long and was canceled.",
             hint="Find what is slow in it, or what locks it.",
         ) from None
+    except UnicodeDecodeError:  # code of the owner may set `client_encoding`
+        raise SourceReadError(
+            f"spec.records.table: reading {relation} returned text that is not UTF-8.",
+            hint="The owner of the table or view must not change client_encoding in its code.",
+        ) from None
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise SourceReadError(
             f"spec.records.table: reading {relation} runs code that writes: {_shown(error)}.",

@@ -33,7 +33,7 @@ LIMIT 500
 
 -- name: list_columns
 -- The columns of the relation with the oid $1, and whether this user may read them. A domain counts as its base type, also
--- through several domains.
+-- through several domains. A type that is not of Postgres has its schema before its name: anyone may call one bytea.
 WITH RECURSIVE columns AS (
     SELECT attname AS name, attnum, atttypid AS type
     FROM pg_catalog.pg_attribute
@@ -43,9 +43,12 @@ WITH RECURSIVE columns AS (
     FROM columns c
     JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typtype = 'd'
 )
-SELECT c.name, t.typname AS type, pg_catalog.has_column_privilege($1::oid, c.attnum, 'SELECT') AS readable
+SELECT c.name,
+       CASE WHEN n.nspname::text = 'pg_catalog' THEN t.typname::text ELSE pg_catalog.format('%I.%I', n.nspname, t.typname) END AS type,
+       pg_catalog.has_column_privilege($1::oid, c.attnum, 'SELECT') AS readable
 FROM columns c
 JOIN pg_catalog.pg_type t ON t.oid = c.type
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typtype <> 'd'
 ORDER BY c.attnum
 
