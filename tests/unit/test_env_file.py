@@ -133,7 +133,7 @@ def test_a_directory_a_pipe_and_no_file_mean_no_settings(env: Path) -> None:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *words],
+        [sys.executable, *words],
         cwd=folder,
         env=Command(folder).environment(),
         stdin=subprocess.DEVNULL,
@@ -145,15 +145,26 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_command_names_what_it_takes_apart_from_its_data(env: Path) -> None:
-    done = run(env.parent, "vaultstream_cli", "doctor", "--json", "--no-start")
+    done = run(env.parent, "-m", "vaultstream_cli", "doctor", "--json", "--no-start")
     assert done.stderr == f"Settings from .env in {env.parent}: DATABASE_URL, BATCH_SIZE\n"
     assert done.stdout.startswith("{")
     assert "hidden-word" not in done.stdout
 
 
+def test_a_program_that_has_set_up_no_logs_shows_what_it_takes(env: Path) -> None:
+    program = (
+        "import asyncio, vaultstream\n"
+        "async def main():\n    async with vaultstream.open_engine(): pass\n"
+        "asyncio.run(main())"
+    )
+    done = run(env.parent, "-c", program)
+    assert f"Settings from .env in {env.parent}: DATABASE_URL, BATCH_SIZE\n" in done.stderr
+    assert "hidden-word" not in done.stderr
+
+
 @pytest.mark.parametrize("module", ["vaultstream", "vaultstream_cli"])
 def test_a_worker_that_starts_beside_the_file_is_not_redirected(env: Path, module: str) -> None:
-    done = run(env.parent, module, "worker", "signing", "receipts")
+    done = run(env.parent, "-m", module, "worker", "signing", "receipts")
     assert done.returncode == ExitCode.USAGE
     assert "A worker needs DATABASE_URL" in done.stdout
     assert "nowhere" not in done.stdout + done.stderr
@@ -161,7 +172,7 @@ def test_a_worker_that_starts_beside_the_file_is_not_redirected(env: Path, modul
 
 def test_a_file_that_is_no_text_gives_an_error_and_no_traceback(env: Path) -> None:
     env.write_bytes(b"\xff\n")
-    done = run(env.parent, "vaultstream_cli", "jobs")
+    done = run(env.parent, "-m", "vaultstream_cli", "jobs")
     assert done.returncode == ExitCode.USAGE
     assert done.stderr.startswith(
         f"error: The settings in {env} are not used: it is not UTF-8 text.\n  try: "

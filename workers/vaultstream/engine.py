@@ -183,6 +183,6 @@ async def open_engine(
         kek_file=kek_file,
     )
     if settings.origin:
-        log.info("%s", settings.origin)
+        log.warning("%s", settings.origin)  # shown even by a program that has not set up its logs
     async with open_session(settings) as session:
         yield Engine(session)

@@ -10,6 +10,7 @@ import pytest
 
 from support.engine import add_job, add_table, open_sources
 from support.guarded import GuardedDatabase
+from vaultstream.errors import LockedError
 from vaultstream.records.source import open_readable_source
 from vaultstream.store.batches import highest_id, move_published, plan_page
 from vaultstream.store.database import connect
@@ -20,6 +21,7 @@ from vaultstream.store.jobs import (
     get_job,
     set_suspended,
     start_job,
+    update_spec,
 )
 
 pytestmark = pytest.mark.integration
@@ -303,6 +305,25 @@ async def test_a_job_that_started_gets_no_other_end_by_a_pause(
     assert (await get_job(owner, job.token)).state == "Running"
     await owner.execute("UPDATE vaultstream.jobs SET state = 'Pending' WHERE job_no = $1", job.job_no)
     await refuse(planner, "upper_id = '99'", "highest id")
+
+
+async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_named(
+    database: GuardedDatabase, planner: asyncpg.Connection, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaultstream.store.jobs.LOCK_WAIT", "500ms")
+    pid = planner.get_server_pid()
+    attempt = planner.transaction()
+    await attempt.start()
+    await planner.fetch("SELECT FROM vaultstream.jobs FOR UPDATE")
+    async with connect(database.urls["operator"]) as operator:
+        for change in (
+            set_suspended(operator, job.job_no, suspended=True),
+            update_spec(operator, job.job_no, job.spec),
+        ):
+            with pytest.raises(LockedError, match=f"process {pid} of the user {database.logins['records']}"):
+                await change
+        await attempt.rollback()
+        await set_suspended(operator, job.job_no, suspended=True)
 
 
 async def test_an_old_snapshot_completes_no_job(

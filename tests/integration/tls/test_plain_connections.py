@@ -106,9 +106,10 @@ async def run(folder: Path, environment: dict[str, str], *words: str) -> subproc
 async def test_doctor_warns_of_connections_that_others_can_read(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
+    environment["VAULTSTREAM_SOURCE_DATABASE_URL"] = environment["DATABASE_URL"]
     done = await run(tmp_path, environment, "vaultstream_cli", "doctor", "--json")
     levels = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
-    for service in ("Postgres", "NATS"):
+    for service in ("Postgres", "Source login", "NATS"):
         finding = levels[f"{service} encryption"]
         assert finding["level"] == "warning"
         assert str(ADDRESS) in finding["message"]

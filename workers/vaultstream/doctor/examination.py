@@ -100,7 +100,7 @@ class _Examination:
             findings, usable = await examine_database(connection, url, embedded=given is None)
             if usable:
                 source = SourceDatabase.by(self._settings, url) if given else SourceDatabase.of(url, None)
-                findings.append(await examine_source_login(connection, source, embedded=given is None))
+                findings += await examine_source_login(connection, source, embedded=given is None)
         except (
             VaultStreamError,
             asyncpg.PostgresError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.doctor.findings import Finding, failed_by, ok, warning
+from vaultstream.doctor.findings import Finding, failed_by, judge_transit, ok, warning
 from vaultstream.errors import VaultStreamError
 from vaultstream.store.database import connect
 from vaultstream.store.source_login import (
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 _CHECK = "source login"
 
 
-async def examine_source_login(ours: Connection, database: SourceDatabase, *, embedded: bool) -> Finding:
-    """Checks the login, over a connection of its own.
+async def examine_source_login(
+    ours: Connection, database: SourceDatabase, *, embedded: bool
+) -> list[Finding]:
+    """Checks the login and who can read its connection, over a connection of its own.
 
     Args:
         ours: a connection of ours.
@@ -33,14 +35,16 @@ async def examine_source_login(ours: Connection, database: SourceDatabase, *, em
         embedded: whether Postgres is the embedded one, which has one user.
     """
     own = await find_source_login(ours)
+    transit: list[Finding] = []
     try:
         async with connect(database.url, role="doctor", settings=SESSION) as connection:
             login = await find_source_login(connection)
             if database.given:
+                transit = judge_transit("Source login", connection.plain_peer)
                 await check_source_login(connection, database, place=own.place)
     except VaultStreamError as error:
-        return failed_by(_CHECK, error)
-    return judge_source_login(login, given=database.given, embedded=embedded)
+        return [*transit, failed_by(_CHECK, error)]
+    return [*transit, judge_source_login(login, given=database.given, embedded=embedded)]
 
 
 def judge_source_login(login: SourceLogin, *, given: bool, embedded: bool) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from vaultstream.store.lockers import naming_lockers
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
 
     import asyncpg
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 log = logging.getLogger(__name__)
+
+LOCK_WAIT = "10s"
+"""How long a change of a job waits for each lock, as the functions of the schema do."""
 
 _ROWS_OF_JOBS = ("jobs", "batches", "keys", "key_material", "leases", "dead_letters", "cleared_dead_letters")
 
@@ -221,8 +226,13 @@ async def fail_overdue_job(connection: Connection, job: Job) -> None:
 
 
 async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
-    """Suspends or resumes a job that has not ended."""
-    await connection.execute(query("set_suspended"), job_no, suspended)
+    """Suspends or resumes a job that has not ended.
+
+    Raises:
+        LockedError: another transaction holds the job's row; the message names it.
+    """
+    async with _changing(connection):
+        await connection.execute(query("set_suspended"), job_no, suspended)
 
 
 async def set_message(connection: Connection, job_no: int, message: str | None) -> None:
@@ -231,8 +241,21 @@ async def set_message(connection: Connection, job_no: int, message: str | None) 
 
 
 async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec) -> None:
-    """Stores a spec whose mutable fields changed."""
-    await connection.execute(query("update_spec"), job_no, spec.dump())
+    """Stores a spec whose mutable fields changed.
+
+    Raises:
+        LockedError: another transaction holds the job's row; the message names it.
+    """
+    async with _changing(connection):
+        await connection.execute(query("update_spec"), job_no, spec.dump())
+
+
+@asynccontextmanager
+async def _changing(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that waits for the rows of jobs for as long as a deletion does, and no longer."""
+    async with naming_lockers(connection, ["jobs"]), connection.transaction():
+        await connection.execute(query("limit_lock_wait"), LOCK_WAIT)
+        yield
 
 
 async def retry_dead(connection: Connection, job: Job) -> int:
