@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_what_is_no_text_is_refused(env: Path, content: bytes) -> None:
     env.write_bytes(content)
     with pytest.raises(UsageError, match="not UTF-8"):
         load()
+
+
+def test_a_hint_that_is_pasted_runs_no_name_of_a_directory(
+    env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = env.parent / "x;touch PWNED;#"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / ".env").write_bytes(b"\xff")
+    with pytest.raises(UsageError) as caught:
+        load()
+    assert f"chmod 600 {shlex.quote(str(folder / '.env'))}`" in (caught.value.hint or "")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,9 @@ def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
 
 
 def _unusable(path: Path, why: str) -> UsageError:
+    quoted = shlex.quote(str(path))
     return UsageError(
         f"The settings in {path} are not used: it {why}.",
-        hint=f"If you trust its contents, make the file yours alone (`chown $(id -un) {path}; chmod 600 {path}`). "
+        hint=f"If you trust its contents, make the file yours alone (`chown $(id -un) {quoted}; chmod 600 {quoted}`). "
         "Else remove it, or start the command in another directory.",
     )

@@ -23,7 +23,7 @@ from vaultstream.crypto.algorithms import DigestSigner, generate_private_key, pu
 from vaultstream.crypto.envelope import WrappedKey, rewrap
 from vaultstream.crypto.keyring import create_keyring, load_keyring, prune_keyring, rotate_keyring
 from vaultstream.errors import CustodyError
-from vaultstream.keys.custody import Custody
+from vaultstream.keys.custody import KEPT, KEPT_PER_KEY, WRAPPED_BYTES, Custody
 from vaultstream.keys.worker import KeyPublisher, make_key, make_missing_keys
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.store import keys as store
@@ -83,6 +83,23 @@ async def test_a_key_is_opened_once_and_then_costs_no_query(
             assert await open_key(custody, key.key_id) is opened
         finally:
             await db.execute("ALTER TABLE vaultstream.keys_out_of_reach RENAME TO keys")
+
+
+async def test_forged_messages_fill_no_memory_and_all_keys_still_sign(
+    services: Services, engine_url: str, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with (
+        keys_of_a_job(services, engine_url, db, tmp_path / "kek.json") as context,
+        custody_of(context) as custody,
+    ):
+        await heard(custody, 3)
+        [real, *_] = list(custody._wrapped.values())
+        custody._on_key(replace(real, wrapped=b"x" * (WRAPPED_BYTES + 1)))
+        assert real.key_id not in custody._wrapped
+        for n in range(1000):
+            custody._on_key(replace(real, key_id=f"{real.key_id}-{n}"))
+        assert len(custody._wrapped) == KEPT + KEPT_PER_KEY * context.job.spec.keys.count
+        await assert_signs(custody, db, context)
 
 
 async def heard(custody: Custody, count: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -107,6 +108,27 @@ def test_a_change_of_the_file_is_noticed_and_no_change_costs_no_reading(tmp_path
     assert len(file.current().entries) == 2
     path.unlink()
     assert file.current().entries == ()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"<html>404 not found</html>",
+        lambda line: b"\xef\xbb\xbf" + line,
+        lambda line: line + b"\r" + line,
+        lambda line: b"[" + line + b"]",
+        lambda line: line.replace(b'_sha256":"', b'_sha256":"A', 1),
+    ],
+)
+def test_a_file_of_one_damaged_line_without_an_end_revokes_not_nothing(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """Only the beginning of a line of ours is what a killed writer leaves."""
+    path = tmp_path / "revocations"
+    add_revocations(path, [revocation("a")])
+    path.write_bytes(damage(path.read_bytes().rstrip(b"\n")))
+    with pytest.raises(CustodyError, match="Line 1"):
+        load_revocations(path)
 
 
 def _add(path: Path, number: int) -> None:

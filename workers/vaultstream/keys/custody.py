@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+WRAPPED_BYTES = 8192
+"""The most bytes of one wrapped key that are kept from `keys.>`: the longest, for ML-DSA or RSA, has under 2,500."""
+KEPT_PER_KEY = 2
+KEPT = 100
+"""Keys kept from `keys.>`: so many for each key of the job, replaced ones included, and so many more. Whoever may publish there
+could otherwise fill the memory of all signers. Keys that are not kept are read from Postgres."""
+
 CHECK_SECONDS = 5.0
 """Between two checks that the subscription to changed keys is alive."""
 
@@ -88,6 +95,7 @@ class Custody:
         self._revocations = RevocationsFile(revocations or kek_file.with_name("revocations"))
         self._revoked: Revocations = self._revocations.current()
         self._wrapped: dict[str, WrappedKey] = {}
+        self._most = KEPT_PER_KEY * job.spec.keys.count + KEPT
         self._signers: dict[str, DigestSigner] = {}
         self._watch: JetStreamContext.PushSubscription | None = None
         self._resubscribing: asyncio.Task[None] | None = None
@@ -192,7 +200,11 @@ class Custody:
         return digest_signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
 
     def _on_key(self, wrapped: WrappedKey) -> None:
-        self._wrapped[wrapped.key_id] = wrapped
+        known = wrapped.key_id in self._wrapped
+        if len(wrapped.wrapped) <= WRAPPED_BYTES and (known or len(self._wrapped) < self._most):
+            self._wrapped[wrapped.key_id] = wrapped
+        else:  # forged, or more keys than are expected: Postgres has those that are leased
+            self._wrapped.pop(wrapped.key_id, None)
         if wrapped.state != "active":
             self._signers.pop(wrapped.key_id, None)
 

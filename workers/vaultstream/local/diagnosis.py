@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def explain_failure(
     if "permission denied" in log.lower():
         return LocalServiceError(
             f"The embedded {service} can't start: it has no permission for a file or directory that it needs.{said}",
-            hint=f"Make yourself the owner of {data_dir} and its contents (`ls -la {data_dir}`), or set another --data-dir.",
+            hint=f"Make yourself the owner of {data_dir} and its contents (`ls -la {shlex.quote(str(data_dir))}`), or set another --data-dir.",
         )
     return LocalServiceError(
         f"The embedded {service} does not start.{said}",
