@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import asyncpg
 import pytest
@@ -183,6 +184,14 @@ async def asleep(merchant: Merchant, owner: asyncpg.Connection, sources: SourceP
     return await get_job(owner, job.token)
 
 
+async def one_waits(owner: asyncpg.Connection) -> bool:
+    """Whether a read of the view of `asleep` waits."""
+    waiting = (
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 11 AND NOT granted)"
+    )
+    return bool(await owner.fetchval(waiting))
+
+
 @pytest.mark.parametrize("how", ["suspend", "delete"])
 async def test_a_view_that_waits_holds_up_nobody_who_suspends_or_deletes_the_job(
     merchant: Merchant,
@@ -197,14 +206,7 @@ async def test_a_view_that_waits_holds_up_nobody_who_suspends_or_deletes_the_job
         await merchant.connection.execute("SELECT pg_advisory_lock(11)")
         planning = asyncio.create_task(plan_page(planner, sources, job, source))
 
-        async def waits() -> bool:
-            return bool(
-                await owner.fetchval(
-                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 11 AND NOT granted"
-                )
-            )
-
-        await eventually(waits)
+        await eventually(partial(one_waits, owner))
         async with asyncio.timeout(10):
             if how == "suspend":
                 await set_suspended(operator, job.job_no, suspended=True)
@@ -224,14 +226,7 @@ async def test_two_who_plan_the_same_page_plan_it_once(
         await merchant.connection.execute("SELECT pg_advisory_lock(11)")
         planning = asyncio.create_task(plan_page(planner, sources, job, source))
 
-        async def waits() -> bool:
-            return bool(
-                await owner.fetchval(
-                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 11 AND NOT granted"
-                )
-            )
-
-        await eventually(waits)
+        await eventually(partial(one_waits, owner))
         await merchant.connection.execute("SELECT pg_advisory_unlock(11)")
         second = asyncio.create_task(plan_page(other, sources, job, source))
         pages = [await planning, await second]

@@ -150,11 +150,13 @@ class Custody:
             for key_id in new:
                 if key_id not in public_keys:
                     raise CustodyError(f"Key {key_id} is gone.", hint="Was the job deleted?")
-                if revocation := self._revoked.find(key_id, public_keys[key_id]):
+                if revocation := revoked.find(key_id, public_keys[key_id]):
                     refused[key_id] = self._refusal(key_id, revocation)
                 else:
                     signers[key_id] = await self._signer(key_id, public_keys[key_id])
-        self._signers |= signers
+            # Not those that were open before: meanwhile, a message or the file may have ended some of them.
+            if self._revoked is revoked:
+                self._signers |= {key_id: signers[key_id] for key_id in new if key_id in signers}
         return Opened(signers, refused)
 
     def _refusal(self, key_id: str, revocation: Revocation) -> RevokedKeyError:
