@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vaultstream.crypto.revocations import (
@@ -117,6 +117,8 @@ def test_a_change_of_the_file_is_noticed_and_no_change_costs_no_reading(tmp_path
         lambda line: b"\xef\xbb\xbf" + line,
         lambda line: line + b"\r" + line,
         lambda line: b"[" + line + b"]",
+        lambda line: line.replace(b",", b";", 1)[:-1],
+        lambda line: line + b"}",
         lambda line: line.replace(b'_sha256":"', b'_sha256":"A', 1),
     ],
 )
@@ -157,6 +159,8 @@ def test_a_file_that_can_not_be_written_is_an_error_before_anything_is_revoked(t
 
 
 @given(ids=st.lists(st.text(max_size=30), max_size=8), cut=st.integers(0, 2000))
+@example(ids=["}"], cut=2)
+@example(ids=['"}'], cut=150)
 def test_whatever_is_cut_off_the_end_the_rest_is_read(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str], cut: int
 ) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from vaultstream.errors import CustodyError
 
@@ -190,7 +191,13 @@ def _parse(data: bytes, where: Path) -> Revocations:
 
 def _is_torn(line: bytes) -> bool:
     """Whether a last line without an end is the beginning of one of ours: what a killed writer leaves, and nothing else."""
-    return _BEGINNING.startswith(line) or (line.startswith(_BEGINNING) and b"}" not in line)
+    if not line.startswith(_BEGINNING):
+        return _BEGINNING.startswith(line)
+    try:
+        from_json(line)
+    except ValueError as error:
+        return str(error).startswith("EOF while parsing")  # what there is has no error
+    return False
 
 
 def _revocation(line: bytes, number: int, where: Path) -> Revocation:
