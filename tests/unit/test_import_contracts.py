@@ -109,6 +109,8 @@ def test_the_copy_keeps_every_contract(copy: Path) -> None:
         ("vaultstream.crypto", "asyncpg", "Types and cryptography"),
         ("vaultstream.scaling", "threading", "The scaling decision is pure"),
         ("vaultstream.scaling", "vaultstream.last_words", "The scaling decision is pure"),
+        ("vaultstream.proof", "socket", "Proofs are pure"),
+        ("vaultstream.proof", "vaultstream.logs", "Proofs are pure"),
         ("vaultstream_operator.core", "time", "The operator's core is pure"),
         ("vaultstream_operator.core", "vaultstream.settings", "The operator's core is pure"),
         ("vaultstream_operator.core", "kopf", "Only the operator's handlers"),

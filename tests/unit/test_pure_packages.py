@@ -45,7 +45,20 @@ CORE = SCALING | {
     "vaultstream_operator.api",
     "vaultstream_operator.core",
 }
+PROOF = STANDARD | {
+    "base64",
+    "binascii",
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives",
+    "hashlib",
+    "hmac",
+    "pydantic",
+    "vaultstream.api",
+    "vaultstream.errors",
+    "vaultstream.proof",
+}
 ALLOWED = {
+    "workers/vaultstream/proof": PROOF,
     "workers/vaultstream/scaling": SCALING,
     "operator/vaultstream_operator/api": OPERATOR_API,
     "operator/vaultstream_operator/core": CORE,
