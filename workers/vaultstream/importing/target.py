@@ -30,6 +30,8 @@ class Existing:
     name: str
     id_type: IdType | None
     """None if imports don't create ids of its type."""
+    identity: tuple[str, ...] | None
+    """Its name, and what a rename of it or of its schema changes, from before its name was used."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ async def find_existing(
             f"The table or view {options.table!r} already exists.",
             hint="Add to it with --append, replace it with --replace, or choose another name.",
         )
+    identity = await _identity(connection, found["oid"])
     row = await connection.fetchrow(query("import_describe"), found["oid"], options.id_column)
     if row is None or row["kind"] != "r":
         raise SourceError(
@@ -108,7 +111,7 @@ async def find_existing(
                 hint=f"The table needs exactly the columns {options.id_column!r} (bigint, uuid or text, unique) "
                 f"and {options.payload_name!r} ({payload_type}).",
             )
-    existing = Existing(found["oid"], row["schema"], row["name"], cast("IdType | None", id_type))
+    existing = Existing(found["oid"], row["schema"], row["name"], cast("IdType | None", id_type), identity)
     if options.mode is Mode.REPLACE:
         await _refuse_if_in_use(connection, existing, options.table)
     return existing
@@ -129,6 +132,8 @@ async def make_target(
     if existing is not None and options.mode is Mode.APPEND:
         target = Target(options, existing.schema, existing.name, existing)
         await connection.execute(query("import_lock_appended", table=target.sql))
+        await _refuse_if_renamed(connection, existing, options.table)
+        await _refuse_code_of_others(connection, existing, options.table)
         return target
     if existing is not None:
         target = Target(options, existing.schema, f"vaultstream_import_{secrets.token_hex(8)}", existing)
@@ -167,6 +172,8 @@ async def finish_target(connection: Connection, target: Target) -> None:
         SourceError: the old table can't be dropped.
     """
     existing = target.existing
+    if existing is not None and target.appended:
+        await _refuse_if_renamed(connection, existing, target.options.table)
     final = target
     if existing is not None and not target.appended:
         final = Target(target.options, existing.schema, existing.name, existing)
@@ -183,6 +190,30 @@ async def finish_target(connection: Connection, target: Target) -> None:
     if not target.appended:
         await connection.execute(query("import_add_primary_key", **final.names()))
     await connection.execute(query("analyze", table=final.sql))
+
+
+async def _refuse_code_of_others(connection: Connection, existing: Existing, table: str) -> None:
+    """Checks a locked table: rows that are added to it must not run code of somebody else with this user's privileges."""
+    if found := [row["what"] for row in await connection.fetch(query("import_code"), existing.oid)]:
+        raise SourceError(
+            f"Adding to the table {table!r} could run code of somebody else with the privileges of this user: it has "
+            f"{', '.join(found)}.",
+            hint="Let the owner of the table import the file, or import it into a new table.",
+        )
+
+
+async def _identity(connection: Connection, oid: int) -> tuple[str, ...] | None:
+    row = await connection.fetchrow(query("relation_identity"), oid)
+    return tuple(row) if row else None
+
+
+async def _refuse_if_renamed(connection: Connection, existing: Existing, table: str) -> None:
+    """Checks that the name has meant one table since it was looked up: statements have a name, not an oid."""
+    if await _identity(connection, existing.oid) != existing.identity:
+        raise SourceError(
+            f"The table {table!r} or its schema was altered while rows were added to it.",
+            hint="Nothing was loaded. Run the command again.",
+        )
 
 
 async def _current_schema(connection: Connection) -> str:

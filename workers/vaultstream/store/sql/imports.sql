@@ -29,6 +29,41 @@ WHERE c.oid = $1
 -- Whether this user may read and add to the relation with the oid $1: only then is it told about its columns.
 SELECT has_table_privilege($1::oid, 'SELECT') AND has_table_privilege($1::oid, 'INSERT')
 
+-- name: import_code
+-- What of the table with the oid $1 runs code of somebody else with the privileges of whoever adds to it; run after its lock.
+-- Trusted are this user and superusers: their table may have what they want, only not a trigger with a function of a third one.
+-- A default is not used, because each row has both columns; indexes of plain columns and foreign keys run no code of the owner.
+SELECT what
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+CROSS JOIN LATERAL (SELECT o.rolsuper OR o.rolname = current_user AS trusted) AS t
+CROSS JOIN LATERAL (
+    SELECT 1, 'the trigger ' || g.tgname::text
+    FROM pg_catalog.pg_trigger g
+    JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
+    JOIN pg_catalog.pg_roles f ON f.oid = p.proowner
+    WHERE g.tgrelid = c.oid AND NOT (g.tgisinternal AND g.tgconstraint <> 0 AND f.rolsuper)
+      AND (NOT t.trusted OR NOT (f.rolsuper OR f.rolname = current_user))
+    UNION ALL SELECT 2, 'the rule ' || r.rulename::text FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND NOT t.trusted
+    UNION ALL SELECT 3, 'the policy ' || p.polname::text FROM pg_catalog.pg_policy p
+    WHERE p.polrelid = c.oid AND NOT t.trusted AND pg_catalog.row_security_active(c.oid)
+    UNION ALL SELECT 4, 'the constraint ' || n.conname::text FROM pg_catalog.pg_constraint n
+    WHERE n.conrelid = c.oid AND n.contype = 'c' AND NOT t.trusted
+    UNION ALL SELECT 5, 'the index ' || x.relname::text FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+    WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND NOT t.trusted
+    UNION ALL SELECT 6, 'the column ' || a.attname::text FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT t.trusted
+      AND (a.attgenerated <> '' OR y.typtype = 'd')
+    UNION ALL SELECT 7, 'the table it is a partition of' WHERE c.relispartition AND NOT t.trusted
+    UNION ALL SELECT 8, 'a child table' WHERE NOT t.trusted
+      AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid)
+) AS found (place, what)
+WHERE c.oid = $1::oid
+ORDER BY place, what
+LIMIT 5
+
 -- name: import_create
 CREATE TABLE {table} ({id} {id_type} NOT NULL, {payload} {payload_type} NOT NULL)
 
