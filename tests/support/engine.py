@@ -20,7 +20,14 @@ from vaultstream.store import schema
 from vaultstream.store.batches import Failure, fail_batch
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import Job, create_job, get_job
-from vaultstream.store.leases import DeadRecord, Lease, SignedBatch, claim_batches, lease_clock
+from vaultstream.store.leases import (
+    DeadRecord,
+    Lease,
+    SignedBatch,
+    claim_batches,
+    commit_batches,
+    lease_clock,
+)
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.source_pool import SourcePool, open_source_pool
 from vaultstream.store.sql import query
@@ -148,6 +155,11 @@ async def fail_one(
     """Claims a batch, which must be pending, and lets it fail."""
     lease = await claim_one(connection, job, holder, batch_no)
     return await fail_batch(connection, job.job_no, holder, batch_no, lease, error=error)
+
+
+async def commit(db: asyncpg.Connection, job: Job, *batches: SignedBatch, holder: str = "ann") -> list[str]:
+    """Commits batches and returns their outcomes."""
+    return await commit_batches(db, job.job_no, holder, batches, id_type=job.id_type)
 
 
 def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] = ()) -> SignedBatch:

@@ -23,16 +23,9 @@ import asyncpg
 
 from kube.certificates import KeyPair
 from support.waiting import eventually
+from vaultstream.bus import tenants as accounts
 from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.permissions import BusRole, permissions
-from vaultstream.bus.tenants import (
-    OPERATORS_ACCOUNT,
-    WORKERS_ACCOUNT,
-    account_config,
-    account_name,
-    imports_config,
-    user_name,
-)
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import BusError
 from vaultstream.local.files import open_the_way
@@ -130,17 +123,17 @@ def _users(passwords: dict[str, str], tenants: tuple[str, ...]) -> dict[str, obj
     others = [*(user(role.value, BusRole(role.value)) for role in WorkerRole), user(ADMIN, None)]
     if not tenants:
         return {"authorization": {"users": [*above, *others]}}
-    imports = [each for tenant in (None, *tenants) for each in imports_config(tenant)]
-    accounts: dict[str, object] = {
-        OPERATORS_ACCOUNT: {"users": above, "imports": imports},
-        WORKERS_ACCOUNT: account_config() | {"users": others},
+    imports = [each for tenant in (None, *tenants) for each in accounts.imports_config(tenant)]
+    theirs: dict[str, object] = {
+        accounts.OPERATORS_ACCOUNT: {"users": above, "imports": imports},
+        accounts.WORKERS_ACCOUNT: accounts.account_config() | {"users": others},
     }
     for tenant in tenants:
-        users = [user(user_name(role, tenant), BusRole(role.value)) for role in WorkerRole]
-        accounts[account_name(tenant)] = account_config() | {
+        users = [user(accounts.user_name(role, tenant), BusRole(role.value)) for role in WorkerRole]
+        theirs[accounts.account_name(tenant)] = accounts.account_config() | {
             "users": [*users, user(f"{ADMIN}-{tenant}", None)]
         }
-    return {"accounts": accounts}
+    return {"accounts": theirs}
 
 
 async def answers(address: BusAddress, role: str) -> str:

@@ -100,6 +100,14 @@ async def job_on(owner: asyncpg.Connection, table: str) -> tuple[Job, Source]:
     return job, source
 
 
+async def flood_of(merchant: Merchant, owner: asyncpg.Connection) -> tuple[Job, Source]:
+    """Creates a job on a view that returns one id 4,000 times, with payloads of 1,000 bytes."""
+    await merchant.execute(
+        "CREATE VIEW {schema}.flood AS SELECT 1::bigint AS id, repeat('x', 1000) AS payload FROM generate_series(1, 4000)"
+    )
+    return await job_on(owner, f"{merchant.schema}.flood")
+
+
 async def read_all(sources: SourcePool, source: Source) -> list[bytes]:
     """Reads as a signer does."""
     async with sources.read(source) as connection:

@@ -2,5 +2,18 @@
 
 from support.guarded_fixtures import database, nats, owner, tenants_database, tenants_nats
 from support.merchant import merchant, receipts, sources
+from support.signing_login import job, other, signer
 
-__all__ = ["database", "merchant", "nats", "owner", "receipts", "sources", "tenants_database", "tenants_nats"]
+__all__ = [
+    "database",
+    "job",
+    "merchant",
+    "nats",
+    "other",
+    "owner",
+    "receipts",
+    "signer",
+    "sources",
+    "tenants_database",
+    "tenants_nats",
+]

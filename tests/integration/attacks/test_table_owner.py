@@ -9,7 +9,7 @@ import pytest
 
 from support.engine import add_batches, add_job, new_name
 from support.guarded import GuardedDatabase, GuardedNats, workers
-from support.merchant import Merchant, job_on, outcome_of, read_all
+from support.merchant import Merchant, flood_of, job_on, outcome_of, read_all
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.api import RecordsSpec, SigningJobSpec
@@ -165,10 +165,7 @@ async def test_a_view_over_our_schema_is_not_read(merchant: Merchant) -> None:
 async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of_a_signer(
     merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
 ) -> None:
-    await merchant.execute(
-        "CREATE VIEW {schema}.flood AS SELECT 1::bigint AS id, repeat('x', 1000) AS payload FROM generate_series(1, 4000)"
-    )
-    job, _ = await job_on(owner, f"{merchant.schema}.flood")
+    job, _ = await flood_of(merchant, owner)
     source = await open_readable_source(sources, job)
     for arguments, ranged in (([[1], [10]], True), ([[1]], False)):
         async with sources.read(source) as connection:

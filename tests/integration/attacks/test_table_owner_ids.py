@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from support.guarded import GuardedDatabase
-from support.merchant import Merchant, job_on, open_sources
+from support.merchant import Merchant, flood_of, job_on, open_sources
 from vaultstream.api import RecordsSpec, SigningJobSpec
 from vaultstream.audit.payloads import present_payloads
 from vaultstream.errors import SourceError, SourceReadError, UsageError
@@ -23,10 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 async def test_an_audit_of_a_view_that_returns_one_id_many_times_is_refused_and_fills_no_memory(
     merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
 ) -> None:
-    await merchant.execute(
-        "CREATE VIEW {schema}.flood AS SELECT 1::bigint AS id, repeat('x', 1000) AS payload FROM generate_series(1, 4000)"
-    )
-    job, source = await job_on(owner, f"{merchant.schema}.flood")
+    job, source = await flood_of(merchant, owner)
     async with sources.transaction() as reading:
         with pytest.raises(SourceReadError, match="more than two rows for each id"):
             [found async for found in present_payloads(reading, source, [1], max_bytes=10_000)]

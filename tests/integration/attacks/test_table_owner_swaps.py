@@ -13,7 +13,7 @@ from vaultstream.errors import SourceError
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.store.batches import highest_id
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import accept_source, create_job, get_job
+from vaultstream.store.jobs import Job, accept_source, create_job, get_job
 from vaultstream.store.source_pool import SourcePool
 
 pytestmark = pytest.mark.integration
@@ -53,15 +53,19 @@ async def test_a_relation_of_ours_or_of_postgres_is_no_source(
             await create_job(connection, new_name("job"), spec, id_type="text", source_oid=oid)
 
 
+@pytest.fixture
+async def job(owner: asyncpg.Connection, receipts: str) -> Job:
+    job, _ = await job_on(owner, receipts)
+    return job
+
+
 @pytest.mark.parametrize("how", SWAPS)
 async def test_a_relation_that_gets_the_name_of_a_jobs_source_is_not_read_for_it(
     merchant: Merchant,
-    owner: asyncpg.Connection,
     sources: SourcePool,
-    receipts: str,
+    job: Job,
     how: str,
 ) -> None:
-    job, _ = await job_on(owner, receipts)
     source = await open_readable_source(sources, job)
     assert await read_all(sources, source) == [b"agreed"]
     await merchant.execute(SWAPS[how])
@@ -74,9 +78,8 @@ async def test_a_relation_that_gets_the_name_of_a_jobs_source_is_not_read_for_it
 
 
 async def test_code_that_replaces_our_prepared_statements_does_not_forge_which_relation_was_read(
-    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool, receipts: str
+    merchant: Merchant, sources: SourcePool, job: Job
 ) -> None:
-    job, _ = await job_on(owner, receipts)
     source = await open_readable_source(sources, job)
     assert await read_all(sources, source) == [b"agreed"]
     await merchant.execute(
@@ -96,14 +99,9 @@ async def test_code_that_replaces_our_prepared_statements_does_not_forge_which_r
 
 
 async def test_a_schema_that_has_another_name_only_during_a_read_is_noticed(
-    database: GuardedDatabase,
-    merchant: Merchant,
-    owner: asyncpg.Connection,
-    sources: SourcePool,
-    receipts: str,
+    database: GuardedDatabase, merchant: Merchant, sources: SourcePool, job: Job
 ) -> None:
     """No lock on a table keeps its schema's name."""
-    job, _ = await job_on(owner, receipts)
     source = await open_readable_source(sources, job)
     name = merchant.schema
     admin = await asyncpg.connect(database.admin_url)
@@ -133,11 +131,10 @@ async def test_only_the_owner_of_the_schema_accepts_another_relation(
     merchant: Merchant,
     owner: asyncpg.Connection,
     sources: SourcePool,
-    receipts: str,
+    job: Job,
 ) -> None:
-    job, _ = await job_on(owner, receipts)
     await merchant.execute(SWAPS["renamed"])
-    oid = await merchant.connection.fetchval("SELECT $1::text::regclass::oid", receipts)
+    oid = await merchant.connection.fetchval("SELECT $1::text::regclass::oid", job.spec.records.table)
     for part in ("operator", "records", "signing", "keys", "auditor", "source"):
         async with connect(database.urls[part]) as connection:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -56,6 +56,18 @@ async def jobs(tenants_nats: GuardedNats) -> AsyncIterator[None]:
                 await bus.jetstream.delete_stream(stream)
 
 
+@pytest.fixture
+async def job_without_a_tenant(tenants_nats: GuardedNats) -> AsyncIterator[None]:
+    """A job of the account of workers without a tenant, with two batches, and the same token."""
+    async with connected(tenants_nats, "records") as bus:
+        await RecordsStream(bus).ensure()
+        await RecordsStream(bus).ensure_consumer(TOKEN, ack_wait_seconds=30, max_ack_pending=10)
+        await RecordsStream(bus).publish(TOKEN, [1, 2])
+    yield
+    async with connected(tenants_nats, ADMIN) as bus:
+        await bus.jetstream.delete_stream(RECORDS_STREAM)
+
+
 async def lag_of(nats: GuardedNats, tenant: str) -> ConsumerLag | None:
     async with connected(nats, f"{ADMIN}-{tenant}") as bus:
         return await RecordsStream(bus).lag(TOKEN)
@@ -187,39 +199,28 @@ async def test_the_auditor_sees_the_streams_of_each_tenant(tenants_nats: Guarded
         assert await list_streams(bus) == []
 
 
+@pytest.mark.usefixtures("job_without_a_tenant")
 async def test_a_worker_without_a_tenant_purges_no_tenants_stream_by_a_reply_subject(
     tenants_nats: GuardedNats,
 ) -> None:
-    async with connected(tenants_nats, "records") as bus:
-        await RecordsStream(bus).ensure()
-        await RecordsStream(bus).ensure_consumer(TOKEN, ack_wait_seconds=30, max_ack_pending=10)
-        await RecordsStream(bus).publish(TOKEN, [1, 2])
-
     async def purged() -> bool:
         async with connected(tenants_nats, ADMIN) as admin:
             return await RecordsStream(admin).lag(TOKEN) == ConsumerLag(0, 0)
 
-    try:
-        async with connected(tenants_nats, "signing") as bus:
-            permitted = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{TOKEN}"
-            for api in (api_prefix(SHOP), "$JS.API"):  # the last one shows that the way of attack works
-                reply = f"{api}.STREAM.PURGE.{RECORDS_STREAM}"
-                await bus.client.publish(permitted, b"{", reply=reply)  # a bad request has an empty answer
-            await bus.client.flush()
-        await eventually(purged)
-    finally:
-        async with connected(tenants_nats, ADMIN) as bus:
-            await bus.jetstream.delete_stream(RECORDS_STREAM)
+    async with connected(tenants_nats, "signing") as bus:
+        permitted = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{TOKEN}"
+        for api in (api_prefix(SHOP), "$JS.API"):  # the last one shows that the way of attack works
+            reply = f"{api}.STREAM.PURGE.{RECORDS_STREAM}"
+            await bus.client.publish(permitted, b"{", reply=reply)  # a bad request has an empty answer
+        await bus.client.flush()
+    await eventually(purged)
     assert await lag_of(tenants_nats, SHOP) == WAITING
 
 
+@pytest.mark.usefixtures("job_without_a_tenant")
 async def test_the_operator_and_the_auditor_reach_the_streams_of_workers_without_a_tenant(
     tenants_nats: GuardedNats,
 ) -> None:
-    async with connected(tenants_nats, "records") as bus:
-        await RecordsStream(bus).ensure()
-        await RecordsStream(bus).ensure_consumer(TOKEN, ack_wait_seconds=30, max_ack_pending=10)
-        await RecordsStream(bus).publish(TOKEN, [1, 2])
     async with connected(tenants_nats, "auditor") as bus:
         assert [stream.name for stream in await list_streams(bus)] == [RECORDS_STREAM]
         assert (await bus.answer(bus.jetstream.account_info())).streams == 1
@@ -227,5 +228,3 @@ async def test_the_operator_and_the_auditor_reach_the_streams_of_workers_without
         assert await RecordsStream(bus).lag(TOKEN) == WAITING
         await RecordsStream(bus).remove(TOKEN)
         assert await RecordsStream(bus).lag(TOKEN) is None
-    async with connected(tenants_nats, ADMIN) as bus:
-        await bus.jetstream.delete_stream(RECORDS_STREAM)

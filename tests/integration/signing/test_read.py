@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -28,11 +29,18 @@ async def records_of(
     return await read(sources, source, wanted, cap=limit if cap is None else cap, limit=limit)
 
 
+async def relation_of(db: asyncpg.Connection, statements: str) -> Source:
+    """Creates a table or view by statements in which `$name` stands for its name."""
+    name = new_name()
+    await db.execute(Template(statements).substitute(name=name))
+    return await inspect_source(db, RecordsSpec(table=name))
+
+
 async def source_of(db: asyncpg.Connection, values: str) -> Source:
     """Creates a table of these rows (id, payload), whose ids may repeat."""
-    table = new_name()
-    await db.execute(f"CREATE TABLE {table} (id bigint, payload text); INSERT INTO {table} VALUES {values}")
-    return await inspect_source(db, RecordsSpec(table=table))
+    return await relation_of(
+        db, f"CREATE TABLE $name (id bigint, payload text); INSERT INTO $name VALUES {values}"
+    )
 
 
 @pytest.mark.parametrize("ranged", [True, False])
@@ -101,14 +109,13 @@ async def test_batches_of_every_kind_are_read_together_each_with_its_own_records
 
 async def test_a_payload_is_computed_once_per_record(sources: SourcePool, db: asyncpg.Connection) -> None:
     """A view's payload may be expensive."""
-    table, view = await add_table(db, range(1, 11)), new_name("dear")
-    await db.execute(
-        f"CREATE FUNCTION {view}(p bytea) RETURNS bytea STABLE LANGUAGE plpgsql AS $$ DECLARE"
-        "  n int := coalesce(nullif(current_setting('a.calls', true), ''), '0')::int + 1;"
-        "BEGIN RETURN convert_to(set_config('a.calls', n::text, true), 'UTF8'); END $$;"
-        f"CREATE VIEW {view} AS SELECT id, {view}(payload) AS payload FROM {table}"
+    source = await relation_of(
+        db,
+        "CREATE FUNCTION $name(n bigint) RETURNS text STABLE LANGUAGE plpgsql AS 'DECLARE"
+        "  n int := coalesce(nullif(current_setting(''a.calls'', true), ''''), ''0'')::int + 1;"
+        "BEGIN RETURN set_config(''a.calls'', n::text, true); END';"
+        "CREATE VIEW $name AS SELECT id, $name(id) AS payload FROM generate_series(1::bigint, 10) AS id",
     )
-    source = await inspect_source(db, RecordsSpec(table=view))
     [records] = await records_of(sources, source, [BatchRow(1, 10, "1", "10", None)], 100)
     assert sorted(map(int, records.payloads)) == list(range(1, 11))
 
@@ -116,11 +123,10 @@ async def test_a_payload_is_computed_once_per_record(sources: SourcePool, db: as
 async def test_no_query_for_payloads_is_kept_in_postgres_where_code_of_a_source_could_replace_it(
     sources: SourcePool, db: asyncpg.Connection
 ) -> None:
-    view = new_name()
-    await db.execute(
-        f"CREATE VIEW {view} AS SELECT 1::bigint AS id, (SELECT count(*) FROM pg_prepared_statements)::text AS payload"
+    source = await relation_of(
+        db,
+        "CREATE VIEW $name AS SELECT 1::bigint AS id, (SELECT count(*) FROM pg_prepared_statements)::text AS payload",
     )
-    source = await inspect_source(db, RecordsSpec(table=view))
     for _ in range(3):
         [records] = await read(sources, source, [range(1, 2)], cap=10, limit=10)
         assert records.payloads == [b"0"]
@@ -129,14 +135,14 @@ async def test_no_query_for_payloads_is_kept_in_postgres_where_code_of_a_source_
 async def test_a_column_that_gets_another_type_is_described_again(
     sources: SourcePool, db: asyncpg.Connection
 ) -> None:
-    table = new_name()
-    await db.execute(
-        f"CREATE TABLE {table} (id bigint, payload bytea); INSERT INTO {table} VALUES (1, 'text')"
+    source = await relation_of(
+        db, "CREATE TABLE $name (id bigint, payload bytea); INSERT INTO $name VALUES (1, 'text')"
     )
-    source = await inspect_source(db, RecordsSpec(table=table))
     sql = f"SELECT payload FROM {source.relation}"
     assert [row[0] for row in await sources.fetch(source, sql)] == [b"text"]
-    await db.execute(f"ALTER TABLE {table} ALTER payload TYPE text USING convert_from(payload, 'UTF8')")
+    await db.execute(
+        f"ALTER TABLE {source.relation} ALTER payload TYPE text USING convert_from(payload, 'UTF8')"
+    )
     with pytest.raises(asyncpg.SerializationError):
         await sources.fetch(source, sql)
     assert [row[0] for row in await sources.fetch(source, sql)] == ["text"]

@@ -14,6 +14,7 @@ from support.engine import (
     add_batches,
     add_job,
     claim_one,
+    commit,
     dead_of,
     expire,
     history_of,
@@ -28,16 +29,10 @@ from vaultstream.store.leases import (
     COMMITTED,
     FENCED,
     SUPERSEDED,
-    SignedBatch,
-    commit_batches,
 )
 from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
-
-
-async def commit(db: asyncpg.Connection, job: Job, *batches: SignedBatch, holder: str = "ann") -> list[str]:
-    return await commit_batches(db, job.job_no, holder, batches, id_type=job.id_type)
 
 
 async def state_of(db: asyncpg.Connection, job: Job, batch_no: int) -> str:

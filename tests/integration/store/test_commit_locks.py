@@ -13,6 +13,7 @@ from support.engine import (
     add_job,
     add_table,
     claim_one,
+    commit,
     open_sources,
     signatures_of,
     signed,
@@ -28,17 +29,11 @@ from vaultstream.store.leases import (
     FENCED,
     SUPERSEDED,
     Lease,
-    SignedBatch,
     claim_batches,
-    commit_batches,
     release_leases,
 )
 
 pytestmark = pytest.mark.integration
-
-
-async def commit(db: asyncpg.Connection, job: Job, *batches: SignedBatch, holder: str = "ann") -> list[str]:
-    return await commit_batches(db, job.job_no, holder, batches, id_type=job.id_type)
 
 
 async def test_a_key_revoked_while_it_is_being_leased_is_fenced_too(

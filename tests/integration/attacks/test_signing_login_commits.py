@@ -1,0 +1,199 @@
+"""What someone who has the login of the signers tries: commits of records that are not those of a leased batch."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from support.engine import add_batches, add_job, claim_one, dead_of, signatures_of, waits_for_a_lock
+from support.guarded import GuardedDatabase
+from support.signing_login import ANN, attempts_of
+from vaultstream.store.batches import fail_batch
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import Job
+from vaultstream.store.leases import COMMITTED, FENCED, Lease
+from vaultstream.store.sql import arguments, query
+
+pytestmark = pytest.mark.integration
+
+
+Slots = dict[str, object]
+
+
+async def send(
+    connection: asyncpg.Connection,
+    job: Job,
+    *leases: tuple[int, Lease],
+    id_type: str = "bigint",
+    **changed: object,
+) -> list[str]:
+    """Commits batches with arguments of one's own; without any, the first leased batch with the ids 1 and 2."""
+    values: Slots = {
+        "batch_no": [number for number, _ in leases],
+        "key_no": [lease.key_no for _, lease in leases],
+        "epoch": [lease.epoch for _, lease in leases],
+        "signed": [2],
+        "dead": [0],
+        "record_id": [1, 2],
+        "width": 35,
+        "rows": None,
+        "dead_slot": [],
+        "dead_id": [],
+        "dead_reason": [],
+        "dead_message": [],
+        **changed,
+    }
+    if values["rows"] is None:
+        values["rows"] = bytes([*range(32), 0, 1, 7]) * len(values["record_id"])  # type: ignore[arg-type]
+    text = query("commit_batches", id_type=id_type)
+    rows = await connection.fetch(text, *arguments(text, job_no=job.job_no, holder=ANN, **values))
+    return [row["outcome"] for row in rows]
+
+
+def dead(*records: tuple[object, object, object, object]) -> Slots:
+    """Returns the arguments for dead records, each as slot, id, reason and message."""
+    slots, ids, reasons, messages = zip(*records, strict=True)
+    return {"dead_slot": slots, "dead_id": ids, "dead_reason": reasons, "dead_message": messages}
+
+
+GONE = "RecordGone", "The row was deleted."
+
+
+FORGED: dict[str, Slots] = {
+    "another record": {"record_id": [1, 9]},
+    "a record before the batch": {"record_id": [0, 1]},
+    "a record twice": {"record_id": [2, 2]},
+    "one record too few": {"signed": [1], "record_id": [1]},
+    "one record too many": {"signed": [3], "record_id": [1, 2, 3]},
+    "no record at all": {"signed": [0], "record_id": []},
+    "dead records that are not named": {"signed": [0], "dead": [2], "record_id": []},
+    "a negative number of records": {"signed": [-1], "dead": [3], "record_id": []},
+    "a number of records that is NULL": {"signed": [None]},
+    "a dead record that is not of the batch": {
+        "signed": [1], "dead": [1], "record_id": [1], **dead((1, "9", *GONE))
+    },
+    "a record that is signed and dead": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "1", *GONE))},
+    "an id in another spelling": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "02", *GONE))},
+    "a dead record twice": {"signed": [0], "dead": [2], "record_id": [], **dead((1, "1", *GONE), (1, "1", *GONE))},
+    "a dead record of no slot": {"signed": [1], "dead": [1], "record_id": [1], **dead((2, "2", *GONE))},
+    "a dead record of a slot that is NULL": {"signed": [1], "dead": [1], "record_id": [1], **dead((None, "2", *GONE))},
+    "fewer reasons than dead records": {
+        "signed": [1], "dead": [1], "record_id": [1], "dead_slot": [1], "dead_id": ["2"]
+    },
+    "more dead records than said": dead((1, "2", *GONE)),
+    "a reason of one's own": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "2", "Because", "I say so."))},
+    "the reason that takes attempts": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "2", "Unsignable", "no"))},
+    "a reason that is NULL": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "2", None, "no"))},
+    "a message without end": {"signed": [1], "dead": [1], "record_id": [1], **dead((1, "2", GONE[0], "x" * 1001))},
+    "fewer keys than batches": {"key_no": []},
+    "more batches than keys": {"batch_no": [1, 2]},
+    "no width": {"width": 0, "rows": b""},
+    "a negative width": {"width": -35, "rows": b""},
+    "a width that is NULL": {"width": None, "rows": b""},
+    "fewer bytes than records": {"rows": bytes(69)},
+    "more bytes than records": {"rows": bytes(71)},
+    "more ids than said": {"record_id": [1, 2, 3]},
+    "numbers in two dimensions": {"signed": [[1, 1]]},
+    "ids in two dimensions": {"record_id": [[1], [2]]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_a_commit_settles_exactly_the_records_of_its_batch(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, forged: str
+) -> None:
+    job = await add_job(owner, keys=2)
+    await add_batches(owner, job, [1, 2], [3, 4])
+    lease = await claim_one(signer, job, ANN, 1)
+    with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.CheckViolationError)):
+        await send(signer, job, (1, lease), **FORGED[forged])
+    assert await signatures_of(owner, job) == {}
+    assert await dead_of(owner, job) == {}
+    assert await send(signer, job, (1, lease)) == [COMMITTED]
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+@pytest.mark.parametrize(
+    ("signed_ids", "dead_ids", "outcome"),
+    [
+        (["b", "a"], [], None),
+        (["b"], ["a"], None),
+        ([], ["a", "b"], None),
+        (["a", "c"], [], "not those"),
+        (["a"], ["c"], "not those"),
+        (["a", "a"], [], "not those"),
+        (["a"], ["a"], "not those"),
+        (["a", None], [], "not those"),
+    ],
+)
+async def test_a_commit_settles_exactly_the_records_that_its_batch_lists(
+    signer: asyncpg.Connection,
+    owner: asyncpg.Connection,
+    signed_ids: list[str],
+    dead_ids: list[str],
+    outcome: str | None,
+) -> None:
+    job = await add_job(owner, keys=1, id_type="text")
+    await add_batches(owner, job, ["a", "b"])
+    lease = await claim_one(signer, job, ANN, 1)
+    values = {"signed": [len(signed_ids)], "dead": [len(dead_ids)], "record_id": signed_ids}
+    if dead_ids:
+        values |= dead(*((1, each, *GONE) for each in dead_ids))
+    if outcome is None:
+        assert await send(signer, job, (1, lease), id_type="text", **values) == [COMMITTED]
+        assert set(await signatures_of(owner, job)) == set(signed_ids)
+        assert set(await dead_of(owner, job)) == set(dead_ids)
+    else:
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=outcome):
+            await send(signer, job, (1, lease), id_type="text", **values)
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+async def test_a_lease_is_good_for_its_own_batch_alone(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    lease = await claim_one(signer, job, ANN, 1)
+    assert (await fail_batch(signer, job.job_no, ANN, 2, lease, error="buried")).outcome == FENCED
+    one = {"signed": [1], "dead": [0], "record_id": [2]}
+    assert await send(signer, job, (2, lease), **one) == [FENCED]
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await send(signer, job, (1, lease), (2, lease), signed=[1, 0], dead=[0, 1], record_id=[2])
+    assert await send(signer, job, (1, lease), (2, lease), signed=[1, 1], dead=[0, 0]) == [COMMITTED, FENCED]
+    assert set(await signatures_of(owner, job)) == {1}
+    assert await attempts_of(owner, job) == [0, 0]
+
+
+async def test_a_batch_of_another_job_can_not_be_committed_with_a_key_of_this_one(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    theirs = await add_job(owner, keys=1)
+    await add_batches(owner, theirs, [1, 2])
+    lease = await claim_one(signer, job, ANN, 1)
+    assert await send(signer, theirs, (1, lease)) == [FENCED]
+    assert await signatures_of(owner, theirs) == {}
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", theirs.job_no)
+
+
+async def test_a_lease_that_begins_during_a_commit_settles_nothing_in_it(
+    database: GuardedDatabase, owner: asyncpg.Connection, signer: asyncpg.Connection, job: Job
+) -> None:
+    """The second slot names a lease that is taken while the first one waits: its records were never compared."""
+    lease = await claim_one(signer, job, ANN, 1)
+    key_no = await owner.fetchval(
+        "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 AND holder IS NULL", job.job_no
+    )
+    foreseen = Lease(key_no, "", 1, 0)
+    async with connect(database.urls["signing"]) as accomplice:
+        held = owner.transaction()
+        await held.start()
+        await owner.execute("SELECT FROM vaultstream.batches WHERE batch_no = 1 FOR UPDATE")
+        committing = asyncio.create_task(
+            send(signer, job, (1, lease), (2, foreseen), signed=[1, 1], dead=[0, 0], record_id=[1, 99])
+        )
+        await waits_for_a_lock(accomplice)
+        assert (await claim_one(accomplice, job, ANN, 2)).key_no == key_no
+        await held.rollback()
+        assert await committing == [COMMITTED, FENCED]
+    assert set(await signatures_of(owner, job)) == {1}
