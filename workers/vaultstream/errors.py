@@ -9,6 +9,7 @@ VaultStreamError
 │   └── UnknownJobError        there is no job with that name
 ├── NotAllSignedError          the job ended with dead letters                        exit 3
 ├── AuditError                 verification found a violation                         exit 4
+│   └── ProofError             a note, a proof or a key of one is malformed, or not signed as it must be
 ├── ServiceError               a service that VaultStream needs is unreachable        exit 5
 │   ├── DatabaseError
 │   ├── BusError
@@ -115,6 +116,10 @@ class NotAllSignedError(VaultStreamError):
 
 class AuditError(VaultStreamError):
     exit_code = ExitCode.AUDIT
+
+
+class ProofError(AuditError):
+    """A note, a checkpoint, a proof, or a key of one is malformed, or is not signed as it must be."""
 
 
 class ServiceError(VaultStreamError):
