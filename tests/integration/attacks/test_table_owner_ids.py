@@ -126,3 +126,28 @@ async def test_a_source_login_of_another_server_with_the_same_oids_is_refused(
             await check_source_login(reading, where, place=place._replace(**change))  # type: ignore[arg-type]
     async with open_sources(database, owner, database.urls["source"]):
         pass
+
+
+async def test_an_id_that_is_longer_than_the_one_asked_for_fills_no_memory(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    """A collation may take it for the same, or a function may return another one when its value is not compared but returned."""
+    await merchant.execute(
+        """
+        CREATE FUNCTION {schema}.either() RETURNS text LANGUAGE plpgsql STABLE AS $f$ BEGIN
+            PERFORM set_config('mine.turn', (current_setting('mine.turn', true) IS DISTINCT FROM 'compare')::text, false);
+            IF current_setting('mine.turn') = 'true' THEN
+                PERFORM set_config('mine.turn', 'compare', false);
+                RETURN 'a';
+            END IF;
+            RETURN repeat('a', 100000);
+        END $f$;
+        CREATE VIEW {schema}.long AS SELECT CASE WHEN n < 9 THEN {schema}.either() ELSE 'a' END AS id, n::text AS payload
+        FROM generate_series(1, 9) AS n
+        """
+    )
+    job, _ = await job_on(owner, f"{merchant.schema}.long")
+    source = await open_readable_source(sources, job)
+    assert await sources.fetch(source, source.read_sql(ranged=False), 100, ["a"]) == [("a", b"9", 1)]
+    async with sources.read(source) as reading:
+        assert await reading.fetch(source.fill("audit_payloads"), 100, ["a"]) == [("a", 1, b"9")]

@@ -59,7 +59,7 @@ async def open_audited_source(
     try:
         async with connection.transaction():
             source = await open_source(connection, job)
-            await connection.execute(_over("audit_hold_source", source))
+            await connection.execute(source.fill("audit_hold_source"))
             await relation_identity(watching, source)
     except SourceError as error:
         return None, error.message
@@ -107,7 +107,7 @@ async def present_payloads(
             yield record, Absence.UNREADABLE
         return
 
-    statement = _over("audit_payloads", source)
+    statement = source.fill("audit_payloads")
     absent = set(ids)
     long: list[tuple[RecordId, int]] = []
     for row in await _fetch(connection, source, statement, ids, min(SMALL_BYTES, max_bytes)):
@@ -136,6 +136,7 @@ async def _fetch(
     connection: Connection, source: Source, statement: str, ids: Sequence[RecordId], max_bytes: int
 ) -> list[asyncpg.Record]:
     with errors_of_source(connection, source.relation):
+        await connection.execute(query("restore_session", lift_timeouts=query("lift_timeouts")))
         rows = await connection.fetch(statement, max_bytes, ids)
     if len(rows) > 2 * len(ids):
         raise SourceReadError(
@@ -165,9 +166,3 @@ def _portions(sized: Sequence[tuple[RecordId, int]]) -> Iterator[list[RecordId]]
         total += size
     if portion:
         yield portion
-
-
-def _over(name: str, source: Source) -> str:
-    return query(
-        name, relation=source.relation, id=source.id_sql, id_type=source.id_type, payload=source.payload_sql
-    )

@@ -76,12 +76,17 @@ class Source:
         Args:
             ranged: whether $2 and $3 are arrays of the first and last ids of runs; if not, $2 is an array of ids.
         """
+        return self.fill("read_ranges" if ranged else "read_listed")
+
+    def fill(self, name: str) -> str:
+        """Returns a query over the source, by its name."""
         return query(
-            "read_ranges" if ranged else "read_listed",
+            name,
             relation=self.relation,
             id=self.id_sql,
             id_type=self.id_type,
             payload=self.payload_sql,
+            same_id=query("same_text") if self.id_type == "text" else "true",
         )
 
 

@@ -96,6 +96,7 @@ FROM (
     WHERE {id} = ANY ($2::{id_type}[])
     OFFSET 0
 ) AS found
+WHERE {same_id}
 LIMIT 2 * cardinality($2::{id_type}[]) + 1
 
 -- name: audit_pending
@@ -197,6 +198,10 @@ SELECT pg_export_snapshot()
 
 -- name: use_snapshot
 SET TRANSACTION SNAPSHOT {snapshot}
+
+-- name: restore_session
+-- Takes back what code of a source's owner has set, in the middle of the transaction that has the snapshot. Advisory locks too.
+RESET ALL; RESET ROLE; SELECT pg_catalog.pg_advisory_unlock_all(); {lift_timeouts}
 
 -- name: lift_timeouts
 -- An audit may take long, and its first connection idles while the others work.

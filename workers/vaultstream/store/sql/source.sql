@@ -117,7 +117,8 @@ FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last),
 LIMIT (SELECT 2 * sum(run.last - run.first + 1) + 1 FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last))
 
 -- name: read_listed
--- The same for the records whose ids are in $2.
+-- The same for the records whose ids are in $2. {same_id} drops an id that only the column's collation takes for one of them: it
+-- may be of any length.
 SELECT found.id, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload, octet_length(payload) AS size
 FROM (
     SELECT s.{id}::{id_type} AS id, {payload} AS payload
@@ -125,7 +126,11 @@ FROM (
     WHERE s.{id} = ANY ($2::{id_type}[])
     OFFSET 0
 ) AS found
+WHERE {same_id}
 LIMIT 2 * cardinality($2::{id_type}[]) + 1
+
+-- name: same_text
+found.id COLLATE pg_catalog."C" = ANY ($2::text[])
 
 -- name: source_rights
 -- Whether this user may read the columns $2 and $3 of the relation with the oid $1.
