@@ -74,7 +74,13 @@ def test_the_commands_of_the_readme_work_as_written(clone: Path) -> None:
     if not (Path(sys.executable).parent / "activate").exists():
         pytest.skip("the README's commands are for a virtual environment")
     script = "\n".join(blocks(readme()[0]))
-    for command in ("make quick-start", "vaultstream import", "vaultstream run -f", "openssl dgst"):
+    for command in (
+        "make quick-start",
+        "vaultstream import",
+        "vaultstream run -f",
+        "openssl dgst",
+        "SELECT * FROM signatures",
+    ):
         assert command in script
     inherited = Command(clone).environment(TOTAL_RECORDS="1000", TOTAL_KEYS="4", PIP_NO_INDEX="1")
     ran = subprocess.run(
@@ -92,6 +98,13 @@ def test_the_commands_of_the_readme_work_as_written(clone: Path) -> None:
     assert "1,200 rows loaded into flights" in ran.stdout
     assert re.search(r"^valid +1,200$", ran.stdout, flags=re.MULTILINE)
     assert "Verified OK" in ran.stdout
+    assert re.search(r"^job +\| quick-start-1000-batch-500$", ran.stdout, flags=re.MULTILINE), (
+        "a row of signatures, expanded"
+    )
+    digests = re.findall(
+        r"^ *\d+ +\| flights-\S+ +\| 20\d\d-.* \| [0-9a-f]{64}$", ran.stdout, flags=re.MULTILINE
+    )
+    assert len(digests) == 3
     assert (clone / "flights.parquet").stat().st_size > 0
     assert (clone / "keys.json").exists()
     assert os.access(clone / ".env", os.R_OK)

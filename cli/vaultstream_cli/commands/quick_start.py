@@ -9,7 +9,7 @@ import typer
 from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.quick_start import QuickStartRuns
-from vaultstream.local.seed import seed_records
+from vaultstream.local.seed import seed_records, show_samples
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
@@ -53,6 +53,7 @@ async def quick_start(
         with show_progress("seeding") as progress:
             async with session.pool.acquire() as connection:
                 table = await seed_records(connection, total, progress=progress)
+                await show_samples(connection, table)
         spec = SigningJobSpec.model_validate(
             {
                 "records": {"table": table},

@@ -31,6 +31,33 @@ def test_it_signs_and_verifies_all_and_a_second_batch_size_is_compared_with_the_
     assert not command.workers()
 
 
+def select(command: Command, statement: str) -> str:
+    return command.run("debug", "psql", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", statement).stdout.strip()
+
+
+def test_records_and_signatures_answer_as_they_stand(command: Command) -> None:
+    settings = {"TOTAL_KEYS": "2", "BATCH_SIZE": "25"}
+    command.run("quick-start", TOTAL_RECORDS="100", **settings)
+    assert select(command, "SELECT count(*) FROM records") == "100"
+    assert select(command, "SELECT count(*), count(DISTINCT job) FROM signatures") == "100|1"
+    matching = "SELECT count(*) FROM records JOIN signatures ON record_id = id::text AND payload_sha256 = sha256(payload::bytea)"
+    assert select(command, matching) == "100"
+
+    command.run("quick-start", TOTAL_RECORDS="150", **settings)
+    assert select(command, "SELECT count(*) FROM records") == "150"
+    assert select(command, "SELECT count(*), count(DISTINCT job) FROM signatures") == "250|2"
+
+
+def test_relations_of_these_names_that_are_there_stay_as_they_are(command: Command) -> None:
+    select(
+        command,
+        "CREATE TABLE records AS SELECT 'mine' AS payload; CREATE VIEW signatures AS SELECT 'mine' AS signature",
+    )
+    command.run("quick-start", TOTAL_RECORDS="20", TOTAL_KEYS="2")
+    assert select(command, "SELECT * FROM records") == "mine"
+    assert select(command, "SELECT * FROM signatures") == "mine"
+
+
 def test_no_records_at_all_is_a_complete_job(command: Command) -> None:
     assert command.json("quick-start", "--records", "0", "--keys", "1")["state"] == "Complete"
 

@@ -111,7 +111,7 @@ async def test_a_program_goes_on_with_a_newer_schema_that_was_made_to_work_with_
     "damage",
     [
         "DELETE FROM vaultstream.schema_version",
-        "UPDATE vaultstream.schema_version SET version = version - 10",
+        "UPDATE vaultstream.schema_version SET version = version - 1000",
     ],
 )
 async def test_a_schema_whose_version_was_lost_is_refused_with_what_to_do(

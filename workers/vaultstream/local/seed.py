@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from vaultstream.records.source import quote_identifier
 from vaultstream.store.sql import query
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 CHUNK = 100_000
+_COMMENT = "Made by vaultstream quick-start: "
+"""How the comment on each of its views begins. A relation without it belongs to somebody else."""
 
 
 def seed_table(records: int) -> str:
@@ -37,3 +42,23 @@ async def seed_records(connection: Connection, records: int, *, progress: Callab
             progress(last, records)
     await connection.execute(query("analyze", table=table))
     return name
+
+
+async def show_samples(connection: Connection, table: str) -> None:
+    """Makes the views `records`, of a table of sample records, and `signatures`, of all jobs, in the schema `public`.
+
+    A relation of that name that quick-start did not make stays as it is.
+    """
+    for view, shown in (("records", table), ("signatures", "vaultstream.signatures")):
+        comment = f"{_COMMENT}{shown}"
+        found = await connection.fetchrow(query("find_sample_view"), view)
+        if found is None or found["comment"] == comment:
+            continue
+        if found["free"] or (found["owned"] and (found["comment"] or "").startswith(_COMMENT)):
+            statement = query(
+                f"show_{view}", table=f"public.{quote_identifier(table)}", comment=f"'{comment}'"
+            )
+            # Another quick-start makes it at the same time.
+            with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+                async with connection.transaction():
+                    await connection.execute(statement)

@@ -12,6 +12,23 @@ FROM (
     FROM generate_series($1::bigint, $2::bigint) AS id
 ) AS receipt
 
+-- name: find_sample_view
+-- Whether public.$1 is free for a view of this user; or else whether it is a view of this user, and its comment.
+SELECT c.oid IS NULL AND pg_catalog.has_schema_privilege(n.oid, 'CREATE') AS free,
+       c.relkind = 'v' AND pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
+       pg_catalog.obj_description(c.oid, 'pg_class') AS comment
+FROM pg_catalog.pg_namespace n
+LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $1::text
+WHERE n.nspname = 'public'
+
+-- name: show_records
+CREATE OR REPLACE VIEW public.records AS SELECT id, payload FROM {table};
+COMMENT ON VIEW public.records IS {comment}
+
+-- name: show_signatures
+CREATE OR REPLACE VIEW public.signatures AS SELECT * FROM vaultstream.signatures;
+COMMENT ON VIEW public.signatures IS {comment}
+
 -- name: create_bench
 CREATE TABLE {table} (id bigint PRIMARY KEY, payload bytea NOT NULL);
 ALTER TABLE {table} ALTER payload SET STORAGE EXTERNAL

@@ -2,9 +2,10 @@
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
 GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
-    vaultstream.dead_letters, vaultstream.cleared_dead_letters
+    vaultstream.dead_letters, vaultstream.cleared_dead_letters, vaultstream.signatures
 TO vaultstream_auditor;
 GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_auditor;  -- row security calls it as this role
+GRANT EXECUTE ON FUNCTION vaultstream.signed_jobs(), vaultstream.signatures_of(int, bigint, int) TO vaultstream_auditor;  -- of the view
 
 DO $$  -- create_job grants later tables
 DECLARE
