@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.engine import make_lease
 from vaultstream.signing.batch import Batch, Settlement
 from vaultstream.signing.hold import Hold, Limits
-from vaultstream.store.leases import Lease
 from vaultstream.telemetry.metrics import BATCH_OUTCOMES, Metrics
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_the_first_settlement_ends_a_batch_and_any_other_does_nothing(
         batches = hold.admit(fetched(number) for number in range(1, 7))
         for batch in batches:
             if batch.number in leased:
-                batch.lease = Lease(key_no=batch.number, key_id="key", epoch=1, deadline=0.0)
+                batch.lease = make_lease(0, key_no=batch.number)
         work = [hold.settle([b for b in batches if b.number in numbers], how) for numbers, how in attempts]
         if at_once:
             await asyncio.gather(*work)

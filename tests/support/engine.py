@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -15,15 +16,19 @@ from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.connection import Bus, BusAddress, connect_bus
 from vaultstream.local.services import Services
+from vaultstream.proof.merkle import tree_root
+from vaultstream.proof.statement import BatchStatement, record_hashes, signed_bytes
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store import schema
 from vaultstream.store.batches import Failure, fail_batch
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import Job, create_job, get_job
 from vaultstream.store.leases import (
+    DatabaseClock,
     DeadRecord,
     Lease,
     SignedBatch,
+    SignedStatement,
     claim_batches,
     commit_batches,
     lease_clock,
@@ -135,9 +140,24 @@ async def lease_one(
 ) -> Lease | None:
     """Leases a key that is for no particular batch."""
     row = await connection.fetchrow(
-        "SELECT * FROM vaultstream.lease_keys($1, $2, 1, $3)", job.job_no, holder, seconds
+        "SELECT *, clock_timestamp() AS answered_at FROM vaultstream.lease_keys($1, $2, 1, $3)",
+        job.job_no,
+        holder,
+        seconds,
     )
-    return row and Lease(row["key_no"], row["key_id"], row["epoch"], lease_clock() + seconds)
+    return row and lease_of(row, holder, seconds=seconds)
+
+
+def lease_of(row: asyncpg.Record, holder: str, *, seconds: float = 30.0) -> Lease:
+    """Returns the lease in a row of `lease_keys`, with the clock of Postgres beside it."""
+    clock = DatabaseClock(row["answered_at"], lease_clock())
+    return Lease(row["key_no"], row["key_id"], row["epoch"], lease_clock() + seconds, holder, clock)
+
+
+def make_lease(seconds: float = 30.0, *, key_no: int = 1, epoch: int = 1, key_id: str = "key-1") -> Lease:
+    """Returns a lease that Postgres knows nothing of."""
+    now = lease_clock()
+    return Lease(key_no, key_id, epoch, now + seconds, "ann", DatabaseClock(datetime.now(UTC), now))
 
 
 async def claim_one(
@@ -165,14 +185,46 @@ async def commit(db: asyncpg.Connection, job: Job, *batches: SignedBatch, holder
 def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] = ()) -> SignedBatch:
     """Returns a batch with signatures that name their lease, so that they can be told apart later."""
     ids = list(ids)
+    digests = [sha256(str(i).encode()).digest() for i in ids]
+    signatures = [f"{i} by {lease.key_no}/{lease.epoch}".encode() for i in ids]
     return SignedBatch(
         batch_no=batch_no,
         lease=lease,
         record_ids=ids,
-        digests=[sha256(str(i).encode()).digest() for i in ids],
-        signatures=[f"{i} by {lease.key_no}/{lease.epoch}".encode() for i in ids],
+        digests=digests,
+        signatures=signatures,
         dead=[DeadRecord(i, "PayloadNull", "The payload is NULL.") for i in dead],
+        statement=statement_for(batch_no, lease, ids, digests, signatures) if ids else None,
     )
+
+
+def statement_for(
+    batch_no: int,
+    lease: Lease,
+    ids: Sequence[Any],
+    digests: Sequence[bytes],
+    signatures: Sequence[bytes],
+    *,
+    sign: Callable[[bytes], bytes] = lambda _: b"stated",
+    **changed: Any,
+) -> SignedStatement:
+    """Returns the statement of a batch of a job whose keys are named after it, as they are."""
+    values: dict[str, Any] = {
+        "job_token": lease.key_id.rpartition("-")[0],
+        "batch": batch_no,
+        "key_id": lease.key_id,
+        "epoch": lease.epoch,
+        "holder": lease.holder,
+        "algorithm": "ED25519",
+        "count": len(ids),
+        "first_id": str(ids[0]),
+        "last_id": str(ids[-1]),
+        "root": tree_root(record_hashes(ids, digests, signatures)),
+        "signed_at": lease.clock.shown,
+        **changed,
+    }
+    body = BatchStatement(**values).body
+    return SignedStatement(body, sign(signed_bytes(body)))
 
 
 async def expire(connection: asyncpg.Connection, *leases: Lease) -> None:

@@ -166,7 +166,7 @@ class Bench:
             public.verify(row["signature"], payload)
             assert row["digest"] == sha256(payload).digest()
             assert row["outcome"] == "committed"
-            assert row["during"].lower < row["signed_at"] <= row["during"].upper
+            assert row["during"].lower <= row["signed_at"] <= row["during"].upper
         assert await overlaps_of(self.db, self.job) == 0
 
         async def all_free() -> bool:  # a lease that could not be released expires soon

@@ -52,6 +52,7 @@ PROOF = STANDARD | {
     "cryptography.hazmat.primitives",
     "hashlib",
     "hmac",
+    "json",
     "pydantic",
     "vaultstream.api",
     "vaultstream.errors",

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
-from support.engine import add_batches, add_job, claim_one, dead_of, signatures_of, waits_for_a_lock
+from support.engine import (
+    add_batches,
+    add_job,
+    claim_one,
+    dead_of,
+    make_lease,
+    signatures_of,
+    statement_for,
+    waits_for_a_lock,
+)
 from support.guarded import GuardedDatabase
 from support.signing_login import ANN, attempts_of
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
-from vaultstream.store.leases import COMMITTED, FENCED, Lease
+from vaultstream.store.leases import COMMITTED, FENCED, Lease, SignedStatement
 from vaultstream.store.sql import arguments, query
 
 pytestmark = pytest.mark.integration
@@ -45,11 +56,26 @@ async def send(
         "dead_message": [],
         **changed,
     }
+    if "statement" not in values:
+        stated = [_stated(slot, values, leases) for slot in range(len(leases))]
+        values["statement"] = [each and each.body for each in stated]
+        values["statement_signature"] = [each and each.signature for each in stated]
     if values["rows"] is None:
         values["rows"] = bytes([*range(32), 0, 1, 7]) * len(values["record_id"])  # type: ignore[arg-type]
     text = query("commit_batches", id_type=id_type)
     rows = await connection.fetch(text, *arguments(text, job_no=job.job_no, holder=ANN, **values))
     return [row["outcome"] for row in rows]
+
+
+def _stated(slot: int, values: Slots, leases: Sequence[tuple[int, Lease]]) -> SignedStatement | None:
+    """Returns the statement that would be true of a slot, if one can be."""
+    counts, ids = cast("list[Any]", values["signed"]), cast("list[Any]", values["record_id"])
+    if not all(type(count) is int for count in counts) or not 0 < counts[slot] <= len(ids):
+        return None
+    start = sum(counts[:slot])
+    ids = ids[start : start + counts[slot]]
+    blank = [b""] * len(ids)
+    return statement_for(*leases[slot], ids, blank, blank, count=counts[slot])
 
 
 def dead(*records: tuple[object, object, object, object]) -> Slots:
@@ -125,7 +151,7 @@ async def test_a_commit_settles_exactly_the_records_of_its_batch(
         (["a"], ["c"], "not those"),
         (["a", "a"], [], "not those"),
         (["a"], ["a"], "not those"),
-        (["a", None], [], "not those"),
+        (["a", None], [], "not about"),
     ],
 )
 async def test_a_commit_settles_exactly_the_records_that_its_batch_lists(
@@ -184,7 +210,7 @@ async def test_a_lease_that_begins_during_a_commit_settles_nothing_in_it(
     key_no = await owner.fetchval(
         "SELECT key_no FROM vaultstream.keys WHERE job_no = $1 AND holder IS NULL", job.job_no
     )
-    foreseen = Lease(key_no, "", 1, 0)
+    foreseen = make_lease(key_no=key_no)
     async with connect(database.urls["signing"]) as accomplice:
         held = owner.transaction()
         await held.start()

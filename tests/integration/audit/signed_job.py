@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -11,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from support.engine import lease_of, statement_for
 from vaultstream.api import Algorithm, KeysSpec, RecordsSpec, SigningJobSpec
 from vaultstream.crypto.algorithms import (
     PrivateKey,
@@ -20,7 +20,7 @@ from vaultstream.crypto.algorithms import (
 )
 from vaultstream.records.source import inspect_source
 from vaultstream.store.jobs import Job, complete_job_if_settled, create_job, get_job
-from vaultstream.store.leases import COMMITTED, DeadRecord, Lease, SignedBatch, commit_batches
+from vaultstream.store.leases import COMMITTED, DeadRecord, SignedBatch, commit_batches
 
 RecordId = int | str | UUID
 
@@ -137,17 +137,27 @@ async def commit(
     dead: list[RecordId],
 ) -> None:
     """Leases a key, signs the records under it and commits the batch."""
-    lease = await connection.fetchrow("SELECT * FROM vaultstream.lease_keys($1, 'signer', 1, 30)", job.job_no)
-    ordinal = int(lease["key_id"].rsplit("-", 1)[1])
+    row = await connection.fetchrow(
+        "SELECT *, clock_timestamp() AS answered_at FROM vaultstream.lease_keys($1, 'signer', 1, 30)",
+        job.job_no,
+    )
+    ordinal = int(row["key_id"].rsplit("-", 1)[1])
     algorithm = job.spec.keys.algorithm
     sign = signer(private_key(algorithm, ordinal), algorithm)
+    lease = lease_of(row, "signer")
+    digests, signatures = [sha256(payloads[i]).digest() for i in ids], [sign(payloads[i]) for i in ids]
     batch = SignedBatch(
         batch_no=batch_no,
-        lease=Lease(lease["key_no"], lease["key_id"], lease["epoch"], deadline=math.inf),
+        lease=lease,
         record_ids=ids,
-        digests=[sha256(payloads[i]).digest() for i in ids],
-        signatures=[sign(payloads[i]) for i in ids],
+        digests=digests,
+        signatures=signatures,
         dead=[DeadRecord(i, "PayloadNull", "the payload is NULL") for i in dead],
+        statement=statement_for(
+            batch_no, lease, ids, digests, signatures, sign=sign, algorithm=str(algorithm)
+        )
+        if ids
+        else None,
     )
     outcomes = await commit_batches(connection, job.job_no, "signer", [batch], id_type=job.id_type)
     assert outcomes == [COMMITTED]

@@ -289,7 +289,7 @@ async def test_long_payloads_pass_and_one_grown_over_the_limit_is_changed(make: 
         await signed.execute("UPDATE receipts SET payload = $2 WHERE id = $1", record, payload)
     await signed.execute("DELETE FROM {s}")
     await signed.execute("UPDATE vaultstream.batches SET state = 'pending', signed = 0")
-    await signed.execute("DELETE FROM vaultstream.leases")
+    await signed.execute("DELETE FROM vaultstream.leases; DELETE FROM vaultstream.statements")
     await commit(
         signed.connection, signed.job, 1, [1, 2, 3], {i: p.encode() for i, p in payloads.items()}, dead=[]
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.waiting import eventually
+from vaultstream.audit.checker import read_keys
+from vaultstream.proof.statement import BatchStatement, signed_bytes
 from vaultstream.store import jobs
 
 if TYPE_CHECKING:
@@ -85,3 +89,46 @@ async def test_a_missing_table_is_waited_for_and_makes_no_record_dead(lab: Lab) 
     await lab.execute("ALTER TABLE elsewhere RENAME TO records")
     ended = await running
     assert (ended.progress.signed, ended.progress.dead) == (100, 0)
+
+
+async def test_a_payload_that_would_pass_for_a_statement_is_not_signed_by_the_jobs_keys(lab: Lab) -> None:
+    """Its owner would have a statement of their own choice, by a real key."""
+    await lab.table((n, f"record {n}") for n in range(1, 31))
+    job = await lab.open()
+    forged = BatchStatement(
+        job_token=job.token,
+        batch=1,
+        key_id=f"{job.token}-1",
+        epoch=1,
+        holder="whoever",
+        algorithm="ED25519",
+        count=1,
+        first_id="1",
+        last_id="1",
+        root=bytes(32),
+        signed_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    await lab.execute("UPDATE records SET payload = $1 WHERE id = 7", signed_bytes(forged.body).decode())
+    ended = await lab.finish(job)
+    assert await lab.dead(ended.job) == {"7": "PayloadReserved"}
+    assert await lab.signed_ids(ended.job) == set(range(1, 31)) - {7}
+    report = await lab.verify(ended.job)
+    assert (report.ok, report.signed, report.dead) == (True, 29, 1)
+
+
+async def test_each_batch_of_a_job_has_a_statement_by_its_key(lab: Lab) -> None:
+    await lab.table((n, None if n in (5, 77) else f"record {n}") for n in range(1, 151))
+    ended = await lab.run()
+    async with lab.pool.acquire() as connection:
+        keys = await read_keys(connection, ended.job.job_no, ended.job.spec.keys.algorithm)
+        rows = await connection.fetch(
+            "SELECT b.batch_no, b.signed, s.key_no, s.body, s.signature FROM vaultstream.batches b "
+            "LEFT JOIN vaultstream.statements s USING (job_no, batch_no) WHERE job_no = $1",
+            ended.job.job_no,
+        )
+    assert sum(row["signed"] for row in rows) == 148
+    for row in rows:
+        statement, stated = BatchStatement.parse(row["body"]), signed_bytes(row["body"])
+        assert (statement.batch, statement.count) == (row["batch_no"], row["signed"])
+        key = keys[row["key_no"]]
+        assert key.verify(row["signature"], digest=sha256(stated).digest(), payload=stated)

@@ -46,6 +46,11 @@ FORBIDDEN = [
     (ALL, "INSERT INTO vaultstream.signatures_{no} SELECT 3, key_no, epoch, signed_at, digest, signature FROM vaultstream.signatures_{no}"),
     (ALL, "TRUNCATE vaultstream.signatures_{no}"),
     (ALL, "DROP TABLE vaultstream.signatures_{no}"),
+    (ALL, "DELETE FROM vaultstream.statements"),
+    (ALL, "UPDATE vaultstream.statements SET body = ''"),
+    (ALL, "INSERT INTO vaultstream.statements SELECT job_no, 99, key_no, epoch, body, signature FROM vaultstream.statements"),
+    (ALL - {"auditor"}, "SELECT body FROM vaultstream.statements"),
+    (ALL, "UPDATE vaultstream.jobs SET stated = stated"),
     (ALL, "DELETE FROM vaultstream.leases"),
     (ALL, "UPDATE vaultstream.leases SET holder = 'me'"),
     (ALL, "INSERT INTO vaultstream.leases SELECT key_no, epoch + 100, holder, 1, 'empty', outcome FROM vaultstream.leases"),
@@ -62,7 +67,8 @@ FORBIDDEN = [
     (ALL - {"signing"}, "SELECT vaultstream.renew_keys('me', '{{}}', '{{}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.release_keys('me', '{{}}', '{{}}')"),
     (ALL - {"signing"}, "SELECT vaultstream.fail_batch({no}, 'me', 2, 1, 1, 'no')"),
-    (ALL - {"signing"}, "SELECT vaultstream.commit_batches({no}, 'me', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'::bigint[], 106, '', '{{}}', '{{}}', '{{}}', '{{}}')"),
+    (ALL - {"signing"}, "SELECT vaultstream.commit_batches({no}, 'me', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'::bigint[], 106, '', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"),
+    (ALL - {"signing"}, "SELECT vaultstream.commit_batches(0, 'me', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'::bigint[], 106, '', '{{}}', '{{}}', '{{}}', '{{}}')"),
     # Private keys are for those who wrap and unwrap them.
     (ALL - {"keys", "signing"}, "SELECT wrapped FROM vaultstream.key_material"),
     (ALL - {"keys", "signing"}, "SELECT count(*) FROM vaultstream.key_material"),
@@ -202,7 +208,7 @@ async def test_no_function_that_runs_with_the_owner_s_rights_takes_a_type_of_the
         with pytest.raises(asyncpg.InvalidParameterValueError, match="bigint, uuid or text"):
             await connection.execute(
                 "SELECT vaultstream.commit_batches($1, 'me', '{2}', ARRAY[$2::int], ARRAY[$3::int], '{1}', '{0}', "
-                "ARRAY['1']::pg_temp.evil[], 106, '', '{}', '{}', '{}', '{}')",
+                "ARRAY['1']::pg_temp.evil[], 106, '', '{}', '{}', '{}', '{}', '{x}', '{x}')",
                 job.job_no,
                 claimed["key_no"],
                 claimed["epoch"],

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.engine import add_table, expire, history_of, lease_one, new_name, signatures_of
+from support.engine import add_table, expire, history_of, lease_of, lease_one, new_name, signatures_of
 from support.signer import Bench, open_bench
 from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
@@ -24,7 +24,7 @@ from vaultstream.records import worker
 from vaultstream.signing import failures, hold
 from vaultstream.signing.batch import Batch
 from vaultstream.store import keys
-from vaultstream.store.leases import Lease, lease_clock
+from vaultstream.store.leases import Lease
 from vaultstream.store.progress import read_job
 
 pytestmark = pytest.mark.integration
@@ -94,10 +94,10 @@ async def outcomes(bench: Bench) -> list[str]:
 
 async def held_leases(bench: Bench) -> list[Lease]:
     rows = await bench.db.fetch(
-        "SELECT key_no, key_id, epoch FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL",
+        "SELECT key_no, key_id, epoch, clock_timestamp() AS answered_at FROM vaultstream.keys WHERE job_no = $1 AND holder IS NOT NULL",
         bench.job.job_no,
     )
-    return [Lease(row["key_no"], row["key_id"], row["epoch"], lease_clock()) for row in rows]
+    return [lease_of(row, "somebody", seconds=0) for row in rows]
 
 
 async def test_a_job_is_signed_to_its_end(

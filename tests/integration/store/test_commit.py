@@ -292,7 +292,7 @@ async def test_rows_that_are_not_those_of_the_batches_are_refused(db: asyncpg.Co
     lease = await claim_one(db, job, "ann", 1)
     call = (
         "SELECT outcome FROM vaultstream.commit_batches($1, 'ann', ARRAY[1], ARRAY[$2::int], ARRAY[$3::int], ARRAY[2], "
-        "ARRAY[0], $4::bigint[], 35, $5, '{}', '{}', '{}', '{}')"
+        "ARRAY[0], $4::bigint[], 35, $5, '{}', '{}', '{}', '{}', '{x}', '{x}')"
     )
     for ids, rows in (([1], bytes(70)), ([1, 2], bytes(69)), ([1, 2, 3], bytes(105)), ([1], bytes(35))):
         with pytest.raises(asyncpg.InvalidParameterValueError, match="do not match p_signed"):

@@ -23,6 +23,7 @@ from support.engine import (
     add_job,
     expire,
     history_of,
+    lease_of,
     overlaps_of,
     signatures_of,
     signed,
@@ -35,7 +36,6 @@ from vaultstream.store.leases import (
     SUPERSEDED,
     Lease,
     commit_batches,
-    lease_clock,
     release_leases,
     renew_leases,
 )
@@ -80,7 +80,10 @@ class Leases(RuleBasedStateMachine):
         free = [k for k in self.order if k not in self.held and self.state[k] == "active"]
         rows = self.run(
             self.connection.fetch(
-                "SELECT * FROM vaultstream.lease_keys($1, $2, $3, 3600)", self.job.job_no, holder, count
+                "SELECT *, clock_timestamp() AS answered_at FROM vaultstream.lease_keys($1, $2, $3, 3600)",
+                self.job.job_no,
+                holder,
+                count,
             )
         )
         assert {row["key_no"] for row in rows} == set(free[:count])
@@ -90,7 +93,7 @@ class Leases(RuleBasedStateMachine):
             assert epoch == self.epochs[key_no] + 1
             self.epochs[key_no] = epoch
             self.held[key_no] = (holder, epoch)
-            leased.append((holder, Lease(key_no, row["key_id"], epoch, lease_clock() + 3600)))
+            leased.append((holder, lease_of(row, holder, seconds=3600)))
         return multiple(*leased)
 
     def expire_overdue_leases(self) -> None:

@@ -11,7 +11,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.api import Algorithm
-from vaultstream.audit.judgement import Absence, AuditKey, Outcome, StoredSignature, judge, lease_fault
+from vaultstream.audit.judgement import (
+    Absence,
+    AuditKey,
+    CommittedLease,
+    Outcome,
+    StoredSignature,
+    judge,
+    lease_fault,
+)
 from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, public_key_to_bytes, signer
 from vaultstream.crypto.low_s import P256_ORDER
 
@@ -35,7 +43,7 @@ def key(algorithm: Algorithm) -> AuditKey:
     return AuditKey(key_id="k-1", algorithm=algorithm, public_key=public, state="active")
 
 
-def stored(algorithm: Algorithm, *, digest: bytes | None = None, flip: bool = False) -> StoredSignature:
+def stored_row(algorithm: Algorithm, *, digest: bytes | None = None, flip: bool = False) -> StoredSignature:
     signature = signer(private_key(algorithm), algorithm)(PAYLOAD)
     if flip:
         signature = signature[:40] + bytes([signature[40] ^ 1]) + signature[41:]
@@ -44,12 +52,12 @@ def stored(algorithm: Algorithm, *, digest: bytes | None = None, flip: bool = Fa
 
 @algorithms
 def test_a_signature_over_the_present_payload_is_valid(algorithm: Algorithm) -> None:
-    assert judge(stored(algorithm), key(algorithm), PAYLOAD).outcome is Outcome.VALID
+    assert judge(stored_row(algorithm), key(algorithm), PAYLOAD).outcome is Outcome.VALID
 
 
 @algorithms
 def test_a_flipped_bit_is_invalid(algorithm: Algorithm) -> None:
-    assert judge(stored(algorithm, flip=True), key(algorithm), PAYLOAD).outcome is Outcome.INVALID
+    assert judge(stored_row(algorithm, flip=True), key(algorithm), PAYLOAD).outcome is Outcome.INVALID
 
 
 @algorithms
@@ -61,20 +69,20 @@ def test_garbage_is_invalid(algorithm: Algorithm, garbage: bytes) -> None:
 
 @algorithms
 def test_another_payload_is_changed(algorithm: Algorithm) -> None:
-    assert judge(stored(algorithm), key(algorithm), OTHER).outcome is Outcome.CHANGED
+    assert judge(stored_row(algorithm), key(algorithm), OTHER).outcome is Outcome.CHANGED
 
 
 @algorithms
 @pytest.mark.parametrize("absence", list(Absence))
 def test_no_payload_is_changed_and_says_why(algorithm: Algorithm, absence: Absence) -> None:
-    verdict = judge(stored(algorithm), key(algorithm), absence)
+    verdict = judge(stored_row(algorithm), key(algorithm), absence)
     assert verdict.outcome is Outcome.CHANGED
     assert absence in verdict.reason
 
 
 @algorithms
 def test_a_digest_that_is_not_the_signed_payloads_is_invalid(algorithm: Algorithm) -> None:
-    row = stored(algorithm, digest=sha256(OTHER).digest())
+    row = stored_row(algorithm, digest=sha256(OTHER).digest())
     assert judge(row, key(algorithm), PAYLOAD).outcome is Outcome.INVALID
 
 
@@ -83,7 +91,7 @@ def test_a_digest_that_is_not_the_signed_payloads_is_invalid(algorithm: Algorith
 def test_a_bad_signature_of_a_changed_record_is_invalid_where_the_digest_tells(
     algorithm: Algorithm, present: bytes | Absence
 ) -> None:
-    assert judge(stored(algorithm, flip=True), key(algorithm), present).outcome is Outcome.INVALID
+    assert judge(stored_row(algorithm, flip=True), key(algorithm), present).outcome is Outcome.INVALID
 
 
 @by_payload
@@ -91,20 +99,20 @@ def test_a_bad_signature_of_a_changed_record_is_invalid_where_the_digest_tells(
 def test_a_bad_signature_of_a_changed_record_can_not_be_detected_without_the_payload(
     algorithm: Algorithm, present: bytes | Absence
 ) -> None:
-    assert judge(stored(algorithm, flip=True), key(algorithm), present).outcome is Outcome.CHANGED
+    assert judge(stored_row(algorithm, flip=True), key(algorithm), present).outcome is Outcome.CHANGED
 
 
 @algorithms
 @pytest.mark.parametrize("digest", [b"", b"short", b"\x00" * 33])
 def test_a_digest_of_another_length_is_no_crash(algorithm: Algorithm, digest: bytes) -> None:
-    row = StoredSignature(1, 1, NOW, digest, stored(algorithm).signature)
+    row = StoredSignature(1, 1, NOW, digest, stored_row(algorithm).signature)
     assert judge(row, key(algorithm), PAYLOAD).outcome is Outcome.INVALID
     expected = Outcome.CHANGED if key(algorithm).needs_payload else Outcome.INVALID
     assert judge(row, key(algorithm), OTHER).outcome is expected
 
 
 def test_a_key_that_the_job_does_not_have_makes_it_invalid() -> None:
-    assert judge(stored(Algorithm.ED25519), None, PAYLOAD).outcome is Outcome.INVALID
+    assert judge(stored_row(Algorithm.ED25519), None, PAYLOAD).outcome is Outcome.INVALID
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_a_public_key_that_can_not_be_used_makes_it_invalid(public_key: bytes) -
     broken = AuditKey(
         key_id="k-1", algorithm=Algorithm.ECDSA_P256_SHA256, public_key=public_key, state="active"
     )
-    verdict = judge(stored(Algorithm.ECDSA_P256_SHA256), broken, PAYLOAD)
+    verdict = judge(stored_row(Algorithm.ECDSA_P256_SHA256), broken, PAYLOAD)
     assert verdict.outcome is Outcome.INVALID
     assert "public key of k-1" in verdict.reason
 
@@ -128,7 +136,7 @@ def high_s(signature: bytes) -> bytes:
 
 @pytest.mark.parametrize("present", [PAYLOAD, OTHER, Absence.DELETED])
 def test_the_high_s_form_of_a_signature_is_invalid_and_says_so(present: bytes | Absence) -> None:
-    good = stored(Algorithm.ECDSA_P256_SHA256)
+    good = stored_row(Algorithm.ECDSA_P256_SHA256)
     twin = replace(good, signature=high_s(good.signature))
     verdict = judge(twin, key(Algorithm.ECDSA_P256_SHA256), present)
     assert verdict.outcome is Outcome.INVALID
@@ -136,7 +144,7 @@ def test_the_high_s_form_of_a_signature_is_invalid_and_says_so(present: bytes | 
 
 
 def test_a_bad_signature_with_a_high_s_is_not_called_a_form_of_a_valid_one() -> None:
-    good = stored(Algorithm.ECDSA_P256_SHA256)
+    good = stored_row(Algorithm.ECDSA_P256_SHA256)
     bad = replace(
         good,
         signature=high_s(
@@ -171,23 +179,59 @@ def test_a_key_for_another_algorithm_than_the_job_s_makes_it_invalid(algorithm: 
             state="active",
             wanted=wanted,
         )
-        assert judge(stored(algorithm), planted, PAYLOAD).outcome is Outcome.INVALID
+        assert judge(stored_row(algorithm), planted, PAYLOAD).outcome is Outcome.INVALID
 
 
 def test_a_key_for_an_unknown_algorithm_makes_it_invalid() -> None:
     public = public_key_to_bytes(private_key(Algorithm.ED25519))
     planted = AuditKey(key_id="k-1", algorithm="ROT13", public_key=public, state="active")
-    assert judge(stored(Algorithm.ED25519), planted, PAYLOAD).outcome is Outcome.INVALID
+    assert judge(stored_row(Algorithm.ED25519), planted, PAYLOAD).outcome is Outcome.INVALID
 
 
 MOMENT = timedelta(microseconds=1)
 
 
-@pytest.mark.parametrize("commits", [[NOW], [NOW - MOMENT, NOW], [None, NOW]])
-def test_the_time_of_a_commit_is_the_time_of_its_signatures(commits: list[datetime | None]) -> None:
-    assert lease_fault(stored(Algorithm.ED25519), commits) is None
+HOUR = timedelta(hours=1)
 
 
-@pytest.mark.parametrize("commits", [[], [NOW - MOMENT], [NOW + MOMENT, None]])
-def test_any_other_time_is_an_error(commits: list[datetime | None]) -> None:
-    assert "epoch 1" in (lease_fault(stored(Algorithm.ED25519), commits) or "")
+def unstated(*commits: datetime | None) -> list[CommittedLease]:
+    return [CommittedLease(NOW - HOUR, at, stated=False) for at in commits]
+
+
+def stated(began: datetime | None, committed_at: datetime | None) -> list[CommittedLease]:
+    return [CommittedLease(began, committed_at, stated=True)]
+
+
+@pytest.mark.parametrize(
+    "commits",
+    [
+        unstated(NOW),
+        unstated(NOW - MOMENT, NOW),
+        unstated(None, NOW),
+        stated(NOW - MOMENT, NOW + MOMENT),
+        stated(NOW, NOW + MOMENT),
+        stated(NOW - MOMENT, NOW),
+        stated(None, NOW + MOMENT),
+        stated(NOW + HOUR, NOW + MOMENT),  # the clock was set back
+    ],
+)
+def test_a_signature_is_made_at_the_time_of_its_commit_or_stated_within_its_lease(
+    commits: list[CommittedLease],
+) -> None:
+    assert lease_fault(stored_row(Algorithm.ED25519), commits) is None
+
+
+@pytest.mark.parametrize(
+    "commits",
+    [
+        [],
+        unstated(NOW - MOMENT),
+        unstated(NOW + MOMENT, None),
+        stated(NOW - HOUR, NOW - MOMENT),
+        stated(NOW + MOMENT, NOW + HOUR),
+        stated(NOW + HOUR, NOW - MOMENT),
+        stated(NOW - HOUR, None),
+    ],
+)
+def test_any_other_time_is_an_error(commits: list[CommittedLease]) -> None:
+    assert "epoch 1" in (lease_fault(stored_row(Algorithm.ED25519), commits) or "")

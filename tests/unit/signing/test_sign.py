@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from support.engine import make_lease
 from vaultstream.errors import LeaseLostError
 from vaultstream.signing.batch import Batch
 from vaultstream.signing.read import BatchRecords
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 
 def lease_for(seconds: float) -> Lease:
-    return Lease(key_no=1, key_id="key-1", epoch=7, deadline=lease_clock() + seconds)
+    return make_lease(seconds, epoch=7)
 
 
 def leased_batch(lease: Lease) -> Batch:

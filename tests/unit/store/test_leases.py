@@ -2,20 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from vaultstream.store.leases import SAFETY_FACTOR, Lease, lease_clock
+from support.engine import make_lease
+from vaultstream.store.leases import SAFETY_FACTOR
 
 pytestmark = pytest.mark.unit
 
 
 def test_a_lease_that_was_lost_has_no_time_left_whatever_its_deadline() -> None:
-    lease = Lease(1, "k", 1, lease_clock() + 1000)
+    lease = make_lease(1000)
     assert 990 < lease.remaining <= 1000
     lease.lost = True
     assert lease.remaining == 0
 
 
 def test_a_lease_expires() -> None:
-    assert Lease(1, "k", 1, lease_clock()).remaining <= 0
+    assert make_lease(0).remaining <= 0
 
 
 def test_a_holder_uses_less_than_the_full_lease() -> None:

@@ -10,6 +10,7 @@ from vaultstream.api import Algorithm
 from vaultstream.audit.judgement import (
     Absence,
     AuditKey,
+    CommittedLease,
     Outcome,
     StoredSignature,
     judge,
@@ -170,13 +171,13 @@ class Checker:
 
     async def _lease_commits(
         self, signatures: Iterable[StoredSignature]
-    ) -> dict[tuple[int, int], list[datetime | None]]:
+    ) -> dict[tuple[int, int], list[CommittedLease]]:
         used = sorted({(stored.key_no, stored.epoch) for stored in signatures})
-        commits: dict[tuple[int, int], list[datetime | None]] = {}
+        commits: dict[tuple[int, int], list[CommittedLease]] = {}
         for row in await self._connection.fetch(
             query("audit_committed_leases"), [key_no for key_no, _ in used], [epoch for _, epoch in used]
         ):
-            commits.setdefault((row["key_no"], row["epoch"]), []).append(row["committed_at"])
+            commits.setdefault((row["key_no"], row["epoch"]), []).append(CommittedLease.of(row))
         return commits
 
     def _sql(self, name: str) -> str:

@@ -10,6 +10,7 @@ from vaultstream.audit.checker import read_keys
 from vaultstream.audit.formats import ExportedSignature, rfc3339
 from vaultstream.audit.judgement import (
     Absence,
+    CommittedLease,
     Outcome,
     SignatureVerdict,
     judge,
@@ -93,7 +94,9 @@ async def extract_record(
         [exported] = await connection.fetch(job_query("audit_export", job), [record])
 
     verdict = judge(stored, key, present)
-    problem = _problem(record_id, verdict, lease_fault(stored, [lease["committed_at"] for lease in leases]))
+    problem = _problem(
+        record_id, verdict, lease_fault(stored, [CommittedLease.of(lease) for lease in leases])
+    )
     if problem and obstacle:
         problem = f"{problem} {obstacle}"
     command = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto import algorithms
@@ -172,21 +172,44 @@ def _changed(reason: str) -> SignatureVerdict:
     return SignatureVerdict(Outcome.CHANGED, reason)
 
 
-def lease_fault(stored: StoredSignature, commits: Sequence[datetime | None]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class CommittedLease:
+    """A lease of the history that ended with a commit."""
+
+    began: datetime | None
+    committed_at: datetime | None
+    """Before `began`, if the clock was set back; None: at no time."""
+    stated: bool
+    """Whether a statement says when its signatures were made. Without one, that is the time of the commit."""
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> Self:
+        """Reads a row of `audit_committed_leases`."""
+        return cls(row["began"], row["committed_at"], bool(row["stated"]))
+
+    def covers(self, time: datetime) -> bool:
+        """Whether a signature of this time can have been made under it."""
+        if self.committed_at is None or time >= self.committed_at or not self.stated:
+            return time == self.committed_at
+        return self.began is None or self.began <= time or self.began > self.committed_at
+
+
+def lease_fault(stored: StoredSignature, commits: Sequence[CommittedLease]) -> str | None:
     """Returns why a signature was not made under a lease; None if it was.
 
     Args:
         stored: the signature's row.
-        commits: when each lease of its key with its epoch was committed, which is also the signature's time; None: at no
-            time. There should be one.
+        commits: the committed leases of its key with its epoch. There should be one.
     """
     if not commits:
         return f"key number {stored.key_no} has no committed lease with epoch {stored.epoch}"
-    if stored.signed_at in commits:
+    if any(lease.covers(stored.signed_at) for lease in commits):
         return None
     return (
         f"its time is {stored.signed_at.isoformat()}, but its lease with epoch {stored.epoch} was committed at "
-        + ", ".join("no time" if at is None else at.isoformat() for at in commits)
+        + ", ".join(
+            "no time" if each.committed_at is None else each.committed_at.isoformat() for each in commits
+        )
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 RECORD_GONE = "RecordGone"
 PAYLOAD_NULL = "PayloadNull"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
+PAYLOAD_RESERVED = "PayloadReserved"
 ID_NOT_UNIQUE = "IdNotUnique"
 UNSIGNABLE = "Unsignable"
 """Its batch failed on every attempt, after splitting down to this record; see `functions/count_attempt.sql`."""
@@ -15,5 +16,6 @@ SENTENCES = {
     RECORD_GONE: "The row was deleted between being counted into the job and being read.",
     PAYLOAD_NULL: "The payload is NULL.",
     PAYLOAD_TOO_LARGE: "The payload has {size} bytes; spec.records.maxPayloadBytes allows {limit}.",
+    PAYLOAD_RESERVED: "The payload begins like a statement of VaultStream, which a key signs only for itself.",
     ID_NOT_UNIQUE: "More than one row has this id now.",
 }

@@ -33,6 +33,7 @@ from vaultstream.signing.lease import lease
 from vaultstream.signing.pace import Pace
 from vaultstream.signing.reader import GroupPart, PartReader
 from vaultstream.signing.sign import sign
+from vaultstream.signing.state import state
 from vaultstream.store.database import is_transient
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, SignedBatch
 from vaultstream.telemetry.server import Telemetry
@@ -80,6 +81,7 @@ class Pipeline:
         self._metrics = telemetry.metrics.signing
         self._health = telemetry.health
         self._job = job
+        self._algorithm = str(job.spec.keys.algorithm)
         self._source = source
         self._holder = holder
         self._pool = pool
@@ -279,7 +281,7 @@ class Pipeline:
         batches: Sequence[Batch],
         keys: Mapping[Batch, DigestSigner],
     ) -> tuple[dict[Batch, Exception], float]:
-        """Signs a part batch by batch, in the thread; an error concerns its own batch.
+        """Signs a part batch by batch, in the thread, and after the last part the statements; an error concerns its own batch.
 
         Returns:
             The errors by batch; and the seconds of processor time that signing took, which other work does not change.
@@ -294,6 +296,13 @@ class Pipeline:
                     try:
                         sign(batch, records, keys[batch])
                     except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
+                        errors[batch] = error
+        if part.last:
+            for batch in batches:
+                if batch not in errors:
+                    try:
+                        state(batch, keys[batch], job_token=self._job.token, algorithm=self._algorithm)
+                    except Exception as error:  # noqa: BLE001 - as above
                         errors[batch] = error
         return errors, time.thread_time() - started
 

@@ -29,7 +29,16 @@ log = logging.getLogger(__name__)
 LOCK_WAIT = "10s"
 """How long a change of a job waits for each lock, as the functions of the schema do."""
 
-_ROWS_OF_JOBS = ("jobs", "batches", "keys", "key_material", "leases", "dead_letters", "cleared_dead_letters")
+_ROWS_OF_JOBS = (
+    "jobs",
+    "batches",
+    "keys",
+    "key_material",
+    "leases",
+    "dead_letters",
+    "cleared_dead_letters",
+    "statements",
+)
 
 
 @dataclass(frozen=True)

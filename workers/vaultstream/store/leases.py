@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.store.sql import arguments, query
@@ -27,6 +28,20 @@ def lease_clock() -> float:
     return time.clock_gettime(_CLOCK)
 
 
+@dataclass(frozen=True)
+class DatabaseClock:
+    """Postgres's clock as a holder knows it: what it showed in an answer, and when that came on the holder's own clock."""
+
+    shown: datetime
+    came: float
+
+    def now(self) -> datetime:
+        """Returns a time that Postgres's clock has passed, and by how much is small: the way of the answer, and a share of what
+        has gone by since, in case the holder's clock is fast.
+        """
+        return self.shown + timedelta(seconds=(lease_clock() - self.came) * SAFETY_FACTOR)
+
+
 @dataclass
 class Lease:
     """One lease of one key. The fence checks `(key_no, epoch)` and the holder.
@@ -39,6 +54,8 @@ class Lease:
     key_id: str
     epoch: int
     deadline: float
+    holder: str
+    clock: DatabaseClock
     lost: bool = field(default=False, compare=False)
 
     @property
@@ -107,12 +124,20 @@ async def claim_batches(
         rows = await connection.fetch(query("claim_batches"), job_no, holder, list(batch_nos), seconds)
     finally:
         connection.remove_log_listener(heard)
+    came = lease_clock()
     return [
         Claim(
             batch=BatchRow(row["batch_no"], row["records"], row["first_id"], row["last_id"], row["ids"]),
             lease=None
             if row["key_no"] is None
-            else Lease(row["key_no"], row["key_id"], row["epoch"], deadline),
+            else Lease(
+                row["key_no"],
+                row["key_id"],
+                row["epoch"],
+                deadline,
+                holder,
+                DatabaseClock(row["answered_at"], came),
+            ),
             alone=row["alone"],
         )
         for row in rows
@@ -162,6 +187,14 @@ class DeadRecord:
 
 
 @dataclass(frozen=True)
+class SignedStatement:
+    """The statement of a batch (`vaultstream.proof.statement`) and its signature by the batch's key."""
+
+    body: str
+    signature: bytes
+
+
+@dataclass
 class SignedBatch:
     """A batch to commit. The three lists of records are parallel."""
 
@@ -171,6 +204,8 @@ class SignedBatch:
     digests: list[bytes]
     signatures: list[bytes]
     dead: list[DeadRecord]
+    statement: SignedStatement | None = None
+    """None only if no record is signed; or for a job from before version 12 of the schema."""
 
     @classmethod
     def empty(cls, batch_no: int, lease: Lease) -> Self:
@@ -209,6 +244,8 @@ async def commit_batches(
         dead_id=[str(record.record_id) for _, record in dead],
         dead_reason=[record.reason for _, record in dead],
         dead_message=[record.message for _, record in dead],
+        statement=[batch.statement and batch.statement.body for batch in batches],
+        statement_signature=[batch.statement and batch.statement.signature for batch in batches],
     )
     rows = await connection.fetch(text, *values)
     return [row["outcome"] for row in rows]

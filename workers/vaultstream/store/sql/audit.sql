@@ -10,13 +10,18 @@ GROUP BY run
 ORDER BY run
 
 -- name: audit_committed_leases
--- The committed leases among pairs of key $1 and epoch $2: when they began and ended, and the time of the commit.
+-- The committed leases among pairs of key $1 and epoch $2: when they began and ended, the time of the commit, and
+-- whether a statement has the time of the signatures.
 -- An infinite bound, which only someone who tampers writes, is none: the driver has no infinite time with a time zone.
 SELECT l.key_no, l.epoch, nullif(lower(l.during), '-infinity') AS began, nullif(upper(l.during), 'infinity') AS ended,
        l.holder, l.batch_no,
-       nullif(nullif(coalesce(l.committed_at, upper(l.during)), 'infinity'), '-infinity') AS committed_at
+       nullif(nullif(coalesce(l.committed_at, upper(l.during)), 'infinity'), '-infinity') AS committed_at,
+       j.stated OR EXISTS (
+           SELECT FROM vaultstream.statements s WHERE s.job_no = j.job_no AND s.batch_no = l.batch_no) AS stated
 FROM vaultstream.leases l
 JOIN unnest($1::int[], $2::int[]) AS used (key_no, epoch) USING (key_no, epoch)
+LEFT JOIN vaultstream.keys k USING (key_no)
+LEFT JOIN vaultstream.jobs j ON j.job_no = k.job_no
 WHERE l.outcome = 'committed'
 
 -- name: audit_committed_twice

@@ -1,5 +1,6 @@
 -- name: claim_batches
-SELECT batch_no, records, first_id, last_id, ids, key_no, key_id, epoch, alone
+-- With Postgres's clock, once the leases have begun.
+SELECT batch_no, records, first_id, last_id, ids, key_no, key_id, epoch, alone, clock_timestamp() AS answered_at
 FROM vaultstream.claim_batches(p_job_no => $1, p_holder => $2, p_batch_no => $3, p_seconds => $4)
 
 -- name: renew_keys
@@ -25,7 +26,9 @@ FROM vaultstream.commit_batches(
     p_dead_slot => $11,
     p_dead_id => $12,
     p_dead_reason => $13,
-    p_dead_message => $14
+    p_dead_message => $14,
+    p_statement => $15,
+    p_statement_signature => $16
 )
 ORDER BY slot
 

@@ -3,16 +3,20 @@
 -- records, slot by slot: their ids, and p_rows, with p_width bytes per record: the payload's SHA-256 (32 bytes), the length of
 -- the signature (2 bytes, big-endian), the signature, and padding. This costs a third of two bytea arrays, on both ends.
 -- The signed and the dead records of a slot must be exactly the records of its batch; otherwise nothing at all is written.
+-- A slot with signed records has a statement (vaultstream.proof.statement) and its signature: a body that names other records,
+-- another key or another lease is refused, and its time becomes that of the signatures. Its root and both kinds of signatures are
+-- not verified here. Jobs from before version 12 also take NULL, and then the time of the commit.
 -- Returns for each slot:
 --   committed   its signatures and dead letters were written
---   fenced      its lease was no longer held: nothing was written
+--   fenced      its lease was no longer held, or the clock was set back since it was signed: nothing was written
 --   superseded  the batch was already settled, or is settled by another slot (a redelivery, or a commit whose answer was
 --               lost): nothing was written, and its key, if it was still held, is free
 CREATE OR REPLACE FUNCTION vaultstream.commit_batches(
     p_job_no int, p_holder text,
     p_batch_no bigint[], p_key_no int[], p_epoch int[], p_signed int[], p_dead int[],
     p_record_id anyarray, p_width int, p_rows bytea,
-    p_dead_slot int[], p_dead_id text[], p_dead_reason text[], p_dead_message text[])
+    p_dead_slot int[], p_dead_id text[], p_dead_reason text[], p_dead_message text[],
+    p_statement text[], p_statement_signature bytea[])
 RETURNS TABLE (slot int, outcome text) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_slots    int := cardinality(p_batch_no);
@@ -22,6 +26,10 @@ DECLARE
     v_pending  boolean[];
     v_accepted boolean[] := array_fill(false, ARRAY[v_slots]);
     v_held     boolean[] := array_fill(false, ARRAY[v_slots]);
+    v_late     boolean[] := array_fill(false, ARRAY[v_slots]);
+    v_times    timestamptz[] := array_fill(NULL::timestamptz, ARRAY[v_slots]);
+    v_token    text;
+    v_stated   boolean;
     v_leased   timestamptz[] := array_fill(NULL::timestamptz, ARRAY[v_slots]);
     v_before   int[] := ARRAY(
         SELECT sum(c.signed) OVER (ORDER BY c.slot) - c.signed FROM unnest(p_signed) WITH ORDINALITY AS c (signed, slot));
@@ -29,18 +37,19 @@ DECLARE
     v_high     bigint[];
     v_disordered int[];
     v_last     bigint;
+    v_slot     int;
     v_row      record;
     v_expected bigint := 0;
     v_found    bigint;
     -- Rows of the accepted slots, without ids outside of a batch of consecutive integers: then some are missing.
     v_rows     text :=
-        'FROM unnest($4, $5, $7, $8, $9, $10, $11) AS b (key_no, epoch, signed, before, accepted, low, high),
+        'FROM unnest($4, $5, $6, $7, $8, $9, $10, $11) AS b (key_no, epoch, signed_at, signed, before, accepted, low, high),
               LATERAL unnest($1[b.before + 1 : b.before + b.signed]) WITH ORDINALITY AS r (record_id, n),
               LATERAL (SELECT (b.before + r.n::int - 1) * $2 AS at) AS row
          WHERE b.accepted';
     v_insert   text := format(
         'INSERT INTO vaultstream.%I (record_id, key_no, epoch, signed_at, digest, signature)
-         SELECT r.record_id, b.key_no, b.epoch, $6, substr($3, at + 1, 32), 
+         SELECT r.record_id, b.key_no, b.epoch, b.signed_at, substr($3, at + 1, 32), 
                 substr($3, at + 35, get_byte($3, at + 32) * 256 + get_byte($3, at + 33)) ',
         'signatures_' || p_job_no);
 BEGIN
@@ -58,7 +67,8 @@ BEGIN
     END IF;
     -- Arrays of one dimension, from 1, of the same length; a NULL anywhere makes these conditions NULL.
     IF (format('[1:%s]', v_slots) = ALL (ARRAY[
-            array_dims(p_batch_no), array_dims(p_key_no), array_dims(p_epoch), array_dims(p_signed), array_dims(p_dead)])
+            array_dims(p_batch_no), array_dims(p_key_no), array_dims(p_epoch), array_dims(p_signed), array_dims(p_dead),
+            array_dims(p_statement), array_dims(p_statement_signature)])
         AND 0 <= ALL (p_signed) AND 0 <= ALL (p_dead)
         AND p_width BETWEEN 34 AND 65569
         AND octet_length(p_rows) = p_width::bigint * cardinality(p_record_id)
@@ -76,7 +86,7 @@ BEGIN
                 FULL JOIN unnest(p_dead) WITH ORDINALITY AS c (dead, slot) ON c.slot = d.slot
                 GROUP BY coalesce(d.slot, c.slot) HAVING count(d.slot) IS DISTINCT FROM max(c.dead))
             -- Unsignable is what fail_batch writes, after counted attempts.
-            AND p_dead_reason <@ '{PayloadNull,PayloadTooLarge,RecordGone,IdNotUnique}'
+            AND p_dead_reason <@ '{PayloadNull,PayloadTooLarge,PayloadReserved,RecordGone,IdNotUnique}'
             AND 1000 >= ALL (ARRAY(SELECT length(message) FROM unnest(p_dead_message) AS message))
            ) IS NOT TRUE THEN
             RAISE invalid_parameter_value USING MESSAGE = 'the dead records do not match p_dead, or have no known reason';
@@ -104,9 +114,16 @@ BEGIN
 
     -- The fence. A lease is for one batch; one from before version 6 names none. One that began only now fences its batch, because
     -- that was not locked. Once these rows are locked, nobody else can lease the keys until this transaction ends.
+    SELECT j.token, j.stated INTO v_token, v_stated FROM vaultstream.jobs j WHERE j.job_no = p_job_no;
     FOR v_row IN
-        SELECT c.slot, k.leased_at
-        FROM unnest(p_key_no, p_epoch, p_batch_no) WITH ORDINALITY AS c (key_no, epoch, batch_no, slot)
+        SELECT c.slot, k.leased_at, c.body,
+               -- The last 107 characters are the root and the time.
+               '{"algorithm":' || to_json(k.algorithm) || ',"batch":' || c.batch_no || ',"count":' || c.signed
+               || ',"epoch":' || c.epoch || ',"firstId":' || to_json(p_record_id[c.before + 1]::text)
+               || ',"holder":' || to_json(p_holder) || ',"jobToken":' || to_json(v_token) || ',"keyId":' || to_json(k.key_id)
+               || ',"lastId":' || to_json(p_record_id[c.before + c.signed]::text) || ',"root":"' || right(c.body, 107) AS expected
+        FROM unnest(p_key_no, p_epoch, p_batch_no, p_signed, v_before, p_statement)
+             WITH ORDINALITY AS c (key_no, epoch, batch_no, signed, before, body, slot)
         JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
         WHERE k.key_no = ANY (p_key_no) AND vaultstream.is_leased_to(k, p_holder)
           AND k.job_no = p_job_no AND coalesce(k.batch_no, c.batch_no) = c.batch_no AND c.batch_no = ANY (v_leased_no)
@@ -115,8 +132,34 @@ BEGIN
     LOOP
         v_held[v_row.slot] := true;
         v_leased[v_row.slot] := v_row.leased_at;
+        IF p_signed[v_row.slot] = 0 OR v_row.body IS NULL THEN
+            IF v_row.body IS NOT NULL OR v_stated AND p_signed[v_row.slot] > 0 THEN
+                RAISE invalid_parameter_value
+                USING MESSAGE = format('batch %s has no statement, or nothing to state', p_batch_no[v_row.slot]);
+            END IF;
+        ELSIF (v_row.body = v_row.expected AND v_row.body ~
+               '"root":"[0-9a-f]{64}","signedAt":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"}$'
+               AND octet_length(p_statement_signature[v_row.slot]) BETWEEN 1 AND 65535) IS NOT TRUE THEN
+            RAISE invalid_parameter_value
+            USING MESSAGE = format('the statement is not about this commit of batch %s', p_batch_no[v_row.slot]);
+        ELSE
+            v_times[v_row.slot] := left(right(v_row.body, 29), 27)::timestamptz;
+        END IF;
     END LOOP;
     v_now := clock_timestamp();
+    -- A statement is from within its lease. If the clock was set back, the lease can begin in the future; then it is from the last
+    -- hour. A statement from the future was signed before the clock was set back: its batch is signed again.
+    FOR v_slot IN 1 .. v_slots LOOP
+        CONTINUE WHEN NOT v_held[v_slot];
+        v_times[v_slot] := coalesce(v_times[v_slot], v_now);
+        IF v_times[v_slot] > v_now THEN
+            v_late[v_slot] := true;
+        ELSIF v_times[v_slot] < least(v_leased[v_slot], v_now - interval '1 hour')
+              OR v_times[v_slot] < v_leased[v_slot] AND v_leased[v_slot] <= v_now THEN
+            RAISE invalid_parameter_value
+            USING MESSAGE = format('the statement of batch %s is from before its lease', p_batch_no[v_slot]);
+        END IF;
+    END LOOP;
 
     -- A lease ends after its beginning, even if the clock was set back in between.
     UPDATE vaultstream.keys k
@@ -128,7 +171,7 @@ BEGIN
     -- A batch that was delivered twice to this holder can be in two slots; only the first is accepted.
     FOR v_row IN
         SELECT c.slot, c.batch_no, c.signed FROM unnest(p_batch_no, p_signed) WITH ORDINALITY AS c (batch_no, signed, slot)
-        WHERE v_pending[c.slot] AND v_held[c.slot]
+        WHERE v_pending[c.slot] AND v_held[c.slot] AND NOT v_late[c.slot]
         ORDER BY c.batch_no, c.slot
     LOOP
         CONTINUE WHEN v_row.batch_no = v_last;
@@ -141,7 +184,7 @@ BEGIN
     SELECT c.key_no, c.epoch, p_holder, session_user, c.batch_no,
            tstzrange(v_leased[c.slot], greatest(v_now, v_leased[c.slot] + interval '1 microsecond')),
            CASE WHEN v_now <= v_leased[c.slot] THEN v_now END,
-           CASE WHEN v_accepted[c.slot] THEN 'committed' ELSE 'superseded' END
+           CASE WHEN v_accepted[c.slot] THEN 'committed' WHEN v_late[c.slot] THEN 'released' ELSE 'superseded' END
     FROM unnest(p_key_no, p_epoch, p_batch_no) WITH ORDINALITY AS c (key_no, epoch, batch_no, slot)
     WHERE v_held[c.slot];
 
@@ -184,18 +227,24 @@ BEGIN
     -- If a signature exists nevertheless, the existing one stays.
     BEGIN
         EXECUTE v_insert || v_rows
-        USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_now, p_signed, v_before, v_accepted, v_low, v_high;
+        USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_times, p_signed, v_before, v_accepted, v_low, v_high;
         GET DIAGNOSTICS v_found = ROW_COUNT;
     EXCEPTION WHEN unique_violation THEN
         EXECUTE 'SELECT count(DISTINCT r.record_id) ' || v_rows INTO v_found
-        USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_now, p_signed, v_before, v_accepted, v_low, v_high;
+        USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_times, p_signed, v_before, v_accepted, v_low, v_high;
         EXECUTE v_insert || v_rows || ' ON CONFLICT DO NOTHING'
-        USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_now, p_signed, v_before, v_accepted, v_low, v_high;
+        USING p_record_id, p_width, p_rows, p_key_no, p_epoch, v_times, p_signed, v_before, v_accepted, v_low, v_high;
     END;
     IF v_found <> v_expected THEN
         RAISE invalid_parameter_value
         USING MESSAGE = 'a record is not of its batch, or comes twice';
     END IF;
+
+    INSERT INTO vaultstream.statements (job_no, batch_no, key_no, epoch, body, signature)
+    SELECT p_job_no, c.batch_no, c.key_no, c.epoch, c.body, c.signature
+    FROM unnest(p_batch_no, p_key_no, p_epoch, p_statement, p_statement_signature)
+         WITH ORDINALITY AS c (batch_no, key_no, epoch, body, signature, slot)
+    WHERE v_accepted[c.slot] AND c.body IS NOT NULL;
 
     IF cardinality(p_dead_slot) > 0 THEN
         INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message, died_at)
@@ -206,6 +255,6 @@ BEGIN
     END IF;
 
     RETURN QUERY
-    SELECT s::int, CASE WHEN v_accepted[s] THEN 'committed' WHEN v_pending[s] AND NOT v_held[s] THEN 'fenced' ELSE 'superseded' END
+    SELECT s::int, CASE WHEN v_accepted[s] THEN 'committed' WHEN v_pending[s] AND (v_late[s] OR NOT v_held[s]) THEN 'fenced' ELSE 'superseded' END
     FROM generate_subscripts(p_batch_no, 1) AS s;
 END $$;

@@ -1,4 +1,4 @@
--- Deletes a job permanently and frees its name. Retain keeps signatures, dead letters, lease history and public keys for the
+-- Deletes a job permanently and frees its name. Retain keeps signatures, statements, dead letters, lease history and public keys for the
 -- auditor; Delete deletes them too. Dead letters that a retry cleared share the fate of the others. Private keys are deleted in either case.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -18,6 +18,7 @@ BEGIN
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
     IF p_policy = 'Delete' THEN
         EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
+        DELETE FROM vaultstream.statements WHERE job_no = p_job_no;
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;
         DELETE FROM vaultstream.cleared_dead_letters WHERE job_no = p_job_no;
         DELETE FROM vaultstream.leases l USING vaultstream.keys k WHERE k.key_no = l.key_no AND k.job_no = p_job_no;

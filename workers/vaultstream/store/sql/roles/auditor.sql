@@ -1,8 +1,8 @@
--- Reads jobs, public keys, batches, lease history, dead letters and signatures: for verify, export and status.
+-- Reads jobs, public keys, batches, lease history, dead letters, signatures and statements: for verify, export and status.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
 GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
-    vaultstream.dead_letters, vaultstream.cleared_dead_letters, vaultstream.signatures
+    vaultstream.dead_letters, vaultstream.cleared_dead_letters, vaultstream.signatures, vaultstream.statements
 TO vaultstream_auditor;
 GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_auditor;  -- row security calls it as this role
 GRANT EXECUTE ON FUNCTION vaultstream.signed_jobs(), vaultstream.signatures_of(int, bigint, int) TO vaultstream_auditor;  -- of the view
