@@ -171,9 +171,10 @@ async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of
         async with sources.read(source) as connection:
             rows = await connection.fetch(source.read_sql(ranged=ranged), 10_000, *arguments)
         assert len(rows) == (21 if ranged else 3)
-    for ids in (range(1, 11), [1]):
+    assert len(await sources.fetch(source, source.read_range_sql(), 10_000, 1, 10)) == 21
+    for wanted in ([range(1, 11)], [range(1, 2), range(9, 10)], [[1]]):
         with pytest.raises(VaultStreamError, match="more than two rows for each id"):
-            await read(sources, source, [ids], cap=10_000, limit=10_000)
+            await read(sources, source, wanted, cap=10_000, limit=10_000)
 
 
 async def test_code_that_ignores_a_cancellation_does_not_outlive_the_read(

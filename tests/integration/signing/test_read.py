@@ -43,16 +43,25 @@ async def source_of(db: asyncpg.Connection, values: str) -> Source:
     )
 
 
-@pytest.mark.parametrize("ranged", [True, False])
+KINDS = ("range", "ranges", "listed")
+"""The queries for payloads: for ids of one range, of several, and of a list."""
+
+
+def rows_of(kind: str, last: int) -> list[BatchRow]:
+    """Returns a batch of the ids from 1 to `last`, and one that makes its read one of this kind."""
+    ids = [str(n) for n in range(1, last + 1)]
+    row = BatchRow(1, last, "1", str(last), ids if kind == "listed" else None)
+    return [row, BatchRow(2, 1, "100", "100", None)] if kind == "ranges" else [row]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_is_not(
-    sources: SourcePool, db: asyncpg.Connection, ranged: bool
+    sources: SourcePool, db: asyncpg.Connection, kind: str
 ) -> None:
     source = await source_of(
         db, "(1, 'one'), (3, NULL), (4, 'four is long'), (5, 'five'), (5, 'FIVE'), (6, ''), (7, 'x')"
     )
-    ids = ["1", "2", "3", "4", "5", "6"]
-    row = BatchRow(1, 6, "1", "6", None if ranged else ids)
-    [records] = await records_of(sources, source, [row], 4)
+    records, *_ = await records_of(sources, source, rows_of(kind, 6), 4)
     assert (records.ids, records.payloads) == ([1, 6], [b"one", b""])
     assert {dead.record_id: dead.reason for dead in records.dead} == {
         2: "RecordGone",
@@ -62,15 +71,14 @@ async def test_exactly_the_planned_records_are_read_with_a_reason_for_each_that_
     }
 
 
-@pytest.mark.parametrize("ranged", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_payload_over_the_cap_stays_in_the_database_and_its_size_is_known(
-    sources: SourcePool, db: asyncpg.Connection, ranged: bool
+    sources: SourcePool, db: asyncpg.Connection, kind: str
 ) -> None:
     source = await source_of(
         db, "(1, 'one'), (2, 'twelve'), (3, 'too long for all'), (4, 'seven'), (4, 'SEVEN')"
     )
-    row = BatchRow(1, 4, "1", "4", None if ranged else ["1", "2", "3", "4"])
-    [records] = await records_of(sources, source, [row], 10, cap=3)
+    records, *_ = await records_of(sources, source, rows_of(kind, 4), 10, cap=3)
     assert (records.ids, records.payloads, records.long) == ([1], [b"one"], [(2, 6)])
     assert {dead.record_id: dead.reason for dead in records.dead} == {3: "PayloadTooLarge", 4: "IdNotUnique"}
 
@@ -107,7 +115,10 @@ async def test_batches_of_every_kind_are_read_together_each_with_its_own_records
     assert read_ids == [[4, 5, 6], [40, 50], [1, 2, 3], [11, 12], [9]]
 
 
-async def test_a_payload_is_computed_once_per_record(sources: SourcePool, db: asyncpg.Connection) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_payload_is_computed_once_per_record(
+    sources: SourcePool, db: asyncpg.Connection, kind: str
+) -> None:
     """A view's payload may be expensive."""
     source = await relation_of(
         db,
@@ -116,7 +127,7 @@ async def test_a_payload_is_computed_once_per_record(sources: SourcePool, db: as
         "BEGIN RETURN set_config(''a.calls'', n::text, true); END';"
         "CREATE VIEW $name AS SELECT id, $name(id) AS payload FROM generate_series(1::bigint, 10) AS id",
     )
-    [records] = await records_of(sources, source, [BatchRow(1, 10, "1", "10", None)], 100)
+    records, *_ = await records_of(sources, source, rows_of(kind, 10), 100)
     assert sorted(map(int, records.payloads)) == list(range(1, 11))
 
 

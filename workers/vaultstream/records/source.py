@@ -78,6 +78,10 @@ class Source:
         """
         return self.fill("read_ranges" if ranged else "read_listed")
 
+    def read_range_sql(self) -> str:
+        """Returns the query for the payloads from the id $2 to the id $3; $1 limits their size in bytes."""
+        return self.fill("read_range")
+
     def fill(self, name: str) -> str:
         """Returns a query over the source, by its name."""
         return query(

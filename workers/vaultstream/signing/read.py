@@ -54,7 +54,9 @@ async def read(
     runs = join_runs((ids[0], ids[-1]) for ids in wanted if isinstance(ids, range))
     listed = [record_id for ids in wanted if not isinstance(ids, range) for record_id in ids]
     found: list[Any] = []
-    if runs:
+    if len(runs) == 1:
+        found += await sources.fetch(source, source.read_range_sql(), cap, *runs[0])
+    elif runs:
         firsts, lasts = zip(*runs, strict=True)
         found += await sources.fetch(source, source.read_sql(ranged=True), cap, firsts, lasts)
     if listed:

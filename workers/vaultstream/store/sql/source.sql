@@ -116,6 +116,17 @@ FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last),
      ) AS found
 LIMIT (SELECT 2 * sum(run.last - run.first + 1) + 1 FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last))
 
+-- name: read_range
+-- The same for the records from the id $2 to the id $3. Most reads need no more, and parsing and planning it takes half as long.
+SELECT found.id, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload, octet_length(payload) AS size
+FROM (
+    SELECT s.{id}::{id_type} AS id, {payload} AS payload
+    FROM {relation} AS s
+    WHERE s.{id} BETWEEN $2::bigint AND $3::bigint
+    OFFSET 0
+) AS found
+LIMIT 2 * ($3::bigint - $2::bigint + 1) + 1
+
 -- name: read_listed
 -- The same for the records whose ids are in $2. {same_id} drops an id that only the column's collation takes for one of them: it
 -- may be of any length.
