@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 
 from support.engine import add_job, add_table, open_sources
 from support.guarded import GuardedDatabase
+from vaultstream.api import SigningJobSpec
 from vaultstream.errors import LockedError
 from vaultstream.records.source import open_readable_source
 from vaultstream.store.batches import highest_id, move_published, plan_page
@@ -308,9 +310,19 @@ async def test_a_job_that_started_gets_no_other_end_by_a_pause(
 
 
 async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_named(
-    database: GuardedDatabase, planner: asyncpg.Connection, job: Job, monkeypatch: pytest.MonkeyPatch
+    database: GuardedDatabase,
+    owner: asyncpg.Connection,
+    planner: asyncpg.Connection,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vaultstream.store.jobs.LOCK_WAIT", "500ms")
+    overdue = {**job.spec.dump(), "activeDeadlineSeconds": 1}
+    await owner.execute(
+        "UPDATE vaultstream.jobs SET spec = $2, started_at = now() - interval '1 hour' WHERE job_no = $1",
+        job.job_no,
+        overdue,
+    )
     pid = planner.get_server_pid()
     attempt = planner.transaction()
     await attempt.start()
@@ -319,6 +331,7 @@ async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_n
         for change in (
             set_suspended(operator, job.job_no, suspended=True),
             update_spec(operator, job.job_no, job.spec),
+            fail_overdue_job(operator, replace(job, spec=SigningJobSpec.model_validate(overdue))),
         ):
             with pytest.raises(LockedError, match=f"process {pid} of the user {database.logins['records']}"):
                 await change

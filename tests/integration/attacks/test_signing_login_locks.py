@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ import pytest
 from support.engine import claim_one, signed
 from support.guarded import GuardedDatabase
 from support.signing_login import ANN
+from support.waiting import eventually
 from vaultstream.doctor import transactions
 from vaultstream.doctor.findings import Level
 from vaultstream.errors import LockedError
@@ -144,3 +146,29 @@ async def test_doctor_names_a_transaction_that_a_signer_leaves_open(
         )
         [hidden] = await transactions.examine_transactions(owner)
         assert "may not see" in hidden.message
+
+
+async def test_who_waits_for_the_one_who_keeps_a_lock_is_not_named_as_the_one_to_end(
+    database: GuardedDatabase, owner: asyncpg.Connection, signer: asyncpg.Connection, job: Job
+) -> None:
+    await signer.execute("BEGIN; SET LOCAL transaction_timeout = 0")
+    key = (await claim_one(signer, job, ANN, 1)).key_no
+    async with connect(database.urls["owner"]) as waiting, connect(database.urls["keys"]) as keys:
+        change = asyncio.create_task(
+            waiting.execute("UPDATE vaultstream.keys SET holder = holder WHERE key_no = $1", key)
+        )
+        try:
+
+            async def waits() -> bool:
+                count = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+                return bool(await owner.fetchval(count, waiting.get_server_pid()))
+
+            await eventually(waits)
+            async with short_waits(owner):
+                with pytest.raises(LockedError) as caught:
+                    await revoke(keys, job)
+        finally:
+            await signer.execute("ROLLBACK")
+            await change
+    assert f"process {signer.get_server_pid()} of" in caught.value.message
+    assert str(waiting.get_server_pid()) not in f"{caught.value.message} {caught.value.hint}"

@@ -24,7 +24,7 @@ OPEN_SECONDS = 150.0
 class OpenTransaction(Locker):
     """A transaction that has changed or locked rows, and has been open for so many seconds."""
 
-    seconds: float
+    seconds: float = 0.0
 
 
 async def examine_transactions(connection: Connection) -> list[Finding]:

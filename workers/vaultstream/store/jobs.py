@@ -225,13 +225,18 @@ async def fail_job(connection: Connection, job_no: int, message: str) -> None:
 
 
 async def fail_overdue_job(connection: Connection, job: Job) -> None:
-    """Ends a job that ran for longer than its `activeDeadlineSeconds` by the clock of Postgres as Failed, with that message."""
-    await connection.execute(
-        query("fail_overdue_job"),
-        job.job_no,
-        "DeadlineExceeded: the job ran for longer than spec.activeDeadlineSeconds "
-        f"({job.spec.active_deadline_seconds:g} s); its signatures are kept.",
-    )
+    """Ends a job that ran for longer than its `activeDeadlineSeconds` by the clock of Postgres as Failed, with that message.
+
+    Raises:
+        LockedError: another transaction holds the job's row; the message names it.
+    """
+    async with _changing(connection):
+        await connection.execute(
+            query("fail_overdue_job"),
+            job.job_no,
+            "DeadlineExceeded: the job ran for longer than spec.activeDeadlineSeconds "
+            f"({job.spec.active_deadline_seconds:g} s); its signatures are kept.",
+        )
 
 
 async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:

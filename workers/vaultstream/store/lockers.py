@@ -19,13 +19,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Locker:
-    """A session that holds a lock."""
+    """A session, or a prepared transaction, that holds a lock."""
 
-    pid: int
+    pid: int | None
+    """Of the session; None: the transaction is prepared, and has none."""
     login: str
+    prepared: str | None = None
+    """The name of a prepared transaction."""
+    waits: bool = False
+    """Whether it waits for another one itself."""
 
     def __str__(self) -> str:
+        if self.prepared is not None:
+            return f"the prepared transaction {self.prepared!r} of the user {self.login}"
         return f"process {self.pid} of the user {self.login}"
+
+    @property
+    def end(self) -> str:
+        """How an administrator ends it."""
+        if self.prepared is not None:
+            quoted = self.prepared.replace("'", "''")
+            return f"ROLLBACK PREPARED '{quoted}'"
+        return f"SELECT pg_terminate_backend({self.pid})"
 
 
 def named(lockers: Sequence[Locker]) -> str:
@@ -35,9 +50,9 @@ def named(lockers: Sequence[Locker]) -> str:
 
 def hint_to_end(lockers: Sequence[Locker]) -> str:
     """Returns how an administrator ends these sessions."""
-    ends = ", ".join(f"pg_terminate_backend({locker.pid})" for locker in lockers)
+    ends = "; ".join(locker.end for locker in lockers)
     return (
-        f"Repeat the command. If it fails again, let an administrator of Postgres call {ends or 'pg_terminate_backend'}. "
+        f"Repeat the command. If it fails again, let an administrator of Postgres run: {ends or 'SELECT pg_terminate_backend(PID)'}. "
         "If the user is an intruder's, ALTER ROLE … NOLOGIN comes first."
     )
 
@@ -50,7 +65,14 @@ async def find_lockers(
     `tables`: on which locks of any kind count; None: on all.
     """
     rows = await connection.fetch(query("list_lockers"), list(rows_of), tables)
-    return {row["transaction"]: Locker(row["pid"], row["login"]) for row in rows}
+    return {
+        row["transaction"]: Locker(row["pid"], row["login"], row["prepared"], row["waits"]) for row in rows
+    }
+
+
+def first_in_line(lockers: Sequence[Locker]) -> list[Locker]:
+    """Returns those that wait for nobody: the others hold locks, too, but end when they get what they wait for."""
+    return [locker for locker in lockers if not locker.waits] or list(lockers)
 
 
 @asynccontextmanager
@@ -74,7 +96,8 @@ async def naming_lockers(
         yield
     except asyncpg.LockNotAvailableError as error:
         now = await find_lockers(connection, tables, dropped)
-        lockers = [locker for transaction, locker in now.items() if transaction in before] or [*now.values()]
+        stayed = [locker for transaction, locker in now.items() if transaction in before]
+        lockers = first_in_line(stayed or [*now.values()])
         raise LockedError(
             f"Nothing was changed, because an open transaction holds locks that are needed: {named(lockers)}.",
             hint=hint_to_end(lockers),
@@ -84,4 +107,4 @@ async def naming_lockers(
 async def advisory_lockers(connection: Connection, key: int, second: int | None = None) -> list[Locker]:
     """Returns the sessions that hold one of our advisory locks, which any login of the database may."""
     rows = await connection.fetch(query("list_advisory_lockers"), key, second)
-    return [Locker(row["pid"], row["login"]) for row in rows]
+    return [Locker(row["pid"], row["login"], row["prepared"]) for row in rows]

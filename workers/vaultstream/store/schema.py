@@ -17,7 +17,7 @@ import asyncpg
 
 from vaultstream.errors import DatabaseError, SchemaVersionError
 from vaultstream.store import roles, sql
-from vaultstream.store.lockers import Locker, find_lockers, hint_to_end, named
+from vaultstream.store.lockers import Locker, find_lockers, first_in_line, hint_to_end, named
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
@@ -107,7 +107,7 @@ async def migrate(connection: Connection, *, create_roles: bool = False) -> int:
                 raise
             former, lockers = lockers, await find_lockers(connection)
             if time.monotonic() > deadline:
-                stayed = [locker for transaction, locker in lockers.items() if transaction in former]
+                stayed = first_in_line([lockers[each] for each in lockers if each in former])
                 raise DatabaseError(
                     f"Tables of the schema were locked by others for {PATIENCE_SECONDS:.0f} s, at last by {named(stayed)}; "
                     "nothing was changed.",

@@ -37,23 +37,29 @@ SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()
 -- name: list_lockers
 -- Transactions of others that hold locks on tables of our schema: of rows of the tables $1, and of any kind on the tables $2;
 -- NULL: on any table.
--- `transaction` identifies one for as long as it is open.
-SELECT DISTINCT l.virtualtransaction AS transaction, l.pid, coalesce(a.usename::text, '?') AS login
+-- `transaction` identifies one for as long as it is open. `waits`: it waits for a lock of another one, so it may be held up, too.
+-- A prepared transaction has no process, but a name. Only its owner and superusers may end it.
+SELECT DISTINCT l.virtualtransaction AS transaction, l.pid, p.gid AS prepared, coalesce(p.owner::text, a.usename::text, '?') AS login,
+       EXISTS (SELECT FROM pg_locks w WHERE w.pid = l.pid AND NOT w.granted) AS waits
 FROM pg_locks l
 JOIN pg_class c ON c.oid = l.relation
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid'
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
 WHERE l.granted AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND c.relnamespace = to_regnamespace('vaultstream') AND l.pid <> pg_backend_pid()
+  AND c.relnamespace = to_regnamespace('vaultstream') AND l.pid IS DISTINCT FROM pg_backend_pid()
   AND ($2::text[] IS NULL OR c.relname = ANY ($2::text[]) OR c.relname = ANY ($1::text[]) AND l.mode <> 'AccessShareLock')
 ORDER BY l.pid
 
 -- name: list_advisory_lockers
 -- Sessions of others that hold the advisory lock of this database with the key $1, or, if $2 is not NULL, the keys $1 and $2.
-SELECT DISTINCT l.pid, coalesce(a.usename::text, '?') AS login
+SELECT DISTINCT l.pid, p.gid AS prepared, coalesce(p.owner::text, a.usename::text, '?') AS login
 FROM pg_locks l
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid'
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
 WHERE l.granted AND l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.pid <> pg_backend_pid()
+  AND l.pid IS DISTINCT FROM pg_backend_pid()
   AND (l.classid, l.objid, l.objsubid) = (CASE WHEN $2::int IS NULL THEN 0 ELSE $1::int END::oid,
                                           coalesce($2::int, $1::int)::oid, CASE WHEN $2::int IS NULL THEN 1 ELSE 2 END)
 ORDER BY l.pid
@@ -63,11 +69,16 @@ ORDER BY l.pid
 SELECT pg_has_role('pg_read_all_stats', 'USAGE')
 
 -- name: list_open_transactions
--- Transactions in which members of the roles $1, superusers apart, have changed or locked rows, open for more than $2 seconds.
-SELECT a.pid, a.usename::text AS login, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
-FROM pg_stat_activity a
-JOIN pg_roles u ON u.oid = a.usesysid AND NOT u.rolsuper
-WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL
-  AND a.xact_start < clock_timestamp() - make_interval(secs => $2)
+-- Transactions in which members of the roles $1, superusers apart, have changed or locked rows, open for more than $2 seconds;
+-- also prepared ones, which survive the session and a restart.
+SELECT a.pid, a.gid AS prepared, u.rolname::text AS login, extract(epoch FROM clock_timestamp() - a.began)::float8 AS seconds
+FROM (
+    SELECT pid, NULL AS gid, usename AS login, xact_start AS began FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_xid IS NOT NULL
+    UNION ALL
+    SELECT NULL, gid, owner, prepared FROM pg_prepared_xacts WHERE database = current_database()
+) AS a
+JOIN pg_roles u ON u.rolname = a.login AND NOT u.rolsuper
+WHERE a.began < clock_timestamp() - make_interval(secs => $2)
   AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = ANY ($1::text[]) AND pg_has_role(u.oid, r.oid, 'MEMBER'))
-ORDER BY a.xact_start
+ORDER BY a.began
