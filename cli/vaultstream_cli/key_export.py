@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
+from vaultstream.keys.changes import KeyEnd
 from vaultstream.visible import visible
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ class KeyFormat(StrEnum):
     PEM = "pem"
 
 
+def trusted(keys: Sequence[KeyInfo]) -> list[KeyInfo]:
+    """Returns the keys that were not revoked."""
+    return [key for key in keys if key.state != KeyEnd.REVOKED]
+
+
 def render_keys(keys: Sequence[KeyInfo], form: KeyFormat) -> str:
     """Returns public keys as a JWK set, with a member `state` in each key, or as PEM blocks, with a comment above each."""
     if form is KeyFormat.PEM:
@@ -27,8 +33,15 @@ def render_keys(keys: Sequence[KeyInfo], form: KeyFormat) -> str:
             f"# {visible(key.key_id)} ({visible(key.algorithm)}, {key.state})\n{public_key_pem(key.public_key)}"
             for key in keys
         )
-    jwks = [
-        {**public_key_jwk(key.public_key, key_id=key.key_id, algorithm=key.algorithm), "state": key.state}
-        for key in keys
-    ]
-    return json.dumps({"keys": jwks}, indent=2) + "\n"
+    return json.dumps({"keys": [_jwk(key) for key in keys]}, indent=2) + "\n"
+
+
+def _jwk(key: KeyInfo) -> dict[str, Any]:
+    """Returns a JWK. A library of JOSE ignores `state`, and mostly also `revoked`, which OpenID Federation defines."""
+    jwk: dict[str, Any] = {
+        **public_key_jwk(key.public_key, key_id=key.key_id, algorithm=key.algorithm),
+        "state": key.state,
+    }
+    if key.state == KeyEnd.REVOKED:
+        jwk["revoked"] = {"revoked_at": int(key.ended_at.timestamp())} if key.ended_at else {}
+    return jwk

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vaultstream.audit.export import export_job
-from vaultstream.audit.formats import ExportFormat
+from vaultstream.audit.formats import ExportFormat, SignatureFormat
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
@@ -24,6 +24,12 @@ async def export(
     *,
     job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
     form: Annotated[ExportFormat, typer.Option("--format", help="Format of the file.")] = ExportFormat.JSONL,
+    signature_format: Annotated[
+        SignatureFormat,
+        typer.Option(
+            "--signature-format", help="Encoding of ECDSA signatures: a DER sequence, or raw r and s."
+        ),
+    ] = SignatureFormat.DER,
     output: Annotated[
         Path,
         typer.Option(
@@ -41,7 +47,8 @@ async def export(
 
     Each row has the record id, the payload's SHA-256 (hex), key id and state, algorithm, signature (base64), time
     (RFC 3339, UTC) and epoch: enough to verify it elsewhere with the public keys from `vaultstream keys export`.
-    In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
+    ECDSA signatures are in DER, for OpenSSL, or with --signature-format raw the 64 bytes of r and s, for JOSE and WebCrypto.
+    Signatures of Ed25519, RSA-PSS and ML-DSA have one form, which both take. In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
     a spreadsheet would run as a formula, or that begins with an apostrophe: a program removes the first one. Numbers have none.
     """
     to_file = output != STANDARD_OUTPUT
@@ -56,6 +63,7 @@ async def export(
                 job,
                 form=form,
                 output=output if to_file else None,
+                signature_format=signature_format,
                 records=records or (),
                 progress=progress,
             )

@@ -21,7 +21,7 @@ from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped, may_read_wrapped
 from vaultstream.worker import revocations_file
 from vaultstream_cli.app import JobName, Json, app, command
-from vaultstream_cli.key_export import KeyFormat, render_keys
+from vaultstream_cli.key_export import KeyFormat, render_keys, trusted
 from vaultstream_cli.output import (
     STANDARD_OUTPUT,
     note,
@@ -83,17 +83,25 @@ async def export(
     form: Annotated[
         KeyFormat, typer.Option("--format", help="A JWK set (RFC 7517), or PEM blocks.")
     ] = KeyFormat.JWKS,
+    include_revoked: Annotated[
+        bool, typer.Option("--include-revoked", help="Also export revoked keys, marked as such.")
+    ] = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; - is standard output.")
     ] = STANDARD_OUTPUT,
 ) -> None:
-    """Export a job's public keys: enough to verify all of its signatures.
+    """Export a job's public keys, to verify its signatures with.
 
-    Retired and revoked keys are included; each key has its state.
+    Revoked keys are left out, because programs that use a JWK set trust every key in it. A key set says what the keys are for:
+    to verify signatures (`use`, `key_ops`) of one algorithm (`alg`). `state` is active, retired or revoked; a revoked key also has
+    `revoked`, with the time.
     """
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
-        keys = await list_keys(connection, found.job_no)
+        every = await list_keys(connection, found.job_no)
+    keys = every if include_revoked else trusted(every)
+    if left_out := len(every) - len(keys):
+        note(f"{counted(left_out, 'revoked key')} left out; --include-revoked exports them too")
     text = render_keys(keys, form)
     if output == STANDARD_OUTPUT:
         print_file(text)

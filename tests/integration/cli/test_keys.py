@@ -51,18 +51,40 @@ async def test_exports_have_every_public_key_with_its_state(
     ids = list(await list_states(connection, job.job_no))
     run_cli("keys", "revoke", "exported", ids[1])
 
-    jwks = json.loads(run_cli("keys", "export", "exported").stdout)["keys"]
-    run_cli("keys", "export", "exported", "--format", "pem", "--output", str(tmp_path / "keys.pem"))
+    everything = ("keys", "export", "exported", "--include-revoked")
+    jwks = json.loads(run_cli(*everything).stdout)["keys"]
+    run_cli(*everything, "--format", "pem", "--output", str(tmp_path / "keys.pem"))
     blocks = (tmp_path / "keys.pem").read_text().split("# ")[1:]
 
     assert [key["kid"] for key in jwks] == ids
     assert [key["state"] for key in jwks] == ["active", "revoked", "active"]
+    assert ["revoked" in key for key in jwks] == [False, True, False]
     assert not any("d" in key for key in jwks)
     assert blocks[1].startswith(f"{ids[1]} (ED25519, revoked)\n")
     for key, block in zip(jwks, blocks, strict=True):
         public = load_pem_public_key(block.partition("\n")[2].encode())
         assert isinstance(public, Ed25519PublicKey)
         assert base64.urlsafe_b64decode(key["x"] + "=") == public.public_bytes_raw()
+
+
+async def test_a_revoked_key_is_left_out_unless_it_is_asked_for(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection
+) -> None:
+    job = await make_job("trusted")
+    first, second, third = list(await list_states(connection, job.job_no))
+    run_cli("keys", "revoke", "trusted", second)
+    run_cli("keys", "retire", "trusted", third)
+
+    exported = run_cli("keys", "export", "trusted")
+    pem = run_cli("keys", "export", "trusted", "--format", "pem").stdout
+
+    assert [(key["kid"], key["state"]) for key in json.loads(exported.stdout)["keys"]] == [
+        (first, "active"),
+        (third, "retired"),
+    ]
+    assert "1 revoked key left out" in exported.stderr
+    assert second not in pem
+    assert pem.count("BEGIN PUBLIC KEY") == 2
 
 
 async def test_an_unknown_key_is_named_and_nothing_is_changed(

@@ -8,9 +8,11 @@ import pytest
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import generate_private_key, public_key_pem, public_key_to_bytes
 from vaultstream.store.keys import KeyInfo
-from vaultstream_cli.key_export import KeyFormat, render_keys
+from vaultstream_cli.key_export import KeyFormat, render_keys, trusted
 
 pytestmark = pytest.mark.unit
+
+ENDED = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def key(algorithm: Algorithm, state: str) -> KeyInfo:
@@ -22,7 +24,7 @@ def key(algorithm: Algorithm, state: str) -> KeyInfo:
         public_key=public_key_to_bytes(generate_private_key(algorithm)),
         state=state,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        ended_at=None,
+        ended_at=ENDED if state != "active" else None,
         epoch=0,
         holder=None,
         lease_until=None,
@@ -40,6 +42,18 @@ def test_a_key_set_names_each_key_and_its_state() -> None:
         ("k-ECDSA_P256_SHA256", "ES256", "active"),
         ("k-ED25519", "EdDSA", "revoked"),
     ]
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_a_key_of_a_set_says_what_it_is_for_and_whether_it_was_revoked(algorithm: Algorithm) -> None:
+    keys = [key(algorithm, state) for state in ("active", "retired", "revoked")]
+
+    rendered = json.loads(render_keys(keys, KeyFormat.JWKS))["keys"]
+
+    for jwk in rendered:
+        assert (jwk["use"], jwk["key_ops"]) == ("sig", ["verify"])
+    assert [jwk.get("revoked") for jwk in rendered] == [None, None, {"revoked_at": int(ENDED.timestamp())}]
+    assert [k.state for k in trusted(keys)] == ["active", "retired"]
 
 
 def test_each_pem_block_follows_a_comment_with_its_key() -> None:

@@ -283,6 +283,7 @@ def test_the_jwk_of_a_p256_key_is_that_of_rfc_7517() -> None:
         "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
         "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
         "use": "sig",
+        "key_ops": ["verify"],
         "kid": "1",
         "alg": "ES256",
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from vaultstream.audit.formats import ExportedSignature, ExportFormat, open_writer
+from vaultstream.audit.formats import ExportedSignature, ExportFormat, SignatureFormat, open_writer
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import UsageError, explain_output
@@ -37,6 +37,7 @@ async def export_job(
     *,
     form: ExportFormat,
     output: Path | None,
+    signature_format: SignatureFormat = SignatureFormat.DER,
     records: Sequence[str] = (),
     progress: OnWritten | None = None,
 ) -> int:
@@ -47,6 +48,7 @@ async def export_job(
         job_name: the job's name, or its token, which also finds a deleted job.
         form: the format of the output.
         output: the file, which appears only when it is complete; None: standard output.
+        signature_format: the encoding of ECDSA signatures.
         records: ids of the records; empty: all.
         progress: called after each chunk of signatures.
 
@@ -57,6 +59,7 @@ async def export_job(
         UnknownJobError: there is no such job.
         UsageError: one of `records` has no signature, or the file can't be created.
         OutputError: the file's disk is full or failing.
+        AuditError: a stored ECDSA signature can't be encoded.
     """
     async with open_snapshot(database_url, role="export") as connection:
         job = await get_job(connection, job_name)
@@ -66,7 +69,7 @@ async def export_job(
             writer = open_writer(form, stream, id_type=job.id_type)
             rows: list[ExportedSignature] = []
             async for signature in read_signatures(connection, job, records):
-                rows.append(signature)
+                rows.append(signature.encoded(signature_format))
                 if len(rows) == BATCH_ROWS:
                     writer.write(rows)
                     written += len(rows)

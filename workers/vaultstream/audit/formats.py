@@ -19,12 +19,14 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from vaultstream.errors import UsageError
+from vaultstream.api import Algorithm
+from vaultstream.crypto.raw_ecdsa import raw_ecdsa
+from vaultstream.errors import AuditError, UsageError
 from vaultstream.visible import visible_json
 
 if TYPE_CHECKING:
@@ -39,6 +41,15 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class SignatureFormat(StrEnum):
+    """The encoding of ECDSA signatures in an export. Those of the other algorithms have one encoding."""
+
+    DER = "der"
+    """A DER sequence of r and s, as OpenSSL and X.509 have it. It is how signatures are stored."""
+    RAW = "raw"
+    """r and s, 32 bytes each, as JOSE and WebCrypto have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedSignature:
     """A signature with all that is needed to check it, except the payload and the public key that `key_id` names."""
@@ -51,6 +62,22 @@ class ExportedSignature:
     signature: bytes
     signed_at: datetime
     epoch: int
+
+    def encoded(self, form: SignatureFormat) -> ExportedSignature:
+        """Returns the signature in an encoding.
+
+        Raises:
+            AuditError: an ECDSA signature is not DER, as stored: someone has changed it.
+        """
+        if form is SignatureFormat.DER or self.algorithm != Algorithm.ECDSA_P256_SHA256:
+            return self
+        try:
+            return replace(self, signature=raw_ecdsa(self.signature))
+        except ValueError:
+            raise AuditError(
+                f"The signature of record {self.record_id!r} is not an ECDSA signature in DER.",
+                hint="`vaultstream verify` lists the signatures that were changed. `--signature-format der` exports them as they are stored.",
+            ) from None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the signature as JSON-ready values: bytes as hex or base64, the time in RFC 3339."""

@@ -61,12 +61,13 @@ RSA_BITS = 3072
 RSA_EXPONENT = 65537
 SALT_BYTES = 32
 
-_JWK_ALG = {
+JWS_ALG = {
     Algorithm.ECDSA_P256_SHA256: "ES256",
     Algorithm.ED25519: "EdDSA",
     Algorithm.RSA_PSS_3072_SHA256: "PS256",
     Algorithm.ML_DSA_65: "ML-DSA-65",
 }
+"""The names of the algorithms in JOSE, as IANA registers them."""
 
 
 def known_algorithm(name: str) -> Algorithm:
@@ -184,18 +185,19 @@ def public_key_pem(spki: bytes) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
-def public_key_jwk(spki: bytes, *, key_id: str, algorithm: Algorithm) -> dict[str, str]:
+def public_key_jwk(spki: bytes, *, key_id: str, algorithm: Algorithm) -> dict[str, str | list[str]]:
     """Returns a public key as a JSON Web Key (RFC 7517, 7518 and 8037; ML-DSA in the form "AKP").
 
-    The JWK describes the key, not the encoding of signatures: VaultStream's ECDSA signatures are DER, whereas a JWS
-    concatenates r and s.
+    It says what the key is for: to verify signatures of one algorithm. The JWK describes the key, not the encoding of signatures:
+    VaultStream's ECDSA signatures are DER, whereas a JWS concatenates r and s; see `vaultstream.crypto.raw_ecdsa`.
 
     Raises:
         CustodyError: the bytes are not a public key, or the key is for another algorithm.
     """
     key = public_key_from_bytes(spki)
     _require(key, algorithm)
-    return {**_jwk_members(key), "use": "sig", "kid": key_id, "alg": _JWK_ALG[algorithm]}
+    members = _jwk_members(key)
+    return {**members, "use": "sig", "key_ops": ["verify"], "kid": key_id, "alg": JWS_ALG[algorithm]}
 
 
 def signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False) -> Signer:
