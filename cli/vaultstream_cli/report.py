@@ -17,6 +17,18 @@ SHOWN_EXAMPLES = 5
 def print_report(report: AuditReport) -> None:
     """Prints a report for people: the counts, then examples of the problems."""
     details = {"revoked": "  under revoked keys", "deleted": "  whose row was deleted"}
+    statement_faults = {
+        "before_statements": "batches from before",
+        "dropped": "dropped",
+        "added": "added",
+        "moved": "moved",
+        "swapped": "swapped",
+        "altered": "altered",
+        "retimed": "times changed",
+        "bad_statements": "statements invalid",
+        "unstated": "statements missing",
+        "missing_batches": "batches missing",
+    }
     print_table(
         ("verified", report.job),
         [
@@ -35,7 +47,13 @@ def print_report(report: AuditReport) -> None:
             ("outside a lease", report.bad_leases),
             ("after revocation", report.after_revocation),
             ("outside the job", report.unplanned),
+            ("statements", report.statements),
             ("planned twice", report.planned_twice),
+            *(
+                (label, getattr(report, name))
+                for name, label in statement_faults.items()
+                if getattr(report, name)
+            ),
             ("seconds", report.seconds),
         ],
     )

@@ -34,9 +34,22 @@ async def audit(signed: SignedJob) -> AuditReport:
     return report
 
 
+BY_STATEMENTS = {
+    *("dropped", "added", "moved", "swapped", "altered", "retimed", "bad_statements", "unstated"),
+    "missing_batches",
+}
+"""Findings that compare with what keys stated."""
+
+
 def found(report: AuditReport) -> dict[str, int]:
-    """Returns the findings that are not zero, with their counts."""
-    return {str(kind): getattr(report, kind) for kind in AuditFinding if getattr(report, kind)}
+    """Returns the findings that are not zero, with their counts; those by statements only if there are no others."""
+    every = {str(kind): getattr(report, kind) for kind in AuditFinding if getattr(report, kind)}
+    return {kind: number for kind, number in every.items() if kind not in BY_STATEMENTS} or every
+
+
+def stated(report: AuditReport) -> dict[str, int]:
+    """Returns the findings by statements that are not zero, with their counts."""
+    return {kind: getattr(report, kind) for kind in BY_STATEMENTS if getattr(report, kind)}
 
 
 def named(report: AuditReport, kind: str) -> set[str | None]:

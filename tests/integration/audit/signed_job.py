@@ -144,7 +144,7 @@ async def commit(
     ordinal = int(row["key_id"].rsplit("-", 1)[1])
     algorithm = job.spec.keys.algorithm
     sign = signer(private_key(algorithm, ordinal), algorithm)
-    lease = lease_of(row, "signer")
+    lease, ids = lease_of(row, "signer"), sorted(ids)
     digests, signatures = [sha256(payloads[i]).digest() for i in ids], [sign(payloads[i]) for i in ids]
     batch = SignedBatch(
         batch_no=batch_no,

@@ -20,6 +20,7 @@ from vaultstream.audit.judgement import (
 from vaultstream.audit.payloads import present_payloads
 from vaultstream.audit.queries import RecordId, job_query
 from vaultstream.audit.report import AuditFinding, Count, Tally
+from vaultstream.audit.statements import check_statements
 from vaultstream.records.source import Source
 from vaultstream.store.jobs import signatures_table
 from vaultstream.store.sql import query
@@ -42,6 +43,9 @@ class Assignment:
     id_type: str
     algorithm: str
     max_payload_bytes: int
+    token: str
+    stated: bool
+    """Whether each batch must have a statement: the job is not from before there were any."""
     source: Source | None
     revoked_at: dict[int, datetime]
     """When each revoked key was revoked, by key number."""
@@ -83,13 +87,14 @@ class Checker:
         return cls(connection, reading, assignment, keys)
 
     async def check(self, first: int, last: int) -> Tally:
-        """Checks the records of the planned batches `first` to `last`, both included."""
+        """Checks the records of the planned batches `first` to `last`, both included, and the statements of all batches of these."""
         covered = await self._connection.fetch(self._sql("audit_covered"), self._job.job_no, first, last)
         tally = Tally()
         for start in range(0, len(covered), SLICE_RECORDS):
             rows = covered[start : start + SLICE_RECORDS]
             await self._check_slice({row["id"]: row["state"] for row in rows}, tally)
             tally.add(Count.RECORDS, len(rows))
+        await check_statements(self._connection, self._job, self._keys, (first, last), tally)
         return tally
 
     async def _check_slice(self, states: dict[RecordId, str], tally: Tally) -> None:

@@ -22,6 +22,9 @@ class Count(StrEnum):
     VALID = "valid"
     REVOKED = "revoked"
     DELETED = "deleted"
+    STATEMENTS = "statements"
+    STATED = "stated"
+    BEFORE_STATEMENTS = "before_statements"
 
 
 class AuditFinding(StrEnum):
@@ -37,6 +40,15 @@ class AuditFinding(StrEnum):
     LEASE_OVERLAPS = "lease_overlaps"
     COMMITTED_TWICE = "committed_twice"
     AFTER_REVOCATION = "after_revocation"
+    DROPPED = "dropped"
+    ADDED = "added"
+    MOVED = "moved"
+    SWAPPED = "swapped"
+    ALTERED = "altered"
+    RETIMED = "retimed"
+    BAD_STATEMENTS = "bad_statements"
+    UNSTATED = "unstated"
+    MISSING_BATCHES = "missing_batches"
     PENDING = "pending"
 
 
@@ -55,6 +67,19 @@ _PHRASES = {
     AuditFinding.LEASE_OVERLAPS: ("lease", "leases", "overlapping another lease of the same key"),
     AuditFinding.COMMITTED_TWICE: ("batch", "batches", "committed more than once"),
     AuditFinding.AFTER_REVOCATION: ("signature", "signatures", "made after the revocation of the key"),
+    AuditFinding.DROPPED: ("record", "records", "gone that a key stated"),
+    AuditFinding.ADDED: ("record", "records", "more than the keys stated"),
+    AuditFinding.MOVED: ("batch", "batches", "with other ids than its key stated"),
+    AuditFinding.SWAPPED: ("batch", "batches", "in which two records were swapped"),
+    AuditFinding.ALTERED: ("batch", "batches", "with other records than its key stated"),
+    AuditFinding.RETIMED: ("signature", "signatures", "with another time than its key stated"),
+    AuditFinding.BAD_STATEMENTS: (
+        "statement",
+        "statements",
+        "that is not about its batch, or not by its key",
+    ),
+    AuditFinding.UNSTATED: ("batch", "batches", "without a statement of its key"),
+    AuditFinding.MISSING_BATCHES: ("batch", "batches", "gone, or not settled although its key stated it"),
     AuditFinding.PENDING: ("record", "records", "still to be signed"),
 }
 """What is counted, in the singular and the plural, and what is wrong with it."""
@@ -161,6 +186,30 @@ class AuditReport:
     """Records that more than one batch covers."""
     bad_leases: int
     """Signatures whose key and epoch have no committed lease, or that lie outside it in time."""
+    dropped: int
+    """Records that a batch's key stated and that are not there."""
+    added: int
+    """Records that are there under a batch's lease, beyond those that its key stated."""
+    moved: int
+    """Batches whose first or last id is not the one that the key stated."""
+    swapped: int
+    """Batches in which two records have each other's digest and signature."""
+    altered: int
+    """Batches whose ids, digests or signatures are not those that the key stated, in another way."""
+    retimed: int
+    """Signatures with another time than their batch's key stated."""
+    bad_statements: int
+    """Statements that are not by their batch's key, or not about their batch."""
+    unstated: int
+    """Batches with signed records and no statement."""
+    missing_batches: int
+    """Batches that are gone from between the others, or are not settled although there is a statement."""
+    statements: int
+    """Statements that are by the batch's key and true of what is there."""
+    stated: int
+    """Signatures under the lease of a statement."""
+    before_statements: int
+    """Batches without a statement, of a job from before there were any: nothing proves their ids, order and times."""
     revoked: int
     """Valid signatures under keys that are revoked now, whenever they were made."""
     after_revocation: int

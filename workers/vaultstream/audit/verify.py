@@ -15,15 +15,17 @@ from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, RevokedKey, Tally
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
+from vaultstream.audit.statements import check_batches
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.revocations import Revocations
+from vaultstream.plurals import counted
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -37,6 +39,9 @@ MAX_RUN_RECORDS = 4000
 MIN_RUN_RECORDS = 250
 RUNS_A_PROCESS = 8
 """Runs per process: enough for the processes to end at about the same time."""
+
+_FIRST, _LAST = -(2**63), 2**63 - 1
+"""Every number of a batch is between these."""
 
 
 async def verify_job(
@@ -84,6 +89,8 @@ async def verify_job(
             id_type=job.id_type,
             algorithm=job.spec.keys.algorithm,
             max_payload_bytes=job.spec.records.max_payload_bytes,
+            token=job.token,
+            stated=await connection.fetchval(query("audit_is_stated"), job.job_no),
             source=source,
             revoked_at=revoked_at,
         )
@@ -99,17 +106,29 @@ async def verify_job(
             tally = await check_runs(hello, runs, processes=processes, advance=advance)
         await _check_leases(connection, job, tally)
         await _check_coverage(connection, job, tally)
+        await check_batches(connection, job, tally)
     return AuditReport.of(
         tally,
         planned=job.planned,
         job=job.name,
         token=job.token,
         algorithm=str(job.spec.keys.algorithm),
-        notes=(obstacle,) if obstacle else (),
+        notes=tuple(_notes(obstacle, tally)),
         seconds=time.monotonic() - began,
         processes=min(processes, len(runs)),
         revoked_keys=_revoked_keys(keys, revoked_at, tally),
     )
+
+
+def _notes(obstacle: str | None, tally: Tally) -> Iterator[str]:
+    """Yields what limits a report."""
+    if obstacle:
+        yield obstacle
+    if number := tally.counts[Count.BEFORE_STATEMENTS]:
+        yield (
+            f"The job is from before there were statements, and {counted(number, 'batch', 'batches')} without one: nothing proves "
+            "their ids, their order, their times and their number of records."
+        )
 
 
 def _revoked_at(keys: Sequence[asyncpg.Record], revocations: Revocations) -> dict[int, datetime]:
@@ -153,7 +172,11 @@ async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[R
     records = await connection.fetchval(query("audit_count_planned"), job.job_no)
     size = min(MAX_RUN_RECORDS, max(MIN_RUN_RECORDS, int(records) // (processes * RUNS_A_PROCESS)))
     rows = await connection.fetch(query("audit_chunks"), job.job_no, size)
-    return [Run(row["first"], row["last"], row["records"]) for row in rows]
+    # Parts and retries have numbers between and after those of planned batches: the runs leave out no number.
+    lasts = [*(row["last"] for row in rows[:-1]), _LAST]
+    firsts = [_FIRST, *(last + 1 for last in lasts[:-1])]
+    records = [row["records"] for row in rows] or [0]
+    return [Run(*run) for run in zip(firsts, lasts, records, strict=True)]
 
 
 _LEASE_CHECKS = (

@@ -44,6 +44,13 @@ CROSS JOIN LATERAL ({ids}) AS covered (id)
 WHERE b.job_no = $1 AND b.planned AND b.batch_no BETWEEN $2 AND $3
 ORDER BY b.batch_no, covered.id
 
+-- name: audit_covered_by
+-- The records that the batches $2 of job $1 cover.
+SELECT b.batch_no, covered.id
+FROM vaultstream.batches b
+CROSS JOIN LATERAL ({ids}) AS covered (id)
+WHERE b.job_no = $1 AND b.batch_no = ANY ($2::bigint[])
+
 -- name: audit_dead_letters
 -- The dead letters of the records $2 of job $1.
 SELECT record_id, reason, message
@@ -62,6 +69,9 @@ ORDER BY s.record_id
 -- name: audit_hold_source
 -- Takes the lock of a reader: until this transaction ends the table can't be dropped or altered.
 SELECT FROM {relation} LIMIT 0
+
+-- name: audit_is_stated
+SELECT stated FROM vaultstream.jobs WHERE job_no = $1
 
 -- name: audit_keys
 -- The public keys of job $1.
@@ -90,6 +100,19 @@ SELECT key_id, epoch, holder, began, held_until, count(*) OVER () AS total
 FROM compared
 WHERE began < held_until
 ORDER BY key_id, began
+LIMIT $2
+
+-- name: audit_missing_batches
+-- Numbers of batches of job $1 that no batch has, as stretches: they are given without gaps, from 1.
+WITH numbers AS (
+    SELECT batch_no, lag(batch_no, 1, 0::bigint) OVER (ORDER BY batch_no) AS former
+    FROM (SELECT batch_no FROM vaultstream.batches WHERE job_no = $1
+          UNION SELECT next_batch_no FROM vaultstream.jobs WHERE job_no = $1) AS given
+)
+SELECT former + 1 AS first, batch_no - 1 AS last, sum(batch_no - former - 1) OVER () AS total
+FROM numbers
+WHERE batch_no > former + 1
+ORDER BY batch_no
 LIMIT $2
 
 -- name: audit_payloads
@@ -149,6 +172,25 @@ LIMIT $2
 SELECT record_id, key_no, epoch, signed_at, digest, signature
 FROM {signatures}
 WHERE record_id = ANY ($1::{id_type}[])
+
+-- name: audit_statements
+-- The settled batches $2 to $3 of job $1 with their statements, if they have one, and the holder of its lease.
+SELECT b.batch_no, b.signed, s.key_no, s.epoch, s.body, s.signature, l.holder
+FROM vaultstream.batches b
+LEFT JOIN vaultstream.statements s USING (job_no, batch_no)
+LEFT JOIN vaultstream.leases l ON (l.key_no, l.epoch) = (s.key_no, s.epoch) AND l.outcome = 'committed'
+WHERE b.job_no = $1 AND b.state = 'done' AND b.batch_no BETWEEN $2 AND $3
+ORDER BY b.batch_no
+
+-- name: audit_stray_statements
+-- Statements of job $1 whose batch is not settled, or is gone from after all others: those between, audit_missing_batches finds.
+SELECT s.batch_no AS first, count(*) OVER () AS total
+FROM vaultstream.statements s
+JOIN vaultstream.jobs j USING (job_no)
+LEFT JOIN vaultstream.batches b USING (job_no, batch_no)
+WHERE s.job_no = $1 AND b.state IS DISTINCT FROM 'done' AND (b.batch_no IS NOT NULL OR s.batch_no NOT BETWEEN 1 AND j.next_batch_no - 1)
+ORDER BY s.batch_no
+LIMIT $2
 
 -- name: audit_totals
 -- How many signatures and dead letters job $1 has, of any records.
