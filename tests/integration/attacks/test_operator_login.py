@@ -59,6 +59,7 @@ async def row_of(owner: asyncpg.Connection, job: Job) -> dict[str, Any]:
         {"records": {"table": "receipts", "idColumn": "other"}},
         {"records": {"table": "receipts", "maxPayloadBytes": 1}},
         {"batchSize": 1},
+        {"signature": {"refuseTokens": True}},
         {"keys": {"count": 1, "algorithm": "ML_DSA_65"}},
         {"retries": {"maxAttempts": 0}},
         {"retries": []},
@@ -162,7 +163,9 @@ async def test_a_job_fails_when_its_active_deadline_is_over(
 
 
 @pytest.mark.parametrize(
-    "spec", [{}, [], "text", None, {"batchSize": 0}, {"keys": {"count": 0}}, {"records": {}}], ids=json.dumps
+    "spec",
+    [{}, [], "text", None, {"batchSize": 0}, {"keys": {"count": 0}}, {"records": {}}, {"signature": "none"}],
+    ids=json.dumps,
 )
 async def test_a_job_has_a_spec_that_the_functions_can_use(
     operator: asyncpg.Connection, source: int, spec: Any

@@ -90,6 +90,15 @@ def test_a_dump_is_json_under_the_names_of_yaml_and_makes_the_same_spec() -> Non
     assert SigningJobSpec.model_validate(dumped) == spec
 
 
+def test_a_dump_names_what_is_signed_only_if_a_job_says_so() -> None:
+    """Programs from before that field read the other jobs, also after a rollback."""
+    assert "signature" not in SPEC.dump()
+    refusing = SigningJobSpec.model_validate({**SPEC.dump(), "signature": {"refuseTokens": True}})
+    assert refusing.dump()["signature"]["refuseTokens"] is True
+    assert SigningJobSpec.model_validate(refusing.dump()) == refusing
+    assert changed_immutable_fields(SPEC, refusing) == ["signature.refuseTokens"]
+
+
 def test_a_spec_can_not_be_changed_in_place() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         SPEC.batch_size = 7  # type: ignore[misc]

@@ -31,7 +31,7 @@ KIND: Final = "SigningJob"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 """The names that Kubernetes allows for objects (DNS subdomains, RFC 1123)."""
 
-IMMUTABLE = ("records", "batchSize", "keys")
+IMMUTABLE = ("records", "batchSize", "keys", "signature")
 """Fields of the spec that are immutable, including everything under them."""
 
 _INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
@@ -130,6 +130,14 @@ class KeysSpec(Model):
     )
 
 
+class SignatureSpec(Model):
+    """What is signed of a record. Immutable."""
+
+    refuse_tokens: Flag = False
+    """If true, a payload that is the signing input of a token (a JWS or JWT) is not signed: the record becomes a dead letter. Set it
+    if anybody accepts tokens under the job's keys."""
+
+
 class Backoff(Model):
     """Delay before a failed batch is retried: exponential backoff with full jitter.
 
@@ -202,6 +210,8 @@ class SigningJobSpec(Model):
     """Number of records that one key signs under one lease. Immutable."""
     keys: KeysSpec = KeysSpec()
     """The keys that the job signs with. Immutable."""
+    signature: SignatureSpec = SignatureSpec()
+    """What is signed of a record. Immutable."""
     scaling: ScalingSpec = ScalingSpec()
     """How many signers run at a time."""
     retries: RetriesSpec = RetriesSpec()
@@ -251,8 +261,12 @@ class SigningJobSpec(Model):
         return now - started_at > timedelta(seconds=self.active_deadline_seconds)
 
     def dump(self) -> dict[str, Any]:
-        """Returns the spec as JSON-ready values, with the names in YAML."""
-        return self.model_dump(mode="json", by_alias=True)
+        """Returns the spec as JSON-ready values, with the names in YAML.
+
+        `signature` is left out if it has its defaults: programs from before it was added then still read the job.
+        """
+        left_out = {"signature"} if self.signature == SignatureSpec() else set()
+        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
 
 class Metadata(BaseModel):
@@ -283,7 +297,7 @@ class SigningJob(Model):
 
 def changed_immutable_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:
     """Returns the immutable fields that differ, such as `batchSize` or `keys.count`."""
-    before, after = (_leaves(spec.dump()) for spec in (old, new))
+    before, after = (_leaves(spec.model_dump(mode="json", by_alias=True)) for spec in (old, new))
     return [path for path, value in before.items() if after[path] != value]
 
 

@@ -6,6 +6,7 @@ RECORD_GONE = "RecordGone"
 PAYLOAD_NULL = "PayloadNull"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
 PAYLOAD_RESERVED = "PayloadReserved"
+PAYLOAD_IS_TOKEN = "PayloadIsToken"  # noqa: S105 - a reason
 ID_NOT_UNIQUE = "IdNotUnique"
 UNSIGNABLE = "Unsignable"
 """Its batch failed on every attempt, after splitting down to this record; see `functions/count_attempt.sql`."""
@@ -17,5 +18,6 @@ SENTENCES = {
     PAYLOAD_NULL: "The payload is NULL.",
     PAYLOAD_TOO_LARGE: "The payload has {size} bytes; spec.records.maxPayloadBytes allows {limit}.",
     PAYLOAD_RESERVED: "The payload begins like a statement of VaultStream, which a key signs only for itself.",
+    PAYLOAD_IS_TOKEN: "The payload is the signing input of a token; spec.signature.refuseTokens refuses it.",
     ID_NOT_UNIQUE: "More than one row has this id now.",
 }

@@ -82,6 +82,7 @@ class Pipeline:
         self._health = telemetry.health
         self._job = job
         self._algorithm = str(job.spec.keys.algorithm)
+        self._refuse_tokens = job.spec.signature.refuse_tokens
         self._source = source
         self._holder = holder
         self._pool = pool
@@ -294,7 +295,7 @@ class Pipeline:
             if batch in batches:
                 with self._metrics.sign_seconds.time():
                     try:
-                        sign(batch, records, keys[batch])
+                        sign(batch, records, keys[batch], refuse_tokens=self._refuse_tokens)
                     except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
                         errors[batch] = error
         if part.last:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from vaultstream.errors import LeaseLostError
 from vaultstream.proof.statement import any_reserved, is_reserved
-from vaultstream.records.reasons import PAYLOAD_RESERVED, SENTENCES
+from vaultstream.records.reasons import PAYLOAD_IS_TOKEN, PAYLOAD_RESERVED, SENTENCES
+from vaultstream.signing.tokens import is_token
 from vaultstream.store.leases import DeadRecord
 
 if TYPE_CHECKING:
@@ -19,20 +20,27 @@ CHECK_EVERY = 64
 """Records signed between two checks of the lease's deadline: under 50 ms even for the slowest algorithm."""
 
 
-def sign(batch: Batch, records: BatchRecords, signature_of: DigestSigner) -> None:
+def sign(
+    batch: Batch, records: BatchRecords, signature_of: DigestSigner, *, refuse_tokens: bool = False
+) -> None:
     """Signs the payloads of one part of a batch while the batch's lease holds; adds them to `signed`.
 
-    A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record.
+    A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record. So does one that is the signing
+    input of a token, if `refuse_tokens`.
 
     Raises:
         LeaseLostError: the lease expired or was lost meanwhile; nothing of the batch may be sent.
     """
     signed, ids, payloads = batch.signed, records.ids, records.payloads
-    if any_reserved(payloads):
-        kept = [(i, payload) for i, payload in zip(ids, payloads, strict=True) if not is_reserved(payload)]
-        reserved = [i for i, payload in zip(ids, payloads, strict=True) if is_reserved(payload)]
-        signed.dead.extend(DeadRecord(i, PAYLOAD_RESERVED, SENTENCES[PAYLOAD_RESERVED]) for i in reserved)
-        ids, payloads = [i for i, _ in kept], [payload for _, payload in kept]
+    if refuse_tokens or any_reserved(payloads):
+        refusals = [_refusal(payload, refuse_tokens=refuse_tokens) for payload in payloads]
+        signed.dead.extend(
+            DeadRecord(i, reason, SENTENCES[reason])
+            for i, reason in zip(ids, refusals, strict=True)
+            if reason is not None
+        )
+        kept = [at for at, reason in enumerate(refusals) if reason is None]
+        ids, payloads = [ids[at] for at in kept], [payloads[at] for at in kept]
     digests = [sha256(payload).digest() for payload in payloads]
     for start in range(0, len(payloads), CHECK_EVERY):
         require_lease(batch)
@@ -41,6 +49,13 @@ def sign(batch: Batch, records: BatchRecords, signature_of: DigestSigner) -> Non
     signed.record_ids.extend(ids)
     signed.digests.extend(digests)
     signed.dead.extend(records.dead)
+
+
+def _refusal(payload: bytes, *, refuse_tokens: bool) -> str | None:
+    """Returns the reason why a payload is not signed, if there is one."""
+    if is_reserved(payload):
+        return PAYLOAD_RESERVED
+    return PAYLOAD_IS_TOKEN if refuse_tokens and is_token(payload) else None
 
 
 def require_lease(batch: Batch) -> None:

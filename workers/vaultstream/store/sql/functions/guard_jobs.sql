@@ -5,9 +5,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_moving text[] := '{spec,state,message,started_at,finished_at,deleted_at,upper_id,planned_id,planned,next_batch_no,
                          published_through,tenant,source_oid}';
-    v_fields text[] := '{records,batchSize,keys,scaling,retries,signer,suspend,activeDeadlineSeconds,finishBy,finishWithin,
+    v_fields text[] := '{records,batchSize,keys,signature,scaling,retries,signer,suspend,activeDeadlineSeconds,finishBy,finishWithin,
                          ttlSecondsAfterFinished,deletionPolicy}';
-    v_types  text[] := '{object,number,object,object,object,object,boolean,number|null,string|null,number|null,
+    v_types  text[] := '{object,number,object,object,object,object,object,boolean,number|null,string|null,number|null,
                          number|null,string}';
     v_wrong  text;
 BEGIN
@@ -51,6 +51,7 @@ BEGIN
         WHEN OLD.spec -> 'records' IS DISTINCT FROM NEW.spec -> 'records' THEN 'spec.records can''t be changed'
         WHEN OLD.spec -> 'batchSize' IS DISTINCT FROM NEW.spec -> 'batchSize' THEN 'spec.batchSize can''t be changed'
         WHEN OLD.spec -> 'keys' IS DISTINCT FROM NEW.spec -> 'keys' THEN 'spec.keys can''t be changed'
+        WHEN OLD.spec -> 'signature' IS DISTINCT FROM NEW.spec -> 'signature' THEN 'spec.signature can''t be changed'
     END);
     IF v_wrong IS NULL AND NOT pg_has_role(
             current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = TG_RELID), 'USAGE') THEN
