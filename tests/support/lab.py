@@ -13,7 +13,7 @@ from vaultstream.audit.verify import verify_job
 from vaultstream.local.runner import RunState, open_job, run_job
 from vaultstream.local.scaler import LocalScaler
 from vaultstream.records.source import open_readable_source
-from vaultstream.store import jobs, schema
+from vaultstream.store import jobs
 from vaultstream.store.batches import highest_id, plan_page
 from vaultstream.store.database import Pool, open_pool
 from vaultstream.store.progress import read_job
@@ -140,8 +140,7 @@ class Lab:
 
 @asynccontextmanager
 async def open_lab(services: Services, database_url: str, data_dir: Path) -> AsyncIterator[Lab]:
+    """Opens a lab in a database that has the schema."""
     here = replace(services, database_url=database_url, data_dir=data_dir, _local=None)
     async with open_pool(database_url, role="test", size=4) as pool:
-        async with pool.acquire() as connection:
-            await schema.migrate(connection)
         yield Lab(here, pool)

@@ -15,7 +15,6 @@ import pytest
 from integration.audit.signed_job import make_job
 from integration.cli.conftest import clean_environment, command_line
 from support.engine import new_name
-from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream.visible import visible
 
@@ -88,12 +87,11 @@ class Site:
 
 
 @pytest.fixture
-async def site(cli_services: Services, database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    async with connect(database_url) as connection:
-        await schema.migrate(connection)
+async def site(cli_services: Services, migrated_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    async with connect(migrated_url) as connection:
         signed = await make_job(
             connection,
-            database_url,
+            migrated_url,
             name="hostile",
             id_column="text",
             ids=[f"{n}{EVIL}" for n in range(1, 9)],
@@ -115,7 +113,7 @@ async def site(cli_services: Services, database_url: str, tmp_path: Path) -> Asy
         logs = tmp_path / "logs" / signed.job.token
         logs.mkdir(parents=True)
         (logs / "signing-1.log").write_text(f"{EVIL}\n", "utf-8")
-        yield Site(tmp_path, cli_services, connection, database_url, signed.job.token)
+        yield Site(tmp_path, cli_services, connection, migrated_url, signed.job.token)
 
 
 def assert_harmless(text: str, case: object) -> None:

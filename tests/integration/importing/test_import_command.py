@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vaultstream.store import schema
 from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
@@ -23,13 +22,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def environment(database_url: str, services: Services, tmp_path: Path) -> dict[str, str]:
-    async with connect(database_url) as connection:
-        await schema.migrate(connection)
+async def environment(migrated_url: str, services: Services, tmp_path: Path) -> dict[str, str]:
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": migrated_url,
         "VAULTSTREAM_NATS_URL": services.nats_url,
         "VAULTSTREAM_NATS_USER": services.nats_user,
         "VAULTSTREAM_NATS_PASSWORD": services.nats_password,

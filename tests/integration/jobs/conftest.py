@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def lab(services: Services, database_url: str, tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(services, database_url, tmp_path) as lab:
+async def lab(services: Services, migrated_url: str, tmp_path: Path) -> AsyncIterator[Lab]:
+    async with open_lab(services, migrated_url, tmp_path) as lab:
         yield lab

@@ -9,17 +9,15 @@ import pytest
 
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.local.services import Services
-from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 
 
 @pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def connection(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to a database with our schema and a table of ten records."""
-    async with connect(database_url) as connection:
-        await schema.migrate(connection)
+    async with connect(migrated_url) as connection:
         await connection.execute("CREATE TABLE receipts (id bigint PRIMARY KEY, payload text)")
         await connection.execute("INSERT INTO receipts SELECT n, 'r' || n FROM generate_series(1, 10) AS n")
         yield connection
@@ -38,6 +36,6 @@ async def lags(services: Services) -> AsyncIterator[JetStreamLags]:
 
 
 @pytest.fixture
-async def store(database_url: str, lags: JetStreamLags) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore(database_url, lags) as store:
+async def store(migrated_url: str, lags: JetStreamLags) -> AsyncIterator[PostgresStore]:
+    async with PostgresStore(migrated_url, lags) as store:
         yield store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -54,7 +55,7 @@ async def trouble(store: PostgresStore, view: ObjectView) -> Trouble:
 async def add_keys(connection: asyncpg.Connection, job: jobs.Job, count: int) -> None:
     await connection.execute(
         "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) "
-        "SELECT $1, n, $2 || n, 'ED25519', '' FROM generate_series(1, $3::int) AS n",
+        "SELECT $1, n, $2 || '-' || n, 'ED25519', '' FROM generate_series(1, $3::int) AS n",
         job.job_no,
         job.token,
         count,
@@ -73,10 +74,10 @@ async def test_a_job_is_made_for_its_object(store: PostgresStore, connection: as
 
 
 async def test_two_operators_that_make_a_job_at_once_make_one(
-    database_url: str, lags: JetStreamLags, connection: asyncpg.Connection
+    migrated_url: str, lags: JetStreamLags, connection: asyncpg.Connection
 ) -> None:
     view = job_of(SPEC)
-    async with PostgresStore(database_url, lags) as one, PostgresStore(database_url, lags) as other:
+    async with PostgresStore(migrated_url, lags) as one, PostgresStore(migrated_url, lags) as other:
         stores = [one, other] * 4
         answers = await asyncio.gather(*(store.act(StoreAction.CREATE, view) for store in stores))
         assert answers == [None] * 8
@@ -258,7 +259,7 @@ async def _connected(lags: JetStreamLags) -> bool:
 
 
 async def test_a_wrong_password_is_reported_and_never_shown(
-    connection: asyncpg.Connection, database_url: str, lags: JetStreamLags
+    connection: asyncpg.Connection, migrated_url: str, lags: JetStreamLags
 ) -> None:
     role = f"guarded_{uuid4().hex[:8]}"
     await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
@@ -266,7 +267,7 @@ async def test_a_wrong_password_is_reported_and_never_shown(
     before = await asyncio.to_thread(hba.read_text)
     await asyncio.to_thread(hba.write_text, f"local all {role} scram-sha-256\n{before}")
     await connection.execute("SELECT pg_reload_conf()")
-    url = database_url.replace("://postgres@", f"://{role}:wr0ng-s3cret@")
+    url = migrated_url.replace("://postgres@", f"://{role}:wr0ng-s3cret@")
 
     async def refused() -> Trouble | None:
         async with PostgresStore(url, lags) as store:
@@ -283,33 +284,40 @@ async def test_a_wrong_password_is_reported_and_never_shown(
     assert "wr0ng" not in repr(answer)
 
 
+@pytest.fixture
+async def bare_store(database_url: str, lags: JetStreamLags) -> AsyncIterator[PostgresStore]:
+    """In a database without the schema."""
+    async with PostgresStore(database_url, lags) as store:
+        yield store
+
+
 async def test_a_missing_schema_is_reported_until_the_database_is_migrated(
-    store: PostgresStore, database_url: str
+    bare_store: PostgresStore, database_url: str
 ) -> None:
     view = job_of(SPEC)
-    answer = await trouble(store, view)
+    answer = await trouble(bare_store, view)
     assert (answer.reason, answer.passing, answer.failures) == (JobReason.SCHEMA_NOT_READY, False, 1)
-    again = await trouble(store, view)
+    again = await trouble(bare_store, view)
     assert (again.failures, again.since) == (2, answer.since)
-    assert await store.find(replace(view, deleting=True)) is None  # nothing of ours can be there
+    assert await bare_store.find(replace(view, deleting=True)) is None  # nothing of ours can be there
     async with connect(database_url) as connection:
         await schema.migrate(connection)
-    assert await store.find(view) is None
+    assert await bare_store.find(view) is None
 
 
-async def test_troubles_are_those_of_one_object_and_forgotten_with_it(store: PostgresStore) -> None:
+async def test_troubles_are_those_of_one_object_and_forgotten_with_it(bare_store: PostgresStore) -> None:
     view = job_of(SPEC)
-    assert [(await trouble(store, view)).failures for _ in range(2)] == [1, 2]
+    assert [(await trouble(bare_store, view)).failures for _ in range(2)] == [1, 2]
     anew = replace(view, owner=replace(view.owner, uid="another"))
-    assert (await trouble(store, anew)).failures == 1
-    assert (await trouble(store, anew)).failures == 2
-    store.forget(view.owner.namespace, view.owner.name)
-    assert (await trouble(store, anew)).failures == 1
+    assert (await trouble(bare_store, anew)).failures == 1
+    assert (await trouble(bare_store, anew)).failures == 2
+    bare_store.forget(view.owner.namespace, view.owner.name)
+    assert (await trouble(bare_store, anew)).failures == 1
     for n in range(50):
         other = replace(view, owner=replace(view.owner, name=f"job-{n}", uid=f"uid-{n}"))
-        await trouble(store, other)
-        store.forget(other.owner.namespace, other.owner.name)
-    assert len(store._memories) == 1
+        await trouble(bare_store, other)
+        bare_store.forget(other.owner.namespace, other.owner.name)
+    assert len(bare_store._memories) == 1
 
 
 async def test_a_newer_schema_is_reported(store: PostgresStore, connection: asyncpg.Connection) -> None:
@@ -340,12 +348,12 @@ async def test_an_unusable_table_is_reported_and_no_job_is_created(
 
 
 async def test_a_user_without_privileges_is_reported(
-    connection: asyncpg.Connection, database_url: str, lags: JetStreamLags
+    connection: asyncpg.Connection, migrated_url: str, lags: JetStreamLags
 ) -> None:
     role = f"poor_{uuid4().hex[:8]}"
     await connection.execute(f"CREATE ROLE {role} LOGIN")
     try:
-        async with PostgresStore(database_url.replace("://postgres@", f"://{role}@"), lags) as store:
+        async with PostgresStore(migrated_url.replace("://postgres@", f"://{role}@"), lags) as store:
             answer = await trouble(store, job_of(SPEC))
     finally:
         await connection.execute(f"DROP ROLE {role}")
@@ -354,7 +362,7 @@ async def test_a_user_without_privileges_is_reported(
 
 
 async def test_an_unreachable_postgres_is_reported_at_once_and_recovers(
-    lags: JetStreamLags, database_url: str, connection: asyncpg.Connection, unused_tcp_port: int
+    lags: JetStreamLags, migrated_url: str, connection: asyncpg.Connection, unused_tcp_port: int
 ) -> None:
     async with PostgresStore(f"postgresql://u:s3cret@127.0.0.1:{unused_tcp_port}/d", lags) as store:
         views = [job_of(SPEC)] * 20
@@ -381,13 +389,13 @@ async def test_a_broken_connection_is_replaced(store: PostgresStore, connection:
 
 
 async def test_deletion_while_nats_is_unreachable_keeps_the_job(
-    store: PostgresStore, database_url: str, connection: asyncpg.Connection, unused_tcp_port: int
+    store: PostgresStore, migrated_url: str, connection: asyncpg.Connection, unused_tcp_port: int
 ) -> None:
     view = job_of(SPEC)
     await made(store, view)
     async with (
         JetStreamLags(BusAddress(f"nats://127.0.0.1:{unused_tcp_port}", "u", "p")) as nowhere,
-        PostgresStore(database_url, nowhere) as cut_off,
+        PostgresStore(migrated_url, nowhere) as cut_off,
     ):
         answer = await cut_off.act(StoreAction.DELETE, view)
         assert answer is not None

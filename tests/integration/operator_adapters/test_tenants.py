@@ -42,8 +42,8 @@ async def lags(nats: GuardedNats) -> AsyncIterator[JetStreamLags]:
 
 
 @pytest.fixture
-async def store(database_url: str, lags: JetStreamLags) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore(database_url, lags, tenants=(TENANT,)) as store:
+async def store(migrated_url: str, lags: JetStreamLags) -> AsyncIterator[PostgresStore]:
+    async with PostgresStore(migrated_url, lags, tenants=(TENANT,)) as store:
         yield store
 
 
@@ -85,10 +85,10 @@ async def test_a_job_that_is_older_than_its_tenant_is_adopted_once_with_its_mess
     lags: JetStreamLags,
     nats: GuardedNats,
     connection: asyncpg.Connection,
-    database_url: str,
+    migrated_url: str,
 ) -> None:
     view = job_of(spec_of())
-    async with PostgresStore(database_url, lags) as former:
+    async with PostgresStore(migrated_url, lags) as former:
         assert await former.act(StoreAction.CREATE, view) is None
         assert (await found(former, view)).tenant is None
     token = (await found(store, view)).token

@@ -17,7 +17,6 @@ import pytest
 
 from support.command import Command
 from support.engine import add_job, add_table
-from vaultstream.store import schema
 from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
@@ -70,10 +69,8 @@ async def reached_over_the_network(*, port: int | None = None, path: str | None 
 
 
 @pytest.fixture
-async def environment(services: Services, database_url: str, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
-    async with connect(database_url) as connection:
-        await schema.migrate(connection)
-    parts = urlsplit(database_url)
+async def environment(services: Services, migrated_url: str, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    parts = urlsplit(migrated_url)
     given = parse_qs(parts.query)
     async with (
         reached_over_the_network(path=f"{given['host'][0]}/.s.PGSQL.{given['port'][0]}") as postgres,
@@ -133,9 +130,9 @@ async def test_doctor_does_not_warn_of_connections_that_stay_here(
 
 @needs_a_network
 async def test_a_worker_logs_each_such_connection_once_when_it_starts(
-    environment: dict[str, str], database_url: str, tmp_path: Path
+    environment: dict[str, str], migrated_url: str, tmp_path: Path
 ) -> None:
-    async with connect(database_url) as connection:
+    async with connect(migrated_url) as connection:
         job = await add_job(connection, await add_table(connection), keys=0)
         await connection.execute(
             "UPDATE vaultstream.jobs SET state = 'Suspended' WHERE job_no = $1", job.job_no
