@@ -36,8 +36,27 @@ DOCTOR = "`vaultstream doctor` diagnoses the problem."
 """Ends a hint, after a semicolon. `vaultstream doctor` itself omits it."""
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-_PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*):(?P<secret>[^\s@]*)@")
+_PASSWORD_IN_URL = re.compile(
+    r"(?P<head>(?<![a-z0-9+.-])[a-z0-9+.-]+://[^\s:/@]{0,1000}):(?P<secret>[^\s@]{0,1000})@"
+)
+"""Linear in the length of the text, which may be long."""
 _PASSWORD_IN_QUERY = re.compile(r"(?P<head>(?:password|passfile|sslpassword|token)=)[^\s&]*", re.IGNORECASE)
+
+
+SHOWN_CHARACTERS = 500
+"""How much is shown of the text of an error that somebody else wrote, such as Postgres or code that it runs."""
+LONGEST_CHARACTERS = 4000
+"""How long the message or the hint of an error of ours can be."""
+
+
+def shortened(text: str, most: int = SHOWN_CHARACTERS) -> str:
+    """Returns `text`, cut after `most` characters, which an ellipsis shows."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def shown(error: BaseException) -> str:
+    """Returns what an error of a service or a library says, in bounded length: Postgres passes on text of up to a gigabyte."""
+    return shortened(str(error) or type(error).__name__)
 
 
 def redact(text: str) -> str:
@@ -70,8 +89,8 @@ class VaultStreamError(Exception):
     exit_code: ExitCode = ExitCode.FAILURE
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = redact(message)
-        self.hint = redact(hint) if hint else None
+        self.message = shortened(redact(message), LONGEST_CHARACTERS)
+        self.hint = shortened(redact(hint), LONGEST_CHARACTERS) if hint else None
         super().__init__(self.message)
 
 
@@ -189,9 +208,9 @@ def explain_tls(error: BaseException) -> str | None:
             return "its certificate has expired"
         if error.verify_code == _BEFORE_ITS_TIME:
             return "its certificate is not valid yet, or the clock of this machine is wrong"
-        return f"its certificate was issued by an unknown authority ({error.verify_message})"
+        return f"its certificate was issued by an unknown authority ({shortened(str(error.verify_message))})"
     if isinstance(error, ssl.SSLError):
-        return f"TLS with it fails ({error.reason or error})"
+        return f"TLS with it fails ({error.reason or shown(error)})"
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import nats.errors
 
-from vaultstream.errors import DOCTOR, ServiceError, VaultStreamError, explain_output
+from vaultstream.errors import DOCTOR, ServiceError, VaultStreamError, explain_output, shown
 from vaultstream.store.database import AUDITOR, explain
 
 
@@ -23,7 +23,7 @@ def explained(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError 
             return explain(error, part=part)
         case nats.errors.Error():
             return ServiceError(
-                f"NATS does not answer: {error}.", hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}"
+                f"NATS does not answer: {shown(error)}.", hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}"
             )
         case OSError():
             return explain_output(error, error.filename or "Standard output")

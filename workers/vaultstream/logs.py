@@ -8,23 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from vaultstream.errors import redact
+from vaultstream.errors import redact, shortened
 from vaultstream.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
 
 
+MESSAGE_CHARACTERS = 10_000
+"""How long the message of a line can be. Much of it may come from tables and services."""
+TRACEBACK_CHARACTERS = 40_000
+"""How long a traceback can be, which has the text of its errors."""
+
+
+def _ends_of(traceback: str) -> str:
+    """Returns a traceback without its middle if it is too long: it begins with where, and ends with what."""
+    half = TRACEBACK_CHARACTERS // 2
+    return traceback if len(traceback) <= 2 * half else f"{traceback[:half]}…{traceback[-half:]}"
+
+
 class _Redacting(logging.Filter):
     """Removes passwords of connection strings that slipped into a message, as the last guard."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = redact(record.getMessage())
+        record.msg = shortened(redact(record.getMessage()), MESSAGE_CHARACTERS)
         record.args = None
         return True
 
 
 class _TextFormatter(logging.Formatter):
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return _ends_of(super().formatException(ei))
+
     def format(self, record: logging.LogRecord) -> str:
         line = visible_lines(super().format(record))
         extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
@@ -33,7 +48,7 @@ class _TextFormatter(logging.Formatter):
 
 class _JsonFormatter(JsonFormatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
-        return redact(str(logging.Formatter.formatException(self, ei)))
+        return _ends_of(redact(str(logging.Formatter.formatException(self, ei))))
 
 
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {

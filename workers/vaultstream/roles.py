@@ -8,7 +8,7 @@ from importlib import import_module
 import uvloop
 
 from vaultstream.crypto.core_dumps import forbid_core_dumps
-from vaultstream.errors import ExitCode, Interrupted, VaultStreamError
+from vaultstream.errors import ExitCode, Interrupted, VaultStreamError, shown
 from vaultstream.exits import explained
 from vaultstream.last_words import write_last_words
 from vaultstream.logs import configure_logging
@@ -54,4 +54,4 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
 
 def _unexpected(error: Exception) -> VaultStreamError:
     log.critical("unexpected error", exc_info=error)
-    return VaultStreamError(f"Unexpected error: {type(error).__name__}: {error}")
+    return VaultStreamError(f"Unexpected error: {type(error).__name__}: {shown(error)}")

@@ -10,7 +10,7 @@ from typing import Self
 from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.deletion import remove_messages
-from vaultstream.errors import BusError
+from vaultstream.errors import BusError, shown
 from vaultstream.scaling.observation import Lag
 from vaultstream.scaling.reasons import LagProblem, Reason
 
@@ -71,7 +71,7 @@ class JetStreamLags:
         try:
             await remove_messages(bus, token, tenant)
         except BUS_ERRORS as error:
-            raise BusError(f"{str(error) or type(error).__name__}.") from None
+            raise BusError(f"{shown(error)}.") from None
 
     async def _connected(self) -> Bus | None:
         with suppress(TimeoutError):
@@ -95,7 +95,7 @@ class JetStreamLags:
             except BusError as error:
                 self._problem = error.message.removeprefix("NATS does not answer: ")
             except BUS_ERRORS as error:
-                self._problem = f"{str(error) or type(error).__name__}."
+                self._problem = f"{shown(error)}."
             finally:
                 self._bus = None
                 self._tried.set()

@@ -23,6 +23,7 @@ from vaultstream.errors import (
     SourceError,
     VaultStreamError,
     redact,
+    shortened,
 )
 from vaultstream.records.source import inspect_source
 from vaultstream.scaling.observation import Progress
@@ -335,7 +336,7 @@ def classify(error: Exception) -> tuple[JobReason, str, bool]:
 def _clause(error: BaseException) -> str:
     if isinstance(error, VaultStreamError):
         return f"{error.message} {error.hint or ''}".strip()
-    return f"{redact(str(error)).strip().rstrip('.') or 'no answer in time'}."
+    return f"{shortened(redact(str(error))).strip().rstrip('.') or 'no answer in time'}."
 
 
 def _name(view: ObjectView) -> str:

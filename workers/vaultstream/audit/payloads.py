@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from vaultstream.audit.judgement import Absence
-from vaultstream.errors import SourceError, SourceReadError
+from vaultstream.errors import SourceError, SourceReadError, shown
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
 from vaultstream.store.source_errors import errors_of_source
@@ -64,7 +64,7 @@ async def open_audited_source(
     except SourceError as error:
         return None, error.message
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-        return None, f"The source can't be read: {error}."
+        return None, f"The source can't be read: {shown(error)}."
     return source, None
 
 

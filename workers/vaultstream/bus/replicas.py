@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nats.js.errors import APIError, NotFoundError
 
-from vaultstream.errors import BusError
+from vaultstream.errors import BusError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -54,6 +54,6 @@ async def _placed(asked: Coroutine[object, object, api.StreamInfo], wanted: int)
         if error.err_code not in _NO_PLACE:
             raise
         raise BusError(
-            f"NATS can't store {wanted} replicas of a stream: {error.description}.",
+            f"NATS can't store {wanted} replicas of a stream: {shortened(error.description or '')}.",
             hint=f"Run {wanted} nats-servers with JetStream in one cluster, or lower VAULTSTREAM_NATS_REPLICAS.",
         ) from None

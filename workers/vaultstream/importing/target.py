@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import asyncpg
 
-from vaultstream.errors import SourceError
+from vaultstream.errors import SourceError, shortened
 from vaultstream.importing.ids import SQL_TYPES, IdType
 from vaultstream.importing.options import ImportOptions, Mode
 from vaultstream.records.source import quote_identifier
@@ -183,7 +183,7 @@ async def finish_target(connection: Connection, target: Target) -> None:
             await connection.execute(query("import_drop", table=final.sql))
         except asyncpg.DependentObjectsStillExistError as error:
             raise SourceError(
-                f"{target.options.table!r} can't be replaced: {error.detail or error}.",
+                f"{target.options.table!r} can't be replaced: {shortened(error.detail or str(error))}.",
                 hint="Drop what depends on it first, or choose another name.",
             ) from None
         await connection.execute(query("import_rename", table=target.sql, name=quote_identifier(final.name)))

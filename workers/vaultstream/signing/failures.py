@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import CustodyError, LeaseLostError, RevokedKeyError, SourceReadError
+from vaultstream.errors import CustodyError, LeaseLostError, RevokedKeyError, SourceReadError, shown
 from vaultstream.records.reasons import UNSIGNABLE
 from vaultstream.records.source import open_readable_source
 from vaultstream.signing.backoff import full_jitter
@@ -96,7 +96,7 @@ class Failures:
 
     async def _count_attempt(self, batch: Batch, error: Exception) -> Settlement:
         """Counts the attempt in Postgres, which decides what comes next: another attempt after a delay, or none."""
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {shown(error)}"
         try:
             async with self._pool.acquire() as connection:
                 failure = await fail_batch(

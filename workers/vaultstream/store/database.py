@@ -22,6 +22,8 @@ from vaultstream.errors import (
     UsageError,
     VaultStreamError,
     explain_tls,
+    shortened,
+    shown,
 )
 from vaultstream.store import keepalive
 from vaultstream.store.holder import APPLICATION
@@ -124,10 +126,10 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
         )
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):
-            return DatabaseError(message.format(error=error), hint=hint)
+            return DatabaseError(message.format(error=shown(error)), hint=hint)
     if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
-        return VaultStreamError(f"Postgres returned an error: {error}.")
-    why = str(error) or type(error).__name__
+        return VaultStreamError(f"Postgres returned an error: {shown(error)}.")
+    why = shown(error)
     if isinstance(error, asyncpg.InternalClientError):  # its text is meant for the driver's developers
         why = "the connection broke during a query"
     return DatabaseError(
@@ -148,7 +150,9 @@ def _explain_encryption(error: BaseException) -> VaultStreamError | None:
         return DatabaseError(f"Postgres can't be trusted: {why}.", hint=_CERTIFICATE_HINT)
     text = str(error)
     if isinstance(error, asyncpg.ClientConfigurationError) and "certificate" in text:
-        return UsageError(f"DATABASE_URL requires a verified certificate: {text}.", hint=_CERTIFICATE_HINT)
+        return UsageError(
+            f"DATABASE_URL requires a verified certificate: {shortened(text)}.", hint=_CERTIFICATE_HINT
+        )
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in text:
         return DatabaseError(
             "Postgres offers no TLS, which DATABASE_URL requires.",
@@ -196,7 +200,7 @@ def _explain_privilege(error: BaseException, part: str) -> DatabaseError | None:
     elif denied:
         right = "USAGE ON SCHEMA" if denied["kind"] == "schema" else "SELECT ON"
         hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO the user that reads it."
-    return DatabaseError(f"Postgres denies access: {error}.", hint=hint)
+    return DatabaseError(f"Postgres denies access: {shown(error)}.", hint=hint)
 
 
 async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asyncpg.Record:

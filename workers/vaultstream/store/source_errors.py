@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.errors import SourceReadError
+from vaultstream.errors import SourceReadError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vaultstream.store.database import Connection
-
-SHOWN_CHARACTERS = 500
-"""How much is shown of the text of such an error."""
 
 
 @contextmanager
@@ -43,7 +40,7 @@ def errors_of_source(connection: Connection, relation: str) -> Iterator[None]:
         ) from None
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise SourceReadError(
-            f"spec.records.table: reading {relation} runs code that writes: {_shown(error)}.",
+            f"spec.records.table: reading {relation} runs code that writes: {shown(error)}.",
             hint="Name a table, or a view whose functions and policies only read.",
         ) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
@@ -51,7 +48,7 @@ def errors_of_source(connection: Connection, relation: str) -> Iterator[None]:
         if isinstance(error, asyncpg.InterfaceError) and not lost:
             raise
         raise SourceReadError(
-            f"spec.records.table: reading {relation} failed: {_shown(error)}.",
+            f"spec.records.table: reading {relation} failed: {shown(error)}.",
             hint="The error comes from reading it, so its owner's code may have raised it.",
             lost=lost,
         ) from None
@@ -66,8 +63,3 @@ def _is_lost(connection: Connection, error: Exception) -> bool:
     if closed or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return True
     return isinstance(error, asyncpg.PostgresError) and error.severity_en != "ERROR"
-
-
-def _shown(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

@@ -1,0 +1,69 @@
+"""Text that others write into errors, up to a gigabyte of it, is shown in bounded length."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+import asyncpg
+import nats.errors
+import pytest
+
+from vaultstream.errors import LONGEST_CHARACTERS, SHOWN_CHARACTERS, VaultStreamError
+from vaultstream.exits import explained
+from vaultstream.logs import MESSAGE_CHARACTERS, TRACEBACK_CHARACTERS, configure_logging
+from vaultstream.settings import Settings
+from vaultstream.store.database import explain
+
+pytestmark = pytest.mark.unit
+
+FLOOD = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        asyncpg.PostgresError,
+        asyncpg.RaiseError,
+        asyncpg.InsufficientPrivilegeError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.DiskFullError,
+        asyncpg.DeadlockDetectedError,
+        asyncpg.InterfaceError,
+        nats.errors.Error,
+    ],
+)
+def test_the_text_of_an_error_of_a_service_is_shown_in_bounded_length(kind: type[Exception]) -> None:
+    error = explained(kind(FLOOD))
+    assert error is not None
+    assert len(error.message) <= SHOWN_CHARACTERS + 200
+    assert len(error.hint or "") <= SHOWN_CHARACTERS + 200
+
+
+def test_an_error_of_tls_is_shown_in_bounded_length() -> None:
+    error = ssl.SSLError(1, FLOOD)
+    error.reason = ""
+    assert len(explain(error).message) <= SHOWN_CHARACTERS + 200
+
+
+def test_no_error_of_ours_is_longer_than_a_person_reads() -> None:
+    error = VaultStreamError(FLOOD, hint=FLOOD)
+    assert len(error.message) == len(error.hint or "") == LONGEST_CHARACTERS + 1
+    assert str(error) == error.message
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_line_of_the_log_has_a_bound_also_with_a_traceback(
+    form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logging(Settings(log_format=form), worker=True)
+    log = logging.getLogger("lengths")
+    log.warning("failed: %s", FLOOD)
+    assert len(capsys.readouterr().out) <= MESSAGE_CHARACTERS + 500
+    log.error("failed", exc_info=asyncpg.RaiseError(FLOOD))
+    out = capsys.readouterr().out
+    assert len(out) <= TRACEBACK_CHARACTERS + 1000
+    assert "RaiseError" in out
