@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import digest_verifier, generate_private_key, signer, verifier
-from vaultstream.crypto.low_s import HIGHEST_S, P256_ORDER, is_low_s, low_s
+from vaultstream.crypto.low_s import HIGHEST_S, P256_ORDER, all_low_s, is_low_s, low_s
 
 pytestmark = pytest.mark.unit
 
@@ -34,9 +34,13 @@ def a_key() -> EllipticCurvePrivateKey:
 @example(r=P256_ORDER - 1, s=P256_ORDER - 1)
 @example(r=1 << 255, s=1 << 255)
 @example(r=1 << 247, s=0x7F << 8)
+@example(r=1, s=P256_ORDER - (1 << 247))
+@example(r=1, s=P256_ORDER - (1 << 247) + 1)
 def test_the_low_form_is_the_smaller_s_in_the_der_of_openssl(r: int, s: int) -> None:
     signature = encode_dss_signature(r, s)
-    assert low_s(signature) == encode_dss_signature(r, min(s, P256_ORDER - s))
+    low = encode_dss_signature(r, min(s, P256_ORDER - s))
+    assert low_s(signature) == low
+    assert all_low_s([signature, low, signature]) == [low, low, low]
     assert is_low_s(signature) is (s <= HIGHEST_S)
 
 

@@ -80,7 +80,7 @@ async def assert_signs(custody: Custody, db: asyncpg.Connection, context: Worker
     """Each key signs what its public half in Postgres verifies."""
     for key in await store.list_keys(db, context.job.job_no):
         sign = await open_key(custody, key.key_id)
-        signature = sign(b"payload", sha256(b"payload").digest())
+        [signature] = sign([b"payload"], [sha256(b"payload").digest()])
         public = load_der_public_key(key.public_key)
         assert isinstance(public, Ed25519PublicKey)
         public.verify(signature, b"payload")

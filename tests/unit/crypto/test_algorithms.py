@@ -366,7 +366,11 @@ def test_openssl_alone_accepts_a_signature_and_refuses_it_for_another_payload(
 
 @pytest.mark.parametrize("algorithm", list(Algorithm))
 @pytest.mark.parametrize("payload", [b"", b"payload", bytes(5000)])
-def test_a_payload_given_with_its_digest_is_signed_as_without(algorithm: Algorithm, payload: bytes) -> None:
-    key = a_key(algorithm)
-    signature = digest_signer(key, algorithm)(payload, sha256(payload).digest())
-    assert verifier(key.public_key(), algorithm)(signature, payload)
+def test_payloads_given_with_their_digests_are_signed_as_without(
+    algorithm: Algorithm, payload: bytes
+) -> None:
+    key, payloads = a_key(algorithm), [payload, b"another", payload]
+    signatures = digest_signer(key, algorithm)(payloads, [sha256(each).digest() for each in payloads])
+    verify = verifier(key.public_key(), algorithm)
+    assert [verify(*each) for each in zip(signatures, payloads, strict=True)] == [True, True, True]
+    assert not verify(signatures[0], payloads[1])

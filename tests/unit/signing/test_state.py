@@ -19,6 +19,8 @@ from vaultstream.signing.state import state
 from vaultstream.store.leases import SAFETY_FACTOR, DatabaseClock, SignedBatch, lease_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nats.aio.msg import Msg
 
     from vaultstream.store.leases import Lease
@@ -32,10 +34,10 @@ class Key:
 
     asked: list[bytes] = field(default_factory=list)
 
-    def sign(self, payload: bytes, digest: bytes) -> bytes:
-        assert digest == sha256(payload).digest()
-        self.asked.append(payload)
-        return b"signed " + payload
+    def sign(self, payloads: Sequence[bytes], digests: Sequence[bytes]) -> list[bytes]:
+        assert list(digests) == [sha256(payload).digest() for payload in payloads]
+        self.asked += payloads
+        return [b"signed " + payload for payload in payloads]
 
 
 def signed_batch(key: Key, ids: list[Any], lease: Lease | None = None) -> Batch:

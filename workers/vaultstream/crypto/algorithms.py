@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shlex
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -44,7 +44,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.edwards_points import point_fault
-from vaultstream.crypto.low_s import is_low_s, low_s
+from vaultstream.crypto.low_s import all_low_s, is_low_s
 from vaultstream.errors import CustodyError
 
 PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey | MLDSA65PrivateKey
@@ -52,8 +52,8 @@ PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey | MLDSA65Pu
 
 Signer = Callable[[bytes], bytes]
 """Maps a payload to its signature."""
-DigestSigner = Callable[[bytes, bytes], bytes]
-"""Maps a payload and its SHA-256 to the signature."""
+DigestSigner = Callable[[Sequence[bytes], Sequence[bytes]], list[bytes]]
+"""Maps payloads and their SHA-256, in parallel lists, to the signatures."""
 Verifier = Callable[[bytes, bytes], bool]
 """Takes a signature and a payload (or its SHA-256); returns whether the signature is valid."""
 
@@ -213,11 +213,13 @@ def signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False
         CustodyError: the key is for another algorithm.
     """
     sign = digest_signer(key, algorithm, deterministic=deterministic)
-    return lambda payload: sign(payload, sha256(payload).digest())
+    return lambda payload: sign([payload], [sha256(payload).digest()])[0]
 
 
 def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool = False) -> DigestSigner:
-    """Like `signer`, for callers that already have the payload's SHA-256, so that it is not computed twice.
+    """Like `signer`, for many payloads at a time, whose SHA-256 the caller has already: it is not computed twice.
+
+    Python code between two signatures runs from cold caches, so what is to be done with them is done afterwards.
 
     Raises:
         CustodyError: the key is for another algorithm.
@@ -228,13 +230,13 @@ def digest_signer(key: PrivateKey, algorithm: Algorithm, *, deterministic: bool 
         case EllipticCurvePrivateKey():
             ecdsa = ECDSA(prehashed, deterministic_signing=deterministic)
             ec_sign = key.sign
-            return lambda _, digest: low_s(ec_sign(digest, ecdsa))
+            return lambda _, digests: all_low_s([ec_sign(digest, ecdsa) for digest in digests])
         case RSAPrivateKey():
             padding, rsa_sign = _pss(), key.sign
-            return lambda _, digest: rsa_sign(digest, padding, prehashed)
+            return lambda _, digests: [rsa_sign(digest, padding, prehashed) for digest in digests]
         case Ed25519PrivateKey() | MLDSA65PrivateKey():
             pure_sign = key.sign
-            return lambda payload, _: pure_sign(payload)
+            return lambda payloads, _: [pure_sign(payload) for payload in payloads]
 
 
 def verifier(public_key: PublicKey, algorithm: Algorithm) -> Verifier:

@@ -21,7 +21,7 @@ CHECK_EVERY = 64
 
 
 def sign(
-    batch: Batch, records: BatchRecords, signature_of: DigestSigner, *, refuse_tokens: bool = False
+    batch: Batch, records: BatchRecords, signatures_of: DigestSigner, *, refuse_tokens: bool = False
 ) -> None:
     """Signs the payloads of one part of a batch while the batch's lease holds; adds them to `signed`.
 
@@ -45,7 +45,7 @@ def sign(
     for start in range(0, len(payloads), CHECK_EVERY):
         require_lease(batch)
         end = start + CHECK_EVERY
-        signed.signatures.extend(map(signature_of, payloads[start:end], digests[start:end]))
+        signed.signatures += signatures_of(payloads[start:end], digests[start:end])
     signed.record_ids.extend(ids)
     signed.digests.extend(digests)
     signed.dead.extend(records.dead)

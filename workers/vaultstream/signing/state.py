@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaultstream.signing.batch import Batch
 
 
-def state(batch: Batch, signature_of: DigestSigner, *, job_token: str, algorithm: str) -> None:
+def state(batch: Batch, signatures_of: DigestSigner, *, job_token: str, algorithm: str) -> None:
     """Signs the statement of a batch whose records are all signed, while its lease holds; adds it to `signed`.
 
     Raises:
@@ -47,4 +47,5 @@ def state(batch: Batch, signature_of: DigestSigner, *, job_token: str, algorithm
         signed_at=lease.clock.now(),
     ).body
     stated = signed_bytes(body)
-    signed.statement = SignedStatement(body, signature_of(stated, sha256(stated).digest()))
+    [signature] = signatures_of([stated], [sha256(stated).digest()])
+    signed.statement = SignedStatement(body, signature)
