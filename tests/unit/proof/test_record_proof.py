@@ -10,7 +10,7 @@ import pytest
 
 from support.proving import SignedBatch, SignedLog, refusal
 from vaultstream.errors import ProofError
-from vaultstream.proof.canonical import canonical_text
+from vaultstream.proof.canonical import canonical_text, parse_canonical
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.record_proof import RECORD_FILE, STATEMENT_FILE, ProvenRecord, RecordProof
 
@@ -34,6 +34,11 @@ def test_an_envelope_is_canonical_json_of_dsse(log: SignedLog) -> None:
     assert envelope["payloadType"] == "application/vnd.vaultstream.batch-statement.v1+json"
     assert [each["keyid"] for each in envelope["signatures"]] == ["job1-key-1"]
     assert canonical_text(envelope).encode() == log.batches[0].signed.data
+
+
+def test_the_body_of_a_statement_is_canonical_too(log: SignedLog) -> None:
+    body = log.batches[0].signed.body
+    assert canonical_text(parse_canonical(body.encode())) == body
 
 
 @pytest.mark.parametrize(
