@@ -354,6 +354,12 @@ async def new_database(services: Services) -> AsyncIterator[str]:
         await admin.close()
 
 
+async def handled(bus: Bus) -> None:
+    """Returns once NATS has handled what was published. The client sends the first ping before what it has not sent yet."""
+    await bus.client.flush()
+    await bus.client.flush()
+
+
 async def waits_for_a_lock(connection: asyncpg.Connection) -> None:
     """Returns once some session of this database waits for a lock."""
 

@@ -155,11 +155,34 @@ async def test_a_job_over_a_source_that_attacks_whoever_reads_it_ends_and_the_at
         assert await store.act(StoreAction.DELETE, view) is None
 
 
-async def test_a_view_over_our_schema_is_not_read(merchant: Merchant) -> None:
+@pytest.mark.parametrize("table", ["key_material", "jobs"])
+async def test_a_view_over_our_schema_is_not_read(
+    database: GuardedDatabase,
+    merchant: Merchant,
+    owner: asyncpg.Connection,
+    sources: SourcePool,
+    table: str,
+) -> None:
+    """He can't create it. One that someone with more privileges creates for him, with those of its reader, is read by nobody."""
+    other = await add_job(owner, keys=1)
+    await owner.execute(
+        "INSERT INTO vaultstream.key_material SELECT key_no, 1, 'kek', 'wrapped' FROM vaultstream.keys WHERE job_no = $1",
+        other.job_no,
+    )
+    column = {"key_material": "key_no AS id, wrapped AS payload", "jobs": "job_no AS id, token AS payload"}
+    body = f"SELECT {column[table]} FROM vaultstream.{table}"
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await merchant.execute(
-            "CREATE VIEW {schema}.keys AS SELECT key_no AS id, wrapped AS payload FROM vaultstream.key_material"
-        )
+        await merchant.execute(f"CREATE VIEW {{schema}}.ours AS {body}")
+    async with connect(database.admin_url) as admin:
+        await admin.execute(f"CREATE VIEW {merchant.schema}.ours WITH (security_invoker) AS {body}")
+        await admin.execute(f"GRANT SELECT ON {merchant.schema}.ours TO PUBLIC")
+    assert await owner.fetchval(f"SELECT count(*) FROM ({body}) AS ours") > 0
+    job, _ = await job_on(owner, f"{merchant.schema}.ours")
+    source = await open_readable_source(sources, job)
+    with pytest.raises(SourceError, match="permission denied for table"):
+        await highest_id(sources, source)
+    with pytest.raises(SourceError, match="permission denied for table"):
+        await read_all(sources, source)
 
 
 async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of_a_signer(

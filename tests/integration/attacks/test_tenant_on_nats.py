@@ -11,6 +11,7 @@ import pytest
 from nats.errors import NoRespondersError
 from nats.js.errors import ServiceUnavailableError
 
+from support.engine import handled
 from support.guarded import ADMIN, GuardedNats
 from support.guarded_fixtures import TENANTS
 from support.waiting import eventually
@@ -91,7 +92,7 @@ async def test_a_signer_pulls_and_acknowledges_only_its_own_tenants_batches(
         assert await puller.fetch(1, wait_seconds=0.5) == []
         for number in (1, 2):  # the acknowledgment of the other tenant's batches has the same subject
             await bus.client.publish(f"$JS.ACK.{RECORDS_STREAM}.{TOKEN}.1.{number}.{number}.1.0")
-        await bus.client.flush()
+        await handled(bus)
     assert await lag_of(tenants_nats, SHOP) == ConsumerLag(0, 0)
     assert await lag_of(tenants_nats, BANK) == WAITING
 
@@ -105,7 +106,7 @@ async def test_a_signer_reads_only_its_own_tenants_wrapped_keys(tenants_nats: Gu
     async with connected(tenants_nats, f"signing-{SHOP}") as bus:
         await bus.jetstream.subscribe("keys.>", stream=KEYS_STREAM, cb=on_message, ordered_consumer=True)
         await eventually(lambda: bool(seen))
-        await bus.client.flush()
+        await handled(bus)
     assert seen == [f"wrapped for {SHOP}".encode()]
 
 
@@ -133,7 +134,7 @@ async def test_a_tenants_user_who_may_do_everything_in_its_account_reaches_no_ot
             heard.append(message.subject)  # type: ignore[attr-defined]
 
         await bus.client.subscribe(">", cb=on_message)
-        await bus.client.flush()
+        await handled(bus)
         async with connected(tenants_nats, f"records-{BANK}") as theirs:
             await RecordsStream(theirs).publish(TOKEN, [3])
         async with connected(tenants_nats, "operator") as operator:
@@ -212,7 +213,7 @@ async def test_a_worker_without_a_tenant_purges_no_tenants_stream_by_a_reply_sub
         for api in (api_prefix(SHOP), "$JS.API"):  # the last one shows that the way of attack works
             reply = f"{api}.STREAM.PURGE.{RECORDS_STREAM}"
             await bus.client.publish(permitted, b"{", reply=reply)  # a bad request has an empty answer
-        await bus.client.flush()
+        await handled(bus)
     await eventually(purged)
     assert await lag_of(tenants_nats, SHOP) == WAITING
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from support.engine import handled
 from support.guarded import GuardedDatabase, GuardedNats, start_worker, workers
 from support.planning import job_of, spec_of
 from support.waiting import eventually
@@ -110,7 +111,7 @@ async def deleted_by_a_reply_subject(bus: Bus, token: str) -> None:
     for stream in (KEYS_STREAM, RECORDS_STREAM):
         permitted = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}"  # a bad request has an empty answer
         await bus.client.publish(permitted, b"{", reply=f"$JS.API.STREAM.DELETE.{stream}")
-    await bus.client.flush()
+    await handled(bus)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,9 @@ def _foreign(config: api.StreamConfig) -> tuple[str, ...]:
     names = [name for name in _FOREIGN if getattr(config, name)]
     if (config.max_consumers or 0) > 0:
         names.append("max_consumers")
+    # "async" acknowledges a message before it is on disk.
+    if config.persist_mode not in {None, "default"}:
+        names.append("persist_mode")
     limits = config.consumer_limits
     if limits is not None and (limits.inactive_threshold or limits.max_ack_pending):
         names.append("consumer_limits")
