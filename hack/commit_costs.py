@@ -1,8 +1,10 @@
 """Measures what the commits of the signers cost in Postgres, beside the function of another commit of this repository.
 
     python hack/commit_costs.py BEFORE [--rounds N]
+    python hack/commit_costs.py unstated [--rounds N]
 
 Two databases of one private server get the same jobs: one with commit_batches as it is here, one as in the commit BEFORE.
+BEFORE is not from before statements; with the word `unstated`, the first database has the same function, and jobs without them.
 In turns, a group of batches is leased and committed in each. Prints the processor time of the session's backend per
 record, as the median over all rounds.
 """
@@ -25,10 +27,11 @@ import asyncpg
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.local.services import LocalServices
+from vaultstream.proof.statement import BatchStatement
 from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, create_job
-from vaultstream.store.leases import SignedBatch, claim_batches, commit_batches
+from vaultstream.store.leases import Lease, SignedBatch, SignedStatement, claim_batches, commit_batches
 
 GIT = shutil.which("git") or "git"
 FUNCTION = "workers/vaultstream/store/sql/functions/commit_batches.sql"
@@ -38,6 +41,7 @@ SHAPES = {
     "UUIDs": ("uuid", lambda _: uuid4()),
     "text": ("text", lambda n: f"receipt-{n:012}"),
 }
+UNSTATED = "unstated"
 GROUP_RECORDS = 2000
 """Records that are committed together, about 50 ms of signing."""
 
@@ -51,7 +55,8 @@ def function_of(commit: str) -> str:
 class Bench:
     """One database, its connection and its job."""
 
-    def __init__(self, connection: asyncpg.Connection, job: Job) -> None:
+    def __init__(self, connection: asyncpg.Connection, job: Job, *, stated: bool) -> None:
+        self._stated = stated
         self._connection = connection
         self._job = job
         self._batches = 0
@@ -72,6 +77,7 @@ class Bench:
         batches = [
             self._signed(claim.batch.batch_no, claim.lease, each)
             for claim, each in zip(claims, ids, strict=True)
+            if claim.lease is not None
         ]
         start = self._used()
         outcomes = await commit_batches(
@@ -87,9 +93,9 @@ class Bench:
         texts = [str(each) for each in ids]
         return self._job.job_no, number, len(ids), texts[0], texts[-1], None if dense else texts
 
-    @staticmethod
-    def _signed(number: int, lease: Any, ids: list[Any]) -> SignedBatch:
-        return SignedBatch(
+    def _signed(self, number: int, lease: Lease, ids: list[Any]) -> SignedBatch:
+        ids = sorted(ids)
+        batch = SignedBatch(
             batch_no=number,
             lease=lease,
             record_ids=ids,
@@ -97,9 +103,25 @@ class Bench:
             signatures=[secrets.token_bytes(71) for _ in ids],
             dead=[],
         )
+        if self._stated:
+            body = BatchStatement(
+                job_token=self._job.token,
+                batch=number,
+                key_id=lease.key_id,
+                epoch=lease.epoch,
+                holder=lease.holder,
+                algorithm=str(self._job.spec.keys.algorithm),
+                count=len(ids),
+                first_id=str(ids[0]),
+                last_id=str(ids[-1]),
+                root=secrets.token_bytes(32),
+                signed_at=lease.clock.shown,
+            ).body
+            batch.statement = SignedStatement(body, secrets.token_bytes(71))
+        return batch
 
 
-async def prepare(connection: asyncpg.Connection, id_type: str) -> Bench:
+async def prepare(connection: asyncpg.Connection, id_type: str, *, stated: bool) -> Bench:
     await connection.execute("CREATE TABLE IF NOT EXISTS public.commit_costs (id bigint, payload bytea)")
     oid = await connection.fetchval("SELECT 'public.commit_costs'::regclass::oid")
     spec = SigningJobSpec.model_validate(
@@ -118,7 +140,14 @@ async def prepare(connection: asyncpg.Connection, id_type: str) -> Bench:
             ordinal,
             f"{job.token}-{ordinal}",
         )
-    return Bench(connection, job)
+    if not stated:
+        for statement in (
+            "ALTER TABLE vaultstream.jobs DISABLE TRIGGER guard",
+            f"UPDATE vaultstream.jobs SET stated = false WHERE job_no = {job.job_no:d}",  # noqa: S608 - a number
+            "ALTER TABLE vaultstream.jobs ENABLE TRIGGER guard",
+        ):
+            await connection.execute(statement)
+    return Bench(connection, job, stated=stated)
 
 
 async def measure(before: str, rounds: int) -> None:
@@ -133,10 +162,14 @@ async def measure(before: str, rounds: int) -> None:
             async with connect(urls[0]) as old, connect(urls[1]) as new:
                 for connection in (old, new):
                     await schema.migrate(connection)
-                await old.execute(function_of(before))
+                if before != UNSTATED:
+                    await old.execute(function_of(before))
                 for name, (id_type, make) in SHAPES.items():
                     for size in (50, 1000):
-                        benches = [await prepare(connection, id_type) for connection in (old, new)]
+                        benches = [
+                            await prepare(old, id_type, stated=before != UNSTATED),
+                            await prepare(new, id_type, stated=True),
+                        ]
                         await compare(f"{name}, batches of {size}", benches, size, make, rounds)
 
 
@@ -153,7 +186,7 @@ async def compare(title: str, benches: list[Bench], size: int, make: Any, rounds
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("before", help="a commit of this repository")
+    parser.add_argument("before", help="a commit of this repository, or `unstated`")
     parser.add_argument("--rounds", type=int, default=40)
     given = parser.parse_args()
     asyncio.run(measure(given.before, given.rounds))
