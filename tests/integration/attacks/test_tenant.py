@@ -56,6 +56,10 @@ async def jobs(owner: asyncpg.Connection) -> AsyncIterator[Jobs]:
             "INSERT INTO vaultstream.cleared_dead_letters SELECT *, now(), 'me' FROM vaultstream.dead_letters WHERE job_no = $1",
             job.job_no,
         )
+        await owner.execute(
+            "INSERT INTO vaultstream.statements SELECT job_no, 99, key_no, 1, '', '' FROM vaultstream.keys WHERE job_no = $1 LIMIT 1",
+            job.job_no,
+        )
         made.append(job)
     yield Jobs(*made)
     for job in made:
@@ -77,12 +81,13 @@ READ = {
     "leases": "SELECT key_no FROM vaultstream.leases",
     "dead_letters": "SELECT DISTINCT job_no FROM vaultstream.dead_letters",
     "cleared_dead_letters": "SELECT DISTINCT job_no FROM vaultstream.cleared_dead_letters",
+    "statements": "SELECT DISTINCT job_no FROM vaultstream.statements",
 }
 READABLE = {
     "keys": ("jobs", "keys", "key_material", "leases"),
     "records": ("jobs", "batches"),
     "signing": ("jobs", "keys", "key_material"),
-    "auditor": ("jobs", "keys", "batches", "leases", "dead_letters", "cleared_dead_letters"),
+    "auditor": ("jobs", "keys", "batches", "leases", "dead_letters", "cleared_dead_letters", "statements"),
     "operator": ("jobs", "keys", "batches", "dead_letters"),
 }
 
