@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, settings
 
 from support.command import Command
 from vaultstream.local.services import LocalServices, Services, stop_services
+from vaultstream.quick_imports import quick_imports
 from vaultstream.store import schema
 from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator, Iterator
     from pathlib import Path
 
 
@@ -40,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() == 0 and config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="vaultstream-tests-")
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collects the tests as commands import: each process has thousands of them, and all stay."""
+    with quick_imports():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,17 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-import uvloop
+from vaultstream.quick_imports import quick_imports
 
-from vaultstream.audit.checker import Assignment, Checker
-from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
-from vaultstream.errors import VaultStreamError
-from vaultstream.store.database import explain
-from vaultstream.store.source_login import Place, SourceDatabase
+with quick_imports():
+    import asyncpg
+    import uvloop
+
+    from vaultstream.audit.checker import Assignment, Checker
+    from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
+    from vaultstream.errors import VaultStreamError
+    from vaultstream.store.database import explain
+    from vaultstream.store.source_login import Place, SourceDatabase
 
 if TYPE_CHECKING:
     from typing import BinaryIO
