@@ -124,3 +124,19 @@ async def test_a_batch_that_another_login_signs_alone_under_a_holders_name_leave
     )
     await claim_one(other, job, ANN, 1)
     await claim_one(signer, job, ANN, 2)
+
+
+async def test_no_lease_is_renewed_beyond_a_day(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    lease = await claim_one(signer, job, ANN, 1)
+    age = "UPDATE vaultstream.keys SET leased_at = clock_timestamp() - make_interval(secs => $2) WHERE key_no = $1"
+    until = "SELECT lease_until FROM vaultstream.keys WHERE key_no = $1"
+    await owner.execute(age, lease.key_no, 86_400.0 - 700)
+    await renew_leases(signer, ANN, [lease], seconds=600)
+    assert not lease.lost
+    before = await owner.fetchval(until, lease.key_no)
+    await owner.execute(age, lease.key_no, 86_400.0 - 500)
+    await renew_leases(signer, ANN, [lease], seconds=600)
+    assert lease.lost, "its holder stops while the lease is still in force"
+    assert await owner.fetchval(until, lease.key_no) == before

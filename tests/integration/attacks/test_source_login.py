@@ -13,7 +13,9 @@ from support.merchant import Merchant, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError, UsageError
 from vaultstream.records.source import inspect_source
-from vaultstream.store.database import connect
+from vaultstream.store.database import connect, is_misconfigured, open_pool
+from vaultstream.store.source_login import SourceDatabase, find_place
+from vaultstream.store.source_pool import open_source_pool
 
 pytestmark = pytest.mark.integration
 
@@ -135,3 +137,27 @@ async def test_a_hint_names_only_what_its_reader_may_see(
         assert not [hint for hint in hints[1::2] if "salaries" in hint or "receipts" in hint]
     finally:
         await owner.execute("DROP TABLE public.salaries, public.secret_plans")
+
+
+async def test_a_login_that_gets_more_while_a_worker_runs_opens_no_further_connection(
+    database: GuardedDatabase, owner: asyncpg.Connection
+) -> None:
+    where = SourceDatabase.of(database.urls["signing"], database.urls["source"])
+    place = await find_place(owner)
+    login = database.logins["source"]
+    async with (
+        connect(database.admin_url) as admin,
+        open_pool(database.urls["signing"], role="test", size=1) as ours,
+        open_source_pool(where, place=place, ours=ours, role="test", size=2) as pool,
+        pool.transaction(),
+    ):
+        await admin.execute(f"GRANT vaultstream_signing TO {login}")
+        try:
+            with pytest.raises(SourceError, match=r"has the privileges of .*vaultstream_signing") as caught:
+                async with pool.transaction():
+                    pass
+            assert is_misconfigured(caught.value), "no batch is at fault"
+        finally:
+            await admin.execute(f"REVOKE vaultstream_signing FROM {login}")
+        async with pool.transaction() as connection:
+            assert await connection.fetchval("SELECT 1") == 1

@@ -241,6 +241,16 @@ async def test_a_lease_in_the_future_dates_no_signature_not_even_those_committed
     assert await commit(db, job, batches[0]) == [SUPERSEDED]
 
 
+async def test_a_lease_that_was_renewed_while_the_clock_was_ahead_is_counted(db: asyncpg.Connection) -> None:
+    job = await add_job(db, keys=3)
+    await db.execute(
+        "UPDATE vaultstream.keys SET holder = 'ann', leased_at = now() - interval '9 s', "
+        "lease_until = now() + CASE ordinal WHEN 1 THEN interval '2 h' ELSE interval '30 s' END WHERE job_no = $1",
+        job.job_no,
+    )
+    assert await keys.count_keys_ahead(db, job.job_no) == 1
+
+
 async def test_signatures_of_any_length_come_in_as_they_are(db: asyncpg.Connection) -> None:
     """The longest are those of ML-DSA; those of ECDSA differ among themselves."""
     job = await add_job(db)

@@ -171,3 +171,41 @@ def test_whatever_is_cut_off_the_end_the_rest_is_read(
     read = load_revocations(path).entries
     assert read == tuple(added[: len(read)])
     assert len(read) >= path.read_bytes().count(b"\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to somebody else")
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path, what: str) -> None:
+    real = tmp_path / "real"
+    add_revocations(real, [])
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    assert load_revocations(link).entries == ()
+    os.chown(real if what == "file" else link, 12345, 12345, follow_symlinks=False)
+    for attempt in (
+        lambda: load_revocations(link),
+        lambda: RevocationsFile(link).current(),
+        lambda: add_revocations(link, []),
+    ):
+        with pytest.raises(CustodyError, match="belongs to another user"):
+            attempt()
+
+
+def test_a_file_that_everyone_may_write_is_refused_also_once_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "revocations"
+    add_revocations(path, [])
+    file = RevocationsFile(path)
+    assert file.current().entries == ()
+    path.chmod(0o666)
+    for attempt in (file.current, lambda: load_revocations(path), lambda: add_revocations(path, [])):
+        with pytest.raises(CustodyError, match="every user") as caught:
+            attempt()
+        assert "chmod o-w" in (caught.value.hint or "")
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "revocations"
+    os.mkfifo(path)
+    for attempt in (lambda: load_revocations(path), lambda: RevocationsFile(path).current()):
+        with pytest.raises(CustodyError, match="not a regular file"):
+            attempt()

@@ -15,7 +15,7 @@ from vaultstream.crypto.keyring import KeyEncryptionKey, KeyRing
 from vaultstream.doctor.custody import judge_ring, judge_unwrapping
 from vaultstream.doctor.database import ServerHealth, judge_schema, judge_server
 from vaultstream.doctor.findings import Level, any_failed, failed, ok, warning
-from vaultstream.doctor.jobs import HeldLease, judge_leases
+from vaultstream.doctor.jobs import HeldLease, judge_bounds, judge_leases
 from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
 from vaultstream.doctor.source import judge_source_login
 from vaultstream.doctor.streams import judge_stream
@@ -170,6 +170,18 @@ def test_of_many_lost_leases_some_are_named_and_all_counted() -> None:
     assert "5 keys are leased by signers that are not connected" in finding.message
     assert finding.message.count("host:12") == 3
     assert "and 2 more" in finding.message
+
+
+def test_the_bounds_of_leases_are_said_and_a_lease_beyond_them_is_found() -> None:
+    assert judge_bounds([]).level is judge_bounds([lease(20)]).level is Level.OK
+    assert "1 h" in judge_bounds([]).message
+    assert "24 h" in judge_bounds([]).message
+    beyond = judge_bounds([lease(20), lease(9000)])
+    assert beyond.level is Level.WARNING
+    assert "1 lease lasts for up to 9,000 s more" in beyond.message
+    old = judge_bounds([replace(lease(20), seconds_held=7200.0), replace(lease(-5), seconds_held=9000.0)])
+    assert old.level is Level.WARNING
+    assert "1 lease has been renewed for up to 7,200 s" in old.message
 
 
 def test_a_ring_without_a_key_that_is_needed_fails() -> None:

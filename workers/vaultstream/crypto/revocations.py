@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,6 +96,7 @@ class RevocationsFile:
         """
         try:
             status = self.path.stat()
+            _refuse_foreign(self.path, status)
         except FileNotFoundError:
             self._seen, self._current = None, _NONE
             return _NONE
@@ -113,7 +116,10 @@ def load_revocations(path: Path) -> Revocations:
         CustodyError: see `RevocationsFile.current`.
     """
     try:
-        data = path.read_bytes()
+        # Without waiting: opening a pipe would wait for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            _refuse_foreign(path, os.fstat(file.fileno()))
+            data = file.read()
     except FileNotFoundError:
         return Revocations()
     except OSError as error:
@@ -131,6 +137,7 @@ def add_revocations(path: Path, revocations: Iterable[Revocation]) -> list[Revoc
     """
     try:
         with _locked(path) as descriptor:
+            _refuse_foreign(path, os.fstat(descriptor))
             data = _content(descriptor)
             known = {entry.key_id for entry in _parse(data, path).entries}
             new = [entry for entry in revocations if entry.key_id not in known]
@@ -174,6 +181,28 @@ def _locked(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _refuse_foreign(path: Path, state: os.stat_result) -> None:
+    """Refuses a file that somebody else can change: without its lines, a restored backup has revoked keys as usable.
+
+    It may be a symbolic link, as in a volume of Kubernetes, if nobody else owns that.
+
+    Args:
+        path: the file.
+        state: of what the path leads to.
+    """
+    if not stat.S_ISREG(state.st_mode):
+        why, hint = "is not a regular file", "Set VAULTSTREAM_REVOCATIONS_FILE to the path of a file."
+    elif not {path.lstat().st_uid, state.st_uid} <= {os.geteuid(), 0}:
+        why = "belongs to another user, who could remove what it says"
+        hint = "Let the user that runs this own it, or root: chown."
+    elif state.st_mode & stat.S_IWOTH:
+        why = "can be written by every user of this machine"
+        hint = f"chmod o-w {shlex.quote(str(path))}"
+    else:
+        return
+    raise CustodyError(f"The file of revocations {path} {why}.", hint=hint)
 
 
 def _content(descriptor: int) -> bytes:

@@ -20,19 +20,22 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
     from vaultstream.store.sessions import WorkerSession
 
+LONGEST_SECONDS = 3600.0
+"""The longest that a lease or a renewal of it may be asked for; see functions/lease_keys.sql."""
 SHOWN = 3
 """Leases named one by one; of the rest, only the number is given."""
 
 
 @dataclass(frozen=True)
 class HeldLease:
-    """A lease of a job that has not ended; `seconds_left` is negative if it has expired."""
+    """A lease of a job that has not ended; `seconds_left` is negative if it has expired, `seconds_held` counts from its begin."""
 
     job_no: int
     job: str
     key_id: str
     holder: str
     seconds_left: float
+    seconds_held: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
         *(finding for open_job in open_jobs for finding in judge_job(open_job)),
         *judge_suspects([Suspects(**dict(row)) for row in await connection.fetch(query("list_suspects"))]),
         *judge_leases(leases, sessions),
+        judge_bounds(leases),
         *await examine_transactions(connection),
         *judge_clock([KeysAhead(**dict(row)) for row in await connection.fetch(query("list_keys_ahead"))]),
     ]
@@ -178,6 +182,29 @@ def judge_leases(leases: Sequence[HeldLease], sessions: Sequence[WorkerSession])
     if not leases:
         return [ok("leases", "No key is leased.")]
     return [ok("leases", f"{counted(len(leases), 'lease')} in force, each held by a connected signer.")]
+
+
+def judge_bounds(leases: Sequence[HeldLease]) -> Finding:
+    """Returns whether leases keep to their bounds: an hour for each request, a day in all."""
+    check = "lease bounds"
+    if beyond := [lease for lease in leases if lease.seconds_left > LONGEST_SECONDS + 1]:
+        longest = max(lease.seconds_left for lease in beyond)
+        return warning(
+            check,
+            f"{counted(len(beyond), 'lease')} last{'s' if len(beyond) == 1 else ''} for up to {longest:,.0f} s more, and nobody may ask "
+            f"for more than {LONGEST_SECONDS:,.0f} s: {_names(beyond)}. Someone wrote that to the table, or the clock of Postgres was set back.",
+            "Find out which. `vaultstream keys revoke` ends the lease of a key.",
+        )
+    if old := [lease for lease in leases if lease.seconds_left > 0 and lease.seconds_held > LONGEST_SECONDS]:
+        longest = max(lease.seconds_held for lease in old)
+        return warning(
+            check,
+            f"{counted(len(old), 'lease')} {'has' if len(old) == 1 else 'have'} been renewed for up to {longest:,.0f} s: {_names(old)}. "
+            "A signer that keeps a key for as long as that signs a very large batch, or keeps it from others.",
+            "Nothing to do if the batch is that large: no lease is renewed beyond a day. If the login is an intruder's, "
+            "`vaultstream keys revoke` ends the lease.",
+        )
+    return ok(check, "No request for a lease lasts longer than 1 h, and no lease is renewed beyond 24 h.")
 
 
 def judge_suspects(suspects: Sequence[Suspects]) -> list[Finding]:

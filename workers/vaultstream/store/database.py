@@ -30,7 +30,7 @@ from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection opened by `connect`, or one acquired from a pool."""
@@ -264,6 +264,7 @@ async def open_pool(
     reset: bool = True,
     cache: bool = True,
     settings: Mapping[str, str] | None = None,
+    check: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
     """Opens a pool of up to `size` connections, and closes it.
 
@@ -275,11 +276,18 @@ async def open_pool(
             settings, no locks beyond a transaction).
         cache: keep prepared statements. Code that others run in a session could replace them.
         settings: further settings of each session.
+        check: runs first on each new connection; what it raises closes the connection.
 
     Raises:
         DatabaseError: Postgres is unreachable or refuses the connection.
         UsageError: the connection string is malformed.
     """
+
+    async def init(connection: Connection) -> None:
+        if check is not None:
+            await check(connection)
+        await _prepare(connection)
+
     try:
         pool = await asyncpg.create_pool(
             url,
@@ -290,7 +298,7 @@ async def open_pool(
             max_inactive_connection_lifetime=0,
             statement_cache_size=STATEMENTS_KEPT if cache else 0,
             connection_class=WatchedConnection if reset else _PooledConnection,
-            init=_prepare,
+            init=init,
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:

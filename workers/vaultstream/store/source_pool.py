@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
-from vaultstream.errors import SourceError, VaultStreamError
+from vaultstream.errors import SourceError, UsageError, VaultStreamError
 from vaultstream.store.database import Pool, connect, open_pool
 from vaultstream.store.source_errors import errors_of_source
-from vaultstream.store.source_login import SESSION, check_source_login
+from vaultstream.store.source_login import SESSION, VARIABLE, check_source_login
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -237,16 +237,32 @@ async def open_source_pool(
         UsageError: sources are not read by this login; the hint says what to do.
         DatabaseError: Postgres is unreachable or refuses the connection.
     """
+    opened = False
+
+    async def check(connection: Connection) -> None:
+        """Checks each connection: what a login may do can change while a worker runs. Later, work waits until it is fixed."""
+        try:
+            await check_source_login(connection, database, place=place)
+        except UsageError as error:
+            raise (SourceError(error.message, hint=error.hint) if opened else error) from None
+
     async with AsyncExitStack() as stack:
         try:
             opening = open_pool(
-                database.url, role=role, size=size, reset=False, cache=False, settings=SESSION
+                database.url,
+                role=role,
+                size=size,
+                reset=False,
+                cache=False,
+                settings=SESSION,
+                check=check,
             )
             pool = await stack.enter_async_context(opening)
+        except UsageError as error:
+            raise (error if VARIABLE in error.message else database.explain(error)) from None
         except VaultStreamError as error:
             raise database.explain(error) from None
-        async with pool.acquire() as connection:
-            await check_source_login(connection, database, place=place)
+        opened = True
         sources = SourcePool(pool, ours, database.url)
         try:
             yield sources

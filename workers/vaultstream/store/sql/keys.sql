@@ -90,11 +90,12 @@ SELECT key_id FROM vaultstream.end_keys(p_job_no => $1, p_key_id => $2, p_state 
 SELECT DISTINCT kek_id FROM vaultstream.key_material
 
 -- name: count_keys_ahead
--- Active keys of job $1 that can be leased only from a time in the future on: the clock was set back since their last lease.
+-- Active keys of job $1 whose lease, or next lease, begins in the future, or ends later than any lease can last: the clock was set
+-- back since. See list_keys_ahead.
 SELECT count(*)
 FROM vaultstream.keys
 WHERE job_no = $1 AND state = 'active'
-  AND CASE WHEN holder IS NULL THEN lease_until ELSE leased_at END > clock_timestamp() + interval '1 s'
+  AND CASE WHEN holder IS NULL THEN lease_until ELSE greatest(leased_at, lease_until - interval '1 hour') END > clock_timestamp() + interval '1 s'
 
 -- name: may_read_wrapped
 SELECT has_table_privilege('vaultstream.key_material', 'SELECT')

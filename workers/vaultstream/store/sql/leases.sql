@@ -35,7 +35,8 @@ ORDER BY slot
 -- name: list_held_leases
 -- Leases of jobs that have not ended: those in force, and those that expired and were not taken over.
 SELECT j.job_no, j.name AS job, k.key_id, k.holder,
-       extract(epoch FROM k.lease_until - clock_timestamp())::float8 AS seconds_left
+       extract(epoch FROM k.lease_until - clock_timestamp())::float8 AS seconds_left,
+       coalesce(extract(epoch FROM clock_timestamp() - k.leased_at), 0)::float8 AS seconds_held
 FROM vaultstream.keys k
 JOIN vaultstream.jobs j USING (job_no)
 WHERE k.holder IS NOT NULL AND j.deleted_at IS NULL AND j.state NOT IN ('Complete', 'Failed')
