@@ -73,6 +73,12 @@ async def test_a_batch_that_fails_is_split_until_the_record_at_fault_stands_alon
     message = await lab.value("SELECT message FROM vaultstream.dead_letters WHERE record_id = '13'")
     assert "division by zero" in message
     assert await lab.signed_ids(ended.job) == set(range(1, 101)) - {13, 64}
+    await lab.execute("CREATE OR REPLACE VIEW fragile AS SELECT id, payload FROM records")
+    report = await lab.verify(ended.job)
+    assert report.ok, "each part has a statement of its own"
+    assert report.stated == 98
+    parts = await lab.value("SELECT count(*) FROM vaultstream.batches WHERE state = 'done' AND signed > 0")
+    assert report.statements == parts
 
 
 async def test_a_missing_table_is_waited_for_and_makes_no_record_dead(lab: Lab) -> None:

@@ -144,6 +144,8 @@ async def test_retain_keeps_what_an_auditor_needs_and_no_private_key(db: asyncpg
     await jobs.delete_job(db, job.job_no, "Retain")
     await jobs.delete_job(db, job.job_no, "Retain")
     assert len(await signatures_of(db, job)) == 5
+    stated = "SELECT count(*) FROM vaultstream.statements WHERE job_no = $1"
+    assert await db.fetchval(stated, job.job_no) == 2
     assert set(await dead_of(db, job)) == {"2"}
     listed = await keys.list_keys(db, job.job_no)
     assert {key.state for key in listed} == {"retired"}
@@ -161,7 +163,7 @@ async def test_delete_leaves_nothing_behind(db: asyncpg.Connection) -> None:
     await settle(db, job, dead=[2])
     await settle(db, neighbour, dead=[2])
     await jobs.delete_job(db, job.job_no, "Delete")
-    for table in ("jobs", "keys", "batches", "dead_letters"):
+    for table in ("jobs", "keys", "batches", "dead_letters", "statements"):
         assert not await db.fetchval(
             f"SELECT count(*) FROM vaultstream.{table} WHERE job_no = $1", job.job_no
         )
