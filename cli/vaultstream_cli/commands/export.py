@@ -48,7 +48,8 @@ async def export(
     Each row has the record id, the payload's SHA-256 (hex), key id and state, algorithm, signature (base64), time
     (RFC 3339, UTC) and epoch: enough to verify it elsewhere with the public keys from `vaultstream keys export`.
     ECDSA signatures are in DER, for OpenSSL, or with --signature-format raw the 64 bytes of r and s, for JOSE and WebCrypto.
-    Signatures of Ed25519, RSA-PSS and ML-DSA have one form, which both take. In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
+    Signatures of Ed25519, RSA-PSS and ML-DSA have one form, which both take.
+    A job that signs JWS also has the compact JWS of each record, with its payload detached. In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
     a spreadsheet would run as a formula, or that begins with an apostrophe: a program removes the first one. Numbers have none.
     """
     to_file = output != STANDARD_OUTPUT

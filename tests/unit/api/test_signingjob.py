@@ -99,6 +99,15 @@ def test_a_dump_names_what_is_signed_only_if_a_job_says_so() -> None:
     assert changed_immutable_fields(SPEC, refusing) == ["signature.refuseTokens"]
 
 
+def test_a_job_that_signs_jws_refuses_no_tokens() -> None:
+    assert (
+        SigningJobSpec.model_validate({**SPEC.dump(), "signature": {"format": "JWS"}}).signature.format
+        == "JWS"
+    )
+    with pytest.raises(ValidationError, match="refuseTokens requires the format Raw"):
+        SigningJobSpec.model_validate({**SPEC.dump(), "signature": {"format": "JWS", "refuseTokens": True}})
+
+
 def test_a_spec_can_not_be_changed_in_place() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         SPEC.batch_size = 7  # type: ignore[misc]

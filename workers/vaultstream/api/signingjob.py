@@ -87,6 +87,13 @@ class Algorithm(StrEnum):
     ML_DSA_65 = "ML_DSA_65"
 
 
+class SignatureForm(StrEnum):
+    """What is signed of a record."""
+
+    RAW = "Raw"
+    JWS = "JWS"
+
+
 class RecordsSpec(Model):
     """The records to sign: any table or view in the database."""
 
@@ -133,9 +140,21 @@ class KeysSpec(Model):
 class SignatureSpec(Model):
     """What is signed of a record. Immutable."""
 
+    format: SignatureForm = SignatureForm.RAW
+    """`Raw`: the payload's bytes, so that any tool can check a signature. `JWS`: a JWS (RFC 7515) of the payload, whose protected
+    header names the key, the job and the record."""
     refuse_tokens: Flag = False
     """If true, a payload that is the signing input of a token (a JWS or JWT) is not signed: the record becomes a dead letter. Set it
     if anybody accepts tokens under the job's keys."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "refuseTokens",
+            lambda signature: not signature.refuse_tokens or signature.format is SignatureForm.RAW,
+            "!self.refuseTokens || self.format == 'Raw'",
+            "refuseTokens requires the format Raw: each JWS is a token already, of a type of its own; remove it",
+        ),
+    )
 
 
 class Backoff(Model):

@@ -11,6 +11,7 @@ from vaultstream.audit.judgement import (
     Absence,
     AuditKey,
     CommittedLease,
+    JwsKey,
     Outcome,
     StoredSignature,
     judge,
@@ -21,6 +22,8 @@ from vaultstream.audit.payloads import present_payloads
 from vaultstream.audit.queries import RecordId, job_query
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.audit.statements import check_statements
+from vaultstream.crypto.algorithms import JWS_ALG
+from vaultstream.proof.jws import JwsForm
 from vaultstream.records.source import Source
 from vaultstream.store.jobs import signatures_table
 from vaultstream.store.sql import query
@@ -44,6 +47,8 @@ class Assignment:
     algorithm: str
     max_payload_bytes: int
     token: str
+    jws: bool
+    """Whether records were signed as JWS."""
     stated: bool
     """Whether each batch must have a statement: the job is not from before there were any."""
     source: Source | None
@@ -80,6 +85,8 @@ class Checker:
         self._reading = reading
         self._job = assignment
         self._keys = keys
+        algorithm = Algorithm(assignment.algorithm)
+        self._jws = JwsForm(JWS_ALG[algorithm], assignment.token) if assignment.jws else None
 
     @classmethod
     async def open(cls, connection: Connection, reading: Connection, assignment: Assignment) -> Self:
@@ -128,7 +135,7 @@ class Checker:
 
     def _judge(self, record: str, stored: StoredSignature, present: bytes | Absence, tally: Tally) -> None:
         key = self._keys.get(stored.key_no)
-        verdict = judge(stored, key, present)
+        verdict = judge(stored, JwsKey(key, self._jws, record) if key and self._jws else key, present)
         if revoked_at := self._job.revoked_at.get(stored.key_no):
             tally.by_key[stored.key_no] += 1
             if key is not None and stored.signed_at > revoked_at:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from vaultstream.api import SignatureForm
 from vaultstream.audit.formats import ExportedSignature, ExportFormat, SignatureFormat, open_writer
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
@@ -66,7 +67,7 @@ async def export_job(
         total = await _count(connection, job, _parsed(records, job))
         written = 0
         with _open(output) as stream:
-            writer = open_writer(form, stream, id_type=job.id_type)
+            writer = open_writer(form, stream, id_type=job.id_type, jws=_signs_jws(job))
             rows: list[ExportedSignature] = []
             async for signature in read_signatures(connection, job, records):
                 rows.append(signature.encoded(signature_format))
@@ -98,9 +99,14 @@ async def read_signatures(
     Raises:
         UsageError: no record of this job can have one of the ids.
     """
-    statement = job_query("audit_export", job)
+    statement, jws = job_query("audit_export", job), _signs_jws(job)
     async for row in connection.cursor(statement, _parsed(records, job), prefetch=BATCH_ROWS):
-        yield ExportedSignature(**dict(row))
+        signature = ExportedSignature(**dict(row))
+        yield signature.with_jws(job.token) if jws else signature
+
+
+def _signs_jws(job: Job) -> bool:
+    return job.spec.signature.format is SignatureForm.JWS
 
 
 def _parsed(records: Sequence[str], job: Job) -> list[RecordId] | None:

@@ -6,11 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.api import SignatureForm
 from vaultstream.audit.checker import read_keys
 from vaultstream.audit.formats import ExportedSignature, rfc3339
 from vaultstream.audit.judgement import (
     Absence,
     CommittedLease,
+    JwsKey,
     Outcome,
     SignatureVerdict,
     judge,
@@ -20,8 +22,9 @@ from vaultstream.audit.judgement import (
 from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads, unchanged
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
-from vaultstream.crypto.algorithms import known_algorithm, openssl_command, public_key_pem
+from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm, openssl_command, public_key_pem
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError
+from vaultstream.proof.jws import JwsForm, attached
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.store.source_login import SourceDatabase, find_place
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 PAYLOAD, SIGNATURE, PUBLIC, RECORD = "payload.bin", "signature.bin", "public.pem", "record.json"
+JWS, SIGNED = "signature.jws", "signed.bin"
+"""Only of a job that signs JWS: the compact JWS with its payload, and the part of it that is signed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,11 @@ async def extract_record(
         leases = await connection.fetch(query("audit_committed_leases"), [stored.key_no], [stored.epoch])
         [exported] = await connection.fetch(job_query("audit_export", job), [record])
 
-    verdict = judge(stored, key, present)
+    facts_of_signature, jws = ExportedSignature(**dict(exported)), None
+    if job.spec.signature.format is SignatureForm.JWS:
+        jws = JwsForm(JWS_ALG[job.spec.keys.algorithm], job.token)
+        facts_of_signature = facts_of_signature.with_jws(job.token)
+    verdict = judge(stored, JwsKey(key, jws, str(record)) if jws else key, present)
     problem = _problem(
         record_id, verdict, lease_fault(stored, [CommittedLease.of(lease) for lease in leases])
     )
@@ -104,19 +113,25 @@ async def extract_record(
         SIGNATURE: stored.signature,
         PUBLIC: public_key_pem(key.public_key).encode("ascii"),
         PAYLOAD: None,
+        JWS: None,
+        SIGNED: None,
     }
     if not isinstance(present, Absence):
         files[PAYLOAD] = present
+        if jws is not None:
+            files[SIGNED] = jws.signing_input(key.key_id, str(record), present)
+            if facts_of_signature.jws is not None:
+                files[JWS] = attached(facts_of_signature.jws, present).encode()
         command = openssl_command(
             known_algorithm(key.algorithm),
             public=str(to / PUBLIC),
             signature=str(to / SIGNATURE),
-            payload=str(to / PAYLOAD),
+            payload=str(to / (SIGNED if jws else PAYLOAD)),
         )
     facts = {
         "job": job.name,
         "token": job.token,
-        **ExportedSignature(**dict(exported)).to_json(),
+        **facts_of_signature.to_json(),
         "leases": [
             {
                 "holder": lease["holder"],

@@ -10,6 +10,7 @@
 | signature        | base64                                   | binary                     |
 | signed_at        | RFC 3339, UTC, microseconds              | timestamp, UTC, µs         |
 | epoch            | number                                   | int32                      |
+| jws              | text, detached; only of jobs that sign JWS | string                   |
 
 A spreadsheet runs a cell of a CSV file that begins like a formula. An apostrophe before it prevents that; `read_cell` removes it.
 """
@@ -25,8 +26,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from vaultstream.api import Algorithm
+from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm
 from vaultstream.crypto.raw_ecdsa import raw_ecdsa
-from vaultstream.errors import AuditError, UsageError
+from vaultstream.errors import AuditError, CustodyError, UsageError
+from vaultstream.proof.jws import JwsForm
 from vaultstream.visible import visible_json
 
 if TYPE_CHECKING:
@@ -62,6 +65,22 @@ class ExportedSignature:
     signature: bytes
     signed_at: datetime
     epoch: int
+    jws: str | None = None
+    """The compact JWS with its payload detached (RFC 7515, appendix F); None: the signature is over the payload's bytes."""
+
+    def with_jws(self, job_token: str) -> ExportedSignature:
+        """Returns the signature with its JWS, for a job that signs these.
+
+        What someone has changed so that no JWS can be made of it stays as it is: `verify` says what is wrong with it.
+        """
+        if self.key_id is None or self.algorithm is None:
+            return self
+        try:
+            form = JwsForm(JWS_ALG[known_algorithm(self.algorithm)], job_token)
+            signature = self.encoded(SignatureFormat.RAW).signature
+        except (CustodyError, AuditError):
+            return self
+        return replace(self, jws=form.detached(self.key_id, self.record_id, signature))
 
     def encoded(self, form: SignatureFormat) -> ExportedSignature:
         """Returns the signature in an encoding.
@@ -81,6 +100,7 @@ class ExportedSignature:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the signature as JSON-ready values: bytes as hex or base64, the time in RFC 3339."""
+        jws = {} if self.jws is None else {"jws": self.jws}
         return {
             "record_id": self.record_id,
             "payload_sha256": self.payload_sha256.hex(),
@@ -90,10 +110,13 @@ class ExportedSignature:
             "signature": b64encode(self.signature).decode("ascii"),
             "signed_at": rfc3339(self.signed_at),
             "epoch": self.epoch,
+            **jws,
         }
 
 
-FIELDS = tuple(ExportedSignature.__dataclass_fields__)
+def fields(*, jws: bool) -> tuple[str, ...]:
+    """Returns the names of the columns; `jws` is one of them if the job signs JWS."""
+    return tuple(name for name in ExportedSignature.__dataclass_fields__ if jws or name != "jws")
 
 
 def rfc3339(moment: datetime) -> str:
@@ -113,13 +136,14 @@ class Writer(Protocol):
         """Writes the end of the output; the stream stays open."""
 
 
-def open_writer(form: ExportFormat, stream: BinaryIO, *, id_type: str) -> Writer:
+def open_writer(form: ExportFormat, stream: BinaryIO, *, id_type: str, jws: bool = False) -> Writer:
     """Returns a writer for a format.
 
     Args:
         form: the format.
         stream: the output; the caller closes it.
         id_type: the type of the job's ids: bigint, uuid or text.
+        jws: whether the job signs JWS.
 
     Raises:
         UsageError: the format is Parquet and pyarrow is not installed.
@@ -128,12 +152,12 @@ def open_writer(form: ExportFormat, stream: BinaryIO, *, id_type: str) -> Writer
         case ExportFormat.JSONL:
             return _JsonLines(stream)
         case ExportFormat.CSV:
-            return _Csv(stream)
+            return _Csv(stream, fields(jws=jws))
         case ExportFormat.PARQUET:
-            return _parquet(stream, id_type)
+            return _parquet(stream, id_type, jws=jws)
 
 
-def _parquet(stream: BinaryIO, id_type: str) -> Writer:
+def _parquet(stream: BinaryIO, id_type: str, *, jws: bool) -> Writer:
     try:
         from vaultstream.audit.parquet import ParquetWriter  # noqa: PLC0415 - not installed everywhere
     except ModuleNotFoundError:
@@ -141,7 +165,7 @@ def _parquet(stream: BinaryIO, id_type: str) -> Writer:
             "Parquet needs the package pyarrow, which is not installed here.",
             hint="The container image does not include it. Export to jsonl or csv, or where pyarrow is installed.",
         ) from None
-    return ParquetWriter(stream, id_type)
+    return ParquetWriter(stream, id_type, jws=jws)
 
 
 _GUARD = "'"
@@ -185,12 +209,14 @@ class _JsonLines:
 
 
 class _Csv:
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, fields: Sequence[str]) -> None:
         self._stream = stream
-        self._put([FIELDS])
+        self._fields = fields
+        self._put([fields])
 
     def write(self, signatures: Sequence[ExportedSignature]) -> None:
-        self._put(tuple(signature.to_json().values()) for signature in signatures)
+        rows = (signature.to_json() for signature in signatures)
+        self._put([row.get(name) for name in self._fields] for row in rows)
 
     def _put(self, rows: Iterable[Iterable[object]]) -> None:
         lines = (",".join(write_cell(value) for value in row) + "\n" for row in rows)

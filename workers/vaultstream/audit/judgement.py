@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from vaultstream.crypto.algorithms import Verifier
+    from vaultstream.proof.jws import JwsForm
 
 
 class Absence(StrEnum):
@@ -99,7 +100,28 @@ class AuditKey:
         )
 
 
-def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absence) -> SignatureVerdict:
+class JwsKey:
+    """A public key, to verify the JWS of one record with."""
+
+    needs_payload = True
+    """It is a part of what is signed."""
+
+    def __init__(self, key: AuditKey, form: JwsForm, record_id: str) -> None:
+        self.key_id = key.key_id
+        self.algorithm = key.algorithm
+        self._key = key
+        self._form = form
+        self._record_id = record_id
+
+    def verify(self, signature: bytes, *, digest: bytes, payload: bytes | None) -> bool:  # noqa: ARG002 - as `AuditKey`
+        """Whether the signature is over the JWS of this payload; see `AuditKey.verify`."""
+        signed = b"" if payload is None else self._form.signing_input(self.key_id, self._record_id, payload)
+        return self._key.verify(signature, digest=sha256(signed).digest(), payload=signed)
+
+
+def judge(
+    stored: StoredSignature, key: AuditKey | JwsKey | None, present: bytes | Absence
+) -> SignatureVerdict:
     """Decides whether a signature is valid, invalid, or over a payload that has changed since.
 
     Args:
@@ -115,13 +137,13 @@ def judge(stored: StoredSignature, key: AuditKey | None, present: bytes | Absenc
         return _invalid(f"the public key of {key.key_id} can't be used: {error.message}")
 
 
-def _judge(stored: StoredSignature, key: AuditKey, present: bytes | Absence) -> SignatureVerdict:
+def _judge(stored: StoredSignature, key: AuditKey | JwsKey, present: bytes | Absence) -> SignatureVerdict:
     verdict = (
         _judge_alone(stored, key, present)
         if isinstance(present, Absence)
         else _judge_over(stored, key, present)
     )
-    if verdict.outcome is Outcome.INVALID and _is_high_s_twin(stored, key):
+    if verdict.outcome is Outcome.INVALID and _is_high_s_twin(stored, key, present):
         return _invalid(
             f"it is the high-s form of a valid signature under key {key.key_id}, which anyone can make without the key; "
             "VaultStream writes and accepts only the low-s form"
@@ -129,7 +151,7 @@ def _judge(stored: StoredSignature, key: AuditKey, present: bytes | Absence) -> 
     return verdict
 
 
-def _is_high_s_twin(stored: StoredSignature, key: AuditKey) -> bool:
+def _is_high_s_twin(stored: StoredSignature, key: AuditKey | JwsKey, present: bytes | Absence) -> bool:
     """Whether the other form of an ECDSA signature is valid over the stored digest."""
     if key.algorithm != Algorithm.ECDSA_P256_SHA256:
         return False
@@ -137,18 +159,21 @@ def _is_high_s_twin(stored: StoredSignature, key: AuditKey) -> bool:
         twin = low_s(stored.signature)
     except (IndexError, ValueError, OverflowError):  # no DER
         return False
-    return twin != stored.signature and key.verify(twin, digest=stored.digest, payload=None)
+    return twin != stored.signature and key.verify(
+        twin, digest=stored.digest, payload=present if isinstance(present, bytes) else None
+    )
 
 
-def _judge_alone(stored: StoredSignature, key: AuditKey, absence: Absence) -> SignatureVerdict:
+def _judge_alone(stored: StoredSignature, key: AuditKey | JwsKey, absence: Absence) -> SignatureVerdict:
     if key.needs_payload:
-        return _changed(f"{absence}, and {key.algorithm} can't be checked without it")
+        what = "a JWS" if isinstance(key, JwsKey) else key.algorithm
+        return _changed(f"{absence}, and {what} can't be checked without it")
     if key.verify(stored.signature, digest=stored.digest, payload=None):
         return _changed(f"{absence}; the signature matches the digest that was stored with it")
     return _invalid(f"the signature does not verify over the stored digest, and {absence}")
 
 
-def _judge_over(stored: StoredSignature, key: AuditKey, payload: bytes) -> SignatureVerdict:
+def _judge_over(stored: StoredSignature, key: AuditKey | JwsKey, payload: bytes) -> SignatureVerdict:
     digest = sha256(payload).digest()
     verifies = key.verify(stored.signature, digest=digest, payload=payload)
     if digest == stored.digest:

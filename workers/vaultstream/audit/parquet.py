@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ParquetWriter:
     """Writes signatures as Parquet; implements `Writer` of `vaultstream.audit.formats`."""
 
-    def __init__(self, stream: BinaryIO, id_type: str) -> None:
+    def __init__(self, stream: BinaryIO, id_type: str, *, jws: bool = False) -> None:
         self._integer_ids = id_type == "bigint"
         self._schema = pa.schema(
             [
@@ -28,6 +28,7 @@ class ParquetWriter:
                 pa.field("signature", pa.binary(), nullable=False),
                 pa.field("signed_at", pa.timestamp("us", tz="UTC"), nullable=False),
                 pa.field("epoch", pa.int32(), nullable=False),
+                *([pa.field("jws", pa.string())] if jws else []),
             ]
         )
         self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")

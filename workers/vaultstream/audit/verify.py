@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from vaultstream.api import SignatureForm
 from vaultstream.audit.checker import Assignment
 from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.judgement import aware
@@ -90,6 +91,7 @@ async def verify_job(
             algorithm=job.spec.keys.algorithm,
             max_payload_bytes=job.spec.records.max_payload_bytes,
             token=job.token,
+            jws=job.spec.signature.format is SignatureForm.JWS,
             stated=await connection.fetchval(query("audit_is_stated"), job.job_no),
             source=source,
             revoked_at=revoked_at,

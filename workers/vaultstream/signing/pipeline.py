@@ -32,7 +32,7 @@ from vaultstream.signing.hold import Hold, Limits
 from vaultstream.signing.lease import lease
 from vaultstream.signing.pace import Pace
 from vaultstream.signing.reader import GroupPart, PartReader
-from vaultstream.signing.sign import sign
+from vaultstream.signing.sign import SigningForm, sign
 from vaultstream.signing.state import state
 from vaultstream.store.database import is_transient
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, SignedBatch
@@ -82,7 +82,7 @@ class Pipeline:
         self._health = telemetry.health
         self._job = job
         self._algorithm = str(job.spec.keys.algorithm)
-        self._refuse_tokens = job.spec.signature.refuse_tokens
+        self._form = SigningForm.of(job)
         self._source = source
         self._holder = holder
         self._pool = pool
@@ -295,7 +295,7 @@ class Pipeline:
             if batch in batches:
                 with self._metrics.sign_seconds.time():
                     try:
-                        sign(batch, records, keys[batch], refuse_tokens=self._refuse_tokens)
+                        sign(batch, records, keys[batch], self._form)
                     except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
                         errors[batch] = error
         if part.last:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from vaultstream.api import SignatureForm
+from vaultstream.crypto.algorithms import JWS_ALG
 from vaultstream.errors import LeaseLostError
+from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.statement import any_reserved, is_reserved
 from vaultstream.records.reasons import PAYLOAD_IS_TOKEN, PAYLOAD_RESERVED, SENTENCES
 from vaultstream.signing.tokens import is_token
@@ -15,25 +19,48 @@ if TYPE_CHECKING:
     from vaultstream.crypto.algorithms import DigestSigner
     from vaultstream.signing.batch import Batch
     from vaultstream.signing.read import BatchRecords
+    from vaultstream.store.jobs import Job
 
 CHECK_EVERY = 64
 """Records signed between two checks of the lease's deadline: under 50 ms even for the slowest algorithm."""
 
 
+@dataclass(frozen=True)
+class SigningForm:
+    """What a job signs of its records."""
+
+    refuse_tokens: bool = False
+    jws: JwsForm | None = None
+    """None: the payload's bytes."""
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        wanted = job.spec.signature
+        jws = (
+            JwsForm(JWS_ALG[job.spec.keys.algorithm], job.token)
+            if wanted.format is SignatureForm.JWS
+            else None
+        )
+        return cls(wanted.refuse_tokens, jws)
+
+
+RAW_FORM = SigningForm()
+
+
 def sign(
-    batch: Batch, records: BatchRecords, signatures_of: DigestSigner, *, refuse_tokens: bool = False
+    batch: Batch, records: BatchRecords, signatures_of: DigestSigner, form: SigningForm = RAW_FORM
 ) -> None:
     """Signs the payloads of one part of a batch while the batch's lease holds; adds them to `signed`.
 
     A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record. So does one that is the signing
-    input of a token, if `refuse_tokens`.
+    input of a token, if the job refuses those.
 
     Raises:
         LeaseLostError: the lease expired or was lost meanwhile; nothing of the batch may be sent.
     """
     signed, ids, payloads = batch.signed, records.ids, records.payloads
-    if refuse_tokens or any_reserved(payloads):
-        refusals = [_refusal(payload, refuse_tokens=refuse_tokens) for payload in payloads]
+    if form.refuse_tokens or any_reserved(payloads):
+        refusals = [_refusal(payload, refuse_tokens=form.refuse_tokens) for payload in payloads]
         signed.dead.extend(
             DeadRecord(i, reason, SENTENCES[reason])
             for i, reason in zip(ids, refusals, strict=True)
@@ -41,13 +68,19 @@ def sign(
         )
         kept = [at for at, reason in enumerate(refusals) if reason is None]
         ids, payloads = [ids[at] for at in kept], [payloads[at] for at in kept]
-    digests = [sha256(payload).digest() for payload in payloads]
+    digests = payload_digests = [sha256(payload).digest() for payload in payloads]
+    if form.jws is not None:
+        key_id = batch.lease.key_id
+        payloads = [
+            form.jws.signing_input(key_id, str(i), payload) for i, payload in zip(ids, payloads, strict=True)
+        ]
+        digests = [sha256(payload).digest() for payload in payloads]
     for start in range(0, len(payloads), CHECK_EVERY):
         require_lease(batch)
         end = start + CHECK_EVERY
         signed.signatures += signatures_of(payloads[start:end], digests[start:end])
     signed.record_ids.extend(ids)
-    signed.digests.extend(digests)
+    signed.digests.extend(payload_digests)
     signed.dead.extend(records.dead)
 
 
