@@ -27,6 +27,8 @@ from vaultstream.store.progress import read_job
 pytestmark = pytest.mark.integration
 
 SECONDS = 4.0
+USES = 100
+"""More accepted uses than this are judged, however long they take on a busy machine."""
 KEYS = 3
 BATCHES = 4000
 
@@ -36,7 +38,7 @@ async def hammer(url: str, job: Job, holder: str, accepted: list[tuple[str, Leas
     chance = random.Random(holder)
     end = time.monotonic() + SECONDS
     async with connect(url) as connection:
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(accepted) <= USES:
             wanted = [chance.randint(1, BATCHES) for _ in range(chance.randint(1, 3))]
             seconds = chance.choice([0.002, 10])
             claims = await claim_batches(connection, job.job_no, holder, wanted, seconds=seconds)
@@ -66,7 +68,7 @@ async def test_eight_holders_of_three_keys_never_have_two_accepted_uses(
     await add_batches(db, job, *([n] for n in range(1, BATCHES + 1)))
     accepted: list[tuple[str, Lease, int]] = []
     await asyncio.gather(*(hammer(engine_url, job, f"holder {n}", accepted) for n in range(8)))
-    assert len(accepted) > 100
+    assert len(accepted) > USES
     assert await overlaps_of(db, job) == 0
     history = await history_of(db, job)
     committed = {(key, epoch) for key, epoch, outcome in history if outcome == "committed"}
