@@ -232,6 +232,6 @@ async def test_the_roles_and_their_permissions_exist_after_a_restore(backup: Bac
             assert there or not may, role
             [(writes,)] = await site.query(granted.replace("'SELECT'", "'INSERT'"))
             assert writes is False, role
-        functions = "SELECT has_function_privilege('vaultstream_{}', oid, 'EXECUTE') FROM pg_proc WHERE proname = 'commit_batches'"
+        functions = "SELECT DISTINCT has_function_privilege('vaultstream_{}', oid, 'EXECUTE') FROM pg_proc WHERE proname = 'commit_batches'"
         assert await site.query(functions.format("signing")) == [(True,)]
         assert await site.query(functions.format("auditor")) == [(False,)]
