@@ -45,7 +45,7 @@ _PASSWORD_IN_QUERY = re.compile(r"(?P<head>(?:password|passfile|sslpassword|toke
 
 SHOWN_CHARACTERS = 500
 """How much is shown of the text of an error that somebody else wrote, such as Postgres or code that it runs."""
-LONGEST_CHARACTERS = 4000
+LONGEST_CHARACTERS = 20_000
 """How long the message or the hint of an error of ours can be."""
 
 

@@ -1,4 +1,7 @@
-"""Imports without searching for garbage: modules are not freed, so the search takes an eighth of a start and finds none."""
+"""Imports without searching for garbage.
+
+Modules are not freed, so the search takes an eighth of a start and finds nothing.
+"""
 
 from __future__ import annotations
 

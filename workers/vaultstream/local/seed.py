@@ -49,15 +49,17 @@ async def show_samples(connection: Connection, table: str) -> None:
 
     A relation of that name that quick-start did not make stays as it is.
     """
-    for view, shown in (("records", table), ("signatures", "vaultstream.signatures")):
+    views = (
+        ("records", "show_records", table),
+        ("signatures", "show_signatures", "vaultstream.signatures"),
+    )
+    for view, create, shown in views:
         comment = f"{_COMMENT}{shown}"
         found = await connection.fetchrow(query("find_sample_view"), view)
         if found is None or found["comment"] == comment:
             continue
         if found["free"] or (found["owned"] and (found["comment"] or "").startswith(_COMMENT)):
-            statement = query(
-                f"show_{view}", table=f"public.{quote_identifier(table)}", comment=f"'{comment}'"
-            )
+            statement = query(create, table=f"public.{quote_identifier(table)}", comment=f"'{comment}'")
             # Another quick-start makes it at the same time.
             with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
                 async with connection.transaction():

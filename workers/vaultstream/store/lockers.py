@@ -40,7 +40,7 @@ class Locker:
         if self.prepared is not None:
             quoted = self.prepared.replace("'", "''")
             return f"ROLLBACK PREPARED '{quoted}'"
-        return f"SELECT pg_terminate_backend({self.pid})"
+        return f"pg_terminate_backend({self.pid})"
 
 
 def named(lockers: Sequence[Locker]) -> str:
@@ -52,7 +52,7 @@ def hint_to_end(lockers: Sequence[Locker]) -> str:
     """Returns how an administrator ends these sessions."""
     ends = "; ".join(locker.end for locker in lockers)
     return (
-        f"Repeat the command. If it fails again, let an administrator of Postgres run: {ends or 'SELECT pg_terminate_backend(PID)'}. "
+        f"Repeat the command. If it fails again, let an administrator of Postgres run {ends or 'pg_terminate_backend(PID)'}. "
         "If the user is an intruder's, ALTER ROLE … NOLOGIN comes first."
     )
 
