@@ -331,3 +331,172 @@ async def test_a_payload_changed_with_its_digest(make: MakeJob) -> None:
     await signed.execute("UPDATE {s} SET digest = $1 WHERE record_id = 4", sha256(b"other").digest())
     report = await only(signed, {"invalid": 1})
     assert stated(report) == {"altered": 1}
+
+
+async def add_copy(signed: SignedJob, row: str = "key_no, epoch, signed_at") -> None:
+    """Adds record 13 to the last batch, with what key 1 signed for record 2."""
+    await signed.execute("INSERT INTO receipts SELECT 13, payload FROM receipts WHERE id = 2")
+    await signed.execute(
+        f"INSERT INTO {{s}} SELECT 13, {row}, digest, signature FROM {{s}} WHERE record_id = 2"
+    )
+    await signed.execute(
+        "UPDATE vaultstream.batches SET records = 5, signed = 5, last_id = '13' WHERE batch_no = 3"
+    )
+
+
+HIDDEN = ["state = 'done', signed = 0, dead = records", "state = 'split', signed = 0, dead = 0"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+async def test_a_record_dropped_from_a_batch_whose_row_denies_its_signatures(
+    make: MakeJob, hidden: str
+) -> None:
+    signed = await make()
+    await signed.execute("DELETE FROM receipts WHERE id = 6")
+    await signed.execute("DELETE FROM {s} WHERE record_id = 6")
+    await signed.execute("DELETE FROM vaultstream.statements WHERE batch_no = 2")
+    await signed.execute(f"UPDATE vaultstream.batches SET {hidden} WHERE batch_no = 2")
+    await signed.execute(
+        "UPDATE vaultstream.batches SET records = 3, dead = least(dead, 3), ids = '{{5,7,8}}' WHERE batch_no = 2"
+    )
+    report = await audit(signed)
+    assert reason(report, "unstated") == "batch 2 has no statement of its key"
+    assert not report.ok
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+async def test_all_batches_deny_their_signatures(make: MakeJob, hidden: str) -> None:
+    """Then records are swapped between them."""
+    signed = await make(keys=1)
+    await signed.execute("DELETE FROM vaultstream.statements")
+    await signed.execute(f"UPDATE vaultstream.batches SET {hidden}")
+    await swap(signed, 2, 10)
+    report = await audit(signed)
+    assert report.unstated == 3
+    assert not report.ok
+
+
+async def test_a_statement_whose_batch_denies_its_signatures(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute("UPDATE vaultstream.batches SET signed = 0, dead = records WHERE batch_no = 2")
+    report = await only(signed, {"altered": 1})
+    assert "says that 0 records were signed, and its key signed 4" in reason(report, "altered")
+
+
+async def test_a_record_added_under_the_lease_of_another_batch(make: MakeJob) -> None:
+    signed = await make()
+    await add_copy(signed)
+    report = await audit(signed)
+    assert named(report, "added") == {"13"}
+    assert report.added == 1
+
+
+async def test_a_record_added_under_a_lease_that_never_was(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute(
+        "INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome) "
+        "SELECT key_no, 900, 'signer', '[2020-01-01, 2020-01-02)', 'committed' FROM vaultstream.leases WHERE batch_no = 1"
+    )
+    await add_copy(signed, "key_no, 900, '2020-01-01 12:00Z'")
+    assert named(await audit(signed), "added") == {"13"}
+
+
+async def test_a_record_added_in_the_middle_of_a_batch(make: MakeJob) -> None:
+    signed = await make(ids=list("abcdefgh"), id_column="text")
+    await signed.execute("INSERT INTO receipts SELECT 'bb', payload FROM receipts WHERE id = 'f'")
+    await signed.execute(
+        "INSERT INTO {s} SELECT 'bb', key_no, epoch, signed_at, digest, signature FROM {s} WHERE record_id = 'f'"
+    )
+    await signed.execute(
+        "UPDATE vaultstream.batches SET records = 5, signed = 5, ids = '{{a,b,bb,c,d}}' WHERE batch_no = 1"
+    )
+    assert named(await audit(signed), "added") == {"bb"}
+
+
+async def test_a_record_added_in_a_split_batch_whose_parts_have_it_not(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute("UPDATE vaultstream.batches SET planned = false WHERE batch_no = 2")
+    await signed.execute(
+        "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id, ids, planned, state) "
+        "SELECT job_no, 4, 5, '5', '13', '{{5,6,7,8,13}}', true, 'split' FROM vaultstream.jobs"
+    )
+    await signed.execute(UNGUARD)
+    await signed.execute("UPDATE vaultstream.jobs SET next_batch_no = 5")
+    await signed.execute("INSERT INTO receipts SELECT 13, payload FROM receipts WHERE id = 2")
+    await signed.execute(
+        "INSERT INTO {s} SELECT 13, key_no, epoch, signed_at, digest, signature FROM {s} WHERE record_id = 2"
+    )
+    report = await audit(signed)
+    assert (report.unstated, report.missing_batches) == (1, 1)
+    assert not report.ok
+
+
+async def test_a_second_lease_of_an_epoch_makes_up_for_no_added_records(make: MakeJob) -> None:
+    """As many signatures as were stated, if a statement is counted twice."""
+    signed = await make()
+    await signed.execute("ALTER TABLE vaultstream.leases DROP CONSTRAINT leases_pkey")
+    await signed.execute(
+        "INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome) "
+        "SELECT key_no, epoch, holder, '[2020-01-01, 2020-01-02)', outcome FROM vaultstream.leases WHERE batch_no = 3"
+    )
+    for n in range(13, 17):
+        await signed.execute("INSERT INTO receipts SELECT $1, payload FROM receipts WHERE id = 2", n)
+        await signed.execute(
+            "INSERT INTO {s} SELECT $1, key_no, epoch, signed_at, digest, signature FROM {s} WHERE record_id = 2",
+            n,
+        )
+    await signed.execute(
+        "UPDATE vaultstream.batches SET records = 8, last_id = '16', dead = 4 WHERE batch_no = 3"
+    )
+    report = await audit(signed)
+    assert (report.bad_statements, report.added) == (1, 4)
+    assert "more than one" in reason(report, "bad_statements")
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "planned = false, state = 'split', signed = 0, dead = 0",
+        "records = 0, ids = '{{}}', signed = 0, dead = 0",
+        "planned = false, first_id = '1', last_id = '4', signed = 0, dead = 4",
+        "planned = false, first_id = '9', last_id = '12', signed = 0, dead = 4",
+        "planned = false, signed = 0, dead = 4",
+    ],
+)
+async def test_a_batch_dropped_but_for_its_number(make: MakeJob, left: str) -> None:
+    signed = await make()
+    await signed.execute("DELETE FROM {s} WHERE record_id BETWEEN 5 AND 8")
+    await signed.execute("DELETE FROM receipts WHERE id BETWEEN 5 AND 8")
+    await signed.execute("DELETE FROM vaultstream.leases WHERE batch_no = 2")
+    await signed.execute("DELETE FROM vaultstream.statements WHERE batch_no = 2")
+    await signed.execute(f"UPDATE vaultstream.batches SET {left} WHERE batch_no = 2")
+    await only(signed, {"missing_batches": 1})
+
+
+async def test_no_number_of_batches_denied_hides_that_a_job_is_one_from_before(make: MakeJob) -> None:
+    """The number is that of batches whose signatures are under no statement, whatever their rows say."""
+    signed = await make()
+    await signed.execute("DELETE FROM vaultstream.statements WHERE batch_no < 3")
+    await signed.execute(UNGUARD)
+    await signed.execute("ALTER TABLE vaultstream.jobs ALTER stated DROP NOT NULL")
+    await signed.execute("UPDATE vaultstream.jobs SET stated = NULL")
+    await signed.execute("UPDATE vaultstream.batches SET signed = 0, dead = records WHERE batch_no < 3")
+    await signed.execute(
+        "UPDATE {s} s SET signed_at = upper(l.during) FROM vaultstream.leases l "
+        "WHERE (l.key_no, l.epoch) = (s.key_no, s.epoch) AND l.batch_no < 3"
+    )
+    report = await audit(signed)
+    assert report.before_statements == 2
+    assert "none proves that it is complete" in report.notes[0]
+    assert "2 batches have signatures and no statement" in report.notes[0]
+
+
+async def test_a_job_called_one_from_before_that_kept_its_statements_is_not_proved_complete(
+    make: MakeJob,
+) -> None:
+    signed = await make()
+    await signed.execute(UNGUARD)
+    await signed.execute("UPDATE vaultstream.jobs SET stated = false")
+    report = await audit(signed)
+    assert report.ok
+    assert "0 batches have signatures and no statement" in report.notes[0]

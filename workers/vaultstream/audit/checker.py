@@ -49,8 +49,6 @@ class Assignment:
     token: str
     jws: bool
     """Whether records were signed as JWS."""
-    stated: bool
-    """Whether each batch must have a statement: the job is not from before there were any."""
     source: Source | None
     revoked_at: dict[int, datetime]
     """When each revoked key was revoked, by key number."""

@@ -35,12 +35,15 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredStatement:
-    """A settled batch and its row of the statements; the fields of a batch without one are None."""
+    """A batch and its row of the statements."""
 
     batch_no: int
+    records: int
+    """As many as the batch's row says."""
     signed: int
-    key_no: int | None
-    epoch: int | None
+    """As many as the batch's row says."""
+    key_no: int
+    epoch: int
     body: str | None
     signature: bytes | None
     holder: str | None
@@ -105,6 +108,9 @@ def judge_statement(
         for i, row in own
         if row.signed_at != statement.signed_at
     )
+    if not faults and stored.signed != statement.count:
+        reason = f"{where}: its row says that {stored.signed} records were signed, and its key signed {statement.count}"
+        faults.append(Fault(AuditFinding.ALTERED, None, reason))
     return StatedBatch(len(own), faults)
 
 

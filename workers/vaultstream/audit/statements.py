@@ -25,29 +25,23 @@ STATED_RECORDS = 2000
 async def check_statements(
     connection: Connection, job: Assignment, keys: dict[int, AuditKey], batches: tuple[int, int], tally: Tally
 ) -> None:
-    """Checks the settled batches from the first to the last of these numbers, planned or not; adds to the tally."""
+    """Checks the statements of the batches from the first to the last of these numbers, planned or not; adds to the tally."""
     waiting: list[StoredStatement] = []
     records = 0
+    before = None
     for row in await connection.fetch(query("audit_statements"), job.job_no, *batches):
         stored = StoredStatement(**dict(row))
-        if stored.body is None:
-            _without(stored, job, tally)
+        if stored.batch_no == before:  # counted again, it would make up for a signature without a statement
+            reason = f"batch {before} has more than one row, statement or lease that was committed"
+            tally.find(AuditFinding.BAD_STATEMENTS, None, reason)
             continue
+        before = stored.batch_no
         waiting.append(stored)
-        records += stored.signed
+        records += stored.records
         if records >= STATED_RECORDS:
             await _check(connection, job, keys, waiting, tally)
             waiting, records = [], 0
     await _check(connection, job, keys, waiting, tally)
-
-
-def _without(stored: StoredStatement, job: Assignment, tally: Tally) -> None:
-    if not stored.signed:
-        return
-    if job.stated:
-        tally.find(AuditFinding.UNSTATED, None, f"batch {stored.batch_no} has no statement of its key")
-    else:
-        tally.add(Count.BEFORE_STATEMENTS)
 
 
 async def _check(
@@ -69,7 +63,7 @@ async def _check(
     for each in covered:
         of_batch[each["batch_no"]] += rows.get(each["id"], ())
     for stored in batches:
-        key = keys.get(stored.key_no or 0)
+        key = keys.get(stored.key_no)
         found = judge_statement(
             stored, of_batch[stored.batch_no], key, job_token=job.token, algorithm=job.algorithm
         )
@@ -79,14 +73,63 @@ async def _check(
             tally.find(fault.kind, fault.record, fault.reason, number=fault.number)
 
 
-async def check_batches(connection: Connection, job: Job, tally: Tally) -> None:
-    """Finds batches that are gone, and statements of batches that are not settled."""
-    for name, sentence in (
-        ("audit_missing_batches", "the batches from number {first} to {last} are gone"),
-        ("audit_stray_statements", "batch {first} has a statement of its key, but is not settled"),
-    ):
-        rows = await connection.fetch(query(name), job.job_no, MAX_EXAMPLES)
+async def check_batches(connection: Connection, job: Job, tally: Tally, *, stated: bool) -> None:
+    """Finds signatures under no statement, batches that are gone, and rows of batches that stand for nothing.
+
+    Args:
+        connection: in the transaction with the snapshot.
+        job: the job.
+        tally: of all its batches; the findings are added to it.
+        stated: whether each batch with a signature must have a statement.
+    """
+    unstated = await _signatures_alone(connection, job, tally)
+    if stated:
+        unstated |= {
+            row["batch_no"] for row in await connection.fetch(query("audit_unstated_batches"), job.job_no)
+        }
+        for batch in sorted(unstated):
+            tally.find(AuditFinding.UNSTATED, None, f"batch {batch} has no statement of its key")
+        for row in await connection.fetch(job_query("audit_unaccounted_batches", job), job.job_no):
+            if row["first"] not in unstated:
+                reason = f"batch {row['first']} has no statement, and not all of its records are dead letters"
+                tally.find(AuditFinding.MISSING_BATCHES, None, reason)
+    else:
+        tally.add(Count.BEFORE_STATEMENTS, len(unstated))
+    for name, sentence in _ROWS_OF_BATCHES:
+        rows = await connection.fetch(job_query(name, job), job.job_no, MAX_EXAMPLES)
         for row in rows:
             tally.find(AuditFinding.MISSING_BATCHES, None, sentence.format(**row), number=0)
         if rows:
             tally.add(AuditFinding.MISSING_BATCHES, int(rows[0]["total"]))
+
+
+async def _signatures_alone(connection: Connection, job: Job, tally: Tally) -> set[int]:
+    """Finds what is under no statement; returns the batches that have such signatures because they have no statement.
+
+    A signature is under one statement at most. If all are under one, their numbers are the same, and the search is skipped.
+    """
+    [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
+    if totals["signatures"] == tally.counts[Count.STATED]:
+        return set()
+    unstated = set()
+    for row in await connection.fetch(job_query("audit_unstated_signatures", job), job.job_no, MAX_EXAMPLES):
+        batch = row["batch_no"]
+        if batch is not None and not row["stated"]:
+            unstated.add(batch)
+            continue
+        where = (
+            "no batch covers it" if batch is None else f"it is in batch {batch}, and not under its statement"
+        )
+        for record in row["records"]:
+            tally.find(AuditFinding.ADDED, record, where, number=0)
+        tally.add(AuditFinding.ADDED, row["signatures"])
+    return unstated
+
+
+_ROWS_OF_BATCHES = (
+    ("audit_missing_batches", "the batches from number {first} to {last} are gone"),
+    ("audit_stray_statements", "batch {first} has a statement of its key, but is not settled"),
+    ("audit_empty_batches", "batch {first} has no records, or not as many as its row says"),
+    ("audit_undivided_batches", "batch {first} is split, and no parts of its own cover its records"),
+)
+"""Queries for rows of batches that are gone or can't be, and the sentence for each row."""

@@ -92,7 +92,6 @@ async def verify_job(
             max_payload_bytes=job.spec.records.max_payload_bytes,
             token=job.token,
             jws=job.spec.signature.format is SignatureForm.JWS,
-            stated=await connection.fetchval(query("audit_is_stated"), job.job_no),
             source=source,
             revoked_at=revoked_at,
         )
@@ -108,27 +107,30 @@ async def verify_job(
             tally = await check_runs(hello, runs, processes=processes, advance=advance)
         await _check_leases(connection, job, tally)
         await _check_coverage(connection, job, tally)
-        await check_batches(connection, job, tally)
+        stated = await connection.fetchval(query("audit_is_stated"), job.job_no) is True
+        await check_batches(connection, job, tally, stated=stated)
     return AuditReport.of(
         tally,
         planned=job.planned,
         job=job.name,
         token=job.token,
         algorithm=str(job.spec.keys.algorithm),
-        notes=tuple(_notes(obstacle, tally)),
+        notes=tuple(_notes(obstacle, tally, stated=stated)),
         seconds=time.monotonic() - began,
         processes=min(processes, len(runs)),
         revoked_keys=_revoked_keys(keys, revoked_at, tally),
     )
 
 
-def _notes(obstacle: str | None, tally: Tally) -> Iterator[str]:
+def _notes(obstacle: str | None, tally: Tally, *, stated: bool) -> Iterator[str]:
     """Yields what limits a report."""
     if obstacle:
         yield obstacle
-    if number := tally.counts[Count.BEFORE_STATEMENTS]:
+    if not stated:
+        number = tally.counts[Count.BEFORE_STATEMENTS]
+        have = counted(number, "batch has signatures", "batches have signatures")
         yield (
-            f"The job is from before there were statements, and {counted(number, 'batch', 'batches')} without one: nothing proves "
+            f"The job is from before there were statements: none proves that it is complete. {have} and no statement; nothing proves "
             "their ids, their order, their times and their number of records."
         )
 

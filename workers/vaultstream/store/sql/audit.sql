@@ -57,6 +57,17 @@ SELECT record_id, reason, message
 FROM vaultstream.dead_letters
 WHERE job_no = $1 AND record_id = ANY ($2::text[])
 
+-- name: audit_empty_batches
+-- Batches of job $1 without a record, or with another number of them than their row says.
+SELECT batch_no AS first, count(*) OVER () AS total
+FROM vaultstream.batches
+WHERE job_no = $1 AND (records < 1 OR records <> CASE
+    WHEN ids IS NOT NULL THEN cardinality(ids)
+    WHEN '{id_type}' = 'bigint' THEN last_id::numeric - first_id::numeric + 1
+    ELSE 0 END)
+ORDER BY batch_no
+LIMIT $2
+
 -- name: audit_export
 -- The signatures of a job in the order of their records; of the records $1 only, if that is not NULL.
 SELECT
@@ -174,12 +185,12 @@ FROM {signatures}
 WHERE record_id = ANY ($1::{id_type}[])
 
 -- name: audit_statements
--- The settled batches $2 to $3 of job $1 with their statements, if they have one, and the holder of its lease.
-SELECT b.batch_no, b.signed, s.key_no, s.epoch, s.body, s.signature, l.holder
+-- The statements of the batches $2 to $3 of job $1, whatever state they are in, and the holder of the lease.
+SELECT b.batch_no, b.records, b.signed, s.key_no, s.epoch, s.body, s.signature, l.holder
 FROM vaultstream.batches b
-LEFT JOIN vaultstream.statements s USING (job_no, batch_no)
+JOIN vaultstream.statements s USING (job_no, batch_no)
 LEFT JOIN vaultstream.leases l ON (l.key_no, l.epoch) = (s.key_no, s.epoch) AND l.outcome = 'committed'
-WHERE b.job_no = $1 AND b.state = 'done' AND b.batch_no BETWEEN $2 AND $3
+WHERE b.job_no = $1 AND b.batch_no BETWEEN $2 AND $3
 ORDER BY b.batch_no
 
 -- name: audit_stray_statements
@@ -196,6 +207,50 @@ LIMIT $2
 -- How many signatures and dead letters job $1 has, of any records.
 SELECT (SELECT count(*) FROM {signatures}) AS signatures,
        (SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1) AS dead_letters
+
+-- name: audit_unaccounted_batches
+-- Settled batches of job $1 without a statement: no record of theirs was signed, so each one is a dead letter or in a retry, which
+-- has a later number.
+WITH later AS MATERIALIZED (
+    SELECT b.batch_no, covered.id
+    FROM vaultstream.batches b
+    CROSS JOIN LATERAL ({ids}) AS covered (id)
+    WHERE b.job_no = $1 AND NOT b.planned
+)
+SELECT b.batch_no AS first
+FROM vaultstream.batches b
+LEFT JOIN vaultstream.statements s USING (job_no, batch_no)
+CROSS JOIN LATERAL ({ids}) AS covered (id)
+LEFT JOIN later l ON l.id = covered.id AND l.batch_no > b.batch_no
+LEFT JOIN vaultstream.dead_letters d ON d.job_no = b.job_no AND d.record_id = covered.id::text COLLATE "default"
+WHERE b.job_no = $1 AND b.state = 'done' AND s.batch_no IS NULL AND l.id IS NULL AND d.record_id IS NULL
+GROUP BY b.batch_no
+ORDER BY b.batch_no
+
+-- name: audit_undivided_batches
+-- Split batches of job $1 that no two parts cover. Parts have two numbers in a row, the first ones after their batch's that are
+-- of the same records: a later split of these is of a retry.
+WITH parts AS (
+    SELECT b.batch_no, (
+        SELECT min(one.batch_no)
+        FROM vaultstream.batches one
+        JOIN vaultstream.batches two ON two.job_no = one.job_no AND two.batch_no = one.batch_no + 1
+        WHERE one.job_no = b.job_no AND one.batch_no > b.batch_no AND NOT one.planned AND NOT two.planned
+          AND one.first_id = b.first_id AND two.last_id = b.last_id AND one.records + two.records = b.records
+          AND CASE WHEN b.ids IS NULL
+                   THEN one.ids IS NULL AND two.ids IS NULL AND two.first_id::numeric = one.last_id::numeric + 1
+                   ELSE one.ids || two.ids = b.ids END
+    ) AS part
+    FROM vaultstream.batches b
+    WHERE b.job_no = $1 AND b.state = 'split'
+), shared AS (
+    SELECT batch_no, part, count(*) OVER (PARTITION BY part) AS batches FROM parts
+)
+SELECT batch_no AS first, count(*) OVER () AS total
+FROM shared
+WHERE part IS NULL OR batches > 1
+ORDER BY batch_no
+LIMIT $2
 
 -- name: audit_unplanned_dead_letters
 -- Dead letters of records that no planned batch of job $1 covers.
@@ -224,6 +279,36 @@ FROM {signatures} s
 WHERE NOT EXISTS (SELECT FROM covered WHERE covered.id = s.record_id)
 ORDER BY s.record_id
 LIMIT $2
+
+-- name: audit_unstated_batches
+-- Batches of job $1 whose row says that records were signed, without a statement.
+SELECT b.batch_no
+FROM vaultstream.batches b
+LEFT JOIN vaultstream.statements s USING (job_no, batch_no)
+WHERE b.job_no = $1 AND b.state = 'done' AND b.signed <> 0 AND s.batch_no IS NULL
+
+-- name: audit_unstated_signatures
+-- Signatures of job $1 that are under the key and the epoch of no statement of a batch of their record, by the last such batch
+-- (NULL: none) and whether it has a statement; $2 of their records each.
+WITH covered AS MATERIALIZED (
+    SELECT b.batch_no, covered.id, s.key_no, s.epoch, s.batch_no IS NOT NULL AS stated
+    FROM vaultstream.batches b
+    CROSS JOIN LATERAL ({ids}) AS covered (id)
+    LEFT JOIN vaultstream.statements s USING (job_no, batch_no)
+    WHERE b.job_no = $1
+), alone AS (
+    SELECT s.record_id FROM {signatures} s
+    WHERE NOT EXISTS (SELECT FROM covered c WHERE (c.id, c.key_no, c.epoch) = (s.record_id, s.key_no, s.epoch))
+), placed AS (
+    SELECT DISTINCT ON (a.record_id) a.record_id, c.batch_no, coalesce(c.stated, false) AS stated
+    FROM alone a
+    LEFT JOIN covered c ON c.id = a.record_id
+    ORDER BY a.record_id, c.batch_no DESC
+)
+SELECT batch_no, stated, count(*) AS signatures, (array_agg(record_id::text ORDER BY record_id))[1:$2] AS records
+FROM placed
+GROUP BY batch_no, stated
+ORDER BY batch_no
 
 -- name: audit_count_planned
 SELECT coalesce(sum(records), 0) FROM vaultstream.batches WHERE job_no = $1 AND planned
