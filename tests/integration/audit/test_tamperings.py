@@ -500,3 +500,19 @@ async def test_a_job_called_one_from_before_that_kept_its_statements_is_not_prov
     report = await audit(signed)
     assert report.ok
     assert "0 batches have signatures and no statement" in report.notes[0]
+
+
+@pytest.mark.parametrize(("first", "last"), [("8", "5"), ("777", "zzz")])
+async def test_a_statement_by_the_batch_s_key_with_false_ends(make: MakeJob, first: str, last: str) -> None:
+    """As a signer could have it committed that holds the key."""
+    signed = await make(keys=1)
+    body = await signed.connection.fetchval("SELECT body FROM vaultstream.statements WHERE batch_no = 2")
+    body = body.replace('"firstId":"5"', f'"firstId":"{first}"').replace('"lastId":"8"', f'"lastId":"{last}"')
+    sign = signer(private_key(Algorithm.ECDSA_P256_SHA256, 1), Algorithm.ECDSA_P256_SHA256)
+    await signed.execute(
+        "UPDATE vaultstream.statements SET body = $1, signature = $2 WHERE batch_no = 2",
+        body,
+        sign(signed_bytes(body)),
+    )
+    report = await only(signed, {"bad_statements": 1})
+    assert f"go from '{first}' to '{last}'" in reason(report, "bad_statements")

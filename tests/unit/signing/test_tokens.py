@@ -45,6 +45,8 @@ TEXT = json.dumps(HEADER).encode()
         part(b'{"alg":"EdDSA","deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}") + b"." + BODY,
         part(b'{"alg":"EdDSA","kid":"\xff"}') + b"." + BODY,
         part(b"{}") + b"." + BODY,
+        b"DSSEv1 28 application/vnd.in-toto+json 2 {}",
+        b"DSSEv1 ",
     ],
 )
 def test_what_some_reader_takes_for_a_token_is_one(payload: bytes) -> None:
@@ -60,6 +62,7 @@ def test_what_some_reader_takes_for_a_token_is_one(payload: bytes) -> None:
         b'{"amount": 12.50, "memo": "eyJhbGciOiJFUzI1NiJ9.e30"}',
         b"The receipt of 3.50 for Ann.",
         b"extra. text",
+        b"DSSEv1",
         b"12.50",
         part(TEXT),
         part(b"[1, 2]") + b"." + BODY,

@@ -144,8 +144,8 @@ class SignatureSpec(Model):
     """`Raw`: the payload's bytes, so that any tool can check a signature. `JWS`: a JWS (RFC 7515) of the payload, whose protected
     header names the key, the job and the record."""
     refuse_tokens: Flag = False
-    """If true, a payload that is the signing input of a token (a JWS or JWT) is not signed: the record becomes a dead letter. Set it
-    if anybody accepts tokens under the job's keys."""
+    """If true, a payload that is the signing input of a token (a JWS or JWT) or of a DSSE envelope is not signed: the record becomes
+    a dead letter. Set it if anybody accepts these under the job's keys."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -98,6 +98,13 @@ def judge_statement(
         faults.append(Fault(AuditFinding.ADDED, None, reason, len(own) - statement.count))
     elif _root(own) != statement.root:
         faults.append(_explain(where, own, statement))
+    elif _ends(own) != (statement.first_id, statement.last_id):
+        first, last = _ends(own)
+        reason = (
+            f"the statement of {where} says that its records go from {statement.first_id!r} to {statement.last_id!r}, "
+            f"and its root is that of those from {first!r} to {last!r}"
+        )
+        faults.append(Fault(AuditFinding.BAD_STATEMENTS, None, reason))
     stated_at = statement.signed_at.isoformat()
     faults += (
         Fault(
@@ -150,7 +157,7 @@ def _genuine(
 
 def _explain(where: str, own: Sequence[RecordRow], statement: BatchStatement) -> Fault:
     """Names what was done to a batch that has as many records as its key signed, but not those."""
-    ends = str(own[0][0]), str(own[-1][0])
+    ends = _ends(own)
     if ends != (statement.first_id, statement.last_id):
         reason = (
             f"{where}: its records go from {ends[0]!r} to {ends[1]!r}, and its key signed those from "
@@ -170,6 +177,10 @@ def _explain(where: str, own: Sequence[RecordRow], statement: BatchStatement) ->
         None,
         f"{where}: its records, as many as its key signed, are others, or have other ids, digests or signatures",
     )
+
+
+def _ends(rows: Sequence[RecordRow]) -> tuple[str, str]:
+    return (str(rows[0][0]), str(rows[-1][0])) if rows else ("", "")
 
 
 def _root(rows: Sequence[RecordRow]) -> bytes:

@@ -18,6 +18,6 @@ SENTENCES = {
     PAYLOAD_NULL: "The payload is NULL.",
     PAYLOAD_TOO_LARGE: "The payload has {size} bytes; spec.records.maxPayloadBytes allows {limit}.",
     PAYLOAD_RESERVED: "The payload begins like a statement of VaultStream, which a key signs only for itself.",
-    PAYLOAD_IS_TOKEN: "The payload is the signing input of a token; spec.signature.refuseTokens refuses it.",
+    PAYLOAD_IS_TOKEN: "The payload is the signing input of a token or a DSSE envelope; spec.signature.refuseTokens refuses it.",
     ID_NOT_UNIQUE: "More than one row has this id now.",
 }

@@ -53,7 +53,7 @@ def sign(
     """Signs the payloads of one part of a batch while the batch's lease holds; adds them to `signed`.
 
     A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record. So does one that is the signing
-    input of a token, if the job refuses those.
+    input of a token or a DSSE envelope, if the job refuses those.
 
     Raises:
         LeaseLostError: the lease expired or was lost meanwhile; nothing of the batch may be sent.

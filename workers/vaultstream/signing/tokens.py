@@ -1,7 +1,7 @@
 """Recognizes payloads that are the signing input of a token: signed, they become one.
 
 A JWS is signed over `base64url(header) "." base64url(payload)` (RFC 7515), or over `base64url(header) "." payload` if its header says
-so (RFC 7797). The header is a JSON object. Programs decode it with more or less care; whatever some of them take counts.
+so (RFC 7797). A DSSE envelope, as of an in-toto attestation, is signed over what begins with `DSSEv1 `. The header is a JSON object. Programs decode it with more or less care; whatever some of them take counts.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from base64 import b64decode
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_DSSE = b"DSSEv1 "
 _DECODER = json.JSONDecoder(strict=False)
 
 
 def is_token(payload: bytes) -> bool:
-    """Whether a signature over the payload's bytes makes a token of it, however lenient its reader."""
+    """Whether a signature over the payload's bytes makes a token or a DSSE envelope of it, however lenient its reader."""
+    if payload.startswith(_DSSE):
+        return True
     header, dot, _ = payload.partition(b".")
     if not dot:
         return False
