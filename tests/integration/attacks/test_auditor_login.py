@@ -43,18 +43,24 @@ async def test_the_auditor_may_read_everything_but_wrapped_keys_and_write_nothin
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
 
 
-async def test_the_auditor_may_call_no_functions_but_those_of_row_security(
+async def test_the_auditor_may_call_no_functions_but_those_of_row_security_and_of_the_view_of_signatures(
     auditor: asyncpg.Connection,
 ) -> None:
+    """The functions of the view run with the auditor's own rights."""
     rows = await auditor.fetch(
         "SELECT oid::regprocedure::text AS name, has_function_privilege(oid, 'EXECUTE') AS may, prosecdef "
         "FROM pg_proc WHERE pronamespace = 'vaultstream'::regnamespace AND prorettype <> 'trigger'::regtype"
     )
     assert rows
-    assert {row["name"] for row in rows if row["may"]} == {
+    may = {row["name"]: row["prosecdef"] for row in rows if row["may"]}
+    assert may.keys() == {
         "vaultstream.sees(text)",
         "vaultstream.tenant_scope()",
+        "vaultstream.signed_jobs()",
+        "vaultstream.signatures_of(integer,bigint,integer)",
     }
+    assert not may["vaultstream.signed_jobs()"]
+    assert not may["vaultstream.signatures_of(integer,bigint,integer)"]
 
 
 async def test_a_deletion_that_waits_for_a_reader_of_signatures_names_it(
