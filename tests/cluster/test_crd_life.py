@@ -118,7 +118,9 @@ async def test_every_example_is_accepted(client: Client, text: str) -> None:
 async def test_the_server_fills_in_all_defaults(client: Client) -> None:
     stored = await try_out(client, "default", manifest())
     given_none = {"finishBy", "finishWithin", "activeDeadlineSeconds", "ttlSecondsAfterFinished"}
-    assert stored["spec"].keys() == SigningJobSpec.model_validate(stored["spec"]).dump().keys() - given_none
+    written = SigningJobSpec.model_validate(stored["spec"]).dump().keys() | {"signature"}
+    assert stored["spec"].keys() == written - given_none
+    assert stored["spec"]["signature"] == {"format": "Raw", "refuseTokens": False}
     assert stored["spec"]["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
 
 

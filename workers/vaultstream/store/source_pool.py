@@ -17,7 +17,7 @@ import asyncpg
 from vaultstream.errors import SourceError, UsageError, VaultStreamError
 from vaultstream.store.database import Pool, connect, open_pool
 from vaultstream.store.source_errors import errors_of_source
-from vaultstream.store.source_login import SESSION, VARIABLE, check_source_login
+from vaultstream.store.source_login import SESSION, VARIABLE, check_source_login, find_place
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -240,9 +240,16 @@ async def open_source_pool(
     opened = False
 
     async def check(connection: Connection) -> None:
-        """Checks each connection: what a login may do can change while a worker runs. Later, work waits until it is fixed."""
+        """Checks each connection: what a login may do can change while a worker runs. Later, work waits until it is fixed.
+
+        Our place is asked for again: after a restart of Postgres, it is another one.
+        """
+        now = place
+        if opened:
+            async with ours.acquire() as own:
+                now = await find_place(own)
         try:
-            await check_source_login(connection, database, place=place)
+            await check_source_login(connection, database, place=now)
         except UsageError as error:
             raise (SourceError(error.message, hint=error.hint) if opened else error) from None
 
