@@ -46,6 +46,9 @@ RECONCILE_SECONDS = 1.0
 STEP_RETRY_SECONDS = 0.5
 """Delay before a step is retried after NATS or Postgres did not answer."""
 
+_PLANS_ONCE = {"plan_cache_mode": "force_generic_plan"}
+"""Claims and commits find rows by their keys, whatever the arguments are. Otherwise Postgres plans parts of them each time."""
+
 
 @dataclass(frozen=True)
 class WorkerContext:
@@ -159,6 +162,7 @@ async def _connected(
             role=str(SessionName.of_this_process(role, job.job_no)),
             size=connections,
             reset=role == WorkerRole.KEYS,
+            settings=_PLANS_ONCE if role == WorkerRole.SIGNING else None,
         ) as pool,
         connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
     ):
