@@ -27,6 +27,7 @@ COMMANDS = {
     "extract": "extract",
     "keys": "keys",
     "kek": "kek",
+    "seal-key": "seal_key",
     "delete": "delete",
     "accept-source": "accept_source",
     "bench": "bench",

@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     kek_file: Annotated[Path | None, Field(alias="VAULTSTREAM_KEK_FILE")] = None
     revocations_file: Annotated[Path | None, Field(alias="VAULTSTREAM_REVOCATIONS_FILE")] = None
     """Which keys were revoked, outside the database. Not set: `revocations` beside the file of key-encryption keys."""
+    seal_key_file: Annotated[Path | None, Field(alias="VAULTSTREAM_SEAL_KEY_FILE")] = None
+    """The key that signs checkpoints of logs. Not set: `seal-key` beside the file of key-encryption keys."""
+    seals_dir: Annotated[Path | None, Field(alias="VAULTSTREAM_SEALS_DIR")] = None
+    """Where plans, seals and checkpoints are copied to. Not set: `seals` beside the file of key-encryption keys."""
+    seal_seconds: Annotated[float, Field(alias="VAULTSTREAM_SEAL_SECONDS", ge=1, le=86_400)] = 60.0
+    """Seconds between two seals of a job that runs."""
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
     log_format: Annotated[str, Field(alias="VAULTSTREAM_LOG_FORMAT", pattern="^(auto|json|text)$")] = "auto"

@@ -73,6 +73,14 @@ class WorkerContext:
     def revocations_file(self) -> Path:
         return revocations_file(self.settings)
 
+    @property
+    def seal_key_file(self) -> Path:
+        return seal_key_file(self.settings)
+
+    @property
+    def seals_dir(self) -> Path:
+        return seals_dir(self.settings)
+
 
 def kek_file(settings: Settings) -> Path:
     """Returns the path of the file of key-encryption keys."""
@@ -82,6 +90,16 @@ def kek_file(settings: Settings) -> Path:
 def revocations_file(settings: Settings) -> Path:
     """Returns the path of the file of revocations."""
     return settings.revocations_file or kek_file(settings).with_name("revocations")
+
+
+def seal_key_file(settings: Settings) -> Path:
+    """Returns the path of the file of the seal key."""
+    return settings.seal_key_file or kek_file(settings).with_name("seal-key")
+
+
+def seals_dir(settings: Settings) -> Path:
+    """Returns the path of the folder that plans, seals and checkpoints are copied to."""
+    return settings.seals_dir or kek_file(settings).with_name("seals")
 
 
 @asynccontextmanager

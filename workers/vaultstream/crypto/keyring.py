@@ -11,35 +11,28 @@ A line is a KEK's id and the base64 of its 32 bytes. The first KEK is the primar
 An id is `kek-` and the first 12 hexadecimal digits of a SHA-256 over a label and the KEK, so the same KEK has the same
 id in every file. It reveals nothing about the KEK. A line whose id does not match its KEK is damaged, and is refused.
 
-A process that reads or creates KEKs leaves no core dump from then on.
-
-A file that every user may read or write is refused. One that its group may read is accepted, because that is how
-Kubernetes mounts a Secret for a pod that has an `fsGroup` (give the volume `defaultMode: 0400`).
+The file itself, who may read it and how it is changed: `vaultstream.crypto.key_file`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shlex
-import stat
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
 from vaultstream.crypto.core_dumps import forbid_core_dumps
+from vaultstream.crypto.key_file import KeyFile
 from vaultstream.errors import CustodyError
 
 KEK_BYTES = 32
 
 _ID_LABEL = b"vaultstream key-encryption key id 1\0"
 _LINE = re.compile(r"(?P<kek_id>kek-[0-9a-f]{12})[ \t]+(?P<secret>[A-Za-z0-9+/]{43}=)")
-_EVERYONE = 0o007
 _HEADER = "# VaultStream's key-encryption keys. The first one wraps, all of them unwrap. Keep this file secret and back it up."
 
 
@@ -103,7 +96,7 @@ def load_keyring(path: Path) -> KeyRing:
         CustodyError: the file is missing, can't be read, is open to every user, or has a line that is not a KEK. The
             message gives the line's number and never shows its content.
     """
-    return _ring(_read(path), path)
+    return _ring(_lines(_file(path).read(), path), path)
 
 
 def parse_keyring(data: bytes, where: str) -> KeyRing:
@@ -127,11 +120,7 @@ def create_keyring(path: Path) -> KeyRing:
         CustodyError: the file already exists (it is never overwritten), or can't be written.
     """
     lines = _new_lines()
-    with _explained(path, "created"):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.parent) as folder, _written(path, lines) as new:
-            os.link(new, path)  # unlike a rename, a link never replaces an existing file
-            os.fsync(folder)
+    _file(path).create(_text(lines))
     return _ring(lines, path)
 
 
@@ -180,41 +169,21 @@ def _new_lines() -> list[_Line]:
     return [_Line(_HEADER), _line_of(KeyEncryptionKey.generate())]
 
 
+def _file(path: Path) -> KeyFile:
+    return KeyFile(
+        path,
+        "key-encryption keys",
+        "Set VAULTSTREAM_KEK_FILE to its path; if no key was ever wrapped, `vaultstream keys init` creates one.",
+    )
+
+
 def _change(path: Path, change: Callable[[list[_Line]], list[_Line]]) -> KeyRing:
-    with _explained(path, "changed"):
-        real = path.resolve()  # a symbolic link stays one: its target is replaced
-        with _locked(real.parent) as folder:
-            before = _read(real)
-            _ring(before, path)
-            after = change(before)
-            with _written(real, after, like=real.stat()) as new:
-                new.replace(real)
-                os.fsync(folder)
-    return _ring(after, path)
+    def changed(data: bytes) -> bytes:
+        before = _lines(data, path)
+        _ring(before, path)
+        return _text(change(before))
 
-
-def _read(path: Path) -> list[_Line]:
-    forbid_core_dumps()
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read()
-    except FileNotFoundError:
-        raise CustodyError(
-            f"There is no file of key-encryption keys at {path}.",
-            hint="Set VAULTSTREAM_KEK_FILE to its path; if no key was ever wrapped, `vaultstream keys init` creates one.",
-        ) from None
-    except OSError as error:
-        raise CustodyError(
-            f"The file of key-encryption keys {path} can't be read: {error.strerror}.",
-            hint="Make it readable for the user that runs VaultStream, and for nobody else.",
-        ) from None
-    if mode & _EVERYONE:
-        raise CustodyError(
-            f"The file of key-encryption keys {path} is open to every user of this machine (mode {mode:04o}).",
-            hint=f"chmod 600 {shlex.quote(str(path))}",
-        )
-    return _lines(data, path)
+    return parse_keyring(_file(path).change(changed), str(path))
 
 
 def _lines(data: bytes, where: Path | str) -> list[_Line]:
@@ -254,60 +223,3 @@ def _ring(lines: list[_Line], where: Path | str) -> KeyRing:
             hint="Restore it from a copy; if no key was ever wrapped with it, remove it and create a new one.",
         )
     return KeyRing(keks)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Locks out other changes while the file is read and replaced; yields the folder's descriptor.
-
-    The lock is on the folder, because each change replaces the file.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _written(path: Path, lines: list[_Line], like: os.stat_result | None = None) -> Iterator[Path]:
-    """Yields a new file beside `path`, synced to disk, to be put in its place. Call it only under the lock."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)  # left by a process that was killed here
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - from a descriptor
-            file.write(_text(lines))
-            file.flush()
-            if like is not None:
-                _liken(file.fileno(), like)
-            os.fsync(file.fileno())
-        yield new
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def _liken(descriptor: int, former: os.stat_result) -> None:
-    """Gives a new file its predecessor's owner, group and mode, so the same users can read it."""
-    now = os.fstat(descriptor)
-    if (now.st_uid, now.st_gid) != (former.st_uid, former.st_gid):
-        os.fchown(descriptor, former.st_uid, former.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(former.st_mode))
-
-
-@contextmanager
-def _explained(path: Path, done: str) -> Iterator[None]:
-    """Turns errors of the operating system into sentences for people."""
-    try:
-        yield
-    except FileExistsError:
-        raise CustodyError(
-            f"{path} already exists; key-encryption keys are never overwritten.",
-            hint="Use that file, or choose another path.",
-        ) from None
-    except OSError as error:
-        raise CustodyError(
-            f"The file of key-encryption keys {path} can't be {done}: {error.strerror}.",
-            hint=f"Make {path.parent} writable for the user that runs this, and check that its disk has space.",
-        ) from None

@@ -161,7 +161,9 @@ class _Examination:
             self._data_dir,
             postgres=folder == "postgres",
             nats=folder == "nats",
-            kek_file=Path(os.devnull),  # it exists, so none is created: doctor reports a missing file
+            # They exist, so none is created: doctor reports a missing file.
+            kek_file=Path(os.devnull),
+            seal_key_file=Path(os.devnull),
         )
         try:
             return await (await self._stack.enter_async_context(local)).services()

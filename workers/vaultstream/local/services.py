@@ -7,6 +7,8 @@ the next one adopts them, and stops them if it is the last to leave.
 The directory contains:
 
     kek             key-encryption keys            0600
+    seal-key        signs checkpoints of logs      0600
+    seals/          copies of seals                0700
     nats/           store, configuration, password 0700
     postgres/       cluster and socket             0700, of the user that Postgres runs as
     postgres.log, nats.log                         0600
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Self, TypeVar
 
 from vaultstream.bus.connection import BusAddress, bus_address
 from vaultstream.crypto.keyring import create_keyring
+from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.errors import CustodyError, LocalServiceError, UsageError
 from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import FileLock, make_private_dir
@@ -94,13 +97,21 @@ class LocalServices:
         postgres: whether to run the embedded Postgres.
         nats: whether to run the embedded NATS.
         kek_file: the file of key-encryption keys, `<data_dir>/kek` if None; created if it does not exist.
+        seal_key_file: the file of the seal key, `seal-key` beside `kek_file` if None; created with that one.
     """
 
     def __init__(
-        self, data_dir: Path, *, postgres: bool = True, nats: bool = True, kek_file: Path | None = None
+        self,
+        data_dir: Path,
+        *,
+        postgres: bool = True,
+        nats: bool = True,
+        kek_file: Path | None = None,
+        seal_key_file: Path | None = None,
     ) -> None:
         self.data_dir = _absolute(data_dir)
         self.kek_file = kek_file or self.data_dir / "kek"
+        self.seal_key_file = seal_key_file or self.kek_file.with_name("seal-key")
         self._postgres = EmbeddedPostgres(self.data_dir) if postgres else None
         self._nats = EmbeddedNats(self.data_dir) if nats else None
         self._use: FileLock | None = None
@@ -113,7 +124,8 @@ class LocalServices:
                 async with _turn(self.data_dir):
                     await self._use.acquire(exclusive=False)
                     if not self.kek_file.exists() and not used_before(self.data_dir):
-                        _make_kek(self.kek_file)
+                        _make_missing(self.seal_key_file, create_seal_keys)
+                        _make_missing(self.kek_file, create_keyring)  # last: without it, both are made
                     await self._start()
             except BaseException:
                 await self.__aexit__()
@@ -169,12 +181,12 @@ class LocalServices:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Yields the services that the settings name by URL, and embedded ones for those that they don't.
 
-    A missing file of key-encryption keys is created only if a service is embedded. With both URLs given, the user
-    provides the keys.
+    A missing file of key-encryption keys, and with it one of the seal key, is created only if a service is embedded. With both
+    URLs given, the user provides the keys.
 
     Raises:
         LocalServiceError: an embedded service does not start; the message has the end of its log, the hint what to do.
-        CustodyError: the key-encryption key can't be created.
+        CustodyError: the key-encryption key or the seal key can't be created.
     """
     data_dir = _absolute(settings.data_dir)
     source = settings.source_database_url if settings.database_url else None
@@ -199,6 +211,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                     postgres=settings.database_url is None,
                     nats=settings.nats_url is None,
                     kek_file=given.kek_file,
+                    seal_key_file=settings.seal_key_file,
                 )
             )
             given = local.merge(await local.ensure_running(), replace(given, _local=local))
@@ -276,10 +289,12 @@ def _make_data_dir(data_dir: Path) -> None:
     make_private_dir(data_dir, mode=0o700 if os.geteuid() else 0o711)
 
 
-def _make_kek(path: Path) -> None:
-    """Creates the file of key-encryption keys; raises errors of the file system as such, to be explained."""
+def _make_missing(path: Path, create: Callable[[Path], object]) -> None:
+    """Creates a file of keys unless it exists; raises errors of the file system as such, to be explained."""
+    if path.exists():
+        return
     try:
-        create_keyring(path)
+        create(path)
     except CustodyError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
