@@ -104,6 +104,8 @@ async def _ask(process: Process, run: Run) -> Tally:
 
 async def _send(process: Process, value: dict[str, Any]) -> None:
     stdin = _stdin(process)
+    if stdin.is_closing():
+        return  # as below; uvloop refuses to write
     stdin.write(json.dumps(value).encode() + b"\n")
     try:
         await stdin.drain()
