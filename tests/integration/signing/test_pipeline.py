@@ -21,7 +21,7 @@ from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.crypto.revocations import Revocation, add_revocations
 from vaultstream.local.services import Services
 from vaultstream.records import worker
-from vaultstream.signing import failures, hold
+from vaultstream.signing import failures, hold, lease, pipeline
 from vaultstream.signing.batch import Batch
 from vaultstream.store import keys
 from vaultstream.store.leases import Lease
@@ -308,6 +308,36 @@ async def test_a_batch_without_a_key_is_returned_to_the_queue_at_once_when_its_s
             another.context.stop.set()
             await asyncio.wait_for(signing, 10)
         await bench.assert_ended_well(payloads(30))
+
+
+async def test_a_signer_that_drains_waits_for_a_key_that_is_only_locked(
+    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim skips the row of a key that is being renewed or was just released, though the key is free."""
+    claims = 0
+
+    async def claim(*arguments: Any, **options: Any) -> lease.Leased:
+        nonlocal claims
+        claims += 1
+        return await lease.lease(*arguments, **options)
+
+    monkeypatch.setattr(pipeline, "lease", claim)
+    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31)), key_count=1) as bench:
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(ack_wait_seconds=60.0) as signer:
+            async with db.transaction():
+                await db.execute(
+                    "SELECT FROM vaultstream.keys WHERE job_no = $1 FOR NO KEY UPDATE", bench.job.job_no
+                )
+                signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+                await eventually(lambda: signer.pipeline.in_flight)
+                fetched = signer.pipeline.in_flight
+                signer.context.stop.set()
+                before = claims
+                await eventually(lambda: claims >= before + 3 or signing.done())
+            await asyncio.wait_for(signing, 5)
+        planning.cancel()
+        assert await outcomes(bench) == ["committed"] * fetched
 
 
 async def test_a_signer_with_a_broken_step_exits_instead_of_holding_its_keys_forever(

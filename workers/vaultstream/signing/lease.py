@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.store.database import is_transient
+from vaultstream.store.keys import has_free_key
 from vaultstream.store.leases import claim_batches
 
 if TYPE_CHECKING:
@@ -62,3 +64,14 @@ async def lease(
             leased.append(batch)
     short = any(claim.lease is None and not claim.alone for claim in claims)
     return Leased(leased, keyless, settled=list(by_number.values()), short=short)
+
+
+async def key_is_free(pool: Pool, job_no: int) -> bool:
+    """Returns whether a key of the job is free. A claim that met a locked row skipped its key, free or not."""
+    try:
+        async with pool.acquire() as connection:
+            return await has_free_key(connection, job_no)
+    except Exception as error:
+        if is_transient(error):
+            return False
+        raise

@@ -29,7 +29,7 @@ from vaultstream.signing.commit import commit
 from vaultstream.signing.failures import Failures
 from vaultstream.signing.fetch import fetch, recognized
 from vaultstream.signing.hold import Hold, Limits
-from vaultstream.signing.lease import lease
+from vaultstream.signing.lease import key_is_free, lease
 from vaultstream.signing.pace import Pace
 from vaultstream.signing.reader import GroupPart, PartReader
 from vaultstream.signing.sign import SigningForm, sign
@@ -357,7 +357,9 @@ class Pipeline:
         self._keyless += self._hold.admit(await recognized(await self._puller.leave()))
         while self._keyless and not self._broken.done() and (deadline is None or clock.time() < deadline):
             none_started = self.in_flight == len(self._keyless)
-            if not await self._start(groups) and none_started:
+            if await self._start(groups) or not none_started:
+                continue
+            if not await key_is_free(self._pool, self._job.job_no):
                 break  # other signers hold all keys, for an unknown time
         await self._hold.settle(self._keyless, _RETURNED)
         self._keyless = []

@@ -129,6 +129,11 @@ async def count_keys(connection: Connection, job_no: int) -> KeyCounts:
     return KeyCounts(**dict(await fetch_one(connection, query("count_keys", job_no="$1"), job_no)))
 
 
+async def has_free_key(connection: Connection, job_no: int) -> bool:
+    """Returns whether a job has a key that can be leased now or once its row is no longer locked."""
+    return bool(await connection.fetchval(query("has_free_key"), job_no))
+
+
 async def get_key_use(connection: Connection, job_no: int) -> KeyUse:
     """Returns how evenly a job's keys were used so far."""
     return KeyUse(**dict(await fetch_one(connection, query("key_use"), job_no)))

@@ -97,6 +97,12 @@ FROM vaultstream.keys
 WHERE job_no = $1 AND state = 'active'
   AND CASE WHEN holder IS NULL THEN lease_until ELSE greatest(leased_at, lease_until - interval '1 hour') END > clock_timestamp() + interval '1 s'
 
+-- name: has_free_key
+SELECT EXISTS (
+    SELECT FROM vaultstream.keys
+    WHERE job_no = $1 AND state = 'active' AND (holder IS NULL OR lease_until <= clock_timestamp())
+)
+
 -- name: may_read_wrapped
 SELECT has_table_privilege('vaultstream.key_material', 'SELECT')
 
