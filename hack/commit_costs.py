@@ -27,11 +27,12 @@ import asyncpg
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.local.services import LocalServices
+from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.statement import BatchStatement
 from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, create_job
-from vaultstream.store.leases import Lease, SignedBatch, SignedStatement, claim_batches, commit_batches
+from vaultstream.store.leases import Lease, SignedBatch, claim_batches, commit_batches
 
 GIT = shutil.which("git") or "git"
 FUNCTION = "workers/vaultstream/store/sql/functions/commit_batches.sql"
@@ -117,7 +118,7 @@ class Bench:
                 root=secrets.token_bytes(32),
                 signed_at=lease.clock.shown,
             ).body
-            batch.statement = SignedStatement(body, secrets.token_bytes(71))
+            batch.statement = StatementEnvelope(body, secrets.token_bytes(71))
         return batch
 
 

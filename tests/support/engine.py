@@ -16,6 +16,7 @@ from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.connection import Bus, BusAddress, connect_bus
 from vaultstream.local.services import Services
+from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import tree_root
 from vaultstream.proof.statement import BatchStatement, record_hashes, signed_bytes
 from vaultstream.settings import Settings, load_settings
@@ -28,7 +29,6 @@ from vaultstream.store.leases import (
     DeadRecord,
     Lease,
     SignedBatch,
-    SignedStatement,
     claim_batches,
     commit_batches,
     lease_clock,
@@ -207,7 +207,7 @@ def statement_for(
     *,
     sign: Callable[[bytes], bytes] = lambda _: b"stated",
     **changed: Any,
-) -> SignedStatement:
+) -> StatementEnvelope:
     """Returns the statement of a batch of a job whose keys are named after it, as they are."""
     values: dict[str, Any] = {
         "job_token": lease.key_id.rpartition("-")[0],
@@ -224,7 +224,7 @@ def statement_for(
         **changed,
     }
     body = BatchStatement(**values).body
-    return SignedStatement(body, sign(signed_bytes(body)))
+    return StatementEnvelope(body, sign(signed_bytes(body)))
 
 
 async def expire(connection: asyncpg.Connection, *leases: Lease) -> None:

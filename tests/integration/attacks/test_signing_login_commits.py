@@ -21,10 +21,11 @@ from support.engine import (
 )
 from support.guarded import GuardedDatabase
 from support.signing_login import ANN, attempts_of
+from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
-from vaultstream.store.leases import COMMITTED, FENCED, Lease, SignedStatement
+from vaultstream.store.leases import COMMITTED, FENCED, Lease
 from vaultstream.store.sql import arguments, query
 
 pytestmark = pytest.mark.integration
@@ -67,7 +68,7 @@ async def send(
     return [row["outcome"] for row in rows]
 
 
-def _stated(slot: int, values: Slots, leases: Sequence[tuple[int, Lease]]) -> SignedStatement | None:
+def _stated(slot: int, values: Slots, leases: Sequence[tuple[int, Lease]]) -> StatementEnvelope | None:
     """Returns the statement that would be true of a slot, if one can be."""
     counts, ids = cast("list[Any]", values["signed"]), cast("list[Any]", values["record_id"])
     if not all(type(count) is int for count in counts) or not 0 < counts[slot] <= len(ids):

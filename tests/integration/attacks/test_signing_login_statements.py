@@ -19,8 +19,9 @@ from support.engine import (
     statement_for,
 )
 from support.signing_login import ANN
+from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.store.jobs import Job
-from vaultstream.store.leases import COMMITTED, FENCED, Lease, SignedBatch, SignedStatement, commit_batches
+from vaultstream.store.leases import COMMITTED, FENCED, Lease, SignedBatch, commit_batches
 
 pytestmark = pytest.mark.integration
 
@@ -95,7 +96,7 @@ async def test_a_statement_in_another_form_is_not_committed(
 ) -> None:
     batch = stating(await claim_one(signer, job, ANN, 1))
     assert batch.statement is not None
-    batch.statement = SignedStatement(batch.statement.body.replace(text, other), b"x")
+    batch.statement = StatementEnvelope(batch.statement.body.replace(text, other), b"x")
     with pytest.raises(asyncpg.InvalidParameterValueError, match="not about this commit"):
         await commit(signer, job, batch)
     assert await statements_of(owner, job) == []
@@ -130,7 +131,7 @@ async def test_signed_records_without_a_statement_are_not_committed(
     with pytest.raises(asyncpg.InvalidParameterValueError, match="no statement"):
         await commit(signer, job, batch)
     assert stated is not None
-    batch.statement = SignedStatement(stated.body, b"")
+    batch.statement = StatementEnvelope(stated.body, b"")
     with pytest.raises(asyncpg.InvalidParameterValueError, match="not about this commit"):
         await commit(signer, job, batch)
     assert await signatures_of(owner, job) == {}

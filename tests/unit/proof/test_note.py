@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vaultstream.errors import ProofError
+from vaultstream.proof.cosignature import CosignerKey
 from vaultstream.proof.note import (
     MAX_NOTE_BYTES,
     NoteKey,
@@ -15,7 +18,6 @@ from vaultstream.proof.note import (
     add_signatures,
     decode_base64,
     encode_base64,
-    format_vkey,
     open_note,
     parse_signatures,
     sign_note,
@@ -38,6 +40,13 @@ SPEC_NOTE = """This is an example message.
 
 def note(*lines: str, text: str = TEXT) -> bytes:
     return f"{text}\n{''.join(lines)}".encode()
+
+
+def vkey(name: str, kind: SignatureType, public: bytes) -> str:
+    """Returns the text of a key that may not exist, with its right id."""
+    material = bytes([kind]) + public
+    identity = sha256(name.encode() + b"\n" + material).hexdigest()[:8]
+    return f"{name}+{identity}+{encode_base64(material)}"
 
 
 def signer(name: str) -> NoteSigningKey:
@@ -88,27 +97,29 @@ def test_no_part_of_a_key_and_no_altered_key_is_one(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "vkey",
+    "text",
     [
         "PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==",  # too long, with a right id
         "PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",  # of an unknown type, with a right id
         "PeterNeumann+C74F20A3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",  # an id in capitals
-        format_vkey("PeterNeumann", SignatureType.COSIGNATURE, PETER.public),
-        format_vkey("PeterNeumann", SignatureType.ED25519, PETER.public[:-1]),
-        format_vkey("Peter Neumann", SignatureType.ED25519, PETER.public),
-        format_vkey("Peter\u00a0Neumann", SignatureType.ED25519, PETER.public),
-        format_vkey("", SignatureType.ED25519, PETER.public),
+        vkey("PeterNeumann", SignatureType.COSIGNATURE, PETER.public),
+        vkey("PeterNeumann", SignatureType.ED25519, PETER.public[:-1]),
+        vkey("Peter Neumann", SignatureType.ED25519, PETER.public),
+        vkey("Peter\u00a0Neumann", SignatureType.ED25519, PETER.public),
+        vkey("", SignatureType.ED25519, PETER.public),
     ],
 )
-def test_a_verifier_key_that_is_not_one_of_ed25519_is_refused(vkey: str) -> None:
+def test_a_verifier_key_that_is_not_one_of_ed25519_is_refused(text: str) -> None:
     with pytest.raises(ProofError):
-        NoteKey.parse(vkey)
+        NoteKey.parse(text)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\u2003b", "a\u00a0b", "a\u0000b", "a\ud800"])
 def test_a_name_that_no_key_may_have_is_refused(name: str) -> None:
     with pytest.raises(ProofError, match="name"):
         NoteKey(name, PETER.public)
+    with pytest.raises(ProofError, match="name"):
+        CosignerKey(name, PETER.public)
     with pytest.raises(ProofError, match="name"):
         NoteSigningKey(name, Ed25519PrivateKey.generate())
 

@@ -10,19 +10,10 @@ Supported is the Ed25519 form, `cosignature/v1`. A signature is the time, 8 byte
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from vaultstream.errors import ProofError
-from vaultstream.proof.note import (
-    ED25519_KEY_BYTES,
-    Note,
-    NoteSignature,
-    SignatureType,
-    ed25519_verifies,
-    format_vkey,
-    key_id,
-    parse_vkey,
-)
+from vaultstream.proof.note import Ed25519Key, Note, NoteSignature, SignatureType, ed25519_verifies
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,32 +23,10 @@ _MAX_TIME = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class CosignerKey:
+class CosignerKey(Ed25519Key):
     """The public half of a witness's key. It must be no other cosigner's: the name is not signed."""
 
-    name: str
-    public: bytes
-
-    def __post_init__(self) -> None:
-        if len(self.public) != ED25519_KEY_BYTES:
-            raise ProofError(f"The key {self.name!r} has {len(self.public)} bytes, and must have 32.")
-
-    @classmethod
-    def parse(cls, vkey: str) -> Self:
-        """Reads a verifier key of type 0x04.
-
-        Raises:
-            ProofError: it is malformed, or of another type.
-        """
-        return cls(*parse_vkey(vkey, SignatureType.COSIGNATURE))
-
-    @property
-    def vkey(self) -> str:
-        return format_vkey(self.name, SignatureType.COSIGNATURE, self.public)
-
-    @property
-    def key_id(self) -> bytes:
-        return key_id(self.name, SignatureType.COSIGNATURE, self.public)
+    kind = SignatureType.COSIGNATURE
 
     def verifies(self, text: str, signature: bytes) -> bool:
         seconds = cosignature_time(signature)

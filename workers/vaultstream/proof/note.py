@@ -20,7 +20,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -105,8 +105,10 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class NoteKey:
-    """The public half of an Ed25519 key that signs notes."""
+class Ed25519Key:
+    """The public half of an Ed25519 key whose signatures are in notes: what the types of signatures share."""
+
+    kind: ClassVar[SignatureType]
 
     name: str
     public: bytes
@@ -121,17 +123,36 @@ class NoteKey:
         """Reads a verifier key: `<name>+<key id>+<base64 of the type and the public key>`.
 
         Raises:
-            ProofError: it is malformed, or of another type.
+            ProofError: it is malformed, of another type, or its id is not that of its name and key.
         """
-        return cls(*parse_vkey(vkey, SignatureType.ED25519))
+        name, identity, material = _split(vkey, "verifier")
+        if not _is_of_type(material, cls.kind):
+            raise ProofError(
+                f"The verifier key of {name!r} is not of type {cls.kind:#04x} with 32 bytes.",
+                hint=_hint_of("verifier"),
+            )
+        key = cls(name, material[1:])
+        if key.key_id.hex() != identity:
+            raise ProofError(
+                f"The id of the verifier key of {name!r} is not that of its name and key.",
+                hint=_hint_of("verifier"),
+            )
+        return key
 
     @property
     def vkey(self) -> str:
-        return format_vkey(self.name, SignatureType.ED25519, self.public)
+        return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([self.kind]) + self.public)}"
 
     @property
     def key_id(self) -> bytes:
-        return key_id(self.name, SignatureType.ED25519, self.public)
+        return sha256(b"%b\n%c%b" % (self.name.encode(), self.kind, self.public)).digest()[:KEY_ID_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class NoteKey(Ed25519Key):
+    """The public half of an Ed25519 key that signs notes."""
+
+    kind = SignatureType.ED25519
 
     def verifies(self, text: str, signature: bytes) -> bool:
         return ed25519_verifies(self.public, text.encode(), signature)
@@ -178,36 +199,6 @@ class NoteSigningKey:
 
     def sign(self, text: str) -> bytes:
         return self.private.sign(text.encode())
-
-
-def key_id(name: str, kind: SignatureType, public: bytes) -> bytes:
-    """Returns the id of a key."""
-    return sha256(b"%b\n%c%b" % (name.encode(), kind, public)).digest()[:KEY_ID_BYTES]
-
-
-def format_vkey(name: str, kind: SignatureType, public: bytes) -> str:
-    """Returns the text of a verifier key."""
-    return f"{name}+{key_id(name, kind, public).hex()}+{encode_base64(bytes([kind]) + public)}"
-
-
-def parse_vkey(vkey: str, kind: SignatureType) -> tuple[str, bytes]:
-    """Returns the name and the public half of a verifier key.
-
-    Raises:
-        ProofError: it is malformed, of another type, or its id is not that of its name and key.
-    """
-    name, identity, material = _split(vkey, "verifier")
-    if not _is_of_type(material, kind):
-        raise ProofError(
-            f"The verifier key of {name!r} is not of type {kind:#04x} with 32 bytes.",
-            hint=_hint_of("verifier"),
-        )
-    if key_id(name, kind, material[1:]).hex() != identity:
-        raise ProofError(
-            f"The id of the verifier key of {name!r} is not that of its name and key.",
-            hint=_hint_of("verifier"),
-        )
-    return name, material[1:]
 
 
 def parse_signatures(lines: str) -> tuple[NoteSignature, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import tree_root
 from vaultstream.proof.statement import BatchStatement, record_hashes, signed_bytes
 from vaultstream.signing.sign import require_lease
-from vaultstream.store.leases import SignedStatement
 
 if TYPE_CHECKING:
     from vaultstream.crypto.algorithms import DigestSigner
@@ -48,4 +48,4 @@ def state(batch: Batch, signatures_of: DigestSigner, *, job_token: str, algorith
     ).body
     stated = signed_bytes(body)
     [signature] = signatures_of([stated], [sha256(stated).digest()])
-    signed.statement = SignedStatement(body, signature)
+    signed.statement = StatementEnvelope(body, signature)

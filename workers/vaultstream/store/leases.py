@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from vaultstream.proof.dsse import StatementEnvelope
     from vaultstream.store.database import Connection
 
 # Keeps counting while the machine sleeps, where the system has such a clock: a lease expires while a laptop is closed.
@@ -186,14 +187,6 @@ class DeadRecord:
     message: str
 
 
-@dataclass(frozen=True)
-class SignedStatement:
-    """The statement of a batch (`vaultstream.proof.statement`) and its signature by the batch's key."""
-
-    body: str
-    signature: bytes
-
-
 @dataclass
 class SignedBatch:
     """A batch to commit. The three lists of records are parallel."""
@@ -204,7 +197,7 @@ class SignedBatch:
     digests: list[bytes]
     signatures: list[bytes]
     dead: list[DeadRecord]
-    statement: SignedStatement | None = None
+    statement: StatementEnvelope | None = None
     """None only if no record is signed; or for a job from before version 12 of the schema."""
 
     @classmethod
