@@ -64,10 +64,12 @@ async def grant(merchant: Merchant, database: GuardedDatabase) -> None:
     await merchant.execute(f"GRANT SELECT, INSERT, UPDATE ON {{schema}}.inbox TO {login}")
 
 
-async def add(owner: asyncpg.Connection, table: str, folder: Path, *, ids: bool = True) -> ImportReport:
+async def add(
+    owner: asyncpg.Connection, table: str, folder: Path, *, ids: bool = True, mode: Mode = Mode.APPEND
+) -> ImportReport:
     file = folder / "in.csv"
     file.write_text("id,payload\n1,one\n2,two\n" if ids else "payload\none\ntwo\n")
-    options = ImportOptions(table=table, id_column="id", payload_column="payload", mode=Mode.APPEND)
+    options = ImportOptions(table=table, id_column="id", payload_column="payload", mode=mode)
     return await import_records(owner, file, options)
 
 
@@ -144,6 +146,49 @@ async def test_a_table_that_takes_the_name_while_it_is_looked_up_gets_no_rows(
         await grant(merchant, database)
 
     monkeypatch.setattr("vaultstream.importing.loader.narrow_ids", swap)
-    with pytest.raises(SourceError, match="was altered while rows were added"):
+    with pytest.raises(SourceError, match="was altered while rows were loaded"):
         await add(owner, f"{merchant.schema}.inbox", tmp_path)
     assert await merchant.connection.fetchval(f"SELECT count(*) FROM {merchant.schema}.inbox") == 0
+
+
+async def test_the_privileges_that_an_import_asks_for_are_enough(
+    merchant: Merchant, owner: asyncpg.Connection, database: GuardedDatabase, tmp_path: Path
+) -> None:
+    await merchant.execute(PLAIN)
+    login = database.logins["owner"]
+    await merchant.execute(f"GRANT USAGE ON SCHEMA {{schema}} TO {login}")
+    with pytest.raises(SourceError, match="may not add") as caught:
+        await add(owner, f"{merchant.schema}.inbox", tmp_path)
+    asked = (caught.value.hint or "").partition("run: ")[2].rstrip(".")
+    assert asked.startswith("GRANT SELECT, INSERT, ")
+    await merchant.connection.execute(asked.replace("the user of DATABASE_URL", login))
+    assert (await add(owner, f"{merchant.schema}.inbox", tmp_path)).rows == 2
+
+
+async def test_a_table_that_takes_the_name_while_rows_are_loaded_is_not_replaced(
+    merchant: Merchant,
+    owner: asyncpg.Connection,
+    database: GuardedDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admin = await asyncpg.connect(database.admin_url)
+    name = f"{merchant.schema}.inbox"
+    await admin.execute(f"GRANT {merchant.login} TO {database.logins['owner']}")
+    await merchant.execute(PLAIN)
+    load = target.narrow_ids
+
+    async def swap(*arguments: object) -> None:
+        await load(*arguments)  # type: ignore[arg-type]
+        await merchant.execute("ALTER TABLE {schema}.inbox RENAME TO former")
+        await merchant.execute(PLAIN)
+        await merchant.execute("INSERT INTO {schema}.inbox VALUES (7, 'seven')")
+
+    monkeypatch.setattr("vaultstream.importing.loader.narrow_ids", swap)
+    try:
+        with pytest.raises(SourceError, match="was altered while rows were loaded"):
+            await add(owner, name, tmp_path, mode=Mode.REPLACE)
+    finally:
+        await admin.execute(f"REVOKE {merchant.login} FROM {database.logins['owner']}")
+        await admin.close()
+    assert await merchant.connection.fetchval(f"SELECT id FROM {name}") == 7

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
+from vaultstream.bus.subjects import key_subject
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.local.services import inspect_services
 from vaultstream.store.batches import move_published
@@ -213,6 +215,33 @@ async def test_a_stalled_job_is_explained(
     assert "1 lease expired and was not taken over" in leases
     assert "1 key is leased by signers that are not connected" in leases
     run_cli("delete", "stalled", "--yes")
+
+
+async def test_keys_in_the_stream_that_are_of_no_open_job_are_counted(
+    run_cli: RunCli, cli_services: Services, make_job: MakeJob, connection: asyncpg.Connection
+) -> None:
+    job = await make_job("crowded")
+    await start_job(connection, job.job_no, upper_id="2")
+    address = BusAddress(cli_services.nats_url, cli_services.nats_user, cli_services.nats_password)
+    strangers = [f"stranger-{number}" for number in range(4)]
+    async with connect_bus(address, role="test") as bus:
+        stream = KeysStream(bus)
+        await stream.ensure()
+        for token, number in ((job.token, 5), *((stranger, 2) for stranger in strangers)):
+            for n in range(number):
+                await bus.jetstream.publish(key_subject(token, f"k{n}"), b"no key")
+        findings = examine(run_cli)
+        for token in (job.token, *strangers):
+            await stream.remove(token)
+
+    [found] = [each for each in findings["stream VAULTSTREAM_KEYS"] if each["level"] == "warning"]
+    assert (
+        "8 messages about keys of no open job: stranger-0, stranger-1, stranger-2 and 1 more"
+        in found["message"]
+    )
+    assert "nats stream purge VAULTSTREAM_KEYS --subject 'keys.stranger-0.>'" in found["hint"]
+    assert "2 keys more than the 3 of the job" in findings["keys of crowded"][0]["message"]
+    run_cli("delete", "crowded", "--yes")
 
 
 async def test_what_a_deleted_job_left_in_jetstream_is_named(run_cli: RunCli, cli_services: Services) -> None:

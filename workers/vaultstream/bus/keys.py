@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import gather
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,12 @@ class KeysStream:
         asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
         info = await self._bus.answer(asked)
         return len(info.state.subjects or {})
+
+    async def counts(self) -> Counter[str]:
+        """Returns how many keys are in the stream, by the token of the job that their subject names."""
+        asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter="keys.>")
+        info = await self._bus.answer(asked)
+        return Counter(subject.split(".")[1] for subject in info.state.subjects or {})
 
     async def states(self, token: str, key_ids: Iterable[str]) -> dict[str, str]:
         """Returns what the stream tells about the states of keys; those without a message, or with garbage, are left out.

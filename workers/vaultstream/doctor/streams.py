@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from nats.errors import NoRespondersError
@@ -21,8 +22,10 @@ from vaultstream.plurals import counted
 from vaultstream.role import WorkerRole
 from vaultstream.store.batches import count_pending_through
 from vaultstream.store.jobs import find_job
+from vaultstream.visible import visible
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from nats.js.api import AccountInfo
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 NEARLY_FULL = 0.9
+MAX_TOKENS = 3
+"""Tokens of jobs that one finding names."""
 
 _WANTED: dict[str, dict[str, object]] = {
     RECORDS_STREAM: {
@@ -184,6 +189,8 @@ async def _examine_account(
             findings += await examine_stream_states(connection, bus, open_job)
     if RECORDS_STREAM in present:
         findings += await _left_over(connection, present[RECORDS_STREAM])
+    if KEYS_STREAM in present:
+        findings += await _keys_of_nobody(connection, await KeysStream(bus).counts())
     return findings
 
 
@@ -218,6 +225,12 @@ def judge_keys_stream(open_job: OpenJob, held: int) -> Finding:
     """Compares the keys of a running job in the stream with those in Postgres."""
     check = f"keys of {open_job.job.name}"
     total = open_job.keys.total
+    if held > total:
+        return warning(
+            check,
+            f"The stream has {counted(held - total, 'key')} more than the {total:,} of the job.",
+            f"Signers ignore them, and they fill the stream. Find out who publishes them; then remove them: {purge(open_job.job.token)}",
+        )
     if held < total:
         return warning(
             check,
@@ -225,6 +238,31 @@ def judge_keys_stream(open_job: OpenJob, held: int) -> Finding:
             "Signers read the rest from Postgres; a keys worker publishes them again.",
         )
     return ok(check, f"The stream is complete: it has {counted(total, 'key')}.")
+
+
+def purge(token: str) -> str:
+    """Returns the command that removes the messages about a job's keys."""
+    return f"nats stream purge {KEYS_STREAM} --subject {shlex.quote(f'keys.{visible(token)}.>')}"
+
+
+async def _keys_of_nobody(connection: Connection, counts: Counter[str]) -> list[Finding]:
+    """Finds messages under tokens of no open job. Anybody who may publish keys can make as many tokens as he likes."""
+    none = {}
+    for token, number in counts.items():
+        job = await find_job(connection, token)
+        if job is None or job.ended:
+            none[token] = number
+    if not none:
+        return []
+    named = ", ".join(visible(token) for token in sorted(none)[:MAX_TOKENS])
+    more = f" and {len(none) - MAX_TOKENS:,} more" if len(none) > MAX_TOKENS else ""
+    return [
+        warning(
+            f"stream {KEYS_STREAM}",
+            f"It has {counted(sum(none.values()), 'message')} about keys of no open job: {named}{more}.",
+            f"They are harmless, and fill the stream. To remove them: {purge(min(none))}",
+        )
+    ]
 
 
 async def _left_over(connection: Connection, stream: StreamState) -> list[Finding]:

@@ -93,10 +93,10 @@ async def find_existing(
     columns = {c["name"]: c["type"] for c in await connection.fetch(query("list_columns"), found["oid"])}
     id_type = {"int8": "bigint", "uuid": "uuid", "text": "text"}.get(columns.get(options.id_column, ""))
     if options.mode is Mode.APPEND:
-        if not await connection.fetchval(query("import_may_add"), found["oid"]):
+        if missing := await connection.fetchval(query("import_missing_privileges"), found["oid"]):
             raise SourceError(
                 f"This user may not add to the table {options.table!r}.",
-                hint=f"Ask its owner to run: GRANT SELECT, INSERT ON {found['relation']} TO the user of DATABASE_URL.",
+                hint=f"Ask its owner to run: GRANT {missing} ON {found['relation']} TO the user of DATABASE_URL.",
             )
         fits = (
             set(columns) == {options.id_column, options.payload_name}
@@ -178,6 +178,7 @@ async def finish_target(connection: Connection, target: Target) -> None:
     if existing is not None and not target.appended:
         final = Target(target.options, existing.schema, existing.name, existing)
         await connection.execute(query("import_lock_replaced", table=final.sql))
+        await _refuse_if_renamed(connection, existing, target.options.table)
         await _refuse_if_in_use(connection, existing, target.options.table)
         try:
             await connection.execute(query("import_drop", table=final.sql))
@@ -211,7 +212,7 @@ async def _refuse_if_renamed(connection: Connection, existing: Existing, table: 
     """Checks that the name has meant one table since it was looked up: statements have a name, not an oid."""
     if await _identity(connection, existing.oid) != existing.identity:
         raise SourceError(
-            f"The table {table!r} or its schema was altered while rows were added to it.",
+            f"The table {table!r} or its schema was altered while rows were loaded.",
             hint="Nothing was loaded. Run the command again.",
         )
 

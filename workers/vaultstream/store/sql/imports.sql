@@ -25,9 +25,18 @@ FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1
 
--- name: import_may_add
--- Whether this user may read and add to the relation with the oid $1: only then is it told about its columns.
-SELECT has_table_privilege($1::oid, 'SELECT') AND has_table_privilege($1::oid, 'INSERT')
+-- name: import_missing_privileges
+-- What this user lacks to read, lock and add to the relation with the oid $1; NULL: nothing. Only then is it told about its columns.
+-- Any of several privileges lets it be locked. The weakest of them is MAINTAIN, which Postgres has since version 17.
+SELECT string_agg(needed.named, ', ' ORDER BY needed.place)
+FROM (SELECT current_setting('server_version_num')::int >= 170000 AS maintains) AS server
+CROSS JOIN LATERAL (VALUES
+    (1, 'SELECT', 'SELECT'),
+    (2, 'INSERT', 'INSERT'),
+    (3, CASE WHEN maintains THEN 'MAINTAIN' ELSE 'UPDATE' END,
+        'UPDATE, DELETE, TRUNCATE' || CASE WHEN maintains THEN ', MAINTAIN' ELSE '' END)
+) AS needed (place, named, any_of)
+WHERE NOT has_table_privilege($1::oid, needed.any_of)
 
 -- name: import_code
 -- What of the table with the oid $1 runs code of somebody else with the privileges of whoever adds to it; run after its lock.
