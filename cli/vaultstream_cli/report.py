@@ -28,6 +28,11 @@ def print_report(report: AuditReport) -> None:
         "bad_statements": "statements invalid",
         "unstated": "statements missing",
         "missing_batches": "batches missing",
+        "rekeyed": "keys replaced",
+        "unknown_keys": "keys not pinned",
+        "distrusted_keys": "keys revoked where pinned",
+        "uncovered": "rows in no batch",
+        "added_since": "rows added since",
     }
     print_table(
         ("verified", report.job),

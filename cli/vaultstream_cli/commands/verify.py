@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vaultstream.audit.pinned_keys import PinnedKeys
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.revocations import load_revocations
 from vaultstream.local.session import open_session
@@ -26,6 +28,22 @@ async def verify(
         int | None,
         typer.Option("--processes", min=1, help="Number of verifying processes. [default: one per core]"),
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            help="JWK set of the keys that may have signed, kept from `vaultstream keys export`. A key that signed and is not in "
+            "it, has another public half there, or is revoked there is a problem.",
+        ),
+    ] = None,
+    source: Annotated[
+        bool,
+        typer.Option(
+            "--source",
+            help="Also compare with the rows that the source has now. One with an id up to the job's highest that no batch covers "
+            "is a problem: it committed late, or was inserted since. Rows with higher ids are counted and are no problem.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Verify a job: every record is accounted for once, every signature is valid, no two leases of a key overlap.
@@ -35,6 +53,7 @@ async def verify(
     with the number of their signatures, and a signature that was made after the revocation is a problem. Exits 0 if no problem
     was found, even if there are signatures from before a revocation, else 4.
     """
+    pinned = PinnedKeys.read(keys) if keys else None
     async with open_session(settings) as session:
         with show_progress("verifying") as progress:
             report = await verify_job(
@@ -44,6 +63,8 @@ async def verify(
                 processes=processes,
                 progress=progress,
                 revocations=load_revocations(revocations_file(settings)),
+                pinned_keys=pinned,
+                compare_source=source,
             )
     if json:
         print_json(report.to_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from vaultstream.audit.report import AuditFinding, AuditReport
@@ -28,8 +28,8 @@ SCRIPTS: list[RecordId] = [
 ]
 
 
-async def audit(signed: SignedJob) -> AuditReport:
-    report = await verify_job(signed.url, signed.job.token, processes=2)
+async def audit(signed: SignedJob, **options: Any) -> AuditReport:
+    report = await verify_job(signed.url, signed.job.token, processes=2, **options)
     assert report.signed == report.valid + report.invalid + report.changed
     return report
 

@@ -119,7 +119,8 @@ async def make_job(
             signed = [i for i in batch if i not in dead]
             await commit(connection, job, batch_no, signed, payloads, dead=[i for i in batch if i in dead])
     await connection.execute(
-        "UPDATE vaultstream.jobs SET planned = true, state = 'Running', next_batch_no = $2 WHERE job_no = $1",
+        "UPDATE vaultstream.jobs SET planned = true, state = 'Running', next_batch_no = $2, "
+        "upper_id = (SELECT id::text FROM receipts ORDER BY receipts.id DESC LIMIT 1) WHERE job_no = $1",
         job.job_no,
         len(cut) + 1,
     )

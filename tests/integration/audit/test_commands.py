@@ -107,6 +107,24 @@ async def test_verify_names_revoked_keys_even_if_it_finds_nothing_wrong(
     assert [(key["key_id"], key["signatures"]) for key in report["revoked_keys"]] == [(key_id, 12)]
 
 
+async def test_verify_takes_keys_that_were_kept_and_rows_that_came_late(
+    make: MakeJob, tmp_path: Path
+) -> None:
+    signed = await make(ids=[1, 2, 3, 5])
+    (tmp_path / "kept.jwks").write_text('{"keys": []}')
+    await signed.execute("INSERT INTO receipts VALUES (4, 'late'), (9, 'new')")
+    report = json.loads(
+        run(signed, tmp_path, "verify", "receipts", "--keys", "kept.jwks", "--source", "--json").stdout
+    )
+    assert (report["rekeyed"], report["uncovered"], report["added_since"]) == (1, 1, 1)
+    for_people = run(signed, tmp_path, "verify", "receipts", "--source")
+    assert for_people.returncode == 4
+    assert "1 row of the source that no batch covers" in for_people.stderr
+    assert "uncovered: record '4'" in for_people.stderr
+    await signed.execute("DELETE FROM receipts WHERE id = 4")
+    assert run(signed, tmp_path, "verify", "receipts", "--source").returncode == 0
+
+
 async def test_verify_says_that_a_job_is_not_finished(make: MakeJob, tmp_path: Path) -> None:
     done = run(await make(waiting=frozenset({1})), tmp_path, "verify", "receipts")
     assert done.returncode == 4

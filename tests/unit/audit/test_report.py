@@ -20,6 +20,7 @@ def report(tally: Tally, *, planned: bool = True) -> AuditReport:
         seconds=1.23456,
         processes=2,
         revoked_keys=(),
+        added_since=None,
     )
 
 

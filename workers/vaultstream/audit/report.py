@@ -49,6 +49,10 @@ class AuditFinding(StrEnum):
     BAD_STATEMENTS = "bad_statements"
     UNSTATED = "unstated"
     MISSING_BATCHES = "missing_batches"
+    REKEYED = "rekeyed"
+    UNKNOWN_KEYS = "unknown_keys"
+    DISTRUSTED_KEYS = "distrusted_keys"
+    UNCOVERED = "uncovered"
     PENDING = "pending"
 
 
@@ -80,6 +84,10 @@ _PHRASES = {
     ),
     AuditFinding.UNSTATED: ("batch", "batches", "without a statement of its key"),
     AuditFinding.MISSING_BATCHES: ("batch", "batches", "gone, or not settled although its key stated it"),
+    AuditFinding.REKEYED: ("key", "keys", "other than the one that was pinned"),
+    AuditFinding.UNKNOWN_KEYS: ("key", "keys", "that signed and is not pinned"),
+    AuditFinding.DISTRUSTED_KEYS: ("key", "keys", "that signed and is revoked among the pinned ones"),
+    AuditFinding.UNCOVERED: ("row", "rows", "of the source that no batch covers"),
     AuditFinding.PENDING: ("record", "records", "still to be signed"),
 }
 """What is counted, in the singular and the plural, and what is wrong with it."""
@@ -204,6 +212,16 @@ class AuditReport:
     """Batches with signed records and no statement."""
     missing_batches: int
     """Batches that are gone from between the others, or are not settled although there is a statement."""
+    rekeyed: int
+    """Keys with another public half than the pinned one; all keys that signed, if none of them is pinned."""
+    unknown_keys: int
+    """Keys that signed and are not pinned, although others are."""
+    distrusted_keys: int
+    """Keys that signed and are revoked among the pinned ones."""
+    uncovered: int
+    """Rows of the source with ids up to the job's highest one that no batch covers."""
+    added_since: int | None
+    """Rows of the source with higher ids; None: they were not counted."""
     statements: int
     """Statements that are by the batch's key and true of what is there."""
     stated: int

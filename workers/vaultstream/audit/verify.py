@@ -8,14 +8,17 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from vaultstream.api import SignatureForm
-from vaultstream.audit.checker import Assignment
+from vaultstream.audit.checker import Assignment, read_keys
+from vaultstream.audit.coverage import check_coverage
 from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.judgement import aware
+from vaultstream.audit.leases import check_leases
 from vaultstream.audit.payloads import open_audited_source, pinned, unchanged
+from vaultstream.audit.pinned_keys import PinnedKeys, check_pinned
 from vaultstream.audit.pool import Run, check_runs
-from vaultstream.audit.queries import job_query
-from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, RevokedKey, Tally
+from vaultstream.audit.report import AuditReport, Count, RevokedKey, Tally
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
+from vaultstream.audit.source_rows import check_source_rows
 from vaultstream.audit.statements import check_batches
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.revocations import Revocations
@@ -53,6 +56,8 @@ async def verify_job(
     processes: int | None = None,
     progress: OnChecked | None = None,
     revocations: Revocations | None = None,
+    pinned_keys: PinnedKeys | None = None,
+    compare_source: bool = False,
 ) -> AuditReport:
     """Verifies a job in one snapshot of the database, on several cores.
 
@@ -63,6 +68,8 @@ async def verify_job(
         processes: how many processes verify; None: one per core.
         progress: called after each run of batches.
         revocations: keys to take for revoked even if the database does not, because it may be a restored backup.
+        pinned_keys: the keys that may have signed; None: those that the database has.
+        compare_source: whether rows of the source that no batch covers are searched for.
 
     Raises:
         UnknownJobError: there is no such job.
@@ -105,10 +112,16 @@ async def verify_job(
         async with unchanged(watching, source):
             advance = _counter(sum(run.records for run in runs), progress)
             tally = await check_runs(hello, runs, processes=processes, advance=advance)
-        await _check_leases(connection, job, tally)
-        await _check_coverage(connection, job, tally)
+        await check_leases(connection, job, tally)
+        await check_coverage(connection, job, tally)
         stated = await connection.fetchval(query("audit_is_stated"), job.job_no) is True
         await check_batches(connection, job, tally, stated=stated)
+        if pinned_keys is not None:
+            public = await read_keys(connection, job.job_no, job.spec.keys.algorithm)
+            await check_pinned(connection, job, public, pinned_keys, tally)
+        added_since = None
+        if compare_source and source is not None:
+            added_since = await check_source_rows(connection, reading, job, source, tally)
     return AuditReport.of(
         tally,
         planned=job.planned,
@@ -119,6 +132,7 @@ async def verify_job(
         seconds=time.monotonic() - began,
         processes=min(processes, len(runs)),
         revoked_keys=_revoked_keys(keys, revoked_at, tally),
+        added_since=added_since,
     )
 
 
@@ -181,69 +195,3 @@ async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[R
     firsts = [_FIRST, *(last + 1 for last in lasts[:-1])]
     records = [row["records"] for row in rows] or [0]
     return [Run(*run) for run in zip(firsts, lasts, records, strict=True)]
-
-
-_LEASE_CHECKS = (
-    (
-        AuditFinding.LEASE_OVERLAPS,
-        "audit_lease_overlaps",
-        "key {key_id}: {holder} held it with epoch {epoch} from {began}, before an earlier lease ended at {held_until}",
-    ),
-    (
-        AuditFinding.COMMITTED_TWICE,
-        "audit_committed_twice",
-        "batch {batch_no} was committed under {leases} leases",
-    ),
-)
-"""Each kind of finding, the query that finds it, and the sentence for each row."""
-
-
-async def _check_leases(connection: Connection, job: Job, tally: Tally) -> None:
-    for finding, name, sentence in _LEASE_CHECKS:
-        rows = await connection.fetch(query(name), job.job_no, MAX_EXAMPLES)
-        for row in rows:
-            tally.find(finding, None, sentence.format(**row), number=0)
-        if rows:
-            tally.add(finding, rows[0]["total"])
-
-
-async def _check_coverage(connection: Connection, job: Job, tally: Tally) -> None:
-    """Finds records covered twice, and signatures and dead letters of records that no batch covers.
-
-    If the signatures and dead letters found for the job's records add up to all that there are, no other record has any,
-    and the search for those is skipped.
-    """
-    twice = await _find_each(
-        connection,
-        query("audit_planned_twice_bigint" if job.id_type == "bigint" else "audit_planned_twice_listed"),
-        job,
-        tally,
-        (AuditFinding.PLANNED_TWICE, "more than one planned batch covers it"),
-    )
-    tally.add(Count.RECORDS, -twice)
-    [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
-    for name, seen, unplanned, what in (
-        ("signatures", Count.SIGNED, "audit_unplanned_signatures", "a signature"),
-        ("dead_letters", Count.DEAD, "audit_unplanned_dead_letters", "a dead letter"),
-    ):
-        if twice or totals[name] != tally.counts[seen]:
-            statement = job_query(unplanned, job)
-            await _find_each(
-                connection,
-                statement,
-                job,
-                tally,
-                (AuditFinding.UNPLANNED, f"{what}, but no batch of the job covers it"),
-            )
-
-
-async def _find_each(
-    connection: Connection, statement: str, job: Job, tally: Tally, finding: tuple[AuditFinding, str]
-) -> int:
-    kind, reason = finding
-    rows = await connection.fetch(statement, job.job_no, MAX_EXAMPLES)
-    total = int(rows[0]["total"]) if rows else 0
-    for row in rows:
-        tally.find(kind, row["record_id"], reason, number=0)
-    tally.add(kind, total)
-    return total

@@ -88,6 +88,17 @@ SELECT stated FROM vaultstream.jobs WHERE job_no = $1
 -- The public keys of job $1.
 SELECT key_no, key_id, algorithm, public_key, state, ended_at FROM vaultstream.keys WHERE job_no = $1
 
+-- name: audit_keys_used
+-- The numbers of the keys under which job $1 has signatures or statements, and how many signatures.
+SELECT key_no, sum(signatures)::bigint AS signatures
+FROM (
+    SELECT key_no, count(*) AS signatures FROM {signatures} GROUP BY key_no
+    UNION ALL
+    SELECT DISTINCT key_no, 0 FROM vaultstream.statements WHERE job_no = $1
+) AS used
+GROUP BY key_no
+ORDER BY key_no
+
 -- name: audit_lease_overlaps
 -- Leases of job $1 that begin before an earlier one of the same key has ended: each of the history, and those in force.
 -- The exclusion constraint should have refused them; this does not take its word.
@@ -184,6 +195,20 @@ SELECT record_id, key_no, epoch, signed_at, digest, signature
 FROM {signatures}
 WHERE record_id = ANY ($1::{id_type}[])
 
+-- name: audit_source_rows
+-- The ids of the source's rows up to the id $1, and of those without an id. Of one longer than $2 bytes, only how it begins.
+SELECT CASE WHEN octet_length(found.id::text) <= $2 THEN found.id END AS id, left(found.id::text, 40) AS beginning
+FROM (
+    SELECT s.{id}::{id_type} AS id
+    FROM {relation} AS s
+    WHERE s.{id} <= $1::text::{id_type} OR s.{id} IS NULL
+    OFFSET 0
+) AS found
+
+-- name: audit_source_rows_since
+-- How many rows of the source have a higher id than $1; all, if the source was empty then.
+SELECT count(*) FROM {relation} AS s WHERE $1::text IS NULL OR s.{id} > $1::text::{id_type}
+
 -- name: audit_statements
 -- The statements of the batches $2 to $3 of job $1, whatever state they are in, and the holder of the lease.
 SELECT b.batch_no, b.records, b.signed, s.key_no, s.epoch, s.body, s.signature, l.holder
@@ -226,6 +251,19 @@ LEFT JOIN vaultstream.dead_letters d ON d.job_no = b.job_no AND d.record_id = co
 WHERE b.job_no = $1 AND b.state = 'done' AND s.batch_no IS NULL AND l.id IS NULL AND d.record_id IS NULL
 GROUP BY b.batch_no
 ORDER BY b.batch_no
+
+-- name: audit_uncovered
+-- Which of the ids $2 no planned batch of job $1 covers.
+WITH covered AS MATERIALIZED (
+    SELECT covered.id
+    FROM vaultstream.batches b
+    CROSS JOIN LATERAL ({ids}) AS covered (id)
+    WHERE b.job_no = $1 AND b.planned
+)
+SELECT DISTINCT found.id
+FROM unnest($2::{id_type}[]) AS found (id)
+WHERE NOT EXISTS (SELECT FROM covered WHERE covered.id = found.id)
+ORDER BY found.id
 
 -- name: audit_undivided_batches
 -- Split batches of job $1 that no two parts cover. Parts have two numbers in a row, the first ones after their batch's that are
@@ -279,6 +317,14 @@ FROM {signatures} s
 WHERE NOT EXISTS (SELECT FROM covered WHERE covered.id = s.record_id)
 ORDER BY s.record_id
 LIMIT $2
+
+-- name: audit_unsettled
+-- Which of the ids $2 have neither a signature nor a dead letter of job $1.
+SELECT found.id
+FROM unnest($2::{id_type}[]) AS found (id)
+WHERE NOT EXISTS (SELECT FROM {signatures} s WHERE s.record_id = found.id)
+  AND NOT EXISTS (
+      SELECT FROM vaultstream.dead_letters d WHERE d.job_no = $1 AND d.record_id = found.id::text COLLATE "default")
 
 -- name: audit_unstated_batches
 -- Batches of job $1 whose row says that records were signed, without a statement.

@@ -1,0 +1,106 @@
+"""`verify --source`: rows of the source that belong to no batch are named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from integration.audit.audits import audit, found, named
+from integration.audit.signed_job import RecordId, payload_of
+from vaultstream.audit import source_rows
+
+if TYPE_CHECKING:
+    from integration.audit.conftest import MakeJob
+    from integration.audit.signed_job import SignedJob
+
+pytestmark = pytest.mark.integration
+
+INSERT = "INSERT INTO receipts VALUES ($1, $2)"
+
+
+async def insert(signed: SignedJob, record: RecordId) -> None:
+    await signed.execute(INSERT, record, payload_of(record).encode())
+
+
+@pytest.mark.parametrize(
+    ("id_column", "ids", "late"),
+    [
+        ("bigint", [1, 2, 3, 5, 6, 7], 4),
+        ("bigint", [5, 6, 7], -3),
+        ("uuid", [UUID(int=n) for n in (1, 2, 9)], UUID(int=7)),
+        ("text", ["a", "b", "d"], "c"),
+        ("text", ["a", "b", "d"], ""),
+    ],
+)
+async def test_a_row_that_committed_late_is_named(
+    make: MakeJob, id_column: str, ids: list[RecordId], late: RecordId
+) -> None:
+    signed = await make(id_column=id_column, ids=ids)
+    await insert(signed, late)
+    assert (await audit(signed)).ok
+    report = await audit(signed, compare_source=True)
+    assert found(report) == {"uncovered": 1}
+    assert named(report, "uncovered") == {str(late)}
+    assert not report.ok
+
+
+async def test_rows_with_higher_ids_are_counted_and_no_problem(make: MakeJob) -> None:
+    signed = await make(dead=frozenset({3}))
+    assert (await audit(signed, compare_source=True)).added_since == 0
+    await insert(signed, 500)
+    await insert(signed, 501)
+    report = await audit(signed, compare_source=True)
+    assert report.ok, report.examples
+    assert report.added_since == 2
+    assert (await audit(signed)).added_since is None
+
+
+async def test_rows_that_were_changed_and_deleted_since_are_named_as_ever(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute("UPDATE receipts SET payload = 'other' WHERE id = 2")
+    await signed.execute("DELETE FROM receipts WHERE id = 5")
+    report = await audit(signed, compare_source=True)
+    assert found(report) == {"changed": 2}
+    assert report.deleted == 1
+
+
+async def test_a_record_that_lost_its_signature_is_missing_and_not_uncovered(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute("DELETE FROM {s} WHERE record_id = 6")
+    assert found(await audit(signed, compare_source=True)) == {"missing": 1}
+
+
+async def test_rows_without_an_id_and_with_one_that_no_job_can_have_are_found(make: MakeJob) -> None:
+    signed = await make(id_column="text", ids=["a", "b", "c"])
+    await signed.execute("ALTER TABLE receipts DROP CONSTRAINT receipts_pkey")
+    await signed.execute("ALTER TABLE receipts ALTER id DROP NOT NULL")
+    await signed.execute("INSERT INTO receipts VALUES (NULL, ''), (repeat('b', 3000), '')")
+    report = await audit(signed, compare_source=True)
+    assert found(report) == {"uncovered": 2}
+    reasons = sorted(each.reason for each in report.examples["uncovered"])
+    assert "more than 2,500 bytes, which begins with 'bbbb" in reasons[0]
+    assert "has no id" in reasons[1]
+
+
+async def test_many_rows_are_compared_in_portions(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_rows, "ROWS", 2)
+    monkeypatch.setattr(source_rows, "UNSETTLED_ROWS", 3)
+    signed = await make(ids=[10, 20, 30, 40])
+    for late in range(21, 30):
+        await insert(signed, late)
+    report = await audit(signed, compare_source=True)
+    assert found(report) == {"uncovered": 9}
+    assert named(report, "uncovered") == {str(n) for n in range(21, 30)}
+
+
+async def test_rows_that_are_still_to_be_planned_are_not_uncovered(make: MakeJob) -> None:
+    signed = await make()
+    await signed.execute("ALTER TABLE vaultstream.jobs DISABLE TRIGGER guard")
+    await signed.execute("UPDATE vaultstream.jobs SET planned = false, planned_id = '12', upper_id = '100'")
+    await insert(signed, 50)
+    report = await audit(signed, compare_source=True)
+    assert found(report) == {}
+    assert report.added_since is None
+    assert not report.finished
