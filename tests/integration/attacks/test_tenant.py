@@ -15,6 +15,15 @@ from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, find_job, list_jobs
 from vaultstream.store.leases import claim_batches, commit_batches, release_leases, renew_leases
+from vaultstream.store.logs import (
+    EntryKind,
+    NewEntry,
+    add_checkpoint,
+    append_entries,
+    find_job_log,
+    lock_log,
+    newest_seal,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -60,6 +69,22 @@ async def jobs(owner: asyncpg.Connection) -> AsyncIterator[Jobs]:
             "INSERT INTO vaultstream.statements SELECT job_no, 99, key_no, 1, '', '' FROM vaultstream.keys WHERE job_no = $1 LIMIT 1",
             job.job_no,
         )
+        await owner.execute(
+            "INSERT INTO vaultstream.logs (origin, job_no, tenant) VALUES ($1, $2, $3)",
+            job.token,
+            job.job_no,
+            tenant,
+        )
+        await owner.execute(
+            "INSERT INTO vaultstream.log_entries (log_no, index, kind, job_no, batch_no, leaf) "
+            "SELECT log_no, 0, 'statement', job_no, 99, sha256('') FROM vaultstream.logs WHERE job_no = $1",
+            job.job_no,
+        )
+        await owner.execute(
+            "INSERT INTO vaultstream.checkpoints (log_no, size, note) "
+            "SELECT log_no, 1, '' FROM vaultstream.logs WHERE job_no = $1",
+            job.job_no,
+        )
         made.append(job)
     yield Jobs(*made)
     for job in made:
@@ -82,13 +107,20 @@ READ = {
     "dead_letters": "SELECT DISTINCT job_no FROM vaultstream.dead_letters",
     "cleared_dead_letters": "SELECT DISTINCT job_no FROM vaultstream.cleared_dead_letters",
     "statements": "SELECT DISTINCT job_no FROM vaultstream.statements",
+    "logs": "SELECT DISTINCT job_no FROM vaultstream.logs",
+    "log_entries": "SELECT DISTINCT job_no FROM vaultstream.log_entries",
+    "checkpoints": "SELECT DISTINCT job_no FROM vaultstream.checkpoints JOIN vaultstream.logs USING (log_no)",
 }
+LOGS = ("logs", "log_entries", "checkpoints")
 READABLE = {
     "keys": ("jobs", "keys", "key_material", "leases"),
-    "records": ("jobs", "batches"),
+    "records": ("jobs", "batches", "keys", "dead_letters", "cleared_dead_letters", "statements", *LOGS),
     "signing": ("jobs", "keys", "key_material"),
-    "auditor": ("jobs", "keys", "batches", "leases", "dead_letters", "cleared_dead_letters", "statements"),
-    "operator": ("jobs", "keys", "batches", "dead_letters"),
+    "auditor": (
+        *("jobs", "keys", "batches", "leases", "dead_letters", "cleared_dead_letters", "statements"),
+        *LOGS,
+    ),
+    "operator": ("jobs", "keys", "batches", "dead_letters", "logs", "checkpoints"),
 }
 
 
@@ -99,7 +131,11 @@ async def end_a_lease_of_each(owner: asyncpg.Connection, jobs: Jobs) -> None:
 
 
 async def seen_by(database: GuardedDatabase, owner: asyncpg.Connection, login: str) -> dict[str, set[int]]:
-    """The jobs of which a login sees something, by table. Each table is read alone, so that none is hidden by another."""
+    """The jobs of which a login sees something, by table. Each table is read alone, so that none is hidden by another.
+
+    Logs of former tests stay, and are left out.
+    """
+    present = {row["job_no"] for row in await owner.fetch("SELECT job_no FROM vaultstream.jobs")}
     jobs_of_keys = {
         row["key_no"]: row["job_no"]
         for row in await owner.fetch("SELECT key_no, job_no FROM vaultstream.keys")
@@ -110,6 +146,7 @@ async def seen_by(database: GuardedDatabase, owner: asyncpg.Connection, login: s
                 row.get("job_no") or jobs_of_keys[row["key_no"]]
                 for row in await connection.fetch(READ[table])
             }
+            & present
             for table in READABLE[login.partition("-")[0]]
         }
 
@@ -209,6 +246,40 @@ async def test_a_tenants_signer_claims_commits_and_fails_nothing_of_another(
     assert await owner.fetchval(
         "SELECT bool_and(attempts = 0) FROM vaultstream.batches WHERE job_no = $1", job.job_no
     )
+
+
+async def test_a_tenants_records_login_opens_and_changes_no_log_of_another(
+    tenants_database: GuardedDatabase, owner: asyncpg.Connection, jobs: Jobs, job: Job
+) -> None:
+    theirs = await find_job_log(owner, job.job_no)
+    assert theirs is not None
+    entry = NewEntry(kind=EntryKind.AUDIT_EVENT, leaf=bytes(32), body="{}")
+    async with connect(tenants_database.urls[f"records-{SHOP}"]) as records:
+        for origin, job_no, tenant in (
+            ("new.example", job.job_no, job.tenant),
+            ("new.example", job.job_no, SHOP),
+            ("new.example", None, job.tenant),
+            (job.token, job.job_no, job.tenant),
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await lock_log(records, origin, job_no=job_no, tenant=tenant)
+        for job_no, tenant in ((jobs.shop.job_no, SHOP), (None, SHOP)):
+            with pytest.raises(asyncpg.InvalidParameterValueError, match="of another job or tenant"):
+                await lock_log(records, job.token, job_no=job_no, tenant=tenant)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await append_entries(records, theirs, job.job_no, [entry])
+        with pytest.raises(asyncpg.InvalidParameterValueError):
+            await add_checkpoint(records, theirs, b"mine")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await newest_seal(records, job.job_no)
+        assert await find_job_log(records, job.job_no) is None
+        own = await lock_log(
+            records, f"{SHOP}.example/jobs/{jobs.shop.token}", job_no=jobs.shop.job_no, tenant=SHOP
+        )
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await append_entries(records, own, job.job_no, [entry])  # about another's job
+        assert (await append_entries(records, own, jobs.shop.job_no, [entry])).size == 1
+    assert await find_job_log(owner, job.job_no) == theirs
 
 
 async def test_a_tenants_keys_login_ends_rewraps_and_adds_no_key_of_another(

@@ -49,13 +49,26 @@ FORBIDDEN = [
     (ALL, "DELETE FROM vaultstream.statements"),
     (ALL, "UPDATE vaultstream.statements SET body = ''"),
     (ALL, "INSERT INTO vaultstream.statements SELECT job_no, 99, key_no, epoch, body, signature FROM vaultstream.statements"),
-    (ALL - {"auditor"}, "SELECT body FROM vaultstream.statements"),
+    (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.statements"),
     (ALL, "UPDATE vaultstream.jobs SET stated = stated"),
     (ALL, "DELETE FROM vaultstream.leases"),
     (ALL, "UPDATE vaultstream.leases SET holder = 'me'"),
     (ALL, "INSERT INTO vaultstream.leases SELECT key_no, epoch + 100, holder, 1, 'empty', outcome FROM vaultstream.leases"),
     (ALL, "DELETE FROM vaultstream.dead_letters"),
     (ALL, "INSERT INTO vaultstream.dead_letters VALUES ({no}, '9', 1, 'Because', 'I say so.')"),
+    # Logs grow by the functions alone, and by those who seal.
+    (ALL, "INSERT INTO vaultstream.logs (origin) VALUES ('mine')"),
+    (ALL, "INSERT INTO vaultstream.log_entries SELECT log_no, 99, kind, job_no, 99, '', body, leaf FROM vaultstream.log_entries"),
+    (ALL, "INSERT INTO vaultstream.checkpoints (log_no, size, note) SELECT log_no, 0, '' FROM vaultstream.logs"),
+    (ALL, "UPDATE vaultstream.logs SET size = size + 1"),
+    (ALL, "UPDATE vaultstream.log_entries SET body = NULL WHERE false"),
+    (ALL, "DELETE FROM vaultstream.checkpoints WHERE false"),
+    (ALL - {"records"}, "SELECT vaultstream.lock_log('one.example', NULL, NULL)"),
+    (ALL - {"records"}, "SELECT vaultstream.add_checkpoint(log_no, size, 'note') FROM vaultstream.lock_log('one.example', NULL, NULL)"),
+    (ALL - {"records"}, "SELECT vaultstream.append_entries(log_no, size, {no}, '{{plan}}', '{{NULL}}', '{{x}}', '{{x}}', ARRAY[sha256('')], sha256('')) FROM vaultstream.lock_log('new.example', NULL, NULL)"),
+    (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.log_entries"),
+    ({"keys", "signing"}, "SELECT note FROM vaultstream.checkpoints"),
+    ({"keys", "signing"}, "SELECT vaultstream.newest_seal({no})"),
     # Leases are taken and renewed only by the functions.
     (ALL, "UPDATE vaultstream.keys SET epoch = epoch + 1, holder = 'me'"),
     (ALL, "UPDATE vaultstream.keys SET lease_until = 'infinity'"),
@@ -100,10 +113,10 @@ FORBIDDEN = [
     (ALL, "DELETE FROM vaultstream.batches"),
     # A part sees only what it works with.
     (ALL - {"auditor"}, "SELECT signature FROM vaultstream.signatures_{no}"),
-    (ALL - {"auditor"}, "SELECT record_id, message FROM vaultstream.dead_letters"),
+    (ALL - {"auditor", "records"}, "SELECT record_id, message FROM vaultstream.dead_letters"),
     (ALL - {"auditor", "keys"}, "SELECT holder FROM vaultstream.leases"),
     ({"signing"}, "SELECT epoch FROM vaultstream.keys"),
-    ({"records"}, "SELECT public_key FROM vaultstream.keys"),
+    ({"records"}, "SELECT holder FROM vaultstream.keys"),
     ({"signing", "keys"}, "SELECT first_id FROM vaultstream.batches"),
     # The schema is its owner's.
     (ALL, "CREATE TABLE vaultstream.mine ()"),
@@ -232,11 +245,18 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
             "tenant_role",
             "check_source",
         ),
-        *("guard_jobs", "guard_batches", "guard_checkpoint", "guard_keys", "guard_key_material"),
+        *(
+            "guard_jobs",
+            "guard_batches",
+            "guard_checkpoint",
+            "guard_keys",
+            "guard_key_material",
+            "guard_logs",
+        ),
         *("signed_jobs", "signatures_of"),  # they show what their caller may read
     }
     paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}
-    assert len(paths) == 5
+    assert len(paths) == 6
     assert set(map(tuple, paths.values())) == {("search_path=pg_catalog, pg_temp",)}
     assert {config[0] for config in definers.values()} == {"search_path=pg_catalog, pg_temp"}
 

@@ -1,5 +1,6 @@
 -- Deletes a job permanently and frees its name. Retain keeps signatures, statements, dead letters, lease history and public keys for the
 -- auditor; Delete deletes them too. Dead letters that a retry cleared share the fate of the others. Private keys are deleted in either case.
+-- The job's log stays in either case, and so do its seals. Delete erases the texts of its dead letters.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
@@ -19,6 +20,7 @@ BEGIN
     IF p_policy = 'Delete' THEN
         EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
         DELETE FROM vaultstream.statements WHERE job_no = p_job_no;
+        UPDATE vaultstream.log_entries SET subject = index::text, body = NULL WHERE job_no = p_job_no AND kind = 'dead-letter';
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;
         DELETE FROM vaultstream.cleared_dead_letters WHERE job_no = p_job_no;
         DELETE FROM vaultstream.leases l USING vaultstream.keys k WHERE k.key_no = l.key_no AND k.job_no = p_job_no;

@@ -1,11 +1,13 @@
--- Reads jobs, public keys, batches, lease history, dead letters, signatures and statements: for verify, export and status.
+-- Reads jobs, public keys, batches, lease history, dead letters, signatures, statements and logs: for verify, export and status.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
 GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
-    vaultstream.dead_letters, vaultstream.cleared_dead_letters, vaultstream.signatures, vaultstream.statements
+    vaultstream.dead_letters, vaultstream.cleared_dead_letters, vaultstream.signatures, vaultstream.statements,
+    vaultstream.logs, vaultstream.log_entries, vaultstream.checkpoints
 TO vaultstream_auditor;
 GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_auditor;  -- row security calls it as this role
 GRANT EXECUTE ON FUNCTION vaultstream.signed_jobs(), vaultstream.signatures_of(int, bigint, int) TO vaultstream_auditor;  -- of the view
+GRANT EXECUTE ON FUNCTION vaultstream.newest_seal(int) TO vaultstream_auditor;
 
 DO $$  -- create_job grants later tables
 DECLARE

@@ -1,4 +1,4 @@
--- Divides records into batches, moves its checkpoints, and completes jobs. It can't settle a batch.
+-- Divides records into batches, moves its checkpoints, completes and seals jobs. It can't settle a batch, and changes logs only through functions.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_records;
 GRANT SELECT ON vaultstream.schema_version, vaultstream.jobs, vaultstream.batches TO vaultstream_records;
 GRANT UPDATE (
@@ -7,3 +7,15 @@ GRANT UPDATE (
 GRANT INSERT (job_no, batch_no, records, first_id, last_id, ids) ON vaultstream.batches TO vaultstream_records;
 GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_records;  -- row security calls it as this role
 GRANT EXECUTE ON FUNCTION vaultstream.pin_source(int, oid) TO vaultstream_records;
+-- What is sealed.
+GRANT SELECT ON
+    vaultstream.statements, vaultstream.dead_letters, vaultstream.cleared_dead_letters,
+    vaultstream.logs, vaultstream.log_entries, vaultstream.checkpoints
+TO vaultstream_records;
+GRANT SELECT (key_no, job_no, key_id, algorithm, public_key, state, ended_at) ON vaultstream.keys TO vaultstream_records;
+GRANT EXECUTE ON FUNCTION
+    vaultstream.lock_log(text, int, text),
+    vaultstream.append_entries(int, bigint, int, text[], bigint[], text[], text[], bytea[], bytea),
+    vaultstream.add_checkpoint(int, bigint, text),
+    vaultstream.newest_seal(int)
+TO vaultstream_records;

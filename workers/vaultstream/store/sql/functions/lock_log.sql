@@ -1,0 +1,23 @@
+-- Returns a log, locked until the end of the transaction, and makes it if there is none with that origin.
+-- p_job_no NULL: the log of an installation, or of a tenant. It waits for another sealer for 10 s at most.
+CREATE OR REPLACE FUNCTION vaultstream.lock_log(p_origin text, p_job_no int, p_tenant text)
+RETURNS TABLE (log_no int, size bigint, frontier bytea) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
+BEGIN
+    IF NOT vaultstream.sees(p_tenant) THEN
+        RAISE insufficient_privilege USING MESSAGE = format('the login %s seals jobs of its own tenant alone', session_user);
+    END IF;
+    PERFORM vaultstream.require_job(p_job_no);
+    IF (length(p_origin) BETWEEN 1 AND 1000) IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'the origin of a log has 1 to 1,000 characters';
+    END IF;
+
+    INSERT INTO vaultstream.logs (origin, job_no, tenant) VALUES (p_origin, p_job_no, p_tenant) ON CONFLICT (origin) DO NOTHING;
+    RETURN QUERY
+    SELECT l.log_no, l.size, l.frontier FROM vaultstream.logs l
+    WHERE l.origin = p_origin AND l.job_no IS NOT DISTINCT FROM p_job_no AND l.tenant IS NOT DISTINCT FROM p_tenant
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('the log %s is of another job or tenant', p_origin);
+    END IF;
+END $$;

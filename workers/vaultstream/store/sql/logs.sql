@@ -1,0 +1,50 @@
+-- name: lock_log
+SELECT log_no, size, frontier FROM vaultstream.lock_log(p_origin => $1, p_job_no => $2, p_tenant => $3)
+
+-- name: append_entries
+SELECT vaultstream.append_entries(
+    p_log_no => $1, p_size => $2, p_job_no => $3, p_kind => $4, p_batch_no => $5, p_subject => $6, p_body => $7, p_leaf => $8,
+    p_frontier => $9)
+
+-- name: add_checkpoint
+SELECT vaultstream.add_checkpoint(p_log_no => $1, p_size => $2, p_note => $3)
+
+-- name: find_log
+SELECT log_no, origin, job_no, tenant, size, frontier FROM vaultstream.logs WHERE origin = $1
+
+-- name: find_job_log
+-- The newest log of job $1. It has more than one if another seal key, with another name, has taken over.
+SELECT log_no, origin, job_no, tenant, size, frontier FROM vaultstream.logs WHERE job_no = $1 ORDER BY log_no DESC LIMIT 1
+
+-- name: get_log
+SELECT log_no, origin, job_no, tenant, size, frontier FROM vaultstream.logs WHERE log_no = $1
+
+-- name: newest_checkpoint
+-- The newest checkpoint of log $1; of the size $2, if that is not NULL.
+SELECT size, note, made_at FROM vaultstream.checkpoints
+WHERE log_no = $1 AND ($2::bigint IS NULL OR size = $2)
+ORDER BY size DESC, checkpoint_no DESC
+LIMIT 1
+
+-- name: list_leaves
+-- The hashes of the leaves $2 to $3 of log $1; the last is not included.
+SELECT index, leaf FROM vaultstream.log_entries WHERE log_no = $1 AND index >= $2 AND index < $3 ORDER BY index
+
+-- name: list_entries
+-- The entries $2 to $3 of log $1, each of a statement with that statement; the last is not included.
+SELECT e.log_no, e.index, e.kind, e.job_no, e.batch_no, e.subject, coalesce(e.body, s.body) AS body, s.signature, e.leaf
+FROM vaultstream.log_entries e
+LEFT JOIN vaultstream.statements s ON e.kind = 'statement' AND s.job_no = e.job_no AND s.batch_no = e.batch_no
+WHERE e.log_no = $1 AND e.index >= $2 AND e.index < $3
+ORDER BY e.index
+
+-- name: newest_entry_about
+-- The newest plan or seal, as $2 says, of job $1; in log $3 if that is not NULL.
+SELECT log_no, index, kind, job_no, batch_no, subject, body, NULL::bytea AS signature, leaf
+FROM vaultstream.log_entries
+WHERE job_no = $1 AND kind = $2 AND kind IN ('plan', 'seal') AND ($3::int IS NULL OR log_no = $3)
+ORDER BY log_no DESC, index DESC
+LIMIT 1
+
+-- name: newest_seal
+SELECT log_no, index, body, checkpoint, job_checkpoint FROM vaultstream.newest_seal(p_job_no => $1)
