@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
-from vaultstream.bus.subjects import key_subject
+from vaultstream.bus.subjects import RECORDS_STREAM, key_subject
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.local.services import inspect_services
 from vaultstream.store.batches import move_published
@@ -210,6 +211,7 @@ async def test_a_stalled_job_is_explained(
     assert "It has no active key (3 keys in total)" in said
     assert "none of its workers is connected" in said
     assert "It is missing" in missing["consumer of stalled"][0]["message"]
+    assert f"consumer {job.token}" not in lagging
     assert "has lost 1 batch that Postgres has as pending" in lagging["consumer of stalled"][0]["message"]
     leases = " ".join(finding["message"] for finding in missing["leases"])
     assert "1 lease expired and was not taken over" in leases
@@ -242,6 +244,30 @@ async def test_keys_in_the_stream_that_are_of_no_open_job_are_counted(
     assert "nats stream purge VAULTSTREAM_KEYS --subject 'keys.stranger-0.>'" in found["hint"]
     assert "2 keys more than the 3 of the job" in findings["keys of crowded"][0]["message"]
     run_cli("delete", "crowded", "--yes")
+
+
+async def test_a_consumer_that_vaultstream_did_not_configure_is_a_failure(
+    run_cli: RunCli, cli_services: Services
+) -> None:
+    address = BusAddress(cli_services.nats_url, cli_services.nats_user, cli_services.nats_password)
+    configs = {
+        "once": ConsumerConfig(durable_name="once", filter_subject="records.once.*", max_deliver=1),
+        "other": ConsumerConfig(durable_name="other", filter_subject="records.victim.*"),
+        "fleeting": ConsumerConfig(name="fleeting", filter_subject="records.fleeting.*", headers_only=True),
+    }
+    async with connect_bus(address, role="test") as bus:
+        await RecordsStream(bus).ensure()
+        for config in configs.values():
+            config.ack_policy = AckPolicy.EXPLICIT
+            await bus.jetstream.add_consumer(RECORDS_STREAM, config)
+        findings = examine(run_cli, code=5)
+        for name in configs:
+            await bus.jetstream.delete_consumer(RECORDS_STREAM, name)
+
+    said = {name: findings[f"consumer {name}"][0]["message"] for name in configs}
+    assert said["once"] == "Its max_deliver is not what VaultStream sets."
+    assert said["other"] == "Its filter_subject is not what VaultStream sets."
+    assert said["fleeting"].startswith("Its durable_name, headers_only, inactive_threshold are not")
 
 
 async def test_what_a_deleted_job_left_in_jetstream_is_named(run_cli: RunCli, cli_services: Services) -> None:

@@ -7,15 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nats.js import api
 from nats.js.errors import NotFoundError
 
 from vaultstream.bus.connection import API_TIMEOUT_SECONDS, BUS_ERRORS
-from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM, batches_of
 from vaultstream.errors import BusError
 
 if TYPE_CHECKING:
-    from nats.js import api
-
     from vaultstream.bus.connection import Bus
 
 
@@ -29,6 +28,8 @@ class ConsumerState:
     ack_pending: int
     redelivered: int
     waiting: int
+    foreign: tuple[str, ...] = ()
+    """What of its configuration is not that of a job's consumer. Empty for consumers of the stream of keys: watchers make those."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,18 @@ _FOREIGN = (
 )
 """Settings of a stream that are not set."""
 
+_FOREIGN_IN_CONSUMERS = (
+    "backoff",
+    "deliver_subject",
+    "filter_subjects",
+    "headers_only",
+    "inactive_threshold",
+    "mem_storage",
+    "pause_until",
+    "rate_limit_bps",
+)
+"""Settings of a consumer that are not set."""
+
 
 async def list_streams(bus: Bus, tenant: str | None = None) -> list[StreamState]:
     """Returns those of VaultStream's streams that exist, in this connection's account or in that of a tenant.
@@ -105,6 +118,7 @@ async def _consumers(bus: Bus, stream: str) -> list[ConsumerState]:
                 ack_pending=info.num_ack_pending or 0,
                 redelivered=info.num_redelivered or 0,
                 waiting=info.num_waiting or 0,
+                foreign=_differing(info.name, info.config) if stream == RECORDS_STREAM else (),
             )
             for info in page
         ]
@@ -128,6 +142,19 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
         foreign=_foreign(config),
         max_msg_size=config.max_msg_size if config.max_msg_size is not None else -1,
     )
+
+
+def _differing(name: str, config: api.ConsumerConfig) -> tuple[str, ...]:
+    """Returns how a consumer of the stream of batches differs from the one of the job with its name."""
+    wanted: dict[str, set[object]] = {
+        "durable_name": {name},
+        "filter_subject": {batches_of(name)},
+        "ack_policy": {api.AckPolicy.EXPLICIT},
+        "deliver_policy": {api.DeliverPolicy.ALL},
+        "max_deliver": {-1},
+    }
+    names = [field for field, values in wanted.items() if getattr(config, field) not in values]
+    return (*names, *(field for field in _FOREIGN_IN_CONSUMERS if getattr(config, field)))
 
 
 def _foreign(config: api.StreamConfig) -> tuple[str, ...]:

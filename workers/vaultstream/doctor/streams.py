@@ -269,12 +269,16 @@ async def _left_over(connection: Connection, stream: StreamState) -> list[Findin
     findings = []
     for consumer in stream.consumers:
         job = await find_job(connection, consumer.name)
-        if consumer.durable and (job is None or job.ended):
+        check, remove = f"consumer {consumer.name}", f"`nats consumer rm {stream.name} {consumer.name}`"
+        if consumer.foreign:
+            what = f"Its {', '.join(consumer.foreign)} {'is' if len(consumer.foreign) == 1 else 'are'} not what VaultStream sets."
             findings.append(
-                warning(
-                    f"consumer {consumer.name}",
-                    "It does not belong to an open job.",
-                    f"It is harmless; `nats consumer rm {stream.name} {consumer.name}` removes it.",
+                failed(
+                    check, what, f"Remove it: {remove}. The records worker of an open job creates it again."
                 )
+            )
+        elif job is None or job.ended:
+            findings.append(
+                warning(check, "It does not belong to an open job.", f"It is harmless; {remove} removes it.")
             )
     return findings
