@@ -26,14 +26,20 @@ def trusted(keys: Sequence[KeyInfo]) -> list[KeyInfo]:
     return [key for key in keys if key.state != KeyEnd.REVOKED]
 
 
-def render_keys(keys: Sequence[KeyInfo], form: KeyFormat) -> str:
-    """Returns public keys as a JWK set, with a member `state` in each key, or as PEM blocks, with a comment above each."""
+def render_keys(keys: Sequence[KeyInfo], form: KeyFormat, *, about: dict[str, str] | None = None) -> str:
+    """Returns public keys as a JWK set, with a member `state` in each key, or as PEM blocks, with a comment above each.
+
+    Args:
+        keys: the keys.
+        form: of the result.
+        about: further members of the JWK set, which programs ignore that do not know them (RFC 7517, section 5).
+    """
     if form is KeyFormat.PEM:
         return "".join(
             f"# {visible(key.key_id)} ({visible(key.algorithm)}, {key.state})\n{public_key_pem(key.public_key)}"
             for key in keys
         )
-    return json.dumps({"keys": [_jwk(key) for key in keys]}, indent=2) + "\n"
+    return json.dumps({**(about or {}), "keys": [_jwk(key) for key in keys]}, indent=2) + "\n"
 
 
 def _jwk(key: KeyInfo) -> dict[str, Any]:

@@ -61,11 +61,16 @@ class Checker:
 
 def go_checker(folder: Path) -> Checker | None:
     """Returns the checker on golang.org/x/mod/sumdb, built into a folder; None without Go."""
+    program = build_go(folder / "check", ".")
+    return Checker((program,)) if program else None
+
+
+def build_go(program: Path, package: str) -> Path | None:
+    """Builds a Go package of tests/checkers into a program; None without Go."""
     if shutil.which("go") is None:
         return None
-    program = folder / "check"
     built = subprocess.run(
-        ["go", "build", "-trimpath", "-o", program, "."],
+        ["go", "build", "-trimpath", "-o", program, package],
         cwd=_SOURCES / "go",
         env=os.environ | _BUILD,
         capture_output=True,
@@ -73,7 +78,7 @@ def go_checker(folder: Path) -> Checker | None:
         check=False,
     )
     assert built.returncode == 0, built.stderr
-    return Checker((program,))
+    return program
 
 
 def node_checker() -> Checker | None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vaultstream.crypto.keyring import load_keyring
+from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import UsageError
 from vaultstream.keys.changes import KeyChange, KeyEnd, add_job_keys, choose_keys, end_job_keys, publish_keys
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
 from vaultstream.local.kek import make_kek_file
 from vaultstream.local.session import Session, open_session
 from vaultstream.plurals import counted
+from vaultstream.proof.key_set import PROOF_SUFFIX, sign_key_set
 from vaultstream.role import WorkerRole
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped, may_read_wrapped
-from vaultstream.worker import revocations_file
+from vaultstream.store.sql import query
+from vaultstream.worker import revocations_file, seal_key_file
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys, trusted
 from vaultstream_cli.output import (
@@ -89,28 +93,53 @@ async def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; - is standard output.")
     ] = STANDARD_OUTPUT,
+    signed: Annotated[
+        bool,
+        typer.Option(
+            "--signed",
+            help="Also write FILE.tlog-proof, by which the seal key vouches for the key set. It then names its job and the time.",
+        ),
+    ] = False,
 ) -> None:
     """Export a job's public keys, to verify its signatures with.
 
     Revoked keys are left out, because programs that use a JWK set trust every key in it. A key set says what the keys are for:
     to verify signatures (`use`, `key_ops`) of one algorithm (`alg`). `state` is active, retired or revoked; a revoked key also has
     `revoked`, with the time.
+
+    With --signed, whoever has the verifier key of the seal key can check that the file is the one that was exported here:
+    docs/keys-and-custody.md says how. It reads the file of the seal key (VAULTSTREAM_SEAL_KEY_FILE).
     """
+    if signed and (output == STANDARD_OUTPUT or form is not KeyFormat.JWKS):
+        raise UsageError("--signed is for a JWK set in a file.", hint="Give --output FILE and --format jwks.")
+    seal_key = load_seal_keys(seal_key_file(settings)).signing if signed else None
     async with open_session(settings) as session, session.pool.acquire() as connection:
         found = await get_job(connection, job)
         every = await list_keys(connection, found.job_no)
+        now: datetime = await connection.fetchval(query("current_time"))
     keys = every if include_revoked else trusted(every)
     if left_out := len(every) - len(keys):
         note(f"{counted(left_out, 'revoked key')} left out; --include-revoked exports them too")
-    text = render_keys(keys, form)
+    about = (
+        {"vaultstream.dev/job": found.token, "vaultstream.dev/exportedAt": now.isoformat()} if signed else {}
+    )
+    text = render_keys(keys, form, about=about)
     if output == STANDARD_OUTPUT:
         print_file(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output} can't be written: {error.strerror}.") from None
+    _write(output, text.encode())
     note(f"{counted(len(keys), 'public key')} written to {output}")
+    if seal_key:
+        proof = output.with_name(output.name + PROOF_SUFFIX)
+        _write(proof, sign_key_set(text.encode(), found.token, seal_key))
+        note(f"Proof of {seal_key.name} written to {proof}; its key: {seal_key.public_key.vkey}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}.") from None
 
 
 @command(group, "add", part=WorkerRole.KEYS)

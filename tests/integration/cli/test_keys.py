@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import stat
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,8 @@ from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
+from vaultstream.crypto.seal_keys import load_seal_keys
+from vaultstream.proof.key_set import verify_key_set
 from vaultstream.store.keys import list_states, list_wrapped
 
 if TYPE_CHECKING:
@@ -42,6 +45,36 @@ def test_list_shows_how_evenly_keys_were_used_and_nothing_private(run_cli: RunCl
     assert {key["state"] for key in shown} == {"active"}
     assert not {"wrapped", "private_key"} & set(shown[0])
     assert shown[0]["key_id"] in run_cli("keys", "list", small_job).stdout
+
+
+async def test_a_key_set_is_exported_with_the_proof_of_the_seal_key(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, cli_services: Services, tmp_path: Path
+) -> None:
+    job = await make_job("vouched")
+    file = tmp_path / "keys.jwks"
+    before = await connection.fetchval("SELECT now()")
+    done = run_cli("keys", "export", "vouched", "--signed", "--output", str(file))
+
+    seal_keys = load_seal_keys(cli_services.data_dir / "seal-key")
+    proof = (tmp_path / "keys.jwks.tlog-proof").read_bytes()
+    verify_key_set(file.read_bytes(), proof, job.token, seal_keys.known)
+    exported = json.loads(file.read_bytes())
+    assert exported["vaultstream.dev/job"] == job.token
+    assert before <= datetime.fromisoformat(exported["vaultstream.dev/exportedAt"])
+    assert len(exported["keys"]) == 3
+    assert seal_keys.signing.public_key.vkey in done.stderr
+    assert "PRIVATE" not in done.stdout + done.stderr
+    assert set(json.loads(run_cli("keys", "export", "vouched").stdout)) == {"keys"}
+
+    for wrong in ((), ("--output", str(tmp_path / "pem"), "--format", "pem")):
+        refused = run_cli("keys", "export", "vouched", "--signed", *wrong, check=False)
+        assert (refused.returncode, refused.stdout) == (2, "")
+    nowhere = {"VAULTSTREAM_SEAL_KEY_FILE": str(tmp_path / "missing")}
+    refused = run_cli(
+        "keys", "export", "vouched", "--signed", "-o", str(tmp_path / "no"), env=nowhere, check=False
+    )
+    assert refused.returncode == 6
+    assert not (tmp_path / "no").exists()
 
 
 async def test_exports_have_every_public_key_with_its_state(
