@@ -42,7 +42,7 @@ COMMANDS = {
 SERVING = {"worker", "operator"}
 """Commands that run until SIGTERM."""
 
-KUBERNETES = {"kek", "operator"}
+KUBERNETES = {"kek", "operator", "seal-key"}
 """Commands that talk to a Kubernetes API server, by aiohttp."""
 
 

@@ -64,6 +64,8 @@ class WorkerSettings(BaseSettings):
     """Secret whose entry `kek` is the file of key-encryption keys. Only keys workers and signers mount it."""
     revocations_config_map: str = "vaultstream-revocations"
     """ConfigMap whose entry `revocations` is the file of revocations. Keys workers and signers mount it, if it exists."""
+    seal_key_secret: str = "vaultstream-seal-key"  # noqa: S105 - a Secret's name
+    """Secret whose entry `seal-key` is the file of the seal key. Only records workers mount it, if it exists."""
     ca_secret: str = ""
     """Secret whose entry `ca.crt` is the CA of the certificates of Postgres and NATS; empty for none."""
     extra_env: Annotated[dict[str, str], NoDecode, BeforeValidator(_variables)] = Field(default_factory=dict)

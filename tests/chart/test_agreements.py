@@ -81,6 +81,7 @@ def test_the_charts_admission_policies_are_those_of_the_manifest() -> None:
     settings = {
         "image": "'vaultstream:dev'",
         "kekSecret": "'vaultstream-kek'",
+        "sealKeySecret": "'vaultstream-seal-key'",
         "revocationsConfigMap": "'vaultstream-revocations'",
         "caSecret": "'vaultstream-ca'",
     }

@@ -17,6 +17,7 @@ from kube.client import RefusedError
 from support.chart import CHART, helm
 from support.chart_hooks import played_hooks
 from support.waiting import eventually
+from vaultstream.crypto.seal_keys import parse_seal_keys
 
 pytestmark = pytest.mark.cluster
 
@@ -77,9 +78,13 @@ class Release:
         data = (await self.get("secrets", name, namespace))["data"]
         return {key: b64decode(value).decode() for key, value in data.items()}
 
-    async def made_once(self) -> dict[str, dict[str, str]]:
-        """Everything that must never be created a second time."""
-        return {
+    async def made_once(self, *, by_rendering: bool = False) -> dict[str, dict[str, str]]:
+        """Everything that must never be created a second time; if `by_rendering`, what former templates rendered."""
+        sealing = {
+            f"seal key of {namespace}": await self.secret("vaultstream-seal-key", namespace)
+            for namespace in (() if by_rendering else (self.namespace, self.team))
+        }
+        return sealing | {
             "key-encryption key": await self.secret("vaultstream-kek"),
             "key-encryption key of the other namespace": await self.secret("vaultstream-kek", self.team),
             "passwords": await self.secret("vaultstream-credentials"),
@@ -216,22 +221,34 @@ async def test_a_key_is_created_once_for_each_namespace(release: Release) -> Non
     assert await release.secret("vaultstream-kek", release.team) != first
 
 
+async def test_each_namespace_has_a_seal_key_whose_log_has_its_name(release: Release) -> None:
+    [said] = release.install("--set", "sealKey.name=example.com/sign")
+    for namespace in (release.namespace, release.team):
+        data = await release.secret("vaultstream-seal-key", namespace)
+        keys = parse_seal_keys(data["seal-key"].encode(), namespace)
+        assert keys.origin == f"example.com/sign/{namespace}"
+        assert f"{namespace}/vaultstream-seal-key with {keys.signing.public_key.vkey}: created" in said
+        assert data["seal-key"].split()[0] not in said
+
+
 async def test_the_key_left_by_an_uninstall_is_found_by_its_labels(release: Release) -> None:
     release.install()
     release.helm("uninstall", "vaultstream")
     selector = "labelSelector=app.kubernetes.io%2Finstance%3Dvaultstream"
     for namespace in (release.namespace, release.team):
         listed = await release.server.client.call("GET", f"/api/v1/namespaces/{namespace}/secrets?{selector}")
-        assert "vaultstream-kek" in {item["metadata"]["name"] for item in listed["items"]}
+        found = {item["metadata"]["name"] for item in listed["items"]}
+        assert {"vaultstream-kek", "vaultstream-seal-key"} <= found
 
 
 async def test_no_release_record_contains_a_key_that_a_hook_created(release: Release) -> None:
     release.install()
     keys = {
-        (await release.secret("vaultstream-kek", namespace))["kek"].split()[-1]
+        (await release.secret(f"vaultstream-{kind}", namespace))[kind].split()[-1].split("+", 4)[-1]
+        for kind in ("kek", "seal-key")
         for namespace in (release.namespace, release.team)
     }
-    assert len(keys) == 2
+    assert len(keys) == 4
     told = release.helm("get", "all", "vaultstream")
     encoded = {b64encode(b" " * shift + key.encode())[4:-8].decode() for key in keys for shift in range(3)}
     assert "vaultstream-credentials" in told
@@ -274,13 +291,13 @@ async def test_an_upgrade_from_the_chart_that_rendered_the_key_keeps_it(
     release: Release, former_chart: Path
 ) -> None:
     assert release.install(chart=former_chart) == []
-    before = await release.made_once()
+    before = await release.made_once(by_rendering=True)
     for _ in range(2):
         [said] = release.install()
         assert "was not changed" in said
-        assert await release.made_once() == before
+        assert await release.made_once(by_rendering=True) == before
     release.helm("uninstall", "vaultstream")
-    assert await release.made_once() == before
+    assert await release.made_once(by_rendering=True) == before
 
 
 async def test_a_rollback_to_the_chart_that_rendered_the_key_keeps_it(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from support.chart import CHART, NAMESPACE, helm
+from support.chart import CHART, NAMESPACE, helm, render
 from vaultstream_operator.settings import WorkerSettings
 
 pytestmark = pytest.mark.unit
@@ -73,6 +73,32 @@ def test_no_key_is_rendered_twice_even_if_values_repeat_the_charts_keys() -> Non
     values = CHART / "ci" / "cert-manager-values.yaml"
     text = helm("template", "vaultstream", CHART, "--namespace", NAMESPACE, "--values", values, *given).stdout
     assert len(list(yaml.load_all(text, Strict))) > 20
+
+
+@pytest.mark.parametrize(("kek", "seal_key"), [(True, True), (True, False), (False, True), (False, False)])
+def test_the_job_creates_the_secrets_that_do_not_exist(*, kek: bool, seal_key: bool) -> None:
+    given = {"kek.existingSecret": "" if kek else "own", "sealKey.existingSecret": "" if seal_key else "own"}
+    chart = render(*(word for name, value in given.items() for word in ("--set", f"{name}={value}")))
+    made = [name for name, missing in (("kek", kek), ("seal-key", seal_key)) if missing]
+    jobs = [job for job in chart.of("Job") if job["metadata"]["name"] == "vaultstream-kek"]
+    found = [each for job in jobs for each in job["spec"]["template"]["spec"]["containers"]]
+    assert [each["args"][:3] for each in found] == [[n, "create-secret", f"vaultstream-{n}"] for n in made]
+    rules = [
+        rule
+        for role in chart.of("Role")
+        if role["metadata"]["name"] == "vaultstream-kek"
+        for rule in role["rules"]
+        if rule["verbs"] == ["get"]
+    ]
+    assert [rule["resourceNames"] for rule in rules] == ([[f"vaultstream-{n}" for n in made]] if made else [])
+    assert not any("seal-key" in str(each.get("data")) for each in chart.of("Secret"))
+
+
+@pytest.mark.parametrize(("name", "accepted"), [("example.com/sign", True), ("a b", False), ("a+b", False)])
+def test_a_name_of_the_installation_that_no_log_can_have_is_refused(name: str, *, accepted: bool) -> None:
+    done = helm("template", "vaultstream", CHART, "--set", f"sealKey.name={name}", check=False)
+    assert (done.returncode == 0) is accepted, done.stderr
+    assert not accepted or f"--name={name}" in done.stdout
 
 
 def test_two_namespaces_can_not_share_a_schema_of_the_bundled_postgres() -> None:

@@ -348,6 +348,25 @@ async def test_a_records_worker_can_not_get_the_key_encryption_key(site: Site, a
     assert await refusal(api, "POST", collection(site, "records"), made)
 
 
+@pytest.mark.parametrize("role", ["keys", "signing"])
+async def test_only_a_records_worker_can_get_the_seal_key(site: Site, api: KubeApi, role: str) -> None:
+    made = worker(site, "records")
+    [sealing] = [v for v in made["spec"]["template"]["spec"]["volumes"] if v["name"] == "seal-key"]
+    assert sealing["secret"]["secretName"] == "vaultstream-seal-key"
+    assert await refusal(api, "POST", collection(site, "records"), made) == ""
+    other = worker(site, role)
+    assert await refusal(api, "POST", collection(site, role), other) == ""
+    other["spec"]["template"]["spec"]["volumes"].append(sealing)
+    assert await refusal(api, "POST", collection(site, role), other)
+
+
+async def test_a_records_worker_gets_the_seal_key_alone_of_its_secret(site: Site, api: KubeApi) -> None:
+    made = worker(site, "records")
+    [sealing] = [v for v in made["spec"]["template"]["spec"]["volumes"] if v["name"] == "seal-key"]
+    del sealing["secret"]["items"]
+    assert await refusal(api, "POST", collection(site, "records"), made)
+
+
 async def test_only_roles_with_keys_mount_the_file_of_revocations(site: Site, api: KubeApi) -> None:
     made = worker(site, "records")
     items = [{"key": "revocations", "path": "revocations"}]

@@ -61,20 +61,27 @@ def played_hooks(server: ApiServer, namespace: str) -> Iterator[list[str]]:
 
 
 async def _run(server: ApiServer, pod: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    [container] = pod["spec"]["containers"]
+    """Runs its containers one after another; returns the pod's status and all that they printed."""
     place, account = pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"]
     config = await server.service_account_kubeconfig(place, account)
-    with tempfile.TemporaryDirectory() as folder:
-        process = Command(Path(folder)).start(*container["args"], KUBECONFIG=str(config))
-        _, text = await asyncio.to_thread(process.communicate)
-    code = process.returncode
-    ended = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
-    state = {
-        "name": container["name"],
-        "ready": False,
-        "restartCount": 0,
-        "image": "i",
-        "imageID": "",
-        "state": ended,
-    }
-    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [state]}, text
+    states: list[dict[str, Any]] = []
+    said = ""
+    for container in pod["spec"]["containers"]:
+        with tempfile.TemporaryDirectory() as folder:
+            process = Command(Path(folder)).start(*container["args"], KUBECONFIG=str(config))
+            _, text = await asyncio.to_thread(process.communicate)
+        code = process.returncode
+        said += text
+        ended = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
+        states.append(
+            {
+                "name": container["name"],
+                "ready": False,
+                "restartCount": 0,
+                "image": "i",
+                "imageID": "",
+                "state": ended,
+            }
+        )
+    failed = any(state["state"]["terminated"]["exitCode"] for state in states)
+    return {"phase": "Failed" if failed else "Succeeded", "containerStatuses": states}, said

@@ -94,6 +94,10 @@
 {{- default (printf "%s-kek" (include "vaultstream.fullname" .)) .Values.kek.existingSecret -}}
 {{- end -}}
 
+{{- define "vaultstream.sealKeySecret" -}}
+{{- default (printf "%s-seal-key" (include "vaultstream.fullname" .)) .Values.sealKey.existingSecret -}}
+{{- end -}}
+
 {{- define "vaultstream.revocationsConfigMap" -}}
 {{- default (printf "%s-revocations" (include "vaultstream.fullname" .)) .Values.workers.revocationsConfigMap -}}
 {{- end -}}

@@ -10,6 +10,15 @@ from vaultstream.crypto.seal_keys import create_seal_keys, rotate_seal_keys
 from vaultstream.settings import Settings
 from vaultstream.worker import seal_key_file
 from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.extras import require_operator
+from vaultstream_cli.key_secrets import (
+    Kubeconfig,
+    Namespaces,
+    SecretAnnotations,
+    SecretLabels,
+    SecretName,
+    create_secrets,
+)
 from vaultstream_cli.output import note, print_json, print_line
 
 if TYPE_CHECKING:
@@ -57,6 +66,40 @@ async def rotate(settings: Settings, *, json: Json = False) -> None:
     path = seal_key_file(settings)
     keys = rotate_seal_keys(path)
     _report(path, keys, f"{path} has a new key for the log {keys.origin}. Replace your copy.", json=json)
+
+
+@command(group, "create-secret")
+async def create_seal_secret(
+    _: Settings,
+    *,
+    secret: SecretName,
+    namespaces: Namespaces,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="Origin of the logs is NAME/NAMESPACE, which never changes. [default: random ones]"
+        ),
+    ] = None,
+    labels: SecretLabels = None,
+    annotations: SecretAnnotations = None,
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Create a Secret with a new seal key in its entry `seal-key` in a Kubernetes cluster. The key is never printed.
+
+    An existing Secret of that name is not changed. Keep a copy of the new Secret: without it, nothing more can be added to the
+    log of this namespace.
+    """
+    require_operator()
+    from vaultstream_operator.adapters.key_secret import seal_key  # noqa: PLC0415 - kubernetes is an extra
+
+    await create_secrets(
+        lambda namespace: seal_key(f"{name}/{namespace}" if name else None),
+        secret,
+        namespaces,
+        labels=labels,
+        annotations=annotations,
+        kubeconfig=kubeconfig,
+    )
 
 
 def _report(path: Path, keys: SealKeys, done: str, *, json: bool) -> None:

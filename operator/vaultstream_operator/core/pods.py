@@ -41,6 +41,8 @@ OWN_VARIABLES: Final = frozenset(
         "VAULTSTREAM_NATS_CA_FILE",
         "VAULTSTREAM_NATS_REPLICAS",
         "VAULTSTREAM_REVOCATIONS_FILE",
+        "VAULTSTREAM_SEALS_DIR",
+        "VAULTSTREAM_SEAL_KEY_FILE",
     }
 )
 """Variables that only this module sets."""
@@ -49,6 +51,9 @@ _KEK_FOLDER: Final = "/etc/vaultstream/kek"
 _CA_FOLDER: Final = "/etc/vaultstream/ca"
 _REVOCATIONS_FOLDER: Final = "/etc/vaultstream/revocations"
 _REVOCATIONS_KEY: Final = "revocations"
+_SEAL_KEY_FOLDER: Final = "/etc/vaultstream/seal-key"
+_SEAL_KEY: Final = "seal-key"
+_SEALS_FOLDER: Final = "/tmp/seals"  # noqa: S108 - in a volume of the pod's own, which outlives its container
 _USER: Final = 65532
 
 
@@ -69,6 +74,8 @@ class WorkerOptions(Protocol):
     def kek_secret(self) -> str: ...
     @property
     def revocations_config_map(self) -> str: ...
+    @property
+    def seal_key_secret(self) -> str: ...
     @property
     def ca_secret(self) -> str: ...
     @property
@@ -197,15 +204,21 @@ def _volumes(role: str, options: WorkerOptions) -> list[Manifest]:
     if role in (KEYS, SIGNING):
         volumes.append(_secret_volume("kek", options.kek_secret, "kek", mode=0o440))
         volumes.append(_revocations_volume(options.revocations_config_map))
+    if role == RECORDS:
+        # Without the Secret the job is not sealed, and signs all the same.
+        volumes.append(
+            _secret_volume("seal-key", options.seal_key_secret, _SEAL_KEY, mode=0o440, optional=True)
+        )
     if options.ca_secret:
         volumes.append(_secret_volume("ca", options.ca_secret, "ca.crt", mode=0o444))
     return volumes
 
 
-def _secret_volume(name: str, secret: str, key: str, *, mode: int) -> Manifest:
+def _secret_volume(name: str, secret: str, key: str, *, mode: int, optional: bool = False) -> Manifest:
     """Returns a volume with only one key of a Secret: the Secret of an authority may also contain its private key."""
     items = [{"key": key, "path": key}]
-    return {"name": name, "secret": {"secretName": secret, "defaultMode": mode, "items": items}}
+    source: Manifest = {"secretName": secret, "defaultMode": mode, "items": items}
+    return {"name": name, "secret": source | ({"optional": True} if optional else {})}
 
 
 def _revocations_volume(name: str) -> Manifest:
@@ -222,6 +235,8 @@ def _container(role: str, token: str, spec: SigningJobSpec, options: WorkerOptio
         mounts.append({"name": "kek", "mountPath": _KEK_FOLDER, "readOnly": True})
         # As a whole folder: the kubelet updates no single file that is mounted by itself.
         mounts.append({"name": "revocations", "mountPath": _REVOCATIONS_FOLDER, "readOnly": True})
+    if role == RECORDS:
+        mounts.append({"name": "seal-key", "mountPath": _SEAL_KEY_FOLDER, "readOnly": True})
     if options.ca_secret:
         mounts.append({"name": "ca", "mountPath": _CA_FOLDER, "readOnly": True})
     container: Manifest = {
@@ -263,6 +278,9 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
     if role in (KEYS, SIGNING):
         plain["VAULTSTREAM_KEK_FILE"] = f"{_KEK_FOLDER}/kek"
         plain["VAULTSTREAM_REVOCATIONS_FILE"] = f"{_REVOCATIONS_FOLDER}/{_REVOCATIONS_KEY}"
+    if role == RECORDS:
+        plain["VAULTSTREAM_SEAL_KEY_FILE"] = f"{_SEAL_KEY_FOLDER}/{_SEAL_KEY}"
+        plain["VAULTSTREAM_SEALS_DIR"] = _SEALS_FOLDER
     if role in (KEYS, RECORDS):  # who makes the streams
         plain["VAULTSTREAM_NATS_REPLICAS"] = options.nats_replicas
     if options.ca_secret:

@@ -245,6 +245,26 @@ def test_workers_that_wrap_or_unwrap_keys_find_the_file_of_revocations_if_there_
     assert "subPath" not in mounts[volume["name"]], "the kubelet would not update it"
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_only_records_workers_get_the_seal_key_and_start_without_it(role: str) -> None:
+    made = pod(role, WorkerSettings(seal_key_secret="sealing"))
+    volumes = [
+        volume for volume in made["volumes"] if volume.get("secret", {}).get("secretName") == "sealing"
+    ]
+    mounts = {mount["name"]: mount for mount in made["containers"][0]["volumeMounts"]}
+    told = environment(role, WorkerSettings())
+    file, folder = told.get("VAULTSTREAM_SEAL_KEY_FILE"), told.get("VAULTSTREAM_SEALS_DIR")
+    if role != RECORDS:
+        assert (volumes, file, folder) == ([], None, None)
+        return
+    [volume] = volumes
+    assert volume["secret"]["optional"] is True
+    [item] = volume["secret"]["items"]
+    assert f"{mounts[volume['name']]['mountPath']}/{item['path']}" == file
+    assert mounts[volume["name"]]["readOnly"] is True
+    assert str(folder).startswith(f"{mounts['tmp']['mountPath']}/"), "the rest of the container is read-only"
+
+
 def test_the_fields_of_spec_signer_affect_only_signers() -> None:
     fields: dict[str, Any] = {
         "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "1Gi"}},

@@ -1,4 +1,4 @@
-"""A key-encryption key is created in the cluster once, whoever asks, with the least permissions that this takes."""
+"""A Secret with keys is created in the cluster once, whoever asks, with the least permissions that this takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from kube.client import RefusedError
 from support.command import Command
 from vaultstream.crypto.keyring import parse_keyring
+from vaultstream.crypto.seal_keys import parse_seal_keys
 from vaultstream.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -120,6 +121,19 @@ async def test_each_namespace_gets_its_own_key(api_server: ApiServer, namespace:
         assert keys[0] != keys[1]
     finally:
         await api_server.client.call("DELETE", f"/api/v1/namespaces/{other}")
+
+
+async def test_each_namespace_gets_a_seal_key_for_a_log_of_its_own(
+    api_server: ApiServer, namespace: str, maker: Path, tmp_path: Path
+) -> None:
+    words = ("seal-key", "create-secret", NAME, "--namespace", namespace, "--name", "example.com/sign")
+    said, again = (Command(tmp_path).run(*words, KUBECONFIG=str(maker)) for _ in range(2))
+    [entry] = (await get(api_server, namespace))["data"].items()
+    keys = parse_seal_keys(b64decode(entry[1]), NAME)
+    assert (entry[0], keys.origin) == ("seal-key", f"example.com/sign/{namespace}")
+    assert f"{namespace}/{NAME} with {keys.signing.public_key.vkey}: created" in said.stderr
+    assert "was not changed" in again.stderr
+    assert keys.signing.skey not in said.stdout + said.stderr + again.stderr
 
 
 @pytest.mark.parametrize(
