@@ -115,6 +115,11 @@ MODULES = (
         "github.com/mattfenwick/cyclonus",
         {"cyclonus": "github.com/mattfenwick/cyclonus/cmd/cyclonus"},
     ),
+    GoModule(
+        "torchwood",
+        "filippo.io/torchwood",
+        {"litewitness": "filippo.io/torchwood/cmd/litewitness"},
+    ),
 )
 
 

@@ -14,6 +14,7 @@ VaultStreamError
 │   ├── DatabaseError
 │   ├── BusError
 │   ├── SchemaVersionError     the version of the database's schema is not supported
+│   ├── WitnessError           a witness of the log has not cosigned its checkpoint
 │   └── LocalServiceError      an embedded Postgres or NATS does not start
 ├── CustodyError               a private key can't be unwrapped, or its KEK is missing exit 6
 │   └── RevokedKeyError        the file of revocations has the key, Postgres has not
@@ -163,6 +164,20 @@ class SchemaVersionError(ServiceError):
 
 class LocalServiceError(ServiceError):
     pass
+
+
+class WitnessError(ServiceError):
+    """A witness has not cosigned a checkpoint.
+
+    Args:
+        message: see `VaultStreamError`.
+        refusal: why, in one word.
+        hint: see `VaultStreamError`.
+    """
+
+    def __init__(self, message: str, refusal: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.refusal = refusal
 
 
 class CustodyError(VaultStreamError):

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from kube import binaries
+from support.apiserver import build
 from support.checkers import Checker, Judge, go_checker, node_checker
+from support.litewitness import LiteWitness, running
 from support.proving import refusal
+from vaultstream.errors import LocalServiceError
+
+PROGRAM = "litewitness"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the witness before the first test starts, because a build takes longer than a test may."""
+    asked = [item for item in session.items if "litewitness" in getattr(item, "fixturenames", ())]
+    if session.config.option.collectonly or not asked:
+        return
+    try:
+        with suppress(LocalServiceError):  # the tests say so
+            build(session, [PROGRAM], pinned=True)
+    except binaries.MissingBinaryError as error:
+        for item in asked:
+            item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
+
+
+@pytest.fixture
+async def litewitness(tmp_path: Path) -> AsyncIterator[LiteWitness]:
+    """A witness that knows no log."""
+    found = await binaries.ensure([PROGRAM], pinned=True)
+    async with running(found[PROGRAM], tmp_path) as witness:
+        yield witness
 
 
 @pytest.fixture(scope="session")
