@@ -15,6 +15,7 @@ VaultStreamError
 │   ├── BusError
 │   ├── SchemaVersionError     the version of the database's schema is not supported
 │   ├── WitnessError           a witness of the log has not cosigned its checkpoint
+│   ├── TimestampError         there is no valid timestamp of a checkpoint
 │   └── LocalServiceError      an embedded Postgres or NATS does not start
 ├── CustodyError               a private key can't be unwrapped, or its KEK is missing exit 6
 │   └── RevokedKeyError        the file of revocations has the key, Postgres has not
@@ -178,6 +179,10 @@ class WitnessError(ServiceError):
     def __init__(self, message: str, refusal: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.refusal = refusal
+
+
+class TimestampError(ServiceError):
+    """There is no timestamp, or none that is valid."""
 
 
 class CustodyError(VaultStreamError):
