@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "verify",
     "export": "export",
     "extract": "extract",
+    "prove": "prove",
     "keys": "keys",
     "kek": "kek",
     "seal-key": "seal_key",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 
 PAYLOAD, SIGNATURE, PUBLIC, RECORD = "payload.bin", "signature.bin", "public.pem", "record.json"
@@ -79,7 +80,7 @@ async def extract_record(
         place = await find_place(connection)
         job = await pinned(connection, await get_job(connection, job_name))
         record = parse_record_id(record_id, job.id_type)
-        row = await _signature(connection, job, record)
+        row = await signature_of(connection, job, record)
         stored = stored_signature(row)
         key = (await read_keys(connection, job.job_no, job.spec.keys.algorithm)).get(stored.key_no)
         if key is None:
@@ -152,7 +153,14 @@ async def extract_record(
     return Extract(folder=to, record=facts, command=command, problem=problem)
 
 
-async def _signature(connection: asyncpg.Connection, job: Job, record: RecordId) -> asyncpg.Record:
+async def signature_of(connection: Connection, job: Job, record: RecordId) -> asyncpg.Record:
+    """Returns the row of a record's signature.
+
+    Raises:
+        NotAllSignedError: the record is in the dead letters; the message says why.
+        UsageError: the job has no signature of it.
+        AuditError: it has several.
+    """
     rows = await connection.fetch(job_query("audit_signatures", job), [record])
     if len(rows) == 1:
         return rows[0]

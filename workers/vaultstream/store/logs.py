@@ -239,6 +239,12 @@ async def read_entries(
             yield _entry(row)
 
 
+async def find_statement(connection: Connection, log: Log, job_no: int, batch_no: int) -> int | None:
+    """Returns the index of the entry with the statement of a batch; None if the log has none."""
+    row = await connection.fetchrow(query("find_statement"), log.log_no, job_no, batch_no)
+    return None if row is None else int(row["index"])
+
+
 async def find_plan(connection: Connection, job_no: int, *, log: Log | None = None) -> StoredEntry | None:
     """Returns the plan of a job, in that log if one is given; None if it has none."""
     return await _newest_about(connection, job_no, EntryKind.PLAN, log)

@@ -209,6 +209,10 @@ FROM (
 -- How many rows of the source have a higher id than $1; all, if the source was empty then.
 SELECT count(*) FROM {relation} AS s WHERE $1::text IS NULL OR s.{id} > $1::text::{id_type}
 
+-- name: audit_statement_of
+-- The statements of job $1 by key $2 under its epoch $3.
+SELECT body, signature FROM vaultstream.statements WHERE job_no = $1 AND key_no = $2 AND epoch = $3
+
 -- name: audit_statements
 -- The statements of the batches $2 to $3 of job $1, whatever state they are in, and the holder of the lease.
 SELECT b.batch_no, b.records, b.signed, s.key_no, s.epoch, s.body, s.signature, l.holder

@@ -48,3 +48,8 @@ LIMIT 1
 
 -- name: newest_seal
 SELECT log_no, index, body, checkpoint, job_checkpoint FROM vaultstream.newest_seal(p_job_no => $1)
+
+-- name: find_statement
+-- Where log $1 has the statement of batch $3 of job $2.
+SELECT index FROM vaultstream.log_entries
+WHERE log_no = $1 AND job_no = $2 AND kind = 'statement' AND coalesce(batch_no, 0) = $3 AND subject = ''
