@@ -30,6 +30,7 @@ COMMANDS = {
     "kek": "kek",
     "seal-key": "seal_key",
     "delete": "delete",
+    "audit-log": "audit_log",
     "accept-source": "accept_source",
     "bench": "bench",
     "doctor": "doctor",

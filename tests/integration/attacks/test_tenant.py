@@ -110,15 +110,28 @@ READ = {
     "logs": "SELECT DISTINCT job_no FROM vaultstream.logs",
     "log_entries": "SELECT DISTINCT job_no FROM vaultstream.log_entries",
     "checkpoints": "SELECT DISTINCT job_no FROM vaultstream.checkpoints JOIN vaultstream.logs USING (log_no)",
+    "audit_events": "SELECT DISTINCT job_no FROM vaultstream.audit_events JOIN vaultstream.jobs USING (job_no)",
+    "audited_jobs": "SELECT job_no FROM vaultstream.audited_jobs JOIN vaultstream.jobs USING (job_no)",
 }
 LOGS = ("logs", "log_entries", "checkpoints")
+EVENTS = ("audit_events", "audited_jobs")
 READABLE = {
     "keys": ("jobs", "keys", "key_material", "leases"),
-    "records": ("jobs", "batches", "keys", "dead_letters", "cleared_dead_letters", "statements", *LOGS),
+    "records": (
+        "jobs",
+        "batches",
+        "keys",
+        "dead_letters",
+        "cleared_dead_letters",
+        "statements",
+        *LOGS,
+        *EVENTS,
+    ),
     "signing": ("jobs", "keys", "key_material"),
     "auditor": (
         *("jobs", "keys", "batches", "leases", "dead_letters", "cleared_dead_letters", "statements"),
         *LOGS,
+        *EVENTS,
     ),
     "operator": ("jobs", "keys", "batches", "dead_letters", "logs", "checkpoints"),
 }

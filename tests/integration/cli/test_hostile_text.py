@@ -107,6 +107,12 @@ async def site(cli_services: Services, migrated_url: str, tmp_path: Path) -> Asy
             "UPDATE vaultstream.keys SET holder = $1, leased_at = now(), lease_until = now() + interval '1 hour' WHERE ordinal = 1",
         ):
             await connection.execute(statement, f"{EVIL}{FORGED}")
+        await connection.execute(
+            "INSERT INTO vaultstream.audit_events (job_no, action, login, at, arguments) VALUES ($1, 'export', $2, now(), $3)",
+            signed.job.job_no,
+            f"{EVIL}{FORGED}",
+            {EVIL: FORGED},
+        )
         await connection.execute("UPDATE vaultstream.keys SET key_id = key_id || $1", EVIL)
         await connection.execute("UPDATE vaultstream.jobs SET name = $1", NAME)
         await connection.execute(f'CREATE TABLE "table{EVIL}" ("id{EVIL}" int, payload text)')
@@ -148,6 +154,8 @@ def reading(site: Site) -> Walk:
         (("status", site.token), True),
         (("status", site.token, "--json"), False),
         (("dead", site.token), True),
+        (("audit-log", site.token), True),
+        (("audit-log", site.token, "--json"), False),
         (("verify", site.token, "--processes", "1"), True),
         (("export", site.token), False),
         (("export", site.token, "--records", f"8{EVIL}"), True),

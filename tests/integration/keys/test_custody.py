@@ -245,7 +245,7 @@ async def test_rotating_and_pruning_the_key_encryption_key_goes_unnoticed(
     await heard(custody, 3)
     ring = rotate_keyring(kek_file)
     for key in await store.list_wrapped(db, context.job):
-        assert await store.replace_wrapped(db, rewrap(ring, key))
+        assert await store.replace_wrapped(db, [rewrap(ring, key)])
     prune_keyring(kek_file, keep=[])
     await assert_signs(custody, db, context)
     async with custody_of(context) as newcomer:  # which has the new key alone, and hears old messages

@@ -98,8 +98,9 @@ async def test_the_stream_says_what_postgres_says(
         assert await published() == 2
         wrapped = await store.get_wrapped(db, job, third)
         assert wrapped
-        assert await store.replace_wrapped(db, rewrap(load_keyring(services.kek_file), wrapped))
-        assert not await store.replace_wrapped(db, rewrap(load_keyring(services.kek_file), wrapped))
+        again = rewrap(load_keyring(services.kek_file), wrapped)
+        assert await store.replace_wrapped(db, [again]) == 1
+        assert await store.replace_wrapped(db, [again]) == 0
         assert await published() == 1
         assert await KeyPublisher(context).publish_changes() == 3
 

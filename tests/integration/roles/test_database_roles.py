@@ -51,6 +51,14 @@ FORBIDDEN = [
     (ALL, "INSERT INTO vaultstream.statements SELECT job_no, 99, key_no, epoch, body, signature FROM vaultstream.statements"),
     (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.statements"),
     (ALL, "UPDATE vaultstream.jobs SET stated = stated"),
+    # What was done to a job, and by whom, is recorded by what does it.
+    (ALL, "INSERT INTO vaultstream.audit_events (job_no, action, login, at, arguments) VALUES ({no}, 'export', 'me', now(), '{{}}')"),
+    (ALL, "INSERT INTO vaultstream.audited_jobs (job_no, token, name) VALUES (0, 'mine', 'mine')"),
+    (ALL, "SELECT vaultstream.record_event({no}, 'revoke', '{{}}')"),
+    (ALL - {"auditor", "records"}, "SELECT login FROM vaultstream.audit_events"),
+    (ALL - {"auditor", "records"}, "SELECT token FROM vaultstream.audited_jobs"),
+    (ALL - {"records"}, "SELECT vaultstream.number_events({no})"),
+    (ALL - {"auditor"}, "SELECT vaultstream.record_export({no}, '{{}}')"),
     (ALL, "DELETE FROM vaultstream.leases"),
     (ALL, "UPDATE vaultstream.leases SET holder = 'me'"),
     (ALL, "INSERT INTO vaultstream.leases SELECT key_no, epoch + 100, holder, 1, 'empty', outcome FROM vaultstream.leases"),
@@ -252,11 +260,13 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
             "guard_keys",
             "guard_key_material",
             "guard_logs",
+            "guard_audit",
         ),
+        "record_event",
         *("signed_jobs", "signatures_of"),  # they show what their caller may read
     }
     paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}
-    assert len(paths) == 6
+    assert len(paths) == 7
     assert set(map(tuple, paths.values())) == {("search_path=pg_catalog, pg_temp",)}
     assert {config[0] for config in definers.values()} == {"search_path=pg_catalog, pg_temp"}
 

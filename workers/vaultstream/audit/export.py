@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
@@ -14,6 +15,8 @@ from vaultstream.audit.formats import ExportedSignature, ExportFormat, Signature
 from vaultstream.audit.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import UsageError, explain_output
+from vaultstream.store.audit_events import record_export
+from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.visible import visible
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from vaultstream.store.jobs import Job
+
+log = logging.getLogger(__name__)
 
 BATCH_ROWS = 5000
 """Signatures held in memory at a time."""
@@ -61,7 +66,9 @@ async def export_job(
         UsageError: one of `records` has no signature, or the file can't be created.
         OutputError: the file's disk is full or failing.
         AuditError: a stored ECDSA signature can't be encoded.
+        DatabaseError: the export can't be recorded.
     """
+    await recorded_export(database_url, job_name, what=form, records=records)
     async with open_snapshot(database_url, role="export") as connection:
         job = await get_job(connection, job_name)
         total = await _count(connection, job, _parsed(records, job))
@@ -84,6 +91,32 @@ async def export_job(
             if progress is not None:
                 progress(written, total)
     return written
+
+
+async def recorded_export(
+    database_url: str, job_name: str, *, what: str, records: Sequence[str] = ()
+) -> None:
+    """Records in a job's audit events that it is exported. A login that has no right to record that is warned, and may go on.
+
+    Args:
+        database_url: the database.
+        job_name: the job's name or token.
+        what: is exported: a format of signatures, or `bundle`.
+        records: ids of the records; empty: all.
+
+    Raises:
+        UnknownJobError: there is no such job.
+        DatabaseError: it can't be recorded.
+    """
+    async with connect(database_url, role="export") as connection:
+        job = await get_job(connection, job_name)
+        chosen = {"records": str(len(records))} if records else {}
+        if not await record_export(connection, job.job_no, {"what": what, **chosen}):
+            log.warning(
+                "this export is not in the audit events of job %s: this login may not execute "
+                "vaultstream.record_export",
+                job.name,
+            )
 
 
 async def read_signatures(

@@ -91,9 +91,8 @@ async def rewrap_keys(
     moved = 0
     while left := _left(await store.list_wrapped(connection, job), ring):
         for start in range(0, len(left), KEYS_PER_TRANSACTION):
-            async with connection.transaction():
-                for key in left[start : start + KEYS_PER_TRANSACTION]:
-                    moved += await store.replace_wrapped(connection, rewrap(ring, key))
+            portion = [rewrap(ring, key) for key in left[start : start + KEYS_PER_TRANSACTION]]
+            moved += await store.replace_wrapped(connection, portion)
     return ring, moved
 
 

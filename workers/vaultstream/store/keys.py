@@ -199,12 +199,16 @@ async def count_keys_ahead(connection: Connection, job_no: int) -> int:
     return int(await connection.fetchval(query("count_keys_ahead"), job_no))
 
 
-async def replace_wrapped(connection: Connection, key: WrappedKey) -> bool:
-    """Stores the new wrapping of a key, unless it was rewrapped in the meantime; returns whether it did."""
-    done = await connection.fetchval(
-        query("replace_wrapped"), key.key_id, key.version, key.kek_id, key.wrapped
+async def replace_wrapped(connection: Connection, keys: Sequence[WrappedKey]) -> int:
+    """Stores the new wrappings of keys, except of those that were rewrapped in the meantime; returns how many it stored."""
+    done = await connection.fetch(
+        query("replace_wrapped"),
+        [key.key_id for key in keys],
+        [key.version for key in keys],
+        [key.kek_id for key in keys],
+        [key.wrapped for key in keys],
     )
-    return bool(done)
+    return len(done)
 
 
 async def end_keys(connection: Connection, job_no: int, key_ids: Sequence[str], *, state: str) -> list[str]:

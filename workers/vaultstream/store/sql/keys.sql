@@ -76,11 +76,12 @@ JOIN vaultstream.key_material m USING (key_no)
 WHERE k.job_no = $1
 
 -- name: replace_wrapped
--- Stores the new wrapping of a key, unless it was rewrapped in the meantime.
+-- Stores the new wrappings of the keys $1, except of those that were rewrapped in the meantime. In one statement, which is one audit event.
 UPDATE vaultstream.key_material m
-SET version = $2, kek_id = $3, wrapped = $4
-FROM vaultstream.keys k
-WHERE k.key_no = m.key_no AND k.key_id = $1 AND m.version = $2 - 1
+SET version = c.version, kek_id = c.kek_id, wrapped = c.wrapped
+FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[]) AS c (key_id, version, kek_id, wrapped)
+JOIN vaultstream.keys k USING (key_id)
+WHERE k.key_no = m.key_no AND m.version = c.version - 1
 RETURNING true
 
 -- name: end_keys

@@ -45,5 +45,10 @@ BEGIN
     IF to_regrole('vaultstream_auditor') IS NOT NULL THEN
         EXECUTE format('GRANT SELECT ON vaultstream.%I TO vaultstream_auditor', 'signatures_' || v_job_no);
     END IF;
+
+    INSERT INTO vaultstream.audited_jobs (job_no, token, name, tenant) VALUES (v_job_no, p_token, p_name, p_tenant);
+    PERFORM vaultstream.record_event(v_job_no, 'create', jsonb_build_object(
+        'job', p_name, 'table', p_spec -> 'records' ->> 'table', 'algorithm', p_spec -> 'keys' ->> 'algorithm',
+        'keys', p_spec -> 'keys' ->> 'count', 'batchSize', p_spec ->> 'batchSize', 'ownerUid', p_owner_uid));
     RETURN v_job_no;
 END $$;

@@ -1,9 +1,11 @@
 -- Deletes a job permanently and frees its name. Retain keeps signatures, statements, dead letters, lease history and public keys for the
 -- auditor; Delete deletes them too. Dead letters that a retry cleared share the fate of the others. Private keys are deleted in either case.
--- The job's log stays in either case, and so do its seals. Delete erases the texts of its dead letters.
+-- The job's log stays in either case, and so do its seals and its audit events. Delete erases the texts of its dead letters.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
+DECLARE
+    v_deleted boolean;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     IF (p_policy IN ('Retain', 'Delete')) IS NOT TRUE THEN
@@ -14,6 +16,7 @@ BEGIN
         PERFORM FROM vaultstream.batches WHERE job_no = p_job_no AND state = 'pending' ORDER BY batch_no FOR UPDATE;
         PERFORM FROM vaultstream.jobs WHERE job_no = p_job_no FOR UPDATE;
     END IF;
+    SELECT j.deleted_at IS NOT NULL INTO v_deleted FROM vaultstream.jobs j WHERE j.job_no = p_job_no;
     UPDATE vaultstream.jobs SET deleted_at = coalesce(deleted_at, clock_timestamp()) WHERE job_no = p_job_no;
     PERFORM vaultstream.end_keys(p_job_no, ARRAY(SELECT key_id FROM vaultstream.keys WHERE job_no = p_job_no), 'retired');
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
@@ -27,5 +30,8 @@ BEGIN
         DELETE FROM vaultstream.keys WHERE job_no = p_job_no;
         DELETE FROM vaultstream.batches WHERE job_no = p_job_no;
         DELETE FROM vaultstream.jobs WHERE job_no = p_job_no;
+    END IF;
+    IF v_deleted IS FALSE OR v_deleted AND p_policy = 'Delete' THEN
+        PERFORM vaultstream.record_event(p_job_no, 'delete', jsonb_build_object('policy', p_policy));
     END IF;
 END $$;

@@ -3,6 +3,8 @@
 CREATE OR REPLACE FUNCTION vaultstream.end_keys(p_job_no int, p_key_id text[], p_state text)
 RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
+DECLARE
+    v_ended text[];
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     IF (p_state IN ('retired', 'revoked')) IS NOT TRUE THEN
@@ -28,10 +30,18 @@ BEGIN
         SELECT held.key_no, held.epoch, held.holder, held.login, tstzrange(held.leased_at, held.until), 'revoked' FROM held;
     END IF;
 
-    RETURN QUERY
-    UPDATE vaultstream.keys k
-    SET state = p_state, ended_at = clock_timestamp()  -- of its revocation, if it was retired before
-    WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)
-      AND (k.state = 'active' OR (k.state = 'retired' AND p_state = 'revoked'))
-    RETURNING k.key_id;
+    WITH ended AS (
+        UPDATE vaultstream.keys k
+        SET state = p_state, ended_at = clock_timestamp()  -- of its revocation, if it was retired before
+        WHERE k.job_no = p_job_no AND k.key_id = ANY (p_key_id)
+          AND (k.state = 'active' OR (k.state = 'retired' AND p_state = 'revoked'))
+        RETURNING k.key_no, k.key_id
+    )
+    SELECT array_agg(ended.key_id ORDER BY ended.key_no) INTO v_ended FROM ended;
+    IF cardinality(v_ended) > 0 THEN
+        PERFORM vaultstream.record_event(
+            p_job_no, CASE p_state WHEN 'retired' THEN 'retire' ELSE 'revoke' END,
+            jsonb_build_object('count', cardinality(v_ended)::text, 'keys', array_to_string(v_ended, ' ')));
+    END IF;
+    RETURN QUERY SELECT unnest(v_ended);
 END $$;

@@ -40,6 +40,7 @@ BEGIN
         SET next_batch_no = v_first + v_batches, finished_at = NULL, message = NULL,
             state = CASE WHEN state = 'Suspended' THEN state ELSE 'Running' END
         WHERE job_no = p_job_no;
+        PERFORM vaultstream.record_event(p_job_no, 'retry', jsonb_build_object('records', v_records::text));
     END IF;
     RETURN v_records;
 END $$;

@@ -1,13 +1,14 @@
--- Reads jobs, public keys, batches, lease history, dead letters, signatures, statements and logs: for verify, export and status.
+-- Reads jobs, public keys, batches, lease history, dead letters, signatures, statements, logs and audit events: for verify, export and
+-- status. All that it writes is the event that it exports a job.
 GRANT USAGE ON SCHEMA vaultstream TO vaultstream_auditor;
 GRANT SELECT ON
     vaultstream.schema_version, vaultstream.jobs, vaultstream.keys, vaultstream.batches, vaultstream.leases,
     vaultstream.dead_letters, vaultstream.cleared_dead_letters, vaultstream.signatures, vaultstream.statements,
-    vaultstream.logs, vaultstream.log_entries, vaultstream.checkpoints
+    vaultstream.logs, vaultstream.log_entries, vaultstream.checkpoints, vaultstream.audit_events, vaultstream.audited_jobs
 TO vaultstream_auditor;
 GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_auditor;  -- row security calls it as this role
 GRANT EXECUTE ON FUNCTION vaultstream.signed_jobs(), vaultstream.signatures_of(int, bigint, int) TO vaultstream_auditor;  -- of the view
-GRANT EXECUTE ON FUNCTION vaultstream.newest_seal(int) TO vaultstream_auditor;
+GRANT EXECUTE ON FUNCTION vaultstream.newest_seal(int), vaultstream.record_export(int, jsonb) TO vaultstream_auditor;
 
 DO $$  -- create_job grants later tables
 DECLARE

@@ -10,12 +10,13 @@ GRANT EXECUTE ON FUNCTION vaultstream.pin_source(int, oid) TO vaultstream_record
 -- What is sealed.
 GRANT SELECT ON
     vaultstream.statements, vaultstream.dead_letters, vaultstream.cleared_dead_letters,
-    vaultstream.logs, vaultstream.log_entries, vaultstream.checkpoints
+    vaultstream.audit_events, vaultstream.audited_jobs, vaultstream.logs, vaultstream.log_entries, vaultstream.checkpoints
 TO vaultstream_records;
 GRANT SELECT (key_no, job_no, key_id, algorithm, public_key, state, ended_at) ON vaultstream.keys TO vaultstream_records;
 GRANT EXECUTE ON FUNCTION
     vaultstream.lock_log(text, int, text),
     vaultstream.append_entries(int, bigint, int, text[], bigint[], text[], text[], bytea[], bytea),
     vaultstream.add_checkpoint(int, bigint, text),
+    vaultstream.number_events(int),
     vaultstream.newest_seal(int)
 TO vaultstream_records;

@@ -1,0 +1,63 @@
+"""Who did what to a job is listed, also when the job was deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+
+    from integration.cli.conftest import RunCli
+    from vaultstream.store.jobs import Job
+
+pytestmark = pytest.mark.integration
+
+
+async def test_what_was_done_to_a_job_is_listed_also_when_it_was_deleted(
+    run_cli: RunCli, make_job: Callable[..., Awaitable[Job]], connection: asyncpg.Connection
+) -> None:
+    job = await make_job("audited", keys=3)
+    [key] = [
+        row["key_id"]
+        for row in await connection.fetch(
+            "SELECT key_id FROM vaultstream.keys WHERE job_no = $1 AND ordinal = 1", job.job_no
+        )
+    ]
+    run_cli("export", "audited")
+    run_cli("keys", "revoke", "audited", key)
+    run_cli("keys", "rewrap", "audited")
+    run_cli("delete", "audited", "--yes", "--policy", "Delete")
+
+    shown = json.loads(run_cli("audit-log", "audited", "--json").stdout)
+    login = await connection.fetchval("SELECT session_user::text")
+    assert (shown["job"], shown["token"], shown["total"]) == ("audited", job.token, 6)
+    assert {event["login"] for event in shown["events"]} == {login}
+    assert [(event["number"], event["action"]) for event in shown["events"]] == [
+        (1, "create"),
+        (2, "export"),
+        (3, "revoke"),
+        (4, "rewrap"),
+        (5, "retire"),
+        (6, "delete"),
+    ]
+    assert shown["events"][1]["arguments"] == {"what": "jsonl"}
+    assert shown["events"][2]["arguments"] == {"count": "1", "keys": key}
+    assert shown["events"][3]["arguments"]["count"] == "3"
+
+    latest = run_cli("audit-log", job.token, "--limit", "2")
+    lines = latest.stdout.splitlines()
+    assert lines[0].split() == ["number", "time", "action", "login", "arguments"]
+    assert [line.split()[3] for line in lines[1:]] == ["retire", "delete"]
+    assert "policy='Delete'" in lines[2]
+    assert "Showing 2 of 6" in latest.stderr
+
+
+def test_a_job_that_never_was_has_no_audit_log(run_cli: RunCli) -> None:
+    refused = run_cli("audit-log", "never-was", check=False)
+    assert refused.returncode == 2
+    assert "There is no job named 'never-was'" in refused.stderr
