@@ -36,7 +36,9 @@ from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
+from vaultstream_operator.adapters.seals import read_seal
 from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.status import SealStatus
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
 
@@ -110,12 +112,13 @@ class PostgresStore:
     async def find(self, job: ObjectView) -> StoredJob | Trouble | None:
         """Returns the job as Postgres has it, None if it is not there, or why it cannot be read."""
 
-        async def snapshot_of(connection: Connection) -> JobSnapshot | None:
+        async def snapshot_of(connection: Connection) -> tuple[JobSnapshot | None, SealStatus | None]:
             async with asyncio.timeout(POSTGRES_ANSWER_SECONDS):
-                return await find_snapshot(connection, _name(job))
+                snapshot = await find_snapshot(connection, _name(job))
+                return snapshot, await read_seal(connection, snapshot.job) if snapshot else None
 
         try:
-            snapshot = await self._with_connection(snapshot_of)
+            snapshot, seal = await self._with_connection(snapshot_of)
         except Exception as error:  # noqa: BLE001 - classified, or raised again
             if job.deleting and await self._nothing_there(error):
                 return None
@@ -125,7 +128,7 @@ class PostgresStore:
         if snapshot is None:
             memory.activity = Activity()
             return None
-        return self._stored(job, snapshot)
+        return replace(self._stored(job, snapshot), seal=seal)
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Carries out an action of the plan, which is safe to repeat; returns None, or why it failed."""

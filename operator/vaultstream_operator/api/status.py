@@ -37,6 +37,8 @@ Timestamp = Annotated[
 ]
 MOST_CHARACTERS: Final = 4096
 """Maximum length of a message, in characters; longer ones are cut."""
+MOST_NOTE_CHARACTERS: Final = 16_384
+"""Maximum length of a signed checkpoint: room for the signatures of some 100 witnesses."""
 
 
 def _cut(text: str) -> str:
@@ -127,6 +129,27 @@ class ScalingStatus(StatusPart):
     """State for the next decision, bounded in size."""
 
 
+class SealStatus(StatusPart):
+    """The newest seal of a job, copied from Postgres, so that a copy lies elsewhere. The operator verifies no signature: it has no
+    key. `vaultstream log verify --since` does.
+    """
+
+    origin: Annotated[str, Field(max_length=MOST_CHARACTERS)]
+    """Which log of seals it is in: the name of the seal key."""
+    size: Natural
+    """Size of that log at the checkpoint. It never shrinks: a checkpoint of a smaller log does not replace one of a larger log."""
+    checkpoint: Annotated[str, Field(max_length=MOST_NOTE_CHARACTERS)]
+    """The signed checkpoint of that log, which has the seal. Whoever keeps it can tell whether the log was rolled back since."""
+    job_checkpoint: Annotated[str, Field(max_length=MOST_NOTE_CHARACTERS)]
+    """The signed checkpoint of the job's own log, as sealed."""
+    signed: Natural
+    """Number of records signed, by the seal."""
+    dead: Natural
+    """Number of dead letters, by the seal."""
+    sealed_at: Timestamp
+    """When it was sealed, by the seal."""
+
+
 class JobStatus(StatusPart):
     """The state of the job as last observed by the operator. Only the operator writes it."""
 
@@ -169,6 +192,8 @@ class JobStatus(StatusPart):
     """When the job ended, as Complete or Failed. `ttlSecondsAfterFinished` starts here."""
     scaling: ScalingStatus | None = None
     """The latest decision on the number of signers, with its inputs."""
+    seal: SealStatus | None = None
+    """The newest seal of the job. Absent until it is sealed, at intervals while it runs and at its end."""
 
     def dump(self) -> dict[str, Any]:
         """Returns the status as JSON-ready values, with the names in YAML and without unknown values."""

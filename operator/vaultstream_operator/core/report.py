@@ -15,6 +15,7 @@ from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import (
     ConditionType,
     JobStatus,
+    SealStatus,
     progress_text,
     rate_to_show,
 )
@@ -133,6 +134,7 @@ class Report:
             progress=progress_text(settled=settled, records=stored.records, planned=stored.planned),
             records_per_second=None if rate is None else rate_to_show(rate),
             start_time=stored.started_at,
+            seal=newer_seal(self.before.seal, stored.seal),
         )
 
     @property
@@ -157,6 +159,16 @@ class Report:
         report = self.but(conditions=listed, message=statement.message)
         refused = statement.event_type == "Normal" and self.standing & _REFUSED  # and may be refused again
         return report if refused or self.said(statement) else report.with_events(statement)
+
+
+def newer_seal(before: SealStatus | None, found: SealStatus | None) -> SealStatus | None:
+    """Returns which of two seals the status shows: that of the larger log, or the one that was found if the log is another.
+
+    So the copy of a checkpoint outlives a database that was rolled back.
+    """
+    if before is None or found is None:
+        return found or before
+    return before if before.origin == found.origin and before.size > found.size else found
 
 
 def end_of(stored: StoredJob) -> Statement:

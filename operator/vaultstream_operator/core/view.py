@@ -9,7 +9,7 @@ from datetime import datetime
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.api.status import JobStatus, SealStatus
 from vaultstream_operator.core.children import Owner
 from vaultstream_operator.core.pod_problems import Ailment
 
@@ -69,6 +69,7 @@ class StoredJob:
         published: whether any batch was published. Before that, a missing consumer is normal.
         tenant: the tenant that alone sees the job; None: it belongs to no tenant.
         orphan: whether it was created before its namespace became a tenant.
+        seal: its newest seal, not verified; None: it is not sealed, or Postgres has no seal that can be read.
     """
 
     token: str
@@ -90,6 +91,7 @@ class StoredJob:
     published: bool = False
     tenant: str | None = None
     orphan: bool = False
+    seal: SealStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

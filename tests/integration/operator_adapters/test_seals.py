@@ -1,0 +1,104 @@
+"""The newest seal of a job, as the operator copies it from a real Postgres."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from support.planning import job_of, spec_of
+from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from vaultstream.proof.merkle import leaf_hash
+from vaultstream.proof.note import NoteSigningKey
+from vaultstream.proof.seal import SealEntry, job_origin
+from vaultstream.store import jobs, logs
+from vaultstream_operator.core.plan import StoreAction
+from vaultstream_operator.core.view import StoredJob
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from vaultstream.store.jobs import Job
+    from vaultstream.store.logs import Log
+    from vaultstream_operator.adapters.postgres import PostgresStore
+    from vaultstream_operator.core.view import ObjectView
+
+pytestmark = pytest.mark.integration
+
+KEY = NoteSigningKey("example.com/sign", Ed25519PrivateKey.generate())
+
+
+async def made(store: PostgresStore, connection: asyncpg.Connection, view: ObjectView) -> Job:
+    assert await store.act(StoreAction.CREATE, view) is None
+    return await jobs.get_job(connection, "shop/receipts")
+
+
+async def checkpointed(connection: asyncpg.Connection, log: Log) -> None:
+    note = sign_checkpoint(Checkpoint(log.origin, log.size, log.tree.root()), KEY)
+    await logs.add_checkpoint(connection, log, note)
+
+
+async def seal(
+    connection: asyncpg.Connection, job: Job, *, signed: int, body: str | None = None
+) -> SealEntry:
+    """Seals a job whose log is empty."""
+    async with connection.transaction():
+        of_job = await logs.lock_log(connection, job_origin(KEY.name, job.token), job_no=job.job_no)
+        await checkpointed(connection, of_job)
+        entry = SealEntry(
+            job_token=job.token,
+            job=job.name,
+            source="receipts",
+            upper_id="",
+            state="Running",
+            batches=0,
+            ranges_sha256=bytes(32),
+            signed=signed,
+            dead=1,
+            keys_sha256=bytes(32),
+            tree_size=of_job.size,
+            tree_root=of_job.tree.root(),
+            sealed_at=datetime.now(UTC),
+        )
+        text = entry.data.decode() if body is None else body
+        log = await logs.lock_log(connection, KEY.name)
+        new = logs.NewEntry(kind=logs.EntryKind.SEAL, leaf=leaf_hash(text.encode()), body=text)
+        await checkpointed(connection, await logs.append_entries(connection, log, job.job_no, [new]))
+    return entry
+
+
+async def found(store: PostgresStore, view: ObjectView) -> StoredJob:
+    stored = await store.find(view)
+    assert isinstance(stored, StoredJob), stored
+    return stored
+
+
+async def test_the_newest_seal_comes_with_the_checkpoints_that_it_is_under(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(spec_of())
+    job = await made(store, connection, view)
+    assert (await found(store, view)).seal is None
+    for signed in (3, 7):
+        entry = await seal(connection, job, signed=signed)
+        copy = (await found(store, view)).seal
+        assert copy is not None
+        assert (copy.origin, copy.signed, copy.dead) == (KEY.name, signed, 1)
+        assert copy.sealed_at == entry.sealed_at
+        head = open_checkpoint(copy.checkpoint.encode(), [KEY.public_key], origin=KEY.name).checkpoint
+        assert (head.size, copy.size) == (1 if signed == 3 else 2,) * 2
+        of_job = job_origin(KEY.name, job.token)
+        assert open_checkpoint(copy.job_checkpoint.encode(), [KEY.public_key], origin=of_job)
+
+
+@pytest.mark.parametrize("body", ['{"type":"none","treeSize":0}', "no json", "{}"])
+async def test_what_is_no_seal_does_not_keep_the_operator_from_the_job(
+    store: PostgresStore, connection: asyncpg.Connection, body: str
+) -> None:
+    view = job_of(spec_of())
+    job = await made(store, connection, view)
+    await seal(connection, job, signed=3, body=body.replace("none", f'none","jobToken":"{job.token}'))
+    stored = await found(store, view)
+    assert (stored.seal, stored.token) == (None, job.token)
