@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -162,19 +163,25 @@ def key_and_epoch(claim: Claim) -> tuple[int, int]:
 
 
 def overtakings(waits: list[Wait]) -> list[tuple[Wait, Wait]]:
-    """Pairs of a key that waited and one that overtook it, when none of this happened at the same time.
+    """For each key that waited and was overtaken, the pair of it and one that overtook it, when none of this happened at the same time.
 
     The first was released, then the second, then the second was leased, and only then the first: each call ended before
     the next one began.
     """
-    return [
-        (waiting, other)
-        for waiting in waits
-        for other in waits
-        if waiting.returned.end < other.returned.start
-        and other.returned.end < other.leased.start
-        and other.leased.end < waiting.leased.start
-    ]
+    others = sorted(
+        (wait for wait in waits if wait.returned.end < wait.leased.start), key=lambda wait: wait.returned.start
+    )
+    soonest = list(others)
+    """For each place, the first to be leased of those that were released from there on."""
+    for place in reversed(range(len(others) - 1)):
+        soonest[place] = min(others[place], soonest[place + 1], key=lambda wait: wait.leased.end)
+    starts = [wait.returned.start for wait in others]
+    pairs = []
+    for waiting in waits:
+        place = bisect_right(starts, waiting.returned.end)
+        if place < len(others) and soonest[place].leased.end < waiting.leased.start:
+            pairs.append((waiting, soonest[place]))
+    return pairs
 
 
 async def work(url: str, shape: Shape) -> list[Wait]:
