@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
+
+from support.local_services import local_services
 
 if TYPE_CHECKING:
     from support.command import Command
+    from vaultstream.local.services import Services
 
 pytestmark = pytest.mark.integration
 
@@ -31,31 +35,35 @@ def test_it_signs_and_verifies_all_and_a_second_batch_size_is_compared_with_the_
     assert not command.workers()
 
 
-def select(command: Command, statement: str) -> str:
-    return command.run("debug", "psql", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", statement).stdout.strip()
+async def select(services: Services, statement: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(services.database_url)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
 
 
-def test_records_and_signatures_answer_as_they_stand(command: Command) -> None:
-    settings = {"TOTAL_KEYS": "2", "BATCH_SIZE": "25"}
-    command.run("quick-start", TOTAL_RECORDS="100", **settings)
-    assert select(command, "SELECT count(*) FROM records") == "100"
-    assert select(command, "SELECT count(*), count(DISTINCT job) FROM signatures") == "100|1"
-    matching = "SELECT count(*) FROM records JOIN signatures ON record_id = id::text AND payload_sha256 = sha256(payload::bytea)"
-    assert select(command, matching) == "100"
+async def test_records_and_signatures_answer_as_they_stand(command: Command) -> None:
+    settings = {"TOTAL_KEYS": "2", "BATCH_SIZE": "25", "MAX_SIGNERS": "1"}
+    async with local_services(command.data_dir) as services:  # started once for both runs
+        command.run("quick-start", TOTAL_RECORDS="100", **settings)
+        assert await select(services, "SELECT count(*) FROM records") == [(100,)]
+        assert await select(services, "SELECT count(*), count(DISTINCT job) FROM signatures") == [(100, 1)]
+        matching = "SELECT count(*) FROM records JOIN signatures ON record_id = id::text AND payload_sha256 = sha256(payload::bytea)"
+        assert await select(services, matching) == [(100,)]
 
-    command.run("quick-start", TOTAL_RECORDS="150", **settings)
-    assert select(command, "SELECT count(*) FROM records") == "150"
-    assert select(command, "SELECT count(*), count(DISTINCT job) FROM signatures") == "250|2"
+        command.run("quick-start", TOTAL_RECORDS="150", **settings)
+        assert await select(services, "SELECT count(*) FROM records") == [(150,)]
+        assert await select(services, "SELECT count(*), count(DISTINCT job) FROM signatures") == [(250, 2)]
 
 
-def test_relations_of_these_names_that_are_there_stay_as_they_are(command: Command) -> None:
-    select(
-        command,
-        "CREATE TABLE records AS SELECT 'mine' AS payload; CREATE VIEW signatures AS SELECT 'mine' AS signature",
-    )
-    command.run("quick-start", TOTAL_RECORDS="20", TOTAL_KEYS="2")
-    assert select(command, "SELECT * FROM records") == "mine"
-    assert select(command, "SELECT * FROM signatures") == "mine"
+async def test_relations_of_these_names_that_are_there_stay_as_they_are(command: Command) -> None:
+    async with local_services(command.data_dir) as services:
+        await select(services, "CREATE TABLE records AS SELECT 'mine' AS payload")
+        await select(services, "CREATE VIEW signatures AS SELECT 'mine' AS signature")
+        command.run("quick-start", TOTAL_RECORDS="20", TOTAL_KEYS="2")
+        assert await select(services, "SELECT * FROM records") == [("mine",)]
+        assert await select(services, "SELECT * FROM signatures") == [("mine",)]
 
 
 def test_no_records_at_all_is_a_complete_job(command: Command) -> None:

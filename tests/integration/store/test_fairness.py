@@ -169,7 +169,8 @@ def overtakings(waits: list[Wait]) -> list[tuple[Wait, Wait]]:
     the next one began.
     """
     others = sorted(
-        (wait for wait in waits if wait.returned.end < wait.leased.start), key=lambda wait: wait.returned.start
+        (wait for wait in waits if wait.returned.end < wait.leased.start),
+        key=lambda wait: wait.returned.start,
     )
     soonest = list(others)
     """For each place, the first to be leased of those that were released from there on."""
