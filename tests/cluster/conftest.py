@@ -12,6 +12,7 @@ from kube.apiserver import NEEDED, ApiServer
 from kube.commands import until
 from support.apiserver import build, running_api_server
 from support.operating import Site, open_site
+from support.policed import api
 from vaultstream.store import schema
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vaultstream.local.services import Services
+
+__all__ = ["api"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

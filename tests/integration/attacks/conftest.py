@@ -2,6 +2,7 @@
 
 from support.guarded_fixtures import database, nats, owner, tenants_database, tenants_nats
 from support.merchant import merchant, receipts, sources
+from support.records_login import planned_job, planner
 from support.signing_login import job, other, signer
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "nats",
     "other",
     "owner",
+    "planned_job",
+    "planner",
     "receipts",
     "signer",
     "sources",
