@@ -32,6 +32,21 @@ def print_report(report: AuditReport) -> None:
         "unknown_keys": "keys not pinned",
         "distrusted_keys": "keys revoked where pinned",
         "uncovered": "rows in no batch",
+        "missing_seals": "seals missing",
+        "bad_seals": "seals not genuine",
+        "rolled_back": "logs rolled back",
+        "unlike_seal": "unlike the seal",
+        "plan_broken": "plan not kept",
+        "removed_batches": "batches removed",
+        "removed_statements": "statements removed",
+        "restated": "statements replaced",
+        "unsealed": "statements not sealed",
+        "removed_dead_letters": "dead letters removed",
+        "invented_dead_letters": "dead letters invented",
+        "altered_dead_letters": "dead letters altered",
+        "removed_revocations": "revocations removed",
+        "removed_events": "events removed",
+        "altered_events": "events altered",
         "added_since": "rows added since",
     }
     print_table(
@@ -59,11 +74,15 @@ def print_report(report: AuditReport) -> None:
                 for name, label in statement_faults.items()
                 if getattr(report, name)
             ),
+            ("sealed", report.seal.state if report.seal else "no"),
             ("seconds", report.seconds),
         ],
     )
     for text in report.notes:
         note(f"note: {text}")
+    if seal := report.seal:
+        who = "by a known key" if seal.pinned else "by a key that is not pinned"
+        note(f"seal: {seal.sealed_at}, entry of the log {seal.origin}, signed {who}")
     for key in report.revoked_keys[:SHOWN_EXAMPLES]:
         note(
             f"revoked: {counted(key.signatures, 'signature')} under key {key.key_id}, revoked at {key.revoked_at}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
 from vaultstream.audit.export import read_signatures
+from vaultstream.audit.seal_trust import SealTrust
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.revocations import load_revocations
@@ -20,7 +21,7 @@ from vaultstream.settings import load_settings
 from vaultstream.store.dead_letters import list_dead_letters
 from vaultstream.store.jobs import get_job
 from vaultstream.store.progress import read_job
-from vaultstream.worker import revocations_file
+from vaultstream.worker import revocations_file, seal_key_file, seals_dir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -117,10 +118,14 @@ class Engine:
         Raises:
             UnknownJobError: there is no such job.
         """
-        revocations = load_revocations(revocations_file(self._session.settings))
-        services = self._session.services
+        settings, services = self._session.settings, self._session.services
+        trust = SealTrust.read(None, [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings))
         return await verify_job(
-            services.database_url, job, source_url=services.source_url, revocations=revocations
+            services.database_url,
+            job,
+            source_url=services.source_url,
+            revocations=load_revocations(revocations_file(settings)),
+            seal_trust=trust,
         )
 
     async def signatures(self, job: str, *, records: Sequence[str] = ()) -> AsyncIterator[ExportedSignature]:

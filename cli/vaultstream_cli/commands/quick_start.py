@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.audit.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.quick_start import QuickStartRuns
 from vaultstream.local.seed import seed_records, show_samples
@@ -14,6 +15,7 @@ from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import EVERY_PART
+from vaultstream.worker import seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
 from vaultstream_cli.progress import show_progress
@@ -76,6 +78,9 @@ async def quick_start(
                 source_url=session.services.source_url,
                 processes=None,
                 progress=progress,
+                seal_trust=SealTrust.read(
+                    None, [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
+                ),
             )
         runs.mark_verified(job)
         async with session.pool.acquire() as connection:

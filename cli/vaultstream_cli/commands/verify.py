@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from vaultstream.audit.pinned_keys import PinnedKeys
+from vaultstream.audit.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.revocations import load_revocations
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream.worker import revocations_file
+from vaultstream.worker import revocations_file, seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import print_json
 from vaultstream_cli.progress import show_progress
@@ -44,6 +45,23 @@ async def verify(
             "is a problem: it committed late, or was inserted since. Rows with higher ids are counted and are no problem.",
         ),
     ] = False,
+    seal_key: Annotated[
+        str | None,
+        typer.Option(
+            "--seal-key",
+            metavar="KEY",
+            help="Seal key that signs the checkpoints of logs: a verifier key, or a file with one on each line, as "
+            "`vaultstream log key` prints them. [default: the local one]",
+        ),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            help="Checkpoint that you have kept, of the log of seals or of the job's log: the log must be a later state of it. "
+            "Can be repeated.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Verify a job: every record is accounted for once, every signature is valid, no two leases of a key overlap.
@@ -52,8 +70,15 @@ async def verify(
     changed, not as an invalid signature. Keys are revoked if the database or the file of revocations says so: they are named,
     with the number of their signatures, and a signature that was made after the revocation is a problem. Exits 0 if no problem
     was found, even if there are signatures from before a revocation, else 4.
+
+    The job is compared with its newest seal: its batches, statements, dead letters, revocations and audit events are those that were
+    sealed. A job without a seal is a problem if --seal-key or --against is given, and else a note, as it may be from before there were
+    seals. What happened since the seal is counted in a note. Without a seal key, nothing proves that the seal is genuine.
     """
     pinned = PinnedKeys.read(keys) if keys else None
+    trust = SealTrust.read(
+        seal_key, against or [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
+    )
     async with open_session(settings) as session:
         with show_progress("verifying") as progress:
             report = await verify_job(
@@ -65,6 +90,7 @@ async def verify(
                 revocations=load_revocations(revocations_file(settings)),
                 pinned_keys=pinned,
                 compare_source=source,
+                seal_trust=trust,
             )
     if json:
         print_json(report.to_json())

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from integration.audit.sealed_job import truncate
 from support.disks import small_disk
 from support.waiting import eventually
 
 if TYPE_CHECKING:
     from integration.audit.conftest import MakeJob
+    from integration.audit.sealed_job import SealedJob
     from integration.audit.signed_job import SignedJob
 
 pytestmark = pytest.mark.integration
@@ -123,6 +125,43 @@ async def test_verify_takes_keys_that_were_kept_and_rows_that_came_late(
     assert "uncovered: record '4'" in for_people.stderr
     await signed.execute("DELETE FROM receipts WHERE id = 4")
     assert run(signed, tmp_path, "verify", "receipts", "--source").returncode == 0
+
+
+async def test_verify_takes_a_seal_key_and_checkpoints_that_were_kept(
+    sealed: SealedJob, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(sealed.made.newest)
+    vkey = sealed.sealer.key.public_key.vkey
+    done = run(
+        sealed.signed, tmp_path, "verify", "receipts", "--seal-key", vkey, "--against", "kept", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["seal"]["pinned"] is True
+    await truncate(sealed)
+    (tmp_path / "keys").write_text(f"{vkey}\n")
+    done = run(sealed.signed, tmp_path, "verify", "receipts", "--seal-key", "keys", "--against", "kept")
+    assert done.returncode == 4
+    assert "1 log rolled back to before a checkpoint that was kept" in done.stderr
+
+
+async def test_verify_uses_the_seal_key_and_the_checkpoint_of_this_machine(
+    sealed: SealedJob, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".vaultstream"
+    (folder / "seals").mkdir(parents=True)
+    done = run(sealed.signed, tmp_path, "verify", "receipts")
+    assert done.returncode == 0
+    assert "signed by a key that is not pinned" in done.stderr
+    (folder / "seal-key").touch(0o600)
+    (folder / "seal-key").write_text(f"{sealed.sealer.key.skey}\n")
+    (folder / "seals" / "checkpoint").write_bytes(sealed.made.newest)
+    done = run(sealed.signed, tmp_path, "verify", "receipts")
+    assert done.returncode == 0
+    assert "entry of the log example.com/seals, signed by a known key" in done.stderr
+    await truncate(sealed)
+    report = json.loads(run(sealed.signed, tmp_path, "verify", "receipts", "--json").stdout)
+    assert report["rolled_back"] == 1
 
 
 async def test_verify_says_that_a_job_is_not_finished(make: MakeJob, tmp_path: Path) -> None:

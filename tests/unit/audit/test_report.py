@@ -21,6 +21,7 @@ def report(tally: Tally, *, planned: bool = True) -> AuditReport:
         processes=2,
         revoked_keys=(),
         added_since=None,
+        seal=None,
     )
 
 

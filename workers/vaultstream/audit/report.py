@@ -53,6 +53,21 @@ class AuditFinding(StrEnum):
     UNKNOWN_KEYS = "unknown_keys"
     DISTRUSTED_KEYS = "distrusted_keys"
     UNCOVERED = "uncovered"
+    MISSING_SEALS = "missing_seals"
+    BAD_SEALS = "bad_seals"
+    ROLLED_BACK = "rolled_back"
+    UNLIKE_SEAL = "unlike_seal"
+    PLAN_BROKEN = "plan_broken"
+    REMOVED_BATCHES = "removed_batches"
+    REMOVED_STATEMENTS = "removed_statements"
+    RESTATED = "restated"
+    UNSEALED = "unsealed"
+    REMOVED_DEAD_LETTERS = "removed_dead_letters"
+    INVENTED_DEAD_LETTERS = "invented_dead_letters"
+    ALTERED_DEAD_LETTERS = "altered_dead_letters"
+    REMOVED_REVOCATIONS = "removed_revocations"
+    REMOVED_EVENTS = "removed_events"
+    ALTERED_EVENTS = "altered_events"
     PENDING = "pending"
 
 
@@ -84,10 +99,25 @@ _PHRASES = {
     ),
     AuditFinding.UNSTATED: ("batch", "batches", "without a statement of its key"),
     AuditFinding.MISSING_BATCHES: ("batch", "batches", "gone, or not settled although its key stated it"),
-    AuditFinding.REKEYED: ("key", "keys", "other than the one that was pinned"),
+    AuditFinding.REKEYED: ("key", "keys", "other than the one that was pinned or sealed"),
     AuditFinding.UNKNOWN_KEYS: ("key", "keys", "that signed and is not pinned"),
     AuditFinding.DISTRUSTED_KEYS: ("key", "keys", "that signed and is revoked among the pinned ones"),
     AuditFinding.UNCOVERED: ("row", "rows", "of the source that no batch covers"),
+    AuditFinding.MISSING_SEALS: ("seal", "seals", "missing"),
+    AuditFinding.BAD_SEALS: ("seal or log", "seals or logs", "that is not what the seal key signed"),
+    AuditFinding.ROLLED_BACK: ("log", "logs", "rolled back to before a checkpoint that was kept"),
+    AuditFinding.UNLIKE_SEAL: ("value", "values", "other than the seal says"),
+    AuditFinding.PLAN_BROKEN: ("plan", "plans", "that was not kept"),
+    AuditFinding.REMOVED_BATCHES: ("batch", "batches", "gone that was sealed"),
+    AuditFinding.REMOVED_STATEMENTS: ("statement", "statements", "gone that was sealed"),
+    AuditFinding.RESTATED: ("statement", "statements", "other than the one that was sealed"),
+    AuditFinding.UNSEALED: ("statement", "statements", "added after the job was sealed"),
+    AuditFinding.REMOVED_DEAD_LETTERS: ("dead letter", "dead letters", "gone that was sealed"),
+    AuditFinding.INVENTED_DEAD_LETTERS: ("dead letter", "dead letters", "added after the job was sealed"),
+    AuditFinding.ALTERED_DEAD_LETTERS: ("dead letter", "dead letters", "other than the one that was sealed"),
+    AuditFinding.REMOVED_REVOCATIONS: ("revocation", "revocations", "taken back that was sealed"),
+    AuditFinding.REMOVED_EVENTS: ("audit event", "audit events", "gone that was sealed"),
+    AuditFinding.ALTERED_EVENTS: ("audit event", "audit events", "other than the one that was sealed"),
     AuditFinding.PENDING: ("record", "records", "still to be signed"),
 }
 """What is counted, in the singular and the plural, and what is wrong with it."""
@@ -156,6 +186,22 @@ class RevokedKey:
     """Its signatures, valid or not, before and after the revocation."""
 
 
+@dataclass(frozen=True)
+class SealSummary:
+    """The newest seal of a job."""
+
+    origin: str
+    """Of the log that it is in."""
+    state: str
+    """Of the job, when it was sealed."""
+    sealed_at: str
+    """RFC 3339, in UTC, by the sealer's clock."""
+    entries: int
+    """Of the job's log."""
+    pinned: bool
+    """Whether a known key signed it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
     """The result of verifying a job. `signed` = `valid` + `invalid` + `changed`.
@@ -213,13 +259,45 @@ class AuditReport:
     missing_batches: int
     """Batches that are gone from between the others, or are not settled although there is a statement."""
     rekeyed: int
-    """Keys with another public half than the pinned one; all keys that signed, if none of them is pinned."""
+    """Keys with another public half than the pinned one; all keys that signed, if none of them is pinned. 1 if the seal has others."""
     unknown_keys: int
     """Keys that signed and are not pinned, although others are."""
     distrusted_keys: int
     """Keys that signed and are revoked among the pinned ones."""
     uncovered: int
     """Rows of the source with ids up to the job's highest one that no batch covers."""
+    missing_seals: int
+    """1 if the job has no seal although one is required, or none of how it ended."""
+    bad_seals: int
+    """Logs, checkpoints and seals that are not signed by the seal key, or are not those of what is there."""
+    rolled_back: int
+    """Checkpoints that were kept and are no former state of a log."""
+    unlike_seal: int
+    """Values of the job that are not those of its seal: name, source, upper id, batches, signatures, dead letters."""
+    plan_broken: int
+    """1 if the seal is not about what was planned."""
+    removed_batches: int
+    """Batches that are gone and whose statement was sealed."""
+    removed_statements: int
+    """Sealed statements that are gone, of batches that are there."""
+    restated: int
+    """Statements other than the sealed ones of their batch: signed again, or altered."""
+    unsealed: int
+    """Statements that a job has beyond those that were sealed when it had ended."""
+    removed_dead_letters: int
+    """Sealed dead letters that are gone, of records that were not signed instead."""
+    invented_dead_letters: int
+    """Dead letters that a job has beyond those that were sealed when it had ended."""
+    altered_dead_letters: int
+    """Dead letters with another reason, message or time than was sealed."""
+    removed_revocations: int
+    """Sealed revocations of keys that are not revoked now, or at another time."""
+    removed_events: int
+    """Sealed audit events that are gone."""
+    altered_events: int
+    """Audit events other than the sealed ones."""
+    seal: SealSummary | None
+    """The newest seal; None: there is none, or it is not genuine."""
     added_since: int | None
     """Rows of the source with higher ids; None: they were not counted."""
     statements: int
@@ -273,5 +351,6 @@ class AuditReport:
             kind: [{"record": e.record, "reason": e.reason} for e in found]
             for kind, found in self.examples.items()
         }
+        values["seal"] = asdict(self.seal) if self.seal else None
         values["revoked_keys"] = [asdict(key) for key in self.revoked_keys]
         return {"ok": self.ok, **values, "seconds": round(self.seconds, 3), "notes": list(self.notes)}

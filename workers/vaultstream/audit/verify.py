@@ -13,10 +13,13 @@ from vaultstream.audit.coverage import check_coverage
 from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.judgement import aware
 from vaultstream.audit.leases import check_leases
+from vaultstream.audit.lost_jobs import explain_unknown
 from vaultstream.audit.payloads import open_audited_source, pinned, unchanged
 from vaultstream.audit.pinned_keys import PinnedKeys, check_pinned
 from vaultstream.audit.pool import Run, check_runs
-from vaultstream.audit.report import AuditReport, Count, RevokedKey, Tally
+from vaultstream.audit.report import AuditFinding, AuditReport, Count, RevokedKey, Tally
+from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.sealed import SealCheck
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.audit.source_rows import check_source_rows
 from vaultstream.audit.statements import check_batches
@@ -24,7 +27,7 @@ from vaultstream.cores import usable_cores
 from vaultstream.crypto.revocations import Revocations
 from vaultstream.plurals import counted
 from vaultstream.store.database import connect
-from vaultstream.store.jobs import Job, get_job
+from vaultstream.store.jobs import Job, find_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.sql import query
 
@@ -58,6 +61,7 @@ async def verify_job(
     revocations: Revocations | None = None,
     pinned_keys: PinnedKeys | None = None,
     compare_source: bool = False,
+    seal_trust: SealTrust | None = None,
 ) -> AuditReport:
     """Verifies a job in one snapshot of the database, on several cores.
 
@@ -70,19 +74,21 @@ async def verify_job(
         revocations: keys to take for revoked even if the database does not, because it may be a restored backup.
         pinned_keys: the keys that may have signed; None: those that the database has.
         compare_source: whether rows of the source that no batch covers are searched for.
+        seal_trust: what seals are verified with; None: no key and no checkpoint.
 
     Raises:
         UnknownJobError: there is no such job.
+        AuditError: it was sealed and is gone.
         UsageError: records are not read by this login.
         SourceError: the source or its schema was altered meanwhile.
         DatabaseError: the connection to Postgres was lost.
     """
     began = time.monotonic()
-    sources = SourceDatabase.of(database_url, source_url)
+    sources, trust = SourceDatabase.of(database_url, source_url), seal_trust or SealTrust()
     async with open_snapshot(database_url, role="verify") as connection, AsyncExitStack() as stack:
         snapshot = await export_snapshot(connection)
         place = await find_place(connection)
-        job = await pinned(connection, await get_job(connection, job_name))
+        job = await pinned(connection, await _find_job(connection, job_name, trust))
         reading = await stack.enter_async_context(
             open_source_snapshot(sources, place=place, role="verify", snapshot=snapshot)
         )
@@ -122,18 +128,34 @@ async def verify_job(
         added_since = None
         if compare_source and source is not None:
             added_since = await check_source_rows(connection, reading, job, source, tally)
+        seals = SealCheck(
+            connection,
+            job,
+            trust,
+            tally,
+            settled=job.planned and not tally.counts[AuditFinding.PENDING],
+        )
+        seal = await seals.run()
     return AuditReport.of(
         tally,
         planned=job.planned,
         job=job.name,
         token=job.token,
         algorithm=str(job.spec.keys.algorithm),
-        notes=tuple(_notes(obstacle, tally, stated=stated)),
+        notes=(*_notes(obstacle, tally, stated=stated), *seals.notes),
         seconds=time.monotonic() - began,
         processes=min(processes, len(runs)),
         revoked_keys=_revoked_keys(keys, revoked_at, tally),
         added_since=added_since,
+        seal=seal,
     )
+
+
+async def _find_job(connection: Connection, name: str, trust: SealTrust) -> Job:
+    job = await find_job(connection, name)
+    if job is None:
+        raise await explain_unknown(connection, name, trust)
+    return job
 
 
 def _notes(obstacle: str | None, tally: Tally, *, stated: bool) -> Iterator[str]:

@@ -245,6 +245,16 @@ def open_note(data: bytes, known: Iterable[NoteVerifier]) -> Note:
     return Note(text, tuple(verified.values()), tuple(unknown))
 
 
+def unverified_text(data: bytes) -> str:
+    """Returns the text of a note of which no key is known. Whoever wrote the note can have made it up.
+
+    Raises:
+        ProofError: the note is malformed.
+    """
+    text, _ = _split_note(data)
+    return text
+
+
 def sign_note(text: str, *signers: NoteSigner) -> bytes:
     """Returns a note with that text, signed by all signers in their order.
 

@@ -1,0 +1,67 @@
+"""What a user trusts of seals: the seal key's public half, and checkpoints that somebody has kept."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
+from vaultstream.errors import CustodyError, UsageError
+from vaultstream.proof.note import MAX_NOTE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vaultstream.proof.note import NoteKey
+
+
+@dataclass(frozen=True)
+class SealTrust:
+    """What seals are verified with."""
+
+    keys: tuple[NoteKey, ...] = ()
+    """Each may have signed. Empty: nothing proves that a seal is genuine."""
+    kept: tuple[bytes, ...] = ()
+    """Checkpoints that were kept elsewhere, of the job's log or of the log of seals."""
+    local: bytes | None = None
+    """The newest checkpoint of the log of seals that this machine has, if it has the key, too."""
+    asked: bool = False
+    """Whether the user gave a key or a checkpoint: then a job without a seal is at fault, whenever it is from."""
+
+    @classmethod
+    def read(cls, seal_key: str | None, against: Sequence[Path], *, key_file: Path, seals_dir: Path) -> Self:
+        """Reads what the user gave, and what this machine has.
+
+        Args:
+            seal_key: a verifier key, or the path of a file of them; None: the public halves of the local seal key, if it can be read.
+            against: files of checkpoints.
+            key_file: the local file of the seal key.
+            seals_dir: the local folder of seals.
+
+        Raises:
+            UsageError: a key or a checkpoint that was given can't be read.
+        """
+        kept = [_read_note(path) for path in against]
+        asked = seal_key is not None or bool(kept)
+        if seal_key is not None:
+            return cls(parse_verifier_keys(seal_key), tuple(kept), None, asked)
+        try:
+            keys = load_seal_keys(key_file).known
+        except CustodyError:
+            return cls((), tuple(kept), None, asked)
+        with suppress(OSError):
+            return cls(keys, tuple(kept), (seals_dir / "checkpoint").read_bytes(), asked)
+        return cls(keys, tuple(kept), None, asked)
+
+
+def _read_note(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_NOTE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"The checkpoint {path} can't be read: {error.strerror}.",
+            hint="`vaultstream log checkpoint` prints one.",
+        ) from None

@@ -1,0 +1,227 @@
+"""Compares a job with its newest seal: what was planned and sealed must be there, and nothing else if the job had ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaultstream.api import JobState
+from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.queries import job_query
+from vaultstream.audit.report import AuditFinding, SealSummary, Tally
+from vaultstream.audit.sealed_logs import (
+    SealLog,
+    find_seal_log,
+    kept_head,
+    read_seal_log,
+    require_head,
+    rollback,
+)
+from vaultstream.audit.sealed_rows import SealedRows
+from vaultstream.errors import ProofError
+from vaultstream.plurals import counted
+from vaultstream.proof.seal import (
+    PlannedBatch,
+    SealedKey,
+    SealEntry,
+    job_origin,
+    keys_digest,
+    ranges_digest,
+    require_planned,
+)
+from vaultstream.store.logs import EntryKind, find_log, leaf_hashes
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from vaultstream.audit.seal_trust import SealTrust
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+    from vaultstream.store.logs import Log
+
+_ENDED = (JobState.COMPLETE, JobState.FAILED)
+
+
+class SealCheck:
+    """The comparison of one job with its seals. All findings are added to the tally."""
+
+    def __init__(
+        self, connection: Connection, job: Job, trust: SealTrust, tally: Tally, *, settled: bool
+    ) -> None:
+        """Takes the job, and whether all its records are planned and settled.
+
+        Args:
+            connection: in the transaction with the snapshot.
+            job: the job.
+            trust: the keys and the kept checkpoints.
+            tally: of the whole job.
+            settled: whether nothing is still to be signed.
+        """
+        self._connection = connection
+        self._job = job
+        self._trust = trust
+        self._tally = tally
+        self._settled = settled
+        self.notes: list[str] = []
+        """What limits the comparison, one sentence each."""
+
+    async def run(self) -> SealSummary | None:
+        """Compares; returns the newest seal that is genuine."""
+        log = await find_seal_log(self._connection, self._job, self._trust)
+        if log is None:
+            for note in self._trust.kept:
+                self._compare_kept(note, {})
+            self._without_seal()
+            return None
+        try:
+            seals = await read_seal_log(self._connection, log, self._job.token, self._trust)
+        except ProofError as error:
+            self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
+            return None
+        kept = (*self._trust.kept, self._trust.local) if self._trust.local else self._trust.kept
+        if kept:
+            leaves = await self._job_leaves(job_origin(log.origin, self._job.token))
+            for note in kept:
+                self._compare_kept(note, {log.origin: seals.leaves, **leaves})
+        if not seals.seals:
+            self._without_seal()
+            return None
+        if not self._trust.keys:
+            self.notes.append(
+                "No seal key is known here, so nothing proves that the seal is genuine: give it with --seal-key."
+            )
+        seal = seals.seals[-1]
+        await self._compare(seals, seal)
+        return SealSummary(
+            log.origin, seal.state, rfc3339(seal.sealed_at), seal.tree_size, pinned=bool(self._trust.keys)
+        )
+
+    def _without_seal(self) -> None:
+        ended = self._settled or self._job.state in _ENDED
+        if self._trust.asked:
+            where = " by the seal key" if self._trust.keys else ""
+            self._tally.find(
+                AuditFinding.MISSING_SEALS, None, f"the job was never sealed{where}, or its seal was removed"
+            )
+        elif ended:
+            self.notes.append(
+                "The job has no seal: nothing proves that none of its batches is gone. With --seal-key or --against, that is a problem."
+            )
+
+    async def _job_leaves(self, origin: str) -> dict[str, list[bytes]]:
+        """Returns the leaves of the job's log by its origin; nothing if it has gaps, which are found elsewhere."""
+        log = await find_log(self._connection, origin)
+        try:
+            return {origin: await leaf_hashes(self._connection, log)} if log else {}
+        except ProofError:
+            return {}
+
+    def _compare_kept(self, note: bytes, logs: Mapping[str, Sequence[bytes]]) -> None:
+        """Finds that a log is not a later state of the one that a checkpoint is of."""
+        try:
+            head = kept_head(note, self._trust)
+        except ProofError as error:
+            self._tally.find(
+                AuditFinding.BAD_SEALS, None, f"a kept checkpoint can't be compared: {error.message}"
+            )
+            return
+        if "/jobs/" in head.origin and not head.origin.endswith(f"/jobs/{self._job.token}"):
+            reason = f"a kept checkpoint is of the log {head.origin!r}, which is not this job's"
+            self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+            return
+        if fault := rollback(head, logs.get(head.origin, ())):
+            self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
+
+    async def _compare(self, seals: SealLog, seal: SealEntry) -> None:
+        final = seal.state in _ENDED
+        strict = final and self._settled
+        if self._settled and not final:
+            reason = f"the newest seal says that the job was {seal.state}: nothing seals how it ended"
+            self._tally.find(AuditFinding.MISSING_SEALS, None, reason)
+        for reason in [fault async for fault in self._values(seal, strict=strict)]:
+            self._tally.find(AuditFinding.UNLIKE_SEAL, None, reason)
+        await self._compare_keys(seal, strict=strict)
+        if seals.plan is None:
+            if final:
+                self.notes.append(
+                    "The job has a seal and no plan: nothing proves which batches were planned."
+                )
+        elif final:
+            try:
+                require_planned(seals.plan, seal)
+            except ProofError as error:
+                self._tally.find(AuditFinding.PLAN_BROKEN, None, error.message)
+        log = await self._sealed_log(seals.log, seal)
+        if log is None:
+            return
+        rows = SealedRows(self._connection, self._job, log, self._tally)
+        await rows.compare()
+        kinds = {EntryKind.REVOCATION: "revocation", EntryKind.AUDIT_EVENT: "audit event"}
+        if strict:
+            await rows.find_added()
+        else:
+            kinds |= {EntryKind.STATEMENT: "statement", EntryKind.DEAD_LETTER: "dead letter"}
+        since = [
+            counted(number, what) for kind, what in kinds.items() if (number := await rows.unsealed(kind)) > 0
+        ]
+        if since:
+            self.notes.append(
+                f"Not sealed yet: {', '.join(since)}. `vaultstream log seal {self._job.name}` seals them."
+            )
+
+    async def _sealed_log(self, seal_log: Log, seal: SealEntry) -> Log | None:
+        """Returns the job's log if it is the one that the seal names."""
+        head = seal.checkpoint(seal_log.origin)
+        log = await find_log(self._connection, head.origin)
+        if log is None:
+            self._tally.find(
+                AuditFinding.BAD_SEALS, None, f"the log {head.origin!r}, which was sealed, is gone"
+            )
+            return None
+        try:
+            await require_head(
+                self._connection, log, await leaf_hashes(self._connection, log), self._trust, head
+            )
+        except ProofError as error:
+            self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
+            return None
+        return log
+
+    async def _values(self, seal: SealEntry, *, strict: bool) -> AsyncIterator[str]:
+        """Yields each difference between what the seal says of the job and what is there."""
+        job = self._job
+        for what, sealed, found in (
+            ("the name", seal.job, job.name),
+            ("the source", seal.source, job.spec.records.table),
+            ("the upper id", seal.upper_id, job.upper_id or ""),
+        ):
+            if sealed != found:
+                yield f"{what} was {sealed!r} when the job was sealed, and is {found!r}"
+        [totals] = await self._connection.fetch(job_query("audit_totals", job), job.job_no)
+        for what, sealed_number, number in (
+            ("signatures", seal.signed, totals["signatures"]),
+            ("dead letters", seal.dead, totals["dead_letters"]),
+        ):
+            if (number != sealed_number and strict) or (what == "signatures" and number < sealed_number):
+                yield f"there were {sealed_number} {what} when the job was sealed, and there are {number}"
+        batches = await self._connection.fetch(query("audit_planned"), job.job_no)
+        cut = [PlannedBatch(**dict(row)) for row in batches[: seal.batches]]
+        if len(cut) < seal.batches or (strict and len(batches) > seal.batches):
+            yield f"{seal.batches} batches had been cut from the source when the job was sealed, and there are {len(batches)}"
+        elif ranges_digest(cut) != seal.ranges_sha256:
+            yield "the batches that were cut from the source cover other records than when the job was sealed"
+
+    async def _compare_keys(self, seal: SealEntry, *, strict: bool) -> None:
+        keys = await self._connection.fetch(query("audit_keys"), self._job.job_no)
+        found = keys_digest(
+            SealedKey(key_id=k["key_id"], algorithm=k["algorithm"], public_key=k["public_key"]) for k in keys
+        )
+        if found == seal.keys_sha256:
+            return
+        if strict:
+            reason = "the job's keys are others than when it was sealed"
+            self._tally.find(AuditFinding.REKEYED, None, reason)
+        else:
+            self.notes.append(
+                "The job's keys are others than when it was last sealed: keys were added, or replaced."
+            )

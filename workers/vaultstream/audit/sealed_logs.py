@@ -1,0 +1,145 @@
+"""The logs of a job and of seals, as Postgres has them, verified against what the seal key signed.
+
+Nothing is believed that Postgres says of an entry, only what follows from its bytes: hashes are computed again, the root over them
+must be that of a checkpoint, and what an entry is about is read from its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from vaultstream.errors import ProofError
+from vaultstream.proof.canonical import canonical_text
+from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint
+from vaultstream.proof.entries import LogEntry
+from vaultstream.proof.merkle import leaf_hash, tree_root
+from vaultstream.proof.note import unverified_text
+from vaultstream.proof.seal import PlanEntry, SealEntry
+from vaultstream.store.logs import Log, find_log, find_seal, get_log, newest_checkpoint, read_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaultstream.audit.seal_trust import SealTrust
+    from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
+
+EntryType = TypeVar("EntryType", bound=LogEntry)
+
+
+@dataclass(frozen=True)
+class SealLog:
+    """A log of seals, of an installation or of a tenant, that its checkpoint proves."""
+
+    log: Log
+    leaves: list[bytes] = field(repr=False)
+    plan: PlanEntry | None
+    """Of the job."""
+    seals: list[SealEntry] = field(repr=False)
+    """Of the job, oldest first."""
+
+
+async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> Log | None:
+    """Returns the log that has the seals of a job: that of the trusted key, else any that has one; None: there is none."""
+    for name in dict.fromkeys(key.name for key in trust.keys):
+        for origin in (f"{name}/tenants/{job.tenant}", name) if job.tenant else (name,):
+            if (log := await find_log(connection, origin)) and log.job_no is None:
+                return log
+    if trust.keys:
+        return None
+    seal = await find_seal(connection, job.job_no)
+    return await get_log(connection, seal.log_no) if seal else None
+
+
+async def read_seal_log(connection: Connection, log: Log, token: str, trust: SealTrust) -> SealLog:
+    """Reads a log of seals, and what it has of one job.
+
+    Raises:
+        ProofError: an entry is gone or malformed, or the newest checkpoint is not that of these entries or not by a trusted key.
+    """
+    leaves: list[bytes] = []
+    plans: list[PlanEntry] = []
+    seals: list[SealEntry] = []
+    async for entry in read_entries(connection, log):
+        if entry.index != len(leaves) or entry.data is None:
+            break
+        leaves.append(leaf_hash(entry.data))
+        plans += [plan for plan in entries_about(PlanEntry, entry.data, token) if plan.job_token == token]
+        seals += [seal for seal in entries_about(SealEntry, entry.data, token) if seal.job_token == token]
+    if len(leaves) < log.size:
+        raise ProofError(f"Entry {len(leaves)} of the log {log.origin!r}, which has {log.size}, is gone.")
+    await require_head(connection, log, leaves, trust)
+    if len(plans) > 1:
+        raise ProofError(f"The log {log.origin!r} has more than one plan of the job.")
+    return SealLog(log, leaves, plans[0] if plans else None, seals)
+
+
+async def require_head(
+    connection: Connection,
+    log: Log,
+    leaves: Sequence[bytes],
+    trust: SealTrust,
+    sealed: Checkpoint | None = None,
+) -> None:
+    """Checks that the newest checkpoint of a log is that of its entries, and the one that was sealed if one was.
+
+    Raises:
+        ProofError: it is not, or is not signed by a trusted key, or there is none.
+    """
+    head = Checkpoint(log.origin, len(leaves), tree_root(leaves))
+    if sealed is not None and head != sealed:
+        raise ProofError(
+            f"The log {log.origin!r} has {head.size} entries, and the {sealed.size} that were sealed are others or more."
+        )
+    stored = await newest_checkpoint(connection, log)
+    if stored is None:
+        raise ProofError(f"The log {log.origin!r} has no checkpoint.")
+    newest = open_head(stored.note, trust, log.origin)
+    if (newest.size, newest.root) != (head.size, head.root):
+        raise ProofError(
+            f"The log {log.origin!r} has {head.size} entries, and its newest checkpoint is of {newest.size}, or of others."
+        )
+
+
+def open_head(note: bytes, trust: SealTrust, origin: str) -> Checkpoint:
+    """Returns what a checkpoint says; without a trusted key, its signature is not verified.
+
+    Raises:
+        ProofError: it is malformed, of another log, or not signed by a trusted key.
+    """
+    if trust.keys:
+        return open_checkpoint(note, trust.keys, origin=origin).checkpoint
+    head = Checkpoint.parse(unverified_text(note))
+    if head.origin != origin:
+        raise ProofError(f"The checkpoint is of the log {head.origin!r}, and must be of {origin!r}.")
+    return head
+
+
+def kept_head(note: bytes, trust: SealTrust) -> Checkpoint:
+    """Returns what a checkpoint of any log says; see `open_head`.
+
+    Raises:
+        ProofError: it is malformed, or not signed by a trusted key.
+    """
+    return open_head(note, trust, Checkpoint.parse(unverified_text(note)).origin)
+
+
+def rollback(head: Checkpoint, leaves: Sequence[bytes]) -> str | None:
+    """Returns why a log with these leaves is not a later state of the one that a checkpoint is of; None if it is."""
+    if head.size > len(leaves):
+        return f"the log {head.origin!r} had {head.size} entries, and has {len(leaves)} now"
+    if tree_root(leaves[: head.size]) != head.root:
+        return f"the first {head.size} entries of the log {head.origin!r} are others than they were"
+    return None
+
+
+def entries_about(kind: type[EntryType], data: bytes, name: str) -> list[EntryType]:
+    """Returns an entry, in a list, if it is of that type and has that name or token somewhere in it.
+
+    Raises:
+        ProofError: it is malformed.
+    """
+    if f'"type":"{kind.kind}"'.encode() in data and canonical_text(name).encode() in data:
+        return [kind.parse(data)]
+    return []
