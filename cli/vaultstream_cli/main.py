@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "export",
     "extract": "extract",
     "prove": "prove",
+    "log": "log",
     "keys": "keys",
     "kek": "kek",
     "seal-key": "seal_key",

@@ -9,7 +9,7 @@ import asyncpg
 from pydantic import ValidationError
 
 from vaultstream.errors import ProofError
-from vaultstream.proof.checkpoint import Checkpoint
+from vaultstream.proof.checkpoint import unverified_checkpoint
 from vaultstream.proof.seal import SealEntry
 from vaultstream.store.logs import newest_seal
 from vaultstream_operator.api.status import SealStatus
@@ -45,13 +45,11 @@ def seal_status(stored: StoredSeal) -> SealStatus:
         ValidationError: it does not fit into an object of Kubernetes.
     """
     entry = SealEntry.parse(stored.body.encode())
-    note = stored.checkpoint.decode()
-    text, _, _ = note.rpartition("\n\n")
-    head = Checkpoint.parse(text + "\n")
+    head = unverified_checkpoint(stored.checkpoint)
     return SealStatus(
         origin=head.origin,
         size=head.size,
-        checkpoint=note,
+        checkpoint=stored.checkpoint.decode(),
         job_checkpoint=stored.job_checkpoint.decode(),
         signed=entry.signed,
         dead=entry.dead,

@@ -101,6 +101,14 @@ class StoredEntry:
 
 
 @dataclass(frozen=True)
+class KnownJob:
+    """A job that a log is about and Postgres has."""
+
+    token: str
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True)
 class StoredCheckpoint:
     """A signed checkpoint. Its signature is not verified."""
 
@@ -270,6 +278,12 @@ async def newest_seal(connection: Connection, job_no: int) -> StoredSeal | None:
             row["job_checkpoint"].encode(),
         )
     )
+
+
+async def jobs_by_token(connection: Connection, tokens: Sequence[str]) -> list[KnownJob]:
+    """Returns those of the jobs with these tokens that Postgres has, deleted ones too."""
+    rows = await connection.fetch(query("jobs_by_token"), tokens)
+    return [KnownJob(row["token"], row["deleted_at"]) for row in rows]
 
 
 async def _newest_about(

@@ -53,3 +53,7 @@ SELECT log_no, index, body, checkpoint, job_checkpoint FROM vaultstream.newest_s
 -- Where log $1 has the statement of batch $3 of job $2.
 SELECT index FROM vaultstream.log_entries
 WHERE log_no = $1 AND job_no = $2 AND kind = 'statement' AND coalesce(batch_no, 0) = $3 AND subject = ''
+
+-- name: jobs_by_token
+-- Those of the jobs with the tokens $1 that are there, deleted ones too.
+SELECT token, deleted_at FROM vaultstream.jobs WHERE token = ANY($1)

@@ -1,0 +1,185 @@
+"""`vaultstream log`: the logs of what was signed and sealed, and their checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vaultstream.audit.log_history import LogReport, examine_log, open_kept
+from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
+from vaultstream.errors import AuditError, UsageError
+from vaultstream.local.session import open_session
+from vaultstream.plurals import counted
+from vaultstream.proof.checkpoint import open_checkpoint
+from vaultstream.settings import Settings
+from vaultstream.store.jobs import get_job
+from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
+from vaultstream.worker import seal_key_file
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.output import note, print_file, print_json, print_line
+
+if TYPE_CHECKING:
+    from vaultstream.proof.note import NoteKey
+    from vaultstream.store.database import Connection
+    from vaultstream.store.logs import Log
+
+group = typer.Typer(
+    help="Show and verify the logs of what was signed and sealed, whose checkpoints the seal key signs.",
+    no_args_is_help=True,
+)
+app.add_typer(group, name="log")
+
+SHOWN_FINDINGS = 50
+
+SealKey = Annotated[
+    str | None,
+    typer.Option(
+        "--seal-key",
+        metavar="KEY",
+        help="Verifier key that may have signed, or a file with one on each line, kept from `vaultstream log key`. [default: the "
+        "keys in the file of the seal key]",
+    ),
+]
+
+
+def known_keys(settings: Settings, seal_key: str | None) -> tuple[NoteKey, ...]:
+    """Returns the verifier keys that a user trusts.
+
+    Raises:
+        CustodyError: none is given, and the file of the seal key can't be used.
+        UsageError: what is given is no verifier key.
+    """
+    return parse_verifier_keys(seal_key) if seal_key else load_seal_keys(seal_key_file(settings)).known
+
+
+@command(group, "key")
+async def key(settings: Settings, *, json: Json = False) -> None:
+    """Print the verifier keys of the seal key and of those before it, newest first, one on each line.
+
+    They are no secrets. Give them to those who check your proofs, by another way than the proofs. Reads the file of the seal key
+    (VAULTSTREAM_SEAL_KEY_FILE), and no database.
+    """
+    keys = load_seal_keys(seal_key_file(settings))
+    if json:
+        print_json({"origin": keys.origin, "keys": [each.vkey for each in keys.known]})
+        return
+    for each in keys.known:
+        print_line(each.vkey)
+
+
+@command(group, "checkpoint")
+async def checkpoint(
+    settings: Settings,
+    *,
+    job: Annotated[
+        str | None, typer.Argument(help="Name or token of a job, for the checkpoint of its own log.")
+    ] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", metavar="NAMESPACE", help="Print that of a tenant's log.")
+    ] = None,
+    seal_key: SealKey = None,
+    json: Json = False,
+) -> None:
+    """Print the newest signed checkpoint of the log of plans and seals, or of a job's log.
+
+    Keep it outside of the database: `log verify --since` compares the log with it later. Refused, with exit code 4, if no known
+    key has signed it.
+    """
+    if job is not None and tenant is not None:
+        raise UsageError("--tenant is for the log of seals, and a job is named.", hint="Give one of both.")
+    keys = known_keys(settings, seal_key)
+    async with open_session(settings) as session, session.pool.acquire() as connection:
+        found = await _find(connection, keys[0].name, job, tenant)
+        newest = await newest_checkpoint(connection, found)
+    if newest is None:
+        raise _nothing_sealed(f"The log {found.origin!r} has no checkpoint yet.")
+    opened = open_checkpoint(newest.note, keys, origin=found.origin)
+    if json:
+        head = opened.checkpoint
+        print_json(
+            {
+                "origin": head.origin,
+                "size": head.size,
+                "made_at": newest.made_at,
+                "checkpoint": newest.note.decode(),
+            }
+        )
+    else:
+        print_file(newest.note.decode())
+
+
+@command(group, "verify")
+async def verify_log(
+    settings: Settings,
+    *,
+    since: Annotated[
+        Path,
+        typer.Option(
+            "--since", metavar="FILE", help="An older checkpoint of the same log, from `log checkpoint`."
+        ),
+    ],
+    seal_key: SealKey = None,
+    json: Json = False,
+) -> None:
+    """Verify that a log has not lost or changed what it had at an older checkpoint, and is what its newest checkpoint says.
+
+    Hashes every entry of the log again. Of the log of plans and seals, the log of each sealed job is compared with the job's
+    newest seal, and each job that was planned must be sealed or still be there. Exits 0 if no problem was found, else 4: entries
+    that are missing or altered, another history, a log that was rolled back, a job that is gone without a seal, a checkpoint under
+    an unknown key. Exits 4, too, if the older checkpoint itself is not signed by a known key.
+    """
+    keys = known_keys(settings, seal_key)
+    try:
+        kept = since.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The older checkpoint {since} can't be read: {error.strerror}.",
+            hint="`vaultstream log checkpoint` prints one to keep.",
+        ) from None
+    older = open_kept(kept, keys)
+    async with open_session(settings) as session:
+        report = await examine_log(session.services.database_url, older, keys)
+    if json:
+        print_json(report.to_json())
+    else:
+        _print_log_report(report)
+    if not report.ok:
+        raise AuditError(
+            f"The log {older.origin} does not hold: {counted(len(report.findings), 'problem')}.",
+            hint="Compare with a backup of Postgres, and with the copies in VAULTSTREAM_SEALS_DIR.",
+        )
+
+
+async def _find(connection: Connection, name: str, job_name: str | None, tenant: str | None) -> Log:
+    if job_name is not None:
+        job = await get_job(connection, job_name)
+        if (of_job := await find_job_log(connection, job.job_no)) is None:
+            raise _nothing_sealed(f"Job {job.name} is not sealed.")
+        return of_job
+    origin = f"{name}/tenants/{tenant}" if tenant else name
+    if (found := await find_log(connection, origin)) is None:
+        raise _nothing_sealed(f"There is no log {origin!r} in Postgres.")
+    return found
+
+
+def _nothing_sealed(message: str) -> UsageError:
+    return UsageError(
+        message,
+        hint="A records worker with a seal key seals a job at intervals and at its end; `vaultstream doctor` says whether it has one.",
+    )
+
+
+def _print_log_report(report: LogReport) -> None:
+    since = report.since
+    for finding in report.findings[:SHOWN_FINDINGS]:
+        print_line(f"{finding.problem}: {finding.message}")
+    if (more := len(report.findings) - SHOWN_FINDINGS) > 0:
+        print_line(f"and {counted(more, 'problem')} more; --json lists all")
+    if report.erased:
+        note(f"{counted(report.erased, 'entry', 'entries')} about a deleted job: hashes only.")
+    if report.ok:
+        print_line(
+            f"The log {since.origin} has {counted(report.size, 'entry', 'entries')} and continues the older checkpoint of {since.size}."
+        )
