@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from support.log_of_seals import LogOfSeals
 from vaultstream.bus.connection import BusAddress, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, key_subject
 from vaultstream.crypto.keyring import create_keyring
+from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.local.services import inspect_services
 from vaultstream.store.batches import move_published
 from vaultstream.store.jobs import set_message, start_job
@@ -120,6 +122,32 @@ async def test_a_lost_key_encryption_key_is_a_failure(
     assert lost["key-encryption keys"][0]["level"] == "failed"
     assert "The ring lacks" in wrong["wrapped keys"][0]["message"]
     assert open_to_all["key-encryption keys"][0]["hint"] == f"chmod 600 {other}"
+
+
+async def test_a_job_that_can_not_be_or_is_not_sealed_is_reported(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    job = await make_job("unsealed", keys=1)
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET state = 'Complete', finished_at = now() WHERE job_no = $1", job.job_no
+    )
+    file, folder = tmp_path / "seal-key", tmp_path / "seals"
+    folder.touch()
+    env = {"VAULTSTREAM_SEAL_KEY_FILE": str(file), "VAULTSTREAM_SEALS_DIR": str(folder)}
+
+    without = examine(run_cli, env=env)
+    log = LogOfSeals(connection, create_seal_keys(file).signing)
+    await log.seal(job)
+    sealed = examine(run_cli, env=env)
+    file.chmod(0o644)
+    open_to_all = examine(run_cli, env=env, code=5)
+
+    assert without["seal key"][0]["level"] == without["seals of jobs"][0]["level"] == "warning"
+    assert "unsealed" in without["seals of jobs"][0]["message"]
+    assert sealed["seal key"][0]["level"] == "ok"
+    assert sealed["copies of seals"][0]["level"] == "warning"
+    assert "unsealed" not in sealed["seals of jobs"][0]["message"]
+    assert open_to_all["seal key"][0]["hint"] == f"chmod 600 {file}"
 
 
 def test_a_missing_schema_is_a_failure_and_migrate_fixes_it(

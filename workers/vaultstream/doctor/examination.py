@@ -20,13 +20,14 @@ from vaultstream.doctor.findings import Finding, failed, failed_by, judge_transi
 from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
 from vaultstream.doctor.machine import examine_machine
 from vaultstream.doctor.revocations import examine_revocations
+from vaultstream.doctor.seals import examine_seals
 from vaultstream.doctor.source import examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError
 from vaultstream.local.services import LocalServices, Services, inspect_services
 from vaultstream.store.database import connect, explain
 from vaultstream.store.source_login import SourceDatabase
-from vaultstream.worker import kek_file, revocations_file
+from vaultstream.worker import kek_file, revocations_file, seal_key_file, seals_dir
 
 if TYPE_CHECKING:
     from vaultstream.bus.inspection import StreamState
@@ -83,6 +84,16 @@ class _Examination:
         self._findings += await examine_jobs(connection, open_jobs)
         self._findings += await examine_custody(connection, kek_path, made_by_itself=self._settings.embedded)
         self._findings += await examine_revocations(connection, revocations_file(self._settings))
+        self._findings += await examine_seals(
+            connection,
+            seal_key_file(self._settings),
+            seals_dir(self._settings),
+            unborn=self._makes_keys(),
+        )
+
+    def _makes_keys(self) -> bool:
+        """Returns whether a command would create the missing files of keys."""
+        return self._settings.embedded and not kek_file(self._settings).exists()
 
     async def _open_database(self) -> Connection | None:
         """Returns a connection to a database with a schema that this program works with; None if there is none."""

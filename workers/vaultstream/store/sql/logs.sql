@@ -57,3 +57,17 @@ WHERE log_no = $1 AND job_no = $2 AND kind = 'statement' AND coalesce(batch_no, 
 -- name: jobs_by_token
 -- Those of the jobs with the tokens $1 that are there, deleted ones too.
 SELECT token, deleted_at FROM vaultstream.jobs WHERE token = ANY($1)
+
+-- name: may_seal
+SELECT has_function_privilege('vaultstream.lock_log(text, int, text)', 'EXECUTE')
+
+-- name: may_read_seals
+SELECT has_table_privilege('vaultstream.log_entries', 'SELECT')
+
+-- name: list_unsealed
+-- The names of complete jobs without a seal that says so.
+SELECT j.name FROM vaultstream.jobs j
+WHERE j.state = 'Complete' AND j.deleted_at IS NULL AND NOT EXISTS (
+    SELECT FROM vaultstream.log_entries e
+    WHERE e.job_no = j.job_no AND e.kind = 'seal' AND e.body LIKE '%"state":"Complete"%')
+ORDER BY j.job_no
