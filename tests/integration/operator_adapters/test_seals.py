@@ -9,11 +9,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.planning import job_of, spec_of
+from support.waiting import eventually
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.proof.note import NoteSigningKey
 from vaultstream.proof.seal import SealEntry, job_origin
 from vaultstream.store import jobs, logs
+from vaultstream.store.audit_events import list_audit_events
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import StoredJob
 
@@ -102,3 +104,37 @@ async def test_what_is_no_seal_does_not_keep_the_operator_from_the_job(
     await seal(connection, job, signed=3, body=body.replace("none", f'none","jobToken":"{job.token}'))
     stored = await found(store, view)
     assert (stored.seal, stored.token) == (None, job.token)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_a_job_that_the_operator_deletes_leaves_its_seal_its_logs_and_its_events(
+    store: PostgresStore, connection: asyncpg.Connection, policy: str
+) -> None:
+    view = job_of(spec_of().model_copy(update={"deletion_policy": policy}))
+    job = await made(store, connection, view)
+    await seal(connection, job, signed=3)
+
+    async def deleted() -> bool:
+        return await store.act(StoreAction.DELETE, view) is None
+
+    await eventually(deleted)  # the connection to NATS may just be being made
+
+    assert (await jobs.find_job(connection, job.token) is None) is (policy == "Delete")
+    of_seals = await logs.find_log(connection, KEY.name)
+    assert of_seals is not None
+    [entry] = [each async for each in logs.read_entries(connection, of_seals)]
+    assert leaf_hash(entry.data or b"") == entry.leaf
+    sealed = SealEntry.parse(entry.data or b"")
+    assert (sealed.job_token, sealed.signed) == (job.token, 3)
+    for log, root in (
+        (of_seals, entry.leaf),
+        (await logs.find_log(connection, job_origin(KEY.name, job.token)), sealed.tree_root),
+    ):
+        assert log is not None
+        kept = await logs.newest_checkpoint(connection, log)
+        assert kept is not None
+        head = open_checkpoint(kept.note, [KEY.public_key], origin=log.origin).checkpoint
+        assert (head.size, head.root) == (log.size, root)
+    events = await list_audit_events(connection, job.job_no)
+    assert [event.action for event in events] == ["create", "delete"]
+    assert events[-1].arguments == {"policy": policy}

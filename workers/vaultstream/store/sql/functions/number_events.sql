@@ -12,6 +12,9 @@ BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RETURN NULL;
     END IF;
+    IF NOT EXISTS (SELECT FROM vaultstream.audit_events e WHERE e.job_no = p_job_no AND e.number IS NULL) THEN
+        RETURN (SELECT a.events FROM vaultstream.audited_jobs a WHERE a.job_no = p_job_no);
+    END IF;
     SELECT a.events INTO v_last FROM vaultstream.audited_jobs a WHERE a.job_no = p_job_no FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;

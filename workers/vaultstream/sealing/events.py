@@ -1,0 +1,66 @@
+"""Audit events as entries of a job's log, in the order of their numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaultstream.errors import ProofError
+from vaultstream.proof.entries import AuditEntry
+from vaultstream.store.audit_events import audit_events_after, last_logged_event, number_audit_events
+from vaultstream.store.logs import EntryKind, NewEntry, append_entries
+
+if TYPE_CHECKING:
+    from vaultstream.store.audit_events import AuditEvent
+    from vaultstream.store.database import Connection
+    from vaultstream.store.logs import Log
+
+EVENTS_PER_PAGE = 1_000
+"""Events that are read and entered at once. One has up to some 10 kB."""
+
+
+async def enter_events(connection: Connection, job_no: int, job_token: str, log: Log) -> Log:
+    """Appends to a job's log, which is locked, the audit events that it does not have yet; returns the log.
+
+    An event whose number another transaction is giving at this moment is left for the next seal.
+
+    Raises:
+        ProofError: an event is missing between those that were entered and those that are there.
+    """
+    await number_audit_events(connection, job_no)
+    last = await last_logged_event(connection, log.log_no)
+    while events := await audit_events_after(connection, job_no, last, limit=EVENTS_PER_PAGE):
+        entries = [audit_entry(job_token, event) for event in events]
+        for expected, entry in enumerate(entries, start=last + 1):
+            if entry.number != expected:
+                raise ProofError(
+                    f"Audit event {expected} of the job {job_token!r} was removed before it was sealed.",
+                    hint=f"Event {entry.number} is there: `vaultstream audit-log {job_token}` lists them.",
+                )
+        log = await append_entries(
+            connection,
+            log,
+            job_no,
+            [
+                NewEntry(
+                    kind=EntryKind.AUDIT_EVENT,
+                    leaf=entry.leaf,
+                    body=entry.data.decode(),
+                    subject=str(entry.number),
+                )
+                for entry in entries
+            ],
+        )
+        last = entries[-1].number
+    return log
+
+
+def audit_entry(job_token: str, event: AuditEvent) -> AuditEntry:
+    """Returns the entry of an event that has a number."""
+    return AuditEntry(
+        job_token=job_token,
+        number=event.number or 0,
+        action=event.action,
+        login=event.login,
+        arguments=event.arguments,
+        at=event.at,
+    )
