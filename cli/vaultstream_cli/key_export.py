@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
+from vaultstream.crypto.algorithms import public_key_pem
+from vaultstream.crypto.jwks import jwk_set
 from vaultstream.keys.changes import KeyEnd
 from vaultstream.visible import visible
 
@@ -39,15 +39,4 @@ def render_keys(keys: Sequence[KeyInfo], form: KeyFormat, *, about: dict[str, st
             f"# {visible(key.key_id)} ({visible(key.algorithm)}, {key.state})\n{public_key_pem(key.public_key)}"
             for key in keys
         )
-    return json.dumps({**(about or {}), "keys": [_jwk(key) for key in keys]}, indent=2) + "\n"
-
-
-def _jwk(key: KeyInfo) -> dict[str, Any]:
-    """Returns a JWK. A library of JOSE ignores `state`, and mostly also `revoked`, which OpenID Federation defines."""
-    jwk: dict[str, Any] = {
-        **public_key_jwk(key.public_key, key_id=key.key_id, algorithm=key.algorithm),
-        "state": key.state,
-    }
-    if key.state == KeyEnd.REVOKED:
-        jwk["revoked"] = {"revoked_at": int(key.ended_at.timestamp())} if key.ended_at else {}
-    return jwk
+    return jwk_set([key.jwk for key in keys], about)

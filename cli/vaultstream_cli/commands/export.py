@@ -9,6 +9,7 @@ import typer
 
 from vaultstream.audit.export import export_job
 from vaultstream.audit.formats import ExportFormat, SignatureFormat
+from vaultstream.bundle.export import export_bundle
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
@@ -42,6 +43,17 @@ async def export(
         list[str] | None,
         typer.Option("--records", metavar="ID", help="Export only this record. Can be repeated."),
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="DIR",
+            help="Write a bundle for an auditor instead: a new folder with all that proves what was signed, and programs that check it.",
+        ),
+    ] = None,
+    payloads: Annotated[
+        bool, typer.Option("--payloads", help="With --bundle: also the payloads, read from the source.")
+    ] = False,
 ) -> None:
     """Export a job's signatures, ordered by record.
 
@@ -51,7 +63,19 @@ async def export(
     Signatures of Ed25519, RSA-PSS and ML-DSA have one form, which both take.
     A job that signs JWS also has the compact JWS of each record, with its payload detached. In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
     a spreadsheet would run as a formula, or that begins with an apostrophe: a program removes the first one. Numbers have none.
+
+    --bundle DIR writes a folder with records, signatures, statements, keys and seal, which `vaultstream verify --bundle DIR` and the
+    two programs in it check without a database.
     """
+    if bundle is not None:
+        if records or output != STANDARD_OUTPUT:
+            raise UsageError(
+                "A bundle is a folder with all records.", hint="Leave out --records and --output."
+            )
+        await _export_bundle(settings, job, bundle, payloads=payloads)
+        return
+    if payloads:
+        raise UsageError("--payloads is for bundles.", hint="Add --bundle DIR.")
     to_file = output != STANDARD_OUTPUT
     if form is ExportFormat.PARQUET and not to_file:
         raise UsageError(
@@ -70,3 +94,19 @@ async def export(
             )
     if to_file:
         note(f"{counted(written, 'signature')} written to {output}")
+
+
+async def _export_bundle(settings: Settings, job: str, folder: Path, *, payloads: bool) -> None:
+    async with open_session(settings) as session:
+        with show_progress("exporting") as progress:
+            exported = await export_bundle(
+                session.services.database_url,
+                job,
+                folder=folder,
+                payloads=payloads,
+                source_url=session.services.source_url,
+                progress=progress,
+            )
+    for text in exported.notes:
+        note(f"note: {text}")
+    note(f"{counted(exported.about.records, 'record')} written to {folder}")

@@ -10,11 +10,15 @@ import typer
 from vaultstream.audit.pinned_keys import PinnedKeys
 from vaultstream.audit.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
+from vaultstream.bundle.verify import verify_bundle
 from vaultstream.crypto.revocations import load_revocations
+from vaultstream.crypto.seal_keys import parse_verifier_keys
+from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.worker import revocations_file, seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.bundle_report import print_bundle_report, require_genuine
 from vaultstream_cli.output import print_json
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
@@ -24,7 +28,15 @@ from vaultstream_cli.report import print_report, require_ok
 async def verify(
     settings: Settings,
     *,
-    job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
+    job: Annotated[
+        str | None, typer.Argument(help="Name of the job, or its token if it was deleted.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="DIR", help="Verify an exported bundle instead, without a database."
+        ),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option("--processes", min=1, help="Number of verifying processes. [default: one per core]"),
@@ -51,7 +63,7 @@ async def verify(
             "--seal-key",
             metavar="KEY",
             help="Seal key that signs the checkpoints of logs: a verifier key, or a file with one on each line, as "
-            "`vaultstream log key` prints them. [default: the local one]",
+            "`vaultstream log key` prints them. [default: the local one, but none for a bundle]",
         ),
     ] = None,
     against: Annotated[
@@ -74,8 +86,21 @@ async def verify(
     The job is compared with its newest seal: its batches, statements, dead letters, revocations and audit events are those that were
     sealed. A job without a seal is a problem if --seal-key or --against is given, and else a note, as it may be from before there were
     seals. What happened since the seal is counted in a note. Without a seal key, nothing proves that the seal is genuine.
+
+    --bundle DIR verifies a folder that `vaultstream export --bundle` wrote, with the seal key or the keys that you have from
+    elsewhere. Without either, a bundle agrees with itself at best, and the exit code is 4.
     """
     pinned = PinnedKeys.read(keys) if keys else None
+    if bundle is not None:
+        if job is not None or source or against:
+            raise UsageError(
+                "A bundle is verified without the job, its source and kept checkpoints.",
+                hint="Leave out the job, --source and --against.",
+            )
+        await _verify_bundle(bundle, pinned, seal_key, processes, json=json)
+        return
+    if job is None:
+        raise UsageError("No job is named.", hint="Name one, or a bundle with --bundle DIR.")
     trust = SealTrust.read(
         seal_key, against or [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
     )
@@ -97,3 +122,18 @@ async def verify(
     else:
         print_report(report)
     require_ok(report)
+
+
+async def _verify_bundle(
+    folder: Path, pinned: PinnedKeys | None, seal_key: str | None, processes: int | None, *, json: bool
+) -> None:
+    seal_keys = parse_verifier_keys(seal_key) if seal_key is not None else ()
+    with show_progress("verifying") as progress:
+        report = await verify_bundle(
+            folder, seal_keys=seal_keys, pinned=pinned, processes=processes, progress=progress
+        )
+    if json:
+        print_json(report.to_json())
+    else:
+        print_bundle_report(report)
+    require_genuine(report)

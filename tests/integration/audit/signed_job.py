@@ -11,13 +11,16 @@ from uuid import UUID
 import asyncpg
 
 from support.engine import lease_of, statement_for
-from vaultstream.api import Algorithm, KeysSpec, RecordsSpec, SigningJobSpec
+from vaultstream.api import Algorithm, KeysSpec, RecordsSpec, SignatureForm, SigningJobSpec
+from vaultstream.api.signingjob import SignatureSpec
 from vaultstream.crypto.algorithms import (
+    JWS_ALG,
     PrivateKey,
     generate_private_key,
     public_key_to_bytes,
     signer,
 )
+from vaultstream.proof.jws import JwsForm
 from vaultstream.records.source import inspect_source
 from vaultstream.store.jobs import Job, complete_job_if_settled, create_job, get_job
 from vaultstream.store.leases import COMMITTED, DeadRecord, SignedBatch, commit_batches
@@ -72,6 +75,7 @@ async def make_job(
     batch_size: int = 4,
     keys: int = 2,
     max_payload_bytes: int = 1024 * 1024,
+    form: SignatureForm = SignatureForm.RAW,
 ) -> SignedJob:
     """Makes the source and a job on it; each batch is leased, signed and committed as the signer does it.
 
@@ -89,6 +93,7 @@ async def make_job(
         records=RecordsSpec(table="receipts", max_payload_bytes=max_payload_bytes),
         batch_size=batch_size,
         keys=KeysSpec(count=keys, algorithm=algorithm),
+        signature=SignatureSpec(format=form),
     )
     source = await inspect_source(connection, spec.records)
     job = await create_job(connection, name, spec, id_type=source.id_type, source_oid=source.oid)
@@ -146,7 +151,12 @@ async def commit(
     algorithm = job.spec.keys.algorithm
     sign = signer(private_key(algorithm, ordinal), algorithm)
     lease, ids = lease_of(row, "signer"), sorted(ids)
-    digests, signatures = [sha256(payloads[i]).digest() for i in ids], [sign(payloads[i]) for i in ids]
+    digests = [sha256(payloads[i]).digest() for i in ids]
+    if job.spec.signature.format is SignatureForm.JWS:
+        jws = JwsForm(JWS_ALG[algorithm], job.token)
+        signatures = [sign(jws.signing_input(row["key_id"], str(i), payloads[i])) for i in ids]
+    else:
+        signatures = [sign(payloads[i]) for i in ids]
     batch = SignedBatch(
         batch_no=batch_no,
         lease=lease,

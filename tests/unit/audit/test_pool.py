@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from vaultstream.audit.pool import Run, _ask, _verifier
+from vaultstream.audit.pool import _ask, _verifier
 from vaultstream.errors import VaultStreamError
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.unit
 
 
 async def ask_a_dead_process() -> None:
-    async with _verifier({}) as process:
+    async with _verifier("vaultstream.audit.process", {}) as process:
         process.kill()
         await process.wait()
-        await _ask(process, Run(first=1, last=2, records=10))
+        await _ask(process, {"first": 1, "last": 2})
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

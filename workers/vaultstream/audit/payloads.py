@@ -17,7 +17,7 @@ from vaultstream.store.source_pool import relation_identity
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
     from vaultstream.audit.queries import RecordId
     from vaultstream.store.database import Connection
@@ -93,7 +93,7 @@ async def unchanged(watching: Connection, source: Source | None) -> AsyncIterato
 
 async def present_payloads(
     connection: Connection, source: Source | None, ids: Sequence[RecordId], *, max_bytes: int
-) -> AsyncIterator[tuple[RecordId, bytes | Absence]]:
+) -> AsyncGenerator[tuple[RecordId, bytes | Absence]]:
     """Yields each record of `ids` once, with its current payload or why it has none.
 
     Args:

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vaultstream.audit.report import Tally
 from vaultstream.errors import DatabaseError, VaultStreamError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Callable, Iterable
 
+_T = TypeVar("_T")
 _LINE_BYTES = 64 * 1024 * 1024
 _LEAVE_SECONDS = 5.0
 
@@ -45,15 +46,45 @@ async def check_runs(
         DatabaseError: a process reported it; the other processes are stopped.
         VaultStreamError: a process died.
     """
-    waiting = deque(runs)
     total = Tally()
 
+    def add(run: Run, answer: dict[str, Any]) -> None:
+        total.merge(Tally.load(answer["tally"]))
+        advance(run)
+
+    requests = [(run, {"first": run.first, "last": run.last}) for run in runs]
+    await ask_all("vaultstream.audit.process", hello, requests, processes=processes, answered=add)
+    return total
+
+
+async def ask_all(
+    module: str,
+    hello: dict[str, Any],
+    requests: Iterable[tuple[_T, dict[str, Any]]],
+    *,
+    processes: int,
+    answered: Callable[[_T, dict[str, Any]], None],
+) -> None:
+    """Gives each request to the first free process.
+
+    Args:
+        module: what a process runs: it reads JSON from standard input, and answers each line but the first with one.
+        hello: the first line to each process.
+        requests: what they are about, and the lines.
+        processes: at most this many processes.
+        answered: called with each answer.
+
+    Raises:
+        DatabaseError: a process reported it; the other processes are stopped.
+        VaultStreamError: a process died.
+    """
+    waiting = deque(requests)
+
     async def work() -> None:
-        async with _verifier(hello) as process:
+        async with _verifier(module, hello) as process:
             while waiting:
-                run = waiting.popleft()
-                total.merge(await _ask(process, run))
-                advance(run)
+                about, request = waiting.popleft()
+                answered(about, await _ask(process, request))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -61,14 +92,13 @@ async def check_runs(
                 group.create_task(work())
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
-    return total
 
 
 @asynccontextmanager
-async def _verifier(hello: dict[str, Any]) -> AsyncIterator[Process]:
+async def _verifier(module: str, hello: dict[str, Any]) -> AsyncIterator[Process]:
     # In its own session: Ctrl-C in the terminal goes to the command only, which then stops this process.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "vaultstream.audit.process"),
+        *(sys.executable, "-P", "-m", module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_BYTES,
@@ -86,8 +116,8 @@ async def _verifier(hello: dict[str, Any]) -> AsyncIterator[Process]:
             await process.wait()
 
 
-async def _ask(process: Process, run: Run) -> Tally:
-    await _send(process, {"first": run.first, "last": run.last})
+async def _ask(process: Process, request: dict[str, Any]) -> dict[str, Any]:
+    await _send(process, request)
     assert process.stdout is not None  # noqa: S101 - asked for above
     line = await process.stdout.readline()
     if not line:
@@ -96,10 +126,10 @@ async def _ask(process: Process, run: Run) -> Tally:
             f"A verifying process ended unexpectedly with exit status {code}.",
             hint="It may have been killed or run out of memory. Try again with fewer --processes.",
         )
-    answer = json.loads(line.decode("utf-8", "surrogatepass"))
+    answer: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
     if "error" in answer:
         raise DatabaseError(answer["error"], hint=answer["hint"])
-    return Tally.load(answer["tally"])
+    return answer
 
 
 async def _send(process: Process, value: dict[str, Any]) -> None:

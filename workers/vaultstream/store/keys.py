@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import known_algorithm
 from vaultstream.crypto.envelope import WrappedKey
+from vaultstream.crypto.jwks import published_jwk
 from vaultstream.store.database import fetch_one
 from vaultstream.store.lockers import naming_lockers
 from vaultstream.store.sql import query
@@ -49,6 +50,17 @@ class KeyInfo:
     lease_until: datetime | None
     batches: int
     last_used_at: datetime | None
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        """The key as a member of a set of keys."""
+        return published_jwk(
+            self.public_key,
+            key_id=self.key_id,
+            algorithm=self.algorithm,
+            state=self.state,
+            ended_at=self.ended_at,
+        )
 
 
 @dataclass(frozen=True)

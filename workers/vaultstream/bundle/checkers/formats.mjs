@@ -1,0 +1,160 @@
+// The formats of a bundle, for verify.mjs: files, canonical JSON, Merkle trees, keys, signatures and checkpoints.
+import { constants as crypto, createHash, createPublicKey, verify } from 'node:crypto'
+import { closeSync, constants as fs, fstatSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+
+export const NAMES = { ES256: 'ECDSA_P256_SHA256', EdDSA: 'ED25519', PS256: 'RSA_PSS_3072_SHA256', 'ML-DSA-65': 'ML_DSA_65' }
+const SPKI = {
+  // how a SubjectPublicKeyInfo in DER begins, which members of the JWK follow, and how it ends
+  ES256: ['3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'x', 'y', ''],
+  EdDSA: ['302a300506032b6570032100', 'x', ''],
+  PS256: ['308201a2300d06092a864886f70d01010105000382018f003082018a0282018100', 'n', '0203010001'],
+  'ML-DSA-65': ['308207b2300b0609608648016503040312038207a100', 'pub', ''],
+}
+const LONGEST = 128 * 1024 * 1024 // bytes of a line; a payload has at most 64 MiB
+
+export function require(condition, sentence) {
+  if (!condition) throw new Error(sentence)
+}
+
+/** Returns the text with all but printable ASCII escaped. */
+export function ascii(text) {
+  return text.replace(/[^ -~]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+// Files: no link is followed, no line is endless, and no object has two texts.
+function* chunksOf(folder, name) {
+  const file = openSync(join(folder, name), fs.O_RDONLY | (fs.O_NOFOLLOW ?? 0) | (fs.O_NONBLOCK ?? 0))
+  try {
+    require(fstatSync(file).isFile(), `${name} is a link, or no file`)
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(1 << 20)
+      const bytes = readSync(file, chunk)
+      if (bytes === 0) return
+      yield chunk.subarray(0, bytes)
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
+export function read(folder, name) {
+  const chunks = []
+  for (const chunk of chunksOf(folder, name)) {
+    chunks.push(chunk)
+    require(chunks.length <= LONGEST >> 20, `${name} is too long`)
+  }
+  return Buffer.concat(chunks)
+}
+
+export function* linesOf(folder, name) {
+  let [begun, length] = [[], 0]
+  for (const chunk of chunksOf(folder, name)) {
+    let start = 0
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      yield Buffer.concat([...begun, chunk.subarray(start, end)])
+      ;[begun, length, start] = [[], 0, end + 1]
+    }
+    begun.push(chunk.subarray(start))
+    length += chunk.length - start
+    require(length < LONGEST, `a line of ${name} is too long`)
+  }
+  require(length === 0, `the last line of ${name} has no end`)
+}
+
+export function canonical(value) {
+  const byName = ([one], [other]) => (one < other ? -1 : 1)
+  const isMap = (each) => each instanceof Object && !Array.isArray(each)
+  return JSON.stringify(value, (_, each) => (isMap(each) ? Object.fromEntries(Object.entries(each).sort(byName)) : each))
+}
+
+/** Returns the object that a canonical JSON text (RFC 8785) describes. */
+export function parse(data) {
+  const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data)
+  const value = JSON.parse(text)
+  require(value instanceof Object && canonical(value) === text, `this is no canonical JSON: ${text.slice(0, 80)}`)
+  return value
+}
+
+export function decode(text, encoding = 'base64') {
+  const data = Buffer.from(text, encoding)
+  require(data.toString(encoding) === text, `this is no canonical ${encoding}: ${text.slice(0, 80)}`)
+  return data
+}
+
+export const base64url = (data) => data.toString('base64url')
+
+// Merkle trees of RFC 6962: the root over leaves, and above one leaf by the path from it to the root.
+export const sha256 = (...parts) => createHash('sha256').update(Buffer.concat(parts)).digest()
+const above = (left, right) => sha256(Buffer.from([1]), left, right)
+
+/** Returns the largest power of two below a number. */
+function half(size) {
+  let left = 1n
+  while (left * 2n < size) left *= 2n
+  return left
+}
+
+export function rootOf(leaves) {
+  if (leaves.length < 2) return leaves[0] ?? sha256()
+  const left = Number(half(BigInt(leaves.length)))
+  return above(rootOf(leaves.slice(0, left)), rootOf(leaves.slice(left)))
+}
+
+export function rootAbove(leaf, index, size, path) {
+  require(index >= 0n && index < size && (size === 1n) === (path.length === 0), 'a proof is for another place in the log')
+  if (size === 1n) return leaf
+  const left = half(size)
+  const [rest, sibling] = [path.slice(0, -1), path.at(-1)]
+  return index < left ? above(rootAbove(leaf, index, left, rest), sibling) : above(sibling, rootAbove(leaf, index - left, size - left, rest))
+}
+
+// Keys and signatures.
+/** Returns the keys of a JWK set by id: algorithm, key, and the digest of its SubjectPublicKeyInfo. */
+export function readKeys(folder, name) {
+  const keys = new Map()
+  for (const jwk of JSON.parse(read(folder, name)).keys) {
+    const [start, ...members] = SPKI[jwk.alg]
+    const end = members.pop()
+    const parts = members.map((member) => Buffer.from(jwk[member], 'base64url'))
+    const der = Buffer.concat([Buffer.from(start, 'hex'), ...parts, Buffer.from(end, 'hex')])
+    require(!keys.has(jwk.kid), `${name} has key ${jwk.kid} twice`)
+    let key
+    try {
+      key = createPublicKey({ key: der, format: 'der', type: 'spki' })
+    } catch (error) {
+      if (jwk.alg !== 'ML-DSA-65') throw error // an older Node does not have it
+    }
+    keys.set(jwk.kid, { alg: jwk.alg, key, digest: sha256(der).toString('hex'), usable: key !== undefined,
+      revoked: jwk.state === 'revoked' || jwk.revoked !== undefined })
+  }
+  return keys
+}
+
+export function isSigned({ alg, key }, data, signature) {
+  const pss = { key, padding: crypto.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
+  return verify(alg === 'ES256' || alg === 'PS256' ? 'sha256' : null, data, alg === 'PS256' ? pss : key, signature)
+}
+
+/** Returns size and root of a log from its checkpoint (c2sp.org/tlog-checkpoint), which one of the seal keys must have signed. */
+export function openCheckpoint(note, origin, vkeys) {
+  const gap = note.lastIndexOf('\n\n')
+  const [text, lines] = [note.slice(0, gap + 1), note.slice(gap + 2).split('\n')]
+  const [log, size, root, rest] = text.split('\n')
+  let signed = vkeys.length === 0
+  for (const vkey of vkeys) {
+    const [, name, id, encoded] = /^([^+\s]+)\+([0-9a-f]{8})\+(.+)$/.exec(vkey) ?? []
+    require(encoded !== undefined, 'the seal key is malformed')
+    const material = decode(encoded)
+    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: base64url(material.subarray(1)) }, format: 'jwk' })
+    const keyId = sha256(Buffer.from(`${name}\n`), material).subarray(0, 4)
+    for (const line of lines.filter((each) => each.startsWith(`— ${name} `))) {
+      const value = decode(line.slice(name.length + 3))
+      if (!value.subarray(0, 4).equals(keyId) || keyId.toString('hex') !== id || origin.split('/jobs/')[0] !== name) continue
+      signed ||= verify(null, Buffer.from(text), key, value.subarray(4))
+    }
+  }
+  require(signed, `the checkpoint of ${log} is not signed by the seal key that was given`)
+  require(log === origin && rest === '', `a checkpoint is of the log ${log} and not of ${origin}`)
+  return [Number(size), decode(root)]
+}

@@ -1,0 +1,103 @@
+"""The formats of a bundle, for verify.py: files, canonical JSON, Merkle trees, keys, signatures and checkpoints."""
+import json
+import stat
+from base64 import b64decode, b64encode, urlsafe_b64decode
+from hashlib import sha256 as hash_of
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+NAMES = {"ES256": "ECDSA_P256_SHA256", "EdDSA": "ED25519", "PS256": "RSA_PSS_3072_SHA256", "ML-DSA-65": "ML_DSA_65"}
+SPKI = {  # how a SubjectPublicKeyInfo in DER begins, which members of the JWK follow, and how it ends
+    "ES256": ("3059301306072a8648ce3d020106082a8648ce3d03010703420004", "x", "y", ""),
+    "EdDSA": ("302a300506032b6570032100", "x", ""),
+    "PS256": ("308201a2300d06092a864886f70d01010105000382018f003082018a0282018100", "n", "0203010001"),
+    "ML-DSA-65": ("308207b2300b0609608648016503040312038207a100", "pub", "")}
+LONGEST = 128 * 1024 * 1024  # bytes of a line; a payload has at most 64 MiB
+
+def require(condition, sentence):
+    if not condition:
+        raise ValueError(sentence)
+
+# Files: no link is followed, no line is endless, and no object has two texts.
+def open_file(path):
+    require(stat.S_ISREG(path.lstat().st_mode), f"{path.name} is a link, or no file")
+    return path.open("rb")
+
+def read(path):
+    with open_file(path) as file:
+        return file.read(LONGEST)
+
+def lines_of(path):
+    with open_file(path) as file:
+        while line := file.readline(LONGEST):
+            require(line.endswith(b"\n"), f"a line of {path.name} is too long, or the last one has no end")
+            yield line[:-1]
+
+def canonical(value):
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+def parse(data):
+    """Returns the object that a canonical JSON text (RFC 8785) describes."""
+    value = json.loads(data)
+    require(isinstance(value, dict) and canonical(value) == data, f"this is no canonical JSON: {data[:80]!r}")
+    return value
+
+def decode(text):
+    require(b64encode(b64decode(text)).decode() == text, f"this is no canonical base64: {text[:80]!r}")
+    return b64decode(text)
+
+# Merkle trees of RFC 6962: the root over leaves, and above one leaf by the path from it to the root.
+def sha256(*parts):
+    return hash_of(b"".join(parts)).digest()
+
+def root_of(leaves):
+    if len(leaves) < 2:
+        return leaves[0] if leaves else sha256()
+    left = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha256(b"\1", root_of(leaves[:left]), root_of(leaves[left:]))
+
+def root_above(leaf, index, size, path):
+    require(0 <= index < size and (size == 1) == (not path), "a proof is for another place in the log")
+    if size == 1:
+        return leaf
+    left = 1 << (size - 1).bit_length() - 1
+    if index < left:
+        return sha256(b"\1", root_above(leaf, index, left, path[:-1]), path[-1])
+    return sha256(b"\1", path[-1], root_above(leaf, index - left, size - left, path[:-1]))
+
+# Keys and signatures.
+def read_keys(path):
+    """Returns the keys of a JWK set by id: algorithm, key, digest of its SubjectPublicKeyInfo, whether it is revoked."""
+    keys = {}
+    for jwk in json.loads(read(path))["keys"]:
+        start, *members, end = SPKI[jwk["alg"]]
+        der = bytes.fromhex(start) + b"".join(urlsafe_b64decode(jwk[name] + "==") for name in members) + bytes.fromhex(end)
+        require(jwk["kid"] not in keys, f"{path.name} has key {jwk['kid']} twice")
+        keys[jwk["kid"]] = jwk["alg"], load_der_public_key(der), sha256(der).hex(), "revoked" in (jwk.get("state"), *jwk)
+    return keys
+
+def is_signed(key, signature, data, hashed=SHA256()):
+    how = [ec.ECDSA(hashed)] if isinstance(key, ec.EllipticCurvePublicKey) else []
+    how = [padding.PSS(padding.MGF1(SHA256()), 32), hashed] if isinstance(key, rsa.RSAPublicKey) else how
+    try:
+        key.verify(signature, data, *how)
+    except InvalidSignature:
+        return False
+    return True
+
+def open_checkpoint(note, origin, vkeys):
+    """Returns size and root of a log from its checkpoint (c2sp.org/tlog-checkpoint), which one of the seal keys must have signed."""
+    text, _, signatures = note.decode().rpartition("\n\n")
+    log, size, root = text.split("\n")
+    signed = not vkeys
+    for name, key_id, material in (vkey.split("+", 2) for vkey in vkeys):
+        key, start = ed25519.Ed25519PublicKey.from_public_bytes(decode(material)[1:]), f"— {name} "
+        for value in (decode(line.removeprefix(start)) for line in signatures.splitlines() if line.startswith(start)):
+            right = value[:4] == sha256(f"{name}\n".encode(), decode(material))[:4] == bytes.fromhex(key_id)
+            signed |= right and origin.split("/jobs/")[0] == name and is_signed(key, value[4:], f"{text}\n".encode())
+    require(signed, f"the checkpoint of {log} is not signed by the seal key that was given")
+    require(log == origin, f"a checkpoint is of the log {log} and not of {origin}")
+    return int(size), decode(root)

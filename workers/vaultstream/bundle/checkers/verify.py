@@ -1,0 +1,181 @@
+"""Checks a bundle of VaultStream without VaultStream: what was signed, by which keys, when, and whether anything is missing.
+
+Usage: python verify.py FOLDER [--seal-key VKEY] [--keys PINNED.jwks]     (Python 3.11 or newer, the package cryptography, formats.py)
+VKEY is what `vaultstream log key` prints, PINNED.jwks what `vaultstream keys export` writes; each option can be repeated. Take neither
+of them, nor this program, from the bundle: whoever forges one can forge these too.
+Exit codes: 0 nothing is wrong; 1 faults, one per line; 2 bad arguments; 3 nothing is wrong, but nothing shows whose keys these are.
+"""
+import argparse
+import sys
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from types import SimpleNamespace
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from formats import (
+    NAMES,
+    canonical,
+    decode,
+    is_signed,
+    lines_of,
+    open_checkpoint,
+    parse,
+    read,
+    read_keys,
+    require,
+    root_above,
+    root_of,
+    sha256,
+)
+
+KINDS = {f"application/vnd.vaultstream.{name}.v1+json": name
+         for name in ("batch-statement", "dead-letter", "revocation", "audit-event", "seal", "plan")}
+MALFORMED = ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, UnsupportedAlgorithm
+
+def read_sealed(folder, name, origin, vkeys):
+    """Returns the plan or the seal, which must be in the installation's log by its proof (c2sp.org/tlog-proof)."""
+    data, (head, _, note) = read(folder / f"{name}.json"), read(folder / f"{name}.tlog-proof").partition(b"\n\n")
+    version, index, *path = head.decode().split("\n")
+    size, root = open_checkpoint(note, origin, vkeys)
+    found = root_above(sha256(b"\0", data), int(index.removeprefix("index ")), size, [decode(line) for line in path])
+    require((found, version) == (root, "c2sp.org/tlog-proof@v1"), f"{name}.json is not in the installation's log")
+    require(KINDS.get(parse(data)["type"]) == name, f"{name}.json is of another type")
+    return parse(data)
+
+# The job's log, its records and its seal.
+def add_entry(entry, about, keys, found, logged):
+    """Takes note of an entry of the job's log, or of a statement that is in no log."""
+    kind = entry.get("payloadType", entry.get("type"))
+    match KINDS.get(kind), entry:
+        case "batch-statement", {"payload": payload, "signatures": [{"sig": signature}]}:
+            stated = parse(decode(payload))
+            encoded = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(decode(payload)), decode(payload))
+            where, lease = f"the statement of batch {stated['batch']}", (stated["keyId"], stated["epoch"])
+            algorithm, key, *_ = keys.get(stated["keyId"], (None, None))
+            require(key and is_signed(key, decode(signature), encoded), f"{where} is not signed by its key")
+            right = (stated["jobToken"], stated["algorithm"]) == (about["token"], NAMES[algorithm])
+            require(right, f"{where} is of another job or algorithm")
+            require(stated["batch"] not in found.batches and lease not in found.leases, f"{where}, or of its lease, is there twice")
+            found.leases.add(lease)
+            found.batches[stated["batch"]] = SimpleNamespace(stated=stated, logged=logged, leaves=[], ids=[], count=0)
+        case "dead-letter", {"jobToken": token, "recordId": record_id} if token == about["token"]:
+            found.dead.add(record_id)
+        case "revocation", {"jobToken": token, "keyId": key_id, "revokedAt": time} if token == about["token"]:
+            found.revoked[key_id] = time
+        case "audit-event", {"jobToken": token, "number": number} if token == about["token"]:
+            found.events += 1
+            require(number == found.events, f"audit event {found.events} is missing in the log")
+        case _:
+            raise ValueError(f"the log has an entry that is unknown, or of another job: {entry!r:.200}")
+
+def add_record(record, about, keys, found):
+    """Checks a record's signature and, once its batch is complete, that these are the records that the key signed."""
+    digest, signature, record_id = bytes.fromhex(record["sha256"]), decode(record["signature"]), record["id"].encode()
+    before, found.before = found.before, int(record["id"]) if about["idType"] == "bigint" else record_id
+    require(before is None or before < found.before, f"record {record['id']} is not above the one before it")
+    require(record["batch"] in found.batches, f"record {record['id']} is under no statement of a key")
+    batch = found.batches[record["batch"]]
+    stated, (algorithm, key, *_) = batch.stated, keys[batch.stated["keyId"]]
+    found.dead -= {record["id"]} if batch.logged else set()
+    batch.count, batch.ids = batch.count + 1, [*batch.ids[:1], record["id"]]
+    batch.leaves.append(sha256(b"\0", len(record_id).to_bytes(4), record_id, digest, signature))
+    if batch.count == stated["count"]:
+        signed = root_of(batch.leaves).hex(), batch.ids[0], batch.ids[-1]
+        batch.leaves.clear()
+        right = signed == (stated["root"], stated["firstId"], stated["lastId"])
+        require(right, f"batch {stated['batch']} does not have the records that its key signed, or not as they were signed")
+    raw, payload = about["signatureFormat"] == "Raw", decode(record["payload"]) if "payload" in record else None
+    require(payload is None or sha256(payload) == digest, f"the payload of record {record['id']} is not what was signed")
+    if payload is not None:
+        header = canonical({"alg": algorithm, "kid": stated["keyId"], "typ": "vnd.vaultstream.record+jws",
+                            "vaultstream.dev/job": about["token"], "vaultstream.dev/record": record["id"]})
+        data = payload if raw else b".".join(urlsafe_b64encode(part).rstrip(b"=") for part in (header, payload))
+        require(is_signed(key, signature, data), f"the signature of record {record['id']} is not valid")
+    elif raw and algorithm in ("ES256", "PS256"):
+        require(is_signed(key, signature, digest, Prehashed(SHA256())), f"the signature of record {record['id']} is not valid")
+    else:
+        found.bare += 1
+
+def check_seal(folder, about, keys, found, leaves, vkeys):
+    """Checks that the log, the keys and the numbers are those under the seal, and that what was planned was done."""
+    seal = read_sealed(folder, "seal", about["origin"], vkeys)
+    size, root = open_checkpoint(read(folder / "checkpoint"), f"{about['origin']}/jobs/{about['token']}", vkeys)
+    require((size, root) == (len(leaves), root_of(leaves)), f"log.jsonl does not have the {size} entries of its checkpoint")
+    lines = (canonical([key_id, NAMES[keys[key_id][0]], keys[key_id][2]]) + b"\n" for key_id in sorted(keys, key=str.encode))
+    signed = sum(batch.stated["count"] for batch in found.batches.values() if batch.logged)
+    wanted = [("jobToken", about["token"]), ("job", about["job"]), ("treeSize", size), ("treeRoot", root.hex()),
+              ("keysSha256", sha256(*lines).hex()), ("signed", signed)]
+    if seal["state"] == "Complete":
+        plan = read_sealed(folder, "plan", about["origin"], vkeys)
+        wanted += [(name, plan[name]) for name in ("jobToken", "job", "source", "upperId", "batches", "rangesSha256")]
+        wanted += [("dead", len(found.dead)), ("signed", plan["records"] - seal["dead"])]
+    for name, value in wanted:
+        require(seal[name] == value, f"the seal has {seal[name]} as {name}, and the bundle or the plan has {value}")
+    return seal
+
+def check(folder, vkeys, pinned, report):
+    about, keys = parse(read(folder / "bundle.json")), read_keys(folder / "keys.jwks")
+    trusted = {key_id: key for path in pinned for key_id, key in read_keys(Path(path)).items() if not key[3]}
+    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0)
+    names, leaves, count = {path.name for path in folder.iterdir()}, [], 0
+    sealed = "seal.json" in names
+    require(about["version"] == 1, "bundle.json is of another version")
+    require(sealed or not vkeys, "a seal key was given, and the bundle has no seal")
+    for name in ["log.jsonl"] * sealed + ["statements.jsonl"] * (not sealed or "statements.jsonl" in names):
+        for data in lines_of(folder / name):
+            leaves += [sha256(b"\0", data)] if name == "log.jsonl" else []
+            add_entry(parse(data), about, keys, found, name == "log.jsonl")
+    for data in lines_of(folder / "records.jsonl"):
+        count += 1
+        try:
+            add_record(parse(data), about, keys, found)
+        except MALFORMED as error:
+            report(error)
+    for number, batch in found.batches.items():
+        key_id, time, stated = batch.stated["keyId"], batch.stated["signedAt"], batch.stated["count"]
+        if batch.count != stated:
+            report(f"batch {number} has {batch.count} records here, and its key signed {stated}")
+        if time > found.revoked.get(key_id, time):
+            report(f"batch {number} was signed at {time}, after its key was revoked")
+        if pinned and trusted.get(key_id, ())[0:3:2] != keys[key_id][0:3:2]:
+            report(f"batch {number} was signed by key {key_id}, which is not pinned, or revoked there")
+    seal = check_seal(folder, about, keys, found, leaves, vkeys) if sealed else None
+    require(count == about["records"] and (count or sealed), f"the bundle has {count} records, and should have {about['records']}")
+    later = sum(not batch.logged for batch in found.batches.values())
+    print(f"{count} records in {len(found.batches)} batches; sealed at {seal['sealedAt'] if seal else 'no time'}; "
+          f"{len(found.revoked)} revoked keys")
+    for applies, sentence in (
+        (not vkeys, "who sealed the job: no seal key was given"),
+        (not vkeys and not pinned, "whose keys these are: no keys are pinned, and no seal key was given"),
+        (not sealed, "that no batch is missing: the job is not sealed"),
+        (sealed and seal["state"] != "Complete", "that all that was planned was signed: the job was not complete when it was sealed"),
+        (sealed and later, f"that no batch from after the seal is missing: {later} of them are here"),
+        (found.bare, f"the own signatures of {found.bare} records without payload; the statements of their keys have them")):
+        print(f"NOT CHECKED: {sentence}" if applies else "", end="\n" * bool(applies))
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--seal-key", action="append", default=[])
+    options.add_argument("--keys", action="append", default=[])
+    given, faults = options.parse_args(), []
+
+    def report(fault):
+        faults.append(fault)
+        if len(faults) <= 50:  # in ASCII: the text of a bundle must not control a terminal
+            print(ascii(f"FAULT: {fault if isinstance(fault, (str, ValueError, OSError)) else repr(fault)}")[1:-1][:1000])
+
+    try:
+        check(given.folder, given.seal_key, given.keys, report)
+    except MALFORMED as error:
+        report(error)
+    if faults:
+        sys.exit(f"{len(faults)} faults: this is not what was signed")
+    anchored = bool(given.seal_key or given.keys)
+    print("Nothing is wrong" if anchored else "Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys")
+    sys.exit(0 if anchored else 3)
+
+if __name__ == "__main__":
+    main()
