@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,6 @@ COMMAND = ("/bin/sleep", "77.125")
 def sleeper() -> Iterator[psutil.Process]:
     with tempfile.TemporaryFile() as output:
         process = processes.spawn(COMMAND, output=output.fileno())
-        while not process.cmdline():  # for a moment after exec the kernel has none to show
-            assert process.is_running()
         yield process
         if processes.is_alive(process):
             process.kill()
@@ -31,6 +30,17 @@ def test_a_process_is_known_by_its_program_and_arguments(sleeper: psutil.Process
     assert processes.find(sleeper.pid, COMMAND) == sleeper
     assert processes.find(sleeper.pid, ("/elsewhere/sleep", "77.125")) == sleeper
     assert sleeper in list(processes.find_all(COMMAND))
+
+
+def test_a_process_is_known_as_soon_as_it_was_spawned() -> None:
+    """Also a large program, whose command line the kernel shows only after it has loaded it."""
+    command = (str(Path(sysconfig.get_path("scripts")) / "nats-server"), "-a", "127.0.0.1", "-p", "-1")
+    with tempfile.TemporaryFile() as output:
+        for _ in range(60):
+            process = processes.spawn(command, output=output.fileno())
+            found = processes.find(process.pid, command)
+            process.kill()
+            assert found == process
 
 
 def test_a_process_id_reused_by_another_process_is_detected(sleeper: psutil.Process) -> None:

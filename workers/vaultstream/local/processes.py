@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pwd import struct_passwd
 
 _POLL_SECONDS = 0.02
+_LOAD_SECONDS = 5.0
 
 # A server must not take its port, its data or a secret from the environment of the process that started it.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -56,7 +58,19 @@ def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = N
         extra_groups=[] if user else None,
     )
     _children[child.pid] = child
-    return psutil.Process(child.pid)
+    process = psutil.Process(child.pid)
+    _wait_for_command_line(child, process)
+    return process
+
+
+def _wait_for_command_line(child: subprocess.Popen[bytes], process: psutil.Process) -> None:
+    """Waits until `find` knows a new process: while the kernel loads its program, it shows no command line."""
+    deadline = time.monotonic() + _LOAD_SECONDS
+    while child.poll() is None and time.monotonic() < deadline:
+        with suppress(psutil.Error):
+            if process.cmdline():
+                return
+        time.sleep(0.001)
 
 
 def is_alive(process: psutil.Process) -> bool:
