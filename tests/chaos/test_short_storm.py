@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from support.chaos.arena import Arena
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300), pytest.mark.long]
 
 
 async def test_a_short_storm_breaks_no_promise(arena: Arena, storm_disk: Path | None) -> None:

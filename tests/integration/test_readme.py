@@ -70,6 +70,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
         asyncio.run(stop_services(tmp_path / ".vaultstream", force=True))
 
 
+@pytest.mark.long
 def test_the_commands_of_the_readme_work_as_written(clone: Path) -> None:
     if not (Path(sys.executable).parent / "activate").exists():
         pytest.skip("the README's commands are for a virtual environment")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.long
 async def test_dead_letters_are_listed_and_retried_until_their_cause_is_gone(
     run_cli: RunCli, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.long]
 
 RECORDS = 3000
 

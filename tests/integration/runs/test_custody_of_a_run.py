@@ -107,6 +107,7 @@ def leaks(data: bytes, sought: dict[bytes, str]) -> set[str]:
     return {whose for needle, whose in sought.items() if needle in data}
 
 
+@pytest.mark.long
 async def test_no_private_key_is_found_anywhere_in_any_encoding(command: Command) -> None:
     processes = b""
     told = ""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.long
 def test_it_signs_and_verifies_all_and_a_second_batch_size_is_compared_with_the_first(
     command: Command,
 ) -> None:

@@ -129,6 +129,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_the_run_with_a_message_and_space_lets_it_continue(
     command: Command, disk: Path
 ) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180), pytest.mark.long]
 
 MIB = 1024 * 1024
 

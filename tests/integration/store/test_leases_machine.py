@@ -191,6 +191,7 @@ class Leases(RuleBasedStateMachine):
         assert {n: (k.holder, k.epoch) for n, k in found.items() if k.holder} == self.held
 
 
+@pytest.mark.long
 def test_leases_do_what_their_model_says(engine_url: str) -> None:
     with asyncio.Runner() as runner:
         connection = connect(engine_url)
