@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     """Where plans, seals and checkpoints are copied to. Not set: `seals` beside the file of key-encryption keys."""
     seal_seconds: Annotated[float, Field(alias="VAULTSTREAM_SEAL_SECONDS", ge=1, le=86_400)] = 60.0
     """Seconds between two seals of a job that runs."""
+    witnesses: Annotated[str | None, Field(alias="VAULTSTREAM_WITNESSES")] = None
+    """Who cosigns checkpoints: a verifier key, a space and a URL each, separated by commas or lines."""
+    timestamp_url: Annotated[str | None, Field(alias="VAULTSTREAM_TIMESTAMP_URL")] = None
+    """An authority of timestamps (RFC 3161)."""
+    timestamp_ca_file: Annotated[Path | None, Field(alias="VAULTSTREAM_TIMESTAMP_CA_FILE")] = None
+    """File with the certificates that are trusted for it, in PEM."""
+    timestamp_ca: Annotated[str | None, Field(alias="VAULTSTREAM_TIMESTAMP_CA")] = None
+    """These certificates themselves, where there is no file."""
     data_dir: Annotated[Path, Field(alias="VAULTSTREAM_DATA_DIR")] = Path(".vaultstream")
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
     log_format: Annotated[str, Field(alias="VAULTSTREAM_LOG_FORMAT", pattern="^(auto|json|text)$")] = "auto"

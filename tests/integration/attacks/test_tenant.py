@@ -11,6 +11,7 @@ import pytest
 from support.engine import add_batches, add_job, claim_one, signatures_of, signed
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
+from vaultstream.store.attestations import AttestationKind, add_attestation, newest_attested
 from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, find_job, list_jobs
@@ -85,6 +86,11 @@ async def jobs(owner: asyncpg.Connection) -> AsyncIterator[Jobs]:
             "SELECT log_no, 1, '' FROM vaultstream.logs WHERE job_no = $1",
             job.job_no,
         )
+        await owner.execute(
+            "INSERT INTO vaultstream.attestations (checkpoint_no, kind, attester, value) "
+            "SELECT checkpoint_no, 'timestamp', '', '' FROM vaultstream.checkpoints JOIN vaultstream.logs USING (log_no) WHERE job_no = $1",
+            job.job_no,
+        )
         made.append(job)
     yield Jobs(*made)
     for job in made:
@@ -112,8 +118,10 @@ READ = {
     "checkpoints": "SELECT DISTINCT job_no FROM vaultstream.checkpoints JOIN vaultstream.logs USING (log_no)",
     "audit_events": "SELECT DISTINCT job_no FROM vaultstream.audit_events JOIN vaultstream.jobs USING (job_no)",
     "audited_jobs": "SELECT job_no FROM vaultstream.audited_jobs JOIN vaultstream.jobs USING (job_no)",
+    "attestations": "SELECT DISTINCT job_no FROM vaultstream.attestations JOIN vaultstream.checkpoints USING (checkpoint_no) "
+    "JOIN vaultstream.logs USING (log_no)",
 }
-LOGS = ("logs", "log_entries", "checkpoints")
+LOGS = ("logs", "log_entries", "checkpoints", "attestations")
 EVENTS = ("audit_events", "audited_jobs")
 READABLE = {
     "keys": ("jobs", "keys", "key_material", "leases"),
@@ -283,6 +291,10 @@ async def test_a_tenants_records_login_opens_and_changes_no_log_of_another(
             await append_entries(records, theirs, job.job_no, [entry])
         with pytest.raises(asyncpg.InvalidParameterValueError):
             await add_checkpoint(records, theirs, b"mine")
+        checkpoint = await newest_attested(owner, theirs)
+        assert checkpoint is not None
+        with pytest.raises(asyncpg.InvalidParameterValueError):
+            await add_attestation(records, checkpoint, AttestationKind.TIMESTAMP, "mine", b"x")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await newest_seal(records, job.job_no)
         assert await find_job_log(records, job.job_no) is None

@@ -77,6 +77,11 @@ FORBIDDEN = [
     (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.log_entries"),
     ({"keys", "signing"}, "SELECT note FROM vaultstream.checkpoints"),
     ({"keys", "signing"}, "SELECT vaultstream.newest_seal({no})"),
+    (ALL - {"auditor", "records"}, "SELECT value FROM vaultstream.attestations"),
+    (ALL, "INSERT INTO vaultstream.attestations SELECT checkpoint_no, 'timestamp', 'me', 'x' FROM vaultstream.checkpoints"),
+    (ALL, "UPDATE vaultstream.attestations SET value = 'x'"),
+    (ALL, "DELETE FROM vaultstream.attestations WHERE false"),
+    (ALL - {"records"}, "SELECT vaultstream.add_attestation(checkpoint_no, 'timestamp', 'me', 'x') FROM vaultstream.checkpoints"),
     # Leases are taken and renewed only by the functions.
     (ALL, "UPDATE vaultstream.keys SET epoch = epoch + 1, holder = 'me'"),
     (ALL, "UPDATE vaultstream.keys SET lease_until = 'infinity'"),

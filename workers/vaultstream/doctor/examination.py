@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
+from vaultstream.doctor.attestation import examine_attestation
 from vaultstream.doctor.custody import examine_custody, examine_kek_file
 from vaultstream.doctor.database import examine_database
 from vaultstream.doctor.findings import Finding, failed, failed_by, judge_transit, ok
@@ -90,6 +91,7 @@ class _Examination:
             seals_dir(self._settings),
             unborn=self._makes_keys(),
         )
+        self._findings += await examine_attestation(connection, self._settings, seal_key_file(self._settings))
 
     def _makes_keys(self) -> bool:
         """Returns whether a command would create the missing files of keys."""

@@ -89,6 +89,11 @@ class SealEntry(LogEntry):
         return Checkpoint(job_origin(origin, self.job_token), self.tree_size, self.tree_root)
 
 
+def log_origin(name: str, tenant: str | None = None) -> str:
+    """Returns the origin of the log of plans and seals: the seal key's name, and below it a log of each tenant."""
+    return f"{name}/tenants/{tenant}" if tenant else name
+
+
 def job_origin(origin: str, job_token: str) -> str:
     """Returns the origin of a job's log, in the installation with that origin."""
     return f"{origin}/jobs/{job_token}"

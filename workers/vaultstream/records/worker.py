@@ -14,6 +14,7 @@ from vaultstream.api import JobState
 from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError, SourceReadError
+from vaultstream.records.attesting import attesting
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
@@ -49,6 +50,7 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
     async with (
         worker_context(settings, job_name, role=WorkerRole.RECORDS, connections=3) as context,
         source_pool_of(context, size=1) as sources,
+        attesting(context),
     ):
         publisher = BatchPublisher(context)
         failed = 0

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from vaultstream.settings import Settings
+
 _QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
 _OK = 200
 _GRANTED = {0, 1}
@@ -64,6 +66,25 @@ class TimestampAuthority:
         """
         return cls(Address(url), load_trusted(ca_file))
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Returns the authority of the settings; None: there is none.
+
+        Raises:
+            UsageError: the URL or the file of certificates can't be used, or one is missing.
+        """
+        url, ca_file = settings.timestamp_url, settings.timestamp_ca_file
+        if url is None:
+            return None
+        if ca_file is not None:
+            return cls.load(url, ca_file)
+        if settings.timestamp_ca is None:
+            raise UsageError(
+                "VAULTSTREAM_TIMESTAMP_CA_FILE is not set, and VAULTSTREAM_TIMESTAMP_URL is.",
+                hint="Set it to a file with the certificate of the authority's root, in PEM: else no timestamp can be verified.",
+            )
+        return cls(Address(url), _parsed(settings.timestamp_ca.encode(), "VAULTSTREAM_TIMESTAMP_CA"))
+
     async def stamp(self, data: bytes) -> SealTimestamp:
         """Returns a timestamp of the data.
 
@@ -90,11 +111,21 @@ def load_trusted(ca_file: Path) -> tuple[x509.Certificate, ...]:
         UsageError: it can't be read, or has none.
     """
     try:
-        return tuple(x509.load_pem_x509_certificates(ca_file.read_bytes()))
-    except (OSError, ValueError) as error:
+        return _parsed(ca_file.read_bytes(), str(ca_file))
+    except OSError as error:
         raise UsageError(
-            f"The certificates of the timestamp authority can't be read from {ca_file}: {shown(error)}.",
+            f"The certificates of the timestamp authority can't be read from {ca_file}: {error.strerror}.",
             hint="Set VAULTSTREAM_TIMESTAMP_CA_FILE to a file of certificates in PEM.",
+        ) from None
+
+
+def _parsed(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except ValueError as error:
+        raise UsageError(
+            f"{where} has no certificates of a timestamp authority: {shown(error)}.",
+            hint="They are in PEM, and begin with the line -----BEGIN CERTIFICATE-----.",
         ) from None
 
 

@@ -165,6 +165,11 @@ class RecordsMetrics:
             "Batches published again because the stream had lost them.",
         )
         self.reconciles = _reconciles(registry, RECONCILE_OUTCOMES)
+        self.attestations = counter(
+            "vaultstream_checkpoint_attestations_total",
+            "Checkpoints offered to witnesses (kind=cosignature) and to an authority of timestamps (kind=timestamp), by outcome.",
+            ["kind", "outcome"],
+        )
         self.lag = LagMetric()
         if registry is not None:
             registry.register(self.lag)

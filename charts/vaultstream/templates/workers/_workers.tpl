@@ -5,3 +5,26 @@
 {{- fail (printf "workers.terminationGracePeriodSeconds must be at least %d, which is workers.preStopSeconds plus 10 s for a worker to finish its batches in flight; increase it, or lower workers.preStopSeconds" $least) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Additional environment of workers, as JSON: that of the values, and who attests checkpoints. */}}
+{{- define "vaultstream.workers.env" -}}
+{{- $env := deepCopy .Values.workers.extraEnv -}}
+{{- range $variable, $value := dict "WITNESSES" "witnesses" "TIMESTAMP_URL" "timestampUrl" "TIMESTAMP_CA" "timestampCa" -}}
+{{- with get $.Values.attestation $value -}}
+{{- $_ := set $env (printf "VAULTSTREAM_%s" $variable) . -}}
+{{- end -}}
+{{- end -}}
+{{- toRawJson $env -}}
+{{- end -}}
+
+{{/* Fails if checkpoints could not be attested, because a certificate or an address is missing. */}}
+{{- define "vaultstream.attestation.check" -}}
+{{- with .Values.attestation -}}
+{{- if and .timestampUrl (not .timestampCa) -}}
+{{- fail "attestation.timestampUrl is set and attestation.timestampCa is empty; set it to the certificate of the authority's root, as PEM" -}}
+{{- end -}}
+{{- if and $.Values.networkPolicy.enabled (or .witnesses .timestampUrl) (not .to) -}}
+{{- fail "attestation.to is empty, so the NetworkPolicy can not name the witnesses and the authority of timestamps; set it to their addresses, such as [{ipBlock: {cidr: 192.0.2.0/24}}], or to [{ipBlock: {cidr: 0.0.0.0/0}}] for every IPv4 address" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

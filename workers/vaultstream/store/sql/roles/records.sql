@@ -20,3 +20,5 @@ GRANT EXECUTE ON FUNCTION
     vaultstream.number_events(int),
     vaultstream.newest_seal(int)
 TO vaultstream_records;
+GRANT SELECT ON vaultstream.attestations TO vaultstream_records;
+GRANT EXECUTE ON FUNCTION vaultstream.add_attestation(bigint, text, text, bytea) TO vaultstream_records;
