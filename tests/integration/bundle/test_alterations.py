@@ -284,7 +284,7 @@ ALTERATIONS: dict[str, tuple[Callable[[Folder], None], str]] = {
         "checkpoint",
     ),
     "the plan has other numbers": (lambda f: f.member("plan.json", 0, records=12), "plan.json"),
-    "the plan is gone": (lambda f: (f.path / "plan.json").unlink(), "plan.json"),
+    "the plan's proof is gone": (lambda f: (f.path / "plan.tlog-proof").unlink(), "plan.tlog-proof"),
     "the checkpoint has another size": (lambda f: f.text("checkpoint", "\n8\n", "\n7\n"), "not valid|signed"),
     "the checkpoint is of another job": (
         lambda f: f.text("checkpoint", TOKEN, "other-1a2b3c4d"),

@@ -143,6 +143,8 @@ class _Entries:
             raise ProofError(
                 f"{where} is for {stated.algorithm}, its key for {key.algorithm}, the job for {algorithm}."
             )
+        if logged and self._contents.keys[stated.key_id].added:
+            raise ProofError(f"{where} is sealed, and its key is said to be added since.")
         envelope.require_signature(lambda signature, data: _verify(key, signature, data))
         if stated.batch in self._contents.statements:
             raise ProofError(f"{where} is there twice.")

@@ -13,8 +13,9 @@ from vaultstream.audit.payloads import open_audited_source, pinned, present_payl
 from vaultstream.audit.queries import RecordId, job_query
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.bundle.layout import AboutBundle, BundledRecord, BundleFile
+from vaultstream.bundle.sealed_parts import SealedLog, write_sealed_log
 from vaultstream.bundle.writer import BundleWriter, open_bundle
-from vaultstream.crypto.jwks import jwk_set
+from vaultstream.crypto.jwks import ADDED, jwk_set
 from vaultstream.errors import SourceError
 from vaultstream.plurals import counted
 from vaultstream.proof.dsse import StatementEnvelope
@@ -73,6 +74,7 @@ async def export_bundle(
         OutputError: the folder's disk is full or failing.
         SourceError: the source can't be read, or was altered meanwhile.
         ProofError: what is stored as a statement is none.
+        AuditError: what was sealed is gone, or can't be read.
         DatabaseError: the export can't be recorded.
     """
     await recorded_export(database_url, job_name, what="bundle")
@@ -82,7 +84,8 @@ async def export_bundle(
         job = await pinned(connection, await get_job(connection, job_name))
         [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
         writer = stack.enter_context(open_bundle(folder))
-        await _write_statements(connection, job, writer)
+        sealed = await write_sealed_log(connection, job, writer)
+        await _write_statements(connection, job, sealed, writer)
         reading = None
         if payloads:
             reading = await _Payloads.open(stack, connection, job, (database_url, source_url, snapshot))
@@ -98,7 +101,7 @@ async def export_bundle(
         about = AboutBundle(
             job=job.name,
             token=job.token,
-            origin="",
+            origin=sealed.origin if sealed else "",
             algorithm=str(job.spec.keys.algorithm),
             signature_format=str(job.spec.signature.format),
             id_type=job.id_type,
@@ -106,19 +109,25 @@ async def export_bundle(
             payloads=writer.payloads,
         )
         keys = await list_keys(connection, job.job_no)
-        writer.finish(about, jwk_set([key.jwk for key in keys]))
+        added = sealed.added(keys) if sealed else set()
+        marked = [key.jwk | ({ADDED: True} if key.key_id in added else {}) for key in keys]
+        writer.finish(about, jwk_set(marked))
     return ExportedBundle(about, tuple(_notes(about, payloads=payloads)))
 
 
-async def _write_statements(connection: Connection, job: Job, writer: BundleWriter) -> None:
-    writer.append(BundleFile.STATEMENTS, [])
-    lines = []
-    async for row in connection.cursor(query("bundle_statements"), job.job_no, prefetch=BATCH_ROWS):
+async def _write_statements(
+    connection: Connection, job: Job, sealed: SealedLog | None, writer: BundleWriter
+) -> None:
+    """Writes the statements that are not under the seal; if none are, there is a file for them only if there is no seal."""
+    log = (sealed.log.log_no, sealed.seal.tree_size) if sealed else (None, 0)
+    lines: list[bytes] = []
+    async for row in connection.cursor(query("bundle_statements"), job.job_no, *log, prefetch=BATCH_ROWS):
         lines.append(StatementEnvelope(row["body"], row["signature"]).data)
         if len(lines) == BATCH_ROWS:
             writer.append(BundleFile.STATEMENTS, lines)
             lines.clear()
-    writer.append(BundleFile.STATEMENTS, lines)
+    if lines or sealed is None:
+        writer.append(BundleFile.STATEMENTS, lines)
 
 
 async def _portions(connection: Connection, job: Job) -> AsyncIterator[list[asyncpg.Record]]:

@@ -56,11 +56,12 @@ def read_bundled_seal(
     keys = [
         SealedKey(key_id=each.key_id, algorithm=each.algorithm, public_key=each.public_key)
         for each in contents.keys.values()
+        if not each.added
     ]
     if keys_digest(keys) != seal.keys_sha256:
         fault(f"{BundleFile.KEYS} does not have the keys that the seal has")
     plan = None
-    if seal.state == JobState.COMPLETE or folder.has(BundleFile.PLAN):
+    if folder.has(BundleFile.PLAN):
         plan = PlanEntry.parse(
             _in_log(folder, (BundleFile.PLAN, BundleFile.PLAN_PROOF), about.origin, seal_keys)
         )

@@ -218,6 +218,11 @@ def _not_checked(
         yield "that no batch is missing: the job is not sealed"
     elif sealed and sealed.seal.state != JobState.COMPLETE:
         yield f"that all that was planned was signed: the job was {sealed.seal.state} when it was sealed"
+    if sealed and sealed.plan is None:
+        yield "that all that was planned was signed: the job has a seal and no plan"
+    added = sum(each.added for each in contents.keys.values())
+    if added and not pinned:
+        yield f"whose {counted(added, 'key')} are that were added since the seal: they are not pinned"
     later = sum(not each.sealed for each in contents.statements.values())
     if contents.sealed and later:
         yield f"that no batch from after the seal is missing: {counted(later, 'batch', 'batches')} of them are here"

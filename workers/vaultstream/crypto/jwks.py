@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 REVOKED = "revoked"
+ADDED = "addedSinceSeal"
+"""A member of a key in a bundle that was added to the job since it was sealed."""
 _ALGORITHMS = {alg: algorithm for algorithm, alg in JWS_ALG.items()}
 
 
@@ -36,6 +38,8 @@ class JwkKey:
     """SubjectPublicKeyInfo in DER."""
     revoked: bool
     """Whether the set calls it revoked."""
+    added: bool = False
+    """Whether the set says that it was added since the job was sealed."""
 
 
 def published_jwk(
@@ -114,7 +118,7 @@ def _parse_jwk(jwk: dict[str, Any]) -> JwkKey:
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     public_key_from_bytes(spki)  # refuses weak keys
     revoked = jwk.get("state") == REVOKED or "revoked" in jwk
-    return JwkKey(key_id, algorithm, spki, revoked)
+    return JwkKey(key_id, algorithm, spki, revoked, jwk.get(ADDED) is True)
 
 
 def _bytes(text: str) -> bytes:

@@ -126,7 +126,7 @@ export function readKeys(folder, name) {
       if (jwk.alg !== 'ML-DSA-65') throw error // an older Node does not have it
     }
     keys.set(jwk.kid, { alg: jwk.alg, key, digest: sha256(der).toString('hex'), usable: key !== undefined,
-      revoked: jwk.state === 'revoked' || jwk.revoked !== undefined })
+      revoked: jwk.state === 'revoked' || jwk.revoked !== undefined, added: jwk.addedSinceSeal === true })
   }
   return keys
 }

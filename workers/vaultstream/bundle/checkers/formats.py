@@ -70,13 +70,14 @@ def root_above(leaf, index, size, path):
 
 # Keys and signatures.
 def read_keys(path):
-    """Returns the keys of a JWK set by id: algorithm, key, digest of its SubjectPublicKeyInfo, whether it is revoked."""
+    """Returns the keys of a JWK set by id: algorithm, key, digest of its SubjectPublicKeyInfo, whether it is revoked, or was added since the seal."""
     keys = {}
     for jwk in json.loads(read(path))["keys"]:
         start, *members, end = SPKI[jwk["alg"]]
         der = bytes.fromhex(start) + b"".join(urlsafe_b64decode(jwk[name] + "==") for name in members) + bytes.fromhex(end)
         require(jwk["kid"] not in keys, f"{path.name} has key {jwk['kid']} twice")
-        keys[jwk["kid"]] = jwk["alg"], load_der_public_key(der), sha256(der).hex(), "revoked" in (jwk.get("state"), *jwk)
+        keys[jwk["kid"]] = jwk["alg"], load_der_public_key(der), sha256(der).hex(), "revoked" in (jwk.get("state"), *jwk), \
+            jwk.get("addedSinceSeal") is True
     return keys
 
 def is_signed(key, signature, data, hashed=SHA256()):

@@ -49,6 +49,7 @@ function addEntry(entry, about, keys, found, logged) {
   require(!key.usable || isSigned(key, encoded, signature), `${where} is not signed by its key`)
   found.unverifiable += key.usable ? 0 : 1
   require(stated.jobToken === about.token && stated.algorithm === NAMES[key.alg], `${where} is of another job or algorithm`)
+  require(!(logged && key.added), `${where} is sealed, and its key is said to be added since`)
   require(!found.batches.has(stated.batch) && !found.leases.has(lease), `${where}, or of its lease, is there twice`)
   found.leases.add(lease)
   found.batches.set(stated.batch, { stated, logged, leaves: [], count: 0, first: undefined })
@@ -96,15 +97,16 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
   const [size, root] = openCheckpoint(read(folder, 'checkpoint').toString(), `${about.origin}/jobs/${about.token}`, vkeys)
   require(size === leaves.length && root.equals(rootOf(leaves)), `log.jsonl does not have the ${size} entries of its checkpoint`)
   const sorted = [...keys].sort(([one], [other]) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
-  const lines = sorted.map(([id, key]) => Buffer.from(`${canonical([id, NAMES[key.alg], key.digest])}\n`))
+  const lines = sorted.filter(([, key]) => !key.added).map(([id, key]) => Buffer.from(`${canonical([id, NAMES[key.alg], key.digest])}\n`))
   const signed = [...found.batches.values()].reduce((sum, batch) => sum + (batch.logged ? batch.stated.count : 0), 0)
   const wanted = [['jobToken', about.token], ['job', about.job], ['treeSize', size], ['treeRoot', root.toString('hex')],
     ['keysSha256', sha256(...lines).toString('hex')], ['signed', signed]]
-  if (seal.state === 'Complete') {
-    const plan = readSealed(folder, 'plan', about.origin, vkeys)
-    for (const name of ['jobToken', 'job', 'source', 'upperId', 'batches', 'rangesSha256']) wanted.push([name, plan[name]])
-    wanted.push(['dead', found.dead.size], ['signed', plan.records - seal.dead])
-  }
+  const plan = found.planned ? readSealed(folder, 'plan', about.origin, vkeys) : undefined
+  const complete = seal.state === 'Complete'
+  const planned = ['jobToken', 'job', 'source', ...(complete ? ['upperId', 'batches', 'rangesSha256'] : [])]
+  if (plan !== undefined) wanted.push(...planned.map((name) => [name, plan[name]]))
+  if (complete) wanted.push(['dead', found.dead.size])
+  if (complete && plan !== undefined) wanted.push(['signed', plan.records - seal.dead])
   for (const [name, value] of wanted) {
     require(seal[name] === value, `the seal has ${seal[name]} as ${name}, and the bundle or the plan has ${value}`)
   }
@@ -117,6 +119,7 @@ function check(folder, vkeys, pinned, report) {
   const found = { batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), bare: 0, events: 0, unverifiable: 0, before: undefined }
   const [names, leaves] = [readdirSync(folder), []]
   const sealed = names.includes('seal.json')
+  found.planned = names.includes('plan.json')
   let count = 0
   require(about.version === 1, 'bundle.json is of another version')
   require(sealed || vkeys.length === 0, 'a seal key was given, and the bundle has no seal')
@@ -147,6 +150,7 @@ function check(folder, vkeys, pinned, report) {
   }
   const seal = sealed ? checkSeal(folder, about, keys, found, leaves, vkeys) : undefined
   require(count === about.records && (count > 0 || sealed), `the bundle has ${count} records, and should have ${about.records}`)
+  const added = [...keys.values()].filter((key) => key.added).length
   const later = [...found.batches.values()].filter((batch) => !batch.logged).length
   console.log(`${count} records in ${found.batches.size} batches; sealed at ${ascii(seal?.sealedAt ?? 'no time')}; ${found.revoked.size} revoked keys`)
   for (const [applies, sentence] of [
@@ -154,6 +158,8 @@ function check(folder, vkeys, pinned, report) {
     [vkeys.length + pinned.length === 0, 'whose keys these are: no keys are pinned, and no seal key was given'],
     [!sealed, 'that no batch is missing: the job is not sealed'],
     [sealed && seal.state !== 'Complete', 'that all that was planned was signed: the job was not complete when it was sealed'],
+    [sealed && !found.planned, 'that all that was planned was signed: the job has a seal and no plan'],
+    [added > 0 && pinned.length === 0, `whose ${added} keys are that were added since the seal: they are not pinned`],
     [sealed && later > 0, `that no batch from after the seal is missing: ${later} of them are here`],
     [found.unverifiable > 0, `the signatures of ${found.unverifiable} statements: ML-DSA needs Node 24.7 or newer`],
     [found.bare > 0, `the own signatures of ${found.bare} records, for which Node needs the payload; the statements of their keys have them`],

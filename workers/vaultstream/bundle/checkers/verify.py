@@ -57,6 +57,7 @@ def add_entry(entry, about, keys, found, logged):
             require(key and is_signed(key, decode(signature), encoded), f"{where} is not signed by its key")
             right = (stated["jobToken"], stated["algorithm"]) == (about["token"], NAMES[algorithm])
             require(right, f"{where} is of another job or algorithm")
+            require(not (logged and keys[stated["keyId"]][4]), f"{where} is sealed, and its key is said to be added since")
             require(stated["batch"] not in found.batches and lease not in found.leases, f"{where}, or of its lease, is there twice")
             found.leases.add(lease)
             found.batches[stated["batch"]] = SimpleNamespace(stated=stated, logged=logged, leaves=[], ids=[], count=0)
@@ -103,14 +104,19 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
     seal = read_sealed(folder, "seal", about["origin"], vkeys)
     size, root = open_checkpoint(read(folder / "checkpoint"), f"{about['origin']}/jobs/{about['token']}", vkeys)
     require((size, root) == (len(leaves), root_of(leaves)), f"log.jsonl does not have the {size} entries of its checkpoint")
-    lines = (canonical([key_id, NAMES[keys[key_id][0]], keys[key_id][2]]) + b"\n" for key_id in sorted(keys, key=str.encode))
+    lines = (canonical([key_id, NAMES[keys[key_id][0]], keys[key_id][2]]) + b"\n" for key_id in sorted(keys, key=str.encode)
+             if not keys[key_id][4])
     signed = sum(batch.stated["count"] for batch in found.batches.values() if batch.logged)
     wanted = [("jobToken", about["token"]), ("job", about["job"]), ("treeSize", size), ("treeRoot", root.hex()),
               ("keysSha256", sha256(*lines).hex()), ("signed", signed)]
+    found.planned = any(path.name == "plan.json" for path in folder.iterdir())
+    plan = read_sealed(folder, "plan", about["origin"], vkeys) if found.planned else None
+    wanted += [(name, plan[name]) for name in ("jobToken", "job", "source") if plan]
     if seal["state"] == "Complete":
-        plan = read_sealed(folder, "plan", about["origin"], vkeys)
-        wanted += [(name, plan[name]) for name in ("jobToken", "job", "source", "upperId", "batches", "rangesSha256")]
-        wanted += [("dead", len(found.dead)), ("signed", plan["records"] - seal["dead"])]
+        wanted.append(("dead", len(found.dead)))
+    if seal["state"] == "Complete" and plan:
+        wanted += [(name, plan[name]) for name in ("upperId", "batches", "rangesSha256")]
+        wanted.append(("signed", plan["records"] - seal["dead"]))
     for name, value in wanted:
         require(seal[name] == value, f"the seal has {seal[name]} as {name}, and the bundle or the plan has {value}")
     return seal
@@ -143,6 +149,7 @@ def check(folder, vkeys, pinned, report):
             report(f"batch {number} was signed by key {key_id}, which is not pinned, or revoked there")
     seal = check_seal(folder, about, keys, found, leaves, vkeys) if sealed else None
     require(count == about["records"] and (count or sealed), f"the bundle has {count} records, and should have {about['records']}")
+    added = sum(key[4] for key in keys.values())
     later = sum(not batch.logged for batch in found.batches.values())
     print(f"{count} records in {len(found.batches)} batches; sealed at {seal['sealedAt'] if seal else 'no time'}; "
           f"{len(found.revoked)} revoked keys")
@@ -151,6 +158,8 @@ def check(folder, vkeys, pinned, report):
         (not vkeys and not pinned, "whose keys these are: no keys are pinned, and no seal key was given"),
         (not sealed, "that no batch is missing: the job is not sealed"),
         (sealed and seal["state"] != "Complete", "that all that was planned was signed: the job was not complete when it was sealed"),
+        (sealed and not found.planned, "that all that was planned was signed: the job has a seal and no plan"),
+        (added and not pinned, f"whose {added} keys are that were added since the seal: they are not pinned"),
         (sealed and later, f"that no batch from after the seal is missing: {later} of them are here"),
         (found.bare, f"the own signatures of {found.bare} records without payload; the statements of their keys have them")):
         print(f"NOT CHECKED: {sentence}" if applies else "", end="\n" * bool(applies))
