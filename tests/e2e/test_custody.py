@@ -17,6 +17,7 @@ from support.e2e.site import HOME, NAMESPACES, resources
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.crypto.revocations import Revocation, add_revocations
+from vaultstream.crypto.seal_keys import parse_seal_keys
 from vaultstream.keys.rewrap import rewrap_job
 from vaultstream.store.jobs import get_job
 from vaultstream.store.keys import list_keys, list_wrapped
@@ -56,6 +57,12 @@ async def key_encryption_keys(site: Site) -> list[bytes]:
         for line in (await site.secret(f"{NAME}-kek", "kek", namespace)).splitlines()
         if line.startswith("kek-")
     ]
+
+
+async def seal_keys(site: Site) -> list[bytes]:
+    """The private halves of the seal keys of all namespaces."""
+    texts = [await site.secret(f"{NAME}-seal-key", "seal-key", namespace) for namespace in NAMESPACES]
+    return [parse_seal_keys(text.encode(), NAME).signing.private.private_bytes_raw() for text in texts]
 
 
 async def private_keys(site: Site, name: str, folder: Path) -> list[bytes]:
@@ -107,11 +114,16 @@ async def test_no_key_is_in_plaintext_outside_its_secret(site: Site, tmp_path: P
     await suspend(site, "custody", True)  # the data of an unfinished job stays in NATS and Postgres
     keks = await key_encryption_keys(site)
     keys = await private_keys(site, "custody", tmp_path)
-    assert (len(keks), len(keys)) == (len(NAMESPACES), 12)
-    needles = [form for secret in (*keks, *keys) for form in forms(secret)]
+    sealing = await seal_keys(site)
+    assert (len(keks), len(sealing), len(keys)) == (len(NAMESPACES), len(NAMESPACES), 12)
+    needles = [form for secret in (*keks, *sealing, *keys) for form in forms(secret)]
 
     # The search works: it finds the Secrets themselves, and the wrapped keys on disks.
-    own = {f"/registry/secrets/{namespace}/{NAME}-kek" for namespace in NAMESPACES}
+    own = {
+        f"/registry/secrets/{namespace}/{NAME}-{kind}"
+        for namespace in NAMESPACES
+        for kind in ("kek", "seal-key")
+    }
     holding = {key for key, value in etcd.contents(site.cluster.api) if found(needles, value)}
     assert holding == own
     wrapped = [form for key in await wrapped_keys(site, "custody") for form in forms(key)]
@@ -203,7 +215,7 @@ async def test_a_revoked_key_stays_revoked_after_a_restore_if_its_namespace_has_
         await site.kubectl("delete", "configmap", f"{NAME}-revocations")
 
 
-async def test_helms_release_records_contain_no_key_encryption_key(site: Site) -> None:
+async def test_helms_release_records_contain_no_key_that_a_hook_created(site: Site) -> None:
     listed = await site.client.call("GET", f"/api/v1/namespaces/{HOME}/secrets?labelSelector=owner%3Dhelm")
     records = {
         item["metadata"]["name"]: gzip.decompress(base64.b64decode(base64.b64decode(item["data"]["release"])))
@@ -214,7 +226,8 @@ async def test_helms_release_records_contain_no_key_encryption_key(site: Site) -
     assert records
     assert all(found(list(forms(rendered)), record) for record in records.values())
 
-    needles = [form for kek in await key_encryption_keys(site) for form in forms(kek)]
+    keys = [*await key_encryption_keys(site), *await seal_keys(site)]
+    needles = [form for key in keys for form in forms(key)]
     assert [name for name, record in records.items() if found(needles, record)] == []
 
 

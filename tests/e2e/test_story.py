@@ -9,6 +9,9 @@ import pytest
 from support.e2e.release import NAME
 from support.e2e.timeline import draw, watching
 from support.waiting import eventually
+from vaultstream.crypto.seal_keys import parse_seal_keys
+from vaultstream.proof.checkpoint import open_checkpoint
+from vaultstream.proof.seal import job_origin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +54,14 @@ async def test_a_job_scales_from_zero_to_all_signers_in_one_step_and_back(
 
     report = await site.verify("story")
     assert report["valid"] == RECORDS, report
+
+    seal = status["seal"]
+    keys = parse_seal_keys((await site.secret(f"{NAME}-seal-key", "seal-key")).encode(), NAME)
+    of_job = job_origin(seal["origin"], status["token"])
+    for note, origin in ((seal["checkpoint"], seal["origin"]), (seal["jobCheckpoint"], of_job)):
+        assert open_checkpoint(note.encode(), keys.known, origin=origin).checkpoint.size > 0
+    assert seal["origin"].startswith(keys.origin)
+    assert (seal["signed"], seal["dead"]) == (RECORDS, 0)
 
 
 async def test_the_releases_own_test_passes(site: Site) -> None:

@@ -111,7 +111,7 @@ async def test_what_can_not_be_trusted_or_read_has_an_exit_code_of_its_own(
     for words, code, why in (
         (("verify", "--since", str(kept), "--seal-key", other), 4, "signed by no known key"),
         (("checkpoint", "--seal-key", other), 4, "signed by no known key"),
-        (("verify", "--since", str(key_file)), 4, "must be three lines"),
+        (("verify", "--since", str(key_file)), 4, "The note"),
         (("verify", "--since", str(tmp_path / "none")), 2, "can't be read"),
         (("verify", "--since", str(kept), "--seal-key", "no key"), 2, "can't be read"),
         (("checkpoint", "--tenant", "team-a"), 2, "There is no log"),

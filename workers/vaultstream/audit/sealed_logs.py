@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vaultstream.errors import ProofError
 from vaultstream.proof.canonical import canonical_text
-from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint
+from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from vaultstream.proof.entries import LogEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
-from vaultstream.proof.note import unverified_text
 from vaultstream.proof.seal import PlanEntry, SealEntry
 from vaultstream.store.logs import Log, find_log, find_seal, get_log, newest_checkpoint, read_entries
 
@@ -110,7 +109,7 @@ def open_head(note: bytes, trust: SealTrust, origin: str) -> Checkpoint:
     """
     if trust.keys:
         return open_checkpoint(note, trust.keys, origin=origin).checkpoint
-    head = Checkpoint.parse(unverified_text(note))
+    head = unverified_checkpoint(note)
     if head.origin != origin:
         raise ProofError(f"The checkpoint is of the log {head.origin!r}, and must be of {origin!r}.")
     return head
@@ -122,7 +121,7 @@ def kept_head(note: bytes, trust: SealTrust) -> Checkpoint:
     Raises:
         ProofError: it is malformed, or not signed by a trusted key.
     """
-    return open_head(note, trust, Checkpoint.parse(unverified_text(note)).origin)
+    return open_head(note, trust, unverified_checkpoint(note).origin)
 
 
 def rollback(head: Checkpoint, leaves: Sequence[bytes]) -> str | None:

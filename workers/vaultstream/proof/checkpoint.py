@@ -22,6 +22,7 @@ from vaultstream.proof.note import (
     encode_base64,
     open_note,
     sign_note,
+    unverified_text,
 )
 
 if TYPE_CHECKING:
@@ -104,11 +105,7 @@ def unverified_checkpoint(data: bytes) -> Checkpoint:
     Raises:
         ProofError: it is no checkpoint.
     """
-    try:
-        text, _, _ = data.decode().rpartition("\n\n")
-    except UnicodeDecodeError:
-        raise ProofError("The note is not UTF-8.") from None
-    return Checkpoint.parse(f"{text}\n")
+    return Checkpoint.parse(unverified_text(data))
 
 
 def open_checkpoint(
