@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from vaultstream.audit.pinned_keys import PinnedKeys
+from vaultstream.audit.proof_folder import read_proof, verify_proof
 from vaultstream.audit.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.bundle.verify import verify_bundle
+from vaultstream.crypto.jwks import parse_jwks
 from vaultstream.crypto.revocations import load_revocations
 from vaultstream.crypto.seal_keys import parse_verifier_keys
 from vaultstream.errors import UsageError
@@ -19,7 +21,7 @@ from vaultstream.settings import Settings
 from vaultstream.worker import revocations_file, seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.bundle_report import print_bundle_report, require_genuine
-from vaultstream_cli.output import print_json
+from vaultstream_cli.output import print_json, print_line
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
 
@@ -35,6 +37,20 @@ async def verify(
         Path | None,
         typer.Option(
             "--bundle", metavar="DIR", help="Verify an exported bundle instead, without a database."
+        ),
+    ] = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option(
+            "--proof",
+            metavar="DIR",
+            help="Verify the proof of one record instead, without a database; see `prove`.",
+        ),
+    ] = None,
+    payload: Annotated[
+        Path | None,
+        typer.Option(
+            "--payload", metavar="FILE", help="With --proof: the record's payload, such as of `extract`."
         ),
     ] = None,
     processes: Annotated[
@@ -89,7 +105,20 @@ async def verify(
 
     --bundle DIR verifies a folder that `vaultstream export --bundle` wrote, with the seal key or the keys that you have from
     elsewhere. Without either, a bundle agrees with itself at best, and the exit code is 4.
+
+    --proof DIR verifies what `vaultstream prove` wrote, with --payload, --keys and --seal-key: the record has this payload, was signed
+    by one of these keys in its batch and at its time, and the seal key vouches that the job's log has the batch.
     """
+    if proof is not None:
+        if job is not None or bundle is not None or source or against:
+            raise UsageError(
+                "The proof of a record is verified alone.",
+                hint="Leave out the job, --bundle, --source and --against.",
+            )
+        _verify_proof(proof, payload, keys, seal_key, json=json)
+        return
+    if payload is not None:
+        raise UsageError("--payload is for the proof of a record.", hint="Add --proof DIR.")
     pinned = PinnedKeys.read(keys) if keys else None
     if bundle is not None:
         if job is not None or source or against:
@@ -122,6 +151,33 @@ async def verify(
     else:
         print_report(report)
     require_ok(report)
+
+
+def _verify_proof(
+    folder: Path, payload: Path | None, keys: Path | None, seal_key: str | None, *, json: bool
+) -> None:
+    if payload is None or keys is None or seal_key is None:
+        raise UsageError(
+            "A proof needs --payload, --keys and --seal-key.",
+            hint="Take the keys from elsewhere than from the proof, such as a copy of what `keys export` and `log key` printed.",
+        )
+    trusted = parse_jwks(_read(keys), str(keys))
+    verified = verify_proof(read_proof(folder), _read(payload), trusted, parse_verifier_keys(seal_key))
+    if json:
+        print_json(verified.to_json())
+        return
+    stated = verified.statement
+    print_line(
+        f"Record {verified.record_id} of job {stated.job_token} was signed at {stated.signed_at.isoformat()} by {stated.key_id}, in "
+        f"batch {stated.batch}, which is in the log {verified.head.origin} of {verified.head.size} entries."
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from None
 
 
 async def _verify_bundle(

@@ -20,7 +20,8 @@ from support.proving import PAYLOAD, refusal
 from support.sealed import SEAL_KEY, seal_statements
 from vaultstream.api import Algorithm
 from vaultstream.audit.prove import MadeProof, make_proof, prove_record
-from vaultstream.crypto.algorithms import public_key_pem
+from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
+from vaultstream.crypto.jwks import jwk_set
 from vaultstream.errors import AuditError, ExitCode, NotAllSignedError, UnknownJobError, UsageError
 from vaultstream.store.database import connect
 
@@ -117,6 +118,33 @@ async def test_the_command_writes_the_proof_and_says_where_it_leads(job: SignedJ
     assert run_prove(job, tmp_path, "receipts", "3").stdout.split() == [
         f"proof/{name}" for name in made.proof.files
     ]
+
+
+async def test_the_command_verifies_what_it_wrote_without_a_database(job: SignedJob, tmp_path: Path) -> None:
+    made = await prove_record(job.url, "receipts", "3")
+    for name, data in made.proof.files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "payload.bin").write_bytes(payload_of(3).encode())
+    jwk = public_key_jwk(made.key.public_key, key_id=made.key.key_id, algorithm=job.job.spec.keys.algorithm)
+    (tmp_path / "keys.jwks").write_text(jwk_set([jwk]))
+    given = ("--proof", ".", "--keys", "keys.jwks", "--seal-key", SEAL_KEY.public_key.vkey)
+    done = run_offline(tmp_path, *given, "--payload", "payload.bin", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["record_id"] == "3"
+    assert run_offline(tmp_path, *given).returncode == ExitCode.USAGE
+    (tmp_path / "payload.bin").write_bytes(b"other")
+    assert run_offline(tmp_path, *given, "--payload", "payload.bin").returncode == ExitCode.AUDIT
+
+
+def run_offline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vaultstream_cli", "verify", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"DATABASE_URL": "postgresql://127.0.0.1:1/none"},
+    )
 
 
 def run_prove(job: SignedJob, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
