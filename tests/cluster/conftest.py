@@ -12,8 +12,7 @@ from kube.apiserver import NEEDED, ApiServer
 from kube.commands import until
 from support.apiserver import build, running_api_server
 from support.operating import Site, open_site
-from support.policed import api
-from vaultstream.store import schema
+from support.policed import api, policies_in_effect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from vaultstream.local.services import Services
 
-__all__ = ["api"]
+__all__ = ["api", "policies_in_effect"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,10 +67,9 @@ async def namespace(api_server: ApiServer) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def site(
-    api_server: ApiServer, namespace: str, services: Services, database_url: str, tmp_path: Path
+    api_server: ApiServer, namespace: str, services: Services, migrated_url: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
     """A namespace where operators may work, with a migrated database and a table of 200 records."""
-    async with open_site(api_server, namespace, services, database_url, tmp_path) as site:
-        await schema.migrate(site.db)
+    async with open_site(api_server, namespace, services, migrated_url, tmp_path) as site:
         await site.table("records", 200)
         yield site

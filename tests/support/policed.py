@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
-from support.operating import OPERATOR, policies, put_policies
+from support.operating import OPERATOR, grant_rights, policies, put_policies
 from support.planning import TOKEN, spec_of
-from support.signingjobs import path_of
+from support.signingjobs import install_definition, path_of
 from support.waiting import eventually
 from vaultstream_operator.adapters.kube_api import MERGE_PATCH, KubeApi, KubeError, open_kube_api
 from vaultstream_operator.core.children import Owner, signing_deployment, worker_job
 from vaultstream_operator.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
+    from kube.apiserver import ApiServer
+    from kube.client import Client
     from support.operating import Site
 
 
@@ -28,27 +33,67 @@ Body = dict[str, Any]
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
 
-@pytest.fixture
-async def api(site: Site) -> AsyncIterator[KubeApi]:
-    """The API with the operator's token, as a thief has it, while all policies are in effect."""
-    await put_policies(site.client, policies())
-    config = await site.server.service_account_kubeconfig(site.namespace, OPERATOR)
-    async with open_kube_api(str(config)) as api:
-        probes = [await place(site, *pod_of(site)), await place(site, path_of(site.namespace), signing_job())]
-        deployment = await place(site, *deployment_of(site))
-        for probe in (*probes, deployment):
+@dataclass(frozen=True)
+class Ground:
+    """A namespace with the operator's account, in which a module finds out which policies are in effect."""
+
+    server: ApiServer
+    namespace: str
+
+    @property
+    def client(self) -> Client:
+        return self.server.client
+
+
+@pytest.fixture(scope="module")
+def policies_in_effect(api_server: ApiServer) -> Iterator[None]:
+    """All policies, for the operator's account of every namespace. They take seconds to come into effect."""
+    ground = Ground(api_server, f"ground-{uuid4().hex[:12]}")
+    asyncio.run(_put_into_effect(ground))
+    yield
+    asyncio.run(_let_workers_be(ground))
+
+
+async def _put_into_effect(ground: Ground) -> None:
+    await ground.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": ground.namespace}})
+    await install_definition(ground.client)
+    await grant_rights(ground.client, ground.namespace)
+    await put_policies(ground.client, policies())
+    async with _as_operator(ground) as api:
+        for probe in (
+            await place(ground, *pod_of(ground)),
+            await place(ground, path_of(ground.namespace), signing_job()),
+            await place(ground, *deployment_of(ground)),
+        ):
             await eventually(lambda probe=probe: refusal(api, "PATCH", probe, RELABELED), seconds=30)
-            await site.client.call("DELETE", probe)
-        yield api
-        # Other tests that share the API server have workers with other images.
-        for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
-            await site.client.call("DELETE", f"{ADMISSION}/{plural}/{OPERATOR}-workers")
+
+
+async def _let_workers_be(ground: Ground) -> None:
+    """Removes the policy of workers: other tests that share the API server have workers with other images."""
+    for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+        await ground.client.call("DELETE", f"{ADMISSION}/{plural}/{OPERATOR}-workers")
+    async with _as_operator(ground) as api:
 
         async def permitted() -> bool:
-            path, made = deployment_of(site)
+            path, made = deployment_of(ground)
             return await refusal(api, "POST", path, made | {"metadata": {"name": "plain"}}) == ""
 
         await eventually(permitted, seconds=30)
+    await ground.client.call("DELETE", f"/api/v1/namespaces/{ground.namespace}")
+
+
+@asynccontextmanager
+async def _as_operator(place: Ground | Site) -> AsyncIterator[KubeApi]:
+    config = await place.server.service_account_kubeconfig(place.namespace, OPERATOR)
+    async with open_kube_api(str(config)) as api:
+        yield api
+
+
+@pytest.fixture
+async def api(policies_in_effect: None, site: Site) -> AsyncIterator[KubeApi]:
+    """The API with the operator's token, as a thief has it, while all policies are in effect."""
+    async with _as_operator(site) as api:
+        yield api
 
 
 RELABELED: Body = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}}
@@ -66,13 +111,13 @@ async def refusal(api: KubeApi, method: str, path: str, body: Body | None = None
     return ""
 
 
-async def place(site: Site, path: str, body: Body) -> str:
+async def place(site: Site | Ground, path: str, body: Body) -> str:
     """Creates an object as the administrator; returns its path."""
     await site.client.call("POST", path, body)
     return f"{path}/{body['metadata']['name']}"
 
 
-def pod_of(site: Site, role: str = "signing", **annotations: str) -> tuple[str, Body]:
+def pod_of(site: Site | Ground, role: str = "signing", **annotations: str) -> tuple[str, Body]:
     """A pod of a worker, which no node runs here."""
     template = worker(site, role)["spec"]["template"]
     name = f"{role}-{uuid4().hex[:8]}"
@@ -81,7 +126,7 @@ def pod_of(site: Site, role: str = "signing", **annotations: str) -> tuple[str, 
     return f"/api/v1/namespaces/{site.namespace}/pods", pod
 
 
-def deployment_of(site: Site) -> tuple[str, Body]:
+def deployment_of(site: Site | Ground) -> tuple[str, Body]:
     made = worker(site, "signing")
     made["metadata"].pop("ownerReferences")  # of a SigningJob that does not exist
     return f"/apis/apps/v1/namespaces/{site.namespace}/deployments", made
@@ -96,7 +141,7 @@ def signing_job() -> Body:
     }
 
 
-def worker(site: Site, role: str, options: WorkerSettings | None = None, **signer: Any) -> Body:
+def worker(site: Site | Ground, role: str, options: WorkerSettings | None = None, **signer: Any) -> Body:
     """The manifest that the operator applies for a worker."""
     owner = Owner(site.namespace, f"job-{uuid4().hex[:8]}", str(uuid4()))
     spec, options = spec_of(signer=signer), options or WorkerSettings()
@@ -107,6 +152,6 @@ def worker(site: Site, role: str, options: WorkerSettings | None = None, **signe
     return copy.deepcopy(made)
 
 
-def collection(site: Site, role: str) -> str:
+def collection(site: Site | Ground, role: str) -> str:
     group, plural = ("apps", "deployments") if role == "signing" else ("batch", "jobs")
     return f"/apis/{group}/v1/namespaces/{site.namespace}/{plural}"
