@@ -18,6 +18,7 @@ from vaultstream.bundle import export as exporting
 from vaultstream.bundle.export import export_bundle
 from vaultstream.bundle.layout import BundledRecord
 from vaultstream.errors import SourceError, UsageError
+from vaultstream.store.audit_events import list_audit_events
 from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
@@ -150,6 +151,8 @@ async def test_nothing_is_left_of_an_export_that_fails(job: SignedJob, tmp_path:
     with pytest.raises(SourceError):
         await export_bundle(job.url, job.job.name, folder=tmp_path / "b", payloads=True)
     assert not [each.name for each in await asyncio.to_thread(lambda: [*tmp_path.iterdir()])]
+    events = await list_audit_events(job.connection, job.job.job_no)
+    assert (events[-1].action, events[-1].arguments) == ("export", {"what": "bundle"})
 
 
 async def test_no_folder_is_overwritten(job: SignedJob, tmp_path: Path) -> None:
