@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -137,7 +136,7 @@ def high_s(signature: bytes) -> bytes:
 @pytest.mark.parametrize("present", [PAYLOAD, OTHER, Absence.DELETED])
 def test_the_high_s_form_of_a_signature_is_invalid_and_says_so(present: bytes | Absence) -> None:
     good = stored_row(Algorithm.ECDSA_P256_SHA256)
-    twin = replace(good, signature=high_s(good.signature))
+    twin = good._replace(signature=high_s(good.signature))
     verdict = judge(twin, key(Algorithm.ECDSA_P256_SHA256), present)
     assert verdict.outcome is Outcome.INVALID
     assert "high-s form of a valid signature" in verdict.reason
@@ -145,8 +144,7 @@ def test_the_high_s_form_of_a_signature_is_invalid_and_says_so(present: bytes | 
 
 def test_a_bad_signature_with_a_high_s_is_not_called_a_form_of_a_valid_one() -> None:
     good = stored_row(Algorithm.ECDSA_P256_SHA256)
-    bad = replace(
-        good,
+    bad = good._replace(
         signature=high_s(
             signer(private_key(Algorithm.ECDSA_P256_SHA256), Algorithm.ECDSA_P256_SHA256)(OTHER)
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -193,7 +193,7 @@ def _root(rows: Sequence[RecordRow]) -> bytes:
 def _in_low_s(rows: Sequence[RecordRow]) -> Iterator[RecordRow]:
     for i, row in rows:
         try:
-            yield i, replace(row, signature=low_s(row.signature))
+            yield i, row._replace(signature=low_s(row.signature))
         except (IndexError, ValueError, OverflowError):  # no DER
             yield i, row
 

@@ -11,7 +11,7 @@ from vaultstream.audit.stated import RecordRow, StoredStatement, judge_statement
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vaultstream.audit.checker import Assignment
     from vaultstream.audit.judgement import AuditKey
@@ -23,9 +23,24 @@ STATED_RECORDS = 2000
 
 
 async def check_statements(
-    connection: Connection, job: Assignment, keys: dict[int, AuditKey], batches: tuple[int, int], tally: Tally
+    connection: Connection,
+    job: Assignment,
+    keys: dict[int, AuditKey],
+    batches: tuple[int, int],
+    tally: Tally,
+    *,
+    known: Mapping[int, list[RecordRow]],
 ) -> None:
-    """Checks the statements of the batches from the first to the last of these numbers, planned or not; adds to the tally."""
+    """Checks the statements of a run of batches, planned or not.
+
+    Args:
+        connection: in the transaction with the snapshot.
+        job: the job.
+        keys: its keys, by their numbers.
+        batches: the first and the last number.
+        tally: the findings are added to it.
+        known: the signatures of the records of batches that were read already, by their numbers.
+    """
     waiting: list[StoredStatement] = []
     records = 0
     before = None
@@ -39,9 +54,9 @@ async def check_statements(
         waiting.append(stored)
         records += stored.records
         if records >= STATED_RECORDS:
-            await _check(connection, job, keys, waiting, tally)
+            await _check(connection, job, keys, waiting, tally, known=known)
             waiting, records = [], 0
-    await _check(connection, job, keys, waiting, tally)
+    await _check(connection, job, keys, waiting, tally, known=known)
 
 
 async def _check(
@@ -50,18 +65,11 @@ async def _check(
     keys: dict[int, AuditKey],
     batches: Sequence[StoredStatement],
     tally: Tally,
+    *,
+    known: Mapping[int, list[RecordRow]],
 ) -> None:
-    if not batches:
-        return
-    covered = await connection.fetch(
-        job_query("audit_covered_by", job), job.job_no, [each.batch_no for each in batches]
-    )
-    rows: dict[object, list[RecordRow]] = {}
-    for row in await connection.fetch(job_query("audit_signatures", job), [each["id"] for each in covered]):
-        rows.setdefault(row["record_id"], []).append((row["record_id"], stored_signature(row)))
-    of_batch: dict[int, list[RecordRow]] = {each.batch_no: [] for each in batches}
-    for each in covered:
-        of_batch[each["batch_no"]] += rows.get(each["id"], ())
+    unknown = [each.batch_no for each in batches if each.batch_no not in known]
+    of_batch = {**known, **await _read(connection, job, unknown)} if unknown else known
     for stored in batches:
         key = keys.get(stored.key_no)
         found = judge_statement(
@@ -71,6 +79,19 @@ async def _check(
         tally.add(Count.STATEMENTS, not found.faults)
         for fault in found.faults:
             tally.find(fault.kind, fault.record, fault.reason, number=fault.number)
+
+
+async def _read(
+    connection: Connection, job: Assignment, batches: Sequence[int]
+) -> dict[int, list[RecordRow]]:
+    covered = await connection.fetch(job_query("audit_covered_by", job), job.job_no, batches)
+    rows: dict[object, list[RecordRow]] = {}
+    for row in await connection.fetch(job_query("audit_signatures", job), [each["id"] for each in covered]):
+        rows.setdefault(row["record_id"], []).append((row["record_id"], stored_signature(row)))
+    of_batch: dict[int, list[RecordRow]] = {batch: [] for batch in batches}
+    for each in covered:
+        of_batch[each["batch_no"]] += rows.get(each["id"], ())
+    return of_batch
 
 
 async def check_batches(connection: Connection, job: Job, tally: Tally, *, stated: bool) -> None:
