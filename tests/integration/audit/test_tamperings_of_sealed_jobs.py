@@ -425,6 +425,18 @@ async def test_kept_checkpoints_that_are_of_something_else(sealed: SealedJob) ->
     assert "are others than they were" in reason(report, "rolled_back")
 
 
+async def test_the_checkpoint_of_this_machine_may_be_of_another_database(sealed: SealedJob) -> None:
+    """It is no fault of a job that the database never had the log; a checkpoint that the user gives is."""
+    other = Checkpoint("example.com/seals/tenants/shop", 7, bytes(32))
+    note, key = sign_checkpoint(other, sealed.sealer.key), sealed.sealer.key.public_key
+    report = await sealed.verify(SealTrust(keys=(key,), local=note))
+    assert report.ok, report.examples
+    assert "the database has no such log" in report.notes[0]
+    assert findings(await sealed.verify(sealed.sealer.against(note))) == {"rolled_back": 1}
+    earlier = SealTrust(keys=(key,), local=sealed.made.earlier)
+    assert (await sealed.verify(earlier)).notes == ()
+
+
 async def test_a_job_without_a_seal_is_a_problem_only_for_who_asks_for_one(make: MakeJob) -> None:
     signed = await make()
     report = await verify(signed)

@@ -23,7 +23,6 @@ from vaultstream.proof.seal import (
     PlannedBatch,
     SealedKey,
     SealEntry,
-    job_origin,
     keys_digest,
     ranges_digest,
     require_planned,
@@ -32,14 +31,15 @@ from vaultstream.store.logs import EntryKind, find_log, leaf_hashes
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator
 
     from vaultstream.audit.seal_trust import SealTrust
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
     from vaultstream.store.logs import Log
 
-_ENDED = (JobState.COMPLETE, JobState.FAILED)
+_ENDED = (JobState.COMPLETE, JobState.FAILED, "Deleted")
+"""What a seal says of a job that has ended."""
 
 
 class SealCheck:
@@ -70,7 +70,7 @@ class SealCheck:
         log = await find_seal_log(self._connection, self._job, self._trust)
         if log is None:
             for note in self._trust.kept:
-                self._compare_kept(note, {})
+                await self._compare_kept(note)
             self._without_seal()
             return None
         try:
@@ -78,11 +78,10 @@ class SealCheck:
         except ProofError as error:
             self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
             return None
-        kept = (*self._trust.kept, self._trust.local) if self._trust.local else self._trust.kept
-        if kept:
-            leaves = await self._job_leaves(job_origin(log.origin, self._job.token))
-            for note in kept:
-                self._compare_kept(note, {log.origin: seals.leaves, **leaves})
+        for note in self._trust.kept:
+            await self._compare_kept(note)
+        if self._trust.local is not None:
+            await self._compare_kept(self._trust.local, local=True)
         if not seals.seals:
             self._without_seal()
             return None
@@ -108,28 +107,30 @@ class SealCheck:
                 "The job has no seal: nothing proves that none of its batches is gone. With --seal-key or --against, that is a problem."
             )
 
-    async def _job_leaves(self, origin: str) -> dict[str, list[bytes]]:
-        """Returns the leaves of the job's log by its origin; nothing if it has gaps, which are found elsewhere."""
-        log = await find_log(self._connection, origin)
-        try:
-            return {origin: await leaf_hashes(self._connection, log)} if log else {}
-        except ProofError:
-            return {}
+    async def _compare_kept(self, note: bytes, *, local: bool = False) -> None:
+        """Finds that a log is not a later state of the one that a checkpoint is of.
 
-    def _compare_kept(self, note: bytes, logs: Mapping[str, Sequence[bytes]]) -> None:
-        """Finds that a log is not a later state of the one that a checkpoint is of."""
+        Args:
+            note: the checkpoint.
+            local: whether it is that of this machine, which may be of another database.
+        """
         try:
-            head = kept_head(note, self._trust)
+            head = kept_head(note, self._trust, self._job.token)
         except ProofError as error:
-            self._tally.find(
-                AuditFinding.BAD_SEALS, None, f"a kept checkpoint can't be compared: {error.message}"
-            )
-            return
-        if "/jobs/" in head.origin and not head.origin.endswith(f"/jobs/{self._job.token}"):
-            reason = f"a kept checkpoint is of the log {head.origin!r}, which is not this job's"
+            reason = f"a kept checkpoint can't be compared: {error.message}"
             self._tally.find(AuditFinding.BAD_SEALS, None, reason)
             return
-        if fault := rollback(head, logs.get(head.origin, ())):
+        log = await find_log(self._connection, head.origin)
+        if log is None and local:
+            self.notes.append(
+                f"This machine has a checkpoint of the log {head.origin!r}, and the database has no such log."
+            )
+            return
+        try:
+            leaves = await leaf_hashes(self._connection, log) if log else []
+        except ProofError:
+            leaves = []  # it has gaps
+        if fault := rollback(head, leaves):
             self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
 
     async def _compare(self, seals: SealLog, seal: SealEntry) -> None:

@@ -42,9 +42,9 @@ class SealLog:
 async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> Log | None:
     """Returns the log that has the seals of a job: that of the trusted key, else any that has one; None: there is none."""
     for name in dict.fromkeys(key.name for key in trust.keys):
-        for origin in (f"{name}/tenants/{job.tenant}", name) if job.tenant else (name,):
-            if (log := await find_log(connection, origin)) and log.job_no is None:
-                return log
+        log = await find_log(connection, f"{name}/tenants/{job.tenant}" if job.tenant else name)
+        if log is not None and log.job_no is None:
+            return log
     if trust.keys:
         return None
     seal = await find_seal(connection, job.job_no)
@@ -115,13 +115,17 @@ def open_head(note: bytes, trust: SealTrust, origin: str) -> Checkpoint:
     return head
 
 
-def kept_head(note: bytes, trust: SealTrust) -> Checkpoint:
-    """Returns what a checkpoint of any log says; see `open_head`.
+def kept_head(note: bytes, trust: SealTrust, token: str | None = None) -> Checkpoint:
+    """Returns what a checkpoint says, of a log of seals or of the job with that token; see `open_head`.
 
     Raises:
-        ProofError: it is malformed, or not signed by a trusted key.
+        ProofError: it is malformed, not signed by a trusted key, or of another job.
     """
-    return open_head(note, trust, unverified_checkpoint(note).origin)
+    head = open_head(note, trust, unverified_checkpoint(note).origin)
+    _, of_job, of = head.origin.rpartition("/jobs/")
+    if of_job and token is not None and of != token:
+        raise ProofError(f"It is of the log {head.origin!r}, which is not this job's.")
+    return head
 
 
 def rollback(head: Checkpoint, leaves: Sequence[bytes]) -> str | None:
