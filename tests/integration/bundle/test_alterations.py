@@ -199,7 +199,7 @@ ALTERATIONS: dict[str, tuple[Callable[[Folder], None], str]] = {
         RECORD_2,
     ),
     "a signature has its other form": (lambda f: f.record(1, signature=high_s), "batch 1"),
-    "a signature is no base64": (lambda f: f.record(1, signature="!"), "base64|malformed|other members"),
+    "a signature is no base64": (lambda f: f.record(1, signature="!"), "base64|malformed|canonical"),
     "a payload is altered": (
         lambda f: f.record(1, payload=b64encode(b"x").decode()),
         "payload of record '?2",

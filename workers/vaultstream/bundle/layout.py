@@ -16,13 +16,15 @@ A file .json is one canonical text, without a newline at its end; so its bytes a
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 from vaultstream.errors import ProofError
 from vaultstream.proof.canonical import canonical_text, parse_canonical
-from vaultstream.proof.note import decode_base64, encode_base64
+from vaultstream.proof.note import encode_base64
 
 BUNDLE_VERSION = 1
 
@@ -128,15 +130,17 @@ class BundledRecord:
 
     @property
     def line(self) -> str:
-        values = {
-            "batch": self.batch,
-            "id": self.record_id,
-            "sha256": self.digest.hex(),
-            "signature": encode_base64(self.signature),
-        }
-        if self.payload is not None:
-            values["payload"] = encode_base64(self.payload)
-        return canonical_text(values)
+        """The canonical text, by an encoder that is given nothing else than simple values in the order of their names."""
+        payload = {} if self.payload is None else {"payload": encode_base64(self.payload)}
+        return _encode(
+            {
+                "batch": self.batch,
+                "id": self.record_id,
+                **payload,
+                "sha256": self.digest.hex(),
+                "signature": encode_base64(self.signature),
+            }
+        )
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
@@ -145,19 +149,23 @@ class BundledRecord:
         Raises:
             ProofError: it is malformed.
         """
-        values: dict[str, Any] = parse_canonical(line)
         try:
-            payload = decode_base64(values["payload"]) if "payload" in values else None
+            values: dict[str, Any] = json.loads(line)
+            payload = b64decode(values["payload"]) if "payload" in values else None
             record = cls(
                 values["id"],
                 values["batch"],
                 bytes.fromhex(values["sha256"]),
-                decode_base64(values["signature"]) or b"",
+                b64decode(values["signature"]),
                 payload,
             )
-        except (KeyError, TypeError, ValueError):
-            raise ProofError("It is malformed.") from None
-        # The line of what was read has no other members and no other texts.
-        if not isinstance(record.record_id, str) or record.line.encode() != line:
-            raise ProofError("It has other members than it must.")
+            # The line of what was read has no other members and no other texts.
+            same = record.line.encode() == line
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise ProofError("It is no canonical JSON of a record.") from None
+        if not same or type(record.record_id) is not str or type(record.batch) is not int:
+            raise ProofError("It is no canonical JSON of a record, or has other members.")
         return record
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
