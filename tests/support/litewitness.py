@@ -39,6 +39,11 @@ class LiteWitness:
     witness: Witness
     database: Path
 
+    @property
+    def setting(self) -> str:
+        """The text of VAULTSTREAM_WITNESSES."""
+        return f"{self.witness.key.vkey} {self.witness.submit.url.removesuffix('/add-checkpoint')}"
+
     def know(self, origin: str, *keys: NoteKey) -> None:
         """Adds a log, as `witnessctl add-log` and `add-key` do, or more keys of it."""
         with closing(sqlite3.connect(self.database)) as database, database:

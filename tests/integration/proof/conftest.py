@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or not asked:
         return
     try:
-        with suppress(LocalServiceError):  # the tests say so
-            build(session, [PROGRAM], pinned=True)
+        build(session, [PROGRAM], pinned=True)
     except binaries.MissingBinaryError as error:
         for item in asked:
             item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
+    except LocalServiceError:
+        return  # each of the tests fails with it
 
 
 @pytest.fixture
@@ -52,3 +53,10 @@ def judge(request: pytest.FixtureRequest, checkers: dict[str, Checker | None], t
     if checker is None:
         pytest.skip(f"{request.param} is not installed")
     return lambda proven: checker.refusal(proven, tmp_path / "proof")
+
+
+@pytest.fixture
+def judges(checkers: dict[str, Checker | None], tmp_path: Path) -> list[Judge]:
+    """All checkers that run here."""
+    others = [each for each in checkers.values() if each is not None]
+    return [refusal, *(partial(each.refusal, folder=tmp_path / "proof") for each in others)]

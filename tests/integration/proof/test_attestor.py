@@ -211,7 +211,7 @@ def context_of(growing: GrowingLog, url: str, folder: Path, witness: LiteWitness
         database_url=url,
         seal_key_file=seal_key,
         seals_dir=folder / "seals",
-        witnesses=f"{witness.witness.key.vkey} {witness.witness.submit.url.removesuffix('/add-checkpoint')}",
+        witnesses=witness.setting,
     )
     unused: Any = None
     return WorkerContext(
@@ -249,8 +249,7 @@ def test_the_settings_name_who_is_asked(
             monkeypatch.setenv(f"VAULTSTREAM_{name}", settings.get(name, ""))
         return Attestor.of(load_settings(), "origin", tmp_path, lambda _kind, _outcome: None)
 
-    witness = litewitness.witness
-    text = f"{witness.key.vkey} {witness.submit.url.removesuffix('/add-checkpoint')}"
+    text = litewitness.setting
     assert not attestor().needed
     assert attestor(WITNESSES=text).needed
     assert attestor(TIMESTAMP_URL="http://example.com", TIMESTAMP_CA_FILE=str(authority.ca_file)).needed

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -15,8 +14,8 @@ import asyncpg
 import pytest
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
-from support.checkers import Checker, Judge, Proven
-from support.proving import PAYLOAD, refusal
+from support.checkers import Judge, Proven
+from support.proving import PAYLOAD
 from support.sealed import SEAL_KEY, seal_statements
 from vaultstream.api import Algorithm
 from vaultstream.audit.prove import MadeProof, make_proof, prove_record
@@ -43,13 +42,6 @@ async def job(database: Database) -> SignedJob:
     made = await make_job(*database, dead=frozenset({6}))
     await seal_statements(made.connection, made.job)
     return made
-
-
-@pytest.fixture
-def judges(checkers: dict[str, Checker | None], tmp_path: Path) -> list[Judge]:
-    """All checkers that run here."""
-    others = [each for each in checkers.values() if each is not None]
-    return [refusal, *(partial(each.refusal, folder=tmp_path / "proof") for each in others)]
 
 
 def proven(made: MadeProof, origin: str) -> Proven:
