@@ -331,6 +331,7 @@ def worker_settings(services: Services, url: str, **wanted: Any) -> Settings:
             "nats_password": services.nats_password,
             "kek_file": services.kek_file,
             "data_dir": services.data_dir,
+            "seals_dir": services.data_dir / "seals-of" / sha256(url.encode()).hexdigest()[:16],
             **wanted,
         }
     )

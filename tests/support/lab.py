@@ -141,6 +141,13 @@ class Lab:
 @asynccontextmanager
 async def open_lab(services: Services, database_url: str, data_dir: Path) -> AsyncIterator[Lab]:
     """Opens a lab in a database that has the schema."""
-    here = replace(services, database_url=database_url, data_dir=data_dir, _local=None)
+    own = {"VAULTSTREAM_SEALS_DIR": str(data_dir / "seals")}  # the seal key is that of other databases, too
+    here = replace(
+        services,
+        database_url=database_url,
+        data_dir=data_dir,
+        taken={**services.taken, **own},
+        _local=None,
+    )
     async with open_pool(database_url, role="test", size=4) as pool:
         yield Lab(here, pool)

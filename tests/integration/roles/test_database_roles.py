@@ -75,6 +75,7 @@ FORBIDDEN = [
     (ALL - {"records"}, "SELECT vaultstream.add_checkpoint(log_no, size, 'note') FROM vaultstream.lock_log('one.example', NULL, NULL)"),
     (ALL - {"records"}, "SELECT vaultstream.append_entries(log_no, size, {no}, '{{plan}}', '{{NULL}}', '{{x}}', '{{x}}', ARRAY[sha256('')], sha256('')) FROM vaultstream.lock_log('new.example', NULL, NULL)"),
     (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.log_entries"),
+    (ALL - {"records"}, "SELECT vaultstream.refuse_job({no}, 'no')"),
     ({"keys", "signing"}, "SELECT note FROM vaultstream.checkpoints"),
     ({"keys", "signing"}, "SELECT vaultstream.newest_seal({no})"),
     (ALL - {"auditor", "records"}, "SELECT value FROM vaultstream.attestations"),

@@ -104,16 +104,34 @@ def ranges_digest(batches: Iterable[PlannedBatch]) -> bytes:
 
     A line is the canonical JSON array of number, first id, last id, records, and the list of ids if there is one, with a newline.
     """
-    return _digest(
-        [
-            each.number,
-            each.first_id,
-            each.last_id,
-            each.records,
-            *([list(each.ids)] if each.ids is not None else []),
-        ]
-        for each in batches
-    )
+    ranges = RangesDigest()
+    for batch in batches:
+        ranges.add(batch)
+    return ranges.value
+
+
+class RangesDigest:
+    """`ranges_digest` of batches that come one after the other, with their numbers."""
+
+    def __init__(self) -> None:
+        self._digest = sha256()
+        self.batches = 0
+        self.records = 0
+
+    @property
+    def value(self) -> bytes:
+        return self._digest.copy().digest()
+
+    def add(self, batch: PlannedBatch) -> None:
+        ids = [list(batch.ids)] if batch.ids is not None else []
+        line = canonical_text([batch.number, batch.first_id, batch.last_id, batch.records, *ids])
+        self.add_line(line, records=batch.records)
+
+    def add_line(self, line: str, *, records: int) -> None:
+        """Adds a batch by its line, without the newline."""
+        self._digest.update(f"{line}\n".encode())
+        self.batches += 1
+        self.records += records
 
 
 def keys_digest(keys: Iterable[SealedKey]) -> bytes:
@@ -121,8 +139,11 @@ def keys_digest(keys: Iterable[SealedKey]) -> bytes:
 
     A line is the canonical JSON array of id, algorithm and SHA-256 of the public half in hex, with a newline.
     """
-    ordered = sorted(keys, key=lambda key: key.key_id.encode())
-    return _digest([key.key_id, key.algorithm, sha256(key.public_key).hexdigest()] for key in ordered)
+    digest = sha256()
+    for key in sorted(keys, key=lambda key: key.key_id.encode()):
+        line = canonical_text([key.key_id, key.algorithm, sha256(key.public_key).hexdigest()])
+        digest.update(f"{line}\n".encode())
+    return digest.digest()
 
 
 def require_planned(plan: PlanEntry, seal: SealEntry) -> None:
@@ -148,10 +169,3 @@ def require_planned(plan: PlanEntry, seal: SealEntry) -> None:
             f"The job {plan.job!r} has not done what was planned: {'; '.join(faults)}.",
             hint="Batches or records were removed, added or altered after they were planned.",
         )
-
-
-def _digest(lines: Iterable[list[object]]) -> bytes:
-    digest = sha256()
-    for line in lines:
-        digest.update(f"{canonical_text(line)}\n".encode())
-    return digest.digest()

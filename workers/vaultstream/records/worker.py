@@ -1,4 +1,4 @@
-"""The records worker: cuts a job's records into batches, publishes them, and completes the job."""
+"""The records worker: cuts a job's records into batches, publishes them, completes the job and seals it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError, SourceReadError
 from vaultstream.records.attesting import attesting
+from vaultstream.records.sealing import JobSealing
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
@@ -48,17 +49,18 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
         ServiceError: Postgres or NATS can't be reached at the start.
     """
     async with (
-        worker_context(settings, job_name, role=WorkerRole.RECORDS, connections=3) as context,
+        worker_context(settings, job_name, role=WorkerRole.RECORDS, connections=4) as context,
         source_pool_of(context, size=1) as sources,
         attesting(context),
     ):
-        publisher = BatchPublisher(context)
+        sealing = await JobSealing.of(context)
+        publisher = BatchPublisher(context, sealing)
         failed = 0
 
         async def plan_on() -> bool:
             nonlocal failed
             try:
-                finished = await plan_next(context, sources)
+                finished = await plan_next(context, sources, sealing)
             except SourceReadError as error:
                 failed += 1
                 if failed >= context.job.spec.retries.max_attempts:
@@ -66,12 +68,16 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
                 await _pause_after(context, failed, error)
                 return False
             failed = 0
+            if finished:
+                await sealing.state_plan()
             publisher.planned.set()
             return finished
 
         planning = asyncio.create_task(repeat(context, plan_on, name="planning"))
         publishing = asyncio.create_task(repeat(context, publisher.step, name="publishing"))
-        tasks = {planning, publishing}
+        every = settings.seal_seconds
+        sealed = asyncio.create_task(repeat(context, sealing.step, name="sealing", every=every))
+        tasks = {planning, publishing, sealed}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
@@ -80,6 +86,7 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await sealing.seal_the_rest()
         await publisher.clean_up()
         log.info("batches published", extra={"nats_messages": messages_of(context.bus)})
 
@@ -94,10 +101,11 @@ async def _pause_after(context: WorkerContext, failed: int, error: SourceReadErr
             await context.stop.wait()
 
 
-async def plan_next(context: WorkerContext, sources: SourcePool) -> bool:
+async def plan_next(context: WorkerContext, sources: SourcePool, sealing: JobSealing | None = None) -> bool:
     """Plans the next page; returns whether all records are planned.
 
     Raises:
+        ProofError: what was planned before is no longer so in Postgres.
         SourceError: the table or its columns can't be used, or can't be read; the job's message has the same sentence.
     """
     job_no = context.job.job_no
@@ -106,12 +114,16 @@ async def plan_next(context: WorkerContext, sources: SourcePool) -> bool:
         try:
             if job.source_oid is None:
                 job = await _pin_source(connection, job)
+            if sealing is not None and not job.ended:
+                await sealing.resume(connection, job)
             if job.planned:
                 return True
             source = await open_readable_source(sources, job)
             if job.state is JobState.PENDING:
                 await jobs.start_job(connection, job_no, upper_id=await highest_id(sources, source))
             page = await plan_page(connection, sources, job, source)
+            if sealing is not None:
+                await sealing.follow(connection, job, page)
         except SourceError as error:
             await jobs.set_message(connection, job_no, f"{error.message} {error.hint or ''}".strip())
             raise
@@ -149,8 +161,9 @@ def next_check(left: int, *, before: int, seconds: float) -> float:
 class BatchPublisher:
     """Keeps up to `max_outstanding` batches in the stream, and publishes lost ones again."""
 
-    def __init__(self, context: WorkerContext) -> None:
+    def __init__(self, context: WorkerContext, sealing: JobSealing | None = None) -> None:
         self._context = context
+        self._sealing = sealing or JobSealing(context, None)
         self._stream = RecordsStream(context.bus)
         self._metrics = context.telemetry.metrics.records
         self._next_reconcile = 0.0
@@ -175,8 +188,7 @@ class BatchPublisher:
                 context.stop.set()
                 return True
             settled = job.planned and not published and not outstanding
-            if settled and await jobs.complete_job_if_settled(connection, job.job_no):
-                log.info("job complete", extra={"job": job.name})
+            if settled and await self._sealing.complete(connection):
                 context.stop.set()
                 return True
         if not published:

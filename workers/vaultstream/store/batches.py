@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vaultstream.errors import SourceError
+from vaultstream.proof.seal import PlannedBatch
 from vaultstream.store.database import fetch_one
 from vaultstream.store.source_pool import PinnedRelation
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
     from vaultstream.store.leases import Lease
@@ -42,6 +45,10 @@ class PlannedPage:
     records: int
     batches: int
     finished: bool
+    after: str | None = None
+    """The last id that was planned before."""
+    cut: tuple[PlannedBatch, ...] = ()
+    """The batches, as they were cut here and not as Postgres has them."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,33 @@ async def plan_page(connection: Connection, sources: SourcePool, job: Job, sourc
             batches = await connection.fetchval(added, job.job_no, start, size, page.ids)
         finished = page.records < page.rows
         await connection.execute(query("move_checkpoint"), job.job_no, page.last, finished, batches)
-    return PlannedPage(records=page.records, batches=batches, finished=finished)
+    return PlannedPage(
+        records=page.records,
+        batches=batches,
+        finished=finished,
+        after=checkpoint["planned_id"],
+        cut=tuple(_cut(page, start, size, dense=source.id_type == "bigint")),
+    )
+
+
+def _cut(page: _Page, start: int, size: int, *, dense: bool) -> Iterator[PlannedBatch]:
+    """Yields the batches of a page, as `add_dense_batches` and `add_listed_batches` add them."""
+    for number, at in enumerate(range(0, page.records, size), start=start):
+        if page.ids is None:
+            first, records = int(page.first or 0) + at, min(size, page.records - at)
+            yield PlannedBatch(
+                number=number, first_id=str(first), last_id=str(first + records - 1), records=records
+            )
+            continue
+        ids = page.ids[at : at + size]
+        consecutive = dense and int(ids[-1]) - int(ids[0]) + 1 == len(ids)
+        yield PlannedBatch(
+            number=number,
+            first_id=ids[0],
+            last_id=ids[-1],
+            records=len(ids),
+            ids=None if consecutive else tuple(ids),
+        )
 
 
 _DENSE = {True: "ids[records]::numeric - ids[1]::numeric + 1 = records", False: "false"}

@@ -214,9 +214,14 @@ async def start_job(connection: Connection, job_no: int, *, upper_id: str | None
 async def complete_job_if_settled(connection: Connection, job_no: int) -> bool:
     """Moves a running job to Complete if all records are planned and no batch is pending; returns whether it did."""
     async with connection.transaction(isolation="read_committed"):
-        # Whoever adds batches locks the job's row. Pending batches must be counted by a statement that starts after that lock.
-        await connection.execute(query("lock_job"), job_no)
-        return bool(await connection.fetchval(query("complete_job"), job_no))
+        return await complete_locked_job(connection, job_no)
+
+
+async def complete_locked_job(connection: Connection, job_no: int) -> bool:
+    """Does the same in a transaction of the caller's, at the isolation level READ COMMITTED."""
+    # Whoever adds batches locks the job's row. Pending batches must be counted by a statement that starts after that lock.
+    await connection.execute(query("lock_job"), job_no)
+    return bool(await connection.fetchval(query("complete_job"), job_no))
 
 
 async def fail_job(connection: Connection, job_no: int, message: str) -> None:

@@ -18,7 +18,8 @@ GRANT EXECUTE ON FUNCTION
     vaultstream.append_entries(int, bigint, int, text[], bigint[], text[], text[], bytea[], bytea),
     vaultstream.add_checkpoint(int, bigint, text),
     vaultstream.number_events(int),
-    vaultstream.newest_seal(int)
+    vaultstream.newest_seal(int),
+    vaultstream.refuse_job(int, text)
 TO vaultstream_records;
 GRANT SELECT ON vaultstream.attestations TO vaultstream_records;
 GRANT EXECUTE ON FUNCTION vaultstream.add_attestation(bigint, text, text, bytea) TO vaultstream_records;

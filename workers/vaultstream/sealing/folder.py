@@ -1,0 +1,102 @@
+"""The copy outside of Postgres: the newest checkpoint, and each job's plan, seal and checkpoint.
+
+    checkpoint                      of the log of plans and seals, as a signed note; of a tenant's below tenants/<namespace>/
+    jobs/<token>/plan.json          the plan, as it was entered
+    jobs/<token>/planning.json      how far planning is, until then
+    jobs/<token>/seal.json          the newest seal
+    jobs/<token>/checkpoint         the checkpoint of the job's log which that seal names
+
+Each file is replaced as a whole. A checkpoint is never replaced by a smaller one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from vaultstream.errors import ProofError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHECKPOINT, PLAN, PLANNING, SEAL = "checkpoint", "plan.json", "planning.json", "seal.json"
+_PART = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+"""A token, or the name of a namespace."""
+
+
+class SealsFolder:
+    """The copies of one log of plans and seals."""
+
+    def __init__(self, path: Path, tenant: str | None = None) -> None:
+        self.path = path / "tenants" / _part(tenant) if tenant else path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / CHECKPOINT
+
+    def job(self, token: str) -> Path:
+        """Returns the folder of a job, which may not exist."""
+        return self.path / "jobs" / _part(token)
+
+
+def read_copy(path: Path) -> bytes | None:
+    """Returns the content of a file; None if there is none.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def write_copy(path: Path, data: bytes, *, replaces: Callable[[bytes], bool] = lambda _: True) -> bool:
+    """Replaces a file, and makes its folder if missing; after a crash the old or the new one is there, whole.
+
+    Args:
+        path: of the file.
+        data: its content.
+        replaces: returns whether this content may be replaced. No other process writes in between.
+
+    Returns:
+        Whether the file was replaced.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(path.parent) as folder:
+        former = read_copy(path)
+        if former == data or (former is not None and not replaces(former)):
+            return False
+        draft = path.with_name(f".{path.name}.new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        os.fsync(folder)
+    return True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _part(name: str) -> str:
+    """Returns a name that leads to no other folder. Postgres accepts no other names; its owner could."""
+    if not _PART.fullmatch(name):
+        raise ProofError(f"{name!r} is no token of a job and no namespace.")
+    return name
