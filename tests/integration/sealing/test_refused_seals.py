@@ -169,7 +169,7 @@ async def roll_back(db: asyncpg.Connection, origin: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-@pytest.mark.parametrize(("of_job", "size"), [(False, 0), (False, 1), (True, 0), (True, 1)])
+@pytest.mark.parametrize(("of_job", "size"), [(False, 0), (False, 1), (True, 0), (True, 2)])
 async def test_a_log_that_was_rolled_back_is_refused(
     sealing: Sealing, db: asyncpg.Connection, size: int, of_job: bool, restarted: bool
 ) -> None:

@@ -14,7 +14,7 @@ from support.sealing import Sealing, copies, read_sealed
 from vaultstream.crypto.seal_keys import SealKeys
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import open_checkpoint
-from vaultstream.proof.entries import DeadLetterEntry, RevocationEntry
+from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, RevocationEntry
 from vaultstream.proof.seal import PlannedBatch, SealedKey, job_origin, keys_digest, ranges_digest
 from vaultstream.sealing.sealer import Sealer
 from vaultstream.sealing.since import seal_since
@@ -43,7 +43,7 @@ async def test_a_job_is_sealed_with_its_plan_its_statements_and_its_end(
         "Running",
         9,
         1,
-        2,
+        3,
     )
     await sealing.sign()
     sealed = await sealing.complete()
@@ -58,6 +58,8 @@ async def test_a_job_is_sealed_with_its_plan_its_statements_and_its_end(
     )
     assert last.keys_sha256 == keys_digest(SealedKey(**dict(row)) for row in rows)
     assert (sealed.count(EntryKind.STATEMENT), sealed.count(EntryKind.DEAD_LETTER)) == (3, 1)
+    [event] = [entry for entry in sealed.entries if entry.kind is EntryKind.AUDIT_EVENT]
+    assert AuditEntry.parse(event.data or b"").action == "create"
     [letter] = [entry for entry in sealed.entries if entry.kind is EntryKind.DEAD_LETTER]
     assert DeadLetterEntry.parse(letter.data or b"").record_id == "7"
     assert (await sealing.current()).state == "Complete"
@@ -105,7 +107,7 @@ async def test_a_job_without_records_is_sealed(
     await empty.sealer.state_plan(db)
     sealed = await empty.complete()
     assert [(seal.state, seal.signed, seal.upper_id, seal.tree_size) for seal in sealed.seals] == [
-        ("Complete", 0, "", 0)
+        ("Complete", 0, "", 1)  # that it was created is an event
     ]
 
 
@@ -182,7 +184,8 @@ async def test_a_revocation_after_the_end_is_sealed_by_a_later_seal(
     assert later.seal.state == "Complete"
     assert await seal_since(db, seal_keys, sealing.folder, sealing.job.token) is None
     sealed = await sealing.read()
-    entry = RevocationEntry.parse(sealed.entries[-1].data or b"")
+    [revocation] = [entry for entry in sealed.entries if entry.kind is EntryKind.REVOCATION]
+    entry = RevocationEntry.parse(revocation.data or b"")
     public = await db.fetchval("SELECT public_key FROM vaultstream.keys WHERE key_id = $1", key)
     assert (entry.key_id, entry.public_key_sha256) == (key, sha256(public).digest())
 

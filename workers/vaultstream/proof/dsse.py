@@ -21,6 +21,14 @@ SignatureCheck = Callable[[bytes, bytes], bool]
 """Returns whether a signature, the first argument, is a key's over the second."""
 
 
+def envelope_data(body: str, signature: bytes, key_id: str) -> bytes:
+    """Returns the envelope of a statement by the key that it names. Written out, because each seal makes one for each statement."""
+    return (
+        f'{{"payload":"{encode_base64(body.encode())}","payloadType":"{PAYLOAD_TYPE}",'
+        f'"signatures":[{{"keyid":{canonical_text(key_id)},"sig":"{encode_base64(signature)}"}}]}}'
+    ).encode()
+
+
 @dataclass(frozen=True, slots=True)
 class StatementEnvelope:
     """A statement as its key signed it."""
@@ -43,12 +51,7 @@ class StatementEnvelope:
     @property
     def data(self) -> bytes:
         """The envelope: the entry of the job's log."""
-        envelope = {
-            "payload": encode_base64(self.body.encode()),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": self.statement.key_id, "sig": encode_base64(self.signature)}],
-        }
-        return canonical_text(envelope).encode()
+        return envelope_data(self.body, self.signature, self.statement.key_id)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

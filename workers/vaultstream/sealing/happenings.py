@@ -8,16 +8,17 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import ProofError
-from vaultstream.proof.dsse import StatementEnvelope
+from vaultstream.proof.dsse import StatementEnvelope, envelope_data
 from vaultstream.proof.entries import DeadLetterEntry, LogEntry, RevocationEntry
 from vaultstream.proof.merkle import Frontier, leaf_hash
+from vaultstream.sealing.events import enter_events
 from vaultstream.store import seals
 from vaultstream.store.logs import EntryKind, NewEntry, append_entries, read_entries
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
-    from vaultstream.store.logs import Log
+    from vaultstream.store.logs import Log, StoredEntry
     from vaultstream.store.seals import UnloggedStatement
 
 
@@ -43,8 +44,9 @@ async def enter_new(connection: Connection, job: Job, tally: LogTally, *, after:
     """
     log, signed = tally.log, tally.signed
     async for page in seals.unlogged_statements(connection, job.job_no, log, after=after):
-        signed += sum(count_of(statement) for statement in page)
-        log = await append_entries(connection, log, job.job_no, [_of_statement(each) for each in page])
+        stated = [_of_statement(statement) for statement in page]
+        signed += sum(count for _, count in stated)
+        log = await append_entries(connection, log, job.job_no, [entry for entry, _ in stated])
     while letters := await seals.unlogged_dead_letters(connection, job.job_no, log, after=after):
         entries = [
             _entry(
@@ -78,6 +80,7 @@ async def enter_new(connection: Connection, job: Job, tally: LogTally, *, after:
         for key in await seals.unlogged_revocations(connection, job.job_no, log)
     ]
     log = await append_entries(connection, log, job.job_no, revoked)
+    log = await enter_events(connection, job.job_no, job.token, log)
     return LogTally(log, signed)
 
 
@@ -87,23 +90,32 @@ async def recount(connection: Connection, log: Log) -> LogTally:
     Raises:
         ProofError: something that was entered is no longer in Postgres, or is another.
     """
-    tree, signed = Frontier(), 0
     leaves: list[bytes] = []
+    signed = 0
     async for entry in read_entries(connection, log):
-        data = entry.data
+        data, count = _read(entry)
         if data is None or leaf_hash(data) != entry.leaf:
             raise ProofError(
                 f"The {_KINDS[entry.kind]} that is entry {entry.index} of the log {log.origin!r} was removed or altered"
                 + (f": it is of batch {entry.batch_no}." if entry.batch_no is not None else "."),
                 hint="It was sealed before. `vaultstream verify` shows what else is missing.",
             )
-        if entry.kind is EntryKind.STATEMENT:
-            signed += json.loads(entry.body or "")["count"]
+        signed += count
         leaves.append(entry.leaf)
-    tree = tree.extend(leaves)
-    if tree.root() != log.tree.root():
+    if Frontier().extend(leaves).root() != log.tree.root():
         raise ProofError(f"Entries of the log {log.origin!r} were removed from Postgres.")
     return LogTally(log, signed)
+
+
+def _read(entry: StoredEntry) -> tuple[bytes | None, int]:
+    """Returns the data of an entry, and the number of records that it counts. Its leaf says whether they are genuine."""
+    if entry.kind is not EntryKind.STATEMENT or entry.body is None:
+        return entry.data, 0
+    try:
+        values = json.loads(entry.body)
+        return envelope_data(entry.body, entry.signature or b"", values["keyId"]), int(values["count"])
+    except (KeyError, TypeError, ValueError):
+        return None, 0
 
 
 _KINDS = {
@@ -116,18 +128,11 @@ _KINDS = {
 }
 
 
-def count_of(statement: UnloggedStatement) -> int:
-    """Returns how many records a statement counts.
-
-    Raises:
-        ProofError: it is none.
-    """
-    return StatementEnvelope(statement.body, statement.signature).statement.count
-
-
-def _of_statement(statement: UnloggedStatement) -> NewEntry:
-    data = StatementEnvelope(statement.body, statement.signature).data
-    return NewEntry(kind=EntryKind.STATEMENT, leaf=leaf_hash(data), batch_no=statement.batch_no)
+def _of_statement(row: UnloggedStatement) -> tuple[NewEntry, int]:
+    """Returns the entry of a statement, and the number of records that it counts."""
+    statement = StatementEnvelope(row.body, row.signature).statement
+    data = envelope_data(row.body, row.signature, statement.key_id)
+    return NewEntry(kind=EntryKind.STATEMENT, leaf=leaf_hash(data), batch_no=row.batch_no), statement.count
 
 
 def _entry(kind: EntryKind, entry: LogEntry, *, subject: str, batch_no: int | None = None) -> NewEntry:
