@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -11,6 +13,12 @@ from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.local.services import Services
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def seals_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seal key is that of other databases, too."""
+    monkeypatch.setenv("VAULTSTREAM_SEALS_DIR", str(tmp_path / "seals"))
 
 
 def manifest(table: str, **spec: object) -> vaultstream.SigningJob:

@@ -21,6 +21,13 @@ from vaultstream.store.database import connect, open_pool
 
 pytestmark = pytest.mark.integration
 
+
+@pytest.fixture(autouse=True)
+def seals_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seal key is that of other databases, too."""
+    monkeypatch.setenv("VAULTSTREAM_SEALS_DIR", str(tmp_path / "seals"))
+
+
 QUICK = ("--limit-seconds", "0.1")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
     from vaultstream.store.logs import Log
 
-PAGE = 5_000
+ROWS_AT_ONCE = 5_000
 """How many rows are read at once."""
 _PREFETCH = 100
 """Rows of batches, which may be long."""
@@ -79,19 +79,21 @@ async def unlogged_statements(
     """Yields, by pages, the statements of batches after a number that a log does not have."""
     last = 0
     while True:
-        rows = await connection.fetch(query("unlogged_statements"), job_no, log.log_no, after, last, PAGE)
+        rows = await connection.fetch(
+            query("unlogged_statements"), job_no, log.log_no, after, last, ROWS_AT_ONCE
+        )
         if rows:
             last = rows[-1]["batch_no"]
             yield [UnloggedStatement(**dict(row)) for row in rows]
-        if len(rows) < PAGE:
+        if len(rows) < ROWS_AT_ONCE:
             return
 
 
 async def unlogged_dead_letters(
     connection: Connection, job_no: int, log: Log, *, after: int
 ) -> list[DeadLetter]:
-    """Returns the next dead letters of batches after a number that a log does not have, at most `PAGE`."""
-    rows = await connection.fetch(query("unlogged_dead_letters"), job_no, log.log_no, after, PAGE)
+    """Returns the next dead letters of batches after a number that a log does not have, at most `ROWS_AT_ONCE`."""
+    rows = await connection.fetch(query("unlogged_dead_letters"), job_no, log.log_no, after, ROWS_AT_ONCE)
     return [DeadLetter(**dict(row)) for row in rows]
 
 
