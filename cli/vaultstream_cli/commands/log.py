@@ -13,11 +13,13 @@ from vaultstream.errors import AuditError, UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.proof.checkpoint import open_checkpoint
+from vaultstream.role import WorkerRole
+from vaultstream.sealing.since import seal_since
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import get_job
 from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
-from vaultstream.worker import seal_key_file
-from vaultstream_cli.app import Json, app, command
+from vaultstream.worker import seal_key_file, seals_dir
+from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.output import note, print_file, print_json, print_line
 
 if TYPE_CHECKING:
@@ -149,6 +151,41 @@ async def verify_log(
         raise AuditError(
             f"The log {older.origin} does not hold: {counted(len(report.findings), 'problem')}.",
             hint="Compare with a backup of Postgres, and with the copies in VAULTSTREAM_SEALS_DIR.",
+        )
+
+
+@command(group, "seal", part=WorkerRole.RECORDS)
+async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> None:
+    """Seal what happened to a job since its last seal: retries, revocations, exports, its deletion. The job may be running.
+
+    A records worker does it while the job runs and at its end; this is for what happens afterwards, and for a job that was signed
+    without a seal key. Needs the seal key (VAULTSTREAM_SEAL_KEY_FILE), and in Postgres the role of a records worker. Exits 4 if a
+    log is not what the seal key signed before, or if something is gone that was sealed.
+    """
+    keys = load_seal_keys(seal_key_file(settings))
+    async with open_session(settings) as session, session.pool.acquire() as connection:
+        sealed = await seal_since(connection, keys, seals_dir(settings), job)
+    if json:
+        seal = sealed and sealed.seal
+        print_json(
+            {
+                "job": job,
+                "sealed": sealed is not None,
+                "state": seal and seal.state,
+                "signed": seal and seal.signed,
+                "dead": seal and seal.dead,
+                "entries": seal and seal.tree_size,
+                "checkpoint": sealed and sealed.checkpoint.decode(),
+            }
+        )
+    elif sealed is None:
+        note(f"Nothing happened to job {job} since its last seal.")
+    else:
+        print_file(sealed.checkpoint.decode())
+        seal = sealed.seal
+        note(
+            f"Sealed job {seal.job} as {seal.state}, with {counted(seal.signed, 'signed record')} and "
+            f"{counted(seal.dead, 'dead letter')}: {counted(seal.tree_size, 'entry', 'entries')} in its log."
         )
 
 

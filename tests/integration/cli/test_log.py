@@ -120,3 +120,41 @@ async def test_what_can_not_be_trusted_or_read_has_an_exit_code_of_its_own(
         refused = run_cli("log", *words, env=env, check=False)
         assert (refused.returncode, why in refused.stderr) == (code, True), (words, refused.stderr)
         assert sealed.key.skey not in refused.stderr
+
+
+def test_a_job_is_sealed_at_its_end_and_its_checkpoint_is_printed(
+    run_cli: RunCli, small_job: str, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text(run_cli("log", "checkpoint", small_job).stdout)
+    told = json.loads(run_cli("log", "verify", "--since", str(kept), "--json").stdout)
+    assert told["ok"] is True
+    assert told["now"]["size"] >= 40, "a statement for each batch"
+
+
+async def test_what_happened_after_a_seal_is_sealed_once(
+    run_cli: RunCli, env: dict[str, str], key_file: Path, make_job: Callable[..., Awaitable[Job]]
+) -> None:
+    create_seal_keys(key_file, "example.com/after")
+    job = await make_job("sealed-later", keys=2)
+    env = env | {"VAULTSTREAM_SEALS_DIR": str(key_file.with_name("seals"))}
+    first = json.loads(run_cli("log", "seal", job.name, "--json", env=env).stdout)
+    assert (first["sealed"], first["state"], first["signed"], first["dead"]) == (True, "Pending", 0, 0)
+    again = run_cli("log", "seal", job.name, env=env)
+    assert (again.stdout, "Nothing happened" in again.stderr) == ("", True)
+    run_cli("delete", job.name, "--yes")
+    second = json.loads(run_cli("log", "seal", job.token, "--json", env=env).stdout)
+    assert (second["state"], second["entries"] > first["entries"]) == ("Deleted", True)
+    assert second["checkpoint"] == run_cli("log", "checkpoint", env=env).stdout
+    kept = key_file.with_name("kept")
+    kept.write_text(first["checkpoint"])
+    assert (
+        "continues the older checkpoint of 1"
+        in run_cli("log", "verify", "--since", str(kept), env=env).stdout
+    )
+
+
+def test_sealing_needs_the_seal_key_and_a_job(run_cli: RunCli, env: dict[str, str], key_file: Path) -> None:
+    assert run_cli("log", "seal", "no-such-job", env=env, check=False).returncode == 6
+    create_seal_keys(key_file)
+    assert run_cli("log", "seal", "no-such-job", env=env, check=False).returncode == 2
