@@ -30,8 +30,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, whose `ts` is the authority"),
 ]
 
-pytest.importorskip("vaultstream.sealing.sealer", reason="needs the sealer")
-
 ALGORITHMS = (Algorithm.ECDSA_P256_SHA256, Algorithm.ED25519)
 
 

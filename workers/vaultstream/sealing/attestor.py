@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import TimestampError, VaultStreamError, WitnessError
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.note import add_signatures
+from vaultstream.sealing.folder import write_copy
 from vaultstream.sealing.timestamp import TimestampAuthority
 from vaultstream.sealing.witness import cosign, parse_witnesses
 from vaultstream.store.attestations import (
@@ -186,14 +186,6 @@ class Attestor:
             files[STAMP] = next(iter(stamped.of(AttestationKind.TIMESTAMP).values()))
         for name, data in files.items():
             try:
-                await asyncio.to_thread(_write, self._folder / name, data)
+                await asyncio.to_thread(write_copy, self._folder / name, data)
             except OSError as error:
                 log.warning("%s is not copied to %s: %s", name, self._folder, error.strerror or error)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replaces a file, and makes its folder if missing."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(path)
