@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from integration.cli.conftest import manifest
+from vaultstream.store.jobs import get_job
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     import asyncpg
 
@@ -55,6 +59,29 @@ async def test_what_was_done_to_a_job_is_listed_also_when_it_was_deleted(
     assert [line.split()[3] for line in lines[1:]] == ["retire", "delete"]
     assert "policy='Delete'" in lines[2]
     assert "Showing 2 of 6" in latest.stderr
+
+
+async def test_the_events_of_a_job_are_sealed_and_one_that_is_removed_is_named(
+    run_cli: RunCli, connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await connection.execute(
+        "CREATE TABLE few AS SELECT n AS id, 'few' AS payload FROM generate_series(1, 9) AS n"
+    )
+    await connection.execute("ALTER TABLE few ADD PRIMARY KEY (id)")
+    file = manifest(tmp_path, "few", records={"table": "few"}, batchSize=5, keys={"count": 2})
+    run_cli("run", "-f", str(file), "--max-signers", "1")
+    assert json.loads(run_cli("verify", "few", "--json").stdout)["ok"]
+
+    job = await get_job(connection, "few")
+    async with connection.transaction():
+        await connection.execute("ALTER TABLE vaultstream.audit_events DISABLE TRIGGER guard")
+        await connection.execute(
+            "DELETE FROM vaultstream.audit_events WHERE job_no = $1 AND action = 'create'", job.job_no
+        )
+        await connection.execute("ALTER TABLE vaultstream.audit_events ENABLE ALWAYS TRIGGER guard")
+    found = run_cli("verify", "few", check=False)
+    assert found.returncode == 4
+    assert "audit event 1 was sealed and is gone" in found.stdout + found.stderr
 
 
 def test_a_job_that_never_was_has_no_audit_log(run_cli: RunCli) -> None:
