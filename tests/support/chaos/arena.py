@@ -21,9 +21,11 @@ from support.chaos.points import Points
 from support.engine import new_name, open_bus
 from support.lab import Lab
 from support.local_workers import workers_of
+from support.sealing import read_sealed
 from support.waiting import eventually
 from support.wire import Wire, open_socket_wire, open_wire
 from vaultstream.bus.subjects import RECORDS_STREAM
+from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.store import schema
 from vaultstream.store.database import connect, open_pool
 from vaultstream.store.jobs import get_job
@@ -207,7 +209,8 @@ class Arena:
     async def assert_promises(
         self, job: Job, records: int = RECORDS, *, calm_since: datetime = _EVER
     ) -> AuditReport:
-        """Checks that verification passes, each record is signed once, every key is free, and no process is left.
+        """Checks that verification passes, each record is signed once, the job has one seal of its completion, every key is free, and
+        no process is left.
 
         A key is free if its holder released it. It is also free if its lease expired and the holder was killed, or the
         lease began before `calm_since`, up to which faults may have kept signers from releasing keys.
@@ -218,6 +221,11 @@ class Arena:
         report = await self.lab.verify(job)
         assert report.ok, (report.problems, report.examples)
         assert (report.records, report.valid, report.dead, report.revoked) == (records, records, 0, 0)
+        keys = await asyncio.to_thread(load_seal_keys, self.services.kek_file.with_name("seal-key"))
+        async with self.connection() as connection:
+            sealed = await read_sealed(connection, keys, job)
+        assert [(seal.signed, seal.dead) for seal in sealed.complete] == [(records, 0)]
+        assert len(sealed.plans) == 1
         await eventually(lambda: not self.workers(), seconds=15, what=self._workers_left)
 
         async def none_in_force() -> bool:
@@ -299,6 +307,8 @@ async def open_arena(local: LocalServices) -> AsyncIterator[Arena]:
                 nats_url=f"nats://127.0.0.1:{port}",
                 database_url=url.replace(_socket_query(url), f"host={folder}&port=5432"),
                 data_dir=folder,
+                # The seal key is that of other arenas' databases, too.
+                taken={**services.taken, "VAULTSTREAM_SEALS_DIR": str(folder / "seals")},
                 _local=None,
             )
             points = Points(folder / "points")
