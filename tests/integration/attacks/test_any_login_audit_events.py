@@ -131,8 +131,17 @@ async def test_what_is_taken_back_in_the_same_transaction_is_recorded_too(
 
 @pytest.mark.parametrize(
     "arguments",
-    [None, "revoke", ["revoke"], {"what": {"action": "revoke"}}, {"what": 1}, {"what": "x" * 2000}],
-    ids=["NULL", "text", "array", "nested", "number", "long"],
+    [
+        None,
+        "revoke",
+        ["revoke"],
+        {"what": {"action": "revoke"}},
+        {"what": 1},
+        {"what": "x" * 2000},
+        {"ä": "x"},
+        {"": "x"},
+    ],
+    ids=["NULL", "text", "array", "nested", "number", "long", "name", "no name"],
 )
 async def test_an_auditor_records_exports_and_nothing_else(
     database: GuardedDatabase, owner: asyncpg.Connection, job: Job, arguments: object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -97,6 +98,21 @@ async def test_a_statement_in_another_form_is_not_committed(
     batch = stating(await claim_one(signer, job, ANN, 1))
     assert batch.statement is not None
     batch.statement = StatementEnvelope(batch.statement.body.replace(text, other), b"x")
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="not about this commit"):
+        await commit(signer, job, batch)
+    assert await statements_of(owner, job) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "other"), [(r":\d\d\.\d+Z", ":60.000000Z"), (r"T[\d:.]+Z", "T24:00:00.000000Z")]
+)
+async def test_a_time_that_only_postgres_reads_is_not_committed(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job, part: str, other: str
+) -> None:
+    """No seal could be made of a job with such a statement."""
+    batch = stating(await claim_one(signer, job, ANN, 1))
+    assert batch.statement is not None
+    batch.statement = StatementEnvelope(re.sub(part, other, batch.statement.body), b"x")
     with pytest.raises(asyncpg.InvalidParameterValueError, match="not about this commit"):
         await commit(signer, job, batch)
     assert await statements_of(owner, job) == []

@@ -144,6 +144,11 @@ BEGIN
             USING MESSAGE = format('the statement is not about this commit of batch %s', p_batch_no[v_row.slot]);
         ELSE
             v_times[v_row.slot] := left(right(v_row.body, 29), 27)::timestamptz;
+            -- A second 60 or an hour 24 is another time than its text, and not one for other programs.
+            IF to_char(v_times[v_row.slot] AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') <> left(right(v_row.body, 29), 27) THEN
+                RAISE invalid_parameter_value
+                USING MESSAGE = format('the statement is not about this commit of batch %s', p_batch_no[v_row.slot]);
+            END IF;
         END IF;
     END LOOP;
     v_now := clock_timestamp();
