@@ -299,7 +299,10 @@ async def test_a_tenants_records_login_opens_and_changes_no_log_of_another(
             await newest_seal(records, job.job_no)
         assert await find_job_log(records, job.job_no) is None
         own = await lock_log(
-            records, f"{SHOP}.example/jobs/{jobs.shop.token}", job_no=jobs.shop.job_no, tenant=SHOP
+            records,
+            f"example/tenants/{SHOP}/jobs/{jobs.shop.token}",
+            job_no=jobs.shop.job_no,
+            tenant=SHOP,
         )
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await append_entries(records, own, job.job_no, [entry])  # about another's job

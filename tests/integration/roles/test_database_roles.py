@@ -72,7 +72,7 @@ FORBIDDEN = [
     (ALL, "UPDATE vaultstream.log_entries SET body = NULL WHERE false"),
     (ALL, "DELETE FROM vaultstream.checkpoints WHERE false"),
     (ALL - {"records"}, "SELECT vaultstream.lock_log('one.example', NULL, NULL)"),
-    (ALL - {"records"}, "SELECT vaultstream.add_checkpoint(log_no, size, 'note') FROM vaultstream.lock_log('one.example', NULL, NULL)"),
+    (ALL - {"records"}, "SELECT vaultstream.add_checkpoint(log_no, size, E'one.example\\n0\\n' || encode(sha256(''), 'base64') || E'\\n') FROM vaultstream.lock_log('one.example', NULL, NULL)"),
     (ALL - {"records"}, "SELECT vaultstream.append_entries(log_no, size, {no}, '{{plan}}', '{{NULL}}', '{{x}}', '{{x}}', ARRAY[sha256('')], sha256('')) FROM vaultstream.lock_log('new.example', NULL, NULL)"),
     (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.log_entries"),
     (ALL - {"records"}, "SELECT vaultstream.refuse_job({no}, 'no')"),

@@ -10,6 +10,7 @@ import pytest
 
 from support.engine import add_batches, add_job, claim_one, commit, new_name, signed, waits_for_a_lock
 from vaultstream.errors import ProofError
+from vaultstream.proof.checkpoint import Checkpoint
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.entries import DeadLetterEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
@@ -63,6 +64,11 @@ async def statement(db: asyncpg.Connection, job: Job) -> tuple[NewEntry, Stateme
     )
     envelope = StatementEnvelope(row["body"], row["signature"])
     return NewEntry(kind=EntryKind.STATEMENT, leaf=leaf_hash(envelope.data), batch_no=1), envelope
+
+
+def note(log: Log, rest: str = "") -> bytes:
+    """A checkpoint of the log, which nobody signed."""
+    return f"{Checkpoint(log.origin, log.size, log.tree.root()).text}{rest}".encode()
 
 
 async def entries_of(db: asyncpg.Connection, log: Log, **part: int) -> list[StoredEntry]:
@@ -166,7 +172,7 @@ async def test_nothing_in_a_log_is_changed_or_removed_by_anyone(
 ) -> None:
     log = await logs.lock_log(db, origin, job_no=job.job_no)
     log = await logs.append_entries(db, log, job.job_no, [dead_letter(job), event("1")])
-    await logs.add_checkpoint(db, log, b"note")
+    await logs.add_checkpoint(db, log, note(log))
     with pytest.raises(asyncpg.CheckViolationError, match="only grows"):
         await db.execute(tampering.format(log=log.log_no))
 
@@ -212,7 +218,7 @@ async def test_a_log_takes_only_its_own_kinds_and_only_at_its_end(
     with pytest.raises(asyncpg.InvalidParameterValueError):
         await logs.lock_log(db, origin)
     with pytest.raises(asyncpg.InvalidParameterValueError):
-        await logs.add_checkpoint(db, log, b"of another size")
+        await logs.add_checkpoint(db, log, note(log))
     assert await logs.find_log(db, origin) == grown
 
 
@@ -221,16 +227,16 @@ async def test_the_newest_checkpoint_is_that_of_the_largest_tree(
 ) -> None:
     log = await logs.lock_log(db, origin, job_no=job.job_no)
     assert await logs.newest_checkpoint(db, log) is None
-    await logs.add_checkpoint(db, log, b"empty")
+    await logs.add_checkpoint(db, log, note(log))
     grown = await logs.append_entries(db, log, job.job_no, [event("1")])
-    await logs.add_checkpoint(db, grown, "first — é".encode())
-    await logs.add_checkpoint(db, grown, b"cosigned")
+    await logs.add_checkpoint(db, grown, note(grown, "first — é"))
+    await logs.add_checkpoint(db, grown, note(grown, "cosigned"))
     newest = await logs.newest_checkpoint(db, grown)
     assert newest is not None
-    assert (newest.size, newest.note) == (1, b"cosigned")
+    assert (newest.size, newest.note) == (1, note(grown, "cosigned"))
     empty = await logs.newest_checkpoint(db, grown, size=0)
     assert empty is not None
-    assert empty.note == b"empty"
+    assert empty.note == note(log)
 
 
 async def test_the_newest_seal_of_a_job_comes_with_its_checkpoints(
@@ -239,7 +245,7 @@ async def test_the_newest_seal_of_a_job_comes_with_its_checkpoints(
     assert await logs.newest_seal(db, job.job_no) is None
     own = await logs.lock_log(db, job_origin(origin, job.token), job_no=job.job_no)
     own = await logs.append_entries(db, own, job.job_no, [event("1")])
-    await logs.add_checkpoint(db, own, b"job 1")
+    await logs.add_checkpoint(db, own, note(own))
     installation = await logs.lock_log(db, origin)
     for state in ("Running", "Complete"):
         seal = SealEntry(
@@ -259,10 +265,10 @@ async def test_the_newest_seal_of_a_job_comes_with_its_checkpoints(
         )
         entry = NewEntry(kind=EntryKind.SEAL, leaf=seal.leaf, body=seal.data.decode())
         installation = await logs.append_entries(db, installation, job.job_no, [entry])
-        await logs.add_checkpoint(db, installation, f"installation {state}".encode())
+        await logs.add_checkpoint(db, installation, note(installation, state))
     newest = await logs.newest_seal(db, job.job_no)
     assert newest == logs.StoredSeal(
-        installation.log_no, 1, seal.data.decode(), b"installation Complete", b"job 1"
+        installation.log_no, 1, seal.data.decode(), note(installation, "Complete"), note(own)
     )
     stored = await logs.find_seal(db, job.job_no)
     assert stored == await logs.find_seal(db, job.job_no, log=installation)
@@ -298,7 +304,7 @@ async def test_a_log_outlives_its_job_and_delete_erases_the_texts_that_name_reco
     letter = dead_letter(job)
     log = await logs.lock_log(db, origin, job_no=job.job_no)
     log = await logs.append_entries(db, log, job.job_no, [entry, letter, event("happened")])
-    await logs.add_checkpoint(db, log, b"note")
+    await logs.add_checkpoint(db, log, note(log))
 
     await delete_job(db, job.job_no, policy)
 

@@ -14,7 +14,12 @@ SELECT log_no, origin, job_no, tenant, size, frontier FROM vaultstream.logs WHER
 
 -- name: find_job_log
 -- The newest log of job $1. It has more than one if another seal key, with another name, has taken over.
-SELECT log_no, origin, job_no, tenant, size, frontier FROM vaultstream.logs WHERE job_no = $1 ORDER BY log_no DESC LIMIT 1
+SELECT l.log_no, l.origin, l.job_no, l.tenant, l.size, l.frontier
+FROM vaultstream.logs l
+JOIN vaultstream.audited_jobs a ON a.job_no = l.job_no AND a.tenant IS NOT DISTINCT FROM l.tenant
+WHERE l.job_no = $1
+ORDER BY l.log_no DESC
+LIMIT 1
 
 -- name: get_log
 SELECT log_no, origin, job_no, tenant, size, frontier FROM vaultstream.logs WHERE log_no = $1
@@ -39,11 +44,13 @@ WHERE e.log_no = $1 AND e.index >= $2 AND e.index < $3
 ORDER BY e.index
 
 -- name: newest_entry_about
--- The newest plan or seal, as $2 says, of job $1; in log $3 if that is not NULL.
-SELECT log_no, index, kind, job_no, batch_no, subject, body, NULL::bytea AS signature, leaf
-FROM vaultstream.log_entries
-WHERE job_no = $1 AND kind = $2 AND kind IN ('plan', 'seal') AND ($3::int IS NULL OR log_no = $3)
-ORDER BY log_no DESC, index DESC
+-- The newest plan or seal, as $2 says, of job $1; in log $3 if that is not NULL. Its log is of the job's tenant, and it has the job's token.
+SELECT e.log_no, e.index, e.kind, e.job_no, e.batch_no, e.subject, e.body, NULL::bytea AS signature, e.leaf
+FROM vaultstream.audited_jobs a
+JOIN vaultstream.log_entries e ON e.job_no = a.job_no AND strpos(e.body, format('"jobToken":"%s"', a.token)) > 0
+JOIN vaultstream.logs l ON l.log_no = e.log_no AND l.tenant IS NOT DISTINCT FROM a.tenant
+WHERE a.job_no = $1 AND e.kind = $2 AND e.kind IN ('plan', 'seal') AND ($3::bigint IS NULL OR e.log_no = $3)
+ORDER BY e.log_no DESC, e.index DESC
 LIMIT 1
 
 -- name: newest_seal
@@ -69,5 +76,6 @@ SELECT has_table_privilege('vaultstream.log_entries', 'SELECT')
 SELECT j.name FROM vaultstream.jobs j
 WHERE j.state = 'Complete' AND j.deleted_at IS NULL AND NOT EXISTS (
     SELECT FROM vaultstream.log_entries e
-    WHERE e.job_no = j.job_no AND e.kind = 'seal' AND e.body LIKE '%"state":"Complete"%')
+    JOIN vaultstream.logs l ON l.log_no = e.log_no AND l.tenant IS NOT DISTINCT FROM j.tenant
+    WHERE e.job_no = j.job_no AND e.kind = 'seal' AND strpos(e.body, format('"jobToken":"%s"', j.token)) > 0 AND e.body LIKE '%"state":"Complete"%')
 ORDER BY j.job_no

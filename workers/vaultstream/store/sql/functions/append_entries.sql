@@ -1,7 +1,7 @@
 -- Appends entries about a job to a log that has p_size of them. A job's log has what happened to that job; another has plans and seals.
--- The arrays have one element per entry. That p_frontier is the tree with these leaves is not verified here.
+-- The job is, or was, of the log's tenant: numbers of jobs to come can be guessed. The arrays have one element per entry. That p_frontier is the tree with these leaves is not verified here.
 CREATE OR REPLACE FUNCTION vaultstream.append_entries(
-    p_log_no int, p_size bigint, p_job_no int, p_kind text[], p_batch_no bigint[], p_subject text[], p_body text[], p_leaf bytea[],
+    p_log_no bigint, p_size bigint, p_job_no int, p_kind text[], p_batch_no bigint[], p_subject text[], p_body text[], p_leaf bytea[],
     p_frontier bytea)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
@@ -12,6 +12,9 @@ BEGIN
         RAISE insufficient_privilege USING MESSAGE = format('the login %s has no log %s', session_user, p_log_no);
     END IF;
     PERFORM vaultstream.require_job(p_job_no);
+    IF NOT EXISTS (SELECT FROM vaultstream.audited_jobs a WHERE a.job_no = p_job_no AND a.tenant IS NOT DISTINCT FROM v_log.tenant) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('there is no job %s of the tenant of log %s', p_job_no, v_log.origin);
+    END IF;
     IF v_log.size <> p_size OR coalesce(v_log.job_no, p_job_no) <> p_job_no THEN
         RAISE invalid_parameter_value USING MESSAGE = format('log %s has %s entries, and is of another job or has grown', v_log.origin, v_log.size);
     END IF;

@@ -2,7 +2,7 @@
 -- Logs, as trees of RFC 6962: what was signed, and what was sealed, in an order that never changes. See vaultstream.proof. They outlive
 -- the jobs that they are about, so nothing here refers to a job's row. Numbers of jobs are never given twice.
 CREATE TABLE vaultstream.logs (
-    log_no   int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    log_no   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     origin   text NOT NULL UNIQUE,
     job_no   int,                                  -- NULL: the log of an installation, or of a tenant
     tenant   text,
@@ -12,7 +12,7 @@ CREATE TABLE vaultstream.logs (
 CREATE INDEX logs_job ON vaultstream.logs (job_no);
 
 CREATE TABLE vaultstream.log_entries (
-    log_no   int NOT NULL REFERENCES vaultstream.logs,
+    log_no   bigint NOT NULL REFERENCES vaultstream.logs,
     index    bigint NOT NULL,
     kind     text NOT NULL CHECK (kind IN ('statement', 'dead-letter', 'revocation', 'audit-event', 'plan', 'seal')),
     job_no   int NOT NULL,                         -- which job it is about
@@ -29,7 +29,7 @@ CREATE INDEX log_entries_seals ON vaultstream.log_entries (job_no, log_no, index
 
 CREATE TABLE vaultstream.checkpoints (
     checkpoint_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    log_no  int NOT NULL REFERENCES vaultstream.logs,
+    log_no  bigint NOT NULL REFERENCES vaultstream.logs,
     size    bigint NOT NULL,
     note    text NOT NULL,                         -- signed by the seal key: vaultstream.proof.checkpoint
     made_at timestamptz NOT NULL DEFAULT clock_timestamp()

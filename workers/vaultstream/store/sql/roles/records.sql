@@ -15,8 +15,8 @@ TO vaultstream_records;
 GRANT SELECT (key_no, job_no, key_id, algorithm, public_key, state, ended_at) ON vaultstream.keys TO vaultstream_records;
 GRANT EXECUTE ON FUNCTION
     vaultstream.lock_log(text, int, text),
-    vaultstream.append_entries(int, bigint, int, text[], bigint[], text[], text[], bytea[], bytea),
-    vaultstream.add_checkpoint(int, bigint, text),
+    vaultstream.append_entries(bigint, bigint, int, text[], bigint[], text[], text[], bytea[], bytea),
+    vaultstream.add_checkpoint(bigint, bigint, text),
     vaultstream.number_events(int),
     vaultstream.newest_seal(int),
     vaultstream.refuse_job(int, text)
