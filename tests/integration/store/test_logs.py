@@ -163,7 +163,7 @@ class as_somebody_who_tampers:  # noqa: N801 - reads as what it does
         "UPDATE vaultstream.checkpoints SET note = '' WHERE log_no = {log}",
         "DELETE FROM vaultstream.checkpoints WHERE log_no = {log}",
         "TRUNCATE vaultstream.log_entries",
-        "TRUNCATE vaultstream.checkpoints",
+        "TRUNCATE vaultstream.checkpoints CASCADE",
         "TRUNCATE vaultstream.logs CASCADE",
     ],
 )
