@@ -74,7 +74,6 @@ def print_report(report: AuditReport) -> None:
                 for name, label in statement_faults.items()
                 if getattr(report, name)
             ),
-            ("sealed", report.seal.state if report.seal else "no"),
             ("seconds", report.seconds),
         ],
     )
@@ -82,7 +81,7 @@ def print_report(report: AuditReport) -> None:
         note(f"note: {text}")
     if seal := report.seal:
         who = "by a known key" if seal.pinned else "by a key that is not pinned"
-        note(f"seal: {seal.sealed_at}, entry of the log {seal.origin}, signed {who}")
+        note(f"seal: {seal.state}, {seal.sealed_at}, entry of the log {seal.origin}, signed {who}")
     for key in report.revoked_keys[:SHOWN_EXAMPLES]:
         note(
             f"revoked: {counted(key.signatures, 'signature')} under key {key.key_id}, revoked at {key.revoked_at}"

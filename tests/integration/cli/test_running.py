@@ -58,6 +58,7 @@ def watched(
     finally:
         run.send_signal(signal.SIGINT)
         run.wait(60)
+        run_cli("delete", NAME, "--yes")
 
 
 @pytest.fixture(scope="module")
