@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.engine import new_name
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
+from vaultstream.proof.entries import DeadLetterEntry
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.proof.note import NoteSigningKey
 from vaultstream.proof.seal import PlanEntry, SealEntry, job_origin
@@ -27,6 +28,17 @@ RANGES = bytes(32)
 
 def new_key(name: str | None = None) -> NoteSigningKey:
     return NoteSigningKey(name or f"{new_name('log')}.example", Ed25519PrivateKey.generate())
+
+
+def dead_letter(job: Job, record: str) -> DeadLetterEntry:
+    return DeadLetterEntry(
+        job_token=job.token,
+        batch=1,
+        record_id=record,
+        reason="RecordGone",
+        message="gone",
+        died_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )
 
 
 @dataclass
@@ -54,15 +66,19 @@ class LogOfSeals:
         )
         return await self._enter(job, EntryKind.PLAN, plan)
 
-    async def seal(self, job: Job, *events: str, state: str = "Complete") -> bytes:
-        """Appends events to a job's log and seals it; returns the checkpoint of the log of seals."""
+    async def seal(self, job: Job, *records: str, state: str = "Complete") -> bytes:
+        """Appends dead letters of these records to a job's log and seals it; returns the checkpoint of the log of seals."""
         async with self.db.transaction():
             of_job = await lock_log(self.db, job_origin(self.origin, job.token), job_no=job.job_no)
             new = [
                 NewEntry(
-                    kind=EntryKind.AUDIT_EVENT, leaf=leaf_hash(text.encode()), body=text, subject=new_name()
+                    kind=EntryKind.DEAD_LETTER,
+                    leaf=letter.leaf,
+                    body=letter.data.decode(),
+                    batch_no=1,
+                    subject=letter.record_id,
                 )
-                for text in events
+                for letter in (dead_letter(job, record) for record in records)
             ]
             of_job = await append_entries(self.db, of_job, job.job_no, new)
             await self.sign(of_job)

@@ -23,9 +23,9 @@ from vaultstream.store.logs import (
     add_checkpoint,
     append_entries,
     find_job_log,
-    find_plan,
     find_seal,
     lock_log,
+    newest_plan,
     newest_seal,
 )
 from vaultstream.store.sql import query
@@ -120,7 +120,7 @@ async def test_what_another_tenants_log_says_of_a_job_counts_for_nothing(
         *(f"{log.origin}/jobs/{job.token}", job.job_no, SHOP),
     )
     assert await find_seal(owner, job.job_no) is None
-    assert await find_plan(owner, job.job_no) is None
+    assert await newest_plan(owner, job.job_no) is None
     assert await find_job_log(owner, job.job_no) is None
     body = await sealed(owner, job)
     last = await own_log(shop)  # its number is higher than that of the bank's log

@@ -134,7 +134,7 @@ async def test_an_untouched_job_is_what_was_sealed(sealed: SealedJob) -> None:
                     "WHERE (l.key_no, l.epoch) = (s.key_no, s.epoch)"
                 ),
             ),
-            {"removed_statements": 3},
+            {"removed_statements": 3, "unlike_seal": 1},
             "the sealed statement of batch 1 is gone",
             id="a job called one from before there were statements",
         ),

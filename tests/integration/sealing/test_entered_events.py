@@ -26,11 +26,12 @@ async def entered(db: asyncpg.Connection, job: Job) -> list[AuditEntry]:
     """Enters what is new; returns all entries."""
     async with db.transaction():
         log = await logs.lock_log(db, f"example/{job.token}", job_no=job.job_no)
-        log = await events.enter_events(db, job.job_no, job.token, log)
+        log, last = await events.enter_events(db, job.job_no, job.token, log, after=log.size)
     stored = [entry async for entry in logs.read_entries(db, log)]
     assert [entry.index for entry in stored] == list(range(log.size))
     assert all(leaf_hash(entry.data or b"") == entry.leaf for entry in stored)
     assert log.tree.root() == tree_root([entry.leaf for entry in stored])
+    assert last == log.size
     return [AuditEntry.parse(entry.data or b"") for entry in stored]
 
 

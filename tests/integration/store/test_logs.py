@@ -17,6 +17,7 @@ from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import SealEntry, job_origin
 from vaultstream.store import logs
 from vaultstream.store.database import connect
+from vaultstream.store.entry_facts import find_plan
 from vaultstream.store.jobs import Job, delete_job
 from vaultstream.store.logs import EntryKind, Log, NewEntry, StoredEntry
 
@@ -275,7 +276,7 @@ async def test_the_newest_seal_of_a_job_comes_with_its_checkpoints(
     assert stored is not None
     assert SealEntry.parse(stored.data or b"") == seal
     assert await logs.find_seal(db, job.job_no, log=own) is None
-    assert await logs.find_plan(db, job.job_no) is None
+    assert await find_plan(db, installation, job.job_no, job.token) is None
 
 
 async def test_a_second_sealer_waits_for_the_first(

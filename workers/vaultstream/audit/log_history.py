@@ -15,9 +15,10 @@ from vaultstream.api import JobState
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
-from vaultstream.proof.merkle import leaf_hash, tree_root
+from vaultstream.proof.merkle import tree_root
 from vaultstream.proof.note import encode_base64
-from vaultstream.proof.seal import PlanEntry, SealEntry, job_origin
+from vaultstream.proof.seal import PlanEntry, SealEntry, job_of, job_origin
+from vaultstream.store.entry_facts import read_facts
 from vaultstream.store.logs import (
     EntryKind,
     Log,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from vaultstream.proof.note import NoteVerifier
     from vaultstream.store.database import Connection
 
+_ERASED = {EntryKind.DEAD_LETTER, EntryKind.STATEMENT}
+"""What the deletion of a job with its data erases; statements, with their own table."""
 _ENDED = {JobState.COMPLETE.value, JobState.FAILED.value}
 
 
@@ -215,36 +218,39 @@ class _LogExamination:
     async def _check_entries(self) -> None:
         """Hashes all entries, and notes the plans and seals among them."""
         log = self._log
-        gone = log.job_no is not None and not await self._job_is_there()
+        token = job_of(log.origin)
+        gone = token is not None and not await jobs_by_token(self._connection, [token])
         async for entry in read_entries(self._connection, log):
             try:
-                self._check_entry(entry, gone=gone)
+                self._check_entry(entry, token, gone=gone)
             except ProofError:
                 self._add(LogProblem.ENTRY_ALTERED, f"{_described(entry)} was altered.", index=entry.index)
 
-    def _check_entry(self, entry: StoredEntry, *, gone: bool) -> None:
+    def _check_entry(self, entry: StoredEntry, of_job: str | None, *, gone: bool) -> None:
         """Checks one entry.
+
+        Args:
+            entry: as Postgres has it.
+            of_job: the token of the job whose log this is; None: of a log of plans and seals.
+            gone: whether Postgres no longer has that job.
 
         Raises:
             ProofError: it was altered.
         """
-        data = entry.data
-        if data is None and gone:
-            self._erased += 1
-        elif data is None:
-            self._add(LogProblem.ENTRY_MISSING, f"{_described(entry)} was removed.", index=entry.index)
-        elif leaf_hash(data) != entry.leaf:
-            raise ProofError("The hash of the entry is another.")
-        elif entry.kind is EntryKind.PLAN:
-            plan = PlanEntry.parse(data)
-            self._plans[plan.job_token] = plan
-        elif entry.kind is EntryKind.SEAL:
-            seal = SealEntry.parse(data)
-            self._seals[seal.job_token] = seal
-
-    async def _job_is_there(self) -> bool:
-        token = self._log.origin.rpartition("/jobs/")[2]
-        return bool(await jobs_by_token(self._connection, [token]))
+        if entry.body is None:
+            if gone and entry.kind in _ERASED:
+                self._erased += 1
+            else:
+                self._add(LogProblem.ENTRY_MISSING, f"{_described(entry)} was removed.", index=entry.index)
+            return
+        facts = read_facts(entry)
+        if facts.kind is EntryKind.PLAN:
+            self._plans[facts.job_token] = PlanEntry.parse(entry.data or b"")
+        elif facts.kind is EntryKind.SEAL:
+            self._seals[facts.job_token] = SealEntry.parse(entry.data or b"")
+        of_seals = facts.kind in {EntryKind.PLAN, EntryKind.SEAL}
+        if not facts.fits(entry) or of_seals is (of_job is not None) or of_job not in {None, facts.job_token}:
+            raise ProofError("The entry is another than Postgres has it as.")
 
     async def _check_job_log(self, token: str, seal: SealEntry) -> None:
         origin = job_origin(self._log.origin, token)

@@ -157,6 +157,7 @@ class SealCheck:
             return
         rows = SealedRows(self._connection, self._job, log, self._tally)
         await rows.compare()
+        await self._compare_mark(rows)
         kinds = {EntryKind.REVOCATION: "revocation", EntryKind.AUDIT_EVENT: "audit event"}
         if strict:
             await rows.find_added()
@@ -169,6 +170,13 @@ class SealCheck:
             self.notes.append(
                 f"Not sealed yet: {', '.join(since)}. `vaultstream log seal {self._job.name}` seals them."
             )
+
+    async def _compare_mark(self, rows: SealedRows) -> None:
+        """Finds that a job has the mark of those from before there were statements, whose creation nobody recorded."""
+        stated = await self._connection.fetchval(query("audit_is_stated"), self._job.job_no) is True
+        if rows.created and not stated:
+            reason = "the job is marked as one from before there were statements, and its creation was sealed"
+            self._tally.find(AuditFinding.UNLIKE_SEAL, None, reason)
 
     async def _sealed_log(self, seal_log: Log, seal: SealEntry) -> Log | None:
         """Returns the job's log if it is the one that the seal names."""

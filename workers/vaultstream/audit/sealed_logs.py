@@ -15,7 +15,8 @@ from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified
 from vaultstream.proof.entries import LogEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import PlanEntry, SealEntry
-from vaultstream.store.logs import Log, find_log, find_seal, get_log, newest_checkpoint, read_entries
+from vaultstream.store.logs import Log, find_log, newest_checkpoint, read_entries
+from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,12 +44,13 @@ async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> L
     """Returns the log that has the seals of a job: that of the trusted key, else any that has one; None: there is none."""
     for name in dict.fromkeys(key.name for key in trust.keys):
         log = await find_log(connection, f"{name}/tenants/{job.tenant}" if job.tenant else name)
-        if log is not None and log.job_no is None:
+        if log is not None:
             return log
     if trust.keys:
         return None
-    seal = await find_seal(connection, job.job_no)
-    return await get_log(connection, seal.log_no) if seal else None
+    about = f'"jobToken":{canonical_text(job.token)}'
+    origin = await connection.fetchval(query("audit_seal_log_of"), about, job.tenant)
+    return await find_log(connection, origin) if origin is not None else None
 
 
 async def read_seal_log(connection: Connection, log: Log, token: str, trust: SealTrust) -> SealLog:

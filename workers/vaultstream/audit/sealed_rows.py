@@ -1,8 +1,13 @@
-"""Compares what a job's log has with the rows that are there now: statements, dead letters, revocations and audit events."""
+"""Compares what a job's log has with the rows that are there now: statements, dead letters, revocations and audit events.
+
+What an entry is, and which batch, record, key or event it is about, is read from the bytes that were sealed. An entry that Postgres
+has as something else is a finding, and is compared with the rows of what it is.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +18,7 @@ from vaultstream.errors import ProofError, UsageError
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, LogEntry, RevocationEntry
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.store.audit_events import audit_events_after
+from vaultstream.store.entry_facts import read_facts
 from vaultstream.store.logs import EntryKind, read_entries
 from vaultstream.store.sql import query
 
@@ -37,16 +43,29 @@ class SealedRows:
         self._tally = tally
         self.there: Counter[EntryKind] = Counter()
         """Rows that are sealed, by their kind, altered ones included."""
+        self.created = False
+        """Whether it is sealed that the job was created: so it is not from before there were seals."""
 
     async def compare(self) -> None:
         """Compares each entry of the log with its row."""
         pages: dict[EntryKind, list[StoredEntry]] = {kind: [] for kind in EntryKind}
-        async for entry in read_entries(self._connection, self._log):
+        renamed: list[StoredEntry] = []
+        async for stored in read_entries(self._connection, self._log):
+            entry = self._as_sealed(stored)
+            if entry is None:
+                continue
             page = pages[entry.kind]
+            if entry.kind is EntryKind.STATEMENT and stored.kind is not entry.kind:
+                page = renamed
             page.append(entry)
-            if len(page) == PAGE:
-                await self._compare(entry.kind, page)
-                page.clear()
+            if len(page) < PAGE:
+                continue
+            if page is renamed:
+                page = await self._with_statements(renamed)
+            await self._compare(entry.kind, page)
+            (renamed if page is not pages[entry.kind] else page).clear()
+        if renamed:
+            await self._compare_statements(await self._with_statements(renamed))
         for kind, page in pages.items():
             if page:
                 await self._compare(kind, page)
@@ -65,6 +84,40 @@ class SealedRows:
                 self._tally.find(
                     AuditFinding.BAD_SEALS, None, f"the log of the job has a {kind.value} among its entries"
                 )
+
+    def _as_sealed(self, entry: StoredEntry) -> StoredEntry | None:
+        """Returns an entry with what its bytes say of it; None: they are gone, and no row can be compared with its leaf."""
+        if entry.kind is EntryKind.STATEMENT and entry.body is None:
+            return entry
+        try:
+            facts = read_facts(entry)
+        except ProofError:
+            if entry.kind is EntryKind.STATEMENT:
+                return entry
+            self._find_malformed(entry)
+            return entry if entry.kind in (EntryKind.DEAD_LETTER, EntryKind.AUDIT_EVENT) else None
+        if not facts.fits(entry) or facts.job_token != self._job.token:
+            reason = (
+                f"entry {entry.index} of the job's log is a {_shown(facts.kind, facts.batch_no, facts.subject)}, and Postgres has it as "
+                f"a {_shown(entry.kind, entry.batch_no, entry.subject)}"
+            )
+            self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+        self.created |= facts.action == "create"
+        return replace(entry, kind=facts.kind, batch_no=facts.batch_no, subject=facts.subject)
+
+    async def _with_statements(self, entries: Sequence[StoredEntry]) -> list[StoredEntry]:
+        """Returns entries of statements, which Postgres has as something else, with their rows."""
+        batches = [entry.batch_no for entry in entries]
+        rows = {
+            row["batch_no"]: row
+            for row in await self._connection.fetch(query("audit_statements_of"), self._job.job_no, batches)
+        }
+        return [
+            replace(entry, body=row["body"], signature=row["signature"])
+            if (row := rows.get(entry.batch_no))
+            else replace(entry, body=None, signature=None)
+            for entry in entries
+        ]
 
     async def _compare_statements(self, page: Sequence[StoredEntry]) -> None:
         gone = []
@@ -149,9 +202,6 @@ class SealedRows:
             except ProofError:
                 self._find_malformed(entry)
                 continue
-            if leaf_hash(entry.data or b"") != entry.leaf:
-                self._find_malformed(entry)
-                continue
             key = keys.get(sealed.key_id)
             ended_at: datetime | None = key["ended_at"] if key and key["state"] == "revoked" else None
             self.there[EntryKind.REVOCATION] += ended_at is not None
@@ -187,7 +237,7 @@ class SealedRows:
                 self._tally.find(AuditFinding.ALTERED_EVENTS, None, reason)
 
     def _find_malformed(self, entry: StoredEntry) -> None:
-        reason = f"entry {entry.index} of the job's log has another text than was sealed"
+        reason = f"entry {entry.index} of the job's log has no text, or another than was sealed"
         self._tally.find(AuditFinding.BAD_SEALS, None, reason)
 
     async def find_added(self) -> None:
@@ -219,6 +269,11 @@ class SealedRows:
         """Returns how many rows of a kind are not sealed."""
         [totals] = await self._connection.fetch(query("audit_sealable"), self._job.job_no)
         return int(totals[kind.value.replace("-", "_")]) - self.there[kind]
+
+
+def _shown(kind: EntryKind, batch_no: int | None, subject: str) -> str:
+    batch = f" of batch {batch_no}" if batch_no is not None else ""
+    return f"{kind.replace('-', ' ')}{batch}" + (f" ({subject})" if subject else "")
 
 
 def _is(row: LogEntry, entry: StoredEntry) -> bool:

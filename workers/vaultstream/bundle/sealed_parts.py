@@ -13,7 +13,8 @@ from vaultstream.proof.merkle import inclusion_path
 from vaultstream.proof.note import unverified_text
 from vaultstream.proof.seal import SealedKey, SealEntry, job_origin, keys_digest
 from vaultstream.proof.tlog_proof import TlogProof
-from vaultstream.store.logs import find_log, find_plan, get_log, leaf_hashes, newest_seal, read_entries
+from vaultstream.store.entry_facts import find_plan
+from vaultstream.store.logs import find_log, get_log, leaf_hashes, newest_seal, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ async def write_sealed_log(connection: Connection, job: Job, writer: BundleWrite
         writer.append(BundleFile.LOG, [])
         await _write_entries(connection, log, seal.tree_size, writer)
         writer.write(BundleFile.CHECKPOINT, stored.job_checkpoint)
-        plan = await find_plan(connection, job.job_no, log=installation)
+        plan = await find_plan(connection, installation, job.job_no, job.token)
         head = Checkpoint.parse(unverified_text(stored.checkpoint))
         leaves = await leaf_hashes(connection, installation, last=head.size)
         entries = [(BundleFile.SEAL, BundleFile.SEAL_PROOF, stored.index, stored.body)]

@@ -99,6 +99,11 @@ def job_origin(origin: str, job_token: str) -> str:
     return f"{origin}/jobs/{job_token}"
 
 
+def job_of(origin: str) -> str | None:
+    """Returns the token of the job whose log has that origin; None: it is a log of plans and seals."""
+    return origin.rpartition("/jobs/")[2] if "/jobs/" in origin else None
+
+
 def ranges_digest(batches: Iterable[PlannedBatch]) -> bytes:
     """Returns SHA-256 over one line for each batch, in their order.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.errors import ProofError
 from vaultstream.proof.entries import AuditEntry
-from vaultstream.store.audit_events import audit_events_after, last_logged_event, number_audit_events
+from vaultstream.store.audit_events import audit_events_after, number_audit_events
 from vaultstream.store.logs import EntryKind, NewEntry, append_entries
 
 if TYPE_CHECKING:
@@ -18,16 +18,27 @@ EVENTS_PER_PAGE = 1_000
 """Events that are read and entered at once. One has up to some 10 kB."""
 
 
-async def enter_events(connection: Connection, job_no: int, job_token: str, log: Log) -> Log:
-    """Appends to a job's log, which is locked, the audit events that it does not have yet; returns the log.
+async def enter_events(
+    connection: Connection, job_no: int, job_token: str, log: Log, *, after: int
+) -> tuple[Log, int]:
+    """Appends to a job's log, which is locked, the audit events that it does not have yet.
+
+    Returns the log, and the number of its last event.
 
     An event whose number another transaction is giving at this moment is left for the next seal.
+
+    Args:
+        connection: of the transaction that has locked the log.
+        job_no: the job's.
+        job_token: the job's.
+        log: the job's.
+        after: the number of the last event that the log has, as its entries say: what Postgres says of them can be changed.
 
     Raises:
         ProofError: an event is missing between those that were entered and those that are there.
     """
     await number_audit_events(connection, job_no)
-    last = await last_logged_event(connection, log.log_no)
+    last = after
     while events := await audit_events_after(connection, job_no, last, limit=EVENTS_PER_PAGE):
         entries = [audit_entry(job_token, event) for event in events]
         for expected, entry in enumerate(entries, start=last + 1):
@@ -51,7 +62,7 @@ async def enter_events(connection: Connection, job_no: int, job_token: str, log:
             ],
         )
         last = entries[-1].number
-    return log
+    return log, last
 
 
 def audit_entry(job_token: str, event: AuditEvent) -> AuditEntry:

@@ -33,6 +33,7 @@ from vaultstream.sealing.happenings import LogTally, enter_new, recount
 from vaultstream.sealing.kept_plan import KeptPlan
 from vaultstream.store import jobs, logs, seals
 from vaultstream.store.dead_letters import count_dead_letters
+from vaultstream.store.entry_facts import find_plan, require_facts
 from vaultstream.store.logs import EntryKind, Log, NewEntry
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Sealer:
         plan = self.plan.entry or await self.plan.finish(connection, job)
         async with connection.transaction(isolation="read_committed"):
             log_of_seals = await self._locked(connection, self._origin)
-            stored = await logs.find_plan(connection, job.job_no, log=log_of_seals)
+            stored = await find_plan(connection, log_of_seals, job.job_no, job.token)
             if stored is None:
                 entry = NewEntry(
                     kind=EntryKind.PLAN, leaf=plan.leaf, body=plan.data.decode(), subject=job.token
@@ -179,11 +180,16 @@ class Sealer:
         of_job = await self._locked(connection, origin, job)
         if self._tally is None or self._tally.log != of_job:
             try:
-                self._tally = await recount(connection, of_job)
+                self._tally = await recount(connection, of_job, job.token)
             except ProofError as error:
                 raise UnplannedError(error.message, hint=error.hint) from None
             self._settled = 0
         settled = await seals.settled_through(connection, job.job_no)
+        if settled < self._settled:
+            raise ProofError(
+                f"Batch {settled + 1} of job {job.name!r} was settled and sealed, and is to be signed again.",
+                hint="Somebody has changed vaultstream.batches by hand. `vaultstream verify` shows what is missing.",
+            )
         tally = await enter_new(connection, job, self._tally, after=self._settled)
         of_job = tally.log
         seal = SealEntry(
@@ -203,8 +209,10 @@ class Sealer:
         )
         log_of_seals = await self._locked(connection, self._origin)
         newest = await logs.find_seal(connection, job.job_no, log=log_of_seals)
-        if not always and newest is not None and _says_the_same(seal, newest.data or b""):
-            return None
+        if newest is not None:
+            former = require_facts(newest, EntryKind.SEAL, job.token)
+            if not always and _says_the_same(seal, former):
+                return None
         stored = await logs.newest_checkpoint(connection, of_job, size=of_job.size)
         job_note = stored.note if stored else await self._sign(connection, of_job)
         entry = NewEntry(kind=EntryKind.SEAL, leaf=seal.leaf, body=seal.data.decode())

@@ -73,11 +73,6 @@ async def audit_events_after(
     return [AuditEvent(**dict(row)) for row in rows]
 
 
-async def last_logged_event(connection: Connection, log_no: int) -> int:
-    """Returns the number of the last event that a job's log has; 0 if it has none."""
-    return int(await connection.fetchval(query("last_logged_event"), log_no))
-
-
 async def number_audit_events(connection: Connection, job_no: int) -> int | None:
     """Numbers the events of a job that have no number yet, and returns the last number.
 

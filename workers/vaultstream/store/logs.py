@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vaultstream.errors import ProofError
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import HASH_SIZE, Frontier
+from vaultstream.proof.seal import PlanEntry
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import arguments, query
 
@@ -253,9 +254,23 @@ async def find_statement(connection: Connection, log: Log, job_no: int, batch_no
     return None if row is None else int(row["index"])
 
 
-async def find_plan(connection: Connection, job_no: int, *, log: Log | None = None) -> StoredEntry | None:
-    """Returns the plan of a job, in that log if one is given; None if it has none."""
+async def newest_plan(connection: Connection, job_no: int, *, log: Log | None = None) -> StoredEntry | None:
+    """Returns what Postgres has as the plan of a job, in that log if one is given. `store.entry_facts.find_plan` believes no column."""
     return await _newest_about(connection, job_no, EntryKind.PLAN, log)
+
+
+async def suspected_plans(connection: Connection, log: Log, job_token: str) -> list[StoredEntry]:
+    """Returns the entries of a log that are a plan of a job, or are gone, or another than was entered.
+
+    Args:
+        connection: to Postgres.
+        log: of plans and seals.
+        job_token: the job's, as a string of JSON.
+    """
+    rows = await connection.fetch(
+        query("suspected_plans"), log.log_no, f'"jobToken":{job_token}', f'"type":"{PlanEntry.kind}"'
+    )
+    return [_entry(row) for row in rows]
 
 
 async def find_seal(connection: Connection, job_no: int, *, log: Log | None = None) -> StoredEntry | None:

@@ -27,10 +27,6 @@ WHERE job_no = $1 AND number > $2
 ORDER BY number
 LIMIT $3
 
--- name: last_logged_event
--- The number of the last audit event that log $1 has; 0 if it has none.
-SELECT coalesce(max(subject::bigint), 0) FROM vaultstream.log_entries WHERE log_no = $1 AND kind = 'audit-event'
-
 -- name: number_audit_events
 SELECT vaultstream.number_events(p_job_no => $1)
 

@@ -18,8 +18,21 @@ WHERE job_no = $1 AND planned
 ORDER BY batch_no
 
 -- name: audit_seal_logs
--- The logs that have seals.
-SELECT origin FROM vaultstream.logs WHERE job_no IS NULL ORDER BY log_no
+-- The logs that have seals. What a log is of, its origin says: that is in its checkpoints.
+SELECT origin FROM vaultstream.logs WHERE strpos(origin, '/jobs/') = 0 ORDER BY log_no
+
+-- name: audit_seal_log_of
+-- The newest log of the tenant $2 with a plan or a seal that has the text $1.
+SELECT l.origin
+FROM vaultstream.log_entries e
+JOIN vaultstream.logs l USING (log_no)
+WHERE strpos(l.origin, '/jobs/') = 0 AND l.tenant IS NOT DISTINCT FROM $2 AND strpos(e.body, $1) > 0
+ORDER BY e.log_no DESC, e.index DESC
+LIMIT 1
+
+-- name: audit_statements_of
+-- The statements of the batches $2 of job $1.
+SELECT batch_no, body, signature FROM vaultstream.statements WHERE job_no = $1 AND batch_no = ANY ($2::bigint[])
 
 -- name: audit_sealable
 -- How much job $1 has that is to be sealed.
