@@ -21,6 +21,7 @@ from vaultstream.doctor.attestation import examine_attestation
 from vaultstream.doctor.findings import Level
 from vaultstream.errors import UsageError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from vaultstream.proof.cosignature import CosignerKey
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.note import NoteKey, NoteSigningKey
 from vaultstream.proof.witness import WitnessRefusal
@@ -32,7 +33,15 @@ from vaultstream.sealing.witness import cosign
 from vaultstream.settings import load_settings
 from vaultstream.store.attestations import AttestationKind, newest_attested
 from vaultstream.store.jobs import Job
-from vaultstream.store.logs import EntryKind, Log, NewEntry, add_checkpoint, append_entries, lock_log
+from vaultstream.store.logs import (
+    EntryKind,
+    Log,
+    NewEntry,
+    add_checkpoint,
+    append_entries,
+    find_log,
+    lock_log,
+)
 from vaultstream.telemetry.server import Telemetry
 from vaultstream.worker import WorkerContext
 
@@ -132,7 +141,7 @@ async def test_who_is_absent_is_warned_about_once_and_asked_again(
         for _ in range(2):
             assert not await attestor.attest(growing.db, growing.keys)
             await growing.grow()
-    assert [record.message.partition(":")[0] for record in caplog.records] == [
+    assert sorted(record.message.partition(":")[0] for record in caplog.records) == [
         "the checkpoint has no cosignature",
         "the checkpoint has no timestamp",
     ]
@@ -182,6 +191,43 @@ async def test_a_worker_has_checkpoints_attested_when_it_ends_and_doctor_says_by
     counted = context.telemetry.metrics.records.attestations.labels(COSIGNATURE, ATTESTED)
     assert counted._value.get() == 1
     assert [each.level for each in await examine_attestation(growing.db, settings, seal_key)] == [Level.OK]
+
+
+@pytest.fixture
+def hurried_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that exits waits less for others than one of them is waited for."""
+    monkeypatch.setattr("vaultstream.records.attesting.LAST_ATTESTATION_SECONDS", 1.5)
+
+
+@pytest.mark.usefixtures("hurried_end")
+async def test_a_witness_that_does_not_answer_voids_no_attestation_of_others_at_the_end_of_a_job(
+    growing: GrowingLog,
+    litewitness: LiteWitness,
+    authority: Authority,
+    engine_url: str,
+    tmp_path: Path,
+) -> None:
+    litewitness.know(growing.key.name, growing.key.public_key)
+    context = context_of(growing, engine_url, tmp_path, litewitness)
+    slow = CosignerKey("slow.example.com/w", Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+    server = await asyncio.start_server(lambda reader, _: reader.read(), "127.0.0.1", 0)
+    async with server, authority.serving() as url:
+        port = server.sockets[0].getsockname()[1]
+        settings = context.settings.model_copy(
+            update={
+                "witnesses": f"{slow.vkey} http://127.0.0.1:{port}, {litewitness.setting}",
+                "timestamp_url": url,
+                "timestamp_ca_file": authority.ca_file,
+            }
+        )
+        async with attesting(replace(context, settings=settings)):
+            pass
+    log = await find_log(growing.db, growing.key.name)
+    assert log is not None
+    newest = await newest_attested(growing.db, log)
+    assert newest is not None
+    assert list(newest.of(COSIGNATURE)) == [litewitness.witness.key.vkey]
+    assert list(newest.of(TIMESTAMP)) == [url]
 
 
 @pytest.mark.parametrize("fault", ["malformed", "no seal key", "no database"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
-from vaultstream.errors import ProofError, UsageError
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from vaultstream.errors import ProofError, UsageError, WitnessError
+from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from vaultstream.proof.cosignature import CosignerKey
-from vaultstream.proof.note import NoteKey
-from vaultstream.sealing.witness import parse_witnesses
+from vaultstream.proof.merkle import leaf_hash, tree_root
+from vaultstream.proof.note import NoteKey, NoteSigningKey
+from vaultstream.proof.witness import WitnessRefusal
+from vaultstream.sealing.witness import Witness, cosign, parse_witnesses
 
 pytestmark = pytest.mark.unit
 
@@ -43,3 +49,30 @@ def test_a_witness_that_can_not_be_asked_is_refused_with_a_hint(text: str) -> No
 def test_a_key_that_is_no_witness_s_is_refused(vkey: str) -> None:
     with pytest.raises(ProofError):
         parse_witnesses(f"{vkey} https://w1.example.com")
+
+
+async def test_a_witness_is_waited_for_no_longer_when_it_is_asked_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vaultstream.sealing.witness.OFFER_SECONDS", 1.0)
+    asked = 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.7)
+        writer.write(
+            b"HTTP/1.1 409 Conflict\r\nContent-Type: text/x.tlog.size\r\nContent-Length: 2\r\n\r\n1\n"
+        )
+        writer.close()
+
+    leaves = [leaf_hash(b"1"), leaf_hash(b"2")]
+    key = NoteSigningKey("log.example.com", Ed25519PrivateKey.generate())
+    note = sign_checkpoint(Checkpoint(key.name, 2, tree_root(leaves)), key)
+    signed = open_checkpoint(note, [key.public_key], origin=key.name)
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
+        witness = Witness.parse(f"{ONE.vkey} http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(WitnessError) as error:
+            await cosign(witness, signed, note, leaves)
+    assert (error.value.refusal, asked) == (WitnessRefusal.UNREACHABLE, 2)

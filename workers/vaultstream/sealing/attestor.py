@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import TimestampError, VaultStreamError, WitnessError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from vaultstream.proof.checkpoint import SignedCheckpoint
     from vaultstream.proof.note import NoteKey
     from vaultstream.sealing.witness import Witness
     from vaultstream.settings import Settings
@@ -74,6 +75,7 @@ class Attestor:
         self._authority = authority
         self._count = count
         self._warned: dict[str, str] = {}
+        self._storing = asyncio.Lock()
 
     @classmethod
     def of(cls, settings: Settings, origin: str, folder: Path, count: CountOffer) -> Self:
@@ -113,41 +115,44 @@ class Attestor:
         if found is None or newest is None:
             return True
         cosigned = newest.of(AttestationKind.COSIGNATURE)
+        offers: list[Awaitable[bool]] = []
         waiting = [each for each in self._witnesses if each.key.vkey not in cosigned]
-        complete = not waiting or await self._cosign(connection, found, newest, keys, waiting)
+        if waiting:
+            signed = open_checkpoint(newest.note, keys, origin=self._origin)
+            leaves = await leaf_hashes(connection, found, last=newest.size)
+            seen = [await seen_by(connection, found, each.key.vkey) for each in waiting]
+            offers += [
+                self._cosign(connection, newest, witness, signed=signed, leaves=leaves, seen=size)
+                for witness, size in zip(waiting, seen, strict=True)
+            ]
         if self._authority is not None and not newest.of(AttestationKind.TIMESTAMP):
-            complete = await self._stamp(connection, newest, self._authority) and complete
+            offers.append(self._stamp(connection, newest, self._authority))
+        # All are asked at once, and each answer is stored when it comes: who is slow holds up only himself.
+        answers = await asyncio.gather(*offers, return_exceptions=True)
         await self._copy(connection, found)
-        return complete
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return all(answers)
 
     async def _cosign(
         self,
         connection: Connection,
-        found: Log,
         newest: AttestedCheckpoint,
-        keys: Sequence[NoteKey],
-        witnesses: Sequence[Witness],
+        witness: Witness,
+        *,
+        signed: SignedCheckpoint,
+        leaves: Sequence[bytes],
+        seen: int,
     ) -> bool:
-        signed = open_checkpoint(newest.note, keys, origin=self._origin)
-        leaves = await leaf_hashes(connection, found, last=newest.size)
-        seen = [await seen_by(connection, found, each.key.vkey) for each in witnesses]
-        answers = await asyncio.gather(
-            *(
-                cosign(witness, signed, newest.note, leaves, seen=size)
-                for witness, size in zip(witnesses, seen, strict=True)
-            ),
-            return_exceptions=True,
-        )
-        for witness, answer in zip(witnesses, answers, strict=True):
-            if isinstance(answer, WitnessError):
-                self._refused(AttestationKind.COSIGNATURE, witness.key.vkey, answer.refusal, answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                kind = AttestationKind.COSIGNATURE
-                await add_attestation(connection, newest, kind, witness.key.vkey, answer.encode())
-                self._attested(kind, witness.key.vkey)
-        return not any(isinstance(answer, WitnessError) for answer in answers)
+        kind, vkey = AttestationKind.COSIGNATURE, witness.key.vkey
+        try:
+            line = await cosign(witness, signed, newest.note, leaves, seen=seen)
+        except WitnessError as error:
+            self._refused(kind, vkey, error.refusal, error)
+            return False
+        await self._store(connection, newest, kind, vkey, line.encode())
+        return True
 
     async def _stamp(
         self, connection: Connection, newest: AttestedCheckpoint, authority: TimestampAuthority
@@ -158,9 +163,20 @@ class Attestor:
         except TimestampError as error:
             self._refused(kind, url, "failed", error)
             return False
-        await add_attestation(connection, newest, kind, url, stamped.response)
-        self._attested(kind, url)
+        await self._store(connection, newest, kind, url, stamped.response)
         return True
+
+    async def _store(
+        self,
+        connection: Connection,
+        newest: AttestedCheckpoint,
+        kind: AttestationKind,
+        attester: str,
+        value: bytes,
+    ) -> None:
+        async with self._storing:  # a connection does one thing at a time
+            await add_attestation(connection, newest, kind, attester, value)
+        self._attested(kind, attester)
 
     def _attested(self, kind: AttestationKind, attester: str) -> None:
         self._count(kind, ATTESTED)

@@ -11,9 +11,11 @@ Each file is replaced as a whole. A checkpoint is never replaced by a smaller on
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKPOINT, PLAN, PLANNING, SEAL = "checkpoint", "plan.json", "planning.json", "seal.json"
-_PART = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-"""A token, or the name of a namespace."""
+_PART = re.compile(r"[a-z0-9-]{1,64}")
+"""A token, as `guard_jobs` accepts it, or the name of a namespace."""
+FOLDER_LOCK_SECONDS = 3.0
+"""How long a folder is waited for that another process has locked: whoever may read it can lock it."""
+FOLDER_POLL_SECONDS = 0.05
 
 
 class SealsFolder:
@@ -67,9 +72,9 @@ def write_copy(path: Path, data: bytes, *, replaces: Callable[[bytes], bool] = l
         Whether the file was replaced.
 
     Raises:
-        OSError: it can't be written.
+        OSError: it can't be written, or another process has its folder locked.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(path.parent)
     with _locked(path.parent) as folder:
         former = read_copy(path)
         if former == data or (former is not None and not replaces(former)):
@@ -85,18 +90,39 @@ def write_copy(path: Path, data: bytes, *, replaces: Callable[[bytes], bool] = l
     return True
 
 
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, each for its owner alone."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int) -> None:
+    deadline = time.monotonic() + FOLDER_LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "another process has locked the folder") from None
+            time.sleep(FOLDER_POLL_SECONDS)
+        else:
+            return
+
+
 def _part(name: str) -> str:
-    """Returns a name that leads to no other folder. Postgres accepts no other names; its owner could."""
+    """Returns a name that leads to no other folder. The triggers of Postgres accept no other names; its owner could."""
     if not _PART.fullmatch(name):
         raise ProofError(f"{name!r} is no token of a job and no namespace.")
     return name

@@ -101,7 +101,7 @@ async def post(address: Address, body: bytes, kind: str, *, seconds: float = REP
         async with asyncio.timeout(seconds):
             return await _exchange(address, body, kind)
     except TimeoutError:
-        raise ServiceError(f"{what} has not answered within {seconds:g} s.") from None
+        raise ServiceError(f"{what} has not answered within {round(seconds, 1):g} s.") from None
     except h11.ProtocolError as error:
         raise ServiceError(f"{what} does not answer in HTTP: {shown(error)}.") from None
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SEPARATOR = re.compile(r"[,\n]")
 _TEXT = "text/plain; charset=utf-8"
+OFFER_SECONDS = 10.0
+"""How long one witness is waited for, however often it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,11 @@ async def cosign(
     """
     head = signed.checkpoint
     seen = min(seen, head.size)
+    deadline = time.monotonic() + OFFER_SECONDS
     for _ in range(2):
         body = add_checkpoint_body(seen, consistency_path(leaves, seen), note)
         try:
-            reply = await post(witness.submit, body, _TEXT)
+            reply = await post(witness.submit, body, _TEXT, seconds=max(0.0, deadline - time.monotonic()))
         except ServiceError as error:
             raise WitnessError(
                 f"The witness {witness.key.name!r} has not been asked. {error.message}",
