@@ -31,7 +31,7 @@ from vaultstream.sealing.attestor import ATTESTED, COSIGNED, STAMP, STAMPED, Att
 from vaultstream.sealing.timestamp import TimestampAuthority
 from vaultstream.sealing.witness import cosign
 from vaultstream.settings import load_settings
-from vaultstream.store.attestations import AttestationKind, newest_attested
+from vaultstream.store.attestations import AttestationKind, add_attestation, newest_attested
 from vaultstream.store.jobs import Job
 from vaultstream.store.logs import (
     EntryKind,
@@ -120,6 +120,32 @@ async def test_the_newest_checkpoint_is_cosigned_and_stamped_once_and_copied(
             stamped = open_checkpoint((folder / STAMPED).read_bytes(), growing.keys, origin=growing.key.name)
             assert log is None or stamped.checkpoint.size == cosigned.checkpoint.size == log.size
     assert counted == {(COSIGNATURE, ATTESTED): 3, (TIMESTAMP, ATTESTED): 3}
+
+
+async def test_a_false_attestation_keeps_no_real_one_out(
+    growing: GrowingLog, litewitness: LiteWitness, authority: Authority, tmp_path: Path
+) -> None:
+    """Whoever has the login of the records workers can store some first."""
+    litewitness.know(growing.key.name, growing.key.public_key)
+    key, log = litewitness.witness.key, await growing.grow()
+    newest = await newest_attested(growing.db, log)
+    assert newest is not None
+    async with authority.serving() as url:
+        for value in (b"\xff", b"rubbish\n"):
+            await add_attestation(growing.db, newest, COSIGNATURE, key.vkey, value)
+            await add_attestation(growing.db, newest, TIMESTAMP, url, value)
+        attestor = Attestor(
+            growing.key.name,
+            tmp_path,
+            witnesses=[litewitness.witness],
+            authority=TimestampAuthority.load(url, authority.ca_file),
+        )
+        assert await attestor.attest(growing.db, growing.keys)
+    cosigned = open_checkpoint(
+        (tmp_path / COSIGNED).read_bytes(), growing.keys, origin=growing.key.name, witnesses=[key]
+    )
+    assert cosigned.witnesses([key]) == {key.name}
+    assert authority.verifies(tmp_path / STAMP, tmp_path / STAMPED)
 
 
 async def test_who_is_absent_is_warned_about_once_and_asked_again(

@@ -9,9 +9,10 @@ import asyncpg
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.doctor.findings import Finding, failed_by, ok, warning
 from vaultstream.errors import VaultStreamError
+from vaultstream.sealing.attested import cosignature_of, timestamp_of
 from vaultstream.sealing.timestamp import TimestampAuthority
 from vaultstream.sealing.witness import parse_witnesses
-from vaultstream.store.attestations import AttestationKind, newest_attested
+from vaultstream.store.attestations import newest_attested
 from vaultstream.store.logs import find_log
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ async def examine_attestation(connection: Connection, settings: Settings, seal_k
         return [ok(_CHECK, "Not checked: this user may not read who attests checkpoints.")]
     if newest is None:
         return [ok(_CHECK, f"The log {origin} has no checkpoint yet that witnesses could cosign.")]
-    cosigned = newest.of(AttestationKind.COSIGNATURE)
-    missing = [f"the witness {each.key.name}" for each in witnesses if each.key.vkey not in cosigned]
-    if authority is not None and not newest.of(AttestationKind.TIMESTAMP):
+    missing = [f"the witness {each.key.name}" for each in witnesses if cosignature_of(newest, each) is None]
+    if authority is not None and timestamp_of(newest, authority) is None:
         missing.append(f"the authority of timestamps {authority.address.host}")
     if missing:
         return [

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from vaultstream.errors import TimestampError, VaultStreamError, WitnessError
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.note import add_signatures
+from vaultstream.sealing.attested import cosignature_of, timestamp_of
 from vaultstream.sealing.folder import write_copy
 from vaultstream.sealing.timestamp import TimestampAuthority
 from vaultstream.sealing.witness import cosign, parse_witnesses
@@ -114,9 +115,8 @@ class Attestor:
         newest = await newest_attested(connection, found) if found is not None else None
         if found is None or newest is None:
             return True
-        cosigned = newest.of(AttestationKind.COSIGNATURE)
         offers: list[Awaitable[bool]] = []
-        waiting = [each for each in self._witnesses if each.key.vkey not in cosigned]
+        waiting = [each for each in self._witnesses if cosignature_of(newest, each) is None]
         if waiting:
             signed = open_checkpoint(newest.note, keys, origin=self._origin)
             leaves = await leaf_hashes(connection, found, last=newest.size)
@@ -125,7 +125,7 @@ class Attestor:
                 self._cosign(connection, newest, witness, signed=signed, leaves=leaves, seen=size)
                 for witness, size in zip(waiting, seen, strict=True)
             ]
-        if self._authority is not None and not newest.of(AttestationKind.TIMESTAMP):
+        if self._authority is not None and timestamp_of(newest, self._authority) is None:
             offers.append(self._stamp(connection, newest, self._authority))
         # All are asked at once, and each answer is stored when it comes: who is slow holds up only himself.
         answers = await asyncio.gather(*offers, return_exceptions=True)
@@ -194,12 +194,12 @@ class Attestor:
         files: dict[str, bytes] = {}
         cosigned = await newest_attested(connection, found, AttestationKind.COSIGNATURE)
         if cosigned is not None:
-            lines = cosigned.of(AttestationKind.COSIGNATURE).values()
-            files[COSIGNED] = add_signatures(cosigned.note, b"".join(lines).decode())
+            lines = [line for each in self._witnesses if (line := cosignature_of(cosigned, each))]
+            if lines:
+                files[COSIGNED] = add_signatures(cosigned.note, b"".join(lines).decode())
         stamped = await newest_attested(connection, found, AttestationKind.TIMESTAMP)
-        if stamped is not None:
-            files[STAMPED] = stamped.note
-            files[STAMP] = next(iter(stamped.of(AttestationKind.TIMESTAMP).values()))
+        if stamped is not None and self._authority and (stamp := timestamp_of(stamped, self._authority)):
+            files |= {STAMPED: stamped.note, STAMP: stamp}
         for name, data in files.items():
             try:
                 await asyncio.to_thread(write_copy, self._folder / name, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -31,12 +31,12 @@ class AttestedCheckpoint:
     size: int
     note: bytes
     """As its log signed it."""
-    attestations: Mapping[tuple[AttestationKind, str], bytes]
-    """By kind and attester."""
+    attestations: Mapping[tuple[AttestationKind, str], Sequence[bytes]]
+    """By kind and attester, oldest first."""
 
-    def of(self, kind: AttestationKind) -> dict[str, bytes]:
+    def of(self, kind: AttestationKind) -> dict[str, Sequence[bytes]]:
         """Returns the attestations of a kind, by attester."""
-        return {attester: value for (each, attester), value in self.attestations.items() if each is kind}
+        return {attester: values for (each, attester), values in self.attestations.items() if each is kind}
 
 
 async def newest_attested(
@@ -46,11 +46,10 @@ async def newest_attested(
     rows = await connection.fetch(query("newest_attested"), log.log_no, kind and kind.value)
     if not rows:
         return None
-    attestations = {
-        (AttestationKind(row["kind"]), row["attester"]): row["value"]
-        for row in rows
-        if row["kind"] is not None
-    }
+    attestations: dict[tuple[AttestationKind, str], list[bytes]] = {}
+    for row in rows:
+        if row["kind"] is not None:
+            attestations.setdefault((AttestationKind(row["kind"]), row["attester"]), []).append(row["value"])
     first = rows[0]
     return AttestedCheckpoint(first["checkpoint_no"], first["size"], first["note"].encode(), attestations)
 

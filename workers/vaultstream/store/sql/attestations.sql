@@ -9,7 +9,7 @@ FROM (
     LIMIT 1
 ) AS c
 LEFT JOIN vaultstream.attestations a USING (checkpoint_no)
-ORDER BY a.kind, a.attester
+ORDER BY a.kind, a.attester, a.made_at
 
 -- name: add_attestation
 SELECT vaultstream.add_attestation(p_checkpoint_no => $1, p_kind => $2, p_attester => $3, p_value => $4)

@@ -5,9 +5,10 @@ CREATE TABLE vaultstream.attestations (
     kind     text NOT NULL CHECK (kind IN ('cosignature', 'timestamp')),
     attester text NOT NULL,                        -- a witness's verifier key, or the address of an authority
     value    bytea NOT NULL,                       -- a line of a signed note, or an answer in DER
-    made_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (checkpoint_no, kind, attester)
+    made_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- A false one, which anyone who may seal can store, keeps no other one out.
+CREATE UNIQUE INDEX attestations_once ON vaultstream.attestations (checkpoint_no, kind, attester, sha256(value));
 CREATE TRIGGER guard BEFORE UPDATE OR DELETE ON vaultstream.attestations FOR EACH ROW EXECUTE FUNCTION vaultstream.guard_logs();
 CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON vaultstream.attestations EXECUTE FUNCTION vaultstream.guard_logs();
 ALTER TABLE vaultstream.attestations ENABLE ROW LEVEL SECURITY;
