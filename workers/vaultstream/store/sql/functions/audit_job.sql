@@ -1,4 +1,4 @@
--- Records who suspends, resumes or updates a job. Updates name the fields of the spec that changed, and not their values.
+-- Records who suspends, resumes, reopens or updates a job. Updates name the fields of the spec that changed, and not their values.
 CREATE OR REPLACE FUNCTION vaultstream.audit_job() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -12,6 +12,8 @@ BEGIN
         PERFORM vaultstream.record_event(NEW.job_no, 'suspend', '{}');
     ELSIF OLD.state = 'Suspended' AND NEW.state IN ('Pending', 'Running') THEN
         PERFORM vaultstream.record_event(NEW.job_no, 'resume', '{}');
+    ELSIF OLD.state = 'Failed' AND NEW.state <> 'Failed' THEN
+        PERFORM vaultstream.record_event(NEW.job_no, 'reopen', jsonb_build_object('message', OLD.message));
     END IF;
     RETURN NULL;
 END $$;
