@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import JobState
-from vaultstream.errors import NotAllSignedError, VaultStreamError
+from vaultstream.errors import AuditError, NotAllSignedError, VaultStreamError
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import KeyUse, get_key_use
@@ -88,9 +88,19 @@ def require_all_signed(summary: Summary) -> None:
 
     Raises:
         NotAllSignedError: some records are dead letters.
+        AuditError: the job is called complete, and is not.
         VaultStreamError: the job failed.
     """
     job, progress = summary.job, summary.progress
+    left = progress.batches - progress.batches_done
+    if job.state is JobState.COMPLETE and (left or not job.planned):
+        what = (
+            f"{left:,} of {counted(progress.batches, 'batch', 'batches')}" if left else "some of its records"
+        )
+        raise AuditError(
+            f"Postgres calls job {job.name} Complete, but {what} {'is' if left == 1 else 'are'} still to be signed.",
+            hint=f"The state of the job was altered in the database. `vaultstream verify {job.name}` shows what is missing.",
+        )
     if job.state is JobState.FAILED:
         raise VaultStreamError(f"Job {job.name} failed: {job.message}", hint=FAILED_HINT)
     if progress.dead:

@@ -62,7 +62,7 @@ class JobResult:
     @property
     def ok(self) -> bool:
         """Whether every record is signed."""
-        return self.state is JobState.COMPLETE and not self.dead
+        return self.state is JobState.COMPLETE and not self.dead and self.signed >= self.records
 
 
 class Engine:

@@ -8,15 +8,17 @@ import sys
 from enum import StrEnum
 from typing import Annotated
 
+import asyncpg
 import typer
 
-from vaultstream.errors import ExitCode, UsageError
-from vaultstream.local.deletion import delete_everywhere, require_idle
-from vaultstream.local.session import open_session
+from vaultstream.errors import ExitCode, UsageError, VaultStreamError
+from vaultstream.local.deletion import delete_everywhere, is_sealed, require_idle, seal_deletion
+from vaultstream.local.session import Session, open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import read_job
+from vaultstream.worker import seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import confirm, note, print_json
 
@@ -68,7 +70,7 @@ async def delete(
         if not yes and not _confirmed(found, chosen, signed):
             note("Nothing was deleted.")
             return ExitCode.FAILURE
-        cleared = await delete_everywhere(session.services, session.pool, found, policy=chosen, force=force)
+        cleared = await _delete(session, found, chosen, force=force)
     if not cleared:
         note(
             "NATS is unreachable: the job's keys and batches stay in JetStream; `vaultstream doctor` lists them."
@@ -85,6 +87,33 @@ async def delete(
             f"Job {found.name} and its {counted(signed, 'signature')} deleted. The records in {found.spec.records.table} are kept."
         )
     return ExitCode.OK
+
+
+async def _delete(session: Session, job: Job, policy: Policy, *, force: bool) -> bool:
+    """Deletes a job, and seals that before its row goes; returns whether its messages were removed."""
+    cleared = True
+    async with session.pool.acquire() as connection:
+        sealed = job.deleted_at is None and await is_sealed(connection, job)
+    if sealed or policy is Policy.RETAIN:
+        cleared = await delete_everywhere(
+            session.services, session.pool, job, policy=Policy.RETAIN, force=force
+        )
+    if sealed:
+        try:
+            async with session.pool.acquire() as connection:
+                await seal_deletion(
+                    connection,
+                    job,
+                    key_file=seal_key_file(session.settings),
+                    folder=seals_dir(session.settings),
+                )
+        except (VaultStreamError, OSError, asyncpg.PostgresError) as error:
+            note(
+                f"No seal says that job {job.name} was deleted, so once its rows are gone, `verify` reports it as lost: {error}"
+            )
+    if policy is Policy.DELETE:
+        cleared = await delete_everywhere(session.services, session.pool, job, policy=policy, force=force)
+    return cleared
 
 
 def _confirmed(job: Job, policy: Policy, signed: int) -> bool:

@@ -115,7 +115,7 @@ class Sealer:
                 job=job.name,
                 source=job.spec.records.table,
                 upper_id=job.upper_id or "",
-                state=str(job.state),
+                state="Deleted" if job.deleted_at else str(job.state),
                 batches=len(cut),
                 ranges_sha256=ranges_digest(cut),
                 signed=totals["signatures"],

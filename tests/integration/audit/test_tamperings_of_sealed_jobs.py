@@ -21,7 +21,7 @@ from vaultstream.crypto.algorithms import generate_private_key, public_key_to_by
 from vaultstream.errors import AuditError, UnknownJobError
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.note import NoteSigningKey
-from vaultstream.store.jobs import complete_job_if_settled, delete_job
+from vaultstream.store.jobs import complete_job_if_settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -354,13 +354,6 @@ async def test_a_whole_job_with_its_logs(sealed: SealedJob) -> None:
         await sealed.verify(sealed.sealer.against(sealed.made.newest))
 
 
-async def test_a_job_that_somebody_deleted_is_not_lost(sealed: SealedJob) -> None:
-    await delete_job(sealed.signed.connection, sealed.signed.job.job_no, "Delete")
-    with pytest.raises(UnknownJobError) as raised:
-        await sealed.verify(sealed.sealer.against(sealed.made.newest))
-    assert "was deleted at" in str(raised.value.hint)
-
-
 async def test_a_revocation_taken_back(sealed: SealedJob) -> None:
     await sealed.signed.execute(
         "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys LIMIT 1"
@@ -429,11 +422,11 @@ async def test_the_checkpoint_of_this_machine_may_be_of_another_database(sealed:
     """It is no fault of a job that the database never had the log; a checkpoint that the user gives is."""
     other = Checkpoint("example.com/seals/tenants/shop", 7, bytes(32))
     note, key = sign_checkpoint(other, sealed.sealer.key), sealed.sealer.key.public_key
-    report = await sealed.verify(SealTrust(keys=(key,), local=note))
+    report = await sealed.verify(SealTrust(keys=(key,), local=(note,)))
     assert report.ok, report.examples
     assert "the database has no such log" in report.notes[0]
     assert findings(await sealed.verify(sealed.sealer.against(note))) == {"rolled_back": 1}
-    earlier = SealTrust(keys=(key,), local=sealed.made.earlier)
+    earlier = SealTrust(keys=(key,), local=(sealed.made.earlier,))
     assert (await sealed.verify(earlier)).notes == ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import Algorithm
@@ -20,17 +21,18 @@ from vaultstream.audit.judgement import (
     stored_signature,
 )
 from vaultstream.audit.payloads import present_payloads
-from vaultstream.audit.queries import RecordId, job_query
+from vaultstream.audit.queries import RecordId, covered_ids, job_query
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.audit.statements import check_statements
 from vaultstream.crypto.algorithms import JWS_ALG
 from vaultstream.proof.jws import JwsForm
+from vaultstream.proof.seal import PlannedBatch
 from vaultstream.records.source import Source
 from vaultstream.store.jobs import signatures_table
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vaultstream.audit.stated import RecordRow
     from vaultstream.crypto.algorithms import Verifier
@@ -97,18 +99,28 @@ class Checker:
 
     async def check(self, first: int, last: int) -> Tally:
         """Checks the records of the planned batches `first` to `last`, both included, and the statements of all batches of these."""
-        covered = await self._connection.fetch(self._sql("audit_covered"), self._job.job_no, first, last)
         tally = Tally()
         of_batch: dict[int, list[RecordRow]] = {}
-        for start in range(0, len(covered), SLICE_RECORDS):
-            rows = covered[start : start + SLICE_RECORDS]
-            signatures = await self._check_slice({row["id"]: row["state"] for row in rows}, tally)
-            for row in rows:
-                known = of_batch.setdefault(row["batch_no"], [])
-                known += [(row["id"], stored) for stored in signatures.get(row["id"], ())]
+        covered = await self._covered(first, last, tally)
+        while rows := list(islice(covered, SLICE_RECORDS)):
+            signatures = await self._check_slice({record: state for record, _, state in rows}, tally)
+            for record, batch, _ in rows:
+                known = of_batch.setdefault(batch, [])
+                known += [(record, stored) for stored in signatures.get(record, ())]
             tally.add(Count.RECORDS, len(rows))
         await check_statements(self._connection, self._job, self._keys, (first, last), tally, known=of_batch)
         return tally
+
+    async def _covered(self, first: int, last: int, tally: Tally) -> Iterator[tuple[RecordId, int, str]]:
+        """Returns the records of planned batches with the number and the state of each; notes what the batches' rows say."""
+        batches = []
+        for row in await self._connection.fetch(query("audit_batches"), self._job.job_no, first, last):
+            values = dict(row)
+            state = values.pop("state")
+            batch = PlannedBatch(**values)
+            tally.ranges[batch.number] = sha256(batch.line.encode()).hexdigest()
+            batches.append((batch, covered_ids(batch, self._job.id_type), state))
+        return ((record, batch.number, state) for batch, ids, state in batches for record in ids)
 
     async def _check_slice(
         self, states: dict[RecordId, str], tally: Tally
@@ -117,7 +129,8 @@ class Checker:
         ids = list(states)
         signatures: dict[RecordId, list[StoredSignature]] = {}
         for row in await self._connection.fetch(self._sql("audit_signatures"), ids):
-            signatures.setdefault(row["record_id"], []).append(stored_signature(row))
+            if row["record_id"] in states:  # another one would make up for a record that has none
+                signatures.setdefault(row["record_id"], []).append(stored_signature(row))
         await self._count(states, signatures, tally)
 
         commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
@@ -211,8 +224,10 @@ class Checker:
         rows = await self._connection.fetch(
             query("audit_dead_letters"), self._job.job_no, [str(i) for i in ids]
         )
+        asked = {str(i) for i in ids}
         for row in rows:
-            dead[row["record_id"]] = dead.get(row["record_id"], 0) + 1
+            if row["record_id"] in asked:
+                dead[row["record_id"]] = dead.get(row["record_id"], 0) + 1
         return dead
 
     async def _account_for(

@@ -1,24 +1,29 @@
-"""What logs of seals say of a job that the database no longer has."""
+"""What logs of seals say of jobs that the database no longer has."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.audit.sealed_logs import entries_about, kept_head, rollback
-from vaultstream.errors import AuditError, UnknownJobError
-from vaultstream.proof.seal import PlanEntry, SealEntry
+from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.sealed_logs import kept_head, read_jobs, rollback
+from vaultstream.errors import AuditError, ProofError, UnknownJobError
+from vaultstream.proof.seal import SealEntry
 from vaultstream.store.audit_events import list_audit_events
-from vaultstream.store.logs import find_log, leaf_hashes, read_entries
+from vaultstream.store.logs import find_log, jobs_by_token, leaf_hashes
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from vaultstream.audit.seal_trust import SealTrust
+    from collections.abc import Iterable
+
+    from vaultstream.audit.sealed_logs import LoggedJob
     from vaultstream.errors import VaultStreamError
     from vaultstream.store.database import Connection
+    from vaultstream.store.logs import Log
 
 
 async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -> VaultStreamError:
-    """Returns the error for a job that has no row: it is lost if it was sealed, and nobody has deleted it.
+    """Returns the error for a job that has no row: it is lost if it was planned or sealed, and no seal says that it was deleted.
 
     Args:
         connection: in the transaction with the snapshot.
@@ -26,46 +31,80 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
         trust: checkpoints that were kept, and the keys that signed them.
 
     Raises:
-        ProofError: a kept checkpoint, or an entry of a log, is malformed.
+        ProofError: a kept checkpoint is malformed.
     """
-    for note in trust.kept:
-        head = kept_head(note, trust)
-        log = await find_log(connection, head.origin)
-        leaves = await leaf_hashes(connection, log) if log else []
-        if reason := rollback(head, leaves):
-            return AuditError(
-                f"There is no job named {name!r}, and {reason}.",
-                hint="The database was rolled back, or is another one.",
-            )
+    if reason := await _rolled_back(connection, trust):
+        return AuditError(
+            f"There is no job named {name!r}, and {reason}.",
+            hint="The database was rolled back, or is another one.",
+        )
+    error = UnknownJobError(name)
     for row in await connection.fetch(query("audit_seal_logs")):
         log = await find_log(connection, row["origin"])
         if log is None:
             continue
-        last: SealEntry | PlanEntry | None = None
-        job_no = 0
-        async for entry in read_entries(connection, log):
-            data = entry.data or b""
-            found: list[PlanEntry | SealEntry] = [
-                *entries_about(PlanEntry, data, name),
-                *entries_about(SealEntry, data, name),
-            ]
-            for about in found:
-                if name in {about.job, about.job_token}:
-                    last, job_no = about, entry.job_no
-        if last is None:
-            continue
-        deleted = [event for event in await list_audit_events(connection, job_no) if event.action == "delete"]
-        if deleted:
-            error = UnknownJobError(name)
-            error.hint = f"It was deleted at {deleted[-1].at.isoformat()} by the login {deleted[-1].login!r}."
-            return error
-        what = (
-            f"{last.signed + last.dead} records"
-            if isinstance(last, SealEntry)
-            else f"{last.records} planned records"
-        )
-        return AuditError(
-            f"Job {last.job} ({last.job_token}) is gone: the log {log.origin!r} has it with {what}, and nobody has deleted it.",
-            hint="Its rows were removed from the database. Restore them from a backup.",
-        )
-    return UnknownJobError(name)
+        ours = trust.has_key_of(log.origin)
+        try:
+            logged = await read_jobs(connection, log, name, trust if ours else SealTrust())
+        except ProofError as fault:
+            if not log.size or (trust.keys and not ours):
+                continue  # nothing was entered yet, or it is of others
+            return AuditError(f"There is no job named {name!r}. {fault.message}", hint=fault.hint)
+        kept = await known_tokens(connection, logged)
+        for job in logged:
+            if job.deleted_at is None and job.token not in kept:
+                return AuditError(
+                    f"{lost(job, log)}.",
+                    hint=f"{await _unsealed_deletion(connection, job)}If its rows were removed, restore them from a backup.",
+                )
+        if logged:
+            error.hint = _where_it_is(logged[-1], kept=logged[-1].token in kept)
+    return error
+
+
+async def _rolled_back(connection: Connection, trust: SealTrust) -> str | None:
+    """Returns why a log is no later state of one that a checkpoint is of; None if all are."""
+    for note in (*trust.kept, *trust.local):
+        head = kept_head(note, trust)
+        log = await find_log(connection, head.origin)
+        if log is None and note in trust.local:
+            continue  # it may be of another database
+        leaves = await leaf_hashes(connection, log) if log else []
+        if reason := rollback(head, leaves):
+            return reason
+    return None
+
+
+async def known_tokens(connection: Connection, jobs: Iterable[LoggedJob]) -> set[str]:
+    """Returns the tokens of those of the jobs that the database has. One that was deleted with Retain is there."""
+    return {job.token for job in await jobs_by_token(connection, [each.token for each in jobs])}
+
+
+def lost(job: LoggedJob, log: Log) -> str:
+    """Returns a sentence about a job that a log has and the database has not, without its end."""
+    last = job.last
+    what = (
+        f"{last.signed + last.dead} records"
+        if isinstance(last, SealEntry)
+        else f"{last.records} planned records"
+    )
+    return f"Job {job.name} ({job.token}) is gone: the log {log.origin!r} has it with {what}, and no seal says that it was deleted"
+
+
+async def _unsealed_deletion(connection: Connection, job: LoggedJob) -> str:
+    """Returns what the database says of who deleted a job: whoever owns it can write that."""
+    deleted = [event for event in await list_audit_events(connection, job.job_no) if event.action == "delete"]
+    if not deleted:
+        return ""
+    return (
+        f"An unsealed event says that the login {deleted[-1].login!r} deleted it at {deleted[-1].at.isoformat()}; "
+        "its owner can have written that. "
+    )
+
+
+def _where_it_is(job: LoggedJob, *, kept: bool) -> str:
+    if job.deleted_at is not None and not kept:
+        return f"Job {job.token} was deleted, as a seal of {rfc3339(job.deleted_at)} says."
+    return (
+        f"The name was that of job {job.token}, which is kept: `vaultstream verify {job.token}` verifies it."
+    )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from vaultstream.errors import UsageError
+from vaultstream.errors import AuditError, UsageError
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaultstream.audit.checker import Assignment
+    from vaultstream.proof.seal import PlannedBatch
     from vaultstream.store.jobs import Job
 
 RecordId = int | str | UUID
@@ -29,6 +32,23 @@ def job_query(name: str, job: Job | Assignment) -> str:
         ids=query(_COVERED_IDS[job.id_type]),
         id_type=job.id_type,
     )
+
+
+def covered_ids(batch: PlannedBatch, id_type: str) -> Sequence[RecordId]:
+    """Returns the ids that a batch covers, computed from its row and not by Postgres.
+
+    Raises:
+        AuditError: its row has ids of another type.
+    """
+    try:
+        if id_type == "bigint" and batch.ids is None:
+            return range(int(batch.first_id), int(batch.last_id) + 1)
+        return [parse_record_id(each, id_type) for each in batch.ids or ()]
+    except (ValueError, UsageError):
+        raise AuditError(
+            f"Batch {batch.number} has ids that have not the type {id_type}.",
+            hint="Its row was altered in the database. Restore it from a backup.",
+        ) from None
 
 
 def parse_record_id(text: str, id_type: str) -> RecordId:

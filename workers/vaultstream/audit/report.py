@@ -68,6 +68,7 @@ class AuditFinding(StrEnum):
     REMOVED_REVOCATIONS = "removed_revocations"
     REMOVED_EVENTS = "removed_events"
     ALTERED_EVENTS = "altered_events"
+    LOST_JOBS = "lost_jobs"
     PENDING = "pending"
 
 
@@ -118,6 +119,7 @@ _PHRASES = {
     AuditFinding.REMOVED_REVOCATIONS: ("revocation", "revocations", "taken back that was sealed"),
     AuditFinding.REMOVED_EVENTS: ("audit event", "audit events", "gone that was sealed"),
     AuditFinding.ALTERED_EVENTS: ("audit event", "audit events", "other than the one that was sealed"),
+    AuditFinding.LOST_JOBS: ("job", "jobs", "of the same name gone that no seal calls deleted"),
     AuditFinding.PENDING: ("record", "records", "still to be signed"),
 }
 """What is counted, in the singular and the plural, and what is wrong with it."""
@@ -140,6 +142,10 @@ class Tally:
     examples: dict[str, list[Example]] = field(default_factory=dict)
     by_key: Counter[int] = field(default_factory=Counter)
     """Signatures under each key that is revoked, by key number."""
+    ranges: dict[int, str] = field(default_factory=dict)
+    """Of each planned batch whose records were checked, by its number: SHA-256 of its line of `vaultstream.proof.seal.ranges_digest`."""
+    stated: dict[int, str] = field(default_factory=dict)
+    """Of each statement that was checked, by its batch: the hash that a log has as its leaf."""
 
     def add(self, what: Count | AuditFinding, number: int = 1) -> None:
         """Counts without keeping an example."""
@@ -155,6 +161,8 @@ class Tally:
     def merge(self, other: Self) -> None:
         self.counts.update(other.counts)
         self.by_key.update(other.by_key)
+        self.ranges |= other.ranges
+        self.stated |= other.stated
         for kind, examples in other.examples.items():
             kept = self.examples.setdefault(kind, [])
             kept.extend(examples[: MAX_EXAMPLES - len(kept)])
@@ -164,6 +172,8 @@ class Tally:
         return {
             "counts": dict(self.counts),
             "by_key": list(self.by_key.items()),
+            "ranges": list(self.ranges.items()),
+            "stated": list(self.stated.items()),
             "examples": {
                 kind: [(e.record, e.reason) for e in found] for kind, found in self.examples.items()
             },
@@ -172,7 +182,8 @@ class Tally:
     @classmethod
     def load(cls, data: dict[str, Any]) -> Self:
         examples = {kind: [Example(*pair) for pair in found] for kind, found in data["examples"].items()}
-        return cls(Counter(data["counts"]), examples, Counter(dict(data["by_key"])))
+        by_key = Counter(dict(data["by_key"]))
+        return cls(Counter(data["counts"]), examples, by_key, dict(data["ranges"]), dict(data["stated"]))
 
 
 @dataclass(frozen=True)
@@ -296,6 +307,8 @@ class AuditReport:
     """Sealed audit events that are gone."""
     altered_events: int
     """Audit events other than the sealed ones."""
+    lost_jobs: int
+    """Jobs that had the name before, in the log of seals, and are gone although no seal says that they were deleted."""
     seal: SealSummary | None
     """The newest seal; None: there is none, or it is not genuine."""
     added_since: int | None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
-from vaultstream.errors import CustodyError, UsageError
+from vaultstream.errors import CustodyError, ProofError, UsageError
+from vaultstream.proof.checkpoint import unverified_checkpoint
 from vaultstream.proof.note import MAX_NOTE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from vaultstream.proof.note import NoteKey
@@ -25,8 +26,8 @@ class SealTrust:
     """Each may have signed. Empty: nothing proves that a seal is genuine."""
     kept: tuple[bytes, ...] = ()
     """Checkpoints that were kept elsewhere, of the job's log or of the log of seals."""
-    local: bytes | None = None
-    """The newest checkpoint of the log of seals that this machine has, if it has the key, too."""
+    local: tuple[bytes, ...] = ()
+    """The newest checkpoints of logs of seals of these keys that this machine has: of the installation's log, and of tenants'."""
     asked: bool = False
     """Whether the user gave a key or a checkpoint: then a job without a seal is at fault, whenever it is from."""
 
@@ -46,14 +47,30 @@ class SealTrust:
         kept = [_read_note(path) for path in against]
         asked = seal_key is not None or bool(kept)
         if seal_key is not None:
-            return cls(parse_verifier_keys(seal_key), tuple(kept), None, asked)
+            keys = parse_verifier_keys(seal_key)
+        else:
+            try:
+                keys = load_seal_keys(key_file).known
+            except CustodyError:
+                return cls((), tuple(kept), (), asked)
+        trust = cls(keys, tuple(kept), (), asked)
+        return replace(trust, local=tuple(filter(trust._is_of_key, _local_notes(seals_dir))))
+
+    def has_key_of(self, origin: str) -> bool:
+        """Whether one of the keys may have signed a log with that origin."""
+        return any(f"{origin}/".startswith(f"{key.name}/") for key in self.keys)
+
+    def _is_of_key(self, note: bytes) -> bool:
         try:
-            keys = load_seal_keys(key_file).known
-        except CustodyError:
-            return cls((), tuple(kept), None, asked)
+            return self.has_key_of(unverified_checkpoint(note).origin)
+        except ProofError:
+            return False
+
+
+def _local_notes(seals_dir: Path) -> Iterator[bytes]:
+    for path in (seals_dir / "checkpoint", *sorted(seals_dir.glob("tenants/*/checkpoint"))):
         with suppress(OSError):
-            return cls(keys, tuple(kept), (seals_dir / "checkpoint").read_bytes(), asked)
-        return cls(keys, tuple(kept), None, asked)
+            yield path.read_bytes()
 
 
 def _read_note(path: Path) -> bytes:

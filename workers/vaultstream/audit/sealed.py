@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
 from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.lost_jobs import known_tokens, lost
 from vaultstream.audit.queries import job_query
-from vaultstream.audit.report import AuditFinding, SealSummary, Tally
+from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
 from vaultstream.audit.sealed_logs import (
     SealLog,
     find_seal_log,
@@ -69,19 +71,18 @@ class SealCheck:
         """Compares; returns the newest seal that is genuine."""
         log = await find_seal_log(self._connection, self._job, self._trust)
         if log is None:
-            for note in self._trust.kept:
-                await self._compare_kept(note)
+            await self._compare_all_kept()
             self._without_seal()
             return None
         try:
-            seals = await read_seal_log(self._connection, log, self._job.token, self._trust)
+            seals = await read_seal_log(
+                self._connection, log, self._job.token, self._trust, name=self._job.name
+            )
         except ProofError as error:
             self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
             return None
-        for note in self._trust.kept:
-            await self._compare_kept(note)
-        if self._trust.local is not None:
-            await self._compare_kept(self._trust.local, local=True)
+        await self._compare_all_kept()
+        await self._find_lost(seals)
         if not seals.seals:
             self._without_seal()
             return None
@@ -95,6 +96,21 @@ class SealCheck:
             log.origin, seal.state, rfc3339(seal.sealed_at), seal.tree_size, pinned=bool(self._trust.keys)
         )
 
+    async def _find_lost(self, seals: SealLog) -> None:
+        """Finds jobs that had the name of this one, and are gone although no seal says that they were deleted."""
+        kept = await known_tokens(self._connection, seals.namesakes)
+        for job in seals.namesakes:
+            if job.token in kept:
+                self.notes.append(
+                    f"The name was that of job {job.token} before, which is kept: `vaultstream verify {job.token}` verifies it."
+                )
+            elif job.deleted_at is not None:
+                self.notes.append(
+                    f"The name was that of job {job.token} before, which was deleted, as a seal says."
+                )
+            else:
+                self._tally.find(AuditFinding.LOST_JOBS, None, lost(job, seals.log))
+
     def _without_seal(self) -> None:
         ended = self._settled or self._job.state in _ENDED
         if self._trust.asked:
@@ -106,6 +122,12 @@ class SealCheck:
             self.notes.append(
                 "The job has no seal: nothing proves that none of its batches is gone. With --seal-key or --against, that is a problem."
             )
+
+    async def _compare_all_kept(self) -> None:
+        for note in self._trust.kept:
+            await self._compare_kept(note)
+        for note in self._trust.local:
+            await self._compare_kept(note, local=True)
 
     async def _compare_kept(self, note: bytes, *, local: bool = False) -> None:
         """Finds that a log is not a later state of the one that a checkpoint is of.
@@ -152,10 +174,10 @@ class SealCheck:
                 require_planned(seals.plan, seal)
             except ProofError as error:
                 self._tally.find(AuditFinding.PLAN_BROKEN, None, error.message)
-        log = await self._sealed_log(seals.log, seal)
-        if log is None:
+        found = await self._sealed_log(seals.log, seal)
+        if found is None:
             return
-        rows = SealedRows(self._connection, self._job, log, self._tally)
+        rows = SealedRows(self._connection, self._job, *found, self._tally)
         await rows.compare()
         await self._compare_mark(rows)
         kinds = {EntryKind.REVOCATION: "revocation", EntryKind.AUDIT_EVENT: "audit event"}
@@ -178,8 +200,8 @@ class SealCheck:
             reason = "the job is marked as one from before there were statements, and its creation was sealed"
             self._tally.find(AuditFinding.UNLIKE_SEAL, None, reason)
 
-    async def _sealed_log(self, seal_log: Log, seal: SealEntry) -> Log | None:
-        """Returns the job's log if it is the one that the seal names."""
+    async def _sealed_log(self, seal_log: Log, seal: SealEntry) -> tuple[Log, list[bytes]] | None:
+        """Returns the job's log and the hashes of its leaves if it is the one that the seal names."""
         head = seal.checkpoint(seal_log.origin)
         log = await find_log(self._connection, head.origin)
         if log is None:
@@ -188,13 +210,12 @@ class SealCheck:
             )
             return None
         try:
-            await require_head(
-                self._connection, log, await leaf_hashes(self._connection, log), self._trust, head
-            )
+            leaves = await leaf_hashes(self._connection, log)
+            await require_head(self._connection, log, leaves, self._trust, head)
         except ProofError as error:
             self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
             return None
-        return log
+        return log, leaves
 
     async def _values(self, seal: SealEntry, *, strict: bool) -> AsyncIterator[str]:
         """Yields each difference between what the seal says of the job and what is there."""
@@ -206,11 +227,14 @@ class SealCheck:
         ):
             if sealed != found:
                 yield f"{what} was {sealed!r} when the job was sealed, and is {found!r}"
+        # What was checked record by record counts. Postgres's own count can only show that there are more.
         [totals] = await self._connection.fetch(job_query("audit_totals", job), job.job_no)
-        for what, sealed_number, number in (
-            ("signatures", seal.signed, totals["signatures"]),
-            ("dead letters", seal.dead, totals["dead_letters"]),
+        checked = self._tally.counts
+        for what, sealed_number, read, counted_there in (
+            ("signatures", seal.signed, checked[Count.SIGNED], totals["signatures"]),
+            ("dead letters", seal.dead, checked[Count.DEAD], totals["dead_letters"]),
         ):
+            number = counted_there if read == sealed_number else read
             if (number != sealed_number and strict) or (what == "signatures" and number < sealed_number):
                 yield f"there were {sealed_number} {what} when the job was sealed, and there are {number}"
         batches = await self._connection.fetch(query("audit_planned"), job.job_no)
@@ -219,6 +243,9 @@ class SealCheck:
             yield f"{seal.batches} batches had been cut from the source when the job was sealed, and there are {len(batches)}"
         elif ranges_digest(cut) != seal.ranges_sha256:
             yield "the batches that were cut from the source cover other records than when the job was sealed"
+        for batch in cut:
+            if self._tally.ranges.get(batch.number) != sha256(batch.line.encode()).hexdigest():
+                yield f"batch {batch.number} was sealed, and its records were not checked: Postgres has answered in two ways"
 
     async def _compare_keys(self, seal: SealEntry, *, strict: bool) -> None:
         keys = await self._connection.fetch(query("audit_keys"), self._job.job_no)

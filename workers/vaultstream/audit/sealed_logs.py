@@ -14,12 +14,13 @@ from vaultstream.proof.canonical import canonical_text
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from vaultstream.proof.entries import LogEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
-from vaultstream.proof.seal import PlanEntry, SealEntry
+from vaultstream.proof.seal import DELETED, PlanEntry, SealEntry
 from vaultstream.store.logs import Log, find_log, newest_checkpoint, read_entries
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from vaultstream.audit.seal_trust import SealTrust
     from vaultstream.store.database import Connection
@@ -38,6 +39,24 @@ class SealLog:
     """Of the job."""
     seals: list[SealEntry] = field(repr=False)
     """Of the job, oldest first."""
+    namesakes: list[LoggedJob] = field(repr=False)
+    """Other jobs that have, or had, its name."""
+
+
+@dataclass
+class LoggedJob:
+    """What a log of seals has of a job, at last."""
+
+    token: str
+    job_no: int
+    """As Postgres says: it is not sealed."""
+    last: PlanEntry | SealEntry
+    deleted_at: datetime | None = None
+    """When a seal was made that says that it was deleted; None: there is none."""
+
+    @property
+    def name(self) -> str:
+        return self.last.job
 
 
 async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> Log | None:
@@ -53,8 +72,17 @@ async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> L
     return await find_log(connection, origin) if origin is not None else None
 
 
-async def read_seal_log(connection: Connection, log: Log, token: str, trust: SealTrust) -> SealLog:
+async def read_seal_log(
+    connection: Connection, log: Log, token: str, trust: SealTrust, *, name: str | None = None
+) -> SealLog:
     """Reads a log of seals, and what it has of one job.
+
+    Args:
+        connection: in the transaction with the snapshot.
+        log: the log.
+        token: of the job.
+        trust: the keys that may have signed.
+        name: of the job, or the name or token of jobs to search for; None: no other jobs.
 
     Raises:
         ProofError: an entry is gone or malformed, or the newest checkpoint is not that of these entries or not by a trusted key.
@@ -62,18 +90,41 @@ async def read_seal_log(connection: Connection, log: Log, token: str, trust: Sea
     leaves: list[bytes] = []
     plans: list[PlanEntry] = []
     seals: list[SealEntry] = []
+    jobs: dict[str, LoggedJob] = {}
     async for entry in read_entries(connection, log):
         if entry.index != len(leaves) or entry.data is None:
             break
         leaves.append(leaf_hash(entry.data))
         plans += [plan for plan in entries_about(PlanEntry, entry.data, token) if plan.job_token == token]
         seals += [seal for seal in entries_about(SealEntry, entry.data, token) if seal.job_token == token]
+        if name is not None:
+            _note_jobs(jobs, name, entry.data, entry.job_no)
     if len(leaves) < log.size:
         raise ProofError(f"Entry {len(leaves)} of the log {log.origin!r}, which has {log.size}, is gone.")
     await require_head(connection, log, leaves, trust)
     if len(plans) > 1:
         raise ProofError(f"The log {log.origin!r} has more than one plan of the job.")
-    return SealLog(log, leaves, plans[0] if plans else None, seals)
+    others = [job for job in jobs.values() if job.token != token]
+    return SealLog(log, leaves, plans[0] if plans else None, seals, others)
+
+
+async def read_jobs(connection: Connection, log: Log, name: str, trust: SealTrust) -> list[LoggedJob]:
+    """Returns what a log of seals has of the jobs with a name, or of the one with that token; see `read_seal_log`."""
+    return (await read_seal_log(connection, log, "", trust, name=name)).namesakes
+
+
+def _note_jobs(jobs: dict[str, LoggedJob], name: str, data: bytes, job_no: int) -> None:
+    about: list[PlanEntry | SealEntry] = [
+        *entries_about(PlanEntry, data, name),
+        *entries_about(SealEntry, data, name),
+    ]
+    for entry in about:
+        if name not in {entry.job, entry.job_token}:
+            continue
+        job = jobs.setdefault(entry.job_token, LoggedJob(entry.job_token, job_no, entry))
+        job.last = entry
+        if isinstance(entry, SealEntry) and entry.state == DELETED:
+            job.deleted_at = entry.sealed_at
 
 
 async def require_head(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.audit.judgement import aware
 from vaultstream.audit.queries import job_query, parse_record_id
-from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Tally
+from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Count, Tally
 from vaultstream.errors import ProofError, UsageError
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, LogEntry, RevocationEntry
 from vaultstream.proof.merkle import leaf_hash
@@ -23,7 +23,7 @@ from vaultstream.store.logs import EntryKind, read_entries
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -36,10 +36,13 @@ PAGE = 5_000
 class SealedRows:
     """The comparison of one job, whose log has the leaves that were sealed."""
 
-    def __init__(self, connection: Connection, job: Job, log: Log, tally: Tally) -> None:
+    def __init__(
+        self, connection: Connection, job: Job, log: Log, leaves: Sequence[bytes], tally: Tally
+    ) -> None:
         self._connection = connection
         self._job = job
         self._log = log
+        self._leaves = leaves
         self._tally = tally
         self.there: Counter[EntryKind] = Counter()
         """Rows that are sealed, by their kind, altered ones included."""
@@ -50,7 +53,7 @@ class SealedRows:
         """Compares each entry of the log with its row."""
         pages: dict[EntryKind, list[StoredEntry]] = {kind: [] for kind in EntryKind}
         renamed: list[StoredEntry] = []
-        async for stored in read_entries(self._connection, self._log):
+        async for stored in self._read():
             entry = self._as_sealed(stored)
             if entry is None:
                 continue
@@ -69,6 +72,18 @@ class SealedRows:
         for kind, page in pages.items():
             if page:
                 await self._compare(kind, page)
+
+    async def _read(self) -> AsyncIterator[StoredEntry]:
+        """Yields each entry, in order, up to one that has not the leaf that was sealed."""
+        read = 0
+        async for entry in read_entries(self._connection, self._log):
+            if entry.index != read or entry.leaf != self._leaves[read]:
+                break
+            read += 1
+            yield entry
+        if read < len(self._leaves):
+            reason = f"entry {read} of the job's log was not read as it was sealed"
+            self._tally.find(AuditFinding.BAD_SEALS, None, reason)
 
     async def _compare(self, kind: EntryKind, page: Sequence[StoredEntry]) -> None:
         match kind:
@@ -132,6 +147,9 @@ class SealedRows:
             self.there[EntryKind.STATEMENT] += 1
             if leaf_hash(data) != entry.leaf:
                 reason = f"the statement of batch {entry.batch_no} is another than the one that was sealed"
+                self._tally.find(AuditFinding.RESTATED, None, reason)
+            elif self._tally.stated.get(entry.batch_no or 0) != entry.leaf.hex():
+                reason = f"the sealed statement of batch {entry.batch_no} is not the one that was checked with its records"
                 self._tally.find(AuditFinding.RESTATED, None, reason)
         if not gone:
             return
@@ -268,7 +286,11 @@ class SealedRows:
     async def unsealed(self, kind: EntryKind) -> int:
         """Returns how many rows of a kind are not sealed."""
         [totals] = await self._connection.fetch(query("audit_sealable"), self._job.job_no)
-        return int(totals[kind.value.replace("-", "_")]) - self.there[kind]
+        checked = {
+            EntryKind.STATEMENT: len(self._tally.stated),
+            EntryKind.DEAD_LETTER: self._tally.counts[Count.DEAD],
+        }
+        return max(int(totals[kind.value.replace("-", "_")]), checked.get(kind, 0)) - self.there[kind]
 
 
 def _shown(kind: EntryKind, batch_no: int | None, subject: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.audit.judgement import stored_signature
 from vaultstream.audit.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Count, Tally
 from vaultstream.audit.stated import RecordRow, StoredStatement, judge_statement
+from vaultstream.errors import ProofError
+from vaultstream.proof.dsse import StatementEnvelope
+from vaultstream.proof.merkle import leaf_hash
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -75,6 +79,9 @@ async def _check(
         found = judge_statement(
             stored, of_batch[stored.batch_no], key, job_token=job.token, algorithm=job.algorithm
         )
+        with suppress(ProofError):  # it is no statement, and was found
+            data = StatementEnvelope(stored.body or "", stored.signature or b"").data
+            tally.stated[stored.batch_no] = leaf_hash(data).hex()
         tally.add(Count.STATED, found.records)
         tally.add(Count.STATEMENTS, not found.faults)
         for fault in found.faults:

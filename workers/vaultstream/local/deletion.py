@@ -6,11 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS, connect_bus
+from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.deletion import delete_with_messages, remove_messages
 from vaultstream.errors import BusError, UsageError
+from vaultstream.sealing.since import seal_since
+from vaultstream.store.logs import newest_seal
 from vaultstream.store.sessions import list_worker_sessions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vaultstream.local.services import Services
     from vaultstream.store.database import Connection, Pool
     from vaultstream.store.jobs import Job
@@ -67,6 +72,21 @@ async def delete_everywhere(services: Services, pool: Pool, job: Job, *, policy:
             await delete_with_messages(connection, job, policy, remove=_leave_messages)
         return False
     return True
+
+
+async def is_sealed(connection: Connection, job: Job) -> bool:
+    """Whether a job has a seal, so that a seal should say that it was deleted."""
+    return await newest_seal(connection, job.job_no) is not None
+
+
+async def seal_deletion(connection: Connection, job: Job, *, key_file: Path, folder: Path) -> None:
+    """Seals that a job was deleted, while its row is there: the policy Retain leaves it.
+
+    Raises:
+        CustodyError: the seal key can't be read.
+        ProofError: a log is not what was signed.
+    """
+    await seal_since(connection, load_seal_keys(key_file), folder, job.token)
 
 
 async def _leave_messages(*_: object) -> None:

@@ -20,6 +20,9 @@ from vaultstream.proof.canonical import canonical_text
 from vaultstream.proof.checkpoint import Checkpoint
 from vaultstream.proof.entries import LogEntry
 
+DELETED = "Deleted"
+"""The state of a job that was deleted, in a seal."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedBatch:
@@ -31,6 +34,12 @@ class PlannedBatch:
     records: int
     ids: Sequence[str] | None = None
     """None: every integer from the first id to the last."""
+
+    @property
+    def line(self) -> str:
+        """What `ranges_digest` is over."""
+        ids = [list(self.ids)] if self.ids is not None else []
+        return canonical_text([self.number, self.first_id, self.last_id, self.records, *ids])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +137,7 @@ class RangesDigest:
         return self._digest.copy().digest()
 
     def add(self, batch: PlannedBatch) -> None:
-        ids = [list(batch.ids)] if batch.ids is not None else []
-        line = canonical_text([batch.number, batch.first_id, batch.last_id, batch.records, *ids])
-        self.add_line(line, records=batch.records)
+        self.add_line(batch.line, records=batch.records)
 
     def add_line(self, line: str, *, records: int) -> None:
         """Adds a batch by its line, without the newline."""

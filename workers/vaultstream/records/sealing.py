@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.crypto.seal_keys import load_seal_keys
@@ -169,6 +170,11 @@ class JobSealing:
                 self._context.pool.acquire() as connection,
             ):
                 await self._sealer.seal(connection)
+        except ProofError as error:
+            log.error("the job is not sealed: %s", error, extra={"hint": error.hint})  # noqa: TRY400 - a finding
+            with suppress(Exception):  # it is in the log
+                async with self._context.pool.acquire() as connection:
+                    await self._tell(connection, error)
         except Exception as error:  # noqa: BLE001 - the next seal makes up for it
             log.warning("the last seal failed: %s", error or type(error).__name__)
 

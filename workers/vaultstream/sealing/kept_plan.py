@@ -39,6 +39,8 @@ class KeptPlan:
         self.ranges = RangesDigest()
         self.entry: PlanEntry | None = None
         """The plan, as it was entered in the log of plans and seals; None: not yet."""
+        self.begun = False
+        """Whether this or a former process has begun to plan."""
 
     async def resume(self, connection: Connection, job: Job) -> None:
         """Reads what a former process has kept, and from Postgres what was planned before.
@@ -54,6 +56,7 @@ class KeptPlan:
                 raise _not_planned(job, self._folder)
         kept = await asyncio.to_thread(read_copy, self._folder / PLANNING)
         if kept is not None and stated is None:
+            self.begun = True
             through, last_id, records, digest = _parsed(kept)
             await add_planned(connection, job.job_no, self.ranges, through=through)
             if (self.ranges.records, self.ranges.value.hex()) != (records, digest):
@@ -63,6 +66,7 @@ class KeptPlan:
 
     async def follow(self, connection: Connection, job: Job, page: PlannedPage) -> None:
         """Adds a page that this process has just planned."""
+        self.begun = True
         if not page.cut:
             return
         if page.after == self._last_id:

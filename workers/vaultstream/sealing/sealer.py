@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from vaultstream.api import JobState
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import (
+    DELETED,
     PlanEntry,
     RangesDigest,
     SealEntry,
@@ -197,7 +199,7 @@ class Sealer:
             job=job.name,
             source=job.spec.records.table,
             upper_id=job.upper_id or "",
-            state="Deleted" if job.deleted_at else job.state,
+            state=DELETED if job.deleted_at else job.state,
             batches=ranges.batches if ranges else _planned(self.plan).batches,
             ranges_sha256=ranges.value if ranges else _planned(self.plan).ranges_sha256,
             signed=tally.signed + await seals.signed_without_statement(connection, job.job_no),
@@ -209,16 +211,52 @@ class Sealer:
         )
         log_of_seals = await self._locked(connection, self._origin)
         newest = await logs.find_seal(connection, job.job_no, log=log_of_seals)
-        if newest is not None:
-            former = require_facts(newest, EntryKind.SEAL, job.token)
-            if not always and _says_the_same(seal, former):
+        former = require_facts(newest, EntryKind.SEAL, job.token) if newest is not None else None
+        if not always:
+            if former is not None and _says_the_same(seal, former):
                 return None
+            if seal.state == JobState.COMPLETE:
+                await self._require_complete(connection, job, seal, ranges, former)
         stored = await logs.newest_checkpoint(connection, of_job, size=of_job.size)
         job_note = stored.note if stored else await self._sign(connection, of_job)
         entry = NewEntry(kind=EntryKind.SEAL, leaf=seal.leaf, body=seal.data.decode())
         log_of_seals = await logs.append_entries(connection, log_of_seals, job.job_no, [entry])
         note = await self._sign(connection, log_of_seals)
         return _Entered(Sealed(seal, note, job_note), tally, settled, log_of_seals)
+
+    async def _require_complete(
+        self,
+        connection: Connection,
+        job: Job,
+        seal: SealEntry,
+        ranges: RangesDigest | None,
+        former: bytes | None,
+    ) -> None:
+        """Checks that a job which Postgres calls Complete was completed: `complete` has sealed it, or it has done what was planned.
+
+        Raises:
+            UnplannedError: it was not. Somebody has altered its state.
+        """
+        if former is not None and SealEntry.parse(former).state == JobState.COMPLETE:
+            return
+        settled = await seals.settled_through(connection, job.job_no)
+        plan, reason = self.plan.entry, None
+        if not job.planned or (plan is None and self.plan.begun):
+            reason = "is still to be planned"
+        elif settled < job.next_batch_no - 1:
+            reason = f"has batches after number {settled} to be signed"
+        elif plan is not None:
+            try:
+                require_planned(plan, seal)
+            except ProofError as error:
+                raise UnplannedError(error.message, hint=error.hint) from None
+        elif ranges is not None and ranges.records != seal.signed + seal.dead:
+            reason = f"has {seal.signed + seal.dead} of {ranges.records} records"
+        if reason is not None:
+            raise UnplannedError(
+                f"Postgres calls job {job.name!r} Complete, but it {reason}: it is not sealed as complete.",
+                hint="Its state was altered; only the records worker completes a job. `vaultstream verify` shows what is missing.",
+            )
 
     async def _committed(self, connection: Connection, entered: _Entered | None) -> Sealed | None:
         """Notes what a transaction has committed, and writes its copies, or those of the seal before."""

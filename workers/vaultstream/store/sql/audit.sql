@@ -36,13 +36,12 @@ HAVING count(*) > 1
 ORDER BY l.batch_no
 LIMIT $2
 
--- name: audit_covered
--- The records that planned batches $2 to $3 of job $1 cover, with the number and the state of the batch.
-SELECT covered.id, b.batch_no, b.state
-FROM vaultstream.batches b
-CROSS JOIN LATERAL ({ids}) AS covered (id)
-WHERE b.job_no = $1 AND b.planned AND b.batch_no BETWEEN $2 AND $3
-ORDER BY b.batch_no, covered.id
+-- name: audit_batches
+-- The planned batches $2 to $3 of job $1, as they were cut, and their state.
+SELECT batch_no AS number, first_id, last_id, records, ids, state
+FROM vaultstream.batches
+WHERE job_no = $1 AND planned AND batch_no BETWEEN $2 AND $3
+ORDER BY batch_no
 
 -- name: audit_covered_by
 -- The records that the batches $2 of job $1 cover.
