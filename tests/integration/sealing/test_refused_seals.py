@@ -12,7 +12,7 @@ from support.engine import open_context
 from support.sealing import Sealing, copies
 from vaultstream.api import JobState
 from vaultstream.crypto.seal_keys import SealKeys
-from vaultstream.errors import ProofError
+from vaultstream.errors import CustodyError, ProofError
 from vaultstream.local.services import Services
 from vaultstream.proof.merkle import Frontier
 from vaultstream.proof.seal import job_origin
@@ -146,6 +146,19 @@ async def test_a_worker_fails_such_a_job_with_the_difference_as_its_message(
     assert job.message is not None
     assert "the number of batches was 3 and is 2" in job.message
     assert [seal.state for seal in (await sealing.read()).seals] == ["Failed"]
+
+
+async def test_a_worker_without_the_seal_key_does_not_take_over_a_sealed_job(
+    sealing: Sealing, db: asyncpg.Connection, services: Services, engine_url: str
+) -> None:
+    given = {"seal_key_file": sealing.folder.parent / "none", "seals_dir": sealing.folder}
+    async with open_context(services, engine_url, sealing.job, **given) as context:
+        await JobSealing.of(context)
+        await sealing.plan()
+        await sealing.sign(1)
+        assert await sealing.sealer.seal(db) is not None
+        with pytest.raises(CustodyError, match="was sealed before, and there is no seal key at"):
+            await JobSealing.of(context)
 
 
 async def roll_back(db: asyncpg.Connection, origin: str, size: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import CustodyError, ProofError, VaultStreamError
 from vaultstream.sealing.sealer import Sealer, UnplannedError
-from vaultstream.store import jobs, seals
+from vaultstream.store import jobs, logs, seals
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,10 +42,16 @@ class JobSealing:
         """Opens it with the seal key of the settings.
 
         Raises:
-            CustodyError: there is a file of it, which can't be used.
+            CustodyError: there is a file of it, which can't be used, or there is none and the job was sealed before.
         """
         path = context.seal_key_file
         if not await asyncio.to_thread(path.exists):
+            async with context.pool.acquire() as connection:
+                if await logs.find_job_log(connection, context.job.job_no) is not None:
+                    raise CustodyError(
+                        f"The job was sealed before, and there is no seal key at {path}.",
+                        hint="Restore the file: without it, nothing outside of Postgres would say how the job ends.",
+                    )
             log.warning(
                 "no seal key: the job is not sealed",
                 extra={"file": str(path), "hint": "`vaultstream seal-key create` creates one."},
