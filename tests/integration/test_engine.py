@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 import vaultstream
 from support.engine import add_table, make_spec, new_name
 from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.local.services import Services
+from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 
@@ -33,17 +33,18 @@ def manifest(table: str, **spec: object) -> vaultstream.SigningJob:
 
 
 async def test_a_job_is_run_verified_and_read(
-    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    services: Services, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VAULTSTREAM_NATS_USER", services.nats_user)
     monkeypatch.setenv("VAULTSTREAM_NATS_PASSWORD", services.nats_password)
-    table = await add_table(db, range(1, 26))
-    await db.execute(f"UPDATE {table} SET payload = NULL WHERE id = 7")
+    async with connect(migrated_url) as db:
+        table = await add_table(db, range(1, 26))
+        await db.execute(f"UPDATE {table} SET payload = NULL WHERE id = 7")
     job = manifest(table, records={"table": table, "maxPayloadBytes": 1024})
     name = job.metadata.name
     async with vaultstream.open_engine(
         data_dir=services.data_dir,
-        database_url=engine_url,
+        database_url=migrated_url,
         nats_url=services.nats_url,
         kek_file=services.kek_file,
     ) as engine:

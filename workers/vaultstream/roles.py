@@ -13,13 +13,9 @@ from vaultstream.exits import explained
 from vaultstream.last_words import write_last_words
 from vaultstream.logs import configure_logging
 from vaultstream.quick_imports import quick_imports
-from vaultstream.role import WorkerRole
 from vaultstream.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
-
-_HOLDERS = {WorkerRole.KEYS, WorkerRole.SIGNING}
-"""Roles whose processes hold private keys and the key-encryption keys."""
 
 
 def run_worker(role: str, job: str, **overrides: object) -> int:
@@ -39,8 +35,7 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
         configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
         settings = load_settings(**overrides)
         configure_logging(settings, worker=True)
-        if role in _HOLDERS:
-            forbid_core_dumps()
+        forbid_core_dumps()  # each role holds keys: private ones, those that wrap them, or the seal key
         with quick_imports():
             run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
         uvloop.run(run(settings, job))

@@ -121,11 +121,22 @@ async def test_what_waits_for_a_transaction_left_open_gives_up_and_names_the_ses
     )
 
 
-async def test_the_waits_of_the_functions_that_end_things_have_a_bound(owner: asyncpg.Connection) -> None:
+async def test_the_waits_of_the_functions_that_end_things_or_seal_them_have_a_bound(
+    owner: asyncpg.Connection,
+) -> None:
     rows = await owner.fetch(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'vaultstream'::regnamespace AND 'lock_timeout=10s' = ANY (proconfig)"
     )
-    assert {row["proname"] for row in rows} == {"end_keys", "delete_job", "retry_dead"}
+    assert {row["proname"] for row in rows} == {
+        "add_attestation",
+        "add_checkpoint",
+        "append_entries",
+        "delete_job",
+        "end_keys",
+        "lock_log",
+        "refuse_job",
+        "retry_dead",
+    }
 
 
 async def test_doctor_names_a_transaction_that_a_signer_leaves_open(

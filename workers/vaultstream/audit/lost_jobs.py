@@ -40,14 +40,14 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
         )
     error = UnknownJobError(name)
     for row in await connection.fetch(query("audit_seal_logs")):
-        log = await find_log(connection, row["origin"])
-        if log is None:
-            continue
-        ours = trust.has_key_of(log.origin)
+        ours, log = trust.has_key_of(row["origin"]), None
         try:
+            log = await find_log(connection, row["origin"])
+            if log is None:
+                continue
             logged = await read_jobs(connection, log, name, trust if ours else SealTrust())
         except ProofError as fault:
-            if not log.size or (trust.keys and not ours):
+            if (log is not None and not log.size) or (trust.keys and not ours):
                 continue  # nothing was entered yet, or it is of others
             return AuditError(f"There is no job named {name!r}. {fault.message}", hint=fault.hint)
         kept = await known_tokens(connection, logged)
