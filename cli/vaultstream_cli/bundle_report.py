@@ -28,7 +28,8 @@ def print_bundle_report(report: BundleReport) -> None:
         ],
     )
     for key_id in report.revoked_keys[:SHOWN_FAULTS]:
-        note(f"revoked: {key_id}")
+        later = ", after the seal" if report.sealed_at and key_id in report.revoked_later else ""
+        note(f"key {key_id} is revoked{later}")
     for text in report.not_checked:
         note(f"not checked: {text}")
     for text in report.faults[:SHOWN_FAULTS]:
@@ -41,13 +42,17 @@ def require_genuine(report: BundleReport) -> None:
     """Checks that a bundle is what was signed.
 
     Raises:
-        AuditError: it is not, or nothing shows whose keys signed it.
+        AuditError: it is not, nothing shows whose keys signed it, or the job was not complete.
     """
     if report.fault_count:
         found = counted(report.fault_count, "fault")
-        raise AuditError(f"The bundle is not what was signed: {found}, such as: {report.faults[0]}.")
+        raise AuditError(
+            f"The bundle is not what was signed: {found}, such as: {report.faults[0].removesuffix('.')}."
+        )
     if not report.anchored:
         raise AuditError(
             "Nothing is wrong in the bundle, but nothing shows whose keys signed it.",
             hint="Add --seal-key KEY, --keys FILE or both, with what you have from elsewhere than from the bundle.",
         )
+    if report.unfinished:
+        raise AuditError(f"{report.unfinished}.", hint="Nothing is wrong in what is there.")

@@ -34,6 +34,7 @@ def print_report(report: AuditReport) -> None:
         "uncovered": "rows in no batch",
         "missing_seals": "seals missing",
         "bad_seals": "seals not genuine",
+        "kept_unverified": "kept checkpoints not comparable",
         "rolled_back": "logs rolled back",
         "unlike_seal": "unlike the seal",
         "plan_broken": "plan not kept",

@@ -25,11 +25,12 @@ from vaultstream.bundle.verify import verify_bundle
 from vaultstream.bundle.writer import open_bundle
 from vaultstream.crypto.algorithms import JWS_ALG, public_key_to_bytes, signer
 from vaultstream.crypto.jwks import jwk_set, published_jwk
+from vaultstream.crypto.seal_keys import parse_verifier_keys
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, LogEntry, RevocationEntry
 from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.merkle import inclusion_path, leaf_hash, tree_root
-from vaultstream.proof.note import NoteKey, NoteSigningKey
+from vaultstream.proof.note import NoteSigningKey
 from vaultstream.proof.seal import (
     PlanEntry,
     PlannedBatch,
@@ -68,6 +69,7 @@ class MadeBundle:
     id_type: str = "bigint"
     signature_format: str = "Raw"
     payloads: bool = True
+    state: str = "Complete"
     sealed: bool = True
     dead: Sequence[str] = ()
     revoked: dict[str, timedelta] = field(default_factory=dict)
@@ -221,6 +223,7 @@ class MadeBundle:
                 algorithm=str(self.algorithm),
                 signature_format=self.signature_format,
                 id_type=self.id_type,
+                state=self.state,
                 records=writer.records,
                 payloads=writer.payloads,
             )
@@ -308,7 +311,7 @@ def our_verdict(folder: Path, *options: str) -> Verdict:
     report = asyncio.run(
         verify_bundle(
             folder,
-            seal_keys=[NoteKey.parse(key) for key in given["--seal-key"]],
+            seal_keys=parse_verifier_keys(*given["--seal-key"]),
             pinned=pinned[0] if pinned else None,
             processes=1,
         )
@@ -316,4 +319,6 @@ def our_verdict(folder: Path, *options: str) -> Verdict:
     lines = [f"fault: {each}" for each in report.faults] + [
         f"not checked: {each}" for each in report.not_checked
     ]
-    return Verdict(1 if report.fault_count else 0 if report.anchored else 3, "\n".join(lines))
+    lines += [f"key {each} is revoked, after the seal" for each in report.revoked_later]
+    lines += [report.unfinished] if report.unfinished else []
+    return Verdict(1 if report.fault_count else 0 if report.ok else 3, "\n".join(lines))

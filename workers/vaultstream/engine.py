@@ -119,7 +119,7 @@ class Engine:
             UnknownJobError: there is no such job.
         """
         settings, services = self._session.settings, self._session.services
-        trust = SealTrust.read(None, [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings))
+        trust = SealTrust.read([], [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings))
         return await verify_job(
             services.database_url,
             job,

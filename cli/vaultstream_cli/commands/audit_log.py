@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.audit.formats import rfc3339
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.store.audit_events import count_audit_events, get_audited_job, list_audit_events
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
+
+SHOWN_WORDS = 3
+SHOWN_CHARACTERS = 200
 
 
 @command(app, "audit-log")
@@ -45,13 +49,21 @@ async def audit_log(
         [
             (
                 event.number,
-                event.at,
+                rfc3339(event.at),
                 event.action,
                 event.login,
-                " ".join(f"{name}={value!r}" for name, value in sorted(event.arguments.items())),
+                " ".join(f"{name}={_short(value)!r}" for name, value in sorted(event.arguments.items())),
             )
             for event in events
         ],
     )
     if total > len(events):
         note(f"Showing {len(events):,} of {total:,}; --limit 0 shows all.")
+
+
+def _short(value: str) -> str:
+    """Returns the first of many words, such as the ids of all keys of a job; --json has all."""
+    words = value.split(" ")
+    if len(words) <= SHOWN_WORDS or len(value) <= SHOWN_CHARACTERS:
+        return value
+    return f"{' '.join(words[:SHOWN_WORDS])} … and {len(words) - SHOWN_WORDS:,} more"

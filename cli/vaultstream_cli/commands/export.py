@@ -18,8 +18,12 @@ from vaultstream_cli.app import app, command
 from vaultstream_cli.output import STANDARD_OUTPUT, note
 from vaultstream_cli.progress import show_progress
 
+STARTS_OVER = (
+    "Run the same command again: it starts from the beginning. What was written of this export is removed."
+)
 
-@command(app, "export")
+
+@command(app, "export", interrupted=STARTS_OVER)
 async def export(
     settings: Settings,
     *,

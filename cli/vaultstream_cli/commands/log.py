@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vaultstream.audit.log_history import LogReport, examine_log, open_kept
+from vaultstream.audit.seal_trust import read_kept
 from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
-from vaultstream.errors import AuditError, UsageError
+from vaultstream.errors import AuditError, UnknownJobError, UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.role import WorkerRole
 from vaultstream.sealing.since import seal_since
 from vaultstream.settings import Settings
+from vaultstream.store.audit_events import get_audited_job
 from vaultstream.store.jobs import get_job
 from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
 from vaultstream.worker import seal_key_file, seals_dir
@@ -24,7 +26,9 @@ from vaultstream_cli.output import note, print_file, print_json, print_line
 
 if TYPE_CHECKING:
     from vaultstream.proof.note import NoteKey
+    from vaultstream.store.audit_events import AuditedJob
     from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
     from vaultstream.store.logs import Log
 
 group = typer.Typer(
@@ -36,24 +40,24 @@ app.add_typer(group, name="log")
 SHOWN_FINDINGS = 50
 
 SealKey = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--seal-key",
         metavar="KEY",
-        help="Verifier key that may have signed, or a file with one on each line, kept from `vaultstream log key`. [default: the "
-        "keys in the file of the seal key]",
+        help="Verifier key that may have signed, or a file with one on each line, kept from `vaultstream log key`. Can be "
+        "repeated. [default: the keys in the file of the seal key]",
     ),
 ]
 
 
-def known_keys(settings: Settings, seal_key: str | None) -> tuple[NoteKey, ...]:
+def known_keys(settings: Settings, seal_key: list[str] | None) -> tuple[NoteKey, ...]:
     """Returns the verifier keys that a user trusts.
 
     Raises:
         CustodyError: none is given, and the file of the seal key can't be used.
         UsageError: what is given is no verifier key.
     """
-    return parse_verifier_keys(seal_key) if seal_key else load_seal_keys(seal_key_file(settings)).known
+    return parse_verifier_keys(*seal_key) if seal_key else load_seal_keys(seal_key_file(settings)).known
 
 
 @command(group, "key")
@@ -133,14 +137,7 @@ async def verify_log(
     an unknown key. Exits 4, too, if the older checkpoint itself is not signed by a known key.
     """
     keys = known_keys(settings, seal_key)
-    try:
-        kept = since.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"The older checkpoint {since} can't be read: {error.strerror}.",
-            hint="`vaultstream log checkpoint` prints one to keep.",
-        ) from None
-    older = open_kept(kept, keys)
+    older = open_kept(read_kept(since), keys)
     async with open_session(settings) as session:
         report = await examine_log(session.services.database_url, older, keys)
     if json:
@@ -156,7 +153,7 @@ async def verify_log(
 
 @command(group, "seal", part=WorkerRole.RECORDS)
 async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> None:
-    """Seal what happened to a job since its last seal: retries, revocations, exports, its deletion. The job may be running.
+    """Seal what happened to a job since its last seal: retries, revocations, exports, a deletion by Retain. The job may be running.
 
     A records worker does it while the job runs and at its end; this is for what happens afterwards, and for a job that was signed
     without a seal key. Needs the seal key (VAULTSTREAM_SEAL_KEY_FILE), and in Postgres the role of a records worker. Exits 4 if a
@@ -191,7 +188,10 @@ async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> N
 
 async def _find(connection: Connection, name: str, job_name: str | None, tenant: str | None) -> Log:
     if job_name is not None:
-        job = await get_job(connection, job_name)
+        try:
+            job: Job | AuditedJob = await get_job(connection, job_name)
+        except UnknownJobError:  # its logs remain after a deletion by Delete
+            job = await get_audited_job(connection, job_name)
         if (of_job := await find_job_log(connection, job.job_no)) is None:
             raise _nothing_sealed(f"Job {job.name} is not sealed.")
         return of_job

@@ -79,7 +79,7 @@ async def quick_start(
                 processes=None,
                 progress=progress,
                 seal_trust=SealTrust.read(
-                    None, [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
+                    [], [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
                 ),
             )
         runs.mark_verified(job)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.pinned_keys import PinnedKeys
 from vaultstream.audit.proof_folder import read_proof, verify_proof
 from vaultstream.audit.seal_trust import SealTrust
@@ -15,7 +16,7 @@ from vaultstream.bundle.verify import verify_bundle
 from vaultstream.crypto.jwks import parse_jwks
 from vaultstream.crypto.revocations import load_revocations
 from vaultstream.crypto.seal_keys import parse_verifier_keys
-from vaultstream.errors import UsageError
+from vaultstream.errors import CustodyError, UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.worker import revocations_file, seal_key_file, seals_dir
@@ -74,12 +75,12 @@ async def verify(
         ),
     ] = False,
     seal_key: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--seal-key",
             metavar="KEY",
             help="Seal key that signs the checkpoints of logs: a verifier key, or a file with one on each line, as "
-            "`vaultstream log key` prints them. [default: the local one, but none for a bundle]",
+            "`vaultstream log key` prints them. Can be repeated. [default: the local one; none for a bundle; required for --proof]",
         ),
     ] = None,
     against: Annotated[
@@ -104,7 +105,7 @@ async def verify(
     seals. What happened since the seal is counted in a note. Without a seal key, nothing proves that the seal is genuine.
 
     --bundle DIR verifies a folder that `vaultstream export --bundle` wrote, with the seal key or the keys that you have from
-    elsewhere. Without either, a bundle agrees with itself at best, and the exit code is 4.
+    elsewhere. Without either, a bundle agrees with itself at best, and the exit code is 4. So it is if the job was not complete.
 
     --proof DIR verifies what `vaultstream prove` wrote, with --payload, --keys and --seal-key: the record has this payload, was signed
     by one of these keys in its batch and at its time, and the seal key vouches that the job's log has the batch.
@@ -131,7 +132,7 @@ async def verify(
     if job is None:
         raise UsageError("No job is named.", hint="Name one, or a bundle with --bundle DIR.")
     trust = SealTrust.read(
-        seal_key, against or [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
+        seal_key or [], against or [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
     )
     async with open_session(settings) as session:
         with show_progress("verifying") as progress:
@@ -154,21 +155,24 @@ async def verify(
 
 
 def _verify_proof(
-    folder: Path, payload: Path | None, keys: Path | None, seal_key: str | None, *, json: bool
+    folder: Path, payload: Path | None, keys: Path | None, seal_key: list[str] | None, *, json: bool
 ) -> None:
-    if payload is None or keys is None or seal_key is None:
+    if payload is None or keys is None or not seal_key:
         raise UsageError(
             "A proof needs --payload, --keys and --seal-key.",
             hint="Take the keys from elsewhere than from the proof, such as a copy of what `keys export` and `log key` printed.",
         )
-    trusted = parse_jwks(_read(keys), str(keys))
-    verified = verify_proof(read_proof(folder), _read(payload), trusted, parse_verifier_keys(seal_key))
+    try:
+        trusted = parse_jwks(_read(keys), str(keys))
+    except CustodyError as error:  # it is not ours that can't be used
+        raise UsageError(error.message, hint=error.hint) from None
+    verified = verify_proof(read_proof(folder), _read(payload), trusted, parse_verifier_keys(*seal_key))
     if json:
         print_json(verified.to_json())
         return
     stated = verified.statement
     print_line(
-        f"Record {verified.record_id} of job {stated.job_token} was signed at {stated.signed_at.isoformat()} by {stated.key_id}, in "
+        f"Record {verified.record_id} of job {stated.job_token} was signed at {rfc3339(stated.signed_at)} by {stated.key_id}, in "
         f"batch {stated.batch}, which is in the log {verified.head.origin} of {verified.head.size} entries."
     )
 
@@ -181,9 +185,9 @@ def _read(path: Path) -> bytes:
 
 
 async def _verify_bundle(
-    folder: Path, pinned: PinnedKeys | None, seal_key: str | None, processes: int | None, *, json: bool
+    folder: Path, pinned: PinnedKeys | None, seal_key: list[str] | None, processes: int | None, *, json: bool
 ) -> None:
-    seal_keys = parse_verifier_keys(seal_key) if seal_key is not None else ()
+    seal_keys = parse_verifier_keys(*(seal_key or ()))
     with show_progress("verifying") as progress:
         report = await verify_bundle(
             folder, seal_keys=seal_keys, pinned=pinned, processes=processes, progress=progress

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from integration.audit.seal_of import Sealer
 from integration.audit.sealed_job import truncate
 from support.disks import small_disk
 from support.waiting import eventually
+from vaultstream.proof.checkpoint import sign_checkpoint, unverified_checkpoint
 
 if TYPE_CHECKING:
     from integration.audit.conftest import MakeJob
@@ -138,6 +140,19 @@ async def test_verify_takes_a_seal_key_and_checkpoints_that_were_kept(
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["seal"]["pinned"] is True
+    other = Sealer().key.public_key.vkey
+    done = run(
+        sealed.signed, tmp_path, "verify", "receipts", "--seal-key", other, "--seal-key", vkey, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "none").write_text("no checkpoint")
+    done = run(sealed.signed, tmp_path, "verify", "receipts", "--seal-key", vkey, "--against", "none")
+    assert (done.returncode, "The file none is no checkpoint" in done.stderr) == (2, True)
+    (tmp_path / "others").write_bytes(
+        sign_checkpoint(unverified_checkpoint(sealed.made.newest), Sealer().key)
+    )
+    done = run(sealed.signed, tmp_path, "verify", "receipts", "--seal-key", vkey, "--against", "others")
+    assert (done.returncode, "1 kept checkpoint under no key" in done.stderr) == (4, True), done.stderr
     await truncate(sealed)
     (tmp_path / "keys").write_text(f"{vkey}\n")
     done = run(sealed.signed, tmp_path, "verify", "receipts", "--seal-key", "keys", "--against", "kept")

@@ -408,10 +408,10 @@ async def test_a_batch_signed_by_a_key_of_the_job_after_it_was_sealed(sealed: Se
 async def test_kept_checkpoints_that_are_of_something_else(sealed: SealedJob) -> None:
     other = Checkpoint("example.com/seals/jobs/other-1", 1, bytes(32))
     report = await sealed.verify(sealed.sealer.against(sign_checkpoint(other, sealed.sealer.key)))
-    assert findings(report) == {"bad_seals": 1}
-    assert "which is not this job's" in reason(report, "bad_seals")
+    assert findings(report) == {"kept_unverified": 1}
+    assert "which is not this job's" in reason(report, "kept_unverified")
     report = await sealed.verify(sealed.sealer.against(b"no note"))
-    assert findings(report) == {"bad_seals": 1}
+    assert findings(report) == {"kept_unverified": 1}
     fork = Checkpoint("example.com/seals", 2, bytes(32))
     report = await sealed.verify(sealed.sealer.against(sign_checkpoint(fork, sealed.sealer.key)))
     assert findings(report) == {"rolled_back": 1}

@@ -152,7 +152,10 @@ async def test_nothing_is_left_of_an_export_that_fails(job: SignedJob, tmp_path:
         await export_bundle(job.url, job.job.name, folder=tmp_path / "b", payloads=True)
     assert not [each.name for each in await asyncio.to_thread(lambda: [*tmp_path.iterdir()])]
     events = await list_audit_events(job.connection, job.job.job_no)
-    assert (events[-1].action, events[-1].arguments) == ("export", {"what": "bundle"})
+    assert (events[-1].action, events[-1].arguments) == (
+        "export",
+        {"what": "bundle", "payloads": "true"},
+    )
 
 
 async def test_no_folder_is_overwritten(job: SignedJob, tmp_path: Path) -> None:

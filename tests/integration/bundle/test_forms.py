@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integration.bundle.conftest import Judge
-from support.bundles import TOKEN, MadeBundle, batches_of
+from support.bundles import ORIGIN, TOKEN, MadeBundle, batches_of, checkers, run_checker
 from support.proving import SignedBatch
 from vaultstream.api import Algorithm
 from vaultstream.bundle import verify as verifying
 from vaultstream.bundle.contents import read_contents
 from vaultstream.bundle.folder import BundleFolder
 from vaultstream.bundle.records import Assembly, Expectation, RecordsChecker, RecordsPart
+from vaultstream.proof.note import NoteSigningKey
 
 pytestmark = pytest.mark.integration
 
@@ -102,8 +105,79 @@ def test_a_running_job_is_sealed_in_part(judge: Judge, tmp_path: Path) -> None:
     )
     made.write(tmp_path / "bundle")
     verdict = judge(tmp_path / "bundle", "--seal-key", made.vkey)
-    assert verdict.code == 0, verdict.output
-    assert "all that was planned" in verdict.not_checked
+    assert (verdict.code, verdict.faults, verdict.not_checked) == (3, [], ""), verdict.output
+    assert "The job was not complete when it was sealed: it was Running" in verdict.output
+    assert "Nothing is wrong" not in verdict.output
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_job_that_was_not_complete_at_its_export_is_not_accepted(
+    judge: Judge, tmp_path: Path, sealed: bool
+) -> None:
+    made = MadeBundle(batches_of(3, 1), sealed=sealed, state="Running")
+    made.write(tmp_path / "bundle")
+    verdict = judge(tmp_path / "bundle", "--keys", str(tmp_path / "bundle" / "keys.jwks"))
+    assert (verdict.code, verdict.faults) == (3, []), verdict.output
+    assert "The job was not complete when it was exported: it was Running" in verdict.output
+
+
+def test_a_complete_job_that_was_deleted_and_sealed_again_is_complete(judge: Judge, tmp_path: Path) -> None:
+    made = MadeBundle(batches_of(3, 1), seal_changes={"state": "Deleted"})
+    made.write(tmp_path / "bundle")
+    assert judge(tmp_path / "bundle", "--seal-key", made.vkey).code == 0
+
+
+def test_a_key_that_was_revoked_after_the_seal_is_named(judge: Judge, tmp_path: Path) -> None:
+    made = MadeBundle(batches_of(3, 1))
+    made.write(tmp_path / "bundle")
+    pinned = tmp_path / "pinned.jwks"
+    pinned.write_text(made.pinned)
+    key_id = f"{TOKEN}-key-2"
+    for after, code in ((timedelta(days=1), 0), (timedelta(days=-1), 1)):
+        (tmp_path / "bundle" / "keys.jwks").write_text(replace(made, revoked={key_id: after}).jwks)
+        verdict = judge(tmp_path / "bundle", "--keys", str(pinned), "--seal-key", made.vkey)
+        assert verdict.code == code, verdict.output
+        assert f"key {key_id} is revoked, after the seal" in verdict.output
+        assert "revoked keys: 1" in verdict.output or "batches" not in verdict.output
+        assert any("batch 2" in fault and "after its key" in fault for fault in verdict.faults) == bool(code)
+
+
+def test_a_bundle_under_a_former_seal_key_is_accepted_with_all_keys(judge: Judge, tmp_path: Path) -> None:
+    made = MadeBundle(batches_of(3))
+    made.write(tmp_path / "bundle")
+    newer = NoteSigningKey(ORIGIN, Ed25519PrivateKey.generate()).public_key.vkey
+    refused = judge(tmp_path / "bundle", "--seal-key", newer)
+    assert refused.code == 1
+    assert made.seal_key.key_id.hex() in refused.faults[0]
+    assert ".." not in refused.output
+    assert judge(tmp_path / "bundle", "--seal-key", newer, "--seal-key", made.vkey).code == 0
+    assert judge(tmp_path / "bundle", "--seal-key", f"{newer}\n{made.vkey}").code == 0
+    (tmp_path / "keys").write_text(f"{newer}\n{made.vkey}\n")
+    assert judge(tmp_path / "bundle", "--seal-key", str(tmp_path / "keys")).code == 0
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("none", (), "There is no folder"),
+        ("bundle", ("--seal-key", "nokey"), "--seal-key nokey"),
+        ("bundle", ("--seal-key", "example.com+01020304+AQID"), "--seal-key example.com"),
+        ("bundle", ("--keys", "nofile"), "--keys nofile"),
+        ("bundle", ("--keys", __file__), "--keys"),
+    ],
+)
+@pytest.mark.parametrize("program", ["verify.py", "verify.mjs"])
+def test_arguments_that_cannot_be_used_are_no_faults_of_the_bundle(
+    programs: Path, tmp_path: Path, program: str, case: tuple[str, tuple[str, ...], str]
+) -> None:
+    folder, options, named = case
+    MadeBundle(batches_of(1)).write(tmp_path / "bundle")
+    if (command := checkers(programs).get(program)) is None:
+        pytest.skip("Node is not installed")
+    verdict = run_checker(command, tmp_path / folder, *options)
+    assert (verdict.code, verdict.faults) == (2, []), verdict.output
+    assert named in verdict.output
+    assert "Traceback" not in verdict.output
 
 
 def test_a_dead_record_that_was_retried_is_signed_and_no_longer_dead(judge: Judge, tmp_path: Path) -> None:

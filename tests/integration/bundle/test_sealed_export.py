@@ -76,9 +76,9 @@ async def test_what_was_done_since_the_seal_is_in_the_bundle_and_named(
         public_key_to_bytes(private_key(Algorithm.ECDSA_P256_SHA256, 3)),
     )
     for verdict in await judged(running, tmp_path / "b", programs, "--seal-key", sealer.key.public_key.vkey):
-        assert (verdict.code, verdict.faults) == (0, []), verdict.output
+        assert (verdict.code, verdict.faults) == (3, []), verdict.output
         assert "no batch from after the seal is missing: 1" in verdict.not_checked
-        assert "all that was planned" in verdict.not_checked
+        assert "The job was not complete when it was sealed" in verdict.output
         assert "added since the seal" in verdict.not_checked
 
 
@@ -123,3 +123,22 @@ async def test_a_log_with_gaps_is_not_exported(running: SignedJob, tmp_path: Pat
     with pytest.raises(AuditError):
         await export_bundle(running.url, running.job.token, folder=tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+async def test_an_export_says_what_is_not_sealed_yet(running: SignedJob, tmp_path: Path) -> None:
+    sealer = Sealer()
+    await sealer.plan(running)
+    await sealer.seal(running)
+    unfinished = await export_bundle(running.url, running.job.token, folder=tmp_path / "a")
+    assert any("not complete" in each for each in unfinished.notes)
+    await sign_the_rest(running)
+    await sealer.seal(running)
+    assert (await export_bundle(running.url, running.job.token, folder=tmp_path / "b")).notes == ()
+    await running.execute(
+        "SELECT vaultstream.end_keys(job_no, ARRAY[key_id], 'revoked') FROM vaultstream.keys WHERE job_no = $1 LIMIT 1",
+        running.job.job_no,
+    )
+    revoked = await export_bundle(running.url, running.job.token, folder=tmp_path / "c")
+    assert any("1 revocation" in each and "log seal" in each for each in revoked.notes)
+    await sealer.seal(running)
+    assert (await export_bundle(running.url, running.job.token, folder=tmp_path / "d")).notes == ()

@@ -107,11 +107,14 @@ async def test_what_can_not_be_trusted_or_read_has_an_exit_code_of_its_own(
     sealed, job = log
     kept = tmp_path / "kept"
     kept.write_bytes(await sealed.seal(job, "two"))
+    known = sealed.key.public_key.vkey
     other = create_seal_keys(tmp_path / "other", sealed.origin).signing.public_key.vkey
     for words, code, why in (
         (("verify", "--since", str(kept), "--seal-key", other), 4, "signed by no known key"),
         (("checkpoint", "--seal-key", other), 4, "signed by no known key"),
-        (("verify", "--since", str(key_file)), 4, "The note"),
+        (("verify", "--since", str(key_file)), 2, f"{key_file} is no checkpoint"),
+        (("verify", "--since", str(kept), "--seal-key", other, "--seal-key", known), 0, ""),
+        (("verify", "--since", str(kept), "--seal-key", f"{other}\n{known}"), 0, ""),
         (("verify", "--since", str(tmp_path / "none")), 2, "can't be read"),
         (("verify", "--since", str(kept), "--seal-key", "no key"), 2, "can't be read"),
         (("checkpoint", "--tenant", "team-a"), 2, "There is no log"),
@@ -148,6 +151,9 @@ async def test_what_happened_after_a_seal_is_sealed_once(
     assert second["checkpoint"] == run_cli("log", "checkpoint", env=env).stdout
     kept = key_file.with_name("kept")
     kept.write_text(first["checkpoint"])
+    of_job = run_cli("log", "checkpoint", job.token, env=env).stdout
+    run_cli("delete", job.token, "--policy", "Delete", "--yes")
+    assert run_cli("log", "checkpoint", job.token, env=env).stdout == of_job
     assert (
         "continues the older checkpoint of 1"
         in run_cli("log", "verify", "--since", str(kept), env=env).stdout

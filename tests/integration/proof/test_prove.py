@@ -124,6 +124,8 @@ async def test_the_command_verifies_what_it_wrote_without_a_database(job: Signed
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["record_id"] == "3"
     assert run_offline(tmp_path, *given).returncode == ExitCode.USAGE
+    no_keys = run_offline(tmp_path, *given, "--payload", "payload.bin", "--keys", "payload.bin")
+    assert (no_keys.returncode, "payload.bin is not a set" in no_keys.stderr) == (ExitCode.USAGE, True)
     (tmp_path / "payload.bin").write_bytes(b"other")
     assert run_offline(tmp_path, *given, "--payload", "payload.bin").returncode == ExitCode.AUDIT
 

@@ -137,7 +137,7 @@ def test_signatures_of_unknown_keys_are_kept_apart() -> None:
 def test_a_note_that_no_known_key_signed_is_refused() -> None:
     with pytest.raises(ProofError, match="no known key") as raised:
         open_note(note(PETER_LINE, ENOCH_LINE), [])
-    assert raised.value.hint == "It is signed by 'PeterNeumann' (c74f20a3), 'EnochRoot' (af0cfe78)."
+    assert raised.value.message.endswith("by 'PeterNeumann' (c74f20a3), 'EnochRoot' (af0cfe78).")
 
 
 def test_a_signature_that_shares_the_name_or_the_id_with_a_known_key_is_unknown() -> None:

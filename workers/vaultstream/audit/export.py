@@ -94,7 +94,7 @@ async def export_job(
 
 
 async def recorded_export(
-    database_url: str, job_name: str, *, what: str, records: Sequence[str] = ()
+    database_url: str, job_name: str, *, what: str, records: Sequence[str] = (), payloads: bool = False
 ) -> None:
     """Records in a job's audit events that it is exported. A login that has no right to record that is warned, and may go on.
 
@@ -103,6 +103,7 @@ async def recorded_export(
         job_name: the job's name or token.
         what: is exported: a format of signatures, or `bundle`.
         records: ids of the records; empty: all.
+        payloads: whether their payloads are exported too.
 
     Raises:
         UnknownJobError: there is no such job.
@@ -111,6 +112,7 @@ async def recorded_export(
     async with connect(database_url, role="export") as connection:
         job = await get_job(connection, job_name)
         chosen = {"records": str(len(records))} if records else {}
+        chosen |= {"payloads": "true"} if payloads else {}
         if not await record_export(connection, job.job_no, {"what": what, **chosen}):
             log.warning(
                 "this export is not in the audit events of job %s: this login may not execute "

@@ -55,6 +55,7 @@ class AuditFinding(StrEnum):
     UNCOVERED = "uncovered"
     MISSING_SEALS = "missing_seals"
     BAD_SEALS = "bad_seals"
+    KEPT_UNVERIFIED = "kept_unverified"
     ROLLED_BACK = "rolled_back"
     UNLIKE_SEAL = "unlike_seal"
     PLAN_BROKEN = "plan_broken"
@@ -106,6 +107,11 @@ _PHRASES = {
     AuditFinding.UNCOVERED: ("row", "rows", "of the source that no batch covers"),
     AuditFinding.MISSING_SEALS: ("seal", "seals", "missing"),
     AuditFinding.BAD_SEALS: ("seal or log", "seals or logs", "that is not what the seal key signed"),
+    AuditFinding.KEPT_UNVERIFIED: (
+        "kept checkpoint",
+        "kept checkpoints",
+        "under no key that was given, or of another job",
+    ),
     AuditFinding.ROLLED_BACK: ("log", "logs", "rolled back to before a checkpoint that was kept"),
     AuditFinding.UNLIKE_SEAL: ("value", "values", "other than the seal says"),
     AuditFinding.PLAN_BROKEN: ("plan", "plans", "that was not kept"),
@@ -281,6 +287,8 @@ class AuditReport:
     """1 if the job has no seal although one is required, or none of how it ended."""
     bad_seals: int
     """Logs, checkpoints and seals that are not signed by the seal key, or are not those of what is there."""
+    kept_unverified: int
+    """Checkpoints that were kept and can't be compared: under a key that is not known, or of another job."""
     rolled_back: int
     """Checkpoints that were kept and are no former state of a log."""
     unlike_seal: int

@@ -32,11 +32,13 @@ class SealTrust:
     """Whether the user gave a key or a checkpoint: then a job without a seal is at fault, whenever it is from."""
 
     @classmethod
-    def read(cls, seal_key: str | None, against: Sequence[Path], *, key_file: Path, seals_dir: Path) -> Self:
+    def read(
+        cls, seal_key: Sequence[str], against: Sequence[Path], *, key_file: Path, seals_dir: Path
+    ) -> Self:
         """Reads what the user gave, and what this machine has.
 
         Args:
-            seal_key: a verifier key, or the path of a file of them; None: the public halves of the local seal key, if it can be read.
+            seal_key: verifier keys, or paths of files of them; none: the public halves of the local seal key, if it can be read.
             against: files of checkpoints.
             key_file: the local file of the seal key.
             seals_dir: the local folder of seals.
@@ -44,10 +46,10 @@ class SealTrust:
         Raises:
             UsageError: a key or a checkpoint that was given can't be read.
         """
-        kept = [_read_note(path) for path in against]
-        asked = seal_key is not None or bool(kept)
-        if seal_key is not None:
-            keys = parse_verifier_keys(seal_key)
+        kept = [read_kept(path) for path in against]
+        asked = bool(seal_key) or bool(kept)
+        if seal_key:
+            keys = parse_verifier_keys(*seal_key)
         else:
             try:
                 keys = load_seal_keys(key_file).known
@@ -73,12 +75,24 @@ def _local_notes(seals_dir: Path) -> Iterator[bytes]:
             yield path.read_bytes()
 
 
-def _read_note(path: Path) -> bytes:
+def read_kept(path: Path) -> bytes:
+    """Returns the checkpoint in a file, which nobody has verified.
+
+    Raises:
+        UsageError: the file can't be read, or has no checkpoint.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(MAX_NOTE_BYTES + 1)
+            note = file.read(MAX_NOTE_BYTES + 1)
+        unverified_checkpoint(note)
+    except ProofError as error:
+        raise UsageError(
+            f"The file {path} is no checkpoint: {error.message}",
+            hint="`vaultstream log checkpoint` prints one.",
+        ) from None
     except OSError as error:
         raise UsageError(
             f"The checkpoint {path} can't be read: {error.strerror}.",
             hint="`vaultstream log checkpoint` prints one.",
         ) from None
+    return note

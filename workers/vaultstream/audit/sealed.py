@@ -140,7 +140,7 @@ class SealCheck:
             head = kept_head(note, self._trust, self._job.token)
         except ProofError as error:
             reason = f"a kept checkpoint can't be compared: {error.message}"
-            self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+            self._tally.find(AuditFinding.KEPT_UNVERIFIED, None, reason)
             return
         log = await find_log(self._connection, head.origin)
         if log is None and local:

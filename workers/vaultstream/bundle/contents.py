@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from vaultstream.api import SignatureForm
+from vaultstream.api import JobState, SignatureForm
 from vaultstream.audit.judgement import AuditKey
 from vaultstream.bundle.layout import AboutBundle, BundleFile
 from vaultstream.crypto.algorithms import known_algorithm
@@ -51,6 +51,19 @@ class BundleContents:
     """By the key's id."""
     log: Frontier = field(default_factory=Frontier)
     """The tree over the entries of the log."""
+
+    @property
+    def revoked_later(self) -> list[str]:
+        """Ids of keys that are revoked, and the log does not say so: they were revoked since the seal, or nothing is sealed."""
+        return sorted(
+            key.key_id for key in self.keys.values() if key.revoked and key.key_id not in self.revoked
+        )
+
+    def is_complete(self, sealed_as: str | None) -> bool:
+        """Whether the job was complete, by its export and by its seal if it has one. A deletion is sealed too."""
+        if self.about.state != JobState.COMPLETE:
+            return False
+        return sealed_as in (None, JobState.COMPLETE, "Deleted")
 
 
 def read_contents(folder: BundleFolder, fault: OnFault) -> BundleContents:
@@ -173,7 +186,11 @@ def _verify(key: AuditKey, signature: bytes, data: bytes) -> bool:
 
 def revocation_fault(contents: BundleContents, statement: BatchStatement) -> str | None:
     """Returns a sentence if a statement was signed after its key was revoked."""
-    entry = contents.revoked.get(statement.key_id)
-    if entry is None or statement.signed_at <= entry.revoked_at:
+    entry, key = contents.revoked.get(statement.key_id), contents.keys[statement.key_id]
+    if entry is not None:
+        after = statement.signed_at > entry.revoked_at
+    else:  # the key set has whole seconds
+        after = key.revoked_at is not None and int(statement.signed_at.timestamp()) > key.revoked_at
+    if not after:
         return None
     return f"batch {statement.batch} was signed after its key {statement.key_id} was revoked"

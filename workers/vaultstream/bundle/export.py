@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from vaultstream.api import JobState
 from vaultstream.audit.export import BATCH_ROWS, recorded_export
 from vaultstream.audit.judgement import Absence
 from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads, unchanged
@@ -77,7 +78,7 @@ async def export_bundle(
         AuditError: what was sealed is gone, or can't be read.
         DatabaseError: the export can't be recorded.
     """
-    await recorded_export(database_url, job_name, what="bundle")
+    await recorded_export(database_url, job_name, what="bundle", payloads=payloads)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(open_snapshot(database_url, role="export"))
         snapshot = await export_snapshot(connection)
@@ -105,6 +106,7 @@ async def export_bundle(
             algorithm=str(job.spec.keys.algorithm),
             signature_format=str(job.spec.signature.format),
             id_type=job.id_type,
+            state=str(job.state),
             records=writer.records,
             payloads=writer.payloads,
         )
@@ -112,7 +114,8 @@ async def export_bundle(
         added = sealed.added(keys) if sealed else set()
         marked = [key.jwk | ({ADDED: True} if key.key_id in added else {}) for key in keys]
         writer.finish(about, jwk_set(marked))
-    return ExportedBundle(about, tuple(_notes(about, payloads=payloads)))
+    unsealed = sealed.unsealed_revocations(keys) if sealed else 0
+    return ExportedBundle(about, tuple(_notes(about, unsealed, payloads=payloads)))
 
 
 async def _write_statements(
@@ -198,7 +201,11 @@ class _Payloads:
                 yield part
 
 
-def _notes(about: AboutBundle, *, payloads: bool) -> Iterator[str]:
+def _notes(about: AboutBundle, unsealed: int, *, payloads: bool) -> Iterator[str]:
+    if about.state != JobState.COMPLETE:
+        yield f"The job is {about.state}, not complete: verifiers say so, and don't exit with 0."
+    if unsealed:
+        yield f"Not sealed yet: {counted(unsealed, 'revocation')}. Run `vaultstream log seal {about.job}`, and export again."
     if not about.origin:
         yield (
             "The job is not sealed: the bundle shows what its keys signed, and can't show that no batch is missing."

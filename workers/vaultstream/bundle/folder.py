@@ -27,7 +27,7 @@ class BundleFolder:
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise UsageError(
-                f"{path} is no folder.", hint="`vaultstream export JOB --bundle DIR` writes one."
+                f"There is no folder {path}.", hint="`vaultstream export JOB --bundle DIR` writes one."
             )
         self.path = path
 

@@ -61,6 +61,8 @@ class AboutBundle:
     """Raw or JWS."""
     id_type: str
     """bigint, uuid or text: how ids are compared."""
+    state: str
+    """Of the job, when it was exported."""
     records: int
     payloads: int
     """Records with their payload."""
@@ -75,6 +77,7 @@ class AboutBundle:
             "payloads": self.payloads,
             "records": self.records,
             "signatureFormat": self.signature_format,
+            "state": self.state,
             "token": self.token,
             "version": BUNDLE_VERSION,
         }
@@ -101,12 +104,14 @@ class AboutBundle:
                 algorithm=values["algorithm"],
                 signature_format=values["signatureFormat"],
                 id_type=values["idType"],
+                state=values["state"],
                 records=values["records"],
                 payloads=values["payloads"],
             )
         except KeyError as error:
             raise ProofError(f"{BundleFile.ABOUT} has no member {error}.") from None
-        texts = about.job, about.token, about.origin, about.algorithm, about.signature_format, about.id_type
+        names = about.job, about.token, about.origin, about.algorithm
+        texts = *names, about.signature_format, about.id_type, about.state
         numbers = about.records, about.payloads
         if about.data != data or not all(isinstance(each, str) for each in texts):
             raise ProofError(f"{BundleFile.ABOUT} has other members than it must.")

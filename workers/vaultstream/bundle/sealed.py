@@ -65,7 +65,7 @@ def read_bundled_seal(
         plan = PlanEntry.parse(
             _in_log(folder, (BundleFile.PLAN, BundleFile.PLAN_PROOF), about.origin, seal_keys)
         )
-        if seal.state == JobState.COMPLETE:
+        if _checked_as_complete(seal, contents):
             try:
                 require_planned(plan, seal)
             except ProofError as error:
@@ -81,8 +81,13 @@ def check_counts(sealed: SealedBundle, contents: BundleContents, dead: int, faul
     signed = sum(each.statement.count for each in contents.statements.values() if each.sealed)
     if signed != seal.signed:
         fault(f"the seal has {seal.signed} signed records, and the statements of the log have {signed}")
-    if seal.state == JobState.COMPLETE and dead != seal.dead:
+    if _checked_as_complete(seal, contents) and dead != seal.dead:
         fault(f"the seal has {seal.dead} dead records, and the log has {dead}")
+
+
+def _checked_as_complete(seal: SealEntry, contents: BundleContents) -> bool:
+    """Whether the seal must be of a complete job, whatever became of it later."""
+    return seal.state == JobState.COMPLETE or contents.is_complete(seal.state)
 
 
 def _in_log(folder: BundleFolder, names: tuple[str, str], origin: str, seal_keys: Sequence[NoteKey]) -> bytes:

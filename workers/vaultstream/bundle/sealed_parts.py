@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from vaultstream.audit.export import BATCH_ROWS
 from vaultstream.bundle.layout import BundleFile
+from vaultstream.crypto.jwks import REVOKED
 from vaultstream.errors import AuditError, ProofError
 from vaultstream.proof.checkpoint import Checkpoint
+from vaultstream.proof.entries import RevocationEntry
 from vaultstream.proof.merkle import inclusion_path
 from vaultstream.proof.note import unverified_text
 from vaultstream.proof.seal import SealedKey, SealEntry, job_origin, keys_digest
 from vaultstream.proof.tlog_proof import TlogProof
 from vaultstream.store.entry_facts import find_plan
-from vaultstream.store.logs import find_log, get_log, leaf_hashes, newest_seal, read_entries
+from vaultstream.store.logs import EntryKind, find_log, get_log, leaf_hashes, newest_seal, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,8 @@ class SealedLog:
     """Of the installation's log."""
     log: Log
     seal: SealEntry
+    revoked: frozenset[str]
+    """Ids of the keys that the log has as revoked."""
 
     def added(self, keys: Sequence[KeyInfo]) -> set[str]:
         """Returns the ids of the keys that the seal does not have, because they were added since.
@@ -47,6 +51,10 @@ class SealedLog:
         if not self._has(earlier):
             return set()
         return {key.key_id for key in keys} - {key.key_id for key in earlier}
+
+    def unsealed_revocations(self, keys: Sequence[KeyInfo]) -> int:
+        """Returns how many keys are revoked of which the log does not say so."""
+        return sum(key.state == REVOKED and key.key_id not in self.revoked for key in keys)
 
     def _has(self, keys: Sequence[KeyInfo]) -> bool:
         sealed = (
@@ -73,7 +81,7 @@ async def write_sealed_log(connection: Connection, job: Job, writer: BundleWrite
         if installation is None or log is None:
             raise AuditError(f"The log of job {job.name} is gone, which its seal names.")
         writer.append(BundleFile.LOG, [])
-        await _write_entries(connection, log, seal.tree_size, writer)
+        revoked = await _write_entries(connection, log, seal.tree_size, writer)
         writer.write(BundleFile.CHECKPOINT, stored.job_checkpoint)
         plan = await find_plan(connection, installation, job.job_no, job.token)
         head = Checkpoint.parse(unverified_text(stored.checkpoint))
@@ -90,16 +98,20 @@ async def write_sealed_log(connection: Connection, job: Job, writer: BundleWrite
             f"The seal of job {job.name} can't be exported: {error.message}",
             hint=f"`vaultstream verify {job.name}` names what was done to it.",
         ) from None
-    return SealedLog(installation.origin, log, seal)
+    return SealedLog(installation.origin, log, seal, revoked)
 
 
-async def _write_entries(connection: Connection, log: Log, size: int, writer: BundleWriter) -> None:
+async def _write_entries(connection: Connection, log: Log, size: int, writer: BundleWriter) -> frozenset[str]:
+    """Writes the entries of a log; returns the ids of the keys that it has as revoked."""
     lines: list[bytes] = []
+    revoked: set[str] = set()
     written = 0
     async for entry in read_entries(connection, log, last=size):
         if entry.index != written or entry.data is None:
             break
         lines.append(entry.data)
+        if entry.kind is EntryKind.REVOCATION:
+            revoked.add(RevocationEntry.parse(entry.data).key_id)
         written += 1
         if len(lines) == BATCH_ROWS:
             writer.append(BundleFile.LOG, lines)
@@ -107,3 +119,4 @@ async def _write_entries(connection: Connection, log: Log, size: int, writer: Bu
     writer.append(BundleFile.LOG, lines)
     if written != size:
         raise ProofError(f"Entry {written} of the log {log.origin!r} is gone.")
+    return frozenset(revoked)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import JobState
+from vaultstream.audit.formats import rfc3339
 from vaultstream.audit.judgement import AuditKey
 from vaultstream.audit.pool import ask_all
 from vaultstream.bundle.contents import BundleContents, read_contents, revocation_fault
@@ -24,7 +25,7 @@ from vaultstream.bundle.records import (
 )
 from vaultstream.bundle.sealed import SealedBundle, check_counts, read_bundled_seal
 from vaultstream.cores import usable_cores
-from vaultstream.errors import CustodyError, ProofError
+from vaultstream.errors import CustodyError, ProofError, shortened
 from vaultstream.plurals import counted
 
 if TYPE_CHECKING:
@@ -54,18 +55,22 @@ class BundleReport:
     sealed_at: str | None
     """Of the seal, whoever signed it; None: there is none."""
     revoked_keys: tuple[str, ...]
+    revoked_later: tuple[str, ...]
+    """Those of them that were revoked after the seal, or are of a job without one."""
     fault_count: int
     faults: tuple[str, ...]
     """The first ones, as sentences."""
     not_checked: tuple[str, ...]
     """What the bundle, or what was given with it, does not suffice for."""
+    unfinished: str | None
+    """Why the bundle is not that of a complete job, as a sentence; None: it is."""
     anchored: bool
     """Whether a pinned key or a seal key shows whose keys these are."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong, and something shows whose keys these are."""
-        return not self.fault_count and self.anchored
+        """Whether nothing is wrong, something shows whose keys these are, and the job was complete."""
+        return not self.fault_count and self.anchored and self.unfinished is None
 
     def to_json(self) -> dict[str, Any]:
         return {"ok": self.ok, **asdict(self)}
@@ -193,13 +198,24 @@ def _report(
         records=total.records,
         payloads=total.payloads,
         statements=len(contents.statements) if contents else 0,
-        sealed_at=sealed.seal.sealed_at.isoformat() if sealed else None,
-        revoked_keys=tuple(sorted(contents.revoked)) if contents else (),
+        sealed_at=rfc3339(sealed.seal.sealed_at) if sealed else None,
+        revoked_keys=tuple(sorted({*contents.revoked, *contents.revoked_later})) if contents else (),
+        revoked_later=tuple(contents.revoked_later) if contents else (),
         fault_count=faults.count,
         faults=tuple(faults.first),
         not_checked=tuple(_not_checked(contents, sealed, total, anchors=anchors)) if contents else (),
+        unfinished=_unfinished(contents, sealed) if contents else None,
         anchored=any(anchors),
     )
+
+
+def _unfinished(contents: BundleContents, sealed: SealedBundle | None) -> str | None:
+    state = contents.about.state
+    if state != JobState.COMPLETE:
+        return f"The job was not complete when it was exported: it was {shortened(state, 100)}"
+    if sealed and not contents.is_complete(sealed.seal.state):
+        return f"The job was not complete when it was sealed: it was {sealed.seal.state}"
+    return None
 
 
 def _not_checked(
@@ -216,8 +232,6 @@ def _not_checked(
             yield "whose keys these are: no keys are pinned, and no seal key was given"
     if not contents.sealed:
         yield "that no batch is missing: the job is not sealed"
-    elif sealed and sealed.seal.state != JobState.COMPLETE:
-        yield f"that all that was planned was signed: the job was {sealed.seal.state} when it was sealed"
     if sealed and sealed.plan is None:
         yield "that all that was planned was signed: the job has a seal and no plan"
     added = sum(each.added for each in contents.keys.values())

@@ -40,6 +40,8 @@ class JwkKey:
     """Whether the set calls it revoked."""
     added: bool = False
     """Whether the set says that it was added since the job was sealed."""
+    revoked_at: int | None = None
+    """When the set says that it was revoked, in seconds of Unix time, rounded down."""
 
 
 def published_jwk(
@@ -118,7 +120,10 @@ def _parse_jwk(jwk: dict[str, Any]) -> JwkKey:
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     public_key_from_bytes(spki)  # refuses weak keys
     revoked = jwk.get("state") == REVOKED or "revoked" in jwk
-    return JwkKey(key_id, algorithm, spki, revoked, jwk.get(ADDED) is True)
+    revoked_at = (jwk.get("revoked") or {}).get("revoked_at")
+    if revoked_at is not None and type(revoked_at) is not int:
+        raise TypeError
+    return JwkKey(key_id, algorithm, spki, revoked, jwk.get(ADDED) is True, revoked_at)
 
 
 def _bytes(text: str) -> bytes:

@@ -140,16 +140,21 @@ def rotate_seal_keys(path: Path) -> SealKeys:
     return parse_seal_keys(_file(path).change(rotated), str(path))
 
 
-def parse_verifier_keys(given: str) -> tuple[NoteKey, ...]:
-    """Reads the keys that a user trusts: a verifier key, or the path of a file with one on each line.
+def parse_verifier_keys(*given: str) -> tuple[NoteKey, ...]:
+    """Reads the keys that a user trusts: each value is one or more verifier keys, a line each, or the path of a file of them.
 
     Raises:
-        UsageError: it is neither, or the file has a line that is no verifier key.
+        UsageError: one is neither, or has a line that is no verifier key.
     """
-    if _VERIFIER_KEY.fullmatch(given) and not given.startswith(_PRIVATE):
-        return (_verifier_key(given, "The verifier key"),)
-    if given.startswith(_PRIVATE):
+    return tuple(dict.fromkeys(key for value in given for key in _parse_verifier_keys(value)))
+
+
+def _parse_verifier_keys(given: str) -> tuple[NoteKey, ...]:
+    given_lines = [line.strip() for line in given.splitlines() if line.strip()]
+    if any(line.startswith(_PRIVATE) for line in given_lines):
         raise _secret_given("The key that was given")
+    if given_lines and _VERIFIER_KEY.fullmatch(given_lines[0]):
+        return tuple(_verifier_key(line, "The verifier key") for line in given_lines)
     try:
         text = Path(given).read_text(encoding="utf-8", errors="replace")
     except OSError as error:

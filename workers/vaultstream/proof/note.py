@@ -241,7 +241,10 @@ def open_note(data: bytes, known: Iterable[NoteVerifier]) -> Note:
             )
         verified.setdefault(identity, signature)
     if not verified:
-        raise ProofError("The note is signed by no known key.", hint=_signers_of(unknown))
+        raise ProofError(
+            f"The note is signed by no known key, but by {_signers_of(unknown)}.",
+            hint="Give the key of that id too; `vaultstream log key` prints those of an installation.",
+        )
     return Note(text, tuple(verified.values()), tuple(unknown))
 
 
@@ -302,9 +305,9 @@ def ed25519_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _signers_of(signatures: Iterable[NoteSignature]) -> str:
-    """Returns a hint that names the first keys. The names are from elsewhere, so they are shortened."""
+    """Returns the names and ids of the first keys. The names are from elsewhere, so they are shortened."""
     keys = list(dict.fromkeys(f"{one.name[:100]!r} ({one.key_id.hex()})" for one in signatures))
-    return f"It is signed by {', '.join(keys[:3])}{' and others' if keys[3:] else ''}."
+    return f"{', '.join(keys[:3])}{' and others' if keys[3:] else ''}"
 
 
 def _split_note(data: bytes) -> tuple[str, tuple[NoteSignature, ...]]:

@@ -1,16 +1,16 @@
 // The formats of a bundle, for verify.mjs: files, canonical JSON, Merkle trees, keys, signatures and checkpoints.
 import { constants as crypto, createHash, createPublicKey, verify } from 'node:crypto'
-import { closeSync, constants as fs, fstatSync, openSync, readSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, constants as fs, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 
 export const NAMES = { ES256: 'ECDSA_P256_SHA256', EdDSA: 'ED25519', PS256: 'RSA_PSS_3072_SHA256', 'ML-DSA-65': 'ML_DSA_65' }
-const SPKI = {
-  // how a SubjectPublicKeyInfo in DER begins, which members of the JWK follow, and how it ends
+const SPKI = { // how a SubjectPublicKeyInfo in DER begins, which members of the JWK follow, and how it ends
   ES256: ['3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'x', 'y', ''],
   EdDSA: ['302a300506032b6570032100', 'x', ''],
   PS256: ['308201a2300d06092a864886f70d01010105000382018f003082018a0282018100', 'n', '0203010001'],
   'ML-DSA-65': ['308207b2300b0609608648016503040312038207a100', 'pub', ''],
 }
+const VKEY = /^([^+\s]+)\+([0-9a-f]{8})\+(\S+)$/m // a seal key, or the first of several
 const LONGEST = 128 * 1024 * 1024 // bytes of a line; a payload has at most 64 MiB
 
 export function require(condition, sentence) {
@@ -126,9 +126,45 @@ export function readKeys(folder, name) {
       if (jwk.alg !== 'ML-DSA-65') throw error // an older Node does not have it
     }
     keys.set(jwk.kid, { alg: jwk.alg, key, digest: sha256(der).toString('hex'), usable: key !== undefined,
-      revoked: jwk.state === 'revoked' || jwk.revoked !== undefined, added: jwk.addedSinceSeal === true })
+      revokedAt: revokedAt(jwk), added: jwk.addedSinceSeal === true })
   }
   return keys
+}
+
+/** Returns the last time in the second of a key's revocation, far in the future if there is no time; undefined: it is not revoked. */
+function revokedAt(jwk) {
+  if (jwk.state !== 'revoked' && jwk.revoked === undefined) return undefined
+  const seconds = jwk.revoked?.revoked_at
+  return seconds === undefined ? '9999' : `${new Date(seconds * 1000).toISOString().slice(0, 19)}.999999Z`
+}
+
+/** Returns the seal keys of an argument: one or more, a line each, or a file of them. */
+function readVkeys(given) {
+  const vkeys = (VKEY.test(given) ? given : read('', realpathSync(given)).toString()).split('\n').map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'))
+  require(vkeys.length > 0, 'there is no seal key in it')
+  for (const vkey of vkeys) {
+    const [, name, id, encoded] = VKEY.exec(vkey)
+    const data = decode(encoded)
+    const right = sha256(Buffer.from(`${name}\n`), data).toString('hex', 0, 4) === id
+    require(data.length === 33 && data[0] === 1 && right, 'a seal key is malformed')
+  }
+  return vkeys
+}
+
+/** Returns the seal keys and the sets of pinned keys that the user gave, or throws a sentence about one that can't be used. */
+export function readTrusted(vkeys, pinned) {
+  const [one, other] = ['what `vaultstream log key` prints', 'what `vaultstream keys export` writes']
+  const use = (option, value, kind, reader) => {
+    try {
+      return reader(value)
+    } catch (error) {
+      throw new Error(`${option} ${value} can't be used: ${error.syscall ? error.code : `it is not ${kind}`}.`, { cause: error })
+    }
+  }
+  return [
+    vkeys.flatMap((value) => use('--seal-key', value, one, readVkeys)),
+    new Map(pinned.flatMap((value) => [...use('--keys', value, other, (path) => readKeys(dirname(path), basename(path)))])),
+  ]
 }
 
 export function isSigned({ alg, key }, data, signature) {
@@ -143,17 +179,18 @@ export function openCheckpoint(note, origin, vkeys) {
   const [log, size, root, rest] = text.split('\n')
   let signed = vkeys.length === 0
   for (const vkey of vkeys) {
-    const [, name, id, encoded] = /^([^+\s]+)\+([0-9a-f]{8})\+(.+)$/.exec(vkey) ?? []
-    require(encoded !== undefined, 'the seal key is malformed')
-    const material = decode(encoded)
-    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: base64url(material.subarray(1)) }, format: 'jwk' })
-    const keyId = sha256(Buffer.from(`${name}\n`), material).subarray(0, 4)
+    const [, name, id, encoded] = VKEY.exec(vkey)
+    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: base64url(decode(encoded).subarray(1)) }, format: 'jwk' })
     for (const line of lines.filter((each) => each.startsWith(`— ${name} `))) {
       const value = decode(line.slice(name.length + 3))
-      if (!value.subarray(0, 4).equals(keyId) || keyId.toString('hex') !== id || origin.split('/jobs/')[0] !== name) continue
-      signed ||= verify(null, Buffer.from(text), key, value.subarray(4))
+      const right = value.toString('hex', 0, 4) === id && origin.split('/jobs/')[0] === name
+      signed ||= right && verify(null, Buffer.from(text), key, value.subarray(4))
     }
   }
+  const by = lines.filter((each) => each.startsWith(`— ${origin.split('/jobs/')[0]} `)).map((each) => decode(each.split(' ')[2]).toString('hex', 0, 4))
+  const known = by.some((id) => vkeys.some((vkey) => VKEY.exec(vkey)[2] === id))
+  require(signed || known || by.length === 0,
+    `the checkpoint of ${log} is signed by the key ${by.join(', ')}, which was not given: take it from \`vaultstream log key\``)
   require(signed, `the checkpoint of ${log} is not signed by the seal key that was given`)
   require(log === origin && rest === '', `a checkpoint is of the log ${log} and not of ${origin}`)
   return [Number(size), decode(root)]

@@ -1,10 +1,13 @@
 """The formats of a bundle, for verify.py: files, canonical JSON, Merkle trees, keys, signatures and checkpoints."""
 import json
+import re
 import stat
 from base64 import b64decode, b64encode, urlsafe_b64decode
+from datetime import UTC, datetime
 from hashlib import sha256 as hash_of
+from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -15,6 +18,9 @@ SPKI = {  # how a SubjectPublicKeyInfo in DER begins, which members of the JWK f
     "EdDSA": ("302a300506032b6570032100", "x", ""),
     "PS256": ("308201a2300d06092a864886f70d01010105000382018f003082018a0282018100", "n", "0203010001"),
     "ML-DSA-65": ("308207b2300b0609608648016503040312038207a100", "pub", "")}
+KINDS = {f"application/vnd.vaultstream.{name}.v1+json": name
+         for name in ("batch-statement", "dead-letter", "revocation", "audit-event", "seal", "plan")}
+MALFORMED = ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, OverflowError, UnsupportedAlgorithm
 LONGEST = 128 * 1024 * 1024  # bytes of a line; a payload has at most 64 MiB
 
 def require(condition, sentence):
@@ -70,15 +76,50 @@ def root_above(leaf, index, size, path):
 
 # Keys and signatures.
 def read_keys(path):
-    """Returns the keys of a JWK set by id: algorithm, key, digest of its SubjectPublicKeyInfo, whether it is revoked, or was added since the seal."""
+    """Returns the keys of a JWK set by id: algorithm, key, digest of its SubjectPublicKeyInfo, when it was revoked, whether it is newer than the seal."""
     keys = {}
     for jwk in json.loads(read(path))["keys"]:
         start, *members, end = SPKI[jwk["alg"]]
         der = bytes.fromhex(start) + b"".join(urlsafe_b64decode(jwk[name] + "==") for name in members) + bytes.fromhex(end)
         require(jwk["kid"] not in keys, f"{path.name} has key {jwk['kid']} twice")
-        keys[jwk["kid"]] = jwk["alg"], load_der_public_key(der), sha256(der).hex(), "revoked" in (jwk.get("state"), *jwk), \
-            jwk.get("addedSinceSeal") is True
+        keys[jwk["kid"]] = jwk["alg"], load_der_public_key(der), sha256(der).hex(), revoked_at(jwk), jwk.get("addedSinceSeal") is True
     return keys
+
+def revoked_at(jwk):
+    """Returns the last time in the second of a key's revocation, far in the future if there is no time; None: it is not revoked."""
+    if "revoked" not in (jwk.get("state"), *jwk):
+        return None
+    seconds = (jwk.get("revoked") or {}).get("revoked_at")
+    return "9999" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.999999Z")
+
+def read_vkeys(given):
+    """Returns the seal keys of an argument: one or more, a line each, or a file of them."""
+    text = given if re.match(r"[^+\s]+\+[0-9a-f]{8}\+", given) else read(Path(given).resolve()).decode()
+    vkeys = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    for name, key_id, material in (vkey.split("+", 2) for vkey in vkeys):
+        data = decode(material)
+        right = len(data) == 33 and data[0] == 1 and sha256(f"{name}\n".encode(), data)[:4].hex() == key_id
+        require(right, "a seal key is malformed")
+    require(vkeys, "there is no seal key in it")
+    return vkeys
+
+def argument(option, value, reader, kind):
+    """Returns what the user gave, or raises a sentence about it."""
+    try:
+        return reader(value)
+    except MALFORMED as error:
+        why = error.strerror if isinstance(error, OSError) else f"it is not {kind}"
+        raise ValueError(f"{option} {value} can't be used: {why}") from None
+
+def read_trusted(vkeys, pinned):
+    """Returns the seal keys and the pinned keys by id that the user gave."""
+    sets = [argument("--keys", Path(each), read_keys, "what `vaultstream keys export` writes") for each in pinned]
+    found = [vkey for each in vkeys for vkey in argument("--seal-key", each, read_vkeys, "what `vaultstream log key` prints")]
+    return found, {key_id: key for each in sets for key_id, key in each.items()}
+
+def say(sentence):
+    """Prints in ASCII: the text of a bundle must not control a terminal."""
+    print(ascii(sentence)[1:-1][:1000])
 
 def is_signed(key, signature, data, hashed=SHA256()):
     how = [ec.ECDSA(hashed)] if isinstance(key, ec.EllipticCurvePublicKey) else []
@@ -99,6 +140,20 @@ def open_checkpoint(note, origin, vkeys):
         for value in (decode(line.removeprefix(start)) for line in signatures.splitlines() if line.startswith(start)):
             right = value[:4] == sha256(f"{name}\n".encode(), decode(material))[:4] == bytes.fromhex(key_id)
             signed |= right and origin.split("/jobs/")[0] == name and is_signed(key, value[4:], f"{text}\n".encode())
+    by = [decode(line.rpartition(" ")[2])[:4].hex() for line in signatures.splitlines() if line.startswith(f"— {origin.split('/jobs/')[0]} ")]
+    unknown = [key_id for key_id in by if key_id not in [vkey.split("+", 2)[1] for vkey in vkeys]]
+    require(signed or by != unknown or not by, f"the checkpoint of {log} is signed by the key {', '.join(unknown)}, which was not given: "
+            "take it from `vaultstream log key`")
     require(signed, f"the checkpoint of {log} is not signed by the seal key that was given")
     require(log == origin, f"a checkpoint is of the log {log} and not of {origin}")
     return int(size), decode(root)
+
+def read_sealed(folder, name, origin, vkeys):
+    """Returns the plan or the seal, which must be in the installation's log by its proof (c2sp.org/tlog-proof)."""
+    data, (head, _, note) = read(folder / f"{name}.json"), read(folder / f"{name}.tlog-proof").partition(b"\n\n")
+    version, index, *path = head.decode().split("\n")
+    size, root = open_checkpoint(note, origin, vkeys)
+    found = root_above(sha256(b"\0", data), int(index.removeprefix("index ")), size, [decode(line) for line in path])
+    require((found, version) == (root, "c2sp.org/tlog-proof@v1"), f"{name}.json is not in the installation's log")
+    require(KINDS.get(parse(data)["type"]) == name, f"{name}.json is of another type")
+    return parse(data)

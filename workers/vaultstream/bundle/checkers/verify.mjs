@@ -1,14 +1,15 @@
 // Checks a bundle of VaultStream without VaultStream: what was signed, by which keys, when, and whether anything is missing.
 //
 // Usage: node verify.mjs FOLDER [--seal-key VKEY] [--keys PINNED.jwks]     (Node 20 or newer, no packages, and formats.mjs)
-// VKEY is what `vaultstream log key` prints, PINNED.jwks what `vaultstream keys export` writes; each option can be repeated. Take neither
-// of them, nor this program, from the bundle: whoever forges one can forge these too.
-// Exit codes: 0 nothing is wrong; 1 faults, one per line; 2 bad arguments; 3 nothing is wrong, but nothing shows whose keys these are.
-import { readdirSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+// VKEY is what `vaultstream log key` prints, or a file with it, PINNED.jwks what `vaultstream keys export` writes; each option can be
+// repeated. Take neither of them, nor this program, from the bundle: whoever forges one can forge these too.
+// Exit codes: 0 nothing is wrong; 1 faults, one per line; 2 bad arguments; 3 nothing is wrong, but nothing shows whose keys these are, or
+// the job was not complete.
+import { readdirSync, statSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import {
-  NAMES, ascii, base64url, canonical, decode, isSigned, linesOf, openCheckpoint, parse, read, readKeys, require, rootAbove, rootOf, sha256,
+  NAMES, ascii, base64url, canonical, decode, isSigned, linesOf, openCheckpoint, parse, read, readKeys, readTrusted, require, rootAbove, rootOf,
+  sha256,
 } from './formats.mjs'
 
 const kind = (name) => `application/vnd.vaultstream.${name}.v1+json`
@@ -24,9 +25,8 @@ function readSealed(folder, name, origin, vkeys) {
   const place = BigInt(index.replace(/^index /, ''))
   const found = rootAbove(sha256(Buffer.from([0]), data), place, BigInt(size), path.map((line) => decode(line)))
   require(version === 'c2sp.org/tlog-proof@v1' && found.equals(root), `${name}.json is not in the installation's log`)
-  const value = parse(data)
-  require(value.type === kind(name), `${name}.json is of another type`)
-  return value
+  require(parse(data).type === kind(name), `${name}.json is of another type`)
+  return parse(data)
 }
 
 /** Takes note of an entry of the job's log, or of a statement that is in no log. */
@@ -42,8 +42,7 @@ function addEntry(entry, about, keys, found, logged) {
   require(entry.signatures.length === 1, 'a statement has not one signature')
   const [body, signature] = [decode(entry.payload), decode(entry.signatures[0].sig)]
   const stated = parse(body)
-  const [where, key] = [`the statement of batch ${stated.batch}`, keys.get(stated.keyId)]
-  const lease = `${stated.epoch} ${stated.keyId}`
+  const [where, key, lease] = [`the statement of batch ${stated.batch}`, keys.get(stated.keyId), `${stated.epoch} ${stated.keyId}`]
   const encoded = Buffer.concat([Buffer.from(`DSSEv1 ${STATEMENT.length} ${STATEMENT} ${body.length} `), body])
   require(key !== undefined, `${where} is by a key that keys.jwks does not have`)
   require(!key.usable || isSigned(key, encoded, signature), `${where} is not signed by its key`)
@@ -58,18 +57,15 @@ function addEntry(entry, about, keys, found, logged) {
 /** Checks a record's signature and, once its batch is complete, that these are the records that the key signed. */
 function addRecord(record, about, keys, found) {
   const [digest, signature, recordId] = [decode(record.sha256, 'hex'), decode(record.signature), Buffer.from(record.id)]
-  const order = about.idType === 'bigint' ? BigInt(record.id) : recordId
-  const before = found.before
+  const [order, before] = [about.idType === 'bigint' ? BigInt(record.id) : recordId, found.before]
   found.before = order
   const above = before === undefined || (about.idType === 'bigint' ? before < order : Buffer.compare(before, order) < 0)
   require(above, `record ${record.id} is not above the one before it`)
   const batch = found.batches.get(record.batch)
   require(batch !== undefined, `record ${record.id} is under no statement of a key`)
-  const { stated } = batch
-  const key = keys.get(stated.keyId)
+  const [{ stated }, key] = [batch, keys.get(batch.stated.keyId)]
   if (batch.logged) found.dead.delete(record.id)
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(recordId.length)
+  const length = Buffer.of(...[24, 16, 8, 0].map((bits) => recordId.length >>> bits))
   batch.count += 1
   batch.first ??= record.id
   batch.leaves.push(sha256(Buffer.from([0]), length, recordId, digest, signature))
@@ -81,10 +77,7 @@ function addRecord(record, about, keys, found) {
   }
   const payload = record.payload === undefined ? undefined : decode(record.payload)
   require(payload === undefined || sha256(payload).equals(digest), `the payload of record ${record.id} is not what was signed`)
-  if (payload === undefined || !key.usable) {
-    found.bare += 1 // Node verifies no signature by a digest alone
-    return
-  }
+  if (payload === undefined || !key.usable) return (found.bare += 1) // Node verifies no signature by a digest alone
   const header = canonical({ alg: key.alg, kid: stated.keyId, typ: 'vnd.vaultstream.record+jws',
     'vaultstream.dev/job': about.token, 'vaultstream.dev/record': record.id })
   const data = about.signatureFormat === 'Raw' ? payload : Buffer.from(`${base64url(Buffer.from(header))}.${base64url(payload)}`)
@@ -102,7 +95,8 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
   const wanted = [['jobToken', about.token], ['job', about.job], ['treeSize', size], ['treeRoot', root.toString('hex')],
     ['keysSha256', sha256(...lines).toString('hex')], ['signed', signed]]
   const plan = found.planned ? readSealed(folder, 'plan', about.origin, vkeys) : undefined
-  const complete = seal.state === 'Complete'
+  const complete = seal.state === 'Complete' || (seal.state === 'Deleted' && about.state === 'Complete')
+  if (!complete) found.unfinished ??= `sealed: it was ${seal.state}`
   const planned = ['jobToken', 'job', 'source', ...(complete ? ['upperId', 'batches', 'rangesSha256'] : [])]
   if (plan !== undefined) wanted.push(...planned.map((name) => [name, plan[name]]))
   if (complete) wanted.push(['dead', found.dead.size])
@@ -113,10 +107,11 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
   return seal
 }
 
+/** Reports faults, prints what was not checked, and returns what was found. */
 function check(folder, vkeys, pinned, report) {
   const [about, keys] = [parse(read(folder, 'bundle.json')), readKeys(folder, 'keys.jwks')]
-  const trusted = new Map(pinned.flatMap((path) => [...readKeys(dirname(path), basename(path))]))
-  const found = { batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), bare: 0, events: 0, unverifiable: 0, before: undefined }
+  const found = { batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), bare: 0, events: 0, unverifiable: 0 }
+  if (about.state !== 'Complete') found.unfinished = `exported: it was ${about.state}`
   const [names, leaves] = [readdirSync(folder), []]
   const sealed = names.includes('seal.json')
   found.planned = names.includes('plan.json')
@@ -138,13 +133,15 @@ function check(folder, vkeys, pinned, report) {
       report(error.message)
     }
   }
+  const revokedLater = [...keys].filter(([id, key]) => key.revokedAt !== undefined && !found.revoked.has(id))
+  for (const [id, key] of revokedLater) found.revoked.set(id, key.revokedAt)
   for (const [number, { count: here, stated }] of found.batches) {
-    const [key, known] = [keys.get(stated.keyId), trusted.get(stated.keyId)]
+    const [key, known] = [keys.get(stated.keyId), pinned.get(stated.keyId)]
     if (here !== stated.count) report(`batch ${number} has ${here} records here, and its key signed ${stated.count}`)
     if (stated.signedAt > (found.revoked.get(stated.keyId) ?? stated.signedAt)) {
       report(`batch ${number} was signed at ${stated.signedAt}, after its key was revoked`)
     }
-    if (pinned.length > 0 && (known?.alg !== key.alg || known.digest !== key.digest || known.revoked)) {
+    if (pinned.size > 0 && (known?.alg !== key.alg || known.digest !== key.digest || known.revokedAt !== undefined)) {
       report(`batch ${number} was signed by key ${stated.keyId}, which is not pinned, or revoked there`)
     }
   }
@@ -152,44 +149,49 @@ function check(folder, vkeys, pinned, report) {
   require(count === about.records && (count > 0 || sealed), `the bundle has ${count} records, and should have ${about.records}`)
   const added = [...keys.values()].filter((key) => key.added).length
   const later = [...found.batches.values()].filter((batch) => !batch.logged).length
-  console.log(`${count} records in ${found.batches.size} batches; sealed at ${ascii(seal?.sealedAt ?? 'no time')}; ${found.revoked.size} revoked keys`)
+  console.log(`${count} records in ${found.batches.size} batches; sealed at ${ascii(seal?.sealedAt ?? 'no time')}; revoked keys: ${found.revoked.size}`)
+  for (const [id] of revokedLater) console.log(ascii(`key ${id} is revoked${sealed ? ', after the seal' : ''}`))
   for (const [applies, sentence] of [
     [vkeys.length === 0, 'who sealed the job: no seal key was given'],
-    [vkeys.length + pinned.length === 0, 'whose keys these are: no keys are pinned, and no seal key was given'],
+    [vkeys.length + pinned.size === 0, 'whose keys these are: no keys are pinned, and no seal key was given'],
     [!sealed, 'that no batch is missing: the job is not sealed'],
-    [sealed && seal.state !== 'Complete', 'that all that was planned was signed: the job was not complete when it was sealed'],
     [sealed && !found.planned, 'that all that was planned was signed: the job has a seal and no plan'],
-    [added > 0 && pinned.length === 0, `whose ${added} keys are that were added since the seal: they are not pinned`],
+    [added > 0 && pinned.size === 0, `whose ${added} keys are that were added since the seal: they are not pinned`],
     [sealed && later > 0, `that no batch from after the seal is missing: ${later} of them are here`],
     [found.unverifiable > 0, `the signatures of ${found.unverifiable} statements: ML-DSA needs Node 24.7 or newer`],
     [found.bare > 0, `the own signatures of ${found.bare} records, for which Node needs the payload; the statements of their keys have them`],
   ]) if (applies) console.log(`NOT CHECKED: ${sentence}`)
-  return found.unverifiable === 0
+  return found
 }
 
-let given
+let [folder, vkeys, pinned] = []
 try {
-  given = parseArgs({ allowPositionals: true,
-    options: { 'seal-key': { type: 'string', multiple: true, default: [] }, keys: { type: 'string', multiple: true, default: [] } } })
-  require(given.positionals.length === 1, 'Usage: node verify.mjs FOLDER [--seal-key VKEY] [--keys PINNED.jwks]')
+  const list = { type: 'string', multiple: true, default: [] }
+  const { positionals, values } = parseArgs({ allowPositionals: true, options: { 'seal-key': list, keys: list } })
+  require(positionals.length === 1, 'Usage: node verify.mjs FOLDER [--seal-key VKEY] [--keys PINNED.jwks]')
+  folder = positionals[0]
+  require(statSync(folder, { throwIfNoEntry: false })?.isDirectory(), `There is no folder ${folder}.`)
+  ;[vkeys, pinned] = readTrusted(values['seal-key'], values.keys)
 } catch (error) {
   console.error(error.message)
   process.exit(2)
 }
-const [vkeys, pinned] = [given.values['seal-key'], given.values.keys]
-let faults = 0
+let [faults, found] = [0]
 const report = (sentence) => {
   faults += 1
   if (faults <= 50) console.log(ascii(`FAULT: ${sentence}`).slice(0, 1000)) // a bundle's text must not control a terminal
 }
-let verified = false
 try {
-  verified = check(given.positionals[0], vkeys, pinned, report)
+  found = check(folder, vkeys, pinned, report)
 } catch (error) {
   report(error.message)
 }
-if (faults > 0) console.error(`${faults} faults: this is not what was signed`)
-else if (!verified) console.log('Nothing is wrong, but not all statements could be checked here')
-else if (vkeys.length + pinned.length > 0) console.log('Nothing is wrong')
-else console.log('Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys')
-process.exitCode = faults > 0 ? 1 : verified && vkeys.length + pinned.length > 0 ? 0 : 3
+const doubts = faults > 0 ? [] : [
+  [found.unverifiable > 0, 'Nothing is wrong, but not all statements could be checked here'],
+  [vkeys.length + pinned.size === 0, 'Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys'],
+  [found.unfinished !== undefined, `The job was not complete when it was ${found.unfinished}`],
+].filter(([applies]) => applies)
+if (faults > 0) console.error(`${faults} fault${faults > 1 ? 's' : ''}: this is not what was signed`)
+else for (const [, sentence] of doubts) console.log(ascii(sentence))
+if (faults + doubts.length === 0) console.log('Nothing is wrong')
+process.exitCode = faults > 0 ? 1 : doubts.length > 0 ? 3 : 0

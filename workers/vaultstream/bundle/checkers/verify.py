@@ -1,9 +1,10 @@
 """Checks a bundle of VaultStream without VaultStream: what was signed, by which keys, when, and whether anything is missing.
 
 Usage: python verify.py FOLDER [--seal-key VKEY] [--keys PINNED.jwks]     (Python 3.11 or newer, the package cryptography, formats.py)
-VKEY is what `vaultstream log key` prints, PINNED.jwks what `vaultstream keys export` writes; each option can be repeated. Take neither
-of them, nor this program, from the bundle: whoever forges one can forge these too.
-Exit codes: 0 nothing is wrong; 1 faults, one per line; 2 bad arguments; 3 nothing is wrong, but nothing shows whose keys these are.
+VKEY is what `vaultstream log key` prints, or a file with it, PINNED.jwks what `vaultstream keys export` writes; each option can be
+repeated. Take neither of them, nor this program, from the bundle: whoever forges one can forge these too.
+Exit codes: 0 nothing is wrong; 1 faults, one per line; 2 bad arguments; 3 nothing is wrong, but nothing shows whose keys these are, or
+the job was not complete.
 """
 import argparse
 import sys
@@ -11,10 +12,11 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from formats import (
+    KINDS,
+    MALFORMED,
     NAMES,
     canonical,
     decode,
@@ -24,25 +26,14 @@ from formats import (
     parse,
     read,
     read_keys,
+    read_sealed,
+    read_trusted,
     require,
-    root_above,
     root_of,
+    say,
     sha256,
 )
 
-KINDS = {f"application/vnd.vaultstream.{name}.v1+json": name
-         for name in ("batch-statement", "dead-letter", "revocation", "audit-event", "seal", "plan")}
-MALFORMED = ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, UnsupportedAlgorithm
-
-def read_sealed(folder, name, origin, vkeys):
-    """Returns the plan or the seal, which must be in the installation's log by its proof (c2sp.org/tlog-proof)."""
-    data, (head, _, note) = read(folder / f"{name}.json"), read(folder / f"{name}.tlog-proof").partition(b"\n\n")
-    version, index, *path = head.decode().split("\n")
-    size, root = open_checkpoint(note, origin, vkeys)
-    found = root_above(sha256(b"\0", data), int(index.removeprefix("index ")), size, [decode(line) for line in path])
-    require((found, version) == (root, "c2sp.org/tlog-proof@v1"), f"{name}.json is not in the installation's log")
-    require(KINDS.get(parse(data)["type"]) == name, f"{name}.json is of another type")
-    return parse(data)
 
 # The job's log, its records and its seal.
 def add_entry(entry, about, keys, found, logged):
@@ -112,9 +103,11 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
     found.planned = any(path.name == "plan.json" for path in folder.iterdir())
     plan = read_sealed(folder, "plan", about["origin"], vkeys) if found.planned else None
     wanted += [(name, plan[name]) for name in ("jobToken", "job", "source") if plan]
-    if seal["state"] == "Complete":
+    complete = (seal["state"], about["state"]) in (("Complete", about["state"]), ("Deleted", "Complete"))
+    found.unfinished = found.unfinished or (None if complete else f"sealed: it was {seal['state']}")
+    if complete:
         wanted.append(("dead", len(found.dead)))
-    if seal["state"] == "Complete" and plan:
+    if complete and plan:
         wanted += [(name, plan[name]) for name in ("upperId", "batches", "rangesSha256")]
         wanted.append(("signed", plan["records"] - seal["dead"]))
     for name, value in wanted:
@@ -122,9 +115,10 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
     return seal
 
 def check(folder, vkeys, pinned, report):
+    """Reports faults, prints what was not checked, and returns why the job was not complete, None if it was."""
     about, keys = parse(read(folder / "bundle.json")), read_keys(folder / "keys.jwks")
-    trusted = {key_id: key for path in pinned for key_id, key in read_keys(Path(path)).items() if not key[3]}
-    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0)
+    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0,
+                            unfinished=None if about["state"] == "Complete" else f"exported: it was {about['state']}")
     names, leaves, count = {path.name for path in folder.iterdir()}, [], 0
     sealed = "seal.json" in names
     require(about["version"] == 1, "bundle.json is of another version")
@@ -139,52 +133,66 @@ def check(folder, vkeys, pinned, report):
             add_record(parse(data), about, keys, found)
         except MALFORMED as error:
             report(error)
+    later = [key_id for key_id, key in keys.items() if key[3] and key_id not in found.revoked]
+    found.revoked |= {key_id: keys[key_id][3] for key_id in later}
     for number, batch in found.batches.items():
         key_id, time, stated = batch.stated["keyId"], batch.stated["signedAt"], batch.stated["count"]
         if batch.count != stated:
             report(f"batch {number} has {batch.count} records here, and its key signed {stated}")
         if time > found.revoked.get(key_id, time):
             report(f"batch {number} was signed at {time}, after its key was revoked")
-        if pinned and trusted.get(key_id, ())[0:3:2] != keys[key_id][0:3:2]:
+        if pinned and (key_id not in pinned or pinned[key_id][0:4:3] != (keys[key_id][0], None) or pinned[key_id][2] != keys[key_id][2]):
             report(f"batch {number} was signed by key {key_id}, which is not pinned, or revoked there")
     seal = check_seal(folder, about, keys, found, leaves, vkeys) if sealed else None
     require(count == about["records"] and (count or sealed), f"the bundle has {count} records, and should have {about['records']}")
     added = sum(key[4] for key in keys.values())
-    later = sum(not batch.logged for batch in found.batches.values())
-    print(f"{count} records in {len(found.batches)} batches; sealed at {seal['sealedAt'] if seal else 'no time'}; "
-          f"{len(found.revoked)} revoked keys")
+    unsealed = sum(not batch.logged for batch in found.batches.values())
+    say(f"{count} records in {len(found.batches)} batches; sealed at {seal['sealedAt'] if seal else 'no time'}; "
+        f"revoked keys: {len(found.revoked)}")
+    for key_id in later:
+        say(f"key {key_id} is revoked{', after the seal' if sealed else ''}")
     for applies, sentence in (
         (not vkeys, "who sealed the job: no seal key was given"),
         (not vkeys and not pinned, "whose keys these are: no keys are pinned, and no seal key was given"),
         (not sealed, "that no batch is missing: the job is not sealed"),
-        (sealed and seal["state"] != "Complete", "that all that was planned was signed: the job was not complete when it was sealed"),
         (sealed and not found.planned, "that all that was planned was signed: the job has a seal and no plan"),
         (added and not pinned, f"whose {added} keys are that were added since the seal: they are not pinned"),
-        (sealed and later, f"that no batch from after the seal is missing: {later} of them are here"),
+        (sealed and unsealed, f"that no batch from after the seal is missing: {unsealed} of them are here"),
         (found.bare, f"the own signatures of {found.bare} records without payload; the statements of their keys have them")):
         print(f"NOT CHECKED: {sentence}" if applies else "", end="\n" * bool(applies))
+    return found.unfinished
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("folder", type=Path)
     options.add_argument("--seal-key", action="append", default=[])
     options.add_argument("--keys", action="append", default=[])
-    given, faults = options.parse_args(), []
+    given, faults, unfinished = options.parse_args(), [], None
+    if not given.folder.is_dir():
+        options.error(f"There is no folder {given.folder}.")
+    try:
+        vkeys, pinned = read_trusted(given.seal_key, given.keys)
+    except ValueError as error:
+        options.error(f"{error}.")
 
     def report(fault):
         faults.append(fault)
-        if len(faults) <= 50:  # in ASCII: the text of a bundle must not control a terminal
-            print(ascii(f"FAULT: {fault if isinstance(fault, (str, ValueError, OSError)) else repr(fault)}")[1:-1][:1000])
+        if len(faults) <= 50:
+            say(f"FAULT: {fault if isinstance(fault, (str, ValueError, OSError)) else repr(fault)}")
 
     try:
-        check(given.folder, given.seal_key, given.keys, report)
+        unfinished = check(given.folder, vkeys, pinned, report)
     except MALFORMED as error:
         report(error)
     if faults:
-        sys.exit(f"{len(faults)} faults: this is not what was signed")
-    anchored = bool(given.seal_key or given.keys)
-    print("Nothing is wrong" if anchored else "Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys")
-    sys.exit(0 if anchored else 3)
+        sys.exit(f"{len(faults)} fault{'s' * (len(faults) > 1)}: this is not what was signed")
+    if not (vkeys or pinned):
+        print("Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys")
+    if unfinished:
+        say(f"The job was not complete when it was {unfinished}")
+    if unfinished or not (vkeys or pinned):
+        sys.exit(3)
+    print("Nothing is wrong")
 
 if __name__ == "__main__":
     main()
