@@ -9,6 +9,7 @@ import pytest
 
 from integration.cli.conftest import manifest
 from vaultstream.store.jobs import get_job
+from vaultstream_cli.commands.audit_log import _short
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +57,7 @@ async def test_what_was_done_to_a_job_is_listed_also_when_it_was_deleted(
     latest = run_cli("audit-log", job.token, "--limit", "2")
     lines = latest.stdout.splitlines()
     assert lines[0].split() == ["number", "time", "action", "login", "arguments"]
-    assert [line.split()[3] for line in lines[1:]] == ["retire", "delete"]
+    assert [line.split()[2] for line in lines[1:]] == ["retire", "delete"]
     assert "policy='Delete'" in lines[2]
     assert "Showing 2 of 6" in latest.stderr
 
@@ -88,3 +89,10 @@ def test_a_job_that_never_was_has_no_audit_log(run_cli: RunCli) -> None:
     refused = run_cli("audit-log", "never-was", check=False)
     assert refused.returncode == 2
     assert "There is no job named 'never-was'" in refused.stderr
+
+
+def test_of_many_ids_the_first_few_and_a_count_are_shown() -> None:
+    ids = [f"job-1a2b3c4d-key-{number}" for number in range(84)]
+    shown = _short(" ".join(ids))
+    assert shown == f"{' '.join(ids[:3])} … and 81 more"
+    assert _short("a b c d e") == "a b c d e"
