@@ -15,7 +15,7 @@ from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 
 SHOWN_WORDS = 3
-SHOWN_CHARACTERS = 200
+ARGUMENT_CHARACTERS = 200
 
 
 @command(app, "audit-log")
@@ -64,6 +64,6 @@ async def audit_log(
 def _short(value: str) -> str:
     """Returns the first of many words, such as the ids of all keys of a job; --json has all."""
     words = value.split(" ")
-    if len(words) <= SHOWN_WORDS or len(value) <= SHOWN_CHARACTERS:
+    if len(words) <= SHOWN_WORDS or len(value) <= ARGUMENT_CHARACTERS:
         return value
     return f"{' '.join(words[:SHOWN_WORDS])} … and {len(words) - SHOWN_WORDS:,} more"
