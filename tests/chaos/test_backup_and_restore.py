@@ -122,6 +122,7 @@ async def open_site(folder: Path) -> AsyncIterator[Site]:
             "VAULTSTREAM_NATS_USER": services.nats_user,
             "VAULTSTREAM_NATS_PASSWORD": services.nats_password,
             "VAULTSTREAM_KEK_FILE": str(folder / "kek"),
+            "VAULTSTREAM_SEAL_KEY_FILE": str(folder / "seal-key"),
         }
         yield Site(Command(folder), environment)
 
@@ -147,6 +148,7 @@ async def back_up_half_a_job(folder: Path) -> Backup:
         site.shell("createdb --template=template0", folder)
         site.run("migrate", "--create-roles")
         site.run("keys", "init")
+        site.run("seal-key", "create")
         await site.query("CREATE TABLE receipts (id bigint PRIMARY KEY, payload text)")
         await site.query(f"INSERT INTO receipts SELECT n, md5(n::text) FROM generate_series(1, {RECORDS}) n")
         process = site.command.start("run", "-f", manifest(site), **site.environment)

@@ -21,7 +21,7 @@ from vaultstream.errors import InvalidJobError
 from vaultstream_operator.api.conditions import COMPLETED, FAILED, PROGRESSING, set_conditions
 from vaultstream_operator.api.crd import spec_schema
 from vaultstream_operator.api.schema import leaves
-from vaultstream_operator.api.status import JobStatus, ScalingStatus
+from vaultstream_operator.api.status import JobStatus, ScalingStatus, SealStatus
 
 if TYPE_CHECKING:
     from kube.apiserver import ApiServer
@@ -228,6 +228,15 @@ RUNNING = JobStatus(
     eta=NOW,
     start_time=NOW,
     scaling=FULL_SCALING,
+    seal=SealStatus(
+        origin="example.com/sign",
+        size=7,
+        checkpoint="example.com/sign\n7\nAAAA\n\n— example.com/sign AAAA\n",
+        job_checkpoint="example.com/sign/jobs/job-0123abcd\n3\nAAAA\n\n— example.com/sign AAAA\n",
+        signed=239_000,
+        dead=1_000,
+        sealed_at=NOW,
+    ),
 )
 
 
