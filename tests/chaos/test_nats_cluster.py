@@ -54,6 +54,7 @@ async def lab(
         **cluster.environment(),
         "VAULTSTREAM_LEASE_SECONDS": "5",
         "VAULTSTREAM_ACK_WAIT_SECONDS": "5",
+        "VAULTSTREAM_SEALS_DIR": str(tmp_path / "seals"),  # the seal key is that of other databases, too
     }.items():
         monkeypatch.setenv(name, value)
     await mortal.ensure_running()

@@ -82,6 +82,7 @@ async def test_a_run_killed_again_and_again_continues_where_it_was(arena: Arena)
         "VAULTSTREAM_NATS_PASSWORD": wired.nats_password,
         "VAULTSTREAM_KEK_FILE": str(wired.kek_file),
         "VAULTSTREAM_DATA_DIR": str(wired.data_dir),
+        "VAULTSTREAM_SEALS_DIR": str(arena.folder / "seals"),
     }
     killed, settled, code = 0, 0, None
     while code is None or code == -signal.SIGKILL:

@@ -197,7 +197,12 @@ class Site:
 
     async def worker(self, role: str, token: str, **environment: str) -> Operator:
         """Starts a worker as its pod would; killed after the test."""
-        given = {"VAULTSTREAM_KEK_FILE": str(self.services.kek_file), **environment}
+        given = {
+            "VAULTSTREAM_KEK_FILE": str(self.services.kek_file),
+            # The seal key is that of other databases, too.
+            "VAULTSTREAM_SEALS_DIR": str(self.folder / "seals"),
+            **environment,
+        }
         self.workers.append(await self._start(["worker", role, token], role, given))
         return self.workers[-1]
 
