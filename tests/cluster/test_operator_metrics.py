@@ -12,7 +12,7 @@ from support.engine import open_bus
 from support.fleet import open_fleet
 from support.freezing import freeze, thaw
 from support.kubelet import running_pods
-from support.scraping import Series, ServedWorker, by_label, served_worker, slow_view, value
+from support.scraping import Series, ServedWorker, by_label, closed_view, served_worker, value
 from support.waiting import eventually
 from vaultstream import __version__
 from vaultstream.bus.records import RecordsStream
@@ -149,19 +149,20 @@ def held_by(signer: ServedWorker) -> str:
 
 
 async def test_expired_leases_are_counted_as_in_postgres(site: Site) -> None:
-    """One signer is killed, another is frozen, and a third signs their batches."""
-    view = await slow_view(site.db, RECORDS, seconds=0.3)
+    """The job has one key: its first signer is killed, the next one frozen, and a third signs all batches."""
     await site.operator()
     async with held_open(site), AsyncExitStack() as stack:
-        await site.apply("job", table=view)
-        token = await site.status_field("job", "token")
-        short = {"VAULTSTREAM_LEASE_SECONDS": "1", "VAULTSTREAM_ACK_WAIT_SECONDS": "1"}
-        for role in ("keys", "records"):
-            await worker(stack, site, role, token, **short)
-        killed, frozen = [await worker(stack, site, "signing", token, **short) for _ in range(2)]
-        for signer in (killed, frozen):
-            await freeze_with_keys(site, signer)
-        killed.process.kill()
+        async with closed_view(site.db, RECORDS) as view:
+            await site.apply("job", table=view, keys={"count": 1, "algorithm": "ED25519"})
+            token = await site.status_field("job", "token")
+            short = {"VAULTSTREAM_LEASE_SECONDS": "1", "VAULTSTREAM_ACK_WAIT_SECONDS": "1"}
+            for role in ("keys", "records"):
+                await worker(stack, site, role, token, **short)
+            killed = await worker(stack, site, "signing", token, **short)
+            await freeze_with_keys(site, killed)
+            killed.process.kill()
+            frozen = await worker(stack, site, "signing", token, **short)
+            await freeze_with_keys(site, frozen)
 
         other = await worker(stack, site, "signing", token, **short)
         for signer in (killed, frozen):
@@ -180,13 +181,10 @@ async def test_expired_leases_are_counted_as_in_postgres(site: Site) -> None:
 
 
 async def freeze_with_keys(site: Site, signer: ServedWorker) -> None:
-    """Freezes a signer while it holds keys."""
-    while True:
-        await eventually(lambda: count(site, f"keys WHERE {held_by(signer)}"))
-        await freeze(signer.process.pid)
-        if await count(site, f"keys WHERE {held_by(signer)}"):
-            return
-        thaw(signer.process.pid)
+    """Freezes a signer that holds keys, and can't return them: its source is closed."""
+    await eventually(lambda: count(site, f"keys WHERE {held_by(signer)}"))
+    await freeze(signer.process.pid)
+    assert await count(site, f"keys WHERE {held_by(signer)}")
 
 
 async def expired(site: Site, signer: ServedWorker) -> int:

@@ -32,7 +32,7 @@ async def test_the_newest_seal_is_in_the_status_and_its_checkpoints_verify(site:
     async with connect(site.database_url) as connection:
         job, log = await get_job(connection, token), LogOfSeals(connection)
         for size in (1, 2):
-            await log.seal(job, "event", state="Running")
+            await log.seal(job, str(size), state="Running")
             seal = await eventually(lambda size=size: sealed(size))
     keys = [log.key.public_key]
     assert (seal["origin"], seal["signed"], seal["dead"]) == (log.origin, 3, 0)

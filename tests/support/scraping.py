@@ -195,3 +195,19 @@ async def slow_view(db: asyncpg.Connection, count: int, *, seconds: float) -> st
         f"FROM {table}"
     )
     return view
+
+
+@asynccontextmanager
+async def closed_view(db: asyncpg.Connection, count: int) -> AsyncIterator[str]:
+    """A source whose payloads are withheld until the end of the block: signers hold the keys of their first batches until then."""
+    table, view = await add_table(db, range(1, count + 1)), new_name("closed")
+    await db.execute(
+        f"CREATE FUNCTION {view}() RETURNS boolean STABLE LANGUAGE plpgsql "
+        f"AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(hashtext(''{view}'')); RETURN true; END';"
+        f"CREATE VIEW {view} AS SELECT id, CASE WHEN {view}() THEN payload END AS payload FROM {table}"
+    )
+    await db.execute("SELECT pg_advisory_lock(hashtext($1))", view)
+    try:
+        yield view
+    finally:
+        await db.execute("SELECT pg_advisory_unlock(hashtext($1))", view)
