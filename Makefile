@@ -24,12 +24,16 @@ help:
 
 ##@ Run
 
-.PHONY: quick-start install
+.PHONY: quick-start install native
 
 quick-start: .venv/.runtime .env ## Install, start Postgres and NATS, seed, sign, verify. Options: BATCH_SIZE, TOTAL_RECORDS, TOTAL_KEYS, MAX_SIGNERS.
 	@$(VAULTSTREAM) quick-start
 
 install: .venv/.runtime ## Create .venv with VaultStream and its pinned dependencies. Option: PYTHON.
+
+native: .venv/.build ## Build the native extension, which signs faster on x86-64, or print why it can't be built.
+	@hack/native
+	@touch .venv/.native
 
 .env:
 	@umask 077 && cp .env.sample .env
@@ -184,12 +188,20 @@ clean-data: ## Stop the embedded services and remove .vaultstream: jobs, records
 	@rm -rf .vaultstream
 
 distclean: clean clean-data ## Remove everything that make created, including .venv, except .env with your settings.
-	@rm -rf .venv
+	@rm -rf .venv workers/native/built.sha256 workers/vaultstream/crypto/_multibuffer.abi3.so
 
 # The environments. Each has a stamp file, newer than all of its sources, so that a second run does nothing.
 
-.venv/.runtime: constraints/build.txt constraints/runtime.txt pyproject.toml $(PYTHON_GONE)
+.venv/.build: constraints/build.txt $(PYTHON_GONE)
 	@hack/install .venv constraints/build.txt
+	@touch $@
+
+# Without an extension that it can't build, hack/native succeeds.
+.venv/.native: constraints/native.txt hack/native $(wildcard workers/native/*.[ch]) | .venv/.build
+	@hack/native
+	@touch $@
+
+.venv/.runtime: .venv/.build constraints/runtime.txt pyproject.toml | .venv/.native
 	@hack/install .venv constraints/runtime.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -52,7 +52,7 @@ def test_tests_run_on_the_very_versions_that_people_get(file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["build.txt", "image.txt", "runtime.txt", "dev.txt", "sbom.txt", "tools.txt"]
+    "file", ["build.txt", "image.txt", "native.txt", "runtime.txt", "dev.txt", "sbom.txt", "tools.txt"]
 )
 def test_every_pin_has_a_hash_and_no_file_names_an_index(file: str) -> None:
     text = (ROOT / "constraints" / file).read_text()

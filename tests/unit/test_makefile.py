@@ -36,7 +36,9 @@ def installed(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "constraints", tmp_path / "constraints")
     _program(tmp_path / ".venv/bin/vaultstream", 'echo "$@" batch=$BATCH_SIZE data=$VAULTSTREAM_DATA_DIR')
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
-    (tmp_path / ".venv/.runtime").touch()
+    _program(tmp_path / "hack/native")
+    for stamp in (".build", ".native", ".runtime"):
+        (tmp_path / ".venv" / stamp).touch()
     return tmp_path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float | None, Field(alias="VAULTSTREAM_DRAIN_SECONDS", ge=1, le=7200)] = None
     """Time in which a draining signer finishes its batches; it returns the rest to the queue. Not set: no limit."""
     max_outstanding: Annotated[int, Field(alias="VAULTSTREAM_MAX_OUTSTANDING", ge=1, le=100_000)] = 4096
+
+    multibuffer: Annotated[Literal["auto", "off"], Field(alias="VAULTSTREAM_MULTIBUFFER")] = "auto"
+    """Whether the native extension signs where the processor allows it; off: `cryptography` signs everywhere."""
 
     batch_size: Annotated[int, Field(alias="BATCH_SIZE", ge=1, le=20_000)] = 500
     total_records: Annotated[int, Field(alias="TOTAL_RECORDS", ge=0)] = 100_000
