@@ -21,6 +21,7 @@ RUN python -m venv tools \
         --require-hashes --only-binary :all: --requirement constraints/sbom.txt
 
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY hack/native_wheel.py hack/
 COPY workers workers
 COPY operator operator
 COPY cli cli
