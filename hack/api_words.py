@@ -44,7 +44,15 @@ _PROGRESS, _END, _PROBLEM, _OUTAGE, _SCALING = (
 _GROUPS: Final[Mapping[str, frozenset[str]]] = {
     _PROGRESS: frozenset(),
     _END: frozenset(
-        {"AllSigned", "DeadLetters", "DeadlineExceeded", "TimeToLiveOver", "Deleting", "Deleted"}
+        {
+            "AllSigned",
+            "DeadLetters",
+            "DeadlineExceeded",
+            "TimeToLiveOver",
+            "Deleting",
+            "Deleted",
+            "DeletionUnsealed",
+        }
     ),
     _PROBLEM: frozenset(),
     _OUTAGE: frozenset({"PostgresUnreachable", "NatsUnreachable", "ConsumerMissing"}),

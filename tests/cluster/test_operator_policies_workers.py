@@ -184,6 +184,14 @@ async def test_every_role_has_a_worker_that_the_operator_can_start(site: Site, a
         assert await refusal(api, "POST", collection(site, role), worker(site, role)) == ""
 
 
+async def test_only_a_records_worker_can_be_started_to_seal_a_deletion(site: Site, api: KubeApi) -> None:
+    for role, more in (("records", "--deleted"), ("records", "--data-dir"), ("keys", "--deleted")):
+        made = worker(site, role)
+        made["spec"]["template"]["spec"]["containers"][0]["args"].append(more)
+        refused = await refusal(api, "POST", collection(site, role), made)
+        assert bool(refused) is ((role, more) != ("records", "--deleted"))
+
+
 async def test_a_records_worker_can_not_get_the_key_encryption_key(site: Site, api: KubeApi) -> None:
     made = worker(site, "records")
     assert await refusal(api, "POST", collection(site, "records"), made) == ""

@@ -195,15 +195,20 @@ class Site:
             await eventually(operator.is_ready, seconds=READY_SECONDS, what=operator.log.read_text())
         return operator
 
-    async def worker(self, role: str, token: str, **environment: str) -> Operator:
+    @property
+    def seal_key_file(self) -> Path:
+        """Of the workers. There is none until a test creates it: no node runs the pods that seal deletions."""
+        return self.folder / "seal-key"
+
+    async def worker(self, role: str, token: str, *arguments: str, **environment: str) -> Operator:
         """Starts a worker as its pod would; killed after the test."""
         given = {
             "VAULTSTREAM_KEK_FILE": str(self.services.kek_file),
-            # The seal key is that of other databases, too.
+            "VAULTSTREAM_SEAL_KEY_FILE": str(self.seal_key_file),
             "VAULTSTREAM_SEALS_DIR": str(self.folder / "seals"),
             **environment,
         }
-        self.workers.append(await self._start(["worker", role, token], role, given))
+        self.workers.append(await self._start(["worker", role, token, *arguments], role, given))
         return self.workers[-1]
 
     async def start_planning(self, name: str = "job", **spec: Any) -> str:

@@ -18,7 +18,7 @@ from vaultstream.settings import Settings, load_settings
 log = logging.getLogger(__name__)
 
 
-def run_worker(role: str, job: str, **overrides: object) -> int:
+def run_worker(role: str, job: str, *, deleted: bool = False, **overrides: object) -> int:
     """Runs a worker until its job has ended or it is asked to exit.
 
     If it fails, the last line of its log says why; see `vaultstream.last_words`.
@@ -26,6 +26,7 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
     Args:
         role: of a `WorkerRole`. Only its module is loaded: a pool starts many signers.
         job: name or token of the job.
+        deleted: as the records worker, seal that the job was deleted, and do nothing else.
         overrides: settings by field name; None means not given.
 
     Returns:
@@ -37,7 +38,8 @@ def run_worker(role: str, job: str, **overrides: object) -> int:
         configure_logging(settings, worker=True)
         forbid_core_dumps()  # each role holds keys: private ones, those that wrap them, or the seal key
         with quick_imports():
-            run = getattr(import_module(f"vaultstream.{role}.worker"), f"run_{role}_worker")
+            part = "deletion" if deleted else "worker"
+            run = getattr(import_module(f"vaultstream.{role}.{part}"), f"run_{role}_{part}")
         uvloop.run(run(settings, job))
     except KeyboardInterrupt:  # before the worker handled signals itself
         last: VaultStreamError = Interrupted("The worker was asked to exit while it was starting.")

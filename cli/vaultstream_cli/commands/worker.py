@@ -17,6 +17,14 @@ app.add_typer(group, name="worker")
 
 WorkerJob = Annotated[str, typer.Argument(metavar="JOB", help="Name or token of the job.")]
 
+Deleted = Annotated[
+    bool,
+    typer.Option(
+        "--deleted",
+        help="Records worker: seal that the job was deleted, and exit. The operator starts it before it removes the job's rows.",
+    ),
+]
+
 _HELP = {
     "keys": "Create the job's keys, wrap them, and publish them on keys.>.",
     "records": "Split the job's records into batches, publish them, and follow the job to its end.",
@@ -33,14 +41,17 @@ def _register(role: str) -> None:
         database_url: DatabaseUrl = None,
         nats_url: NatsUrl = None,
         kek_file: KekFile = None,
+        deleted: Deleted = False,
     ) -> None:
+        if deleted and role != WorkerRole.RECORDS:
+            raise typer.BadParameter("--deleted is for the records worker, which has the seal key.")
         given = {
             "data_dir": data_dir,
             "database_url": database_url,
             "nats_url": nats_url,
             "kek_file": kek_file,
         }
-        raise typer.Exit(run_worker(role, job, **given))
+        raise typer.Exit(run_worker(role, job, deleted=deleted, **given))
 
 
 for _role in WorkerRole:

@@ -36,9 +36,8 @@ from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
-from vaultstream_operator.adapters.seals import read_seal
+from vaultstream_operator.adapters.seals import FoundSeal, read_seal
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.api.status import SealStatus
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
 
@@ -112,9 +111,9 @@ class PostgresStore:
     async def find(self, job: ObjectView) -> StoredJob | Trouble | None:
         """Returns the job as Postgres has it, None if it is not there, or why it cannot be read."""
 
-        async def snapshot_of(connection: Connection) -> tuple[JobSnapshot | None, SealStatus | None]:
+        async def snapshot_of(connection: Connection) -> tuple[JobSnapshot | None, FoundSeal | None]:
             async with asyncio.timeout(POSTGRES_ANSWER_SECONDS):
-                snapshot = await find_snapshot(connection, _name(job))
+                snapshot = await _find_snapshot(connection, job)
                 return snapshot, await read_seal(connection, snapshot.job) if snapshot else None
 
         try:
@@ -128,7 +127,8 @@ class PostgresStore:
         if snapshot is None:
             memory.activity = Activity()
             return None
-        return replace(self._stored(job, snapshot), seal=seal)
+        found = self._stored(job, snapshot)
+        return replace(found, seal=seal.status, deletion_sealed=seal.deleted) if seal else found
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Carries out an action of the plan, which is safe to repeat; returns None, or why it failed."""
@@ -140,6 +140,7 @@ class PostgresStore:
             StoreAction.SUSPEND: partial(_set_suspended, suspended=True),
             StoreAction.RESUME: partial(_set_suspended, suspended=False),
             StoreAction.FAIL: _fail,
+            StoreAction.MARK_DELETED: partial(self._delete, policy="Retain"),
             StoreAction.DELETE: self._delete,
         }
         try:
@@ -226,6 +227,7 @@ class PostgresStore:
             orphan=job.tenant is None and self._tenant(view) is not None,
             state=job.state,
             message=job.message or "",
+            deleted_at=job.deleted_at,
             ours=job.owner_uid == view.owner.uid,
             spec=job.spec,
             started_at=job.started_at,
@@ -292,11 +294,11 @@ class PostgresStore:
         if former is not None and former.owner_uid != view.owner.uid:
             await self._remove(connection, former, former.spec.deletion_policy)
 
-    async def _delete(self, connection: Connection, view: ObjectView) -> None:
+    async def _delete(self, connection: Connection, view: ObjectView, *, policy: str | None = None) -> None:
         job = await _own(connection, view)
         if job is not None:
             spec = view.spec or job.spec
-            await self._remove(connection, job, spec.deletion_policy)
+            await self._remove(connection, job, policy or spec.deletion_policy)
 
     async def _remove(self, connection: Connection, job: Job, policy: str) -> None:
         await delete_with_messages(connection, job, policy, remove=self._dispatcher.remove)
@@ -347,8 +349,25 @@ def _name(view: ObjectView) -> str:
 
 
 async def _own(connection: Connection, view: ObjectView) -> Job | None:
-    job = await jobs.find_job(connection, _name(view))
-    return job if job is not None and job.owner_uid == view.owner.uid else None
+    for name in _names(view):
+        job = await jobs.find_job(connection, name)
+        if job is not None and job.owner_uid == view.owner.uid:
+            return job
+    return None
+
+
+async def _find_snapshot(connection: Connection, view: ObjectView) -> JobSnapshot | None:
+    found = None
+    for name in _names(view):
+        found = await find_snapshot(connection, name)
+        if found is not None and found.job.owner_uid == view.owner.uid:
+            break
+    return found
+
+
+def _names(view: ObjectView) -> tuple[str, ...]:
+    """The names by which a job may be found: while it is deleted its token, because its name is free by then."""
+    return (view.status.token, _name(view)) if view.deleting and view.status.token else (_name(view),)
 
 
 async def _update_spec(connection: Connection, view: ObjectView) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import unverified_checkpoint
-from vaultstream.proof.seal import SealEntry
+from vaultstream.proof.seal import DELETED, SealEntry
 from vaultstream.store.logs import newest_seal
 from vaultstream_operator.api.status import SealStatus
 
@@ -22,11 +23,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def read_seal(connection: Connection, job: Job) -> SealStatus | None:
+@dataclass(frozen=True, slots=True)
+class FoundSeal:
+    """The newest seal of a job."""
+
+    status: SealStatus
+    deleted: bool
+    """Whether it says that the job was deleted."""
+
+
+async def read_seal(connection: Connection, job: Job) -> FoundSeal | None:
     """Returns the newest seal of a job; None if it has none, or one that can't be read, which is logged."""
     try:
         stored = await newest_seal(connection, job.job_no)
-        return None if stored is None else seal_status(stored)
+        if stored is None:
+            return None
+        return FoundSeal(seal_status(stored), SealEntry.parse(stored.body.encode()).state == DELETED)
     except (
         asyncpg.DataError,
         ProofError,

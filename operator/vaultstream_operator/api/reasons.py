@@ -57,6 +57,7 @@ class JobReason(StrEnum):
     CHILD_REFUSED = "ChildRefused"
     CHILD_NOT_OURS = "ChildNotOurs"
     CLEANUP_BLOCKED = "CleanupBlocked"
+    DELETION_UNSEALED = "DeletionUnsealed"
     ANNOTATION_UNREADABLE = "AnnotationUnreadable"
     # unreachable services; the words are those of scaling's holds
     POSTGRES_UNREACHABLE = ScalingReason.POSTGRES_UNREACHABLE.value
@@ -150,6 +151,8 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "The job then resumes automatically.",
     JobReason.CLEANUP_BLOCKED: "The job can't be removed yet: {problem} The removal is retried automatically. If the "
     "service is gone permanently, remove the finalizer {finalizer} by hand: the job's data in that service is then kept.",
+    JobReason.DELETION_UNSEALED: "No seal says that the job was deleted, because no records worker sealed that within {seconds} s: "
+    "`vaultstream log verify` will report job {token} as gone once its rows are. Check the Secret with the seal key.",
     JobReason.ANNOTATION_UNREADABLE: "{problem}",
     JobReason.POSTGRES_UNREACHABLE: "Postgres is unreachable: {problem} The number of signers is kept, and the job resumes "
     "automatically when Postgres is reachable again.",

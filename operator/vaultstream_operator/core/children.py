@@ -32,6 +32,8 @@ ROLE_LABEL = "app.kubernetes.io/component"
 TEMPLATE_ANNOTATION: Final = "vaultstream.dev/template"
 """Annotation of a worker's Kubernetes Job: the fingerprint of the pod template that it was created with."""
 
+DELETED_ARGUMENT: Final = "--deleted"
+"""Of a records worker that seals the deletion of its job."""
 _NEVER_GIVE_UP = 2**31 - 1
 """Backoff limit of a worker's Job: the cause of a failure can be fixed, and then the worker resumes by itself."""
 _MOST_NAME = (
@@ -88,7 +90,17 @@ def selector(owner: Owner, role: str) -> dict[str, str]:
 
 def worker_job(owner: Owner, role: str, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
     """Returns the Kubernetes Job that runs a keys or records worker until the signing job has ended."""
-    template = _template(owner, role, token, spec, options, restart="OnFailure")
+    return _job(owner, role, token, _template(owner, role, token, spec, options, restart="OnFailure"))
+
+
+def deletion_job(owner: Owner, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
+    """Returns the Kubernetes Job in which a records worker seals that the signing job was deleted. It has the name of the other one."""
+    arguments = (DELETED_ARGUMENT,)
+    template = _template(owner, RECORDS, token, spec, options, restart="OnFailure", arguments=arguments)
+    return _job(owner, RECORDS, token, template)
+
+
+def _job(owner: Owner, role: str, token: str, template: Manifest) -> Manifest:
     metadata = _metadata(owner, role, token)
     return {
         "apiVersion": "batch/v1",
@@ -134,7 +146,14 @@ def _metadata(owner: Owner, role: str, token: str) -> Manifest:
 
 
 def _template(
-    owner: Owner, role: str, token: str, spec: SigningJobSpec, options: WorkerOptions, *, restart: str
+    owner: Owner,
+    role: str,
+    token: str,
+    spec: SigningJobSpec,
+    options: WorkerOptions,
+    *,
+    restart: str,
+    arguments: tuple[str, ...] = (),
 ) -> Manifest:
     return pod_template(
         role,
@@ -144,4 +163,5 @@ def _template(
         labels=labels(owner, role, token, options.tenants),
         selector=selector(owner, role),
         restart=restart,
+        arguments=arguments,
     )

@@ -1,6 +1,6 @@
 """Plans the next step for a SigningJob: a pure function of its observed state, called whenever something changes.
 
-deleting      delete the children, then the data in Postgres and JetStream, then the finalizer
+deleting      delete the children; have the deletion sealed; delete the data in Postgres and JetStream, then the finalizer
 ended         delete the children, keep the status; delete the object after its time to live
 new           add the finalizer, create the job in Postgres, then its workers
 in trouble    change only the status; workers keep running
@@ -33,6 +33,8 @@ SHORTLY = 1.0
 """Seconds until the next reconcile of something in progress."""
 LATER = 5.0
 """Seconds until the next reconcile of something that a person has to fix."""
+DELETION_SEAL_SECONDS = 60.0
+"""How long a deletion waits for its seal: no missing or wrong seal key keeps a namespace from being removed."""
 
 
 class StoreAction(StrEnum):
@@ -46,6 +48,8 @@ class StoreAction(StrEnum):
     SUSPEND = "suspend"
     RESUME = "resume"
     FAIL = "fail"
+    MARK_DELETED = "mark-deleted"
+    """Deletes its keys and frees its name, and keeps the rows that are sealed once more."""
     DELETE = "delete"
 
 
@@ -130,15 +134,52 @@ def _deleting(case: _Case) -> Plan:
     deleting = report
     if JobReason.CLEANUP_BLOCKED not in report.standing:
         deleting = report.on_the_way(say(JobReason.DELETING, what=what))
-    if case.view.children.any:
-        return replace(_saying(deleting), delete=_roles(case.view), requeue_after=SHORTLY)
+    sealer = _sealer(case, stored)
+    if going := tuple(role for role in _roles(case.view) if not _seals(case.view, role, sealer)):
+        return replace(_saying(deleting), delete=going, requeue_after=SHORTLY)
     if isinstance(stored, Trouble) and stored.reason is not JobReason.TABLE_UNUSABLE:
         blocked = say(JobReason.CLEANUP_BLOCKED, problem=stored.problem, finalizer=FINALIZER)
         report = report.on_the_way(blocked) if stored.passing else report.stalled(blocked)
         return replace(_saying(report), requeue_after=_patience(stored))
+    deleted = report.on_the_way(say(JobReason.DELETED, what=what))
     if isinstance(stored, StoredJob) and stored.ours:
+        return _removing(case, stored, policy, deleting, deleted)
+    return replace(_saying(deleted), remove_finalizer=True)
+
+
+def _removing(case: _Case, stored: StoredJob, policy: str, deleting: Report, deleted: Report) -> Plan:
+    """Removes the job from Postgres. One that has a seal keeps its rows until another one says that it was deleted."""
+    if stored.seal is not None and stored.deleted_at is None and case.view.job.status.token == stored.token:
+        return replace(_saying(deleting), store=StoreAction.MARK_DELETED, requeue_after=0.0)
+    if sealer := _sealer(case, stored):
+        apply = () if case.view.children.records else (sealer,)
+        return replace(_saying(deleting), apply=apply, requeue_after=SHORTLY)
+    if stored.seal is not None and not stored.deletion_sealed:
+        seconds = f"{DELETION_SEAL_SECONDS:g}"
+        unsealed = say(JobReason.DELETION_UNSEALED, token=stored.token, seconds=seconds)
+        deleting, deleted = deleting.with_events(unsealed), deleted.with_events(unsealed)
+    if policy == "Delete" or stored.deleted_at is None:
         return replace(_saying(deleting), store=StoreAction.DELETE, requeue_after=0.0)
-    return replace(_saying(report.on_the_way(say(JobReason.DELETED, what=what))), remove_finalizer=True)
+    return replace(_saying(deleted), remove_finalizer=True)
+
+
+def _sealer(case: _Case, stored: StoredJob | Trouble | None) -> Manifest | None:
+    """Returns the worker that seals the deletion of a sealed job; None if there is nothing to seal, or no time left."""
+    if not isinstance(stored, StoredJob) or not stored.ours or stored.deletion_sealed:
+        return None
+    if stored.seal is None or stored.deleted_at is None:
+        return None
+    if (case.now - stored.deleted_at).total_seconds() > DELETION_SEAL_SECONDS:
+        return None
+    return children.deletion_job(case.view.job.owner, stored.token, stored.spec, case.options)
+
+
+def _seals(view: View, role: str, sealer: Manifest | None) -> bool:
+    """Whether the child of a role is the worker that seals the deletion, and has not exited."""
+    child = view.children.records
+    if role != children.RECORDS or child is None or sealer is None:
+        return False
+    return not child.over and child.template == children.template_of(sealer)
 
 
 def _ended(case: _Case) -> Plan:

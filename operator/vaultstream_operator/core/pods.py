@@ -144,6 +144,7 @@ def pod_template(
     labels: Mapping[str, str],
     selector: Mapping[str, str],
     restart: str,
+    arguments: Sequence[str] = (),
 ) -> Manifest:
     """Returns the template of a role's pods.
 
@@ -155,6 +156,7 @@ def pod_template(
         labels: that every pod of the role carries. They win over those of the spec.
         selector: the labels that select these pods and no others.
         restart: the pod's restart policy.
+        arguments: of the worker, after the token.
     """
     signer = spec.signer
     own_labels = dict(signer.pod_labels) if role == SIGNING else {}
@@ -174,7 +176,7 @@ def pod_template(
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(role, token, spec, options)],
+        "containers": [_container(role, token, spec, options, arguments)],
         "volumes": _volumes(role, options),
     }
     if options.image_pull_secrets:
@@ -228,7 +230,9 @@ def _revocations_volume(name: str) -> Manifest:
     return {"name": "revocations", "configMap": source}
 
 
-def _container(role: str, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
+def _container(
+    role: str, token: str, spec: SigningJobSpec, options: WorkerOptions, arguments: Sequence[str]
+) -> Manifest:
     probe = {"path": "/livez", "port": "metrics"}
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
     if role in (KEYS, SIGNING):
@@ -243,7 +247,7 @@ def _container(role: str, token: str, spec: SigningJobSpec, options: WorkerOptio
         "name": "worker",
         "image": options.image,
         "imagePullPolicy": options.image_pull_policy,
-        "args": ["worker", role, token],
+        "args": ["worker", role, token, *arguments],
         "env": _environment(role, options),
         "ports": [{"name": "metrics", "containerPort": options.metrics_port}],
         "resources": _resources(role, spec),

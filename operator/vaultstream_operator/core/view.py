@@ -70,6 +70,8 @@ class StoredJob:
         tenant: the tenant that alone sees the job; None: it belongs to no tenant.
         orphan: whether it was created before its namespace became a tenant.
         seal: its newest seal, not verified; None: it is not sealed, or Postgres has no seal that can be read.
+        deleted_at: when it was deleted; its rows are still there. None: it was not.
+        deletion_sealed: whether its newest seal says that it was deleted.
     """
 
     token: str
@@ -92,6 +94,8 @@ class StoredJob:
     tenant: str | None = None
     orphan: bool = False
     seal: SealStatus | None = None
+    deleted_at: datetime | None = None
+    deletion_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from vaultstream.audit.log_history import LogProblem, LogReport, examine_log, op
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import Frontier, leaf_hash
-from vaultstream.proof.seal import job_origin
+from vaultstream.proof.seal import DELETED, job_origin
 from vaultstream.store.jobs import delete_job
 from vaultstream.store.logs import EntryKind, find_log, leaf_hashes, lock_log
 
@@ -197,6 +197,11 @@ async def job_log_of_others(story: Story) -> None:
     await story.set_tree(leaves, origin)
 
 
+async def ended_job_removed(story: Story) -> None:
+    """As a deletion removes it."""
+    await delete_job(story.log.db, story.done.job_no, "Delete")
+
+
 P = LogProblem
 TAMPERINGS: list[tuple[Callable[[Story], Awaitable[None]], set[LogProblem]]] = [
     (removed_log, {P.LOG_MISSING}),
@@ -211,6 +216,7 @@ TAMPERINGS: list[tuple[Callable[[Story], Awaitable[None]], set[LogProblem]]] = [
     (checkpoints_removed, {P.NOT_SIGNED}),
     (frontier_that_is_no_tree, {P.NOT_SIGNED}),
     (planned_job_removed, {P.JOB_NOT_SEALED}),
+    (ended_job_removed, {P.JOB_NOT_SEALED}),
     (unsealed_plan_of_a_job_that_is_gone, {P.JOB_NOT_SEALED}),
     (job_log_removed, {P.JOB_LOG_ALTERED}),
     (job_log_cut, {P.JOB_LOG_ALTERED}),
@@ -247,7 +253,8 @@ async def test_the_text_of_an_entry_of_a_deleted_job_may_be_erased(story: Story)
     assert (report.ok, report.erased) == (True, 3)
 
 
-async def test_a_sealed_job_may_be_deleted_with_its_data(story: Story) -> None:
+async def test_a_job_may_be_deleted_with_its_data_if_that_is_sealed(story: Story) -> None:
+    await story.log.seal(story.done, state=DELETED)
     await delete_job(story.log.db, story.done.job_no, "Delete")
     assert await story.problems() == []
 

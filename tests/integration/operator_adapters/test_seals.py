@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from support.waiting import eventually
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.proof.note import NoteSigningKey
-from vaultstream.proof.seal import SealEntry, job_origin
+from vaultstream.proof.seal import DELETED, SealEntry, job_origin
 from vaultstream.store import jobs, logs
 from vaultstream.store.audit_events import list_audit_events
+from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import StoredJob
 
@@ -43,7 +45,12 @@ async def checkpointed(connection: asyncpg.Connection, log: Log) -> None:
 
 
 async def seal(
-    connection: asyncpg.Connection, job: Job, *, signed: int, body: str | None = None
+    connection: asyncpg.Connection,
+    job: Job,
+    *,
+    signed: int,
+    body: str | None = None,
+    state: str = "Running",
 ) -> SealEntry:
     """Seals a job whose log is empty."""
     async with connection.transaction():
@@ -54,7 +61,7 @@ async def seal(
             job=job.name,
             source="receipts",
             upper_id="",
-            state="Running",
+            state=state,
             batches=0,
             ranges_sha256=bytes(32),
             signed=signed,
@@ -138,3 +145,27 @@ async def test_a_job_that_the_operator_deletes_leaves_its_seal_its_logs_and_its_
     events = await list_audit_events(connection, job.job_no)
     assert [event.action for event in events] == ["create", "delete"]
     assert events[-1].arguments == {"policy": policy}
+
+
+async def test_a_sealed_job_is_found_by_its_token_until_its_deletion_is_sealed_and_its_rows_are_gone(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(spec_of().model_copy(update={"deletion_policy": "Delete"}))
+    job = await made(store, connection, view)
+    await seal(connection, job, signed=3)
+    view = replace(view, deleting=True, status=JobStatus(token=job.token))
+
+    async def marked() -> bool:
+        return await store.act(StoreAction.MARK_DELETED, view) is None
+
+    await eventually(marked)
+    stored = await found(store, view)
+    assert stored.deleted_at is not None
+    assert not stored.deletion_sealed
+    await seal(connection, job, signed=3, state=DELETED)
+    assert (await found(store, view)).deletion_sealed
+    assert await store.act(StoreAction.DELETE, view) is None
+    assert await store.find(view) is None
+    # an object of others with that token finds nothing
+    stranger = replace(view, owner=replace(view.owner, uid="another"))
+    assert await store.find(stranger) is None

@@ -190,7 +190,7 @@ async def test_a_revocation_after_the_end_is_sealed_by_a_later_seal(
     assert (entry.key_id, entry.public_key_sha256) == (key, sha256(public).digest())
 
 
-@pytest.mark.parametrize("change", ["suspended", "failed", "deleted"])
+@pytest.mark.parametrize("change", ["suspended", "failed"])
 async def test_a_job_that_ends_otherwise_is_sealed_in_that_state(
     sealing: Sealing, db: asyncpg.Connection, change: str
 ) -> None:
@@ -199,13 +199,26 @@ async def test_a_job_that_ends_otherwise_is_sealed_in_that_state(
     match change:
         case "suspended":
             await jobs.set_suspended(db, sealing.job.job_no, suspended=True)
-        case "failed":
-            await jobs.fail_job(db, sealing.job.job_no, "DeadlineExceeded")
         case _:
-            await jobs.delete_job(db, sealing.job.job_no, "Retain")
+            await jobs.fail_job(db, sealing.job.job_no, "DeadlineExceeded")
     last = await sealing.sealer.seal(db)
     assert last is not None
     assert (last.seal.state, last.seal.signed) == (change.capitalize(), 10)
+    assert not await sealing.sealer.complete(db)
+
+
+async def test_a_deletion_is_sealed_by_who_deletes_the_job_and_not_by_its_worker(
+    sealing: Sealing, db: asyncpg.Connection, seal_keys: SealKeys
+) -> None:
+    await sealing.plan()
+    await sealing.sign(1)
+    assert await sealing.sealer.seal(db) is not None
+    await jobs.delete_job(db, sealing.job.job_no, "Retain")
+    assert await sealing.sealer.seal(db) is None
+    assert await (await sealing.restart()).seal(db) is None
+    last = await seal_since(db, seal_keys, sealing.folder, sealing.job.token)
+    assert last is not None
+    assert (last.seal.state, last.seal.signed) == ("Deleted", 10)
     assert not await sealing.sealer.complete(db)
 
 

@@ -11,8 +11,11 @@ from support.planning import (
     ALL,
     KEYS_RUN,
     NOW,
+    RECORDS_RUN,
+    TOKEN,
     after,
     job_of,
+    kinds_of,
     planned,
     spec_of,
     stored_of,
@@ -24,7 +27,8 @@ from support.planning import (
 from vaultstream.api import JobState
 from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.api.status import JobStatus, SealStatus
+from vaultstream_operator.core.children import template_of
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, SignersView
 
@@ -109,6 +113,70 @@ def test_a_deleted_job_loses_its_children_then_its_rows_then_its_finalizer() -> 
     third = planned(view_of(job=replace(job, status=second.status)))
     assert (third.store, third.remove_finalizer, told(third)) == (None, True, ["Deleted"])
     assert "all of its data except its signatures" in third.events[0].message
+
+
+SEAL = SealStatus(
+    origin="sign.example",
+    size=1,
+    checkpoint="",
+    job_checkpoint="",
+    signed=1_000,
+    dead=0,
+    sealed_at=NOW,
+)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_a_sealed_job_keeps_its_rows_until_a_records_worker_has_sealed_its_deletion(policy: str) -> None:
+    status = JobStatus(token=TOKEN)
+    job = job_of(spec_of(deletionPolicy=policy), status=status, deleting=True)
+    sealed = stored_of(seal=SEAL)
+    first = planned(view_of(sealed, job=job, children=ALL))
+    assert (first.delete, first.store) == (("signing", "records", "keys"), None)
+    assert planned(view_of(sealed, job=job)).store is StoreAction.MARK_DELETED
+
+    deleted = replace(sealed, deleted_at=NOW)
+    view = view_of(deleted, job=job)
+    started = planned(view)
+    assert (started.store, started.remove_finalizer, kinds_of(started)) == (
+        None,
+        False,
+        ["Job/receipts-records"],
+    )
+    [container] = started.apply[0]["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["worker", "records", TOKEN, "--deleted"]
+
+    sealing = replace(RECORDS_RUN, template=template_of(started.apply[0]))
+    waiting = planned(replace(view, children=ChildrenView(records=sealing)))
+    assert (waiting.apply, waiting.delete, waiting.store, waiting.remove_finalizer) == ((), (), None, False)
+    # a worker that does something else gives way
+    assert planned(replace(view, children=ChildrenView(records=RECORDS_RUN))).delete == ("records",)
+
+    there = replace(deleted, deletion_sealed=True)
+    over = replace(sealing, active=0, succeeded=1)
+    assert planned(view_of(there, job=job, children=ChildrenView(records=over))).delete == ("records",)
+    last = planned(view_of(there, job=job))
+    assert (last.store, last.remove_finalizer) == (
+        (None, True) if policy == "Retain" else (StoreAction.DELETE, False)
+    )
+    assert "DeletionUnsealed" not in told(last)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_a_deletion_that_nobody_seals_is_over_after_a_minute_and_says_so(policy: str) -> None:
+    job = job_of(spec_of(deletionPolicy=policy), status=JobStatus(token=TOKEN), deleting=True)
+    stored = stored_of(seal=SEAL, deleted_at=NOW)
+    late = NOW + timedelta(seconds=61)
+    sealing = replace(RECORDS_RUN, template=template_of(planned(view_of(stored, job=job)).apply[0]))
+    assert planned(view_of(stored, job=job, children=ChildrenView(records=sealing)), late).delete == (
+        "records",
+    )
+    last = planned(view_of(stored, job=job), late)
+    assert (last.store is StoreAction.DELETE, last.remove_finalizer) == (
+        policy == "Delete",
+        policy == "Retain",
+    )
+    assert "DeletionUnsealed" in told(last)
 
 
 def test_deletion_leaves_the_job_of_another_object_of_that_name_alone() -> None:

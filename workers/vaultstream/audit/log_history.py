@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from vaultstream.api import JobState
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from vaultstream.proof.merkle import tree_root
 from vaultstream.proof.note import encode_base64
-from vaultstream.proof.seal import PlanEntry, SealEntry, job_of, job_origin
+from vaultstream.proof.seal import DELETED, PlanEntry, SealEntry, job_of, job_origin
 from vaultstream.store.entry_facts import read_facts
 from vaultstream.store.logs import (
     EntryKind,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 _ERASED = {EntryKind.DEAD_LETTER, EntryKind.STATEMENT}
 """What the deletion of a job with its data erases; statements, with their own table."""
-_ENDED = {JobState.COMPLETE.value, JobState.FAILED.value}
 
 
 class LogProblem(StrEnum):
@@ -54,7 +52,7 @@ class LogProblem(StrEnum):
     ENTRY_MISSING = "EntryMissing"
     ENTRY_ALTERED = "EntryAltered"
     JOB_NOT_SEALED = "JobNotSealed"
-    """The job was planned, and is gone without a seal of its end."""
+    """The job is gone, and no seal says that it was deleted; or it was deleted without any seal."""
     JOB_LOG_ALTERED = "JobLogAltered"
     """The log of the job is not what its newest seal says."""
 
@@ -270,17 +268,15 @@ class _LogExamination:
         self._add(LogProblem.JOB_LOG_ALTERED, f"The log {origin!r} of job {seal.job!r} {problem}.", job=token)
 
     def _check_ends(self, open_jobs: Iterable[str], known: Iterable[str]) -> None:
-        for token, plan in self._plans.items():
-            seal = self._seals.get(token)
-            if token in open_jobs or (seal is not None and (token in known or seal.state in _ENDED)):
+        for token in self._plans.keys() | self._seals.keys():
+            plan, seal = self._plans.get(token), self._seals.get(token)
+            if token in open_jobs or (seal is not None and (token in known or seal.state == DELETED)):
                 continue
+            planned = f"was planned with {plan.records} records, " if plan else ""
             last = f"was last sealed as {seal.state}" if seal else "was never sealed"
             where = "was deleted" if token in known else "is not in Postgres"
-            self._add(
-                LogProblem.JOB_NOT_SEALED,
-                f"Job {plan.job!r} was planned with {plan.records} records, {last}, and {where}.",
-                job=token,
-            )
+            name = plan.job if plan else seal.job if seal else token
+            self._add(LogProblem.JOB_NOT_SEALED, f"Job {name!r} {planned}{last}, and {where}.", job=token)
 
     def _add(
         self, problem: LogProblem, message: str, *, job: str | None = None, index: int | None = None

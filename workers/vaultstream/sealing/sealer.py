@@ -78,11 +78,14 @@ class Sealer:
         keys: of the installation.
         folder: where copies are written.
         job: the job.
+        deletion: whether somebody who may delete the job asks for a seal of that. Otherwise, a job that Postgres calls deleted is
+            not sealed at all: whoever owns the database can write that.
     """
 
-    def __init__(self, keys: SealKeys, folder: Path, job: Job) -> None:
+    def __init__(self, keys: SealKeys, folder: Path, job: Job, *, deletion: bool = False) -> None:
         self._keys = keys
         self._job = job
+        self._deletion = deletion
         self._origin = log_origin(keys.origin, job.tenant)
         self._folder = SealsFolder(folder, job.tenant)
         self._continuity = Continuity(keys)
@@ -134,9 +137,10 @@ class Sealer:
         """
         async with connection.transaction(isolation="read_committed"):
             job = await jobs.get_job(connection, self._job.token)
-            entered = await self._enter(
-                connection, job, self.plan.ranges if self.plan.entry is None else None
-            )
+            entered = None
+            if self._deletion or job.deleted_at is None:
+                ranges = self.plan.ranges if self.plan.entry is None else None
+                entered = await self._enter(connection, job, ranges)
         return await self._committed(connection, entered)
 
     async def complete(self, connection: Connection) -> bool:

@@ -28,6 +28,6 @@ async def seal_since(connection: Connection, keys: SealKeys, folder: Path, name:
         ProofError: a log is not what was signed, or what was sealed is gone.
     """
     job = await get_job(connection, name)
-    sealer = Sealer(keys, folder, job)
+    sealer = Sealer(keys, folder, job, deletion=True)
     await sealer.plan.resume(connection, job)
     return await sealer.seal(connection)
