@@ -313,10 +313,13 @@ async def open_pool(
 
 
 def _server_settings(role: str) -> dict[str, str]:
+    """The settings of a session. Those of a database or a login that would change what a statement means are overridden."""
     return {
         "application_name": f"{APPLICATION}{role}",
         "jit": "off",
         "timezone": "UTC",
+        "standard_conforming_strings": "on",
+        "transform_null_equals": "off",
         **keepalive.server_settings(),
     }
 

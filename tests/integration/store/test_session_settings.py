@@ -1,0 +1,52 @@
+"""Settings that a database or a login has for other programs do not change what VaultStream's statements mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.engine import add_batches, add_job, claim_one, signatures_of, signed
+from vaultstream.store.database import open_pool
+from vaultstream.store.leases import COMMITTED, commit_batches
+
+if TYPE_CHECKING:
+    import asyncpg
+
+pytestmark = pytest.mark.integration
+
+SETTINGS = {
+    "standard_conforming_strings": "off",
+    "transform_null_equals": "on",
+    "bytea_output": "escape",
+    "search_path": "''",
+    "datestyle": "German",
+    "intervalstyle": "sql_standard",
+    "timezone": "'Asia/Kathmandu'",
+    "default_transaction_isolation": "serializable",
+    "extra_float_digits": "-15",
+    "quote_all_identifiers": "on",
+    "array_nulls": "off",
+    "xmloption": "document",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+async def test_a_batch_is_signed_whatever_settings_the_database_has(
+    engine_url: str, db: asyncpg.Connection, name: str
+) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2, 3])
+    database = urlsplit(engine_url).path.strip("/")
+    await db.execute(f'ALTER DATABASE "{database}" SET {name} = {SETTINGS[name]}')
+    try:
+        async with open_pool(engine_url, role="signing", size=1) as pool, pool.acquire() as connection:
+            lease = await claim_one(connection, job, "ann", 1)
+            batch = signed(1, lease, [1, 2, 3])
+            assert await commit_batches(connection, job.job_no, "ann", [batch], id_type="bigint") == [
+                COMMITTED
+            ]
+    finally:
+        await db.execute(f'ALTER DATABASE "{database}" RESET {name}')
+    assert set(await signatures_of(db, job)) == {1, 2, 3}
