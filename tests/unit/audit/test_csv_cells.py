@@ -22,7 +22,7 @@ from vaultstream.audit.formats import (
 
 pytestmark = pytest.mark.unit
 
-NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+HARMLESS = re.compile(r"-?[0-9]+(\.[0-9]+)?|-{1,2}[A-Za-z]+(-[A-Za-z]+)*")
 STARTS = "=+-@＝＋－＠\t\r\n"  # noqa: RUF001 - the wide signs are meant
 TEXT = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from(STARTS + "';,\" "))
 
@@ -43,7 +43,7 @@ def rows(text: str, delimiter: str = ",") -> list[list[str]]:
 
 
 def starts_a_formula(cell: str) -> bool:
-    return cell.lstrip(" \0")[:1] in set(STARTS) and not NUMBER.fullmatch(cell)
+    return cell.lstrip(" \0")[:1] in set(STARTS) and not HARMLESS.fullmatch(cell)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,13 @@ def starts_a_formula(cell: str) -> bool:
         "-",
         "--5",
         "-٣",
+        "---a",
+        "--a-",
+        "-A1",
+        "--é",
+        "--a b",
+        "--a\n",
+        "--f(1)",
     ],
 )
 def test_an_id_that_begins_like_a_formula_is_text_in_a_spreadsheet(record: str) -> None:
@@ -76,8 +83,8 @@ def test_an_id_that_begins_like_a_formula_is_text_in_a_spreadsheet(record: str) 
     assert read_cell(row[0]) == record
 
 
-@pytest.mark.parametrize("record", ["-5", "7", "-0.25", "a-1", "x=1", "née", ""])
-def test_numbers_and_other_ids_stay_as_they_are(record: str) -> None:
+@pytest.mark.parametrize("record", ["-5", "7", "-0.25", "a-1", "x=1", "née", "", "--help", "-x", "--dry-run"])
+def test_numbers_words_like_options_and_other_ids_stay_as_they_are(record: str) -> None:
     assert rows(exported(record))[1][0] == record
 
 

@@ -169,7 +169,8 @@ def _parquet(stream: BinaryIO, id_type: str, *, jws: bool) -> Writer:
 
 
 _GUARD = "'"
-_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_HARMLESS = re.compile(r"-?\d+(\.\d+)?|-{1,2}[A-Za-z]+(-[A-Za-z]+)*", re.ASCII)
+"""Numbers, and words like an option of a command: a spreadsheet computes nothing from letters without digits and parentheses."""
 _UNSEEN = (
     r"\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff"
@@ -183,10 +184,10 @@ _QUOTED = re.compile(r"[\",;|\s]")
 def write_cell(value: object) -> str:
     """Returns a value as a cell of a CSV file; None is an empty cell.
 
-    A cell that begins like a formula, or with an apostrophe, gets an apostrophe in front. A number does not: it is no formula.
+    A cell that begins like a formula, or with an apostrophe, gets an apostrophe in front. A number does not, nor a word like `--help`.
     """
     text = "" if value is None else str(value)
-    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+    if _FORMULA.match(text) and not _HARMLESS.fullmatch(text):
         text = _GUARD + text
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
