@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from hashlib import sha256
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from support.native import rows_of
+from vaultstream.api import Algorithm
+from vaultstream.crypto.algorithms import verifier
+from vaultstream.crypto.low_s import P256_ORDER
+from vaultstream.crypto.multibuffer import Multibuffer, multibuffer, self_test, why_not
+
+pytestmark = pytest.mark.unit
+
+SCALAR = bytes.fromhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721")
+OUT_OF_RANGE = [0, P256_ORDER, P256_ORDER + 1, 2**256 - 1]
+
+# RFC 6979, appendix A.2.5, with SHA-256: a message, its nonce, r, s.
+VECTORS = [
+    (
+        b"sample",
+        0xA6E3C57DD01ABE90086538398355DD4C3B17AA873382B0F24D6129493D8AAD60,
+        0xEFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716,
+        0xF7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8,
+    ),
+    (
+        b"test",
+        0xD16B6AE827F17175E040871A1C7EC3500192C4C92677336EC2537ACAEE0008E0,
+        0xF1ABB023518351CD71D881567B1EA663ED3EFCF6C5132B354F28D3B0B7D38367,
+        0x019F4113742A2B14BD25926B49C649155F267E60D3814B4C0CC84250E46F0083,
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "nonce", "r", "s"), VECTORS, ids=["sample", "test"])
+def test_a_given_nonce_makes_the_signature_of_rfc_6979_with_the_low_s(
+    native: Multibuffer, message: bytes, nonce: int, r: int, s: int
+) -> None:
+    answer = native.known_answer(SCALAR, nonce.to_bytes(32), sha256(message).digest())
+    assert answer == encode_dss_signature(r, min(s, P256_ORDER - s))
+
+
+@pytest.mark.parametrize("nonce", OUT_OF_RANGE)
+def test_a_nonce_out_of_range_is_refused(native: Multibuffer, nonce: int) -> None:
+    with pytest.raises(ValueError, match="nonce"):
+        native.known_answer(SCALAR, nonce.to_bytes(32), bytes(32))
+
+
+@pytest.mark.parametrize("scalar", OUT_OF_RANGE)
+def test_a_scalar_out_of_range_is_no_key(native: Multibuffer, scalar: int) -> None:
+    with pytest.raises(ValueError, match="order"):
+        native.Key(scalar.to_bytes(32))
+    with pytest.raises(ValueError, match="scalar"):
+        native.known_answer(scalar.to_bytes(32), SCALAR, bytes(32))
+
+
+def test_a_key_can_not_be_read_copied_pickled_or_derived_from(native: Multibuffer) -> None:
+    key = native.Key(SCALAR)
+    for spy in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="can't be pickled or copied"):
+            spy(key)
+    assert SCALAR.hex() not in repr(key)
+    assert {name for name in dir(key) if not name.startswith("__")} == set()
+    with pytest.raises(TypeError, match="buffer"):
+        memoryview(key)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not an acceptable base type"):
+        type("Spy", (native.Key,), {})
+
+
+def test_messages_are_signed_in_place_of_the_payloads_whose_digests_are_in_the_rows(
+    native: Multibuffer,
+) -> None:
+    payloads = [b"payload %d" % i for i in range(11)]
+    messages = [b"message %d" % i for i in range(11)]
+    is_valid = verifier(
+        derive_private_key(int.from_bytes(SCALAR), SECP256R1()).public_key(), Algorithm.ECDSA_P256_SHA256
+    )
+    rows = rows_of(native.sign([native.Key(SCALAR)], [11], payloads, messages, 128), 128)
+    assert [digest for digest, _ in rows] == [sha256(payload).digest() for payload in payloads]
+    assert all(is_valid(signature, message) for (_, signature), message in zip(rows, messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("keys", "counts", "payloads", "messages", "width"),
+    [
+        (1, [1], [b"a"], None, 104),
+        (1, [1], [b"a"], None, 65537),
+        (1, [1], [b"a"], None, -1),
+        (1, [2], [b"a"], None, 105),
+        (1, [0], [b"a"], None, 105),
+        (1, [-1], [b"a"], None, 105),
+        (2, [2, -1], [b"a"], None, 105),
+        (2, [1], [b"a"], None, 105),
+        (1, [1, 1], [b"a", b"b"], None, 105),
+        (0, [], [b"a"], None, 105),
+        (2, [2**63 - 1, 2], [b"a"], None, 105),
+        (1, [1], [b"a"], [], 105),
+        (1, [1], [b"a"], [b"b", b"c"], 105),
+    ],
+)
+def test_numbers_of_arguments_that_do_not_fit_are_refused(
+    native: Multibuffer,
+    *,
+    keys: int,
+    counts: list[int],
+    payloads: list[bytes],
+    messages: list[bytes] | None,
+    width: int,
+) -> None:
+    with pytest.raises(ValueError, match=r"width|count|messages"):
+        native.sign([native.Key(SCALAR)] * keys, counts, payloads, messages, width)
+
+
+@pytest.mark.parametrize(
+    ("keys", "counts", "payloads", "messages"),
+    [
+        ([SCALAR], [1], [b"a"], None),
+        ([None], [1], [b"a"], None),
+        ("key", [1], ["a"], None),
+        ("key", [1], [bytearray(b"a")], None),
+        ("key", [1], [b"a"], [None]),
+        ("key", ["1"], [b"a"], None),
+        ("key", [1.0], [b"a"], None),
+        ("key", None, [b"a"], None),
+        ("key", [1], None, None),
+        (None, [1], [b"a"], None),
+    ],
+)
+def test_arguments_of_other_types_are_refused(
+    native: Multibuffer, keys: object, counts: object, payloads: object, messages: object
+) -> None:
+    of = [native.Key(SCALAR)] if keys == "key" else keys
+    with pytest.raises(TypeError):
+        native.sign(of, counts, payloads, messages, 105)  # type: ignore[arg-type]
+
+
+def test_a_call_without_payloads_returns_no_row(native: Multibuffer) -> None:
+    assert native.sign([], [], [], None, 105) == b""
+    assert native.sign([native.Key(SCALAR)], [0], [], [], 105) == b""
+
+
+def test_the_self_test_passes_and_the_extension_is_used(native: Multibuffer) -> None:
+    assert self_test(native) == ""
+    assert multibuffer() is native
+    assert why_not() == ""

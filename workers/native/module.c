@@ -1,0 +1,79 @@
+/* The Python module vaultstream.crypto._multibuffer. What its functions take and return: see multibuffer.py there. */
+#include "module.h"
+
+#include <crypto_mb/version.h>
+
+#include "applicable.h"
+#include "sha256.h"
+
+static PyObject *module_applicable(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(applicable());
+}
+
+static PyObject *module_version(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyUnicode_FromFormat("%d.%d.%d", MBX_VER_MAJOR, MBX_VER_MINOR, MBX_VER_PATCH);
+}
+
+static PyMethodDef methods[] = {
+    {"applicable", module_applicable, METH_NOARGS, NULL},
+    {"known_answer", module_known_answer, METH_VARARGS, NULL},
+    {"sign", module_sign, METH_VARARGS, NULL},
+    {"version", module_version, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    sha256_setup();
+    (void)applicable(); /* the library looks at the processor once, here, before there can be two threads */
+    state->key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &key_spec, NULL);
+    return state->key_type ? PyModule_AddType(module, state->key_type) : -1;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->key_type);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->key_type);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    if (state) {
+        (void)module_clear(module);
+        vault_close(&state->vault);
+    }
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)module_exec}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_multibuffer",
+    .m_doc = "Signs and verifies eight records at a time, with AVX-512 IFMA.",
+    .m_size = sizeof(struct module_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__multibuffer(void);
+PyMODINIT_FUNC PyInit__multibuffer(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,31 @@
+/* What the files of the Python module share. */
+#ifndef VS_MODULE_H
+#define VS_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "sign.h"
+#include "vault.h"
+
+struct module_state {
+    struct vault vault;
+    PyTypeObject *key_type;
+};
+
+/* Key. */
+extern PyType_Spec key_spec;
+/* The key in an object, or NULL with TypeError. */
+const struct p256_secret *key_of(struct module_state *state, PyObject *object);
+
+/* Reads a sequence of bytes objects as a new tuple of them, and where their bytes are. They stay there while the tuple lives. */
+PyObject *texts_of(PyObject *sequence, const char *name, struct text **texts, Py_ssize_t *count);
+/* Reads a sequence of numbers, none of which is negative, and checks their sum; frees nothing: see PyMem_Free. */
+Py_ssize_t *counts_of(PyObject *sequence, Py_ssize_t groups, Py_ssize_t sum);
+/* Raises what an outcome says; returns NULL. */
+PyObject *raise_outcome(enum outcome outcome);
+
+PyObject *module_sign(PyObject *module, PyObject *arguments);
+PyObject *module_known_answer(PyObject *module, PyObject *arguments);
+
+#endif

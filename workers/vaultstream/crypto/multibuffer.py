@@ -1,0 +1,179 @@
+"""Multi-buffer signing: eight ECDSA signatures on P-256 at a time, where the processor has AVX-512 IFMA.
+
+Whether it is used is decided once in a process: if the extension is built, the processor has the instructions, the setting
+VAULTSTREAM_MULTIBUFFER is not `off`, and a self-test passes. Else `cryptography` signs, with the same bytes in the table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from logging import getLogger
+from typing import Final, Never, Protocol, cast
+
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from vaultstream.crypto.low_s import P256_ORDER
+
+_VARIABLE = "VAULTSTREAM_MULTIBUFFER"
+_EXTENSION: Final = "vaultstream.crypto._multibuffer"
+
+_DIGEST_BYTES = 32
+HEAD_BYTES = 34
+"""What is before the signature in a row: the payload's SHA-256, and the signature's length."""
+LEAST_WIDTH = 105
+"""The width of a row for the longest signature."""
+
+_log = getLogger(__name__)
+
+
+class NativeKey(Protocol):
+    """A private key in the extension."""
+
+    def __reduce__(self) -> Never: ...
+
+
+class Multibuffer(Protocol):
+    """The native extension. It keeps nothing from one call to the next, and releases the GIL while it computes."""
+
+    def Key(self, scalar: bytes | bytearray | memoryview) -> NativeKey:  # noqa: N802 - a class
+        """A private key of P-256, made of its scalar: 32 bytes, big-endian.
+
+        It is in memory that is wiped with it, and that is neither swapped nor dumped where the kernel allows it. It can't be
+        read, pickled or copied. A scalar that is not from 1 to n - 1 is a ValueError.
+        """
+
+    def sign(
+        self,
+        keys: Sequence[NativeKey],
+        counts: Sequence[int],
+        payloads: Sequence[bytes],
+        messages: Sequence[bytes] | None,
+        width: int,
+        /,
+    ) -> bytes:
+        """Signs payloads with ECDSA on P-256 and SHA-256, eight at a time.
+
+        Args:
+            keys: the first `counts[0]` payloads are signed by `keys[0]`, the next `counts[1]` by `keys[1]`, and so on.
+            counts: as many as there are keys; their sum is the number of payloads.
+            payloads: what is hashed, and signed unless there are messages.
+            messages: what is signed in place of each payload.
+            width: bytes of a row: 105 to 65536.
+
+        Returns:
+            One row for each payload: SHA-256 of the payload (32 bytes), the length of the signature (2 bytes, big-endian),
+            the signature (DER, with a low s), and zeros.
+
+        Raises:
+            RuntimeError: the operating system gave no randomness, or the library failed in one of its lanes.
+            TypeError: a key is no `Key`, or a payload or a message is no `bytes` object.
+            ValueError: the numbers of arguments do not fit, or the width is out of range.
+        """
+
+    def known_answer(self, scalar: bytes, nonce: bytes, digest: bytes, /) -> bytes:
+        """Returns the signature over a digest with a given nonce, for tests with known answers alone.
+
+        Raises:
+            RuntimeError: the library failed in one of its lanes, or they differ.
+            ValueError: an argument does not have 32 bytes, or the scalar or the nonce is not from 1 to n - 1.
+        """
+
+    def applicable(self) -> bool:
+        """Whether the processor has what the library's code for AVX-512 needs, by the library's own check."""
+
+    def version(self) -> str:
+        """The version of the library that the extension was built with."""
+
+
+@dataclass(frozen=True)
+class _Decision:
+    multibuffer: Multibuffer | None
+    why_not: str
+
+
+def multibuffer() -> Multibuffer | None:
+    """Returns the extension, or None if it is not to be used in this process."""
+    return _decide().multibuffer
+
+
+def why_not() -> str:
+    """Returns a sentence that says why `multibuffer` returns None; empty if it doesn't."""
+    return _decide().why_not
+
+
+@cache
+def _decide() -> _Decision:
+    if os.environ.get(_VARIABLE, "").lower() == "off":
+        return _Decision(None, f"{_VARIABLE} is off.")
+    try:
+        native = cast("Multibuffer", import_module(_EXTENSION))
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        reason = "is not built" if missing else f"can't be loaded: {error}"
+        return _Decision(None, f"The native extension {reason}.")
+    if not native.applicable():
+        return _Decision(None, "The processor lacks AVX-512 IFMA.")
+    if fault := self_test(native):
+        _log.warning("Multi-buffer signing is not used: its self-test failed: %s", fault)
+        return _Decision(None, f"The self-test of the native extension failed: {fault}")
+    return _Decision(native, "")
+
+
+# RFC 6979, appendix A.2.5, P-256 and SHA-256: a message, its nonce, r and the lower of s and n - s.
+_SCALAR = bytes.fromhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721")
+_KNOWN = [
+    (
+        b"sample",
+        "a6e3c57dd01abe90086538398355dd4c3b17aa873382b0f24d6129493d8aad60",
+        0xEFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716,
+        P256_ORDER - 0xF7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8,
+    ),
+    (
+        b"test",
+        "d16b6ae827f17175e040871a1c7ec3500192c4c92677336ec2537acaee0008e0",
+        0xF1ABB023518351CD71D881567B1EA663ED3EFCF6C5132B354F28D3B0B7D38367,
+        0x019F4113742A2B14BD25926B49C649155F267E60D3814B4C0CC84250E46F0083,
+    ),
+]
+_TESTED = 9
+"""Rows of the self-test: one more than there are lanes."""
+
+
+def self_test(native: Multibuffer) -> str:
+    """Signs with given nonces and with random ones, and compares with what `cryptography` computes.
+
+    Returns:
+        What is wrong, or an empty text.
+    """
+    try:
+        return _fault(native)
+    except Exception as error:  # noqa: BLE001 - whatever it is, cryptography signs instead
+        return f"{type(error).__name__}: {error}"
+
+
+def _fault(native: Multibuffer) -> str:
+    for message, nonce, r, s in _KNOWN:
+        answer = native.known_answer(_SCALAR, bytes.fromhex(nonce), sha256(message).digest())
+        if answer != encode_dss_signature(r, s):
+            return "the signature of a known answer is another."
+
+    payloads = [b"%d" % number * number for number in range(_TESTED)]
+    half = _TESTED // 2
+    scalars = [_SCALAR, sha256(_SCALAR).digest()]
+    keys = [native.Key(scalar) for scalar in scalars]
+    rows = native.sign(keys, [half, _TESTED - half], payloads, None, LEAST_WIDTH)
+    public = [derive_private_key(int.from_bytes(scalar), SECP256R1()).public_key() for scalar in scalars]
+    for number, payload in enumerate(payloads):
+        row = rows[number * LEAST_WIDTH : (number + 1) * LEAST_WIDTH]
+        digest, size = row[:_DIGEST_BYTES], int.from_bytes(row[_DIGEST_BYTES:HEAD_BYTES])
+        if digest != sha256(payload).digest():
+            return "the hash of a payload is another."
+        public[number >= half].verify(row[HEAD_BYTES : HEAD_BYTES + size], digest, ECDSA(Prehashed(SHA256())))
+    return ""
