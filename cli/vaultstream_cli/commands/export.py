@@ -66,7 +66,7 @@ async def export(
     ECDSA signatures are in DER, for OpenSSL, or with --signature-format raw the 64 bytes of r and s, for JOSE and WebCrypto.
     Signatures of Ed25519, RSA-PSS and ML-DSA have one form, which both take.
     A job that signs JWS also has the compact JWS of each record, with its payload detached. In Parquet, digests and signatures are bytes, and integer ids are integers. In CSV, an apostrophe precedes a cell that
-    a spreadsheet would run as a formula, or that begins with an apostrophe: a program removes the first one. Numbers have none.
+    a spreadsheet would run as a formula, or that begins with an apostrophe: a program removes the first one. Numbers and words like `--help` have none.
 
     --bundle DIR writes a folder with records, signatures, statements, keys and seal, which `vaultstream verify --bundle DIR` and the
     two programs in it check without a database.
