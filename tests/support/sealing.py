@@ -107,6 +107,13 @@ class Sealing:
     def __post_init__(self) -> None:
         self.sealer = Sealer(self.keys, self.folder, self.job)
 
+    def write_key(self) -> Path:
+        """Writes the seal key to a file, for a worker."""
+        path = self.folder.parent / "seal-key"
+        path.write_text(f"{self.keys.signing.skey}\n")
+        path.chmod(0o600)
+        return path
+
     async def restart(self, folder: Path | None = None) -> Sealer:
         self.sealer = Sealer(self.keys, folder or self.folder, self.job)
         await self.sealer.plan.resume(self.db, await self.current())

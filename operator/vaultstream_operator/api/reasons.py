@@ -46,6 +46,7 @@ class JobReason(StrEnum):
     DATABASE_REFUSES = "DatabaseRefuses"
     SCHEMA_NOT_READY = "SchemaNotReady"
     TABLE_UNUSABLE = "TableUnusable"
+    NOT_SEALED = "NotSealed"
     KEYS_UNUSABLE = "KeysUnusable"
     NO_ACTIVE_KEY = "NoActiveKey"
     WORKER_FAILING = "WorkerFailing"
@@ -131,6 +132,8 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "migrate`. The job then resumes automatically.",
     JobReason.TABLE_UNUSABLE: "The records can't be read: {problem} Fix the table, or delete the job and create it "
     "with the correct spec.records.",
+    JobReason.NOT_SEALED: "The job can't be sealed: {problem} Signing goes on, sealing is retried automatically, and the job completes once "
+    "it is sealed.",
     JobReason.KEYS_UNUSABLE: "The job's keys can't be used: {problem} Give the workers the key-encryption key that "
     "wraps these keys. The job then resumes automatically.",
     JobReason.NO_ACTIVE_KEY: "The job has {count:key}, none of them active, so nothing can be signed: add keys with "

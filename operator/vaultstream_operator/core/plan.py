@@ -16,7 +16,7 @@ from enum import StrEnum
 from math import inf
 
 from vaultstream.api import JobState, SigningJobSpec
-from vaultstream.api.signingjob import IMMUTABLE
+from vaultstream.api.signingjob import IMMUTABLE, NOT_SEALED
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.observation import LagUnknown
 from vaultstream.scaling.reasons import Reason
@@ -317,6 +317,8 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
 def _standing(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Report:
     """Reports what blocks the job, or else what it is doing."""
     view = case.view
+    if stored.message.startswith(NOT_SEALED):
+        return report.stalled(say(JobReason.NOT_SEALED, problem=stored.message.removeprefix(NOT_SEALED)))
     if stored.message:
         return report.stalled(say(JobReason.TABLE_UNUSABLE, problem=stored.message))
     for role, worker in ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records)):

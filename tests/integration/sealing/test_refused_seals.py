@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 
-from support.engine import open_context
+from support.engine import open_context, worker_settings
 from support.sealing import Sealing, copies
+from support.waiting import eventually
 from vaultstream.api import JobState
+from vaultstream.api.signingjob import NOT_SEALED
 from vaultstream.crypto.seal_keys import SealKeys
 from vaultstream.errors import CustodyError, ProofError
 from vaultstream.local.services import Services
 from vaultstream.proof.merkle import Frontier
 from vaultstream.proof.seal import job_origin
 from vaultstream.records.sealing import JobSealing
+from vaultstream.records.worker import run_records_worker
 from vaultstream.sealing.sealer import UnplannedError
 from vaultstream.store import batches
 
@@ -133,9 +137,7 @@ async def test_a_worker_fails_such_a_job_with_the_difference_as_its_message(
     await sealing.sign()
     async with as_owner(db):
         await db.execute(REMOVED["a batch"][0].format(no=sealing.job.job_no))
-    sealing.folder.parent.joinpath("seal-key").write_text(f"{sealing.keys.signing.skey}\n")
-    sealing.folder.parent.joinpath("seal-key").chmod(0o600)
-    given = {"seal_key_file": sealing.folder.parent / "seal-key", "seals_dir": sealing.folder}
+    given = {"seal_key_file": sealing.write_key(), "seals_dir": sealing.folder}
     async with open_context(services, engine_url, sealing.job, **given) as context:
         worker = await JobSealing.of(context)
         await worker.resume(db, await sealing.current())
@@ -179,6 +181,79 @@ async def roll_back(db: asyncpg.Connection, origin: str, size: int) -> None:
             size,
             b"".join(tree.subtrees),
         )
+
+
+async def a_log_that_was_rolled_back(sealing: Sealing) -> None:
+    await sealing.plan()
+    await sealing.sign(1)
+    assert await sealing.sealer.seal(sealing.db) is not None
+    await roll_back(sealing.db, sealing.keys.origin, 0)
+
+
+async def a_plan_that_can_not_be_read(sealing: Sealing) -> None:
+    await sealing.start()
+    while not await sealing.plan_page():
+        pass
+    [kept] = sealing.folder.rglob("planning.json")
+    kept.write_text("{}")
+
+
+async def a_folder_that_can_not_be_read(sealing: Sealing) -> None:
+    await a_plan_that_can_not_be_read(sealing)
+    [kept] = sealing.folder.rglob("planning.json")
+    kept.unlink()
+    kept.mkdir()
+
+
+@pytest.mark.parametrize(
+    "trouble", [a_log_that_was_rolled_back, a_plan_that_can_not_be_read, a_folder_that_can_not_be_read]
+)
+async def test_a_worker_that_can_not_seal_publishes_on_and_completes_the_job_once_it_can(
+    sealing: Sealing, services: Services, engine_url: str, trouble: Callable[[Sealing], Awaitable[None]]
+) -> None:
+    await trouble(sealing)
+    given = {"seal_key_file": sealing.write_key(), "seals_dir": sealing.folder}
+    working = asyncio.create_task(
+        run_records_worker(worker_settings(services, engine_url, **given), sealing.job.token)
+    )
+
+    async def published_and_told() -> bool:
+        if working.done():
+            working.result()
+        job = await sealing.current()
+        return job.published_through == 3 and (job.message or "").startswith(NOT_SEALED)
+
+    await eventually(published_and_told)
+    await sealing.sign()
+    assert (await sealing.current()).state is JobState.RUNNING
+    sealing.folder.rename(sealing.folder.with_name("aside"))
+    await asyncio.wait_for(working, 30)
+    job = await sealing.current()
+    assert (job.state, job.message) == (JobState.COMPLETE, None)
+    assert [seal.state for seal in (await sealing.read()).seals][-1] == "Complete"
+
+
+async def test_a_worker_whose_seal_key_is_gone_waits_for_it(
+    sealing: Sealing, db: asyncpg.Connection, services: Services, engine_url: str
+) -> None:
+    await sealing.plan()
+    await sealing.sign()
+    key = sealing.write_key()
+    async with open_context(
+        services, engine_url, sealing.job, seal_key_file=key, seals_dir=sealing.folder
+    ) as context:
+        worker = await JobSealing.of(context)
+        assert await worker.resume(db, await sealing.current())
+        kept = key.rename(key.with_name("elsewhere"))
+        for _ in range(2):  # the second is not due yet
+            assert not await worker.complete(db)
+        refused = context.telemetry.metrics.records.seals_refused
+        assert refused._value.get() == 1
+        assert ((await sealing.current()).message or "").startswith(NOT_SEALED)
+        kept.rename(key)
+        await worker.pause()
+        assert await worker.complete(db)
+    assert (await sealing.current()).message is None
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -58,10 +58,7 @@ async def test_the_worker_and_the_run_say_so(
 ) -> None:
     await sealing.plan()
     await sealing.sign(1)
-    key_file = sealing.folder.parent / "seal-key"
-    key_file.write_text(f"{sealing.keys.signing.skey}\n")
-    key_file.chmod(0o600)
-    given = {"seal_key_file": key_file, "seals_dir": sealing.folder}
+    given = {"seal_key_file": sealing.write_key(), "seals_dir": sealing.folder}
     async with open_context(services, engine_url, sealing.job, **given) as context:
         worker = await JobSealing.of(context)
         await worker.resume(db, await sealing.current())

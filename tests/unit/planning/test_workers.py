@@ -48,6 +48,7 @@ def test_workers_that_are_there_stay_and_those_that_left_are_replaced() -> None:
     ("stored", "children", "reason"),
     [
         (stored_of(message="no column payload"), ALL, "TableUnusable"),
+        (stored_of(message="NotSealed: The log was rolled back."), ALL, "NotSealed"),
         (stored_of(keys_active=0), ALL, "NoActiveKey"),
         (stored_of(), replace(ALL, signing=SignersView(4, 1, NO_IMAGE)), "ImageUnavailable"),
         (stored_of(), replace(ALL, signing=SignersView(4, 0, NO_NODE)), "PodsUnschedulable"),

@@ -62,6 +62,10 @@ ColumnName = Annotated[str, Field(min_length=1, max_length=63)]
 PositiveSeconds = Annotated[Whole, Field(ge=1, le=INT32_MAX)]
 
 
+NOT_SEALED: Final = "NotSealed: "
+"""How the message of a job begins whose records worker can't seal it."""
+
+
 class JobState(StrEnum):
     """Where a job stands, in one word for people. Postgres stores all but Deleting, which only a SigningJob's status has."""
 

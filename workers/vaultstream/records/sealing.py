@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
+import asyncpg
+
+from vaultstream.api.signingjob import NOT_SEALED
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import CustodyError, ProofError, VaultStreamError
 from vaultstream.sealing.sealer import Sealer, UnplannedError
 from vaultstream.store import jobs, logs, seals
+from vaultstream.store.database import explain, is_transient
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from typing import Self
 
     from vaultstream.store.batches import PlannedPage
@@ -24,6 +31,26 @@ log = logging.getLogger(__name__)
 
 LAST_SEAL_SECONDS = 10.0
 """How long a worker that exits tries to seal what is left."""
+MOST_PATIENCE_SECONDS = 60.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When what was refused is attempted again: after a second, then after twice as long each time, up to a minute."""
+
+    seconds: float = 0.0
+    due_at: float = 0.0
+    """By `time.monotonic`."""
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self.due_at
+
+    def after_failure(self) -> Patience:
+        seconds = min(MOST_PATIENCE_SECONDS, 2 * self.seconds or 1.0)
+        return Patience(seconds, time.monotonic() + seconds)
 
 
 class JobSealing:
@@ -35,7 +62,9 @@ class JobSealing:
         self._sealer = sealer
         self._resumed = False
         self._first = True
-        self._told: str | None = None
+        self._patience = Patience()
+        self.told: str | None = None
+        """What the message of the job says of sealing; None: nothing is wrong."""
 
     @classmethod
     async def of(cls, context: WorkerContext) -> Self:
@@ -60,20 +89,28 @@ class JobSealing:
         keys = await asyncio.to_thread(load_seal_keys, path)
         return cls(context, Sealer(keys, context.seals_dir, context.job), origin=keys.origin)
 
-    async def resume(self, connection: Connection, job: Job) -> None:
-        """Reads what was planned before this process.
-
-        Raises:
-            ProofError: what Postgres has is not what was planned; the job's message has the same sentence.
-        """
+    async def resume(self, connection: Connection, job: Job) -> bool:
+        """Reads what was planned before this process. Returns whether planning can go on from there; if not, it is due again later."""
         if self._sealer is None or self._resumed:
+            return True
+        if not self._patience.due:
+            return False
+        plan = self._sealer.plan
+
+        async def resumed() -> bool:
+            await plan.resume(connection, job)
+            return True
+
+        self._resumed = bool(await self._attempted(connection, resumed()))
+        return self._resumed
+
+    async def pause(self) -> None:
+        """Waits until what was refused is due again, or the worker exits. Returns at once if nothing was refused."""
+        if self._patience.due:
             return
-        try:
-            await self._sealer.plan.resume(connection, job)
-        except ProofError as error:
-            await self._tell(connection, error)
-            raise
-        self._resumed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._patience.due_at - time.monotonic())):
+                await self._context.stop.wait()
 
     async def _refreshed(self) -> None:
         """Reads the seal key again, which a rotation may have replaced.
@@ -97,23 +134,22 @@ class JobSealing:
         if self._sealer is not None:
             await self._sealer.plan.follow(connection, job, page)
 
-    async def state_plan(self) -> None:
-        """Enters the plan of a job that is planned and has not ended.
-
-        Raises:
-            ProofError: it can't be entered; the job's message has the same sentence.
-        """
+    async def state_plan(self) -> bool:
+        """Enters the plan of a job that is planned and has not ended. Returns whether it is entered; if not, it is due again later."""
         if self._sealer is None:
-            return
-        await self._refreshed()
+            return True
+        if not self._patience.due:
+            return False
+        sealer = self._sealer
         async with self._context.pool.acquire() as connection:
             if (await jobs.get_job(connection, self._context.job.token)).ended:
-                return
-            try:
-                await self._sealer.state_plan(connection)
-            except ProofError as error:
-                await self._tell(connection, error)
-                raise
+                return True
+
+            async def stated() -> object:
+                await self._refreshed()
+                return await sealer.state_plan(connection)
+
+            return await self._attempted(connection, stated()) is not None
 
     async def step(self) -> bool:
         """Seals what happened since the last seal, the first time after an interval. Returns whether there is nothing to seal.
@@ -125,45 +161,77 @@ class JobSealing:
         if self._first or not self._resumed:
             self._first = False
             return False
-        await self._refreshed()
+        sealer = self._sealer
         async with self._context.pool.acquire() as connection:
-            try:
-                sealed = await self._sealer.seal(connection)
-            except ProofError as error:
-                log.error("the job is not sealed: %s", error, extra={"hint": error.hint})  # noqa: TRY400 - a finding
-                await self._tell(connection, error)
-                return False
-            if self._told is not None:
-                self._told = None
-                await jobs.set_message(connection, self._context.job.job_no, None)
-        if sealed is not None:
-            log.info("sealed", extra={"signed": sealed.seal.signed, "entries": sealed.seal.tree_size})
+
+            async def sealed() -> object:
+                await self._refreshed()
+                if (done := await sealer.seal(connection)) is not None:
+                    log.info("sealed", extra={"signed": done.seal.signed, "entries": done.seal.tree_size})
+                return True
+
+            await self._attempted(connection, sealed())
         return False
 
     async def complete(self, connection: Connection) -> bool:
         """Completes a job whose batches are settled, and seals it; returns whether it has ended.
 
-        A job that has not done what was planned ends as Failed, with the difference as its message.
-
-        Raises:
-            ProofError: a log in Postgres is not what was signed; the job's message has the same sentence.
+        A job that has not done what was planned ends as Failed, with the difference as its message. One that can't be sealed goes on.
         """
         job = self._context.job
         if self._sealer is None:
             complete = await jobs.complete_job_if_settled(connection, job.job_no)
+        elif not self._patience.due:
+            return False
         else:
-            await self._refreshed()
+            sealer = self._sealer
+
+            async def completed() -> bool:
+                await self._refreshed()
+                return await sealer.complete(connection)
+
             try:
-                complete = await self._sealer.complete(connection)
+                complete = bool(await self._attempted(connection, completed(), ending=True))
             except UnplannedError as error:
                 log.error("the job has not done what was planned: %s", error)  # noqa: TRY400 - a finding
                 return await seals.refuse_job(connection, job.job_no, _sentence(error))
-            except ProofError as error:
-                await self._tell(connection, error)
-                raise
         if complete:
             log.info("job complete", extra={"job": job.name})
         return complete
+
+    async def _attempted(
+        self, connection: Connection, action: Awaitable[_T], *, ending: bool = False
+    ) -> _T | None:
+        """Returns what an action returns, None if it was refused: the job's message says why, and it is due again later.
+
+        Args:
+            connection: outside of a transaction.
+            action: seals something.
+            ending: whether it would end the job, so that it is the caller who is told that what was planned was not done.
+        """
+        try:
+            found = await action
+        except (ProofError, CustodyError, asyncpg.PostgresError) as error:
+            if is_transient(error) or (ending and isinstance(error, UnplannedError)):
+                raise
+            await self._refused(connection, error)
+            return None
+        self._patience = Patience()
+        if self.told is not None:
+            self.told = None
+            await jobs.set_message(connection, self._context.job.job_no, None)
+        return found
+
+    async def _refused(self, connection: Connection, error: Exception) -> None:
+        known = error if isinstance(error, VaultStreamError) else explain(error)
+        self._patience = self._patience.after_failure()
+        self._context.telemetry.metrics.records.seals_refused.inc()
+        log.error(
+            "the job is not sealed: %s",
+            known,
+            extra={"hint": known.hint, "retry_seconds": self._patience.seconds},
+        )
+        await self._tell(connection, known)
 
     async def seal_the_rest(self) -> None:
         """Seals what is left when the worker exits, such as of a job that was suspended or has failed. Failures are logged."""
@@ -185,8 +253,8 @@ class JobSealing:
             log.warning("the last seal failed: %s", error or type(error).__name__)
 
     async def _tell(self, connection: Connection, error: VaultStreamError) -> None:
-        self._told = _sentence(error)
-        await jobs.set_message(connection, self._context.job.job_no, self._told)
+        self.told = f"{NOT_SEALED}{_sentence(error)}"
+        await jobs.set_message(connection, self._context.job.job_no, self.told)
 
 
 def _sentence(error: VaultStreamError) -> str:

@@ -69,8 +69,10 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
                 return False
             failed = 0
             if finished:
-                await sealing.state_plan()
+                finished = await sealing.state_plan()
             publisher.planned.set()
+            if not finished:
+                await sealing.pause()
             return finished
 
         planning = asyncio.create_task(repeat(context, plan_on, name="planning"))
@@ -102,10 +104,9 @@ async def _pause_after(context: WorkerContext, failed: int, error: SourceReadErr
 
 
 async def plan_next(context: WorkerContext, sources: SourcePool, sealing: JobSealing | None = None) -> bool:
-    """Plans the next page; returns whether all records are planned.
+    """Plans the next page; returns whether all records are planned. Nothing is planned on batches that are not those of before.
 
     Raises:
-        ProofError: what was planned before is no longer so in Postgres.
         SourceError: the table or its columns can't be used, or can't be read; the job's message has the same sentence.
     """
     job_no = context.job.job_no
@@ -114,8 +115,8 @@ async def plan_next(context: WorkerContext, sources: SourcePool, sealing: JobSea
         try:
             if job.source_oid is None:
                 job = await _pin_source(connection, job)
-            if sealing is not None and not job.ended:
-                await sealing.resume(connection, job)
+            if sealing is not None and not job.ended and not await sealing.resume(connection, job):
+                return False
             if job.planned:
                 return True
             source = await open_readable_source(sources, job)
@@ -127,7 +128,7 @@ async def plan_next(context: WorkerContext, sources: SourcePool, sealing: JobSea
         except SourceError as error:
             await jobs.set_message(connection, job_no, f"{error.message} {error.hint or ''}".strip())
             raise
-        await jobs.set_message(connection, job_no, None)
+        await jobs.set_message(connection, job_no, sealing.told if sealing else None)
     if page.records:
         context.telemetry.metrics.records.records_planned.inc(page.records)
         log.info("batches planned", extra={"records": page.records, "batches": page.batches})

@@ -34,6 +34,9 @@ class KeptPlan:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._forget()
+
+    def _forget(self) -> None:
         self._last_batch = 0
         self._last_id: str | None = None
         self.ranges = RangesDigest()
@@ -43,18 +46,18 @@ class KeptPlan:
         """Whether this or a former process has begun to plan."""
 
     async def resume(self, connection: Connection, job: Job) -> None:
-        """Reads what a former process has kept, and from Postgres what was planned before.
+        """Reads what a former process has kept, and from Postgres what was planned before. It can be repeated.
 
         Raises:
-            ProofError: what Postgres has is not what was planned.
-            OSError: the folder can't be read.
+            ProofError: what Postgres has is not what was planned, or the folder can't be read.
         """
-        stated = await asyncio.to_thread(read_copy, self._folder / PLAN)
+        self._forget()
+        stated = await self._read(PLAN)
         if stated is not None:
             self.entry = PlanEntry.parse(stated)
             if not job.planned:
                 raise _not_planned(job, self._folder)
-        kept = await asyncio.to_thread(read_copy, self._folder / PLANNING)
+        kept = await self._read(PLANNING)
         if kept is not None and stated is None:
             self.begun = True
             through, last_id, records, digest = _parsed(kept)
@@ -100,6 +103,13 @@ class KeptPlan:
             await asyncio.to_thread((self._folder / PLANNING).unlink, missing_ok=True)
         except OSError as error:
             _warn(self._folder, error)
+
+    async def _read(self, name: str) -> bytes | None:
+        path = self._folder / name
+        try:
+            return await asyncio.to_thread(read_copy, path)
+        except OSError as error:
+            raise ProofError(f"The file {path} can't be read: {error.strerror or error}.") from None
 
     async def _catch_up(self, connection: Connection, job: Job) -> None:
         last = await add_planned(connection, job.job_no, self.ranges, after=self._last_batch)

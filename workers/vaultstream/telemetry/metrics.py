@@ -170,6 +170,10 @@ class RecordsMetrics:
             "Checkpoints offered to witnesses (kind=cosignature) and to an authority of timestamps (kind=timestamp), by outcome.",
             ["kind", "outcome"],
         )
+        self.seals_refused = counter(
+            "vaultstream_seals_refused_total",
+            "Attempts to seal the job, its plan or its end that failed; they are repeated.",
+        )
         self.lag = LagMetric()
         if registry is not None:
             registry.register(self.lag)
