@@ -26,6 +26,7 @@ from uuid import uuid4
 import asyncpg
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.crypto.rows import Rows
 from vaultstream.local.services import LocalServices
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.statement import BatchStatement
@@ -100,9 +101,7 @@ class Bench:
             batch_no=number,
             lease=lease,
             record_ids=ids,
-            digests=[secrets.token_bytes(32) for _ in ids],
-            signatures=[secrets.token_bytes(71) for _ in ids],
-            dead=[],
+            rows=Rows.of([secrets.token_bytes(32) for _ in ids], [secrets.token_bytes(71) for _ in ids]),
         )
         if self._stated:
             body = BatchStatement(

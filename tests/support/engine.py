@@ -15,6 +15,7 @@ import asyncpg
 from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.crypto.rows import Rows
 from vaultstream.local.services import Services
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import tree_root
@@ -177,6 +178,10 @@ async def fail_one(
     return await fail_batch(connection, job.job_no, holder, batch_no, lease, error=error)
 
 
+ROW_BYTES = 100
+"""The width of the rows of `signed`."""
+
+
 async def commit(db: asyncpg.Connection, job: Job, *batches: SignedBatch, holder: str = "ann") -> list[str]:
     """Commits batches and returns their outcomes."""
     return await commit_batches(db, job.job_no, holder, batches, id_type=job.id_type)
@@ -191,8 +196,7 @@ def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] 
         batch_no=batch_no,
         lease=lease,
         record_ids=ids,
-        digests=digests,
-        signatures=signatures,
+        rows=Rows.of(digests, signatures, width=ROW_BYTES),
         dead=[DeadRecord(i, "PayloadNull", "The payload is NULL.") for i in dead],
         statement=statement_for(batch_no, lease, ids, digests, signatures) if ids else None,
     )

@@ -37,7 +37,7 @@ async def commit(connection: asyncpg.Connection, job: Job, batch: SignedBatch) -
 def stating(lease: Lease, **changed: Any) -> SignedBatch:
     """Returns batch 1, whose records are 1 and 2, with a statement that says something else."""
     batch = signed(1, lease, [1, 2])
-    batch.statement = statement_for(1, lease, [1, 2], batch.digests, batch.signatures, **changed)
+    batch.statement = statement_for(1, lease, [1, 2], batch.rows.digests, batch.rows.signatures, **changed)
     return batch
 
 

@@ -20,6 +20,7 @@ from vaultstream.crypto.algorithms import (
     public_key_to_bytes,
     signer,
 )
+from vaultstream.crypto.rows import Rows
 from vaultstream.proof.jws import JwsForm
 from vaultstream.records.source import inspect_source
 from vaultstream.store.jobs import Job, complete_job_if_settled, create_job, get_job
@@ -161,8 +162,7 @@ async def commit(
         batch_no=batch_no,
         lease=lease,
         record_ids=ids,
-        digests=digests,
-        signatures=signatures,
+        rows=Rows.of(digests, signatures),
         dead=[DeadRecord(i, "PayloadNull", "the payload is NULL") for i in dead],
         statement=statement_for(
             batch_no, lease, ids, digests, signatures, sign=sign, algorithm=str(algorithm)

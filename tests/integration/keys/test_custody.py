@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -21,10 +21,11 @@ from support.waiting import eventually
 from vaultstream.api import Algorithm
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject
-from vaultstream.crypto.algorithms import DigestSigner, generate_private_key, public_key_to_bytes
+from vaultstream.crypto.algorithms import generate_private_key, public_key_to_bytes
 from vaultstream.crypto.envelope import WrappedKey, rewrap
 from vaultstream.crypto.keyring import create_keyring, load_keyring, prune_keyring, rotate_keyring
 from vaultstream.crypto.revocations import Revocation, add_revocations
+from vaultstream.crypto.rows import Rows
 from vaultstream.errors import CustodyError
 from vaultstream.keys.custody import KEPT, KEPT_PER_KEY, WRAPPED_BYTES, Custody
 from vaultstream.keys.worker import KeyPublisher, make_key, make_missing_keys
@@ -70,17 +71,17 @@ async def custody(context: WorkerContext) -> AsyncIterator[Custody]:
         yield custody
 
 
-async def open_key(custody: Custody, key_id: str) -> DigestSigner:
+async def open_key(custody: Custody, key_id: str) -> Any:
     opened = await custody.open([key_id])
     assert not opened.refused
-    return opened.signers[key_id]
+    return opened.keys[key_id]
 
 
 async def assert_signs(custody: Custody, db: asyncpg.Connection, context: WorkerContext) -> None:
     """Each key signs what its public half in Postgres verifies."""
     for key in await store.list_keys(db, context.job.job_no):
-        sign = await open_key(custody, key.key_id)
-        [signature] = sign([b"payload"], [sha256(b"payload").digest()])
+        rows = custody.signer.sign([await open_key(custody, key.key_id)], [1], [b"payload"])
+        [signature] = Rows(custody.signer.width, bytearray(rows)).signatures
         public = load_der_public_key(key.public_key)
         assert isinstance(public, Ed25519PublicKey)
         public.verify(signature, b"payload")
@@ -106,7 +107,7 @@ async def while_opening(custody: Custody, db: asyncpg.Connection, *key_ids: str)
         opening = asyncio.create_task(custody.open(key_ids))
         await waits_for_a_lock(db)
         yield
-    assert set((await opening).signers) == set(key_ids)
+    assert set((await opening).keys) == set(key_ids)
 
 
 @pytest.mark.parametrize("revoked", ["open before", "being opened"])
@@ -122,7 +123,7 @@ async def test_a_key_that_the_file_revokes_while_keys_are_opened_is_not_kept(
         await custody.open([])  # notices the file
     opened = await custody.open([before.key_id, new.key_id, other.key_id])
     assert set(opened.refused) == {key.key_id}
-    assert key.key_id not in opened.signers
+    assert key.key_id not in opened.keys
 
 
 async def test_a_key_that_a_message_ends_while_others_are_opened_is_not_kept(
@@ -133,7 +134,7 @@ async def test_a_key_that_a_message_ends_while_others_are_opened_is_not_kept(
     [wrapped] = [key for key in await store.list_wrapped(db, context.job) if key.key_id == before.key_id]
     async with while_opening(custody, db, before.key_id, new.key_id):
         custody._on_key(replace(wrapped, state="revoked"))
-    assert set(custody._signers) == {new.key_id}
+    assert set(custody._keys) == {new.key_id}
 
 
 async def test_forged_messages_fill_no_memory_and_all_keys_still_sign(
@@ -257,7 +258,7 @@ async def test_rotating_and_pruning_the_key_encryption_key_goes_unnoticed(
         return {key.version for key in custody._wrapped.values()} == {2}
 
     await eventually(new_versions)
-    custody._signers.clear()
+    custody._keys.clear()
     await assert_signs(custody, db, context)
 
 

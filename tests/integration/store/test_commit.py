@@ -23,6 +23,7 @@ from support.engine import (
     signatures_of,
     signed,
 )
+from vaultstream.crypto.rows import HEAD_BYTES, Rows
 from vaultstream.store import keys
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import (
@@ -259,7 +260,11 @@ async def test_signatures_of_any_length_come_in_as_they_are(db: asyncpg.Connecti
     batches = [
         replace(
             signed(number, await claim_one(db, job, "ann", number), ids),
-            signatures=[bytes([i]) * lengths[i] for i in ids],
+            rows=Rows.of(
+                [sha256(str(i).encode()).digest() for i in ids],
+                [bytes([i]) * lengths[i] for i in ids],
+                width=HEAD_BYTES + max(lengths.values()),
+            ),
         )
         for number, ids in ((1, [1, 2]), (2, [3, 4]))
     ]
@@ -278,7 +283,7 @@ async def test_a_fenced_batch_in_the_middle_shifts_nothing_of_the_others(db: asy
     ]
     await expire(db, fenced.lease)
     assert await commit(db, job, first, fenced, last) == [COMMITTED, FENCED, COMMITTED]
-    expected = dict(zip([1, 2, 6], [*first.signatures, *last.signatures], strict=True))
+    expected = dict(zip([1, 2, 6], [*first.rows.signatures, *last.rows.signatures], strict=True))
     assert await signatures_of(db, job) == expected
     rows = await db.fetch(f"SELECT record_id, key_no, epoch FROM {job.signatures_table}")
     assert {row["record_id"]: (row["key_no"], row["epoch"]) for row in rows} == {
@@ -293,7 +298,11 @@ async def test_a_signature_that_is_there_already_stays_as_it_is(db: asyncpg.Conn
     await db.execute(f"INSERT INTO {job.signatures_table} VALUES (2, 0, 0, now(), '\\x00', '\\x0123')")
     batch = signed(1, await claim_one(db, job, "ann", 1), [1, 2, 3])
     assert await commit(db, job, batch) == [COMMITTED]
-    assert await signatures_of(db, job) == {1: batch.signatures[0], 2: b"\x01#", 3: batch.signatures[2]}
+    assert await signatures_of(db, job) == {
+        1: batch.rows.signatures[0],
+        2: b"\x01#",
+        3: batch.rows.signatures[2],
+    }
 
 
 async def test_rows_that_are_not_those_of_the_batches_are_refused(db: asyncpg.Connection) -> None:

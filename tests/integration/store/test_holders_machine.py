@@ -182,7 +182,7 @@ class Holders(RuleBasedStateMachine):
         )
         assert (outcome == COMMITTED) == (holds and pending)
         if outcome == COMMITTED:
-            self.signatures[batch.batch_no] = batch.signatures[0]
+            self.signatures[batch.batch_no] = batch.rows.signatures[0]
         if holds:
             del self.until[batch.lease.key_no]
 

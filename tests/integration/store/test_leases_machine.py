@@ -154,7 +154,7 @@ class Leases(RuleBasedStateMachine):
         if holds:
             self.end(lease, "committed" if pending else "superseded")
         if outcome == COMMITTED:
-            self.signatures[batch_no] = batch.signatures[0]
+            self.signatures[batch_no] = batch.rows.signatures[0]
 
     def end(self, lease: Lease, outcome: str) -> None:
         del self.held[lease.key_no]

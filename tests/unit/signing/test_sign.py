@@ -1,38 +1,26 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
+from support.batch_signing import Call, NotingSigner, leased_batch, signature_of
 from support.engine import make_lease
 from vaultstream.errors import LeaseLostError
-from vaultstream.signing.batch import Batch
+from vaultstream.proof.jws import JwsForm
 from vaultstream.signing.read import BatchRecords
-from vaultstream.signing.sign import CHECK_EVERY, sign
-from vaultstream.store.leases import DeadRecord, Lease, SignedBatch, lease_clock
+from vaultstream.signing.sign import CHECK_EVERY, SigningForm, sign
+from vaultstream.store.leases import DeadRecord, Lease, lease_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nats.aio.msg import Msg
+    from vaultstream.signing.batch import Batch
 
 pytestmark = pytest.mark.unit
 
 
-def signatures_of(payloads: Sequence[bytes], _: Sequence[bytes]) -> list[bytes]:
-    return [b"signed " + payload for payload in payloads]
-
-
-def lease_for(seconds: float) -> Lease:
+def lease_for(seconds: float = 60) -> Lease:
     return make_lease(seconds, epoch=7)
-
-
-def leased_batch(lease: Lease) -> Batch:
-    batch = Batch(3, cast("Msg", None))
-    batch.lease = lease
-    batch.signed = SignedBatch.empty(batch.number, lease)
-    return batch
 
 
 def read_part(count: int, first: int = 0) -> BatchRecords:
@@ -40,52 +28,112 @@ def read_part(count: int, first: int = 0) -> BatchRecords:
     return BatchRecords(ids, [b"%d" % n for n in ids], [DeadRecord(99 + first, "PayloadNull", "")])
 
 
+def hand(*counts: int) -> tuple[dict[Batch, BatchRecords], dict[Batch, str]]:
+    """Returns what was read of batches with so many records, and a key for each."""
+    records = {
+        leased_batch(lease_for(), number): read_part(count, first=1000 * number)
+        for number, count in enumerate(counts)
+    }
+    return records, {batch: f"key {batch.number}" for batch in records}
+
+
+def assert_signed(batch: Batch, ids: range, key: str = "key") -> None:
+    payloads = [b"%d" % n for n in ids]
+    assert batch.signed.record_ids == list(ids)
+    assert batch.signed.rows.signatures == [signature_of(key, each) for each in payloads]
+    assert batch.signed.rows.digests == [sha256(each).digest() for each in payloads]
+
+
+def end(lease: Lease, how: str) -> None:
+    if how == "ran out":
+        lease.deadline = lease_clock() - 0.001
+    else:
+        lease.lost = True
+
+
 @pytest.mark.parametrize("count", [0, 1, CHECK_EVERY, CHECK_EVERY + 1, 5 * CHECK_EVERY + 3])
 def test_each_payload_has_its_signature_and_digest_in_its_place(count: int) -> None:
-    batch = leased_batch(lease_for(60))
-    sign(batch, read_part(count), signatures_of)
-    assert batch.signed.record_ids == list(range(count))
-    assert batch.signed.signatures == [b"signed %d" % n for n in range(count)]
-    assert batch.signed.digests == [sha256(b"%d" % n).digest() for n in range(count)]
+    batch = leased_batch(lease_for())
+    assert sign({batch: read_part(count)}, {batch: "key"}, NotingSigner()) == {}
+    assert_signed(batch, range(count))
     assert [dead.record_id for dead in batch.signed.dead] == [99]
     assert batch.signed.batch_no == 3
 
 
 def test_the_parts_of_a_batch_add_up() -> None:
-    batch = leased_batch(lease_for(60))
+    batch = leased_batch(lease_for())
     for part in (read_part(70), read_part(0, first=70), read_part(30, first=70)):
-        sign(batch, part, signatures_of)
-    assert batch.signed.record_ids == list(range(100))
-    assert batch.signed.signatures == [b"signed %d" % n for n in range(100)]
-    assert batch.signed.digests == [sha256(b"%d" % n).digest() for n in range(100)]
+        assert sign({batch: part}, {batch: "key"}, NotingSigner()) == {}
+    assert_signed(batch, range(100))
     assert [dead.record_id for dead in batch.signed.dead] == [99, 169, 169]
+
+
+@pytest.mark.parametrize("counts", [(50, 50, 50), (1, 0, 63, 1), (200, 3), (64, 64), (10,) * 13])
+def test_batches_are_signed_together_each_with_its_own_key(counts: tuple[int, ...]) -> None:
+    """As many records in each call as are signed between two looks at their leases."""
+    signer, (records, keys) = NotingSigner(), hand(*counts)
+    assert sign(records, keys, signer) == {}
+    for batch, count in zip(records, counts, strict=True):
+        assert_signed(batch, range(1000 * batch.number, 1000 * batch.number + count), keys[batch])
+    whole, rest = divmod(sum(counts), CHECK_EVERY)
+    assert [len(call.messages) for call in signer.calls] == [CHECK_EVERY] * whole + [rest] * bool(rest)
+
+
+def test_what_is_signed_can_be_something_else_than_the_payload() -> None:
+    form = SigningForm(jws=JwsForm("EdDSA", "receipts"))
+    signer, (records, keys) = NotingSigner(), hand(50, 50)
+    assert sign(records, keys, signer, form) == {}
+    for batch in records:
+        ids = batch.signed.record_ids
+        inputs = (
+            [form.jws.signing_input(batch.lease.key_id, str(i), b"%d" % i) for i in ids] if form.jws else []
+        )
+        assert batch.signed.rows.signatures == [signature_of(keys[batch], each) for each in inputs]
+        assert batch.signed.rows.digests == [sha256(b"%d" % i).digest() for i in ids]
 
 
 @pytest.mark.parametrize("how", ["ran out", "was lost"])
 def test_signing_stops_soon_after_the_lease_ends(how: str) -> None:
-    lease = lease_for(60)
-    signed: list[bytes] = []
+    batch = leased_batch(lease_for())
+    signer = NotingSigner(meanwhile=lambda _: end(batch.lease, how))
+    errors = sign({batch: read_part(20 * CHECK_EVERY)}, {batch: "key"}, signer)
+    assert [type(error) for error in errors.values()] == [LeaseLostError]
+    assert "key-1" in str(errors[batch])
+    assert len(signer.asked) == CHECK_EVERY
 
-    def sign_and_lose(payloads: Sequence[bytes], digests: Sequence[bytes]) -> list[bytes]:
-        signed.extend(payloads)
-        if how == "ran out":
-            lease.deadline = lease_clock() - 0.001
-        else:
-            lease.lost = True
-        return signatures_of(payloads, digests)
 
-    with pytest.raises(LeaseLostError, match="key-1"):
-        sign(leased_batch(lease), read_part(20 * CHECK_EVERY), sign_and_lose)
-    assert len(signed) == CHECK_EVERY
+@pytest.mark.parametrize("how", ["ran out", "was lost"])
+def test_a_lease_that_ends_meanwhile_ends_its_own_batch_alone(how: str) -> None:
+    records, keys = hand(50, 200, 50)
+    first, lost, last = records
+
+    def lose(call: Call) -> None:
+        if keys[last] not in dict(call.shares):
+            end(lost.lease, how)
+
+    signer = NotingSigner(meanwhile=lose)
+    errors = sign(records, keys, signer)
+    assert {batch: type(error) for batch, error in errors.items()} == {lost: LeaseLostError}
+    assert_signed(first, range(50), keys[first])
+    assert_signed(last, range(2000, 2050), keys[last])
+    assert [len(call.messages) for call in signer.calls] == [64, 6, 44], "nothing of it is signed after that"
+
+
+def test_an_error_of_one_batch_concerns_that_batch_alone() -> None:
+    records, keys = hand(30, 30, 30)
+    first, bad, last = records
+
+    def refuse(call: Call) -> None:
+        if keys[bad] in dict(call.shares):
+            raise ValueError("no such key")
+
+    errors = sign(records, keys, NotingSigner(meanwhile=refuse))
+    assert {batch: str(error) for batch, error in errors.items()} == {bad: "no such key"}
+    assert_signed(first, range(30), keys[first])
+    assert_signed(last, range(2000, 2030), keys[last])
 
 
 def test_nothing_is_signed_under_a_lease_that_has_ended() -> None:
-    signed: list[bytes] = []
-
-    def note(payloads: Sequence[bytes], digests: Sequence[bytes]) -> list[bytes]:
-        signed.extend(payloads)
-        return signatures_of(payloads, digests)
-
-    with pytest.raises(LeaseLostError):
-        sign(leased_batch(lease_for(0)), read_part(1), note)
-    assert signed == []
+    batch, signer = leased_batch(lease_for(0)), NotingSigner()
+    assert [*sign({batch: read_part(1)}, {batch: "key"}, signer)] == [batch]
+    assert signer.calls == []

@@ -1,66 +1,54 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.batch_signing import Call, NotingSigner, leased_batch, signature_of
 from support.engine import make_lease
 from vaultstream.errors import LeaseLostError
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.statement import BatchStatement, record_leaf, signed_bytes
-from vaultstream.signing.batch import Batch
 from vaultstream.signing.read import BatchRecords
-from vaultstream.signing.sign import sign
+from vaultstream.signing.sign import CHECK_EVERY, sign
 from vaultstream.signing.state import state
-from vaultstream.store.leases import SAFETY_FACTOR, DatabaseClock, SignedBatch, lease_clock
+from vaultstream.store.leases import SAFETY_FACTOR, DatabaseClock, lease_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nats.aio.msg import Msg
-
-    from vaultstream.store.leases import Lease
+    from vaultstream.signing.batch import Batch
 
 pytestmark = pytest.mark.unit
 
 
-@dataclass
-class Key:
-    """A key that remembers what it signed."""
-
-    asked: list[bytes] = field(default_factory=list)
-
-    def sign(self, payloads: Sequence[bytes], digests: Sequence[bytes]) -> list[bytes]:
-        assert list(digests) == [sha256(payload).digest() for payload in payloads]
-        self.asked += payloads
-        return [b"signed " + payload for payload in payloads]
-
-
-def signed_batch(key: Key, ids: list[Any], lease: Lease | None = None) -> Batch:
-    batch = Batch(3, cast("Msg", None))
-    batch.lease = lease or make_lease(60, epoch=7)
-    batch.signed = SignedBatch.empty(3, batch.lease)
-    sign(batch, BatchRecords(ids, [str(i).encode() for i in ids], []), key.sign)
+def signed_batch(signer: NotingSigner, ids: list[Any], number: int = 3) -> Batch:
+    batch = leased_batch(make_lease(60, epoch=7), number)
+    records = BatchRecords(ids, [str(i).encode() for i in ids], [])
+    assert sign({batch: records}, {batch: f"key {number}"}, signer) == {}
     return batch
 
 
-def stated(batch: Batch, key: Key) -> BatchStatement:
-    state(batch, key.sign, job_token="receipts", algorithm="ED25519")
+def state_all(signer: NotingSigner, *batches: Batch) -> dict[Batch, Exception]:
+    keys = {batch: f"key {batch.number}" for batch in batches}
+    return state(batches, keys, signer, job_token="receipts", algorithm="ED25519")
+
+
+def stated(batch: Batch, signer: NotingSigner) -> BatchStatement:
+    assert state_all(signer, batch) == {}
     assert batch.signed.statement is not None
     return BatchStatement.parse(batch.signed.statement.body)
 
 
 @pytest.mark.parametrize("ids", [[1], [8, 9, 10], [-5, 3, 20], ["", "a", "ß", "\uffff", "\U0001f512"]])
 def test_a_statement_names_the_batch_its_lease_and_its_records(ids: list[Any]) -> None:
-    key = Key()
-    batch = signed_batch(key, ids)
+    signer = NotingSigner()
+    batch = signed_batch(signer, ids)
     before = batch.lease.clock.shown
-    statement = stated(batch, key)
-    leaves = [record_leaf(i, sha256(str(i).encode()).digest(), b"signed " + str(i).encode()) for i in ids]
+    statement = stated(batch, signer)
+    payloads = {i: str(i).encode() for i in ids}
+    leaves = [record_leaf(i, sha256(p).digest(), signature_of("key 3", p)) for i, p in payloads.items()]
     assert statement == BatchStatement(
         job_token="receipts",
         batch=3,
@@ -75,45 +63,73 @@ def test_a_statement_names_the_batch_its_lease_and_its_records(ids: list[Any]) -
         signed_at=statement.signed_at,
     )
     assert timedelta(0) <= statement.signed_at - before < timedelta(seconds=20)
-    [*_, last] = key.asked
+    [*_, last] = signer.asked
     assert last == signed_bytes(statement.body)
     assert batch.signed.statement is not None
-    assert batch.signed.statement.signature == b"signed " + last
+    assert batch.signed.statement.signature == signature_of("key 3", last)
 
 
 @pytest.mark.parametrize("ids", [list(range(-50, 50)), [str(n) for n in range(100)]])
 def test_records_are_stated_and_sent_in_the_order_of_their_ids(ids: list[Any]) -> None:
     """They are read in another one, if some payloads are long or come from dead letters."""
-    key = Key()
-    straight = stated(signed_batch(key, sorted(ids)), key)
-    shuffled = signed_batch(key, random.Random(7).sample(ids, len(ids)))
-    assert stated(shuffled, key).root == straight.root
+    signer = NotingSigner()
+    straight = stated(signed_batch(signer, sorted(ids)), signer)
+    shuffled = signed_batch(signer, random.Random(7).sample(ids, len(ids)))
+    assert stated(shuffled, signer).root == straight.root
     sent = shuffled.signed
     assert sent.record_ids == sorted(ids)
-    assert sent.signatures == [b"signed " + str(i).encode() for i in sorted(ids)]
-    assert sent.digests == [sha256(str(i).encode()).digest() for i in sorted(ids)]
+    assert sent.rows.signatures == [signature_of("key 3", str(i).encode()) for i in sorted(ids)]
+    assert sent.rows.digests == [sha256(str(i).encode()).digest() for i in sorted(ids)]
 
 
 def test_a_batch_without_a_signed_record_has_no_statement() -> None:
-    key = Key()
-    batch = signed_batch(key, [])
-    state(batch, key.sign, job_token="receipts", algorithm="ED25519")
+    signer = NotingSigner()
+    batch = signed_batch(signer, [])
+    assert state_all(signer, batch) == {}
     assert batch.signed.statement is None
-    assert key.asked == []
+    assert signer.asked == []
+
+
+@pytest.mark.parametrize("count", [2, CHECK_EVERY, CHECK_EVERY + 1])
+def test_the_statements_of_batches_are_signed_together_each_with_its_own_key(count: int) -> None:
+    alone, signer = NotingSigner(), NotingSigner()
+    batches = [signed_batch(alone, [number, number + 1], number) for number in range(count)]
+    assert state_all(signer, *batches) == {}
+    assert len(signer.calls) == 1 + count // (CHECK_EVERY + 1)
+    for batch in batches:
+        statement = batch.signed.statement
+        assert statement is not None
+        assert statement.signature == signature_of(f"key {batch.number}", signed_bytes(statement.body))
+        assert BatchStatement.parse(statement.body).batch == batch.number
+    roots = [statement.statement.root for each in batches if (statement := each.signed.statement)]
+    assert roots == [stated(signed_batch(alone, [n, n + 1], n), alone).root for n in range(count)]
 
 
 @pytest.mark.parametrize("how", ["ran out", "was lost"])
 def test_nothing_is_stated_under_a_lease_that_has_ended(how: str) -> None:
-    key = Key()
-    batch = signed_batch(key, [1, 2])
+    signer = NotingSigner()
+    batch, other = signed_batch(signer, [1, 2]), signed_batch(signer, [3], 4)
     if how == "ran out":
         batch.lease.deadline = lease_clock()
     else:
         batch.lease.lost = True
-    with pytest.raises(LeaseLostError):
-        state(batch, key.sign, job_token="receipts", algorithm="ED25519")
-    assert key.asked == [b"1", b"2"]
+    errors = state_all(signer, batch, other)
+    assert {each: type(error) for each, error in errors.items()} == {batch: LeaseLostError}
     assert batch.signed.statement is None
+    assert other.signed.statement is not None, "it concerns that batch alone"
+    assert [key for call in signer.calls[2:] for key, _ in call.shares] == ["key 4"]
+
+
+def test_a_statement_that_can_not_be_signed_is_an_error_of_its_own_batch() -> None:
+    batches = [signed_batch(NotingSigner(), [number], number) for number in range(3)]
+
+    def refuse(call: Call) -> None:
+        if "key 1" in dict(call.shares):
+            raise ValueError("no such key")
+
+    errors = state_all(NotingSigner(meanwhile=refuse), *batches)
+    assert {batch.number: str(error) for batch, error in errors.items()} == {1: "no such key"}
+    assert [batch.signed.statement is None for batch in batches] == [False, True, False]
 
 
 def test_the_time_of_a_statement_is_one_that_postgres_has_passed() -> None:
@@ -124,11 +140,11 @@ def test_the_time_of_a_statement_is_one_that_postgres_has_passed() -> None:
 
 
 def test_what_would_pass_for_a_statement_is_not_signed() -> None:
-    key = Key()
-    reserved = signed_bytes(stated(signed_batch(Key(), [1]), Key()).body)
-    batch = signed_batch(key, [])
+    signer = NotingSigner()
+    reserved = signed_bytes(stated(signed_batch(NotingSigner(), [1]), NotingSigner()).body)
+    batch = leased_batch(make_lease(60))
     payloads = [b"one", reserved, b"three", b"DSSEv1 3 abc 0 "]
-    sign(batch, BatchRecords([1, 2, 3, 4], payloads, []), key.sign)
-    assert key.asked == [payloads[0], payloads[2], payloads[3]]
+    assert sign({batch: BatchRecords([1, 2, 3, 4], payloads, [])}, {batch: "key"}, signer) == {}
+    assert signer.asked == [payloads[0], payloads[2], payloads[3]]
     assert batch.signed.record_ids == [1, 3, 4]
     assert [(dead.record_id, dead.reason) for dead in batch.signed.dead] == [(2, "PayloadReserved")]

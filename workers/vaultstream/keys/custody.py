@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nats.js.errors import NotFoundError
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
-from vaultstream.crypto.algorithms import (
-    DigestSigner,
-    digest_signer,
-    private_key_from_bytes,
-    public_key_to_bytes,
-)
+from vaultstream.crypto.algorithms import private_key_from_bytes, public_key_to_bytes
+from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.crypto.revocations import Revocation, Revocations, RevocationsFile
@@ -58,8 +54,8 @@ async def _is_alive(bus: Bus, watch: JetStreamContext.PushSubscription) -> bool:
 class Opened(NamedTuple):
     """Keys that may be used, and those that may not."""
 
-    signers: dict[str, DigestSigner]
-    """By key id, the function that signs; it takes a payload and its SHA-256."""
+    keys: dict[str, Any]
+    """By key id, the key as `Custody.signer` takes it."""
     refused: dict[str, RevokedKeyError]
     """By key id, why not: the file of revocations names the key."""
 
@@ -72,7 +68,7 @@ def _replace(job: Job, key_id: str) -> str:
 
 
 class Custody:
-    """Provides the functions that sign with leased keys.
+    """Provides leased keys, opened for its `signer`.
 
     Whether a key may be used is decided by its lease, in Postgres, not here. A message that is lost or forged on `keys.>`
     costs one read from Postgres and nothing else. The file of revocations has a say too: a key that it names is not used, even
@@ -87,6 +83,7 @@ class Custody:
     ) -> None:
         """Takes the path of the file of `revocations`; None: it is beside that of key-encryption keys."""
         self._job = job
+        self.signer = batch_signer(job.spec.keys.algorithm, deterministic=job.spec.keys.deterministic)
         self._pool = pool
         self._bus = bus
         self._stream = KeysStream(bus)
@@ -96,7 +93,7 @@ class Custody:
         self._revoked: Revocations = self._revocations.current()
         self._wrapped: dict[str, WrappedKey] = {}
         self._most = KEPT_PER_KEY * job.spec.keys.count + KEPT
-        self._signers: dict[str, DigestSigner] = {}
+        self._keys: dict[str, Any] = {}
         self._watch: JetStreamContext.PushSubscription | None = None
         self._resubscribing: asyncio.Task[None] | None = None
 
@@ -110,7 +107,7 @@ class Custody:
             self._resubscribing.cancel()
             await asyncio.gather(self._resubscribing, return_exceptions=True)
         await self._unwatch()
-        self._signers.clear()
+        self._keys.clear()
 
     async def watch(self) -> None:
         """Subscribes to keys, again if it did before: a stream that was recreated has no subscribers."""
@@ -141,10 +138,10 @@ class Custody:
         """
         if (revoked := self._revocations.current()) is not self._revoked:
             self._revoked = revoked
-            self._signers.clear()
-        signers = {key_id: self._signers[key_id] for key_id in key_ids if key_id in self._signers}
+            self._keys.clear()
+        keys = {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
         refused: dict[str, RevokedKeyError] = {}
-        if new := [key_id for key_id in key_ids if key_id not in signers]:
+        if new := [key_id for key_id in key_ids if key_id not in keys]:
             async with self._pool.acquire() as connection:
                 public_keys = await store.get_public_keys(connection, self._job.job_no, new)
             for key_id in new:
@@ -153,11 +150,11 @@ class Custody:
                 if revocation := revoked.find(key_id, public_keys[key_id]):
                     refused[key_id] = self._refusal(key_id, revocation)
                 else:
-                    signers[key_id] = await self._signer(key_id, public_keys[key_id])
+                    keys[key_id] = await self._open(key_id, public_keys[key_id])
             # Not those that were open before: meanwhile, a message or the file may have ended some of them.
             if self._revoked is revoked:
-                self._signers |= {key_id: signers[key_id] for key_id in new if key_id in signers}
-        return Opened(signers, refused)
+                self._keys |= {key_id: keys[key_id] for key_id in new if key_id in keys}
+        return Opened(keys, refused)
 
     def _refusal(self, key_id: str, revocation: Revocation) -> RevokedKeyError:
         return RevokedKeyError(
@@ -166,7 +163,7 @@ class Custody:
             hint=f"The job's keys worker revokes it again; or `vaultstream keys revoke {self._job.name} {key_id}`.",
         )
 
-    async def _signer(self, key_id: str, public_key: bytes) -> DigestSigner:
+    async def _open(self, key_id: str, public_key: bytes) -> Any:
         wrapped = self._wrapped.get(key_id)
         if wrapped is not None:
             try:
@@ -183,7 +180,7 @@ class Custody:
         self._wrapped[key_id] = wrapped
         return wrapped
 
-    def _unwrap(self, wrapped: WrappedKey, public_key: bytes) -> DigestSigner:
+    def _unwrap(self, wrapped: WrappedKey, public_key: bytes) -> Any:
         wanted = self._job.spec.keys.algorithm
         if wrapped.algorithm != wanted:
             raise CustodyError(
@@ -199,7 +196,7 @@ class Custody:
                 "and what this key signs could not be verified.",
                 hint=_replace(self._job, wrapped.key_id),
             )
-        return digest_signer(key, wrapped.algorithm, deterministic=self._job.spec.keys.deterministic)
+        return self.signer.open(key)
 
     def _on_key(self, wrapped: WrappedKey) -> None:
         known = wrapped.key_id in self._wrapped
@@ -208,7 +205,7 @@ class Custody:
         else:  # forged, or more keys than are expected: Postgres has those that are leased
             self._wrapped.pop(wrapped.key_id, None)
         if wrapped.state != "active":
-            self._signers.pop(wrapped.key_id, None)
+            self._keys.pop(wrapped.key_id, None)
 
     async def _unwatch(self) -> None:
         if self._watch is not None:

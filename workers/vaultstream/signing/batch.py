@@ -38,7 +38,7 @@ class Batch:
         row: the records that it covers; from step 2, lease.
         lease: the lease on its key; from step 2, lease, once a key is free.
         alone: whether it is to be signed while nothing else is in flight, because it lost signers before.
-        signed: digests and signatures; from step 4, sign, which adds them part by part.
+        signed: digests and signatures, as rows; from step 4, sign, which adds them part by part.
         settlement: how it left; None as long as it is in flight.
     """
 

@@ -18,8 +18,9 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vaultstream.crypto.rows import Rows
 from vaultstream.errors import BusError, CustodyError
 from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
 from vaultstream.role import WorkerRole
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from vaultstream.bus.pull import BatchPuller
-    from vaultstream.crypto.algorithms import DigestSigner
     from vaultstream.keys.custody import Custody
     from vaultstream.records.source import Source
     from vaultstream.store.database import Pool
@@ -230,13 +230,13 @@ class Pipeline:
         if signed:
             self._signed.put_nowait(signed)
 
-    async def _sign_by_parts(self, group: list[Batch], keys: Mapping[Batch, DigestSigner]) -> list[Batch]:
+    async def _sign_by_parts(self, group: list[Batch], keys: Mapping[Batch, Any]) -> list[Batch]:
         """Signs what is read of a group while the next part is read; returns the batches that are signed to the end.
 
         A batch that fails is settled at once; the others continue.
         """
         for batch in group:
-            batch.signed = SignedBatch.empty(batch.number, batch.lease)
+            batch.signed = SignedBatch(batch.number, batch.lease, [], Rows(self._custody.signer.width))
         left, seconds = list(group), 0.0
         loop = asyncio.get_running_loop()
         async with aclosing(self._reader.parts(group)) as parts:
@@ -252,7 +252,7 @@ class Pipeline:
         self._pace.signed(len(group), sum(len(batch.signed.record_ids) for batch in group), seconds)
         return left
 
-    async def _with_keys(self, group: list[Batch]) -> tuple[list[Batch], dict[Batch, DigestSigner]]:
+    async def _with_keys(self, group: list[Batch]) -> tuple[list[Batch], dict[Batch, Any]]:
         """Returns the batches whose keys may be used, with these keys; returns those whose keys were revoked to the queue."""
         opened = await self._custody.open([batch.lease.key_id for batch in group])
         refused = [batch for batch in group if batch.lease.key_id in opened.refused]
@@ -260,8 +260,8 @@ class Pipeline:
         for batch in refused:
             failure = opened.refused[batch.lease.key_id]
             await self._hold.settle([batch], await self._failures.settlement(batch, failure))
-        usable = [batch for batch in group if batch.lease.key_id in opened.signers]
-        return usable, {batch: opened.signers[batch.lease.key_id] for batch in usable}
+        usable = [batch for batch in group if batch.lease.key_id in opened.keys]
+        return usable, {batch: opened.keys[batch.lease.key_id] for batch in usable}
 
     async def _unread(self, group: list[Batch], error: Exception) -> None:
         """Ends batches that could not be read together, or whose keys are unavailable."""
@@ -280,9 +280,9 @@ class Pipeline:
         loop: asyncio.AbstractEventLoop,
         part: GroupPart,
         batches: Sequence[Batch],
-        keys: Mapping[Batch, DigestSigner],
+        keys: Mapping[Batch, Any],
     ) -> tuple[dict[Batch, Exception], float]:
-        """Signs a part batch by batch, in the thread, and after the last part the statements; an error concerns its own batch.
+        """Signs a part, in the thread, and after the last part the statements; an error concerns its own batch.
 
         Returns:
             The errors by batch; and the seconds of processor time that signing took, which other work does not change.
@@ -290,21 +290,13 @@ class Pipeline:
         if part.last:
             loop.call_soon_threadsafe(self._begun, list(batches))
         started = time.thread_time()
-        errors: dict[Batch, Exception] = {}
-        for batch, records in part.records.items():
-            if batch in batches:
-                with self._metrics.sign_seconds.time():
-                    try:
-                        sign(batch, records, keys[batch], self._form)
-                    except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
-                        errors[batch] = error
-        if part.last:
-            for batch in batches:
-                if batch not in errors:
-                    try:
-                        state(batch, keys[batch], job_token=self._job.token, algorithm=self._algorithm)
-                    except Exception as error:  # noqa: BLE001 - as above
-                        errors[batch] = error
+        signer = self._custody.signer
+        with self._metrics.sign_seconds.time():
+            wanted = {batch: records for batch, records in part.records.items() if batch in batches}
+            errors = sign(wanted, keys, signer, self._form)
+            if part.last:
+                whole = [batch for batch in batches if batch not in errors]
+                errors |= state(whole, keys, signer, job_token=self._job.token, algorithm=self._algorithm)
         return errors, time.thread_time() - started
 
     def _begun(self, batches: Iterable[Batch]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, Self
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import SignatureForm
 from vaultstream.crypto.algorithms import JWS_ALG
@@ -16,13 +16,15 @@ from vaultstream.signing.tokens import is_token
 from vaultstream.store.leases import DeadRecord
 
 if TYPE_CHECKING:
-    from vaultstream.crypto.algorithms import DigestSigner
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from vaultstream.crypto.batch_signer import BatchSigner
     from vaultstream.signing.batch import Batch
     from vaultstream.signing.read import BatchRecords
     from vaultstream.store.jobs import Job
 
 CHECK_EVERY = 64
-"""Records signed between two checks of the lease's deadline: under 50 ms even for the slowest algorithm."""
+"""Records signed between two checks of the leases' deadlines: under 50 ms even for the slowest algorithm."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,49 @@ class SigningForm:
 RAW_FORM = SigningForm()
 
 
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Records of one batch, with one key, that one call signs together with those of other batches."""
+
+    batch: Batch
+    key: Any
+    payloads: list[bytes]
+    messages: list[bytes] | None
+    """What is signed, if that is not the payloads."""
+
+    def part(self, start: int, end: int) -> _Share:
+        messages = self.messages and self.messages[start:end]
+        return _Share(self.batch, self.key, self.payloads[start:end], messages)
+
+
 def sign(
-    batch: Batch, records: BatchRecords, signatures_of: DigestSigner, form: SigningForm = RAW_FORM
-) -> None:
-    """Signs the payloads of one part of a batch while the batch's lease holds; adds them to `signed`.
+    records: Mapping[Batch, BatchRecords],
+    keys: Mapping[Batch, Any],
+    signer: BatchSigner[Any],
+    form: SigningForm = RAW_FORM,
+) -> dict[Batch, Exception]:
+    """Signs what was read of several batches, each while its lease holds; adds the rows to what is `signed` of the batch.
 
     A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record. So does one that is the signing
     input of a token or a DSSE envelope, if the job refuses those.
 
-    Raises:
-        LeaseLostError: the lease expired or was lost meanwhile; nothing of the batch may be sent.
+    Returns:
+        The errors by batch; each concerns its own batch alone, and nothing of that may be sent. LeaseLostError: the lease
+        expired or was lost meanwhile.
     """
+    errors: dict[Batch, Exception] = {}
+    shares = []
+    for batch, found in records.items():
+        try:
+            shares.append(_share(batch, found, keys[batch], form))
+        except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
+            errors[batch] = error
+    for together in _slices(shares):
+        _sign_together([share for share in together if share.batch not in errors], signer, errors)
+    return errors
+
+
+def _share(batch: Batch, records: BatchRecords, key: Any, form: SigningForm) -> _Share:
     signed, ids, payloads = batch.signed, records.ids, records.payloads
     if form.refuse_tokens or any_reserved(payloads):
         refusals = [_refusal(payload, refuse_tokens=form.refuse_tokens) for payload in payloads]
@@ -68,20 +102,15 @@ def sign(
         )
         kept = [at for at, reason in enumerate(refusals) if reason is None]
         ids, payloads = [ids[at] for at in kept], [payloads[at] for at in kept]
-    digests = payload_digests = [sha256(payload).digest() for payload in payloads]
+    messages = None
     if form.jws is not None:
         key_id = batch.lease.key_id
-        payloads = [
+        messages = [
             form.jws.signing_input(key_id, str(i), payload) for i, payload in zip(ids, payloads, strict=True)
         ]
-        digests = [sha256(payload).digest() for payload in payloads]
-    for start in range(0, len(payloads), CHECK_EVERY):
-        require_lease(batch)
-        end = start + CHECK_EVERY
-        signed.signatures += signatures_of(payloads[start:end], digests[start:end])
     signed.record_ids.extend(ids)
-    signed.digests.extend(payload_digests)
     signed.dead.extend(records.dead)
+    return _Share(batch, key, payloads, messages)
 
 
 def _refusal(payload: bytes, *, refuse_tokens: bool) -> str | None:
@@ -89,6 +118,60 @@ def _refusal(payload: bytes, *, refuse_tokens: bool) -> str | None:
     if is_reserved(payload):
         return PAYLOAD_RESERVED
     return PAYLOAD_IS_TOKEN if refuse_tokens and is_token(payload) else None
+
+
+def _slices(shares: Iterable[_Share]) -> Iterator[list[_Share]]:
+    """Yields all records in their order, at most `CHECK_EVERY` at a time."""
+    together: list[_Share] = []
+    room = CHECK_EVERY
+    for share in shares:
+        start, count = 0, len(share.payloads)
+        while start < count:
+            end = min(start + room, count)
+            together.append(share.part(start, end))
+            room -= end - start
+            start = end
+            if not room:
+                yield together
+                together, room = [], CHECK_EVERY
+    if together:
+        yield together
+
+
+def _sign_together(
+    shares: Sequence[_Share], signer: BatchSigner[Any], errors: dict[Batch, Exception]
+) -> None:
+    """Signs records in one call; if that fails, those of each batch in a call of its own, so that only one that is at fault fails."""
+    held = []
+    for share in shares:
+        try:
+            require_lease(share.batch)
+        except LeaseLostError as error:
+            errors[share.batch] = error
+        else:
+            held.append(share)
+    if not held:
+        return
+    try:
+        rows = signer.sign(
+            [share.key for share in held],
+            [len(share.payloads) for share in held],
+            list(chain.from_iterable(share.payloads for share in held)),
+            # All shares have messages, or none.
+            list(chain.from_iterable(share.messages or () for share in held)) or None,
+        )
+    except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
+        if len(held) == 1:
+            errors[held[0].batch] = error
+            return
+        for share in held:
+            _sign_together([share], signer, errors)
+        return
+    start = 0
+    for share in held:
+        end = start + len(share.payloads) * signer.width
+        share.batch.signed.rows.data += rows[start:end]
+        start = end
 
 
 def require_lease(batch: Batch) -> None:

@@ -1,51 +1,96 @@
-"""Step 4, sign, its last part: the batch's statement, by the same key under the same lease."""
+"""Step 4, sign, its last part: each batch's statement, by the same key under the same lease."""
 
 from __future__ import annotations
 
-from hashlib import sha256
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
+from vaultstream.crypto.batch_signer import roots
+from vaultstream.crypto.rows import Rows
 from vaultstream.proof.dsse import StatementEnvelope
-from vaultstream.proof.merkle import tree_root
-from vaultstream.proof.statement import BatchStatement, record_hashes, signed_bytes
-from vaultstream.signing.sign import require_lease
+from vaultstream.proof.statement import BatchStatement, signed_bytes
+from vaultstream.signing.sign import CHECK_EVERY, require_lease
 
 if TYPE_CHECKING:
-    from vaultstream.crypto.algorithms import DigestSigner
+    from collections.abc import Mapping, Sequence
+
+    from vaultstream.crypto.batch_signer import BatchSigner
     from vaultstream.signing.batch import Batch
 
 
-def state(batch: Batch, signatures_of: DigestSigner, *, job_token: str, algorithm: str) -> None:
-    """Signs the statement of a batch whose records are all signed, while its lease holds; adds it to `signed`.
+def state(
+    batches: Sequence[Batch],
+    keys: Mapping[Batch, Any],
+    signer: BatchSigner[Any],
+    *,
+    job_token: str,
+    algorithm: str,
+) -> dict[Batch, Exception]:
+    """Signs the statements of batches whose records are all signed, each while its lease holds; adds them to what is `signed`.
 
-    Raises:
-        LeaseLostError: the lease expired or was lost meanwhile; nothing of the batch may be sent.
+    Returns:
+        The errors by batch; each concerns its own batch alone, and nothing of that may be sent. LeaseLostError: the lease
+        expired or was lost meanwhile.
     """
-    lease, signed = batch.lease, batch.signed
-    if not signed.record_ids:
-        return
-    # Records come in the order in which they were read: long payloads last, and a retry's as their dead letters were.
+    errors: dict[Batch, Exception] = {}
+    stating = [batch for batch in batches if batch.signed.record_ids]
+    for start in range(0, len(stating), CHECK_EVERY):
+        together = stating[start : start + CHECK_EVERY]
+        try:
+            _state_together(together, keys, signer, job_token, algorithm)
+        except Exception:  # noqa: BLE001 - one of them is at fault
+            for batch in together:
+                try:
+                    _state_together([batch], keys, signer, job_token, algorithm)
+                except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
+                    errors[batch] = error
+    return errors
+
+
+def _state_together(
+    batches: Sequence[Batch],
+    keys: Mapping[Batch, Any],
+    signer: BatchSigner[Any],
+    job_token: str,
+    algorithm: str,
+) -> None:
+    for batch in batches:
+        _put_in_order(batch)
+    all_rows = Rows(signer.width, bytearray().join(batch.signed.rows.data for batch in batches))
+    ids = list(chain.from_iterable(batch.signed.record_ids for batch in batches))
+    trees = roots(ids, [len(batch.signed.record_ids) for batch in batches], all_rows)
+    for batch in batches:
+        require_lease(batch)
+    bodies = [_body(batch, tree, job_token, algorithm) for batch, tree in zip(batches, trees, strict=True)]
+    signed = signer.sign(
+        [keys[batch] for batch in batches], [1] * len(batches), [signed_bytes(body) for body in bodies]
+    )
+    signatures = Rows(signer.width, bytearray(signed)).signatures
+    for batch, body, signature in zip(batches, bodies, signatures, strict=True):
+        batch.signed.statement = StatementEnvelope(body, signature)
+
+
+def _put_in_order(batch: Batch) -> None:
+    """Records come in the order in which they were read: long payloads last, and a retry's as their dead letters were."""
+    signed = batch.signed
     ordered = sorted(signed.record_ids)
     if ordered != signed.record_ids:
-        order = sorted(range(len(ordered)), key=signed.record_ids.__getitem__)
-        signed.digests = [signed.digests[at] for at in order]
-        signed.signatures = [signed.signatures[at] for at in order]
+        signed.rows.reorder(sorted(range(len(ordered)), key=signed.record_ids.__getitem__))
         signed.record_ids = ordered
-    tree = tree_root(record_hashes(ordered, signed.digests, signed.signatures))
-    require_lease(batch)
-    body = BatchStatement(
+
+
+def _body(batch: Batch, tree: bytes, job_token: str, algorithm: str) -> str:
+    lease, ids = batch.lease, batch.signed.record_ids
+    return BatchStatement(
         job_token=job_token,
         batch=batch.number,
         key_id=lease.key_id,
         epoch=lease.epoch,
         holder=lease.holder,
         algorithm=algorithm,
-        count=len(ordered),
-        first_id=str(ordered[0]),
-        last_id=str(ordered[-1]),
+        count=len(ids),
+        first_id=str(ids[0]),
+        last_id=str(ids[-1]),
         root=tree,
         signed_at=lease.clock.now(),
     ).body
-    stated = signed_bytes(body)
-    [signature] = signatures_of([stated], [sha256(stated).digest()])
-    signed.statement = StatementEnvelope(body, signature)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from vaultstream.crypto.rows import HEAD_BYTES
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from vaultstream.crypto.rows import Rows
     from vaultstream.proof.dsse import StatementEnvelope
     from vaultstream.store.database import Connection
 
@@ -189,21 +191,16 @@ class DeadRecord:
 
 @dataclass
 class SignedBatch:
-    """A batch to commit. The three lists of records are parallel."""
+    """A batch to commit."""
 
     batch_no: int
     lease: Lease
     record_ids: list[Any]
-    digests: list[bytes]
-    signatures: list[bytes]
-    dead: list[DeadRecord]
+    rows: Rows
+    """One row for each id, in the same order."""
+    dead: list[DeadRecord] = field(default_factory=list)
     statement: StatementEnvelope | None = None
     """None only if no record is signed; or for a job from before version 12 of the schema."""
-
-    @classmethod
-    def empty(cls, batch_no: int, lease: Lease) -> Self:
-        """Returns a batch to which nothing has been added."""
-        return cls(batch_no, lease, [], [], [], [])
 
 
 COMMITTED, FENCED, SUPERSEDED = "committed", "fenced", "superseded"
@@ -214,11 +211,13 @@ async def commit_batches(
 ) -> list[str]:
     """Commits batches in one transaction and one round trip, each under the fence of its lease.
 
+    The rows of all batches must have one width.
+
     Returns:
         For each batch, in order: COMMITTED, FENCED or SUPERSEDED; see `functions/commit_batches.sql`.
     """
     record_ids = [record_id for batch in batches for record_id in batch.record_ids]
-    width, rows_of_records = _pack(batches)
+    [width] = {batch.rows.width for batch in batches} or {HEAD_BYTES}
     dead = [(slot, record) for slot, batch in enumerate(batches, start=1) for record in batch.dead]
     text = query("commit_batches", id_type=id_type)
     values = arguments(
@@ -232,7 +231,7 @@ async def commit_batches(
         dead=[len(batch.dead) for batch in batches],
         record_id=record_ids,
         width=width,
-        rows=rows_of_records,
+        rows=b"".join([batch.rows.data for batch in batches]),
         dead_slot=[slot for slot, _ in dead],
         dead_id=[str(record.record_id) for _, record in dead],
         dead_reason=[record.reason for _, record in dead],
@@ -242,17 +241,3 @@ async def commit_batches(
     )
     rows = await connection.fetch(text, *values)
     return [row["outcome"] for row in rows]
-
-
-_DIGEST_BYTES, _LENGTH_BYTES = 32, 2
-
-
-def _pack(batches: Sequence[SignedBatch]) -> tuple[int, bytes]:
-    """Returns the width of a row in bytes, and all rows, in the format of `functions/commit_batches.sql`."""
-    longest = max((len(signature) for batch in batches for signature in batch.signatures), default=0)
-    rows = [
-        digest + len(signature).to_bytes(_LENGTH_BYTES) + signature.ljust(longest, b"\0")
-        for batch in batches
-        for digest, signature in zip(batch.digests, batch.signatures, strict=True)
-    ]
-    return _DIGEST_BYTES + _LENGTH_BYTES + longest, b"".join(rows)

@@ -130,7 +130,7 @@ class SigningMetrics:
         )
         self.sign_seconds = histogram(
             "vaultstream_sign_duration_seconds",
-            "Time to sign a batch, or what was read of it, without the wait for its turn.",
+            "Time to sign what one read brought, of one or more batches, without the wait for its turn.",
         )
         self.commit_seconds = histogram(
             "vaultstream_commit_duration_seconds",

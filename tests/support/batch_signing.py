@@ -1,0 +1,76 @@
+"""A batch signer without cryptography, for tests of what is done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, cast
+
+from vaultstream.crypto.rows import HEAD_BYTES, Rows, pack
+from vaultstream.signing.batch import Batch
+from vaultstream.store.leases import SignedBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nats.aio.msg import Msg
+
+    from vaultstream.crypto.algorithms import PrivateKey
+    from vaultstream.store.leases import Lease
+
+
+def signature_of(key: str, message: bytes) -> bytes:
+    return b"%b signed %b" % (key.encode(), sha256(message).digest())
+
+
+@dataclass
+class Call:
+    """One call to sign: its keys, each with what it signed."""
+
+    shares: list[tuple[str, list[bytes]]]
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for _, messages in self.shares for message in messages]
+
+
+@dataclass
+class NotingSigner:
+    """Signs with keys that are names, and notes what it was asked for."""
+
+    width: int = HEAD_BYTES + 60
+    calls: list[Call] = field(default_factory=list)
+    meanwhile: Callable[[Call], object] = lambda _: None
+    """Called in the middle of each call; what it raises, the call raises."""
+
+    @property
+    def asked(self) -> list[bytes]:
+        """All that was signed."""
+        return [message for call in self.calls for message in call.messages]
+
+    def open(self, private_key: PrivateKey) -> str:
+        raise NotImplementedError
+
+    def sign(
+        self,
+        keys: Sequence[str],
+        counts: Sequence[int],
+        payloads: Sequence[bytes],
+        messages: Sequence[bytes] | None = None,
+    ) -> bytes:
+        signed = list(messages or payloads)
+        assert len(signed) == len(payloads) == sum(counts)
+        rest = iter(signed)
+        shares = [(key, [next(rest) for _ in range(count)]) for key, count in zip(keys, counts, strict=True)]
+        self.calls.append(call := Call(shares))
+        self.meanwhile(call)
+        signatures = [signature_of(key, message) for key, own in shares for message in own]
+        return pack([sha256(payload).digest() for payload in payloads], signatures, self.width)
+
+
+def leased_batch(lease: Lease, number: int = 3, *, width: int = HEAD_BYTES + 60) -> Batch:
+    """Returns a batch of which nothing is signed yet."""
+    batch = Batch(number, cast("Msg", None))
+    batch.lease = lease
+    batch.signed = SignedBatch(number, lease, [], Rows(width))
+    return batch

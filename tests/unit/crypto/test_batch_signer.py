@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+
+import pytest
+
+from vaultstream.api import Algorithm
+from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, verifier
+from vaultstream.crypto.batch_signer import batch_signer, roots
+from vaultstream.crypto.rows import Rows, pack
+from vaultstream.errors import CustodyError
+from vaultstream.proof.merkle import leaf_hash, tree_root
+from vaultstream.proof.statement import record_leaf
+
+pytestmark = pytest.mark.unit
+
+every_algorithm = pytest.mark.parametrize("algorithm", list(Algorithm))
+COUNTS = [3, 0, 1, 9]
+
+
+@cache
+def some_keys(algorithm: Algorithm) -> list[PrivateKey]:
+    return [generate_private_key(algorithm) for _ in range(2)] * 2
+
+
+def payloads(count: int) -> list[bytes]:
+    return [b"payload %d" % number * number for number in range(count)]
+
+
+@every_algorithm
+@pytest.mark.parametrize("form", ["the payloads", "messages"])
+def test_each_row_has_the_payloads_digest_and_the_signature_by_its_key(
+    algorithm: Algorithm, form: str
+) -> None:
+    signer, signed = batch_signer(algorithm), payloads(sum(COUNTS))
+    messages = [b"message of " + each for each in signed] if form == "messages" else None
+    keys = some_keys(algorithm)
+    rows = Rows(
+        signer.width, bytearray(signer.sign([signer.open(key) for key in keys], COUNTS, signed, messages))
+    )
+    assert len(rows) == len(signed)
+    assert rows.digests == [sha256(each).digest() for each in signed]
+    verify = [
+        verifier(key.public_key(), algorithm)
+        for key, count in zip(keys, COUNTS, strict=True)
+        for _ in range(count)
+    ]
+    found = list(zip(verify, rows.signatures, messages or signed, strict=True))
+    assert all(check(signature, message) for check, signature, message in found)
+    check, signature, _ = found[0]
+    assert not check(signature, found[1][2])
+    assert not check(*found[-1][1:]), "the last is by the other key"
+
+
+@every_algorithm
+def test_no_payload_makes_no_row(algorithm: Algorithm) -> None:
+    signer = batch_signer(algorithm)
+    assert signer.sign([], [], []) == b""
+    assert signer.sign([signer.open(some_keys(algorithm)[0])], [0], []) == b""
+
+
+@every_algorithm
+def test_a_key_for_another_algorithm_is_not_opened(algorithm: Algorithm) -> None:
+    other = Algorithm.ED25519 if algorithm is not Algorithm.ED25519 else Algorithm.ECDSA_P256_SHA256
+    with pytest.raises(CustodyError, match="can't be used with"):
+        batch_signer(algorithm).open(some_keys(other)[0])
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_ecdsa_signs_one_payload_alike_only_if_it_is_deterministic(deterministic: bool) -> None:
+    signer = batch_signer(Algorithm.ECDSA_P256_SHA256, deterministic=deterministic)
+    key = signer.open(some_keys(Algorithm.ECDSA_P256_SHA256)[0])
+    assert (signer.sign([key], [1], [b"one"]) == signer.sign([key], [1], [b"one"])) is deterministic
+
+
+def test_a_signature_that_is_too_long_for_its_row_is_not_packed() -> None:
+    with pytest.raises(ValueError, match="longer than the 3 bytes"):
+        pack([bytes(32), bytes(32)], [b"1234", b"12"], 37)
+
+
+@pytest.mark.parametrize("width", [None, 50])
+def test_rows_are_read_as_they_were_packed(width: int | None) -> None:
+    digests, signatures = [bytes([n]) * 32 for n in range(3)], [b"", b"a\0", b"0123456789"]
+    rows = Rows.of(digests, signatures, width=width)
+    assert (rows.width, len(rows)) == (width or 44, 3)
+    assert (rows.digests, rows.signatures) == (digests, signatures)
+    rows.reorder([2, 0, 1])
+    assert rows.signatures == [signatures[at] for at in (2, 0, 1)]
+    assert rows.digests == [digests[at] for at in (2, 0, 1)]
+
+
+def test_a_signature_can_have_more_than_255_bytes() -> None:
+    assert Rows.of([bytes(32)], [b"x" * 3309]).signatures == [b"x" * 3309]
+
+
+@pytest.mark.parametrize("counts", [[], [1], [3, 0, 5], [7, 1]])
+def test_the_root_of_each_group_is_that_of_its_statement(counts: list[int]) -> None:
+    count = sum(counts)
+    ids = [f"record {number}" for number in range(count)]
+    digests = [sha256(each.encode()).digest() for each in ids]
+    signatures = [each.encode() * 3 for each in ids]
+    hashes = [leaf_hash(record_leaf(*each)) for each in zip(ids, digests, signatures, strict=True)]
+    starts = [sum(counts[:at]) for at in range(len(counts))]
+    assert roots(ids, counts, Rows.of(digests, signatures)) == [
+        tree_root(hashes[start : start + size]) for start, size in zip(starts, counts, strict=True)
+    ]
