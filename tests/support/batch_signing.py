@@ -39,6 +39,7 @@ class NotingSigner:
     """Signs with keys that are names, and notes what it was asked for."""
 
     width: int = HEAD_BYTES + 60
+    path: str = "names"
     calls: list[Call] = field(default_factory=list)
     meanwhile: Callable[[Call], object] = lambda _: None
     """Called in the middle of each call; what it raises, the call raises."""

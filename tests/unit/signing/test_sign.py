@@ -116,7 +116,7 @@ def test_a_lease_that_ends_meanwhile_ends_its_own_batch_alone(how: str) -> None:
     assert {batch: type(error) for batch, error in errors.items()} == {lost: LeaseLostError}
     assert_signed(first, range(50), keys[first])
     assert_signed(last, range(2000, 2050), keys[last])
-    assert [len(call.messages) for call in signer.calls] == [64, 6, 44], "nothing of it is signed after that"
+    assert [len(call.messages) for call in signer.calls] == [64, 6, 44], "its other records are not signed"
 
 
 def test_an_error_of_one_batch_concerns_that_batch_alone() -> None:

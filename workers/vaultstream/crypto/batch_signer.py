@@ -33,6 +33,8 @@ class BatchSigner(Protocol[Key]):
 
     width: int
     """The width of its rows."""
+    path: str
+    """What signs: "cryptography", or another library by its name."""
 
     def open(self, private_key: PrivateKey) -> Key:
         """Returns the key as `sign` takes it. Work that is the same for all payloads is done here, once.
@@ -60,6 +62,8 @@ class BatchSigner(Protocol[Key]):
 
 class LibrarySigner:
     """Signs with `cryptography`: one signature after the other."""
+
+    path = "cryptography"
 
     def __init__(self, algorithm: Algorithm, *, deterministic: bool = False) -> None:
         self._algorithm = algorithm

@@ -76,8 +76,8 @@ def sign(
     input of a token or a DSSE envelope, if the job refuses those.
 
     Returns:
-        The errors by batch; each concerns its own batch alone, and nothing of that may be sent. LeaseLostError: the lease
-        expired or was lost meanwhile.
+        The errors by batch; each concerns its own batch alone, which must not be sent then. LeaseLostError: the lease expired or
+        was lost meanwhile.
     """
     errors: dict[Batch, Exception] = {}
     shares = []

@@ -29,8 +29,8 @@ def state(
     """Signs the statements of batches whose records are all signed, each while its lease holds; adds them to what is `signed`.
 
     Returns:
-        The errors by batch; each concerns its own batch alone, and nothing of that may be sent. LeaseLostError: the lease
-        expired or was lost meanwhile.
+        The errors by batch; each concerns its own batch alone, which must not be sent then. LeaseLostError: the lease expired or
+        was lost meanwhile.
     """
     errors: dict[Batch, Exception] = {}
     stating = [batch for batch in batches if batch.signed.record_ids]
