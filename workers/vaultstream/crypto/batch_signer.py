@@ -25,10 +25,10 @@ SIGNATURE_BYTES = {
 }
 """The length of the longest signature."""
 
-Key = TypeVar("Key")
+_Key = TypeVar("_Key")
 
 
-class BatchSigner(Protocol[Key]):
+class BatchSigner(Protocol[_Key]):
     """Signs for one job."""
 
     width: int
@@ -36,7 +36,7 @@ class BatchSigner(Protocol[Key]):
     path: str
     """What signs: "cryptography", or another library by its name."""
 
-    def open(self, private_key: PrivateKey) -> Key:
+    def open(self, private_key: PrivateKey) -> _Key:
         """Returns the key as `sign` takes it. Work that is the same for all payloads is done here, once.
 
         Raises:
@@ -45,7 +45,7 @@ class BatchSigner(Protocol[Key]):
 
     def sign(
         self,
-        keys: Sequence[Key],
+        keys: Sequence[_Key],
         counts: Sequence[int],
         payloads: Sequence[bytes],
         messages: Sequence[bytes] | None = None,
