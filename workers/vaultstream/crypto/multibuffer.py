@@ -20,13 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from vaultstream.crypto.low_s import P256_ORDER
+from vaultstream.crypto.rows import DIGEST_BYTES, HEAD_BYTES
 
 _VARIABLE = "VAULTSTREAM_MULTIBUFFER"
 _EXTENSION: Final = "vaultstream.crypto._multibuffer"
 
-_DIGEST_BYTES = 32
-HEAD_BYTES = 34
-"""What is before the signature in a row: the payload's SHA-256, and the signature's length."""
 LEAST_WIDTH = 105
 """The width of a row for the longest signature."""
 
@@ -172,7 +170,7 @@ def _fault(native: Multibuffer) -> str:
     public = [derive_private_key(int.from_bytes(scalar), SECP256R1()).public_key() for scalar in scalars]
     for number, payload in enumerate(payloads):
         row = rows[number * LEAST_WIDTH : (number + 1) * LEAST_WIDTH]
-        digest, size = row[:_DIGEST_BYTES], int.from_bytes(row[_DIGEST_BYTES:HEAD_BYTES])
+        digest, size = row[:DIGEST_BYTES], int.from_bytes(row[DIGEST_BYTES:HEAD_BYTES])
         if digest != sha256(payload).digest():
             return "the hash of a payload is another."
         public[number >= half].verify(row[HEAD_BYTES : HEAD_BYTES + size], digest, ECDSA(Prehashed(SHA256())))
