@@ -2,8 +2,20 @@
 # VaultStream: one image for the operator, the workers and the command. Build it with docker, podman or buildah. Without a
 # registry, hack/image builds it on its own base image.
 #
-# Any base with Python 3.11 or newer and its venv module works; both stages must use the same one.
+# Any base with Python 3.11 or newer and its venv module works. The image to build with is of the same system, and has a C compiler and
+# Python's headers; only the native extension comes from it.
 ARG BASE_IMAGE=python:3.13-slim-trixie
+ARG BUILD_IMAGE=python:3.13-trixie
+
+# Empty but on x86-64: elsewhere the image goes without the extension.
+FROM ${BUILD_IMAGE} AS native
+WORKDIR /build
+COPY constraints/native.txt constraints/
+COPY hack/native hack/
+COPY workers/native workers/native
+RUN mkdir -p workers/vaultstream/crypto \
+    && python -m venv .venv \
+    && hack/native --required
 
 FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
@@ -21,10 +33,12 @@ RUN python -m venv tools \
         --require-hashes --only-binary :all: --requirement constraints/sbom.txt
 
 COPY pyproject.toml README.md LICENSE NOTICE ./
-COPY hack/native_wheel.py hack/
+COPY constraints/native.txt constraints/
+COPY hack/native hack/native_wheel.py hack/
 COPY workers workers
 COPY operator operator
 COPY cli cli
+COPY --from=native /build/workers workers
 # Bytecode without timestamps: the root file system is read-only, and builds are reproducible. The Kubernetes client has
 # 2,000 modules that VaultStream never imports: they are not compiled, which halves their size.
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \

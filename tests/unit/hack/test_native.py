@@ -150,6 +150,17 @@ def test_without_its_library_the_installation_goes_on(tree: Tree) -> None:
     assert "its library could not be downloaded (ERROR: No matching distribution found for ipp-crypto-" in why
 
 
+@on_its_platform
+@with_a_compiler
+def test_a_library_with_another_hash_is_not_linked(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "build")
+    for name in ("ipp_crypto_static", "ipp_crypto_include"):
+        with zipfile.ZipFile(tree.root / f"{name}-2026.2.0-py3-none-any.whl", "w") as other:
+            other.writestr(f"{name}-2026.2.0.data/data/lib/libcrypto_mb.a", "!<arch>\n")
+    why = tree.goes_on_without(tree.build(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tree.root)))
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in why
+
+
 @pytest.mark.parametrize("machine", ["Linux aarch64", "Darwin arm64", "Darwin x86_64"])
 def test_on_another_platform_the_installation_goes_on(tree: Tree, machine: str) -> None:
     system, processor = machine.split()
@@ -203,6 +214,11 @@ def test_a_wheel_has_the_extension_of_its_sources_or_is_for_every_platform(tree:
 
     tree.source.write_text(SOURCE + "\n")
     assert wheel(tree).name.endswith("-py3-none-any.whl")
+
+
+@pytest.mark.skipif(not native_wheel.is_built(ROOT), reason="the native extension is not built")
+def test_the_extension_needs_libc_alone() -> None:
+    assert native_wheel.platform((ROOT / native_wheel.EXTENSION).read_bytes()) == "manylinux_2_28_x86_64"
 
 
 @pytest.mark.parametrize(
