@@ -47,7 +47,7 @@ TEST_PROCESSES ?= 3
 # They measure, so they run alone; their coverage has a floor of its own.
 TESTS_OF_BENCH := tests/unit/bench tests/integration/bench
 
-.PHONY: install-dev test test-bench test-chaos chaos test-cluster test-unit test-integration lint lint-workflows audit prose format docs generate verify constraints
+.PHONY: install-dev test test-bench test-chaos chaos test-cluster test-unit test-integration lint lint-workflows audit prose format docs generate verify constraints wheel
 
 install-dev: .venv/.dev ## Install the packages for tests and checks into .venv.
 
@@ -110,6 +110,9 @@ verify: .venv/.dev ## Check that the generated files are up to date.
 
 constraints: build/tools/.ready ## Resolve constraints/ again after a change of pyproject.toml. Option: UPGRADE=1 upgrades every pin.
 	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)
+
+wheel: .venv/.runtime ## Build a wheel in dist/, with the native extension if it was built.
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 ##@ Measure
 
