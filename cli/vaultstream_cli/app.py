@@ -143,6 +143,7 @@ def execute(
         settings = load_settings(None if worker else read_env_file(), **common)
         if settings.origin:
             note(settings.origin)
+        settings.set_environment()
         configure_logging(settings, worker=worker)
         work = body(settings)
         result = uvloop.run(work if worker else _cancellable(work, interrupted))

@@ -25,6 +25,8 @@ def _names(value: object) -> object:
     )
 
 
+MULTIBUFFER = "VAULTSTREAM_MULTIBUFFER"
+
 Tenants = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 """Comma-separated names."""
 
@@ -83,7 +85,7 @@ class Settings(BaseSettings):
     """Time in which a draining signer finishes its batches; it returns the rest to the queue. Not set: no limit."""
     max_outstanding: Annotated[int, Field(alias="VAULTSTREAM_MAX_OUTSTANDING", ge=1, le=100_000)] = 4096
 
-    multibuffer: Annotated[Literal["auto", "off"], Field(alias="VAULTSTREAM_MULTIBUFFER")] = "auto"
+    multibuffer: Annotated[Literal["auto", "off"], Field(alias=MULTIBUFFER)] = "auto"
     """Whether the native extension signs where the processor allows it; off: `cryptography` signs everywhere."""
 
     batch_size: Annotated[int, Field(alias="BATCH_SIZE", ge=1, le=20_000)] = 500
@@ -121,6 +123,11 @@ class Settings(BaseSettings):
             return None
         shared = ", which its group may write" if file.shared else ""
         return f"Settings from .env in {file.path.parent}{shared}: {', '.join(file.values)}"
+
+    def set_environment(self) -> None:
+        """Sets what this process and those that it starts read from the environment alone, if `.env` has it."""
+        if MULTIBUFFER in self.taken:
+            os.environ[MULTIBUFFER] = self.multibuffer
 
     @property
     def embedded(self) -> bool:

@@ -94,6 +94,7 @@ class Multibuffer(Protocol):
 class _Decision:
     multibuffer: Multibuffer | None
     why_not: str
+    faulty: bool = False
 
 
 def multibuffer() -> Multibuffer | None:
@@ -106,6 +107,11 @@ def why_not() -> str:
     return _decide().why_not
 
 
+def is_faulty() -> bool:
+    """Returns whether the extension is there and does not work."""
+    return _decide().faulty
+
+
 @cache
 def _decide() -> _Decision:
     if os.environ.get(_VARIABLE, "").lower() == "off":
@@ -115,12 +121,12 @@ def _decide() -> _Decision:
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
         reason = "is not built" if missing else f"can't be loaded: {error}"
-        return _Decision(None, f"The native extension {reason}.")
+        return _Decision(None, f"The native extension {reason}.", faulty=not missing)
     if not native.applicable():
         return _Decision(None, "The processor lacks AVX-512 IFMA.")
     if fault := self_test(native):
         _log.warning("Multi-buffer signing is not used: its self-test failed: %s", fault)
-        return _Decision(None, f"The self-test of the native extension failed: {fault}")
+        return _Decision(None, f"The self-test of the native extension failed: {fault}", faulty=True)
     return _Decision(native, "")
 
 

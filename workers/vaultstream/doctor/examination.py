@@ -22,6 +22,7 @@ from vaultstream.doctor.jobs import examine_jobs, read_open_jobs
 from vaultstream.doctor.machine import examine_machine
 from vaultstream.doctor.revocations import examine_revocations
 from vaultstream.doctor.seals import examine_seals
+from vaultstream.doctor.signing import examine_signing
 from vaultstream.doctor.source import examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError
@@ -58,6 +59,7 @@ class _Examination:
     async def run(self) -> list[Finding]:
         if self._settings.embedded:
             self._findings += examine_machine(self._data_dir)
+        self._findings.append(examine_signing())
         connection = await self._open_database()
         bus = await self._open_bus()
         streams = await self._check_bus(bus) if bus else None

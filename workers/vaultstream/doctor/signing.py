@@ -1,0 +1,22 @@
+"""Reports what signs on this machine: the native extension or `cryptography`."""
+
+from __future__ import annotations
+
+from vaultstream.crypto.multibuffer import is_faulty, multibuffer, why_not
+from vaultstream.doctor.findings import Finding, ok, warning
+
+_CHECK = "signing"
+
+
+def examine_signing() -> Finding:
+    """Reports whether the native extension is used, and why not; it is no fault unless it was built and does not work."""
+    native = multibuffer()
+    if native is not None:
+        return ok(
+            _CHECK,
+            f"The native extension signs ECDSA P-256 on this machine, eight records at a time (crypto_mb {native.version()}).",
+        )
+    without = f"cryptography makes all signatures on this machine, one at a time. {why_not()}"
+    if is_faulty():
+        return warning(_CHECK, without, "`make native` builds it again. Until it works, jobs are slower.")
+    return ok(_CHECK, without)
