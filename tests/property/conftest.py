@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from support.native import the_extension
+
+__all__ = ["the_extension"]
+
 HERE = Path(__file__).parent
 
 

@@ -21,7 +21,10 @@ static PyObject *module_version(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"applicable", module_applicable, METH_NOARGS, NULL},
     {"known_answer", module_known_answer, METH_VARARGS, NULL},
+    {"roots", module_roots, METH_VARARGS, NULL},
+    {"sha256", module_sha256, METH_O, NULL},
     {"sign", module_sign, METH_VARARGS, NULL},
+    {"verify", module_verify, METH_VARARGS, NULL},
     {"version", module_version, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

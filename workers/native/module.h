@@ -8,6 +8,8 @@
 #include "sign.h"
 #include "vault.h"
 
+#define WIDEST_ROW 65536
+
 struct module_state {
     struct vault vault;
     PyTypeObject *key_type;
@@ -27,5 +29,8 @@ PyObject *raise_outcome(enum outcome outcome);
 
 PyObject *module_sign(PyObject *module, PyObject *arguments);
 PyObject *module_known_answer(PyObject *module, PyObject *arguments);
+PyObject *module_verify(PyObject *module, PyObject *arguments);
+PyObject *module_roots(PyObject *module, PyObject *arguments);
+PyObject *module_sha256(PyObject *module, PyObject *payloads);
 
 #endif

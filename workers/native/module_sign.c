@@ -1,8 +1,5 @@
 #include "module.h"
-
-#include "bytes.h"
-
-#define WIDEST_ROW 65536
+#include "wipe.h"
 
 /* Everything that module_sign holds, so that one place frees it. */
 struct call {
@@ -119,8 +116,8 @@ PyObject *module_known_answer(PyObject *module, PyObject *arguments)
     enum outcome outcome = sign_with_nonce(der, &length, &key, k, digest.buf);
     answer = outcome == DONE ? PyBytes_FromStringAndSize((const char *)der, (Py_ssize_t)length) : raise_outcome(outcome);
 end:
-    explicit_bzero(&key, sizeof key);
-    explicit_bzero(k, sizeof k);
+    wipe(&key, sizeof key);
+    wipe(k, sizeof k);
     PyBuffer_Release(&scalar);
     PyBuffer_Release(&nonce);
     PyBuffer_Release(&digest);

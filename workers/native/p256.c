@@ -53,15 +53,16 @@ int p256_is_low(const p256_number s)
     return !subtract(difference, HALF, s) && !is_zero(s);
 }
 
-void p256_reduce_digest(uint8_t to[P256_BYTES], const uint8_t digest[P256_BYTES])
+int p256_reduce_digest(uint8_t to[P256_BYTES], const uint8_t digest[P256_BYTES])
 {
     p256_number number, reduced;
     p256_load(number, digest);
     if (subtract(reduced, number, N)) {
         memcpy(to, digest, P256_BYTES);
-    } else {
-        p256_store(to, reduced); /* below n, because 2^256 is below 2 n */
+        return !is_zero(number);
     }
+    p256_store(to, reduced); /* below n, because 2^256 is below 2 n */
+    return !is_zero(reduced);
 }
 
 static size_t integer_to_der(uint8_t *to, const uint8_t number[P256_BYTES])

@@ -17,8 +17,8 @@ void p256_store(uint8_t to[P256_BYTES], const p256_number from);
 int p256_is_scalar(const p256_number number);
 /* Whether 1 <= s <= n / 2. */
 int p256_is_low(const p256_number s);
-/* Writes a digest modulo n: the library refuses one that is not below n. */
-void p256_reduce_digest(uint8_t to[P256_BYTES], const uint8_t digest[P256_BYTES]);
+/* Writes a digest modulo n, because the library refuses one that is not below n. It refuses 0 too: returns whether it is another. */
+int p256_reduce_digest(uint8_t to[P256_BYTES], const uint8_t digest[P256_BYTES]);
 
 /* Writes r and the lower of s and n - s as DER; returns its length. */
 size_t p256_to_der(uint8_t to[P256_DER_MAX], const uint8_t r[P256_BYTES], const uint8_t s[P256_BYTES]);

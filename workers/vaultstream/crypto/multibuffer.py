@@ -18,6 +18,7 @@ from typing import Final, Never, Protocol, cast
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.crypto.low_s import P256_ORDER
 from vaultstream.crypto.rows import DIGEST_BYTES, HEAD_BYTES
@@ -74,6 +75,45 @@ class Multibuffer(Protocol):
             TypeError: a key is no `Key`, or a payload or a message is no `bytes` object.
             ValueError: the numbers of arguments do not fit, or the width is out of range.
         """
+
+    def verify(
+        self,
+        points: Sequence[bytes],
+        counts: Sequence[int],
+        digests: Sequence[bytes],
+        signatures: Sequence[bytes],
+        /,
+    ) -> bytes:
+        """Verifies signatures over SHA-256 digests, eight at a time, as strictly as `vaultstream.crypto.algorithms.verifier`.
+
+        Args:
+            points: public keys, uncompressed: 65 bytes. The first `counts[0]` signatures are by `points[0]`, and so on.
+            counts: as many as there are points; their sum is the number of signatures.
+            digests: what was signed. One that does not have 32 bytes has no valid signature.
+            signatures: DER with a low s.
+
+        Returns:
+            A byte for each signature: 1 if it is valid, else 0.
+
+        Raises:
+            RuntimeError: the library failed in one of its lanes.
+            ValueError: the numbers of arguments do not fit, or a point is not on the curve.
+        """
+
+    def roots(
+        self, ids: Sequence[int | str | bytes], counts: Sequence[int], rows: bytes, width: int, /
+    ) -> list[bytes]:
+        """Returns the root of each batch in packed rows, as `vaultstream.proof` computes it from `record_leaf`.
+
+        Args:
+            ids: the ids of all records: integers of 64 bits, or text, or its UTF-8.
+            counts: how many rows each batch has.
+            rows: what `sign` returned, or rows of another algorithm in that form.
+            width: bytes of a row.
+        """
+
+    def sha256(self, payloads: Sequence[bytes], /) -> list[bytes]:
+        """Returns the SHA-256 of each payload, with the processor's instructions for it where there are some."""
 
     def known_answer(self, scalar: bytes, nonce: bytes, digest: bytes, /) -> bytes:
         """Returns the signature over a digest with a given nonce, for tests with known answers alone.
@@ -169,15 +209,25 @@ def _fault(native: Multibuffer) -> str:
             return "the signature of a known answer is another."
 
     payloads = [b"%d" % number * number for number in range(_TESTED)]
-    half = _TESTED // 2
+    digests = [sha256(payload).digest() for payload in payloads]
+    if native.sha256(payloads) != digests:
+        return "the SHA-256 of a payload is another."
+
     scalars = [_SCALAR, sha256(_SCALAR).digest()]
-    keys = [native.Key(scalar) for scalar in scalars]
-    rows = native.sign(keys, [half, _TESTED - half], payloads, None, LEAST_WIDTH)
+    counts = [_TESTED // 2, _TESTED - _TESTED // 2]
+    packed = native.sign([native.Key(scalar) for scalar in scalars], counts, payloads, None, LEAST_WIDTH)
+    rows = [packed[start : start + LEAST_WIDTH] for start in range(0, len(packed), LEAST_WIDTH)]
+    if [row[:DIGEST_BYTES] for row in rows] != digests:
+        return "the SHA-256 in a row is another."
+
+    signatures = [row[HEAD_BYTES:][: int.from_bytes(row[DIGEST_BYTES:HEAD_BYTES])] for row in rows]
     public = [derive_private_key(int.from_bytes(scalar), SECP256R1()).public_key() for scalar in scalars]
-    for number, payload in enumerate(payloads):
-        row = rows[number * LEAST_WIDTH : (number + 1) * LEAST_WIDTH]
-        digest, size = row[:DIGEST_BYTES], int.from_bytes(row[DIGEST_BYTES:HEAD_BYTES])
-        if digest != sha256(payload).digest():
-            return "the hash of a payload is another."
-        public[number >= half].verify(row[HEAD_BYTES : HEAD_BYTES + size], digest, ECDSA(Prehashed(SHA256())))
+    prehashed = ECDSA(Prehashed(SHA256()))
+    for number, (signature, digest) in enumerate(zip(signatures, digests, strict=True)):
+        public[number >= counts[0]].verify(signature, digest, prehashed)
+    points = [key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in public]
+    if native.verify(points, counts, digests, signatures) != b"\1" * _TESTED:
+        return "a valid signature is found to be invalid."
+    if native.verify(points, counts, digests[1:] + digests[:1], signatures) != bytes(_TESTED):
+        return "an invalid signature is found to be valid."
     return ""
