@@ -17,6 +17,7 @@ from vaultstream.settings import Settings
 from vaultstream_cli.app import app, command
 from vaultstream_cli.output import STANDARD_OUTPUT, note
 from vaultstream_cli.progress import show_progress
+from vaultstream_cli.unknown_jobs import explaining_unknown
 
 STARTS_OVER = (
     "Run the same command again: it starts from the beginning. What was written of this export is removed."
@@ -85,7 +86,7 @@ async def export(
         raise UsageError(
             "Parquet can't be written to standard output.", hint="Give a file with --output FILE."
         )
-    async with open_session(settings) as session:
+    async with open_session(settings) as session, explaining_unknown(session, job):
         with show_progress("exporting") as progress:
             written = await export_job(
                 session.services.database_url,
@@ -101,7 +102,7 @@ async def export(
 
 
 async def _export_bundle(settings: Settings, job: str, folder: Path, *, payloads: bool) -> None:
-    async with open_session(settings) as session:
+    async with open_session(settings) as session, explaining_unknown(session, job):
         with show_progress("exporting") as progress:
             exported = await export_bundle(
                 session.services.database_url,

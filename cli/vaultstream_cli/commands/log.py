@@ -23,6 +23,7 @@ from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
 from vaultstream.worker import seal_key_file, seals_dir
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.output import note, print_file, print_json, print_line
+from vaultstream_cli.unknown_jobs import explaining_unknown
 
 if TYPE_CHECKING:
     from vaultstream.proof.note import NoteKey
@@ -160,7 +161,11 @@ async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> N
     log is not what the seal key signed before, or if something is gone that was sealed.
     """
     keys = load_seal_keys(seal_key_file(settings))
-    async with open_session(settings) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings) as session,
+        explaining_unknown(session, job),
+        session.pool.acquire() as connection,
+    ):
         sealed = await seal_since(connection, keys, seals_dir(settings), job)
     if json:
         seal = sealed and sealed.seal

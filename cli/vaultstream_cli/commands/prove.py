@@ -13,6 +13,7 @@ from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_line
+from vaultstream_cli.unknown_jobs import explaining_unknown
 
 
 @command(app, "prove", unknown_options_are_arguments=True)  # an id may be negative
@@ -31,7 +32,7 @@ async def prove(
     must come from elsewhere than this database, such as from a copy of what `keys export` and `log key` printed. The job's log
     must have the record's batch: it does when the job has ended, and before that at intervals.
     """
-    async with open_session(settings) as session:
+    async with open_session(settings) as session, explaining_unknown(session, job):
         made = await prove_record(session.services.database_url, job, record_id)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -157,6 +157,11 @@ async def test_what_happened_after_a_seal_is_sealed_once(
     of_job = run_cli("log", "checkpoint", job.token, env=env).stdout
     run_cli("delete", job.token, "--policy", "Delete", "--yes", env=away)
     assert run_cli("log", "checkpoint", job.token, env=env).stdout == of_job
+    for words in (("log", "seal", job.token), ("export", job.token), ("prove", job.token, "1")):
+        refused = run_cli(*words, env=env, check=False)
+        assert (refused.returncode, "was deleted, as a seal of" in refused.stderr) == (2, True), (
+            refused.stderr
+        )
     assert (
         "continues the older checkpoint of 1"
         in run_cli("log", "verify", "--since", str(kept), env=env).stdout
