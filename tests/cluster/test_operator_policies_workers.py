@@ -50,6 +50,28 @@ def volume(**source: Any) -> Callable[[Body], None]:
     return lambda made: made["spec"]["template"]["spec"]["volumes"].append({"name": "more", **source})
 
 
+def of_volume(name: str, **source: Any) -> Callable[[Body], None]:
+    def change(made: Body) -> None:
+        volumes = made["spec"]["template"]["spec"]["volumes"]
+        [found] = [each for each in volumes if each["name"] == name]
+        found.update(source)
+        for field in [field for field, value in found.items() if value is None]:
+            del found[field]
+
+    return change
+
+
+def without(name: str, variable: str) -> Callable[[Body], None]:
+    def change(made: Body) -> None:
+        pod = made["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        pod["volumes"] = [each for each in pod["volumes"] if each["name"] != name]
+        container["volumeMounts"] = [each for each in container["volumeMounts"] if each["name"] != name]
+        container["env"] = [each for each in container["env"] if each["name"] != variable]
+
+    return change
+
+
 def mount(**fields: Any) -> Callable[[Body], None]:
     return lambda made: made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].append(fields)
 
@@ -92,6 +114,11 @@ ATTACKS = {
     "a node without the scheduler": on_pod(nodeName="control-plane"),
     "another address of Postgres": on_pod(hostAliases=[{"ip": "192.0.2.1", "hostnames": ["postgres"]}]),
     "another name server": on_pod(dnsPolicy="None", dnsConfig={"nameservers": ["192.0.2.1"]}),
+    "the name server of the node": on_pod(dnsPolicy="Default"),
+    "another scheduler": on_pod(schedulerName="thief"),
+    "the processes of the other containers": on_pod(shareProcessNamespace=True),
+    "the addresses of Services": on_pod(enableServiceLinks=True),
+    "the users of the node": on_pod(hostUsers=True),
     "another service account": on_pod(serviceAccountName="admin"),
     "the token of the service account": on_pod(automountServiceAccountToken=True),
     "a token as a volume": volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
@@ -101,6 +128,34 @@ ATTACKS = {
         configMap={"name": "other", "items": [{"key": "revocations", "path": "revocations"}]}
     ),
     "all of the ConfigMap of revocations": volume(configMap={"name": "vaultstream-revocations"}),
+    "the file of revocations as key-encryption keys": of_volume(
+        "kek",
+        secret=None,
+        configMap={"name": "vaultstream-revocations", "items": [{"key": "revocations", "path": "kek"}]},
+    ),
+    "the file of revocations elsewhere": of_volume(
+        "revocations",
+        configMap={
+            "name": "vaultstream-revocations",
+            "items": [{"key": "revocations", "path": "none"}],
+        },
+    ),
+    "nothing in the place of the file of revocations": of_volume("revocations", configMap=None, emptyDir={}),
+    "no file of revocations": without("revocations", "VAULTSTREAM_REVOCATIONS_FILE"),
+    "the name of the file of revocations alone": without("", "VAULTSTREAM_REVOCATIONS_FILE"),
+    "the key-encryption key under another path": of_volume(
+        "kek", secret={"secretName": "vaultstream-kek", "items": [{"key": "kek", "path": "other"}]}
+    ),
+    "the key-encryption key under another name": volume(
+        secret={"secretName": "vaultstream-kek", "items": [{"key": "kek", "path": "kek"}]}
+    ),
+    "one more empty folder": volume(emptyDir={}),
+    "a folder in memory": of_volume("tmp", emptyDir={"medium": "Memory"}),
+    "a finalizer": lambda made: made["metadata"].update(finalizers=["thief.example/stay"]),
+    "a finalizer of its pods": lambda made: made["spec"]["template"]["metadata"].update(
+        finalizers=["thief.example/stay"]
+    ),
+    "an open input": on_container(stdin=True, tty=True),
     "another file of revocations": variable("VAULTSTREAM_REVOCATIONS_FILE", value="/tmp/none"),
     "another Secret as a volume": volume(secret={"secretName": "other"}),
     "credentials as a volume": volume(secret={"secretName": "vaultstream-signing"}),
