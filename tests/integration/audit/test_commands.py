@@ -36,6 +36,10 @@ COMMAND = (
 )
 
 
+SEVERAL_RUNS = list(range(1, 1001))
+"""So many records, in batches of 250, that several processes share them."""
+
+
 def environment(signed: SignedJob) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": signed.url, "VAULTSTREAM_NATS_URL": "nats://127.0.0.1:4222"}
 
@@ -303,7 +307,7 @@ async def test_extract_prints_the_command_that_checks_the_signature(make: MakeJo
 async def test_a_verification_that_is_stopped_or_killed_leaves_no_process_and_no_query_behind(
     make: MakeJob, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    signed = await make(ids=list(range(1, 1001)), batch_size=250, payload_column="text")
+    signed = await make(ids=SEVERAL_RUNS, batch_size=250, payload_column="text")
     await signed.read_through("id, CASE WHEN pg_sleep(60) IS NOT NULL THEN payload END AS payload")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", COMMAND, "verify", "receipts", "--processes", "2"),
@@ -335,10 +339,10 @@ async def test_a_verification_that_is_stopped_or_killed_leaves_no_process_and_no
 async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
     make: MakeJob, tmp_path: Path
 ) -> None:
-    signed = await make(payload_column="text")
+    signed = await make(ids=SEVERAL_RUNS, batch_size=250, payload_column="text")
     await signed.read_through("id, CASE WHEN pg_sleep(60) IS NOT NULL THEN payload END AS payload")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COMMAND, "verify", "receipts"),
+        *(sys.executable, "-c", COMMAND, "verify", "receipts", "--processes", "2"),
         cwd=tmp_path,
         env=environment(signed),
         stderr=asyncio.subprocess.PIPE,
@@ -349,7 +353,7 @@ async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
         return [child for child in children if "vaultstream.audit.process" in child.cmdline()]
 
     async def started() -> bool:
-        return len(verifiers()) == 1
+        return len(verifiers()) == 2
 
     await eventually(started)
     verifiers()[0].kill()
@@ -358,8 +362,11 @@ async def test_the_death_of_a_verifying_process_is_an_error_and_not_a_pass(
     assert b"ended unexpectedly with exit status -9" in complaint
 
 
-async def test_an_error_of_postgres_in_a_verifying_process_is_reported(make: MakeJob, tmp_path: Path) -> None:
-    signed = await make(payload_column="text")
+@pytest.mark.parametrize("ids", [[1, 2], SEVERAL_RUNS], ids=["alone", "in-another-process"])
+async def test_an_error_of_postgres_in_a_verifying_process_is_reported(
+    make: MakeJob, tmp_path: Path, ids: list[int]
+) -> None:
+    signed = await make(ids=ids, batch_size=250, payload_column="text")
     await signed.read_through("id, (1 / (id - id))::text AS payload")
     done = run(signed, tmp_path, "verify", "receipts")
     assert done.returncode == 5

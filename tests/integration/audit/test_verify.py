@@ -10,6 +10,7 @@ import pytest
 from integration.audit.audits import SCRIPTS, UUIDS, audit, found, named
 from integration.audit.signed_job import RecordId, commit
 from vaultstream.api import Algorithm
+from vaultstream.audit import verify
 from vaultstream.audit.verify import verify_job
 
 if TYPE_CHECKING:
@@ -74,6 +75,37 @@ async def test_a_job_of_many_runs_is_shared_and_adds_up(make: MakeJob) -> None:
     assert seen[0] == (0, 3000)
     assert seen[-1] == (3000, 3000)
     assert seen == sorted(seen)
+
+
+async def test_processes_report_what_one_process_finds(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = await make(id_column="text", ids=SCRIPTS, batch_size=2, dead=frozenset({"a b"}), keys=2)
+    for change in (
+        "UPDATE {s} SET signature = '' WHERE record_id = 'zürich'",
+        "UPDATE {s} SET key_no = 99999 WHERE record_id = '東京'",
+        "DELETE FROM {s} WHERE record_id = 'القاهرة'",
+        "UPDATE receipts SET payload = 'other' WHERE id = 'Αθήνα'",
+        "DELETE FROM receipts WHERE id = ''",
+        "INSERT INTO vaultstream.dead_letters SELECT job_no, 'it''s', 1, 'r', 'm' FROM vaultstream.jobs",
+        "UPDATE vaultstream.statements SET signature = '' WHERE batch_no = 6",
+        "UPDATE vaultstream.keys SET state = 'revoked', ended_at = '2020-01-01' WHERE ordinal = 2",
+    ):
+        await signed.execute(change)
+    alone = await audit(signed)
+    assert alone.processes == 1
+    monkeypatch.setattr(verify, "MIN_RUN_RECORDS", 1)
+    shared = await audit(signed)
+    assert shared.processes == 2
+    assert found(alone).keys() >= {
+        *("invalid", "changed", "missing", "duplicates", "bad_leases", "after_revocation")
+    }
+    unlike = {"seconds", "processes", "examples"}
+    assert {k: v for k, v in vars(alone).items() if k not in unlike} == {
+        k: v for k, v in vars(shared).items() if k not in unlike
+    }
+    for kind, examples in alone.examples.items():
+        assert set(examples) == set(shared.examples[kind])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

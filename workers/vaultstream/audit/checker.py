@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -23,16 +24,18 @@ from vaultstream.audit.judgement import (
 from vaultstream.audit.payloads import present_payloads
 from vaultstream.audit.queries import RecordId, covered_ids, job_query
 from vaultstream.audit.report import AuditFinding, Count, Tally
+from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
 from vaultstream.audit.statements import check_statements
 from vaultstream.crypto.algorithms import JWS_ALG
 from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.seal import PlannedBatch
 from vaultstream.records.source import Source
 from vaultstream.store.jobs import signatures_table
+from vaultstream.store.source_login import Place, SourceDatabase
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from vaultstream.audit.stated import RecordRow
     from vaultstream.crypto.algorithms import Verifier
@@ -262,6 +265,20 @@ class Checker:
 
     def _sql(self, name: str) -> str:
         return job_query(name, self._job)
+
+
+@asynccontextmanager
+async def open_checker(hello: Mapping[str, Any]) -> AsyncIterator[Checker]:
+    """Yields a checker on connections of its own, as the first message to a verifying process describes them."""
+    snapshot = hello["snapshot"]
+    sources = SourceDatabase.of(hello["database_url"], hello["source_url"])
+    async with (
+        open_snapshot(hello["database_url"], role="verify", snapshot=snapshot) as connection,
+        open_source_snapshot(
+            sources, place=Place(*hello["place"]), role="verify", snapshot=snapshot
+        ) as reading,
+    ):
+        yield await Checker.open(connection, reading, Assignment.load(hello["assignment"]))
 
 
 async def read_keys(connection: Connection, job_no: int, algorithm: Algorithm) -> dict[int, AuditKey]:

@@ -10,12 +10,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import asyncpg
+
+from vaultstream.audit.checker import open_checker
 from vaultstream.audit.report import Tally
 from vaultstream.errors import DatabaseError, VaultStreamError
+from vaultstream.store.database import explain
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 _T = TypeVar("_T")
 _LINE_BYTES = 64 * 1024 * 1024
@@ -32,9 +36,9 @@ class Run:
 
 
 async def check_runs(
-    hello: dict[str, Any], runs: Iterable[Run], *, processes: int, advance: Callable[[Run], None]
+    hello: dict[str, Any], runs: Sequence[Run], *, processes: int, advance: Callable[[Run], None]
 ) -> Tally:
-    """Checks all runs, each in the first free process, and adds up the findings.
+    """Checks all runs, each in the first free process, and adds up the findings. A single one is checked in this process.
 
     Args:
         hello: the first message to each process.
@@ -43,7 +47,7 @@ async def check_runs(
         advance: called after each run.
 
     Raises:
-        DatabaseError: a process reported it; the other processes are stopped.
+        DatabaseError: a process reported it, the other processes are stopped; or this one failed.
         VaultStreamError: a process died.
     """
     total = Tally()
@@ -52,9 +56,22 @@ async def check_runs(
         total.merge(Tally.load(answer["tally"]))
         advance(run)
 
+    if len(runs) == 1:  # faster than to start a process
+        total.merge(await _check_here(hello, runs[0]))
+        advance(runs[0])
+        return total
     requests = [(run, {"first": run.first, "last": run.last}) for run in runs]
     await ask_all("vaultstream.audit.process", hello, requests, processes=processes, answered=add)
     return total
+
+
+async def _check_here(hello: dict[str, Any], run: Run) -> Tally:
+    try:
+        async with open_checker(hello) as checker:
+            return await checker.check(run.first, run.last)
+    except (VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        explained = explain(error)
+        raise DatabaseError(explained.message, hint=explained.hint) from None
 
 
 async def ask_all(

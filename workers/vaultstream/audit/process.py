@@ -18,11 +18,9 @@ with quick_imports():
     import asyncpg
     import uvloop
 
-    from vaultstream.audit.checker import Assignment, Checker
-    from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
+    from vaultstream.audit.checker import open_checker
     from vaultstream.errors import VaultStreamError
     from vaultstream.store.database import explain
-    from vaultstream.store.source_login import Place, SourceDatabase
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -33,16 +31,7 @@ Requests = asyncio.Queue[dict[str, Any]]
 async def serve(requests: Requests, output: BinaryIO) -> None:
     """Answers requests until it is canceled."""
     try:
-        hello = await requests.get()
-        snapshot = hello["snapshot"]
-        sources = SourceDatabase.of(hello["database_url"], hello["source_url"])
-        async with (
-            open_snapshot(hello["database_url"], role="verify", snapshot=snapshot) as connection,
-            open_source_snapshot(
-                sources, place=Place(*hello["place"]), role="verify", snapshot=snapshot
-            ) as reading,
-        ):
-            checker = await Checker.open(connection, reading, Assignment.load(hello["assignment"]))
+        async with open_checker(await requests.get()) as checker:
             while True:
                 run = await requests.get()
                 tally = await checker.check(run["first"], run["last"])
