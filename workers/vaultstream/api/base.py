@@ -19,6 +19,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from vaultstream.api.docstrings import attribute_docstrings
+
 BROKEN_RULES = "broken_rules"
 """Type of a validation error that carries `BrokenRule`s in its context, under `broken`."""
 
@@ -103,8 +105,13 @@ class BrokenRule(NamedTuple):
     sentence: str
 
 
-def _add_rules(schema: dict[str, Any], model: type[Model]) -> None:
-    if model.rules:
+def complete_schema(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Adds to the JSON schema of a type the docstrings of its attributes as descriptions, and its rules."""
+    described = attribute_docstrings(model)
+    for name, info in model.model_fields.items():
+        if name in described:
+            schema["properties"][info.alias or name]["description"] = described[name]
+    if issubclass(model, Model) and model.rules:
         schema[VALIDATIONS] = [rule.validation() for rule in model.rules]
 
 
@@ -114,11 +121,11 @@ class Model(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
         allow_inf_nan=False,
+        defer_build=True,  # most processes use few of the types
         extra="forbid",
         frozen=True,
-        json_schema_extra=_add_rules,
+        json_schema_extra=complete_schema,
         populate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()

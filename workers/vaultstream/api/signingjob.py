@@ -21,6 +21,7 @@ from vaultstream.api.base import (
     Rule,
     Seconds,
     Whole,
+    complete_schema,
 )
 from vaultstream.api.pods import Annotations, ClassName, Labels, Resources, Toleration, label_names
 from vaultstream.api.scaling import ScalingSpec
@@ -295,7 +296,9 @@ class SigningJobSpec(Model):
 class Metadata(BaseModel):
     """The part of Kubernetes' object metadata that is used on a laptop; other fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        defer_build=True, extra="ignore", frozen=True, json_schema_extra=complete_schema
+    )
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=NAME_PATTERN)]
     """Name of the job: lower-case letters, digits, `-` and `.`, as for all Kubernetes objects."""
