@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.forking import run_command
 from support.local_workers import workers_of
 
 _OURS = ("VAULTSTREAM_", "DATABASE_URL", "BATCH_SIZE", "TOTAL_", "MAX_SIGNERS")
@@ -40,10 +41,9 @@ class Command:
         )
 
     def run(self, *arguments: str, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=110)
-        assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{err}"
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        ran = run_command(arguments, cwd=self.folder, env=self.environment(**environment))
+        assert ran.returncode == expect, f"exit {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        return ran
 
     def json(self, *arguments: str, expect: int = 0, **environment: str) -> Any:
         return json.loads(self.run(*arguments, "--json", expect=expect, **environment).stdout)

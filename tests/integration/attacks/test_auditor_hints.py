@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -14,6 +13,7 @@ import pytest
 
 from support.command import Command
 from support.engine import add_job, add_table, new_name
+from support.forking import run_command
 from vaultstream.errors import SourceError
 from vaultstream.importing.options import ImportOptions, Mode
 from vaultstream.importing.target import find_existing
@@ -34,15 +34,7 @@ async def run_as(
         **database.environment(part), **nats.environment("auditor"), VAULTSTREAM_KEK_FILE=str(folder / "kek")
     )
     return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "vaultstream_cli", *arguments],
-        cwd=folder,
-        env={**environment, "VAULTSTREAM_DATA_DIR": os.fspath(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        run_command, arguments, cwd=folder, env={**environment, "VAULTSTREAM_DATA_DIR": os.fspath(folder)}
     )
 
 

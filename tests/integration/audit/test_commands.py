@@ -19,6 +19,7 @@ import pytest
 from integration.audit.seal_of import Sealer
 from integration.audit.sealed_job import truncate
 from support.disks import small_disk
+from support.forking import run_command
 from support.waiting import eventually
 from vaultstream.proof.checkpoint import sign_checkpoint, unverified_checkpoint
 
@@ -45,15 +46,7 @@ def environment(signed: SignedJob) -> dict[str, str]:
 
 
 def run(signed: SignedJob, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=environment(signed),
-        timeout=60,
-    )
+    return run_command(arguments, cwd=folder, env=environment(signed))
 
 
 def run_in_shell(command: str, folder: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from support.forking import run_command
 from vaultstream.api import SigningJobSpec
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.keys.worker import make_missing_keys
@@ -92,15 +93,10 @@ def run_cli(cli_services: Services) -> RunCli:
     def run(
         *args: str, env: Mapping[str, str] | None = None, check: bool = True, cwd: Path | None = None
     ) -> Result:
-        done = subprocess.run(
-            command_line(*args),
+        done = run_command(
+            args,
             cwd=cwd or cli_services.data_dir,  # no .env lies there
             env=clean_environment(cli_services.data_dir) | dict(env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
         )
         if check:
             assert done.returncode == 0, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"

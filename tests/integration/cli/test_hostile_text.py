@@ -15,6 +15,7 @@ import pytest
 from integration.audit.signed_job import make_job
 from integration.cli.conftest import clean_environment, command_line
 from support.engine import new_name
+from support.forking import run_command_raw
 from vaultstream.store.database import connect
 from vaultstream.visible import visible
 
@@ -49,15 +50,7 @@ class Site:
         }
 
     def pipe(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        done = subprocess.run(
-            command_line(*arguments),
-            cwd=self.folder,
-            env=self.environment | dict(env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_command_raw(arguments, cwd=self.folder, env=self.environment | dict(env or {}))
         assert b"Traceback" not in done.stderr, done.stderr
         return (done.stdout + done.stderr).decode()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.forking import run_command
 from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
@@ -34,15 +35,7 @@ async def environment(migrated_url: str, services: Services, tmp_path: Path) -> 
 
 
 def run(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vaultstream_cli", "import", *arguments],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_command(["import", *arguments], cwd=folder, env=environment)
 
 
 def test_it_prints_its_report_as_json_and_warns_of_rejects(

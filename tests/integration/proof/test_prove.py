@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -15,6 +14,7 @@ import pytest
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
 from support.checkers import Judge, Proven
+from support.forking import run_command
 from support.proving import PAYLOAD
 from support.sealed import SEAL_KEY, seal_statements
 from vaultstream.api import Algorithm
@@ -131,25 +131,13 @@ async def test_the_command_verifies_what_it_wrote_without_a_database(job: Signed
 
 
 def run_offline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vaultstream_cli", "verify", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=os.environ | {"DATABASE_URL": "postgresql://127.0.0.1:1/none"},
-    )
+    environment = os.environ | {"DATABASE_URL": "postgresql://127.0.0.1:1/none"}
+    return run_command(["verify", *arguments], cwd=folder, env=environment)
 
 
 def run_prove(job: SignedJob, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vaultstream_cli", "prove", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=os.environ | {"DATABASE_URL": job.url, "VAULTSTREAM_NATS_URL": "nats://127.0.0.1:4222"},
-    )
+    environment = os.environ | {"DATABASE_URL": job.url, "VAULTSTREAM_NATS_URL": "nats://127.0.0.1:4222"}
+    return run_command(["prove", *arguments], cwd=folder, env=environment)
 
 
 async def test_a_job_from_before_statements_says_so(job: SignedJob) -> None:

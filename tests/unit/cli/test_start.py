@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from vaultstream_cli.main import COMMANDS
+
 pytestmark = pytest.mark.unit
 
 
@@ -27,3 +29,16 @@ def test_the_http_client_of_nats_is_not_loaded(arguments: tuple[str, ...]) -> No
     found = imports_of(*arguments)
     assert "nats.aio.transport" in found
     assert not {name for name in found if name.startswith("aiohttp.")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_starts_in_a_python_of_its_own(command: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "vaultstream_cli", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"Usage: vaultstream {command} ")
