@@ -41,6 +41,10 @@ class NotingSigner:
     width: int = HEAD_BYTES + 60
     path: str = "names"
     calls: list[Call] = field(default_factory=list)
+    verified: list[tuple[str, bytes]] = field(default_factory=list)
+    """Keys and messages of signatures that were verified."""
+    disturbed: tuple[str, ...] = ()
+    """Keys whose signatures are found to be wrong."""
     meanwhile: Callable[[Call], object] = lambda _: None
     """Called in the middle of each call; what it raises, the call raises."""
 
@@ -49,8 +53,18 @@ class NotingSigner:
         """All that was signed."""
         return [message for call in self.calls for message in call.messages]
 
-    def open(self, private_key: PrivateKey) -> str:
+    def open(self, private_key: PrivateKey, der: bytes | bytearray) -> str:
         raise NotImplementedError
+
+    def verify(
+        self, keys: Sequence[str], messages: Sequence[bytes], signatures: Sequence[bytes]
+    ) -> list[bool]:
+        self.verified += zip(keys, messages, strict=True)
+        found = zip(keys, messages, signatures, strict=True)
+        return [
+            signature == signature_of(key, message) and key not in self.disturbed
+            for key, message, signature in found
+        ]
 
     def sign(
         self,

@@ -193,6 +193,10 @@ class RevokedKeyError(CustodyError):
     pass
 
 
+class SigningFaultError(VaultStreamError):
+    """What signs computed something wrong, or failed: the processor, its memory or the library. No batch is at fault."""
+
+
 class OutputError(VaultStreamError):
     pass
 

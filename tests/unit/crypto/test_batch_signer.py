@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from functools import cache
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
 from vaultstream.api import Algorithm
-from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, verifier
-from vaultstream.crypto.batch_signer import batch_signer, roots
+from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, private_key_to_bytes, verifier
+from vaultstream.crypto.batch_signer import BatchSigner, batch_signer, roots
 from vaultstream.crypto.rows import Rows, pack
 from vaultstream.errors import CustodyError
 from vaultstream.proof.merkle import leaf_hash, tree_root
@@ -24,6 +25,11 @@ def some_keys(algorithm: Algorithm) -> list[PrivateKey]:
     return [generate_private_key(algorithm) for _ in range(2)] * 2
 
 
+def opened(signer: BatchSigner[Any], algorithm: Algorithm) -> Any:
+    [key, *_] = some_keys(algorithm)
+    return signer.open(key, private_key_to_bytes(key))
+
+
 def payloads(count: int) -> list[bytes]:
     return [b"payload %d" % number * number for number in range(count)]
 
@@ -37,7 +43,12 @@ def test_each_row_has_the_payloads_digest_and_the_signature_by_its_key(
     messages = [b"message of " + each for each in signed] if form == "messages" else None
     keys = some_keys(algorithm)
     rows = Rows(
-        signer.width, bytearray(signer.sign([signer.open(key) for key in keys], COUNTS, signed, messages))
+        signer.width,
+        bytearray(
+            signer.sign(
+                [signer.open(key, private_key_to_bytes(key)) for key in keys], COUNTS, signed, messages
+            )
+        ),
     )
     assert len(rows) == len(signed)
     assert rows.digests == [sha256(each).digest() for each in signed]
@@ -57,20 +68,20 @@ def test_each_row_has_the_payloads_digest_and_the_signature_by_its_key(
 def test_no_payload_makes_no_row(algorithm: Algorithm) -> None:
     signer = batch_signer(algorithm)
     assert signer.sign([], [], []) == b""
-    assert signer.sign([signer.open(some_keys(algorithm)[0])], [0], []) == b""
+    assert signer.sign([opened(signer, algorithm)], [0], []) == b""
 
 
 @every_algorithm
 def test_a_key_for_another_algorithm_is_not_opened(algorithm: Algorithm) -> None:
     other = Algorithm.ED25519 if algorithm is not Algorithm.ED25519 else Algorithm.ECDSA_P256_SHA256
     with pytest.raises(CustodyError, match="can't be used with"):
-        batch_signer(algorithm).open(some_keys(other)[0])
+        opened(batch_signer(algorithm), other)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_ecdsa_signs_one_payload_alike_only_if_it_is_deterministic(deterministic: bool) -> None:
     signer = batch_signer(Algorithm.ECDSA_P256_SHA256, deterministic=deterministic)
-    key = signer.open(some_keys(Algorithm.ECDSA_P256_SHA256)[0])
+    key = opened(signer, Algorithm.ECDSA_P256_SHA256)
     assert (signer.sign([key], [1], [b"one"]) == signer.sign([key], [1], [b"one"])) is deterministic
 
 

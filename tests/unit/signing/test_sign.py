@@ -7,7 +7,7 @@ import pytest
 
 from support.batch_signing import Call, NotingSigner, leased_batch, signature_of
 from support.engine import make_lease
-from vaultstream.errors import LeaseLostError
+from vaultstream.errors import LeaseLostError, SigningFaultError
 from vaultstream.proof.jws import JwsForm
 from vaultstream.signing.read import BatchRecords
 from vaultstream.signing.sign import CHECK_EVERY, SigningForm, sign
@@ -137,3 +137,27 @@ def test_nothing_is_signed_under_a_lease_that_has_ended() -> None:
     batch, signer = leased_batch(lease_for(0)), NotingSigner()
     assert [*sign({batch: read_part(1)}, {batch: "key"}, signer)] == [batch]
     assert signer.calls == []
+
+
+def test_the_first_signature_of_each_batch_is_verified_once() -> None:
+    signer, (records, keys) = NotingSigner(), hand(50, 0, 200)
+    assert sign(records, keys, signer) == {}
+    more = {batch: read_part(3, first=7000 + batch.number) for batch in records}
+    assert sign(more, keys, signer) == {}
+    assert signer.verified == [("key 0", b"0"), ("key 2", b"2000"), ("key 1", b"7001")]
+
+
+def test_the_first_signature_is_verified_over_what_was_signed() -> None:
+    form = SigningForm(jws=JwsForm("EdDSA", "receipts"))
+    signer, (records, keys) = NotingSigner(), hand(2)
+    assert sign(records, keys, signer, form) == {}
+    assert signer.verified == [("key 0", signer.asked[0])]
+    assert signer.asked[0] != b"0"
+
+
+def test_a_wrong_signature_is_no_fault_of_the_batch_and_concerns_no_other() -> None:
+    records, keys = hand(50, 50)
+    wrong, right = records
+    errors = sign(records, keys, NotingSigner(disturbed=(keys[wrong],)))
+    assert {batch: type(error) for batch, error in errors.items()} == {wrong: SigningFaultError}
+    assert_signed(right, range(1000, 1050), keys[right])

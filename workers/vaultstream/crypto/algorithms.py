@@ -100,7 +100,7 @@ def private_key_to_bytes(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
-def private_key_from_bytes(data: bytes) -> PrivateKey:
+def private_key_from_bytes(data: bytes | bytearray) -> PrivateKey:
     """Reads what `private_key_to_bytes` wrote.
 
     The bytes must come from an envelope, which authenticates them: an RSA key's primes are not tested again.

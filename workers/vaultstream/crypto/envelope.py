@@ -20,6 +20,8 @@ Unknown fields are ignored, for compatibility with later versions.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -91,7 +93,7 @@ _MESSAGES = TypeAdapter(WrappedKey)
 
 def wrap(
     kek: KeyEncryptionKey,
-    private_key_der: bytes,
+    private_key_der: bytes | bytearray,
     *,
     job: str,
     key_id: str,
@@ -116,7 +118,21 @@ def wrap(
     return WrappedKey(job, key_id, version, algorithm, kek.kek_id, wrapped, state)
 
 
-def unwrap(ring: KeyRing, wrapped: WrappedKey) -> bytes:
+@contextmanager
+def unwrapped(ring: KeyRing, wrapped: WrappedKey) -> Iterator[bytearray]:
+    """Yields what `unwrap` returns, and wipes it afterwards.
+
+    Raises:
+        CustodyError: see `unwrap`.
+    """
+    private_key_der = unwrap(ring, wrapped)
+    try:
+        yield private_key_der
+    finally:
+        private_key_der[:] = bytes(len(private_key_der))
+
+
+def unwrap(ring: KeyRing, wrapped: WrappedKey) -> bytearray:
     """Returns the private key as PKCS#8 in DER.
 
     Raises:
@@ -127,13 +143,15 @@ def unwrap(ring: KeyRing, wrapped: WrappedKey) -> bytes:
     nonce, sealed = wrapped.wrapped[:NONCE_BYTES], wrapped.wrapped[NONCE_BYTES:]
     try:
         bound = _associated_data(wrapped.job, wrapped.key_id, wrapped.version, wrapped.algorithm)
-        return AESGCM(kek.secret).decrypt(nonce, sealed, bound)
+        private_key_der = bytearray(len(sealed) - TAG_BYTES)
+        AESGCM(kek.secret).decrypt_into(nonce, sealed, bound, private_key_der)
     except (InvalidTag, ValueError):  # ValueError: too short for a nonce, or a name that is not UTF-8
         raise CustodyError(
             f"The private key {wrapped.key_id!r} can't be unwrapped with the key-encryption key {wrapped.kek_id}: "
             "its envelope was altered or belongs to another key.",
             hint="Postgres has the original envelope. If that one can't be unwrapped either, retire the key.",
         ) from None
+    return private_key_der
 
 
 def rewrap(ring: KeyRing, wrapped: WrappedKey) -> WrappedKey:
@@ -142,15 +160,16 @@ def rewrap(ring: KeyRing, wrapped: WrappedKey) -> WrappedKey:
     Raises:
         CustodyError: see `unwrap`.
     """
-    return wrap(
-        ring.primary,
-        unwrap(ring, wrapped),
-        job=wrapped.job,
-        key_id=wrapped.key_id,
-        version=wrapped.version + 1,
-        algorithm=wrapped.algorithm,
-        state=wrapped.state,
-    )
+    with unwrapped(ring, wrapped) as private_key_der:
+        return wrap(
+            ring.primary,
+            private_key_der,
+            job=wrapped.job,
+            key_id=wrapped.key_id,
+            version=wrapped.version + 1,
+            algorithm=wrapped.algorithm,
+            state=wrapped.state,
+        )
 
 
 def _associated_data(job: str, key_id: str, version: int, algorithm: Algorithm) -> bytes:

@@ -60,6 +60,11 @@ class Rows:
         return [data[at : at + DIGEST_BYTES] for at in range(0, len(data), self.width)]
 
     @property
+    def first_signature(self) -> bytes:
+        """The signature in the first row."""
+        return Rows(self.width, self.data[: self.width]).signatures[0]
+
+    @property
     def signatures(self) -> list[bytes]:
         """Each signature."""
         data, found = bytes(self.data), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaultstream.crypto.algorithms import private_key_from_bytes, public_key_to_bytes
-from vaultstream.crypto.envelope import unwrap
+from vaultstream.crypto.envelope import unwrapped
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.doctor.findings import Finding, failed, failed_by, ok
 from vaultstream.errors import CustodyError
@@ -102,7 +102,8 @@ def judge_unwrapping(
     check = f"unwrapping of {job}"
     for key in wrapped:
         try:
-            private_key = private_key_from_bytes(unwrap(ring, key))
+            with unwrapped(ring, key) as der:
+                private_key = private_key_from_bytes(der)
         except CustodyError as error:
             return failed_by(check, error)
         if public_key_to_bytes(private_key) != public_keys.get(key.key_id):

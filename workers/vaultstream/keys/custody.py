@@ -12,7 +12,7 @@ from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.keys import KeysStream
 from vaultstream.crypto.algorithms import private_key_from_bytes, public_key_to_bytes
 from vaultstream.crypto.batch_signer import batch_signer
-from vaultstream.crypto.envelope import unwrap
+from vaultstream.crypto.envelope import unwrapped
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.crypto.revocations import Revocation, Revocations, RevocationsFile
 from vaultstream.errors import BusError, CustodyError, RevokedKeyError
@@ -189,14 +189,15 @@ class Custody:
             )
         if wrapped.kek_id not in self._keyring.ids:
             self._keyring = load_keyring(self._kek_file)  # it was rotated
-        key = private_key_from_bytes(unwrap(self._keyring, wrapped))
-        if public_key_to_bytes(key) != public_key:
-            raise CustodyError(
-                f"The public half of key {wrapped.key_id} in Postgres does not belong to its private half: someone changed it, "
-                "and what this key signs could not be verified.",
-                hint=_replace(self._job, wrapped.key_id),
-            )
-        return self.signer.open(key)
+        with unwrapped(self._keyring, wrapped) as der:
+            key = private_key_from_bytes(der)
+            if public_key_to_bytes(key) != public_key:
+                raise CustodyError(
+                    f"The public half of key {wrapped.key_id} in Postgres does not belong to its private half: someone changed it, "
+                    "and what this key signs could not be verified.",
+                    hint=_replace(self._job, wrapped.key_id),
+                )
+            return self.signer.open(key, der)
 
     def _on_key(self, wrapped: WrappedKey) -> None:
         known = wrapped.key_id in self._wrapped

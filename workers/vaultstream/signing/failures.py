@@ -6,7 +6,14 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import CustodyError, LeaseLostError, RevokedKeyError, SourceReadError, shown
+from vaultstream.errors import (
+    CustodyError,
+    LeaseLostError,
+    RevokedKeyError,
+    SigningFaultError,
+    SourceReadError,
+    shown,
+)
 from vaultstream.records.reasons import UNSIGNABLE
 from vaultstream.records.source import open_readable_source
 from vaultstream.signing.backoff import full_jitter
@@ -62,7 +69,7 @@ class Failures:
         if isinstance(error, RevokedKeyError):
             log.error("batch %d is returned: %s", batch.number, error)
             return Settlement("returned", redeliver_after=REVOKED_SECONDS)
-        if isinstance(error, CustodyError):
+        if isinstance(error, (CustodyError, SigningFaultError)):  # the signer ends with it
             return Settlement("returned", redeliver_after=0.0)
         if is_transient(error):
             log.warning("batch %d will be retried: %s", batch.number, error or type(error).__name__)

@@ -21,7 +21,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.crypto.rows import Rows
-from vaultstream.errors import BusError, CustodyError
+from vaultstream.errors import BusError, CustodyError, SigningFaultError
 from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
 from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
@@ -119,6 +119,7 @@ class Pipeline:
 
         Raises:
             CustodyError: a private key can't be unwrapped: no batch is at fault, and none could be signed.
+            SigningFaultError: what signs can't be trusted; nor is any batch at fault.
             BusError: NATS does not allow this user to pull or acknowledge.
         """
         helpers = [
@@ -246,6 +247,8 @@ class Pipeline:
                 for batch, failure in errors.items():
                     left.remove(batch)
                     await self._hold.settle([batch], await self._failures.settlement(batch, failure))
+                    if isinstance(failure, SigningFaultError):
+                        self._break(failure)
                 if not left:
                     break
         self._begun(group)

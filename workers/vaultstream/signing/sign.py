@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import SignatureForm
 from vaultstream.crypto.algorithms import JWS_ALG
-from vaultstream.errors import LeaseLostError
+from vaultstream.errors import LeaseLostError, SigningFaultError
 from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.statement import any_reserved, is_reserved
 from vaultstream.records.reasons import PAYLOAD_IS_TOKEN, PAYLOAD_RESERVED, SENTENCES
@@ -75,9 +75,12 @@ def sign(
     A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record. So does one that is the signing
     input of a token or a DSSE envelope, if the job refuses those.
 
+    The first signature of each batch is verified: a processor that computes wrongly, by itself or because someone disturbs it, could
+    otherwise sign much that nobody can verify, and wrong signatures can disclose the key.
+
     Returns:
         The errors by batch; each concerns its own batch alone, which must not be sent then. LeaseLostError: the lease expired or
-        was lost meanwhile.
+        was lost meanwhile. SigningFaultError: what signs can't be trusted.
     """
     errors: dict[Batch, Exception] = {}
     shares = []
@@ -86,9 +89,25 @@ def sign(
             shares.append(_share(batch, found, keys[batch], form))
         except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
             errors[batch] = error
+    first = [share for share in shares if share.payloads and not share.batch.signed.rows.data]
     for together in _slices(shares):
         _sign_together([share for share in together if share.batch not in errors], signer, errors)
+    _verify([share for share in first if share.batch not in errors], signer, errors)
     return errors
+
+
+def _verify(shares: Sequence[_Share], signer: BatchSigner[Any], errors: dict[Batch, Exception]) -> None:
+    """Verifies the first signature of each share."""
+    if not shares:
+        return
+    signatures = [share.batch.signed.rows.first_signature for share in shares]
+    messages = [(share.messages or share.payloads)[0] for share in shares]
+    valid = signer.verify([share.key for share in shares], messages, signatures)
+    for share, is_valid in zip(shares, valid, strict=True):
+        if not is_valid:
+            errors[share.batch] = SigningFaultError(
+                f"The first signature of batch {share.batch.number} by key {share.batch.lease.key_id} is not valid."
+            )
 
 
 def _share(batch: Batch, records: BatchRecords, key: Any, form: SigningForm) -> _Share:
