@@ -19,7 +19,10 @@ from support.signer import Bench, open_bench
 from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM
+from vaultstream.crypto.batch_signer import LibrarySigner
 from vaultstream.crypto.revocations import Revocation, add_revocations
+from vaultstream.crypto.rows import HEAD_BYTES
+from vaultstream.errors import SigningFaultError
 from vaultstream.local.services import Services
 from vaultstream.records import worker
 from vaultstream.signing import failures, hold, lease, pipeline
@@ -373,6 +376,35 @@ async def test_a_signer_with_a_broken_step_exits_instead_of_holding_its_keys_for
             other.context.stop.set()
             await signing
         assert len(await signatures_of(db, bench.job)) == 30
+
+
+async def test_a_signer_that_computes_wrong_signatures_exits_and_commits_none(
+    services: Services,
+    engine_url: str,
+    db: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def disturbed(self: LibrarySigner, *what: Any) -> bytes:
+        rows = bytearray(whole(self, *what))
+        rows[HEAD_BYTES] ^= 1
+        return bytes(rows)
+
+    whole = LibrarySigner.sign
+    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31))) as bench:
+        planning = asyncio.create_task(bench.records_worker())
+        monkeypatch.setattr(LibrarySigner, "sign", disturbed)
+        async with bench.signer() as signer:
+            with pytest.raises(SigningFaultError, match="first signature of batch"):
+                await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
+        assert await signatures_of(db, bench.job) == {}
+        assert set(await outcomes(bench)) == {"released"}, "the batches are returned"
+        monkeypatch.setattr(LibrarySigner, "sign", whole)
+        async with bench.signer() as other:
+            signing = asyncio.create_task(other.pipeline.run(other.context.stop))
+            await asyncio.wait_for(planning, 20)
+            other.context.stop.set()
+            await signing
+        await bench.assert_ended_well(payloads(30))
 
 
 async def test_a_signer_without_time_to_finish_releases_its_keys_and_returns_its_batches(

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, private_key_to_bytes, verifier
-from vaultstream.crypto.batch_signer import BatchSigner, batch_signer, roots
+from vaultstream.crypto.algorithms import signer as signature_by
+from vaultstream.crypto.batch_signer import BatchSigner, MultibufferSigner, batch_signer, roots
 from vaultstream.crypto.rows import Rows, pack
-from vaultstream.errors import CustodyError
+from vaultstream.errors import CustodyError, SigningFaultError
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.statement import record_leaf
+
+if TYPE_CHECKING:
+    from vaultstream.crypto.multibuffer import Multibuffer
 
 pytestmark = pytest.mark.unit
 
@@ -116,3 +121,66 @@ def test_the_root_of_each_group_is_that_of_its_statement(counts: list[int]) -> N
     assert roots(ids, counts, Rows.of(digests, signatures)) == [
         tree_root(hashes[start : start + size]) for start, size in zip(starts, counts, strict=True)
     ]
+
+
+@cache
+def ecdsa_key() -> tuple[PrivateKey, bytes]:
+    [key, *_] = some_keys(Algorithm.ECDSA_P256_SHA256)
+    return key, private_key_to_bytes(key)
+
+
+class Native:
+    """The part of the extension that a test needs."""
+
+    def __init__(self) -> None:
+        self.scalars: list[bytes] = []
+
+    def Key(self, scalar: memoryview) -> object:  # noqa: N802 - a class
+        self.scalars.append(bytes(scalar))
+        return object()
+
+    def sign(self, *_: object) -> bytes:
+        raise RuntimeError("no randomness")
+
+    def verify(self, points: list[bytes], *_: object) -> bytes:
+        return bytes(len(points))
+
+
+def test_the_extension_gets_the_scalar_and_no_view_of_what_is_wiped_afterwards() -> None:
+    key, der = ecdsa_key()
+    native, data = Native(), bytearray(der)
+    MultibufferSigner(cast("Multibuffer", native)).open(key, data)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    assert native.scalars == [key.private_numbers().private_value.to_bytes(32)]
+    data.clear()  # fails while there is a view
+
+
+@pytest.mark.parametrize("der", [b"", b"0", bytes(138)])
+def test_a_key_in_another_form_is_not_opened(der: bytes) -> None:
+    with pytest.raises(CustodyError, match="not in the form"):
+        MultibufferSigner(cast("Multibuffer", Native())).open(ecdsa_key()[0], der)
+
+
+def test_that_the_extension_fails_is_no_fault_of_a_key_or_payload() -> None:
+    signer = MultibufferSigner(cast("Multibuffer", Native()))
+    key = signer.open(*ecdsa_key())
+    with pytest.raises(SigningFaultError, match="no randomness"):
+        signer.sign([key], [1], [b"one"])
+
+
+def test_what_the_extension_calls_invalid_is_judged_again() -> None:
+    """Its library refuses a few valid signatures."""
+    signer = MultibufferSigner(cast("Multibuffer", Native()))
+    key = signer.open(*ecdsa_key())
+    valid = signature_by(ecdsa_key()[0], Algorithm.ECDSA_P256_SHA256)(b"one")
+    assert signer.verify([key, key], [b"one", b"two"], [valid, valid]) == [True, False]
+
+
+@every_algorithm
+def test_a_signature_is_verified_with_its_key_over_its_message(algorithm: Algorithm) -> None:
+    signer = batch_signer(algorithm)
+    first, second = (signer.open(key, private_key_to_bytes(key)) for key in some_keys(algorithm)[:2])
+    rows = Rows(signer.width, bytearray(signer.sign([first, second], [1, 1], [b"one", b"two"])))
+    one, two = rows.signatures
+    assert signer.verify([first, second], [b"one", b"two"], [one, two]) == [True, True]
+    assert signer.verify([first, second, first], [b"two", b"two", b"one"], [one, one, b""]) == [False] * 3

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes
-from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey, rewrap, unwrap, wrap
+from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey, rewrap, unwrap, unwrapped, wrap
 from vaultstream.crypto.keyring import KeyEncryptionKey, KeyRing
 from vaultstream.errors import CustodyError
 
@@ -37,6 +37,21 @@ def test_the_format_is_the_documented_one() -> None:
     envelope = wrapped()
     assert AESGCM(KEK.secret).decrypt(envelope.wrapped[:12], envelope.wrapped[12:], bound) == SECRET
     assert len(envelope.wrapped) == 12 + len(SECRET) + 16
+
+
+def test_what_was_unwrapped_is_wiped_even_after_an_error() -> None:
+    seen = []
+
+    def use() -> None:
+        with unwrapped(RING, wrapped()) as der:
+            seen.append((der, bytes(der)))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        use()
+    [(der, before)] = seen
+    assert before == SECRET
+    assert der == bytes(len(SECRET))
 
 
 def test_no_nonce_is_used_twice() -> None:

@@ -132,10 +132,12 @@ class LibrarySigner:
 
 @dataclass(frozen=True, slots=True)
 class MultibufferKey:
-    """A key that the native extension signs with: its private half in the extension's own memory, and its public point."""
+    """A key that the native extension signs with, whose private half is in the extension's own memory."""
 
     private: NativeKey
     point: bytes
+    """The public half, uncompressed."""
+    verify: Verifier
 
 
 class MultibufferSigner:
@@ -150,11 +152,13 @@ class MultibufferSigner:
     def open(self, private_key: PrivateKey, der: bytes | bytearray) -> MultibufferKey:
         if not isinstance(private_key, EllipticCurvePrivateKey):
             raise CustodyError(f"The key can't be used with {Algorithm.ECDSA_P256_SHA256}.")
-        point = private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        public_key = private_key.public_key()
+        point = public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         with memoryview(der) as key, key[_SCALAR_AT : _SCALAR_AT + _SCALAR_BYTES] as scalar:
             if key[:_SCALAR_AT] != _PKCS8_HEAD:
                 raise CustodyError("The key's PKCS#8 is not in the form in which VaultStream writes it.")
-            return MultibufferKey(self._native.Key(scalar), point)
+            verify = verifier(public_key, Algorithm.ECDSA_P256_SHA256)
+            return MultibufferKey(self._native.Key(scalar), point, verify)
 
     def sign(
         self,
@@ -173,7 +177,10 @@ class MultibufferSigner:
     ) -> list[bool]:
         digests = [sha256(message).digest() for message in messages]
         points = [key.point for key in keys]
-        return list(map(bool, self._native.verify(points, [1] * len(points), digests, signatures)))
+        answers = self._native.verify(points, [1] * len(points), digests, signatures)
+        judged = zip(answers, keys, signatures, messages, strict=True)
+        # The library can call a valid signature invalid: see `vaultstream.crypto.batch_verifier`.
+        return [answer == 1 or key.verify(signature, message) for answer, key, signature, message in judged]
 
 
 _PKCS8_HEAD = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
