@@ -127,6 +127,7 @@ def _print_result(result: Result) -> None:
     wanted, limit, traffic = result.wanted, result.limit, result.traffic
     rows: list[tuple[str, object]] = [
         ("algorithm", str(wanted.algorithm)),
+        ("signed by", result.signing_path),
         ("keys", wanted.keys),
         ("batches", f"{traffic.batches:,}, of {counted(wanted.batch_size, 'record')} each"),
         ("signers", f"{wanted.signers}, on {counted(result.cores, 'core')}"),

@@ -13,8 +13,10 @@ import asyncpg
 import pytest
 
 from support.command import Command
+from vaultstream.api import Algorithm
 from vaultstream.bench.result import Wanted
 from vaultstream.bench.run import run_bench
+from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.local.services import Services
 from vaultstream.store import schema
 from vaultstream.store.database import connect, open_pool
@@ -52,6 +54,7 @@ def test_all_figures_of_a_verified_job_are_reported(tmp_path: Path) -> None:
     assert len(set(limits)) == 2, "measured twice, by the clock"
     assert found["share_of_limit"] == pytest.approx(rate / (sum(limits) / 2), abs=0.0002)
     assert 0 < found["share_by_cpu"] < 1
+    assert found["signing_path"] == batch_signer(Algorithm.ECDSA_P256_SHA256).path
     assert {"openssl", "library"} <= found["limit"].keys()
     assert set(found["cpu_seconds"]) == {"signers", "postgres", "nats", "rest"}
     assert found["batches"] == 20
@@ -91,6 +94,7 @@ def test_any_algorithm_and_payload_size_is_measured_with_readable_output(
     )
     for words in (
         algorithm,
+        "signed by",
         "share of the limit",
         "CPU time of signers",
         "peak memory per signing worker",

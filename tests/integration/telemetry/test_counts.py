@@ -26,6 +26,7 @@ from support.signer import Bench, open_bench
 from support.waiting import eventually
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, batches_of
+from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.local.services import Services
 from vaultstream.records.worker import BatchPublisher, plan_next
 from vaultstream.store.jobs import Job
@@ -125,6 +126,14 @@ async def test_the_metrics_of_the_workers_agree_with_postgres(
 
         await eventually(settled, seconds=60)
         scrapes = [await signer.scrape() for signer in signers]
+        paths = {
+            dict(labels).get("path")
+            for series in scrapes
+            for name, labels in series
+            if name == "vaultstream_signing_path_info"
+        }
+        # One of two signers may not have started when the other one has done everything.
+        assert paths - {None} == {batch_signer(job.spec.keys.algorithm).path}
         published = await eventually(lambda: without_lag(records))
         made = await keys.scrape()
 

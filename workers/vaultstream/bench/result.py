@@ -49,6 +49,7 @@ class Result:
         seconds: from the moment when the records worker may begin to plan, with all keys generated and all signers
             waiting for batches, to the end of the job; both by the clock of Postgres.
         startup_seconds: time before that, to start workers and generate keys.
+        signing_path: what signed: multibuffer or cryptography.
         limits: the limit, measured right before and right after the job.
         cpu_seconds: CPU seconds of each part while the job ran.
         peak_memory: peak resident memory in bytes, by process, from four samples per second.
@@ -59,6 +60,7 @@ class Result:
     cores: int
     seconds: float
     startup_seconds: float
+    signing_path: str
     limits: tuple[BenchLimit, BenchLimit]
     cpu_seconds: dict[Part, float]
     peak_memory: dict[str, int]
@@ -95,6 +97,7 @@ class Result:
         return {
             **asdict(self.wanted),
             "cores": self.cores,
+            "signing_path": self.signing_path,
             "batches": self.traffic.batches,
             "seconds": round(self.seconds, 4),
             "startup_seconds": round(self.startup_seconds, 4),

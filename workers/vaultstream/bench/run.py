@@ -18,7 +18,7 @@ from vaultstream.audit.verify import verify_job
 from vaultstream.bench.costs import Costs, Member, Part, service, this_command, workers_of
 from vaultstream.bench.limit import SECONDS, measure_limit
 from vaultstream.bench.result import Result, Wanted
-from vaultstream.bench.traffic import Start, count_at_start, count_since
+from vaultstream.bench.traffic import Start, count_at_start, count_since, paths_in
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.inspection import list_streams
 from vaultstream.cores import usable_cores
@@ -108,6 +108,7 @@ async def _measure(
         cores=usable_cores(),
         seconds=timed.seconds,
         startup_seconds=timed.startup_seconds,
+        signing_path=paths_in(logs),
         limits=(before, after),
         cpu_seconds=costs.cpu_seconds,
         peak_memory=costs.peak_memory,

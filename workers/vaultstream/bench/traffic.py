@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vaultstream.bus.connection import Bus
 from vaultstream.bus.inspection import messages_by_connection
@@ -91,7 +92,13 @@ def messages_in(logs: Path) -> int | None:
     return sum(counts) if counts else None
 
 
-def _lines(files: Iterable[Path]) -> Iterator[dict[str, int]]:
+def paths_in(logs: Path) -> str:
+    """Returns what signed in a job's signers, from their logs; several are separated by commas."""
+    named = {line["signing_path"] for line in _lines(sorted(logs.glob("*.log"))) if "signing_path" in line}
+    return ", ".join(sorted(named))
+
+
+def _lines(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for file in files:
         for line in file.read_text(errors="replace").splitlines():
             try:

@@ -65,6 +65,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
             ) as custody,
             BatchPuller(context.bus, job.token) as puller,
         ):
+            _say_what_signs(context, custody.signer.path)
             pipeline = Pipeline(
                 job=job,
                 source=source,
@@ -89,6 +90,12 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                     "batches committed",
                     extra={"batches": pipeline.committed, "nats_messages": messages_of(context.bus)},
                 )
+
+
+def _say_what_signs(context: WorkerContext, path: str) -> None:
+    context.telemetry.metrics.signing.path.info({"path": path})
+    algorithm = context.job.spec.keys.algorithm
+    log.info("%s signs %s", path, algorithm, extra={"signing_path": path})
 
 
 def _settle_down() -> None:

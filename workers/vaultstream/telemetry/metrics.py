@@ -132,6 +132,11 @@ class SigningMetrics:
             "vaultstream_sign_duration_seconds",
             "Time to sign what one read brought, of one or more batches, without the wait for its turn.",
         )
+        self.path = Info(
+            "vaultstream_signing_path",
+            "What signs in this process: multibuffer, which is the native extension, or cryptography.",
+            registry=registry,
+        )
         self.commit_seconds = histogram(
             "vaultstream_commit_duration_seconds",
             "Time of one commit of one or more batches, with its retries while Postgres is unreachable.",
