@@ -1,0 +1,97 @@
+"""fuzz_module.py FOLDER SEED: calls the extension in a folder with arguments of all kinds; run under a sanitizer, in a process of its own.
+
+Prints the number of calls that succeeded and of those that raised.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any
+
+sys.path.insert(0, sys.argv[1])
+import _multibuffer as native  # type: ignore[import-not-found]
+
+chance = random.Random(int(sys.argv[2]))
+KEYS = [native.Key(bytes(31) + bytes([number])) for number in (1, 2, 3)]
+POINT = bytes.fromhex(
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
+ODD: list[Any] = [None, 0, -1, 1.5, "text", b"", bytearray(8), 2**70, [], {}, KEYS[0], object()]
+
+
+def blob(most: int) -> bytes:
+    return chance.randbytes(chance.choice([0, 1, 31, 32, 33, 34, 63, 64, 65, 66, 71, most]))
+
+
+def maybe_odd(value: Any) -> Any:
+    """Returns the value, or seldom another one."""
+    if chance.random() < 0.03:
+        return chance.choice(ODD)
+    if isinstance(value, list) and value and chance.random() < 0.03:
+        value[chance.randrange(len(value))] = chance.choice(ODD)
+    return chance.choice([list, tuple])(value) if isinstance(value, list) else value
+
+
+def counts(total: int, groups: int) -> list[int]:
+    cuts = sorted(chance.randint(0, total) for _ in range(max(groups - 1, 0)))
+    sizes = [end - start for start, end in zip([0, *cuts], [*cuts, total], strict=True)]
+    if chance.random() < 0.05:
+        sizes[chance.randrange(len(sizes))] += chance.choice([1, -1, 2**62, -(2**63), 2**63])
+    return sizes
+
+
+def signature() -> bytes:
+    packed: bytes = native.sign(KEYS[:1], [1], [b"payload"], None, 105)
+    found = packed[34 : 34 + packed[33]]
+    place = chance.randrange(len(found))
+    return chance.choice([found, blob(200), found[:place], found[:place] + blob(9), found + b"\0"])
+
+
+def one_call() -> object:
+    size, groups = chance.randrange(30), chance.randrange(1, 4)
+    width = chance.choice([105] * 20 + [106, 300, 104, 0, -1, 34, 65536, 65537, 2**40])
+    match chance.randrange(7):
+        case 0 | 1:
+            messages = chance.choice([None, [blob(500) for _ in range(size)]])
+            payloads = [blob(500) for _ in range(size)]
+            keys = [chance.choice(KEYS) for _ in range(groups)]
+            arguments = keys, counts(size, groups), payloads, messages, width
+            return native.sign(*map(maybe_odd, arguments))
+        case 2:
+            digests = [chance.randbytes(32) if chance.random() < 0.9 else blob(40) for _ in range(size)]
+            points = [POINT if chance.random() < 0.95 else blob(65) for _ in range(groups)]
+            arguments = points, counts(size, groups), digests, [signature() for _ in range(size)]
+            return native.verify(*map(maybe_odd, arguments))
+        case 3:
+            ids: list[Any] = [
+                chance.choice([blob(50), "é" * size, size - 9, 2**63 - 1, -(2**63)]) for _ in range(size)
+            ]
+            rows = native.sign(KEYS[:1], [size], [b""] * size, None, 105)
+            rows = chance.choice([rows, rows, rows[:-1], chance.randbytes(len(rows))])
+            return native.roots(
+                *map(maybe_odd, (ids, counts(size, groups), rows, chance.choice([105, width])))
+            )
+        case 4:
+            return native.sha256(maybe_odd([blob(1000) for _ in range(size)]))
+        case 5:
+            return native.Key(maybe_odd(blob(32)))
+        case _:
+            return native.known_answer(
+                *(maybe_odd(chance.randbytes(chance.choice([32, 32, 32, 31]))) for _ in "abc")
+            )
+
+
+if __name__ == "__main__":
+    ours = [*KEYS, *(each for each in ODD if type(each) in {bytearray, dict, list, object}), POINT]
+    references = [sys.getrefcount(each) for each in ours]
+    succeeded = raised = 0
+    for _ in range(3000):
+        try:
+            one_call()
+            succeeded += 1
+        except (TypeError, ValueError, OverflowError, MemoryError):
+            raised += 1
+    assert references == [sys.getrefcount(each) for each in ours], "a reference was lost or kept"
+    sys.stdout.write(f"{succeeded} {raised}\n")

@@ -1,0 +1,233 @@
+/* Checks of what calls the library. The linker puts these between (--wrap), to see what it is given and to make it fail. */
+#define _GNU_SOURCE
+#include "driver.h"
+
+#include <pthread.h>
+
+#include <crypto_mb/ec_nistp256.h>
+
+#include "sign.h"
+#include "verify.h"
+
+uint32_t status_of_sign, status_of_verify;
+int calls_of_sign, repeated_nonces;
+uint64_t last_nonce[4];
+
+mbx_status __real_mbx_nistp256_ecdsa_sign_mb8(int8u *r[8], int8u *s[8], const int8u *const digest[8],
+                                              const int64u *const nonce[8], const int64u *const key[8], int8u *buffer);
+mbx_status __wrap_mbx_nistp256_ecdsa_sign_mb8(int8u *r[8], int8u *s[8], const int8u *const digest[8],
+                                              const int64u *const nonce[8], const int64u *const key[8], int8u *buffer);
+mbx_status __wrap_mbx_nistp256_ecdsa_sign_mb8(int8u *r[8], int8u *s[8], const int8u *const digest[8],
+                                              const int64u *const nonce[8], const int64u *const key[8], int8u *buffer)
+{
+    calls_of_sign++;
+    for (int lane = 0; lane < LANES; lane++) {
+        CHECK(r[lane] && s[lane] && digest[lane] && key[lane] && p256_is_scalar((const uint64_t *)nonce[lane]));
+        for (int other = 0; other < lane; other++) {
+            repeated_nonces += !memcmp(nonce[lane], nonce[other], 32);
+        }
+    }
+    repeated_nonces += !memcmp(nonce[0], last_nonce, 32);
+    memcpy(last_nonce, nonce[LANES - 1], sizeof last_nonce);
+    return __real_mbx_nistp256_ecdsa_sign_mb8(r, s, digest, nonce, key, buffer) | status_of_sign;
+}
+
+mbx_status __real_mbx_nistp256_ecdsa_verify_mb8(const int8u *const r[8], const int8u *const s[8],
+                                                const int8u *const digest[8], const int64u *const x[8],
+                                                const int64u *const y[8], const int64u *const z[8], int8u *buffer);
+mbx_status __wrap_mbx_nistp256_ecdsa_verify_mb8(const int8u *const r[8], const int8u *const s[8],
+                                                const int8u *const digest[8], const int64u *const x[8],
+                                                const int64u *const y[8], const int64u *const z[8], int8u *buffer);
+mbx_status __wrap_mbx_nistp256_ecdsa_verify_mb8(const int8u *const r[8], const int8u *const s[8],
+                                                const int8u *const digest[8], const int64u *const x[8],
+                                                const int64u *const y[8], const int64u *const z[8], int8u *buffer)
+{
+    return __real_mbx_nistp256_ecdsa_verify_mb8(r, s, digest, x, y, z, buffer) | status_of_verify;
+}
+
+/* A key and its point. */
+static void new_key(struct p256_secret *secret, struct p256_point *point)
+{
+    uint8_t *scalar = random_block(32);
+    scalar[0] &= 0x7f;
+    CHECK(p256_secret_open(secret, scalar));
+    int64u x[8][4], y[8][4], *px[8], *py[8];
+    const int64u *key[8];
+    for (int i = 0; i < 8; i++) {
+        px[i] = x[i], py[i] = y[i], key[i] = (const int64u *)secret->scalar;
+    }
+    CHECK(mbx_nistp256_ecpublic_key_mb8(px, py, NULL, key, NULL) == MBX_STATUS_OK);
+    memcpy(point->x, x[0], 32), memcpy(point->y, y[0], 32);
+    free(scalar);
+}
+
+void check_rows(void)
+{
+    struct p256_secret keys[3];
+    struct p256_point points[3];
+    for (int i = 0; i < 3; i++) {
+        new_key(keys + i, points + i);
+        uint8_t encoded[POINT_BYTES] = {4};
+        struct p256_point read;
+        p256_store(encoded + 1, points[i].x), p256_store(encoded + 33, points[i].y);
+        CHECK(p256_point_open(&read, encoded, POINT_BYTES) && !memcmp(&read, points + i, sizeof read));
+    }
+    for (size_t count = 0; count <= 70; count++) {
+        size_t width = ROW_LEAST + random_number(30);
+        struct to_sign *items = malloc(count ? count * sizeof *items : 1);
+        struct to_verify *signatures = malloc(count ? count * sizeof *signatures : 1);
+        uint8_t *rows = malloc(count ? count * width : 1), *answers = malloc(count ? count : 1);
+        for (size_t i = 0; i < count; i++) {
+            size_t key = random_number(3), length = random_number(200);
+            items[i] = (struct to_sign){{random_block(length), length}, {NULL, 0}, keys + key};
+            signatures[i].key = points + key;
+        }
+        source = count % 8 ? REAL : SLOW;
+        calls_of_sign = 0;
+        CHECK(sign_rows(rows, width, items, count) == DONE);
+        CHECK(calls_of_sign == (int)(count + LANES - 1) / LANES);
+        for (size_t i = 0; i < count; i++) {
+            uint8_t *row = rows + i * width;
+            size_t size = row[ROW_HEAD - 1];
+            signatures[i].digest = (struct text){row, 32};
+            signatures[i].signature = (struct text){row + ROW_HEAD, size};
+            for (size_t j = ROW_HEAD + size; j < width; j++) {
+                CHECK(row[j] == 0);
+            }
+        }
+        CHECK(verify_all(answers, signatures, count) == DONE);
+        for (size_t i = 0; i < count; i++) {
+            CHECK(answers[i] == 1);
+            rows[i * width + ROW_HEAD + random_number(signatures[i].signature.length)] ^= (uint8_t)(1 + random_number(255));
+        }
+        CHECK(verify_all(answers, signatures, count) == DONE);
+        for (size_t i = 0; i < count; i++) {
+            CHECK(answers[i] == 0);
+            free((void *)items[i].payload.data);
+        }
+        free(items), free(signatures), free(rows), free(answers);
+    }
+    source = REAL;
+    CHECK(repeated_nonces == 0);
+}
+
+static int all_zero(const uint8_t *bytes, size_t length)
+{
+    uint8_t any = 0;
+    for (size_t i = 0; i < length; i++) {
+        any |= bytes[i];
+    }
+    return any == 0;
+}
+
+void check_faults(void)
+{
+    enum { COUNT = 70, WIDTH = ROW_LEAST };
+    struct p256_secret key;
+    struct p256_point point;
+    struct to_sign items[COUNT];
+    struct to_verify signatures[COUNT];
+    uint8_t payload[COUNT][4] = {0}, rows[COUNT * WIDTH], answers[COUNT];
+    new_key(&key, &point);
+    for (int i = 0; i < COUNT; i++) {
+        payload[i][0] = (uint8_t)i;
+        items[i] = (struct to_sign){{payload[i], 4}, {NULL, 0}, &key};
+    }
+    /* A lane's fault is seen, whether its signature is wanted or not. */
+    for (int lane = 0; lane < LANES; lane++) {
+        for (size_t count = 1; count <= COUNT; count += 23) {
+            for (uint32_t fault = 1; fault < 16; fault++) {
+                status_of_sign = fault << 4 * lane;
+                memset(rows, 0xee, sizeof rows);
+                CHECK(sign_rows(rows, WIDTH, items, count) == LANE_FAILED);
+                CHECK(all_zero(rows, count * WIDTH));
+                uint8_t der[P256_DER_MAX];
+                size_t length;
+                p256_number nonce = {5};
+                repeated_nonces = 0;
+                CHECK(sign_with_nonce(der, &length, &key, nonce, rows) == LANE_FAILED);
+            }
+        }
+    }
+    status_of_sign = 0;
+    /* Without randomness there is no signature, however late it ends. */
+    for (int draws_before = 0; draws_before < 2; draws_before++) {
+        source = FAILING, draws = 0, draws_left = draws_before;
+        memset(rows, 0xee, sizeof rows);
+        CHECK(sign_rows(rows, WIDTH, items, COUNT) == NO_ENTROPY);
+        CHECK(all_zero(rows, sizeof rows));
+    }
+    source = ENDED;
+    CHECK(sign_rows(rows, WIDTH, items, COUNT) == NO_ENTROPY);
+    /* Of a source that repeats itself, no two digests get the same nonce. */
+    source = REPEATED, repeated_nonces = 0;
+    memset(last_nonce, 0, sizeof last_nonce);
+    CHECK(sign_rows(rows, WIDTH, items, 64) == DONE);
+    CHECK(repeated_nonces == 0);
+    source = REAL;
+
+    CHECK(sign_rows(rows, WIDTH, items, COUNT) == DONE);
+    for (int i = 0; i < COUNT; i++) {
+        uint8_t *row = rows + i * WIDTH;
+        signatures[i] = (struct to_verify){{row, 32}, {row + ROW_HEAD, row[ROW_HEAD - 1]}, &point};
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+        status_of_verify = (uint32_t)MBX_STATUS_SIGNATURE_ERR << 4 * lane;
+        CHECK(verify_all(answers, signatures, COUNT) == DONE);
+        for (int i = 0; i < COUNT; i++) {
+            CHECK(answers[i] == (i % LANES != lane));
+        }
+        status_of_verify = (uint32_t)MBX_STATUS_MISMATCH_PARAM_ERR << 4 * lane;
+        CHECK(verify_all(answers, signatures, COUNT) == LANE_FAILED);
+        CHECK(all_zero(answers, sizeof answers));
+    }
+    status_of_verify = 0;
+}
+
+/* A stack of our own, so that what a thread leaves there can be read. */
+enum { STACK = 256 * 1024, DEEPEST = 32 * 1024, MARK = 0xa5 };
+static uint8_t stack[STACK] __attribute__((aligned(4096)));
+static struct p256_secret traced;
+
+static void *sign_on_the_stack(void *rows)
+{
+    static uint8_t payload[64];
+    static struct to_sign items[64];
+    for (int i = 0; i < 64; i++) {
+        items[i] = (struct to_sign){{payload, sizeof payload}, {NULL, 0}, &traced};
+    }
+    CHECK(sign_rows(rows, ROW_LEAST, items, 61) == DONE);
+    return NULL;
+}
+
+static int found(const void *secret)
+{
+    return memmem(stack, sizeof stack, secret, 8) != NULL;
+}
+
+/* Prints the depth of the stack. What the library left there is gone: a nonce, the key, its hash, or anything else. */
+void check_traces(void)
+{
+    static uint8_t rows[64 * ROW_LEAST];
+    struct p256_point point;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    new_key(&traced, &point);
+    memset(stack, MARK, sizeof stack);
+    CHECK(!pthread_attr_init(&attributes) && !pthread_attr_setstack(&attributes, stack, sizeof stack));
+    CHECK(!pthread_create(&thread, &attributes, sign_on_the_stack, rows) && !pthread_join(thread, NULL));
+    size_t untouched = 0;
+    while (stack[untouched] == MARK) {
+        untouched++;
+    }
+    printf("%zu\n", sizeof stack - untouched);
+    size_t left = 0;
+    for (size_t i = untouched; i < untouched + DEEPEST && i < sizeof stack; i++) {
+        left += stack[i] != 0;
+    }
+    CHECK(left < 512); /* the frames of the wiping itself */
+    CHECK(last_nonce[0] && last_nonce[3]);
+    for (int i = 0; i < 4; i++) {
+        CHECK(!found(last_nonce + i) && !found(traced.scalar + i) && !found(traced.hedge + 2 * i));
+    }
+}
