@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -48,6 +49,7 @@ async def send(
         "epoch": [lease.epoch for _, lease in leases],
         "signed": [2],
         "dead": [0],
+        "first_id": [None for _ in leases],
         "record_id": [1, 2],
         "width": 35,
         "rows": None,
@@ -71,10 +73,14 @@ async def send(
 def _stated(slot: int, values: Slots, leases: Sequence[tuple[int, Lease]]) -> StatementEnvelope | None:
     """Returns the statement that would be true of a slot, if one can be."""
     counts, ids = cast("list[Any]", values["signed"]), cast("list[Any]", values["record_id"])
-    if not all(type(count) is int for count in counts) or not 0 < counts[slot] <= len(ids):
-        return None
-    start = sum(counts[:slot])
-    ids = ids[start : start + counts[slot]]
+    [first] = cast("list[Any]", values["first_id"])[slot : slot + 1] or [None]
+    if first is None:
+        if not all(type(count) is int for count in counts) or not 0 < counts[slot] <= len(ids):
+            return None
+        start = sum(counts[:slot])
+        ids = ids[start : start + counts[slot]]
+    else:
+        ids = list(range(first, first + counts[slot]))
     blank = [b""] * len(ids)
     return statement_for(*leases[slot], ids, blank, blank, count=counts[slot])
 
@@ -86,6 +92,7 @@ def dead(*records: tuple[object, object, object, object]) -> Slots:
 
 
 GONE = "RecordGone", "The row was deleted."
+TWO_ROWS = bytes([*range(32), 0, 1, 7]) * 2
 
 
 FORGED: dict[str, Slots] = {
@@ -124,6 +131,15 @@ FORGED: dict[str, Slots] = {
     "more ids than said": {"record_id": [1, 2, 3]},
     "numbers in two dimensions": {"signed": [[1, 1]]},
     "ids in two dimensions": {"record_id": [[1], [2]]},
+    "a count from another record on": {"first_id": [2], "record_id": [], "rows": TWO_ROWS},
+    "a count that ends too early": {"first_id": [1], "signed": [1], "record_id": [], "rows": TWO_ROWS[:35]},
+    "a count beyond the batch": {"first_id": [1], "signed": [3], "record_id": [], "rows": TWO_ROWS[:35] * 3},
+    "a count to a dead record": {
+        "first_id": [1], "dead": [1], "record_id": [], "rows": TWO_ROWS, **dead((1, "2", *GONE))
+    },
+    "a count and the ids": {"first_id": [1]},
+    "a count for another batch": {"first_id": [1, None]},
+    "no first ids": {"first_id": []},
 }  # fmt: skip
 
 
@@ -176,6 +192,90 @@ async def test_a_commit_settles_exactly_the_records_that_its_batch_lists(
         with pytest.raises(asyncpg.InvalidParameterValueError, match=outcome):
             await send(signer, job, (1, lease), id_type="text", **values)
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+
+
+async def test_consecutive_ids_are_counted_from_their_first(
+    signer: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    """Also beside listed ids, beside a dead record, and where the batch lists them."""
+    job = await add_job(owner, keys=4)
+    await add_batches(owner, job, [1, 2], [5, 7], [11, 12, 13], [21, 22])
+    await owner.execute(
+        "UPDATE vaultstream.batches SET ids = '{21,22}' WHERE job_no = $1 AND batch_no = 4", job.job_no
+    )
+    leases = [(number, await claim_one(signer, job, ANN, number)) for number in (1, 2, 3, 4)]
+    counted: Slots = {
+        "signed": [2, 2, 2, 2],
+        "dead": [0, 0, 1, 0],
+        "first_id": [1, None, 11, 21],
+        "record_id": [5, 7],
+    }
+    stated = [
+        statement_for(*lease, ids, [b""] * 2, [b""] * 2)
+        for lease, ids in zip(leases, ([1, 2], [5, 7], [11, 12], [21, 22]), strict=True)
+    ]
+    rows = b"".join(bytes([number]) * 32 + bytes([0, 1, number]) for number in range(8))
+    values: Slots = {
+        **counted,
+        **dead((3, "13", *GONE)),
+        "rows": rows,
+        "statement": [each.body for each in stated],
+        "statement_signature": [each.signature for each in stated],
+    }
+    assert await send(signer, job, *leases, **values) == [COMMITTED] * 4
+    found = await owner.fetch(f"SELECT record_id, digest, signature FROM {job.signatures_table}")
+    assert {row["record_id"]: (row["digest"], row["signature"]) for row in found} == {
+        record_id: (bytes([number]) * 32, bytes([number]))
+        for number, record_id in enumerate([1, 2, 5, 7, 11, 12, 21, 22])
+    }
+    assert set(await dead_of(owner, job)) == {"13"}
+
+
+@pytest.mark.parametrize("id_type", ["text", "uuid"])
+async def test_only_integers_are_counted(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, id_type: str
+) -> None:
+    job = await add_job(owner, keys=1, id_type=id_type)
+    ids = {"text": ["1", "2"], "uuid": [str(UUID(int=1)), str(UUID(int=2))]}[id_type]
+    await add_batches(owner, job, ids)
+    lease = await claim_one(signer, job, ANN, 1)
+    for given in (id_type, "bigint"):
+        values: Slots = {"first_id": [1], "record_id": [], "rows": TWO_ROWS}
+        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.DatatypeMismatchError)):
+            await send(signer, job, (1, lease), id_type=given, **values)
+    assert await signatures_of(owner, job) == {}
+
+
+async def test_ids_of_another_type_are_not_committed(
+    signer: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    job = await add_job(owner, keys=1)
+    await add_batches(owner, job, [1, 2])
+    lease = await claim_one(signer, job, ANN, 1)
+    with pytest.raises(asyncpg.DatatypeMismatchError):
+        await send(signer, job, (1, lease), id_type="text", record_id=["1", "2"])
+    assert await send(signer, job, (1, lease)) == [COMMITTED]
+
+
+async def test_the_function_of_a_job_is_called_by_commits_alone(
+    signer: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    """It checks nothing: neither a lease nor a batch."""
+    job = await add_job(owner, keys=1)
+    await add_batches(owner, job, [1, 2])
+    assert await send(signer, job, (1, await claim_one(signer, job, ANN, 1))) == [COMMITTED]
+    name = f"insert_signatures_{job.job_no}"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await signer.execute(
+            f"SELECT vaultstream.{name}('{{99}}', '{{}}', 35, $1, '{{1}}', '{{1}}', ARRAY[now()], '{{1}}', '{{0}}', '{{0}}', "
+            "'{true}', false)",
+            TWO_ROWS[:35],
+        )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await signer.execute("SELECT vaultstream.define_insert($1, 'bigint[]')", job.job_no)
+    assert set(await signatures_of(owner, job)) == {1, 2}
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+    assert not await owner.fetchval("SELECT count(*) FROM pg_proc WHERE proname = $1", name)
 
 
 async def test_a_lease_is_good_for_its_own_batch_alone(

@@ -178,6 +178,32 @@ async def test_a_signer_of_an_older_version_commits_nothing_of_a_job_with_statem
     assert await signatures_of(owner, job) == {}
 
 
+LISTED = """SELECT outcome FROM vaultstream.commit_batches($1, $2, ARRAY[$3::int], ARRAY[$4::int], ARRAY[$5::int],
+            ARRAY[cardinality($6::bigint[])], ARRAY[0], $6::bigint[], 35, $7, '{}', '{}', '{}', '{}', $8, '{x}')"""
+
+
+async def test_a_signer_that_lists_consecutive_ids_commits_them(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    """As those of version 12 to 16 do, each id compared with its batch."""
+    for number, ids, others in (1, [1, 2], ([1, 3], [2, 2], [2, 1, 2])), (2, [3], ([2],)):
+        lease = await claim_one(signer, job, ANN, number)
+
+        async def listed(given: list[int], lease: Lease = lease, number: int = number) -> str:
+            statement = statement_for(number, lease, given, [b""] * len(given), [b""] * len(given))
+            rows = bytes([*range(32), 0, 1, 7]) * len(given)
+            leased = lease.key_no, lease.epoch
+            return await signer.fetchval(
+                LISTED, job.job_no, ANN, number, *leased, given, rows, [statement.body]
+            )
+
+        for other in others:
+            with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.CheckViolationError)):
+                await listed(other)
+        assert await listed(ids) == COMMITTED
+    assert set(await signatures_of(owner, job)) == {1, 2, 3}
+
+
 async def test_a_job_from_before_is_signed_by_signers_of_both_versions(
     signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.crypto.rows import HEAD_BYTES
@@ -216,7 +217,8 @@ async def commit_batches(
     Returns:
         For each batch, in order: COMMITTED, FENCED or SUPERSEDED; see `functions/commit_batches.sql`.
     """
-    record_ids = [record_id for batch in batches for record_id in batch.record_ids]
+    firsts = [_first_of_run(batch.record_ids) if id_type == "bigint" else None for batch in batches]
+    listed = [batch.record_ids for batch, first in zip(batches, firsts, strict=True) if first is None]
     [width] = {batch.rows.width for batch in batches} or {HEAD_BYTES}
     dead = [(slot, record) for slot, batch in enumerate(batches, start=1) for record in batch.dead]
     text = query("commit_batches", id_type=id_type)
@@ -229,7 +231,8 @@ async def commit_batches(
         epoch=[batch.lease.epoch for batch in batches],
         signed=[len(batch.record_ids) for batch in batches],
         dead=[len(batch.dead) for batch in batches],
-        record_id=record_ids,
+        first_id=firsts,
+        record_id=list(chain.from_iterable(listed)),
         width=width,
         rows=b"".join([batch.rows.data for batch in batches]),
         dead_slot=[slot for slot, _ in dead],
@@ -241,3 +244,9 @@ async def commit_batches(
     )
     rows = await connection.fetch(text, *values)
     return [row["outcome"] for row in rows]
+
+
+def _first_of_run(ids: list[int]) -> int | None:
+    """Returns the first of consecutive ids, from which Postgres counts the others; None: each must be sent."""
+    consecutive = ids and ids[-1] - ids[0] == len(ids) - 1 and ids == list(range(ids[0], ids[-1] + 1))
+    return ids[0] if consecutive else None

@@ -20,15 +20,16 @@ FROM vaultstream.commit_batches(
     p_epoch => $5,
     p_signed => $6,
     p_dead => $7,
-    p_record_id => $8::{id_type}[],
-    p_width => $9,
-    p_rows => $10,
-    p_dead_slot => $11,
-    p_dead_id => $12,
-    p_dead_reason => $13,
-    p_dead_message => $14,
-    p_statement => $15,
-    p_statement_signature => $16
+    p_first_id => $8,
+    p_record_id => $9::{id_type}[],
+    p_width => $10,
+    p_rows => $11,
+    p_dead_slot => $12,
+    p_dead_id => $13,
+    p_dead_reason => $14,
+    p_dead_message => $15,
+    p_statement => $16,
+    p_statement_signature => $17
 )
 ORDER BY slot
 

@@ -12,7 +12,8 @@ BEGIN
         RAISE undefined_function USING MESSAGE = 'commits of this job have statements: upgrade this signer';
     END IF;
     RETURN QUERY SELECT c.slot, c.outcome FROM vaultstream.commit_batches(
-        p_job_no, p_holder, p_batch_no, p_key_no, p_epoch, p_signed, p_dead, p_record_id, p_width, p_rows,
+        p_job_no, p_holder, p_batch_no, p_key_no, p_epoch, p_signed, p_dead,
+        array_fill(NULL::bigint, ARRAY[cardinality(p_batch_no)]), p_record_id, p_width, p_rows,
         p_dead_slot, p_dead_id, p_dead_reason, p_dead_message,
         array_fill(NULL::text, ARRAY[cardinality(p_batch_no)]), array_fill(NULL::bytea, ARRAY[cardinality(p_batch_no)])) AS c;
 END $$;

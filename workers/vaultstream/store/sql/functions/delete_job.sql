@@ -22,6 +22,7 @@ BEGIN
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
     IF p_policy = 'Delete' THEN
         EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
+        EXECUTE format('DROP FUNCTION IF EXISTS vaultstream.%I', 'insert_signatures_' || p_job_no);
         DELETE FROM vaultstream.statements WHERE job_no = p_job_no;
         UPDATE vaultstream.log_entries SET subject = index::text, body = NULL WHERE job_no = p_job_no AND kind = 'dead-letter';
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;

@@ -7,6 +7,8 @@ GRANT EXECUTE ON FUNCTION
     vaultstream.renew_keys(text, int[], int[], float8),
     vaultstream.release_keys(text, int[], int[]),
     vaultstream.commit_batches(
+        int, text, bigint[], int[], int[], int[], int[], bigint[], anyarray, int, bytea, int[], text[], text[], text[], text[], bytea[]),
+    vaultstream.commit_batches(
         int, text, bigint[], int[], int[], int[], int[], anyarray, int, bytea, int[], text[], text[], text[], text[], bytea[]),
     vaultstream.commit_batches(
         int, text, bigint[], int[], int[], int[], int[], anyarray, int, bytea, int[], text[], text[], text[]),
