@@ -10,7 +10,7 @@ import asyncpg
 from vaultstream.audit.lost_jobs import explain_unknown
 from vaultstream.audit.seal_trust import SealTrust
 from vaultstream.errors import UnknownJobError
-from vaultstream.worker import seal_key_file, seals_dir
+from vaultstream.settings import seal_key_file, seals_dir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import kopf
 
-from vaultstream.bus.connection import BusAddress
+from vaultstream.bus.address import BusAddress
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import serving_on

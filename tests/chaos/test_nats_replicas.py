@@ -11,7 +11,8 @@ from nats.js import api
 from support.engine import open_bus
 from support.nats_cluster import NatsCluster, nats_cluster
 from support.waiting import eventually
-from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.inspection import list_streams
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream

@@ -18,7 +18,8 @@ from support.bundled import BundledServices, postgres_folder
 from support.chart import NAMESPACE, Rendered, render
 from support.engine import make_spec
 from support.waiting import eventually
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.store import schema

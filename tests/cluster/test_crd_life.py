@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from kube.client import RefusedError
 from support.odd_manifests import manifests
 from support.signingjobs import install_definition, manifest, path_of, refusal, try_out
-from vaultstream.api import JobState, SigningJobSpec, parse_signing_job
+from vaultstream.api import JobState, SigningJobSpec
+from vaultstream.api.loader import parse_signing_job
 from vaultstream.errors import InvalidJobError
 from vaultstream_operator.api.conditions import COMPLETED, FAILED, PROGRESSING, set_conditions
 from vaultstream_operator.api.crd import spec_schema

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from support.signingjobs import install_definition, manifest, refusal
-from vaultstream.api import parse_signing_job
+from vaultstream.api.loader import parse_signing_job
 from vaultstream.errors import InvalidJobError
 
 if TYPE_CHECKING:

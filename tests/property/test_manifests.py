@@ -29,8 +29,8 @@ from vaultstream.api import (
     SigningJob,
     SigningJobSpec,
     changed_immutable_fields,
-    parse_signing_job,
 )
+from vaultstream.api.loader import parse_signing_job
 from vaultstream.api.signingjob import API_VERSION, KIND, Metadata
 from vaultstream.errors import InvalidJobError
 

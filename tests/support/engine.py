@@ -14,7 +14,8 @@ import asyncpg
 
 from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
-from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.crypto.rows import Rows
 from vaultstream.local.services import Services
 from vaultstream.proof.dsse import StatementEnvelope

@@ -24,7 +24,8 @@ import asyncpg
 from kube.certificates import KeyPair
 from support.waiting import eventually
 from vaultstream.bus import tenants as accounts
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.permissions import BusRole, permissions
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import BusError

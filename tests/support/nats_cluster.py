@@ -23,7 +23,8 @@ from nats.js.errors import APIError
 
 from kube.certificates import Authority
 from support.waiting import eventually
-from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.permissions import BusRole, permissions
 from vaultstream.errors import BusError
 from vaultstream.local.nats import choose_port

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
         RecordsSpec,
         SigningJob,
         SigningJobSpec,
-        load_signing_job,
-        parse_signing_job,
     )
+    from vaultstream.api.loader import load_signing_job, parse_signing_job
     from vaultstream.audit.formats import ExportedSignature
     from vaultstream.audit.report import AuditReport
     from vaultstream.engine import Engine, JobResult, open_engine
@@ -72,9 +71,9 @@ _MODULES = {
     "SigningJob": "vaultstream.api",
     "SigningJobSpec": "vaultstream.api",
     "VaultStreamError": "vaultstream.errors",
-    "load_signing_job": "vaultstream.api",
+    "load_signing_job": "vaultstream.api.loader",
     "open_engine": "vaultstream.engine",
-    "parse_signing_job": "vaultstream.api",
+    "parse_signing_job": "vaultstream.api.loader",
 }
 
 if not TYPE_CHECKING:  # type checkers read the imports above, and report a name that does not exist

@@ -17,11 +17,10 @@ from vaultstream.env_file import read_env_file
 from vaultstream.local.runner import open_job
 from vaultstream.local.running import run_to_end
 from vaultstream.local.session import Session, open_session
-from vaultstream.settings import load_settings
+from vaultstream.settings import load_settings, revocations_file, seal_key_file, seals_dir
 from vaultstream.store.dead_letters import list_dead_letters
 from vaultstream.store.jobs import get_job
 from vaultstream.store.progress import read_job
-from vaultstream.worker import revocations_file, seal_key_file, seals_dir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

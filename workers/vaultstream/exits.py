@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
 import asyncpg
-import nats.errors
 
 from vaultstream.errors import DOCTOR, ServiceError, VaultStreamError, explain_output, shown
 from vaultstream.store.database import AUDITOR, explain
@@ -21,7 +22,7 @@ def explained(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError 
             return error
         case asyncpg.PostgresError() | asyncpg.InterfaceError():
             return explain(error, part=part)
-        case nats.errors.Error():
+        case _ if _is_of_nats(error):
             return ServiceError(
                 f"NATS does not answer: {shown(error)}.", hint=f"Check VAULTSTREAM_NATS_URL; {DOCTOR}"
             )
@@ -29,3 +30,9 @@ def explained(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError 
             return explain_output(error, error.filename or "Standard output")
         case _:
             return None
+
+
+def _is_of_nats(error: BaseException) -> bool:
+    """Returns whether the client of NATS raised an error. A command that does not use the client need not load it here."""
+    client = sys.modules.get("nats.errors")
+    return client is not None and isinstance(error, client.Error)

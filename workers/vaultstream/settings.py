@@ -173,3 +173,23 @@ def _taken(file: EnvFile | None, given: Container[str]) -> EnvFile | None:
         if name.lower() in known and name.lower() not in present and known[name.lower()] not in given
     }
     return replace(file, values=values)
+
+
+def kek_file(settings: Settings) -> Path:
+    """Returns the path of the file of key-encryption keys."""
+    return settings.kek_file or settings.data_dir / "kek"
+
+
+def revocations_file(settings: Settings) -> Path:
+    """Returns the path of the file of revocations."""
+    return settings.revocations_file or kek_file(settings).with_name("revocations")
+
+
+def seal_key_file(settings: Settings) -> Path:
+    """Returns the path of the file of the seal key."""
+    return settings.seal_key_file or kek_file(settings).with_name("seal-key")
+
+
+def seals_dir(settings: Settings) -> Path:
+    """Returns the path of the folder that plans, seals and checkpoints are copied to."""
+    return settings.seals_dir or kek_file(settings).with_name("seals")

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
-from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
+from vaultstream.bus.address import bus_address
+from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.errors import UsageError
 from vaultstream.role import WorkerRole
+from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, is_transient, open_pool
 from vaultstream.store.holder import Holder, SessionName
@@ -80,26 +82,6 @@ class WorkerContext:
     @property
     def seals_dir(self) -> Path:
         return seals_dir(self.settings)
-
-
-def kek_file(settings: Settings) -> Path:
-    """Returns the path of the file of key-encryption keys."""
-    return settings.kek_file or settings.data_dir / "kek"
-
-
-def revocations_file(settings: Settings) -> Path:
-    """Returns the path of the file of revocations."""
-    return settings.revocations_file or kek_file(settings).with_name("revocations")
-
-
-def seal_key_file(settings: Settings) -> Path:
-    """Returns the path of the file of the seal key."""
-    return settings.seal_key_file or kek_file(settings).with_name("seal-key")
-
-
-def seals_dir(settings: Settings) -> Path:
-    """Returns the path of the folder that plans, seals and checkpoints are copied to."""
-    return settings.seals_dir or kek_file(settings).with_name("seals")
 
 
 @asynccontextmanager

@@ -15,10 +15,9 @@ from vaultstream.errors import ExitCode, UsageError, VaultStreamError
 from vaultstream.local.deletion import delete_everywhere, is_sealed, require_idle, seal_deletion
 from vaultstream.local.session import Session, open_session
 from vaultstream.plurals import counted
-from vaultstream.settings import Settings
+from vaultstream.settings import Settings, seal_key_file, seals_dir
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import read_job
-from vaultstream.worker import seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import confirm, note, print_json
 

@@ -19,11 +19,10 @@ from vaultstream.local.session import Session, open_session
 from vaultstream.plurals import counted
 from vaultstream.proof.key_set import PROOF_SUFFIX, sign_key_set
 from vaultstream.role import WorkerRole
-from vaultstream.settings import Settings
+from vaultstream.settings import Settings, revocations_file, seal_key_file
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped, may_read_wrapped
 from vaultstream.store.sql import query
-from vaultstream.worker import revocations_file, seal_key_file
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.key_export import KeyFormat, render_keys, trusted
 from vaultstream_cli.output import (

@@ -16,11 +16,10 @@ from vaultstream.plurals import counted
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.role import WorkerRole
 from vaultstream.sealing.since import seal_since
-from vaultstream.settings import Settings
+from vaultstream.settings import Settings, seal_key_file, seals_dir
 from vaultstream.store.audit_events import get_audited_job
 from vaultstream.store.jobs import get_job
 from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
-from vaultstream.worker import seal_key_file, seals_dir
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.output import note, print_file, print_json, print_line
 from vaultstream_cli.unknown_jobs import explaining_unknown

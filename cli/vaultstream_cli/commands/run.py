@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.api import JobState, load_signing_job
+from vaultstream.api import JobState
+from vaultstream.api.loader import load_signing_job
 from vaultstream.local.runner import open_job
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vaultstream.crypto.seal_keys import create_seal_keys, rotate_seal_keys
-from vaultstream.settings import Settings
-from vaultstream.worker import seal_key_file
+from vaultstream.settings import Settings, seal_key_file
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.extras import require_operator
 from vaultstream_cli.key_secrets import (

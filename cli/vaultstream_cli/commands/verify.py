@@ -18,8 +18,7 @@ from vaultstream.crypto.revocations import load_revocations
 from vaultstream.crypto.seal_keys import parse_verifier_keys
 from vaultstream.errors import CustodyError, UsageError
 from vaultstream.local.session import open_session
-from vaultstream.settings import Settings
-from vaultstream.worker import revocations_file, seal_key_file, seals_dir
+from vaultstream.settings import Settings, revocations_file, seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.bundle_report import print_bundle_report, require_genuine
 from vaultstream_cli.output import print_json, print_line

@@ -7,7 +7,8 @@ import logging
 from contextlib import AsyncExitStack, suppress
 from typing import Self
 
-from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.deletion import remove_messages
 from vaultstream.errors import BusError, shown

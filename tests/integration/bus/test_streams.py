@@ -8,7 +8,8 @@ from support.engine import open_bus
 from support.freezing import freeze, thaw
 from support.waiting import eventually
 from vaultstream.bus import publishing
-from vaultstream.bus.connection import BUS_ERRORS, Bus, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.publishing import Outgoing, publish_all
 from vaultstream.bus.records import ConsumerLag, RecordsStream

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.cli.conftest import clean_environment, command_line, manifest
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.local.deletion import delete_everywhere

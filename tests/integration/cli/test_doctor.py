@@ -9,7 +9,8 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from support.log_of_seals import LogOfSeals
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, key_subject

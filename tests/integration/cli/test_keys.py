@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring

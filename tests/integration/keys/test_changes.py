@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from support.engine import add_job
-from vaultstream.bus.connection import BusAddress
+from vaultstream.bus.address import BusAddress
 from vaultstream.errors import UsageError
 from vaultstream.keys.changes import KeyEnd, choose_keys, end_job_keys
 from vaultstream.local.services import Services

@@ -10,7 +10,8 @@ import pytest
 
 from support.freezing import freeze, thaw
 from support.waiting import eventually
-from vaultstream.bus.connection import Bus, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.nats import EmbeddedNats

@@ -14,7 +14,7 @@ import pytest
 from integration.operator_adapters.stored import SPEC, made, trouble
 from support.planning import job_of, spec_of
 from support.waiting import eventually
-from vaultstream.bus.connection import BusAddress
+from vaultstream.bus.address import BusAddress
 from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags

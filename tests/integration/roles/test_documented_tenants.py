@@ -18,7 +18,8 @@ import nats_tenants
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.waiting import eventually
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.local.nats import choose_port
 from vaultstream.local.psql import bundled_psql, psql_command

@@ -12,7 +12,8 @@ import pytest
 
 from support.engine import handled, new_name
 from support.guarded import GuardedNats
-from vaultstream.bus.connection import BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.inspection import list_streams
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.permissions import BusRole, permissions

@@ -12,7 +12,8 @@ import pytest
 
 from kube.certificates import Authority
 from support.guarded import GuardedNats, answers, guarded_nats
-from vaultstream.bus.connection import BusAddress, bus_address, connect_bus
+from vaultstream.bus.address import BusAddress, bus_address
+from vaultstream.bus.connection import connect_bus
 from vaultstream.local.services import Services
 from vaultstream.settings import load_settings
 

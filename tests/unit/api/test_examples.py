@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from support.manifests import shortest_yaml
-from vaultstream.api import KeysSpec, ScalingSpec, SigningJob, load_signing_job, parse_signing_job
+from vaultstream.api import KeysSpec, ScalingSpec, SigningJob
+from vaultstream.api.loader import load_signing_job, parse_signing_job
 
 pytestmark = pytest.mark.unit
 

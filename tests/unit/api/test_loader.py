@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.api import load_signing_job, parse_signing_job
+from vaultstream.api.loader import load_signing_job, parse_signing_job
 from vaultstream.errors import ExitCode, InvalidJobError
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.bus.connection import BusAddress, bus_address
+from vaultstream.bus.address import BusAddress, bus_address
 from vaultstream.errors import UsageError
 from vaultstream.settings import load_settings
 

@@ -1,6 +1,5 @@
 """The types of a SigningJob, as users write it."""
 
-from vaultstream.api.loader import load_signing_job, parse_signing_job
 from vaultstream.api.scaling import (
     Fallback,
     ScaleDownRules,
@@ -43,6 +42,4 @@ __all__ = [
     "SigningJob",
     "SigningJobSpec",
     "changed_immutable_fields",
-    "load_signing_job",
-    "parse_signing_job",
 ]

@@ -7,25 +7,23 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 import nats
 import nats.errors
 import nats.js.errors
 
+from vaultstream.bus.address import BusAddress
 from vaultstream.bus.encryption import BusClient, tls_context
 from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
 from vaultstream.bus.tenants import api_prefix
-from vaultstream.errors import DOCTOR, BusError, UsageError, explain_tls
+from vaultstream.errors import DOCTOR, BusError, explain_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
-    from pathlib import Path
 
     from nats.js import JetStreamContext
 
-    from vaultstream.settings import Settings
 
 _T = TypeVar("_T")
 
@@ -36,68 +34,6 @@ API_TIMEOUT_SECONDS = 5.0
 
 BUS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 """What any call on the bus may raise while NATS is unreachable; a reconnect is already under way."""
-
-
-@dataclass(frozen=True)
-class BusAddress:
-    """How to connect to NATS: URL, user, certificates, and the replicas of our streams.
-
-    With a `ca_file`, a `cert_file` or URLs that begin with `tls://`, TLS is used and the server is verified.
-
-    Raises:
-        UsageError: some URLs begin with `tls://` and some don't, or there is none.
-    """
-
-    url: str
-    """URL of a server, or comma-separated URLs of several servers of one cluster: any of them will do."""
-    user: str
-    password: str = field(repr=False)
-    ca_file: Path | None = None
-    """Certificate of the authority that signed the server's; None: the authorities that the system trusts."""
-    cert_file: Path | None = None
-    """Our own certificate, if the server requires one."""
-    key_file: Path | None = None
-    replicas: int = 1
-    """Number of servers that store each stream, at least."""
-
-    def __post_init__(self) -> None:
-        if not self.urls:
-            raise UsageError("VAULTSTREAM_NATS_URL names no server.", hint="Set it to nats://HOST:4222.")
-        if len(set(self._secure)) > 1:
-            raise UsageError(
-                "VAULTSTREAM_NATS_URL names servers with TLS and servers without.",
-                hint="Let all of its URLs begin with tls://, or all with nats://.",
-            )
-
-    @property
-    def _secure(self) -> list[bool]:
-        return [urlsplit(url).scheme in {"tls", "wss"} for url in self.urls]
-
-    @property
-    def urls(self) -> list[str]:
-        return [url.strip() for url in self.url.split(",") if url.strip()]
-
-    @property
-    def encrypted(self) -> bool:
-        return self.ca_file is not None or self.cert_file is not None or all(self._secure)
-
-    @property
-    def user_name(self) -> str:
-        """The user's name, for messages."""
-        return urlsplit(self.urls[0]).username or self.user
-
-
-def bus_address(settings: Settings, url: str) -> BusAddress:
-    """Returns the address of an external NATS at `url`, with the user and certificates of the settings."""
-    return BusAddress(
-        url,
-        settings.nats_user,
-        settings.nats_password.get_secret_value() if settings.nats_password else "",
-        ca_file=settings.nats_ca_file,
-        cert_file=settings.nats_cert_file,
-        key_file=settings.nats_key_file,
-        replicas=settings.nats_replicas,
-    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.bus.connection import BUS_ERRORS, Bus, bus_address, connect_bus
+from vaultstream.bus.address import bus_address
+from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.doctor.attestation import examine_attestation
 from vaultstream.doctor.custody import examine_custody, examine_kek_file
 from vaultstream.doctor.database import examine_database
@@ -27,9 +28,9 @@ from vaultstream.doctor.source import examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError
 from vaultstream.local.services import LocalServices, Services, inspect_services
+from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store.database import connect, explain
 from vaultstream.store.source_login import SourceDatabase
-from vaultstream.worker import kek_file, revocations_file, seal_key_file, seals_dir
 
 if TYPE_CHECKING:
     from vaultstream.bus.inspection import StreamState

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.connection import BUS_ERRORS, BusAddress, connect_bus
+from vaultstream.bus.address import BusAddress
+from vaultstream.bus.connection import BUS_ERRORS, connect_bus
 from vaultstream.bus.keys import KeysStream
 from vaultstream.crypto.revocations import Revocation, add_revocations
 from vaultstream.errors import BusError, UsageError

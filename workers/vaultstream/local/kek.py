@@ -10,9 +10,9 @@ import asyncpg
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import CustodyError, DatabaseError
 from vaultstream.local.services import inspect_services, used_before
+from vaultstream.settings import kek_file
 from vaultstream.store.database import connect
 from vaultstream.store.keys import kek_ids_in_use
-from vaultstream.worker import kek_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,10 +19,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nats
-import nats.errors
-from nats.js.errors import ServiceUnavailableError
-
 from vaultstream.errors import LocalServiceError
 from vaultstream.local import processes
 from vaultstream.local.diagnosis import explain_failure, free_bytes
@@ -210,6 +206,9 @@ class EmbeddedNats:
     async def _jetstream_answers(self) -> bool:
         async def ignore(_: Exception) -> None:
             pass  # only the outcome counts, and it is returned
+
+        import nats.errors  # noqa: PLC0415 - commands that find it running, or need none, don't load the client
+        from nats.js.errors import ServiceUnavailableError  # noqa: PLC0415
 
         try:
             client = await nats.connect(

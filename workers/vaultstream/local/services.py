@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from vaultstream.bus.connection import BusAddress, bus_address
+from vaultstream.bus.address import BusAddress, bus_address
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.errors import CustodyError, LocalServiceError, UsageError

@@ -10,9 +10,9 @@ from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import UsageError
 from vaultstream.role import WorkerRole
 from vaultstream.sealing.since import seal_since
+from vaultstream.settings import seal_key_file, seals_dir
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import open_pool
-from vaultstream.worker import seal_key_file, seals_dir
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
