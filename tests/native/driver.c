@@ -83,6 +83,7 @@ int main(int count, char **arguments)
     if (!strcmp(arguments[1], "all")) {
         check_rows();
         check_faults();
+        check_ed25519();
     }
     return 0;
 }

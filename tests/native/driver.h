@@ -48,6 +48,7 @@ void check_nonces(void);
 void check_vault(void);
 void check_rows(void);
 void check_faults(void);
+void check_ed25519(void);
 void check_traces(void);
 
 #endif

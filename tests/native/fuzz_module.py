@@ -13,6 +13,7 @@ sys.path.insert(0, sys.argv[1])
 import _multibuffer as native  # type: ignore[import-not-found]
 
 chance = random.Random(int(sys.argv[2]))
+SEEDS = [native.Ed25519Key(bytes([number]) * 32) for number in (1, 2, 3)]
 KEYS = [native.Key(bytes(31) + bytes([number])) for number in (1, 2, 3)]
 POINT = bytes.fromhex(
     "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
@@ -49,14 +50,15 @@ def signature() -> bytes:
     return chance.choice([found, blob(200), found[:place], found[:place] + blob(9), found + b"\0"])
 
 
-def one_call() -> object:
+def one_call() -> object:  # noqa: PLR0911 - one for each function
     size, groups = chance.randrange(30), chance.randrange(1, 4)
     width = chance.choice([105] * 20 + [106, 300, 104, 0, -1, 34, 65536, 65537, 2**40])
-    match chance.randrange(7):
+    match chance.randrange(8):
         case 0 | 1:
             messages = chance.choice([None, [blob(500) for _ in range(size)]])
             payloads = [blob(500) for _ in range(size)]
-            keys = [chance.choice(KEYS) for _ in range(groups)]
+            kind = chance.choice([KEYS, SEEDS])
+            keys = [chance.choice(kind) for _ in range(groups)]
             arguments = keys, counts(size, groups), payloads, messages, width
             return native.sign(*map(maybe_odd, arguments))
         case 2:
@@ -76,7 +78,12 @@ def one_call() -> object:
         case 4:
             return native.sha256(maybe_odd([blob(1000) for _ in range(size)]))
         case 5:
-            return native.Key(maybe_odd(blob(32)))
+            return chance.choice([native.Key, native.Ed25519Key])(maybe_odd(blob(32)))
+        case 6:
+            points = [blob(32) for _ in range(groups)]
+            signatures = [chance.choice([blob(64), bytes(64)]) for _ in range(size)]
+            arguments = points, counts(size, groups), [blob(300) for _ in range(size)], signatures
+            return native.verify_ed25519(*map(maybe_odd, arguments))
         case _:
             return native.known_answer(
                 *(maybe_odd(chance.randbytes(chance.choice([32, 32, 32, 31]))) for _ in "abc")
@@ -84,7 +91,7 @@ def one_call() -> object:
 
 
 if __name__ == "__main__":
-    ours = [*KEYS, *(each for each in ODD if type(each) in {bytearray, dict, list, object}), POINT]
+    ours = [*KEYS, *SEEDS, *(each for each in ODD if type(each) in {bytearray, dict, list, object}), POINT]
     references = [sys.getrefcount(each) for each in ours]
     succeeded = raised = 0
     for _ in range(3000):

@@ -5,7 +5,9 @@
 #include <pthread.h>
 
 #include <crypto_mb/ec_nistp256.h>
+#include <crypto_mb/ed25519.h>
 
+#include "ed25519.h"
 #include "sign.h"
 #include "verify.h"
 
@@ -43,6 +45,22 @@ mbx_status __wrap_mbx_nistp256_ecdsa_verify_mb8(const int8u *const r[8], const i
                                                 const int64u *const y[8], const int64u *const z[8], int8u *buffer)
 {
     return __real_mbx_nistp256_ecdsa_verify_mb8(r, s, digest, x, y, z, buffer) | status_of_verify;
+}
+
+mbx_status __real_mbx_ed25519_sign_mb8(ed25519_sign_component *r[8], ed25519_sign_component *s[8],
+                                       const int8u *const text[8], const int32u length[8],
+                                       const ed25519_private_key *const key[8], const ed25519_public_key *const point[8]);
+mbx_status __wrap_mbx_ed25519_sign_mb8(ed25519_sign_component *r[8], ed25519_sign_component *s[8],
+                                       const int8u *const text[8], const int32u length[8],
+                                       const ed25519_private_key *const key[8], const ed25519_public_key *const point[8]);
+mbx_status __wrap_mbx_ed25519_sign_mb8(ed25519_sign_component *r[8], ed25519_sign_component *s[8],
+                                       const int8u *const text[8], const int32u length[8],
+                                       const ed25519_private_key *const key[8], const ed25519_public_key *const point[8])
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        CHECK(r[lane] && s[lane] && text[lane] && key[lane] && point[lane]);
+    }
+    return __real_mbx_ed25519_sign_mb8(r, s, text, length, key, point) | status_of_sign;
 }
 
 /* A key and its point. */
@@ -184,10 +202,52 @@ void check_faults(void)
     status_of_verify = 0;
 }
 
+void check_ed25519(void)
+{
+    struct ed25519_secret keys[3];
+    for (int i = 0; i < 3; i++) {
+        uint8_t *seed = random_block(ED25519_BYTES);
+        CHECK(ed25519_secret_open(keys + i, seed));
+        free(seed);
+    }
+    for (size_t count = 0; count <= 20; count++) {
+        size_t width = ED25519_ROW_LEAST + random_number(30);
+        struct to_sign items[20];
+        struct ed25519_to_verify signatures[20];
+        uint8_t *rows = malloc(count ? count * width : 1), answers[20];
+        for (size_t i = 0; i < count; i++) {
+            size_t key = random_number(3), length = random_number(300);
+            items[i] = (struct to_sign){{random_block(length), length}, {NULL, 0}, keys + key};
+            uint8_t *at = rows + i * width + ROW_HEAD;
+            signatures[i] = (struct ed25519_to_verify){items[i].payload, {at, 64}, keys[key].public_key};
+        }
+        for (int lane = 0; lane < LANES && count > 0; lane++) {
+            status_of_sign = (uint32_t)(1 + random_number(15)) << 4 * lane;
+            memset(rows, 0xee, count * width);
+            CHECK(ed25519_sign_rows(rows, width, items, count) == LANE_FAILED);
+            CHECK(all_zero(rows, count * width));
+        }
+        status_of_sign = 0;
+        CHECK(ed25519_sign_rows(rows, width, items, count) == DONE);
+        CHECK(ed25519_verify_all(answers, signatures, count) == DONE);
+        for (size_t i = 0; i < count; i++) {
+            CHECK(answers[i] == 1);
+            rows[i * width + ROW_HEAD + random_number(64)] ^= (uint8_t)(1 + random_number(255));
+        }
+        CHECK(ed25519_verify_all(answers, signatures, count) == DONE);
+        for (size_t i = 0; i < count; i++) {
+            CHECK(answers[i] == 0);
+            free((void *)items[i].payload.data);
+        }
+        free(rows);
+    }
+}
+
 /* A stack of our own, so that what a thread leaves there can be read. */
 enum { STACK = 256 * 1024, DEEPEST = 32 * 1024, MARK = 0xa5 };
 static uint8_t stack[STACK] __attribute__((aligned(4096)));
 static struct p256_secret traced;
+static struct ed25519_secret traced_too;
 
 static void *sign_on_the_stack(void *rows)
 {
@@ -200,34 +260,53 @@ static void *sign_on_the_stack(void *rows)
     return NULL;
 }
 
+static void *sign_ed25519_on_the_stack(void *rows)
+{
+    static struct to_sign item = {{(const uint8_t *)"text", 4}, {NULL, 0}, &traced_too};
+    CHECK(ed25519_sign_rows(rows, ROW_LEAST, &item, 1) == DONE);
+    return NULL;
+}
+
 static int found(const void *secret)
 {
     return memmem(stack, sizeof stack, secret, 8) != NULL;
 }
 
-/* Prints the depth of the stack. What the library left there is gone: a nonce, the key, its hash, or anything else. */
-void check_traces(void)
+/* Signs on the stack; what the library left there must be gone. Returns the depth. */
+static size_t depth_of(void *(*sign)(void *))
 {
     static uint8_t rows[64 * ROW_LEAST];
-    struct p256_point point;
     pthread_attr_t attributes;
     pthread_t thread;
-    new_key(&traced, &point);
     memset(stack, MARK, sizeof stack);
     CHECK(!pthread_attr_init(&attributes) && !pthread_attr_setstack(&attributes, stack, sizeof stack));
-    CHECK(!pthread_create(&thread, &attributes, sign_on_the_stack, rows) && !pthread_join(thread, NULL));
-    size_t untouched = 0;
+    CHECK(!pthread_create(&thread, &attributes, sign, rows) && !pthread_join(thread, NULL));
+    size_t untouched = 0, left = 0;
     while (stack[untouched] == MARK) {
         untouched++;
     }
-    printf("%zu\n", sizeof stack - untouched);
-    size_t left = 0;
     for (size_t i = untouched; i < untouched + DEEPEST && i < sizeof stack; i++) {
         left += stack[i] != 0;
     }
     CHECK(left < 512); /* the frames of the wiping itself */
+    return sizeof stack - untouched;
+}
+
+/* Prints the depths of the stack. No nonce, no key and nothing made of it may be found there. */
+void check_traces(void)
+{
+    struct p256_point point;
+    new_key(&traced, &point);
+    printf("%zu ", depth_of(sign_on_the_stack));
     CHECK(last_nonce[0] && last_nonce[3]);
     for (int i = 0; i < 4; i++) {
         CHECK(!found(last_nonce + i) && !found(traced.scalar + i) && !found(traced.hedge + 2 * i));
     }
+    uint8_t *seed = random_block(ED25519_BYTES);
+    CHECK(ed25519_secret_open(&traced_too, seed));
+    printf("%zu\n", depth_of(sign_ed25519_on_the_stack));
+    for (int i = 0; i < 4; i++) {
+        CHECK(!found(seed + 8 * i));
+    }
+    free(seed);
 }

@@ -25,6 +25,7 @@ static PyMethodDef methods[] = {
     {"sha256", module_sha256, METH_O, NULL},
     {"sign", module_sign, METH_VARARGS, NULL},
     {"verify", module_verify, METH_VARARGS, NULL},
+    {"verify_ed25519", module_verify_ed25519, METH_VARARGS, NULL},
     {"version", module_version, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -35,13 +36,19 @@ static int module_exec(PyObject *module)
     sha256_setup();
     (void)applicable(); /* the library looks at the processor once, here, before there can be two threads */
     state->key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &key_spec, NULL);
-    return state->key_type ? PyModule_AddType(module, state->key_type) : -1;
+    state->ed25519_key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ed25519_key_spec, NULL);
+    if (!state->key_type || !state->ed25519_key_type || PyModule_AddType(module, state->key_type) ||
+        PyModule_AddType(module, state->ed25519_key_type)) {
+        return -1;
+    }
+    return 0;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     struct module_state *state = PyModule_GetState(module);
     Py_VISIT(state->key_type);
+    Py_VISIT(state->ed25519_key_type);
     return 0;
 }
 
@@ -49,6 +56,7 @@ static int module_clear(PyObject *module)
 {
     struct module_state *state = PyModule_GetState(module);
     Py_CLEAR(state->key_type);
+    Py_CLEAR(state->ed25519_key_type);
     return 0;
 }
 

@@ -12,13 +12,13 @@
 
 struct module_state {
     struct vault vault;
-    PyTypeObject *key_type;
+    PyTypeObject *key_type, *ed25519_key_type;
 };
 
-/* Key. */
-extern PyType_Spec key_spec;
-/* The key in an object, or NULL with TypeError. */
-const struct p256_secret *key_of(struct module_state *state, PyObject *object);
+/* Key and Ed25519Key. */
+extern PyType_Spec key_spec, ed25519_key_spec;
+/* The key in an object of a type, or NULL with TypeError. */
+const void *key_of(PyTypeObject *type, PyObject *object);
 
 /* Reads a sequence of bytes objects as a new tuple of them, and where their bytes are. They stay there while the tuple lives. */
 PyObject *texts_of(PyObject *sequence, const char *name, struct text **texts, Py_ssize_t *count);
@@ -30,6 +30,7 @@ PyObject *raise_outcome(enum outcome outcome);
 PyObject *module_sign(PyObject *module, PyObject *arguments);
 PyObject *module_known_answer(PyObject *module, PyObject *arguments);
 PyObject *module_verify(PyObject *module, PyObject *arguments);
+PyObject *module_verify_ed25519(PyObject *module, PyObject *arguments);
 PyObject *module_roots(PyObject *module, PyObject *arguments);
 PyObject *module_sha256(PyObject *module, PyObject *payloads);
 

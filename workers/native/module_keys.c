@@ -1,37 +1,62 @@
 #include "module.h"
 
-#include <string.h>
+#include "ed25519.h"
 
 struct key_object {
     PyObject_HEAD
-    struct p256_secret *secret; /* in the vault, or NULL */
+    void *secret; /* a slot of the vault, or NULL */
 };
 
 _Static_assert(sizeof(struct p256_secret) <= VAULT_SLOT, "a key fits into a slot");
+_Static_assert(sizeof(struct ed25519_secret) <= VAULT_SLOT, "a key fits into a slot");
 
-static PyObject *key_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+/* Makes a key object of a slot into which `bytes` were read. */
+static PyObject *new_key(PyTypeObject *type, PyObject *arguments, int (*open)(void *, const uint8_t *),
+                         const char *unusable)
 {
-    static char *names[] = {"scalar", NULL};
     struct module_state *state = PyType_GetModuleState(type);
-    Py_buffer scalar;
-    if (!state || !PyArg_ParseTupleAndKeywords(arguments, keywords, "y*:Key", names, &scalar)) {
+    Py_buffer bytes;
+    if (!state || !PyArg_ParseTuple(arguments, "y*:key", &bytes)) {
         return NULL;
     }
     struct key_object *self = NULL;
-    if (scalar.len != P256_BYTES) {
-        PyErr_SetString(PyExc_ValueError, "A private key of P-256 has 32 bytes.");
+    if (bytes.len != P256_BYTES) {
+        PyErr_SetString(PyExc_ValueError, "A private key has 32 bytes.");
     } else if ((self = (struct key_object *)PyType_GenericAlloc(type, 0))) {
         self->secret = vault_take(&state->vault);
         if (!self->secret) {
             PyErr_NoMemory();
             Py_CLEAR(self);
-        } else if (!p256_secret_open(self->secret, scalar.buf)) {
-            PyErr_SetString(PyExc_ValueError, "A private key of P-256 is at least 1 and below the order of the group.");
+        } else if (!open(self->secret, bytes.buf)) {
+            PyErr_SetString(PyExc_ValueError, unusable);
             Py_CLEAR(self);
         }
     }
-    PyBuffer_Release(&scalar);
+    PyBuffer_Release(&bytes);
     return (PyObject *)self;
+}
+
+static int open_p256(void *secret, const uint8_t *bytes)
+{
+    return p256_secret_open(secret, bytes);
+}
+
+static int open_ed25519(void *secret, const uint8_t *bytes)
+{
+    return ed25519_secret_open(secret, bytes);
+}
+
+static PyObject *key_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    (void)keywords;
+    return new_key(type, arguments, open_p256,
+                   "A private key of P-256 is at least 1 and below the order of the group.");
+}
+
+static PyObject *ed25519_key_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    (void)keywords;
+    return new_key(type, arguments, open_ed25519, "The lanes of the library disagree on the public key of a seed.");
 }
 
 static void key_dealloc(PyObject *object)
@@ -68,6 +93,14 @@ static PyType_Slot key_slots[] = {
     {0, NULL},
 };
 
+static PyType_Slot ed25519_key_slots[] = {
+    {Py_tp_doc, "A private key of Ed25519, in memory that is wiped with it. It can't be read again."},
+    {Py_tp_new, ed25519_key_new},
+    {Py_tp_dealloc, key_dealloc},
+    {Py_tp_methods, key_methods},
+    {0, NULL},
+};
+
 PyType_Spec key_spec = {
     .name = "vaultstream.crypto._multibuffer.Key",
     .basicsize = sizeof(struct key_object),
@@ -75,10 +108,17 @@ PyType_Spec key_spec = {
     .slots = key_slots,
 };
 
-const struct p256_secret *key_of(struct module_state *state, PyObject *object)
+PyType_Spec ed25519_key_spec = {
+    .name = "vaultstream.crypto._multibuffer.Ed25519Key",
+    .basicsize = sizeof(struct key_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = ed25519_key_slots,
+};
+
+const void *key_of(PyTypeObject *type, PyObject *object)
 {
-    if (!Py_IS_TYPE(object, state->key_type)) {
-        PyErr_SetString(PyExc_TypeError, "The keys must be objects of the type Key.");
+    if (!Py_IS_TYPE(object, type)) {
+        PyErr_SetString(PyExc_TypeError, "The keys must be objects of one of the types Key and Ed25519Key.");
         return NULL;
     }
     return ((struct key_object *)object)->secret;

@@ -1,4 +1,6 @@
 #include "module.h"
+
+#include "ed25519.h"
 #include "wipe.h"
 
 /* Everything that module_sign holds, so that one place frees it. */
@@ -20,11 +22,12 @@ static void end_call(struct call *call)
     PyMem_Free(call->items);
 }
 
-static int fill_items(struct module_state *state, struct call *call, Py_ssize_t groups)
+/* Writes what is to be signed with keys of one type; an Ed25519 signature is over the text itself, which may not be any longer. */
+static int fill_items(PyTypeObject *type, struct call *call, Py_ssize_t groups, size_t longest)
 {
     struct to_sign *item = call->items;
     for (Py_ssize_t group = 0; group < groups; group++) {
-        const struct p256_secret *key = key_of(state, PyTuple_GetItem(call->keys, group));
+        const void *key = key_of(type, PyTuple_GetItem(call->keys, group));
         if (!key) {
             return 0;
         }
@@ -33,6 +36,10 @@ static int fill_items(struct module_state *state, struct call *call, Py_ssize_t 
             item->payload = call->payload[index];
             item->message = call->message ? call->message[index] : (struct text){NULL, 0};
             item->key = key;
+            if (item->payload.length > longest || item->message.length > longest) {
+                PyErr_SetString(PyExc_OverflowError, "A text of 2 GB or more can't be signed with Ed25519.");
+                return 0;
+            }
         }
     }
     return 1;
@@ -49,11 +56,16 @@ PyObject *module_sign(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OOOOn:sign", &keys, &counts, &payloads, &messages, &width)) {
         return NULL;
     }
-    if (width < ROW_LEAST || width > WIDEST_ROW) {
-        return PyErr_Format(PyExc_ValueError, "The width of a row must be from %d to %d.", ROW_LEAST, WIDEST_ROW);
+    if (!(call.keys = PySequence_Tuple(keys))) {
+        return NULL;
     }
-    if (!(call.keys = PySequence_Tuple(keys)) ||
-        !(call.payloads = texts_of(payloads, "payloads", &call.payload, &size)) ||
+    int is_ed25519 = PyTuple_Size(call.keys) > 0 && Py_IS_TYPE(PyTuple_GetItem(call.keys, 0), state->ed25519_key_type);
+    int least = is_ed25519 ? ED25519_ROW_LEAST : ROW_LEAST;
+    if (width < least || width > WIDEST_ROW) {
+        PyErr_Format(PyExc_ValueError, "The width of a row must be from %d to %d.", least, WIDEST_ROW);
+        goto end;
+    }
+    if (!(call.payloads = texts_of(payloads, "payloads", &call.payload, &size)) ||
         !(call.counts = counts_of(counts, PyTuple_Size(call.keys), size))) {
         goto end;
     }
@@ -74,13 +86,14 @@ PyObject *module_sign(PyObject *module, PyObject *arguments)
         PyErr_NoMemory();
         goto end;
     }
-    if (!fill_items(state, &call, PyTuple_Size(call.keys)) ||
+    if (!fill_items(is_ed25519 ? state->ed25519_key_type : state->key_type, &call, PyTuple_Size(call.keys),
+                    is_ed25519 ? ED25519_LONGEST : SIZE_MAX) ||
         !(call.rows = PyBytes_FromStringAndSize(NULL, size * width))) {
         goto end;
     }
     uint8_t *rows = (uint8_t *)PyBytes_AsString(call.rows);
     Py_BEGIN_ALLOW_THREADS
-    outcome = sign_rows(rows, (size_t)width, call.items, (size_t)size);
+    outcome = (is_ed25519 ? ed25519_sign_rows : sign_rows)(rows, (size_t)width, call.items, (size_t)size);
     Py_END_ALLOW_THREADS
     if (outcome != DONE) {
         Py_CLEAR(call.rows);

@@ -22,10 +22,10 @@ struct text {
 struct to_sign {
     struct text payload;
     struct text message; /* what is signed; data is NULL: the payload */
-    const struct p256_secret *key;
+    const void *key; /* a p256_secret or an ed25519_secret */
 };
 
-/* Writes `count` rows of `width` bytes. If it fails, all rows are zeros. */
+/* Writes `count` rows of `width` bytes, with keys that are p256_secret. If it fails, all rows are zeros. */
 enum outcome sign_rows(uint8_t *rows, size_t width, const struct to_sign *items, size_t count);
 
 /* Signs a digest with a given nonce, in every lane, and compares the lanes. For known answers alone. */

@@ -1,4 +1,8 @@
-"""Verifies many ECDSA signatures at a time: eight at a time where `vaultstream.crypto.multibuffer` is used."""
+"""Verifies many signatures of ECDSA or Ed25519: eight at a time where `vaultstream.crypto.multibuffer` is used.
+
+What the extension calls invalid, `cryptography` judges again: the library fails to add two equal points, which a signature by
+a key that was made for one payload asks for. What the extension calls valid is valid.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.api import Algorithm
-from vaultstream.crypto.algorithms import Verifier, digest_verifier
+from vaultstream.crypto.algorithms import Verifier, digest_verifier, verifier
 from vaultstream.crypto.multibuffer import multibuffer
 
 
@@ -19,10 +24,7 @@ def verify_digests(
     digests: Sequence[bytes],
     signatures: Sequence[bytes],
 ) -> list[bool]:
-    """Returns for each signature whether it is valid, as `digest_verifier` finds it.
-
-    What the extension calls invalid, `cryptography` judges again: the library fails to add two equal points, which a
-    signature by a key that was made for one payload asks for. What the extension calls valid is valid.
+    """Returns for each ECDSA signature whether it is valid, as `digest_verifier` finds it.
 
     Args:
         keys: the first `counts[0]` signatures are by `keys[0]`, the next `counts[1]` by `keys[1]`, and so on.
@@ -35,23 +37,49 @@ def verify_digests(
         RuntimeError: the library failed.
         ValueError: the numbers of arguments do not fit.
     """
-    by_group = [_verifier(key) for key in keys]
-    verifiers = chain.from_iterable(map(repeat, by_group, counts))
-    native = multibuffer()
-    if native is None:
-        judged = zip(verifiers, signatures, digests, strict=True)
-        return [is_valid(signature, digest) for is_valid, signature, digest in judged]
-    points = [key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in keys]
-    answers = native.verify(points, counts, digests, signatures)
-    if 0 not in answers:
+    verifiers = [_digest_verifier(key) for key in keys]
+    answers: bytes | None = None
+    if native := multibuffer():
+        points = [key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in keys]
+        answers = native.verify(points, counts, digests, signatures)
+    return _judged_again(answers, verifiers, counts, digests, signatures)
+
+
+def verify_messages(
+    keys: Sequence[Ed25519PublicKey],
+    counts: Sequence[int],
+    messages: Sequence[bytes],
+    signatures: Sequence[bytes],
+) -> list[bool]:
+    """Returns for each signature of Ed25519 whether it is valid, as `verifier` finds it. It is `verify_digests` otherwise.
+
+    The keys must come from `public_key_from_bytes`, which refuses weak ones.
+    """
+    verifiers = [verifier(key, Algorithm.ED25519) for key in keys]
+    answers: bytes | None = None
+    if native := multibuffer():
+        points = [key.public_bytes_raw() for key in keys]
+        answers = native.verify_ed25519(points, counts, messages, signatures)
+    return _judged_again(answers, verifiers, counts, messages, signatures)
+
+
+def _judged_again(
+    answers: bytes | None,
+    verifiers: Sequence[Verifier],
+    counts: Sequence[int],
+    signed: Sequence[bytes],
+    signatures: Sequence[bytes],
+) -> list[bool]:
+    if answers is None:
+        answers = bytes(len(signatures))
+    elif 0 not in answers:
         return [True] * len(answers)
-    judged_again = zip(answers, verifiers, signatures, digests, strict=True)
-    return [
-        bool(answer) or is_valid(signature, digest) for answer, is_valid, signature, digest in judged_again
-    ]
+    of_each = chain.from_iterable(map(repeat, verifiers, counts))
+    judged = zip(answers, of_each, signatures, signed, strict=True)
+    return [bool(answer) or is_valid(signature, text) for answer, is_valid, signature, text in judged]
 
 
-def _verifier(key: EllipticCurvePublicKey) -> Verifier:
+def _digest_verifier(key: EllipticCurvePublicKey) -> Verifier:
     found = digest_verifier(key, Algorithm.ECDSA_P256_SHA256)
     if found is None:
         raise TypeError("ECDSA verifies digests.")

@@ -16,12 +16,13 @@ from logging import getLogger
 from typing import Final, Never, Protocol, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.crypto.low_s import P256_ORDER
-from vaultstream.crypto.rows import DIGEST_BYTES, HEAD_BYTES
+from vaultstream.crypto.rows import DIGEST_BYTES, HEAD_BYTES, pack
 
 _VARIABLE = "VAULTSTREAM_MULTIBUFFER"
 _EXTENSION: Final = "vaultstream.crypto._multibuffer"
@@ -41,12 +42,15 @@ class NativeKey(Protocol):
 class Multibuffer(Protocol):
     """The native extension. It keeps nothing from one call to the next, and releases the GIL while it computes."""
 
-    def Key(self, scalar: bytes | bytearray | memoryview) -> NativeKey:  # noqa: N802 - a class
+    def Key(self, scalar: bytes | bytearray | memoryview, /) -> NativeKey:  # noqa: N802 - a class
         """A private key of P-256, made of its scalar: 32 bytes, big-endian.
 
         It is in memory that is wiped with it, and that is neither swapped nor dumped where the kernel allows it. It can't be
         read, pickled or copied. A scalar that is not from 1 to n - 1 is a ValueError.
         """
+
+    def Ed25519Key(self, seed: bytes | bytearray | memoryview, /) -> NativeKey:  # noqa: N802 - a class
+        """A private key of Ed25519, made of its seed of 32 bytes, kept like a `Key`."""
 
     def sign(
         self,
@@ -57,22 +61,23 @@ class Multibuffer(Protocol):
         width: int,
         /,
     ) -> bytes:
-        """Signs payloads with ECDSA on P-256 and SHA-256, eight at a time.
+        """Signs payloads eight at a time, with ECDSA on P-256 and SHA-256 or with Ed25519.
 
         Args:
-            keys: the first `counts[0]` payloads are signed by `keys[0]`, the next `counts[1]` by `keys[1]`, and so on.
+            keys: the first `counts[0]` payloads are signed by `keys[0]`, the next `counts[1]` by `keys[1]`, and so on. All
+                are a `Key` or all are an `Ed25519Key`.
             counts: as many as there are keys; their sum is the number of payloads.
             payloads: what is hashed, and signed unless there are messages.
             messages: what is signed in place of each payload.
-            width: bytes of a row: 105 to 65536.
+            width: bytes of a row: 105 to 65536, or from 98 with Ed25519.
 
         Returns:
             One row for each payload: SHA-256 of the payload (32 bytes), the length of the signature (2 bytes, big-endian),
-            the signature (DER, with a low s), and zeros.
+            the signature (DER with a low s, or the 64 bytes of Ed25519), and zeros.
 
         Raises:
             RuntimeError: the operating system gave no randomness, or the library failed in one of its lanes.
-            TypeError: a key is no `Key`, or a payload or a message is no `bytes` object.
+            TypeError: a key is of another type, or a payload or a message is no `bytes` object.
             ValueError: the numbers of arguments do not fit, or the width is out of range.
         """
 
@@ -93,12 +98,22 @@ class Multibuffer(Protocol):
             signatures: DER with a low s.
 
         Returns:
-            A byte for each signature: 1 if it is valid, else 0.
+            A byte for each signature: 1 if it is valid, else 0. A 0 is not the last word: see `verify_digests`.
 
         Raises:
             RuntimeError: the library failed in one of its lanes.
             ValueError: the numbers of arguments do not fit, or a point is not on the curve.
         """
+
+    def verify_ed25519(
+        self,
+        keys: Sequence[bytes],
+        counts: Sequence[int],
+        messages: Sequence[bytes],
+        signatures: Sequence[bytes],
+        /,
+    ) -> bytes:
+        """Verifies signatures of Ed25519, like `verify`. Public keys have 32 bytes; one of small order is not looked for."""
 
     def roots(
         self, ids: Sequence[int | str | bytes], counts: Sequence[int], rows: bytes, width: int, /
@@ -209,7 +224,7 @@ def _fault(native: Multibuffer) -> str:
             return "the signature of a known answer is another."
 
     payloads = [b"%d" % number * number for number in range(_TESTED)]
-    digests = [sha256(payload).digest() for payload in payloads]
+    digests = [_digest(payload) for payload in payloads]
     if native.sha256(payloads) != digests:
         return "the SHA-256 of a payload is another."
 
@@ -230,4 +245,23 @@ def _fault(native: Multibuffer) -> str:
         return "a valid signature is found to be invalid."
     if native.verify(points, counts, digests[1:] + digests[:1], signatures) != bytes(_TESTED):
         return "an invalid signature is found to be valid."
+    return _fault_of_ed25519(native, payloads)
+
+
+def _fault_of_ed25519(native: Multibuffer, payloads: list[bytes]) -> str:
+    seeds, counts = [_SCALAR, sha256(_SCALAR).digest()], [_TESTED // 2, _TESTED - _TESTED // 2]
+    packed = native.sign([native.Ed25519Key(seed) for seed in seeds], counts, payloads, None, LEAST_WIDTH)
+    private = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
+    signatures = [private[number >= counts[0]].sign(payload) for number, payload in enumerate(payloads)]
+    if packed != pack(map(_digest, payloads), signatures, LEAST_WIDTH):
+        return "a signature of Ed25519 is another."
+    points = [key.public_key().public_bytes_raw() for key in private]
+    if native.verify_ed25519(points, counts, payloads, signatures) != b"\1" * _TESTED:
+        return "a valid signature of Ed25519 is found to be invalid."
+    if native.verify_ed25519(points, counts, payloads[1:] + payloads[:1], signatures) != bytes(_TESTED):
+        return "an invalid signature of Ed25519 is found to be valid."
     return ""
+
+
+def _digest(payload: bytes) -> bytes:
+    return sha256(payload).digest()
