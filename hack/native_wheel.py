@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,17 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 EXTENSION = "workers/vaultstream/crypto/_multibuffer.abi3.so"
 BUILT = "workers/native/built.sha256"
+PINS = "constraints/native.txt"
+BILL = "native-extension.cdx.json"
 GLIBC = (2, 28)
 """The C library of the oldest system that the extension may be for: that of manylinux_2_28, for which its library was built."""
 
 
 class NativeWheel(BuildHookInterface[Any]):
-    """Adds the extension and its tag; without it the wheel is for every platform."""
+    """Adds the extension, its tag and its bill of materials; without it the wheel is for every platform."""
 
     PLUGIN_NAME = "custom"
+    _folder: Path | None = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
@@ -26,7 +32,37 @@ class NativeWheel(BuildHookInterface[Any]):
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"cp311-abi3-{platform((root / EXTENSION).read_bytes())}"
+        self._folder = Path(tempfile.mkdtemp())
+        bill = self._folder / BILL
+        bill.write_text(json.dumps(bill_of_materials((root / PINS).read_text()), indent=1) + "\n")
+        build_data.setdefault("sbom_files", []).append(str(bill))
         build_data["force_include"][str(root / EXTENSION)] = EXTENSION.removeprefix("workers/")
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        del version, build_data, artifact_path
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+
+
+def bill_of_materials(pins: str) -> dict[str, Any]:
+    """Returns what is linked into the extension, in the form of CycloneDX."""
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": {"type": "file", "name": EXTENSION.removeprefix("workers/")}},
+        "components": [
+            {
+                "type": "library",
+                "supplier": {"name": "Intel Corporation"},
+                "name": name,
+                "version": version,
+                "licenses": [{"license": {"id": "Apache-2.0"}}],
+                "purl": f"pkg:pypi/{name}@{version}",
+            }
+            for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)", pins, flags=re.MULTILINE)
+        ],
+    }
 
 
 def is_built(root: Path) -> bool:

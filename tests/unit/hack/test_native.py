@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -204,7 +205,13 @@ def test_a_wheel_has_the_extension_of_its_sources_or_is_for_every_platform(tree:
     assert tree.build().returncode == 0
     with_it = wheel(tree)
     assert with_it.name.endswith("-cp311-abi3-manylinux_2_28_x86_64.whl")
-    assert "vaultstream/crypto/_multibuffer.abi3.so" in zipfile.ZipFile(with_it).namelist()
+    with zipfile.ZipFile(with_it) as made:
+        assert "vaultstream/crypto/_multibuffer.abi3.so" in made.namelist()
+        (bill,) = (name for name in made.namelist() if "/sboms/" in name)
+        listed_there = {each["name"]: each["version"] for each in json.loads(made.read(bill))["components"]}
+    pins = (ROOT / native_wheel.PINS).read_text()
+    assert listed_there.keys() == {"ipp-crypto-static", "ipp-crypto-include"}
+    assert all(f"{name}=={version} " in pins for name, version in listed_there.items())
     listed = subprocess.run(
         ["tar", "-tzf", *(tree.root / "dist").glob("*.tar.gz")], capture_output=True, text=True, check=True
     ).stdout
