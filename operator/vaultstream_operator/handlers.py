@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.references import Insights, NamespaceName
 
-from vaultstream_operator.adapters.kubernetes import MANAGED_BY_US
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS
+from vaultstream_operator.adapters.paths import MANAGED_BY_US
 from vaultstream_operator.api.crd import GROUP, VERSION
 from vaultstream_operator.runtime import Runtime
 
@@ -53,6 +56,32 @@ async def on_worker_job(event: kopf.RawEvent, memo: Runtime, **_: Any) -> None:
 @kopf.on.event("", "v1", PODS, registry=registry)
 async def on_pod(event: kopf.RawEvent, memo: Runtime, **_: Any) -> None:
     memo.saw(PODS, event["type"], event["object"])
+
+
+class Watches:
+    """The namespaces that kopf watches. They are not known when it starts, and change while it runs."""
+
+    def __init__(self) -> None:
+        self.insights = Insights()
+        """What kopf watches: an argument of `kopf.operator`, whose type kopf does not export."""
+        self._wanted: frozenset[NamespaceName] = frozenset()
+        self._task: asyncio.Task[None] | None = None
+
+    def follow(self, namespaces: Collection[str]) -> None:
+        """Starts and stops watches, so that soon these namespaces are watched and no others."""
+        self._wanted = frozenset(NamespaceName(name) for name in namespaces)
+        if self._wanted != self.insights.namespaces and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._adjust(), name="namespaces to watch")
+
+    async def _adjust(self) -> None:
+        async with self.insights.revised:  # kopf holds it for seconds, until watches have stopped
+            self.insights.namespaces.clear()
+            self.insights.namespaces.update(self._wanted)
+            self.insights.revised.notify_all()
+
+
+NOT_BY_KOPF = "!*"
+"""A pattern that names no namespace: without any, kopf would watch all of them."""
 
 
 class _NoDiffs(kopf.StatusDiffBaseStorage):

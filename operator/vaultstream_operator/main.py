@@ -14,8 +14,9 @@ from vaultstream.telemetry.server import serving_on
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.kube_api import open_kube_api
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
+from vaultstream_operator.adapters.namespaces import Namespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
-from vaultstream_operator.handlers import registry
+from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, registry
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
@@ -38,7 +39,8 @@ async def run_operator(settings: OperatorSettings) -> None:
         metrics, health = OperatorMetrics(), Health("operator", progress_seconds=LIVE_SECONDS)
         await stack.enter_async_context(serving_on(_ANY_HOST, settings.http_port, metrics.registry, health))
         api = await stack.enter_async_context(open_kube_api(settings.kubeconfig))
-        cluster = KubernetesCluster(api, settings.watched)
+        namespaces, watches = Namespaces(settings.watched, settings.namespace_selector), Watches()
+        cluster = KubernetesCluster(api, namespaces)
         address = BusAddress(
             settings.nats_url,
             settings.nats_user,
@@ -54,9 +56,12 @@ async def run_operator(settings: OperatorSettings) -> None:
         try:
             await kopf.operator(
                 registry=registry,
-                memo=Runtime(cluster, reconciler, metrics, health, disconnect=services.aclose),
-                clusterwide=not settings.watched,
-                namespaces=settings.watched,
+                memo=Runtime(
+                    cluster, reconciler, metrics, health, follow=watches.follow, disconnect=services.aclose
+                ),
+                insights=watches.insights,
+                clusterwide=namespaces.everywhere,
+                namespaces=[] if namespaces.everywhere else [NOT_BY_KOPF],
                 standalone=True,
             )
         except Exception as error:

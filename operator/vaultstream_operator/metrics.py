@@ -1,12 +1,12 @@
 """All metrics of the operator, with their help, units and labels.
 
-Per-job series exist only while their SigningJob runs.
+Per-job series exist only while their SigningJob runs; those of its conditions, until it is deleted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.reasons import LAG_PROBLEMS, Reason
 from vaultstream.telemetry.metrics import process_registry
-from vaultstream_operator.api.status import JobStatus
+from vaultstream_operator.api.status import Condition, JobStatus
 
 HOLDS = (*LAG_PROBLEMS, Reason.NOTHING_SIGNED)
 """Reasons for holding the count: too little is known, or another number of signers would make no difference."""
@@ -85,6 +85,19 @@ class OperatorMetrics:
             "Planned records of the job, by state: signed, dead or left.",
             [*_BY_JOB, "state"],
         )
+        self._condition = gauge(
+            "vaultstream_job_condition",
+            "1 for each condition of a SigningJob that is True, such as Stalled or Failed, until the SigningJob is deleted.",
+            [*_BY_JOB, "type", "reason"],
+        )
+        self._true: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        """The conditions that are True by job: type and reason."""
+        self._lost = gauge(
+            "vaultstream_namespace_lost",
+            "1 while the operator can't work in this namespace, 0 while it can. Absent if it watches all namespaces.",
+            ["namespace"],
+        )
+        self._namespaces: set[str] = set()
         for work in _WORK:
             self.queue_wait_seconds.labels(work)
 
@@ -129,6 +142,27 @@ class OperatorMetrics:
             for state, records in zip(_STATES, counts, strict=True):
                 self._records.labels(namespace, name, state).set(records)
 
+    def stands(self, namespace: str, name: str, conditions: Collection[Condition]) -> None:
+        """Records which conditions of a job are True."""
+        now = {(str(c.type), str(c.reason)) for c in conditions if c.status == "True"}
+        before = self._true.get((namespace, name), set())
+        for former in before - now:
+            _remove(self._condition, namespace, name, *former)
+        for kind, reason in now - before:
+            self._condition.labels(namespace, name, kind, reason).set(1)
+        if now:
+            self._true[namespace, name] = now
+        else:
+            self._true.pop((namespace, name), None)
+
+    def reaches(self, served: Collection[str], lost: Collection[str]) -> None:
+        """Records in which namespaces the operator can work, and in which it can't."""
+        for namespace in self._namespaces - {*served, *lost}:
+            _remove(self._lost, namespace)
+        for namespace in (*served, *lost):
+            self._lost.labels(namespace).set(namespace in lost)
+        self._namespaces = {*served, *lost}
+
     def forget(self, namespace: str, name: str) -> None:
         """Removes the series of a job that was deleted or has ended."""
         for gauge in (self._desired, self._ready, self._lag):
@@ -137,6 +171,7 @@ class OperatorMetrics:
             _remove(self._hold, namespace, name, reason)
         for state in _STATES:
             _remove(self._records, namespace, name, state)
+        self.stands(namespace, name, ())
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

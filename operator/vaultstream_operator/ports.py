@@ -35,7 +35,10 @@ class Cluster(Protocol):
     """SigningJobs and their children on a Kubernetes API server. Every call may be repeated."""
 
     async def get(self, namespace: str, name: str) -> ObjectView | None:
-        """Returns the current SigningJob; None if it does not exist."""
+        """Returns the current SigningJob; None if it does not exist, or can't be read in a lost namespace."""
+
+    def why_lost(self, namespace: str) -> str:
+        """Returns why the operator can't work in a namespace; empty if it can. Children are then unknown."""
 
     async def children(self, owner: Owner) -> ChildrenView:
         """Returns the existing children."""

@@ -117,11 +117,13 @@ class Reconciler:
 
     async def _observe(self, job: ObjectView) -> View:
         children = await self._cluster.children(job.owner)
+        lost = self._cluster.why_lost(job.owner.namespace)
         unneeded = conditions.ended_by(job.status.conditions) is not None or FINALIZER not in job.finalizers
         if unneeded and not (job.deleting and FINALIZER in job.finalizers):
-            return View(job, stored=None, lag=None, children=children)
+            return View(job, stored=None, lag=None, children=children, lost=lost)
         stored = await self._store.find(job)
-        return View(job, stored=stored, lag=await self._lag(job, stored), children=children)
+        lag = None if lost else await self._lag(job, stored)
+        return View(job, stored=stored, lag=lag, children=children, lost=lost)
 
     async def _lag(self, job: ObjectView, stored: StoredJob | Trouble | None) -> Lag | LagUnknown | None:
         match stored:
@@ -232,7 +234,9 @@ class Reconciler:
         key = job.owner.namespace, job.owner.name
         if conditions.ended_by(status.conditions) is not None:
             self._forget(*key)
+            self._metrics.stands(*key, status.conditions)
             return
+        self._metrics.stands(*key, status.conditions)
         if decision is None:
             self._deciding.discard(key)
         else:

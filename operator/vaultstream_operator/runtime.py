@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 from vaultstream.errors import VaultStreamError
 from vaultstream.telemetry.health import Health
 from vaultstream_operator.adapters.ailing import Body
+from vaultstream_operator.adapters.kube_api import KubeError
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.mirror import JobKey
 from vaultstream_operator.metrics import OperatorMetrics
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 20.0
 """Interval between full lists. They repair events lost by a watch, and detect a watch that died silently."""
+UNSURE_SECONDS = 2.0
+"""Interval between looks at lost namespaces, and at which namespaces the selector selects."""
 RETRY_SECONDS = 1.0
 CHILD_SETTLE_SECONDS = 0.05
 """Changes of children come in bursts: one reconcile handles them all."""
@@ -27,6 +30,7 @@ LIVE_SECONDS = 90.0
 """Without a successful round for this long, the operator is stuck and must be restarted."""
 
 API_SERVER = "Kubernetes API server"
+_FORBIDDEN = 403
 START, ROUNDS, WATCHES = "start", "reconcile", "watch"
 
 _PROBE: JobKey = ("", "")
@@ -41,6 +45,7 @@ class Runtime:
         reconciler: reconciles one SigningJob.
         metrics: the metrics to update.
         health: the health to update; another thread reads it.
+        follow: called with the namespaces to watch whenever they may have changed.
         disconnect: closes the connections to NATS and Postgres: on exit kopf waits 5 s for tasks left on its loop.
     """
 
@@ -51,12 +56,14 @@ class Runtime:
         metrics: OperatorMetrics,
         health: Health,
         *,
+        follow: Callable[[Collection[str]], None],
         disconnect: Callable[[], Awaitable[None]],
     ) -> None:
         self._cluster = cluster
         self._reconciler = reconciler
         self._metrics = metrics
         self._health = health
+        self._follow = follow
         self._disconnect = disconnect
         self._queue: WorkQueue[JobKey] = WorkQueue(
             self._reconcile,
@@ -104,22 +111,40 @@ class Runtime:
             return None
         try:
             again = await self._reconciler.reconcile(*key)
-        except VaultStreamError:  # a service is unreachable; the operator is not stuck
+        except VaultStreamError as error:  # a service is unreachable; the operator is not stuck
             self._health.beat(ROUNDS)
+            if isinstance(error, KubeError) and error.status == _FORBIDDEN:
+                self._cluster.namespaces.suspect(key[0])
             raise
         self._health.beat(ROUNDS)
         return again
 
     async def _keep_in_sync(self) -> None:
+        loop = asyncio.get_running_loop()
+        full_at = loop.time() + RESYNC_SECONDS
         while True:
-            await asyncio.sleep(RESYNC_SECONDS)
-            await self._resync()
-            self._queue.add(_PROBE)
+            settled = await self._settled_for(full_at - loop.time())
+            await self._resync(only_unsure=not settled)
+            if settled:
+                self._queue.add(_PROBE)
+                full_at = loop.time() + RESYNC_SECONDS
 
-    async def _resync(self, *, exact: bool = False) -> bool:
+    async def _settled_for(self, seconds: float) -> bool:
+        """Waits; returns False as soon as a namespace may have been lost or found."""
+        namespaces = self._cluster.namespaces
+        limit = seconds if namespaces.settled else min(seconds, UNSURE_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await namespaces.doubt.wait()
+            await asyncio.sleep(min(seconds, RETRY_SECONDS))  # refusals come in bursts
+            namespaces.doubt.clear()
+            return False
+        return limit == seconds
+
+    async def _resync(self, *, exact: bool = False, only_unsure: bool = False) -> bool:
         """Lists all objects once; returns whether the API server answered."""
         try:
-            news = await self._cluster.resync(exact=exact)
+            news = await self._cluster.resync(exact=exact, only_unsure=only_unsure)
         except VaultStreamError as error:
             self._health.missed(API_SERVER, error.message)
             self._health.beat(
@@ -128,7 +153,13 @@ class Runtime:
             log.warning("can't list objects: %s", error.message)
             return False
         self._health.seen(API_SERVER)
-        if late := self._cluster.overdue():
+        namespaces = self._cluster.namespaces
+        self._metrics.reaches(namespaces.served, namespaces.lost)
+        if not namespaces.everywhere:
+            self._follow(namespaces.served)
+        if only_unsure:
+            pass  # the watches have had no time to deliver anything
+        elif late := self._cluster.overdue():
             log.error("a watch is dead: it has not delivered %s", late)
         else:
             self._health.beat(WATCHES)

@@ -120,7 +120,9 @@ class OperatorSettings(BaseSettings):
     nats_ca_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CA_FILE")] = None
     """File with the CA of the certificate of NATS. Without it, a URL with `tls://` trusts the system's CAs."""
     namespaces: Annotated[str, Field(alias="VAULTSTREAM_NAMESPACES")] = ""
-    """Comma-separated namespaces to watch; empty for all."""
+    """Comma-separated namespaces to watch. If this and the selector are empty, all are watched."""
+    namespace_selector: Annotated[str, Field(alias="VAULTSTREAM_NAMESPACE_SELECTOR")] = ""
+    """Label selector of more namespaces to watch, as in `kubectl get -l`."""
     http_port: Annotated[int, Field(alias="VAULTSTREAM_OPERATOR_PORT", ge=0, le=65535)] = 8080
     """Port of metrics and health checks; 0 for any free port."""
     kubeconfig: Annotated[str, Field(alias="KUBECONFIG")] = ""
@@ -129,7 +131,7 @@ class OperatorSettings(BaseSettings):
 
     @property
     def watched(self) -> list[str]:
-        """The namespaces to watch; empty for all."""
+        """The namespaces to watch by name."""
         return [name.strip() for name in self.namespaces.split(",") if name.strip()]
 
 

@@ -67,10 +67,14 @@ def rules_of(role: Mapping[str, Any]) -> list[str]:
 
 
 def test_the_charts_role_has_the_permissions_of_the_manifest() -> None:
-    documents = yaml.safe_load_all((ROOT / "deploy" / "operator-rbac.yaml").read_text())
-    [manifest] = [document for document in documents if document["kind"] == "ClusterRole"]
+    manifest, signing_jobs = (
+        next(each for each in yaml.safe_load_all((ROOT / "deploy" / name).read_text()) if "rules" in each)
+        for name in ("operator-rbac.yaml", "operator-signingjobs-rbac.yaml")
+    )
     chart = render()
     assert rules_of(chart.one("Role", "vaultstream-operator")) == rules_of(manifest)
+    small = chart.one("ClusterRole", f"{NAMESPACE}-vaultstream-operator-signingjobs")
+    assert rules_of(small) == rules_of(signing_jobs)
     wide = render("--set", "clusterWide=true").one("ClusterRole", f"{NAMESPACE}-vaultstream-operator")
     assert rules_of(wide) == rules_of(manifest)
 

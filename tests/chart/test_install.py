@@ -209,6 +209,28 @@ async def test_an_uninstall_keeps_what_can_not_be_recreated_and_an_install_uses_
     assert (await release.server.client.call("GET", f"{path}/kept"))["metadata"]["name"] == "kept"
 
 
+async def test_an_upgrade_leaves_out_a_namespace_that_was_deleted(release: Release) -> None:
+    """Even while it is being deleted: then nothing can be created in it."""
+    release.install()
+    gone = f"/api/v1/namespaces/{release.team}"
+    await release.server.client.call("PATCH", gone, {"metadata": {"finalizers": ["example.com/held"]}})
+    await release.server.client.call("DELETE", gone)
+    assert len(release.install("--set", "operator.logLevel=debug")) == 1
+    await release.server.client.call("PATCH", gone, {"metadata": {"finalizers": []}})
+
+    async def deleted() -> bool:
+        return not await release.server.client.exists(gone)
+
+    await eventually(deleted)
+    assert len(release.install("--set", "operator.logLevel=info")) == 1
+    assert f"were left out: {release.team}." in release.helm("get", "notes", "vaultstream")
+
+    await release.server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": release.team}})
+    release.install()
+    assert await release.secret("vaultstream-signing", release.team)
+    assert await release.secret("vaultstream-kek", release.team)
+
+
 async def test_a_key_is_created_once_for_each_namespace(release: Release) -> None:
     [said] = release.install(teams=(release.namespace,))
     first = await release.secret("vaultstream-kek")
@@ -326,7 +348,9 @@ async def test_the_operator_manages_jobs_only_in_job_namespaces_and_reads_no_sec
     assert await may(operator, "create", "deployments.apps", release.team)
     assert await may(operator, "patch", "signingjobs.vaultstream.dev/status", release.team)
     assert not await may(operator, "create", "deployments.apps", "default")
-    assert not await may(operator, "list", "signingjobs.vaultstream.dev", "default")
+    assert await may(operator, "patch", "signingjobs.vaultstream.dev/status", "default")
+    assert not await may(operator, "delete", "signingjobs.vaultstream.dev", "default")
+    assert not await may(operator, "list", "pods", "default")
     assert not await may(operator, "get", "secrets", release.team)
     assert not await may(operator, "create", "pods", release.team)
     assert not await may(worker, "get", "secrets", release.team)

@@ -26,7 +26,19 @@ pytestmark = pytest.mark.cluster
 
 RECORDS, UNREADABLE, BATCH = 200, (5, 6, 150), 10
 BASE_UNITS = re.compile(r"^(vaultstream|process)_[a-z_]+$")
-BOUNDED = {"namespace", "name", "reason", "work", "state", "outcome", "le", "version", "role", "python"}
+BOUNDED = {
+    "namespace",
+    "name",
+    "type",
+    "reason",
+    "work",
+    "state",
+    "outcome",
+    "le",
+    "version",
+    "role",
+    "python",
+}
 
 
 @asynccontextmanager
@@ -52,12 +64,13 @@ async def worker(
 
 
 def of_job(site: Site, series: Series, name: str = "job") -> dict[str, float]:
-    """Returns an operator's metrics of a job, by metric name and further label values."""
+    """Returns an operator's metrics of a job, by metric name and further label values in the order of their labels."""
     found = {}
     for (metric, labels), number in series.items():
         own = dict(labels)
         if (own.pop("namespace", ""), own.pop("name", "")) == (site.namespace, name):
-            found["/".join([metric.removeprefix("vaultstream_"), *own.values()])] = number
+            values = (own[label] for label in sorted(own))
+            found["/".join([metric.removeprefix("vaultstream_"), *values])] = number
     return found
 
 
@@ -241,19 +254,35 @@ async def test_a_suspended_job_has_no_lag_and_requests_no_signers(site: Site) ->
         assert "job_lag_batches" not in found
 
 
-@pytest.mark.parametrize("end", ["complete", "deleted"])
-async def test_a_job_that_has_ended_has_no_metrics(site: Site, end: str) -> None:
+async def test_a_job_that_has_ended_has_the_metrics_of_its_conditions_until_it_is_deleted(site: Site) -> None:
     operator = await site.operator()
     await site.apply("job", scaling={"pollingInterval": 1, "lagThreshold": 5})
-    await becomes(operator, site, signers_desired=0)
-    if end == "complete":
-        await site.run_workers("job")
-        await site.becomes("job", "Complete", seconds=40)
-    else:
-        await site.delete("job")
-        await eventually(lambda: site.gone("job"))
+    await site.apply("late")
+    await becomes(operator, site, signers_desired=0, job_condition__MakingKeys__Reconciling=1)
+    ended = "UPDATE vaultstream.jobs SET state = $1, finished_at = now() WHERE name = $2"
+    await site.db.execute(ended, "Complete", f"{site.namespace}/job")
+    await site.db.execute(ended, "Failed", f"{site.namespace}/late")
+    complete = {"job_condition/AllSigned/Complete": 1}
+    failed = {f"job_condition/DeadlineExceeded/{kind}": 1 for kind in ("Failed", "Stalled")}
+    await has(operator, site, "job", complete)
+    await has(operator, site, "late", failed)
 
-    async def forgotten() -> bool:
-        return not of_job(site, await operator.metrics())
+    await operator.leave()
+    operator = await site.operator()
+    await has(operator, site, "job", complete)
+    await has(operator, site, "late", failed)
+    for name in ("job", "late"):
+        await site.delete(name)
+        await has(operator, site, name, {})
 
-    await eventually(forgotten)
+
+async def has(operator: Operator, site: Site, name: str, metrics: dict[str, float]) -> None:
+    """Waits until an operator serves these metrics of a job, and no others."""
+
+    async def so() -> bool:
+        found.clear()
+        found.update(of_job(site, await operator.metrics(), name))
+        return found == metrics
+
+    found: dict[str, float] = {}
+    await eventually(so, seconds=20, what=lambda: f"{name}: {metrics}, not {found}")

@@ -29,6 +29,7 @@ from vaultstream.local.services import Services
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RBAC = DEPLOY / "operator-rbac.yaml"
+SIGNINGJOBS_RBAC = DEPLOY / "operator-signingjobs-rbac.yaml"
 POLICIES = DEPLOY / "operator-policies.yaml"
 OPERATOR = "vaultstream-operator"
 HOME = "vaultstream"
@@ -50,24 +51,37 @@ async def put(client: Client, collection: str, document: dict[str, Any]) -> None
         await client.call("PUT", path, document | {"metadata": metadata})
 
 
+RBAC_API = "/apis/rbac.authorization.k8s.io/v1"
+
+
 async def grant_rights(client: Client, namespace: str) -> None:
     """Gives a namespace the operator's account, with its permissions there only, and the workers' account."""
-    documents = {d["kind"]: d for d in yaml.safe_load_all(RBAC.read_text())}
-    rbac = "/apis/rbac.authorization.k8s.io/v1"
-    await put(client, f"{rbac}/clusterroles", documents["ClusterRole"])
-    binding = documents["ClusterRoleBinding"]
     for name in (OPERATOR, "vaultstream-worker"):
         await put(client, f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
-    await put(
-        client,
-        f"{rbac}/namespaces/{namespace}/rolebindings",
-        {
-            "metadata": {"name": OPERATOR},
-            "roleRef": binding["roleRef"],
-            "subjects": [{**binding["subjects"][0], "namespace": namespace}],
-        },
-    )
+    await let_in(client, namespace, home=namespace)
+    documents = {d["kind"]: d for d in yaml.safe_load_all(SIGNINGJOBS_RBAC.read_text())}
+    await put(client, f"{RBAC_API}/clusterroles", documents["ClusterRole"])
+    binding = documents["ClusterRoleBinding"]
+    own = {
+        "metadata": {"name": f"{binding['metadata']['name']}-{namespace}"},
+        "roleRef": binding["roleRef"],
+        "subjects": [{**binding["subjects"][0], "namespace": namespace}],
+    }
+    await put(client, f"{RBAC_API}/clusterrolebindings", own)
     await put_policies(client, policies("pods", "signingjobs"))
+
+
+async def let_in(client: Client, namespace: str, *, home: str) -> None:
+    """Binds the role of the operator whose account is in `home` in a namespace."""
+    documents = {d["kind"]: d for d in yaml.safe_load_all(RBAC.read_text())}
+    await put(client, f"{RBAC_API}/clusterroles", documents["ClusterRole"])
+    binding = documents["ClusterRoleBinding"]
+    own = {
+        "metadata": {"name": OPERATOR},
+        "roleRef": binding["roleRef"],
+        "subjects": [{**binding["subjects"][0], "namespace": home}],
+    }
+    await put(client, f"{RBAC_API}/namespaces/{namespace}/rolebindings", own)
 
 
 def policies(*names: str, account: str = "", **variables: str) -> list[dict[str, Any]]:

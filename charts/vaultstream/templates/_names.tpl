@@ -28,6 +28,57 @@
 {{- default (list .Release.Namespace) .Values.jobNamespaces | uniq | toJson -}}
 {{- end -}}
 
+{{/*
+Those of them that exist and are not being deleted, as JSON, so that one that was deleted does not stop an upgrade for the others. All, where there is no
+cluster to ask (helm template), or where none exists yet.
+*/}}
+{{- define "vaultstream.presentNamespaces" -}}
+{{- if not (hasKey .Release "vaultstreamNamespaces") -}}
+{{- $all := include "vaultstream.jobNamespaces" . | fromJsonArray -}}
+{{- $asked := false -}}
+{{- $present := list -}}
+{{- range prepend $all .Release.Namespace | uniq -}}
+{{- with lookup "v1" "Namespace" "" . -}}
+{{- $asked = true -}}
+{{- if not .metadata.deletionTimestamp -}}{{- $present = append $present .metadata.name -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $named := list -}}
+{{- range $all -}}
+{{- if or (not $asked) (has . $present) (eq . $.Release.Namespace) -}}{{- $named = append $named . -}}{{- end -}}
+{{- end -}}
+{{- $_ := set .Release "vaultstreamNamespaces" $named -}}
+{{- end -}}
+{{- .Release.vaultstreamNamespaces | toJson -}}
+{{- end -}}
+
+{{/* Those of them that do not exist, as JSON. */}}
+{{- define "vaultstream.missingNamespaces" -}}
+{{- $present := include "vaultstream.presentNamespaces" . | fromJsonArray -}}
+{{- $missing := list -}}
+{{- range include "vaultstream.jobNamespaces" . | fromJsonArray -}}
+{{- if not (has . $present) -}}{{- $missing = append $missing . -}}{{- end -}}
+{{- end -}}
+{{- $missing | toJson -}}
+{{- end -}}
+
+{{/* The label selector of `jobNamespaceSelector`, as in `kubectl get -l`. */}}
+{{- define "vaultstream.namespaceSelector" -}}
+{{- $terms := list -}}
+{{- range $name, $value := .Values.jobNamespaceSelector.matchLabels -}}
+{{- $terms = append $terms (printf "%s=%s" $name $value) -}}
+{{- end -}}
+{{- range .Values.jobNamespaceSelector.matchExpressions -}}
+{{- $values := join "," (default list .values) -}}
+{{- if has .operator (list "In" "NotIn") -}}
+{{- $terms = append $terms (printf "%s %s (%s)" .key (lower .operator) $values) -}}
+{{- else -}}
+{{- $terms = append $terms (printf "%s%s" (eq .operator "DoesNotExist" | ternary "!" "") .key) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $terms -}}
+{{- end -}}
+
 {{/* Namespaces whose jobs only their own logins see, as JSON. */}}
 {{- define "vaultstream.tenants" -}}
 {{- if eq .Values.services "bundled" -}}
@@ -54,7 +105,7 @@
 
 {{/* Namespaces with objects of this release, as JSON. */}}
 {{- define "vaultstream.allNamespaces" -}}
-{{- prepend (include "vaultstream.jobNamespaces" . | fromJsonArray) .Release.Namespace | uniq | toJson -}}
+{{- prepend (include "vaultstream.presentNamespaces" . | fromJsonArray) .Release.Namespace | uniq | toJson -}}
 {{- end -}}
 
 {{- define "vaultstream.operator.serviceAccount" -}}

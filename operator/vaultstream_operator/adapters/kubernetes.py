@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,8 +29,10 @@ from vaultstream_operator.adapters.kube_api import (
     KubeError,
     KubeJson,
 )
+from vaultstream_operator.adapters.lists import Lists
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, JobKey, Mirror
-from vaultstream_operator.api.crd import GROUP, VERSION
+from vaultstream_operator.adapters.namespaces import Namespaces
+from vaultstream_operator.adapters.paths import WATCHED, path_of
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core import children
@@ -39,32 +42,19 @@ from vaultstream_operator.ports import ConflictError, Refusal
 
 log = logging.getLogger(__name__)
 
-MANAGED_BY_US: Final = f"app.kubernetes.io/managed-by={CONTROLLER}"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 IDLE_COST: Final = "-100"
 """Lower than a pod's default (0): Kubernetes removes these pods first."""
 MARKED_SECONDS: Final = 1.0
 """How long new marks come before the count is lowered: the ReplicaSet's controller reads pods and counts by separate watches."""
 
-GROUPS: Final = {
-    JOBS: f"/apis/{GROUP}/{VERSION}",
-    DEPLOYMENTS: "/apis/apps/v1",
-    WORKER_JOBS: "/apis/batch/v1",
-    PODS: "/api/v1",
-}
-WATCHED: Final = tuple(GROUPS)
-
 _KINDS = {"Deployment": DEPLOYMENTS, "Job": WORKER_JOBS}
 _ROLES = {children.SIGNING: DEPLOYMENTS, children.RECORDS: WORKER_JOBS, children.KEYS: WORKER_JOBS}
+_NO_RIGHT = re.compile(r"cannot \w+ resource")
+"""In the answer to a request that no Role allows. Quotas and admission policies say something else."""
 _NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID, _INTERNAL = 404, 409, 403, 422, 500
 # 500 is the answer to an unknown field, and when an admission webhook does not answer.
 _REFUSALS = (400, _FORBIDDEN, _INVALID, _INTERNAL)
-
-
-def path_of(kind: str, namespace: str = "", name: str = "", part: str = "") -> str:
-    """Returns the path of all objects of a kind, of a namespace's, of one object, or of a subresource such as `status`."""
-    steps = [GROUPS[kind], f"namespaces/{namespace}" if namespace else "", kind, name, part]
-    return "/".join(step for step in steps if step)
 
 
 class KubernetesCluster:
@@ -72,14 +62,15 @@ class KubernetesCluster:
 
     Args:
         api: sends the requests.
-        namespaces: the namespaces to watch; empty for all.
+        namespaces: the namespaces to serve; those of which nothing is said here are all of them.
     """
 
-    def __init__(self, api: KubeApi, namespaces: Sequence[str] = ()) -> None:
+    def __init__(self, api: KubeApi, namespaces: Namespaces | None = None) -> None:
         self._api = api
-        self._namespaces = tuple(namespaces)
+        self.namespaces = namespaces or Namespaces()
         self._events = Events(api)
         self._mirror = Mirror()
+        self._lists = Lists(api, self._mirror, self.namespaces)
         self._applied: dict[tuple[str, str, str], tuple[str, str, int]] = {}
         """For each child: the digest of the applied manifest, the UID of the object, and the resulting generation."""
 
@@ -87,28 +78,21 @@ class KubernetesCluster:
 
     def saw(self, kind: str, change: str | None, body: Body) -> JobKey | None:
         """Handles an event of a watch; returns the SigningJob to reconcile, if the event is news."""
+        if not self.namespaces.serves(body["metadata"]["namespace"]):
+            return None  # its watch is being stopped
         return self._mirror.saw(kind, change, body)
 
-    async def resync(self, *, exact: bool = False) -> set[JobKey]:
+    async def resync(self, *, exact: bool = False, only_unsure: bool = False) -> set[JobKey]:
         """Lists all watched objects; returns the SigningJobs with changes that the watches had not delivered.
 
         Args:
             exact: read the current state instead of the API server's cache: the first list must not miss a child.
+            only_unsure: list only namespaces that were lost or selected since, or that are suspected of being lost.
 
         Raises:
             KubeError, UnreachableError: the lists can't be read.
         """
-        news: set[JobKey] = set()
-        for kind in WATCHED:
-            query = {} if exact else {"resourceVersion": "0"}
-            if kind != JOBS:
-                query["labelSelector"] = MANAGED_BY_US
-            for namespace in self._namespaces or ("",):
-                found = await self._api.get(path_of(kind, namespace), **query)
-                version = int(found["metadata"]["resourceVersion"])
-                within = [namespace] if namespace else []
-                news |= self._mirror.listed(kind, found["items"], within, version)
-        return news
+        return await self._lists.read(exact=exact, only_unsure=only_unsure)
 
     def overdue(self) -> str:
         """Returns which watches have not delivered changes that the previous `resync` saw; empty if none."""
@@ -123,14 +107,19 @@ class KubernetesCluster:
         try:
             body = await self._api.get(path_of(JOBS, namespace, name))
         except KubeError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == _NOT_FOUND or (error.status == _FORBIDDEN and self.why_lost(namespace)):
                 self._mirror.forget(JOBS, namespace, name)
                 return None
             raise
         self._mirror.wrote(JOBS, body)
         return view_of(body)
 
+    def why_lost(self, namespace: str) -> str:
+        return self.namespaces.why_lost(namespace)
+
     async def children(self, owner: Owner) -> ChildrenView:
+        if self.why_lost(owner.namespace):
+            return ChildrenView()  # the mirror may still know some, but nobody updates it
         return self._mirror.children(owner)
 
     # -- children
@@ -154,6 +143,8 @@ class KubernetesCluster:
             if error.status == _INVALID and manifest["kind"] == "Job" and "immutable" in error.message:
                 raise ConflictError from None  # another operator has created it in the meantime, with another image
             refusal = _refusal(error)
+            if error.status == _FORBIDDEN and _NO_RIGHT.search(error.message):
+                self.namespaces.suspect(namespace)
             if known is not None and kind == DEPLOYMENTS and isinstance(refusal, Refusal):
                 await self._set_count(path, manifest["spec"]["replicas"])
             raise refusal from None
@@ -279,6 +270,8 @@ class KubernetesCluster:
         return body
 
     async def record_event(self, owner: Owner, statement: Statement) -> bool:
+        if self.why_lost(owner.namespace):
+            return False
         return await self._events.record(owner, statement)
 
 

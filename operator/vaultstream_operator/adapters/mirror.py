@@ -126,6 +126,10 @@ class Mirror:
         """Returns all known SigningJobs."""
         return {entry.key for entry in self._entries.values() if entry.kind == JOBS}
 
+    def jobs_of(self, namespace: str) -> set[JobKey]:
+        """Returns the known SigningJobs of a namespace."""
+        return {key for key in self.jobs() if key[0] == namespace}
+
     def child(self, kind: str, namespace: str, name: str) -> MirrorEntry | None:
         """Returns a known object, or None."""
         return self._entries.get((kind, namespace, name))

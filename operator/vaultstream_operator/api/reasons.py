@@ -57,6 +57,7 @@ class JobReason(StrEnum):
     VOLUMES_NOT_MOUNTED = "VolumesNotMounted"
     CHILD_REFUSED = "ChildRefused"
     CHILD_NOT_OURS = "ChildNotOurs"
+    NAMESPACE_LOST = "NamespaceLost"
     CLEANUP_BLOCKED = "CleanupBlocked"
     DELETION_UNSEALED = "DeletionUnsealed"
     ANNOTATION_UNREADABLE = "AnnotationUnreadable"
@@ -152,6 +153,8 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "quota, an admission policy or spec.signer. The job then resumes automatically.",
     JobReason.CHILD_NOT_OURS: "The {kind} {name} already exists and does not belong to this job: delete or rename it. "
     "The job then resumes automatically.",
+    JobReason.NAMESPACE_LOST: "The operator can't work in namespace {namespace}: {problem} Running workers go on, but none "
+    "are started, scaled or replaced. The job then resumes automatically.",
     JobReason.CLEANUP_BLOCKED: "The job can't be removed yet: {problem} The removal is retried automatically. If the "
     "service is gone permanently, remove the finalizer {finalizer} by hand: the job's data in that service is then kept.",
     JobReason.DELETION_UNSEALED: "No seal says that the job was deleted, because no records worker sealed that within {seconds} s: "

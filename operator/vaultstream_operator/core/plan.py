@@ -4,6 +4,7 @@ deleting      delete the children; have the deletion sealed; delete the data in 
 ended         delete the children, keep the status; delete the object after its time to live
 new           add the finalizer, create the job in Postgres, then its workers
 in trouble    change only the status; workers keep running
+lost          the namespace can't be worked in: change only the status, until it is found again
 suspended     suspend the job in Postgres; delete its workers, after the signers have drained
 running       keep the workers as they should be, and scale the signers
 """
@@ -35,6 +36,8 @@ LATER = 5.0
 """Seconds until the next reconcile of something that a person has to fix."""
 DELETION_SEAL_SECONDS = 60.0
 """How long a deletion waits for its seal: no missing or wrong seal key keeps a namespace from being removed."""
+SELDOM = 20.0
+"""Seconds until the next reconcile of a job in a lost namespace, whose counts in Postgres may change."""
 
 
 class StoreAction(StrEnum):
@@ -100,6 +103,8 @@ def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
         return _deleting(case)
     if conditions.ended_by(view.job.status.conditions) is not None:
         return _ended(case)
+    if view.lost:
+        return _lost(case)
     if FINALIZER not in view.job.finalizers:
         return replace(
             _saying(case.report.trying(say(JobReason.STARTING))), add_finalizer=True, requeue_after=0.0
@@ -185,6 +190,8 @@ def _seals(view: View, role: str, sealer: Manifest | None) -> bool:
 def _ended(case: _Case) -> Plan:
     """Keeps the final status; deletes the children and, after its time to live, the object."""
     job, report = case.view.job, case.report
+    if case.view.lost:
+        return _saying(report)
     if case.view.children.any:
         return replace(_saying(report), delete=_roles(case.view), requeue_after=SHORTLY)
     ttl = job.spec.ttl_seconds_after_finished if job.spec else None
@@ -196,6 +203,17 @@ def _ended(case: _Case) -> Plan:
     over = say(JobReason.TIME_TO_LIVE_OVER, seconds=f"{ttl:g}")
     report = (report if report.said(over) else report.with_events(over)).but(message=over.message)
     return replace(_saying(report), delete_object=True, requeue_after=LATER)
+
+
+def _lost(case: _Case) -> Plan:
+    """Reports that the operator can't work in the namespace, and what Postgres knows of the job. Workers may still run."""
+    view, report = case.view, case.report
+    if isinstance(view.stored, StoredJob) and view.stored.ours:
+        report = report.counted(view.stored)
+        if view.stored.state in (JobState.COMPLETE, JobState.FAILED):
+            return _saying(replicas.ended(view, report.ended(end_of(view.stored), view.stored), view.stored))
+    lost = say(JobReason.NAMESPACE_LOST, namespace=view.job.owner.namespace, problem=view.lost)
+    return replace(_saying(report.stalled(lost)), requeue_after=SELDOM)
 
 
 def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:

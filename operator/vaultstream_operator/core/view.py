@@ -158,9 +158,11 @@ class View:
     Attributes:
         stored: None if there is no such job in Postgres yet.
         lag: the lag in JetStream; None: it was not read.
+        lost: why the operator can't work in the job's namespace, where its children are then unknown; empty: it can.
     """
 
     job: ObjectView
     stored: StoredJob | Trouble | None
     lag: Lag | LagUnknown | None
     children: ChildrenView = field(default_factory=ChildrenView)
+    lost: str = ""

@@ -13,6 +13,7 @@ from support.waiting import eventually
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream_operator import runtime
+from vaultstream_operator.adapters.namespaces import Namespaces
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
 
@@ -27,8 +28,9 @@ class Cluster:
         self.silent = False
         self.late = ""
         self.lists = 0
+        self.namespaces = Namespaces()
 
-    async def resync(self, *, exact: bool) -> set[tuple[str, str]]:
+    async def resync(self, *, exact: bool, only_unsure: bool) -> set[tuple[str, str]]:
         self.lists += 1
         if self.silent:
             await asyncio.Event().wait()
@@ -63,6 +65,10 @@ class Reconciler:
         return False
 
 
+def nothing(_: object) -> None:
+    """Follows no namespaces: all are watched as one."""
+
+
 class Clock:
     now = 0.0
 
@@ -78,6 +84,7 @@ def made(cluster: Cluster, clock: Clock, reconciler: Reconciler | None = None) -
         cast("Any", reconciler or Reconciler()),
         OperatorMetrics(),
         health,
+        follow=nothing,
         disconnect=AsyncExitStack().aclose,
     )
     return work, health

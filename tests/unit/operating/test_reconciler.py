@@ -39,6 +39,9 @@ class World:
     async def children(self, owner: Owner) -> ChildrenView:
         return ALL
 
+    def why_lost(self, namespace: str) -> str:
+        return ""
+
     async def apply(self, manifest: Manifest) -> None:
         self.done.append(f"apply {manifest['spec'].get('replicas')}")
         if self.refuses:

@@ -37,7 +37,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
     {{- range .options }}
     - {{ . }}
     {{- end }}
-    {{- range include "vaultstream.jobNamespaces" .root | fromJsonArray }}
+    {{- range include "vaultstream.presentNamespaces" .root | fromJsonArray }}
     - --namespace={{ . }}
     {{- end }}
     {{- range $name, $value := include "vaultstream.kek.secretLabels" .root | fromYaml }}

@@ -22,3 +22,22 @@
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
+
+{{/* Permissions in all namespaces of an operator that has the others only in its own: those of deploy/operator-signingjobs-rbac.yaml. */}}
+{{- define "vaultstream.operator.signingJobsRules" -}}
+- apiGroups: [vaultstream.dev]
+  resources: [signingjobs]
+  verbs: [get, list, watch, patch] # patch: the finalizer
+- apiGroups: [vaultstream.dev]
+  resources: [signingjobs/status]
+  verbs: [patch]
+{{- end -}}
+
+{{/* Permission to find the namespaces that `jobNamespaceSelector` selects. */}}
+{{- define "vaultstream.operator.selectorRules" -}}
+{{- if include "vaultstream.namespaceSelector" . -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list]
+{{- end -}}
+{{- end -}}

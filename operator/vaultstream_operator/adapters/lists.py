@@ -1,0 +1,123 @@
+"""Lists of all watched objects. They fill the mirror, and find out which namespaces can be served."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from vaultstream_operator.adapters.kube_api import KubeApi, KubeError
+from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror
+from vaultstream_operator.adapters.namespaces import Namespaces
+from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
+
+_NOT_FOUND: Final = 404
+_LOST: Final = (403, _NOT_FOUND)
+_ADVICE: Final = "Give the operator its Role and RoleBinding there again."
+
+
+class Lists:
+    """Reads lists into the mirror.
+
+    Args:
+        api: sends the requests.
+        mirror: what the lists fill.
+        namespaces: which namespaces to list; told which of them can be served.
+    """
+
+    def __init__(self, api: KubeApi, mirror: Mirror, namespaces: Namespaces) -> None:
+        self._api = api
+        self._mirror = mirror
+        self._namespaces = namespaces
+
+    async def read(self, *, exact: bool = False, only_unsure: bool = False) -> set[JobKey]:
+        """Lists all watched objects; returns the SigningJobs to reconcile.
+
+        A namespace that can't be listed is lost, and the others are listed as ever.
+
+        Args:
+            exact: read the current state instead of the API server's cache.
+            only_unsure: leave out namespaces of which it is known that they can be served.
+
+        Raises:
+            KubeError, UnreachableError: no list can be read.
+        """
+        news: set[JobKey] = set()
+        if self._namespaces.everywhere:
+            await self._list_all("", news, exact=exact)
+            return news
+        news |= await self._select()
+        refusals = await self._try_wanted(news, exact=exact, only_unsure=only_unsure)
+        for namespace, refusal in refusals.items():
+            if self._namespaces.lose(namespace, f"{refusal.message.rstrip('.')}. {_ADVICE}"):
+                news |= self._forget_children(namespace)
+            news |= await self._list_jobs(namespace)
+        for namespace in sorted(self._namespaces.left):
+            news |= await self._list_jobs(namespace)
+            if not self._mirror.jobs_of(namespace):
+                self._namespaces.drop(namespace)
+        return news
+
+    async def _select(self) -> set[JobKey]:
+        """Looks up which namespaces are selected; returns the SigningJobs of those that no longer are."""
+        if not self._namespaces.selector:
+            return set()
+        query = {"labelSelector": self._namespaces.selector, "resourceVersion": "0"}
+        found = await self._api.get("/api/v1/namespaces", **query)
+        left = self._namespaces.select([item["metadata"]["name"] for item in found["items"]])
+        return {key for namespace in left for key in self._forget_children(namespace)}
+
+    async def _try_wanted(self, news: set[JobKey], *, exact: bool, only_unsure: bool) -> dict[str, KubeError]:
+        """Lists each namespace to serve, and adds the SigningJobs to reconcile to `news`; returns which namespaces refuse."""
+        refusals: dict[str, KubeError] = {}
+        for namespace in sorted(self._namespaces.wanted):
+            if only_unsure and not self._namespaces.unsure(namespace):
+                continue
+            try:
+                await self._list_all(namespace, news, exact=exact)
+            except KubeError as error:
+                if error.status not in _LOST:
+                    raise
+                refusals[namespace] = error
+                continue
+            if self._namespaces.find(namespace):
+                news |= self._mirror.jobs_of(namespace)
+        if refusals.keys() == self._namespaces.wanted and _of_the_definition(refusals):
+            raise next(iter(refusals.values()))
+        return refusals
+
+    async def _list_all(self, namespace: str, news: set[JobKey], *, exact: bool) -> None:
+        """Adds to `news` even if a later list is refused: the mirror has taken what an earlier one told."""
+        for kind in WATCHED:
+            news |= await self._list(kind, namespace, exact=exact)
+
+    async def _list(self, kind: str, namespace: str, *, exact: bool) -> set[JobKey]:
+        query = {} if exact else {"resourceVersion": "0"}
+        if kind != JOBS:
+            query["labelSelector"] = MANAGED_BY_US
+        found = await self._api.get(path_of(kind, namespace), **query)
+        version = int(found["metadata"]["resourceVersion"])
+        return self._mirror.listed(kind, found["items"], [namespace] if namespace else [], version)
+
+    async def _list_jobs(self, namespace: str) -> set[JobKey]:
+        """Lists the SigningJobs of a lost namespace, which the operator may still read. Those that it may not are forgotten."""
+        try:
+            return await self._list(JOBS, namespace, exact=False)
+        except KubeError as error:
+            if error.status not in _LOST:
+                raise
+            return self._forget(JOBS, namespace)
+
+    def _forget_children(self, namespace: str) -> set[JobKey]:
+        """Forgets all that can't be seen any more in a namespace; returns its SigningJobs."""
+        for kind in WATCHED:
+            if kind != JOBS:
+                self._forget(kind, namespace)
+        return self._mirror.jobs_of(namespace)
+
+    def _forget(self, kind: str, namespace: str) -> set[JobKey]:
+        return self._mirror.listed(kind, (), [namespace], sys.maxsize)
+
+
+def _of_the_definition(refusals: dict[str, KubeError]) -> bool:
+    """Returns whether refusals say that there is no SigningJob at all, instead of something about namespaces."""
+    return bool(refusals) and all(error.status == _NOT_FOUND for error in refusals.values())
