@@ -36,8 +36,6 @@ LATER = 5.0
 """Seconds until the next reconcile of something that a person has to fix."""
 DELETION_SEAL_SECONDS = 60.0
 """How long a deletion waits for its seal: no missing or wrong seal key keeps a namespace from being removed."""
-SELDOM = 20.0
-"""Seconds until the next reconcile of a job in a lost namespace, whose counts in Postgres may change."""
 
 
 class StoreAction(StrEnum):
@@ -172,7 +170,7 @@ def _sealer(case: _Case, stored: StoredJob | Trouble | None) -> Manifest | None:
     """Returns the worker that seals the deletion of a sealed job; None if there is nothing to seal, or no time left."""
     if not isinstance(stored, StoredJob) or not stored.ours or stored.deletion_sealed:
         return None
-    if stored.seal is None or stored.deleted_at is None:
+    if stored.seal is None or stored.deleted_at is None or case.view.lost:
         return None
     if (case.now - stored.deleted_at).total_seconds() > DELETION_SEAL_SECONDS:
         return None
@@ -213,7 +211,7 @@ def _lost(case: _Case) -> Plan:
         if view.stored.state in (JobState.COMPLETE, JobState.FAILED):
             return _saying(replicas.ended(view, report.ended(end_of(view.stored), view.stored), view.stored))
     lost = say(JobReason.NAMESPACE_LOST, namespace=view.job.owner.namespace, problem=view.lost)
-    return replace(_saying(report.stalled(lost)), requeue_after=SELDOM)
+    return replace(_saying(report.stalled(lost)), requeue_after=LATER)
 
 
 def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:
