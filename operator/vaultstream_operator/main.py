@@ -14,7 +14,7 @@ from vaultstream.telemetry.server import serving_on
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.kube_api import open_kube_api
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
-from vaultstream_operator.adapters.namespaces import Namespaces
+from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, registry
 from vaultstream_operator.metrics import OperatorMetrics
@@ -39,7 +39,7 @@ async def run_operator(settings: OperatorSettings) -> None:
         metrics, health = OperatorMetrics(), Health("operator", progress_seconds=LIVE_SECONDS)
         await stack.enter_async_context(serving_on(_ANY_HOST, settings.http_port, metrics.registry, health))
         api = await stack.enter_async_context(open_kube_api(settings.kubeconfig))
-        namespaces, watches = Namespaces(settings.watched, settings.namespace_selector), Watches()
+        namespaces, watches = ServedNamespaces(settings.watched, settings.namespace_selector), Watches()
         cluster = KubernetesCluster(api, namespaces)
         address = BusAddress(
             settings.nats_url,

@@ -31,7 +31,7 @@ from vaultstream_operator.adapters.kube_api import (
 )
 from vaultstream_operator.adapters.lists import Lists
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, JobKey, Mirror
-from vaultstream_operator.adapters.namespaces import Namespaces
+from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import WATCHED, path_of
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
@@ -65,9 +65,9 @@ class KubernetesCluster:
         namespaces: the namespaces to serve; those of which nothing is said here are all of them.
     """
 
-    def __init__(self, api: KubeApi, namespaces: Namespaces | None = None) -> None:
+    def __init__(self, api: KubeApi, namespaces: ServedNamespaces | None = None) -> None:
         self._api = api
-        self.namespaces = namespaces or Namespaces()
+        self.namespaces = namespaces or ServedNamespaces()
         self._events = Events(api)
         self._mirror = Mirror()
         self._lists = Lists(api, self._mirror, self.namespaces)

@@ -7,7 +7,7 @@ from typing import Final
 
 from vaultstream_operator.adapters.kube_api import KubeApi, KubeError
 from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror
-from vaultstream_operator.adapters.namespaces import Namespaces
+from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
 
 _NOT_FOUND: Final = 404
@@ -24,7 +24,7 @@ class Lists:
         namespaces: which namespaces to list; told which of them can be served.
     """
 
-    def __init__(self, api: KubeApi, mirror: Mirror, namespaces: Namespaces) -> None:
+    def __init__(self, api: KubeApi, mirror: Mirror, namespaces: ServedNamespaces) -> None:
         self._api = api
         self._mirror = mirror
         self._namespaces = namespaces

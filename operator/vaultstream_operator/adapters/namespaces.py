@@ -26,7 +26,7 @@ class _Loss:
     logged_at: float
 
 
-class Namespaces:
+class ServedNamespaces:
     """Which namespaces are to be served, and which of them are.
 
     Args:

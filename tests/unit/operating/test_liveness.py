@@ -13,7 +13,7 @@ from support.waiting import eventually
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream_operator import runtime
-from vaultstream_operator.adapters.namespaces import Namespaces
+from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
 
@@ -28,7 +28,7 @@ class Cluster:
         self.silent = False
         self.late = ""
         self.lists = 0
-        self.namespaces = Namespaces()
+        self.namespaces = ServedNamespaces()
 
     async def resync(self, *, exact: bool, only_unsure: bool) -> set[tuple[str, str]]:
         self.lists += 1
