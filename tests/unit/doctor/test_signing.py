@@ -35,6 +35,8 @@ def test_the_extension_is_named_where_it_signs(native: Multibuffer) -> None:
     finding = examine_signing()
     assert finding.level is Level.OK
     assert native.version() in finding.message
+    assert "ECDSA_P256_SHA256" in finding.message
+    assert "RSA" not in finding.message
 
 
 def test_that_it_is_switched_off_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vaultstream.api import Algorithm
+from vaultstream.crypto.batch_signer import MultibufferSigner, batch_signer
 from vaultstream.crypto.multibuffer import is_faulty, multibuffer, why_not
 from vaultstream.doctor.findings import Finding, ok, warning
 
@@ -12,9 +14,11 @@ def examine_signing() -> Finding:
     """Reports whether the native extension is used, and why not; it is no fault unless it was built and does not work."""
     native = multibuffer()
     if native is not None:
+        theirs = [str(each) for each in Algorithm if batch_signer(each).path == MultibufferSigner.path]
         return ok(
             _CHECK,
-            f"The native extension signs ECDSA P-256 on this machine, eight records at a time (crypto_mb {native.version()}).",
+            f"On this machine the native extension (crypto_mb {native.version()}) signs eight records at a time with "
+            f"{' and '.join(theirs)}.",
         )
     without = f"cryptography makes all signatures on this machine, one at a time. {why_not()}"
     if is_faulty():
