@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.chart import CHART, NAMESPACE, ROOT, render
 from vaultstream.telemetry.metrics import Metrics
 from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.status import Condition
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.settings import OperatorSettings, WorkerSettings
 
 pytestmark = pytest.mark.unit
 
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 EVERYTHING = ("--values", CHART / "ci" / "cert-manager-values.yaml")
 
 
@@ -144,6 +147,35 @@ def test_alerts_and_dashboard_use_only_served_metrics() -> None:
         used = used_metrics(path.read_text())
         assert used, path.name
         assert used <= served, path.name
+
+
+@pytest.mark.parametrize("name", ["job-stalled", "job-failed", "operator-namespace-lost"])
+def test_alerts_select_labels_and_conditions_that_the_operator_serves(name: str) -> None:
+    metrics = OperatorMetrics()
+    metrics.stands("team-a", "job", [condition_of(kind) for kind in ("Stalled", "Failed")])
+    metrics.reaches(["team-a"], ["team-b"])
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    expression = yaml.safe_load((CHART / "files" / "alerts" / f"{name}.yaml").read_text())["expr"]
+    selected = re.findall(r"(vaultstream_\w+)(?:\{(\w+)=\"(\w+)\"\})?", expression)
+    assert selected
+    for metric, label, value in selected:
+        found = [
+            sample for sample in samples if sample.name == metric and sample.labels.get(label, "") == value
+        ]
+        assert 1 in {sample.value for sample in found}, (metric, label, value)
+        for labels in re.findall(r"(?:by|on) \(([^)]*)\)", expression):
+            assert set(labels.split(", ")) <= found[0].labels.keys()
+
+
+def condition_of(kind: str) -> Condition:
+    values = {
+        "status": "True",
+        "reason": "Reason",
+        "message": "",
+        "last_transition_time": NOW,
+        "observed_generation": 1,
+    }
+    return Condition.model_validate({"type": kind, **values})
 
 
 def test_an_alert_tells_of_leases_that_begin_in_the_future() -> None:
