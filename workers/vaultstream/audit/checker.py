@@ -22,6 +22,7 @@ from vaultstream.audit.judgement import (
     stored_signature,
 )
 from vaultstream.audit.payloads import present_payloads
+from vaultstream.audit.plain_signatures import PlainSignatures
 from vaultstream.audit.queries import RecordId, covered_ids, job_query
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from vaultstream.audit.stated import RecordRow
-    from vaultstream.crypto.algorithms import Verifier
+    from vaultstream.crypto.algorithms import PublicKey
     from vaultstream.store.database import Connection
 
 SLICE_RECORDS = 2000
@@ -92,8 +93,8 @@ class Checker:
         self._keys = keys
         algorithm = Algorithm(assignment.algorithm)
         self._jws = JwsForm(JWS_ALG[algorithm], assignment.token) if assignment.jws else None
-        self._verifiers: dict[int, Verifier | None] = {}
-        """Of the keys that were needed so far; see `_verifier`."""
+        self._plain_keys: dict[int, PublicKey | None] = {}
+        """Of the keys that were needed so far; see `_plain_key`."""
 
     @classmethod
     async def open(cls, connection: Connection, reading: Connection, assignment: Assignment) -> Self:
@@ -137,19 +138,23 @@ class Checker:
         await self._count(states, signatures, tally)
 
         commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
-        valid = 0
+        plain = PlainSignatures(Algorithm(self._job.algorithm))
         async for record, present in present_payloads(
             self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
             found = signatures[record]
-            if len(found) == 1 and self._is_plainly_valid(found[0], present, commits):
-                valid += 1
-                continue
+            if len(found) == 1 and isinstance(present, bytes):
+                [stored] = found
+                if key := self._key_to_verify(stored, present, commits):
+                    plain.add(key, record, stored, present)
+                    if plain.is_full:
+                        self._verify(plain, tally)
+                    continue
             for stored in found:
                 self._judge(str(record), stored, present, tally)
                 if fault := lease_fault(stored, commits.get((stored.key_no, stored.epoch), ())):
                     tally.find(AuditFinding.BAD_LEASES, str(record), fault)
-        tally.add(Count.VALID, valid)
+        self._verify(plain, tally)
         return signatures
 
     async def _count(
@@ -176,31 +181,36 @@ class Checker:
                 )
         await self._account_for(unsettled, states, tally)
 
-    def _is_plainly_valid(
+    def _key_to_verify(
         self,
         stored: StoredSignature,
-        present: bytes | Absence,
+        payload: bytes,
         commits: Mapping[tuple[int, int], Sequence[CommittedLease]],
-    ) -> bool:
-        """Whether a signature is valid and there is nothing else to say of it, in less time than `_judge` takes to say more."""
-        verify = self._verifier(stored.key_no)
+    ) -> PublicKey | None:
+        """Returns the key of a signature of which only its validity is left to be found; None if there is more to say of it."""
         leases = commits.get((stored.key_no, stored.epoch), ())
-        return (
-            verify is not None
-            and isinstance(present, bytes)
-            and sha256(present).digest() == stored.digest
-            and len(leases) == 1
+        if (
+            len(leases) == 1
             and leases[0].covers(stored.signed_at)
-            and verify(stored.signature, stored.digest)
-        )
+            and sha256(payload).digest() == stored.digest
+        ):
+            return self._plain_key(stored.key_no)
+        return None
 
-    def _verifier(self, key_no: int) -> Verifier | None:
-        """Returns what verifies signatures over digests by a key; None if more is to be said of these than whether they are valid."""
-        if key_no not in self._verifiers:
+    def _plain_key(self, key_no: int) -> PublicKey | None:
+        """Returns a key, unless more is to be said of its signatures than whether they are valid."""
+        if key_no not in self._plain_keys:
             key = self._keys.get(key_no)
             plain = key is not None and self._jws is None and key_no not in self._job.revoked_at
-            self._verifiers[key_no] = key.digest_verifier() if key and plain else None
-        return self._verifiers[key_no]
+            self._plain_keys[key_no] = key.usable() if key and plain else None
+        return self._plain_keys[key_no]
+
+    def _verify(self, plain: PlainSignatures, tally: Tally) -> None:
+        """Verifies signatures together; what is to be said of an invalid one, `_judge` says."""
+        valid, invalid = plain.verify()
+        tally.add(Count.VALID, valid)
+        for record, stored, payload in invalid:
+            self._judge(str(record), stored, payload, tally)
 
     def _judge(self, record: str, stored: StoredSignature, present: bytes | Absence, tally: Tally) -> None:
         key = self._keys.get(stored.key_no)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from vaultstream.crypto.algorithms import Verifier
+    from vaultstream.crypto.algorithms import PublicKey, Verifier
     from vaultstream.proof.jws import JwsForm
 
 
@@ -69,7 +69,7 @@ class AuditKey:
         self.state = state
         self._verify_payload: Verifier | None = None
         self._verify_digest: Verifier | None = None
-        self._loaded = False
+        self._key: PublicKey | None = None
 
     @property
     def needs_payload(self) -> bool:
@@ -91,24 +91,24 @@ class AuditKey:
             and self._verify_payload(signature, payload)
         )
 
-    def digest_verifier(self) -> Verifier | None:
-        """Returns what tells whether a signature is over a digest; None if the key can't be used, or needs the payload."""
+    def usable(self) -> PublicKey | None:
+        """Returns the key; None if it can't be used, which `verify` explains."""
         try:
-            self._load()
+            return self._load()
         except CustodyError:
             return None
-        return self._verify_digest
 
-    def _load(self) -> None:
-        if self._loaded:
-            return
+    def _load(self) -> PublicKey:
+        if self._key is not None:
+            return self._key
         if self.wanted is not None and self.algorithm != self.wanted:
             raise CustodyError(f"It is for {self.algorithm}, and the job signs with {self.wanted}.")
         algorithm = algorithms.known_algorithm(self.algorithm)
         key = algorithms.public_key_from_bytes(self.public_key)
         self._verify_digest = algorithms.digest_verifier(key, algorithm)
         self._verify_payload = algorithms.verifier(key, algorithm)
-        self._loaded = True
+        self._key = key
+        return key
 
 
 class JwsKey:

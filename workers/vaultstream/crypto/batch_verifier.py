@@ -1,4 +1,4 @@
-"""Verifies many signatures of ECDSA or Ed25519: eight at a time where `vaultstream.crypto.multibuffer` is used.
+"""Verifies many signatures: those of ECDSA and Ed25519 eight at a time where `vaultstream.crypto.multibuffer` is used.
 
 What the extension calls invalid, `cryptography` judges again: the library fails to add two equal points, which a signature by
 a key that was made for one payload asks for. What the extension calls valid is valid.
@@ -14,8 +14,49 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.api import Algorithm
-from vaultstream.crypto.algorithms import Verifier, digest_verifier, verifier
+from vaultstream.crypto.algorithms import PublicKey, Verifier, digest_verifier, verifier
 from vaultstream.crypto.multibuffer import multibuffer
+
+
+def verify_many(
+    algorithm: Algorithm,
+    keys: Sequence[PublicKey],
+    counts: Sequence[int],
+    signatures: Sequence[bytes],
+    *,
+    payloads: Sequence[bytes],
+    digests: Sequence[bytes],
+) -> list[bool]:
+    """Returns for each signature whether it is valid over its payload, as `verifier` finds it.
+
+    Args:
+        algorithm: of all keys.
+        keys: see `verify_digests`.
+        counts: see `verify_digests`.
+        signatures: in the form of the algorithm.
+        payloads: what was signed.
+        digests: their SHA-256, which the caller has computed.
+
+    Raises:
+        CustodyError: a key is for another algorithm.
+        RuntimeError: the library failed.
+        ValueError: the numbers of arguments do not fit.
+    """
+    match algorithm:
+        case Algorithm.ECDSA_P256_SHA256:
+            curves = [key for key in keys if isinstance(key, EllipticCurvePublicKey)]
+            if len(curves) == len(keys):
+                return verify_digests(curves, counts, digests, signatures)
+        case Algorithm.ED25519:
+            edwards = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+            if len(edwards) == len(keys):
+                return verify_messages(edwards, counts, payloads, signatures)
+        case Algorithm.RSA_PSS_3072_SHA256:
+            by_digest = [verify for key in keys if (verify := digest_verifier(key, algorithm))]
+            return _judged_again(None, by_digest, counts, digests, signatures)
+        case Algorithm.ML_DSA_65:
+            pass
+    return _judged_again(None, [verifier(key, algorithm) for key in keys], counts, payloads, signatures)
 
 
 def verify_digests(
