@@ -11,8 +11,8 @@ GROUP_SECONDS = 0.05
 It also bounds memory, because large payloads take long to hash.
 """
 
-_GROUPS = 3
-"""Groups in flight at a time: one is read, one is signed, one is committed."""
+_GROUPS = 2
+"""Groups in flight at a time: one is read and signed, one is committed. What a group costs by itself is paid less often than with more."""
 
 _WEIGHT = 0.5
 """Weight of the newest group in the average."""
@@ -40,14 +40,14 @@ class Pace:
     def share(self) -> int:
         """Batches that may be in flight: `concurrency`, or this signer's share of the keys if that is fewer.
 
-        Nobody assigns the shares. A signer that finds no free key halves its share, and adds one after each group for
-        which there were enough keys, so signers that compete for keys come to hold about as many each.
+        Nobody assigns the shares. A signer that finds no free key gives up a quarter of its share, and adds one after each group
+        for which there were enough keys, so signers that compete for keys come to hold about as many each.
         """
         return self._share
 
     def keys_were_short(self, held: int) -> None:
         """Records that there was no free key for some batch while `held` batches were in flight."""
-        self._share = max(1, held // 2)
+        self._share = max(1, held * 3 // 4)
 
     def keys_were_enough(self) -> None:
         """Records that there was a free key for each batch of a group."""

@@ -200,9 +200,9 @@ class Pipeline:
         return leased.batches
 
     async def _fetch_group(self) -> list[Batch]:
-        """Fetches as many batches as there is room for; if there is no room, waits for a change and returns none."""
+        """Fetches a group of batches; if there is no room for all of it, waits for a change and returns none."""
         room = min(self._pace.share - self.in_flight, self._pace.group)
-        if room <= 0 or len(self._unsigned) >= self._pace.ahead or self._hold.alone:
+        if room < self._pace.group or len(self._unsigned) >= self._pace.ahead or self._hold.alone:
             self._hold.changed.clear()
             await self._hold.changed.wait()
             return []
