@@ -12,7 +12,7 @@ import pytest
 
 from vaultstream.crypto.multibuffer import Multibuffer
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # compilers on a busy machine
 
 ROOT = Path(__file__).parents[3]
 NATIVE, LIBRARY = ROOT / "workers/native", ROOT / "build/native"

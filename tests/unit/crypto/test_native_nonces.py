@@ -17,7 +17,7 @@ import pytest
 
 from vaultstream.crypto.multibuffer import LEAST_WIDTH, Multibuffer, NativeKey
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # a million signatures on a busy machine
 
 ROOT = Path(__file__).parents[3]
 SCALARS = [sha256(bytes([number])).digest() for number in range(5)]
