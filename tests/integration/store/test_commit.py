@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -213,6 +214,18 @@ async def test_a_clock_set_back_keeps_nobody_from_committing(db: asyncpg.Connect
         "SELECT vaultstream.release_keys('ann', ARRAY[$1::int], ARRAY[$2::int])", idle.key_no, idle.epoch
     )
     assert await commit(db, job, signed(1, lease, [1])) == [COMMITTED]
+
+
+async def test_a_lease_that_began_after_its_batch_was_signed_costs_no_attempt(db: asyncpg.Connection) -> None:
+    """The clock was set back by a moment before the key was leased, so the lease began when its former one had ended."""
+    job = await add_job(db, keys=1)
+    await add_batches(db, job, [1])
+    lease = await claim_one(db, job, "ann", 1)
+    began = lease.clock.shown + timedelta(microseconds=1)
+    await db.execute("UPDATE vaultstream.keys SET leased_at = $2 WHERE job_no = $1", job.job_no, began)
+    assert await commit(db, job, signed(1, lease, [1])) == [FENCED]
+    assert await signatures_of(db, job) == {}
+    assert await commit(db, job, signed(1, await claim_one(db, job, "ann", 1), [1])) == [COMMITTED]
 
 
 async def test_a_lease_in_the_future_dates_no_signature_not_even_those_committed_with_it(

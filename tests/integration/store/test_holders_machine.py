@@ -163,7 +163,7 @@ class Holders(RuleBasedStateMachine):
     def time_passes(self, steps: int) -> None:
         seconds = steps * STEP
         self.played += seconds
-        self.run(_move_into_the_past(self.connection, self.job.job_no, seconds))
+        self.run(move_into_the_past(self.connection, self.job.job_no, seconds))
 
     @rule(target=on_the_way, held=consumes(in_hand))
     def send(self, held: Held) -> Any:
@@ -248,7 +248,7 @@ class Holders(RuleBasedStateMachine):
         assert {row["key_no"] for row in rows} == set(self.key_ids) - self.revoked
 
 
-async def _move_into_the_past(connection: asyncpg.Connection, job_no: int, seconds: float) -> None:
+async def move_into_the_past(connection: asyncpg.Connection, job_no: int, seconds: float) -> None:
     """Lets time pass for Postgres: moves all stored times of leases into the past."""
     async with connection.transaction():
         await connection.execute(
@@ -259,12 +259,13 @@ async def _move_into_the_past(connection: asyncpg.Connection, job_no: int, secon
         )
         ended = await connection.fetch(
             "DELETE FROM vaultstream.leases l USING vaultstream.keys k WHERE k.key_no = l.key_no AND k.job_no = $1 "
-            "RETURNING l.key_no, l.epoch, l.holder, l.batch_no, lower(during) AS first, upper(during) AS last, outcome",
+            "RETURNING l.key_no, l.epoch, l.holder, l.batch_no, lower(during) AS first, upper(during) AS last, outcome, isempty(during)",
             job_no,
         )
         await connection.executemany(
             "INSERT INTO vaultstream.leases (key_no, epoch, holder, batch_no, during, outcome) VALUES ($1, $2, $3, $4, "
-            "tstzrange($5::timestamptz - make_interval(secs => $8), $6::timestamptz - make_interval(secs => $8)), $7)",
+            "CASE WHEN $8 THEN 'empty' ELSE "
+            "tstzrange($5::timestamptz - make_interval(secs => $9), $6::timestamptz - make_interval(secs => $9)) END, $7)",
             [(*row.values(), seconds) for row in ended],
         )
 

@@ -174,16 +174,18 @@ BEGIN
     v_late := array_fill(false, ARRAY[v_slots]);
     IF (v_in_time AND v_latest <= v_now) IS NOT TRUE OR array_position(v_times, NULL) IS NOT NULL THEN
         -- A statement is from within its lease. If the clock was set back, the lease can begin in the future; then it is from the
-        -- last hour. A statement from the future was signed before the clock was set back: its batch is signed again.
+        -- last hour. A statement from the future was signed before the clock was set back, and one of the last hour from before the
+        -- lease was signed while the lease was still to begin: their batches are signed again.
         FOR v_slot IN 1 .. v_slots LOOP
             CONTINUE WHEN NOT v_held[v_slot];
             v_times[v_slot] := coalesce(v_times[v_slot], v_now);
             IF v_times[v_slot] > v_now THEN
                 v_late[v_slot] := true;
-            ELSIF v_times[v_slot] < least(v_leased[v_slot], v_now - interval '1 hour')
-                  OR v_times[v_slot] < v_leased[v_slot] AND v_leased[v_slot] <= v_now THEN
+            ELSIF v_times[v_slot] < least(v_leased[v_slot], v_now - interval '1 hour') THEN
                 RAISE invalid_parameter_value
                 USING MESSAGE = format('the statement of batch %s is from before its lease', p_batch_no[v_slot]);
+            ELSIF v_times[v_slot] < v_leased[v_slot] AND v_leased[v_slot] <= v_now THEN
+                v_late[v_slot] := true;
             END IF;
         END LOOP;
     END IF;
