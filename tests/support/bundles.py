@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.node import find_node
 from support.proving import STARTED, SignedBatch
 from vaultstream.api import Algorithm
 from vaultstream.audit.pinned_keys import PinnedKeys
@@ -297,7 +297,7 @@ def run_checker(command: Sequence[str | Path], folder: Path, *arguments: str) ->
 
 def checkers(programs: Path) -> dict[str, list[str | Path]]:
     """Returns the commands of the programs that are in a bundle, which is not the one that they check."""
-    node = shutil.which("node")
+    node = find_node()
     python: list[str | Path] = [sys.executable, programs / "verify.py"]
     return {"verify.py": python} | ({"verify.mjs": [node, programs / "verify.mjs"]} if node else {})
 

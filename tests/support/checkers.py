@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.node import find_node
+
 _SOURCES = Path(__file__).parents[1] / "checkers"
 _BUILD = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 
@@ -83,5 +85,5 @@ def build_go(program: Path, package: str) -> Path | None:
 
 def node_checker() -> Checker | None:
     """Returns the checker that needs nothing but Node; None without Node."""
-    node = shutil.which("node")
+    node = find_node()
     return Checker((node, _SOURCES / "node" / "check.mjs")) if node else None

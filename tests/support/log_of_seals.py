@@ -41,6 +41,26 @@ def dead_letter(job: Job, record: str) -> DeadLetterEntry:
     )
 
 
+def seal_entry(job: Job, of_job: Log, **changed: Any) -> SealEntry:
+    """Returns a seal of a job with its log as it is; what is given replaces the rest, which is of no batch."""
+    values: dict[str, Any] = {
+        "job_token": job.token,
+        "job": job.name,
+        "source": "nowhere",
+        "upper_id": "3",
+        "state": "Complete",
+        "batches": 1,
+        "ranges_sha256": RANGES,
+        "signed": 3,
+        "dead": 0,
+        "keys_sha256": bytes(32),
+        "tree_size": of_job.size,
+        "tree_root": of_job.tree.root(),
+        "sealed_at": datetime.now(UTC),
+    }
+    return SealEntry(**(values | changed))
+
+
 @dataclass
 class LogOfSeals:
     """The log of an installation, with the logs of its jobs."""
@@ -82,22 +102,7 @@ class LogOfSeals:
             ]
             of_job = await append_entries(self.db, of_job, job.job_no, new)
             await self.sign(of_job)
-        seal = SealEntry(
-            job_token=job.token,
-            job=job.name,
-            source="nowhere",
-            upper_id="3",
-            state=state,
-            batches=1,
-            ranges_sha256=RANGES,
-            signed=3,
-            dead=0,
-            keys_sha256=bytes(32),
-            tree_size=of_job.size,
-            tree_root=of_job.tree.root(),
-            sealed_at=datetime.now(UTC),
-        )
-        return await self._enter(job, EntryKind.SEAL, seal)
+        return await self._enter(job, EntryKind.SEAL, seal_entry(job, of_job, state=state))
 
     async def sign(self, log: Log, key: NoteSigningKey | None = None) -> bytes:
         """Signs and stores a checkpoint of a log as it stands."""

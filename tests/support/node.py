@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 
 
+def find_node() -> str | None:
+    """Returns the path of Node; None: it is not installed."""
+    return shutil.which("node")
+
+
 def run_node(program: str, given: Any) -> Any:
     """Runs a program of this folder with `given` as JSON on its standard input; returns the JSON that it prints."""
-    node = shutil.which("node")
+    node = find_node()
     if node is None:
         pytest.skip("Node is not installed")
     ran = subprocess.run(

@@ -24,19 +24,16 @@ from vaultstream.store.jobs import (
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def job(planned_job: Job) -> Job:
-    return planned_job
-
-
 async def test_a_deleted_job_stays_as_it_is(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
-    await owner.execute("SELECT vaultstream.delete_job($1, 'Retain')", job.job_no)
-    before = await state_of(owner, job)
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Retain')", planned_job.job_no)
+    before = await state_of(owner, planned_job)
     with pytest.raises(asyncpg.CheckViolationError, match="it was deleted"):
-        await planner.execute("UPDATE vaultstream.jobs SET message = 'mine' WHERE job_no = $1", job.job_no)
-    assert await state_of(owner, job) == before
+        await planner.execute(
+            "UPDATE vaultstream.jobs SET message = 'mine' WHERE job_no = $1", planned_job.job_no
+        )
+    assert await state_of(owner, planned_job) == before
 
 
 async def test_a_job_runs_from_a_start(planner: asyncpg.Connection, owner: asyncpg.Connection) -> None:
@@ -68,30 +65,30 @@ async def test_a_job_runs_from_a_start(planner: asyncpg.Connection, owner: async
     ],
 )
 async def test_checkpoints_only_move_forward_and_a_job_ends_when_it_is_done(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, change: str
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job, change: str
 ) -> None:
-    before = await state_of(owner, job)
+    before = await state_of(owner, planned_job)
     with pytest.raises(asyncpg.CheckViolationError):
-        await planner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
-    assert await state_of(owner, job) == before
+        await planner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", planned_job.job_no)
+    assert await state_of(owner, planned_job) == before
 
 
 async def test_a_job_that_started_gets_no_other_end_by_a_pause(
-    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
     async def refuse(login: asyncpg.Connection, change: str, reason: str) -> None:
         with pytest.raises(asyncpg.CheckViolationError, match=reason):
-            await login.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+            await login.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", planned_job.job_no)
 
     await refuse(planner, "state = 'Suspended'", "only the operator")
     async with connect(database.urls["operator"]) as operator:
-        await set_suspended(operator, job.job_no, suspended=True)
+        await set_suspended(operator, planned_job.job_no, suspended=True)
         for state in ("Running", "Pending"):
             await refuse(planner, f"state = '{state}'", "only the operator")
         await refuse(operator, "state = 'Pending'", "it has started")
-        await set_suspended(operator, job.job_no, suspended=False)
-    assert (await get_job(owner, job.token)).state == "Running"
-    await owner.execute("UPDATE vaultstream.jobs SET state = 'Pending' WHERE job_no = $1", job.job_no)
+        await set_suspended(operator, planned_job.job_no, suspended=False)
+    assert (await get_job(owner, planned_job.token)).state == "Running"
+    await owner.execute("UPDATE vaultstream.jobs SET state = 'Pending' WHERE job_no = $1", planned_job.job_no)
     await refuse(planner, "upper_id = '99'", "highest id")
 
 
@@ -99,14 +96,14 @@ async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_n
     database: GuardedDatabase,
     owner: asyncpg.Connection,
     planner: asyncpg.Connection,
-    job: Job,
+    planned_job: Job,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vaultstream.store.jobs.LOCK_WAIT", "500ms")
-    overdue = {**job.spec.dump(), "activeDeadlineSeconds": 1}
+    overdue = {**planned_job.spec.dump(), "activeDeadlineSeconds": 1}
     await owner.execute(
         "UPDATE vaultstream.jobs SET spec = $2, started_at = now() - interval '1 hour' WHERE job_no = $1",
-        job.job_no,
+        planned_job.job_no,
         overdue,
     )
     pid = planner.get_server_pid()
@@ -115,36 +112,38 @@ async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_n
     await planner.fetch("SELECT FROM vaultstream.jobs FOR UPDATE")
     async with connect(database.urls["operator"]) as operator:
         for change in (
-            set_suspended(operator, job.job_no, suspended=True),
-            update_spec(operator, job.job_no, job.spec),
-            fail_overdue_job(operator, replace(job, spec=SigningJobSpec.model_validate(overdue))),
+            set_suspended(operator, planned_job.job_no, suspended=True),
+            update_spec(operator, planned_job.job_no, planned_job.spec),
+            fail_overdue_job(operator, replace(planned_job, spec=SigningJobSpec.model_validate(overdue))),
         ):
             with pytest.raises(LockedError, match=f"process {pid} of the user {database.logins['records']}"):
                 await change
         await attempt.rollback()
-        await set_suspended(operator, job.job_no, suspended=True)
+        await set_suspended(operator, planned_job.job_no, suspended=True)
 
 
 async def test_an_old_snapshot_completes_no_job(
-    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
     await owner.execute(
-        "UPDATE vaultstream.batches SET state = 'done', signed = records WHERE job_no = $1", job.job_no
+        "UPDATE vaultstream.batches SET state = 'done', signed = records WHERE job_no = $1",
+        planned_job.job_no,
     )
     async with connect(database.urls["records"]) as old:
         await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await old.fetchval("SELECT count(*) FROM vaultstream.batches")
         with pytest.raises(asyncpg.CheckViolationError, match="READ COMMITTED"):
             await old.execute(
-                "UPDATE vaultstream.jobs SET planned = true, state = 'Complete' WHERE job_no = $1", job.job_no
+                "UPDATE vaultstream.jobs SET planned = true, state = 'Complete' WHERE job_no = $1",
+                planned_job.job_no,
             )
         await old.execute("ROLLBACK; BEGIN ISOLATION LEVEL SERIALIZABLE")
         with pytest.raises(asyncpg.CheckViolationError, match="READ COMMITTED"):
-            await old.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+            await old.execute(PLAN, planned_job.job_no, 3, 5, "11", "15", None)
 
 
 async def test_the_times_of_a_job_are_those_of_the_clock_of_postgres(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
     fresh = await add_job(owner, keys=1, activeDeadlineSeconds=3000)
     await planner.execute(
@@ -167,15 +166,19 @@ async def test_the_times_of_a_job_are_those_of_the_clock_of_postgres(
     )
 
 
-async def test_planned_is_said_once(planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job) -> None:
-    await owner.execute("UPDATE vaultstream.jobs SET planned = true WHERE job_no = $1", job.job_no)
+async def test_planned_is_said_once(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
+) -> None:
+    await owner.execute("UPDATE vaultstream.jobs SET planned = true WHERE job_no = $1", planned_job.job_no)
     for change in ("planned = false", "planned_id = '20'"):
         with pytest.raises(asyncpg.CheckViolationError):
-            await planner.execute(f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", job.job_no)
+            await planner.execute(
+                f"UPDATE vaultstream.jobs SET {change} WHERE job_no = $1", planned_job.job_no
+            )
 
 
 async def test_no_operator_of_one_s_own_turns_the_guard_around(
-    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
     """The trigger runs with the privileges of the caller, but not with the names that the caller set."""
     await owner.execute(f"CREATE SCHEMA tricks; GRANT ALL ON SCHEMA tricks TO {database.logins['records']}")
@@ -188,7 +191,7 @@ async def test_no_operator_of_one_s_own_turns_the_guard_around(
     try:
         with pytest.raises(asyncpg.CheckViolationError):
             await planner.execute(
-                "UPDATE vaultstream.jobs SET published_through = 0 WHERE job_no = $1", job.job_no
+                "UPDATE vaultstream.jobs SET published_through = 0 WHERE job_no = $1", planned_job.job_no
             )
     finally:
         await planner.execute("DROP OPERATOR tricks.< (bigint, bigint); DROP FUNCTION tricks.never")

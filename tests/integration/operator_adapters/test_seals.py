@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.log_of_seals import seal_entry
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
@@ -56,21 +56,7 @@ async def seal(
     async with connection.transaction():
         of_job = await logs.lock_log(connection, job_origin(KEY.name, job.token), job_no=job.job_no)
         await checkpointed(connection, of_job)
-        entry = SealEntry(
-            job_token=job.token,
-            job=job.name,
-            source="receipts",
-            upper_id="",
-            state=state,
-            batches=0,
-            ranges_sha256=bytes(32),
-            signed=signed,
-            dead=1,
-            keys_sha256=bytes(32),
-            tree_size=of_job.size,
-            tree_root=of_job.tree.root(),
-            sealed_at=datetime.now(UTC),
-        )
+        entry = seal_entry(job, of_job, state=state, signed=signed, dead=1)
         text = entry.data.decode() if body is None else body
         log = await logs.lock_log(connection, KEY.name)
         new = logs.NewEntry(kind=logs.EntryKind.SEAL, leaf=leaf_hash(text.encode()), body=text)

@@ -183,11 +183,17 @@ async def roll_back(db: asyncpg.Connection, origin: str, size: int) -> None:
         )
 
 
-async def a_log_that_was_rolled_back(sealing: Sealing) -> None:
+async def sealed_and_rolled_back(sealing: Sealing, size: int) -> None:
+    """Plans a job, seals its first batch, and takes the log of seals back to this size and the job's log to its beginning."""
     await sealing.plan()
     await sealing.sign(1)
     assert await sealing.sealer.seal(sealing.db) is not None
-    await roll_back(sealing.db, sealing.keys.origin, 0)
+    await roll_back(sealing.db, sealing.keys.origin, size)
+    await roll_back(sealing.db, job_origin(sealing.keys.origin, sealing.job.token), 0)
+
+
+async def a_log_that_was_rolled_back(sealing: Sealing) -> None:
+    await sealed_and_rolled_back(sealing, 0)
 
 
 async def a_plan_that_can_not_be_read(sealing: Sealing) -> None:
@@ -280,13 +286,9 @@ async def test_a_log_that_was_rolled_back_is_refused(
 
 
 async def test_a_log_that_was_rolled_back_and_has_grown_again_elsewhere_is_refused(
-    sealing: Sealing, db: asyncpg.Connection, seal_keys: SealKeys
+    sealing: Sealing, db: asyncpg.Connection
 ) -> None:
-    await sealing.plan()
-    await sealing.sign(1)
-    await sealing.sealer.seal(db)
-    await roll_back(db, seal_keys.origin, 0)
-    await roll_back(db, job_origin(seal_keys.origin, sealing.job.token), 0)
+    await sealed_and_rolled_back(sealing, 0)
     await sealing.restart(sealing.folder.with_name("another"))  # it knows nothing of the former seals
     await sealing.sealer.state_plan(db)
     for number in (2, 3):
@@ -299,13 +301,9 @@ async def test_a_log_that_was_rolled_back_and_has_grown_again_elsewhere_is_refus
 
 
 async def test_after_a_restore_seals_continue_once_the_folder_was_moved_aside(
-    sealing: Sealing, db: asyncpg.Connection, seal_keys: SealKeys
+    sealing: Sealing, db: asyncpg.Connection
 ) -> None:
-    await sealing.plan()
-    await sealing.sign(1)
-    await sealing.sealer.seal(db)
-    await roll_back(db, seal_keys.origin, 1)
-    await roll_back(db, job_origin(seal_keys.origin, sealing.job.token), 0)
+    await sealed_and_rolled_back(sealing, 1)
     await sealing.sign()
     sealing.folder.rename(sealing.folder.with_name("aside"))
     await sealing.restart()

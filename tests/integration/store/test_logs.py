@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from support.engine import add_batches, add_job, claim_one, commit, new_name, signed, waits_for_a_lock
+from support.log_of_seals import seal_entry
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint
 from vaultstream.proof.dsse import StatementEnvelope
@@ -249,21 +250,7 @@ async def test_the_newest_seal_of_a_job_comes_with_its_checkpoints(
     await logs.add_checkpoint(db, own, note(own))
     installation = await logs.lock_log(db, origin)
     for state in ("Running", "Complete"):
-        seal = SealEntry(
-            job_token=job.token,
-            job=job.name,
-            source="s",
-            upper_id="3",
-            state=state,
-            batches=1,
-            ranges_sha256=bytes(32),
-            signed=2,
-            dead=1,
-            keys_sha256=bytes(32),
-            tree_size=own.size,
-            tree_root=own.tree.root(),
-            sealed_at=datetime.now(UTC),
-        )
+        seal = seal_entry(job, own, state=state)
         entry = NewEntry(kind=EntryKind.SEAL, leaf=seal.leaf, body=seal.data.decode())
         installation = await logs.append_entries(db, installation, job.job_no, [entry])
         await logs.add_checkpoint(db, installation, note(installation, state))
