@@ -82,6 +82,15 @@ def test_a_tree_is_shown_to_begin_with_an_older_one(size: int, data: st.DataObje
 
 
 @given(SIZES, st.data())
+def test_a_frontier_and_the_leaves_after_it_have_the_path_of_all_leaves(
+    size: int, data: st.DataObject
+) -> None:
+    leaves = NUMBERED[:size]
+    old = data.draw(st.integers(0, size))
+    assert Frontier().extend(leaves[:old]).path_to(leaves[old:]) == consistency_path(leaves, old)
+
+
+@given(SIZES, st.data())
 def test_a_tree_with_an_altered_older_leaf_is_not_consistent(size: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, size))
     leaves = [*NUMBERED[:size]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,7 +21,7 @@ from vaultstream.crypto import algorithms
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.dsse import StatementEnvelope
-from vaultstream.proof.merkle import inclusion_path, leaf_hash, tree_root
+from vaultstream.proof.merkle import consistency_path, inclusion_path, leaf_hash, tree_root
 from vaultstream.proof.note import NoteKey, NoteSigningKey
 from vaultstream.proof.record_proof import ProvenRecord, RecordProof
 from vaultstream.proof.statement import BatchStatement, record_hashes, signed_bytes
@@ -121,6 +122,15 @@ class SignedLog:
         of = self.batches[batch]
         files = self.proof(batch, record).files | {PAYLOAD: of.payloads[record]}
         return Proven(files, self.seal_key.public_key.vkey, self.origin, of.key_pem)
+
+
+def path_over(leaves: Sequence[bytes]) -> Callable[[int], Awaitable[list[bytes]]]:
+    """Returns the function that gives the consistency path from a smaller size to these leaves."""
+
+    async def path(old: int) -> list[bytes]:
+        return consistency_path(leaves, old)
+
+    return path
 
 
 def refusal(proven: Proven) -> str | None:

@@ -9,8 +9,10 @@ import pytest
 
 from support.engine import add_job, open_sources
 from support.guarded import GuardedDatabase
+from support.log_of_seals import LogOfSeals
 from support.records_login import PLAN, state_of
 from vaultstream.records.source import open_readable_source
+from vaultstream.store.attestations import AttestationKind, add_attestation, newest_attested
 from vaultstream.store.batches import highest_id, move_published, plan_page
 from vaultstream.store.jobs import (
     Job,
@@ -18,28 +20,55 @@ from vaultstream.store.jobs import (
     get_job,
     start_job,
 )
+from vaultstream.store.logs import find_log
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def job(planned_job: Job) -> Job:
-    return planned_job
+async def test_false_attestations_of_a_checkpoint_are_few(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
+) -> None:
+    log = LogOfSeals(planner)
+    await log.seal(planned_job)
+    found = await find_log(planner, log.origin)
+    assert found is not None
+    checkpoint = await newest_attested(planner, found)
+    assert checkpoint is not None
+    kind = AttestationKind.COSIGNATURE
+
+    async def add(attester: str, value: bytes) -> None:
+        await add_attestation(planner, checkpoint, kind, attester, value)
+
+    for number in range(32):
+        await add("one", b"false %d" % number)
+    await add("one", b"false 1")  # once more
+    with pytest.raises(asyncpg.ConfigurationLimitExceededError):
+        await add("one", b"another")
+    for number in range(31):
+        await add(f"witness {number}", b"false")
+    with pytest.raises(asyncpg.ConfigurationLimitExceededError):
+        await add("one more", b"false")
+    await add("witness 1", b"of one that is known")
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await add("witness 2", bytes(2001))
+    count = "SELECT count(*) FROM vaultstream.attestations WHERE checkpoint_no = $1"
+    assert await owner.fetchval(count, checkpoint.checkpoint_no) == 32 + 31 + 1
 
 
 async def test_the_records_worker_s_own_way_is_open(
-    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    database: GuardedDatabase, planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
     async with open_sources(database.urls["records"], database.urls["source"]) as sources:
-        source = await open_readable_source(sources, job)
+        source = await open_readable_source(sources, planned_job)
         assert await highest_id(sources, source) == "25"
-        page = await plan_page(planner, sources, await get_job(planner, job.token), source)
+        page = await plan_page(planner, sources, await get_job(planner, planned_job.token), source)
     assert (page.records, page.batches, page.finished) == (15, 3, True)
-    await move_published(planner, job.job_no, 5)
+    await move_published(planner, planned_job.job_no, 5)
     await owner.execute(
-        "UPDATE vaultstream.batches SET state = 'done', signed = records WHERE job_no = $1", job.job_no
+        "UPDATE vaultstream.batches SET state = 'done', signed = records WHERE job_no = $1",
+        planned_job.job_no,
     )
-    assert await complete_job_if_settled(planner, job.job_no)
+    assert await complete_job_if_settled(planner, planned_job.job_no)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +95,12 @@ async def test_the_records_worker_s_own_way_is_open(
     ids=str,
 )
 async def test_a_batch_continues_the_planning_of_its_job(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, batch: tuple[Any, ...]
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job, batch: tuple[Any, ...]
 ) -> None:
-    before = await state_of(owner, job)
+    before = await state_of(owner, planned_job)
     with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
-        await planner.execute(PLAN, job.job_no, *batch)
-    assert await state_of(owner, job) == before
+        await planner.execute(PLAN, planned_job.job_no, *batch)
+    assert await state_of(owner, planned_job) == before
 
 
 def uuid(number: int) -> str:
@@ -140,11 +169,13 @@ async def test_a_listed_batch_and_the_checkpoint_after_it_belong_to_one_transact
 
 
 async def test_what_the_checkpoint_has_passed_is_not_planned_later(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
 ) -> None:
-    await planner.execute("UPDATE vaultstream.jobs SET planned_id = '15' WHERE job_no = $1", job.job_no)
+    await planner.execute(
+        "UPDATE vaultstream.jobs SET planned_id = '15' WHERE job_no = $1", planned_job.job_no
+    )
     with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
-        await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+        await planner.execute(PLAN, planned_job.job_no, 3, 5, "11", "15", None)
     job = await add_job(owner, keys=1, id_type="uuid")
     await start_job(planner, job.job_no, upper_id=uuid(20))
     await planner.execute(
@@ -159,40 +190,42 @@ async def test_what_the_checkpoint_has_passed_is_not_planned_later(
     "ending", ["state = 'Complete'", "state = 'Failed'", "planned = true", "deleted_at = now()"]
 )
 async def test_a_job_that_is_planned_or_has_ended_gets_no_batch(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, ending: str
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job, ending: str
 ) -> None:
-    await owner.execute(f"UPDATE vaultstream.jobs SET {ending} WHERE job_no = $1", job.job_no)
+    await owner.execute(f"UPDATE vaultstream.jobs SET {ending} WHERE job_no = $1", planned_job.job_no)
     with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
-        await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+        await planner.execute(PLAN, planned_job.job_no, 3, 5, "11", "15", None)
 
 
-async def test_what_is_no_id_is_planned_nowhere(planner: asyncpg.Connection, job: Job) -> None:
+async def test_what_is_no_id_is_planned_nowhere(planner: asyncpg.Connection, planned_job: Job) -> None:
     with pytest.raises(asyncpg.InvalidTextRepresentationError):
-        await planner.execute(PLAN, job.job_no, 3, 3, "11", "14", ["11", "abc", "14"])
+        await planner.execute(PLAN, planned_job.job_no, 3, 3, "11", "14", ["11", "abc", "14"])
 
 
 @pytest.mark.parametrize("moved", ["next_batch_no = 4", "planned_id = '15'", None])
 async def test_a_batch_and_the_checkpoint_after_it_belong_to_one_transaction(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, job: Job, moved: str | None
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job, moved: str | None
 ) -> None:
-    before = await state_of(owner, job)
+    before = await state_of(owner, planned_job)
     attempt = planner.transaction()
     await attempt.start()
-    await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
+    await planner.execute(PLAN, planned_job.job_no, 3, 5, "11", "15", None)
     if moved:
-        await planner.execute(f"UPDATE vaultstream.jobs SET {moved} WHERE job_no = $1", job.job_no)
+        await planner.execute(f"UPDATE vaultstream.jobs SET {moved} WHERE job_no = $1", planned_job.job_no)
     with pytest.raises(asyncpg.CheckViolationError, match="not followed"):
         await attempt.commit()
-    assert await state_of(owner, job) == before
+    assert await state_of(owner, planned_job) == before
 
 
 async def test_the_records_of_the_batch_before_are_not_planned_again_in_one_transaction(
-    planner: asyncpg.Connection, job: Job
+    planner: asyncpg.Connection, planned_job: Job
 ) -> None:
     attempt = planner.transaction()
     await attempt.start()
-    await planner.execute(PLAN, job.job_no, 3, 5, "11", "15", None)
-    await planner.execute("UPDATE vaultstream.jobs SET next_batch_no = 4 WHERE job_no = $1", job.job_no)
+    await planner.execute(PLAN, planned_job.job_no, 3, 5, "11", "15", None)
+    await planner.execute(
+        "UPDATE vaultstream.jobs SET next_batch_no = 4 WHERE job_no = $1", planned_job.job_no
+    )
     with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
-        await planner.execute(PLAN, job.job_no, 4, 5, "11", "15", None)
+        await planner.execute(PLAN, planned_job.job_no, 4, 5, "11", "15", None)
     await attempt.rollback()

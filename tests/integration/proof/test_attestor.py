@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.engine import add_job, new_name
 from support.litewitness import LiteWitness
+from support.proving import path_over
 from support.timestamping import Authority
 from vaultstream.doctor.attestation import examine_attestation
 from vaultstream.doctor.findings import Level
@@ -27,6 +28,7 @@ from vaultstream.proof.note import NoteKey, NoteSigningKey
 from vaultstream.proof.witness import WitnessRefusal
 from vaultstream.records.attesting import attesting
 from vaultstream.role import WorkerRole
+from vaultstream.sealing import growth
 from vaultstream.sealing.attestor import ATTESTED, COSIGNED, STAMP, STAMPED, Attestor
 from vaultstream.sealing.timestamp import TimestampAuthority
 from vaultstream.sealing.witness import cosign
@@ -40,6 +42,7 @@ from vaultstream.store.logs import (
     add_checkpoint,
     append_entries,
     find_log,
+    leaf_hashes,
     lock_log,
 )
 from vaultstream.telemetry.server import Telemetry
@@ -122,6 +125,28 @@ async def test_the_newest_checkpoint_is_cosigned_and_stamped_once_and_copied(
     assert counted == {(COSIGNATURE, ATTESTED): 3, (TIMESTAMP, ATTESTED): 3}
 
 
+async def test_an_offer_reads_the_leaves_since_the_last_one(
+    growing: GrowingLog, litewitness: LiteWitness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litewitness.know(growing.key.name, growing.key.public_key)
+    read: list[tuple[int, int | None]] = []
+
+    async def noted(*args: Any, first: int = 0, last: int | None = None) -> list[bytes]:
+        read.append((first, last))
+        return await leaf_hashes(*args, first=first, last=last)
+
+    monkeypatch.setattr(growth, "leaf_hashes", noted)
+    attestor = Attestor(growing.key.name, tmp_path, witnesses=[litewitness.witness])
+    for grown in (0, 2, 5):
+        if grown:
+            await growing.grow(grown)
+        assert await attestor.attest(growing.db, growing.keys)
+    assert [each for each in read if each[0] != each[1]] == [(0, 3), (3, 5), (5, 10)]
+    again = Attestor(growing.key.name, tmp_path, witnesses=[litewitness.witness])
+    await growing.grow()
+    assert await again.attest(growing.db, growing.keys)  # after a restart, from the beginning
+
+
 async def test_a_false_attestation_keeps_no_real_one_out(
     growing: GrowingLog, litewitness: LiteWitness, authority: Authority, tmp_path: Path
 ) -> None:
@@ -188,7 +213,7 @@ async def test_a_log_that_was_rolled_back_is_told_by_its_witness(
     leaves = [leaf_hash(bytes([each])) for each in range(9)]
     note = sign_checkpoint(Checkpoint(growing.key.name, 9, tree_root(leaves)), growing.key)
     seen = open_checkpoint(note, growing.keys, origin=growing.key.name)
-    await cosign(litewitness.witness, seen, note, leaves)
+    await cosign(litewitness.witness, seen, note, path_over(leaves))
     outcomes: list[str] = []
     attestor = Attestor(
         growing.key.name,

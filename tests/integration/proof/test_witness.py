@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.litewitness import LiteWitness
+from support.proving import path_over
 from vaultstream.errors import WitnessError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from vaultstream.proof.cosignature import CosignerKey
@@ -36,7 +37,9 @@ class Grown:
         """Returns the checkpoint of that size with the cosignature."""
         note = self.note(size)
         signed = open_checkpoint(note, [self.key.public_key], origin=ORIGIN)
-        return add_signatures(note, await cosign(to.witness, signed, note, self.leaves[:size], seen=seen))
+        return add_signatures(
+            note, await cosign(to.witness, signed, note, path_over(self.leaves[:size]), seen=seen)
+        )
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.proving import path_over
 from vaultstream.errors import ProofError, UsageError, WitnessError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from vaultstream.proof.cosignature import CosignerKey
@@ -74,5 +75,5 @@ async def test_a_witness_is_waited_for_no_longer_when_it_is_asked_twice(
     async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
         witness = Witness.parse(f"{ONE.vkey} http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(WitnessError) as error:
-            await cosign(witness, signed, note, leaves)
+            await cosign(witness, signed, note, path_over(leaves))
     assert (error.value.refusal, asked) == (WitnessRefusal.UNREACHABLE, 2)

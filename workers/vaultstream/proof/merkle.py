@@ -153,6 +153,26 @@ class Frontier:
             size += 1
         return type(self)(size, tuple(subtrees))
 
+    def path_to(self, leaf_hashes: Sequence[bytes]) -> list[bytes]:
+        """Returns the `consistency_path` from this tree to the one with these leaves added at its end.
+
+        Whole subtrees of this tree are nodes of the other, and the rest of the path is over the new leaves: RFC 6962, section 2.1.2.
+        """
+        size, total = self.size, self.size + len(leaf_hashes)
+        if size in {0, total}:
+            return []
+        left, begin, own, outer = list(self.subtrees), 0, size, []
+        while begin + own < total:
+            half = 1 << ((total - begin - 1).bit_length() - 1)
+            if own <= half:
+                outer.append(tree_root(leaf_hashes[begin + half - size : total - size]))
+                total = begin + half
+            else:
+                outer.append(left.pop(0))
+                begin, own = begin + half, own - half
+        rest = [Frontier(own, tuple(left)).root()] if begin else []
+        return rest + outer[::-1]
+
     def root(self) -> bytes:
         """Returns the root of the tree."""
         if not self.subtrees:

@@ -19,6 +19,7 @@ from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.note import add_signatures
 from vaultstream.sealing.attested import cosignature_of, timestamp_of
 from vaultstream.sealing.folder import write_copy
+from vaultstream.sealing.growth import Growth
 from vaultstream.sealing.timestamp import TimestampAuthority
 from vaultstream.sealing.witness import cosign, parse_witnesses
 from vaultstream.store.attestations import (
@@ -28,7 +29,7 @@ from vaultstream.store.attestations import (
     newest_attested,
     seen_by,
 )
-from vaultstream.store.logs import find_log, leaf_hashes
+from vaultstream.store.logs import find_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,8 @@ class Attestor:
         self._authority = authority
         self._count = count
         self._warned: dict[str, str] = {}
-        self._storing = asyncio.Lock()
+        self._querying = asyncio.Lock()
+        self._growth = Growth()
 
     @classmethod
     def of(cls, settings: Settings, origin: str, folder: Path, count: CountOffer) -> Self:
@@ -119,10 +121,9 @@ class Attestor:
         waiting = [each for each in self._witnesses if cosignature_of(newest, each) is None]
         if waiting:
             signed = open_checkpoint(newest.note, keys, origin=self._origin)
-            leaves = await leaf_hashes(connection, found, last=newest.size)
             seen = [await seen_by(connection, found, each.key.vkey) for each in waiting]
             offers += [
-                self._cosign(connection, newest, witness, signed=signed, leaves=leaves, seen=size)
+                self._cosign(connection, found, newest, witness, signed=signed, seen=size)
                 for witness, size in zip(waiting, seen, strict=True)
             ]
         if self._authority is not None and timestamp_of(newest, self._authority) is None:
@@ -138,16 +139,21 @@ class Attestor:
     async def _cosign(
         self,
         connection: Connection,
+        found: Log,
         newest: AttestedCheckpoint,
         witness: Witness,
         *,
         signed: SignedCheckpoint,
-        leaves: Sequence[bytes],
         seen: int,
     ) -> bool:
         kind, vkey = AttestationKind.COSIGNATURE, witness.key.vkey
+
+        async def path(old: int) -> list[bytes]:
+            async with self._querying:
+                return await self._growth.path(connection, found, old, signed.checkpoint)
+
         try:
-            line = await cosign(witness, signed, newest.note, leaves, seen=seen)
+            line = await cosign(witness, signed, newest.note, path, seen=seen)
         except WitnessError as error:
             self._refused(kind, vkey, error.refusal, error)
             return False
@@ -174,7 +180,7 @@ class Attestor:
         attester: str,
         value: bytes,
     ) -> None:
-        async with self._storing:  # a connection does one thing at a time
+        async with self._querying:  # a connection does one thing at a time
             await add_attestation(connection, newest, kind, attester, value)
         self._attested(kind, attester)
 

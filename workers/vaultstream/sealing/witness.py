@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Self
 
 from vaultstream.errors import ServiceError, UsageError, WitnessError
 from vaultstream.proof.cosignature import CosignerKey
-from vaultstream.proof.merkle import consistency_path
 from vaultstream.proof.witness import Behind, WitnessRefusal, add_checkpoint_body, behind_error, read_answer
 from vaultstream.sealing.posting import Address, post
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from vaultstream.proof.checkpoint import SignedCheckpoint
 
@@ -71,7 +70,12 @@ def parse_witnesses(text: str) -> tuple[Witness, ...]:
 
 
 async def cosign(
-    witness: Witness, signed: SignedCheckpoint, note: bytes, leaves: Sequence[bytes], *, seen: int = 0
+    witness: Witness,
+    signed: SignedCheckpoint,
+    note: bytes,
+    path: Callable[[int], Awaitable[Sequence[bytes]]],
+    *,
+    seen: int = 0,
 ) -> str:
     """Returns the line with a witness's cosignature for a checkpoint.
 
@@ -79,7 +83,7 @@ async def cosign(
         witness: who is asked.
         signed: the checkpoint.
         note: the same, as its log has signed it.
-        leaves: the hashes of the log's leaves, as many as the checkpoint says.
+        path: returns the consistency path from the first leaves of the log, so many, to the checkpoint.
         seen: what the witness is believed to have seen of the log. If it has seen another size, it is asked once more.
 
     Raises:
@@ -89,7 +93,7 @@ async def cosign(
     seen = min(seen, head.size)
     deadline = time.monotonic() + OFFER_SECONDS
     for _ in range(2):
-        body = add_checkpoint_body(seen, consistency_path(leaves, seen), note)
+        body = add_checkpoint_body(seen, await path(seen), note)
         try:
             reply = await post(witness.submit, body, _TEXT, seconds=max(0.0, deadline - time.monotonic()))
         except ServiceError as error:
