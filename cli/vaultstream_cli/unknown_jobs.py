@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.audit.lost_jobs import explain_unknown
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.seals.lost_jobs import explain_unknown
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.errors import UnknownJobError
 from vaultstream.settings import seal_key_file, seals_dir
 

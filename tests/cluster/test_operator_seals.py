@@ -8,7 +8,7 @@ import pytest
 
 from support.log_of_seals import LogOfSeals
 from support.waiting import eventually
-from vaultstream.audit.log_history import examine_log, open_kept
+from vaultstream.audit.seals.log_history import examine_log, open_kept
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.seal import job_origin

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support.node import find_node
 from support.proving import STARTED, SignedBatch
 from vaultstream.api import Algorithm
-from vaultstream.audit.pinned_keys import PinnedKeys
+from vaultstream.audit.checks.pinned_keys import PinnedKeys
 from vaultstream.bundle.layout import AboutBundle, BundledRecord
 from vaultstream.bundle.verify import verify_bundle
 from vaultstream.bundle.writer import open_bundle

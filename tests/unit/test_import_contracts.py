@@ -101,6 +101,8 @@ def test_the_copy_keeps_every_contract(copy: Path) -> None:
         ("vaultstream_operator", "vaultstream_cli", "The command is on top"),
         ("vaultstream_operator.core", "vaultstream_cli", "The command is on top"),
         ("vaultstream.signing", "vaultstream.audit", "Each layer of the engine"),
+        ("vaultstream.audit.checks", "vaultstream.audit.seals", "Each room of the audit"),
+        ("vaultstream.audit.exports", "vaultstream.audit.verify", "Each room of the audit"),
         ("vaultstream_operator.core", "vaultstream_operator.adapters", "Each layer of the operator"),
         ("vaultstream_operator.core", "vaultstream_operator.ports", "Each layer of the operator"),
         ("vaultstream_operator.reconciler", "vaultstream_operator.adapters", "Each layer of the operator"),

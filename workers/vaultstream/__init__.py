@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SigningJobSpec,
     )
     from vaultstream.api.loader import load_signing_job, parse_signing_job
-    from vaultstream.audit.formats import ExportedSignature
+    from vaultstream.audit.exports.formats import ExportedSignature
     from vaultstream.audit.report import AuditReport
     from vaultstream.engine import Engine, JobResult, open_engine
     from vaultstream.errors import VaultStreamError
@@ -63,7 +63,7 @@ _MODULES = {
     "AuditReport": "vaultstream.audit.report",
     "DeadLetter": "vaultstream.store.dead_letters",
     "Engine": "vaultstream.engine",
-    "ExportedSignature": "vaultstream.audit.formats",
+    "ExportedSignature": "vaultstream.audit.exports.formats",
     "JobResult": "vaultstream.engine",
     "JobState": "vaultstream.api",
     "KeysSpec": "vaultstream.api",

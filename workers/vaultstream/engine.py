@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
-from vaultstream.audit.export import read_signatures
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.exports.export import read_signatures
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.revocations import load_revocations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from vaultstream.api import SigningJob
-    from vaultstream.audit.formats import ExportedSignature
+    from vaultstream.audit.exports.formats import ExportedSignature
     from vaultstream.audit.report import AuditReport
     from vaultstream.store.dead_letters import DeadLetter
 

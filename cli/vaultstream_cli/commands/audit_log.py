@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.audit.formats import rfc3339
+from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.store.audit_events import count_audit_events, get_audited_job, list_audit_events

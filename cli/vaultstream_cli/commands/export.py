@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.audit.export import export_job
-from vaultstream.audit.formats import ExportFormat, SignatureFormat
+from vaultstream.audit.exports.export import export_job
+from vaultstream.audit.exports.formats import ExportFormat, SignatureFormat
 from vaultstream.bundle.export import export_bundle
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.audit.extract import extract_record
+from vaultstream.audit.exports.extract import extract_record
 from vaultstream.errors import AuditError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaultstream.audit.log_history import LogReport, examine_log, open_kept
-from vaultstream.audit.seal_trust import read_kept
+from vaultstream.audit.seals.log_history import LogReport, examine_log, open_kept
+from vaultstream.audit.seals.seal_trust import read_kept
 from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
 from vaultstream.errors import AuditError, UnknownJobError, UsageError
 from vaultstream.local.session import open_session

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.audit.prove import prove_record
+from vaultstream.audit.exports.prove import prove_record
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vaultstream.api import SigningJobSpec
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.local.quick_start import QuickStartRuns
 from vaultstream.local.seed import seed_records, show_samples

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from vaultstream.audit.formats import rfc3339
-from vaultstream.audit.pinned_keys import PinnedKeys
-from vaultstream.audit.proof_folder import read_proof, verify_proof
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.checks.pinned_keys import PinnedKeys
+from vaultstream.audit.exports.formats import rfc3339
+from vaultstream.audit.exports.proof_folder import read_proof, verify_proof
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.bundle.verify import verify_bundle
 from vaultstream.crypto.jwks import parse_jwks

@@ -10,8 +10,8 @@ import pytest
 
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on
-from vaultstream.audit.judgement import Absence
-from vaultstream.audit.payloads import open_audited_source, present_payloads
+from vaultstream.audit.checks.judgement import Absence
+from vaultstream.audit.checks.payloads import open_audited_source, present_payloads
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.records.source import Source
 from vaultstream.store.database import Connection, connect

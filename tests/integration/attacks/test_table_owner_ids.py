@@ -8,7 +8,7 @@ import pytest
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, flood_of, job_on, open_sources
 from vaultstream.api import RecordsSpec, SigningJobSpec
-from vaultstream.audit.payloads import present_payloads
+from vaultstream.audit.checks.payloads import present_payloads
 from vaultstream.errors import SourceError, SourceReadError, UsageError
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.store.batches import ID_BYTES, highest_id, plan_page

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from vaultstream.audit.queries import job_query
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.checks.queries import job_query
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, RevocationEntry

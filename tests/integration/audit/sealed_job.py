@@ -15,7 +15,7 @@ from vaultstream.store.jobs import complete_job_if_settled
 
 if TYPE_CHECKING:
     from integration.audit.signed_job import RecordId
-    from vaultstream.audit.seal_trust import SealTrust
+    from vaultstream.audit.seals.seal_trust import SealTrust
 
 FREE = "; ".join(
     f"ALTER TABLE vaultstream.{table} DISABLE TRIGGER USER"

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from integration.audit.signed_job import payload_of
 from vaultstream.api import Algorithm
-from vaultstream.audit.export import export_job
+from vaultstream.audit.exports.export import export_job
 from vaultstream.crypto.algorithms import public_key_from_bytes, verifier
 from vaultstream.errors import UsageError
 from vaultstream.store.jobs import delete_job

@@ -12,7 +12,7 @@ import pytest
 
 from integration.audit.signed_job import payload_of
 from vaultstream.api import Algorithm
-from vaultstream.audit.extract import extract_record
+from vaultstream.audit.exports.extract import extract_record
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError
 
 if TYPE_CHECKING:

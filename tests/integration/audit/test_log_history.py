@@ -10,7 +10,7 @@ import pytest
 
 from support.engine import add_job
 from support.log_of_seals import LogOfSeals, new_key
-from vaultstream.audit.log_history import LogProblem, LogReport, examine_log, open_kept
+from vaultstream.audit.seals.log_history import LogProblem, LogReport, examine_log, open_kept
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import Frontier, leaf_hash

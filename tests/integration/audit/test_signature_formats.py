@@ -19,8 +19,8 @@ from pyarrow import parquet
 from integration.audit.signed_job import payload_of
 from support.node import run_node
 from vaultstream.api import Algorithm
-from vaultstream.audit.export import export_job
-from vaultstream.audit.formats import ExportFormat, SignatureFormat, read_cell
+from vaultstream.audit.exports.export import export_job
+from vaultstream.audit.exports.formats import ExportFormat, SignatureFormat, read_cell
 from vaultstream.errors import AuditError
 from vaultstream.store.keys import list_keys
 from vaultstream_cli.key_export import KeyFormat, render_keys

@@ -13,8 +13,8 @@ import pytest
 
 from integration.audit.sealed_job import SealedJob, findings
 from integration.audit.tampering import SWAP, reason
-from vaultstream.audit.log_history import LogReport, examine_log, open_kept
-from vaultstream.audit.pinned_keys import PinnedKeys
+from vaultstream.audit.checks.pinned_keys import PinnedKeys
+from vaultstream.audit.seals.log_history import LogReport, examine_log, open_kept
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.algorithms import known_algorithm, public_key_jwk
 from vaultstream.proof.dsse import envelope_data

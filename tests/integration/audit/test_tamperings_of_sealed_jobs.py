@@ -15,7 +15,7 @@ from integration.audit.sealed_job import FREE, SealedJob, findings, truncate
 from integration.audit.signed_job import commit, payload_of
 from integration.audit.tampering import reason, resign
 from vaultstream.api import Algorithm
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.algorithms import generate_private_key, public_key_to_bytes
 from vaultstream.errors import AuditError, UnknownJobError

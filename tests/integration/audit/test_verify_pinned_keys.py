@@ -10,7 +10,7 @@ import pytest
 from integration.audit.audits import audit, found
 from integration.audit.tampering import reason, resign
 from vaultstream.api import Algorithm
-from vaultstream.audit.pinned_keys import PinnedKeys
+from vaultstream.audit.checks.pinned_keys import PinnedKeys
 from vaultstream.crypto.algorithms import generate_private_key, public_key_to_bytes
 from vaultstream.store.keys import list_keys
 from vaultstream_cli.key_export import KeyFormat, render_keys

@@ -9,7 +9,7 @@ import pytest
 
 from integration.audit.audits import audit, found, named
 from integration.audit.signed_job import RecordId, payload_of
-from vaultstream.audit import source_rows
+from vaultstream.audit.checks import source_rows
 
 if TYPE_CHECKING:
     from integration.audit.conftest import MakeJob

@@ -17,9 +17,9 @@ from pyarrow import parquet
 
 from support.node import run_node
 from vaultstream.api import Algorithm
-from vaultstream.audit.export import export_job
-from vaultstream.audit.extract import extract_record
-from vaultstream.audit.formats import ExportFormat
+from vaultstream.audit.exports.export import export_job
+from vaultstream.audit.exports.extract import extract_record
+from vaultstream.audit.exports.formats import ExportFormat
 from vaultstream.crypto.algorithms import JWS_ALG
 from vaultstream.proof.jws import JOB_HEADER, JWS_TYPE, RECORD_HEADER
 from vaultstream.store.keys import list_keys

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.waiting import eventually
-from vaultstream.audit.checker import read_keys
+from vaultstream.audit.checks.checker import read_keys
 from vaultstream.proof.statement import BatchStatement, signed_bytes
 from vaultstream.store import jobs
 

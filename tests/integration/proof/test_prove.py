@@ -18,7 +18,7 @@ from support.forking import run_command
 from support.proving import PAYLOAD
 from support.sealed import SEAL_KEY, seal_statements
 from vaultstream.api import Algorithm
-from vaultstream.audit.prove import MadeProof, make_proof, prove_record
+from vaultstream.audit.exports.prove import MadeProof, make_proof, prove_record
 from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
 from vaultstream.crypto.jwks import jwk_set
 from vaultstream.errors import AuditError, ExitCode, NotAllSignedError, UnknownJobError, UsageError

@@ -17,7 +17,7 @@ from support.litewitness import LiteWitness
 from support.proving import PAYLOAD
 from support.timestamping import Authority
 from vaultstream.api import Algorithm
-from vaultstream.audit.prove import prove_record
+from vaultstream.audit.exports.prove import prove_record
 from vaultstream.crypto.algorithms import public_key_pem
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.local.services import Services

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from support.engine import add_batches, add_job, claim_one, commit, signed
-from vaultstream.audit.export import export_job
-from vaultstream.audit.formats import ExportFormat
+from vaultstream.audit.exports.export import export_job
+from vaultstream.audit.exports.formats import ExportFormat
 from vaultstream.errors import DatabaseError, UsageError
 from vaultstream.store.audit_events import list_audit_events
 

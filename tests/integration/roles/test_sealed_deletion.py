@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from support.engine import open_sources
 from support.records_login import planned_job, planner
-from vaultstream.audit.log_history import examine_log, open_kept
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.seals.log_history import examine_log, open_kept
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.errors import UnknownJobError, UsageError

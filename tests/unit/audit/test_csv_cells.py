@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vaultstream.audit.formats import (
+from vaultstream.audit.exports.formats import (
     ExportedSignature,
     ExportFormat,
     fields,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.api import Algorithm
-from vaultstream.audit.judgement import (
+from vaultstream.audit.checks.judgement import (
     Absence,
     AuditKey,
     CommittedLease,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.audit.pinned_keys import PinnedKeys
+from vaultstream.audit.checks.pinned_keys import PinnedKeys
 from vaultstream.errors import UsageError
 
 pytestmark = pytest.mark.unit

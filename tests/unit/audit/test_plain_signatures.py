@@ -8,8 +8,8 @@ from hashlib import sha256
 import pytest
 
 from vaultstream.api import Algorithm
-from vaultstream.audit.judgement import StoredSignature
-from vaultstream.audit.plain_signatures import MAX_BYTES, PlainSignatures
+from vaultstream.audit.checks.judgement import StoredSignature
+from vaultstream.audit.checks.plain_signatures import MAX_BYTES, PlainSignatures
 from vaultstream.crypto.algorithms import generate_private_key, signer
 
 pytestmark = pytest.mark.unit

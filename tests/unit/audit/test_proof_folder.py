@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from support.proving import SignedBatch, SignedLog
 from vaultstream.api import Algorithm
-from vaultstream.audit.proof_folder import MAX_PROOF_FILE_BYTES, read_proof, verify_proof
+from vaultstream.audit.exports.proof_folder import MAX_PROOF_FILE_BYTES, read_proof, verify_proof
 from vaultstream.crypto.algorithms import JWS_ALG, signer
 from vaultstream.crypto.jwks import JwkKey
 from vaultstream.errors import ProofError, UsageError

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from vaultstream.audit.queries import RecordId, parse_record_id
+from vaultstream.audit.checks.queries import RecordId, parse_record_id
 from vaultstream.errors import UsageError
 
 pytestmark = pytest.mark.unit

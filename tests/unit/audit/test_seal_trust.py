@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from vaultstream.audit.seal_trust import SealTrust
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.note import NoteSigningKey

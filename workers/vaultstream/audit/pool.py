@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from vaultstream.audit.checker import open_checker
+from vaultstream.audit.checks.checker import open_checker
 from vaultstream.audit.report import Tally
 from vaultstream.errors import DatabaseError, VaultStreamError
 from vaultstream.store.database import explain

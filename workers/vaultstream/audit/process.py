@@ -18,7 +18,7 @@ with quick_imports():
     import asyncpg
     import uvloop
 
-    from vaultstream.audit.checker import open_checker
+    from vaultstream.audit.checks.checker import open_checker
     from vaultstream.errors import VaultStreamError
     from vaultstream.store.database import explain
 

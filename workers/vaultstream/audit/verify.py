@@ -8,21 +8,21 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from vaultstream.api import SignatureForm
-from vaultstream.audit.checker import Assignment, read_keys
-from vaultstream.audit.coverage import check_coverage
-from vaultstream.audit.formats import rfc3339
-from vaultstream.audit.judgement import aware
-from vaultstream.audit.leases import check_leases
-from vaultstream.audit.lost_jobs import explain_unknown
-from vaultstream.audit.payloads import open_audited_source, pinned, unchanged
-from vaultstream.audit.pinned_keys import PinnedKeys, check_pinned
+from vaultstream.audit.checks.checker import Assignment, read_keys
+from vaultstream.audit.checks.coverage import check_coverage
+from vaultstream.audit.checks.judgement import aware
+from vaultstream.audit.checks.leases import check_leases
+from vaultstream.audit.checks.payloads import open_audited_source, pinned, unchanged
+from vaultstream.audit.checks.pinned_keys import PinnedKeys, check_pinned
+from vaultstream.audit.checks.source_rows import check_source_rows
+from vaultstream.audit.checks.statements import check_batches
+from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.report import AuditFinding, AuditReport, Count, RevokedKey, Tally
-from vaultstream.audit.seal_trust import SealTrust
-from vaultstream.audit.sealed import SealCheck
+from vaultstream.audit.seals.lost_jobs import explain_unknown
+from vaultstream.audit.seals.seal_trust import SealTrust
+from vaultstream.audit.seals.sealed import SealCheck
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
-from vaultstream.audit.source_rows import check_source_rows
-from vaultstream.audit.statements import check_batches
 from vaultstream.cores import usable_cores
 from vaultstream.crypto.revocations import Revocations
 from vaultstream.plurals import counted

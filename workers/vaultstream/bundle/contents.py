@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState, SignatureForm
-from vaultstream.audit.judgement import AuditKey
+from vaultstream.audit.checks.judgement import AuditKey
 from vaultstream.bundle.layout import AboutBundle, BundleFile
 from vaultstream.crypto.algorithms import known_algorithm
 from vaultstream.crypto.jwks import parse_jwks

@@ -8,10 +8,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
-from vaultstream.audit.export import BATCH_ROWS, recorded_export
-from vaultstream.audit.judgement import Absence
-from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads, unchanged
-from vaultstream.audit.queries import RecordId, job_query
+from vaultstream.audit.checks.judgement import Absence
+from vaultstream.audit.checks.payloads import open_audited_source, pinned, present_payloads, unchanged
+from vaultstream.audit.checks.queries import RecordId, job_query
+from vaultstream.audit.exports.export import BATCH_ROWS, recorded_export
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.bundle.layout import AboutBundle, BundledRecord, BundleFile
 from vaultstream.bundle.sealed_parts import SealedLog, write_sealed_log
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from vaultstream.audit.export import OnWritten
+    from vaultstream.audit.exports.export import OnWritten
     from vaultstream.records.source import Source
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job

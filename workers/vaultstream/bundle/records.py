@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from vaultstream.api import SignatureForm
-from vaultstream.audit.judgement import AuditKey, JwsKey
+from vaultstream.audit.checks.judgement import AuditKey, JwsKey
 from vaultstream.bundle.layout import AboutBundle, BundledRecord, BundleFile
 from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm
 from vaultstream.errors import CustodyError, ProofError, shortened

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.audit.export import BATCH_ROWS
+from vaultstream.audit.exports.export import BATCH_ROWS
 from vaultstream.bundle.layout import BundleFile
 from vaultstream.crypto.jwks import REVOKED
 from vaultstream.errors import AuditError, ProofError

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import JobState
-from vaultstream.audit.formats import rfc3339
-from vaultstream.audit.judgement import AuditKey
+from vaultstream.audit.checks.judgement import AuditKey
+from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.pool import ask_all
 from vaultstream.bundle.contents import BundleContents, read_contents, revocation_fault
 from vaultstream.bundle.folder import BundleFolder
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from vaultstream.audit.pinned_keys import PinnedKeys
+    from vaultstream.audit.checks.pinned_keys import PinnedKeys
     from vaultstream.proof.note import NoteKey
 
 OnRead = Callable[[int, int], None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vaultstream.audit.judgement import stored_signature
-from vaultstream.audit.queries import job_query
+from vaultstream.audit.checks.judgement import stored_signature
+from vaultstream.audit.checks.queries import job_query
+from vaultstream.audit.checks.stated import RecordRow, StoredStatement, judge_statement
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Count, Tally
-from vaultstream.audit.stated import RecordRow, StoredStatement, judge_statement
 from vaultstream.errors import ProofError
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import leaf_hash
@@ -17,8 +17,8 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vaultstream.audit.checker import Assignment
-    from vaultstream.audit.judgement import AuditKey
+    from vaultstream.audit.checks.checker import Assignment
+    from vaultstream.audit.checks.judgement import AuditKey
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 

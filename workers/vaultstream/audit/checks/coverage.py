@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.audit.queries import job_query
+from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Count, Tally
 from vaultstream.store.sql import query
 

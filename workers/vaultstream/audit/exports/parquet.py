@@ -1,4 +1,4 @@
-"""Signatures as Parquet, in the columns that `vaultstream.audit.formats` lists."""
+"""Signatures as Parquet, in the columns that `vaultstream.audit.exports.formats` lists."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pyarrow import parquet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaultstream.audit.formats import ExportedSignature
+    from vaultstream.audit.exports.formats import ExportedSignature
 
 
 class ParquetWriter:
-    """Writes signatures as Parquet; implements `Writer` of `vaultstream.audit.formats`."""
+    """Writes signatures as Parquet; implements `Writer` of `vaultstream.audit.exports.formats`."""
 
     def __init__(self, stream: BinaryIO, id_type: str, *, jws: bool = False) -> None:
         self._integer_ids = id_type == "bigint"

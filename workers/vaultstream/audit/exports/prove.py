@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from vaultstream.audit.checker import read_keys
-from vaultstream.audit.extract import signature_of
-from vaultstream.audit.judgement import stored_signature
-from vaultstream.audit.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.checks.checker import read_keys
+from vaultstream.audit.checks.judgement import stored_signature
+from vaultstream.audit.checks.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.exports.extract import signature_of
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.crypto.algorithms import known_algorithm, public_key_from_bytes, verifier
 from vaultstream.errors import AuditError, ProofError, UsageError
@@ -28,7 +28,7 @@ from vaultstream.store.logs import find_job_log, find_statement, leaf_hashes, ne
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from vaultstream.audit.judgement import AuditKey, StoredSignature
+    from vaultstream.audit.checks.judgement import AuditKey, StoredSignature
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 

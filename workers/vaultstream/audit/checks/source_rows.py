@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vaultstream.audit.queries import job_query
+from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Tally
 from vaultstream.store.batches import ID_BYTES
 from vaultstream.store.source_errors import errors_of_source
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from vaultstream.audit.queries import RecordId
+    from vaultstream.audit.checks.queries import RecordId
     from vaultstream.records.source import Source
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job

@@ -9,8 +9,8 @@ from vaultstream.crypto.batch_verifier import verify_many
 
 if TYPE_CHECKING:
     from vaultstream.api import Algorithm
-    from vaultstream.audit.judgement import StoredSignature
-    from vaultstream.audit.queries import RecordId
+    from vaultstream.audit.checks.judgement import StoredSignature
+    from vaultstream.audit.checks.queries import RecordId
     from vaultstream.crypto.algorithms import PublicKey
 
 MAX_BYTES = 8 << 20

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import Algorithm
-from vaultstream.audit.judgement import (
+from vaultstream.audit.checks.judgement import (
     Absence,
     AuditKey,
     CommittedLease,
@@ -21,12 +21,12 @@ from vaultstream.audit.judgement import (
     lease_fault,
     stored_signature,
 )
-from vaultstream.audit.payloads import present_payloads
-from vaultstream.audit.plain_signatures import PlainSignatures
-from vaultstream.audit.queries import RecordId, covered_ids, job_query
+from vaultstream.audit.checks.payloads import present_payloads
+from vaultstream.audit.checks.plain_signatures import PlainSignatures
+from vaultstream.audit.checks.queries import RecordId, covered_ids, job_query
+from vaultstream.audit.checks.statements import check_statements
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
-from vaultstream.audit.statements import check_statements
 from vaultstream.crypto.algorithms import JWS_ALG
 from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.seal import PlannedBatch
@@ -38,7 +38,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from vaultstream.audit.stated import RecordRow
+    from vaultstream.audit.checks.stated import RecordRow
     from vaultstream.crypto.algorithms import PublicKey
     from vaultstream.store.database import Connection
 

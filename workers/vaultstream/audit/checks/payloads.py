@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.audit.judgement import Absence
+from vaultstream.audit.checks.judgement import Absence
 from vaultstream.errors import SourceError, SourceReadError, shown
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
@@ -19,7 +19,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
-    from vaultstream.audit.queries import RecordId
+    from vaultstream.audit.checks.queries import RecordId
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 

@@ -11,7 +11,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaultstream.audit.checker import Assignment
+    from vaultstream.audit.checks.checker import Assignment
     from vaultstream.proof.seal import PlannedBatch
     from vaultstream.store.jobs import Job
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.audit.formats import rfc3339
-from vaultstream.audit.seal_trust import SealTrust
-from vaultstream.audit.sealed_logs import kept_head, read_jobs, rollback
+from vaultstream.audit.exports.formats import rfc3339
+from vaultstream.audit.seals.seal_trust import SealTrust
+from vaultstream.audit.seals.sealed_logs import kept_head, read_jobs, rollback
 from vaultstream.errors import AuditError, ProofError, UnknownJobError
 from vaultstream.proof.seal import SealEntry
 from vaultstream.store.audit_events import list_audit_events
@@ -16,7 +16,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vaultstream.audit.sealed_logs import LoggedJob
+    from vaultstream.audit.seals.sealed_logs import LoggedJob
     from vaultstream.errors import VaultStreamError
     from vaultstream.store.database import Connection
     from vaultstream.store.logs import Log

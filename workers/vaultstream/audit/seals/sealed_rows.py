@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vaultstream.audit.judgement import aware
-from vaultstream.audit.queries import job_query, parse_record_id
+from vaultstream.audit.checks.judgement import aware
+from vaultstream.audit.checks.queries import job_query, parse_record_id
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Count, Tally
 from vaultstream.errors import ProofError, UsageError
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, LogEntry, RevocationEntry

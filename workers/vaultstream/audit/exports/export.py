@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from vaultstream.api import SignatureForm
-from vaultstream.audit.formats import ExportedSignature, ExportFormat, SignatureFormat, open_writer
-from vaultstream.audit.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.checks.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.exports.formats import ExportedSignature, ExportFormat, SignatureFormat, open_writer
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import UsageError, explain_output
 from vaultstream.store.audit_events import record_export

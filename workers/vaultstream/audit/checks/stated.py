@@ -17,7 +17,7 @@ from vaultstream.proof.statement import BatchStatement, record_hashes, signed_by
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vaultstream.audit.judgement import AuditKey, StoredSignature
+    from vaultstream.audit.checks.judgement import AuditKey, StoredSignature
 
 _ALL_PAIRS = 64
 _NEIGHBORS = 1024

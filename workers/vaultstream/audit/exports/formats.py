@@ -159,7 +159,7 @@ def open_writer(form: ExportFormat, stream: BinaryIO, *, id_type: str, jws: bool
 
 def _parquet(stream: BinaryIO, id_type: str, *, jws: bool) -> Writer:
     try:
-        from vaultstream.audit.parquet import ParquetWriter  # noqa: PLC0415 - not installed everywhere
+        from vaultstream.audit.exports.parquet import ParquetWriter  # noqa: PLC0415 - not installed everywhere
     except ModuleNotFoundError:
         raise UsageError(
             "Parquet needs the package pyarrow, which is not installed here.",

@@ -6,11 +6,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
-from vaultstream.audit.formats import rfc3339
-from vaultstream.audit.lost_jobs import known_tokens, lost
-from vaultstream.audit.queries import job_query
+from vaultstream.audit.checks.queries import job_query
+from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
-from vaultstream.audit.sealed_logs import (
+from vaultstream.audit.seals.lost_jobs import known_tokens, lost
+from vaultstream.audit.seals.sealed_logs import (
     SealLog,
     find_seal_log,
     kept_head,
@@ -18,7 +18,7 @@ from vaultstream.audit.sealed_logs import (
     require_head,
     rollback,
 )
-from vaultstream.audit.sealed_rows import SealedRows
+from vaultstream.audit.seals.sealed_rows import SealedRows
 from vaultstream.errors import ProofError
 from vaultstream.plurals import counted
 from vaultstream.proof.seal import (
@@ -35,7 +35,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from vaultstream.audit.seal_trust import SealTrust
+    from vaultstream.audit.seals.seal_trust import SealTrust
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
     from vaultstream.store.logs import Log

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from vaultstream.audit.queries import job_query
+from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.report import AuditFinding, Tally
 from vaultstream.crypto.algorithms import known_algorithm, public_key_jwk
 from vaultstream.errors import CustodyError, UsageError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from vaultstream.audit.judgement import AuditKey
+    from vaultstream.audit.checks.judgement import AuditKey
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.api import SignatureForm
-from vaultstream.audit.checker import read_keys
-from vaultstream.audit.formats import ExportedSignature, rfc3339
-from vaultstream.audit.judgement import (
+from vaultstream.audit.checks.checker import read_keys
+from vaultstream.audit.checks.judgement import (
     Absence,
     CommittedLease,
     JwsKey,
@@ -19,8 +18,9 @@ from vaultstream.audit.judgement import (
     lease_fault,
     stored_signature,
 )
-from vaultstream.audit.payloads import open_audited_source, pinned, present_payloads, unchanged
-from vaultstream.audit.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.checks.payloads import open_audited_source, pinned, present_payloads, unchanged
+from vaultstream.audit.checks.queries import RecordId, job_query, parse_record_id
+from vaultstream.audit.exports.formats import ExportedSignature, rfc3339
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm, openssl_command, public_key_pem
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from vaultstream.audit.seal_trust import SealTrust
+    from vaultstream.audit.seals.seal_trust import SealTrust
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 

@@ -1,0 +1,1 @@
+"""Writes what others check without this database: signatures, one record with its proof."""
