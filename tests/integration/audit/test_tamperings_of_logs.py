@@ -191,7 +191,7 @@ async def log_report(sealed: SealedJob, *, of_job: bool = False) -> LogReport:
                 "UPDATE vaultstream.log_entries SET kind = 'dead-letter', subject = index::text WHERE kind IN ('plan', 'seal')",
                 *JOB_GONE,
             ),
-            ["EntryAltered"] * 3 + ["JobLogAltered"],
+            ["EntryAltered"] * 3 + ["JobLogAltered", "JobNotSealed"],
             id="plans and seals called dead letters",
         ),
         pytest.param(
