@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, private_key_to_bytes, verifier
 from vaultstream.crypto.algorithms import signer as signature_by
-from vaultstream.crypto.batch_signer import BatchSigner, MultibufferSigner, batch_signer, roots
+from vaultstream.crypto.batch_signer import BatchSigner, LibrarySigner, batch_signer, roots
+from vaultstream.crypto.multibuffer_signer import Ed25519MultibufferSigner, P256MultibufferSigner
 from vaultstream.crypto.rows import Rows, pack
 from vaultstream.errors import CustodyError, SigningFaultError
 from vaultstream.proof.merkle import leaf_hash, tree_root
@@ -129,6 +130,16 @@ def ecdsa_key() -> tuple[PrivateKey, bytes]:
     return key, private_key_to_bytes(key)
 
 
+def test_ed25519_has_the_same_rows_whatever_signs(native: Multibuffer) -> None:
+    algorithm, signed = Algorithm.ED25519, payloads(sum(COUNTS))
+    rows = []
+    for signer in (LibrarySigner(algorithm), Ed25519MultibufferSigner(native)):
+        keys = [signer.open(key, private_key_to_bytes(key)) for key in some_keys(algorithm)]
+        rows.append(signer.sign(keys, COUNTS, signed))
+    assert rows[0] == rows[1]
+    assert isinstance(batch_signer(algorithm), Ed25519MultibufferSigner)
+
+
 class Native:
     """The part of the extension that a test needs."""
 
@@ -149,7 +160,7 @@ class Native:
 def test_the_extension_gets_the_scalar_and_no_view_of_what_is_wiped_afterwards() -> None:
     key, der = ecdsa_key()
     native, data = Native(), bytearray(der)
-    MultibufferSigner(cast("Multibuffer", native)).open(key, data)
+    P256MultibufferSigner(cast("Multibuffer", native)).open(key, data)
     assert isinstance(key, EllipticCurvePrivateKey)
     assert native.scalars == [key.private_numbers().private_value.to_bytes(32)]
     data.clear()  # fails while there is a view
@@ -158,11 +169,11 @@ def test_the_extension_gets_the_scalar_and_no_view_of_what_is_wiped_afterwards()
 @pytest.mark.parametrize("der", [b"", b"0", bytes(138)])
 def test_a_key_in_another_form_is_not_opened(der: bytes) -> None:
     with pytest.raises(CustodyError, match="not in the form"):
-        MultibufferSigner(cast("Multibuffer", Native())).open(ecdsa_key()[0], der)
+        P256MultibufferSigner(cast("Multibuffer", Native())).open(ecdsa_key()[0], der)
 
 
 def test_that_the_extension_fails_is_no_fault_of_a_key_or_payload() -> None:
-    signer = MultibufferSigner(cast("Multibuffer", Native()))
+    signer = P256MultibufferSigner(cast("Multibuffer", Native()))
     key = signer.open(*ecdsa_key())
     with pytest.raises(SigningFaultError, match="no randomness"):
         signer.sign([key], [1], [b"one"])
@@ -170,7 +181,7 @@ def test_that_the_extension_fails_is_no_fault_of_a_key_or_payload() -> None:
 
 def test_what_the_extension_calls_invalid_is_judged_again() -> None:
     """Its library refuses a few valid signatures."""
-    signer = MultibufferSigner(cast("Multibuffer", Native()))
+    signer = P256MultibufferSigner(cast("Multibuffer", Native()))
     key = signer.open(*ecdsa_key())
     valid = signature_by(ecdsa_key()[0], Algorithm.ECDSA_P256_SHA256)(b"one")
     assert signer.verify([key, key], [b"one", b"two"], [valid, valid]) == [True, False]

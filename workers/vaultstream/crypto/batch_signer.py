@@ -1,7 +1,7 @@
 """Signs many payloads by several keys in one call: payloads in, packed rows (`vaultstream.crypto.rows`) out.
 
 The interface is the same for all algorithms. `cryptography` implements it for all of them, signature by signature; the native
-extension for ECDSA, eight signatures at a time (`vaultstream.crypto.multibuffer`).
+extension for ECDSA and Ed25519, eight signatures at a time (`vaultstream.crypto.multibuffer_signer`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import DigestSigner, PrivateKey, Verifier, digest_signer, verifier
-from vaultstream.crypto.multibuffer import LEAST_WIDTH, Multibuffer, NativeKey, multibuffer
+from vaultstream.crypto.multibuffer import multibuffer
+from vaultstream.crypto.multibuffer_signer import Ed25519MultibufferSigner, P256MultibufferSigner
 from vaultstream.crypto.rows import HEAD_BYTES, Rows, pack
-from vaultstream.errors import CustodyError, SigningFaultError
 from vaultstream.proof.merkle import tree_root
 from vaultstream.proof.statement import record_hashes
 
@@ -130,64 +127,6 @@ class LibrarySigner:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class MultibufferKey:
-    """A key that the native extension signs with, whose private half is in the extension's own memory."""
-
-    private: NativeKey
-    point: bytes
-    """The public half, uncompressed."""
-    verify: Verifier
-
-
-class MultibufferSigner:
-    """Signs with ECDSA on P-256 and random nonces, eight signatures at a time."""
-
-    path = "multibuffer"
-    width = LEAST_WIDTH
-
-    def __init__(self, native: Multibuffer) -> None:
-        self._native = native
-
-    def open(self, private_key: PrivateKey, der: bytes | bytearray) -> MultibufferKey:
-        if not isinstance(private_key, EllipticCurvePrivateKey):
-            raise CustodyError(f"The key can't be used with {Algorithm.ECDSA_P256_SHA256}.")
-        public_key = private_key.public_key()
-        point = public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        with memoryview(der) as key, key[_SCALAR_AT : _SCALAR_AT + _SCALAR_BYTES] as scalar:
-            if key[:_SCALAR_AT] != _PKCS8_HEAD:
-                raise CustodyError("The key's PKCS#8 is not in the form in which VaultStream writes it.")
-            verify = verifier(public_key, Algorithm.ECDSA_P256_SHA256)
-            return MultibufferKey(self._native.Key(scalar), point, verify)
-
-    def sign(
-        self,
-        keys: Sequence[MultibufferKey],
-        counts: Sequence[int],
-        payloads: Sequence[bytes],
-        messages: Sequence[bytes] | None = None,
-    ) -> bytes:
-        try:
-            return self._native.sign([key.private for key in keys], counts, payloads, messages, self.width)
-        except RuntimeError as error:
-            raise SigningFaultError(f"Multi-buffer signing failed: {error}") from error
-
-    def verify(
-        self, keys: Sequence[MultibufferKey], messages: Sequence[bytes], signatures: Sequence[bytes]
-    ) -> list[bool]:
-        digests = [sha256(message).digest() for message in messages]
-        points = [key.point for key in keys]
-        answers = self._native.verify(points, [1] * len(points), digests, signatures)
-        judged = zip(answers, keys, signatures, messages, strict=True)
-        # The library can call a valid signature invalid: see `vaultstream.crypto.batch_verifier`.
-        return [answer == 1 or key.verify(signature, message) for answer, key, signature, message in judged]
-
-
-_PKCS8_HEAD = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
-"""How the PKCS#8 of each key on P-256 begins, up to the scalar."""
-_SCALAR_AT, _SCALAR_BYTES = len(_PKCS8_HEAD), 32
-
-
 def batch_signer(algorithm: Algorithm, *, deterministic: bool = False) -> BatchSigner[Any]:
     """Returns the fastest signer for an algorithm.
 
@@ -195,8 +134,11 @@ def batch_signer(algorithm: Algorithm, *, deterministic: bool = False) -> BatchS
         algorithm: of all keys.
         deterministic: whether ECDSA derives its nonces by RFC 6979. The other algorithms ignore it.
     """
-    if algorithm is Algorithm.ECDSA_P256_SHA256 and not deterministic and (native := multibuffer()):
-        return MultibufferSigner(native)
+    if native := multibuffer():
+        if algorithm is Algorithm.ECDSA_P256_SHA256 and not deterministic:
+            return P256MultibufferSigner(native)
+        if algorithm is Algorithm.ED25519:
+            return Ed25519MultibufferSigner(native)
     return LibrarySigner(algorithm, deterministic=deterministic)
 
 

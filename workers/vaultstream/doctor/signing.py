@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vaultstream.api import Algorithm
-from vaultstream.crypto.batch_signer import MultibufferSigner, batch_signer
+from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.crypto.multibuffer import is_faulty, multibuffer, why_not
+from vaultstream.crypto.multibuffer_signer import MultibufferSigner
 from vaultstream.doctor.findings import Finding, ok, warning
 
 _CHECK = "signing"
