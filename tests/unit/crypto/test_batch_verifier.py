@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from types import SimpleNamespace
+from typing import Never
 
 import pytest
 
 from vaultstream.api import Algorithm
+from vaultstream.crypto import batch_verifier
 from vaultstream.crypto.algorithms import generate_private_key, signer, verifier
 from vaultstream.crypto.batch_verifier import verify_many
 from vaultstream.errors import CustodyError
@@ -47,3 +50,27 @@ def test_a_key_for_another_algorithm_verifies_nothing(algorithm: Algorithm) -> N
     keys = [generate_private_key(each).public_key() for each in (algorithm, other)]
     with pytest.raises(CustodyError, match="can't be used with"):
         verify_many(algorithm, keys, [1, 1], [b"", b""], payloads=[b"", b""], digests=[bytes(32)] * 2)
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.ECDSA_P256_SHA256, Algorithm.ED25519])
+def test_where_the_extension_fails_cryptography_judges_all_and_one_warning_says_so(
+    algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> Never:
+        raise RuntimeError(f"a lane failed with {algorithm}")
+
+    broken = SimpleNamespace(verify=fails, verify_ed25519=fails)
+    monkeypatch.setattr(batch_verifier, "multibuffer", lambda: broken)
+    key = generate_private_key(algorithm)
+    signature = signer(key, algorithm)(b"one")
+    payloads = [b"one", b"two", b"one"]
+    digests = [sha256(payload).digest() for payload in payloads]
+    signatures = [signature, signature, b""]
+    for _ in range(2):
+        answers = verify_many(
+            algorithm, [key.public_key()], [3], signatures, payloads=payloads, digests=digests
+        )
+        assert answers == [True, False, False]
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"a lane failed with {algorithm}" in record.message

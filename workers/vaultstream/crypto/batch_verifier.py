@@ -1,13 +1,15 @@
 """Verifies many signatures: those of ECDSA and Ed25519 eight at a time where `vaultstream.crypto.multibuffer` is used.
 
 What the extension calls invalid, `cryptography` judges again: the library fails to add two equal points, which a signature by
-a key that was made for one payload asks for. What the extension calls valid is valid.
+a key that was made for one payload asks for. What the extension calls valid is valid. Where it fails, `cryptography` judges all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import chain, repeat
+from logging import getLogger
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -16,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import PublicKey, Verifier, digest_verifier, verifier
 from vaultstream.crypto.multibuffer import multibuffer
+
+_log = getLogger(__name__)
 
 
 def verify_many(
@@ -39,7 +43,6 @@ def verify_many(
 
     Raises:
         CustodyError: a key is for another algorithm.
-        RuntimeError: the library failed.
         ValueError: the numbers of arguments do not fit.
     """
     match algorithm:
@@ -75,14 +78,13 @@ def verify_digests(
 
     Raises:
         CustodyError: a key is on another curve than P-256.
-        RuntimeError: the library failed.
         ValueError: the numbers of arguments do not fit.
     """
     verifiers = [_digest_verifier(key) for key in keys]
     answers: bytes | None = None
     if native := multibuffer():
         points = [key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in keys]
-        answers = native.verify(points, counts, digests, signatures)
+        answers = _answers(native.verify, points, counts, digests, signatures)
     return _judged_again(answers, verifiers, counts, digests, signatures)
 
 
@@ -100,8 +102,29 @@ def verify_messages(
     answers: bytes | None = None
     if native := multibuffer():
         points = [key.public_bytes_raw() for key in keys]
-        answers = native.verify_ed25519(points, counts, messages, signatures)
+        answers = _answers(native.verify_ed25519, points, counts, messages, signatures)
     return _judged_again(answers, verifiers, counts, messages, signatures)
+
+
+def _answers(
+    verify: Callable[[Sequence[bytes], Sequence[int], Sequence[bytes], Sequence[bytes]], bytes],
+    points: Sequence[bytes],
+    counts: Sequence[int],
+    signed: Sequence[bytes],
+    signatures: Sequence[bytes],
+) -> bytes | None:
+    """Returns what the extension answers, or None if it fails."""
+    try:
+        return verify(points, counts, signed, signatures)
+    except RuntimeError as error:
+        _warn(str(error))
+        return None
+
+
+@cache
+def _warn(fault: str) -> None:
+    """Logs a fault once in a process: an audit asks for each batch."""
+    _log.warning("cryptography verifies in place of the native extension, which failed: %s", fault)
 
 
 def _judged_again(
