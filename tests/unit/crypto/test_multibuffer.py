@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
@@ -12,7 +14,7 @@ from support.native import rows_of
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import verifier
 from vaultstream.crypto.low_s import P256_ORDER
-from vaultstream.crypto.multibuffer import Multibuffer, multibuffer, self_test, why_not
+from vaultstream.crypto.multibuffer import Multibuffer, NativeKey, multibuffer, self_test, why_not
 
 pytestmark = pytest.mark.unit
 
@@ -147,3 +149,57 @@ def test_the_self_test_passes_and_the_extension_is_used(native: Multibuffer) -> 
     assert self_test(native) == ""
     assert multibuffer() is native
     assert why_not() == ""
+
+
+class Faulty:
+    """The extension, with one function that answers something else."""
+
+    def __init__(self, native: Multibuffer, name: str, answer: Callable[..., object]) -> None:
+        self._native = native
+        setattr(self, name, answer)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._native, name)
+
+
+@pytest.mark.parametrize("longest", [55, 64, 119, 256])
+def test_the_self_test_finds_wrong_digests_of_payloads_that_are_longer(
+    native: Multibuffer, longest: int
+) -> None:
+    def wrong(payloads: Sequence[bytes]) -> list[bytes]:
+        return native.sha256([payload[:longest] for payload in payloads])
+
+    assert "SHA-256" in self_test(cast("Multibuffer", Faulty(native, "sha256", wrong)))
+
+
+@pytest.mark.parametrize("form", ["payloads", "messages"])
+@pytest.mark.parametrize("key", ["Key", "Ed25519Key"])
+def test_the_self_test_finds_what_is_wrong_with_long_payloads_or_messages(
+    native: Multibuffer, form: str, key: str
+) -> None:
+    def wrong(
+        keys: Sequence[NativeKey],
+        counts: Sequence[int],
+        payloads: Sequence[bytes],
+        messages: Sequence[bytes] | None,
+        width: int,
+    ) -> bytes:
+        if type(keys[0]).__name__ == key:
+            if form == "messages":
+                messages = messages and [message[:256] for message in messages]
+            else:
+                payloads = [payload[:256] for payload in payloads]
+        return native.sign(keys, counts, payloads, messages, width)
+
+    assert self_test(cast("Multibuffer", Faulty(native, "sign", wrong)))
+
+
+@pytest.mark.parametrize("count", range(10))
+def test_the_self_test_finds_a_wrong_root_of_a_batch_of_each_size(native: Multibuffer, count: int) -> None:
+    def wrong(
+        ids: Sequence[int | str | bytes], counts: Sequence[int], rows: bytes, width: int
+    ) -> list[bytes]:
+        right = native.roots(ids, counts, rows, width)
+        return [bytes(32) if size == count else root for size, root in zip(counts, right, strict=True)]
+
+    assert "root" in self_test(cast("Multibuffer", Faulty(native, "roots", wrong)))

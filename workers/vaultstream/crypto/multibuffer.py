@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
+from itertools import accumulate
 from logging import getLogger
 from typing import Final, Never, Protocol, cast
 
@@ -22,7 +23,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.crypto.low_s import P256_ORDER
-from vaultstream.crypto.rows import DIGEST_BYTES, HEAD_BYTES, pack
+from vaultstream.crypto.rows import Rows, pack
+from vaultstream.proof.merkle import tree_root
+from vaultstream.proof.statement import record_hashes
 
 _VARIABLE = "VAULTSTREAM_MULTIBUFFER"
 _EXTENSION: Final = "vaultstream.crypto._multibuffer"
@@ -203,10 +206,14 @@ _KNOWN = [
 ]
 _TESTED = 9
 """Rows of the self-test: one more than there are lanes."""
+_COUNTS = [_TESTED // 2, _TESTED - _TESTED // 2]
+"""How many of them each of two keys signs."""
+_LENGTHS = [0, 1, 55, 56, 64, 119, 120, 256, 1000]
+"""Bytes of the payloads: SHA-256's padding fits, just fits and just doesn't fit into the last block of 64."""
 
 
 def self_test(native: Multibuffer) -> str:
-    """Signs with given nonces and with random ones, and compares with what `cryptography` computes.
+    """Calls every function of the extension, and compares with what Python and `cryptography` compute.
 
     Returns:
         What is wrong, or an empty text.
@@ -223,43 +230,67 @@ def _fault(native: Multibuffer) -> str:
         if answer != encode_dss_signature(r, s):
             return "the signature of a known answer is another."
 
-    payloads = [b"%d" % number * number for number in range(_TESTED)]
+    payloads = [bytes([number]) * length for number, length in enumerate(_LENGTHS)]
     digests = [_digest(payload) for payload in payloads]
     if native.sha256(payloads) != digests:
         return "the SHA-256 of a payload is another."
+    messages = [b"of " + payload for payload in reversed(payloads)]
+    for signed in (None, messages):
+        if fault := _fault_of_p256(native, payloads, signed) or _fault_of_ed25519(native, payloads, signed):
+            return fault
+    return _fault_of_roots(native, digests)
 
+
+def _fault_of_p256(native: Multibuffer, payloads: list[bytes], messages: list[bytes] | None) -> str:
     scalars = [_SCALAR, sha256(_SCALAR).digest()]
-    counts = [_TESTED // 2, _TESTED - _TESTED // 2]
-    packed = native.sign([native.Key(scalar) for scalar in scalars], counts, payloads, None, LEAST_WIDTH)
-    rows = [packed[start : start + LEAST_WIDTH] for start in range(0, len(packed), LEAST_WIDTH)]
-    if [row[:DIGEST_BYTES] for row in rows] != digests:
+    keys = [native.Key(scalar) for scalar in scalars]
+    packed = native.sign(keys, _COUNTS, payloads, messages, LEAST_WIDTH)
+    rows = Rows(LEAST_WIDTH, bytearray(packed))
+    if rows.digests != list(map(_digest, payloads)):
         return "the SHA-256 in a row is another."
 
-    signatures = [row[HEAD_BYTES:][: int.from_bytes(row[DIGEST_BYTES:HEAD_BYTES])] for row in rows]
+    signatures, digests = rows.signatures, list(map(_digest, messages or payloads))
     public = [derive_private_key(int.from_bytes(scalar), SECP256R1()).public_key() for scalar in scalars]
     prehashed = ECDSA(Prehashed(SHA256()))
     for number, (signature, digest) in enumerate(zip(signatures, digests, strict=True)):
-        public[number >= counts[0]].verify(signature, digest, prehashed)
+        public[number >= _COUNTS[0]].verify(signature, digest, prehashed)
     points = [key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in public]
-    if native.verify(points, counts, digests, signatures) != b"\1" * _TESTED:
+    if native.verify(points, _COUNTS, digests, signatures) != b"\1" * _TESTED:
         return "a valid signature is found to be invalid."
-    if native.verify(points, counts, digests[1:] + digests[:1], signatures) != bytes(_TESTED):
+    if native.verify(points, _COUNTS, digests[1:] + digests[:1], signatures) != bytes(_TESTED):
         return "an invalid signature is found to be valid."
-    return _fault_of_ed25519(native, payloads)
+    return ""
 
 
-def _fault_of_ed25519(native: Multibuffer, payloads: list[bytes]) -> str:
-    seeds, counts = [_SCALAR, sha256(_SCALAR).digest()], [_TESTED // 2, _TESTED - _TESTED // 2]
-    packed = native.sign([native.Ed25519Key(seed) for seed in seeds], counts, payloads, None, LEAST_WIDTH)
+def _fault_of_ed25519(native: Multibuffer, payloads: list[bytes], messages: list[bytes] | None) -> str:
+    seeds, signed = [_SCALAR, sha256(_SCALAR).digest()], messages or payloads
+    packed = native.sign(
+        [native.Ed25519Key(seed) for seed in seeds], _COUNTS, payloads, messages, LEAST_WIDTH
+    )
     private = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
-    signatures = [private[number >= counts[0]].sign(payload) for number, payload in enumerate(payloads)]
+    signatures = [private[number >= _COUNTS[0]].sign(text) for number, text in enumerate(signed)]
     if packed != pack(map(_digest, payloads), signatures, LEAST_WIDTH):
         return "a signature of Ed25519 is another."
     points = [key.public_key().public_bytes_raw() for key in private]
-    if native.verify_ed25519(points, counts, payloads, signatures) != b"\1" * _TESTED:
+    if native.verify_ed25519(points, _COUNTS, signed, signatures) != b"\1" * _TESTED:
         return "a valid signature of Ed25519 is found to be invalid."
-    if native.verify_ed25519(points, counts, payloads[1:] + payloads[:1], signatures) != bytes(_TESTED):
+    if native.verify_ed25519(points, _COUNTS, signed[1:] + signed[:1], signatures) != bytes(_TESTED):
         return "an invalid signature of Ed25519 is found to be valid."
+    return ""
+
+
+def _fault_of_roots(native: Multibuffer, digests: list[bytes]) -> str:
+    """Asks for the roots of batches of 0 to 9 rows in one call, with signatures of several lengths and ids of both types."""
+    counts = range(_TESTED + 1)
+    cycle = [digests[number % _TESTED] for number in range(sum(counts))]
+    signatures = [digest * 2 + digest[: number % 8] for number, digest in enumerate(cycle)]
+    numbers = [number**5 - 7 for number in range(len(cycle))]
+    for ids in (numbers, [f"\N{GREEK SMALL LETTER ALPHA}{number}" * (number % 9) for number in numbers]):
+        hashes = record_hashes(ids, cycle, signatures)
+        ends = list(accumulate(counts))
+        expected = [tree_root(hashes[end - count : end]) for count, end in zip(counts, ends, strict=True)]
+        if native.roots(ids, counts, pack(cycle, signatures, LEAST_WIDTH), LEAST_WIDTH) != expected:
+            return "the root of a batch is another."
     return ""
 
 
