@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -52,6 +53,31 @@ def test_what_was_unwrapped_is_wiped_even_after_an_error() -> None:
     [(der, before)] = seen
     assert before == SECRET
     assert der == bytes(len(SECRET))
+
+
+class RecordedAESGCM:
+    """The real one; it keeps the buffers into which it decrypts."""
+
+    buffers: ClassVar[list[bytearray]] = []
+
+    def __init__(self, secret: bytes) -> None:
+        self._real = AESGCM(secret)
+
+    def decrypt_into(self, nonce: bytes, sealed: bytes, bound: bytes, to: bytearray) -> int:
+        self.buffers.append(to)
+        return self._real.decrypt_into(nonce, sealed, bound, to)
+
+
+def test_a_key_that_does_not_belong_to_its_name_is_not_left_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the tag says so, after all of the key was decrypted."""
+    misnamed = replace(wrapped(), key_id="key-8")
+    monkeypatch.setattr("vaultstream.crypto.envelope.AESGCM", RecordedAESGCM)
+    monkeypatch.setattr(RecordedAESGCM, "buffers", [])
+    with pytest.raises(CustodyError):
+        unwrap(RING, misnamed)
+    assert RecordedAESGCM.buffers == [bytes(len(SECRET))]
 
 
 def test_no_nonce_is_used_twice() -> None:

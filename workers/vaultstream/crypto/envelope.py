@@ -141,11 +141,12 @@ def unwrap(ring: KeyRing, wrapped: WrappedKey) -> bytearray:
     """
     kek = ring.get(wrapped.kek_id)
     nonce, sealed = wrapped.wrapped[:NONCE_BYTES], wrapped.wrapped[NONCE_BYTES:]
+    private_key_der = bytearray(max(len(sealed) - TAG_BYTES, 0))
     try:
         bound = _associated_data(wrapped.job, wrapped.key_id, wrapped.version, wrapped.algorithm)
-        private_key_der = bytearray(len(sealed) - TAG_BYTES)
         AESGCM(kek.secret).decrypt_into(nonce, sealed, bound, private_key_der)
     except (InvalidTag, ValueError):  # ValueError: too short for a nonce, or a name that is not UTF-8
+        private_key_der[:] = bytes(len(private_key_der))  # it was decrypted before its tag was compared
         raise CustodyError(
             f"The private key {wrapped.key_id!r} can't be unwrapped with the key-encryption key {wrapped.kek_id}: "
             "its envelope was altered or belongs to another key.",
