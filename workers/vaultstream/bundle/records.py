@@ -9,6 +9,7 @@ from uuid import UUID
 
 from vaultstream.api import SignatureForm
 from vaultstream.audit.checks.judgement import AuditKey, JwsKey
+from vaultstream.audit.checks.plain_signatures import PlainSignatures
 from vaultstream.bundle.layout import AboutBundle, BundledRecord, BundleFile
 from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm
 from vaultstream.errors import CustodyError, ProofError, shortened
@@ -138,12 +139,14 @@ class RecordsChecker:
             )
             for key_id, kind, spki in expectation.keys
         }
+        self._algorithm = algorithm
         self._batches = {number: StatedRecords(*stated) for number, stated in expectation.batches}
         self._dead = set(expectation.dead)
 
     def check(self, lines: Iterable[tuple[int, bytes]]) -> RecordsPart:
         """Checks the records of these lines, each with its place in the file."""
         part, open_batches = RecordsPart(), dict[int, OpenBatch]()
+        plain = PlainSignatures[tuple[str, str]](self._algorithm)
         former: Any = None
         for place, line in lines:
             part.records += 1
@@ -161,18 +164,25 @@ class RecordsChecker:
                 part.first if part.first is not None else record.record_id,
                 record.record_id,
             )
-            self._check(record, part, open_batches)
+            key = self._check(record, part, open_batches)
+            if key is not None:
+                self._check_signature(record, key, part, plain)
+                if plain.is_full:
+                    self._verify(plain, part)
+        self._verify(plain, part)
         part.open = [
             (number, batch.first, batch.last, batch.leaves.hex()) for number, batch in open_batches.items()
         ]
         return part
 
-    def _check(self, record: BundledRecord, part: RecordsPart, open_batches: dict[int, OpenBatch]) -> None:
-        name = shortened(record.record_id, 200)
+    def _check(
+        self, record: BundledRecord, part: RecordsPart, open_batches: dict[int, OpenBatch]
+    ) -> AuditKey | None:
+        """Checks a record as a part of its batch; returns the batch's key, if there is a batch."""
         stated = self._batches.get(record.batch)
         if stated is None:
-            part.fault(f"record {name!r} is under no statement of a key")
-            return
+            part.fault(f"record {shortened(record.record_id, 200)!r} is under no statement of a key")
+            return None
         if stated.sealed and record.record_id in self._dead:
             part.revived.append(record.record_id)
         batch = open_batches.setdefault(record.batch, OpenBatch(record.record_id, record.record_id))
@@ -183,9 +193,15 @@ class RecordsChecker:
             part.whole.append(record.batch)
             if wrong := batch.fault(record.batch, stated):
                 part.fault(wrong)
-        self._check_signature(record, self._keys[stated.key_id], part)
+        return self._keys[stated.key_id]
 
-    def _check_signature(self, record: BundledRecord, audit_key: AuditKey, part: RecordsPart) -> None:
+    def _check_signature(
+        self,
+        record: BundledRecord,
+        audit_key: AuditKey,
+        part: RecordsPart,
+        plain: PlainSignatures[tuple[str, str]],
+    ) -> None:
         name = shortened(record.record_id, 200)
         part.payloads += record.payload is not None
         if record.payload is not None and sha256(record.payload).digest() != record.digest:
@@ -195,13 +211,32 @@ class RecordsChecker:
         if record.payload is None and key.needs_payload:
             part.bare += 1
             return
+        if self._form is None and (usable := audit_key.usable()):
+            plain.add(
+                key.key_id,
+                usable,
+                (name, key.key_id),
+                signature=record.signature,
+                digest=record.digest,
+                payload=record.payload or b"",
+            )
+            return
         try:
             valid = key.verify(record.signature, digest=record.digest, payload=record.payload)
         except CustodyError as error:
             part.fault(f"the key of record {name!r} can't be used: {error.message}")
             return
         if not valid:
-            part.fault(f"the signature of record {name!r} does not verify under key {key.key_id}")
+            part.fault(_does_not_verify(name, key.key_id))
+
+    @staticmethod
+    def _verify(plain: PlainSignatures[tuple[str, str]], part: RecordsPart) -> None:
+        for name, key_id in plain.verify()[1]:
+            part.fault(_does_not_verify(name, key_id))
+
+
+def _does_not_verify(record: str, key_id: str) -> str:
+    return f"the signature of record {record!r} does not verify under key {key_id}"
 
 
 class Assembly:

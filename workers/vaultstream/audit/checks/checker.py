@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from vaultstream.crypto.algorithms import PublicKey
     from vaultstream.store.database import Connection
 
+Plain = tuple[RecordId, StoredSignature, bytes]
+"""A record, its one signature, and its payload, of which the digest is the stored one."""
+
 SLICE_RECORDS = 2000
 """Records checked at a time: limits memory use, whatever the batch size."""
 
@@ -138,7 +141,7 @@ class Checker:
         await self._count(states, signatures, tally)
 
         commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
-        plain = PlainSignatures(Algorithm(self._job.algorithm))
+        plain = PlainSignatures[Plain](Algorithm(self._job.algorithm))
         async for record, present in present_payloads(
             self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
@@ -146,7 +149,14 @@ class Checker:
             if len(found) == 1 and isinstance(present, bytes):
                 [stored] = found
                 if key := self._key_to_verify(stored, present, commits):
-                    plain.add(key, record, stored, present)
+                    plain.add(
+                        stored.key_no,
+                        key,
+                        (record, stored, present),
+                        signature=stored.signature,
+                        digest=stored.digest,
+                        payload=present,
+                    )
                     if plain.is_full:
                         self._verify(plain, tally)
                     continue
@@ -205,7 +215,7 @@ class Checker:
             self._plain_keys[key_no] = key.usable() if key and plain else None
         return self._plain_keys[key_no]
 
-    def _verify(self, plain: PlainSignatures, tally: Tally) -> None:
+    def _verify(self, plain: PlainSignatures[Plain], tally: Tally) -> None:
         """Verifies signatures together; what is to be said of an invalid one, `_judge` says."""
         valid, invalid = plain.verify()
         tally.add(Count.VALID, valid)

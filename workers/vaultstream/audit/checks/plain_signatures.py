@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vaultstream.crypto.batch_verifier import verify_many
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from vaultstream.api import Algorithm
-    from vaultstream.audit.checks.judgement import StoredSignature
-    from vaultstream.audit.checks.queries import RecordId
     from vaultstream.crypto.algorithms import PublicKey
 
 MAX_BYTES = 8 << 20
 """Payloads that are held until their signatures are verified."""
+MAX_SIGNATURES = 4096
+"""Signatures that are held."""
 
-Plain = tuple["RecordId", "StoredSignature", bytes]
-"""A record, its one signature, and its payload, of which the digest is the stored one."""
+_Item = TypeVar("_Item")
 
 
-class PlainSignatures:
+class _Plain(NamedTuple, Generic[_Item]):
+    item: _Item
+    signature: bytes
+    digest: bytes
+    payload: bytes
+
+
+class PlainSignatures(Generic[_Item]):
     """Signatures of one job, by key."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
-        self._by_key: dict[int, tuple[PublicKey, list[Plain]]] = {}
-        self._bytes = 0
+        self._by_key: dict[Hashable, tuple[PublicKey, list[_Plain[_Item]]]] = {}
+        self._count = self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Whether so much is held that it should be verified now."""
-        return self._bytes > MAX_BYTES
+        return self._bytes > MAX_BYTES or self._count >= MAX_SIGNATURES
 
-    def add(self, key: PublicKey, record: RecordId, stored: StoredSignature, payload: bytes) -> None:
-        """Takes a signature that its row says is by this key."""
-        self._by_key.setdefault(stored.key_no, (key, []))[1].append((record, stored, payload))
+    def add(
+        self,
+        key_name: Hashable,
+        key: PublicKey,
+        item: _Item,
+        *,
+        signature: bytes,
+        digest: bytes,
+        payload: bytes,
+    ) -> None:
+        """Takes a signature by this key.
+
+        Args:
+            key_name: tells keys apart.
+            key: for the job's algorithm.
+            item: what `verify` returns of it, if it is invalid.
+            signature: in the form of the algorithm.
+            digest: the payload's SHA-256.
+            payload: what was signed; the algorithms that sign the digest do not look at it.
+        """
+        self._by_key.setdefault(key_name, (key, []))[1].append(_Plain(item, signature, digest, payload))
+        self._count += 1
         self._bytes += len(payload)
 
-    def verify(self) -> tuple[int, list[Plain]]:
+    def verify(self) -> tuple[int, list[_Item]]:
         """Verifies all that was added since the last call; returns the number of valid signatures, and the invalid ones."""
-        groups, self._by_key, self._bytes = list(self._by_key.values()), {}, 0
-        plain = list(chain.from_iterable(group for _, group in groups))
+        groups, self._by_key = list(self._by_key.values()), {}
+        self._count = self._bytes = 0
+        plain = [each for _, group in groups for each in group]
         valid = verify_many(
             self._algorithm,
             [key for key, _ in groups],
             [len(group) for _, group in groups],
-            [stored.signature for _, stored, _ in plain],
-            payloads=[payload for _, _, payload in plain],
-            digests=[stored.digest for _, stored, _ in plain],
+            [each.signature for each in plain],
+            payloads=[each.payload for each in plain],
+            digests=[each.digest for each in plain],
         )
-        invalid = [each for each, is_valid in zip(plain, valid, strict=True) if not is_valid]
+        invalid = [each.item for each, is_valid in zip(plain, valid, strict=True) if not is_valid]
         return len(plain) - len(invalid), invalid
