@@ -38,6 +38,7 @@ BOUNDED = {
     "version",
     "role",
     "python",
+    "path",
 }
 
 

@@ -304,17 +304,30 @@ async def test_a_fenced_batch_in_the_middle_shifts_nothing_of_the_others(db: asy
     }
 
 
-async def test_a_signature_that_is_there_already_stays_as_it_is(db: asyncpg.Connection) -> None:
+@pytest.mark.parametrize(
+    ("id_type", "ids"),
+    [
+        ("bigint", [1, 2, 3]),
+        ("bigint", [1, 2, 30]),
+        ("uuid", sorted(UUID(int=n) for n in (1, 2, 30))),
+        ("text", ["a", "b", "c"]),
+    ],
+)
+async def test_a_signature_that_is_there_already_stays_as_it_is(
+    db: asyncpg.Connection, id_type: str, ids: list[Any]
+) -> None:
     """However it came there: it can't have come by a batch."""
-    job = await add_job(db)
-    await add_batches(db, job, [1, 2, 3])
-    await db.execute(f"INSERT INTO {job.signatures_table} VALUES (2, 0, 0, now(), '\\x00', '\\x0123')")
-    batch = signed(1, await claim_one(db, job, "ann", 1), [1, 2, 3])
+    job = await add_job(db, id_type=id_type)
+    await add_batches(db, job, ids)
+    await db.execute(
+        f"INSERT INTO {job.signatures_table} VALUES ($1, 0, 0, now(), '\\x00', '\\x0123')", ids[1]
+    )
+    batch = signed(1, await claim_one(db, job, "ann", 1), ids)
     assert await commit(db, job, batch) == [COMMITTED]
     assert await signatures_of(db, job) == {
-        1: batch.rows.signatures[0],
-        2: b"\x01#",
-        3: batch.rows.signatures[2],
+        ids[0]: batch.rows.signatures[0],
+        ids[1]: b"\x01#",
+        ids[2]: batch.rows.signatures[2],
     }
 
 

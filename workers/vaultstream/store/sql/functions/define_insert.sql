@@ -22,6 +22,8 @@ DECLARE
     v_listed  text := format(
         v_rows, 'r.record_id',
         'unnest(p_record_id[b.listed + 1 : b.listed + b.signed]) WITH ORDINALITY AS r (record_id, number), LATERAL (SELECT r.number::int - 1 AS n) AS place', '');
+    -- Only integers are counted; of other types, all ids are listed.
+    v_all     text := CASE WHEN p_ids = 'bigint[]'::regtype THEN v_counted || ' UNION ALL ' || v_listed ELSE v_listed END;
 BEGIN
     IF p_ids <> (SELECT (j.id_type || '[]')::regtype FROM vaultstream.jobs j WHERE j.job_no = p_job_no) THEN
         RAISE datatype_mismatch USING MESSAGE = format('the ids of job %s are of another type', p_job_no);
@@ -36,9 +38,8 @@ DECLARE
     v_rows  bigint := 0;
 BEGIN
     IF p_again THEN
-        SELECT count(DISTINCT r.record_id) INTO v_count FROM (%1$s UNION ALL %2$s) AS r;
-        %3$s %1$s ON CONFLICT DO NOTHING;
-        %3$s %2$s ON CONFLICT DO NOTHING;
+        SELECT count(DISTINCT r.record_id) INTO v_count FROM (%4$s) AS r;
+        %3$s %4$s ON CONFLICT DO NOTHING;
         RETURN v_count;
     END IF;
     IF cardinality(p_record_id) > 0 THEN
@@ -50,7 +51,7 @@ BEGIN
         GET DIAGNOSTICS v_rows = ROW_COUNT;
     END IF;
     RETURN v_count + v_rows;
-END $$, v_counted, v_listed, v_into));
+END $$, v_counted, v_listed, v_into, v_all));
     EXECUTE format('REVOKE ALL ON FUNCTION vaultstream.%I FROM PUBLIC', v_name);
 EXCEPTION WHEN unique_violation OR duplicate_function THEN
     RETURN;  -- another commit has just defined it
