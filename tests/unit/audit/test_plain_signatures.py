@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from vaultstream.api import Algorithm
-from vaultstream.audit.checks.plain_signatures import MAX_BYTES, MAX_SIGNATURES, PlainSignatures
+from vaultstream.audit.checks.plain_signatures import MAX_BYTES, MAX_HELD, PlainSignatures
 from vaultstream.crypto.algorithms import generate_private_key, signer
 
 pytestmark = pytest.mark.unit
@@ -50,8 +50,8 @@ def test_long_payloads_are_not_held_for_long() -> None:
 def test_only_so_many_signatures_are_held() -> None:
     plain = PlainSignatures[int](ED25519)
     signature, key = signer(KEYS[0], ED25519)(b""), KEYS[0].public_key()
-    for item in range(MAX_SIGNATURES):
+    for item in range(MAX_HELD):
         assert not plain.is_full
         plain.add(0, key, item, signature=signature, digest=sha256(b"").digest(), payload=b"")
     assert plain.is_full
-    assert plain.verify() == (MAX_SIGNATURES, [])
+    assert plain.verify() == (MAX_HELD, [])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 8 << 20
 """Payloads that are held until their signatures are verified."""
-MAX_SIGNATURES = 4096
+MAX_HELD = 4096
 """Signatures that are held."""
 
 _Item = TypeVar("_Item")
@@ -38,7 +38,7 @@ class PlainSignatures(Generic[_Item]):
     @property
     def is_full(self) -> bool:
         """Whether so much is held that it should be verified now."""
-        return self._bytes > MAX_BYTES or self._count >= MAX_SIGNATURES
+        return self._bytes > MAX_BYTES or self._count >= MAX_HELD
 
     def add(
         self,
