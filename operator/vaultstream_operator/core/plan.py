@@ -17,16 +17,13 @@ from enum import StrEnum
 from math import inf
 
 from vaultstream.api import JobState, SigningJobSpec
-from vaultstream.api.signingjob import IMMUTABLE, NOT_SEALED
+from vaultstream.api.signingjob import IMMUTABLE
 from vaultstream.scaling.decision import Decision
-from vaultstream.scaling.observation import LagUnknown
-from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus
-from vaultstream_operator.core import children, pod_policy, pod_problems, replicas
+from vaultstream_operator.core import children, pod_policy, replicas, standing
 from vaultstream_operator.core.children import Manifest, WorkerOptions
-from vaultstream_operator.core.pod_problems import Ailment
 from vaultstream_operator.core.report import Report, end_of
 from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, WorkerJobView
 
@@ -295,7 +292,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     view, owner = case.view, case.view.job.owner
     decision, report = replicas.decided(view, report, stored, spec)
     report = report.but(state=JobState.RUNNING if stored.started_at else JobState.PENDING)
-    report = _standing(case, report, stored, spec)
+    report = standing.reported(view, report, stored, case.options, case.now)
     workers = {
         role: children.worker_job(owner, role, stored.token, spec, case.options)
         for role in (children.KEYS, children.RECORDS)
@@ -319,7 +316,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     missing = tuple(workers[role] for role, child in found.items() if child is None)
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
     interval = float(spec.scaling.polling_interval)
-    soon = SHORTLY if going or _ripening(case) else _beginning(case, stored)
+    soon = SHORTLY if going or standing.ripening(view, case.now) else _beginning(case, stored)
     return replace(
         _saying(report),
         apply=(*missing, signers),
@@ -328,38 +325,6 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
         decision=decision,
         requeue_after=min(soon, interval),
     )
-
-
-def _standing(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Report:
-    """Reports what blocks the job, or else what it is doing."""
-    view = case.view
-    if stored.message.startswith(NOT_SEALED):
-        return report.stalled(say(JobReason.NOT_SEALED, problem=stored.message.removeprefix(NOT_SEALED)))
-    if stored.message:
-        return report.stalled(say(JobReason.TABLE_UNUSABLE, problem=stored.message))
-    for role, worker in ((children.KEYS, view.children.keys), (children.RECORDS, view.children.records)):
-        if worker is not None and (ailment := _reportable(case, worker.problem)):
-            return report.stalled(pod_problems.statement(ailment, role, 1, view.job.owner, case.options))
-    if stored.keys_active == 0:
-        return report.stalled(say(JobReason.NO_ACTIVE_KEY, count=stored.keys_made, token=stored.token))
-    signing = view.children.signing
-    if signing is not None and (ailment := _reportable(case, signing.problem)):
-        pods = max(1, signing.replicas - signing.ready)
-        statement = pod_problems.statement(ailment, children.SIGNING, pods, view.job.owner, case.options)
-        stops = ailment.stops(signing.ready)
-        return report.stalled(statement) if stops else report.on_the_way(statement)
-    return report.on_the_way(_doing(view, stored, spec))
-
-
-def _reportable(case: _Case, ailment: Ailment | None) -> Ailment | None:
-    return ailment if ailment is not None and ailment.ripe(case.now) else None
-
-
-def _ripening(case: _Case) -> bool:
-    """Returns whether a problem may soon have to be reported without a change that triggers a reconcile."""
-    there = case.view.children
-    found = [child.problem for child in (there.keys, there.records, there.signing) if child is not None]
-    return any(ailment is not None and not ailment.ripe(case.now) for ailment in found)
 
 
 def _beginning(case: _Case, stored: StoredJob) -> float:
@@ -371,20 +336,6 @@ def _beginning(case: _Case, stored: StoredJob) -> float:
         return inf
     age = (case.now - case.view.job.created_at).total_seconds()
     return max(SHORTLY, age / 10)
-
-
-def _doing(view: View, stored: StoredJob, spec: SigningJobSpec) -> Statement:
-    """What the job does, or waits for without anyone having to do something."""
-    lag = replicas.lag_of(view.lag, stored)
-    if isinstance(lag, LagUnknown) and lag.state is Reason.NATS_UNREACHABLE:
-        return say(JobReason.NATS_UNREACHABLE, problem="the lag of its consumer can't be read.")
-    if isinstance(lag, LagUnknown) and lag.state is Reason.CONSUMER_MISSING:
-        return say(JobReason.CONSUMER_MISSING)
-    if stored.keys_made < spec.keys.count:
-        return say(JobReason.MAKING_KEYS, made=stored.keys_made, count=spec.keys.count)
-    if not stored.planned:
-        return say(JobReason.PLANNING, table=spec.records.table, records=stored.records)
-    return say(JobReason.SIGNING)
 
 
 def _saying(report: Report) -> Plan:
