@@ -37,8 +37,8 @@ class Cluster(Protocol):
     async def get(self, namespace: str, name: str) -> ObjectView | None:
         """Returns the current SigningJob; None if it does not exist, or can't be read in a lost namespace."""
 
-    def why_lost(self, namespace: str) -> str:
-        """Returns why the operator can't work in a namespace; empty if it can. Children are then unknown."""
+    def lost(self, namespace: str) -> tuple[str, float]:
+        """Returns why the operator can't work in a namespace, and for how many seconds; empty if it can. Children are then unknown."""
 
     async def children(self, owner: Owner) -> ChildrenView:
         """Returns the existing children."""

@@ -117,13 +117,13 @@ class Reconciler:
 
     async def _observe(self, job: ObjectView) -> View:
         children = await self._cluster.children(job.owner)
-        lost = self._cluster.why_lost(job.owner.namespace)
+        lost, lost_for = self._cluster.lost(job.owner.namespace)
         unneeded = conditions.ended_by(job.status.conditions) is not None or FINALIZER not in job.finalizers
         if unneeded and not (job.deleting and FINALIZER in job.finalizers):
-            return View(job, stored=None, lag=None, children=children, lost=lost)
+            return View(job, stored=None, lag=None, children=children, lost=lost, lost_for=lost_for)
         stored = await self._store.find(job)
         lag = None if lost else await self._lag(job, stored)
-        return View(job, stored=stored, lag=lag, children=children, lost=lost)
+        return View(job, stored=stored, lag=lag, children=children, lost=lost, lost_for=lost_for)
 
     async def _lag(self, job: ObjectView, stored: StoredJob | Trouble | None) -> Lag | LagUnknown | None:
         match stored:

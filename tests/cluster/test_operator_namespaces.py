@@ -9,10 +9,13 @@ from uuid import uuid4
 import pytest
 
 from kube.apiserver import ApiServer
+from support.log_of_seals import LogOfSeals
 from support.operating import OPERATOR, RBAC_API, Operator, Site, let_in, open_site, put
 from support.scraping import Series
 from support.waiting import eventually
 from vaultstream.store import schema
+from vaultstream.store.database import connect
+from vaultstream.store.jobs import find_job, get_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -134,6 +137,34 @@ async def test_a_namespace_of_the_list_may_be_missing(site: Site) -> None:
     await started(absent, "job")
     await lost(operator, **{site.namespace: 0, absent.namespace: 0})
     await site.client.call("DELETE", f"/api/v1/namespaces/{absent.namespace}")
+
+
+async def test_a_deletion_in_a_namespace_that_is_lost_for_a_moment_is_still_sealed(
+    site: Site, tenant: Site
+) -> None:
+    operator = await serves(site, tenant)
+    await tenant.apply("job", deletionPolicy="Delete")
+    token = str(await tenant.status_field("job", "token"))
+    async with connect(tenant.database_url) as connection:
+        await LogOfSeals(connection).seal(await get_job(connection, token), "1", state="Running")
+        await shut_out(tenant)
+        await tenant.patch("job", metadata={"annotations": {"look": "again"}})
+        await lost(operator, **{site.namespace: 0, tenant.namespace: 1})
+        await tenant.delete("job")
+
+        async def marked() -> bool:
+            return (await get_job(connection, token)).deleted_at is not None
+
+        await eventually(marked, seconds=20, what=operator.log.read_text)
+        assert not await tenant.gone("job")
+        await let_in(tenant.client, tenant.namespace, home=site.namespace)
+
+        async def sealing() -> bool:
+            child = await tenant.child("job", "records")
+            return child is not None and "--deleted" in str(child["spec"]["template"]["spec"]["containers"])
+
+        await eventually(sealing, seconds=20, what=operator.log.read_text)
+        assert await find_job(connection, token) is not None
 
 
 async def gone(site: Site) -> bool:

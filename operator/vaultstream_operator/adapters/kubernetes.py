@@ -107,18 +107,20 @@ class KubernetesCluster:
         try:
             body = await self._api.get(path_of(JOBS, namespace, name))
         except KubeError as error:
-            if error.status == _NOT_FOUND or (error.status == _FORBIDDEN and self.why_lost(namespace)):
+            if error.status == _NOT_FOUND or (
+                error.status == _FORBIDDEN and self.namespaces.why_lost(namespace)
+            ):
                 self._mirror.forget(JOBS, namespace, name)
                 return None
             raise
         self._mirror.wrote(JOBS, body)
         return view_of(body)
 
-    def why_lost(self, namespace: str) -> str:
-        return self.namespaces.why_lost(namespace)
+    def lost(self, namespace: str) -> tuple[str, float]:
+        return self.namespaces.why_lost(namespace), self.namespaces.lost_for(namespace)
 
     async def children(self, owner: Owner) -> ChildrenView:
-        if self.why_lost(owner.namespace):
+        if self.namespaces.why_lost(owner.namespace):
             return ChildrenView()  # the mirror may still know some, but nobody updates it
         return self._mirror.children(owner)
 
@@ -270,7 +272,7 @@ class KubernetesCluster:
         return body
 
     async def record_event(self, owner: Owner, statement: Statement) -> bool:
-        if self.why_lost(owner.namespace):
+        if self.namespaces.why_lost(owner.namespace):
             return False
         return await self._events.record(owner, statement)
 

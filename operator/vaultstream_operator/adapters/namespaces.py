@@ -23,6 +23,7 @@ _NOT_SELECTED: Final = "it no longer has the labels of the namespace selector. G
 @dataclass(slots=True)
 class _Loss:
     problem: str
+    since: float
     logged_at: float
 
 
@@ -95,6 +96,11 @@ class ServedNamespaces:
         loss = self._lost.get(namespace)
         return loss.problem if loss else ""
 
+    def lost_for(self, namespace: str) -> float:
+        """Returns for how many seconds a namespace has been lost; 0 if it is not."""
+        loss = self._lost.get(namespace)
+        return self._clock() - loss.since if loss else 0.0
+
     def select(self, names: Collection[str]) -> set[str]:
         """Stores which namespaces the selector selects; returns those that it has just ceased to select."""
         self._selected = frozenset(names)
@@ -121,7 +127,7 @@ class ServedNamespaces:
             problem,
             extra={"namespace": namespace},
         )
-        self._lost[namespace] = _Loss(problem, now)
+        self._lost[namespace] = _Loss(problem, known.since if known else now, now)
         return known is None
 
     def find(self, namespace: str) -> bool:

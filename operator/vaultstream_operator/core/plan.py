@@ -33,6 +33,8 @@ LATER = 5.0
 """Seconds until the next reconcile of something that a person has to fix."""
 DELETION_SEAL_SECONDS = 60.0
 """How long a deletion waits for its seal: no missing or wrong seal key keeps a namespace from being removed."""
+LOST_MOMENT_SECONDS = 5.0
+"""How long a deletion waits for a lost namespace, whose workers may run: a RoleBinding that is replaced is missing for a moment."""
 
 
 class StoreAction(StrEnum):
@@ -134,6 +136,8 @@ def _deleting(case: _Case) -> Plan:
     deleting = report
     if JobReason.CLEANUP_BLOCKED not in report.standing:
         deleting = report.on_the_way(say(JobReason.DELETING, what=what))
+    if case.view.lost and case.view.lost_for < LOST_MOMENT_SECONDS:
+        return replace(_saying(deleting), requeue_after=SHORTLY)
     sealer = _sealer(case, stored)
     if going := tuple(role for role in _roles(case.view) if not _seals(case.view, role, sealer)):
         return replace(_saying(deleting), delete=going, requeue_after=SHORTLY)
@@ -152,7 +156,7 @@ def _removing(case: _Case, stored: StoredJob, policy: str, deleting: Report, del
     if stored.seal is not None and stored.deleted_at is None and case.view.job.status.token == stored.token:
         return replace(_saying(deleting), store=StoreAction.MARK_DELETED, requeue_after=0.0)
     if sealer := _sealer(case, stored):
-        apply = () if case.view.children.records else (sealer,)
+        apply = () if case.view.lost or case.view.children.records else (sealer,)
         return replace(_saying(deleting), apply=apply, requeue_after=SHORTLY)
     if stored.seal is not None and not stored.deletion_sealed:
         seconds = f"{DELETION_SEAL_SECONDS:g}"
@@ -167,7 +171,7 @@ def _sealer(case: _Case, stored: StoredJob | Trouble | None) -> Manifest | None:
     """Returns the worker that seals the deletion of a sealed job; None if there is nothing to seal, or no time left."""
     if not isinstance(stored, StoredJob) or not stored.ours or stored.deletion_sealed:
         return None
-    if stored.seal is None or stored.deleted_at is None or case.view.lost:
+    if stored.seal is None or stored.deleted_at is None:
         return None
     if (case.now - stored.deleted_at).total_seconds() > DELETION_SEAL_SECONDS:
         return None

@@ -159,6 +159,7 @@ class View:
         stored: None if there is no such job in Postgres yet.
         lag: the lag in JetStream; None: it was not read.
         lost: why the operator can't work in the job's namespace, where its children are then unknown; empty: it can.
+        lost_for: for how many seconds that has been so.
     """
 
     job: ObjectView
@@ -166,3 +167,4 @@ class View:
     lag: Lag | LagUnknown | None
     children: ChildrenView = field(default_factory=ChildrenView)
     lost: str = ""
+    lost_for: float = 0.0

@@ -39,8 +39,8 @@ class World:
     async def children(self, owner: Owner) -> ChildrenView:
         return ALL
 
-    def why_lost(self, namespace: str) -> str:
-        return ""
+    def lost(self, namespace: str) -> tuple[str, float]:
+        return "", 0.0
 
     async def apply(self, manifest: Manifest) -> None:
         self.done.append(f"apply {manifest['spec'].get('replicas')}")

@@ -29,8 +29,8 @@ from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus, SealStatus
 from vaultstream_operator.core.children import template_of
-from vaultstream_operator.core.plan import StoreAction
-from vaultstream_operator.core.view import ChildrenView, SignersView
+from vaultstream_operator.core.plan import SHORTLY, StoreAction
+from vaultstream_operator.core.view import ChildrenView, SignersView, StoredJob
 
 pytestmark = pytest.mark.unit
 
@@ -177,6 +177,39 @@ def test_a_deletion_that_nobody_seals_is_over_after_a_minute_and_says_so(policy:
         policy == "Retain",
     )
     assert "DeletionUnsealed" in told(last)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_a_deletion_in_a_lost_namespace_waits_a_minute_for_its_seal_like_any_other(policy: str) -> None:
+    job = job_of(spec_of(deletionPolicy=policy), status=JobStatus(token=TOKEN), deleting=True)
+    stored = stored_of(seal=SEAL, deleted_at=NOW)
+    lost = replace(view_of(stored, job=job), lost="forbidden", lost_for=1000.0)
+    waiting = planned(lost, NOW + timedelta(seconds=59))
+    assert (waiting.store, waiting.apply, waiting.remove_finalizer, told(waiting)) == (
+        None,
+        (),
+        False,
+        ["Deleting"],
+    )
+    assert waiting.requeue_after == SHORTLY
+    found = planned(replace(lost, lost="", lost_for=0.0), NOW + timedelta(seconds=59))
+    assert kinds_of(found) == ["Job/receipts-records"]
+    last = planned(lost, NOW + timedelta(seconds=61))
+    assert (last.store is StoreAction.DELETE, last.remove_finalizer) == (
+        policy == "Delete",
+        policy == "Retain",
+    )
+    assert "DeletionUnsealed" in told(last)
+
+
+@pytest.mark.parametrize("stored", [stored_of(), stored_of(seal=SEAL)], ids=["unsealed", "sealed"])
+def test_no_job_is_deleted_in_a_namespace_that_is_lost_for_a_moment(stored: StoredJob) -> None:
+    job = job_of(spec_of(deletionPolicy="Delete"), status=JobStatus(token=TOKEN), deleting=True)
+    lost = replace(view_of(stored, job=job), lost="forbidden")
+    for seconds in (0.0, 4.9):
+        waiting = planned(replace(lost, lost_for=seconds))
+        assert (waiting.store, waiting.remove_finalizer, waiting.requeue_after) == (None, False, SHORTLY)
+    assert planned(replace(lost, lost_for=5.0)).store is not None
 
 
 def test_deletion_leaves_the_job_of_another_object_of_that_name_alone() -> None:
