@@ -1,17 +1,22 @@
-"""`verify --source`: rows of the source that belong to no batch are named."""
+"""A source that answers each reader as it likes is found, and `verify --source` names rows that belong to no batch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
 from integration.audit.audits import audit, found, named
 from integration.audit.signed_job import RecordId, payload_of
-from vaultstream.audit.checks import source_rows
+from vaultstream.audit.checks import checker, source_rows
+from vaultstream.audit.checks.judgement import Absence
+from vaultstream.audit.checks.payloads import present_payloads
+from vaultstream.errors import AuditError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from integration.audit.conftest import MakeJob
     from integration.audit.signed_job import SignedJob
 
@@ -104,3 +109,52 @@ async def test_rows_that_are_still_to_be_planned_are_not_uncovered(make: MakeJob
     assert found(report) == {}
     assert report.added_since is None
     assert not report.finished
+
+
+ANSWERS_ONCE = """
+CREATE FUNCTION read_before(n bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+    IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = n::int::oid) THEN
+        RETURN true;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(n);
+    RETURN false;
+END $$"""
+"""Tells the first read of a record in a transaction from later ones."""
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pytest.param("id, CASE WHEN NOT read_before(id) THEN repeat('x', 5000) END AS payload", id="NULL"),
+        pytest.param(
+            "id, repeat('x', CASE WHEN read_before(id) THEN 2 * 1024 * 1024 ELSE 5000 END) AS payload",
+            id="too long",
+        ),
+        pytest.param(
+            "id, repeat('x', 5000) AS payload FROM stored WHERE NOT read_before(id) UNION ALL SELECT NULL, NULL",
+            id="no row",
+        ),
+    ],
+)
+async def test_a_long_payload_that_the_source_shows_only_once_is_judged(make: MakeJob, columns: str) -> None:
+    signed = await make()
+    await signed.execute(ANSWERS_ONCE)
+    await signed.read_through(columns)
+    report = await audit(signed)
+    assert found(report) == {"changed": 12}
+    assert {each.reason.partition(";")[0] for each in report.examples["changed"]} == {Absence.UNSTEADY}
+    assert not report.ok
+
+
+async def test_no_report_is_made_of_a_job_with_a_signature_that_was_not_judged(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def all_but_one(*given: Any, **options: Any) -> AsyncIterator[Any]:
+        async for record, present in present_payloads(*given, **options):
+            if record != 7:
+                yield record, present
+
+    signed = await make()
+    monkeypatch.setattr(checker, "present_payloads", all_but_one)
+    with pytest.raises(AuditError, match="12 signatures, and 11 were judged"):
+        await audit(signed)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, AuditReport, Count, Tally
+from vaultstream.errors import AuditError
 
 pytestmark = pytest.mark.unit
 
@@ -90,3 +91,17 @@ def test_json_has_the_promised_fields() -> None:
     assert set(promised) <= set(data)
     assert data["examples"] == {"changed": [{"record": "東京", "reason": "why"}]}
     assert (data["ok"], data["seconds"], data["notes"]) == (False, 1.235, ["a note"])
+
+
+def test_each_signature_must_have_been_judged_once() -> None:
+    tally = Tally()
+    tally.add(Count.SIGNED, 3)
+    tally.add(Count.VALID)
+    tally.add(AuditFinding.INVALID)
+    with pytest.raises(AuditError, match="3 signatures, and 2 were judged"):
+        tally.require_judged()
+    tally.add(AuditFinding.CHANGED)
+    tally.require_judged()
+    tally.add(Count.VALID)
+    with pytest.raises(AuditError, match="3 signatures, and 4 were judged"):
+        tally.require_judged()

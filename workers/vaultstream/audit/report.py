@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from vaultstream.errors import AuditError
 from vaultstream.plurals import counted
 
 MAX_EXAMPLES = 20
@@ -131,6 +132,10 @@ _PHRASES = {
 """What is counted, in the singular and the plural, and what is wrong with it."""
 
 
+_VERDICTS = (Count.VALID, AuditFinding.INVALID, AuditFinding.CHANGED)
+"""Of each signature, one."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One finding."""
@@ -172,6 +177,19 @@ class Tally:
         for kind, examples in other.examples.items():
             kept = self.examples.setdefault(kind, [])
             kept.extend(examples[: MAX_EXAMPLES - len(kept)])
+
+    def require_judged(self) -> None:
+        """Requires that each signature was found to be valid, invalid or over a payload that has changed, and each once.
+
+        Raises:
+            AuditError: some were not.
+        """
+        signed, judged = self.counts[Count.SIGNED], sum(self.counts[kind] for kind in _VERDICTS)
+        if signed != judged:
+            raise AuditError(
+                f"The job has {counted(signed, 'signature')}, and {judged:,} were judged: the result would not be true.",
+                hint="This is a bug in VaultStream. Please report it with the definition of the job's source.",
+            )
 
     def dump(self) -> dict[str, Any]:
         """Returns the tally as JSON-ready values; `load` reads them."""

@@ -78,7 +78,7 @@ async def verify_job(
 
     Raises:
         UnknownJobError: there is no such job.
-        AuditError: it was sealed and is gone.
+        AuditError: it was sealed and is gone, or not each signature was judged once.
         UsageError: records are not read by this login.
         SourceError: the source or its schema was altered meanwhile.
         DatabaseError: the connection to Postgres was lost.
@@ -118,6 +118,7 @@ async def verify_job(
         async with unchanged(watching, source):
             advance = _counter(sum(run.records for run in runs), progress)
             tally = await check_runs(hello, runs, processes=processes, advance=advance)
+        tally.require_judged()
         await check_leases(connection, job, tally)
         await check_coverage(connection, job, tally)
         stated = await connection.fetchval(query("audit_is_stated"), job.job_no) is True

@@ -142,10 +142,11 @@ class Checker:
 
         commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
         plain = PlainSignatures[Plain](Algorithm(self._job.algorithm))
+        unjudged = dict(signatures)
         async for record, present in present_payloads(
             self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
-            found = signatures[record]
+            found = unjudged.pop(record)
             if len(found) == 1 and isinstance(present, bytes):
                 [stored] = found
                 if key := self._key_to_verify(stored, present, commits):

@@ -28,6 +28,7 @@ class Absence(StrEnum):
     DELETED = "its row is no longer in the source"
     NULL = "its payload is now NULL"
     TOO_LONG = "its payload is now longer than the job allows"
+    UNSTEADY = "the source answered otherwise when its payload was read a second time"
     UNREADABLE = "the source can't be read"
 
 

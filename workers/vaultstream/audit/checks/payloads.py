@@ -124,12 +124,23 @@ async def present_payloads(
     for record in absent:
         yield record, Absence.DELETED
 
-    for portion in _portions(long):
+    async for record, known in _long_payloads(connection, source, long, max_bytes):
+        yield record, known
+
+
+async def _long_payloads(
+    connection: Connection, source: Source, sized: Sequence[tuple[RecordId, int]], max_bytes: int
+) -> AsyncGenerator[tuple[RecordId, bytes | Absence]]:
+    """Yields each of these records once, as `present_payloads` does."""
+    statement = source.fill("audit_payloads")
+    for portion in _portions(sized):
         waiting = set(portion)
         for row in await _fetch(connection, source, statement, portion, max_bytes):
             if row["id"] in waiting and row["payload"] is not None:
                 waiting.remove(row["id"])
                 yield row["id"], row["payload"]
+        for record in waiting:  # a view or a function in it can answer each read as it likes
+            yield record, Absence.UNSTEADY
 
 
 async def _fetch(
