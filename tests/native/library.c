@@ -7,7 +7,9 @@
 #include <crypto_mb/ec_nistp256.h>
 #include <crypto_mb/ed25519.h>
 
+#include "bytes.h"
 #include "ed25519.h"
+#include "sha256.h"
 #include "sign.h"
 #include "verify.h"
 
@@ -248,6 +250,14 @@ enum { STACK = 256 * 1024, DEEPEST = 32 * 1024, MARK = 0xa5 };
 static uint8_t stack[STACK] __attribute__((aligned(4096)));
 static struct p256_secret traced;
 static struct ed25519_secret traced_too;
+static uint8_t opened[P256_BYTES];
+
+static void *open_on_the_stack(void *unused)
+{
+    (void)unused;
+    CHECK(p256_secret_open(&traced, opened));
+    return NULL;
+}
 
 static void *sign_on_the_stack(void *rows)
 {
@@ -292,9 +302,26 @@ static size_t depth_of(void *(*sign)(void *))
     return sizeof stack - untouched;
 }
 
+/* Of a scalar, SHA-256 makes words of its own. */
+static void check_traces_of_opening(void)
+{
+    uint8_t *scalar = random_block(P256_BYTES);
+    scalar[0] &= 0x7f;
+    memcpy(opened, scalar, P256_BYTES);
+    free(scalar);
+    printf("%zu ", depth_of(open_on_the_stack));
+    for (int i = 0; i < P256_BYTES; i += 8) {
+        uint32_t words[2] = {load_be32(opened + i), load_be32(opened + i + 4)};
+        CHECK(!found(opened + i) && !found(words) && !found(traced.scalar + i / 8) && !found(traced.hedge + i / 4));
+    }
+}
+
 /* Prints the depths of the stack. No nonce, no key and nothing made of it may be found there. */
 void check_traces(void)
 {
+    check_traces_of_opening(); /* with SHA-256 in plain C */
+    sha256_setup();
+    check_traces_of_opening();
     struct p256_point point;
     new_key(&traced, &point);
     printf("%zu ", depth_of(sign_on_the_stack));

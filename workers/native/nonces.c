@@ -6,6 +6,7 @@
 
 #include "bytes.h"
 #include "sha256.h"
+#include "wipe.h"
 
 /* Of uniform candidates, one in 2^32 is rejected: this many in a row are never uniform. */
 #define MOST_CANDIDATES 8
@@ -43,6 +44,7 @@ int p256_secret_open(struct p256_secret *secret, const uint8_t scalar[P256_BYTES
     memcpy(secret->hedge, hash.state, sizeof secret->hedge);
     sha256_block(secret->hedge, block);
     explicit_bzero(block, sizeof block);
+    wipe_plain_traces(); /* SHA-256 has words of the scalar on its stack */
     return 1;
 }
 

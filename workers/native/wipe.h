@@ -11,5 +11,7 @@ void wipe(void *memory, size_t length);
  * whose coordinates tell something about nonces. Only where the processor has AVX-512.
  */
 void wipe_traces(void);
+/* The same after functions that don't call the library, such as SHA-256, on any processor. */
+void wipe_plain_traces(void);
 
 #endif
