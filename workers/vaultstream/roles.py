@@ -35,6 +35,7 @@ def run_worker(role: str, job: str, *, deleted: bool = False, **overrides: objec
     try:
         configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
         settings = load_settings(**overrides)
+        settings.set_environment()
         configure_logging(settings, worker=True)
         forbid_core_dumps()  # each role holds keys: private ones, those that wrap them, or the seal key
         with quick_imports():

@@ -125,8 +125,8 @@ class Settings(BaseSettings):
         return f"Settings from .env in {file.path.parent}{shared}: {', '.join(file.values)}"
 
     def set_environment(self) -> None:
-        """Sets what this process and those that it starts read from the environment alone, if `.env` has it."""
-        if MULTIBUFFER in self.taken:
+        """Sets what this process and those that it starts read from the environment alone, as `.env` or another case of its name has it."""
+        if os.environ.get(MULTIBUFFER, "auto") != self.multibuffer:
             os.environ[MULTIBUFFER] = self.multibuffer
 
     @property

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import cast
 
@@ -14,7 +17,8 @@ from support.native import rows_of
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import verifier
 from vaultstream.crypto.low_s import P256_ORDER
-from vaultstream.crypto.multibuffer import Multibuffer, NativeKey, multibuffer, self_test, why_not
+from vaultstream.crypto.multibuffer import Multibuffer, NativeKey, _decide, multibuffer, self_test, why_not
+from vaultstream.settings import MULTIBUFFER, load_settings
 
 pytestmark = pytest.mark.unit
 
@@ -203,3 +207,46 @@ def test_the_self_test_finds_a_wrong_root_of_a_batch_of_each_size(native: Multib
         return [bytes(32) if size == count else root for size, root in zip(counts, right, strict=True)]
 
     assert "root" in self_test(cast("Multibuffer", Faulty(native, "roots", wrong)))
+
+
+WORKER = """
+import sys, types
+from vaultstream.crypto.multibuffer import multibuffer, why_not
+from vaultstream.roles import run_worker
+
+async def run(settings, job):
+    assert multibuffer() is None
+    print(settings.multibuffer, why_not())
+
+sys.modules["vaultstream.signing.worker"] = types.SimpleNamespace(run_signing_worker=run)
+sys.exit(run_worker("signing", "job"))
+"""
+
+
+@pytest.mark.parametrize("name", ["VAULTSTREAM_MULTIBUFFER", "vaultstream_multibuffer"])
+def test_a_worker_whose_settings_say_off_does_without_the_extension(name: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key.lower() != name.lower()}
+    ran = subprocess.run(
+        [sys.executable, "-c", WORKER],
+        check=False, capture_output=True, text=True, timeout=60, env={**environment, name: "off"},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (0, "off VAULTSTREAM_MULTIBUFFER is off.\n"), ran.stderr
+
+
+@pytest.fixture
+def decided_again() -> Iterator[None]:
+    _decide.cache_clear()
+    yield
+    _decide.cache_clear()
+
+
+@pytest.mark.usefixtures("decided_again")
+@pytest.mark.parametrize("value", ["off", "auto"])
+def test_what_a_command_decides_is_what_its_settings_say(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(MULTIBUFFER, "")  # so that what the settings write is taken back
+    monkeypatch.delenv(MULTIBUFFER)
+    monkeypatch.setenv(MULTIBUFFER.lower(), value)
+    settings = load_settings()
+    settings.set_environment()
+    assert settings.multibuffer == value
+    assert (why_not() == f"{MULTIBUFFER} is off.") == (value == "off")
