@@ -31,7 +31,7 @@ extern int draws_left; /* FAILING begins after this many */
 extern uint8_t scripted[4][32];
 
 /* What the library's sign is made to report or has been given, see library.c. */
-extern uint32_t status_of_sign, status_of_verify;
+extern uint32_t status_of_sign, status_of_verify, lanes_of_another_point;
 extern int calls_of_sign;
 extern int repeated_nonces;
 extern uint64_t last_nonce[4];

@@ -13,7 +13,12 @@ sys.path.insert(0, sys.argv[1])
 import _multibuffer as native  # type: ignore[import-not-found]
 
 chance = random.Random(int(sys.argv[2]))
-SEEDS = [native.Ed25519Key(bytes([number]) * 32) for number in (1, 2, 3)]
+PUBLIC = [
+    bytes.fromhex("8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"),
+    bytes.fromhex("8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"),
+    bytes.fromhex("ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1"),
+]
+SEEDS = [native.Ed25519Key(bytes([number]) * 32, point) for number, point in enumerate(PUBLIC, 1)]
 KEYS = [native.Key(bytes(31) + bytes([number])) for number in (1, 2, 3)]
 POINT = bytes.fromhex(
     "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
@@ -78,7 +83,11 @@ def one_call() -> object:  # noqa: PLR0911 - one for each function
         case 4:
             return native.sha256(maybe_odd([blob(1000) for _ in range(size)]))
         case 5:
-            return chance.choice([native.Key, native.Ed25519Key])(maybe_odd(blob(32)))
+            if chance.random() < 0.5:
+                return native.Key(maybe_odd(blob(32)))
+            number = chance.randrange(3)
+            seed = chance.choice([bytes([number + 1]) * 32, blob(32)])
+            return native.Ed25519Key(*map(maybe_odd, (seed, chance.choice([PUBLIC[number], blob(32)]))))
         case 6:
             points = [blob(32) for _ in range(groups)]
             signatures = [chance.choice([blob(64), bytes(64)]) for _ in range(size)]

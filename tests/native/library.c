@@ -13,7 +13,7 @@
 #include "sign.h"
 #include "verify.h"
 
-uint32_t status_of_sign, status_of_verify;
+uint32_t status_of_sign, status_of_verify, lanes_of_another_point;
 int calls_of_sign, repeated_nonces;
 uint64_t last_nonce[4];
 
@@ -63,6 +63,19 @@ mbx_status __wrap_mbx_ed25519_sign_mb8(ed25519_sign_component *r[8], ed25519_sig
         CHECK(r[lane] && s[lane] && text[lane] && key[lane] && point[lane]);
     }
     return __real_mbx_ed25519_sign_mb8(r, s, text, length, key, point) | status_of_sign;
+}
+
+mbx_status __real_mbx_ed25519_public_key_mb8(ed25519_public_key *point[8], const ed25519_private_key *const key[8]);
+mbx_status __wrap_mbx_ed25519_public_key_mb8(ed25519_public_key *point[8], const ed25519_private_key *const key[8]);
+mbx_status __wrap_mbx_ed25519_public_key_mb8(ed25519_public_key *point[8], const ed25519_private_key *const key[8])
+{
+    mbx_status status = __real_mbx_ed25519_public_key_mb8(point, key);
+    for (int lane = 0; lane < LANES; lane++) {
+        if (lanes_of_another_point >> lane & 1) {
+            (*point[lane])[lane] ^= 1;
+        }
+    }
+    return status;
 }
 
 /* A key and its point. */
@@ -204,12 +217,33 @@ void check_faults(void)
     status_of_verify = 0;
 }
 
+static void public_key_of(uint8_t public_key[ED25519_BYTES], const uint8_t seed[ED25519_BYTES])
+{
+    ed25519_public_key found[LANES], *at[LANES];
+    const ed25519_private_key *key[LANES];
+    for (int lane = 0; lane < LANES; lane++) {
+        at[lane] = found + lane, key[lane] = (const ed25519_private_key *)seed;
+    }
+    CHECK(mbx_ed25519_public_key_mb8(at, key) == MBX_STATUS_OK);
+    memcpy(public_key, found[0], ED25519_BYTES);
+}
+
 void check_ed25519(void)
 {
     struct ed25519_secret keys[3];
     for (int i = 0; i < 3; i++) {
         uint8_t *seed = random_block(ED25519_BYTES);
-        CHECK(ed25519_secret_open(keys + i, seed));
+        uint8_t public_key[ED25519_BYTES];
+        public_key_of(public_key, seed);
+        CHECK(ed25519_secret_open(keys + i, seed, public_key));
+        CHECK(!memcmp(keys[i].public_key, public_key, ED25519_BYTES));
+        /* In one lane or in all, the library can't have its way with another one. */
+        for (lanes_of_another_point = 1; lanes_of_another_point < 256; lanes_of_another_point++) {
+            struct ed25519_secret none;
+            CHECK(!ed25519_secret_open(&none, seed, public_key));
+            CHECK(all_zero((const uint8_t *)&none, sizeof none));
+        }
+        lanes_of_another_point = 0;
         free(seed);
     }
     for (size_t count = 0; count <= 20; count++) {
@@ -330,7 +364,9 @@ void check_traces(void)
         CHECK(!found(last_nonce + i) && !found(traced.scalar + i) && !found(traced.hedge + 2 * i));
     }
     uint8_t *seed = random_block(ED25519_BYTES);
-    CHECK(ed25519_secret_open(&traced_too, seed));
+    uint8_t public_key[ED25519_BYTES];
+    public_key_of(public_key, seed);
+    CHECK(ed25519_secret_open(&traced_too, seed, public_key));
     printf("%zu\n", depth_of(sign_ed25519_on_the_stack));
     for (int i = 0; i < 4; i++) {
         CHECK(!found(seed + 8 * i));

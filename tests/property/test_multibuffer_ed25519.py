@@ -13,7 +13,7 @@ from support.native import rows_of
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import verifier
 from vaultstream.crypto.batch_verifier import verify_messages
-from vaultstream.crypto.multibuffer import Multibuffer
+from vaultstream.crypto.multibuffer import Multibuffer, NativeKey
 
 pytestmark = pytest.mark.unit
 
@@ -52,9 +52,13 @@ def test_the_vectors_of_rfc_8032_are_signed_and_verified(
     native: Multibuffer, seed: str, key: str, message: str, signature: str
 ) -> None:
     text, expected = bytes.fromhex(message), bytes.fromhex(signature)
-    packed = native.sign([native.Ed25519Key(bytes.fromhex(seed))], [1], [text], None, 98)
+    packed = native.sign([native.Ed25519Key(bytes.fromhex(seed), bytes.fromhex(key))], [1], [text], None, 98)
     assert rows_of(packed, 98) == [(sha256(text).digest(), expected)]
     assert native.verify_ed25519([bytes.fromhex(key)], [1], [text], [expected]) == b"\1"
+
+
+def opened(native: Multibuffer, key: Ed25519PrivateKey) -> NativeKey:
+    return native.Ed25519Key(key.private_bytes_raw(), key.public_key().public_bytes_raw())
 
 
 @pytest.mark.parametrize("count", range(1, 71))
@@ -63,7 +67,7 @@ def test_every_number_of_records_is_signed_with_the_same_bytes(native: Multibuff
     counts = [count // 3, count // 5, count - count // 3 - count // 5]
     keys = [number for number, size in enumerate(counts) for _ in range(size)]
     theirs = [PRIVATE[key].sign(payload) for key, payload in zip(keys, payloads, strict=True)]
-    ours = [native.Ed25519Key(key.private_bytes_raw()) for key in PRIVATE]
+    ours = [opened(native, key) for key in PRIVATE]
     width = 98 + count
     assert rows_of(native.sign(ours, counts, payloads, None, width), width) == [
         (sha256(payload).digest(), signature) for payload, signature in zip(payloads, theirs, strict=True)
@@ -78,9 +82,9 @@ def test_every_number_of_records_is_signed_with_the_same_bytes(native: Multibuff
 def test_any_seed_and_message_are_signed_with_the_same_bytes(
     native: Multibuffer, seed: bytes, payload: bytes, message: bytes
 ) -> None:
-    packed = native.sign([native.Ed25519Key(seed)], [1], [payload], [message], 98)
-    expected = Ed25519PrivateKey.from_private_bytes(seed).sign(message)
-    assert rows_of(packed, 98) == [(sha256(payload).digest(), expected)]
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    packed = native.sign([opened(native, private)], [1], [payload], [message], 98)
+    assert rows_of(packed, 98) == [(sha256(payload).digest(), private.sign(message))]
 
 
 def refused(message: bytes) -> list[bytes]:
@@ -143,7 +147,7 @@ def test_what_is_no_encoded_point_is_no_key(native: Multibuffer, point: bytes) -
 
 
 def test_keys_of_two_types_are_not_mixed_and_rows_have_room(native: Multibuffer) -> None:
-    edwards, other = native.Ed25519Key(bytes(32)), native.Key(b"\1" * 32)
+    edwards, other = opened(native, PRIVATE[0]), native.Key(b"\1" * 32)
     for keys in ([edwards, other], [other, edwards]):
         with pytest.raises(TypeError, match="one of the types"):
             native.sign(keys, [1, 1], [b"a", b"b"], None, 105)
@@ -151,4 +155,4 @@ def test_keys_of_two_types_are_not_mixed_and_rows_have_room(native: Multibuffer)
         native.sign([edwards], [1], [b"a"], None, 97)
     for seed in (bytes(31), bytes(33)):
         with pytest.raises(ValueError, match="32 bytes"):
-            native.Ed25519Key(seed)
+            native.Ed25519Key(seed, bytes(32))

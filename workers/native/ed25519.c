@@ -11,22 +11,23 @@
 static const uint8_t ORDER[ED25519_BYTES] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7,
                                              0xa2, 0xde, 0xf9, 0xde, 0x14, [31] = 0x10};
 
-int ed25519_secret_open(struct ed25519_secret *secret, const uint8_t seed[ED25519_BYTES])
+int ed25519_secret_open(struct ed25519_secret *secret, const uint8_t seed[ED25519_BYTES],
+                        const uint8_t public_key[ED25519_BYTES])
 {
     ed25519_public_key found[LANES];
-    ed25519_public_key *public_key[LANES];
+    ed25519_public_key *at[LANES];
     const ed25519_private_key *private_key[LANES];
 
     memcpy(secret->seed, seed, ED25519_BYTES);
     for (int i = 0; i < LANES; i++) {
-        public_key[i] = found + i;
+        at[i] = found + i;
         private_key[i] = (const ed25519_private_key *)secret->seed;
     }
-    int same = mbx_ed25519_public_key_mb8(public_key, private_key) == MBX_STATUS_OK;
-    for (int i = 1; i < LANES; i++) {
-        same &= !memcmp(found[i], found[0], ED25519_BYTES);
+    int same = mbx_ed25519_public_key_mb8(at, private_key) == MBX_STATUS_OK;
+    for (int i = 0; i < LANES; i++) {
+        same &= !memcmp(found[i], public_key, ED25519_BYTES);
     }
-    memcpy(secret->public_key, found[0], ED25519_BYTES);
+    memcpy(secret->public_key, public_key, ED25519_BYTES);
     wipe_traces();
     if (!same) {
         wipe(secret, sizeof *secret);

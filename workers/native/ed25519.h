@@ -19,8 +19,9 @@ struct ed25519_secret {
     uint8_t public_key[ED25519_BYTES]; /* of this seed: a signature with another one would reveal the key */
 };
 
-/* Reads a private key; returns whether the library computed its public key, the same in each lane. */
-int ed25519_secret_open(struct ed25519_secret *secret, const uint8_t seed[ED25519_BYTES]);
+/* Reads a private key whose public key is known; returns whether each lane of the library computes that one. */
+int ed25519_secret_open(struct ed25519_secret *secret, const uint8_t seed[ED25519_BYTES],
+                        const uint8_t public_key[ED25519_BYTES]);
 
 /* Like sign_rows, with keys that are ed25519_secret. No text is longer than ED25519_LONGEST. */
 enum outcome ed25519_sign_rows(uint8_t *rows, size_t width, const struct to_sign *items, size_t count);

@@ -10,53 +10,76 @@ struct key_object {
 _Static_assert(sizeof(struct p256_secret) <= VAULT_SLOT, "a key fits into a slot");
 _Static_assert(sizeof(struct ed25519_secret) <= VAULT_SLOT, "a key fits into a slot");
 
-/* Makes a key object of a slot into which `bytes` were read. */
-static PyObject *new_key(PyTypeObject *type, PyObject *arguments, int (*open)(void *, const uint8_t *),
-                         const char *unusable)
+/* Makes a key object of a slot into which `bytes` were read, with a public key of the same length if there is one. */
+static PyObject *new_key(PyTypeObject *type, const Py_buffer *bytes, const uint8_t *public_key,
+                         int (*open)(void *, const uint8_t *, const uint8_t *), const char *unusable)
 {
     struct module_state *state = PyType_GetModuleState(type);
-    Py_buffer bytes;
-    if (!state || !PyArg_ParseTuple(arguments, "y*:key", &bytes)) {
-        return NULL;
-    }
     struct key_object *self = NULL;
-    if (bytes.len != P256_BYTES) {
+    if (bytes->len != P256_BYTES) {
         PyErr_SetString(PyExc_ValueError, "A private key has 32 bytes.");
-    } else if ((self = (struct key_object *)PyType_GenericAlloc(type, 0))) {
+    } else if (state && (self = (struct key_object *)PyType_GenericAlloc(type, 0))) {
         self->secret = vault_take(&state->vault);
         if (!self->secret) {
             PyErr_NoMemory();
             Py_CLEAR(self);
-        } else if (!open(self->secret, bytes.buf)) {
+        } else if (!open(self->secret, bytes->buf, public_key)) {
             PyErr_SetString(PyExc_ValueError, unusable);
             Py_CLEAR(self);
         }
     }
-    PyBuffer_Release(&bytes);
     return (PyObject *)self;
 }
 
-static int open_p256(void *secret, const uint8_t *bytes)
+static int open_p256(void *secret, const uint8_t *bytes, const uint8_t *no_public_key)
 {
+    (void)no_public_key;
     return p256_secret_open(secret, bytes);
 }
 
-static int open_ed25519(void *secret, const uint8_t *bytes)
+static int open_ed25519(void *secret, const uint8_t *bytes, const uint8_t *public_key)
 {
-    return ed25519_secret_open(secret, bytes);
+    return ed25519_secret_open(secret, bytes, public_key);
+}
+
+/* Returns whether a key is made of positional arguments alone. */
+static int without(PyObject *keywords)
+{
+    if (keywords && PyDict_Size(keywords) > 0) {
+        PyErr_SetString(PyExc_TypeError, "A key takes no keyword arguments.");
+        return 0;
+    }
+    return 1;
 }
 
 static PyObject *key_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    (void)keywords;
-    return new_key(type, arguments, open_p256,
-                   "A private key of P-256 is at least 1 and below the order of the group.");
+    Py_buffer scalar;
+    if (!without(keywords) || !PyArg_ParseTuple(arguments, "y*:Key", &scalar)) {
+        return NULL;
+    }
+    PyObject *key = new_key(type, &scalar, NULL, open_p256,
+                            "A private key of P-256 is at least 1 and below the order of the group.");
+    PyBuffer_Release(&scalar);
+    return key;
 }
 
 static PyObject *ed25519_key_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    (void)keywords;
-    return new_key(type, arguments, open_ed25519, "The lanes of the library disagree on the public key of a seed.");
+    Py_buffer seed, public_key;
+    PyObject *key = NULL;
+    if (!without(keywords) || !PyArg_ParseTuple(arguments, "y*y*:Ed25519Key", &seed, &public_key)) {
+        return NULL;
+    }
+    if (public_key.len != ED25519_BYTES) {
+        PyErr_SetString(PyExc_ValueError, "A public key of Ed25519 has 32 bytes.");
+    } else {
+        key = new_key(type, &seed, public_key.buf, open_ed25519,
+                      "A lane of the library computes another public key of a seed than the given one.");
+    }
+    PyBuffer_Release(&seed);
+    PyBuffer_Release(&public_key);
+    return key;
 }
 
 static void key_dealloc(PyObject *object)

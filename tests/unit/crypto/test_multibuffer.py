@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from support.native import rows_of
 from vaultstream.api import Algorithm
-from vaultstream.crypto.algorithms import verifier
+from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, verifier
 from vaultstream.crypto.low_s import P256_ORDER
 from vaultstream.crypto.multibuffer import Multibuffer, NativeKey, _decide, multibuffer, self_test, why_not
+from vaultstream.crypto.multibuffer_signer import Ed25519MultibufferSigner
+from vaultstream.errors import SigningFaultError
 from vaultstream.settings import MULTIBUFFER, load_settings
 
 pytestmark = pytest.mark.unit
@@ -250,3 +252,21 @@ def test_what_a_command_decides_is_what_its_settings_say(monkeypatch: pytest.Mon
     settings.set_environment()
     assert settings.multibuffer == value
     assert (why_not() == f"{MULTIBUFFER} is off.") == (value == "off")
+
+
+def test_a_key_of_ed25519_is_opened_with_its_own_public_key_alone(native: Multibuffer) -> None:
+    one, other = (generate_private_key(Algorithm.ED25519) for _ in range(2))
+    signer = Ed25519MultibufferSigner(native)
+    assert signer.open(one, private_key_to_bytes(one))
+    with pytest.raises((ValueError, SigningFaultError), match="another public key"):
+        signer.open(other, private_key_to_bytes(one))
+    for length in (0, 31, 33):
+        with pytest.raises(ValueError, match="32 bytes"):
+            native.Ed25519Key(SCALAR, bytes(length))
+
+
+def test_keys_take_no_keywords(native: Multibuffer) -> None:
+    with pytest.raises(TypeError, match="keyword"):
+        native.Key(SCALAR, anything=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="keyword"):
+        native.Ed25519Key(SCALAR, bytes(32), anything=5)  # type: ignore[call-arg]

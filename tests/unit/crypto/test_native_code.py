@@ -21,7 +21,7 @@ SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 STRICT = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
 WRAPPED = [
     f"-Wl,--wrap=mbx_{function}_mb8"
-    for function in ("nistp256_ecdsa_sign", "nistp256_ecdsa_verify", "ed25519_sign")
+    for function in ("nistp256_ecdsa_sign", "nistp256_ecdsa_verify", "ed25519_sign", "ed25519_public_key")
 ]
 
 

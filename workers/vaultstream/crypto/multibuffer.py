@@ -52,8 +52,14 @@ class Multibuffer(Protocol):
         read, pickled or copied. A scalar that is not from 1 to n - 1 is a ValueError.
         """
 
-    def Ed25519Key(self, seed: bytes | bytearray | memoryview, /) -> NativeKey:  # noqa: N802 - a class
-        """A private key of Ed25519, made of its seed of 32 bytes, kept like a `Key`."""
+    def Ed25519Key(  # noqa: N802 - a class
+        self, seed: bytes | bytearray | memoryview, public_key: bytes, /
+    ) -> NativeKey:
+        """A private key of Ed25519, made of its seed of 32 bytes, kept like a `Key`.
+
+        Its public key is given, because to sign with a wrong one reveals the seed. If a lane of the library computes another
+        one, it is a ValueError.
+        """
 
     def sign(
         self,
@@ -264,14 +270,13 @@ def _fault_of_p256(native: Multibuffer, payloads: list[bytes], messages: list[by
 
 def _fault_of_ed25519(native: Multibuffer, payloads: list[bytes], messages: list[bytes] | None) -> str:
     seeds, signed = [_SCALAR, sha256(_SCALAR).digest()], messages or payloads
-    packed = native.sign(
-        [native.Ed25519Key(seed) for seed in seeds], _COUNTS, payloads, messages, LEAST_WIDTH
-    )
     private = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
+    points = [key.public_key().public_bytes_raw() for key in private]
+    keys = list(map(native.Ed25519Key, seeds, points))
+    packed = native.sign(keys, _COUNTS, payloads, messages, LEAST_WIDTH)
     signatures = [private[number >= _COUNTS[0]].sign(text) for number, text in enumerate(signed)]
     if packed != pack(map(_digest, payloads), signatures, LEAST_WIDTH):
         return "a signature of Ed25519 is another."
-    points = [key.public_key().public_bytes_raw() for key in private]
     if native.verify_ed25519(points, _COUNTS, signed, signatures) != b"\1" * _TESTED:
         return "a valid signature of Ed25519 is found to be invalid."
     if native.verify_ed25519(points, _COUNTS, signed[1:] + signed[:1], signatures) != bytes(_TESTED):

@@ -109,7 +109,9 @@ class Ed25519MultibufferSigner(MultibufferSigner):
             raise CustodyError(f"The key can't be used with {Algorithm.ED25519}.")
         public_key = private_key.public_key()
         verify = verifier(public_key, Algorithm.ED25519)
-        private = _private(der, _ED25519_HEAD, self._native.Ed25519Key)
+        private = _private(
+            der, _ED25519_HEAD, lambda seed: self._native.Ed25519Key(seed, public_key.public_bytes_raw())
+        )
         return MultibufferKey(private, public_key.public_bytes_raw(), verify)
 
     def _answers(
