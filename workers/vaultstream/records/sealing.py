@@ -71,12 +71,12 @@ class JobSealing:
         """Opens it with the seal key of the settings.
 
         Raises:
-            CustodyError: there is a file of it, which can't be used, or there is none and the job was sealed before.
+            CustodyError: there is a file of it, which can't be used, or there is none and the job, or its plan, was sealed before.
         """
         path = context.seal_key_file
         if not await asyncio.to_thread(path.exists):
             async with context.pool.acquire() as connection:
-                if await logs.find_job_log(connection, context.job.job_no) is not None:
+                if await _was_sealed(connection, context.job.job_no):
                     raise CustodyError(
                         f"The job was sealed before, and there is no seal key at {path}.",
                         hint="Restore the file: without it, nothing outside of Postgres would say how the job ends.",
@@ -255,6 +255,12 @@ class JobSealing:
     async def _tell(self, connection: Connection, error: VaultStreamError) -> None:
         self.told = f"{NOT_SEALED}{_sentence(error)}"
         await jobs.set_message(connection, self._context.job.job_no, self.told)
+
+
+async def _was_sealed(connection: Connection, job_no: int) -> bool:
+    """Whether a log has something of a job: its own log is created by the first seal at an interval, after its plan was entered."""
+    found = await logs.find_job_log(connection, job_no) or await logs.newest_plan(connection, job_no)
+    return found is not None
 
 
 def _sentence(error: VaultStreamError) -> str:
