@@ -91,6 +91,7 @@ def stored_of(spec: SigningJobSpec | None = None, **fields: Any) -> StoredJob:
         keys_active=50,
         keys_made=50,
         records_per_second=500.0,
+        read_at=NOW,
         published=True,
     )
     return replace(stored, **fields)

@@ -228,6 +228,7 @@ class PostgresStore:
             state=job.state,
             message=job.message or "",
             deleted_at=job.deleted_at,
+            read_at=snapshot.read_at,
             ours=job.owner_uid == view.owner.uid,
             spec=job.spec,
             started_at=job.started_at,

@@ -173,7 +173,7 @@ def _sealer(case: _Case, stored: StoredJob | Trouble | None) -> Manifest | None:
         return None
     if stored.seal is None or stored.deleted_at is None:
         return None
-    if (case.now - stored.deleted_at).total_seconds() > DELETION_SEAL_SECONDS:
+    if (stored.read_at - stored.deleted_at).total_seconds() > DELETION_SEAL_SECONDS:
         return None
     return children.deletion_job(case.view.job.owner, stored.token, stored.spec, case.options)
 

@@ -67,6 +67,7 @@ class StoredJob:
         records_per_second: recent rate while it runs, rate of the whole job once it has ended; None: unknown.
         batches_unpublished: batches that are planned and not published to JetStream yet.
         published: whether any batch was published. Before that, a missing consumer is normal.
+        read_at: when this was read, by the clock of Postgres, like its other times.
         tenant: the tenant that alone sees the job; None: it belongs to no tenant.
         orphan: whether it was created before its namespace became a tenant.
         seal: its newest seal, not verified; None: it is not sealed, or Postgres has no seal that can be read.
@@ -89,6 +90,7 @@ class StoredJob:
     keys_active: int | None
     keys_made: int
     records_per_second: float | None
+    read_at: datetime
     batches_unpublished: int = 0
     published: bool = False
     tenant: str | None = None

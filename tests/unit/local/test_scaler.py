@@ -81,7 +81,7 @@ def look_at(
         settled_lately=settled_lately,
         window_seconds=20.0 if settled_lately else None,
     )
-    return PoolState(JobSnapshot(job, progress, keys_of(keys)), signers, signers)
+    return PoolState(JobSnapshot(job, progress, keys_of(keys), moment), signers, signers)
 
 
 def scaler(clock: Clock, annotations: dict[str, str] | None = None, **scaling: Any) -> LocalScaler:

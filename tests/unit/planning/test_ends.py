@@ -166,12 +166,10 @@ def test_a_sealed_job_keeps_its_rows_until_a_records_worker_has_sealed_its_delet
 def test_a_deletion_that_nobody_seals_is_over_after_a_minute_and_says_so(policy: str) -> None:
     job = job_of(spec_of(deletionPolicy=policy), status=JobStatus(token=TOKEN), deleting=True)
     stored = stored_of(seal=SEAL, deleted_at=NOW)
-    late = NOW + timedelta(seconds=61)
     sealing = replace(RECORDS_RUN, template=template_of(planned(view_of(stored, job=job)).apply[0]))
-    assert planned(view_of(stored, job=job, children=ChildrenView(records=sealing)), late).delete == (
-        "records",
-    )
-    last = planned(view_of(stored, job=job), late)
+    late = replace(stored, read_at=NOW + timedelta(seconds=61))
+    assert planned(view_of(late, job=job, children=ChildrenView(records=sealing))).delete == ("records",)
+    last = planned(view_of(late, job=job))
     assert (last.store is StoreAction.DELETE, last.remove_finalizer) == (
         policy == "Delete",
         policy == "Retain",
@@ -179,12 +177,23 @@ def test_a_deletion_that_nobody_seals_is_over_after_a_minute_and_says_so(policy:
     assert "DeletionUnsealed" in told(last)
 
 
+@pytest.mark.parametrize("fast", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])
+def test_the_minute_for_a_seal_is_measured_by_the_clock_of_postgres_alone(fast: timedelta) -> None:
+    job = job_of(spec_of(deletionPolicy="Delete"), status=JobStatus(token=TOKEN), deleting=True)
+    for seconds, sealing in ((59, True), (61, False)):
+        read_at = NOW + timedelta(seconds=seconds)
+        done = planned(
+            view_of(stored_of(seal=SEAL, deleted_at=NOW, read_at=read_at), job=job), read_at + fast
+        )
+        assert (bool(done.apply), done.store) == (sealing, None if sealing else StoreAction.DELETE)
+
+
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 def test_a_deletion_in_a_lost_namespace_waits_a_minute_for_its_seal_like_any_other(policy: str) -> None:
     job = job_of(spec_of(deletionPolicy=policy), status=JobStatus(token=TOKEN), deleting=True)
-    stored = stored_of(seal=SEAL, deleted_at=NOW)
+    stored = stored_of(seal=SEAL, deleted_at=NOW, read_at=NOW + timedelta(seconds=59))
     lost = replace(view_of(stored, job=job), lost="forbidden", lost_for=1000.0)
-    waiting = planned(lost, NOW + timedelta(seconds=59))
+    waiting = planned(lost)
     assert (waiting.store, waiting.apply, waiting.remove_finalizer, told(waiting)) == (
         None,
         (),
@@ -192,9 +201,10 @@ def test_a_deletion_in_a_lost_namespace_waits_a_minute_for_its_seal_like_any_oth
         ["Deleting"],
     )
     assert waiting.requeue_after == SHORTLY
-    found = planned(replace(lost, lost="", lost_for=0.0), NOW + timedelta(seconds=59))
+    found = planned(replace(lost, lost="", lost_for=0.0))
     assert kinds_of(found) == ["Job/receipts-records"]
-    last = planned(lost, NOW + timedelta(seconds=61))
+    late = replace(stored, read_at=NOW + timedelta(seconds=61))
+    last = planned(replace(lost, stored=late))
     assert (last.store is StoreAction.DELETE, last.remove_finalizer) == (
         policy == "Delete",
         policy == "Retain",

@@ -77,6 +77,7 @@ async def read_open_jobs(connection: Connection) -> list[OpenJob]:
             snapshot.job,
             snapshot.progress,
             snapshot.keys,
+            snapshot.read_at,
             [session for session in sessions if session.job_no == snapshot.job.job_no],
         )
         for snapshot in snapshots

@@ -180,6 +180,7 @@ async def _gather(
         snapshot.job,
         snapshot.progress,
         snapshot.keys,
+        snapshot.read_at,
         lag=lag_status(lag, reachable=reachable, unpublished=snapshot.progress.batches_unpublished),
         workers=await list_worker_sessions(connection, snapshot.job.job_no),
     )

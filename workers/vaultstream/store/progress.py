@@ -15,6 +15,8 @@ from vaultstream.store.keys import KeyCounts
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import asyncpg
 
     from vaultstream.store.database import Connection
@@ -73,11 +75,12 @@ class JobProgress(Counts):
 
 @dataclass(frozen=True)
 class JobSnapshot:
-    """A job, its progress and its keys at one moment."""
+    """A job, its progress and its keys at one moment, by the clock of Postgres."""
 
     job: Job
     progress: JobProgress
     keys: KeyCounts
+    read_at: datetime
 
     @property
     def keys_active(self) -> int | None:
@@ -105,7 +108,7 @@ async def find_snapshot(connection: Connection, name: str) -> JobSnapshot | None
     progress = JobProgress(
         **_part(JobProgress, row), ended=job.ended, seconds=job.seconds_until(row["read_at"])
     )
-    return JobSnapshot(job, progress, KeyCounts(**_part(KeyCounts, row)))
+    return JobSnapshot(job, progress, KeyCounts(**_part(KeyCounts, row)), row["read_at"])
 
 
 async def read_job(connection: Connection, name: str) -> JobSnapshot:
