@@ -97,6 +97,10 @@ class OperatorMetrics:
             "1 while the operator can't work in this namespace, 0 while it can. Absent if it watches all namespaces.",
             ["namespace"],
         )
+        self.namespaces_unlisted = gauge(
+            "vaultstream_namespaces_unlisted",
+            "1 while the operator may not list namespaces and serves those that its selector selected last, otherwise 0.",
+        )
         self._namespaces: set[str] = set()
         for work in _WORK:
             self.queue_wait_seconds.labels(work)

@@ -155,6 +155,7 @@ class Runtime:
         self._health.seen(API_SERVER)
         namespaces = self._cluster.namespaces
         self._metrics.reaches(namespaces.served, namespaces.lost)
+        self._metrics.namespaces_unlisted.set(namespaces.unlisted)
         if not namespaces.everywhere:
             self._follow(namespaces.served)
         if only_unsure:

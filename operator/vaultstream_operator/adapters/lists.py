@@ -10,8 +10,9 @@ from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
 
+_FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
-_LOST: Final = (403, _NOT_FOUND)
+_LOST: Final = (_FORBIDDEN, _NOT_FOUND)
 _ADVICE: Final = "Give the operator its Role and RoleBinding there again."
 
 
@@ -58,11 +59,20 @@ class Lists:
         return news
 
     async def _select(self) -> set[JobKey]:
-        """Looks up which namespaces are selected; returns the SigningJobs of those that no longer are."""
+        """Looks up which namespaces are selected; returns the SigningJobs of those that no longer are.
+
+        While the API server refuses to say so, those that were selected last are served on, like those that have a name.
+        """
         if not self._namespaces.selector:
             return set()
         query = {"labelSelector": self._namespaces.selector, "resourceVersion": "0"}
-        found = await self._api.get("/api/v1/namespaces", **query)
+        try:
+            found = await self._api.get("/api/v1/namespaces", **query)
+        except KubeError as error:
+            if error.status != _FORBIDDEN or not (self._namespaces.wanted or self._namespaces.lost):
+                raise
+            self._namespaces.keep_selection(f"{error.message.rstrip('.')}.")
+            return set()
         left = self._namespaces.select([item["metadata"]["name"] for item in found["items"]])
         return {key for namespace in left for key in self._forget_children(namespace)}
 

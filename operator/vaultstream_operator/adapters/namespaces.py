@@ -19,6 +19,8 @@ REMINDER_SECONDS: Final = 300.0
 
 _NOT_SELECTED: Final = "it no longer has the labels of the namespace selector. Give it these labels again."
 
+_LIST: Final = "Give the operator the right to list namespaces, which its selector needs."
+
 
 @dataclass(slots=True)
 class _Loss:
@@ -47,6 +49,7 @@ class ServedNamespaces:
         self.selector = selector
         self._clock = clock
         self._selected: frozenset[str] = frozenset()
+        self._unlisted: _Loss | None = None
         self._served: set[str] = set()
         self._lost: dict[str, _Loss] = {}
         self._doubted: set[str] = set()
@@ -83,6 +86,11 @@ class ServedNamespaces:
         """Whether nothing has to be looked up between two full lists."""
         return not self.selector and not self._lost
 
+    @property
+    def unlisted(self) -> bool:
+        """Whether it can't be read which namespaces the selector selects."""
+        return self._unlisted is not None
+
     def serves(self, namespace: str) -> bool:
         """Returns whether a namespace is served."""
         return self.everywhere or namespace in self._served
@@ -103,8 +111,17 @@ class ServedNamespaces:
 
     def select(self, names: Collection[str]) -> set[str]:
         """Stores which namespaces the selector selects; returns those that it has just ceased to select."""
-        self._selected = frozenset(names)
+        self._selected, self._unlisted = frozenset(names), None
         return {name for name in self._served - self.wanted if self.lose(name, _NOT_SELECTED)}
+
+    def keep_selection(self, problem: str) -> None:
+        """Reports that it can't be read which namespaces the selector selects."""
+        known, now = self._unlisted, self._clock()
+        if known is None or now - known.logged_at >= REMINDER_SECONDS:
+            log.warning(
+                "can't list namespaces, and serve those that were selected last: %s %s", problem, _LIST
+            )
+            self._unlisted = _Loss(problem, known.since if known else now, now)
 
     def suspect(self, namespace: str) -> None:
         """Reports a refusal that a lost namespace would explain."""
