@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vaultstream.crypto.algorithms import PrivateKey
     from vaultstream.store.leases import Lease
 
+LANES = 8
+
 
 def signature_of(key: str, message: bytes) -> bytes:
     return b"%b signed %b" % (key.encode(), sha256(message).digest())
@@ -45,6 +47,10 @@ class NotingSigner:
     """Keys and messages of signatures that were verified."""
     disturbed: tuple[str, ...] = ()
     """Keys whose signatures are found to be wrong."""
+    broken_lane: int | None = None
+    """Which of the eight payloads that are signed at a time always gets a wrong signature."""
+    unverified: Exception | None = None
+    """What verifying raises."""
     meanwhile: Callable[[Call], object] = lambda _: None
     """Called in the middle of each call; what it raises, the call raises."""
 
@@ -59,6 +65,8 @@ class NotingSigner:
     def verify(
         self, keys: Sequence[str], messages: Sequence[bytes], signatures: Sequence[bytes]
     ) -> list[bool]:
+        if self.unverified:
+            raise self.unverified
         self.verified += zip(keys, messages, strict=True)
         found = zip(keys, messages, signatures, strict=True)
         return [
@@ -80,6 +88,10 @@ class NotingSigner:
         self.calls.append(call := Call(shares))
         self.meanwhile(call)
         signatures = [signature_of(key, message) for key, own in shares for message in own]
+        if self.broken_lane is not None:
+            signatures[self.broken_lane :: LANES] = [
+                each[::-1] for each in signatures[self.broken_lane :: LANES]
+            ]
         return pack([sha256(payload).digest() for payload in payloads], signatures, self.width)
 
 

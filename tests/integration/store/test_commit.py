@@ -331,6 +331,31 @@ async def test_a_signature_that_is_there_already_stays_as_it_is(
     }
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("error", ["undefined_function", "unique_violation"])
+async def test_a_trigger_of_the_owner_that_fails_fails_the_commit(
+    db: asyncpg.Connection, error: str, first: bool
+) -> None:
+    """Both errors have a meaning in a commit, if a trigger does not raise them."""
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2], [3, 4])
+    if not first:
+        assert await commit(db, job, signed(2, await claim_one(db, job, "ann", 2), [3, 4])) == [COMMITTED]
+    lease = await claim_one(db, job, "ann", 1)
+    await db.execute(
+        f"CREATE FUNCTION refuse_{job.job_no}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE {error} USING MESSAGE = 'the trigger fails'; END $$;"
+        f"CREATE TRIGGER refuse BEFORE INSERT ON vaultstream.signatures_{job.job_no} "
+        f"FOR EACH ROW EXECUTE FUNCTION refuse_{job.job_no}()"
+    )
+    await db.execute("SET statement_timeout = '5s'")
+    with pytest.raises(asyncpg.PostgresError, match="the trigger fails"):
+        await commit(db, job, signed(1, lease, [1, 2]))
+    await db.execute("RESET statement_timeout")
+    await db.execute(f"DROP TRIGGER refuse ON vaultstream.signatures_{job.job_no}")
+    assert await commit(db, job, signed(1, lease, [1, 2])) == [COMMITTED]
+
+
 async def test_rows_that_are_not_those_of_the_batches_are_refused(db: asyncpg.Connection) -> None:
     job = await add_job(db)
     await add_batches(db, job, [1, 2])

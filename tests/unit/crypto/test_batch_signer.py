@@ -150,11 +150,16 @@ class Native:
         self.scalars.append(bytes(scalar))
         return object()
 
+    def Ed25519Key(self, seed: memoryview, public_key: bytes) -> object:  # noqa: N802 - a class
+        return object()
+
     def sign(self, *_: object) -> bytes:
         raise RuntimeError("no randomness")
 
     def verify(self, points: list[bytes], *_: object) -> bytes:
         return bytes(len(points))
+
+    verify_ed25519 = verify
 
 
 def test_the_extension_gets_the_scalar_and_no_view_of_what_is_wiped_afterwards() -> None:
@@ -177,6 +182,26 @@ def test_that_the_extension_fails_is_no_fault_of_a_key_or_payload() -> None:
     key = signer.open(*ecdsa_key())
     with pytest.raises(SigningFaultError, match="no randomness"):
         signer.sign([key], [1], [b"one"])
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+@pytest.mark.parametrize("algorithm", [Algorithm.ECDSA_P256_SHA256, Algorithm.ED25519])
+def test_that_the_extension_cannot_open_or_verify_is_no_fault_of_a_batch(
+    algorithm: Algorithm, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise error("lanes disagree")
+
+    native = Native()
+    kind = P256MultibufferSigner if algorithm is Algorithm.ECDSA_P256_SHA256 else Ed25519MultibufferSigner
+    signer = kind(cast("Multibuffer", native))
+    key = opened(signer, algorithm)
+    for name in ("Key", "Ed25519Key", "verify", "verify_ed25519"):
+        monkeypatch.setattr(native, name, fail)
+    with pytest.raises(SigningFaultError, match="lanes disagree"):
+        signer.verify([key], [b"one"], [b"signature"])
+    with pytest.raises(SigningFaultError, match="lanes disagree"):
+        opened(signer, algorithm)
 
 
 def test_what_the_extension_calls_invalid_is_judged_again() -> None:

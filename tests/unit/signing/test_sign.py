@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.batch_signing import Call, NotingSigner, leased_batch, signature_of
+from support.batch_signing import LANES, Call, NotingSigner, leased_batch, signature_of
 from support.engine import make_lease
 from vaultstream.errors import LeaseLostError, SigningFaultError
 from vaultstream.proof.jws import JwsForm
@@ -139,25 +139,71 @@ def test_nothing_is_signed_under_a_lease_that_has_ended() -> None:
     assert signer.calls == []
 
 
-def test_the_first_signature_of_each_batch_is_verified_once() -> None:
+def test_one_signature_of_each_batch_is_verified_each_time_that_some_are_made() -> None:
     signer, (records, keys) = NotingSigner(), hand(50, 0, 200)
     assert sign(records, keys, signer) == {}
-    more = {batch: read_part(3, first=7000 + batch.number) for batch in records}
+    more = {batch: read_part(3, first=7000 + 10 * batch.number) for batch in records}
     assert sign(more, keys, signer) == {}
-    assert signer.verified == [("key 0", b"0"), ("key 2", b"2000"), ("key 1", b"7001")]
+    parts = [
+        ("key 0", 0, 50),
+        ("key 2", 2000, 200),
+        ("key 0", 7000, 3),
+        ("key 1", 7010, 3),
+        ("key 2", 7020, 3),
+    ]
+    assert [key for key, _ in signer.verified] == [key for key, _, _ in parts]
+    for (_, message), (_, first, count) in zip(signer.verified, parts, strict=True):
+        assert int(message) in range(first, first + count)
 
 
-def test_the_first_signature_is_verified_over_what_was_signed() -> None:
+@pytest.mark.parametrize("count", [8, 50, 64])
+@pytest.mark.parametrize("lane", range(LANES))
+def test_a_lane_that_is_always_wrong_is_found_whatever_the_size_of_the_batches(lane: int, count: int) -> None:
+    """Of 200 batches, none is found with a probability below 1 in 10^10."""
+    records, keys = hand(*[count] * 200)
+    errors = sign(records, keys, NotingSigner(broken_lane=lane))
+    assert {batch: type(error) for batch, error in errors.items()} == dict.fromkeys(
+        records, SigningFaultError
+    )
+
+
+def test_a_signature_is_verified_over_what_was_signed() -> None:
     form = SigningForm(jws=JwsForm("EdDSA", "receipts"))
     signer, (records, keys) = NotingSigner(), hand(2)
     assert sign(records, keys, signer, form) == {}
-    assert signer.verified == [("key 0", signer.asked[0])]
-    assert signer.asked[0] != b"0"
+    [(key, message)] = signer.verified
+    assert key == "key 0"
+    assert message in signer.asked
+    assert b"0" not in signer.asked
 
 
-def test_a_wrong_signature_is_no_fault_of_the_batch_and_concerns_no_other() -> None:
+def test_a_wrong_signature_is_no_fault_of_a_batch_and_returns_all_of_them() -> None:
     records, keys = hand(50, 50)
-    wrong, right = records
-    errors = sign(records, keys, NotingSigner(disturbed=(keys[wrong],)))
-    assert {batch: type(error) for batch, error in errors.items()} == {wrong: SigningFaultError}
-    assert_signed(right, range(1000, 1050), keys[right])
+    errors = sign(records, keys, NotingSigner(disturbed=("key 1",)))
+    assert {batch: type(error) for batch, error in errors.items()} == dict.fromkeys(
+        records, SigningFaultError
+    )
+    assert {str(error) for error in errors.values()} == {"A signature of batch 1 by key key-1 is not valid."}
+
+
+def test_what_signs_is_not_asked_again_once_it_failed() -> None:
+    """A second signature of the same payload, one of them wrong, could disclose the key."""
+
+    def fail(_: Call) -> None:
+        raise SigningFaultError("a lane failed")
+
+    signer, (records, keys) = NotingSigner(meanwhile=fail), hand(30, 30, 30)
+    errors = sign(records, keys, signer)
+    assert {batch: str(error) for batch, error in errors.items()} == dict.fromkeys(records, "a lane failed")
+    assert len(signer.calls) == 1
+
+
+def test_signatures_that_cannot_be_verified_leave_the_other_errors_as_they_are() -> None:
+    records, keys = hand(5, 5)
+    lost, unverified = records
+    lost.lease.lost = True
+    errors = sign(records, keys, NotingSigner(unverified=SigningFaultError("a lane failed")))
+    assert {batch: type(error) for batch, error in errors.items()} == {
+        lost: LeaseLostError,
+        unverified: SigningFaultError,
+    }

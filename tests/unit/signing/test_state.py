@@ -9,7 +9,7 @@ import pytest
 
 from support.batch_signing import Call, NotingSigner, leased_batch, signature_of
 from support.engine import make_lease
-from vaultstream.errors import LeaseLostError
+from vaultstream.errors import LeaseLostError, SigningFaultError
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.statement import BatchStatement, record_leaf, signed_bytes
 from vaultstream.signing.read import BatchRecords
@@ -148,3 +148,16 @@ def test_what_would_pass_for_a_statement_is_not_signed() -> None:
     assert signer.asked == [payloads[0], payloads[2], payloads[3]]
     assert batch.signed.record_ids == [1, 3, 4]
     assert [(dead.record_id, dead.reason) for dead in batch.signed.dead] == [(2, "PayloadReserved")]
+
+
+def test_what_signs_is_not_asked_again_once_it_failed() -> None:
+    def fail(_: Call) -> None:
+        raise SigningFaultError("a lane failed")
+
+    signer = NotingSigner()
+    batches = [signed_batch(signer, [number], number) for number in range(3)]
+    signer.calls.clear()
+    signer.meanwhile = fail
+    errors = state_all(signer, *batches)
+    assert {batch: str(error) for batch, error in errors.items()} == dict.fromkeys(batches, "a lane failed")
+    assert len(signer.calls) == 1

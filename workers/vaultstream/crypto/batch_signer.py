@@ -49,6 +49,7 @@ class BatchSigner(Protocol[_Key]):
 
         Raises:
             CustodyError: the key is for another algorithm.
+            SigningFaultError: the key is not at fault.
         """
 
     def sign(
@@ -73,7 +74,11 @@ class BatchSigner(Protocol[_Key]):
     def verify(
         self, keys: Sequence[_Key], messages: Sequence[bytes], signatures: Sequence[bytes]
     ) -> list[bool]:
-        """Returns of each signature whether it is that of its key over its message. The lists are parallel."""
+        """Returns of each signature whether it is that of its key over its message. The lists are parallel.
+
+        Raises:
+            SigningFaultError: no signature was judged.
+        """
 
 
 @dataclass(frozen=True, slots=True)

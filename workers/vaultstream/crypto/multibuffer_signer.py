@@ -73,7 +73,10 @@ class MultibufferSigner(ABC):
     def verify(
         self, keys: Sequence[MultibufferKey], messages: Sequence[bytes], signatures: Sequence[bytes]
     ) -> list[bool]:
-        answers = self._answers([key.point for key in keys], messages, signatures)
+        try:
+            answers = self._answers([key.point for key in keys], messages, signatures)
+        except (RuntimeError, ValueError) as error:
+            raise SigningFaultError(f"Multi-buffer verification failed: {error}") from error
         judged = zip(answers, keys, signatures, messages, strict=True)
         # The library can call a valid signature invalid: see `vaultstream.crypto.batch_verifier`.
         return [answer == 1 or key.verify(signature, message) for answer, key, signature, message in judged]
@@ -125,4 +128,7 @@ def _private(der: bytes | bytearray, head: bytes, opened: Callable[[memoryview],
     with memoryview(der) as key, key[len(head) : len(head) + _PRIVATE_BYTES] as private:
         if key[: len(head)] != head:
             raise CustodyError("The key's PKCS#8 is not in the form in which VaultStream writes it.")
-        return opened(private)
+        try:  # `cryptography` has read the key, so it is sound
+            return opened(private)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            raise SigningFaultError(f"The native extension can't open a key: {error}") from error

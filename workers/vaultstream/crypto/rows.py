@@ -59,10 +59,9 @@ class Rows:
         data = bytes(self.data)
         return [data[at : at + DIGEST_BYTES] for at in range(0, len(data), self.width)]
 
-    @property
-    def first_signature(self) -> bytes:
-        """The signature in the first row."""
-        return Rows(self.width, self.data[: self.width]).signatures[0]
+    def signature(self, row: int) -> bytes:
+        """Returns the signature in one row."""
+        return Rows(self.width, self.data[row * self.width : (row + 1) * self.width]).signatures[0]
 
     @property
     def signatures(self) -> list[bytes]:

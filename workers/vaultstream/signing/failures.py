@@ -23,6 +23,8 @@ from vaultstream.store.database import is_misconfigured, is_transient
 from vaultstream.store.leases import FENCED, SUPERSEDED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vaultstream.signing.batch import Batch
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Job
@@ -45,8 +47,19 @@ _OUTCOMES = {"retry": "retried", "split": "split", "dead": "dead"}
 """From the answer of `fail_batch` to the outcome that a batch is counted as, if its attempt was counted."""
 
 
+def spread(errors: dict[Batch, Exception], batches: Iterable[Batch]) -> dict[Batch, Exception]:
+    """Returns errors by batch; a fault of what signs concerns all batches, each of which may have a wrong signature that nobody saw."""
+    faults = (error for error in errors.values() if isinstance(error, SigningFaultError))
+    fault = next(faults, None)
+    return errors if fault is None else dict.fromkeys(batches, fault) | errors
+
+
 class Failures:
-    """Decides how batches of one signer end that can't be committed."""
+    """Decides how batches of one signer end that can't be committed.
+
+    Attributes:
+        distrusted: whether what signs had a fault. Nothing that it signed is sent from then on.
+    """
 
     def __init__(
         self, *, job: Job, holder: str, pool: Pool, sources: SourcePool, metrics: SigningMetrics
@@ -57,6 +70,7 @@ class Failures:
         self._sources = sources
         self._lost_reads: Counter[int] = Counter()
         self._metrics = metrics
+        self.distrusted = False
 
     async def settlement(self, batch: Batch, error: Exception) -> Settlement:
         """Returns how a batch ends after an error: returned to the queue if the batch is not at fault, else counted."""
@@ -70,6 +84,7 @@ class Failures:
             log.error("batch %d is returned: %s", batch.number, error)
             return Settlement("returned", redeliver_after=REVOKED_SECONDS)
         if isinstance(error, (CustodyError, SigningFaultError)):  # the signer ends with it
+            self.distrusted |= isinstance(error, SigningFaultError)
             return Settlement("returned", redeliver_after=0.0)
         if is_transient(error):
             log.warning("batch %d will be retried: %s", batch.number, error or type(error).__name__)

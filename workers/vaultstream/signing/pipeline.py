@@ -8,7 +8,7 @@ ahead, reads while another group is signed, and commits together what is ready:
     _read_and_sign   read → sign       a group, part by part; it signs in a thread, off the event loop
     _commit          commit → ack      all groups that became ready during the last commit
 
-A round trip is paid once per group; an error of one batch concerns that batch alone.
+A round trip is paid once per group; an error of one batch concerns that batch alone, a fault of what signs all that is not committed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.signing.batch import Batch, Settlement
 from vaultstream.signing.commit import commit
-from vaultstream.signing.failures import Failures
+from vaultstream.signing.failures import Failures, spread
 from vaultstream.signing.fetch import fetch, recognized
 from vaultstream.signing.hold import Hold, Limits
 from vaultstream.signing.lease import key_is_free, lease
@@ -245,10 +245,10 @@ class Pipeline:
                 errors, spent = await loop.run_in_executor(self._thread, self._sign, loop, part, left, keys)
                 seconds += spent
                 for batch, failure in errors.items():
-                    left.remove(batch)
-                    await self._hold.settle([batch], await self._failures.settlement(batch, failure))
                     if isinstance(failure, SigningFaultError):
                         self._break(failure)
+                    left.remove(batch)
+                    await self._hold.settle([batch], await self._failures.settlement(batch, failure))
                 if not left:
                     break
         self._begun(group)
@@ -268,14 +268,15 @@ class Pipeline:
 
     async def _unread(self, group: list[Batch], error: Exception) -> None:
         """Ends batches that could not be read together, or whose keys are unavailable."""
-        if len(group) > 1 and not isinstance(error, CustodyError) and not is_transient(error):
+        ends_the_run = isinstance(error, (CustodyError, SigningFaultError))
+        if len(group) > 1 and not ends_the_run and not is_transient(error):
             for batch in group:  # one of them is at fault: let it fail alone
                 await self._read_and_sign([batch])
             return
         self._begun(group)
         for batch in group:
             await self._hold.settle([batch], await self._failures.settlement(batch, error))
-        if isinstance(error, CustodyError):
+        if ends_the_run:
             self._break(error)
 
     def _sign(
@@ -285,7 +286,7 @@ class Pipeline:
         batches: Sequence[Batch],
         keys: Mapping[Batch, Any],
     ) -> tuple[dict[Batch, Exception], float]:
-        """Signs a part, in the thread, and after the last part the statements; an error concerns its own batch.
+        """Signs a part, in the thread, and after the last part the statements; a fault of what signs concerns the whole group.
 
         Returns:
             The errors by batch; and the seconds of processor time that signing took, which other work does not change.
@@ -296,10 +297,11 @@ class Pipeline:
         signer = self._custody.signer
         with self._metrics.sign_seconds.time():
             wanted = {batch: records for batch, records in part.records.items() if batch in batches}
-            errors = sign(wanted, keys, signer, self._form)
+            errors = spread(sign(wanted, keys, signer, self._form), batches)
             if part.last:
                 whole = [batch for batch in batches if batch not in errors]
-                errors |= state(whole, keys, signer, job_token=self._job.token, algorithm=self._algorithm)
+                stated = state(whole, keys, signer, job_token=self._job.token, algorithm=self._algorithm)
+                errors = spread(errors | stated, batches)
         return errors, time.thread_time() - started
 
     def _begun(self, batches: Iterable[Batch]) -> None:
@@ -316,6 +318,9 @@ class Pipeline:
             await self._commit(ready)
 
     async def _commit(self, ready: list[Batch]) -> None:
+        if self._failures.distrusted:
+            await self._hold.settle(ready, _RETURNED)
+            return
         try:
             with self._metrics.commit_seconds.time():
                 outcomes = await commit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from secrets import randbelow
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import SignatureForm
@@ -75,12 +76,12 @@ def sign(
     A payload that would pass for a statement of VaultStream is not signed: it becomes a dead record. So does one that is the signing
     input of a token or a DSSE envelope, if the job refuses those.
 
-    The first signature of each batch is verified: a processor that computes wrongly, by itself or because someone disturbs it, could
-    otherwise sign much that nobody can verify, and wrong signatures can disclose the key.
+    One signature of each batch, drawn from all that are made of it here, is verified: a processor that computes wrongly, by itself
+    or because someone disturbs it, could otherwise sign much that nobody can verify, and wrong signatures can disclose the key.
 
     Returns:
-        The errors by batch; each concerns its own batch alone, which must not be sent then. LeaseLostError: the lease expired or
-        was lost meanwhile. SigningFaultError: what signs can't be trusted.
+        The errors by batch, which must not be sent then. SigningFaultError: what signs can't be trusted; it concerns all batches.
+        Any other error concerns its own batch alone. LeaseLostError: the lease expired or was lost meanwhile.
     """
     errors: dict[Batch, Exception] = {}
     shares = []
@@ -89,24 +90,35 @@ def sign(
             shares.append(_share(batch, found, keys[batch], form))
         except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
             errors[batch] = error
-    first = [share for share in shares if share.payloads and not share.batch.signed.rows.data]
-    for together in _slices(shares):
-        _sign_together([share for share in together if share.batch not in errors], signer, errors)
-    _verify([share for share in first if share.batch not in errors], signer, errors)
+    try:
+        for together in _slices(shares):
+            _sign_together([share for share in together if share.batch not in errors], signer, errors)
+        _verify([share for share in shares if share.payloads and share.batch not in errors], signer)
+    except SigningFaultError as fault:
+        return dict.fromkeys(records, fault) | errors
     return errors
 
 
-def _verify(shares: Sequence[_Share], signer: BatchSigner[Any], errors: dict[Batch, Exception]) -> None:
-    """Verifies the first signature of each share."""
+def _verify(shares: Sequence[_Share], signer: BatchSigner[Any]) -> None:
+    """Verifies one signature of each share.
+
+    It is drawn: the same place would always be signed by the same one of eight lanes, and the others would never be looked at.
+
+    Raises:
+        SigningFaultError: one is not valid.
+    """
     if not shares:
         return
-    signatures = [share.batch.signed.rows.first_signature for share in shares]
-    messages = [(share.messages or share.payloads)[0] for share in shares]
+    signatures, messages = [], []
+    for share in shares:
+        rows, drawn = share.batch.signed.rows, randbelow(len(share.payloads))
+        signatures.append(rows.signature(len(rows) - len(share.payloads) + drawn))
+        messages.append((share.messages or share.payloads)[drawn])
     valid = signer.verify([share.key for share in shares], messages, signatures)
     for share, is_valid in zip(shares, valid, strict=True):
         if not is_valid:
-            errors[share.batch] = SigningFaultError(
-                f"The first signature of batch {share.batch.number} by key {share.batch.lease.key_id} is not valid."
+            raise SigningFaultError(
+                f"A signature of batch {share.batch.number} by key {share.batch.lease.key_id} is not valid."
             )
 
 
@@ -160,7 +172,11 @@ def _slices(shares: Iterable[_Share]) -> Iterator[list[_Share]]:
 def _sign_together(
     shares: Sequence[_Share], signer: BatchSigner[Any], errors: dict[Batch, Exception]
 ) -> None:
-    """Signs records in one call; if that fails, those of each batch in a call of its own, so that only one that is at fault fails."""
+    """Signs records in one call; if that fails, those of each batch in a call of its own, so that only one that is at fault fails.
+
+    Raises:
+        SigningFaultError: none is at fault. Nothing is signed again: two signatures of one text, one of them wrong, can disclose a key.
+    """
     held = []
     for share in shares:
         try:
@@ -179,6 +195,8 @@ def _sign_together(
             # All shares have messages, or none.
             list(chain.from_iterable(share.messages or () for share in held)) or None,
         )
+    except SigningFaultError:
+        raise
     except Exception as error:  # noqa: BLE001 - `Failures` tells them apart
         if len(held) == 1:
             errors[held[0].batch] = error

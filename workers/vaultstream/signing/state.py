@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaultstream.crypto.batch_signer import roots
 from vaultstream.crypto.rows import Rows
+from vaultstream.errors import SigningFaultError
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.statement import BatchStatement, signed_bytes
 from vaultstream.signing.sign import CHECK_EVERY, require_lease
@@ -29,8 +30,7 @@ def state(
     """Signs the statements of batches whose records are all signed, each while its lease holds; adds them to what is `signed`.
 
     Returns:
-        The errors by batch; each concerns its own batch alone, which must not be sent then. LeaseLostError: the lease expired or
-        was lost meanwhile.
+        The errors by batch, as those of `sign`.
     """
     errors: dict[Batch, Exception] = {}
     stating = [batch for batch in batches if batch.signed.record_ids]
@@ -38,6 +38,8 @@ def state(
         together = stating[start : start + CHECK_EVERY]
         try:
             _state_together(together, keys, signer, job_token, algorithm)
+        except SigningFaultError as fault:
+            return dict.fromkeys(batches, fault) | errors
         except Exception:  # noqa: BLE001 - one of them is at fault
             for batch in together:
                 try:
