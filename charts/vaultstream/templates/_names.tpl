@@ -88,7 +88,7 @@ cluster to ask (helm template), or where none exists yet.
 {{- end -}}
 {{- end -}}
 
-{{/* Fails for tenants that are no namespaces of jobs, and for a list that would have no effect. */}}
+{{/* Fails for tenants that are no namespaces of jobs and can't be selected, and for a list that would have no effect. */}}
 {{- define "vaultstream.tenants.check" -}}
 {{- if eq .Values.services "bundled" -}}
 {{- if .Values.tenants -}}
@@ -96,8 +96,9 @@ cluster to ask (helm template), or where none exists yet.
 {{- end -}}
 {{- end -}}
 {{- $namespaces := include "vaultstream.jobNamespaces" . | fromJsonArray -}}
+{{- $selector := include "vaultstream.namespaceSelector" . -}}
 {{- range .Values.tenants -}}
-{{- if not (has . $namespaces) -}}
+{{- if not (or $selector (has . $namespaces)) -}}
 {{- fail (printf "tenants contains %s, which is not one of jobNamespaces; add it there" .) -}}
 {{- end -}}
 {{- end -}}
