@@ -167,6 +167,12 @@ def test_alerts_select_labels_and_conditions_that_the_operator_serves(name: str)
             assert set(labels.split(", ")) <= found[0].labels.keys()
 
 
+def test_a_job_that_is_stalled_for_one_reason_after_another_is_one_alert() -> None:
+    rule = yaml.safe_load((CHART / "files" / "alerts" / "job-stalled.yaml").read_text())
+    assert re.findall(r"by \(([^)]*)\)", rule["expr"]) == ["namespace, name"]
+    assert "labels.reason" not in str(rule["annotations"])
+
+
 def condition_of(kind: str) -> Condition:
     values = {
         "status": "True",

@@ -19,7 +19,7 @@ from vaultstream.errors import CustodyError, ProofError
 from vaultstream.local.services import Services
 from vaultstream.proof.merkle import Frontier
 from vaultstream.proof.seal import job_origin
-from vaultstream.records.sealing import JobSealing
+from vaultstream.records.sealing import Action, JobSealing
 from vaultstream.records.worker import run_records_worker
 from vaultstream.sealing.sealer import UnplannedError
 from vaultstream.store import batches
@@ -259,9 +259,33 @@ async def test_a_worker_whose_seal_key_is_gone_waits_for_it(
         assert refused._value.get() == 1
         assert ((await sealing.current()).message or "").startswith(NOT_SEALED)
         kept.rename(key)
-        await worker.pause()
+        await worker.pause(Action.COMPLETE)
         assert await worker.complete(db)
     assert (await sealing.current()).message is None
+
+
+async def test_a_seal_takes_back_no_refusal_of_the_plan(
+    sealing: Sealing, db: asyncpg.Connection, services: Services, engine_url: str
+) -> None:
+    await sealing.plan()
+    await sealing.sign()
+    async with as_owner(db):
+        await db.execute(REMOVED["a batch"][0].format(no=sealing.job.job_no))
+    given = {"seal_key_file": sealing.write_key(), "seals_dir": sealing.folder.with_name("other")}
+    async with open_context(services, engine_url, sealing.job, **given) as context:
+        worker = await JobSealing.of(context)
+        assert await worker.resume(db, await sealing.current())
+        assert not await worker.state_plan()
+        message = (await sealing.current()).message or ""
+        assert message.startswith(NOT_SEALED)
+        for _ in range(2):  # the first one is not at an interval
+            await worker.step()
+        assert [seal.state for seal in (await sealing.read()).seals] == ["Running"]
+        assert (await sealing.current()).message == message == worker.told
+        refused = context.telemetry.metrics.records.seals_refused
+        before = refused._value.get()
+        assert not await worker.state_plan()
+        assert refused._value.get() == before, "it is not due yet"
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
@@ -53,6 +54,18 @@ class Patience:
         return Patience(seconds, time.monotonic() + seconds)
 
 
+class Action(Enum):
+    """What can be refused, each by itself: one that is done says nothing of the others. The message of a job is of the first."""
+
+    RESUME = auto()
+    PLAN = auto()
+    SEAL = auto()
+    COMPLETE = auto()
+
+
+TO_PLAN = (Action.RESUME, Action.PLAN)
+
+
 class JobSealing:
     """Seals the job of a records worker, if it has a seal key."""
 
@@ -62,9 +75,13 @@ class JobSealing:
         self._sealer = sealer
         self._resumed = False
         self._first = True
-        self._patience = Patience()
-        self.told: str | None = None
+        self._patience = dict.fromkeys(Action, Patience())
+        self._refusals: dict[Action, str] = {}
+
+    @property
+    def told(self) -> str | None:
         """What the message of the job says of sealing; None: nothing is wrong."""
+        return next((self._refusals[action] for action in Action if action in self._refusals), None)
 
     @classmethod
     async def of(cls, context: WorkerContext) -> Self:
@@ -93,7 +110,7 @@ class JobSealing:
         """Reads what was planned before this process. Returns whether planning can go on from there; if not, it is due again later."""
         if self._sealer is None or self._resumed:
             return True
-        if not self._patience.due:
+        if not self._patience[Action.RESUME].due:
             return False
         plan = self._sealer.plan
 
@@ -101,15 +118,16 @@ class JobSealing:
             await plan.resume(connection, job)
             return True
 
-        self._resumed = bool(await self._attempted(connection, resumed()))
+        self._resumed = bool(await self._attempted(Action.RESUME, connection, resumed()))
         return self._resumed
 
-    async def pause(self) -> None:
-        """Waits until what was refused is due again, or the worker exits. Returns at once if nothing was refused."""
-        if self._patience.due:
+    async def pause(self, *actions: Action) -> None:
+        """Waits until these are due again, or the worker exits. Returns at once if none of them was refused."""
+        seconds = max(self._patience[action].due_at for action in actions) - time.monotonic()
+        if seconds <= 0:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._patience.due_at - time.monotonic())):
+            async with asyncio.timeout(seconds):
                 await self._context.stop.wait()
 
     async def _refreshed(self) -> None:
@@ -138,7 +156,7 @@ class JobSealing:
         """Enters the plan of a job that is planned and has not ended. Returns whether it is entered; if not, it is due again later."""
         if self._sealer is None:
             return True
-        if not self._patience.due:
+        if not self._patience[Action.PLAN].due:
             return False
         sealer = self._sealer
         async with self._context.pool.acquire() as connection:
@@ -149,7 +167,7 @@ class JobSealing:
                 await self._refreshed()
                 return await sealer.state_plan(connection)
 
-            return await self._attempted(connection, stated()) is not None
+            return await self._attempted(Action.PLAN, connection, stated()) is not None
 
     async def step(self) -> bool:
         """Seals what happened since the last seal, the first time after an interval. Returns whether there is nothing to seal.
@@ -170,7 +188,7 @@ class JobSealing:
                     log.info("sealed", extra={"signed": done.seal.signed, "entries": done.seal.tree_size})
                 return True
 
-            await self._attempted(connection, sealed())
+            await self._attempted(Action.SEAL, connection, sealed())
         return False
 
     async def complete(self, connection: Connection) -> bool:
@@ -181,7 +199,7 @@ class JobSealing:
         job = self._context.job
         if self._sealer is None:
             complete = await jobs.complete_job_if_settled(connection, job.job_no)
-        elif not self._patience.due:
+        elif not self._patience[Action.COMPLETE].due:
             return False
         else:
             sealer = self._sealer
@@ -191,47 +209,51 @@ class JobSealing:
                 return await sealer.complete(connection)
 
             try:
-                complete = bool(await self._attempted(connection, completed(), ending=True))
+                complete = bool(await self._attempted(Action.COMPLETE, connection, completed()))
             except UnplannedError as error:
                 log.error("the job has not done what was planned: %s", error)  # noqa: TRY400 - a finding
                 return await seals.refuse_job(connection, job.job_no, _sentence(error))
         if complete:
+            await self._accepted(connection, *Action)
             log.info("job complete", extra={"job": job.name})
         return complete
 
-    async def _attempted(
-        self, connection: Connection, action: Awaitable[_T], *, ending: bool = False
-    ) -> _T | None:
+    async def _attempted(self, action: Action, connection: Connection, outcome: Awaitable[_T]) -> _T | None:
         """Returns what an action returns, None if it was refused: the job's message says why, and it is due again later.
 
         Args:
+            action: what is attempted. Of the job's end it is the caller who is told that what was planned was not done.
             connection: outside of a transaction.
-            action: seals something.
-            ending: whether it would end the job, so that it is the caller who is told that what was planned was not done.
+            outcome: does it.
         """
         try:
-            found = await action
+            found = await outcome
         except (ProofError, CustodyError, asyncpg.PostgresError) as error:
-            if is_transient(error) or (ending and isinstance(error, UnplannedError)):
+            if is_transient(error) or (action is Action.COMPLETE and isinstance(error, UnplannedError)):
                 raise
-            await self._refused(connection, error)
+            await self._refused(action, connection, error)
             return None
-        self._patience = Patience()
-        if self.told is not None:
-            self.told = None
-            await jobs.set_message(connection, self._context.job.job_no, None)
+        await self._accepted(connection, action)
         return found
 
-    async def _refused(self, connection: Connection, error: Exception) -> None:
+    async def _accepted(self, connection: Connection, *actions: Action) -> None:
+        before = self.told
+        for action in actions:
+            self._patience[action] = Patience()
+            self._refusals.pop(action, None)
+        if self.told != before:
+            await jobs.set_message(connection, self._context.job.job_no, self.told)
+
+    async def _refused(self, action: Action, connection: Connection, error: Exception) -> None:
         known = error if isinstance(error, VaultStreamError) else explain(error)
-        self._patience = self._patience.after_failure()
+        patience = self._patience[action] = self._patience[action].after_failure()
         self._context.telemetry.metrics.records.seals_refused.inc()
         log.error(
             "the job is not sealed: %s",
             known,
-            extra={"hint": known.hint, "retry_seconds": self._patience.seconds},
+            extra={"hint": known.hint, "retry_seconds": patience.seconds},
         )
-        await self._tell(connection, known)
+        await self._tell(action, connection, known)
 
     async def seal_the_rest(self) -> None:
         """Seals what is left when the worker exits, such as of a job that was suspended or has failed. Failures are logged."""
@@ -248,12 +270,12 @@ class JobSealing:
             log.error("the job is not sealed: %s", error, extra={"hint": error.hint})  # noqa: TRY400 - a finding
             with suppress(Exception):  # it is in the log
                 async with self._context.pool.acquire() as connection:
-                    await self._tell(connection, error)
+                    await self._tell(Action.SEAL, connection, error)
         except Exception as error:  # noqa: BLE001 - the next seal makes up for it
             log.warning("the last seal failed: %s", error or type(error).__name__)
 
-    async def _tell(self, connection: Connection, error: VaultStreamError) -> None:
-        self.told = f"{NOT_SEALED}{_sentence(error)}"
+    async def _tell(self, action: Action, connection: Connection, error: VaultStreamError) -> None:
+        self._refusals[action] = f"{NOT_SEALED}{_sentence(error)}"
         await jobs.set_message(connection, self._context.job.job_no, self.told)
 
 

@@ -15,7 +15,7 @@ from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import SourceError, SourceReadError
 from vaultstream.records.attesting import attesting
-from vaultstream.records.sealing import JobSealing
+from vaultstream.records.sealing import TO_PLAN, JobSealing
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
@@ -72,7 +72,7 @@ async def run_records_worker(settings: Settings, job_name: str) -> None:
                 finished = await sealing.state_plan()
             publisher.planned.set()
             if not finished:
-                await sealing.pause()
+                await sealing.pause(*TO_PLAN)
             return finished
 
         planning = asyncio.create_task(repeat(context, plan_on, name="planning"))
