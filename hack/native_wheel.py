@@ -69,7 +69,7 @@ def is_built(root: Path) -> bool:
     """Returns whether the extension is there, made of the sources that are there."""
     try:
         lines = (root / BUILT).read_text().splitlines()
-        named = {line[66:]: line[:64] for line in lines}
+        named = {line[66:]: line[:64] for line in lines if not line.startswith("#")}
         sources = {str(path.relative_to(root)) for path in (root / "workers/native").glob("*.[ch]")}
         return sources | {EXTENSION} <= named.keys() and all(
             hashlib.sha256((root / name).read_bytes()).hexdigest() == digest for name, digest in named.items()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = (
-    "cat", "cmp", "cp", "cut", "dirname", "env", "grep", "head", "mkdir", "mktemp", "mv", "rm", "sed", "sh", "sha256sum", "tail", "uname",
+    "cat", "cp", "cut", "dirname", "env", "find", "grep", "head", "mkdir", "mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "tail", "uname",
 )  # fmt: skip
 SOURCE = """
 #include <Python.h>
@@ -61,8 +61,16 @@ class Tree:
         ):
             (root / folder).mkdir(parents=True)
         self.source.write_text(SOURCE)
-        (root / "build/native/lib/libcrypto_mb.a").write_bytes(b"!<arch>\n")
-        shutil.copy(ROOT / "constraints/native.txt", root / "build/native/constraints.txt")
+        self.library = root / "build/native/lib/libcrypto_mb.a"
+        self.library.write_bytes(b"!<arch>\n")
+        (root / "build/native/include/library.h").write_text("extern int library;\n")
+        files = [
+            "constraints/native.txt",
+            "build/native/lib/libcrypto_mb.a",
+            "build/native/include/library.h",
+        ]
+        hashes = subprocess.run(["sha256sum", *files], cwd=root, check=True, capture_output=True).stdout
+        (root / "build/native/files.sha256").write_bytes(hashes)
         for name in PROGRAMS:
             found = shutil.which(name)
             assert found
@@ -113,6 +121,25 @@ def test_it_is_built_once_for_its_sources(tree: Tree) -> None:
     assert tree.extension.stat() == first
     tree.source.with_name("another.c").write_text("extern int another;\n")
     assert tree.build().stdout == "Built the native extension\n"
+
+
+@on_its_platform
+@with_a_compiler
+def test_it_is_built_again_with_other_flags_or_another_compiler(tree: Tree) -> None:
+    for environment in ({}, {"CFLAGS": "-O1"}, {"CFLAGS": "-O1", "CC": "cc"}, {"CC": "cc"}, {}):
+        assert tree.build(**environment).stdout == "Built the native extension\n"
+        assert tree.build(**environment).stdout == "The native extension is up to date\n"
+        assert native_wheel.is_built(tree.root)
+
+
+@on_its_platform
+@with_a_compiler
+@pytest.mark.parametrize("changed", ["lib/libcrypto_mb.a", "include/library.h", "include/another.h"])
+def test_a_library_that_was_changed_after_its_download_is_not_linked(tree: Tree, changed: str) -> None:
+    with (tree.root / "build/native" / changed).open("ab") as file:
+        file.write(b"\n")
+    assert "its library could not be downloaded" in tree.goes_on_without(tree.build(PIP_NO_INDEX="1"))
+    assert not tree.library.exists()
 
 
 @on_its_platform
