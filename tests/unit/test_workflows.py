@@ -112,3 +112,16 @@ def test_the_release_names_the_image_in_the_chart_by_its_digest() -> None:
     text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
     assert r"0,/^  repository: vaultstream\$/s" in text
     assert r"0,/^  digest: \"\"\$/s" in text
+
+
+def test_each_file_of_a_release_is_signed_and_built_before_anything_is_pushed() -> None:
+    """A wheel that can't be built must not leave an image without its release."""
+    runs = [
+        step.get("run", "")
+        for step in jobs(ROOT / ".github" / "workflows" / "release.yml")["release"]["steps"]
+    ]
+    (built,) = (at for at, run in enumerate(runs) if "make wheel" in run)
+    assert built < min(at for at, run in enumerate(runs) if re.search(r"\b(docker|helm) push\b", run))
+    (loop,) = re.findall(r'for file in dist/vaultstream-"\$VERSION"\{(\S+)\}; do\n(.*)\n', "\n".join(runs))
+    assert loop[0].split(",") == [".tgz", ".cdx.json", "-*.whl"]
+    assert 'cosign sign-blob --yes --bundle "$file.sigstore.json" "$file"' in loop[1]
