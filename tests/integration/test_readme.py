@@ -58,7 +58,8 @@ def clone(tmp_path: Path) -> Iterator[Path]:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
-    (tmp_path / ".venv/.runtime").touch()
+    for stamp in (".build", ".native", ".runtime"):
+        (tmp_path / ".venv" / stamp).touch()
     flights = tmp_path / ".venv/lib/python3" / "site-packages" / FLIGHTS
     flights.parent.mkdir(parents=True)
     with zipfile.ZipFile(site_packages() / FLIGHTS) as whole, zipfile.ZipFile(flights, "w") as part:

@@ -31,7 +31,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a di
 
 
 USER = """
-import asyncio, concurrent.futures.thread, importlib.readers, json, os, pathlib, sys
+import asyncio, concurrent.futures.thread, importlib.readers, json, nats, nats.errors, os, pathlib, sys
 from vaultstream.local.services import LocalServices
 
 async def main():

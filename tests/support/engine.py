@@ -16,7 +16,7 @@ from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.address import BusAddress
 from vaultstream.bus.connection import Bus, connect_bus
-from vaultstream.crypto.rows import Rows
+from vaultstream.crypto.rows import HEAD_BYTES, Rows
 from vaultstream.local.services import Services
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import tree_root
@@ -197,7 +197,9 @@ def signed(batch_no: int, lease: Lease, ids: Iterable[Any], dead: Iterable[Any] 
         batch_no=batch_no,
         lease=lease,
         record_ids=ids,
-        rows=Rows.of(digests, signatures, width=ROW_BYTES),
+        rows=Rows.of(
+            digests, signatures, width=max([ROW_BYTES, *(HEAD_BYTES + len(each) for each in signatures)])
+        ),
         dead=[DeadRecord(i, "PayloadNull", "The payload is NULL.") for i in dead],
         statement=statement_for(batch_no, lease, ids, digests, signatures) if ids else None,
     )

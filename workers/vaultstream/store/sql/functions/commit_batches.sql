@@ -153,7 +153,7 @@ BEGIN
             SELECT c.slot, c.batch_no, c.epoch, c.signed, c.body, c.signature, k.leased_at, k.key_id, k.algorithm,
                    convert_to(c.body, 'UTF8') AS bytes,
                    coalesce(c.first_id::text, p_record_id[c.listed + 1]::text) AS first_id,
-                   coalesce((c.first_id + c.signed - 1)::text, p_record_id[c.listed + c.signed]::text) AS last_id
+                   coalesce((c.first_id + (c.signed - 1))::text, p_record_id[c.listed + c.signed]::text) AS last_id
             FROM unnest(p_key_no, p_epoch, p_batch_no, p_signed, v_listed, p_first_id, p_statement, p_statement_signature)
                  WITH ORDINALITY AS c (key_no, epoch, batch_no, signed, listed, first_id, body, signature, slot)
             JOIN vaultstream.keys k ON k.key_no = c.key_no AND k.epoch = c.epoch
@@ -233,7 +233,7 @@ BEGIN
         WHERE b.job_no = p_job_no AND b.batch_no = ANY (v_open) AND b.batch_no = c.batch_no AND c.accepted
         RETURNING c.slot, CASE
             WHEN c.first_id IS NULL THEN p_record_id[c.listed + 1 : c.listed + c.signed]::text[] = b.ids
-            WHEN b.ids IS NULL THEN b.first_id::bigint = c.first_id AND b.last_id::bigint = c.first_id + c.signed - 1
+            WHEN b.ids IS NULL THEN b.first_id::bigint = c.first_id AND b.last_id::bigint = c.first_id + (c.signed - 1)
             END AS in_order
     )
     SELECT array_agg(done.slot) FILTER (WHERE done.in_order IS NOT TRUE) INTO v_disordered FROM done;
