@@ -88,7 +88,7 @@ async def add_job(
     **spec: Any,
 ) -> Job:
     """Creates a job with keys that exist only as rows. A table that is not there is created: it is never read."""
-    wanted = make_spec(table, **spec)
+    wanted = make_spec(table, **{"key_count": max(keys, 1), **spec})
     table = wanted.records.table
     if await connection.fetchrow(query("find_relation"), table) is None:
         await connection.execute(f"CREATE TABLE {table} (id bigint, payload text)")

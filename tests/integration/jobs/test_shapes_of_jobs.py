@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vaultstream.store.keys import count_keys
+
 if TYPE_CHECKING:
     from support.lab import Lab
 
@@ -19,6 +21,16 @@ async def test_a_job_without_records_completes_at_once(lab: Lab) -> None:
     await lab.table([])
     ended = await lab.run()
     assert (ended.job.state, ended.progress.records) == ("Complete", 0)
+    assert (await lab.verify(ended.job)).ok
+
+
+async def test_a_job_that_is_faster_than_its_keys_are_made_is_sealed_with_all_of_them(lab: Lab) -> None:
+    """Keys made after the seal would be others than the sealed ones."""
+    await lab.table([])
+    ended = await lab.run(keys={"count": 2000})
+    assert ended.job.state == "Complete"
+    async with lab.pool.acquire() as connection:
+        assert (await count_keys(connection, ended.job.job_no)).made == 2000
     assert (await lab.verify(ended.job)).ok
 
 

@@ -195,11 +195,15 @@ class JobSealing:
         """Completes a job whose batches are settled, and seals it; returns whether it has ended.
 
         A job that has not done what was planned ends as Failed, with the difference as its message. One that can't be sealed goes on.
+        The seal names the job's keys, so a job that is faster than its keys worker waits until the ring is whole.
         """
         job = self._context.job
         if self._sealer is None:
             complete = await jobs.complete_job_if_settled(connection, job.job_no)
-        elif not self._patience[Action.COMPLETE].due:
+        elif not (
+            self._patience[Action.COMPLETE].due
+            and await seals.ring_is_made(connection, job.job_no, job.spec.keys.count)
+        ):
             return False
         else:
             sealer = self._sealer

@@ -109,6 +109,11 @@ async def sealed_keys(connection: Connection, job_no: int) -> list[SealedKey]:
     return [SealedKey(**dict(row)) for row in rows]
 
 
+async def ring_is_made(connection: Connection, job_no: int, count: int) -> bool:
+    """Returns whether a job has the keys of its ring, of which there are to be `count`."""
+    return bool(await connection.fetchval(query("ring_is_made"), job_no, count))
+
+
 async def signed_without_statement(connection: Connection, job_no: int) -> int:
     """Returns how many records of a job from before statements were signed in batches without one."""
     return int(await connection.fetchval(query("signed_without_statement"), job_no))

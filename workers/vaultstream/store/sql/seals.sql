@@ -54,6 +54,10 @@ ORDER BY k.ended_at, k.key_no
 -- name: sealed_keys
 SELECT key_id, algorithm, public_key FROM vaultstream.keys WHERE job_no = $1
 
+-- name: ring_is_made
+-- Whether job $1 has the $2 keys of its ring, in whatever state.
+SELECT count(*) >= $2 FROM vaultstream.keys WHERE job_no = $1
+
 -- name: signed_without_statement
 -- How many records were signed in batches of job $1 without a statement, as a job from before statements may have them; of another, 0.
 SELECT coalesce(sum(b.signed), 0)::bigint
