@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,69 +11,23 @@ import asyncpg
 import pytest
 from nats.js.api import ConsumerInfo
 
+from support.deliveries import Deliveries, deliveries, outcomes, payloads
 from support.engine import add_table, expire, history_of, lease_of, lease_one, new_name, signatures_of
-from support.signer import Bench, fetch_all, open_bench
+from support.signer import Bench, open_bench
 from support.waiting import eventually
-from vaultstream.api import Algorithm
-from vaultstream.bus.pull import BatchPuller
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM
-from vaultstream.crypto.batch_signer import BatchSigner, batch_signer
 from vaultstream.crypto.revocations import Revocation, add_revocations
-from vaultstream.crypto.rows import HEAD_BYTES
-from vaultstream.errors import SigningFaultError
 from vaultstream.local.services import Services
 from vaultstream.records import worker
 from vaultstream.signing import failures, hold, lease, pipeline
-from vaultstream.signing.batch import Batch
-from vaultstream.signing.pace import Pace
 from vaultstream.store import keys
 from vaultstream.store.leases import Lease
 from vaultstream.store.progress import read_job
 
+__all__ = ["deliveries"]
+
 pytestmark = pytest.mark.integration
-
-
-@dataclass
-class Deliveries:
-    """The batches that signers of this process took on, and how often each was acknowledged or returned."""
-
-    taken: list[Batch] = field(default_factory=list)
-    ended: Counter[Batch] = field(default_factory=Counter)
-    some_stay: bool = False
-    """Whether a test leaves batches in flight on purpose."""
-
-
-@pytest.fixture(autouse=True)
-def deliveries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deliveries]:
-    """Whatever disturbs a signer: each batch that it took on ends exactly once."""
-    seen = Deliveries()
-    admit = hold.Hold.admit
-
-    def admitted(own: hold.Hold, fetched: Iterable[Batch]) -> list[Batch]:
-        batches = admit(own, fetched)
-        seen.taken += batches
-        return batches
-
-    def counted(end: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def counting(batch: Batch, **delay: float) -> None:
-            seen.ended[batch] += 1
-            await end(batch, **delay)
-
-        return counting
-
-    monkeypatch.setattr(hold.Hold, "admit", admitted)
-    monkeypatch.setattr(hold, "ack", counted(hold.ack))
-    monkeypatch.setattr(hold, "nak", counted(hold.nak))
-    yield seen
-    assert seen.taken
-    assert [batch for batch in seen.taken if seen.ended[batch] > 1] == []
-    left = [batch for batch in seen.taken if batch.settlement is None or not seen.ended[batch]]
-    assert bool(left) == seen.some_stay, left
-
-
-def payloads(count: int) -> dict[Any, bytes]:
-    return {n: f"payload of {n}".encode() for n in range(1, count + 1)}
 
 
 async def slow_view(db: asyncpg.Connection, count: int, *, seconds: float) -> str:
@@ -89,14 +40,6 @@ async def slow_view(db: asyncpg.Connection, count: int, *, seconds: float) -> st
         f"FROM {table}"
     )
     return view
-
-
-async def outcomes(bench: Bench) -> list[str]:
-    rows = await bench.db.fetch(
-        "SELECT l.outcome FROM vaultstream.leases l JOIN vaultstream.keys k USING (key_no) WHERE k.job_no = $1",
-        bench.job.job_no,
-    )
-    return sorted(row["outcome"] for row in rows)
 
 
 async def held_leases(bench: Bench) -> list[Lease]:
@@ -379,128 +322,6 @@ async def test_a_signer_with_a_broken_step_exits_instead_of_holding_its_keys_for
             other.context.stop.set()
             await signing
         assert len(await signatures_of(db, bench.job)) == 30
-
-
-def what_signs() -> Any:
-    """Returns the class of signers on this machine."""
-    return type(batch_signer(Algorithm.ED25519))
-
-
-def disturb(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[int], Iterable[int]]) -> None:
-    """Lets signing compute wrong signatures; `wrong` returns in which rows of a call, by how many it has."""
-
-    def disturbed(self: BatchSigner[Any], *what: Any) -> bytes:
-        rows = bytearray(whole(self, *what))
-        for row in wrong(len(rows) // self.width):
-            rows[row * self.width + HEAD_BYTES] ^= 1
-        return bytes(rows)
-
-    whole = what_signs().sign
-    monkeypatch.setattr(what_signs(), "sign", disturbed)
-
-
-async def sign_the_rest(bench: Bench, planning: asyncio.Task[Any], count: int) -> None:
-    async with bench.signer() as signer:
-        signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
-        await asyncio.wait_for(planning, 20)
-        signer.context.stop.set()
-        await signing
-    await bench.assert_ended_well(payloads(count))
-
-
-def take_on_together(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-    """Lets a signer take on groups of exactly so many batches."""
-
-    async def whole(puller: BatchPuller, count: int, **_: float) -> list[Batch]:
-        return await fetch_all(puller, count)
-
-    monkeypatch.setattr(Pace, "group", batches)
-    monkeypatch.setattr(pipeline, "fetch", whole)
-
-
-async def test_a_signer_that_computes_wrong_signatures_exits_and_commits_none(
-    services: Services,
-    engine_url: str,
-    db: asyncpg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31))) as bench:
-        planning = asyncio.create_task(bench.records_worker())
-        with monkeypatch.context() as patch:
-            disturb(patch, range)
-            async with bench.signer() as signer:
-                with pytest.raises(SigningFaultError, match="signature of batch"):
-                    await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
-        assert await signatures_of(db, bench.job) == {}
-        assert set(await outcomes(bench)) == {"released"}, "the batches are returned"
-        await sign_the_rest(bench, planning, 30)
-
-
-async def test_after_a_wrong_signature_none_of_its_group_is_committed(
-    services: Services,
-    engine_url: str,
-    db: asyncpg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31)), key_count=3) as bench:
-        planning = asyncio.create_task(bench.records_worker())
-        with monkeypatch.context() as patch:
-            take_on_together(patch, 3)
-            disturb(patch, lambda rows: range(rows - 10, rows) if rows == 30 else ())
-            async with bench.signer() as signer:
-                with pytest.raises(SigningFaultError, match="signature of batch"):
-                    await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
-        assert await outcomes(bench) == ["released"] * 3
-        await sign_the_rest(bench, planning, 30)
-
-
-async def test_after_a_wrong_signature_nothing_that_waits_for_its_commit_is_committed(
-    services: Services,
-    engine_url: str,
-    db: asyncpg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-    deliveries: Deliveries,
-) -> None:
-    async def late(*what: Any, **options: Any) -> list[str]:
-        await eventually(lambda: deliveries.ended)
-        return await whole(*what, **options)
-
-    whole = pipeline.commit
-    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31)), key_count=3) as bench:
-        planning = asyncio.create_task(bench.records_worker())
-        with monkeypatch.context() as patch:
-            take_on_together(patch, 1)
-            patch.setattr(pipeline, "commit", late)
-            calls = iter([(), (), range(10)])  # of records: statements have calls of one row
-            disturb(patch, lambda rows: next(calls) if rows == 10 else ())
-            async with bench.signer() as signer:
-                with pytest.raises(SigningFaultError, match="signature of batch"):
-                    await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
-        assert await outcomes(bench) == ["committed", "released", "released"]
-        await sign_the_rest(bench, planning, 30)
-
-
-async def test_a_signer_whose_library_opens_no_key_exits_and_counts_no_attempt(
-    services: Services,
-    engine_url: str,
-    db: asyncpg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: object) -> None:
-        raise SigningFaultError("The lanes disagree.")
-
-    async with open_bench(services, engine_url, db, await add_table(db, range(1, 31)), key_count=3) as bench:
-        planning = asyncio.create_task(bench.records_worker())
-        with monkeypatch.context() as patch:
-            take_on_together(patch, 3)
-            patch.setattr(what_signs(), "open", fail)
-            async with bench.signer() as signer:
-                with pytest.raises(SigningFaultError, match="lanes disagree"):
-                    await asyncio.wait_for(signer.pipeline.run(signer.context.stop), 15)
-        assert await outcomes(bench) == ["released"] * 3
-        attempts = "SELECT sum(attempts) FROM vaultstream.batches WHERE job_no = $1"
-        assert await db.fetchval(attempts, bench.job.job_no) == 0
-        await sign_the_rest(bench, planning, 30)
 
 
 async def test_a_signer_without_time_to_finish_releases_its_keys_and_returns_its_batches(
