@@ -32,9 +32,12 @@ async def test_a_job_scales_from_zero_to_all_signers_in_one_step_and_back(
         ran = await site.kubectl("wait", "--for=condition=Complete", "sj/story", "--timeout=240s")
         assert "condition met" in ran.stdout
 
-        await eventually(
-            lambda: not timeline.samples[-1].desired and not timeline.samples[-1].ready, seconds=60
-        )
+        def seen_to_the_end() -> bool:
+            """Whether the last sample began after the job had ended: it reads the state first, and then the signers."""
+            last = timeline.samples[-1]
+            return last.state == "Complete" and not last.desired and not last.ready
+
+        await eventually(seen_to_the_end, seconds=60)
     (artifacts / "timeline.svg").write_text(
         draw(timeline, f"{RECORDS:,} records, RSA-PSS 3072, at most 4 signers")
     )

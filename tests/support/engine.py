@@ -87,8 +87,11 @@ async def add_job(
     tenant: str | None = None,
     **spec: Any,
 ) -> Job:
-    """Creates a job with keys that exist only as rows. A table that is not there is created: it is never read."""
-    wanted = make_spec(table, **{"key_count": max(keys, 1), **spec})
+    """Creates a job with keys that exist only as rows, or, of none, with those that a keys worker is to make.
+
+    A table that is not there is created: it is never read.
+    """
+    wanted = make_spec(table, **({"key_count": keys} if keys else {}), **spec)
     table = wanted.records.table
     if await connection.fetchrow(query("find_relation"), table) is None:
         await connection.execute(f"CREATE TABLE {table} (id bigint, payload text)")

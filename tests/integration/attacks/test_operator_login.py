@@ -116,7 +116,7 @@ async def test_what_is_left_to_functions_is_refused_with_a_grant_too_many(
 
 
 async def test_the_other_fields_of_a_spec_can_be_changed(operator: asyncpg.Connection, job: Job) -> None:
-    spec = make_spec("receipts", scaling={"maxReplicaCount": 7}, retries={"maxAttempts": 9})
+    spec = make_spec("receipts", key_count=1, scaling={"maxReplicaCount": 7}, retries={"maxAttempts": 9})
     await update_spec(operator, job.job_no, spec)
     assert (await get_job(operator, job.token)).spec == spec
     for suspended in (True, False):
@@ -153,7 +153,7 @@ async def test_a_job_neither_ends_before_its_time_nor_comes_back_after_it(
 async def test_a_job_fails_when_its_active_deadline_is_over(
     operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job
 ) -> None:
-    await update_spec(operator, job.job_no, make_spec("receipts", activeDeadlineSeconds=60))
+    await update_spec(operator, job.job_no, make_spec("receipts", key_count=1, activeDeadlineSeconds=60))
     await owner.execute(
         "UPDATE vaultstream.jobs SET started_at = now() - interval '61 s' WHERE job_no = $1", job.job_no
     )

@@ -59,7 +59,10 @@ async def test_two_operators_that_make_a_job_at_once_make_one(
         stores = [one, other] * 4
         answers = await asyncio.gather(*(store.act(StoreAction.CREATE, view) for store in stores))
         assert answers == [None] * 8
-        assert await one.find(view) == await other.find(view)
+        found_by_one, found_by_other = await one.find(view), await other.find(view)
+        assert found_by_one
+        assert found_by_other
+        assert replace(found_by_other, read_at=found_by_one.read_at) == found_by_one
     assert await connection.fetchval("SELECT count(*) FROM vaultstream.jobs") == 1
 
 
