@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vaultstream.errors import UsageError
 from vaultstream_operator.core.pods import OWN_VARIABLES
+from vaultstream_operator.core.shapes import WorkerShape
 
 MARGIN_SECONDS: Final = 5
 """Time between the end of a drain and SIGKILL, to close connections and allow for clock skew."""
@@ -39,6 +40,17 @@ def _variables(value: object) -> object:
             raise ValueError(f"{name!r} is not a valid name of a variable")
         if name in OWN_VARIABLES:
             raise ValueError(f"{name} is reserved: the operator sets it")
+    return value
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(
+                'it must be a JSON object such as {"nodeSelector": {"pool": "signing"}}'
+            ) from None
     return value
 
 
@@ -83,14 +95,18 @@ class WorkerSettings(BaseSettings):
     tenants: Annotated[Names, Field(validation_alias="VAULTSTREAM_TENANTS")] = ()
     """Namespaces that are tenants: only logins of its own see a tenant's jobs, and it has an account of its own in NATS."""
 
+    shape: Annotated[WorkerShape, NoDecode, BeforeValidator(_shape)] = Field(default_factory=WorkerShape)
+    """How all pods are shaped, as a JSON object with the fields of `spec.workers`, and with `podSecurityContext` and
+    `securityContext`."""
+
     allowed_pod_labels: Names = ()
-    """Labels that `spec.signer.podLabels` may set: names, `prefix/*`, or `*` for all. None by default."""
+    """Labels that `podLabels` of `spec.workers` and `spec.signer` may set: names, `prefix/*`, or `*` for all. None by default."""
     allowed_pod_annotations: Names = ()
-    """Annotations that `spec.signer.podAnnotations` may set, in the same form."""
+    """Annotations that `podAnnotations` may set, in the same form."""
     allowed_priority_classes: Names = ()
-    """Priority classes that `spec.signer.priorityClassName` may name, in the same form."""
+    """Priority classes that `priorityClassName` may name, in the same form."""
     allowed_tolerations: Names = ()
-    """Taints that `spec.signer.tolerations` may name, in the same form."""
+    """Taints that `tolerations` may name, in the same form."""
 
     @property
     def drain_seconds(self) -> int:

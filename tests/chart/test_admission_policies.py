@@ -18,15 +18,26 @@ from vaultstream_operator.core.children import Owner, signing_deployment, worker
 from vaultstream_operator.settings import WorkerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kube.apiserver import ApiServer
 
 pytestmark = pytest.mark.cluster
 
+PRODUCTION = ROOT / "examples" / "production"
 ROLES = ("keys", "records", "signing")
 EVERYTHING = [
     "imagePullSecrets={registry,mirror}",
     "workers.serviceAccount.name=worker",
     "workers.extraEnv.QUOTED='\"$%{}",
+    "workers.podLabels.owner=platform",
+    "workers.podAnnotations.quoted='\"{}",
+    "workers.nodeSelector.pool=batch",
+    "workers.tolerations[0].key=gpu",
+    "workers.tolerations[0].operator=Exists",
+    "workers.priorityClassName=low",
+    "workers.resources.limits.cpu=1",
+    "workers.securityContext.seccompProfile.type=RuntimeDefault",
     "workers.allowed.podLabels={team,example.com/*}",
     "workers.allowed.podAnnotations={*}",
     "workers.allowed.priorityClasses={batch}",
@@ -43,8 +54,24 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "every setting": ([word for each in EVERYTHING for word in ("--set-string", each)], SIGNER),
     "external": (["--values", CHART / "ci" / "external-values.yaml"], {}),
     "cert-manager": (["--values", CHART / "ci" / "cert-manager-values.yaml"], {}),
-    "production": (["--values", ROOT / "examples" / "production" / "vaultstream-values.yaml"], {}),
+    "production": (["--values", PRODUCTION / "vaultstream-values.yaml"], {}),
+    "OpenShift": (["--values", PRODUCTION / "openshift-values.yaml"], {}),
 }
+
+
+BEYOND: list[Callable[[Manifest], Any]] = [
+    lambda template: template["metadata"]["labels"].update(owner="thief"),
+    lambda template: template["metadata"]["labels"].update(app="shop"),
+    lambda template: template["spec"].update(priorityClassName="system-cluster-critical"),
+    lambda template: template["spec"].update(tolerations=[{"operator": "Exists"}]),
+    lambda template: template["spec"].update(tolerations=[{"key": "gpu", "effect": "NoExecute"}]),
+    lambda template: template["spec"]["securityContext"].update(runAsUser=0),
+    lambda template: template["spec"]["securityContext"].update(supplementalGroups=[0]),
+    lambda template: template["spec"]["containers"][0]["securityContext"].update(
+        readOnlyRootFilesystem=False
+    ),
+]
+"""What no administrator's settings ask for here, beside what they do."""
 
 
 def settings_of(deployment: Manifest, monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
@@ -100,6 +127,10 @@ async def test_the_policies_admit_the_workers_of_the_operator(
         for role in ROLES:
             path, made = worker(namespace, role, options, **(signer if role == "signing" else {}))
             assert await admitted(api, path, made) == "", json.dumps(made)
+            for beyond in BEYOND:
+                other = copy.deepcopy(made)
+                beyond(other["spec"]["template"])
+                assert "operator-workers" in await admitted(api, path, other), beyond
             other = copy.deepcopy(made)
             secret = {"name": "more", "secret": {"secretName": f"{options.secret_prefix}-other"}}
             other["spec"]["template"]["spec"]["volumes"].append(secret)

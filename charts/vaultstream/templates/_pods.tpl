@@ -6,12 +6,14 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Security context of the pod of a bundled server. Takes its user ID. */}}
+{{/* Security context of the pod of a bundled server. Takes its user ID, or nothing where the cluster assigns one. */}}
 {{- define "vaultstream.serverSecurityContext" -}}
 runAsNonRoot: true
+{{- with . }}
 runAsUser: {{ . }}
 runAsGroup: {{ . }}
 fsGroup: {{ . }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault

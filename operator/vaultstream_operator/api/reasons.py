@@ -142,15 +142,15 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     JobReason.WORKER_FAILING: "The {role} worker is failing: {problem} See its log: `kubectl logs -n {namespace} {pod}`.",
     JobReason.PODS_NOT_STARTING: "{pods:,} of the job's pods can't start: {problem} Run `kubectl describe pod -n "
     "{namespace} {pod}`.",
-    JobReason.PODS_REFUSED: "Kubernetes refuses the pods of the {role} worker: {problem} Correct the quota or the "
-    "admission policy. The job then resumes automatically.",
-    JobReason.PODS_UNSCHEDULABLE: "The job's pods can't be scheduled: {problem} Add nodes, or correct spec.signer or "
-    "scaling.maxReplicaCount. The job then resumes automatically.",
+    JobReason.PODS_REFUSED: "Kubernetes refuses the pods of the {role} worker: {problem} {help} The job then resumes "
+    "automatically.",
+    JobReason.PODS_UNSCHEDULABLE: "The job's pods can't be scheduled: {problem} {help} The job then resumes "
+    "automatically.",
     JobReason.IMAGE_UNAVAILABLE: "The image of the {role} worker can't be pulled: {problem} Correct the operator's "
     "VAULTSTREAM_WORKER_IMAGE, or VAULTSTREAM_WORKER_IMAGE_PULL_SECRETS and the Secrets that it names in namespace "
     "{namespace}. The job then resumes automatically.",
     JobReason.CHILD_REFUSED: "The API server refuses the job's {kind} {name}: {problem} Correct the cause: a "
-    "quota, an admission policy or spec.signer. The job then resumes automatically.",
+    "quota, an admission policy, spec.workers or spec.signer. The job then resumes automatically.",
     JobReason.CHILD_NOT_OURS: "The {kind} {name} already exists and does not belong to this job: delete or rename it. "
     "The job then resumes automatically.",
     JobReason.NAMESPACE_LOST: "The operator can't work in namespace {namespace}: {problem} Running workers go on, but none "

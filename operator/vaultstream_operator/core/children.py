@@ -90,18 +90,19 @@ def selector(owner: Owner, role: str) -> dict[str, str]:
 
 def worker_job(owner: Owner, role: str, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
     """Returns the Kubernetes Job that runs a keys or records worker until the signing job has ended."""
-    return _job(owner, role, token, _template(owner, role, token, spec, options, restart="OnFailure"))
+    template = _template(owner, role, token, spec, options, restart="OnFailure")
+    return _job(owner, role, token, options, template)
 
 
 def deletion_job(owner: Owner, token: str, spec: SigningJobSpec, options: WorkerOptions) -> Manifest:
     """Returns the Kubernetes Job in which a records worker seals that the signing job was deleted. It has the name of the other one."""
     arguments = (DELETED_ARGUMENT,)
     template = _template(owner, RECORDS, token, spec, options, restart="OnFailure", arguments=arguments)
-    return _job(owner, RECORDS, token, template)
+    return _job(owner, RECORDS, token, options, template)
 
 
-def _job(owner: Owner, role: str, token: str, template: Manifest) -> Manifest:
-    metadata = _metadata(owner, role, token)
+def _job(owner: Owner, role: str, token: str, options: WorkerOptions, template: Manifest) -> Manifest:
+    metadata = _metadata(owner, role, token, options)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -122,7 +123,7 @@ def signing_deployment(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(owner, SIGNING, token),
+        "metadata": _metadata(owner, SIGNING, token, options),
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 1,
@@ -136,11 +137,12 @@ def signing_deployment(
     }
 
 
-def _metadata(owner: Owner, role: str, token: str) -> Manifest:
+def _metadata(owner: Owner, role: str, token: str, options: WorkerOptions) -> Manifest:
     return {
         "name": child_name(owner, role),
         "namespace": owner.namespace,
-        "labels": labels(owner, role, token),
+        # A policy that requires labels may ask for them here too.
+        "labels": {**options.shape.pod_labels, **labels(owner, role, token)},
         "ownerReferences": [owner.reference],
     }
 

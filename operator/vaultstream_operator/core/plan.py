@@ -260,7 +260,10 @@ def changed_fields(old: SigningJobSpec, new: SigningJobSpec) -> list[str]:
     `suspend` is not among them: it has its own action.
     """
     before, after = old.dump(), new.dump()
-    return [name for name in after if name not in {*IMMUTABLE, "suspend"} and before[name] != after[name]]
+    names = [*after, *(name for name in before if name not in after)]
+    return [
+        name for name in names if name not in {*IMMUTABLE, "suspend"} and before.get(name) != after.get(name)
+    ]
 
 
 def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpec) -> Plan:
@@ -288,7 +291,7 @@ def _suspended(case: _Case, report: Report, stored: StoredJob, spec: SigningJobS
 
 
 def _forbidden(case: _Case, spec: SigningJobSpec) -> Statement | None:
-    problem = pod_policy.refused(spec.signer, case.options)
+    problem = pod_policy.refused(spec, case.options)
     return say(JobReason.SPEC_NOT_ALLOWED, problem=problem) if problem else None
 
 

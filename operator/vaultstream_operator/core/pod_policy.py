@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from vaultstream.api.signingjob import SignerSpec
+from vaultstream.api import PodShape, SigningJobSpec
 from vaultstream_operator.core.pods import WorkerOptions
 
 _RESERVED_DOMAINS: Final = ("kubernetes.io", "k8s.io", "vaultstream.dev")
@@ -20,55 +20,61 @@ _ACROSS_NAMESPACES: Final = ("namespaces", "namespaceSelector")
 _EVERY_TAINT: Final = "every taint"
 
 
-def refused(signer: SignerSpec, options: WorkerOptions) -> str:
-    """Returns which part of `spec.signer` is not allowed, as a clause with a full stop; empty if all of it is allowed."""
+def refused(spec: SigningJobSpec, options: WorkerOptions) -> str:
+    """Returns which setting of the spec for pods is not allowed, as a clause with a full stop; empty if all of them are allowed."""
+    return _of_pods("spec.workers", spec.workers, options) or _of_pods("spec.signer", spec.signer, options)
+
+
+def _of_pods(where: str, shape: PodShape, options: WorkerOptions) -> str:
     return (
-        _names("podLabels", "labels", signer.pod_labels, options.allowed_pod_labels)
-        or _names("podAnnotations", "annotations", signer.pod_annotations, options.allowed_pod_annotations)
-        or _priority_class(signer.priority_class_name, options.allowed_priority_classes)
-        or _tolerations(signer.tolerations, options.allowed_tolerations)
-        or _affinity(signer.affinity)
+        _names(f"{where}.podLabels", "labels", shape.pod_labels, options.allowed_pod_labels)
+        or _names(
+            f"{where}.podAnnotations", "annotations", shape.pod_annotations, options.allowed_pod_annotations
+        )
+        or _priority_class(where, shape.priority_class_name, options.allowed_priority_classes)
+        or _tolerations(where, shape.tolerations, options.allowed_tolerations)
+        or _affinity(where, shape.affinity)
     )
 
 
 def _names(field: str, what: str, given: Iterable[str], allowed: Sequence[str]) -> str:
     for name in sorted(given):
         if _reserved(name):
-            return f"spec.signer.{field}: {name} is reserved for Kubernetes or VaultStream."
+            return f"{field}: {name} is reserved for Kubernetes or VaultStream."
         if not _matches(name, allowed):
             return (
-                f"spec.signer.{field}: {name} is not one of the {what} in the operator's "
+                f"{field}: {name} is not one of the {what} in the operator's "
                 f"VAULTSTREAM_WORKER_ALLOWED_{'POD_LABELS' if what == 'labels' else 'POD_ANNOTATIONS'}."
             )
     return ""
 
 
-def _priority_class(name: str | None, allowed: Sequence[str]) -> str:
+def _priority_class(where: str, name: str | None, allowed: Sequence[str]) -> str:
     if not name or _matches(name, allowed):
         return ""
     return (
-        f"spec.signer.priorityClassName: {name} is not one of the classes in the operator's "
+        f"{where}.priorityClassName: {name} is not one of the classes in the operator's "
         "VAULTSTREAM_WORKER_ALLOWED_PRIORITY_CLASSES."
     )
 
 
-def _tolerations(given: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> str:
+def _tolerations(where: str, given: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> str:
     for toleration in given:
         key = str(toleration.get("key") or "")
         if not (_matches(key, allowed) if key else "*" in allowed):
             return (
-                f"spec.signer.tolerations: {key or _EVERY_TAINT} is not one of the taints in the operator's "
+                f"{where}.tolerations: {key or _EVERY_TAINT} is not one of the taints in the operator's "
                 "VAULTSTREAM_WORKER_ALLOWED_TOLERATIONS."
             )
     return ""
 
 
-def _affinity(affinity: Mapping[str, Any]) -> str:
+def _affinity(where: str, affinity: Mapping[str, Any]) -> str:
     """Allows affinity within the namespace only: affinity to pods elsewhere could also keep those off a node."""
     for path, value in _walk(affinity):
         if path[-1] in _ACROSS_NAMESPACES and value is not None:
-            where = ".".join(path)
-            return f"spec.signer.affinity.{where} refers to pods of other namespaces, which is not allowed."
+            field = ".".join((where, "affinity", *path))
+            return f"{field} refers to pods of other namespaces, which is not allowed."
     return ""
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from vaultstream.errors import ExitCode
 from vaultstream.scaling.observation import moment_text
 from vaultstream_operator.api.reasons import JobReason, Statement, say
+from vaultstream_operator.core import pod_advice
 from vaultstream_operator.core.children import ROLE_LABEL, UID_LABEL, Owner, child_name
 from vaultstream_operator.core.pods import SIGNING, WorkerOptions, mounted_secrets, needed_secrets
 
@@ -114,6 +115,9 @@ def statement(ailment: Ailment, role: str, pods: int, owner: Owner, options: Wor
     return say(
         reason,
         problem=problem,
+        help=pod_advice.advice_without_a_node(problem, role)
+        if ailment.cause is Cause.NO_NODE
+        else pod_advice.advice_on_a_refusal(problem, role),
         role=role,
         pods=pods,
         namespace=owner.namespace,

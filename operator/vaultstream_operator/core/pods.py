@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from vaultstream.api import SigningJobSpec
+from vaultstream.api import PodShape, SigningJobSpec
 from vaultstream.role import WorkerRole
+from vaultstream_operator.core.shapes import WorkerShape, pod_shape
 
 Manifest = dict[str, Any]
 
@@ -54,7 +55,6 @@ _REVOCATIONS_KEY: Final = "revocations"
 _SEAL_KEY_FOLDER: Final = "/etc/vaultstream/seal-key"
 _SEAL_KEY: Final = "seal-key"
 _SEALS_FOLDER: Final = "/tmp/seals"  # noqa: S108 - in a volume of the pod's own, which outlives its container
-_USER: Final = 65532
 
 
 class WorkerOptions(Protocol):
@@ -94,6 +94,8 @@ class WorkerOptions(Protocol):
     def drain_seconds(self) -> int: ...
     @property
     def tenants(self) -> Sequence[str]: ...
+    @property
+    def shape(self) -> WorkerShape: ...
     @property
     def allowed_pod_labels(self) -> Sequence[str]: ...
     @property
@@ -158,45 +160,36 @@ def pod_template(
         restart: the pod's restart policy.
         arguments: of the worker, after the token.
     """
-    signer = spec.signer
-    own_labels = dict(signer.pod_labels) if role == SIGNING else {}
-    metadata: Manifest = {"labels": {**own_labels, **labels}}
-    if role == SIGNING and signer.pod_annotations:
-        metadata["annotations"] = dict(signer.pod_annotations)
+    shape = pod_shape(role, spec, options.shape)
+    metadata: Manifest = {"labels": {**shape.pod_labels, **labels}}
+    if shape.pod_annotations:
+        metadata["annotations"] = dict(shape.pod_annotations)
     pod: Manifest = {
         "restartPolicy": restart,
         "serviceAccountName": options.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # the addresses of a namespace's Services are no worker's business
         "terminationGracePeriodSeconds": options.grace_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [_container(role, token, spec, options, arguments)],
+        "securityContext": dict(options.shape.pod_security_context),
+        "containers": [_container(role, token, shape, options, arguments)],
         "volumes": _volumes(role, options),
     }
     if options.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in options.image_pull_secrets]
-    if role == SIGNING:
-        pod |= _placement(spec, selector)
+    spread = spec.signer.topology_spread_constraints if role == SIGNING else ()
+    pod |= _placement(shape, spread, selector)
     return {"metadata": metadata, "spec": pod}
 
 
-def _placement(spec: SigningJobSpec, selector: Mapping[str, str]) -> Manifest:
-    signer = spec.signer
+def _placement(shape: PodShape, spread: Sequence[Mapping[str, Any]], selector: Mapping[str, str]) -> Manifest:
     placement: Manifest = {
-        "nodeSelector": dict(signer.node_selector),
-        "tolerations": list(signer.tolerations),
-        "affinity": dict(signer.affinity),
+        "nodeSelector": dict(shape.node_selector),
+        "tolerations": list(shape.tolerations),
+        "affinity": dict(shape.affinity),
         "topologySpreadConstraints": [
-            {"labelSelector": {"matchLabels": dict(selector)}, **constraint}
-            for constraint in signer.topology_spread_constraints
+            {"labelSelector": {"matchLabels": dict(selector)}, **constraint} for constraint in spread
         ],
-        "priorityClassName": signer.priority_class_name,
+        "priorityClassName": shape.priority_class_name,
     }
     return {key: value for key, value in placement.items() if value}
 
@@ -231,7 +224,7 @@ def _revocations_volume(name: str) -> Manifest:
 
 
 def _container(
-    role: str, token: str, spec: SigningJobSpec, options: WorkerOptions, arguments: Sequence[str]
+    role: str, token: str, shape: PodShape, options: WorkerOptions, arguments: Sequence[str]
 ) -> Manifest:
     probe = {"path": "/livez", "port": "metrics"}
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
@@ -250,13 +243,9 @@ def _container(
         "args": ["worker", role, token, *arguments],
         "env": _environment(role, options),
         "ports": [{"name": "metrics", "containerPort": options.metrics_port}],
-        "resources": _resources(role, spec),
+        "resources": dict(shape.resources),
         "volumeMounts": mounts,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(options.shape.security_context),
         "startupProbe": {"httpGet": probe, "periodSeconds": 2, "failureThreshold": 60},
         "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5},
@@ -294,22 +283,6 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
         *({"name": name, "value": value} for name, value in plain.items()),
         *({"name": name, "value": value} for name, value in sorted(options.extra_env.items())),
     ]
-
-
-def _resources(role: str, spec: SigningJobSpec) -> Manifest:
-    if role == SIGNING and spec.signer.resources:
-        return dict(spec.signer.resources)
-    cpu, memory = ("500m", f"{signer_mebibytes(spec)}Mi") if role == SIGNING else ("50m", "128Mi")
-    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
-
-
-def signer_mebibytes(spec: SigningJobSpec) -> int:
-    """Returns the default memory of a signer's pod, in MiB.
-
-    A signer reads payloads in portions of 16 MiB. A payload that is longer is read alone; the driver copies it three times.
-    """
-    payload = -(-spec.records.max_payload_bytes // 1024**2)
-    return 256 + 4 * max(0, payload - 16)
 
 
 def _from_secret(variable: str, secret: str, key: str) -> Manifest:

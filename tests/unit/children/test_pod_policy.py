@@ -46,11 +46,13 @@ def affinity(kind: str, **term: Any) -> dict[str, Any]:
     ],
 )
 def test_a_setting_that_is_not_allowed_is_refused_and_named(signer: dict[str, Any], named: str) -> None:
-    problem = refused(spec_of(signer=signer).signer, OPTIONS)
+    problem = refused(spec_of(signer=signer), OPTIONS)
     assert named in problem
     assert "VAULTSTREAM_WORKER_ALLOWED_" in problem
     assert problem.endswith(".")
-    assert refused(spec_of(signer=signer).signer, OPEN) == ""
+    assert refused(spec_of(signer=signer), OPEN) == ""
+    common = {field: value for field, value in signer.items() if field != "topologySpreadConstraints"}
+    assert refused(spec_of(workers=common), OPTIONS) == problem.replace("spec.signer", "spec.workers")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_a_setting_that_is_not_allowed_is_refused_and_named(signer: dict[str, An
     ],
 )
 def test_a_reserved_setting_is_refused_whatever_is_allowed(signer: dict[str, Any]) -> None:
-    assert refused(spec_of(signer=signer).signer, OPEN)
+    assert refused(spec_of(signer=signer), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_a_reserved_setting_is_refused_whatever_is_allowed(signer: dict[str, Any
 def test_settings_that_only_restrict_or_count_against_quotas_are_always_allowed(
     signer: dict[str, Any],
 ) -> None:
-    assert refused(spec_of(signer=signer).signer, OPTIONS) == ""
+    assert refused(spec_of(signer=signer), OPTIONS) == ""
 
 
 @pytest.mark.parametrize(
@@ -101,4 +103,4 @@ def test_settings_that_only_restrict_or_count_against_quotas_are_always_allowed(
 )
 def test_a_list_allows_names_and_whole_prefixes(allowed: tuple[str, ...], key: str, fine: bool) -> None:
     spec = spec_of(signer={"podLabels": {key: "v"}})
-    assert (refused(spec.signer, WorkerSettings(allowed_pod_labels=allowed)) == "") is fine
+    assert (refused(spec, WorkerSettings(allowed_pod_labels=allowed)) == "") is fine

@@ -55,7 +55,11 @@ def test_a_description_has_no_line_breaks_of_its_source() -> None:
 
 def test_every_node_has_a_type_and_nothing_that_a_structural_schema_forbids() -> None:
     quantities = {path for path, node in NODES.items() if node.get("x-kubernetes-int-or-string")}
-    assert quantities == {".spec.signer.resources.requests[]", ".spec.signer.resources.limits[]"}
+    assert quantities == {
+        f".spec.{pods}.resources.{kind}[]"
+        for pods in ("signer", "workers")
+        for kind in ("requests", "limits")
+    }
     assert {path for path, node in NODES.items() if "type" not in node} == quantities
     assert {path for path, node in NODES.items() if "anyOf" in node} == quantities
     forbidden = {"$ref", "const", "title", "definitions", "$defs", "nullable"}
@@ -80,6 +84,7 @@ def test_only_what_kubernetes_defines_elsewhere_is_free_form() -> None:
     assert free == {
         ".spec.signer.affinity",
         ".spec.signer.topologySpreadConstraints[]",
+        ".spec.workers.affinity",
         ".status.scaling.inputs",
     }
 

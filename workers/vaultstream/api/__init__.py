@@ -8,6 +8,7 @@ from vaultstream.api.scaling import (
     ScalingPolicy,
     ScalingSpec,
 )
+from vaultstream.api.shape import PodShape, SignerSpec
 from vaultstream.api.signingjob import (
     Algorithm,
     Backoff,
@@ -17,7 +18,6 @@ from vaultstream.api.signingjob import (
     RetriesSpec,
     SignatureForm,
     SignatureSpec,
-    SignerSpec,
     SigningJob,
     SigningJobSpec,
     changed_immutable_fields,
@@ -29,6 +29,7 @@ __all__ = [
     "Fallback",
     "JobState",
     "KeysSpec",
+    "PodShape",
     "RecordsSpec",
     "RetriesSpec",
     "ScaleDownRules",

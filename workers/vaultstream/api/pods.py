@@ -1,4 +1,4 @@
-"""Fields for the signers' pods: labels, resources and tolerations, validated by the rules of Kubernetes.
+"""Fields for the workers' pods: labels, resources and tolerations, validated by the rules of Kubernetes.
 
 Kubernetes itself validates them only when pods are created, long after it accepted the SigningJob.
 """
@@ -122,7 +122,7 @@ ClassName = Annotated[
 
 
 class Resources(Model):
-    """Compute resources of a signer's container."""
+    """Compute resources of a worker's container."""
 
     requests: Quantities | None = None
     """Amount reserved for the container, by resource name. The scheduler uses it to choose a node."""
@@ -144,7 +144,7 @@ class Resources(Model):
 
 
 class Toleration(Model):
-    """A taint that a signer's pod tolerates."""
+    """A taint that a worker's pod tolerates."""
 
     key: Key | None = None
     """Key of the taint. If unset, every taint matches; `operator` must then be `Exists`."""

@@ -13,9 +13,7 @@ from pydantic_core import PydanticCustomError
 from vaultstream.api.base import (
     INT32_MAX,
     VALIDATIONS,
-    CheckedAs,
     Flag,
-    JsonObject,
     Model,
     Number,
     Rule,
@@ -23,8 +21,8 @@ from vaultstream.api.base import (
     Whole,
     complete_schema,
 )
-from vaultstream.api.pods import Annotations, ClassName, Labels, Resources, Toleration, label_names
 from vaultstream.api.scaling import ScalingSpec
+from vaultstream.api.shape import PodShape, SignerSpec
 
 API_VERSION: Final = "vaultstream.dev/v1alpha1"
 KIND: Final = "SigningJob"
@@ -194,37 +192,6 @@ class RetriesSpec(Model):
     """Delay between two attempts."""
 
 
-class SignerSpec(Model):
-    """Settings of each signing worker. All fields except `concurrency` configure its pod and apply only on Kubernetes."""
-
-    concurrency: Annotated[Whole, Field(ge=1, le=64)] = 64
-    """Maximum number of batches in flight per signer, each under its own key. A signer takes only as many as keep it busy."""
-    resources: Annotated[JsonObject, CheckedAs(Resources)] = Field(default_factory=dict)
-    """Kubernetes only: the container's `requests` and `limits`."""
-    node_selector: Labels = Field(default_factory=dict)
-    """Kubernetes only: labels that a node must have to run the pod."""
-    tolerations: Annotated[
-        tuple[Annotated[JsonObject, CheckedAs(Toleration)], ...], Field(max_length=32)
-    ] = ()
-    """Kubernetes only: the pod's tolerations."""
-    affinity: JsonObject = Field(default_factory=dict)
-    """Kubernetes only: the pod's affinity to nodes and to other pods."""
-    topology_spread_constraints: tuple[JsonObject, ...] = ()
-    """Kubernetes only: how pods are spread across zones and nodes."""
-    priority_class_name: ClassName | None = None
-    """Kubernetes only: the pod's priority class. If unset, the cluster's default."""
-    pod_labels: Labels = Field(default_factory=dict)
-    """Kubernetes only: labels to add to the pod."""
-    pod_annotations: Annotations = Field(default_factory=dict)
-    """Kubernetes only: annotations to add to the pod."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        label_names("nodeSelector", lambda signer: signer.node_selector),
-        label_names("podLabels", lambda signer: signer.pod_labels),
-        label_names("podAnnotations", lambda signer: signer.pod_annotations),
-    )
-
-
 class SigningJobSpec(Model):
     """What to sign, with which keys, how fast and by when."""
 
@@ -240,6 +207,8 @@ class SigningJobSpec(Model):
     """How many signers run at a time."""
     retries: RetriesSpec = RetriesSpec()
     """What happens to a batch that can't be signed."""
+    workers: PodShape = PodShape()
+    """Kubernetes only: settings of the pods of all of the job's workers. The operator's defaults apply where it says nothing."""
     signer: SignerSpec = SignerSpec()
     """Settings of each signing worker."""
     suspend: Flag = False
@@ -287,9 +256,11 @@ class SigningJobSpec(Model):
     def dump(self) -> dict[str, Any]:
         """Returns the spec as JSON-ready values, with the names in YAML.
 
-        `signature` is left out if it has its defaults: programs from before it was added then still read the job.
+        `signature` and `workers` are left out if they have their defaults: programs from before they were added then still
+        read the job.
         """
         left_out = {"signature"} if self.signature == SignatureSpec() else set()
+        left_out |= {"workers"} if self.workers == PodShape() else set()
         return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
 

@@ -41,3 +41,21 @@
   verbs: [list]
 {{- end -}}
 {{- end -}}
+
+{{/* A value in CEL, the language of admission policies. Maps and lists there have values of one type, which `dyn` makes of them. */}}
+{{- define "vaultstream.cel" -}}
+{{- $parts := list -}}
+{{- if kindIs "map" . -}}
+{{- range $key, $value := . -}}
+{{- $parts = append $parts (printf "%s: %s" (toRawJson $key) (include "vaultstream.cel" $value)) -}}
+{{- end -}}
+dyn({ {{- join ", " $parts -}} })
+{{- else if kindIs "slice" . -}}
+{{- range . -}}
+{{- $parts = append $parts (include "vaultstream.cel" .) -}}
+{{- end -}}
+dyn([{{- join ", " $parts -}}])
+{{- else -}}
+dyn({{ toRawJson . }})
+{{- end -}}
+{{- end -}}

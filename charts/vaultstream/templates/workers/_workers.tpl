@@ -28,3 +28,14 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* How the workers' pods are shaped, as JSON. */}}
+{{- define "vaultstream.workers.shape" -}}
+{{- $shape := pick .Values.workers "podSecurityContext" "securityContext" -}}
+{{- range $key := list "resources" "podLabels" "podAnnotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- with get $.Values.workers $key -}}
+{{- $_ := set $shape $key . -}}
+{{- end -}}
+{{- end -}}
+{{- toRawJson $shape -}}
+{{- end -}}
