@@ -36,7 +36,6 @@ async def refusal(server: ApiServer, namespace: str, role: str, **shape: Any) ->
     try:
         await server.client.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
     except RefusedError as error:
-        assert error.status in (403, 422), error
         return str(error)
     return ""
 
