@@ -116,7 +116,7 @@ def picture(status: dict[str, Any]) -> RenderableType:
     facts.add_row("", status.get("message", "") if status.get("message") != scaling.get("message") else "")
     bar = ProgressBar(total=max(1, int(status.get("records") or 1)), completed=int(status.get("signed") or 0))
     changes = Table("scaling", "", "because", box=None, header_style="dim")
-    for change in scaling.get("history", {}).get("changes", [])[-_MOST_DECISIONS:]:
+    for change in scaling.get("changes", [])[-_MOST_DECISIONS:]:
         limit = f", limited by {change['limit']}" if change.get("limit") else ""
         changes.add_row(f"{change['before']} → {change['after']}", "", f"{change['reason']}{limit}")
     return Group(facts, bar, changes)

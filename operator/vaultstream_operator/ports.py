@@ -10,6 +10,7 @@ from vaultstream.scaling.reasons import LagProblem
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.children import Manifest, Owner
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, ObjectView, StoredJob, Trouble
 
@@ -53,7 +54,7 @@ class Cluster(Protocol):
         """Adds or removes our finalizer. Raises `ConflictError`."""
 
     async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
-        """Writes the whole status if it differs; returns the updated job. Raises `ConflictError`."""
+        """Writes the whole status if it has news; returns the updated job. Raises `ConflictError`."""
 
     async def delete_object(self, job: ObjectView) -> None:
         """Requests the deletion of the SigningJob."""
@@ -76,6 +77,9 @@ class Store(Protocol):
 
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Carries out an action of the plan; returns None, or why it failed."""
+
+    async def remember(self, memory: ScalingMemory, job: ObjectView) -> Trouble | None:
+        """Keeps what scaling remembers of the job; returns None, or why that failed. Raises `ConflictError`: another operator decided."""
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops the cached state of a job that was deleted or has ended."""

@@ -109,10 +109,14 @@ class Reconciler:
         view = await self._observe(job)
         now = self._clock()
         planned = plan(view, self._options, now)
+        trouble = None
         if planned.store is not None:
             trouble = await self._store.act(planned.store, job)
-            if trouble is not None:
-                planned = plan(replace(view, stored=trouble), self._options, now)
+        # Before the count is changed, so that no operator that takes over decides without it.
+        if trouble is None and planned.memory is not None:
+            trouble = await self._store.remember(planned.memory, job)
+        if trouble is not None:
+            planned = plan(replace(view, stored=trouble), self._options, now)
         return await self._act(view, planned, now)
 
     async def _observe(self, job: ObjectView) -> View:
@@ -195,7 +199,8 @@ class Reconciler:
             view.job, view.job.status.model_copy(update={"scaling": scaling})
         )
         key = job.owner.namespace, job.owner.name
-        change = (scaling.generation, scaling.desired) if scaling else (0, 0)
+        generation = planned.memory.generation if planned.memory else 0
+        change = (generation, scaling.desired if scaling else 0)
         if self._announced.get(key) == change:
             return job, False
         await self._record(job, scaled)

@@ -201,15 +201,7 @@ FULL_SCALING = ScalingStatus.model_validate(
         "inputs": {"lag": 100, "ratePerSigner": 1.5, "holdState": "x", "planned": True},
         "hold": False,
         "message": "Scaled from 3 to 5 signers.",
-        "history": {
-            "lastActiveAt": 1.5,
-            "highs": [{"at": 1.5, "replicas": 5}],
-            "lows": [{"at": 1.5, "replicas": 5}],
-            "added": [{"at": 1.5, "replicas": 2}],
-            "removed": [{"at": 1.5, "replicas": 2}],
-            "seen": [{"signers": 3, "rate": 1.5, "samples": 4, "at": 1.5}],
-            "changes": [{"at": 1.5, "before": 3, "after": 5, "reason": "Lag", "limit": ""}],
-        },
+        "changes": [{"at": "2027-01-15T08:00:00Z", "before": 3, "after": 5, "reason": "Lag", "limit": ""}],
     }
 )
 RUNNING = JobStatus(

@@ -64,7 +64,7 @@ async def test_a_decision_is_in_status_event_log_and_history(site: Site) -> None
         return scaling if scaling.get("desired") == 4 else None
 
     scaling = await eventually(reported)
-    changes = scaling["history"]["changes"]
+    changes = scaling["changes"]
     assert [(change["before"], change["after"], change["reason"]) for change in changes] == [(0, 4, "Lag")]
     assert (scaling["reason"], scaling["inputs"]["lag"]) == ("Lag", 20)
     (event,) = await site.recorded("job", "ScaledOut")

@@ -101,7 +101,7 @@ def replicas(body: Body) -> int | None:
 
 
 def decided(status: dict[str, Any]) -> list[tuple[int, int]]:
-    history = status["scaling"]["history"]["changes"]
+    history = status["scaling"]["changes"]
     return [(change["before"], change["after"]) for change in history if change["after"]]
 
 

@@ -116,7 +116,7 @@ def trouble_of(reason: JobReason, *, passing: bool, failures: int = 1) -> Troubl
 
 
 def after(view: View, done: Plan) -> View:
-    """The view after the plan's status was written and the deletion of workers was requested."""
+    """The view after the plan's status and memory were written and the deletion of workers was requested."""
     there = view.children
     leaving = {
         role: replace(child, leaving=True)
@@ -124,7 +124,10 @@ def after(view: View, done: Plan) -> View:
         if child is not None and role in done.delete
     }
     job = replace(view.job, status=JobStatus.model_validate(done.status.dump()))
-    return replace(view, job=job, children=replace(there, **leaving))
+    stored = view.stored
+    if isinstance(stored, StoredJob) and done.memory is not None:
+        stored = replace(stored, memory=done.memory)
+    return replace(view, job=job, stored=stored, children=replace(there, **leaving))
 
 
 def truths(done: Plan) -> dict[str, str]:

@@ -37,6 +37,7 @@ from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Manifest, Owner, child_name
+from vaultstream_operator.core.news import is_news
 from vaultstream_operator.core.view import FINALIZER, ChildrenView, ObjectView
 from vaultstream_operator.ports import ConflictError, Refusal
 
@@ -239,13 +240,12 @@ class KubernetesCluster:
         await self._write(path_of(JOBS, job.owner.namespace, job.owner.name), body, MERGE_PATCH)
 
     async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
-        dumped = status.dump()
-        if dumped == job.status.dump():
+        if not is_news(job.status, status):
             return job
         path = path_of(JOBS, job.owner.namespace, job.owner.name, "status")
         patch: list[KubeJson] = [
             {"op": "add", "path": "/metadata/resourceVersion", "value": job.resource_version},
-            {"op": "add", "path": "/status", "value": dumped},
+            {"op": "add", "path": "/status", "value": status.dump()},
         ]
         written = await self._write(path, patch, JSON_PATCH)
         return job if written is None else view_of(written)

@@ -36,10 +36,13 @@ from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
+from vaultstream_operator.adapters.scaling import KeptScaling, find_scaling, write_scaling
 from vaultstream_operator.adapters.seals import FoundSeal, read_seal
 from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
+from vaultstream_operator.ports import ConflictError
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,9 @@ class _Memory:
     """Current problems, by the action that failed."""
     activity: Activity = field(default_factory=Activity)
     """Activity of its signers."""
+    job_no: int | None = None
+    scaling: KeptScaling | None = None
+    """What scaling remembers; None: to be read."""
 
 
 class PostgresStore:
@@ -114,7 +120,10 @@ class PostgresStore:
         async def snapshot_of(connection: Connection) -> tuple[JobSnapshot | None, FoundSeal | None]:
             async with asyncio.timeout(POSTGRES_ANSWER_SECONDS):
                 snapshot = await _find_snapshot(connection, job)
-                return snapshot, await read_seal(connection, snapshot.job) if snapshot else None
+                if snapshot is None:
+                    return None, None
+                await self._recall(connection, self._memory(job), snapshot.job)
+                return snapshot, await read_seal(connection, snapshot.job)
 
         try:
             snapshot, seal = await self._with_connection(snapshot_of)
@@ -149,6 +158,37 @@ class PostgresStore:
             return self._trouble(job, action, error)
         self._memory(job).troubles.pop(action, None)
         return None
+
+    async def remember(self, memory: ScalingMemory, job: ObjectView) -> Trouble | None:
+        """Keeps what scaling remembers of a job; returns None, or why that failed.
+
+        A changed count is stored at once. If only times and rates have changed, the copy in Postgres may be `STALE_SECONDS` old.
+
+        Raises:
+            ConflictError: another operator has decided since this one read it.
+        """
+        cached = self._memory(job)
+        kept, job_no = cached.scaling, cached.job_no
+        if kept is None or job_no is None:
+            return None
+        if not kept.to_store(memory, time.monotonic()):
+            cached.scaling = replace(kept, memory=memory)
+            return None
+        try:
+            cached.scaling = await self._with_connection(lambda c: write_scaling(c, job_no, kept, memory))
+        except ConflictError:
+            cached.scaling = None
+            raise
+        except Exception as error:  # noqa: BLE001 - classified, or raised again
+            cached.scaling = None  # it may have been written
+            return self._trouble(job, "remember", error)
+        cached.troubles.pop("remember", None)
+        return None
+
+    async def _recall(self, connection: Connection, memory: _Memory, job: Job) -> None:
+        """Reads what scaling remembers of a job, unless it is known: one operator decides at a time."""
+        if memory.job_no != job.job_no or memory.scaling is None:
+            memory.job_no, memory.scaling = job.job_no, await find_scaling(connection, job.job_no)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops the cached state of a job that was deleted or has ended."""
@@ -243,6 +283,7 @@ class PostgresStore:
             records_per_second=counted.overall_rate if job.ended else progress.records_per_second,
             batches_unpublished=counted.batches_unpublished,
             published=job.published_through > 0,
+            memory=kept.memory if (kept := self._memory(view).scaling) else ScalingMemory(),
         )
 
     def _progress(self, view: ObjectView, snapshot: JobSnapshot) -> Progress:

@@ -20,7 +20,6 @@ from pydantic import (
 
 from vaultstream.api import JobState
 from vaultstream.api.base import Amount, Flag, Natural, StatusPart
-from vaultstream.scaling.history import History
 
 CONDITION_TYPE = r"^[A-Z][A-Za-z]{0,62}$"
 REASON = r"^[A-Z][A-Za-z0-9]{0,126}$"
@@ -37,6 +36,8 @@ Timestamp = Annotated[
 ]
 MOST_CHARACTERS: Final = 4096
 """Maximum length of a message, in characters; longer ones are cut."""
+MOST_CHANGES_SHOWN: Final = 8
+"""Maximum number of changes of the count that a status shows."""
 MOST_NOTE_CHARACTERS: Final = 16_384
 """Maximum length of a signed checkpoint: room for the signatures of some 100 witnesses."""
 
@@ -100,6 +101,21 @@ class ScalingLimit(StatusPart):
     """Count that the limit allows."""
 
 
+class ScalingChange(StatusPart):
+    """A change of the number of signers."""
+
+    at: Timestamp
+    """When it was decided."""
+    before: Natural
+    """Number of signers before the change."""
+    after: Natural
+    """Number of signers after the change."""
+    reason: Annotated[str, Field(max_length=63)]
+    """Rule that determined the count."""
+    limit: Annotated[str, Field(max_length=63)] = ""
+    """Limit that applied; empty if none did."""
+
+
 class ScalingStatus(StatusPart):
     """The latest decision on the number of signers, with its inputs."""
 
@@ -109,9 +125,6 @@ class ScalingStatus(StatusPart):
     """Number of signers decided on."""
     ready: Natural = 0
     """Number of signers that are ready."""
-    generation: Natural = 0
-    """Generation of the signers' Deployment when the decision was made; 0 if there was none. Until the generation
-    increases, the decided change has not been applied."""
     reason: Annotated[str, Field(max_length=63)]
     """Rule that determined the count, such as Lag, Deadline, CoolingDown, NatsUnreachable or Paused. Suspended and Ended
     are not rules: no signers are needed."""
@@ -125,8 +138,8 @@ class ScalingStatus(StatusPart):
     """True if too little is known to change the count, so the count is kept."""
     message: Sentence
     """The whole decision, in one sentence."""
-    history: History = History()
-    """State for the next decision, bounded in size."""
+    changes: Annotated[tuple[ScalingChange, ...], Field(max_length=MOST_CHANGES_SHOWN)] = ()
+    """The latest changes of the count, oldest first."""
 
 
 class SealStatus(StatusPart):

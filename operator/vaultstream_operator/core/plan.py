@@ -24,6 +24,7 @@ from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus
 from vaultstream_operator.core import children, pod_policy, replicas, standing
 from vaultstream_operator.core.children import Manifest, WorkerOptions
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.report import Report, end_of
 from vaultstream_operator.core.view import FINALIZER, StoredJob, Trouble, View, WorkerJobView
 
@@ -67,6 +68,7 @@ class Plan:
         events: the Events to record.
         delete_object: delete the SigningJob, because its time to live is over; last, after its Events.
         decision: the scaling decision, if one was made.
+        memory: what scaling remembers after it; None: nothing is known of it.
         requeue_after: seconds until the next reconcile, unless a change comes first; None: only after a change.
     """
 
@@ -80,6 +82,7 @@ class Plan:
     delete_object: bool = False
     events: tuple[Statement, ...] = ()
     decision: Decision | None = None
+    memory: ScalingMemory | None = None
     requeue_after: float | None = None
 
 
@@ -188,7 +191,7 @@ def _seals(view: View, role: str, sealer: Manifest | None) -> bool:
 
 def _ended(case: _Case) -> Plan:
     """Keeps the final status; deletes the children and, after its time to live, the object."""
-    job, report = case.view.job, case.report
+    job, report = case.view.job, replicas.drained(case.view, case.report)
     if case.view.lost:
         return _saying(report)
     if case.view.children.any:
@@ -346,7 +349,7 @@ def _beginning(case: _Case, stored: StoredJob) -> float:
 
 
 def _saying(report: Report) -> Plan:
-    return Plan(report.status, events=report.events)
+    return Plan(report.status, events=report.events, memory=report.memory)
 
 
 def _roles(view: View) -> tuple[str, ...]:

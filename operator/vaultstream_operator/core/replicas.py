@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from vaultstream.api import SigningJobSpec
 from vaultstream.scaling.decide import decide, decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
-from vaultstream.scaling.history import History
+from vaultstream.scaling.history import Change, History
 from vaultstream.scaling.observation import (
     Lag,
     LagUnknown,
@@ -23,7 +23,14 @@ from vaultstream.scaling.observation import (
 )
 from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason, Statement, say
-from vaultstream_operator.api.status import ConditionType, ScalingStatus
+from vaultstream_operator.api.status import (
+    MOST_CHANGES_SHOWN,
+    ConditionType,
+    ScalingChange,
+    ScalingStatus,
+    rate_to_show,
+)
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import StoredJob, Trouble, View
 
@@ -40,9 +47,9 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
     observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active)
     moment = report.now.timestamp()
-    history = _history(report)
-    before = report.status.scaling
-    if before is not None and before.generation == _generation(view):
+    memory = report.memory or ScalingMemory()
+    history = memory.history
+    if memory.generation == _generation(view):
         history = history.without_unmade_change(observation.replicas.current)
     decision, history = decide_next(spec.scaling, observation, history, moment)
     if decision.changes_count:
@@ -50,7 +57,8 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
         report = report.with_events(
             say(JobReason.SCALED_OUT if up else JobReason.SCALED_IN, decision=decision.explain())
         )
-    report = _reported(report, view, decision, observation, history)
+    report = report.remembering(memory.but(history, _generation(view)))
+    report = _reported(report, decision, observation, history)
     report = _activity(report, decision, observation.pause)
     return decision, _deadline(report, decision, observation)
 
@@ -68,12 +76,11 @@ def held(
     lag = view.lag if isinstance(view.lag, LagUnknown) else unknown
     observation = _observation(view, spec, lag, view.job.status.start_time)
     observation = replace(observation, pause=Pause())
-    history = _history(report)
     scaling = spec.scaling.model_copy(update={"fallback": None})
-    decision = decide(scaling, observation, history, report.now.timestamp())
+    decision = decide(scaling, observation, History(), report.now.timestamp())
     if decision.changes_count:  # the maximum was lowered: that waits too
         return None, report
-    report = _reported(report, view, decision, observation, history)
+    report = _reported(report, decision, observation, None)
     return decision, _activity(report, decision, observation.pause)
 
 
@@ -92,6 +99,14 @@ def ended(view: View, report: Report, stored: StoredJob) -> Report:
     return _at_zero(view, report, ENDED, f"state = {stored.state}", report.status.message)
 
 
+def drained(view: View, report: Report) -> Report:
+    """Reports how many signers of a job that has ended are still ready."""
+    scaling, signing = report.status.scaling, view.children.signing
+    if scaling is None or view.lost:
+        return report
+    return report.but(scaling=scaling.model_copy(update={"ready": signing.ready if signing else 0}))
+
+
 def _at_zero(view: View, report: Report, reason: str, formula: str, message: str) -> Report:
     """Reports a count of zero that is not a scaling decision, and records the change to it once."""
     before = report.status.scaling
@@ -99,22 +114,23 @@ def _at_zero(view: View, report: Report, reason: str, formula: str, message: str
         return report
     signing = view.children.signing
     current, ready = (signing.replicas, signing.ready) if signing else (0, 0)
-    history = before.history
+    memory = report.memory or ScalingMemory()
+    history = memory.history
     latest = history.changes[-1] if history.changes else None
     if current and not (latest and latest.reason == reason and latest.before == current):
         history = history.changed(current, 0, reason=reason, now=report.now.timestamp())
+        report = report.remembering(memory.but(history, _generation(view)))
     stopped_at_zero = {
         "replicas": current,
         "desired": 0,
         "ready": ready,
-        "generation": _generation(view),
         "reason": reason,
         "limit": None,
         "formula": formula,
         "inputs": {},
         "hold": False,
         "message": message,
-        "history": history,
+        "changes": _shown(history),
     }
     return report.but(scaling=before.model_copy(update=stopped_at_zero))
 
@@ -162,19 +178,32 @@ def _generation(view: View) -> int:
     return signing.generation if signing else 0
 
 
-def _history(report: Report) -> History:
-    scaling = report.status.scaling
-    return scaling.history if scaling else History()
+def _shown(history: History) -> tuple[ScalingChange, ...]:
+    """Returns the latest changes of the count, as the status shows them."""
+    shown = (_change(change) for change in history.changes[-MOST_CHANGES_SHOWN:])
+    return tuple(change for change in shown if change is not None)
+
+
+def _change(change: Change) -> ScalingChange | None:
+    try:
+        at = datetime.fromtimestamp(change.at, UTC)
+    except (OverflowError, ValueError, OSError):  # outside the calendar
+        return None
+    return ScalingChange(
+        at=at, before=change.before, after=change.after, reason=change.reason, limit=change.limit
+    )
 
 
 def _reported(
-    report: Report, view: View, decision: Decision, observation: Observation, history: History
+    report: Report, decision: Decision, observation: Observation, history: History | None
 ) -> Report:
+    before, dumped = report.status.scaling, decision.dump()
+    known = before.changes if before else ()
     fields: Mapping[str, object] = {
-        **decision.dump(),
+        **dumped,
+        "inputs": {name: _rounded(value) for name, value in dumped["inputs"].items()},
         "ready": observation.replicas.ready,
-        "generation": _generation(view),
-        "history": history,
+        "changes": known if history is None else _shown(history),
     }
     eta = None
     if decision.eta_seconds is not None:
@@ -185,6 +214,10 @@ def _reported(
         lag=observation.lag.total if isinstance(observation.lag, Lag) else None,
         signers=f"{observation.replicas.ready}/{decision.desired}",
     )
+
+
+def _rounded(value: object) -> object:
+    return rate_to_show(value) if isinstance(value, float) else value
 
 
 def _activity(report: Report, decision: Decision, pause: Pause) -> Report:

@@ -19,6 +19,7 @@ from vaultstream_operator.api.status import (
     progress_text,
     rate_to_show,
 )
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.view import StoredJob, View
 
 _STANDING = (
@@ -46,6 +47,7 @@ class Report:
         before: the current status of the SigningJob.
         generation: generation of the spec that the report is about.
         now: time of the report.
+        memory: what scaling remembers after it; None: it is not known.
     """
 
     status: JobStatus
@@ -53,17 +55,23 @@ class Report:
     before: JobStatus
     generation: int
     now: datetime
+    memory: ScalingMemory | None = None
 
     @classmethod
     def on(cls, view: View, now: datetime) -> Report:
         """Returns a report that keeps the current status, for the current generation of the spec."""
         before, generation = view.job.status, view.job.generation
         status = before.model_copy(update={"observed_generation": generation})
-        return cls(status, (), before, generation, now)
+        memory = view.stored.memory if isinstance(view.stored, StoredJob) and view.stored.ours else None
+        return cls(status, (), before, generation, now, memory)
 
     def but(self, **fields: Any) -> Report:
         """Returns the report with these fields of the status changed."""
         return replace(self, status=self.status.model_copy(update=fields))
+
+    def remembering(self, memory: ScalingMemory) -> Report:
+        """Returns the report after a decision of which scaling remembers this."""
+        return replace(self, memory=memory)
 
     def with_events(self, *statements: Statement) -> Report:
         """Returns the report with these Events added, whether or not they were reported before."""

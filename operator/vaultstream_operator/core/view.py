@@ -11,6 +11,7 @@ from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus, SealStatus
 from vaultstream_operator.core.children import Owner
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.pod_problems import Ailment
 
 FINALIZER = "vaultstream.dev/cleanup"
@@ -73,6 +74,7 @@ class StoredJob:
         seal: its newest seal, not verified; None: it is not sealed, or Postgres has no seal that can be read.
         deleted_at: when it was deleted; its rows are still there. None: it was not.
         deletion_sealed: whether its newest seal says that it was deleted.
+        memory: what scaling remembers of it.
     """
 
     token: str
@@ -98,6 +100,7 @@ class StoredJob:
     seal: SealStatus | None = None
     deleted_at: datetime | None = None
     deletion_sealed: bool = False
+    memory: ScalingMemory = field(default_factory=ScalingMemory)
 
 
 @dataclass(frozen=True, slots=True)

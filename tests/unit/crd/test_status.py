@@ -1,43 +1,16 @@
-"""The status: what it shows, and that scaling can restore its history from it."""
+"""The status: what it shows."""
 
 from __future__ import annotations
 
 import pytest
 
 from vaultstream.scaling.decision import Decision, Limit
-from vaultstream.scaling.history import Change, Entry, History
 from vaultstream.scaling.reasons import LimitName, Reason
-from vaultstream.scaling.throughput import Seen
 from vaultstream_operator.api.status import JobStatus, ScalingStatus, progress_text, rate_to_show
 
 pytestmark = pytest.mark.unit
 
-HISTORY = History(
-    highs=(Entry(at=1.0, replicas=5),),
-    lows=(Entry(at=2.0, replicas=4),),
-    added=(Entry(at=3.0, replicas=3),),
-    removed=(Entry(at=4.0, replicas=2),),
-    seen=(Seen(signers=3, rate=100.5, samples=4, at=5.0),),
-    changes=(Change(at=6.0, before=3, after=5, reason="Lag", limit="MaxReplicaCount"),),
-    last_active_at=7.0,
-)
 DECISION = {"replicas": 3, "desired": 5, "reason": "Lag", "formula": "", "message": ""}
-
-
-def test_the_history_of_scaling_survives_the_status() -> None:
-    scaling = ScalingStatus.model_validate({**DECISION, "history": HISTORY})
-    written = JobStatus(scaling=scaling).dump()
-    read = JobStatus.model_validate(written)
-    assert read.scaling is not None
-    assert read.scaling.history == HISTORY
-
-
-def test_an_unreadable_history_does_not_break_the_status() -> None:
-    scaling = {**DECISION, "history": {"highs": [{"at": "?"}], "lows": "none", "lastActiveAt": 7.0}}
-    read = JobStatus.model_validate({"signed": 3, "scaling": scaling})
-    assert read.signed == 3
-    assert read.scaling is not None
-    assert read.scaling.history == History(last_active_at=7.0)
 
 
 @pytest.mark.parametrize("limit", [None, Limit(LimitName.MAX_REPLICA_COUNT, 5)])

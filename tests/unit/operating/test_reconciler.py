@@ -13,6 +13,7 @@ from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.children import Manifest, Owner
+from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ChildrenView, ObjectView, StoredJob
 from vaultstream_operator.metrics import OperatorMetrics
@@ -31,6 +32,8 @@ class World:
         self.refuses = ""
         self.conflicts = 0
         self.lag = 80
+        self.overtaken = 0
+        self.memory = ScalingMemory()
         self.forgotten: list[tuple[str, str]] = []
 
     async def get(self, namespace: str, name: str) -> ObjectView | None:
@@ -54,7 +57,7 @@ class World:
             raise ConflictError
         scaling = status.scaling
         assert scaling is not None
-        changes = [(change.before, change.after) for change in scaling.history.changes]
+        changes = [(change.before, change.after) for change in scaling.changes]
         self.done.append(f"status {scaling.desired} {changes}")
         self.job = replace(job, status=status, resource_version=f"{job.resource_version}+")
         return self.job
@@ -73,7 +76,15 @@ class World:
         return True
 
     async def find(self, job: ObjectView) -> StoredJob:
-        return stored_of(job.spec)
+        return stored_of(job.spec, memory=self.memory)
+
+    async def remember(self, memory: ScalingMemory, job: ObjectView) -> None:
+        if self.overtaken:
+            self.overtaken -= 1
+            raise ConflictError
+        if memory.history.changes != self.memory.history.changes:
+            self.done.append(f"remember {memory.history.changes[-1].after}")
+        self.memory = memory
 
     async def busy_pods(self, token: str) -> set[str]:
         return {"busy"}
@@ -97,6 +108,7 @@ async def test_a_change_is_recorded_and_reported_before_it_is_made(caplog: pytes
     with caplog.at_level(logging.INFO, "vaultstream_operator"):
         await reconciler(world).reconcile("shop", "receipts")
     assert world.done == [
+        "remember 8",
         "status 8 [(4, 8)]",
         "event ScaledOut",
         "apply 8",
@@ -128,12 +140,13 @@ async def test_an_unchanged_count_is_logged_without_an_event(caplog: pytest.LogC
     assert record.levelno == logging.DEBUG
 
 
-async def test_a_decision_on_an_outdated_status_is_not_applied() -> None:
+@pytest.mark.parametrize("outdated", ["overtaken", "conflicts"])
+async def test_a_decision_that_another_operator_has_overtaken_is_not_applied(outdated: str) -> None:
     world = World()
-    world.conflicts = 1
+    setattr(world, outdated, 1)
     await reconciler(world).reconcile("shop", "receipts")
     assert world.done.count("apply 8") == 1
-    assert world.done[0] == "status 8 [(4, 8)]"
+    assert world.done.index("status 8 [(4, 8)]") < world.done.index("apply 8")
 
 
 async def test_a_refused_child_keeps_the_decision_and_reports_the_reason() -> None:
@@ -141,6 +154,7 @@ async def test_a_refused_child_keeps_the_decision_and_reports_the_reason() -> No
     world.refuses = "exceeded quota: few"
     await reconciler(world).reconcile("shop", "receipts")
     assert world.done == [
+        "remember 8",
         "status 8 [(4, 8)]",
         "event ScaledOut",
         "apply 8",
@@ -162,6 +176,7 @@ async def test_a_suspension_is_reported_before_the_signers_are_stopped() -> None
     await reconciler(world).reconcile("shop", "receipts")
     assert world.done == [
         "act suspend",
+        "remember 0",
         "status 0 [(4, 8), (4, 0)]",
         "event Suspending",
         "apply 0",

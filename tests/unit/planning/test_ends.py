@@ -46,14 +46,14 @@ def ended(**fields: object) -> JobStatus:
 def test_a_complete_job_is_reported_and_its_children_are_deleted() -> None:
     view = view_of(stored_of(), lag=Lag(70, 10), children=replace(ALL, signing=SignersView(4, 4)))
     running = replace(after(view, planned(view)), children=replace(ALL, signing=SignersView(8, 8)))
-    done = planned(
-        replace(running, stored=stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=20_000))
-    )
+    assert isinstance(running.stored, StoredJob)
+    stored = replace(running.stored, state=JobState.COMPLETE, finished_at=NOW, signed=20_000)
+    done = planned(replace(running, stored=stored))
     assert truths(done) == {"Complete": "AllSigned"}
     scaling = done.status.scaling
     assert scaling is not None
     assert (scaling.replicas, scaling.desired, scaling.reason) == (8, 0, "Ended")
-    assert [(c.before, c.after, c.reason) for c in scaling.history.changes] == [
+    assert [(c.before, c.after, c.reason) for c in scaling.changes] == [
         (4, 8, "Lag"),
         (8, 0, "Ended"),
     ]

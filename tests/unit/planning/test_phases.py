@@ -127,7 +127,7 @@ def test_the_signers_follow_the_lag() -> None:
     assert truths(done) == {"Reconciling": "Signing", "ScalingActive": "ScalingFollowsLag"}
     assert done.status.signers == "4/8"
     assert done.status.scaling is not None
-    assert done.status.scaling.history.changes[-1].after == 8
+    assert done.status.scaling.changes[-1].after == 8
     assert done.requeue_after == 5.0
 
 
@@ -137,8 +137,8 @@ def test_a_change_that_was_not_made_is_decided_again_and_counted_once(seconds: i
     view = view_of(stored_of(), lag=Lag(70, 10), children=ALL)
     again = planned(after(view, planned(view)), NOW + timedelta(seconds=seconds))
     assert (replicas_of(again), told(again)) == (8, ["ScaledOut"])
-    assert again.status.scaling is not None
-    history = again.status.scaling.history
+    assert again.memory is not None
+    history = again.memory.history
     assert [(change.before, change.after) for change in history.changes] == [(4, 8)]
     assert [step.replicas for step in history.added] == [4]
 
@@ -150,7 +150,7 @@ def test_a_change_that_was_undone_is_made_again_and_both_count() -> None:
     later = planned(view, NOW + timedelta(minutes=2))
     assert told(later) == ["ScaledOut"]
     assert later.status.scaling is not None
-    assert [(change.before, change.after) for change in later.status.scaling.history.changes] == [(4, 8)] * 2
+    assert [(change.before, change.after) for change in later.status.scaling.changes] == [(4, 8)] * 2
 
 
 def test_a_batch_is_not_counted_twice_while_it_is_being_published() -> None:
@@ -302,7 +302,7 @@ def test_a_suspended_job_drains_its_signers_and_then_stops() -> None:
     assert leaving.delete == ("records", "keys")
     assert truths(leaving) == {"Suspended": "Suspending", "Reconciling": "Suspending"}
     assert leaving.status.scaling is not None
-    assert leaving.status.scaling.history.changes[-1].reason == "Suspended"
+    assert leaving.status.scaling.changes[-1].reason == "Suspended"
 
     draining = replace(after(view, leaving), children=ChildrenView(signing=SignersView(0, 0, pods=3)))
     drains = planned(draining)

@@ -10,7 +10,7 @@ from support.scaling import EMPTY, LONG_AGO, NOW, seen
 from vaultstream.api import Fallback, ScalingSpec
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import Observation, Pause, Progress, Timing
+from vaultstream.scaling.observation import Observation, Pause, Progress, Timing, moment_text
 from vaultstream.scaling.reasons import LimitName, Reason, limit_clause
 from vaultstream.scaling.throughput import Seen
 
@@ -94,8 +94,8 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         seen(0, 1),
         ACTIVE,
         (
-            "Kept 1 signer: lag is 0 batches, activationLagThreshold is 0, the cooldown ends in 240 s, ⌈0 / 10⌉ "
-            "= 0, kept by cooldownPeriod at 1."
+            f"Kept 1 signer: lag is 0 batches, activationLagThreshold is 0, the cooldown ends at "
+            f"{moment_text(NOW + 240)}, ⌈0 / 10⌉ = 0, kept by cooldownPeriod at 1."
         ),
     ),
     (

@@ -205,7 +205,11 @@ def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
     if replicas < case.bounds.floor.value and case.spec.min_replica_count == 0:
         replicas = case.bounds.floor.value
         limit = Limit(LimitName.COOLDOWN_PERIOD, replicas)
-    facts: dict[str, Scalar] = {**wanted.facts, "cooldownLeft": left}
+    facts: dict[str, Scalar] = {
+        **wanted.facts,
+        "cooldownLeft": left,
+        "cooldownEnds": moment_text(case.now + left),
+    }
     return replace(wanted, replicas=replicas, reason=Reason.COOLING_DOWN, limit=limit, facts=facts)
 
 

@@ -83,8 +83,8 @@ _CLAUSES: Final[Mapping[Reason, str]] = {
     Reason.IDLE: "the job is idle",
     Reason.COOLDOWN_OVER: "the job has been idle for cooldownPeriod ({cooldownPeriod} s)",
     Reason.COOLING_DOWN: (
-        "lag is {lag:batch|batches}, activationLagThreshold is {activationLagThreshold}, the cooldown ends in "
-        "{cooldownLeft:.0f} s"
+        "lag is {lag:batch|batches}, activationLagThreshold is {activationLagThreshold}, the cooldown ends at "
+        "{cooldownEnds}"
     ),
     Reason.JOB_ENDS_FIRST: (
         "the job ends in about {etaSeconds:.0f} s, before a new signer would be ready ({startupSeconds:g} s)"

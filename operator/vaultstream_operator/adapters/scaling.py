@@ -1,0 +1,58 @@
+"""What scaling remembers of a job, as Postgres keeps it: read once, and written over the version that was read."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vaultstream.store.sql import query
+from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
+from vaultstream_operator.ports import ConflictError
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class KeptScaling:
+    """The memory of one job's scaling.
+
+    Attributes:
+        memory: the current one.
+        stored: the one in Postgres.
+        version: of the one in Postgres; 0: there is none.
+        stored_at: when it was read or written, on the monotonic clock.
+    """
+
+    memory: ScalingMemory
+    stored: ScalingMemory
+    version: int
+    stored_at: float
+
+    def to_store(self, memory: ScalingMemory, now: float) -> bool:
+        """Returns whether this memory, after a decision, is to be stored now."""
+        if memory == self.stored:
+            return False
+        return not memory.same_count(self.stored) or now - self.stored_at >= STALE_SECONDS
+
+
+async def find_scaling(connection: Connection, job_no: int) -> KeptScaling:
+    """Returns what is stored of a job; an empty memory if nothing is."""
+    row = await connection.fetchrow(query("find_scaling"), job_no)
+    memory = ScalingMemory.parse(row["memory"]) if row else ScalingMemory()
+    return KeptScaling(memory, memory, row["version"] if row else 0, time.monotonic())
+
+
+async def write_scaling(
+    connection: Connection, job_no: int, kept: KeptScaling, memory: ScalingMemory
+) -> KeptScaling:
+    """Stores the memory of a job; returns what is then kept.
+
+    Raises:
+        ConflictError: somebody else has written since `kept` was read.
+    """
+    version = await connection.fetchval(query("write_scaling"), job_no, kept.version, memory.dump())
+    if version is None:
+        raise ConflictError
+    return replace(kept, memory=memory, stored=memory, version=version, stored_at=time.monotonic())

@@ -1,0 +1,52 @@
+"""The status is written when it has news, and the memory of scaling is not in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.fleet import open_fleet
+from support.operating import QUICK
+from support.signingjobs import path_of
+from support.waiting import eventually
+from support.watching import watching
+
+if TYPE_CHECKING:
+    from support.operating import Operator, Site
+
+pytestmark = pytest.mark.cluster
+
+
+async def decisions(operator: Operator) -> float:
+    name = "vaultstream_scaling_decisions_total"
+    return sum(value for (series, _), value in (await operator.metrics()).items() if series == name)
+
+
+async def decided_again(operator: Operator, times: int) -> None:
+    before = await decisions(operator)
+
+    async def so() -> bool:
+        return await decisions(operator) >= before + times
+
+    await eventually(so, seconds=4.0 * times)
+
+
+async def test_decisions_that_change_nothing_are_not_written(site: Site) -> None:
+    """Neither to the SigningJob nor, more than once in 10 s, to Postgres; a restarted operator writes nothing either."""
+    async with open_fleet(site) as fleet:
+        operator = await site.operator()
+        await site.apply("job", scaling=QUICK, keys={"count": 4})
+        job = await fleet.play("job", keys=4)
+        await job.publish(10)
+        await site.scales_to("job", 2)
+        await decided_again(operator, 3)
+        async with watching(site.server, path_of(site.namespace)) as watch:
+            await decided_again(operator, 6)
+            version = await site.db.fetchval("SELECT version FROM vaultstream.scaling")
+            await operator.kill()
+            operator = await site.operator()
+            await decided_again(operator, 2)
+            assert await site.db.fetchval("SELECT version FROM vaultstream.scaling") <= version + 2
+            told = [change.body["status"] for change in watch.of("job")]
+        assert len({change.body["metadata"]["resourceVersion"] for change in watch.of("job")}) == 1, told

@@ -1,0 +1,80 @@
+"""What scaling remembers is in Postgres: a restarted operator reads it back, and of two operators one decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from integration.operator_adapters.stored import SPEC, found, made
+from support.planning import job_of
+from vaultstream.scaling.history import History
+from vaultstream.store import jobs
+from vaultstream_operator.adapters.jetstream import JetStreamLags
+from vaultstream_operator.adapters.postgres import PostgresStore
+from vaultstream_operator.core.memory import ScalingMemory
+from vaultstream_operator.ports import ConflictError
+
+pytestmark = pytest.mark.integration
+
+FOUR = ScalingMemory(History().changed(0, 4, reason="Lag", now=1.0), generation=1)
+SIX = ScalingMemory(FOUR.history.changed(4, 6, reason="Lag", now=2.0), generation=2)
+
+
+async def writes(connection: asyncpg.Connection) -> int:
+    return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM vaultstream.scaling"))
+
+
+async def test_a_restarted_operator_remembers_what_the_former_decided(
+    store: PostgresStore, migrated_url: str, lags: JetStreamLags, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    assert (await made(store, view)).memory == ScalingMemory()
+    for memory in (FOUR, FOUR, SIX):
+        assert await store.remember(memory, view) is None
+        assert (await found(store, view)).memory == memory
+    assert await writes(connection) == 2  # once for each decision that changed something
+    async with PostgresStore(migrated_url, lags) as restarted:
+        assert (await found(restarted, view)).memory == SIX
+
+
+async def test_times_alone_are_remembered_without_a_write(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    await store.remember(FOUR, view)
+    later = replace(FOUR, history=FOUR.history.but(last_active_at=9.0))
+    assert await store.remember(later, view) is None
+    assert (await found(store, view)).memory == later
+    assert await writes(connection) == 1
+
+
+async def test_an_operator_that_was_overtaken_reads_what_the_other_decided(
+    store: PostgresStore, migrated_url: str, lags: JetStreamLags, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    async with PostgresStore(migrated_url, lags) as other:
+        await found(other, view)
+        assert await store.remember(FOUR, view) is None
+        with pytest.raises(ConflictError):
+            await other.remember(SIX, view)
+        assert (await found(other, view)).memory == FOUR
+        assert await other.remember(SIX, view) is None
+        with pytest.raises(ConflictError):
+            await store.remember(SIX, view)
+        assert await writes(connection) == 2
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_the_memory_of_a_deleted_job_is_deleted(
+    store: PostgresStore, connection: asyncpg.Connection, policy: str
+) -> None:
+    view = job_of(SPEC)
+    token = (await made(store, view)).token
+    await store.remember(FOUR, view)
+    job = await jobs.get_job(connection, token)
+    await jobs.delete_job(connection, job.job_no, policy)
+    assert await writes(connection) == 0
