@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vaultstream.importing.loader import ImportProgress
 
 _SECONDS_BETWEEN_LINES = 5.0
+_COLUMNS_SHOWN = 30
 
 
 @command(app, "import")
@@ -40,7 +41,7 @@ async def import_(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="CSV with a header line, JSON lines or Parquet; may be compressed as .gz or .zip.",
+            help="CSV with a header line, JSON (an object per line, or one array) or Parquet; may be compressed as .gz or .zip.",
         ),
     ],
     table: Annotated[
@@ -78,6 +79,14 @@ async def import_(
             help="Load nothing if more lines than this are rejected. [default: 100 or a tenth of the lines, whichever is more]",
         ),
     ] = None,
+    allow_multiline: Annotated[
+        bool,
+        typer.Option(
+            "--allow-multiline",
+            help="Accept quoted CSV values that span lines which look like records. Without it, such a file is refused, "
+            "because a stray quote is likelier.",
+        ),
+    ] = False,
     rejects: Annotated[
         Path | None,
         typer.Option("--rejects", help="File to list rejected lines in. [default: FILE.rejected.jsonl]"),
@@ -101,6 +110,7 @@ async def import_(
         mode=Mode.APPEND if append else Mode.REPLACE if replace else Mode.CREATE,
         format=format_,
         max_rejects=max_rejects,
+        allow_multiline=allow_multiline,
         rejects=rejects,
     )
     options.check()
@@ -160,16 +170,27 @@ def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
     yield print_line
 
 
+def _shown(columns: tuple[str, ...]) -> str:
+    shown = ", ".join(map(repr, columns[:_COLUMNS_SHOWN]))
+    return shown + (f" and {len(columns) - _COLUMNS_SHOWN:,} more" if len(columns) > _COLUMNS_SHOWN else "")
+
+
 def _print_report(report: ImportReport, *, as_json: bool) -> None:
     if report.rejected:
         lines = f"{counted(report.rejected, 'line')} {'was' if report.rejected == 1 else 'were'}"
         warn(f"{lines} rejected; {report.rejected_file} lists them with the reasons")
+    if report.numbered:
+        warn(
+            f"the file has no column {report.id_column!r}, so its rows are numbered; its columns are "
+            f"{_shown(report.columns)}"
+        )
     if as_json:
         rejected_file = str(report.rejected_file) if report.rejected_file else None
         print_json({**asdict(report), "rejected_file": rejected_file})
         return
     ids = f"{report.id_column} ({report.id_type}{', numbered' if report.numbered else ''})"
+    of_array = " of a JSON array" if report.form == "JSON array" else ""
     print_text(
-        f"{counted(report.rows, 'row')} loaded into {report.table} in {report.seconds:.1f} s: ids in {ids}, "
+        f"{counted(report.rows, 'row')}{of_array} loaded into {report.table} in {report.seconds:.1f} s: ids in {ids}, "
         f"payloads in {report.payload_column} ({report.payload_type})"
     )

@@ -68,6 +68,8 @@ def test_it_prints_its_report_as_json_and_warns_of_rejects(
         "rejected": 1,
         "rejected_file": "in.csv.rejected.jsonl",
         "bytes": 22,
+        "form": "CSV",
+        "columns": ["id", "a,b", "c"],
     }
     assert "1 line was rejected" in done.stderr
     assert (tmp_path / "in.csv.rejected.jsonl").exists()
@@ -79,7 +81,35 @@ def test_it_tells_people_what_it_loaded(environment: dict[str, str], tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 rows loaded into t in ")
     assert done.stdout.endswith(": ids in id (bigint, numbered), payloads in p (text)\n")
-    assert done.stderr == ""
+    assert done.stderr == (
+        "warning: the file has no column 'id', so its rows are numbered; its columns are 'p'\n"
+    )
+
+
+def test_an_array_is_loaded_and_named_in_the_order_of_the_file(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "in.json").write_text('[{"id": 2, "p": "a"},\n {"id": 1, "p": "b"}]')
+    done = run(environment, tmp_path, "in.json", "--table", "t", "--id-column", "id")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 rows of a JSON array loaded into t in ")
+
+
+def test_lines_that_a_quote_swallowed_are_listed_with_their_numbers(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    lines = ["id,p", "1,a", '2,"b', "3,c", '4,"d', "5,e"]
+    (tmp_path / "in.csv").write_text("".join(f"{line}\n" for line in lines))
+    load = ("in.csv", "--table", "t", "--id-column", "id")
+    refused = run(environment, tmp_path, *load)
+    assert refused.returncode == 2
+    assert "--allow-multiline" in refused.stderr
+    done = run(environment, tmp_path, *load, "--allow-multiline", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["rows"], report["rejected"]) == (2, 3)
+    (entry,) = map(json.loads, (tmp_path / report["rejected_file"]).read_text().splitlines())
+    assert (entry["line"], entry["lines"]) == (3, [3, 5])
 
 
 @pytest.mark.parametrize(

@@ -14,28 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from support.reading import read, reasons
 from vaultstream.errors import ImportFileError, UsageError
-from vaultstream.importing.loader import _reader
-from vaultstream.importing.options import ImportOptions, shape_of
+from vaultstream.importing.options import ImportOptions
 from vaultstream.importing.rows import Row
-from vaultstream.importing.source import Format, open_import_source
+from vaultstream.importing.source import Format
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vaultstream.importing.rejects import Reject
-
 pytestmark = pytest.mark.unit
-
-
-def read(path: Path, **options: Any) -> tuple[list[Row], list[Reject]]:
-    asked = ImportOptions(**{"table": "records", "id_column": "id", **options})
-    asked.check()
-    with open_import_source(path, asked.format) as source:
-        reader = _reader(source)
-        shape = shape_of(asked, reader.columns, open_ended=reader.open_ended)
-        chunks = list(reader.chunks(shape, None))
-    return [row for chunk in chunks for row in chunk.rows], [r for chunk in chunks for r in chunk.rejects]
 
 
 @pytest.fixture
@@ -49,10 +37,6 @@ def csv(tmp_path: Path) -> Any:
 
 
 jsonl = csv
-
-
-def reasons(rejects: list[Reject]) -> list[tuple[int, str]]:
-    return [(r.line, r.reason) for r in rejects]
 
 
 class TestCsv:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from vaultstream.errors import ImportFileError
 from vaultstream.importing.canonical import text_composer
+from vaultstream.importing.csv_header import CsvHeader, header_of, other_separator_in, separator_of, unmarked
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.lines import MAX_LINE_BYTES, Lines
+from vaultstream.importing.quotes import swallows_records
+from vaultstream.importing.rejects import Reject
 from vaultstream.importing.rows import Chunk, PayloadType, RejectedError, Row, fault_of_text
 from vaultstream.plurals import counted
 
@@ -20,38 +23,61 @@ if TYPE_CHECKING:
     from vaultstream.importing.source import ImportSource
 
 
-_OTHER_SEPARATORS = ";\t|"
+class MisshapenRowError(RejectedError):
+    """A row has not as many values as the header."""
 
 
 class CsvReader:
     """Reads comma-separated values in UTF-8; skips blank lines."""
 
     open_ended = False
+    form = "CSV"
 
-    def __init__(self, source: ImportSource) -> None:
+    def __init__(self, source: ImportSource, *, allow_multiline: bool = False) -> None:
         csv.field_size_limit(MAX_LINE_BYTES)
         self._source = source
+        self._allow_multiline = allow_multiline
         self._lines = Lines(source)
         self._values = csv.reader(iter(self._lines), strict=True)
+        self._header = self._read_header()
+        self.columns = self._header.names
+
+    def _read_header(self) -> CsvHeader:
+        path, lines = self._source.path, self._lines
         try:
-            header = next(filter(None, self._values), None)
+            row = self._first_row()
+            if row and (separator := separator_of(lines.record[-1])):
+                self._refuse_separator(None if separator == "," else separator)
+                row = self._first_row()
         except csv.Error as error:
             raise ImportFileError(
-                f"The header of {source.path} can't be read: it {_fault_of_line(error)}.",
+                f"The header of {path} can't be read: it {_fault_of_line(error)}.",
                 hint="Is it CSV? See --format.",
             ) from None
-        if header is None:
-            raise ImportFileError(f"{source.path} has no header line.")
-        if self._lines.undecodable:
+        if row is None or not any(row):
+            raise ImportFileError(f"{path} has no header line.")
+        if lines.undecodable:
             raise ImportFileError(
-                f"The header of {source.path} {self._lines.undecodable}.", hint="Convert the file to UTF-8."
+                f"The header of {path} {lines.undecodable}.", hint="Convert the file to UTF-8."
             )
-        if len(header) == 1 and (other := next((c for c in _OTHER_SEPARATORS if c in header[0]), None)):
+        self._refuse_separator(other_separator_in(row))
+        self._refuse_stray_quote(lines.number - len(lines.record) + 1, lines.record[0].count(",") + 1, None)
+        return header_of(row)
+
+    def _first_row(self) -> list[str] | None:
+        """Returns the next row that is not blank."""
+        while True:
+            self._lines.start_record()
+            row = next(self._values, None)
+            if row != []:
+                return row
+
+    def _refuse_separator(self, other: str | None) -> None:
+        if other is not None:
             raise ImportFileError(
-                f"The values of {source.path} seem to be separated by {other!r}.",
+                f"The values of {self._source.path} seem to be separated by {other!r}.",
                 hint="Convert it to commas first, or to JSON lines.",
             )
-        self.columns = tuple(header)
 
     @property
     def position(self) -> int:
@@ -73,11 +99,16 @@ class CsvReader:
                     break
                 if row:
                     number += 1
+                    if len(lines.record) > 1:
+                        self._refuse_stray_quote(line, self._header.width, self._id_place(shape))
                     chunk.add(row_of(line, number, row))
             except csv.Error as error:
                 number += 1
                 self._refuse_endless_quote(line, error)
-                chunk.reject(line, _fault_of_line(error), "".join(lines.record))
+                self._refuse_stray_quote(line, self._header.width, self._id_place(shape))
+                chunk.rejects.append(self._rejected_whole(line, _fault_of_line(error)))
+            except MisshapenRowError as misshapen:
+                chunk.rejects.append(self._rejected_whole(line, str(misshapen)))
             except RejectedError as rejected:
                 chunk.reject(line, str(rejected), "".join(lines.record))
             if chunk.full:
@@ -86,16 +117,22 @@ class CsvReader:
         yield chunk
 
     def _row_maker(self, shape: Shape, wanted: IdType | None) -> Callable[[int, int, list[str]], Row]:
-        lines = self._lines
-        width = len(self.columns)
-        id_place = None if shape.numbered else self.columns.index(shape.id_column)
+        lines, header = self._lines, self._header
+        width, named, names = header.width, len(header.names), frozenset(header.names)
+        id_place = self._id_place(shape)
         payload_of = self._payload_maker(shape)
 
         def make(line: int, number: int, row: list[str]) -> Row:
             if lines.undecodable:
                 raise RejectedError(lines.undecodable)
             if len(row) != width:
-                raise RejectedError(f"has {counted(len(row), 'value')}, but the header has {width}")
+                raise MisshapenRowError(f"has {counted(len(row), 'value')}, but the header has {width}")
+            if unmarked(row[0]) in names:
+                self._check_no_header(line, row)
+            if named != width and any(row[named:]):
+                raise RejectedError("has a value in a column that has no name")
+            if not any(row):
+                raise RejectedError("has only empty values")
             if id_place is None:
                 return Row(line, number, "", payload_of(row))
             if fault := fault_of(row[id_place], wanted):
@@ -104,9 +141,46 @@ class CsvReader:
 
         return make
 
+    def _id_place(self, shape: Shape) -> int | None:
+        return None if shape.numbered else self.columns.index(shape.id_column)
+
+    def _check_no_header(self, line: int, row: list[str]) -> None:
+        """Rejects the header if it comes again; refuses the file if it comes again with its columns in another order."""
+        if self._header.is_repeated_by(row):
+            raise RejectedError("is the header again")
+        if self._header.is_reordered_by(row):
+            raise ImportFileError(
+                f"Line {line} of {self._source.path} is the header again, with its columns in another order.",
+                hint="These are two files in one: import them one by one, the second with --append.",
+            )
+
+    def _rejected_whole(self, line: int, reason: str) -> Reject:
+        """Returns a record whose shape is wrong as rejected, with all its lines: each of them may be a record."""
+        record = self._lines.record
+        return Reject(line, reason, "".join(record), len(record))
+
+    def _refuse_stray_quote(self, line: int, width: int, id_place: int | None) -> None:
+        record = self._lines.record
+        if self._allow_multiline or not swallows_records(record, width, id_place):
+            return
+        raise ImportFileError(
+            f"A quoted value in lines {line} to {line + len(record) - 1} of {self._source.path} holds lines that look like "
+            "records: a quote is probably missing or one too many.",
+            hint=f"Close or double the quote in line {line}, or remove it. If the value really has these lines, "
+            "give --allow-multiline.",
+        )
+
     def _payload_maker(self, shape: Shape) -> Callable[[list[str]], bytes]:
         if shape.payload_column is None:
-            return text_composer(shape.composed, [self.columns.index(name) for name in shape.composed])
+            lines = self._lines
+            compose = text_composer(shape.composed, [self.columns.index(name) for name in shape.composed])
+
+            def composed(row: list[str]) -> bytes:
+                if lines.nul:
+                    raise RejectedError("contains a NUL byte, which is no part of text")
+                return compose(row)
+
+            return composed
         place = self.columns.index(shape.payload_column)
 
         def verbatim(row: list[str]) -> bytes:

@@ -16,7 +16,6 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Length of the longest line and of the longest CSV value: a longer one is taken for a mistake."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Lines:
@@ -33,10 +32,13 @@ class Lines:
         self.record: list[str] = []
         """The lines read since `start_record`."""
         self.undecodable: str | None = None
+        self.nul = False
+        """Whether a line read since `start_record` has a NUL byte, which no text has."""
 
     def start_record(self) -> None:
         self.record.clear()
         self.undecodable = None
+        self.nul = False
 
     def __iter__(self) -> Iterator[str]:
         readline = self._source.stream.readline
@@ -44,12 +46,14 @@ class Lines:
             while raw := readline(MAX_LINE_BYTES + 1):
                 self.number += 1
                 if self.number == 1:
-                    raw = self._without_mark(raw)
+                    raw = raw.removeprefix(_BYTE_ORDER_MARK)
                 if len(raw) > MAX_LINE_BYTES:
                     raise ImportFileError(
                         f"Line {self.number} of {self._source.path} is longer than 64 MiB.",
                         hint="Check that the file has the format that it is read as (--format).",
                     )
+                if b"\0" in raw:
+                    self.nul = True
                 try:
                     line = raw.decode()
                 except UnicodeDecodeError as error:
@@ -64,11 +68,3 @@ class Lines:
                 f"{self._source.path} is damaged after line {self.number}: {str(error).rstrip('.')}.",
                 hint="Download or create the file again.",
             ) from None
-
-    def _without_mark(self, raw: bytes) -> bytes:
-        if raw.startswith(_UTF_16_MARKS):
-            raise ImportFileError(
-                f"{self._source.path} is written in UTF-16.",
-                hint="Convert it to UTF-8, for example with iconv.",
-            )
-        return raw.removeprefix(_BYTE_ORDER_MARK)

@@ -19,9 +19,10 @@ from vaultstream.importing.copying import (
     pack_numbered,
     pack_staged,
 )
+from vaultstream.importing.csv_header import looks_like_record
 from vaultstream.importing.csv_reader import CsvReader
 from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
-from vaultstream.importing.jsonl_reader import JsonLinesReader
+from vaultstream.importing.json_reader import JsonReader
 from vaultstream.importing.options import shape_of
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
 from vaultstream.importing.source import Format, ImportSource, open_import_source
@@ -31,7 +32,7 @@ from vaultstream.records.source import quote_identifier
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from vaultstream.importing.options import ImportOptions, Shape
@@ -77,6 +78,10 @@ class ImportReport:
     seconds: float
     bytes: int
     """Size of the file as it is stored, before decompression."""
+    form: str
+    """What the file is: CSV, JSON lines, JSON array or Parquet."""
+    columns: tuple[str, ...]
+    """The names of its columns; of JSON, the members that the first records have."""
 
 
 async def import_records(
@@ -104,7 +109,9 @@ async def import_records(
     started = time.monotonic()
     options.check()
     with open_import_source(path, options.format) as source:
-        reader = _reader(source)
+        reader = reader_of(source, options)
+        if source.format is Format.CSV:
+            refuse_record_as_header(path, reader.columns, options)
         shape = shape_of(options, reader.columns, open_ended=reader.open_ended)
         payload_type = reader.payload_type(shape)
         listed = _place_of_rejects(path, options)
@@ -136,6 +143,8 @@ async def import_records(
         rejected_file=rejects.path if rejects.count else None,
         seconds=round(time.monotonic() - started, 3),
         bytes=source.size,
+        form=reader.form,
+        columns=tuple(reader.columns),
     )
 
 
@@ -176,14 +185,34 @@ def _place_of_rejects(path: Path, options: ImportOptions) -> Path:
     return place
 
 
-def _reader(source: ImportSource) -> Reader:
+def reader_of(source: ImportSource, options: ImportOptions) -> Reader:
+    """Returns the reader of a file's format, with the names of its columns read.
+
+    Raises:
+        ImportFileError: the beginning of the file is not what its format has there.
+    """
     match source.format:
         case Format.CSV:
-            return CsvReader(source)
-        case Format.JSONL:
-            return JsonLinesReader(source)
+            return CsvReader(source, allow_multiline=options.allow_multiline)
+        case Format.JSON | Format.JSONL:
+            return JsonReader(source)
         case Format.PARQUET:
             return _parquet_reader(source)
+
+
+def refuse_record_as_header(path: Path, columns: Sequence[str], options: ImportOptions) -> None:
+    """Refuses a CSV file whose first line looks like a record, unless the options name one of its values as a column.
+
+    Raises:
+        ImportFileError: the first line looks like a record.
+    """
+    named = {options.id_column, options.payload_column, *(options.payload_columns or ())}
+    if named.isdisjoint(columns) and looks_like_record(columns):
+        shown = ", ".join(map(repr, columns[:5]))
+        raise ImportFileError(
+            f"The first line of {path} looks like a record, but it must have the names of the columns: {shown}.",
+            hint="Put a line with the names before it. If these are the names, list them with --payload-columns.",
+        )
 
 
 def _parquet_reader(source: ImportSource) -> Reader:
@@ -257,7 +286,11 @@ class _Load:
         if self.target.appended:
             await execute(query("import_find_present", **names))
         await self._reject_duplicates(payload_type)
-        await execute(query("analyze", table=f"pg_temp.{quote_identifier(_STAGE)}"))
+        for table in (
+            _STAGE,
+            f"{_STAGE}_again",
+        ):  # or the join may load the rows in another order than the file's
+            await execute(query("analyze", table=f"pg_temp.{quote_identifier(table)}"))
         return affected_rows(await execute(query("import_unstage", **names))), id_type
 
     async def _reject_duplicates(self, payload_type: PayloadType) -> None:
@@ -270,7 +303,7 @@ class _Load:
     async def _packed(self, pack: Callable[[Chunk], bytes], wanted: IdType | None) -> AsyncIterator[bytes]:
         yield HEADER
         for chunk in self.reader.chunks(self.shape, wanted):
-            self.rows_read += len(chunk.rows) + len(chunk.rejects)
+            self.rows_read += len(chunk.rows) + sum(reject.lines for reject in chunk.rejects)
             self.rejects.add(chunk.rejects)
             self.check_rejects(at_end=False)
             yield pack(chunk)

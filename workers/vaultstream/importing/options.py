@@ -50,6 +50,8 @@ class ImportOptions:
     """The file's format; None: derived from its name."""
     max_rejects: int | None = None
     """With more rejected lines than this, nothing is loaded; see rejects.too_many for the default."""
+    allow_multiline: bool = False
+    """Whether a quoted CSV value may span lines that look like records; else the file is refused."""
     rejects: Path | None = None
     """Where rejected lines are listed; None: beside the input, as FILE.rejected.jsonl."""
 
@@ -108,14 +110,21 @@ def shape_of(options: ImportOptions, columns: Sequence[str], *, open_ended: bool
         open_ended: rows may have columns beyond these.
 
     Raises:
-        ImportFileError: a column is missing, or there are two of the same name.
+        ImportFileError: a column is missing, or there are two of a name that is used.
     """
-    repeated = [name for name, count in Counter(columns).items() if count > 1]
+    shape = _shape(options, columns, open_ended=open_ended)
+    counts = Counter(columns)
+    used = {*shape.composed, shape.payload_column, None if shape.numbered else shape.id_column}
+    repeated = [name for name in columns if name in used and counts[name] > 1]
     if repeated:
         raise ImportFileError(
             f"The file has more than one column named {repeated[0]!r}.",
-            hint="Rename one of them in the file.",
+            hint="Rename one of them in the file, or leave it out with --payload-columns.",
         )
+    return shape
+
+
+def _shape(options: ImportOptions, columns: Sequence[str], *, open_ended: bool) -> Shape:
     numbered = options.id_column not in columns
     if numbered:
         _refuse_misspelt_id(options.id_column, columns)

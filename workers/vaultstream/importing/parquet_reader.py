@@ -36,6 +36,7 @@ class ParquetReader:
     """Reads a Parquet file; its line numbers are row numbers, from 1."""
 
     open_ended = False
+    form = "Parquet"
 
     def __init__(self, source: ImportSource) -> None:
         self._source = source

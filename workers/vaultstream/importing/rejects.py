@@ -28,6 +28,8 @@ class Reject(NamedTuple):
     """The end of the sentence "The line …"."""
     text: str
     """The line, or its beginning."""
+    lines: int = 1
+    """Number of lines that are rejected with it: more than 1 where a quote went wrong, and each may be a record."""
 
 
 def too_many(rejected: int, rows: int, limit: int | None, *, at_end: bool) -> bool:
@@ -46,6 +48,8 @@ def too_many(rejected: int, rows: int, limit: int | None, *, at_end: bool) -> bo
 
 class RejectFile:
     """JSON lines, `{"line": 7, "reason": "has no id", "text": "…"}`; created for the first rejected line.
+
+    An entry of several lines has the first and the last one as `"lines": [7, 12]` too.
 
     Entering removes the file that an earlier import left.
     """
@@ -75,10 +79,11 @@ class RejectFile:
         """
         for reject in rejects:
             self.first = self.first or reject
-            self.count += 1
+            self.count += reject.lines
             text = reject.text[:EXCERPT].rstrip("\r\n")
+            span = {"lines": [reject.line, reject.line + reject.lines - 1]} if reject.lines > 1 else {}
             entry = json.dumps(
-                {"line": reject.line, "reason": reject.reason, "text": text}, ensure_ascii=False
+                {"line": reject.line, **span, "reason": reject.reason, "text": text}, ensure_ascii=False
             )
             try:
                 if self._file is None:

@@ -64,6 +64,10 @@ class Reader(Protocol):
         """Their names, in the file's order."""
 
     @property
+    def form(self) -> str:
+        """What the file is: CSV, JSON lines, JSON array or Parquet."""
+
+    @property
     def open_ended(self) -> bool:
         """Whether rows may have columns beyond these."""
 

@@ -14,12 +14,20 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from vaultstream.errors import ImportFileError
+from vaultstream.importing.encoding import other_format_of, wide_encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+_ENDINGS = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
 _BUFFER_BYTES = 1 << 18
 _ENCRYPTED = 0x1
 
@@ -31,7 +39,10 @@ class Format(StrEnum):
     """The format of a file's records."""
 
     CSV = "csv"
+    JSON = "json"
+    """One array of objects; also what JSONL is."""
     JSONL = "jsonl"
+    """One object per line; also what JSON is."""
     PARQUET = "parquet"
 
 
@@ -88,7 +99,25 @@ def open_import_source(path: Path, wanted: Format | None = None) -> Iterator[Imp
                 f"{path} is a compressed Parquet file, which can't be read as a stream.",
                 hint="Unpack it first; Parquet has its own compression.",
             )
+        if found is not Format.PARQUET:
+            _refuse_other_content(path, stream)
         yield ImportSource(path, found, stream, status.st_size, raw)
+
+
+def _refuse_other_content(path: Path, stream: BinaryIO) -> None:
+    try:
+        head = cast("io.BufferedReader", stream).peek(_BUFFER_BYTES)
+    except DAMAGED:
+        return  # reading it says so, with the line
+    if encoding := wide_encoding_of(head):
+        raise ImportFileError(
+            f"{path} is written in {encoding}.", hint=f"Convert it to UTF-8: iconv -f {encoding} -t UTF-8"
+        )
+    if what := other_format_of(head):
+        raise ImportFileError(
+            f"{path} is not text in UTF-8: it is {what}.",
+            hint="Unpack or convert it first, and give it the extension of its format (or --format).",
+        )
 
 
 def _by_name(name: str, path: Path) -> Format:
@@ -96,7 +125,7 @@ def _by_name(name: str, path: Path) -> Format:
     if ending not in _ENDINGS:
         raise ImportFileError(
             f"The extension of {path.name} is not that of a format that can be imported.",
-            hint=f"Set --format to csv, jsonl or parquet. Known extensions: {', '.join(_ENDINGS)}; "
+            hint=f"Set --format to csv, json, jsonl or parquet. Known extensions: {', '.join(_ENDINGS)}; "
             ".gz or .zip may follow.",
         )
     return Format(_ENDINGS[ending])

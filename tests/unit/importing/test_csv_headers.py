@@ -1,0 +1,122 @@
+"""The header of a CSV file: which lines are one, and which columns hold nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.reading import read, reasons
+from vaultstream.errors import ImportFileError
+from vaultstream.importing.csv_header import header_of, looks_like_record, separator_of
+from vaultstream.importing.loader import refuse_record_as_header
+from vaultstream.importing.options import ImportOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "in.csv"
+
+
+@pytest.mark.parametrize("line", ["sep=,", '"sep=,"', "SEP=,", "\ufeffsep=,"])
+def test_a_line_that_announces_commas_is_no_header(path: Path, line: str) -> None:
+    path.write_text(f"{line}\r\nid,name\r\n1,a\r\n", newline="")
+    rows, rejects = read(path)
+    assert [(row.line, row.id, row.payload) for row in rows] == [(3, "1", b'{"name":"a"}')]
+    assert rejects == []
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_line_that_announces_another_separator_refuses_the_file(path: Path, separator: str) -> None:
+    path.write_text(f"sep={separator}\nid{separator}name,x\n")
+    with pytest.raises(ImportFileError, match="separated by"):
+        read(path)
+
+
+def test_only_a_whole_line_announces_a_separator() -> None:
+    assert separator_of("sep=;\r\n") == ";"
+    assert separator_of("sep=;,,,\n") == ";"  # as a spreadsheet pads it
+    assert separator_of("id,sep=;\n") is None
+    assert separator_of("september\n") is None
+
+
+@pytest.mark.parametrize("again", ["id,name", '"id","name"', "\ufeffid,name", '\ufeff"id",name'])
+def test_a_header_that_comes_again_is_listed_and_no_record(path: Path, again: str) -> None:
+    path.write_text(f"id,name\n1,a\n{again}\n2,b\n", "utf-8")
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["1", "2"]
+    assert reasons(rejects) == [(3, "is the header again")]
+
+
+def test_a_header_that_comes_again_in_another_order_refuses_the_file(path: Path) -> None:
+    path.write_text("id,name,city\n1,a,b\nname,id,city\nc,2,d\n")
+    with pytest.raises(ImportFileError, match=r"Line 3 .* another order"):
+        read(path)
+
+
+def test_a_record_that_has_the_name_of_a_column_in_it_is_a_record(path: Path) -> None:
+    path.write_text("name,size\nname,1\nsize,2\n")
+    rows, rejects = read(path, id_column="name")
+    assert [row.id for row in rows] == ["name", "size"]
+    assert rejects == []
+
+
+def test_columns_at_the_end_without_a_name_hold_nothing(path: Path) -> None:
+    path.write_text("id,name,,\n1,a,,\n2,b,x,\n3,c\n,,,\n")
+    rows, rejects = read(path)
+    assert [(row.id, row.payload) for row in rows] == [("1", b'{"name":"a"}')]
+    assert reasons(rejects) == [
+        (3, "has a value in a column that has no name"),
+        (4, "has 2 values, but the header has 4"),
+        (5, "has only empty values"),
+    ]
+
+
+def test_a_first_column_without_a_name_is_kept() -> None:
+    header = header_of(["", "id", ""])
+    assert (header.names, header.width) == (("", "id"), 3)
+
+
+def test_only_columns_that_are_used_need_a_name_of_their_own(path: Path) -> None:
+    path.write_text("id,name,x,x\n1,a,,\n")
+    rows, _ = read(path, payload_columns=("name",))
+    assert rows[0].payload == b'{"name":"a"}'
+    for options in ({}, {"payload_columns": ("name", "x")}, {"payload_column": "x"}, {"id_column": "x"}):
+        with pytest.raises(ImportFileError, match="more than one column named 'x'"):
+            read(path, **options)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "1,Ada",
+        "2013-01-31,x",
+        "Ada,9f0c3a5e-0d5c-4f6e-8d4b-3a1c2e5f7a90",
+        "Ada,12.50",
+        "-7,x",
+        "31.01.2013,x",
+    ],
+)
+def test_a_first_record_is_not_taken_for_the_header(path: Path, first: str) -> None:
+    names = first.split(",")
+    assert looks_like_record(names)
+    for options in (
+        ImportOptions("t", "id"),
+        ImportOptions("t", "id", payload_columns=("name",)),
+    ):
+        with pytest.raises(ImportFileError, match="looks like a record"):
+            refuse_record_as_header(path, names, options)
+    refuse_record_as_header(path, names, ImportOptions("t", "id", payload_columns=(names[1],)))
+    refuse_record_as_header(path, names, ImportOptions("t", names[0]))
+
+
+@pytest.mark.parametrize(
+    "names", [["country", "2019", "2020"], ["", "a"], ["1st", "2nd"], ["naïve name", "x"]]
+)
+def test_names_are_a_header(names: list[str]) -> None:
+    assert not looks_like_record(names)

@@ -1,0 +1,71 @@
+"""What the first lines of a CSV file are: a separator's line, the header, or already a record."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaultstream.importing.ids import is_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)
+_OTHER_SEPARATORS = ";\t|"
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?")
+_FRACTION = re.compile(r"[+-]?[0-9]+\.[0-9]+")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")
+
+
+@dataclass(frozen=True)
+class CsvHeader:
+    """The columns of a CSV file."""
+
+    names: tuple[str, ...]
+    """Without the columns at the end that have no name."""
+    width: int
+    """Number of values in each row, including those of columns without a name."""
+
+    def is_repeated_by(self, row: Sequence[str]) -> bool:
+        """Whether a row is the header again, as where files were concatenated, even with a byte order mark."""
+        return [unmarked(row[0]), *row[1 : len(self.names)]] == [*self.names] and len(row) == self.width
+
+    def is_reordered_by(self, row: Sequence[str]) -> bool:
+        """Whether a row has the header's names, each once, in another order."""
+        own = [unmarked(row[0]), *row[1:]]
+        return own != [*self.names] and sorted(own) == sorted(self.names)
+
+
+def unmarked(value: str) -> str:
+    """Returns the first value of a file's first line without its byte order mark, and the quotes that are data behind it."""
+    return value[1:].strip('"') if value.startswith("\ufeff") else value
+
+
+def header_of(row: Sequence[str]) -> CsvHeader:
+    """Returns the header that the first row makes; columns at its end without a name hold nothing."""
+    names = list(row)
+    while names and not names[-1]:
+        names.pop()
+    return CsvHeader(tuple(names), len(row))
+
+
+def separator_of(line: str) -> str | None:
+    """Returns the separator that a line like `sep=;` announces, which Excel reads and writes; None: no such line."""
+    found = _SEPARATOR_LINE.fullmatch(line)
+    return found[1] if found else None
+
+
+def other_separator_in(header: Sequence[str]) -> str | None:
+    """Returns the separator that a header without commas seems to use instead."""
+    return next((c for c in _OTHER_SEPARATORS if c in header[0]), None) if len(header) == 1 else None
+
+
+def looks_like_record(names: Sequence[str]) -> bool:
+    """Whether the names of a header are likelier values: the first one is a number, or one is a date, a UUID or a fraction.
+
+    Numbers after the first one are no sign: tables with a column for each year are common.
+    """
+    return bool(_NUMBER.fullmatch(names[0].strip())) or any(
+        is_uuid(name) or _DATE.fullmatch(name) or _FRACTION.fullmatch(name) for name in names
+    )

@@ -1,0 +1,67 @@
+"""Recognizes files that are not text in UTF-8 by their first bytes: UTF-16, UTF-32, archives, other formats."""
+
+from __future__ import annotations
+
+import codecs
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32LE"),  # before UTF-16LE, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "UTF-32BE"),
+    (codecs.BOM_UTF16_LE, "UTF-16LE"),
+    (codecs.BOM_UTF16_BE, "UTF-16BE"),
+)
+_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+_MAGIC = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ\0", "compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard"),
+    (b"PAR1", "a Parquet file"),
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"%PDF-", "a PDF document"),
+)
+_MIN_NULS = 1 / 4
+_MIN_ASCII = 1 / 50
+
+
+def wide_encoding_of(head: bytes) -> str | None:
+    """Returns the name of the encoding of 2 or 4 bytes per character that a file's first bytes are in; None: no such.
+
+    A file without a byte order mark is recognized by its NUL bytes: text has none, and in these encodings each ASCII
+    character, of which every CSV and JSON file has some, brings at least one. A few NUL bytes in UTF-8 are not enough.
+    """
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    nuls = head.count(0)
+    if not nuls:
+        return None
+    mostly_ascii = nuls >= len(head) * _MIN_NULS
+    if not mostly_ascii and _is_utf8(head):
+        return None
+    for codec in _WIDE:
+        try:
+            text = codecs.getincrementaldecoder(codec)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        ascii_characters = sum(character < "\x80" for character in text)
+        if text and "\0" not in text and ascii_characters >= len(text) * _MIN_ASCII:
+            return codec.upper().replace("-LE", "LE").replace("-BE", "BE")
+    return None
+
+
+def other_format_of(head: bytes) -> str | None:
+    """Returns what a file is that begins with the bytes of another format than text, as the end of "It is …"; or None."""
+    return next((what for magic, what in _MAGIC if head.startswith(magic)), None)
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True

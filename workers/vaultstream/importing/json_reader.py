@@ -1,0 +1,175 @@
+"""JSON: one object per line, or one array of objects."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+from vaultstream.errors import ImportFileError
+from vaultstream.importing.canonical import CanonicalError, canonical_json
+from vaultstream.importing.ids import fault_of
+from vaultstream.importing.json_elements import (
+    PARSE_ERRORS,
+    ArrayElements,
+    JsonRecord,
+    begins_array,
+    fault_of_json,
+    parse_object,
+)
+from vaultstream.importing.lines import Lines
+from vaultstream.importing.rows import Chunk, PayloadType, RejectedError, Row, fault_of_text
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
+    from vaultstream.importing.ids import IdType
+    from vaultstream.importing.options import Shape
+    from vaultstream.importing.source import ImportSource
+
+_HEAD_RECORDS = 1000
+_HEAD_CHARACTERS = 1 << 20
+
+
+class JsonReader:
+    """Reads one object per line, in UTF-8, and skips blank lines; or the elements of one array.
+
+    Its columns are the members found in the first records (1,000 records or 1 MiB of characters).
+    """
+
+    open_ended = True
+
+    def __init__(self, source: ImportSource) -> None:
+        self._source = source
+        array = begins_array(cast("io.BufferedReader", source.stream).peek(1))
+        self.form = "JSON array" if array else "JSON lines"
+        self._records = iter(ArrayElements(source)) if array else _records_of_lines(Lines(source))
+        self._head = self._read_head()
+        if not array:
+            self._refuse_object_of_lines()
+        self.columns = tuple(dict.fromkeys(name for record in self._head for name in record.members))
+
+    @property
+    def position(self) -> int:
+        return self._source.position
+
+    def payload_type(self, shape: Shape) -> PayloadType:  # noqa: ARG002 - JSON is always text
+        return "text"
+
+    def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
+        self._refuse_wrapped_array(shape)
+        chunk = Chunk()
+        for number, record in enumerate(chain(self._head, self._records), 1):
+            try:
+                chunk.add(self._row(record, number, shape, wanted))
+            except (RejectedError, CanonicalError) as rejected:
+                chunk.reject(record.line, str(rejected), record.text)
+            if chunk.full:
+                yield chunk
+                chunk = Chunk()
+        yield chunk
+
+    def _row(self, record: JsonRecord, number: int, shape: Shape, wanted: IdType | None) -> Row:
+        if record.fault:
+            raise RejectedError(record.fault)
+        own_id = ""
+        if shape.numbered:
+            self._refuse_late_id(record, shape.id_column)
+        else:
+            own_id = _id_of(record.members, shape.id_column, wanted)
+        return Row(record.line, number, own_id, _payload_of(record.members, shape))
+
+    def _refuse_late_id(self, record: JsonRecord, name: str) -> None:
+        if name in record.members:
+            raise ImportFileError(
+                f"Line {record.line} of {self._source.path} has an id {name!r}, which the first lines don't have.",
+                hint="Number the rows under another name with --id-column, or give every line an id.",
+            )
+
+    def _refuse_wrapped_array(self, shape: Shape) -> None:
+        """Refuses a file that is a single object around the records: it would be signed as one record."""
+        if not shape.numbered or len(self._head) != 1:
+            return
+        for name, value in self._head[0].members.items():
+            if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+                raise ImportFileError(
+                    f"{self._source.path} is one JSON object, and its records are in the array {name!r}.",
+                    hint=f"Take the array out of it, for example with jq -c '.[\"{name}\"][]', which writes JSON lines.",
+                )
+
+    def _refuse_object_of_lines(self) -> None:
+        """Refuses objects of which each spans several lines: none of their lines is a record."""
+        first, *others = self._head[:2]
+        if others and first.fault and others[0].fault and first.text.lstrip().startswith("{"):
+            if others[0].text.lstrip().startswith("{"):
+                return
+            raise ImportFileError(
+                f"{self._source.path} has JSON objects that span several lines.",
+                hint="Write each record on a line of its own (jq -c .), or all of them as one array (jq -s .).",
+            )
+
+    def _read_head(self) -> list[JsonRecord]:
+        head: list[JsonRecord] = []
+        characters = 0
+        for record in self._records:
+            head.append(record)
+            characters += len(record.text)
+            if len(head) >= _HEAD_RECORDS or characters >= _HEAD_CHARACTERS:
+                break
+        if not head:
+            raise ImportFileError(
+                f"The lines of {self._source.path} are all blank.",
+                hint="Check that it is JSON lines (--format).",
+            )
+        return head
+
+
+def _records_of_lines(lines: Lines) -> Iterator[JsonRecord]:
+    for text in lines:
+        line, undecodable = lines.number, lines.undecodable
+        lines.start_record()
+        if text.isspace():
+            continue
+        fault, members = undecodable, {}
+        if undecodable is None:
+            try:
+                members = parse_object(text)
+            except PARSE_ERRORS as error:
+                fault = fault_of_json(error)
+        yield JsonRecord(line, text, members, fault)
+
+
+def _id_of(record: dict[str, Any], column: str, wanted: IdType | None) -> str:
+    value = record.get(column)
+    if isinstance(value, bool | float | dict | list):
+        raise RejectedError("has an id that is neither a string nor an integer")
+    text = None if value is None else str(value)
+    if fault := fault_of(text, wanted):
+        raise RejectedError(fault)
+    try:
+        return str(text).encode().decode()
+    except UnicodeEncodeError:
+        raise RejectedError("has an id with half of a surrogate pair, which is not text") from None
+
+
+def _payload_of(record: dict[str, Any], shape: Shape) -> bytes:
+    if shape.payload_column is not None:
+        value = record.get(shape.payload_column)
+        if value is None:
+            raise RejectedError("has no payload")
+        if not isinstance(value, str):
+            return canonical_json(value)
+        if fault := fault_of_text(value):
+            raise RejectedError(fault)
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise CanonicalError("contains half of a surrogate pair, which is not text") from None
+    if shape.open_ended:
+        if not shape.numbered:
+            del record[shape.id_column]
+        return canonical_json(record)
+    try:
+        return canonical_json({name: record[name] for name in shape.composed})
+    except KeyError as missing:
+        raise RejectedError(f"has no member {missing.args[0]!r}") from None
