@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, cast
 import asyncpg
 import nats.errors
 import pytest
+from nats.js.errors import ServiceUnavailableError
 
 from vaultstream import worker
+from vaultstream.errors import BusError
 from vaultstream.telemetry.server import Telemetry
 from vaultstream.worker import WorkerContext, repeat
 
@@ -70,3 +72,15 @@ async def test_a_worker_that_is_told_to_stop_does_not_wait(context: WorkerContex
 
     await asyncio.wait_for(repeat(context, step, name="planning", every=600.0), 5)
     await repeat(context, steps(), name="planning")
+
+
+async def test_a_nats_that_answers_without_jetstream_is_not_waited_for_without_end(
+    context: WorkerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "JETSTREAM_PATIENCE_SECONDS", 0.05)
+
+    async def step() -> bool:
+        raise ServiceUnavailableError
+
+    with pytest.raises(BusError, match="without JetStream"):
+        await asyncio.wait_for(repeat(context, step, name="publishing"), 5)

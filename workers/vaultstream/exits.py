@@ -20,7 +20,7 @@ def explained(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError 
     match error:
         case VaultStreamError():
             return error
-        case asyncpg.PostgresError() | asyncpg.InterfaceError():
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
             return explain(error, part=part)
         case _ if _is_of_nats(error):
             return ServiceError(

@@ -6,14 +6,18 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nats.js.errors import ServiceUnavailableError
+
 from vaultstream.api import JobState
 from vaultstream.bus.address import bus_address
+from vaultstream.bus.answers import JETSTREAM_HINT, NO_JETSTREAM
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
-from vaultstream.errors import UsageError
+from vaultstream.errors import BusError, UsageError
 from vaultstream.role import WorkerRole
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store import schema
@@ -47,6 +51,8 @@ RECONCILE_SECONDS = 1.0
 """Seconds between two comparisons of JetStream with Postgres."""
 STEP_RETRY_SECONDS = 0.5
 """Delay before a step is retried after NATS or Postgres did not answer."""
+JETSTREAM_PATIENCE_SECONDS = 60.0
+"""How long a NATS that answers may be without JetStream, as while it recovers its streams or elects a leader."""
 
 _PLANS_ONCE = {"plan_cache_mode": "force_generic_plan"}
 """Claims and commits find rows by their keys, whatever the arguments are. Otherwise Postgres plans parts of them each time."""
@@ -152,7 +158,10 @@ async def _connected(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _drain, number, stop)
-    async with open_pool(database_url, role=role, size=1) as first, first.acquire() as connection:
+    async with (
+        open_pool(database_url, role=role, size=1, writes=True) as first,
+        first.acquire() as connection,
+    ):
         await schema.require_current(connection)
         job = await get_job(connection, job_name)
         _warn_of_plain("Postgres", plain_peer_of(connection))
@@ -163,6 +172,7 @@ async def _connected(
             size=connections,
             reset=role == WorkerRole.KEYS,
             settings=_PLANS_ONCE if role == WorkerRole.SIGNING else None,
+            writes=True,
         ) as pool,
         connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
     ):
@@ -225,6 +235,19 @@ async def poll_job(context: WorkerContext) -> Job | None:
     return job
 
 
+def _no_jetstream_since(since: float | None, error: Exception, now: float) -> float | None:
+    """Returns since when JetStream does not answer while NATS does; None: it is another error.
+
+    Raises:
+        BusError: it lasts for longer than a restart of NATS takes.
+    """
+    if not isinstance(error, ServiceUnavailableError):
+        return None
+    if since is not None and now - since > JETSTREAM_PATIENCE_SECONDS:
+        raise BusError(NO_JETSTREAM, hint=JETSTREAM_HINT)
+    return now if since is None else since
+
+
 async def repeat(
     context: WorkerContext, step: Callable[[], Awaitable[bool]], *, name: str, every: float = 0.0
 ) -> None:
@@ -237,15 +260,18 @@ async def repeat(
         every: seconds between two steps.
     """
     health = context.telemetry.health
+    silent_since: float | None = None
     while not context.stop.is_set():
         health.beat(name)
         pause = every
         try:
             if await step():
                 break
+            silent_since = None
         except Exception as error:
             if not isinstance(error, BUS_ERRORS) and not is_transient(error):
                 raise
+            silent_since = _no_jetstream_since(silent_since, error, time.monotonic())
             log.warning(
                 "service unreachable, retrying: %s", error or type(error).__name__, extra={"loop": name}
             )

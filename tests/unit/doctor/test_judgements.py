@@ -32,6 +32,7 @@ HEALTHY = ServerHealth(
     version_num=160004,
     version="16.4",
     in_recovery=False,
+    read_only=False,
     fsync=True,
     full_page_writes=True,
     synchronous_commit="on",
@@ -61,6 +62,7 @@ def test_a_healthy_server_passes() -> None:
     [
         ({"version_num": 130012, "version": "13.12"}, Level.FAILED, "version 13.12"),
         ({"in_recovery": True}, Level.FAILED, "standby"),
+        ({"read_only": True}, Level.FAILED, "default_transaction_read_only"),
         ({"fsync": False}, Level.FAILED, "fsync is off"),
         ({"synchronous_commit": "off"}, Level.FAILED, "synchronous_commit is off"),
         ({"fsync": False, "full_page_writes": False}, Level.FAILED, "fsync and full_page_writes are off"),

@@ -71,6 +71,18 @@ class BusClient(Client):
             self._transport = _Transport()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
+    async def _process_err(self, err_msg: str) -> None:
+        """Reconnects after an error by which the server ends a connection; the library would close it for good.
+
+        Such are credentials that have expired, too many connections or subscriptions: a later connection can be accepted.
+        """
+        if self.is_connected and "permissions violation" not in err_msg.lower():
+            error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
+            await self._error_cb(error)
+            await self._process_op_err(error)
+            return
+        await super()._process_err(err_msg)
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if self._encrypted:
             if initial_connection and not (info.get("tls_required") or info.get("tls_available")):

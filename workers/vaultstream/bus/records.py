@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nats.js import api
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
+from vaultstream.bus.answers import explain_answer
 from vaultstream.bus.publishing import Outgoing, publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, batches_of, parse_batch_no
@@ -72,7 +73,12 @@ class RecordsStream:
             max_ack_pending=max_ack_pending,
             max_waiting=4096,
         )
-        await self._bus.answer(self._bus.jetstream.add_consumer(RECORDS_STREAM, config))
+        try:
+            await self._bus.answer(self._bus.jetstream.add_consumer(RECORDS_STREAM, config))
+        except APIError as error:
+            if explained := explain_answer(error, RECORDS_STREAM):
+                raise explained from None
+            raise
         return True
 
     async def lag(self, token: str) -> ConsumerLag | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nats.js.errors import APIError, NotFoundError
 
+from vaultstream.bus.answers import explain_answer, find_overlap
 from vaultstream.errors import BusError, shortened
 
 if TYPE_CHECKING:
@@ -29,9 +30,20 @@ async def ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
     them.
 
     Raises:
-        BusError: there are fewer servers than replicas, or the user lacks the permission.
+        BusError: there are fewer servers than replicas, another stream has its subjects, or JetStream refuses it otherwise.
         nats.errors.Error: NATS does not answer.
     """
+    try:
+        return await _ensure_stream(bus, config)
+    except APIError as error:
+        explained = explain_answer(error, str(config.name))
+        if explained is None:
+            raise
+        others = await find_overlap(bus, config.subjects or [], except_for=str(config.name))
+        raise explain_answer(error, str(config.name), others=others) or explained from None
+
+
+async def _ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
     name, wanted = config.name, bus.replicas
     try:
         present = (await bus.answer(bus.jetstream.stream_info(str(name)))).config

@@ -27,6 +27,7 @@ class ServerHealth:
     version_num: int
     version: str
     in_recovery: bool
+    read_only: bool
     fsync: bool
     full_page_writes: bool
     synchronous_commit: str
@@ -70,6 +71,13 @@ def _writer(health: ServerHealth) -> Finding:
             "Postgres writer",
             "DATABASE_URL leads to a standby, which is read-only.",
             "Point it to the primary; with several hosts in the URL, add target_session_attrs=read-write.",
+        )
+    if health.read_only:
+        return failed(
+            "Postgres writer",
+            "default_transaction_read_only is on, so nothing can be written.",
+            "Providers turn it on when a disk is full: free some space. Else reset it where it is set: for the server, the "
+            "database or the user (`ALTER DATABASE … RESET default_transaction_read_only`).",
         )
     return ok("Postgres writer", "It accepts writes.")
 

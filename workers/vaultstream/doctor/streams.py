@@ -10,6 +10,7 @@ from nats.js.errors import NotFoundError
 from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
 
 from vaultstream.api import JobState
+from vaultstream.bus.answers import JETSTREAM_HINT, find_overlap, overlap_error
 from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import MAX_BATCH_MESSAGE_BYTES, ConsumerLag, RecordsStream
@@ -26,7 +27,7 @@ from vaultstream.visible import visible
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nats.js.api import AccountInfo
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from vaultstream.doctor.jobs import OpenJob
     from vaultstream.store.database import Connection
 
+OTHER_INSTALLATION = (
+    "Leave it if another installation of VaultStream, with a database of its own, uses this NATS; give each installation a NATS "
+    "account of its own."
+)
 NEARLY_FULL = 0.9
 MAX_TOKENS = 3
 """Tokens of jobs that one finding names."""
@@ -64,7 +69,7 @@ async def examine_bus(bus: Bus, url: str) -> tuple[list[Finding], list[StreamSta
             failed(
                 "NATS",
                 f"It answers at {redact(url)}, but without JetStream for this account.",
-                "Start nats-server with -js, and enable JetStream for the account.",
+                JETSTREAM_HINT,
             )
         ], None
     return [
@@ -91,6 +96,7 @@ def judge_stream(
     wanted_now: bool,
     replicas: int = 1,
     tenant: str | None = None,
+    overlapping: Sequence[str] = (),
 ) -> Finding:
     """Compares a stream with its required configuration.
 
@@ -100,14 +106,11 @@ def judge_stream(
         wanted_now: whether workers that should have created it are connected.
         replicas: the number of replicas that it must have, at least.
         tenant: in whose account it is, or should be.
+        overlapping: streams of others that have some of its subjects.
     """
     check = f"stream {name}" if tenant is None else f"stream {name} of tenant {tenant}"
     if stream is None:
-        if wanted_now:
-            return warning(
-                check, "It is missing.", "The workers create it again within a second or two; check again."
-            )
-        return ok(check, "It does not exist yet; the first worker of a job creates it.")
+        return _missing(check, name, wanted_now=wanted_now, overlapping=overlapping)
     differing = [
         f"{field} is {getattr(stream, field)} instead of {value}"
         for field, value in _WANTED[name].items()
@@ -134,6 +137,17 @@ def judge_stream(
             "Remove the limits. Dropped messages are published again from Postgres, which costs time.",
         )
     return ok(check, f"It is configured correctly and has {counted(stream.messages, 'message')}.")
+
+
+def _missing(check: str, name: str, *, wanted_now: bool, overlapping: Sequence[str]) -> Finding:
+    if overlapping:
+        error = overlap_error(name, overlapping)
+        return failed(check, error.message, error.hint or "")
+    if wanted_now:
+        return warning(
+            check, "It is missing.", "The workers create it again within a second or two; check again."
+        )
+    return ok(check, "It does not exist yet; the first worker of a job creates it.")
 
 
 async def examine_streams(
@@ -176,8 +190,15 @@ async def _examine_account(
     present = {stream.name: stream for stream in streams}
     wanted_now = any(open_job.workers for open_job in open_jobs)
     findings = [
-        judge_stream(name, present.get(name), wanted_now=wanted_now, replicas=bus.replicas, tenant=tenant)
-        for name in _WANTED
+        judge_stream(
+            name,
+            present.get(name),
+            wanted_now=wanted_now,
+            replicas=bus.replicas,
+            tenant=tenant,
+            overlapping=[] if name in present else await find_overlap(bus, subjects, except_for=name),
+        )
+        for name, subjects in ((RECORDS_STREAM, ["records.>"]), (KEYS_STREAM, ["keys.>"]))
     ]
     running = [open_job for open_job in open_jobs if open_job.job.state is JobState.RUNNING]
     for open_job in running:
@@ -247,22 +268,30 @@ def purge(token: str) -> str:
 
 async def _keys_of_nobody(connection: Connection, counts: Counter[str]) -> list[Finding]:
     """Finds messages under tokens of no open job. Anybody who may publish keys can make as many tokens as he likes."""
-    none = {}
+    ended, unknown = {}, {}
     for token, number in counts.items():
         job = await find_job(connection, token)
-        if job is None or job.ended:
-            none[token] = number
-    if not none:
-        return []
-    named = ", ".join(visible(token) for token in sorted(none)[:MAX_TOKENS])
-    more = f" and {len(none) - MAX_TOKENS:,} more" if len(none) > MAX_TOKENS else ""
-    return [
-        warning(
-            f"stream {KEYS_STREAM}",
-            f"It has {counted(sum(none.values()), 'message')} about keys of no open job: {named}{more}.",
-            f"They are harmless, and fill the stream. To remove them: {purge(min(none))}",
+        if job is None:
+            unknown[token] = number
+        elif job.ended:
+            ended[token] = number
+    check, findings = f"stream {KEYS_STREAM}", []
+    if ended:
+        what = f"It has {counted(sum(ended.values()), 'message')} about keys of ended jobs: {_named(ended)}."
+        findings.append(
+            warning(
+                check, what, f"They are harmless, and fill the stream. To remove them: {purge(min(ended))}"
+            )
         )
-    ]
+    if unknown:
+        what = f"It has {counted(sum(unknown.values()), 'message')} about keys of no job of this database: {_named(unknown)}."
+        findings.append(warning(check, what, OTHER_INSTALLATION))
+    return findings
+
+
+def _named(tokens: Mapping[str, int]) -> str:
+    named = ", ".join(visible(token) for token in sorted(tokens)[:MAX_TOKENS])
+    return named + (f" and {len(tokens) - MAX_TOKENS:,} more" if len(tokens) > MAX_TOKENS else "")
 
 
 async def _left_over(connection: Connection, stream: StreamState) -> list[Finding]:
@@ -270,14 +299,20 @@ async def _left_over(connection: Connection, stream: StreamState) -> list[Findin
     for consumer in stream.consumers:
         job = await find_job(connection, consumer.name)
         check, remove = f"consumer {consumer.name}", f"`nats consumer rm {stream.name} {consumer.name}`"
-        if consumer.foreign:
+        if job is None and not consumer.foreign:
+            findings.append(
+                warning(check, "It does not belong to a job of this database.", OTHER_INSTALLATION)
+            )
+        elif consumer.foreign:
+            if job is None:
+                remove = f"{remove}, unless another installation has made it"
             what = f"Its {', '.join(consumer.foreign)} {'is' if len(consumer.foreign) == 1 else 'are'} not what VaultStream sets."
             findings.append(
                 failed(
                     check, what, f"Remove it: {remove}. The records worker of an open job creates it again."
                 )
             )
-        elif job is None or job.ended:
+        elif job is not None and job.ended:
             findings.append(
                 warning(check, "It does not belong to an open job.", f"It is harmless; {remove} removes it.")
             )

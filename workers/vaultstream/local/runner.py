@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from vaultstream.api import JobState, changed_immutable_fields
 from vaultstream.errors import InvalidJobError, VaultStreamError
 from vaultstream.local.pool import WorkerPool
+from vaultstream.local.stalls import StallWatch
 from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
+from vaultstream.store.serving import no_writes, replace_connections
 from vaultstream.store.source_pool import replaced
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ async def run_job(
     """
     last: RunState | None = None
     check_services_at = 0.0
+    stall = StallWatch()
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
@@ -130,9 +133,9 @@ async def run_job(
                     services = await services.ensure_running()
                     await workers.move(services)
                     check_services_at = time.monotonic() + SERVICES_POLL_SECONDS
-                async with pool.acquire(timeout=5) as connection:
-                    snapshot = await read_job(connection, job.token)
+                snapshot, refused = await _read(pool, job.token)
                 job = snapshot.job
+                trouble = refused or await stall.obstacle(services, _progressed(snapshot)) or trouble
             except Exception as error:
                 if isinstance(error, VaultStreamError) or not is_transient(error):
                     raise
@@ -151,6 +154,20 @@ async def run_job(
                 show(replace(last, rate=None, eta_seconds=None, trouble=trouble))
             await workers.tend()
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
+    """Returns the job as it is now, and why the connection takes no writes; such a connection is not used again."""
+    async with pool.acquire(timeout=5) as connection:
+        snapshot = await read_job(connection, token)
+        if refused := no_writes(connection):
+            await replace_connections(pool, connection)
+        return snapshot, refused
+
+
+def _progressed(snapshot: JobSnapshot) -> object:
+    progress = snapshot.progress
+    return progress.settled, progress.batches, progress.batches_done, snapshot.job.planned, snapshot.job.state
 
 
 def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
 from vaultstream.bus.connection import connect_bus
+from vaultstream.bus.dispatch import require_streams
 from vaultstream.cores import usable_cores
 from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import RunState, run_job
@@ -44,14 +45,14 @@ async def run_to_end(
 
     Raises:
         InvalidJobError: the job was deleted while it ran.
-        ServiceError: NATS refuses the login, or a service does not start.
+        ServiceError: NATS refuses the login or a stream, or a service does not start.
     """
     taken: tuple[Taken, ...] = ()
     if not job.ended and job.state is not JobState.SUSPENDED:
         most = max_signers or session.settings.max_signers or usable_cores()
         scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
-        async with connect_bus(session.services.bus_address, role="command"):
-            pass  # reports a NATS that refuses the login before any worker starts
+        async with connect_bus(session.services.bus_address, role="command") as bus:
+            await require_streams(bus)  # reports what no worker could change, before any starts
         if not job.planned:
             async with session.pool.acquire() as connection:
                 place = await find_place(connection)

@@ -28,6 +28,13 @@ from vaultstream.errors import (
 from vaultstream.store import keepalive
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
+from vaultstream.store.serving import (
+    TAKES_NO_WRITES,
+    WRITES_HINT,
+    NoWritesError,
+    ServingPool,
+    require_writes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,12 +57,21 @@ _AWAY = (
     asyncpg.LockNotAvailableError,
     LockedError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby: another server is the writer now
+    NoWritesError,
     asyncpg.InterfaceError,  # the driver's error for a closed connection
     asyncpg.InternalClientError,  # the driver's error for a connection that broke during an operation
     ConnectionError,
     OSError,
     TimeoutError,
     ssl.SSLError,
+)
+
+_CONNECT_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # also that no host is what target_session_attrs asks for
+    OSError,
+    ValueError,
 )
 
 _NOT_READY = (
@@ -99,6 +115,41 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
         (asyncpg.TooManyConnectionsError,),
         "Postgres has no free connection.",
         "Raise its max_connections, or run fewer signers.",
+    ),
+    (
+        (asyncpg.ReadOnlySQLTransactionError,),
+        f"{TAKES_NO_WRITES}: {{error}}.",
+        WRITES_HINT,
+    ),
+    (
+        (asyncpg.TargetServerAttributeNotMatched,),
+        "No host of DATABASE_URL is what its target_session_attrs asks for: {error}.",
+        "During a failover this passes: run the command again. Else correct target_session_attrs or the hosts.",
+    ),
+    (
+        (asyncpg.CannotConnectNowError,),
+        "Postgres takes no connections yet: {error}.",
+        "It is starting, stopping or recovering: run the command again once it is done.",
+    ),
+    (
+        (asyncpg.QueryCanceledError,),
+        "Postgres canceled a statement: {error}.",
+        "Run the command again. If it is canceled again, raise statement_timeout, or find what held it up.",
+    ),
+    (
+        (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError),
+        "Postgres rolled a transaction back: {error}.",
+        "Run the command again.",
+    ),
+    (
+        (
+            asyncpg.InsufficientResourcesError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.PostgresSystemError,
+            asyncpg.PostgresConnectionError,
+        ),
+        "Postgres can't serve now: {error}.",
+        f"See the log of the server; {DOCTOR}",
     ),
 ]
 
@@ -246,7 +297,7 @@ async def connect(
             connection_class=WatchedConnection,
             server_settings={**_server_settings(role), **(settings or {})},
         )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except _CONNECT_ERRORS as error:
         raise _unreadable_certificate(error, url) or explain(error) from None
     try:
         await _prepare(connection)
@@ -265,6 +316,7 @@ async def open_pool(
     cache: bool = True,
     settings: Mapping[str, str] | None = None,
     check: Callable[[Connection], Awaitable[None]] | None = None,
+    writes: bool = False,
 ) -> AsyncIterator[Pool]:
     """Opens a pool of up to `size` connections, and closes it.
 
@@ -277,6 +329,7 @@ async def open_pool(
         cache: keep prepared statements. Code that others run in a session could replace them.
         settings: further settings of each session.
         check: runs first on each new connection; what it raises closes the connection.
+        writes: refuse connections that take no writes, as those to a standby.
 
     Raises:
         DatabaseError: Postgres is unreachable or refuses the connection.
@@ -284,15 +337,20 @@ async def open_pool(
     """
 
     async def init(connection: Connection) -> None:
+        if writes:
+            require_writes(connection)
         if check is not None:
             await check(connection)
         await _prepare(connection)
 
     try:
-        pool = await asyncpg.create_pool(
+        pool = await ServingPool(
             url,
             min_size=1,
             max_size=size,
+            max_queries=50_000,
+            loop=None,
+            record_class=asyncpg.Record,
             timeout=POSTGRES_CONNECT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
@@ -301,7 +359,7 @@ async def open_pool(
             init=init,
             server_settings={**_server_settings(role), **(settings or {})},
         )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except _CONNECT_ERRORS as error:
         raise _unreadable_certificate(error, url) or explain(error) from None
     try:
         yield pool

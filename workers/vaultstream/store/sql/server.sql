@@ -4,6 +4,7 @@ SELECT
     current_setting('server_version_num')::int AS version_num,
     current_setting('server_version') AS version,
     pg_is_in_recovery() AS in_recovery,
+    current_setting('default_transaction_read_only')::bool AS read_only,
     current_setting('fsync')::bool AS fsync,
     current_setting('full_page_writes')::bool AS full_page_writes,
     current_setting('synchronous_commit') AS synchronous_commit,

@@ -1,0 +1,61 @@
+"""A connection that takes no writes is not kept: the next one may lead to the server that does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from vaultstream.store.database import open_pool
+from vaultstream.store.serving import NoWritesError, no_writes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.integration
+
+WRITE = "CREATE TEMPORARY TABLE written (x int); DROP TABLE written"
+
+
+@pytest.fixture
+async def read_only(engine_url: str, db: asyncpg.Connection) -> AsyncIterator[str]:
+    """The database as its provider makes it read-only: new sessions may not write, until it is reset."""
+    database = urlsplit(engine_url).path.strip("/")
+    await db.execute(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on')
+    try:
+        yield f'ALTER DATABASE "{database}" RESET default_transaction_read_only'
+    finally:
+        await db.execute(f'ALTER DATABASE "{database}" RESET default_transaction_read_only')
+
+
+async def test_connections_that_take_no_writes_are_replaced_all_at_once(
+    engine_url: str, db: asyncpg.Connection, read_only: str
+) -> None:
+    async with open_pool(engine_url, role="tests", size=2) as pool:
+        async with pool.acquire() as first, pool.acquire() as second:
+            assert no_writes(first)
+            assert no_writes(second)
+        await db.execute(read_only)
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            async with pool.acquire() as connection:
+                await connection.execute("CREATE TABLE public.never_written (x int)")
+        async with pool.acquire() as first, pool.acquire() as second:
+            for connection in (first, second):
+                assert no_writes(connection) is None
+                await connection.execute(WRITE)
+
+
+async def test_a_pool_that_must_write_takes_no_connection_that_does_not(
+    engine_url: str, db: asyncpg.Connection, read_only: str
+) -> None:
+    with pytest.raises(NoWritesError):
+        async with open_pool(engine_url, role="tests", size=1, writes=True):
+            pass
+    await db.execute(read_only)
+    async with (
+        open_pool(engine_url, role="tests", size=1, writes=True) as pool,
+        pool.acquire() as connection,
+    ):
+        await connection.execute(WRITE)
