@@ -248,7 +248,7 @@ async def test_a_stalled_job_is_explained(
     run_cli("delete", "stalled", "--yes")
 
 
-async def test_keys_in_the_stream_that_are_of_no_open_job_are_counted(
+async def test_keys_in_the_stream_that_are_of_no_job_are_counted_and_not_called_removable(
     run_cli: RunCli, cli_services: Services, make_job: MakeJob, connection: asyncpg.Connection
 ) -> None:
     job = await make_job("crowded")
@@ -266,13 +266,13 @@ async def test_keys_in_the_stream_that_are_of_no_open_job_are_counted(
         for token in (job.token, *strangers):
             await stream.remove(token)
 
-    [found] = [each for each in findings["stream VAULTSTREAM_KEYS"] if each["level"] == "warning"]
-    others = counts.keys() - {job.token}
-    assert found["message"] == (
-        f"It has {counts.total() - 5:,} messages about keys of no open job: 0-stranger-0, 0-stranger-1, "
-        f"0-stranger-2 and {len(others) - 3:,} more."
-    )
-    assert "nats stream purge VAULTSTREAM_KEYS --subject 'keys.0-stranger-0.>'" in found["hint"]
+    [found] = [
+        each for each in findings["stream VAULTSTREAM_KEYS"] if "no job of this database" in each["message"]
+    ]
+    assert "0-stranger-0, 0-stranger-1, 0-stranger-2" in found["message"]
+    assert counts.total() >= 13
+    assert "rm" not in found["hint"].split()  # they may be those of another installation
+    assert "purge" not in found["hint"]
     assert "2 keys more than the 3 of the job" in findings["keys of crowded"][0]["message"]
     run_cli("delete", "crowded", "--yes")
 
@@ -303,7 +303,9 @@ async def test_a_consumer_that_vaultstream_did_not_configure_is_a_failure(
     assert said["fleeting"].startswith("Its durable_name, headers_only, inactive_threshold are not")
 
 
-async def test_what_a_deleted_job_left_in_jetstream_is_named(run_cli: RunCli, cli_services: Services) -> None:
+async def test_a_consumer_of_no_job_is_named_and_not_called_removable(
+    run_cli: RunCli, cli_services: Services
+) -> None:
     address = BusAddress(cli_services.nats_url, cli_services.nats_user, cli_services.nats_password)
     async with connect_bus(address, role="test") as bus:
         await RecordsStream(bus).ensure()
@@ -312,6 +314,6 @@ async def test_what_a_deleted_job_left_in_jetstream_is_named(run_cli: RunCli, cl
         findings = examine(run_cli)
         await RecordsStream(bus).remove("left-12345678")
 
-    assert (
-        "nats consumer rm VAULTSTREAM_RECORDS left-12345678" in findings["consumer left-12345678"][0]["hint"]
-    )
+    [found] = findings["consumer left-12345678"]
+    assert "no job of this database" in found["message"] or "does not belong to a job" in found["message"]
+    assert "consumer rm" not in found["hint"]  # it may be that of another installation

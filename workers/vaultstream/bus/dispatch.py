@@ -16,12 +16,12 @@ from vaultstream.errors import BusError
 if TYPE_CHECKING:
     from vaultstream.bus.connection import Bus
 
-PATIENCE_SECONDS = 3.0
+STREAMS_PATIENCE_SECONDS = 3.0
 """How long JetStream may need to answer after its server has started."""
 _POLL_SECONDS = 0.2
 
 
-async def require_streams(bus: Bus, *, patience: float = PATIENCE_SECONDS) -> None:
+async def require_streams(bus: Bus, *, patience: float = STREAMS_PATIENCE_SECONDS) -> None:
     """Creates the streams of batches and keys if they are missing, as the workers do.
 
     Args:
