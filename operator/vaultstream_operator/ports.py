@@ -50,6 +50,9 @@ class Cluster(Protocol):
     async def delete_child(self, owner: Owner, role: str) -> None:
         """Deletes a child with its pods. A missing child is not an error."""
 
+    async def nudge(self, owner: Owner, role: str) -> None:
+        """Makes Kubernetes try again to create a child's pods, at most every `NUDGE_SECONDS`. A failure is only logged."""
+
     async def set_finalizer(self, job: ObjectView, *, present: bool) -> None:
         """Adds or removes our finalizer. Raises `ConflictError`."""
 

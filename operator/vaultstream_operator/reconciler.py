@@ -176,6 +176,8 @@ class Reconciler:
         if planned.apply and (refused := await self._apply(planned.apply)) is not None:
             report = _of(job, replace(planned, events=events), now).stalled(refused)
             status, events, requeue_after = report.status, report.events, REFUSED_SECONDS
+        for role in planned.nudge:
+            await self._cluster.nudge(owner, role)
         for role in planned.delete:
             await self._cluster.delete_child(owner, role)
         if requeue_after != AT_ONCE:  # else the next step follows at once and writes the status

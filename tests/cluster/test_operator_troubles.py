@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.waiting import eventually
+from vaultstream_operator.adapters.kubernetes import NUDGED
+from vaultstream_operator.core.plan import NUDGE_SECONDS
 
 if TYPE_CHECKING:
     from support.operating import Site
@@ -140,7 +142,7 @@ async def test_pods_that_a_quota_refuses_are_reported_and_created_once_it_allows
     assert "exceeded quota: none" in stalled["message"]
     await site.recorded("job", "PodsRefused")
     await site.client.call("DELETE", f"{quota}/none")
-    await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)
+    await site.becomes("job", "Reconciling", "MakingKeys", seconds=NUDGE_SECONDS + 5)
 
 
 async def test_signers_that_a_quota_refuses_are_reported_with_its_message(site: Site) -> None:
@@ -158,8 +160,21 @@ async def test_signers_that_a_quota_refuses_are_reported_with_its_message(site: 
     await site.patch("job", spec={"scaling": {"minReplicaCount": 3}})
     stalled = await site.becomes("job", "Stalled", "PodsRefused", seconds=30)
     assert "exceeded quota: few" in stalled["message"]
+    # By itself, the ReplicaSet's controller would wait twice as long after each refusal.
+    sets = f"/apis/apps/v1/namespaces/{site.namespace}/replicasets"
+
+    async def nudged() -> str:
+        (found,) = (await site.client.call("GET", sets))["items"]
+        return str(found["metadata"]["annotations"].get(NUDGED, ""))
+
+    first = await eventually(nudged)
+
+    async def nudged_again() -> bool:
+        return await nudged() > first
+
+    await eventually(nudged_again, seconds=2 * NUDGE_SECONDS)
     await site.client.call("DELETE", f"{quota}/few")
-    await site.becomes("job", "Reconciling", "MakingKeys", seconds=60)
+    await site.becomes("job", "Reconciling", "MakingKeys", seconds=NUDGE_SECONDS + 5)
 
 
 async def test_a_spec_that_the_operator_does_not_allow_runs_no_pod_until_it_is_allowed(site: Site) -> None:

@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -38,12 +39,14 @@ from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Manifest, Owner, child_name
 from vaultstream_operator.core.news import is_news
+from vaultstream_operator.core.plan import NUDGE_SECONDS
 from vaultstream_operator.core.view import FINALIZER, ChildrenView, ObjectView
 from vaultstream_operator.ports import ConflictError, Refusal
 
 log = logging.getLogger(__name__)
 
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+NUDGED: Final = "vaultstream.dev/nudged-at"
 IDLE_COST: Final = "-100"
 """Lower than a pod's default (0): Kubernetes removes these pods first."""
 MARKED_SECONDS: Final = 1.0
@@ -74,6 +77,8 @@ class KubernetesCluster:
         self._lists = Lists(api, self._mirror, self.namespaces)
         self._applied: dict[tuple[str, str, str], tuple[str, str, int]] = {}
         """For each child: the digest of the applied manifest, the UID of the object, and the resulting generation."""
+        self._nudged: dict[tuple[str, str, str], float] = {}
+        """When each child was last nudged, on the monotonic clock."""
 
     # -- observation
 
@@ -183,9 +188,24 @@ class KubernetesCluster:
         kind, name = _ROLES[role], child_name(owner, role)
         known = self._mirror.child(kind, owner.namespace, name)
         self._applied.pop((kind, owner.namespace, name), None)
+        self._nudged.pop((kind, owner.namespace, name), None)
         if known is None or known.leaving or known.owner_uid != owner.uid:
             return
         await self._delete(kind, owner.namespace, name, uid=known.uid)
+
+    async def nudge(self, owner: Owner, role: str) -> None:
+        # Controllers process an object that has changed at once, however long they would have waited. The controller of
+        # Deployments copies annotations to the ReplicaSet, whose controller creates pods.
+        place = (_ROLES[role], owner.namespace, child_name(owner, role))
+        now = time.monotonic()
+        if now - self._nudged.get(place, -NUDGE_SECONDS) < 0.9 * NUDGE_SECONDS:
+            return
+        self._nudged[place] = now
+        body = {"metadata": {"annotations": {NUDGED: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}}}
+        try:
+            await self._api.patch(path_of(*place), body, MERGE_PATCH, fieldManager=CONTROLLER)
+        except KubeError as error:
+            log.debug("can't nudge %s %s: %s", place[0], place[2], error.message)
 
     async def _delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         # Foreground: it is gone only when its pods are, so its replacement never runs beside them.

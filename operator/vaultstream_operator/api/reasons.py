@@ -143,12 +143,12 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     JobReason.PODS_NOT_STARTING: "{pods:,} of the job's pods can't start: {problem} Run `kubectl describe pod -n "
     "{namespace} {pod}`.",
     JobReason.PODS_REFUSED: "Kubernetes refuses the pods of the {role} worker: {problem} {help} The job then resumes "
-    "automatically.",
+    "automatically, within some 15 s.",
     JobReason.PODS_UNSCHEDULABLE: "The job's pods can't be scheduled: {problem} {help} The job then resumes "
     "automatically.",
     JobReason.IMAGE_UNAVAILABLE: "The image of the {role} worker can't be pulled: {problem} Correct the operator's "
     "VAULTSTREAM_WORKER_IMAGE, or VAULTSTREAM_WORKER_IMAGE_PULL_SECRETS and the Secrets that it names in namespace "
-    "{namespace}. The job then resumes automatically.",
+    "{namespace}. The job then resumes automatically: Kubernetes pulls again at least every 5 minutes.",
     JobReason.CHILD_REFUSED: "The API server refuses the job's {kind} {name}: {problem} Correct the cause: a "
     "quota, an admission policy, spec.workers or spec.signer. The job then resumes automatically.",
     JobReason.CHILD_NOT_OURS: "The {kind} {name} already exists and does not belong to this job: delete or rename it. "

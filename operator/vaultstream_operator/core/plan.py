@@ -34,6 +34,8 @@ LATER = 5.0
 """Seconds until the next reconcile of something that a person has to fix."""
 DELETION_SEAL_SECONDS = 60.0
 """How long a deletion waits for its seal: no missing or wrong seal key keeps a namespace from being removed."""
+NUDGE_SECONDS = 10.0
+"""Interval at which Kubernetes is made to try again to create pods that were refused. By itself, it waits twice as long each time."""
 LOST_MOMENT_SECONDS = 5.0
 """How long a deletion waits for a lost namespace, whose workers may run: a RoleBinding that is replaced is missing for a moment."""
 
@@ -64,6 +66,7 @@ class Plan:
         mark_idle: mark pods that hold no key to be deleted first, before the number of signers is lowered.
         apply: manifests for server-side apply.
         delete: roles whose child to delete.
+        nudge: roles whose pods were refused and are to be tried again.
         status: the whole status.
         events: the Events to record.
         delete_object: delete the SigningJob, because its time to live is over; last, after its Events.
@@ -78,6 +81,7 @@ class Plan:
     store: StoreAction | None = None
     apply: tuple[Manifest, ...] = ()
     mark_idle: bool = False
+    nudge: tuple[str, ...] = ()
     delete: tuple[str, ...] = ()
     delete_object: bool = False
     events: tuple[Statement, ...] = ()
@@ -325,12 +329,14 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     )
     missing = tuple(workers[role] for role, child in found.items() if child is None)
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
-    interval = float(spec.scaling.polling_interval)
+    nudge = standing.refused(view, case.now)
+    interval = min(float(spec.scaling.polling_interval), NUDGE_SECONDS if nudge else inf)
     soon = SHORTLY if going or standing.ripening(view, case.now) else _beginning(case, stored)
     return replace(
         _saying(report),
         apply=(*missing, signers),
         mark_idle=decision.desired < decision.current,
+        nudge=tuple(role for role in nudge if role not in going),
         delete=going,
         decision=decision,
         requeue_after=min(soon, interval),

@@ -23,6 +23,10 @@ _UNSCHEDULABLE: Final = (
 )
 _REFUSED: Final = (
     (
+        r"service ?account",
+        "Create the ServiceAccount {account} in this namespace, as the chart does in its `jobNamespaces`.",
+    ),
+    (
         r"must specify (?P<amounts>[\w.,-]+)",
         "Set {amounts} in {resources}.",
     ),
@@ -58,6 +62,8 @@ _REFUSED: Final = (
 _ANY_NODE: Final = (
     "Add nodes, or correct what the pods ask for in `workers` of the chart or in `{spec}`{fewer}."
 )
+_MEMORY: Final = "Raise the memory in {resources}."
+_UNTOLD: Final = "Most often the ServiceAccount {account} is missing in this namespace, or a quota or an admission policy refuses the pods."
 _ANY_REFUSAL: Final = (
     "Correct the quota or the admission policy, or what it refuses: in `workers` of the chart or in `{spec}`."
 )
@@ -73,16 +79,31 @@ def advice_without_a_node(words: str, role: str) -> str:
     return _advice(_UNSCHEDULABLE, words, role, _ANY_NODE)
 
 
-def advice_on_a_refusal(words: str, role: str) -> str:
-    """Returns what helps where a quota, a LimitRange or an admission policy refuses a pod, in the same form."""
-    return _advice(_REFUSED, words, role, _ANY_REFUSAL)
+def advice_on_a_refusal(words: str, role: str, account: str = "of the workers") -> str:
+    """Returns what helps where a quota, a LimitRange or an admission policy refuses a pod, in the same form.
+
+    Args:
+        words: the API server's answer; empty: it is not known.
+        role: keys, records or signing.
+        account: the ServiceAccount of the pods.
+    """
+    if not words:
+        return _UNTOLD.format(account=account)
+    return _advice(_REFUSED, words, role, _ANY_REFUSAL, account)
 
 
-def _advice(known: tuple[tuple[str, str], ...], words: str, role: str, otherwise: str) -> str:
+def advice_on_memory(role: str) -> str:
+    """Returns what helps where the kernel ended a worker that used more memory than its limit."""
+    return _advice((), "", role, _MEMORY)
+
+
+def _advice(
+    known: tuple[tuple[str, str], ...], words: str, role: str, otherwise: str, account: str = ""
+) -> str:
     signing = role == SIGNING
     fields = ("tolerations", "nodeSelector", "resources", "priorityClassName", "podLabels", "podAnnotations")
     spec = "spec.signer" if signing else "spec.workers"
-    values: dict[str, str] = {"spec": spec}
+    values: dict[str, str] = {"spec": spec, "account": account}
     values |= {field: f"`workers.{field}` of the chart, or in `{spec}.{field}`" for field in fields}
     values["fewer"] = ", or lower scaling.maxReplicaCount" if signing else ""
     for pattern, sentence in known:

@@ -53,6 +53,7 @@ _REASONS: Final = {
     Cause.NOT_MADE: JobReason.PODS_REFUSED,
 }
 
+_OUT_OF_MEMORY: Final = "OOMKilled"
 _NO_SECRET = re.compile(r'secret "(?P<secret>[^"]+)" not found')
 _NO_KEY = re.compile(r"couldn't find key (?P<key>\S+) in Secret \S+?/(?P<secret>[^\s/]*[^\s/.])")
 
@@ -112,12 +113,14 @@ def statement(ailment: Ailment, role: str, pods: int, owner: Owner, options: Wor
         problem = f"{_since('none is there', ailment)} {hint}"
     elif ailment.cause is Cause.CRASHING and ailment.exit_code == ExitCode.CUSTODY:
         reason = JobReason.KEYS_UNUSABLE
+    elif ailment.cause is Cause.CRASHING and _OUT_OF_MEMORY in problem:
+        problem = f"{problem} {pod_advice.advice_on_memory(role)}"
     return say(
         reason,
         problem=problem,
         help=pod_advice.advice_without_a_node(problem, role)
         if ailment.cause is Cause.NO_NODE
-        else pod_advice.advice_on_a_refusal(problem, role),
+        else pod_advice.advice_on_a_refusal(ailment.words, role, options.service_account),
         role=role,
         pods=pods,
         namespace=owner.namespace,

@@ -10,7 +10,7 @@ from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.core import children, pod_problems, replicas
 from vaultstream_operator.core.children import WorkerOptions
-from vaultstream_operator.core.pod_problems import Ailment
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import StoredJob, View
 
@@ -44,6 +44,23 @@ def ripening(view: View, now: datetime) -> bool:
     there = view.children
     found = [child.problem for child in (there.keys, there.records, there.signing) if child is not None]
     return any(ailment is not None and not ailment.ripe(now) for ailment in found)
+
+
+def refused(view: View, now: datetime) -> tuple[str, ...]:
+    """Returns the roles whose pods Kubernetes refuses to create. Nothing announces that it would now allow them."""
+    there = view.children
+    roles = (
+        (children.KEYS, there.keys),
+        (children.RECORDS, there.records),
+        (children.SIGNING, there.signing),
+    )
+    return tuple(
+        role
+        for role, child in roles
+        if child is not None
+        and (ailment := _reportable(now, child.problem))
+        and ailment.cause in (Cause.REFUSED, Cause.NOT_MADE)
+    )
 
 
 def _doing(view: View, stored: StoredJob) -> Statement:

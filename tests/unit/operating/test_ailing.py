@@ -223,6 +223,27 @@ def test_a_job_without_any_pod_is_reported_after_a_while(count: str) -> None:
         (Ailment(Cause.CRASHING, "x.", exit_code=1), KEYS, "WorkerFailing", ("keys worker", "kubectl logs")),
         (Ailment(Cause.CRASHING, "x.", exit_code=6), SIGNING, "KeysUnusable", ("key-encryption key",)),
         (Ailment(Cause.NOT_STARTED, "x."), SIGNING, "PodsNotStarting", ("3 of the job's pods",)),
+        (
+            Ailment(Cause.CRASHING, "it exited with code 137 (OOMKilled).", exit_code=137),
+            SIGNING,
+            "WorkerFailing",
+            (
+                "OOMKilled",
+                "Raise the memory in `workers.resources` of the chart, or in `spec.signer.resources`.",
+            ),
+        ),
+        (
+            Ailment(Cause.REFUSED, 'error looking up service account a/w: serviceaccount "w" not found.'),
+            SIGNING,
+            "PodsRefused",
+            ("Create the ServiceAccount vaultstream-worker in this namespace",),
+        ),
+        (
+            Ailment(Cause.NOT_MADE, since=BEFORE),
+            RECORDS,
+            "PodsRefused",
+            ("kubectl describe job", "the ServiceAccount vaultstream-worker is missing"),
+        ),
     ],
 )
 def test_each_problem_of_a_pod_is_a_sentence_that_says_what_to_do(

@@ -31,11 +31,15 @@ from support.planning import (
 from vaultstream.scaling.observation import Lag, LagUnknown, Progress
 from vaultstream.scaling.reasons import Reason
 from vaultstream_operator.api.reasons import JobReason
-from vaultstream_operator.core.plan import StoreAction
-from vaultstream_operator.core.pod_problems import Ailment
+from vaultstream_operator.core.children import KEYS
+from vaultstream_operator.core.plan import NUDGE_SECONDS, StoreAction
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 from vaultstream_operator.core.view import ChildrenView, SignersView, StoredJob
 
 pytestmark = pytest.mark.unit
+
+UNMADE = Ailment(Cause.NOT_MADE, since=NOW - timedelta(minutes=1))
+SIGNING = SignersView(replicas=4, ready=4)
 
 
 def test_workers_that_are_there_stay_and_those_that_left_are_replaced() -> None:
@@ -161,3 +165,20 @@ def test_a_refused_child_does_not_repeat_the_events_of_the_job() -> None:
     ]
     status = done.status.model_copy(update={"conditions": tuple(refused)})
     assert told(planned(replace(view, job=job_of(status=status)))) == []
+
+
+@pytest.mark.parametrize(
+    ("children", "roles"),
+    [
+        (ALL, ()),
+        (replace(ALL, signing=replace(SIGNING, problem=REFUSED)), ("signing",)),
+        (replace(ALL, signing=replace(SIGNING, problem=NO_NODE)), ()),
+        (replace(ALL, keys=worker_of(KEYS, active=0, problem=UNMADE)), ("keys",)),
+        (replace(ALL, keys=worker_of(KEYS, active=0, problem=replace(UNMADE, since=NOW))), ()),
+    ],
+)
+def test_refused_pods_are_tried_again_soon(children: ChildrenView, roles: tuple[str, ...]) -> None:
+    spec = spec_of(scaling={"pollingInterval": 300})
+    done = planned(view_of(stored_of(spec), lag=Lag(40), children=children, job=job_of(spec)))
+    assert done.nudge == roles
+    assert not roles or done.requeue_after == NUDGE_SECONDS
