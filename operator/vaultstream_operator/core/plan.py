@@ -329,7 +329,7 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     )
     missing = tuple(workers[role] for role, child in found.items() if child is None)
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
-    nudge = standing.refused(view, case.now)
+    nudge = standing.roles_refused(view, case.now)
     interval = min(float(spec.scaling.polling_interval), NUDGE_SECONDS if nudge else inf)
     soon = SHORTLY if going or standing.ripening(view, case.now) else _beginning(case, stored)
     return replace(

@@ -46,7 +46,7 @@ def ripening(view: View, now: datetime) -> bool:
     return any(ailment is not None and not ailment.ripe(now) for ailment in found)
 
 
-def refused(view: View, now: datetime) -> tuple[str, ...]:
+def roles_refused(view: View, now: datetime) -> tuple[str, ...]:
     """Returns the roles whose pods Kubernetes refuses to create. Nothing announces that it would now allow them."""
     there = view.children
     roles = (
