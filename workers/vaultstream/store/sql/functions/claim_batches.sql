@@ -14,10 +14,14 @@ DECLARE
     v_suspected bigint[];
     v_wanted    bigint[];
     v_alone     boolean := false;
+    v_expired   boolean;
+    v_busy      boolean;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
-    IF EXISTS (SELECT FROM vaultstream.keys k
-               WHERE k.job_no = p_job_no AND k.holder IS NOT NULL AND k.lease_until <= clock_timestamp()) THEN
+    SELECT bool_or(k.lease_until <= clock_timestamp()), bool_or(k.alone AND vaultstream.is_leased_to(k, p_holder))
+    INTO v_expired, v_busy
+    FROM vaultstream.keys k WHERE k.job_no = p_job_no AND k.holder IS NOT NULL;
+    IF v_expired THEN
         PERFORM vaultstream.expire_leases(p_job_no);
     END IF;
 
@@ -27,8 +31,7 @@ BEGIN
     FROM vaultstream.batches b
     WHERE b.job_no = p_job_no AND b.batch_no = ANY (p_batch_no) AND b.state = 'pending';
 
-    IF EXISTS (SELECT FROM vaultstream.keys k
-               WHERE k.alone AND k.job_no = p_job_no AND vaultstream.is_leased_to(k, p_holder)) THEN
+    IF v_busy THEN
         v_wanted := '{}';
     ELSIF v_suspected = '{}' THEN
         v_wanted := v_pending;

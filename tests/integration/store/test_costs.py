@@ -1,0 +1,30 @@
+"""What claims and commits must not do to Postgres's tables, because it would cost more the longer a job runs."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from support.engine import add_batches, add_job, claim_one, commit, signed
+from vaultstream.store.leases import COMMITTED
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_lease_and_its_end_change_no_index_of_the_keys(db: asyncpg.Connection) -> None:
+    async def updates() -> tuple[int, int]:
+        await db.execute("SELECT pg_stat_force_next_flush()")
+        row = await db.fetchrow(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'vaultstream.keys'::regclass"
+        )
+        assert row is not None
+        return row["n_tup_upd"], row["n_tup_hot_upd"]
+
+    job = await add_job(db, keys=3)
+    await add_batches(db, job, *([number] for number in range(1, 7)))
+    all_before, in_place_before = await updates()
+    for number in range(1, 7):
+        lease = await claim_one(db, job, "ann", number)
+        assert await commit(db, job, signed(number, lease, [number])) == [COMMITTED]
+    all_now, in_place = await updates()
+    assert all_now - all_before == in_place - in_place_before == 12
