@@ -46,8 +46,27 @@ def _root() -> None:
     """Makes typer expect the name of a command even if only one command is loaded."""
 
 
+def named_path(text: str) -> Path:
+    """Returns the path of an option. An empty one, as from a variable that is not set, would mean the working directory.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    if not text:
+        raise typer.BadParameter(
+            "it is empty, which would be the working directory. Write . if you mean that."
+        )
+    return Path(text)
+
+
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the embedded services. [default: .vaultstream]")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        parser=named_path,
+        metavar="<path>",
+        help="Folder of the embedded services. [default: .vaultstream]",
+    ),
 ]
 DatabaseUrl = Annotated[
     str | None,
@@ -64,6 +83,8 @@ KekFile = Annotated[
     Path | None,
     typer.Option(
         "--kek-file",
+        parser=named_path,
+        metavar="<path>",
         help="File of the key-encryption keys, like VAULTSTREAM_KEK_FILE. [default: DATA_DIR/kek]",
     ),
 ]

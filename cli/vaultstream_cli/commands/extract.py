@@ -11,7 +11,7 @@ from vaultstream.audit.exports.extract import extract_record
 from vaultstream.errors import AuditError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, app, command, named_path
 from vaultstream_cli.output import note, print_json, print_line
 
 
@@ -21,7 +21,9 @@ async def extract(
     *,
     job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
     record_id: Annotated[str, typer.Argument(metavar="RECORD_ID", help="Id of the record.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
+    to: Annotated[
+        Path, typer.Option("--to", parser=named_path, metavar="<path>", help="Folder to write to.")
+    ],
     json: Json = False,
 ) -> None:
     """Extract one signature into files, and print the openssl command that verifies it.

@@ -16,6 +16,7 @@ from vaultstream.keys.changes import KeyChange, KeyEnd, add_job_keys, choose_key
 from vaultstream.keys.rewrap import Rewrapped, rewrap_job, rewrapping
 from vaultstream.local.kek import make_kek_file
 from vaultstream.local.session import Session, open_session
+from vaultstream.output_file import write_output
 from vaultstream.plurals import counted
 from vaultstream.proof.key_set import PROOF_SUFFIX, sign_key_set
 from vaultstream.role import WorkerRole
@@ -126,19 +127,12 @@ async def export(
     if output == STANDARD_OUTPUT:
         print_file(text)
         return
-    _write(output, text.encode())
+    await write_output(output, text.encode())
     note(f"{counted(len(keys), 'public key')} written to {output}")
     if seal_key:
         proof = output.with_name(output.name + PROOF_SUFFIX)
-        _write(proof, sign_key_set(text.encode(), found.token, seal_key))
+        await write_output(proof, sign_key_set(text.encode(), found.token, seal_key))
         note(f"Proof of {seal_key.name} written to {proof}; its key: {seal_key.public_key.vkey}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}.") from None
 
 
 @command(group, "add", part=WorkerRole.KEYS)

@@ -11,7 +11,7 @@ from vaultstream.audit.exports.prove import prove_record
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, app, command, named_path
 from vaultstream_cli.output import note, print_json, print_line
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
@@ -22,7 +22,9 @@ async def prove(
     *,
     job: Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")],
     record_id: Annotated[str, typer.Argument(metavar="RECORD_ID", help="Id of the record.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")] = Path("proof"),
+    out: Annotated[
+        Path, typer.Option("--out", parser=named_path, metavar="DIR", help="Folder to write to.")
+    ] = Path("proof"),
     json: Json = False,
 ) -> None:
     """Write the proof that a record was signed in its batch, under its id and at its time, and that the job's log has the batch.

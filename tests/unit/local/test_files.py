@@ -11,18 +11,24 @@ from vaultstream.errors import LocalServiceError
 from vaultstream.local import files
 from vaultstream.local.files import (
     FileLock,
+    claim_data_dir,
     make_private_dir,
     open_log,
     open_the_way,
     read_from,
     write_private,
 )
+from vaultstream.local.services import stop_services
 
 pytestmark = pytest.mark.unit
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_private_directory_is_tightened_when_it_exists(tmp_path: Path) -> None:
@@ -53,6 +59,61 @@ def test_a_link_of_ones_own_leads_to_the_data(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(tmp_path / "disk")
     make_private_dir(tmp_path / "data")
     assert mode(tmp_path / "disk") == 0o700
+
+
+def test_a_directory_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    for existing in (0o700, 0o755, 0o711):
+        path = tmp_path / f"{existing:o}"
+        path.mkdir()
+        path.chmod(existing)
+        assert claim_data_dir(path, mode=0o700) == path
+        assert mode(path) == existing
+    assert mode(claim_data_dir(tmp_path / "new", mode=0o700)) == 0o700
+
+
+@pytest.mark.parametrize("entry", ["of-somebody-else", ".hidden", "postgres"])
+def test_a_directory_with_other_things_in_it_is_refused(tmp_path: Path, entry: str) -> None:
+    (tmp_path / entry).mkdir()
+    before = mode(tmp_path)
+    with pytest.raises(LocalServiceError, match="has other things in it"):
+        claim_data_dir(tmp_path, mode=0o700)
+    assert (names(tmp_path), mode(tmp_path)) == ([entry], before)
+
+
+@pytest.mark.parametrize(
+    "entries", [("kek", "seal-key"), ("users.lock", "of-somebody-else"), ("lost+found",)]
+)
+def test_a_directory_with_keys_of_ours_or_where_services_ran_is_used(
+    tmp_path: Path, entries: tuple[str, ...]
+) -> None:
+    for entry in entries:
+        (tmp_path / entry).touch()
+    assert claim_data_dir(tmp_path, mode=0o700) == tmp_path
+
+
+@pytest.mark.parametrize("existing", [0o1777, 0o777, 0o770, 0o702])
+def test_a_directory_that_others_may_write_to_is_refused_and_keeps_its_mode(
+    tmp_path: Path, existing: int
+) -> None:
+    for entry in (None, "users.lock"):
+        if entry:
+            (tmp_path / entry).touch()
+        tmp_path.chmod(existing)
+        with pytest.raises(LocalServiceError, match="may write to"):
+            claim_data_dir(tmp_path, mode=0o700)
+        assert mode(tmp_path) == existing
+
+
+@AS_ROOT
+def test_a_data_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(LocalServiceError, match="belongs to another user"):
+        claim_data_dir(tmp_path, mode=0o700)
+
+
+async def test_stopping_services_leaves_nothing_where_none_ran(tmp_path: Path) -> None:
+    assert not await stop_services(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_a_private_file_is_private_whatever_was_there_before(tmp_path: Path) -> None:

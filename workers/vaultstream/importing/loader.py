@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -176,8 +176,11 @@ async def _transaction(connection: Connection) -> AsyncIterator[_Work]:
 
 
 def _place_of_rejects(path: Path, options: ImportOptions) -> Path:
+    in_the_way = False
     place = options.rejects or path.with_name(path.name + ".rejected.jsonl")
-    if place.exists() and (place.is_dir() or place.samefile(path)):
+    with suppress(OSError):  # a name that is too long: nothing may have to be listed
+        in_the_way = place.is_dir() or place.samefile(path)
+    if in_the_way:
         raise UsageError(
             f"Rejected lines can't be listed in {place}: that is the input or a directory.",
             hint="Name another file with --rejects.",

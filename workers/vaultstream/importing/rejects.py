@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from vaultstream.errors import ImportFileError
+from vaultstream.output_file import is_special, liken, open_special
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +55,7 @@ class RejectFile:
 
     An entry of several lines has the first and the last one as `"lines": [7, 12]` too.
 
-    Entering removes the file that an earlier import left.
+    Entering removes the file that an earlier import left; a new one has its mode. A link, a device or a pipe stays what it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,12 +63,17 @@ class RejectFile:
         self.count = 0
         self.first: Reject | None = None
         self._file: TextIO | None = None
+        self._former: os.stat_result | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._refused(error) from None
+        # What can't be removed, as in a folder that is only for reading, is in the way once there is something to list.
+        with suppress(OSError):
+            status = self.path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                self.path.unlink()
+                self._former = status
+            elif stat.S_ISREG(self.path.stat().st_mode):
+                os.truncate(self.path, 0)  # a link stays one
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,10 +96,20 @@ class RejectFile:
             )
             try:
                 if self._file is None:
-                    self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace")
+                    self._file = self._open()
                 self._file.write(entry + "\n")
             except OSError as error:
                 raise self._refused(error) from None
+
+    def _open(self) -> TextIO:
+        if is_special(self.path):
+            descriptor = open_special(self.path)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            descriptor = os.open(self.path, flags, 0o600 if self._former else 0o666)
+            if self._former:
+                liken(descriptor, self._former)
+        return open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - from a descriptor
 
     def _refused(self, error: OSError) -> ImportFileError:
         return ImportFileError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shlex
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from pwd import struct_passwd
 
 _LOCK_POLL_SECONDS = 0.02
+
+USERS_LOCK = "users.lock"
+"""Name of the lock that each command holds which uses the services of a data directory."""
+_OWN_NAMES = {"kek", "seal-key", "seals", "revocations", "logs", "lost+found"}
+"""What may be in a data directory before services run there."""
 _LOG_LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -28,18 +34,50 @@ def make_private_dir(path: Path, owner: struct_passwd | None = None, *, mode: in
         LocalServiceError: it exists, and belongs to another user, who could replace what is in it. A link of that user
             could have us give away any directory.
     """
-    trusted = {0, os.geteuid()} | ({owner.pw_uid} if owner else set())
-    if any(status.st_uid not in trusted for status in _statuses(path)):
-        raise LocalServiceError(
-            f"The directory {path} belongs to another user.",
-            hint="Remove it, or use another --data-dir, in a directory that only you can write.",
-        )
+    _refuse_other_owners(path, {0, os.geteuid()} | ({owner.pw_uid} if owner else set()))
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     if owner is not None and path.stat().st_uid != owner.pw_uid:
         os.chown(path, owner.pw_uid, owner.pw_gid)
     if stat.S_IMODE(path.stat().st_mode) != mode:
         path.chmod(mode)
     return path
+
+
+def _refuse_other_owners(path: Path, trusted: set[int]) -> None:
+    if any(status.st_uid not in trusted for status in _statuses(path)):
+        raise LocalServiceError(
+            f"The directory {path} belongs to another user.",
+            hint="Remove it, or use another --data-dir, in a directory that only you can write.",
+        )
+
+
+def claim_data_dir(path: Path, *, mode: int) -> Path:
+    """Creates the data directory with `mode`, or checks that one which exists is empty or VaultStream's; returns it.
+
+    The mode of a directory that exists stays as it is.
+
+    Raises:
+        LocalServiceError: other things are in it, another user owns it, or others may write to it.
+    """
+    if not path.is_dir():
+        return make_private_dir(path, mode=mode)
+    _refuse_other_owners(path, {0, os.geteuid()})
+    if not is_data_dir(path) and (others := sorted(set(os.listdir(path)) - _OWN_NAMES)):  # noqa: PTH208 - names alone
+        raise LocalServiceError(
+            f"The directory {path} has other things in it, such as {others[0]!r}.",
+            hint="Name an empty directory, or one that does not exist, with --data-dir.",
+        )
+    if (found := stat.S_IMODE(path.stat().st_mode)) & (stat.S_IWGRP | stat.S_IWOTH):
+        raise LocalServiceError(
+            f"Other users may write to the directory {path} (mode {found:04o}), and so replace what is in it.",
+            hint=f"chmod go-w {shlex.quote(str(path))}, or name another directory with --data-dir.",
+        )
+    return path
+
+
+def is_data_dir(path: Path) -> bool:
+    """Whether services ran in a directory."""
+    return (path / USERS_LOCK).is_file()
 
 
 def _statuses(path: Path) -> list[os.stat_result]:

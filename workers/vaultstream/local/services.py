@@ -30,7 +30,7 @@ from vaultstream.crypto.keyring import create_keyring
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.errors import CustodyError, LocalServiceError, UsageError
 from vaultstream.local.diagnosis import explain_failure, free_bytes
-from vaultstream.local.files import FileLock, make_private_dir
+from vaultstream.local.files import USERS_LOCK, FileLock, claim_data_dir, is_data_dir
 from vaultstream.local.nats import USER, EmbeddedNats
 from vaultstream.local.postgres import EmbeddedPostgres
 from vaultstream.local.processes import Running
@@ -93,7 +93,7 @@ class LocalServices:
     """One use of a data directory's services, with `async with`.
 
     Args:
-        data_dir: the directory, for VaultStream alone; created if it does not exist.
+        data_dir: the directory, for VaultStream alone; created if it does not exist. One with other things in it is refused.
         postgres: whether to run the embedded Postgres.
         nats: whether to run the embedded NATS.
         kek_file: the file of key-encryption keys, `<data_dir>/kek` if None; created if it does not exist.
@@ -119,7 +119,7 @@ class LocalServices:
     async def __aenter__(self) -> Self:
         with _disk_errors_explained(self.data_dir):
             _make_data_dir(self.data_dir)
-            self._use = FileLock(self.data_dir / "users.lock")
+            self._use = FileLock(self.data_dir / USERS_LOCK)
             try:
                 async with _turn(self.data_dir):
                     await self._use.acquire(exclusive=False)
@@ -241,10 +241,10 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
         LocalServiceError: a service does not stop.
     """
     data_dir = _absolute(data_dir)
-    if not data_dir.is_dir():
+    if not is_data_dir(data_dir):
         return False
     async with _turn(data_dir):
-        with FileLock(data_dir / "users.lock") as use:
+        with FileLock(data_dir / USERS_LOCK) as use:
             if not use.try_acquire(exclusive=True) and not force:
                 raise UsageError(
                     f"A vaultstream command uses the services in {data_dir}.",
@@ -286,7 +286,7 @@ def _absolute(data_dir: Path) -> Path:
 
 def _make_data_dir(data_dir: Path) -> None:
     """Creates the directory, private. As root, others may pass through, because Postgres runs as another user."""
-    make_private_dir(data_dir, mode=0o700 if os.geteuid() else 0o711)
+    claim_data_dir(data_dir, mode=0o700 if os.geteuid() else 0o711)
 
 
 def _make_missing(path: Path, create: Callable[[Path], object]) -> None:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from vaultstream.api import SignatureForm
 from vaultstream.audit.checks.queries import RecordId, job_query, parse_record_id
 from vaultstream.audit.exports.formats import ExportedSignature, ExportFormat, SignatureFormat, open_writer
 from vaultstream.audit.snapshot import open_snapshot
-from vaultstream.errors import UsageError, explain_output
+from vaultstream.errors import UsageError
+from vaultstream.output_file import open_output
 from vaultstream.store.audit_events import record_export
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     import asyncpg
@@ -53,7 +52,7 @@ async def export_job(
         database_url: the database.
         job_name: the job's name, or its token, which also finds a deleted job.
         form: the format of the output.
-        output: the file, which appears only when it is complete; None: standard output.
+        output: the file, which has its content only when it is complete; a device or a pipe is written to; None: standard output.
         signature_format: the encoding of ECDSA signatures.
         records: ids of the records; empty: all.
         progress: called after each chunk of signatures.
@@ -73,7 +72,7 @@ async def export_job(
         job = await get_job(connection, job_name)
         total = await _count(connection, job, _parsed(records, job))
         written = 0
-        with _open(output) as stream:
+        async with _open(output) as stream:
             writer = open_writer(form, stream, id_type=job.id_type, jws=_signs_jws(job))
             rows: list[ExportedSignature] = []
             async for signature in read_signatures(connection, job, records):
@@ -173,29 +172,11 @@ class _Terminal:
         sys.stdout.flush()
 
 
-@contextmanager
-def _open(output: Path | None) -> Iterator[BinaryIO]:
-    """Opens standard output, or a file that gets its name only when it is complete."""
+@asynccontextmanager
+async def _open(output: Path | None) -> AsyncIterator[BinaryIO]:
+    """Opens standard output, or a file that has its content only when it is complete."""
     if output is None:
         yield cast("BinaryIO", _Terminal()) if sys.stdout.isatty() else sys.stdout.buffer
         return
-    part = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
-    try:
-        stream = part.open("xb")
-    except OSError as error:
-        raise UsageError(f"{output} can't be written: {error.strerror}.") from None
-    try:
-        with stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            part.replace(output)
-        except OSError as error:
-            raise UsageError(f"{output} can't be written: {error.strerror}.") from None
-    except OSError as error:
-        if (explained := explain_output(error, output)) is None:
-            raise
-        raise explained from None
-    finally:
-        part.unlink(missing_ok=True)
+    async with open_output(output) as stream:
+        yield stream
