@@ -17,6 +17,7 @@ import uvloop
 from vaultstream.env_file import read_env_file
 from vaultstream.errors import ExitCode, Interrupted, OutputError
 from vaultstream.exits import explained
+from vaultstream.last_words import unexpected, write_exit
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.database import AUDITOR
@@ -161,6 +162,8 @@ def execute(
 ) -> int:
     """Runs a command's coroutine and returns its exit code. Ctrl-C and SIGTERM cancel it, so that it can drain."""
     try:
+        if worker:
+            configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
         settings = load_settings(None if worker else read_env_file(), **common)
         if settings.origin:
             note(settings.origin)
@@ -174,6 +177,8 @@ def execute(
         return ExitCode.FAILURE
     except Exception as error:
         shown = explained(error, part=part)
+        if worker and not sys.stdout.isatty():
+            return write_exit(shown or unexpected(error))
         if shown is None:
             raise
         if isinstance(shown, OutputError):

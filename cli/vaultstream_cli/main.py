@@ -13,6 +13,7 @@ from importlib import import_module
 
 from vaultstream.errors import ExitCode
 from vaultstream.quick_imports import quick_imports
+from vaultstream.telemetry.early import listen_early
 
 COMMANDS = {
     "quick-start": "quick_start",
@@ -57,7 +58,8 @@ def load(command: str | None) -> None:
 
 def _exit_at_once(*_: object) -> None:
     """Ends the process. Nothing is open yet. An exception could be lost in a callback of the garbage collector or the imports."""
-    os.write(2, b"error: Interrupted.\n")
+    as_json = os.environ.get("VAULTSTREAM_LOG_FORMAT") == "json"
+    os.write(2, b'{"level": "INFO", "message": "Interrupted."}\n' if as_json else b"error: Interrupted.\n")
     os._exit(ExitCode.INTERRUPTED)
 
 
@@ -69,6 +71,7 @@ def main() -> None:
             # The kernel drops signals that a container's first process has no handler for. Without this handler, a signer
             # stopped during startup would keep signing until SIGKILL. So it is installed before the slow imports.
             signal.signal(signal.SIGTERM, _exit_at_once)
+            listen_early(operator=command == "operator")
         if command in COMMANDS.keys() - KUBERNETES:
             # nats-py imports aiohttp if it can, for WebSockets. Without it a command starts in four fifths of the time.
             sys.modules["aiohttp"] = None  # type: ignore[assignment]

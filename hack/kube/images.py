@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,17 @@ async def engine_runs() -> bool:
 async def build_with_engine(image: Image, *, report: Report = to_stderr) -> None:
     """Builds an image into the container engine's store."""
     report(f"Building {image.name} with docker")
-    await run("docker", "build", "--tag", image.name, "--file", image.dockerfile, ".", cwd=ROOT)
+    named = ("--tag", image.name, "--file", image.dockerfile)
+    await run("docker", "build", *named, *_labels(image), ".", cwd=ROOT)
+
+
+def _labels(image: Image) -> tuple[str, ...]:
+    """Returns the option that labels the product's image with its commit; none outside of a clone."""
+    if image != PRODUCT:
+        return ()
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return ("--build-arg", f"REVISION={found}") if found else ()
 
 
 async def build_without_engine(image: Image, *options: str, report: Report = to_stderr) -> Path:
@@ -68,6 +79,7 @@ async def build_without_engine(image: Image, *options: str, report: Report = to_
         image.archive,
         "--file",
         image.dockerfile,
+        *_labels(image),
         *options,
     )
     await run(*words, cwd=ROOT, env=dict(os.environ))

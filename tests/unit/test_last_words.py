@@ -40,6 +40,17 @@ def test_a_written_line_is_read_back(root_logger: None, capsys: pytest.CaptureFi
     assert json.loads(lines[-1])["level"] == "ERROR"
 
 
+def test_a_line_is_readable_in_a_log_and_controls_no_terminal(
+    root_logger: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(Settings.model_construct(log_format="json", log_level="error"), worker=True)
+    write_last_words(CustodyError("⌈400 / 8⌉ keys of müller \u202eevil\x1b[31m \udc80"))
+    line = capsys.readouterr().out
+    assert "⌈400 / 8⌉ keys of müller" in line
+    assert all(character.isprintable() for character in line.rstrip("\n"))
+    assert read_last_words([line]) == LastWords(6, "⌈400 / 8⌉ keys of müller \u202eevil\x1b[31m \udc80")
+
+
 def test_no_password_is_written_or_passed_on(root_logger: None, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings.model_construct(log_format="json"), worker=True)
     write_last_words(CustodyError("nats://u:hunter2@n", hint="postgresql://u:hunter2@db/d"))

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from vaultstream.quick_imports import quick_imports
+from vaultstream.telemetry.early import listen_early
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes, as in `vaultstream.errors`, which is not imported yet."""
@@ -17,6 +18,7 @@ def main() -> int:
     # Before the slow imports: the first process of a container is not even sent a signal that it has no handler for.
     # It ends the process: an exception could be lost in a callback of the garbage collector or the imports.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(INTERRUPTED))
+    listen_early()
     # nats-py imports aiohttp if it can, for WebSockets. Without it a worker starts in four fifths of the time.
     sys.modules["aiohttp"] = None  # type: ignore[assignment]
     with quick_imports():

@@ -12,12 +12,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import ExitCode, redact
+from vaultstream.errors import ExitCode, VaultStreamError, redact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from vaultstream.errors import VaultStreamError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,18 @@ def write_last_words(error: VaultStreamError) -> None:
     if error.hint:
         extra["hint"] = error.hint
     log.log(level, "%s", error.message, extra=extra)
+
+
+def unexpected(error: Exception) -> VaultStreamError:
+    """Logs an error that is a fault of the program itself, with its traceback; returns the one to leave with."""
+    log.critical("unexpected error", exc_info=error)
+    return VaultStreamError(f"Unexpected error: {type(error).__name__}: {shown(error)}")
+
+
+def write_exit(error: VaultStreamError) -> ExitCode:
+    """Logs why this process is about to leave, and returns its exit code."""
+    write_last_words(error)
+    return error.exit_code
 
 
 def read_last_words(lines: Iterable[str], *, pid: int | None = None) -> LastWords | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pythonjsonlogger.json import JsonFormatter
 
 from vaultstream.errors import redact, shortened
-from vaultstream.visible import visible, visible_lines
+from vaultstream.visible import visible, visible_json, visible_lines
 
 if TYPE_CHECKING:
     from vaultstream.settings import Settings
@@ -47,6 +47,9 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_json(super().format(record))  # readable text stays as it is
+
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
         return _ends_of(redact(str(logging.Formatter.formatException(self, ei))))
 
@@ -82,6 +85,7 @@ def configure_logging(settings: Settings, *, worker: bool = False) -> None:
                 "%(asctime)s %(levelname)s %(name)s %(message)s",
                 rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
                 datefmt="%Y-%m-%dT%H:%M:%S%z",
+                json_ensure_ascii=False,
             )
         )
     else:

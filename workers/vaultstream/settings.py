@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(alias="VAULTSTREAM_LOG_LEVEL")] = "info"
     log_format: Annotated[str, Field(alias="VAULTSTREAM_LOG_FORMAT", pattern="^(auto|json|text)$")] = "auto"
 
+    last_words_file: Annotated[Path | None, Field(alias="VAULTSTREAM_LAST_WORDS_FILE")] = None
+    """File in which a worker in a pod notes why it left, so that it waits inside instead of leaving for the same reason
+    again. The operator sets it."""
     metrics_port: Annotated[int | None, Field(alias="VAULTSTREAM_METRICS_PORT", ge=0, le=65535)] = None
     """Port on which a worker serves metrics and health. Not set: it does not serve them; 0: any free port."""
     metrics_host: Annotated[str, Field(alias="VAULTSTREAM_METRICS_HOST")] = "0.0.0.0"  # noqa: S104 - see below

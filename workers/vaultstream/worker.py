@@ -18,6 +18,7 @@ from vaultstream.bus.address import bus_address
 from vaultstream.bus.answers import JETSTREAM_HINT, NO_JETSTREAM
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.errors import BusError, UsageError
+from vaultstream.patience import ask_to_leave
 from vaultstream.role import WorkerRole
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store import schema
@@ -198,6 +199,7 @@ def _warn_of_plain(service: str, peer: str | None) -> None:
 
 def _drain(number: signal.Signals, stop: asyncio.Event) -> None:
     log.info("%s: draining", signal.Signals(number).name)
+    ask_to_leave()
     stop.set()
 
 

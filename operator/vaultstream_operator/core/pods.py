@@ -36,6 +36,7 @@ OWN_VARIABLES: Final = frozenset(
         "PGSSLROOTCERT",
         "VAULTSTREAM_DRAIN_SECONDS",
         "VAULTSTREAM_KEK_FILE",
+        "VAULTSTREAM_LAST_WORDS_FILE",
         "VAULTSTREAM_LOG_FORMAT",
         "VAULTSTREAM_LOG_LEVEL",
         "VAULTSTREAM_METRICS_PORT",
@@ -54,6 +55,7 @@ _REVOCATIONS_FOLDER: Final = "/etc/vaultstream/revocations"
 _REVOCATIONS_KEY: Final = "revocations"
 _SEAL_KEY_FOLDER: Final = "/etc/vaultstream/seal-key"
 _SEAL_KEY: Final = "seal-key"
+_LAST_WORDS_FILE: Final = "/tmp/last-words.json"  # noqa: S108 - in a volume of the pod's own, which outlives its container
 _SEALS_FOLDER: Final = "/tmp/seals"  # noqa: S108 - in a volume of the pod's own, which outlives its container
 
 
@@ -246,7 +248,14 @@ def _container(
         "resources": dict(shape.resources),
         "volumeMounts": mounts,
         "securityContext": dict(options.shape.security_context),
-        "startupProbe": {"httpGet": probe, "periodSeconds": 2, "failureThreshold": 60},
+        # A worker listens before its imports, and answers after them.
+        "startupProbe": {
+            "httpGet": probe,
+            "initialDelaySeconds": 1,
+            "periodSeconds": 1,
+            "timeoutSeconds": 10,
+            "failureThreshold": 60,
+        },
         "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5},
         # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
@@ -264,6 +273,7 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
     secret = credentials_secret(role, options)
     plain = {
         "VAULTSTREAM_DRAIN_SECONDS": str(options.drain_seconds),
+        "VAULTSTREAM_LAST_WORDS_FILE": _LAST_WORDS_FILE,
         "VAULTSTREAM_LOG_FORMAT": "json",
         "VAULTSTREAM_LOG_LEVEL": options.log_level,
         "VAULTSTREAM_METRICS_PORT": str(options.metrics_port),

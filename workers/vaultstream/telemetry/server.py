@@ -20,6 +20,7 @@ import h11
 from prometheus_client.exposition import choose_encoder
 
 from vaultstream.errors import UsageError
+from vaultstream.telemetry.early import open_port
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.metrics import Metrics
 
@@ -181,9 +182,8 @@ def _response(given: Answer, *, with_body: bool) -> list[h11.Event]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")
+        return open_port(host, port)
     except OSError as error:
         raise UsageError(
             f"Metrics can't be served on {host}, port {port}: {error.strerror or error}.",
