@@ -28,7 +28,7 @@ LEAVES: Final = 2
 """How often a worker leaves for the same reason: two restarts of a container are reported as a failing worker."""
 AGAIN_SECONDS: Final = 3.0
 """Mean time between two attempts of a worker that waits."""
-REST_SECONDS: Final = 30.0
+LOOK_AGAIN_SECONDS: Final = 30.0
 """After which a signer that rests looks again whether its job has work."""
 
 _FIXED_FROM_OUTSIDE: Final = frozenset({ExitCode.SERVICE, ExitCode.CUSTODY})
@@ -59,7 +59,7 @@ def pause_after(role: str, error: VaultStreamError | None, file: Path | None) ->
     if file is None:
         return None
     if error is None:
-        return REST_SECONDS if role == WorkerRole.SIGNING else None
+        return LOOK_AGAIN_SECONDS if role == WorkerRole.SIGNING else None
     if error.exit_code not in _FIXED_FROM_OUTSIDE or not _recurs(error, file):
         return None
     return AGAIN_SECONDS * (0.5 + random.random())  # noqa: S311 - spreads the signers' attempts, no secret
