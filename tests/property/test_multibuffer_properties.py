@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from support.native import rows_of
+from support.native import TABLE_LEAST, rows_of, verified
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import Signer, Verifier, digest_verifier, signer
+from vaultstream.crypto.batch_verifier import verify_digests
 from vaultstream.crypto.low_s import HIGHEST_S, P256_ORDER
 from vaultstream.crypto.multibuffer import LEAST_WIDTH, Multibuffer, NativeKey
 from vaultstream.proof.merkle import leaf_hash, tree_root
@@ -42,6 +43,7 @@ class Pair:
         public = private.public_key()
         self.native: NativeKey = native.Key(scalar.to_bytes(32))
         self.point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.public = public
         self.sign: Signer = signer(private, ECDSA_P256, deterministic=True)
         found = digest_verifier(public, ECDSA_P256)
         assert found
@@ -111,7 +113,70 @@ def test_a_signature_is_what_the_standard_computes(
     assert answer == encode_dss_signature(r, min(s, P256_ORDER - s))
     pair = _pair(native, scalar)
     assert pair.is_valid(answer, digest)
-    assert native.verify([pair.point], [1], [digest], [answer]) == b"\1"
+    assert verified(native, [pair.point], [1], [digest], [answer]) == b"\1"
+
+
+def of_digits(digits: list[int]) -> int:
+    """Returns the scalar that has these digits in the base of the tables."""
+    return sum(digit << 7 * place for place, digit in enumerate(digits)) % P256_ORDER
+
+
+factors = scalars | st.lists(st.sampled_from([0, 1, -1, 2, 63, -63, 64]), min_size=37, max_size=37).map(
+    of_digits
+)
+"""What the generator or the key is multiplied with, the ends of all digits among them."""
+
+
+@given(scalar=scalars, of_generator=factors, of_key=factors)
+@example(scalar=3, of_generator=of_digits([64] * 36), of_key=of_digits([-63] * 36))
+@example(scalar=1, of_generator=64, of_key=65)
+@settings(max_examples=200)
+def test_a_sum_of_any_two_multiples_is_judged_as_by_cryptography(
+    native: Multibuffer, scalar: int, of_generator: int, of_key: int
+) -> None:
+    """u1 G + u2 Q with u1 and u2 of one's choice; where the two meet, the last word is that of `cryptography`."""
+    nonce = (of_generator + of_key * scalar) % P256_ORDER
+    if not (nonce and of_generator and of_key):
+        return
+    r = derive_private_key(nonce, SECP256R1()).public_key().public_numbers().x % P256_ORDER
+    s = r * pow(of_key, -1, P256_ORDER) % P256_ORDER
+    digest = (of_generator * s % P256_ORDER).to_bytes(32)
+    # With the lower s both factors are negative, and so is the sum: its x is the same.
+    signature = encode_dss_signature(r, min(s, P256_ORDER - s))
+    pair = _pair(native, scalar)
+    assert pair.is_valid(signature, digest)
+    answers = verify_digests(
+        [pair.public] * 2, [1, TABLE_LEAST], [digest] * (TABLE_LEAST + 1), [signature] * (TABLE_LEAST + 1)
+    )
+    assert all(answers)
+    other = bytes([digest[0] ^ 1]) + digest[1:]
+    assert verified(native, [pair.point], [1], [other], [signature]) == bytes(
+        [pair.is_valid(signature, other)]
+    )
+
+
+@pytest.mark.parametrize("count", [31, 32, 33, 255, 256, 257, 264, 520])
+def test_every_number_of_records_by_a_key_is_verified_with_a_table(native: Multibuffer, count: int) -> None:
+    """Beside a key with too few, and one of whose signatures every third is none."""
+    pairs = [_pair(native, int.from_bytes(sha256(name).digest())) for name in (b"a", b"b", b"c")]
+    payloads = [b"%d" % index for index in range(count)]
+    digests = [sha256(payload).digest() for payload in payloads]
+    of_each = [
+        [signature for _, signature in rows_of(native.sign([pair.native], [count], payloads, None, 105), 105)]
+        for pair in pairs
+    ]
+    wrong = [b"" if index % 3 == 0 else of_each[2][index] for index in range(count)]
+    answers = native.verify(
+        [pairs[0].point, pairs[1].point, pairs[2].point],
+        [count, 3, count],
+        [*digests, *digests[:3], *digests],
+        [*of_each[0], *of_each[1][:3], *wrong],
+    )
+    assert answers == b"\1" * (count + 3) + bytes(index % 3 != 0 for index in range(count))
+    for at in (0, 7, 8, count - 1):
+        changed = [*digests[:at], sha256(b"another").digest(), *digests[at + 1 :]]
+        answers = native.verify([pairs[0].point], [count], changed, of_each[0])
+        assert answers == bytes(index != at for index in range(count))
 
 
 @cache
@@ -130,7 +195,8 @@ def test_any_two_numbers_are_judged_as_by_cryptography(
     native: Multibuffer, *, scalar: int, r: int, s: int, digest: bytes
 ) -> None:
     pair, signature = _pair(native, scalar), encode_dss_signature(r, s)
-    assert native.verify([pair.point], [1], [digest], [signature])[0] == pair.is_valid(signature, digest)
+    answers = verified(native, [pair.point], [1], [digest], [signature])
+    assert answers[0] == pair.is_valid(signature, digest)
 
 
 @given(data=st.data(), payload=st.binary(max_size=20))
@@ -149,7 +215,7 @@ def test_a_changed_signature_is_judged_as_by_cryptography(
                 del signature[place]
             case _:
                 signature.insert(place, data.draw(st.sampled_from([0, 1, 2, 0x30, 0x7F, 0x80, 0x81, 0xFF])))
-    answer = native.verify([pair.point], [1], [digest], [bytes(signature)])
+    answer = verified(native, [pair.point], [1], [digest], [bytes(signature)])
     assert answer[0] == pair.is_valid(bytes(signature), digest)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaultstream.crypto.multibuffer import Multibuffer
 
 
@@ -31,3 +33,32 @@ def rows_of(packed: bytes, width: int) -> list[tuple[bytes, bytes]]:
         assert not packed[end : start + width].strip(b"\0")
         rows.append((packed[start : start + 32], packed[start + 34 : end]))
     return rows
+
+
+TABLE_LEAST = 32
+"""From so many signatures by a key on, a call makes a table for it."""
+
+
+def verified(
+    native: Multibuffer,
+    points: Sequence[bytes],
+    counts: Sequence[int],
+    digests: Sequence[bytes],
+    signatures: Sequence[bytes],
+) -> bytes:
+    """Verifies as the library does, and with tables, for which each signature comes as often as it takes to make one.
+
+    A table may miss a valid signature of a key or a number that was chosen for it; it may accept none that the library refuses.
+    """
+    answers = native.verify(points, counts, digests, signatures)
+    repeated = [count * TABLE_LEAST for count in counts]
+    many = native.verify(
+        points,
+        repeated,
+        [digest for digest in digests for _ in range(TABLE_LEAST)],
+        [signature for signature in signatures for _ in range(TABLE_LEAST)],
+    )
+    each = many[::TABLE_LEAST]
+    assert many == bytes(answer for answer in each for _ in range(TABLE_LEAST))
+    assert all(of_table <= answer for of_table, answer in zip(each, answers, strict=True))
+    return answers

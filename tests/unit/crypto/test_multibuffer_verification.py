@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from support.native import TABLE_LEAST, verified
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import digest_verifier, signer
 from vaultstream.crypto.batch_verifier import verify_digests
@@ -111,12 +112,12 @@ REFUSED = {
 
 
 def test_the_valid_signature_is_accepted(native: Multibuffer) -> None:
-    assert native.verify([point(SCALAR)], [1], [DIGEST], [VALID]) == b"\1"
+    assert verified(native, [point(SCALAR)], [1], [DIGEST], [VALID]) == b"\1"
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_no_signature_or_another_form_of_it_is_refused(native: Multibuffer, kind: str) -> None:
-    assert native.verify([point(SCALAR)], [1], [DIGEST], [REFUSED[kind]]) == b"\0"
+    assert verified(native, [point(SCALAR)], [1], [DIGEST], [REFUSED[kind]]) == b"\0"
     theirs = digest_verifier(public(SCALAR), ECDSA_P256)
     assert theirs
     assert theirs(REFUSED[kind], DIGEST) is False
@@ -140,7 +141,7 @@ def test_each_group_is_verified_with_its_own_key(native: Multibuffer) -> None:
 
 @pytest.mark.parametrize("digest", [b"", DIGEST[:31], DIGEST + b"\0", bytes(64)])
 def test_a_digest_of_another_length_has_no_valid_signature(native: Multibuffer, digest: bytes) -> None:
-    assert native.verify([point(SCALAR)], [1], [digest], [VALID]) == b"\0"
+    assert verified(native, [point(SCALAR)], [1], [digest], [VALID]) == b"\0"
 
 
 @pytest.mark.parametrize("digest", [0, P256_ORDER])
@@ -171,7 +172,7 @@ MEETING = [1, 2, 3, P256_ORDER - 1, P256_ORDER // 2, 0x1234567890ABCDEF]
 def test_a_sum_at_infinity_is_refused(native: Multibuffer, scalar: int) -> None:
     for t in MEETING:
         _, signature, digest = meeting(scalar, t)
-        assert native.verify([point(scalar)], [1], [digest], [signature]) == b"\0"
+        assert verified(native, [point(scalar)], [1], [digest], [signature]) == b"\0"
 
 
 @pytest.fixture(params=["auto", "off"])
@@ -190,8 +191,11 @@ def test_a_sum_of_two_equal_points_is_valid_though_the_library_may_fail_to_add_t
     digests = [digest for digest, _, _ in signed] + [opposite for _, _, opposite in signed]
     signatures = [signature for _, signature, _ in signed] * 2
     counts = [2, 2 * len(signed) - 2]
-    answers = verify_digests([public(scalar)] * 2, counts, digests, signatures)
-    assert answers == [True] * len(signed) + [False] * len(signed)
+    for times in (1, TABLE_LEAST):  # with tables, too
+        answers = verify_digests(
+            [public(scalar)] * 2, [count * times for count in counts], digests * times, signatures * times
+        )
+        assert answers == ([True] * len(signed) + [False] * len(signed)) * times
     with pytest.raises(ValueError, match=r"count|zip"):
         verify_digests([public(scalar)], [1], digests, signatures)
 
@@ -199,8 +203,8 @@ def test_a_sum_of_two_equal_points_is_valid_though_the_library_may_fail_to_add_t
 def test_keys_near_the_order_of_the_group_verify(native: Multibuffer) -> None:
     for scalar in (1, 2, 3, P256_ORDER - 3, P256_ORDER - 2, P256_ORDER - 1):
         signature = signer(derive_private_key(scalar, SECP256R1()), ECDSA_P256)(PAYLOAD)
-        assert native.verify([point(scalar)], [1], [DIGEST], [signature]) == b"\1"
-        assert native.verify([point(-scalar % P256_ORDER)], [1], [DIGEST], [signature]) == b"\0"
+        assert verified(native, [point(scalar)], [1], [DIGEST], [signature]) == b"\1"
+        assert verified(native, [point(-scalar % P256_ORDER)], [1], [DIGEST], [signature]) == b"\0"
 
 
 def test_what_is_no_point_on_the_curve_is_refused(native: Multibuffer) -> None:
