@@ -11,7 +11,7 @@ from integration.audit.audits import audit, found, named
 from integration.audit.signed_job import RecordId, payload_of
 from vaultstream.audit.checks import checker, source_rows
 from vaultstream.audit.checks.judgement import Absence
-from vaultstream.audit.checks.payloads import present_payloads
+from vaultstream.audit.checks.payloads import portions_of_payloads
 from vaultstream.errors import AuditError
 
 if TYPE_CHECKING:
@@ -150,11 +150,10 @@ async def test_no_report_is_made_of_a_job_with_a_signature_that_was_not_judged(
     make: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def all_but_one(*given: Any, **options: Any) -> AsyncIterator[Any]:
-        async for record, present in present_payloads(*given, **options):
-            if record != 7:
-                yield record, present
+        async for portion in portions_of_payloads(*given, **options):
+            yield [found for found in portion if found[0] != 7]
 
     signed = await make()
-    monkeypatch.setattr(checker, "present_payloads", all_but_one)
+    monkeypatch.setattr(checker, "portions_of_payloads", all_but_one)
     with pytest.raises(AuditError, match="12 signatures, and 11 were judged"):
         await audit(signed)

@@ -22,8 +22,8 @@ def add(plain: PlainSignatures[int], item: int, payload: bytes, *, signed: bytes
         item % 2,
         key.public_key(),
         item,
-        signature=signer(key, ED25519)(payload if signed is None else signed),
-        digest=sha256(payload).digest(),
+        signer(key, ED25519)(payload if signed is None else signed),
+        sha256(payload).digest(),
         payload=payload,
     )
 
@@ -52,6 +52,6 @@ def test_only_so_many_signatures_are_held() -> None:
     signature, key = signer(KEYS[0], ED25519)(b""), KEYS[0].public_key()
     for item in range(MAX_HELD):
         assert not plain.is_full
-        plain.add(0, key, item, signature=signature, digest=sha256(b"").digest(), payload=b"")
+        plain.add(0, key, item, signature, sha256(b"").digest(), payload=b"")
     assert plain.is_full
     assert plain.verify() == (MAX_HELD, [])

@@ -216,8 +216,8 @@ class RecordsChecker:
                 key.key_id,
                 usable,
                 (name, key.key_id),
-                signature=record.signature,
-                digest=record.digest,
+                record.signature,
+                record.digest,
                 payload=record.payload or b"",
             )
             return

@@ -21,7 +21,7 @@ from vaultstream.audit.checks.judgement import (
     lease_fault,
     stored_signature,
 )
-from vaultstream.audit.checks.payloads import present_payloads
+from vaultstream.audit.checks.payloads import portions_of_payloads
 from vaultstream.audit.checks.plain_signatures import PlainSignatures
 from vaultstream.audit.checks.queries import RecordId, covered_ids, job_query
 from vaultstream.audit.checks.statements import check_statements
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 Plain = tuple[RecordId, StoredSignature, bytes]
 """A record, its one signature, and its payload, of which the digest is the stored one."""
+
+_UNKNOWN: tuple[PublicKey | None, datetime | None] = (None, None)
 
 SLICE_RECORDS = 2000
 """Records checked at a time: limits memory use, whatever the batch size."""
@@ -98,6 +100,10 @@ class Checker:
         self._jws = JwsForm(JWS_ALG[algorithm], assignment.token) if assignment.jws else None
         self._plain_keys: dict[int, PublicKey | None] = {}
         """Of the keys that were needed so far; see `_plain_key`."""
+        self._commits: dict[tuple[int, int], list[CommittedLease]] = {}
+        """The committed leases of a slice, by key and epoch."""
+        self._under: dict[tuple[int, int], tuple[PublicKey | None, datetime | None]] = {}
+        """The key, and the last time that was found to be covered, of leases: those of a batch have one time."""
 
     @classmethod
     async def open(cls, connection: Connection, reading: Connection, assignment: Assignment) -> Self:
@@ -108,13 +114,15 @@ class Checker:
         """Checks the records of the planned batches `first` to `last`, both included, and the statements of all batches of these."""
         tally = Tally()
         of_batch: dict[int, list[RecordRow]] = {}
+        plain = PlainSignatures[Plain](Algorithm(self._job.algorithm))
         covered = await self._covered(first, last, tally)
         while rows := list(islice(covered, SLICE_RECORDS)):
-            signatures = await self._check_slice({record: state for record, _, state in rows}, tally)
+            signatures = await self._check_slice({record: state for record, _, state in rows}, plain, tally)
             for record, batch, _ in rows:
                 known = of_batch.setdefault(batch, [])
                 known += [(record, stored) for stored in signatures.get(record, ())]
             tally.add(Count.RECORDS, len(rows))
+        self._verify(plain, tally)
         await check_statements(self._connection, self._job, self._keys, (first, last), tally, known=of_batch)
         return tally
 
@@ -130,43 +138,53 @@ class Checker:
         return ((record, batch.number, state) for batch, ids, state in batches for record in ids)
 
     async def _check_slice(
-        self, states: dict[RecordId, str], tally: Tally
+        self, states: dict[RecordId, str], plain: PlainSignatures[Plain], tally: Tally
     ) -> dict[RecordId, list[StoredSignature]]:
-        """Checks records, by the states of their batches; returns their signatures."""
+        """Checks records, by the states of their batches, but for the signatures that go to `plain`; returns their signatures."""
         ids = list(states)
         signatures: dict[RecordId, list[StoredSignature]] = {}
         for row in await self._connection.fetch(self._sql("audit_signatures"), ids):
-            if row["record_id"] in states:  # another one would make up for a record that has none
-                signatures.setdefault(row["record_id"], []).append(stored_signature(row))
+            if (record := row[0]) in states:  # another one would make up for a record that has none
+                signatures.setdefault(record, []).append(stored_signature(row))
         await self._count(states, signatures, tally)
 
-        commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
-        plain = PlainSignatures[Plain](Algorithm(self._job.algorithm))
+        self._under.clear()
+        self._commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
         unjudged = dict(signatures)
-        async for record, present in present_payloads(
+        async for portion in portions_of_payloads(
             self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
-            found = unjudged.pop(record)
-            if len(found) == 1 and isinstance(present, bytes):
-                [stored] = found
-                if key := self._key_to_verify(stored, present, commits):
-                    plain.add(
-                        stored.key_no,
-                        key,
-                        (record, stored, present),
-                        signature=stored.signature,
-                        digest=stored.digest,
-                        payload=present,
-                    )
-                    if plain.is_full:
-                        self._verify(plain, tally)
-                    continue
-            for stored in found:
-                self._judge(str(record), stored, present, tally)
-                if fault := lease_fault(stored, commits.get((stored.key_no, stored.epoch), ())):
-                    tally.find(AuditFinding.BAD_LEASES, str(record), fault)
-        self._verify(plain, tally)
+            for record, present in portion:
+                self._sort(record, unjudged.pop(record), present, plain, tally)
+            if plain.is_full:
+                self._verify(plain, tally)
         return signatures
+
+    def _sort(
+        self,
+        record: RecordId,
+        found: list[StoredSignature],
+        present: bytes | Absence,
+        plain: PlainSignatures[Plain],
+        tally: Tally,
+    ) -> None:
+        """Judges a record's signatures; one of which only its validity is left to be found goes to `plain`."""
+        if len(found) == 1 and isinstance(present, bytes):
+            [stored] = found
+            if key := self._key_to_verify(stored, present):
+                plain.add(
+                    stored.key_no,
+                    key,
+                    (record, stored, present),
+                    stored.signature,
+                    stored.digest,
+                    payload=present,
+                )
+                return
+        for stored in found:
+            self._judge(str(record), stored, present, tally)
+            if fault := lease_fault(stored, self._commits.get((stored.key_no, stored.epoch), ())):
+                tally.find(AuditFinding.BAD_LEASES, str(record), fault)
 
     async def _count(
         self,
@@ -192,21 +210,16 @@ class Checker:
                 )
         await self._account_for(unsettled, states, tally)
 
-    def _key_to_verify(
-        self,
-        stored: StoredSignature,
-        payload: bytes,
-        commits: Mapping[tuple[int, int], Sequence[CommittedLease]],
-    ) -> PublicKey | None:
+    def _key_to_verify(self, stored: StoredSignature, payload: bytes) -> PublicKey | None:
         """Returns the key of a signature of which only its validity is left to be found; None if there is more to say of it."""
-        leases = commits.get((stored.key_no, stored.epoch), ())
-        if (
-            len(leases) == 1
-            and leases[0].covers(stored.signed_at)
-            and sha256(payload).digest() == stored.digest
-        ):
-            return self._plain_key(stored.key_no)
-        return None
+        key, time = self._under.get(lease := (stored.key_no, stored.epoch), _UNKNOWN)
+        if time != stored.signed_at:
+            leases = self._commits.get(lease, ())
+            if len(leases) != 1 or not leases[0].covers(stored.signed_at):
+                return None
+            key = self._plain_key(stored.key_no)
+            self._under[lease] = key, stored.signed_at
+        return key if key and sha256(payload).digest() == stored.digest else None
 
     def _plain_key(self, key_no: int) -> PublicKey | None:
         """Returns a key, unless more is to be said of its signatures than whether they are valid."""

@@ -251,10 +251,9 @@ def lease_fault(stored: StoredSignature, commits: Sequence[CommittedLease]) -> s
 
 
 def stored_signature(row: asyncpg.Record) -> StoredSignature:
-    """Reads a row of a job's signatures table."""
-    return StoredSignature(
-        row["key_no"], row["epoch"], aware(row["signed_at"]), row["digest"], row["signature"]
-    )
+    """Reads a row of `audit_signatures`, by place: names take twice as long."""
+    _, key_no, epoch, signed_at, digest, signature = row
+    return StoredSignature(key_no, epoch, aware(signed_at), digest, signature)
 
 
 def aware(time: datetime) -> datetime:

@@ -94,7 +94,16 @@ async def unchanged(watching: Connection, source: Source | None) -> AsyncIterato
 async def present_payloads(
     connection: Connection, source: Source | None, ids: Sequence[RecordId], *, max_bytes: int
 ) -> AsyncGenerator[tuple[RecordId, bytes | Absence]]:
-    """Yields each record of `ids` once, with its current payload or why it has none.
+    """Yields each record of `ids` once, with its current payload or why it has none; otherwise as `portions_of_payloads`."""
+    async for portion in portions_of_payloads(connection, source, ids, max_bytes=max_bytes):
+        for found in portion:
+            yield found
+
+
+async def portions_of_payloads(
+    connection: Connection, source: Source | None, ids: Sequence[RecordId], *, max_bytes: int
+) -> AsyncGenerator[list[tuple[RecordId, bytes | Absence]]]:
+    """Yields each record of `ids` once, with its current payload or why it has none, in lists.
 
     Args:
         connection: a source connection, in the transaction that has the snapshot.
@@ -103,44 +112,50 @@ async def present_payloads(
         max_bytes: longer payloads are not read: they can't be the ones that were signed.
     """
     if source is None:
-        for record in ids:
-            yield record, Absence.UNREADABLE
+        yield [(record, Absence.UNREADABLE) for record in ids]
         return
 
     statement = source.fill("audit_payloads")
     absent = set(ids)
+    found: list[tuple[RecordId, bytes | Absence]] = []
     long: list[tuple[RecordId, int]] = []
-    for row in await _fetch(connection, source, statement, ids, min(SMALL_BYTES, max_bytes)):
-        record = row["id"]
+    for record, size, payload in await _fetch(
+        connection, source, statement, ids, min(SMALL_BYTES, max_bytes)
+    ):
         if (
             record not in absent
         ):  # another row with the same id, or one that only the column's collation considers equal
             continue
         absent.remove(record)
-        if (known := _read(row, max_bytes)) is None:
-            long.append((record, row["bytes"]))
+        if payload is not None:
+            found.append((record, payload))
+        elif size is None:
+            found.append((record, Absence.NULL))
+        elif size > max_bytes:
+            found.append((record, Absence.TOO_LONG))
         else:
-            yield record, known
-    for record in absent:
-        yield record, Absence.DELETED
+            long.append((record, size))
+    found += ((record, Absence.DELETED) for record in absent)
+    yield found
 
-    async for record, known in _long_payloads(connection, source, long, max_bytes):
-        yield record, known
+    for portion in _portions(long):
+        yield await _long_payloads(connection, source, portion, max_bytes)
 
 
 async def _long_payloads(
-    connection: Connection, source: Source, sized: Sequence[tuple[RecordId, int]], max_bytes: int
-) -> AsyncGenerator[tuple[RecordId, bytes | Absence]]:
-    """Yields each of these records once, as `present_payloads` does."""
-    statement = source.fill("audit_payloads")
-    for portion in _portions(sized):
-        waiting = set(portion)
-        for row in await _fetch(connection, source, statement, portion, max_bytes):
-            if row["id"] in waiting and row["payload"] is not None:
-                waiting.remove(row["id"])
-                yield row["id"], row["payload"]
-        for record in waiting:  # a view or a function in it can answer each read as it likes
-            yield record, Absence.UNSTEADY
+    connection: Connection, source: Source, portion: Sequence[RecordId], max_bytes: int
+) -> list[tuple[RecordId, bytes | Absence]]:
+    """Returns each of these records once, as `portions_of_payloads` does."""
+    found: list[tuple[RecordId, bytes | Absence]] = []
+    waiting = set(portion)
+    for record, _, payload in await _fetch(
+        connection, source, source.fill("audit_payloads"), portion, max_bytes
+    ):
+        if record in waiting and payload is not None:
+            waiting.remove(record)
+            found.append((record, payload))
+    found += ((record, Absence.UNSTEADY) for record in waiting)  # a view can answer each read as it likes
+    return found
 
 
 async def _fetch(
@@ -154,16 +169,6 @@ async def _fetch(
             f"spec.records.table: {source.relation} returns more than two rows for each id."
         )
     return rows
-
-
-def _read(row: asyncpg.Record, max_bytes: int) -> bytes | Absence | None:
-    """Returns a row's payload, or why it has none; None if the payload is long, but allowed, and has yet to be read."""
-    payload: bytes | None = row["payload"]
-    if payload is not None:
-        return payload
-    if row["bytes"] is None:
-        return Absence.NULL
-    return Absence.TOO_LONG if row["bytes"] > max_bytes else None
 
 
 def _portions(sized: Sequence[tuple[RecordId, int]]) -> Iterator[list[RecordId]]:

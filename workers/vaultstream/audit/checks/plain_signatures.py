@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 8 << 20
 """Payloads that are held until their signatures are verified."""
-MAX_HELD = 4096
-"""Signatures that are held."""
+MAX_HELD = 16384
+"""Signatures that are held: of small batches, many by each key, which then cost less."""
 
 _Item = TypeVar("_Item")
 
@@ -45,9 +45,9 @@ class PlainSignatures(Generic[_Item]):
         key_name: Hashable,
         key: PublicKey,
         item: _Item,
-        *,
         signature: bytes,
         digest: bytes,
+        *,
         payload: bytes,
     ) -> None:
         """Takes a signature by this key.
@@ -60,7 +60,9 @@ class PlainSignatures(Generic[_Item]):
             digest: the payload's SHA-256.
             payload: what was signed; the algorithms that sign the digest do not look at it.
         """
-        self._by_key.setdefault(key_name, (key, []))[1].append(_Plain(item, signature, digest, payload))
+        if (of_key := self._by_key.get(key_name)) is None:
+            of_key = self._by_key[key_name] = (key, [])
+        of_key[1].append(_Plain(item, signature, digest, payload))
         self._count += 1
         self._bytes += len(payload)
 
