@@ -15,7 +15,7 @@ import typer
 import uvloop
 
 from vaultstream.env_file import read_env_file
-from vaultstream.errors import ExitCode, Interrupted, OutputError
+from vaultstream.errors import ExitCode, Interrupted, OutputError, UsageError
 from vaultstream.exits import explained
 from vaultstream.last_words import unexpected, write_exit
 from vaultstream.logs import configure_logging
@@ -164,6 +164,7 @@ def execute(
     try:
         if worker:
             configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
+        _require_working_directory()
         settings = load_settings(None if worker else read_env_file(), **common)
         if settings.origin:
             note(settings.origin)
@@ -186,6 +187,16 @@ def execute(
         print_error(shown)
         return shown.exit_code
     return result if isinstance(result, ExitCode) else ExitCode.OK
+
+
+def _require_working_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:  # it was removed
+        raise UsageError(
+            f"The working directory can't be used: {error.strerror}.",
+            hint="Start the command in another directory.",
+        ) from None
 
 
 def _drop_output() -> None:

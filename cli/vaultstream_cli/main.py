@@ -79,8 +79,13 @@ def main() -> None:
             import typer  # noqa: PLC0415 - see above
 
             from vaultstream_cli.app import app  # noqa: PLC0415 - see above
-            from vaultstream_cli.output import print_traceback, print_usage_error  # noqa: PLC0415 - see above
+            from vaultstream_cli.output import (  # noqa: PLC0415 - see above
+                escape_unknown_characters,
+                print_traceback,
+                print_usage_error,
+            )
 
+            escape_unknown_characters()
             sys.excepthook = print_traceback
             load(command)
         try:

@@ -65,11 +65,21 @@ err = _VisibleConsole(stderr=True, soft_wrap=True)
 """Standard error: progress, notes and errors."""
 
 
+def escape_unknown_characters() -> None:
+    r"""Lets both outputs escape a character that their encoding does not have, as in `\u2308`, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """Prints a value as JSON, on one line if `indent` is None; times become ISO 8601."""
-    text = json.dumps(value, default=_encode, ensure_ascii=False, indent=indent)
-    sys.stdout.write(visible_json(text) + "\n")
-    sys.stdout.flush()
+    """Prints a value as JSON, on one line if `indent` is None; times become ISO 8601.
+
+    An output that can't take every character, such as one in Latin-1, gets JSON's own escapes: the value is the same.
+    """
+    any_text = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, default=_encode, ensure_ascii=not any_text, indent=indent)
+    _write(visible_json(text) + "\n")
 
 
 def print_text(text: str) -> None:
@@ -79,12 +89,18 @@ def print_text(text: str) -> None:
 
 def print_line(text: str) -> None:
     """Prints a line on standard output, as wide as it is."""
-    typer.echo(visible(text))
+    _write(visible(text) + "\n")
 
 
 def print_file(text: str) -> None:
     """Prints the text of a file that VaultStream itself has written, on standard output."""
-    typer.echo(visible(text, keep="\n"), nl=False)
+    _write(visible(text, keep="\n"))
+
+
+def _write(text: str) -> None:
+    # Not by typer.echo: it takes an output in ASCII for a mistake, and writes UTF-8 to it.
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_error(error: VaultStreamError) -> None:

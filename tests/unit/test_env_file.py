@@ -114,7 +114,8 @@ def test_a_hint_that_is_pasted_runs_no_name_of_a_directory(
     folder = env.parent / "x;touch PWNED;#"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    (folder / ".env").write_bytes(b"\xff")
+    (folder / ".env").touch()
+    (folder / ".env").chmod(0o666)
     with pytest.raises(UsageError) as caught:
         load()
     assert f"chmod 600 {shlex.quote(str(folder / '.env'))}`" in (caught.value.hint or "")

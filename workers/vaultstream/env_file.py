@@ -37,15 +37,15 @@ def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
     Raises:
         UsageError: it can't be read, is no text, or another user owns it or may write it.
     """
-    path = path.absolute()
     try:
+        path = path.absolute()
         link = path.lstat()
         # Without waiting: opening a pipe would wait for a writer.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(path, f"can't be read: {error.strerror}") from None
+        raise _unreadable(path, f"can't be read: {error.strerror}") from None
     try:
         state = os.fstat(file)  # of the file that is read, whatever its path names by then
         if not stat.S_ISREG(state.st_mode):
@@ -57,16 +57,23 @@ def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
         with os.fdopen(file, "rb", closefd=False) as stream:
             text = stream.read().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _unusable(path, "is not UTF-8 text") from None
+        raise _unreadable(path, "is not UTF-8 text") from None
     except OSError as error:
-        raise _unusable(path, f"can't be read: {error.strerror}") from None
+        raise _unreadable(path, f"can't be read: {error.strerror}") from None
     finally:
         os.close(file)
     if "\0" in text:
-        raise _unusable(path, "is not UTF-8 text")
+        raise _unreadable(path, "is not UTF-8 text")
     found = dotenv_values(stream=io.StringIO(text))
     values = {name: value for name, value in found.items() if value}
     return EnvFile(path, values, shared=bool(state.st_mode & stat.S_IWGRP))
+
+
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"The settings in {path} are not used: it {why}.",
+        hint="If it is another program's, start the command in another directory. Else make it readable, as UTF-8.",
+    )
 
 
 def _unusable(path: Path, why: str) -> UsageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,8 @@ def configure_logging(settings: Settings, *, worker: bool = False) -> None:
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and worker and not stream.isatty()
     )
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # what its encoding does not have is escaped
     handler = logging.StreamHandler(stream)
     handler.addFilter(_Redacting())
     if as_json:

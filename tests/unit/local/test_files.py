@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.embedded import AS_ROOT
-from vaultstream.errors import LocalServiceError
+from vaultstream.errors import LocalServiceError, UsageError
 from vaultstream.local import files
 from vaultstream.local.files import (
     FileLock,
@@ -75,7 +75,7 @@ def test_a_directory_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
 def test_a_directory_with_other_things_in_it_is_refused(tmp_path: Path, entry: str) -> None:
     (tmp_path / entry).mkdir()
     before = mode(tmp_path)
-    with pytest.raises(LocalServiceError, match="has other things in it"):
+    with pytest.raises(UsageError, match="has other things in it"):
         claim_data_dir(tmp_path, mode=0o700)
     assert (names(tmp_path), mode(tmp_path)) == ([entry], before)
 
@@ -99,7 +99,7 @@ def test_a_directory_that_others_may_write_to_is_refused_and_keeps_its_mode(
         if entry:
             (tmp_path / entry).touch()
         tmp_path.chmod(existing)
-        with pytest.raises(LocalServiceError, match="may write to"):
+        with pytest.raises(UsageError, match="may write to"):
             claim_data_dir(tmp_path, mode=0o700)
         assert mode(tmp_path) == existing
 

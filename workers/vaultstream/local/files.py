@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from vaultstream.errors import LocalServiceError
+from vaultstream.errors import LocalServiceError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,18 +57,19 @@ def claim_data_dir(path: Path, *, mode: int) -> Path:
     The mode of a directory that exists stays as it is.
 
     Raises:
-        LocalServiceError: other things are in it, another user owns it, or others may write to it.
+        UsageError: other things are in it, or others may write to it.
+        LocalServiceError: another user owns it.
     """
     if not path.is_dir():
         return make_private_dir(path, mode=mode)
     _refuse_other_owners(path, {0, os.geteuid()})
     if not is_data_dir(path) and (others := sorted(set(os.listdir(path)) - _OWN_NAMES)):  # noqa: PTH208 - names alone
-        raise LocalServiceError(
+        raise UsageError(
             f"The directory {path} has other things in it, such as {others[0]!r}.",
             hint="Name an empty directory, or one that does not exist, with --data-dir.",
         )
     if (found := stat.S_IMODE(path.stat().st_mode)) & (stat.S_IWGRP | stat.S_IWOTH):
-        raise LocalServiceError(
+        raise UsageError(
             f"Other users may write to the directory {path} (mode {found:04o}), and so replace what is in it.",
             hint=f"chmod go-w {shlex.quote(str(path))}, or name another directory with --data-dir.",
         )

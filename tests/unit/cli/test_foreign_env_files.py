@@ -1,0 +1,91 @@
+"""A `.env` that is not ours ends no command in a traceback, whatever it is."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from vaultstream_cli import app as commands
+from vaultstream_cli.main import COMMANDS, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.unit
+
+
+def each_command(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """Yields the words of each command, with a value for each argument and option that it requires."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from each_command(command, *names, name)
+            continue
+        required = [p for p in command.params if p.required]
+        options = [word for p in required if p.param_type_name == "option" for word in (p.opts[0], "1")]
+        yield (*names, name, *options, *("1" for p in required if p.param_type_name == "argument"))
+
+
+load(None)
+EVERY = [
+    words
+    for words in each_command(typer.main.get_command(commands.app))
+    if words[0] not in {"worker", "operator"}  # they take nothing from the file
+]
+
+
+def latin_1(path: Path) -> None:
+    path.write_bytes(b"APP_NAME=Caf\xe9\n")
+
+
+def utf_16(path: Path) -> None:
+    path.write_text("APP_NAME=x\n", "utf-16")
+
+
+def endless(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def somebodys_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)
+
+
+def open_to_all(path: Path) -> None:
+    path.write_text("APP_NAME=x\n")
+    path.chmod(0o666)
+
+
+def test_all_commands_are_walked() -> None:
+    assert {words[0] for words in EVERY} == COMMANDS.keys() - {"worker", "operator"}
+
+
+@pytest.mark.parametrize("make", [latin_1, utf_16, endless, somebodys_socket, open_to_all])
+def test_a_file_that_can_not_be_used_ends_each_command_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / ".env")
+    for words in EVERY:
+        ran = CliRunner().invoke(commands.app, words)
+        assert isinstance(ran.exception, SystemExit), (words, ran.exception)
+        assert ran.exit_code == 2, (words, ran.output)
+        assert "are not used: it " in ran.output, words
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
+def test_a_working_directory_that_was_removed_ends_each_command_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for words in EVERY:
+        ran = CliRunner().invoke(commands.app, words)
+        assert ran.exit_code == 2, (words, ran.output, ran.exception)
+        assert "working directory" in ran.output
