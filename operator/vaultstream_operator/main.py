@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import kopf
 
 from vaultstream.bus.address import BusAddress
+from vaultstream.credentials import CredentialFiles
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import serving_on
@@ -46,11 +47,12 @@ async def run_operator(settings: OperatorSettings) -> None:
             settings.nats_user,
             settings.nats_password.get_secret_value(),
             ca_file=settings.nats_ca_file,
+            files=CredentialFiles(settings.credentials_dir),
         )
         services = await stack.enter_async_context(AsyncExitStack())
         lags = await services.enter_async_context(JetStreamLags(address))
         store = await services.enter_async_context(
-            PostgresStore(settings.database_url.get_secret_value(), lags, tenants=settings.worker.tenants)
+            PostgresStore(settings.database, lags, tenants=settings.worker.tenants)
         )
         reconciler = Reconciler(cluster, store, lags, settings.worker, metrics=metrics)
         try:

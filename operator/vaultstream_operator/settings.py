@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vaultstream.credentials import DATABASE, CredentialFiles, UrlSource
 from vaultstream.errors import UsageError
 from vaultstream_operator.core.pods import OWN_VARIABLES
 from vaultstream_operator.core.shapes import WorkerShape
@@ -130,6 +132,8 @@ class OperatorSettings(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True)
 
     database_url: Annotated[SecretStr, Field(alias="DATABASE_URL")]
+    credentials_dir: Annotated[Path | None, Field(alias="VAULTSTREAM_CREDENTIALS_DIR")] = None
+    """Folder with a file for each credential, read again at each connect; see the setting of workers."""
     nats_url: Annotated[str, Field(alias="VAULTSTREAM_NATS_URL")]
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = SecretStr("")
@@ -144,6 +148,12 @@ class OperatorSettings(BaseSettings):
     kubeconfig: Annotated[str, Field(alias="KUBECONFIG")] = ""
     """Path of a kubeconfig, for an operator outside of the cluster."""
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+
+    @property
+    def database(self) -> UrlSource:
+        """The connection string of Postgres, as it is at each connect."""
+        files, given = CredentialFiles(self.credentials_dir), self.database_url.get_secret_value()
+        return partial(files.text, DATABASE, given) if files.folder else given
 
     @property
     def watched(self) -> list[str]:

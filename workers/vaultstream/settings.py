@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr | None, Field(alias="DATABASE_URL")] = None
     source_database_url: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_SOURCE_DATABASE_URL")] = None
     """The same database under a login without privileges in the schema `vaultstream`, by which the records are read."""
+    credentials_dir: Annotated[Path | None, Field(alias="VAULTSTREAM_CREDENTIALS_DIR")] = None
+    """Folder with a file for each credential, which workers read again at each connect. A file takes precedence over its variable:
+    `database-url`, `source-database-url`, `nats-url`, `nats-user`, `nats-password`. Besides: `nats-creds` or `nats-nkey`, a login of NATS
+    by a key; `tls.crt` and `tls.key`, the client certificate for NATS."""
     nats_url: Annotated[str | None, Field(alias="VAULTSTREAM_NATS_URL")] = None
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = None

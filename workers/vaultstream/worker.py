@@ -17,6 +17,7 @@ from vaultstream.api import JobState
 from vaultstream.bus.address import bus_address
 from vaultstream.bus.answers import JETSTREAM_HINT, NO_JETSTREAM
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
+from vaultstream.credentials import database_url
 from vaultstream.errors import BusError, UsageError
 from vaultstream.patience import ask_to_leave
 from vaultstream.role import WorkerRole
@@ -132,11 +133,9 @@ async def source_pool_of(context: WorkerContext, *, size: int) -> AsyncIterator[
         DatabaseError: Postgres is unreachable or refuses the connection.
     """
     settings = context.settings
-    if settings.database_url is None:
-        raise UsageError("A worker needs DATABASE_URL.")
     async with context.pool.acquire() as connection:
         place = await find_place(connection)
-    database = SourceDatabase.by(settings, settings.database_url.get_secret_value())
+    database = SourceDatabase.by(settings, database_url(settings))
     name = str(SessionName.of_this_process(context.telemetry.health.role, context.job.job_no))
     async with open_source_pool(database, place=place, ours=context.pool, role=name, size=size) as sources:
         if database.given:
@@ -155,12 +154,12 @@ async def _connected(
             "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
             hint="Set both, or let `vaultstream run` start the workers, on embedded services if you like.",
         )
-    database_url = settings.database_url.get_secret_value()
+    url = database_url(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _drain, number, stop)
     async with (
-        open_pool(database_url, role=role, size=1, writes=True) as first,
+        open_pool(url, role=role, size=1, writes=True) as first,
         first.acquire() as connection,
     ):
         await schema.require_current(connection)
@@ -168,7 +167,7 @@ async def _connected(
         _warn_of_plain("Postgres", plain_peer_of(connection))
     async with (
         open_pool(
-            database_url,
+            url,
             role=str(SessionName.of_this_process(role, job.job_no)),
             size=connections,
             reset=role == WorkerRole.KEYS,

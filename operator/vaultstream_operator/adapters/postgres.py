@@ -14,6 +14,7 @@ from typing import Protocol, Self, TypeVar
 import asyncpg
 
 from vaultstream.api import JobState
+from vaultstream.credentials import UrlSource
 from vaultstream.deletion import delete_with_messages
 from vaultstream.errors import (
     BusError,
@@ -89,14 +90,14 @@ class PostgresStore:
     An asynchronous context manager. Entering it does not wait: while Postgres is unreachable, reconciles fail.
 
     Args:
-        url: the connection string.
+        url: the connection string, or what returns it at each connect.
         dispatcher: removes what jobs have in JetStream.
         tenants: namespaces that are tenants.
         connections: maximum number of connections.
     """
 
     def __init__(
-        self, url: str, dispatcher: Dispatcher, *, tenants: Collection[str] = (), connections: int = 8
+        self, url: UrlSource, dispatcher: Dispatcher, *, tenants: Collection[str] = (), connections: int = 8
     ) -> None:
         self._url = url
         self._dispatcher = dispatcher
@@ -354,6 +355,7 @@ _PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [
 ]
 
 _CORRECT = "Correct the credentials or the privileges of its user."
+_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError,)  # and its subclass, a wrong password
 
 
 def classify(error: Exception) -> tuple[JobReason, str, bool]:
@@ -367,6 +369,9 @@ def classify(error: Exception) -> tuple[JobReason, str, bool]:
     cause = (
         error.__context__ if isinstance(error, DatabaseError) else error
     )  # the error of the driver, if there is one
+    if isinstance(cause, _REFUSED):
+        # Not passing: an old password of a Secret that was changed is told from a wrong one only by the next attempts.
+        return JobReason.DATABASE_REFUSES, _clause(explain(cause)), False
     for kinds, reason, passing in _PROBLEMS:
         if isinstance(cause, kinds):
             clause = _clause(cause)

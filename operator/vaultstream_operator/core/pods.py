@@ -29,11 +29,16 @@ CREDENTIALS: Final = {
 SOURCE_CREDENTIALS: Final = {"VAULTSTREAM_SOURCE_DATABASE_URL": "source-database-url"}
 """The same of the workers that read records, by a login without privileges in VaultStream's schema."""
 
+OPTIONAL_KEYS: Final = frozenset({"nats-user", "nats-password"})
+"""Keys of a Secret that can be missing: a login of NATS may be a key or a certificate."""
+
 OWN_VARIABLES: Final = frozenset(
     {
         *CREDENTIALS,
         *SOURCE_CREDENTIALS,
         "PGSSLROOTCERT",
+        "VAULTSTREAM_CREDENTIALS_DIR",
+        "VAULTSTREAM_CREDENTIALS_SECRET",
         "VAULTSTREAM_DRAIN_SECONDS",
         "VAULTSTREAM_KEK_FILE",
         "VAULTSTREAM_LAST_WORDS_FILE",
@@ -49,6 +54,7 @@ OWN_VARIABLES: Final = frozenset(
 )
 """Variables that only this module sets."""
 
+_CREDENTIALS_FOLDER: Final = "/etc/vaultstream/credentials"
 _KEK_FOLDER: Final = "/etc/vaultstream/kek"
 _CA_FOLDER: Final = "/etc/vaultstream/ca"
 _REVOCATIONS_FOLDER: Final = "/etc/vaultstream/revocations"
@@ -198,6 +204,7 @@ def _placement(shape: PodShape, spread: Sequence[Mapping[str, Any]], selector: M
 
 def _volumes(role: str, options: WorkerOptions) -> list[Manifest]:
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+    volumes.append(_credentials_volume(credentials_secret(role, options)))
     if role in (KEYS, SIGNING):
         volumes.append(_secret_volume("kek", options.kek_secret, "kek", mode=0o440))
         volumes.append(_revocations_volume(options.revocations_config_map))
@@ -218,6 +225,13 @@ def _secret_volume(name: str, secret: str, key: str, *, mode: int, optional: boo
     return {"name": name, "secret": source | ({"optional": True} if optional else {})}
 
 
+def _credentials_volume(secret: str) -> Manifest:
+    """Returns the volume with a role's credentials, which are read at each connect. The variables from the same Secret are what a pod
+    starts with: where one is missing, the kubelet says so at once, and which.
+    """
+    return {"name": "credentials", "secret": {"secretName": secret, "defaultMode": 0o440, "optional": True}}
+
+
 def _revocations_volume(name: str) -> Manifest:
     """Returns the volume with the file of revocations. Without the ConfigMap, which people make, it is empty: nothing is revoked."""
     items = [{"key": _REVOCATIONS_KEY, "path": _REVOCATIONS_KEY}]
@@ -230,6 +244,7 @@ def _container(
 ) -> Manifest:
     probe = {"path": "/livez", "port": "metrics"}
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
+    mounts.append({"name": "credentials", "mountPath": _CREDENTIALS_FOLDER, "readOnly": True})
     if role in (KEYS, SIGNING):
         mounts.append({"name": "kek", "mountPath": _KEK_FOLDER, "readOnly": True})
         # As a whole folder: the kubelet updates no single file that is mounted by itself.
@@ -272,6 +287,8 @@ def _container(
 def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
     secret = credentials_secret(role, options)
     plain = {
+        "VAULTSTREAM_CREDENTIALS_DIR": _CREDENTIALS_FOLDER,
+        "VAULTSTREAM_CREDENTIALS_SECRET": secret,
         "VAULTSTREAM_DRAIN_SECONDS": str(options.drain_seconds),
         "VAULTSTREAM_LAST_WORDS_FILE": _LAST_WORDS_FILE,
         "VAULTSTREAM_LOG_FORMAT": "json",
@@ -296,4 +313,7 @@ def _environment(role: str, options: WorkerOptions) -> list[Manifest]:
 
 
 def _from_secret(variable: str, secret: str, key: str) -> Manifest:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+    source: Manifest = {"name": secret, "key": key}
+    if key in OPTIONAL_KEYS:
+        source["optional"] = True
+    return {"name": variable, "valueFrom": {"secretKeyRef": source}}

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from vaultstream.credentials import (
+    CERTIFICATE,
+    CERTIFICATE_KEY,
+    NATS_CREDS,
+    NATS_NKEY,
+    NATS_PASSWORD,
+    NATS_URL,
+    NATS_USER,
+    NO_FILES,
+    CredentialFiles,
+)
 from vaultstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +46,12 @@ class BusAddress:
     key_file: Path | None = None
     replicas: int = 1
     """Number of servers that store each stream, at least."""
+    files: CredentialFiles = NO_FILES
+    """Where the URL, the login and the certificate are read from at each connect."""
+    creds: str = field(default="", repr=False)
+    """Text of a file of credentials, which takes precedence over user and password."""
+    nkey: str = field(default="", repr=False)
+    """Seed of an nkey, which takes precedence over user and password."""
 
     def __post_init__(self) -> None:
         if not self.urls:
@@ -57,6 +74,23 @@ class BusAddress:
     def encrypted(self) -> bool:
         return self.ca_file is not None or self.cert_file is not None or all(self._secure)
 
+    def current(self) -> BusAddress:
+        """Returns the address as the files have it now."""
+        files = self.files
+        if files.folder is None:
+            return self
+        certificate = files.path(CERTIFICATE)
+        return replace(
+            self,
+            url=files.text(NATS_URL, self.url),
+            user=files.text(NATS_USER, self.user),
+            password=files.text(NATS_PASSWORD, self.password),
+            cert_file=self.cert_file or certificate,
+            key_file=self.key_file or (files.path(CERTIFICATE_KEY) if certificate else None),
+            creds=files.text(NATS_CREDS),
+            nkey=files.text(NATS_NKEY),
+        )
+
     @property
     def user_name(self) -> str:
         """The user's name, for messages."""
@@ -73,4 +107,5 @@ def bus_address(settings: Settings, url: str) -> BusAddress:
         cert_file=settings.nats_cert_file,
         key_file=settings.nats_key_file,
         replicas=settings.nats_replicas,
+        files=CredentialFiles(settings.credentials_dir),
     )

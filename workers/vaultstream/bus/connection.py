@@ -13,10 +13,11 @@ import nats.errors
 import nats.js.errors
 
 from vaultstream.bus.address import BusAddress
-from vaultstream.bus.encryption import BusClient, tls_context
+from vaultstream.bus.encryption import BusClient, UnusableLoginError, tls_context
 from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
 from vaultstream.bus.tenants import api_prefix
+from vaultstream.credentials import where_to_correct
 from vaultstream.errors import DOCTOR, BusError, explain_tls
 
 if TYPE_CHECKING:
@@ -100,30 +101,35 @@ async def _flush_and_close(client: BusClient) -> None:
 
 async def _connect(address: BusAddress, role: str, name: str, attempts: int, refusals: Refusals) -> BusClient:
     failures: list[Exception] = []
+    refused = False
 
     async def on_error(error: Exception) -> None:
+        nonlocal refused
         log.debug("nats: %s", error or type(error).__name__)
         if refusal := explain_refusal(address.user_name, error):
             refusals.note(refusal)
-        elif not connected:
+        elif not client.established:
             failures.append(error)
+        elif not refused and _is_refusal(error):
+            refused = True
+            explained = _explain([error])
+            log.warning("%s Trying again.", explained.message, extra={"hint": explained.hint})
 
     async def on_disconnect() -> None:
         log.info("disconnected from NATS")
 
     async def on_reconnect() -> None:
+        nonlocal refused
+        refused = False
         log.info("reconnected to NATS")
 
-    connected = False
-    own_user = "@" in address.url
-    tls = tls_context(address.ca_file, address.cert_file, address.key_file) if address.encrypted else None
-    client = BusClient(encrypted=tls is not None)
+    now = address.current()
+    tls = tls_context(now.ca_file, now.cert_file, now.key_file) if now.encrypted else None
+    client = BusClient(address)
     try:
         await client.connect(
-            address.urls,
+            now.urls,
             name=name,
-            user=None if own_user else address.user,
-            password=None if own_user else address.password,
             tls=tls,
             inbox_prefix=inbox_prefix(role),
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -138,19 +144,26 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await client.close()
         raise _explain(failures or [error]) from None
-    connected = True
+    client.established = True
     client.options["max_reconnect_attempts"] = -1  # after the first connection, reconnect forever
     return client
 
 
+def _is_refusal(error: Exception) -> bool:
+    return "authorization" in f"{type(error).__name__} {error}".lower()
+
+
 def _explain(errors: list[Exception]) -> BusError:
     """Returns the error to show; a refusal takes precedence over the disconnect that follows it."""
-    if any("authorization" in f"{type(error).__name__} {error}".lower() for error in errors):
+    if any(_is_refusal(error) for error in errors):
+        user, password = "VAULTSTREAM_NATS_USER", "VAULTSTREAM_NATS_PASSWORD"
         return BusError(
             "NATS refuses the user or the password.",
-            hint="Correct VAULTSTREAM_NATS_USER and VAULTSTREAM_NATS_PASSWORD.",
+            hint=where_to_correct(user, password, otherwise=f"Correct {user} and {password}."),
         )
     for error in errors:
+        if isinstance(error, UnusableLoginError):
+            return BusError(str(error), hint=error.hint)
         if isinstance(error, nats.errors.SecureConnWantedError):
             return BusError(
                 "NATS does not offer TLS, which this connection requires.",

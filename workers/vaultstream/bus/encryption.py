@@ -1,24 +1,30 @@
-"""TLS to NATS: which certificates are trusted, and no password is sent before the server's certificate is verified."""
+"""TLS and logins to NATS: which certificates are trusted, and no password is sent before the server's certificate is verified."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client, Srv
 from nats.aio.transport import TcpTransport
 
-from vaultstream.errors import BusError
+from vaultstream.bus.nkeys import NatsKey
+from vaultstream.errors import BusError, UsageError
 from vaultstream.transit import plain_peer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vaultstream.bus.address import BusAddress
 
 CLOSE_SECONDS = 0.2
+
+_REFUSED = re.compile(r"authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 
 
 def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
@@ -49,16 +55,67 @@ def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | N
     return context
 
 
+class UnusableLoginError(nats.errors.Error):
+    """A key or a file of credentials that is none. It is read again at the next attempt."""
+
+    def __init__(self, message: str, hint: str | None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 class BusClient(Client):
-    """The client of nats-py, extended for TLS.
+    """The client of nats-py, extended for TLS, and for credentials and certificates that are read again at each connect.
 
     Args:
-        encrypted: whether TLS is required: if the server does not offer it, nothing is sent.
+        address: how to connect. With TLS, nothing is sent if the server does not offer it.
     """
 
-    def __init__(self, *, encrypted: bool) -> None:
+    def __init__(self, address: BusAddress) -> None:
         super().__init__()
-        self._encrypted = encrypted
+        self._address = address
+        self._encrypted = address.current().encrypted
+        self.established = False
+        """Whether the first connection was made. From then on, a refused login is tried again: it may be changing."""
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        address = self._address.current()
+        try:
+            return tls_context(address.ca_file, address.cert_file, address.key_file)
+        except BusError as error:
+            raise nats.errors.Error(error.message) from None
+
+    def _connect_command(self) -> bytes:
+        try:
+            self._log_in(self._address.current())
+        except UsageError as error:
+            raise UnusableLoginError(error.message, error.hint) from None
+        return super()._connect_command()
+
+    def _log_in(self, address: BusAddress) -> None:
+        self._auth_configured = True
+        self._signature_cb = self._user_jwt_cb = self._public_nkey = None
+        if address.creds or address.nkey:
+            found = NatsKey.from_creds(address.creds) if address.creds else NatsKey.from_seed(address.nkey)
+            self._signature_cb = found.sign
+            self._user_jwt_cb = found.jwt.encode if found.jwt else None
+            self._public_nkey = found.public
+        url = urlsplit(address.urls[0])
+        user, password, token = (
+            (address.user, address.password, None)
+            if url.username is None
+            else (None, None, url.username)
+            if url.password is None
+            else (url.username, url.password, None)
+        )
+        self.options |= {"user": user, "password": password, "token": token}
+
+    async def _process_err(self, err_msg: str) -> None:
+        if self.established and _REFUSED.search(err_msg):
+            await self._error_cb(nats.errors.AuthorizationError())
+            await self._process_op_err(nats.errors.AuthorizationError())
+        else:
+            await super()._process_err(err_msg)
 
     @property
     def plain_peer(self) -> str | None:

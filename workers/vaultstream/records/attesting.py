@@ -7,8 +7,9 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from vaultstream.credentials import database_url
 from vaultstream.crypto.seal_keys import load_seal_keys
-from vaultstream.errors import UsageError, VaultStreamError
+from vaultstream.errors import VaultStreamError
 from vaultstream.proof.seal import log_origin
 from vaultstream.sealing.attestor import Attestor
 from vaultstream.store.database import connect
@@ -68,15 +69,12 @@ async def _repeat(context: WorkerContext, attestor: Attestor) -> None:
 
 
 async def _attest(context: WorkerContext, attestor: Attestor) -> None:
-    url = context.settings.database_url
-    if url is None:
-        raise UsageError("DATABASE_URL is not set.")
     try:
         keys: SealKeys = await asyncio.to_thread(
             load_seal_keys, context.seal_key_file
         )  # it may have been rotated
         # A connection of its own: others are slow to answer, and the worker's are needed.
-        async with connect(url.get_secret_value(), role="attesting") as connection:
+        async with connect(database_url(context.settings), role="attesting") as connection:
             await attestor.attest(connection, keys.known)
     except Exception as error:  # noqa: BLE001 - the job is not affected; the next interval makes up for it
         log.warning("checkpoints are not attested: %s", error or type(error).__name__)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from vaultstream.credentials import database_url
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import UsageError
 from vaultstream.role import WorkerRole
@@ -31,10 +32,8 @@ async def run_records_deletion(settings: Settings, token: str) -> None:
         CustodyError: the seal key can't be read.
         ProofError: a log is not what was signed.
     """
-    if settings.database_url is None:
-        raise UsageError("A worker needs DATABASE_URL.")
     keys = await asyncio.to_thread(load_seal_keys, seal_key_file(settings))
-    url = settings.database_url.get_secret_value()
+    url = database_url(settings)
     async with (
         asyncio.timeout(SEAL_SECONDS),
         open_pool(url, role=WorkerRole.RECORDS, size=1) as pool,

@@ -8,11 +8,12 @@ import os
 import re
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from vaultstream.credentials import UrlSource, url_now, where_to_correct
 from vaultstream.errors import (
     DOCTOR,
     DatabaseError,
@@ -60,6 +61,7 @@ _AWAY = (
     NoWritesError,
     asyncpg.InterfaceError,  # the driver's error for a closed connection
     asyncpg.InternalClientError,  # the driver's error for a connection that broke during an operation
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28: the password may be changing, and is read again at each connect
     ConnectionError,
     OSError,
     TimeoutError,
@@ -95,11 +97,13 @@ def is_misconfigured(error: BaseException) -> bool:
     return isinstance(error, (*_NOT_READY, SourceError)) and not isinstance(error, SourceReadError)
 
 
+_CORRECT_URL = "Correct them in the environment, in .env or with --database-url."
+
 _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
     (
         (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError),
         "Postgres refuses the user or the password of DATABASE_URL.",
-        "Correct them in the environment, in .env or with --database-url.",
+        _CORRECT_URL,
     ),
     (
         (asyncpg.InvalidCatalogNameError,),
@@ -177,6 +181,8 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
         )
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):
+            if hint is _CORRECT_URL:
+                hint = where_to_correct("DATABASE_URL", otherwise=hint)  # noqa: PLW2901 - known only here
             return DatabaseError(message.format(error=shown(error)), hint=hint)
     if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
         return VaultStreamError(f"Postgres returned an error: {shown(error)}.")
@@ -275,7 +281,7 @@ async def _prepare(connection: Connection) -> None:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, role: str = "command", cache: bool = True, settings: Mapping[str, str] | None = None
+    url: UrlSource, *, role: str = "command", cache: bool = True, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[WatchedConnection]:
     """Opens one connection and closes it.
 
@@ -291,14 +297,14 @@ async def connect(
     """
     try:
         connection = await asyncpg.connect(
-            url,
+            url_now(url),
             timeout=POSTGRES_CONNECT_SECONDS,
             statement_cache_size=STATEMENTS_KEPT if cache else 0,
             connection_class=WatchedConnection,
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise _unreadable_certificate(error, url) or explain(error) from None
+        raise _unreadable_certificate(error, url_now(url)) or explain(error) from None
     try:
         await _prepare(connection)
         yield connection
@@ -308,7 +314,7 @@ async def connect(
 
 @asynccontextmanager
 async def open_pool(
-    url: str,
+    url: UrlSource,
     *,
     role: str,
     size: int,
@@ -321,7 +327,7 @@ async def open_pool(
     """Opens a pool of up to `size` connections, and closes it.
 
     Args:
-        url: the connection string.
+        url: the connection string, or what returns it at each connect: a password may change.
         role: which part of VaultStream connects; Postgres shows it in `application_name`.
         size: maximum number of connections.
         reset: reset the session of a connection when it is released. Not needed where nobody changes a session (no
@@ -343,9 +349,13 @@ async def open_pool(
             await check(connection)
         await _prepare(connection)
 
+    async def open_one(*_: object, **options: Any) -> WatchedConnection:
+        connection: WatchedConnection = await asyncpg.connect(url_now(url), **options)
+        return connection
+
     try:
         pool = await ServingPool(
-            url,
+            connect=open_one,
             min_size=1,
             max_size=size,
             max_queries=50_000,
@@ -360,7 +370,7 @@ async def open_pool(
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise _unreadable_certificate(error, url) or explain(error) from None
+        raise _unreadable_certificate(error, url_now(url)) or explain(error) from None
     try:
         yield pool
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from vaultstream.credentials import DATABASE, SOURCE_DATABASE, UrlSource, source_database_url
 from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
@@ -33,26 +34,29 @@ HINT = (
 class SourceDatabase:
     """How to reach the sources."""
 
-    url: str = field(repr=False)
+    url: UrlSource = field(repr=False)
     given: bool
     """Whether it is VAULTSTREAM_SOURCE_DATABASE_URL. If not, it is DATABASE_URL."""
 
     @classmethod
-    def of(cls, database_url: str, source_url: str | None) -> Self:
+    def of(cls, database_url: UrlSource, source_url: UrlSource | None) -> Self:
         return cls(source_url or database_url, source_url is not None)
 
     @classmethod
-    def by(cls, settings: Settings, database_url: str) -> Self:
+    def by(cls, settings: Settings, database_url: UrlSource) -> Self:
         """Returns the one that the settings name, `database_url` if they name none."""
-        given = settings.source_database_url
-        return cls.of(database_url, given.get_secret_value() if given else None)
+        return cls.of(database_url, source_database_url(settings))
 
     def explain(self, error: VaultStreamError) -> VaultStreamError:
         """Returns an error of the connection with the name of the variable at fault."""
         if not self.given:
             return error
         message, hint = (
-            text and text.replace("DATABASE_URL", VARIABLE) for text in (error.message, error.hint)
+            text
+            and text.replace("DATABASE_URL", VARIABLE).replace(
+                f"Correct {DATABASE} ", f"Correct {SOURCE_DATABASE} "
+            )
+            for text in (error.message, error.hint)
         )
         return type(error)(message or "", hint=hint)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
     from asyncpg.prepared_stmt import PreparedStatement
 
+    from vaultstream.credentials import UrlSource
     from vaultstream.store.database import Connection
     from vaultstream.store.source_login import Place, SourceDatabase
 
@@ -82,7 +83,7 @@ class SourceConnection:
 class SourcePool:
     """A pool of source connections. `open_source_pool` makes one."""
 
-    def __init__(self, pool: Pool, ours: Pool, url: str) -> None:
+    def __init__(self, pool: Pool, ours: Pool, url: UrlSource) -> None:
         self._pool = pool
         self._ours = ours
         self._url = url
