@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from vaultstream.credentials import DATABASE, CredentialFiles, UrlSource
+from vaultstream.credentials import DATABASE_FILE, CredentialFiles, UrlSource
 from vaultstream.errors import UsageError
 from vaultstream_operator.core.pods import OWN_VARIABLES
 from vaultstream_operator.core.shapes import WorkerShape
@@ -153,7 +153,7 @@ class OperatorSettings(BaseSettings):
     def database(self) -> UrlSource:
         """The connection string of Postgres, as it is at each connect."""
         files, given = CredentialFiles(self.credentials_dir), self.database_url.get_secret_value()
-        return partial(files.text, DATABASE, given) if files.folder else given
+        return partial(files.text, DATABASE_FILE, given) if files.folder else given
 
     @property
     def watched(self) -> list[str]:

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 SECRET_VARIABLE: Final = "VAULTSTREAM_CREDENTIALS_SECRET"  # noqa: S105 - the name of a variable
 """Name of the Secret that the folder of credentials is mounted from. It is only shown."""
 
-DATABASE: Final = "database-url"
-SOURCE_DATABASE: Final = "source-database-url"
+DATABASE_FILE: Final = "database-url"
+SOURCE_DATABASE_FILE: Final = "source-database-url"
 NATS_URL: Final = "nats-url"
 NATS_USER: Final = "nats-user"
 NATS_PASSWORD: Final = "nats-password"  # noqa: S105 - the name of a file
@@ -31,8 +31,8 @@ CERTIFICATE: Final = "tls.crt"
 CERTIFICATE_KEY: Final = "tls.key"
 
 _FILES: Final = {
-    "DATABASE_URL": DATABASE,
-    "VAULTSTREAM_SOURCE_DATABASE_URL": SOURCE_DATABASE,
+    "DATABASE_URL": DATABASE_FILE,
+    "VAULTSTREAM_SOURCE_DATABASE_URL": SOURCE_DATABASE_FILE,
     "VAULTSTREAM_NATS_URL": NATS_URL,
     "VAULTSTREAM_NATS_USER": NATS_USER,
     "VAULTSTREAM_NATS_PASSWORD": NATS_PASSWORD,
@@ -80,26 +80,26 @@ class CredentialFiles:
 NO_FILES: Final = CredentialFiles(None)
 
 
-def database_url(settings: Settings) -> UrlSource:
+def current_database_url(settings: Settings) -> UrlSource:
     """Returns the connection string of Postgres, as it is at each connect.
 
     Raises:
         UsageError: there is none.
     """
     files = CredentialFiles(settings.credentials_dir)
-    given = settings.database_url.get_secret_value() if settings.database_url else files.text(DATABASE)
+    given = settings.database_url.get_secret_value() if settings.database_url else files.text(DATABASE_FILE)
     if not given:
         raise UsageError("A worker needs DATABASE_URL.")
-    return partial(files.text, DATABASE, given) if files.folder else given
+    return partial(files.text, DATABASE_FILE, given) if files.folder else given
 
 
-def source_database_url(settings: Settings) -> UrlSource | None:
+def current_source_url(settings: Settings) -> UrlSource | None:
     """Returns the connection string by which records are read, as it is at each connect; None: that of Postgres."""
     files, given = CredentialFiles(settings.credentials_dir), settings.source_database_url
-    text = given.get_secret_value() if given else files.text(SOURCE_DATABASE)
+    text = given.get_secret_value() if given else files.text(SOURCE_DATABASE_FILE)
     if not text:
         return None
-    return partial(files.text, SOURCE_DATABASE, text) if files.folder else text
+    return partial(files.text, SOURCE_DATABASE_FILE, text) if files.folder else text
 
 
 def where_to_correct(*variables: str, otherwise: str) -> str:

@@ -17,7 +17,7 @@ from vaultstream.api import JobState
 from vaultstream.bus.address import bus_address
 from vaultstream.bus.answers import JETSTREAM_HINT, NO_JETSTREAM
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
-from vaultstream.credentials import database_url
+from vaultstream.credentials import current_database_url
 from vaultstream.errors import BusError, UsageError
 from vaultstream.patience import ask_to_leave
 from vaultstream.role import WorkerRole
@@ -135,7 +135,7 @@ async def source_pool_of(context: WorkerContext, *, size: int) -> AsyncIterator[
     settings = context.settings
     async with context.pool.acquire() as connection:
         place = await find_place(connection)
-    database = SourceDatabase.by(settings, database_url(settings))
+    database = SourceDatabase.by(settings, current_database_url(settings))
     name = str(SessionName.of_this_process(context.telemetry.health.role, context.job.job_no))
     async with open_source_pool(database, place=place, ours=context.pool, role=name, size=size) as sources:
         if database.given:
@@ -154,7 +154,7 @@ async def _connected(
             "A worker needs DATABASE_URL and VAULTSTREAM_NATS_URL.",
             hint="Set both, or let `vaultstream run` start the workers, on embedded services if you like.",
         )
-    url = database_url(settings)
+    url = current_database_url(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _drain, number, stop)

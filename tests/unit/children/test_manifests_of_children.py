@@ -167,11 +167,23 @@ def test_each_role_has_credentials_of_its_own_and_none_is_held(role: str) -> Non
         keys["VAULTSTREAM_SOURCE_DATABASE_URL"] = "source-database-url"
     assert ("VAULTSTREAM_SOURCE_DATABASE_URL" in env) is (role != KEYS)
     for name, key in keys.items():
-        assert env[name] == {"secretKeyRef": {"name": f"vaultstream-{role}", "key": key}}
+        # A login of NATS may be a key or a certificate.
+        optional = {"optional": True} if key in ("nats-user", "nats-password") else {}
+        assert env[name] == {"secretKeyRef": {"name": f"vaultstream-{role}", "key": key, **optional}}
     others = json.dumps(child(role))
     assert all(f"vaultstream-{other}" not in others for other in ROLES if other != role)
     named = environment(role, WorkerSettings(secret_prefix="shop"))
     assert named["DATABASE_URL"]["secretKeyRef"]["name"] == f"shop-{role}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_reads_its_credentials_again_from_a_whole_folder(role: str) -> None:
+    made, env = pod(role), environment(role)
+    [volume] = [each for each in made["volumes"] if each["name"] == "credentials"]
+    [mount] = [each for each in made["containers"][0]["volumeMounts"] if each["name"] == "credentials"]
+    assert volume["secret"] == {"secretName": f"vaultstream-{role}", "defaultMode": 0o440, "optional": True}
+    assert mount == {"name": "credentials", "mountPath": env["VAULTSTREAM_CREDENTIALS_DIR"], "readOnly": True}
+    assert env["VAULTSTREAM_CREDENTIALS_SECRET"] == f"vaultstream-{role}"
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from vaultstream.bus.address import BusAddress
 
 CLOSE_SECONDS = 0.2
-
-_REFUSED = re.compile(r"authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 
 
 def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
@@ -109,13 +106,6 @@ class BusClient(Client):
             else (url.username, url.password, None)
         )
         self.options |= {"user": user, "password": password, "token": token}
-
-    async def _process_err(self, err_msg: str) -> None:
-        if self.established and _REFUSED.search(err_msg):
-            await self._error_cb(nats.errors.AuthorizationError())
-            await self._process_op_err(nats.errors.AuthorizationError())
-        else:
-            await super()._process_err(err_msg)
 
     @property
     def plain_peer(self) -> str | None:

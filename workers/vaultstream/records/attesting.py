@@ -7,7 +7,7 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from vaultstream.credentials import database_url
+from vaultstream.credentials import current_database_url
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import VaultStreamError
 from vaultstream.proof.seal import log_origin
@@ -74,7 +74,7 @@ async def _attest(context: WorkerContext, attestor: Attestor) -> None:
             load_seal_keys, context.seal_key_file
         )  # it may have been rotated
         # A connection of its own: others are slow to answer, and the worker's are needed.
-        async with connect(database_url(context.settings), role="attesting") as connection:
+        async with connect(current_database_url(context.settings), role="attesting") as connection:
             await attestor.attest(connection, keys.known)
     except Exception as error:  # noqa: BLE001 - the job is not affected; the next interval makes up for it
         log.warning("checkpoints are not attested: %s", error or type(error).__name__)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from vaultstream.credentials import database_url
+from vaultstream.credentials import current_database_url
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.errors import UsageError
 from vaultstream.role import WorkerRole
@@ -33,7 +33,7 @@ async def run_records_deletion(settings: Settings, token: str) -> None:
         ProofError: a log is not what was signed.
     """
     keys = await asyncio.to_thread(load_seal_keys, seal_key_file(settings))
-    url = database_url(settings)
+    url = current_database_url(settings)
     async with (
         asyncio.timeout(SEAL_SECONDS),
         open_pool(url, role=WorkerRole.RECORDS, size=1) as pool,

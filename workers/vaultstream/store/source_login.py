@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from vaultstream.credentials import DATABASE, SOURCE_DATABASE, UrlSource, source_database_url
+from vaultstream.credentials import DATABASE_FILE, SOURCE_DATABASE_FILE, UrlSource, current_source_url
 from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
@@ -45,7 +45,7 @@ class SourceDatabase:
     @classmethod
     def by(cls, settings: Settings, database_url: UrlSource) -> Self:
         """Returns the one that the settings name, `database_url` if they name none."""
-        return cls.of(database_url, source_database_url(settings))
+        return cls.of(database_url, current_source_url(settings))
 
     def explain(self, error: VaultStreamError) -> VaultStreamError:
         """Returns an error of the connection with the name of the variable at fault."""
@@ -54,7 +54,7 @@ class SourceDatabase:
         message, hint = (
             text
             and text.replace("DATABASE_URL", VARIABLE).replace(
-                f"Correct {DATABASE} ", f"Correct {SOURCE_DATABASE} "
+                f"Correct {DATABASE_FILE} ", f"Correct {SOURCE_DATABASE_FILE} "
             )
             for text in (error.message, error.hint)
         )
