@@ -34,6 +34,7 @@ Timestamp = Annotated[
     PlainSerializer(_timestamp, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+_OR_MORE: Final = " or more"
 MOST_CHARACTERS: Final = 4096
 """Maximum length of a message, in characters; longer ones are cut."""
 MOST_CHANGES_SHOWN: Final = 8
@@ -190,13 +191,15 @@ class JobStatus(StatusPart):
     dead: Natural | None = None
     """Number of dead letters when the job was last running. `vaultstream dead TOKEN` lists their reasons."""
     progress: Annotated[str, Field(max_length=63)] = ""
-    """Share of the records that are signed or dead letters, with both counts: `48% (240000/500000)`."""
+    """Share of the records that are signed or dead letters, with both counts: `48% (240000/500000)`; `or more` if Postgres
+    can't be read now."""
     signers: Annotated[str, Field(max_length=31)] = ""
     """Signers that are ready and signers decided on: `3/5`. Empty once the job has ended."""
     lag: Natural | None = None
     """Batches not yet signed: waiting, in flight or not yet published. Absent if the lag can't be read."""
     records_per_second: Amount | None = None
-    """Records signed or dead per second: recently while the job runs, over the whole job once it has ended."""
+    """Records signed or dead per second: recently while the job runs, over the whole job once it has ended. Absent if
+    Postgres can't be read now."""
     eta: Timestamp | None = None
     """Estimated end of the job at the current rate. Absent if unknown."""
     start_time: Timestamp | None = None
@@ -229,6 +232,11 @@ def progress_text(*, settled: int, records: int | None, planned: bool) -> str:
         return f"{settled}/{records}+"
     share = 100 * settled // records if records else 100
     return f"{share}% ({settled}/{records})"
+
+
+def progress_or_more(progress: str) -> str:
+    """Returns the text of the column Progress for counts that may be out of date: they never go down."""
+    return progress if not progress or progress.endswith(_OR_MORE) else f"{progress}{_OR_MORE}"
 
 
 def rate_to_show(records_per_second: float) -> float:

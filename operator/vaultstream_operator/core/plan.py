@@ -224,9 +224,10 @@ def _lost(case: _Case) -> Plan:
 
 def _in_trouble(case: _Case, trouble: Trouble, spec: SigningJobSpec) -> Plan:
     statement = say(trouble.reason, problem=trouble.problem)
+    report, decision = replicas.unseen(case.view, case.report), None
     if not trouble.passing:
-        return replace(_saying(case.report.stalled(statement)), requeue_after=_patience(trouble))
-    report, decision = case.report.on_the_way(statement), None
+        return replace(_saying(report.stalled(statement)), requeue_after=_patience(trouble))
+    report = report.on_the_way(statement)
     if trouble.reason is JobReason.POSTGRES_UNREACHABLE:
         decision, report = replicas.held(case.view, report, trouble, spec)
     return replace(_saying(report), decision=decision, requeue_after=_patience(trouble))

@@ -28,6 +28,7 @@ from vaultstream_operator.api.status import (
     ConditionType,
     ScalingChange,
     ScalingStatus,
+    progress_or_more,
     rate_to_show,
 )
 from vaultstream_operator.core.memory import ScalingMemory
@@ -82,6 +83,19 @@ def held(
         return None, report
     report = _reported(report, decision, observation, None)
     return decision, _activity(report, decision, observation.pause)
+
+
+def unseen(view: View, report: Report) -> Report:
+    """Reports a job of which Postgres says nothing now: the signers that its Deployment has, and no rate, lag or estimate from before."""
+    report = report.but(
+        records_per_second=None, eta=None, lag=None, progress=progress_or_more(report.status.progress)
+    )
+    scaling, signing = report.status.scaling, view.children.signing
+    if scaling is None:
+        return report
+    current, ready = (signing.replicas, signing.ready) if signing else (0, 0)
+    counted = scaling.model_copy(update={"replicas": current, "ready": ready})
+    return report.but(scaling=counted, signers=f"{ready}/{scaling.desired}")
 
 
 def stopped(view: View, report: Report, stored: StoredJob, statement: Statement) -> Report:
