@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.chart import CHART, NAMESPACE, ROOT, render
+from vaultstream.credentials import SECRET_VARIABLE
 from vaultstream.telemetry.metrics import Metrics
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import Condition
@@ -136,7 +137,7 @@ def test_the_operator_knows_every_variable_that_the_chart_sets() -> None:
     own = {
         str(field.validation_alias or name).upper() for name, field in OperatorSettings.model_fields.items()
     }
-    elsewhere = {"PGSSLROOTCERT", "VAULTSTREAM_LOG_FORMAT", "VAULTSTREAM_LOG_LEVEL", "TZ"}
+    elsewhere = {"PGSSLROOTCERT", SECRET_VARIABLE, "VAULTSTREAM_LOG_FORMAT", "VAULTSTREAM_LOG_LEVEL", "TZ"}
     assert names - elsewhere <= worker | own
     assert worker - names <= {"VAULTSTREAM_WORKER_METRICS_PORT"}
 
