@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import secrets
+import socket
 from contextlib import AsyncExitStack
 
 import kopf
@@ -12,12 +14,14 @@ from vaultstream.credentials import CredentialFiles
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import serving_on
+from vaultstream_operator.adapters.election import Election
 from vaultstream_operator.adapters.jetstream import JetStreamLags
-from vaultstream_operator.adapters.kube_api import open_kube_api
+from vaultstream_operator.adapters.kube_api import KubeApi, open_kube_api
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, registry
+from vaultstream_operator.leading import leading
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
@@ -25,6 +29,7 @@ from vaultstream_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
+_RESTART = "Restart it; a Deployment does so automatically."
 _ANY_HOST = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus connect from outside
 
 
@@ -33,7 +38,7 @@ async def run_operator(settings: OperatorSettings) -> None:
 
     Raises:
         UsageError: there are no credentials for an API server, or the port is in use.
-        ServiceError: kopf gave up; restart the process.
+        ServiceError: kopf gave up, or the Lease was lost; restart the process.
     """
     quieten_kopf()
     async with AsyncExitStack() as stack:
@@ -55,23 +60,38 @@ async def run_operator(settings: OperatorSettings) -> None:
             PostgresStore(settings.database, lags, tenants=settings.worker.tenants)
         )
         reconciler = Reconciler(cluster, store, lags, settings.worker, metrics=metrics)
+        term = await stack.enter_async_context(leading(_election(settings, api), health, metrics))
+        if term is None:
+            return
+        runtime = Runtime(
+            cluster, reconciler, metrics, health, follow=watches.follow, disconnect=services.aclose
+        )
+        term.stop_work = runtime.stop
         try:
             await kopf.operator(
                 registry=registry,
-                memo=Runtime(
-                    cluster, reconciler, metrics, health, follow=watches.follow, disconnect=services.aclose
-                ),
+                memo=runtime,
                 insights=watches.insights,
                 clusterwide=namespaces.everywhere,
                 namespaces=[] if namespaces.everywhere else [NOT_BY_KOPF],
                 standalone=True,
+                stop_flag=term.over,
             )
         except Exception as error:
             raise ServiceError(
-                f"The operator stopped: {error or type(error).__name__}.",
-                hint="Restart it; a Deployment does so automatically.",
+                f"The operator stopped: {error or type(error).__name__}.", hint=_RESTART
             ) from error
+        if term.over.is_set():
+            raise ServiceError("The operator stopped: it has lost its Lease.", hint=_RESTART)
     log.info("operator stopped")
+
+
+def _election(settings: OperatorSettings, api: KubeApi) -> Election | None:
+    if not settings.lease:
+        return None
+    # A pod's name stays the same when its container restarts, so it need not wait for its own Lease to expire.
+    identity = settings.pod_name or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    return Election(api, settings.lease, identity)
 
 
 def quieten_kopf() -> None:

@@ -90,6 +90,10 @@ class OperatorMetrics:
             "1 for each condition of a SigningJob that is True, such as Stalled or Failed, until the SigningJob is deleted.",
             [*_BY_JOB, "type", "reason"],
         )
+        self.leader = gauge(
+            "vaultstream_operator_leader",
+            "1 while this operator leads and works, 0 while it stands by.",
+        )
         self._true: dict[tuple[str, str], set[tuple[str, str]]] = {}
         """The conditions that are True by job: type and reason."""
         self._lost = gauge(

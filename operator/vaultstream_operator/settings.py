@@ -145,6 +145,13 @@ class OperatorSettings(BaseSettings):
     """Label selector of more namespaces to watch, as in `kubectl get -l`."""
     http_port: Annotated[int, Field(alias="VAULTSTREAM_OPERATOR_PORT", ge=0, le=65535)] = 8080
     """Port of metrics and health checks; 0 for any free port."""
+    lease: Annotated[
+        str, Field(alias="VAULTSTREAM_LEASE", pattern=r"^([a-z0-9.-]{1,63}/[a-z0-9.-]{1,253})?$")
+    ] = ""
+    """Namespace and name, as in `vaultstream/vaultstream-operator`, of the Lease by which several operators elect the one that
+    works. Empty: this is the only operator."""
+    pod_name: Annotated[str, Field(alias="VAULTSTREAM_POD_NAME")] = ""
+    """The name of the operator's pod, which holds the Lease. Empty: a name of the process."""
     kubeconfig: Annotated[str, Field(alias="KUBECONFIG")] = ""
     """Path of a kubeconfig, for an operator outside of the cluster."""
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

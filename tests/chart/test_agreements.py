@@ -83,6 +83,26 @@ def test_the_charts_role_has_the_permissions_of_the_manifest() -> None:
     assert rules_of(wide) == rules_of(manifest)
 
 
+def test_two_operators_elect_a_leader_with_the_permissions_of_the_manifest() -> None:
+    lease = next(
+        each
+        for each in yaml.safe_load_all((ROOT / "deploy" / "operator-rbac.yaml").read_text())
+        if each["kind"] == "Role"
+    )
+    chart = render("--set", "operator.replicas=2")
+    name = chart.one("Deployment", "vaultstream-operator")["metadata"]["name"]
+    role = chart.one("Role", f"{name}-lease")
+    assert [rule["verbs"] for rule in role["rules"]] == [rule["verbs"] for rule in lease["rules"]]
+    assert role["rules"][-1]["resourceNames"] == [name]
+    assert chart.one("RoleBinding", f"{name}-lease")["roleRef"]["name"] == f"{name}-lease"
+    spec = chart.one("Deployment", name)["spec"]
+    [container] = spec["template"]["spec"]["containers"]
+    given = {each["name"]: each for each in container["env"]}
+    assert (spec["replicas"], given["VAULTSTREAM_LEASE"]["value"]) == (2, f"{NAMESPACE}/{name}")
+    assert given["VAULTSTREAM_POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    assert spec["template"]["spec"]["topologySpreadConstraints"]
+
+
 def test_the_charts_admission_policies_are_those_of_the_manifest() -> None:
     manifest = list(yaml.safe_load_all((ROOT / "deploy" / "operator-policies.yaml").read_text()))
     account = "system:serviceaccount:vaultstream:vaultstream-operator"

@@ -35,7 +35,14 @@ async def test_the_rbac_manifest_can_be_applied_from_scratch(api_server: ApiServ
             await api_server.kubectl("apply", "-f", "-", stdin=text)
         found = await api_server.kubectl("get", "-f", "-", "-o", "json", stdin=text)
         kinds = [item["kind"] for item in json.loads(found.stdout)["items"]]
-        assert kinds == ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
+        assert kinds == [
+            "Namespace",
+            "ServiceAccount",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Role",
+            "RoleBinding",
+        ]
         account = f"system:serviceaccount:{name}:{name}-operator"
         asked = await api_server.kubectl(
             "auth", "can-i", "patch", "signingjobs.vaultstream.dev/status", "--as", account, check=False

@@ -59,6 +59,13 @@ async def grant_rights(client: Client, namespace: str) -> None:
     for name in (OPERATOR, "vaultstream-worker"):
         await put(client, f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
     await let_in(client, namespace, home=namespace)
+    for document in yaml.safe_load_all(RBAC.read_text()):
+        if document["kind"] in ("Role", "RoleBinding"):
+            document["metadata"]["namespace"] = namespace
+            for subject in document.get("subjects", ()):
+                subject["namespace"] = namespace
+            kind = f"{document['kind'].lower()}s"
+            await put(client, f"{RBAC_API}/namespaces/{namespace}/{kind}", document)
     documents = {d["kind"]: d for d in yaml.safe_load_all(SIGNINGJOBS_RBAC.read_text())}
     await put(client, f"{RBAC_API}/clusterroles", documents["ClusterRole"])
     binding = documents["ClusterRoleBinding"]

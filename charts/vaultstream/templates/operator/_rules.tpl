@@ -23,6 +23,17 @@
   verbs: [create, patch]
 {{- end -}}
 
+{{/* Permissions on the Lease by which operators elect a leader: those of the Role in deploy/operator-rbac.yaml. */}}
+{{- define "vaultstream.operator.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create] # a name can't be given for what does not exist
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "vaultstream.fullname" . }}-operator]
+  verbs: [get, update]
+{{- end -}}
+
 {{/* Permissions in all namespaces of an operator that has the others only in its own: those of deploy/operator-signingjobs-rbac.yaml. */}}
 {{- define "vaultstream.operator.signingJobsRules" -}}
 - apiGroups: [vaultstream.dev]

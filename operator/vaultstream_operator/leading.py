@@ -1,0 +1,100 @@
+"""The term of an operator that leads: it begins once no other leads, and ends with the Lease."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from vaultstream.telemetry.health import Health
+from vaultstream_operator.adapters.election import Election
+from vaultstream_operator.metrics import OperatorMetrics
+from vaultstream_operator.runtime import API_SERVER, RESYNC_SECONDS
+
+_ELECTION = "election"
+
+
+@dataclass
+class Term:
+    """While this operator leads.
+
+    Attributes:
+        over: set when the Lease is lost.
+        stop_work: called then, at once: another operator may soon begin.
+    """
+
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_work: Callable[[], Awaitable[None]] | None = None
+
+
+@asynccontextmanager
+async def leading(
+    election: Election | None, health: Health, metrics: OperatorMetrics
+) -> AsyncIterator[Term | None]:
+    """Yields once this operator leads, and then keeps its Lease; yields None if SIGTERM comes before that.
+
+    An operator that stands by is live and ready.
+
+    Args:
+        election: None: there is no other operator.
+        health: the health to update.
+        metrics: the metrics to update.
+    """
+    term = Term()
+    if election is None:
+        metrics.leader.set(1)
+        yield term
+        return
+    if not await _elected(election, health):
+        yield None
+        return
+    metrics.leader.set(1)
+    keeping = asyncio.create_task(_keep(election, term), name="lease")
+    try:
+        yield term
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+        if not term.over.is_set():
+            await election.release()
+
+
+async def _elected(election: Election, health: Health) -> bool:
+    """Waits until this operator leads; returns False if it is asked to exit first."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)  # until kopf handles them
+    health.expect(API_SERVER, within=3 * RESYNC_SECONDS)
+
+    def beat(problem: str | None) -> None:
+        health.beat(_ELECTION)
+        if problem is None:
+            health.seen(API_SERVER)
+        else:
+            health.missed(API_SERVER, problem)
+
+    beat(None)
+    acquiring = asyncio.create_task(election.acquire(beat), name="election")
+    leaving = asyncio.create_task(asked.wait(), name="signals")
+    try:
+        await asyncio.wait({acquiring, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            return False
+        acquiring.result()
+        return True
+    finally:
+        health.rest(_ELECTION)
+        for task in (acquiring, leaving):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _keep(election: Election, term: Term) -> None:
+    await election.keep()
+    term.over.set()
+    if term.stop_work is not None:
+        await term.stop_work()
