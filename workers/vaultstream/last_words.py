@@ -1,4 +1,6 @@
-"""The last words of a worker: a line of its log that says why it left.
+"""The last words of a worker.
+
+They are a line of its log that says why it left.
 
 As JSON the line is `{"level": "ERROR", "event": "exit", "code": 6, "pid": 4711, "message": "…", "hint": "…", …}`. The pool of a
 laptop and the operator read it; the exit code alone cannot say which file is missing.

@@ -1,4 +1,4 @@
-"""A file that a user names for output: replaced as a whole if it is a regular one, written to if it is anything else."""
+"""A file that a user names for output. A regular one is replaced as a whole, anything else is written to."""
 
 from __future__ import annotations
 
