@@ -16,7 +16,7 @@ from vaultstream.signing.hold import Hold, Limits
 from vaultstream.telemetry.metrics import BATCH_OUTCOMES, Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from nats.aio.msg import Msg
 
@@ -33,15 +33,22 @@ SETTLEMENTS = st.builds(
 NUMBERS = st.integers(1, 6)
 
 
+class Client:
+    """A connection that notes which deliveries are acknowledged."""
+
+    async def acknowledge(self, messages: Sequence[Message]) -> None:
+        await asyncio.sleep(0)
+        for message in messages:
+            message.ended.append(None)
+
+
 class Message:
     """A delivery that notes how it was ended."""
 
+    _client = Client()
+
     def __init__(self) -> None:
         self.ended: list[float | None] = []
-
-    async def ack(self) -> None:
-        await asyncio.sleep(0)
-        self.ended.append(None)
 
     async def nak(self, delay: float | None) -> None:
         await asyncio.sleep(0)

@@ -39,8 +39,8 @@ async def test_a_batch_is_kept_returned_and_acknowledged(services: Services) -> 
         await nak(again, delay=ACK_WAIT / 2)
         assert await fetch(puller, 1, wait_seconds=0.1) == []
         [third] = await fetch_all(puller, 1)
-        await ack(third)
-        await ack(third)
+        await ack([third])
+        await ack([third])
 
         async def empty() -> bool:
             return await stream.lag(token) == ConsumerLag(0, 0)
@@ -61,7 +61,7 @@ async def test_an_acknowledgement_that_can_not_be_sent_is_no_error(services: Ser
         await bus.client.close()
         await extend_ack_wait([batch])
         await nak(batch)
-        await ack(batch)
+        await ack([batch])
     async with open_bus(services) as bus:
         assert await RecordsStream(bus).lag(token) == ConsumerLag(0, 1)  # it is still waited for
         await RecordsStream(bus).remove(token)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import nats.errors
-from nats.aio.client import Client, Srv
 from nats.aio.transport import TcpTransport
 
+from vaultstream.bus.direct import DirectClient
 from vaultstream.bus.nkeys import NatsKey
 from vaultstream.errors import BusError, UsageError
 from vaultstream.transit import plain_peer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nats.aio.client import Srv
 
     from vaultstream.bus.address import BusAddress
 
@@ -60,8 +62,8 @@ class UnusableLoginError(nats.errors.Error):
         self.hint = hint
 
 
-class BusClient(Client):
-    """The client of nats-py, extended for TLS, and for credentials and certificates that are read again at each connect.
+class BusClient(DirectClient):
+    """The client of NATS, extended for TLS, and for credentials and certificates that are read again at each connect.
 
     Args:
         address: how to connect. With TLS, nothing is sent if the server does not offer it.

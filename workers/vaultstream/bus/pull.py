@@ -8,18 +8,20 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
-
-from nats.js.api import Header
+from typing import TYPE_CHECKING, Self, cast
 
 from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.direct import is_status
 from vaultstream.bus.subjects import RECORDS_STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
     from vaultstream.bus.connection import Bus
+    from vaultstream.bus.direct import DirectClient
 
 REQUEST_SECONDS = 5.0
 """How long the server keeps a request for batches open."""
@@ -40,6 +42,10 @@ class _Inbox:
     missing: int = 0
     """Batches that the open request still waits for; 0: no request is open."""
     until: float = 0.0
+
+
+async def _never_called(_: Msg) -> None:
+    """Stands for the function that messages are passed to directly."""
 
 
 class BatchPuller:
@@ -116,21 +122,30 @@ class BatchPuller:
         inbox = next((inbox for inbox in self._inboxes if inbox.missing == 0 or inbox.until <= now), None)
         if inbox is None:
             inbox = _Inbox(self._client.new_inbox())
-            inbox.subscription = await self._client.subscribe(
-                inbox.subject, cb=partial(self._on_message, inbox)
-            )
+            inbox.subscription = await self._client.subscribe(inbox.subject, cb=_never_called)
+            self._client.deliver_directly(inbox.subscription, partial(self._on_message, inbox))
             self._inboxes.append(inbox)
         request = {"batch": count, "expires": int(REQUEST_SECONDS * 1e9)}
         inbox.missing = count
         inbox.until = now + REQUEST_SECONDS + _GRACE_SECONDS
         await self._client.publish(self._request_subject, json.dumps(request).encode(), reply=inbox.subject)
 
-    async def _on_message(self, inbox: _Inbox, message: Msg) -> None:
-        headers = message.headers
-        if headers and Header.STATUS in headers and not message.reply:
+    def _on_message(self, inbox: _Inbox, message: Msg, raw_headers: bytes) -> None:
+        if is_status(message, raw_headers):
             inbox.missing = 0
             return
         inbox.missing = max(0, inbox.missing - 1)
         self._arrived.put_nowait(message)
         if self._arrived.qsize() >= self._rest:
             self._rest_arrived.set()
+
+
+async def acknowledge(messages: Sequence[Msg]) -> None:
+    """Acknowledges deliveries of one connection in one write; does not wait until the server has read it.
+
+    Raises:
+        nats.errors.Error: the connection is closed, or too much waits to be sent.
+    """
+    if messages:
+        client = cast("DirectClient", messages[0]._client)  # noqa: SLF001 - as `Msg.ack` does
+        await client.acknowledge(messages)

@@ -33,7 +33,8 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _ROOT = re.compile("[0-9a-f]{64}")
 _INTEGERS = ("batch", "count", "epoch")
 _MAX_INTEGER = 2**53 - 1
-_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring
+"""Returns a text as JSON that is not limited to ASCII."""
 _FIRST = datetime(1000, 1, 1, tzinfo=UTC)
 """Earlier years are written with fewer digits."""
 
@@ -68,23 +69,17 @@ class BatchStatement:
         for number in (self.batch, self.count, self.epoch):
             if not 0 <= number <= _MAX_INTEGER:
                 raise ValueError(f"{number} can't be in a statement.")
-        signed_at = self.signed_at.astimezone(UTC)
-        if self.signed_at.utcoffset() is None or signed_at < _FIRST:
-            raise ValueError(f"{self.signed_at} can't be in a statement.")
-        return _canonical(
-            {
-                "algorithm": self.algorithm,
-                "batch": self.batch,
-                "count": self.count,
-                "epoch": self.epoch,
-                "firstId": self.first_id,
-                "holder": self.holder,
-                "jobToken": self.job_token,
-                "keyId": self.key_id,
-                "lastId": self.last_id,
-                "root": self.root.hex(),
-                "signedAt": signed_at.strftime(_TIME),
-            }
+        signed_at = self.signed_at
+        if signed_at.utcoffset() is None or signed_at < _FIRST:
+            raise ValueError(f"{signed_at} can't be in a statement.")
+        if signed_at.tzinfo is not UTC:
+            signed_at = signed_at.astimezone(UTC)
+        moment = signed_at.replace(tzinfo=None).isoformat(timespec="microseconds")
+        return (
+            f'{{"algorithm":{_quoted(self.algorithm)},"batch":{self.batch:d},"count":{self.count:d},"epoch":{self.epoch:d},'
+            f'"firstId":{_quoted(self.first_id)},"holder":{_quoted(self.holder)},"jobToken":{_quoted(self.job_token)},'
+            f'"keyId":{_quoted(self.key_id)},"lastId":{_quoted(self.last_id)},"root":"{self.root.hex()}",'
+            f'"signedAt":"{moment}Z"}}'
         )
 
     @classmethod

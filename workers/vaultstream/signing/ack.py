@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import nats.errors
 
 from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.pull import acknowledge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vaultstream.signing.batch import Batch
 
@@ -18,10 +19,10 @@ _LOST_IS_HARMLESS = (*BUS_ERRORS, nats.errors.MsgAlreadyAckdError, nats.errors.N
 """A lost acknowledgement means one more delivery, which finds its batch settled."""
 
 
-async def ack(batch: Batch) -> None:
-    """Takes a settled batch off the queue."""
+async def ack(batches: Sequence[Batch]) -> None:
+    """Takes settled batches off the queue."""
     with suppress(*_LOST_IS_HARMLESS):
-        await batch.message.ack()
+        await acknowledge([batch.message for batch in batches])
 
 
 async def nak(batch: Batch, *, delay: float = 0.0) -> None:

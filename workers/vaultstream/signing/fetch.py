@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ async def recognized(messages: Iterable[Msg]) -> list[Batch]:
 
     A message whose subject names no batch is terminated: Postgres does not know it.
     """
-    batches = []
+    batches, now = [], time.perf_counter()
     for message in messages:
         number = parse_batch_no(message.subject)
         if number is None:
@@ -38,5 +39,5 @@ async def recognized(messages: Iterable[Msg]) -> list[Batch]:
             with suppress(*BUS_ERRORS):  # then it is delivered again
                 await message.term()
         else:
-            batches.append(Batch(number, message))
+            batches.append(Batch(number, message, now))
     return batches

@@ -78,16 +78,17 @@ class Hold:
         """
         if not how.lease_ended:
             await self._release([each.lease for each in batches if each.leased and each.settlement is None])
-        for batch in batches:
-            if batch.settlement is not None:
-                continue
+        ending = [batch for batch in batches if batch.settlement is None]
+        for batch in ending:
             batch.settlement = how
-            if how.redeliver_after is None:
-                await ack(batch)
-            else:
+        if how.redeliver_after is None:
+            await ack(ending)
+        else:
+            for batch in ending:
                 await nak(batch, delay=how.redeliver_after)
+        for batch in ending:
             del self._batches[batch.number]
-            self._metrics.batches.labels(how.outcome).inc()
+        self._metrics.batches.labels(how.outcome).inc(len(ending))
         self.changed.set()
 
     def abandon(self) -> list[Batch]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Pool
     from vaultstream.store.jobs import Job
     from vaultstream.store.source_pool import SourcePool
+    from vaultstream.telemetry.metrics import ManyHistogram
 
 log = logging.getLogger(__name__)
 
@@ -183,9 +185,8 @@ class Pipeline:
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []
         self._unsigned.update(leased.batches)
-        now = time.perf_counter()
+        _observe_since_fetch(self._metrics.lease_wait_seconds, leased.batches)
         for batch in leased.batches:
-            self._metrics.lease_wait_seconds.observe(now - batch.fetched_at)
             if batch.alone:
                 log.warning("batch %d is signed alone: its signers were lost before", batch.number)
         if leased.settled:
@@ -337,18 +338,16 @@ class Pipeline:
         for batch, outcome in zip(ready, outcomes, strict=True):
             how = self._failures.fenced(batch) if outcome == FENCED else _ANSWERED[outcome]
             ends.setdefault(how, []).append(batch)
-            if outcome == COMMITTED:
-                signed = batch.signed
-                self._metrics.committed(
-                    signed=len(signed.record_ids), dead=[record.reason for record in signed.dead]
-                )
+        committed = [batch.signed for batch in ends.get(_ANSWERED[COMMITTED], ())]
+        self._metrics.committed(
+            signed=sum(len(signed.record_ids) for signed in committed),
+            dead=[record.reason for signed in committed for record in signed.dead],
+        )
         for how, batches in ends.items():
             await self._hold.settle(batches, how)
             if how.outcome != FENCED:
                 self.committed += len(batches)
-                now = time.perf_counter()
-                for batch in batches:
-                    self._metrics.batch_seconds.observe(now - batch.fetched_at)
+                _observe_since_fetch(self._metrics.batch_seconds, batches)
 
     async def _drain(self, groups: set[asyncio.Task[None]]) -> None:
         """Finishes the batches in flight while there is time, so that none is delivered again; returns the others."""
@@ -398,3 +397,10 @@ class Pipeline:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._stuck = True
             self._break(error)
+
+
+def _observe_since_fetch(histogram: ManyHistogram, batches: Sequence[Batch]) -> None:
+    """Observes for each batch the seconds since it was fetched."""
+    now = time.perf_counter()
+    for fetched_at, count in Counter(batch.fetched_at for batch in batches).items():
+        histogram.observe_times(now - fetched_at, count)
