@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +36,9 @@ def deliveries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deliveries]:
         return batches
 
     def counted(end: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def counting(batch: Batch, **delay: float) -> None:
-            seen.ended[batch] += 1
-            await end(batch, **delay)
+        async def counting(ended: Batch | Sequence[Batch], **delay: float) -> None:
+            seen.ended.update([ended] if isinstance(ended, Batch) else ended)
+            await end(ended, **delay)
 
         return counting
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from secrets import randbelow
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vaultstream.api import SignatureForm
 from vaultstream.crypto.algorithms import JWS_ALG
@@ -14,7 +14,7 @@ from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.statement import any_reserved, is_reserved
 from vaultstream.records.reasons import PAYLOAD_IS_TOKEN, PAYLOAD_RESERVED, SENTENCES
 from vaultstream.signing.tokens import is_token
-from vaultstream.store.leases import DeadRecord
+from vaultstream.store.leases import DeadRecord, lease_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,8 +50,7 @@ class SigningForm:
 RAW_FORM = SigningForm()
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
+class _Share(NamedTuple):
     """Records of one batch, with one key, that one call signs together with those of other batches."""
 
     batch: Batch
@@ -61,6 +60,8 @@ class _Share:
     """What is signed, if that is not the payloads."""
 
     def part(self, start: int, end: int) -> _Share:
+        if not start and end == len(self.payloads):
+            return self
         messages = self.messages and self.messages[start:end]
         return _Share(self.batch, self.key, self.payloads[start:end], messages)
 
@@ -92,7 +93,7 @@ def sign(
             errors[batch] = error
     try:
         for together in _slices(shares):
-            _sign_together([share for share in together if share.batch not in errors], signer, errors)
+            _sign_together(together, signer, errors)
         _verify([share for share in shares if share.payloads and share.batch not in errors], signer)
     except SigningFaultError as fault:
         return dict.fromkeys(records, fault) | errors
@@ -177,23 +178,18 @@ def _sign_together(
     Raises:
         SigningFaultError: none is at fault. Nothing is signed again: two signatures of one text, one of them wrong, can disclose a key.
     """
-    held = []
-    for share in shares:
-        try:
-            require_lease(share.batch)
-        except LeaseLostError as error:
-            errors[share.batch] = error
-        else:
-            held.append(share)
+    held = _held(shares, errors)
     if not held:
         return
     try:
         rows = signer.sign(
             [share.key for share in held],
             [len(share.payloads) for share in held],
-            list(chain.from_iterable(share.payloads for share in held)),
+            list(chain.from_iterable([share.payloads for share in held])),
             # All shares have messages, or none.
-            list(chain.from_iterable(share.messages or () for share in held)) or None,
+            None
+            if held[0].messages is None
+            else list(chain.from_iterable([share.messages or () for share in held])),
         )
     except SigningFaultError:
         raise
@@ -209,6 +205,24 @@ def _sign_together(
         end = start + len(share.payloads) * signer.width
         share.batch.signed.rows.data += rows[start:end]
         start = end
+
+
+def _held(shares: Sequence[_Share], errors: dict[Batch, Exception]) -> Sequence[_Share]:
+    """Returns the shares of batches without an error, whose leases hold now; adds the others to the errors."""
+    now = lease_clock()
+    if not errors and all(share.batch.lease.holds_at(now) for share in shares):
+        return shares
+    held = []
+    for share in shares:
+        if share.batch in errors:
+            continue
+        try:
+            require_lease(share.batch)
+        except LeaseLostError as error:
+            errors[share.batch] = error
+        else:
+            held.append(share)
+    return held
 
 
 def require_lease(batch: Batch) -> None:

@@ -29,6 +29,7 @@ from vaultstream.errors import (
 from vaultstream.store import keepalive
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
+from vaultstream.store.kept_pool import KeptPool
 from vaultstream.store.serving import (
     TAKES_NO_WRITES,
     WRITES_HINT,
@@ -354,7 +355,7 @@ async def open_pool(
         return connection
 
     try:
-        pool = await ServingPool(
+        pool = await (ServingPool if reset else KeptPool)(
             connect=open_one,
             min_size=1,
             max_size=size,

@@ -67,6 +67,10 @@ class Lease:
         """Seconds for which the holder may still use the key; 0 or less: it may not."""
         return 0.0 if self.lost else self.deadline - lease_clock()
 
+    def holds_at(self, now: float) -> bool:
+        """Whether the holder may use the key at a time by `lease_clock`."""
+        return self.deadline > now and not self.lost
+
 
 @dataclass(frozen=True)
 class BatchRow:
