@@ -18,6 +18,7 @@ from vaultstream.importing.canonical import (
     object_composer,
 )
 from vaultstream.importing.ids import fault_of
+from vaultstream.importing.parquet_times import is_time, texts_of_times
 from vaultstream.importing.rows import Chunk, PayloadType, Row, fault_of_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 16 * 1024 * 1024
 _UUID_BYTES = 16
+_SMALL_BITS = 16
 
 
 class ParquetReader:
@@ -42,13 +44,16 @@ class ParquetReader:
         self._source = source
         self._done = 0
         try:
-            self._file = pq.ParquetFile(source.stream)
+            self._file = pq.ParquetFile(source.stream, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise ImportFileError(f"{source.path} is not a Parquet file: {_first_line(error)}.") from None
         self._types: dict[str, pa.DataType] = {
             field.name: _logical(field.type) for field in self._file.schema_arrow
         }
         self.columns = tuple(self._file.schema_arrow.names)
+        self._stored: dict[str, str] = {
+            column.path: column.physical_type for column in self._file.schema if "." not in column.path
+        }
 
     @property
     def position(self) -> int:
@@ -72,9 +77,10 @@ class ParquetReader:
         columns = [*shape.composed, *filter(None, [own_id, shape.payload_column])]
         self._check_types(shape)
         compose = object_composer(shape.composed) if shape.composed else None
+        names = list(dict.fromkeys(columns))
         try:
-            for batch in self._file.iter_batches(self._batch_rows(), columns=list(dict.fromkeys(columns))):
-                yield self._chunk(batch, shape, wanted, compose)
+            for batch, seconds in self._batches(names):
+                yield self._chunk(batch, seconds, shape, wanted, compose)
                 self._done += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ImportFileError(
@@ -82,9 +88,25 @@ class ParquetReader:
                 hint="Download or create the file again.",
             ) from None
 
+    def _batches(self, names: list[str]) -> Iterator[tuple[pa.RecordBatch, dict[str, list[int | None]]]]:
+        """Yields each batch with the seconds of its columns that are stored as INT96, by name; see `texts_of_times`."""
+        wide = [name for name in names if self._stored.get(name) == "INT96"]
+        batches = self._file.iter_batches(self._batch_rows(), columns=names)
+        if not wide:
+            for batch in batches:
+                yield batch, {}
+            return
+        with pq.ParquetFile(
+            self._source.path, coerce_int96_timestamp_unit="s", page_checksum_verification=True
+        ) as again:
+            coarse = again.iter_batches(self._batch_rows(), columns=wide)
+            for batch, whole in zip(batches, coarse, strict=True):
+                yield batch, {name: whole.column(name).cast(pa.int64()).to_pylist() for name in wide}
+
     def _chunk(
         self,
         batch: pa.RecordBatch,
+        seconds: dict[str, list[int | None]],
         shape: Shape,
         wanted: IdType | None,
         compose: Callable[[tuple[str, ...]], bytes] | None,
@@ -98,7 +120,7 @@ class ParquetReader:
         if compose is None:
             payloads = _payloads(batch.column(shape.payload_column), faults)
         else:
-            members = [_fragments(batch.column(name), faults) for name in shape.composed]
+            members = [_fragments(batch.column(name), seconds.get(name), faults) for name in shape.composed]
             payloads = [compose(values) for values in zip(*members, strict=True)]
         for index in range(size):
             line = self._done + index + 1
@@ -115,6 +137,8 @@ class ParquetReader:
         return int(max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, total))))
 
     def _check_types(self, shape: Shape) -> None:
+        for name in [*shape.composed, *([] if shape.numbered else [shape.id_column])]:
+            self._check_small_integers(name)
         for name in shape.composed:
             if not _has_json_form(self._types[name]):
                 raise ImportFileError(
@@ -128,6 +152,23 @@ class ParquetReader:
                     f"The id column {shape.id_column!r} has the type {kind}; an id is an integer, a UUID or text.",
                     hint="Name another column with --id-column.",
                 )
+
+    def _check_small_integers(self, name: str) -> None:
+        """Refuses integers of 8 or 16 bits that are stored as larger ones: Arrow would cut them off. Statistics show them."""
+        kind = self._types[name]
+        if not pa.types.is_integer(kind) or kind.bit_width > _SMALL_BITS:
+            return
+        signed = pa.types.is_signed_integer(kind)
+        low, high = (-(2 ** (kind.bit_width - 1)) if signed else 0), 2 ** (kind.bit_width - signed) - 1
+        metadata = self._file.metadata
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                found = column.statistics if column.path_in_schema == name else None
+                if found and found.has_min_max and not low <= found.min_raw <= found.max_raw <= high:
+                    raise ImportFileError(
+                        f"The column {name!r} of {self._source.path} has the type {kind}, which can't hold its values.",
+                        hint="Create the file again with a larger type of integer, or leave the column out with --payload-columns.",
+                    )
 
 
 def _first_line(error: Exception) -> str:
@@ -156,7 +197,8 @@ def _is_uuid(kind: pa.DataType) -> bool:
 def _is_plain(kind: pa.DataType) -> bool:
     types = pa.types
     if types.is_struct(kind):
-        return all(_is_plain(field.type) for field in kind)
+        names = [field.name for field in kind]
+        return len(set(names)) == len(names) and all(_is_plain(field.type) for field in kind)
     if types.is_list(kind) or types.is_large_list(kind):
         return _is_plain(kind.value_type)
     scalar = (
@@ -166,9 +208,9 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _has_json_form(kind: pa.DataType) -> bool:
-    types = pa.types
-    time = types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind)
-    return bool(_is_plain(kind) or time or types.is_decimal(kind) or _is_binary(kind) or _is_uuid(kind))
+    return bool(
+        _is_plain(kind) or is_time(kind) or pa.types.is_decimal(kind) or _is_binary(kind) or _is_uuid(kind)
+    )
 
 
 def _plain_array(column: pa.Array) -> pa.Array:
@@ -216,7 +258,7 @@ def _payloads(column: pa.Array, faults: dict[int, str]) -> list[bytes]:
     return payloads
 
 
-def _fragments(column: pa.Array, faults: dict[int, str]) -> list[str]:
+def _fragments(column: pa.Array, seconds: list[int | None] | None, faults: dict[int, str]) -> list[str]:
     """Returns the canonical JSON of each value of a column; a row whose value has none is added to `faults`."""
     column = _plain_array(column)
     if _is_plain(column.type) and not _is_text(column.type):
@@ -226,27 +268,21 @@ def _fragments(column: pa.Array, faults: dict[int, str]) -> list[str]:
         ):
             return list(map(str, values))
         return [_canonical(value, index, faults) for index, value in enumerate(values)]
-    column, text_of = _as_text(column)
+    if is_time(column.type):
+        texts = texts_of_times(column, seconds, faults)
+        return ["null" if text is None else encode_string(text) for text in texts]
+    text_of = _text_maker(column.type)
     values = _values(column, faults)
     return ["null" if value is None else encode_string(text_of(value)) for value in values]
 
 
-def _as_text(column: pa.Array) -> tuple[pa.Array, Callable[[Any], str]]:
-    """Returns a column of a type that JSON writes as a string, and the function that returns the text of a value."""
-    kind = column.type
-    types = pa.types
-    if types.is_timestamp(kind):
-        # A zone only says how to show the instant, which is stored in UTC. So no time zone database is needed.
-        zone = "Z" if kind.tz else ""
-        naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit))
-        return naive.cast(pa.string()), lambda text: text.replace(" ", "T") + zone
-    if types.is_date(kind) or types.is_time(kind):
-        return (column.cast(pa.date32()) if types.is_date(kind) else column).cast(pa.string()), str
-    if types.is_decimal(kind):
-        return column, lambda number: format(number, "f")
+def _text_maker(kind: pa.DataType) -> Callable[[Any], str]:
+    """Returns the function that makes the text of a value whose type JSON writes as a string."""
+    if pa.types.is_decimal(kind):
+        return lambda number: format(number, "f")
     if _is_binary(kind):
-        return column, lambda raw: base64.b64encode(raw).decode()
-    return column, str
+        return lambda raw: base64.b64encode(raw).decode()
+    return str
 
 
 def _canonical(value: Any, index: int, faults: dict[int, str]) -> str:
@@ -262,6 +298,11 @@ def _excerpt(batch: pa.RecordBatch, index: int) -> str:
     for name in batch.schema.names:
         try:
             values[name] = batch.column(name)[index].as_py()
-        except (UnicodeDecodeError, ValueError):
+        except (
+            ValueError,
+            OverflowError,
+            KeyError,
+            pa.ArrowException,
+        ):  # beyond Python's types, or an unknown zone
             values[name] = "?"
     return str(values)
