@@ -20,7 +20,7 @@ from vaultstream.exits import explained
 from vaultstream.last_words import unexpected, write_exit
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
-from vaultstream.store.database import AUDITOR
+from vaultstream.store.privileges import AUDITOR
 from vaultstream_cli.output import note, print_error
 
 if TYPE_CHECKING:

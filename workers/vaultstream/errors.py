@@ -6,7 +6,8 @@ VaultStreamError
 │   ├── SourceError            the table, view or columns of a job
 │   │   └── SourceReadError    a read of it failed, as code of its owner may have chosen
 │   ├── ImportFileError        a file that can't be imported
-│   └── UnknownJobError        there is no job with that name
+│   ├── UnknownJobError        there is no job with that name
+│   └── NoDatabaseError        there is no database of VaultStream where the command looks for one
 ├── NotAllSignedError          the job ended with dead letters                        exit 3
 ├── AuditError                 verification found a violation                         exit 4
 │   └── ProofError             a note, a proof or a key of one is malformed, or not signed as it must be
@@ -129,6 +130,10 @@ class ImportFileError(UsageError):
 class UnknownJobError(UsageError):
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no job named {name!r}.", hint="`vaultstream jobs` lists the jobs.")
+
+
+class NoDatabaseError(UsageError):
+    pass
 
 
 class NotAllSignedError(VaultStreamError):

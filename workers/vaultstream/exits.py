@@ -7,7 +7,8 @@ import sys
 import asyncpg
 
 from vaultstream.errors import DOCTOR, ServiceError, VaultStreamError, explain_output, shown
-from vaultstream.store.database import AUDITOR, explain
+from vaultstream.store.database import explain
+from vaultstream.store.privileges import AUDITOR
 
 
 def explained(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError | None:

@@ -38,7 +38,10 @@ async def accept(
     """
     if bool(jobs) == every:
         raise UsageError("Give the names of jobs, or --all.")
-    async with open_session(settings, pool_size=1) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings, pool_size=1, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
         accepted = [await _accept(connection, await get_job(connection, name)) for name in jobs or ()]
         for job in await list_jobs(connection, deleted=True) if every else ():
             try:

@@ -33,7 +33,10 @@ async def audit_log(
     Each event has a number, the login to Postgres, the time and the arguments. Postgres writes it in the transaction of what it is
     about, so no login can leave it out. The events of a job stay when it is deleted. Events without a number, such as exports, get one with the next event or seal.
     """
-    async with open_session(settings) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings, reads=True, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
         found = await get_audited_job(connection, job)
         total = await count_audit_events(connection, found.job_no)
         events = await list_audit_events(connection, found.job_no, limit=limit or None)

@@ -20,7 +20,7 @@ from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
-from vaultstream.store.database import EVERY_PART
+from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 from vaultstream_cli.report import require_ok

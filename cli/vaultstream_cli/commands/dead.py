@@ -38,7 +38,10 @@ async def dead(
     json: Json = False,
 ) -> None:
     """List a job's dead letters: the records that could not be signed, with the reason for each."""
-    async with open_session(settings) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings, reads=True, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
         found = await get_job(connection, job)
         count, list_them = (
             (count_cleared, list_cleared) if cleared else (count_dead_letters, list_dead_letters)

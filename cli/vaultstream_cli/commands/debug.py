@@ -38,7 +38,7 @@ async def psql(
     ] = None,
 ) -> None:
     """Open psql on the database: the embedded one, unless DATABASE_URL is set. Exits with psql's exit code."""
-    async with open_services(settings) as services:
+    async with open_services(settings, nats=False) as services:
         given, environment = psql_command(services.database_url, arguments or [])
         # Ctrl-C is for psql, where it cancels a query. A handler, because psql would inherit an ignored signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
@@ -55,7 +55,7 @@ async def psql(
 @command(group, "streams")
 async def streams(settings: Settings, *, json: Json = False) -> None:
     """Show the state of the JetStream streams and their consumers."""
-    async with open_services(settings) as services:
+    async with open_services(settings, reads=True) as services:
         address = services.bus_address
         async with connect_bus(address, role="auditor", attempts=1) as bus:
             found = [

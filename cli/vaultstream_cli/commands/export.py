@@ -86,7 +86,7 @@ async def export(
         raise UsageError(
             "Parquet can't be written to standard output.", hint="Give a file with --output FILE."
         )
-    async with open_session(settings) as session, explaining_unknown(session, job):
+    async with open_session(settings, reads=True, nats=False) as session, explaining_unknown(session, job):
         with show_progress("exporting") as progress:
             written = await export_job(
                 session.services.database_url,
@@ -102,7 +102,7 @@ async def export(
 
 
 async def _export_bundle(settings: Settings, job: str, folder: Path, *, payloads: bool) -> None:
-    async with open_session(settings) as session, explaining_unknown(session, job):
+    async with open_session(settings, reads=True, nats=False) as session, explaining_unknown(session, job):
         with show_progress("exporting") as progress:
             exported = await export_bundle(
                 session.services.database_url,

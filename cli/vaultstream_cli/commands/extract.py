@@ -31,7 +31,7 @@ async def extract(
     Writes payload.bin, signature.bin, public.pem and record.json. Exits 4 if the record changed after it was signed or the
     signature is invalid; the files that can be written are written anyway.
     """
-    async with open_session(settings) as session:
+    async with open_session(settings, reads=True, nats=False) as session:
         extracted = await extract_record(
             session.services.database_url, job, record_id, to=to, source_url=session.services.source_url
         )

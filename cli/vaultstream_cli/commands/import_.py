@@ -116,7 +116,7 @@ async def import_(
     options.check()
     # Uses its own connection: the pool's connections have a command timeout of two minutes.
     async with (
-        open_session(settings, pool_size=1) as session,
+        open_session(settings, pool_size=1, nats=False) as session,
         connect(session.services.database_url, role="import") as connection,
     ):
         try:

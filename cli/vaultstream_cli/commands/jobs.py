@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.errors import NoDatabaseError
 from vaultstream.local.session import open_session
 from vaultstream.local.status import summarize
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import list_jobs
-from vaultstream.store.progress import find_snapshot
+from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_table
 
@@ -42,18 +43,18 @@ async def jobs(
 
     A deleted job is found only by its token: another job may use its name now.
     """
-    async with open_session(settings) as session, session.pool.acquire() as connection:
-        snapshots = [
-            await find_snapshot(connection, job.token)
-            for job in await list_jobs(connection, deleted=everything)
-        ]
-    listed = [snapshot for snapshot in snapshots if snapshot is not None]  # None: deleted since
+    where = ""
+    try:
+        listed = await _list(settings, everything=everything)
+    except NoDatabaseError as error:
+        listed, where = [], f"{error.message} "
     if json:
         print_json([summarize(snapshot) for snapshot in listed])
         return
     if not listed:
         note(
-            "There are no jobs yet. `vaultstream quick-start` creates a sample job; `vaultstream run -f job.yaml` runs your own."
+            f"{where}There are no jobs yet. `vaultstream quick-start` creates a sample job; `vaultstream run -f job.yaml` runs your own."
+            + (" --data-dir or DATABASE_URL names another place." if where else "")
         )
         return
     print_table(
@@ -75,3 +76,15 @@ async def jobs(
             for job, progress in ((each.job, each.progress) for each in listed)
         ],
     )
+
+
+async def _list(settings: Settings, *, everything: bool) -> list[JobSnapshot]:
+    async with (
+        open_session(settings, reads=True, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
+        found = [
+            await find_snapshot(connection, job.token)
+            for job in await list_jobs(connection, deleted=everything)
+        ]
+    return [snapshot for snapshot in found if snapshot is not None]  # None: deleted since

@@ -51,7 +51,10 @@ AllKeys = Annotated[bool, typer.Option("--all", help="All keys of the job.")]
 @command(group, "list")
 async def list_(settings: Settings, *, job: JobName, json: Json = False) -> None:
     """List a job's keys, with their state and the number of batches signed. Private keys are never shown."""
-    async with open_session(settings) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings, reads=True, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
         found = await get_job(connection, job)
         keys = await list_keys(connection, found.job_no)
         keks = (
@@ -113,7 +116,10 @@ async def export(
     if signed and (output == STANDARD_OUTPUT or form is not KeyFormat.JWKS):
         raise UsageError("--signed is for a JWK set in a file.", hint="Give --output FILE and --format jwks.")
     seal_key = load_seal_keys(seal_key_file(settings)).signing if signed else None
-    async with open_session(settings) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings, reads=True, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
         found = await get_job(connection, job)
         every = await list_keys(connection, found.job_no)
         now: datetime = await connection.fetchval(query("current_time"))

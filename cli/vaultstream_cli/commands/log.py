@@ -96,7 +96,10 @@ async def checkpoint(
     if job is not None and tenant is not None:
         raise UsageError("--tenant is for the log of seals, and a job is named.", hint="Give one of both.")
     keys = known_keys(settings, seal_key)
-    async with open_session(settings) as session, session.pool.acquire() as connection:
+    async with (
+        open_session(settings, reads=True, nats=False) as session,
+        session.pool.acquire() as connection,
+    ):
         found = await _find(connection, keys[0].name, job, tenant)
         newest = await newest_checkpoint(connection, found)
     if newest is None:
@@ -138,7 +141,7 @@ async def verify_log(
     """
     keys = known_keys(settings, seal_key)
     older = open_kept(read_kept(since), keys)
-    async with open_session(settings) as session:
+    async with open_session(settings, reads=True, nats=False) as session:
         report = await examine_log(session.services.database_url, older, keys)
     if json:
         print_json(report.to_json())

@@ -9,7 +9,8 @@ import typer
 from vaultstream.local.services import open_services
 from vaultstream.settings import Settings
 from vaultstream.store import schema
-from vaultstream.store.database import EVERY_PART, connect
+from vaultstream.store.database import connect
+from vaultstream.store.privileges import EVERY_PART
 from vaultstream.store.roles import existing_roles
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
@@ -34,7 +35,7 @@ async def migrate(
     Grants each of VaultStream's database roles exactly the privileges it needs, and skips roles that don't exist. Run it as
     the owner of the schema. The embedded database doesn't need it: every command brings that schema up to date.
     """
-    async with open_services(settings) as services, connect(services.database_url) as connection:
+    async with open_services(settings, nats=False) as services, connect(services.database_url) as connection:
         before = await schema.migrate(connection, create_roles=create_roles)
         granted = await existing_roles(connection)
     now = schema.current_version()

@@ -34,7 +34,7 @@ async def prove(
     must come from elsewhere than this database, such as from a copy of what `keys export` and `log key` printed. The job's log
     must have the record's batch: it does when the job has ended, and before that at intervals.
     """
-    async with open_session(settings) as session, explaining_unknown(session, job):
+    async with open_session(settings, reads=True, nats=False) as session, explaining_unknown(session, job):
         made = await prove_record(session.services.database_url, job, record_id)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from vaultstream.local.seed import seed_records, show_samples
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings, seal_key_file, seals_dir
-from vaultstream.store.database import EVERY_PART
+from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, out, print_json, print_table
 from vaultstream_cli.progress import show_progress

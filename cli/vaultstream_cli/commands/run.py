@@ -9,10 +9,11 @@ import typer
 
 from vaultstream.api import JobState
 from vaultstream.api.loader import load_signing_job
+from vaultstream.crypto.keyring import load_keyring
 from vaultstream.local.runner import open_job
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream.store.database import EVERY_PART
+from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json
 from vaultstream_cli.running import MaxSigners, run_and_show
@@ -36,6 +37,7 @@ async def run(
     """
     manifest = load_signing_job(file)
     async with open_session(settings) as session:
+        load_keyring(session.services.kek_file)  # without it, a job would be created that nobody can work on
         async with session.pool.acquire() as connection:
             job = await open_job(connection, manifest.metadata.name, manifest.spec)
         if job.ended:

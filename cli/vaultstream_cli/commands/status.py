@@ -48,7 +48,10 @@ async def status(
     consumer, NATS unreachable) is shown as unknown, never as 0. The rate is over the last 20 seconds, or over the whole job
     once it has ended. With --json --watch, each status is one line.
     """
-    async with open_session(settings) as session, StatusReader(session.services, session.pool, job) as reader:
+    async with (
+        open_session(settings, reads=True) as session,
+        StatusReader(session.services, session.pool, job) as reader,
+    ):
         first = await reader.read()
         if not watch:
             if json:

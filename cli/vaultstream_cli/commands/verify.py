@@ -133,7 +133,7 @@ async def verify(
     trust = SealTrust.read(
         seal_key or [], against or [], key_file=seal_key_file(settings), seals_dir=seals_dir(settings)
     )
-    async with open_session(settings) as session:
+    async with open_session(settings, reads=True, nats=False) as session:
         with show_progress("verifying") as progress:
             report = await verify_job(
                 session.services.database_url,

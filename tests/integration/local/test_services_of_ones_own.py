@@ -154,7 +154,7 @@ async def test_only_what_has_no_url_is_embedded(tmp_path: Path, services: Servic
         assert opened.database_url == services.database_url
         assert opened.postgres_pid is None
         assert opened.nats_pid
-        assert opened.kek_file.exists()
+        assert not opened.kek_file.exists()  # the keys of a database of one's own are provided
         assert runs(tmp_path / "data") == (False, True)
         assert await opened.ensure_running() == opened
         await use(opened)

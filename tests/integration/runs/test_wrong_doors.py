@@ -87,7 +87,9 @@ def test_a_wrong_password_of_nats_is_reported_and_not_shown(
         "VAULTSTREAM_NATS_URL": services.nats_url,
         "VAULTSTREAM_KEK_FILE": str(services.kek_file),
     }
-    assert "has no VaultStream schema yet" in refused(command, "jobs", **external)
+    assert "no VaultStream schema" in refused(command, "jobs", expect=0, **external)
+    refused(command, "status", "job", expect=2, **external)
+    refused(command, "import", __file__, "--table", "x", "--id-column", "x", **external)
     command.run("migrate", **external)
     asyncio.run(make_records(database_url))
     told = refused(

@@ -35,7 +35,9 @@ def test_a_socket_stays_with_its_data_where_it_can() -> None:
 
 
 def test_the_database_url_names_the_socket_not_a_host() -> None:
-    assert database_url(Path("/run/pg")) == "postgresql://postgres@/vaultstream?host=/run/pg&port=5432"
+    assert database_url(Path("/run/pg")) == (
+        "postgresql://postgres@/vaultstream?host=/run/pg&port=5432&options="
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,5 +28,5 @@ def test_a_socket_stays_in_the_url_and_no_password_is_made_up(monkeypatch: pytes
 
     arguments, environment = psql_command("postgresql://postgres@/x?host=/run/my%20db&port=5432", [])
 
-    assert arguments == ["--dbname", "postgresql://postgres@/x?host=%2Frun%2Fmy+db&port=5432"]
+    assert arguments == ["--dbname", "postgresql://postgres@/x?host=%2Frun%2Fmy%20db&port=5432"]
     assert "PGPASSWORD" not in environment

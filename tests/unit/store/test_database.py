@@ -9,7 +9,8 @@ import pytest
 
 from vaultstream.errors import DatabaseError, ExitCode, UnknownJobError
 from vaultstream.exits import explained
-from vaultstream.store.database import EVERY_PART, explain, is_misconfigured, is_transient
+from vaultstream.store.database import explain, is_misconfigured, is_transient
+from vaultstream.store.privileges import EVERY_PART
 
 pytestmark = pytest.mark.unit
 
@@ -95,6 +96,11 @@ def test_an_error_of_ours_stays_as_it_is() -> None:
         ("permission denied for table signatures_17", "GRANT vaultstream_auditor TO"),
         ("permission denied for table receipts", "GRANT SELECT ON receipts TO"),
         ("permission denied for schema shop", "GRANT USAGE ON SCHEMA shop TO"),
+        ("permission denied for database team", "GRANT CREATE ON DATABASE team TO"),
+        ("permission denied for database vaultstream", "GRANT CREATE ON DATABASE vaultstream TO"),
+        ("permission denied for sequence numbers", "GRANT USAGE ON SEQUENCE numbers TO"),
+        ("permission denied for function price", "GRANT EXECUTE ON FUNCTION price TO"),
+        ("permission denied for view receipts", "GRANT SELECT ON receipts TO"),
     ],
 )
 def test_a_missing_privilege_is_reported_with_the_grant_that_is_needed(error: str, hint: str) -> None:
@@ -122,3 +128,9 @@ def test_a_login_refused_without_encryption_is_reported() -> None:
     told = explain(asyncpg.InvalidAuthorizationSpecificationError(said))
     assert "only encrypted" in told.message
     assert "sslmode=verify-full" in str(told.hint)
+
+
+def test_a_schema_in_which_a_table_can_not_be_created_lacks_create() -> None:
+    error = asyncpg.InsufficientPrivilegeError("permission denied for schema public")
+    error.query = "CREATE TABLE public.receipts (id bigint)"
+    assert "GRANT USAGE, CREATE ON SCHEMA public TO" in str(explain(error).hint)

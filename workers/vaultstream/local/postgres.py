@@ -41,6 +41,7 @@ from vaultstream.local.files import (
 )
 from vaultstream.local.processes import Running
 from vaultstream.local.programs import POSTGRES_VERSION, ensure_user, let_others_run, postgres_programs
+from vaultstream.store.conninfo import OWN, connection_arguments
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def choose_socket_dir(home: Path, fallback: Path) -> Path:
 
 
 def database_url(socket_dir: Path, database: str = DATABASE) -> str:
-    """Returns the URL of a database on the server, for asyncpg and psql; its port overrides PGPORT."""
-    return f"postgresql://postgres@/{quote(database)}?host={quote(str(socket_dir))}&port={PORT}"
+    """Returns the URL of a database on the server, for `connect` and psql; for it, no variable of libpq counts."""
+    return f"postgresql://postgres@/{quote(database)}?host={quote(str(socket_dir))}&port={PORT}{OWN}"
 
 
 class EmbeddedPostgres:
@@ -261,9 +262,9 @@ class EmbeddedPostgres:
     async def _answers(self) -> bool:
         """Returns whether the server accepts connections; creates our database if it is missing."""
         try:
-            connection = await asyncpg.connect(database_url(self._socket_dir), timeout=10)
+            connection = await _connect(database_url(self._socket_dir))
         except asyncpg.InvalidCatalogNameError:
-            connection = await asyncpg.connect(database_url(self._socket_dir, "postgres"), timeout=10)
+            connection = await _connect(database_url(self._socket_dir, "postgres"))
             await connection.execute(query("create_database", database=f'"{DATABASE}"'))
         except asyncpg.TooManyConnectionsError:
             return True
@@ -280,6 +281,11 @@ class EmbeddedPostgres:
             free_bytes=free_bytes(self._data_dir),
             log_file=self.log_file,
         )
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    arguments = connection_arguments(url)
+    return await asyncpg.connect(arguments.dsn, **arguments.others, timeout=arguments.timeout)
 
 
 def _socket_fallback() -> Path:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from vaultstream.errors import LocalServiceError
 from vaultstream.local.programs import postgres_programs
+from vaultstream.store.conninfo import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_OF_PSQL = {"PGCLIENTENCODING", "PGDATESTYLE", "PGTZ"}
+"""Variables that concern what psql shows, not where it connects."""
 
 
 def bundled_psql() -> str:
@@ -36,10 +41,16 @@ def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[st
     public = urlunsplit(
         parts._replace(
             netloc=f"{user.partition(':')[0]}{at}{host}",
-            query=urlencode([(name, value) for name, value in query if name != "password"]),
+            query=urlencode([(name, value) for name, value in query if name != "password"], quote_via=quote),
         )
     )
     if not parts.netloc:  # urlunsplit omits the slashes if there is no host
         public = public.replace(f"{parts.scheme}:/", f"{parts.scheme}:///", 1)
     given = {"PGPASSWORD": password} if password else {}
-    return ["--dbname", public, *arguments], {**os.environ, **given}
+    # The embedded server has nothing to do with the servers that the user's variables of libpq are for.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not url.endswith(OWN) or not name.startswith("PG") or name in _OF_PSQL
+    }
+    return ["--dbname", public, *arguments], {**kept, **given}

@@ -28,7 +28,7 @@ from typing import Self, TypeVar
 from vaultstream.bus.address import BusAddress, bus_address
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.crypto.seal_keys import create_seal_keys
-from vaultstream.errors import CustodyError, LocalServiceError, UsageError
+from vaultstream.errors import CustodyError, LocalServiceError, NoDatabaseError, UsageError
 from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import USERS_LOCK, FileLock, claim_data_dir, is_data_dir
 from vaultstream.local.nats import USER, EmbeddedNats
@@ -178,13 +178,21 @@ class LocalServices:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, reads: bool = False, nats: bool = True
+) -> AsyncIterator[Services]:
     """Yields the services that the settings name by URL, and embedded ones for those that they don't.
 
-    A missing file of key-encryption keys, and with it one of the seal key, is created only if a service is embedded. With both
-    URLs given, the user provides the keys.
+    A missing file of key-encryption keys, and with it one of the seal key, is created only for the embedded Postgres. For one of
+    their own, users provide the keys.
+
+    Args:
+        settings: the URLs of the services, and the folder of embedded ones.
+        reads: whether nothing is created: neither a folder nor a database nor keys.
+        nats: whether NATS is needed. If not, none is started; its URL may be empty then.
 
     Raises:
+        UsageError: only one of two services is configured, or there is nothing to read in the folder.
         LocalServiceError: an embedded service does not start; the message has the end of its log, the hint what to do.
         CustodyError: the key-encryption key or the seal key can't be created.
     """
@@ -203,19 +211,60 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         source_url=source.get_secret_value() if source else None,
         _bus=bus_address(settings, settings.nats_url) if settings.nats_url else None,
     )
+    own_postgres, own_nats = settings.database_url is None, nats and settings.nats_url is None
+    if reads:
+        if own_postgres:
+            require_place(data_dir)
+        own_nats = own_nats and (data_dir / "nats").is_dir()
+    elif nats:
+        _require_both(settings)
+    makes_keys = own_postgres and not reads
     async with AsyncExitStack() as stack:
-        if settings.embedded:
+        if own_postgres or own_nats:
             local = await stack.enter_async_context(
                 LocalServices(
                     data_dir,
-                    postgres=settings.database_url is None,
-                    nats=settings.nats_url is None,
-                    kek_file=given.kek_file,
-                    seal_key_file=settings.seal_key_file,
+                    postgres=own_postgres,
+                    nats=own_nats,
+                    # It exists, so none is created.
+                    kek_file=given.kek_file if makes_keys else Path(os.devnull),
+                    seal_key_file=settings.seal_key_file if makes_keys else Path(os.devnull),
                 )
             )
             given = local.merge(await local.ensure_running(), replace(given, _local=local))
         yield given
+
+
+def require_place(data_dir: Path) -> None:
+    """Checks that an embedded database was created in a folder.
+
+    Raises:
+        NoDatabaseError: there is none.
+    """
+    if not (_absolute(data_dir) / "postgres" / "data").is_dir():
+        raise NoDatabaseError(
+            f"There is no VaultStream database in {_absolute(data_dir)}.",
+            hint="Name another place with --data-dir, or set DATABASE_URL. `vaultstream import`, `run` and `quick-start` create one.",
+        )
+
+
+def _require_both(settings: Settings) -> None:
+    """Checks that settings don't name one service and leave the other to chance.
+
+    Raises:
+        UsageError: they do; a folder that is named says where the other one is.
+    """
+    if "data_dir" in settings.model_fields_set or (settings.database_url is None) == (
+        settings.nats_url is None
+    ):
+        return
+    present, missing = "DATABASE_URL", "VAULTSTREAM_NATS_URL"
+    if settings.database_url is None:
+        present, missing = missing, present
+    raise UsageError(
+        f"{present} is set, and {missing} is not.",
+        hint=f"Set {missing} too; or unset {present} to use embedded services; or name the folder of the embedded one with --data-dir.",
+    )
 
 
 def used_before(data_dir: Path) -> bool:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.errors import NoDatabaseError, redact
 from vaultstream.local.services import open_services
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, open_pool
@@ -33,23 +34,33 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(settings: Settings, *, pool_size: int = 4) -> AsyncIterator[Session]:
+async def open_session(
+    settings: Settings, *, pool_size: int = 4, reads: bool = False, nats: bool = True
+) -> AsyncIterator[Session]:
     """Finds or starts the services and opens the database. The schema of an embedded database is brought up to date.
 
     Args:
         settings: the URLs of the services; embedded services are started where a URL is missing.
         pool_size: maximum number of connections to Postgres.
+        reads: whether nothing is created; see `open_services`.
+        nats: whether NATS is needed.
 
     Raises:
+        UsageError: only one of two services is configured, or there is nothing to read.
         ServiceError: a service is unreachable, or the schema's version is not supported.
     """
     async with (
-        open_services(settings) as services,
+        open_services(settings, reads=reads, nats=nats) as services,
         open_pool(services.database_url, role="command", size=pool_size) as pool,
     ):
         async with pool.acquire() as connection:
             if settings.database_url is None:
                 await schema.migrate(connection)
+            elif reads and not (await schema.find_schema(connection)).version:
+                raise NoDatabaseError(
+                    f"There is no VaultStream schema in the database at {redact(services.database_url)}.",
+                    hint="Correct DATABASE_URL, or create the schema there: `vaultstream migrate`.",
+                )
             else:
                 await schema.require_current(connection)
         yield Session(settings=settings, services=services, pool=pool)

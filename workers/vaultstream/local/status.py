@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.records import RecordsStream
-from vaultstream.errors import BusError, redact
+from vaultstream.errors import BusError, UsageError, redact
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
 from vaultstream.store.progress import JobSnapshot, read_job
@@ -168,7 +168,7 @@ class StatusReader:
                     connect_bus(address, role="auditor", attempts=1)
                 )
             return True, await RecordsStream(self._bus.of_tenant(job.tenant)).lag(job.token)
-        except (BusError, *BUS_ERRORS):
+        except (BusError, UsageError, *BUS_ERRORS):  # also: there is no URL of NATS
             return False, None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,9 +26,12 @@ from vaultstream.errors import (
     shown,
 )
 from vaultstream.store import keepalive
+from vaultstream.store.conninfo import connection_arguments
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
 from vaultstream.store.kept_pool import KeptPool
+from vaultstream.store.pooler import explain_pooler, open_connection
+from vaultstream.store.privileges import AUDITOR, explain_privilege
 from vaultstream.store.serving import (
     TAKES_NO_WRITES,
     WRITES_HINT,
@@ -45,7 +47,6 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection opened by `connect`, or one acquired from a pool."""
 Pool = asyncpg.Pool
 
-POSTGRES_CONNECT_SECONDS = 10.0
 STATEMENT_TIMEOUT_SECONDS = 120.0
 STATEMENTS_KEPT = 100
 """Prepared statements of a connection, as by the driver's default."""
@@ -159,10 +160,6 @@ _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
 ]
 
 
-AUDITOR = "auditor"
-EVERY_PART = "every part"
-
-
 def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
     """Returns the error to show to people for an error of Postgres or of the connection to it.
 
@@ -173,7 +170,7 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
     """
     if isinstance(error, VaultStreamError):
         return error
-    if explained := _explain_encryption(error) or _explain_privilege(error, part):
+    if explained := _explain_encryption(error) or explain_pooler(error) or explain_privilege(error, part):
         return explained
     if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
         return UsageError(
@@ -236,29 +233,22 @@ def _unreadable_certificate(error: BaseException, url: str) -> UsageError | None
     return None
 
 
-_DENIED = re.compile(r"permission denied for (?P<kind>\w+(?: \w+)?) (?P<name>\S+)$")
-_OURS = re.compile(
-    r"vaultstream|schema_version|jobs|keys|key_material|batches|leases|dead_letters|lru|signatures_\d+|\w+_(?:batch(?:es)?|keys|job|dead)"
+_REFUSED_AT_START = (
+    asyncpg.UndefinedObjectError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.PostgresSyntaxError,
+    asyncpg.CantChangeRuntimeParamError,
 )
 
 
-def _explain_privilege(error: BaseException, part: str) -> DatabaseError | None:
-    """Returns the error to show for a missing privilege, on VaultStream's schema or on a source table."""
-    if not isinstance(error, asyncpg.InsufficientPrivilegeError):
+def _refused_setting(error: BaseException) -> UsageError | None:
+    """Returns the error to show if Postgres refuses a connection because of a setting; None: it is another one."""
+    if not isinstance(error, _REFUSED_AT_START):
         return None
-    denied = _DENIED.search(str(error))
-    hint = "Ask the owner for the privilege."
-    if denied and _OURS.fullmatch(denied["name"]):
-        hint = "Use the owner of the schema: this command does the work of every part."
-        if part != EVERY_PART:
-            hint = (
-                f"Ask the owner of the schema to run: GRANT vaultstream_{part} TO the user of DATABASE_URL; "
-                "`vaultstream migrate` grants each role its privileges."
-            )
-    elif denied:
-        right = "USAGE ON SCHEMA" if denied["kind"] == "schema" else "SELECT ON"
-        hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO the user that reads it."
-    return DatabaseError(f"Postgres denies access: {shown(error)}.", hint=hint)
+    return UsageError(
+        f"DATABASE_URL has a parameter that Postgres does not take: {shown(error)}.",
+        hint="Remove it: it is none of libpq and none of Postgres. Some drivers have parameters of their own.",
+    )
 
 
 async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asyncpg.Record:
@@ -297,15 +287,19 @@ async def connect(
         UsageError: the connection string is malformed.
     """
     try:
-        connection = await asyncpg.connect(
-            url_now(url),
-            timeout=POSTGRES_CONNECT_SECONDS,
+        arguments = connection_arguments(url_now(url))
+        connection = await open_connection(
+            arguments.dsn,
+            **arguments.others,
+            timeout=arguments.timeout,
             statement_cache_size=STATEMENTS_KEPT if cache else 0,
             connection_class=WatchedConnection,
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise _unreadable_certificate(error, url_now(url)) or explain(error) from None
+        raise (
+            _unreadable_certificate(error, url_now(url)) or _refused_setting(error) or explain(error)
+        ) from None
     try:
         await _prepare(connection)
         yield connection
@@ -351,10 +345,12 @@ async def open_pool(
         await _prepare(connection)
 
     async def open_one(*_: object, **options: Any) -> WatchedConnection:
-        connection: WatchedConnection = await asyncpg.connect(url_now(url), **options)
+        now = connection_arguments(url_now(url))
+        connection: WatchedConnection = await open_connection(now.dsn, **now.others, **options)
         return connection
 
     try:
+        timeout = connection_arguments(url_now(url)).timeout
         pool = await (ServingPool if reset else KeptPool)(
             connect=open_one,
             min_size=1,
@@ -362,7 +358,7 @@ async def open_pool(
             max_queries=50_000,
             loop=None,
             record_class=asyncpg.Record,
-            timeout=POSTGRES_CONNECT_SECONDS,
+            timeout=timeout,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
             statement_cache_size=STATEMENTS_KEPT if cache else 0,
@@ -371,7 +367,9 @@ async def open_pool(
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise _unreadable_certificate(error, url_now(url)) or explain(error) from None
+        raise (
+            _unreadable_certificate(error, url_now(url)) or _refused_setting(error) or explain(error)
+        ) from None
     try:
         yield pool
     finally:

@@ -46,8 +46,29 @@ class WatchedConnection(asyncpg.Connection):
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
         self.plain_peer = plain_peer(transport.get_extra_info)
+        self._backend_pid: int | None = None
+        self._settings = ""
         if (own := transport.get_extra_info("socket")) is not None:
             _watch(own)
+
+    async def adopt(self, pid: int, settings: str) -> None:
+        """Takes over a session of the server that a pooler has given to this connection.
+
+        Args:
+            pid: of the session's process.
+            settings: statements that set what a pooler does not take with the start of a connection.
+        """
+        self._backend_pid, self._settings = pid, settings
+        await self.execute(settings)
+
+    def get_server_pid(self) -> int:
+        """Returns the process of the session on the server, also through a pooler."""
+        return int(super().get_server_pid()) if self._backend_pid is None else self._backend_pid
+
+    def get_reset_query(self) -> str:
+        """Returns what the driver runs when the connection is released to its pool: it keeps the settings."""
+        reset = str(super().get_reset_query())
+        return f"{reset};\n{self._settings}" if self._settings else reset
 
 
 def plain_peer_of(connection: object) -> str | None:

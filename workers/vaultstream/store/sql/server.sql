@@ -83,3 +83,14 @@ JOIN pg_roles u ON u.rolname = a.login AND NOT u.rolsuper
 WHERE a.began < clock_timestamp() - make_interval(secs => $2)
   AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = ANY ($1::text[]) AND pg_has_role(u.oid, r.oid, 'MEMBER'))
 ORDER BY a.began
+
+-- name: own_pid
+-- The process of this session on the server; a pooler gives its clients other numbers.
+SELECT pg_backend_pid()
+
+-- name: begin_holding
+-- Begins a transaction that keeps its session of the server.
+BEGIN
+
+-- name: set_in_session
+SELECT set_config({name}, {value}, false)
