@@ -160,7 +160,7 @@ def execute(
     part: str = AUDITOR,
     interrupted: str = RESUMES,
 ) -> int:
-    """Runs a command's coroutine and returns its exit code. Ctrl-C and SIGTERM cancel it, so that it can drain."""
+    """Runs a command's coroutine and returns its exit code. Ctrl-C, SIGTERM and SIGHUP cancel it, so that it can drain."""
     try:
         if worker:
             configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
@@ -216,11 +216,23 @@ async def _cancellable(work: Coroutine[Any, Any, Any], hint: str) -> Any:
         interrupted = True
         task.cancel()
 
+    terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+
+    def hang_up() -> None:
+        for number in terminals:  # each write would fail, also those that end the display
+            os.dup2(nowhere, number)
+        stop()
+
+    nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         return await task
     except asyncio.CancelledError:
         if interrupted:
             raise Interrupted("Interrupted.", hint=hint) from None
         raise
+    finally:
+        os.close(nowhere)

@@ -11,6 +11,7 @@ import signal
 import sys
 from importlib import import_module
 
+from vaultstream.descriptors import open_standard_descriptors
 from vaultstream.errors import ExitCode
 from vaultstream.quick_imports import quick_imports
 from vaultstream.telemetry.early import listen_early
@@ -65,6 +66,7 @@ def _exit_at_once(*_: object) -> None:
 
 def main() -> None:
     """Runs the `vaultstream` command."""
+    open_standard_descriptors()
     command = sys.argv[1] if len(sys.argv) > 1 else None
     try:
         if command in SERVING:

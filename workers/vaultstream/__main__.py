@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from vaultstream.descriptors import open_standard_descriptors
 from vaultstream.quick_imports import quick_imports
 from vaultstream.telemetry.early import listen_early
 
@@ -15,6 +16,7 @@ USAGE, INTERRUPTED = 2, 130
 
 def main() -> int:
     """Runs the worker that the command line names; returns its exit code."""
+    open_standard_descriptors()
     # Before the slow imports: the first process of a container is not even sent a signal that it has no handler for.
     # It ends the process: an exception could be lost in a callback of the garbage collector or the imports.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(INTERRUPTED))

@@ -156,7 +156,7 @@ async def _connected(
         )
     url = current_database_url(settings)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, _drain, number, stop)
     async with (
         open_pool(url, role=role, size=1, writes=True) as first,

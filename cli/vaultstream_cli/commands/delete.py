@@ -11,7 +11,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from vaultstream.errors import ExitCode, UsageError, VaultStreamError
+from vaultstream.errors import ExitCode, Interrupted, UsageError, VaultStreamError
 from vaultstream.local.deletion import delete_everywhere, is_sealed, require_idle, seal_deletion
 from vaultstream.local.session import Session, open_session
 from vaultstream.plurals import counted
@@ -128,6 +128,13 @@ def _confirmed(job: Job, policy: Policy, signed: int) -> bool:
         if policy is Policy.RETAIN
         else f"and its {counted(signed, 'signature')} permanently"
     )
-    # The prompt blocks the event loop, whose handler would never see Ctrl-C.
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-    return confirm(f"Delete job {job.name} {what}?")
+    # The prompt blocks the event loop, whose handlers would never see a signal.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().remove_signal_handler(number)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    return confirm(f"Delete job {job.name} {what}? Its private keys are destroyed.")
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted("Interrupted; nothing was deleted.")

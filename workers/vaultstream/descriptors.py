@@ -1,0 +1,27 @@
+"""Descriptors 0, 1 and 2, which supervisors and scripts may have closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def open_standard_descriptors() -> None:
+    """Opens those of the three that are closed on the null device, as the C library does for programs that it distrusts.
+
+    Otherwise the next file or socket that is opened gets the number, and what is meant for a terminal is written into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:  # a lower one was closed meanwhile
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+    for name, mode, number in (("stdin", "r", 0), ("stdout", "w", 1), ("stderr", "w", 2)):
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - for the whole process
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
