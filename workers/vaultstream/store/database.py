@@ -247,7 +247,7 @@ def _refused_setting(error: BaseException) -> UsageError | None:
         return None
     return UsageError(
         f"DATABASE_URL has a parameter that Postgres does not take: {shown(error)}.",
-        hint="Remove it: it is none of libpq and none of Postgres. Some drivers have parameters of their own.",
+        hint="Remove it: neither libpq nor Postgres knows it. Some drivers have parameters of their own.",
     )
 
 
