@@ -21,7 +21,8 @@ from vaultstream.last_words import unexpected, write_exit
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.privileges import AUDITOR
-from vaultstream_cli.output import note, print_error
+from vaultstream.version import __version__
+from vaultstream_cli.output import note, print_error, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -31,6 +32,8 @@ Exit codes: 0 done · 1 failed · 2 bad input · 3 ended with dead letters · 4 
 5 a service is unreachable · 6 a private key can't be unwrapped · 130 interrupted (run again to resume).
 """
 
+HELP = ["--help", "-h"]
+
 app = typer.Typer(
     name="vaultstream",
     help="Signs records in bulk, and proves it: one valid signature per record, one signer per key, whatever crashes.",
@@ -39,11 +42,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": HELP},
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"vaultstream {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """Makes typer expect the name of a command even if only one command is loaded."""
 
 
@@ -90,6 +106,7 @@ KekFile = Annotated[
     ),
 ]
 JobName = Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Print all columns, also on a narrow terminal.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _COMMON: dict[str, Any] = {
@@ -175,7 +192,7 @@ def execute(
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         _drop_output()
-        return ExitCode.FAILURE
+        return ExitCode.OK
     except Exception as error:
         shown = explained(error, part=part)
         if worker and not sys.stdout.isatty():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
 from rich.table import Table
@@ -143,19 +144,71 @@ def print_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    wide: bool | None = None,
 ) -> None:
-    """Prints rows as a table; numbers are right-aligned."""
+    """Prints rows as a table; numbers are right-aligned, and neither a number nor a word is split.
+
+    Args:
+        columns: their names, the most important first: the last ones are left out where there is no room.
+        rows: a value per column.
+        title: above the table.
+        wide: whether to print all columns, whatever room there is; None: the command has no option for it.
+    """
     rows = [tuple(row) for row in rows]
+    cells = [[_cell(value) for value in row] for row in rows]
+    width = 10_000 if wide else out.width
+    shown = fitting(columns, cells, width)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
+    for index, column in enumerate(columns[: len(shown)]):
         numeric = bool(rows) and all(
             isinstance(row[index], int | float) or row[index] is None for row in rows
         )
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    out.print(table)
+        table.add_column(
+            column, justify="right" if numeric else "left", overflow="fold", max_width=shown[index]
+        )
+    for row in cells:
+        table.add_row(*row[: len(shown)])
+    out.print(table, width=width, soft_wrap=False, crop=False) if wide else out.print(table)
+    if left_out := columns[len(shown) :]:
+        way = "--json shows" if wide is None else "--wide shows"
+        note(f"{way} also: {', '.join(left_out)}.")
+
+
+def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Returns the widths of as many columns as fit, from the first on, and at least two.
+
+    Text of several words is wrapped between them before a column is left out.
+
+    Args:
+        columns: their names.
+        cells: text by row and column.
+        width: of the whole table, in characters.
+    """
+    whole, least = [], []
+    for index, name in enumerate(columns):
+        texts = [name, *(row[index] for row in cells)]
+        whole.append(max(cell_len(line) for text in texts for line in text.split("\n")))
+        words = max((cell_len(word) for text in texts for word in text.split()), default=1)
+        least.append(max(min(words, width // 2), min(whole[-1], _NARROW)))
+    count = len(columns)
+    while count > _FEWEST and sum(least[:count]) + count - 1 > width:
+        count -= 1
+    widths = whole[:count]
+    excess = sum(widths) + count - 1 - width
+    for index in sorted(range(count), key=lambda each: least[each] - whole[each]):
+        taken = min(max(0, excess), widths[index] - least[index])
+        widths[index] -= taken
+        excess -= taken
+    return widths
+
+
+_NARROW = 24
+"""Width of a column of text, in characters, below which a column is left out instead."""
+_FEWEST = 2
 
 
 def _cell(value: object) -> str:

@@ -106,5 +106,5 @@ def require_all_signed(summary: Summary) -> None:
     if progress.dead:
         raise NotAllSignedError(
             f"{progress.dead:,} of {counted(progress.records, 'record')} of job {job.name} {'is a dead letter' if progress.dead == 1 else 'are dead letters'}.",
-            hint=f"`vaultstream dead {job.name}` shows why. Fix the cause, then run `vaultstream retry {job.name} --dead`.",
+            hint=f"`vaultstream dead {job.name}` shows why. Fix the cause, then run `vaultstream retry {job.name}`.",
         )

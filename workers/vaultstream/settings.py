@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge, Le
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vaultstream.env_file import EnvFile
-from vaultstream.errors import UsageError
+from vaultstream.errors import UsageError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -26,6 +27,8 @@ def _names(value: object) -> object:
 
 
 MULTIBUFFER = "VAULTSTREAM_MULTIBUFFER"
+_SHOWN = {MULTIBUFFER, "VAULTSTREAM_LOG_LEVEL", "VAULTSTREAM_LOG_FORMAT"}
+"""Settings of words whose values an error shows."""
 
 Tenants = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 """Comma-separated names."""
@@ -159,13 +162,40 @@ def load_settings(file: EnvFile | None = None, /, **overrides: object) -> Settin
         settings._file = file  # noqa: SLF001 - it is no setting
         return settings  # noqa: TRY300 - only the validation is tried
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        why = first["msg"].removeprefix("Value error, ")
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
         raise UsageError(
-            f"The setting {name} can't be used: {why}.",
+            f"{name} {_wanted(name, first['msg'])}{_given(name, first.get('input'))}.",
             hint=f"Correct {name} in the environment, in .env or on the command line.",
         ) from None
+
+
+def _wanted(name: str, why: str) -> str:
+    """Returns what a setting must be, in words of its user."""
+    field = next(field for field in Settings.model_fields.values() if field.alias == name)
+    kinds = {int: "a whole number", float: "a number"}
+    kind = next((text for of, text in kinds.items() if field.annotation in (of, of | None)), None)
+    if kind is None:
+        if name == "VAULTSTREAM_LOG_FORMAT":
+            return "must be auto, json or text"
+        return why.removeprefix("Value error, ").replace("Input should be", "must be")
+    least = next((limit.ge for limit in field.metadata if isinstance(limit, Ge)), None)
+    most = next((limit.le for limit in field.metadata if isinstance(limit, Le)), None)
+    if name == "VAULTSTREAM_NATS_REPLICAS":
+        return "must be 1, 3 or 5"
+    if least is not None and most is not None:
+        return f"must be {kind} from {least} to {most}"
+    if least is not None:
+        return f"must be {kind}, at least {least}"
+    return why.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _given(name: str, value: object) -> str:
+    """Returns the value that was given, for a message; nothing of what may be secret."""
+    field = next(field for field in Settings.model_fields.values() if field.alias == name)
+    if field.annotation not in (int, float, int | None, float | None) and name not in _SHOWN:
+        return ""
+    return f", not {shortened(str(value), 40)!r}"
 
 
 def _taken(file: EnvFile | None, given: Container[str]) -> EnvFile | None:

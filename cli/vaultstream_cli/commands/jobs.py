@@ -12,7 +12,7 @@ from vaultstream.local.status import summarize
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import list_jobs
 from vaultstream.store.progress import JobSnapshot, find_snapshot
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, Wide, app, command
 from vaultstream_cli.output import note, print_json, print_table
 
 COLUMNS = (
@@ -21,11 +21,11 @@ COLUMNS = (
     "records",
     "signed",
     "dead",
-    "batch size",
-    "algorithm",
-    "started",
-    "seconds",
     "records/s",
+    "seconds",
+    "started",
+    "algorithm",
+    "batch size",
     "token",
 )
 
@@ -37,6 +37,7 @@ async def jobs(
     everything: Annotated[
         bool, typer.Option("--all", help="Include deleted jobs whose signatures were retained.")
     ] = False,
+    wide: Wide = False,
     json: Json = False,
 ) -> None:
     """List the jobs, oldest first.
@@ -66,15 +67,16 @@ async def jobs(
                 progress.records,
                 progress.signed,
                 progress.dead,
-                job.spec.batch_size,
-                job.spec.keys.algorithm,
-                job.started_at,
-                job.seconds,
                 progress.overall_rate,
+                job.seconds,
+                job.started_at,
+                job.spec.keys.algorithm,
+                job.spec.batch_size,
                 job.token,
             )
             for job, progress in ((each.job, each.progress) for each in listed)
         ],
+        wide=wide,
     )
 
 

@@ -23,7 +23,9 @@ async def retry(
     settings: Settings,
     *,
     job: Annotated[str, typer.Argument(help="Name of the job.")],
-    dead: Annotated[bool, typer.Option("--dead", help="Retry the dead letters. Required.")] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", hidden=True, help="Retry the dead letters, as without it.")
+    ] = True,
     run: Annotated[
         bool,
         typer.Option(
@@ -37,10 +39,7 @@ async def retry(
 
     Exits 0 if all records are signed, 3 if some became dead letters again. Run an interrupted retry again to resume it.
     """
-    if not dead:
-        raise UsageError(
-            "--dead is required.", hint=f"`vaultstream retry {job} --dead` retries the dead letters."
-        )
+    del dead  # what older scripts give
     async with open_session(settings) as session:
         async with session.pool.acquire() as connection, connection.transaction():
             found = await get_job(connection, job)
@@ -64,7 +63,7 @@ async def retry(
     elif resumed:
         print_summary(summary)
     elif records:
-        note(f"To sign them, run the job or `vaultstream retry {found.name} --dead` again.")
+        note(f"To sign them, run the job or `vaultstream retry {found.name}` again.")
     if run:
         require_all_signed(summary)
 

@@ -174,7 +174,7 @@ async def signature_of(connection: Connection, job: Job, record: RecordId) -> as
         raise NotAllSignedError(
             f"Record {str(record)!r} was not signed; it is in the dead letters of job {job.name}: "
             f"{dead['reason']}: {dead['message']}",
-            hint=f"Fix the record, then run `vaultstream retry {job.name} --dead` to sign it.",
+            hint=f"Fix the record, then run `vaultstream retry {job.name}` to sign it.",
         )
     raise UsageError(
         f"Job {job.name} has no signature of record {str(record)!r}.",
