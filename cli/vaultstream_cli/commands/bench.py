@@ -28,6 +28,7 @@ from vaultstream_cli.report import require_ok
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from vaultstream.bench.limit import Rate
     from vaultstream.bench.result import Result
 
 
@@ -78,8 +79,8 @@ async def bench(
 
     Signs generated records, in embedded services in a temporary folder. With --data-dir or URLs it uses those services and
     removes its data afterwards. The clock runs from the start of planning to the end of the job; keys and signers are ready
-    before it starts. The limit is measured right before and right after the job. Every signature is verified: exits 0 if all
-    are valid, else 4.
+    before it starts. The limit is measured right before and right after the job. Then the floor is measured: the same rows, signed
+    and copied into a table with nothing else in between. Every signature is verified: exits 0 if all are valid, else 4.
     """
     wanted = Wanted(
         records=records,
@@ -142,6 +143,12 @@ def _print_result(result: Result) -> None:
             "share of the limit, by CPU time",
             None if result.share_by_cpu is None else f"{result.share_by_cpu:.3f}",
         ),
+        ("floor", _floor(result.floor)),
+        ("share of the floor", f"{result.share_of_floor:.3f}"),
+        (
+            "share of the floor, by CPU time",
+            None if result.share_of_floor_by_cpu is None else f"{result.share_of_floor_by_cpu:.3f}",
+        ),
         ("rate of the library alone", f"{limit.library.per_second:,.0f} signatures/s"),
         (
             "CPU time per signature",
@@ -158,3 +165,8 @@ def _print_result(result: Result) -> None:
         rows.append((f"peak memory per {kind} process", f"{peak / 2**20:,.0f} MiB"))
     print_table(("records", f"{wanted.records:,}"), rows)
     note(f"verified: {counted(result.verification.valid, 'valid signature')}")
+
+
+def _floor(rate: Rate) -> str:
+    each = rate.cpu_seconds * 1e6
+    return f"{rate.per_second:,.0f} rows/s that are signed and copied, {each:.1f} µs of CPU time each"

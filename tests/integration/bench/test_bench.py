@@ -54,6 +54,8 @@ def test_all_figures_of_a_verified_job_are_reported(tmp_path: Path) -> None:
     assert len(set(limits)) == 2, "measured twice, by the clock"
     assert found["share_of_limit"] == pytest.approx(rate / (sum(limits) / 2), abs=0.0002)
     assert 0 < found["share_by_cpu"] < 1
+    assert found["share_of_floor"] == pytest.approx(rate / found["floor"]["per_second"], abs=0.0002)
+    assert 0 < found["share_of_floor_by_cpu"] < 1
     assert found["signing_path"] == batch_signer(Algorithm.ECDSA_P256_SHA256).path
     assert {"openssl", "library"} <= found["limit"].keys()
     assert set(found["cpu_seconds"]) == {"signers", "postgres", "nats", "rest"}

@@ -51,6 +51,7 @@ class Result:
         startup_seconds: time before that, to start workers and generate keys.
         signing_path: what signed: multibuffer or cryptography.
         limits: the limit, measured right before and right after the job.
+        floor: what signing and copying the same rows reaches, with nothing else; measured after the job.
         cpu_seconds: CPU seconds of each part while the job ran.
         peak_memory: peak resident memory in bytes, by process, from four samples per second.
         verification: the job's verification, after the job.
@@ -62,6 +63,7 @@ class Result:
     startup_seconds: float
     signing_path: str
     limits: tuple[BenchLimit, BenchLimit]
+    floor: Rate
     cpu_seconds: dict[Part, float]
     peak_memory: dict[str, int]
     traffic: Traffic
@@ -87,9 +89,22 @@ class Result:
         It is the share of the limit that an otherwise idle machine could reach; on a busy machine it says more than the
         wall clock. None if a service runs elsewhere, where its CPU time can't be measured.
         """
+        return self._by_cpu(self.limit.rate)
+
+    @property
+    def share_of_floor(self) -> float:
+        """The job's rate as a fraction of that of the floor."""
+        return self.records_per_second / self.floor.per_second
+
+    @property
+    def share_of_floor_by_cpu(self) -> float | None:
+        """The CPU time per row of the floor as a fraction of the CPU time per record; None as for `share_by_cpu`."""
+        return self._by_cpu(self.floor)
+
+    def _by_cpu(self, rate: Rate) -> float | None:
         if not {Part.POSTGRES, Part.NATS} <= self.cpu_seconds.keys():
             return None
-        return self.limit.rate.cpu_seconds * self.wanted.records / sum(self.cpu_seconds.values())
+        return rate.cpu_seconds * self.wanted.records / sum(self.cpu_seconds.values())
 
     def to_json(self) -> dict[str, Any]:
         """Returns the result as JSON-ready values; rates in records or signatures per second, times in seconds."""
@@ -109,6 +124,9 @@ class Result:
                 "openssl": [_rate(each.openssl) for each in self.limits],
                 "library": [_rate(each.library) for each in self.limits],
             },
+            "floor": _rate(self.floor),
+            "share_of_floor": round(self.share_of_floor, 4),
+            "share_of_floor_by_cpu": _rounded(self.share_of_floor_by_cpu),
             "cpu_seconds": {part.value: round(seconds, 3) for part, seconds in self.cpu_seconds.items()},
             "cpu_microseconds_per_record": {
                 part.value: round(seconds / records * 1e6, 2) for part, seconds in self.cpu_seconds.items()

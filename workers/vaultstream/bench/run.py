@@ -16,7 +16,8 @@ import psutil  # type: ignore[import-untyped]
 from vaultstream.api import JobState
 from vaultstream.audit.verify import verify_job
 from vaultstream.bench.costs import Costs, Member, Part, service, this_command, workers_of
-from vaultstream.bench.limit import SECONDS, measure_limit
+from vaultstream.bench.floor import FloorLoop, measure_floor
+from vaultstream.bench.limit import SECONDS, Rate, measure_limit
 from vaultstream.bench.result import Result, Wanted
 from vaultstream.bench.traffic import Start, count_at_start, count_since, paths_in
 from vaultstream.bus.connection import Bus, connect_bus
@@ -101,6 +102,8 @@ async def _measure(
     traffic = await count_since(timed.start, pool, logs, batches=batches)
     stage("measuring the limit again")
     after = await measure()
+    stage("measuring the floor")
+    floor = await _floor(services, pool, wanted, job, seconds=limit_seconds)
     stage("verifying")
     report = await verify_job(services.database_url, job.token, source_url=services.source_url)
     return Result(
@@ -110,11 +113,31 @@ async def _measure(
         startup_seconds=timed.startup_seconds,
         signing_path=paths_in(logs),
         limits=(before, after),
+        floor=floor,
         cpu_seconds=costs.cpu_seconds,
         peak_memory=costs.peak_memory,
         traffic=traffic,
         verification=report,
     )
+
+
+async def _floor(services: Services, pool: Pool, wanted: Wanted, job: Job, *, seconds: float) -> Rate:
+    """Measures the floor with a table like that of the job's signatures."""
+    table = f"bench_floor_{secrets.token_hex(4)}"
+    async with pool.acquire() as connection:
+        await connection.execute(query("create_floor", table=table, like=f"signatures_{job.job_no}"))
+    try:
+        loop = FloorLoop(
+            services.database_url,
+            table,
+            wanted.algorithm,
+            wanted.payload_bytes,
+            local=services.postgres_pid is not None,
+        )
+        return await asyncio.to_thread(measure_floor, loop, seconds)
+    finally:
+        async with pool.acquire() as connection:
+            await connection.execute(query("drop_bench", table=table))
 
 
 @dataclass(frozen=True)

@@ -42,5 +42,9 @@ FROM generate_series(1, $1::bigint) AS id
 -- name: vacuum_bench
 VACUUM (ANALYZE) {table}
 
+-- name: create_floor
+-- An empty table like that of a job's signatures, with its index.
+CREATE TABLE {table} (LIKE vaultstream.{like} INCLUDING ALL)
+
 -- name: drop_bench
 DROP TABLE {table}
