@@ -10,7 +10,7 @@ import pytest
 
 from support.engine import new_name
 from vaultstream.api import Algorithm
-from vaultstream.bench.floor import ROWS, FloorLoop, copied_rows
+from vaultstream.bench.floor import COPIED_ROWS, FloorLoop, copied_rows
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, verifier
 from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.crypto.rows import Rows
@@ -60,7 +60,7 @@ async def test_every_counted_row_is_committed(services: Services) -> None:
         first, second = [await asyncio.to_thread(loop.run, 0.01, number) for number in (1, 2)]
         rows = await db.fetchval(f"SELECT count(*) FROM {table}")
         await db.execute(f"DROP TABLE {table}")
-    assert rows >= 2 * ROWS
-    assert not rows % ROWS
+    assert rows >= 2 * COPIED_ROWS
+    assert not rows % COPIED_ROWS
     assert min(first.per_second, second.per_second) > 0
     assert min(first.cpu_seconds, second.cpu_seconds) > 0

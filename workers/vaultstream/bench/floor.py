@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vaultstream.api import Algorithm
 
-ROWS = 1_000
+COPIED_ROWS = 1_000
 """Rows of one COPY, which is one transaction."""
 WARM_UP_SECONDS = 0.05
 
@@ -71,17 +71,17 @@ class FloorLoop:
         signer = batch_signer(self.algorithm)
         private_key = generate_private_key(self.algorithm)
         key = signer.open(private_key, private_key_to_bytes(private_key))
-        payloads = [bytes(self.payload_bytes)] * ROWS
+        payloads = [bytes(self.payload_bytes)] * COPIED_ROWS
         count = 0
         async with connect(self.url) as connection:
             session = psutil.Process(connection.get_server_pid()) if self.local else None
             used = time.process_time() + _cpu_seconds(session)
             started = now = time.perf_counter()
             while now - started < seconds:
-                signed = Rows(signer.width, bytearray(signer.sign([key], [ROWS], payloads)))
+                signed = Rows(signer.width, bytearray(signer.sign([key], [COPIED_ROWS], payloads)))
                 data = copied_rows(first_id + count, signed)
                 await connection.copy_to_table(self.table, source=_one(data), format="binary")
-                count += ROWS
+                count += COPIED_ROWS
                 now = time.perf_counter()
             used = time.process_time() + _cpu_seconds(session) - used
         return Rate(count / (now - started), used / count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import VaultStreamError
@@ -93,8 +92,6 @@ def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: i
         found: rows of id, payload (None: NULL, or longer than was to be returned) and its size in bytes (None: NULL).
         limit: the largest payload allowed, in bytes.
     """
-    if whole := _all_as_planned(planned, found):
-        return whole
     payloads = {record_id: payload for record_id, payload, _ in found}
     doubled: set[Any] = set()
     if len(payloads) < len(found):
@@ -106,20 +103,6 @@ def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: i
     for ids in planned:
         records = None if faulty else _all_in_order(ids, payloads)
         batches.append(records or _each(ids, payloads, sizes, doubled, limit=limit))
-    return batches
-
-
-def _all_as_planned(planned: Sequence[Sequence[Any]], found: Sequence[Any]) -> list[BatchRecords] | None:
-    """Returns the records if exactly those that were planned were found, in that order and each with a payload; else None."""
-    if not found:
-        return None
-    ids, payloads, _ = map(list, zip(*found, strict=True))
-    if ids != list(chain.from_iterable(planned)) or None in payloads or len(set(ids)) < len(ids):
-        return None
-    batches, start = [], 0
-    for end in accumulate(map(len, planned)):
-        batches.append(BatchRecords(ids[start:end], payloads[start:end], []))
-        start = end
     return batches
 
 
