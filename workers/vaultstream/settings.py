@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     nats_url: Annotated[str | None, Field(alias="VAULTSTREAM_NATS_URL")] = None
     nats_user: Annotated[str, Field(alias="VAULTSTREAM_NATS_USER")] = "vaultstream"
     nats_password: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_NATS_PASSWORD")] = None
+    nats_creds_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CREDS_FILE")] = None
+    """File of credentials (`.creds`), in place of user and password."""
+    nats_nkey_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_NKEY_FILE")] = None
+    """File with the seed of an nkey, in place of user and password."""
     nats_ca_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CA_FILE")] = None
     """The connection to NATS uses TLS, and verifies its certificate and name, if this is set or the URL begins with `tls://`."""
     nats_cert_file: Annotated[Path | None, Field(alias="VAULTSTREAM_NATS_CERT_FILE")] = None

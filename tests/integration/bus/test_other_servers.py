@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nats.errors
 import pytest
+from nats.aio import transport
 
 from support.other_nats import anonymous, other_nats
+from support.rotating import USER_KEY, Nkey
 from support.waiting import eventually
+from vaultstream.bus.address import BusAddress
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.dispatch import require_streams
+from vaultstream.bus.nkeys import NatsKey
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.streams import examine_bus
-from vaultstream.errors import BusError
+from vaultstream.errors import BusError, UsageError
+from vaultstream.local.nats import choose_port
 
 pytestmark = pytest.mark.integration
 
@@ -55,3 +61,33 @@ async def test_a_connection_that_the_server_ends_with_an_error_is_opened_again(t
         assert (await subscription.next_msg(timeout=5)).data == b'"hello"'
         with pytest.raises(nats.errors.NoRespondersError):
             await client.request("nobody", b"", timeout=2)
+
+
+async def test_a_server_is_reached_over_websockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "aiohttp", None)  # as in a command, which does not load it
+    web = choose_port(None)
+    async with other_nats(
+        tmp_path,
+        jetstream={"store_dir": str(tmp_path / "store")},
+        websocket={"host": "127.0.0.1", "port": web, "no_tls": True},
+    ):
+        address = BusAddress(f"ws://127.0.0.1:{web}", "vaultstream", "")
+        async with connect_bus(address, role="command") as bus:
+            await require_streams(bus)
+
+
+async def test_credentials_come_from_the_file_of_a_setting(tmp_path: Path) -> None:
+    seed = tmp_path / "user.nk"
+    made = Nkey(USER_KEY)
+    seed.write_text(made.seed)
+    public = NatsKey.from_seed(made.seed).public
+    user = {"nkey": public}
+    async with other_nats(tmp_path / "nats", authorization={"users": [user]}) as port:
+        refused = anonymous(port)
+        with pytest.raises(BusError):
+            async with connect_bus(refused, role="command", attempts=1):
+                pass
+        async with connect_bus(replace(refused, nkey_file=seed), role="command") as bus:
+            assert bus.client.is_connected
+    with pytest.raises(UsageError, match="VAULTSTREAM_NATS_CREDS_FILE"):
+        replace(refused, creds_file=tmp_path / "none").current()

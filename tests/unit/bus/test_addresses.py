@@ -66,3 +66,17 @@ def test_a_list_without_a_server_is_refused(url: str) -> None:
 def test_all_tls_is_encrypted_however_it_is_written(url: str) -> None:
     assert BusAddress(url, "keys", "").encrypted
     assert not BusAddress(url.lower().replace("tls", "nats"), "keys", "").encrypted
+
+
+@pytest.mark.parametrize("character", "/?#%")
+def test_a_password_that_must_be_escaped_is_named(character: str) -> None:
+    with pytest.raises(UsageError, match=r"VAULTSTREAM_NATS_URL .* escaped") as raised:
+        BusAddress(f"nats://me:hid{character}word@a:4222", "keys", "")
+    assert "hid" not in str(raised.value)
+
+
+def test_certificates_are_not_dropped_over_plain_websockets() -> None:
+    with pytest.raises(UsageError, match="ws://"):
+        BusAddress("ws://a:80", "keys", "", ca_file=Path("ca.pem"))
+    with pytest.raises(UsageError, match="WebSockets"):
+        BusAddress("ws://a:80,nats://b:4222", "keys", "")

@@ -18,6 +18,7 @@ from vaultstream.credentials import (
     CredentialFiles,
 )
 from vaultstream.errors import UsageError
+from vaultstream.url_passwords import require_escaped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,14 +53,27 @@ class BusAddress:
     """Text of a file of credentials, which takes precedence over user and password."""
     nkey: str = field(default="", repr=False)
     """Seed of an nkey, which takes precedence over user and password."""
+    creds_file: Path | None = None
+    """File of credentials (`.creds`), read at each connect."""
+    nkey_file: Path | None = None
+    """File with the seed of an nkey, read at each connect."""
 
     def __post_init__(self) -> None:
         if not self.urls:
             raise UsageError("VAULTSTREAM_NATS_URL names no server.", hint="Set it to nats://HOST:4222.")
+        for url in self.urls:
+            require_escaped(url, "VAULTSTREAM_NATS_URL")
         if len(set(self._secure)) > 1:
             raise UsageError(
                 "VAULTSTREAM_NATS_URL names servers with TLS and servers without.",
                 hint="Let all of its URLs begin with tls://, or all with nats://.",
+            )
+        if len({urlsplit(url).scheme in {"ws", "wss"} for url in self.urls}) > 1:
+            raise UsageError("VAULTSTREAM_NATS_URL names servers with WebSockets and servers without.")
+        if self.encrypted and any(urlsplit(url).scheme == "ws" for url in self.urls):
+            raise UsageError(
+                "VAULTSTREAM_NATS_URL begins with ws://, and certificates are set.",
+                hint="Let its URLs begin with wss://, which is encrypted.",
             )
 
     @property
@@ -78,7 +92,11 @@ class BusAddress:
         """Returns the address as the files have it now."""
         files = self.files
         if files.folder is None:
-            return self
+            return replace(
+                self,
+                creds=_text(self.creds_file, "VAULTSTREAM_NATS_CREDS_FILE") or self.creds,
+                nkey=_text(self.nkey_file, "VAULTSTREAM_NATS_NKEY_FILE") or self.nkey,
+            )
         certificate = files.path(CERTIFICATE)
         return replace(
             self,
@@ -87,14 +105,22 @@ class BusAddress:
             password=files.text(NATS_PASSWORD, self.password),
             cert_file=self.cert_file or certificate,
             key_file=self.key_file or (files.path(CERTIFICATE_KEY) if certificate else None),
-            creds=files.text(NATS_CREDS),
-            nkey=files.text(NATS_NKEY),
+            creds=files.text(NATS_CREDS) or _text(self.creds_file, "VAULTSTREAM_NATS_CREDS_FILE"),
+            nkey=files.text(NATS_NKEY) or _text(self.nkey_file, "VAULTSTREAM_NATS_NKEY_FILE"),
         )
 
     @property
     def user_name(self) -> str:
         """The user's name, for messages."""
         return urlsplit(self.urls[0]).username or self.user
+
+
+def _text(file: Path | None, variable: str) -> str:
+    try:
+        return file.read_text("utf-8").strip() if file else ""
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"{variable}: the file {file} can't be read: {why}.") from None
 
 
 def bus_address(settings: Settings, url: str) -> BusAddress:
@@ -108,4 +134,6 @@ def bus_address(settings: Settings, url: str) -> BusAddress:
         key_file=settings.nats_key_file,
         replicas=settings.nats_replicas,
         files=CredentialFiles(settings.credentials_dir),
+        creds_file=settings.nats_creds_file,
+        nkey_file=settings.nats_nkey_file,
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import nats.errors
+from nats.aio import transport
 from nats.aio.transport import TcpTransport
 
 from vaultstream.bus.direct import DirectClient
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from vaultstream.bus.address import BusAddress
 
 CLOSE_SECONDS = 0.2
+_WEBSOCKETS = {"ws", "wss"}
 
 
 def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
@@ -116,9 +120,15 @@ class BusClient(DirectClient):
         return None if writer is None else plain_peer(writer.get_extra_info)
 
     async def _connect_to_server(self, s: Srv) -> None:
-        if self._transport is None:
+        if s.uri.scheme in _WEBSOCKETS:
+            _load_websockets()
+        elif self._transport is None:
             self._transport = _Transport()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
+
+    def _over_websockets(self) -> bool:
+        server = self._current_server
+        return server is not None and server.uri.scheme in _WEBSOCKETS
 
     async def _process_err(self, err_msg: str) -> None:
         """Reconnects after an error by which the server ends a connection; the library would close it for good.
@@ -133,11 +143,31 @@ class BusClient(DirectClient):
         await super()._process_err(err_msg)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if self._encrypted:
+        # Over WebSockets, TLS is below the protocol of NATS.
+        if self._encrypted and not self._over_websockets():
             if initial_connection and not (info.get("tls_required") or info.get("tls_available")):
                 raise nats.errors.SecureConnWantedError
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
+
+
+def _load_websockets() -> None:
+    """Loads what the client needs for WebSockets, which no program loads at its start.
+
+    Raises:
+        UnusableLoginError: it is not installed.
+    """
+    loaded: Any = transport
+    if loaded.aiohttp is not None:
+        return
+    sys.modules.pop("aiohttp", None)  # a command keeps it from being loaded
+    try:
+        loaded.aiohttp = importlib.import_module("aiohttp")
+        loaded.multidict = importlib.import_module("multidict")
+    except ImportError:
+        raise UnusableLoginError(
+            "WebSockets need the package aiohttp.", "Install it: `pip install aiohttp`."
+        ) from None
 
 
 class _Transport(TcpTransport):
