@@ -130,7 +130,8 @@ async def open_source(connection: Connection, job: Job) -> Source:
         job: the job.
 
     Raises:
-        SourceError: the relation was dropped, replaced or renamed; or it, or a column of it, can't be used.
+        SourceError: the relation was dropped, replaced or renamed; it, or a column of it, can't be used; or this user may see only
+            a part of it.
     """
     if job.source_oid is None:
         raise SourceError(
@@ -150,7 +151,33 @@ async def open_source(connection: Connection, job: Job) -> Source:
             f"the ids of the job's records have the type {job.id_type}.",
             hint="Give the column its former type, or create a new job.",
         )
+    await refuse_partial_source(connection, source)
     return source
+
+
+async def refuse_partial_source(connection: Connection, source: Source) -> None:
+    """Checks that the user of a connection sees all rows of a source: a part must not be signed, or compared, as the whole.
+
+    Args:
+        connection: a source connection.
+        source: the source.
+
+    Raises:
+        SourceError: a policy hides rows from this user, or a view answers each user differently.
+    """
+    for found in await connection.fetch(query("partial_views"), source.oid):
+        if found["by_policy"]:
+            raise SourceError(
+                f"spec.records.table: row-level security of {found['relation']} may hide rows from the database user "
+                f"{found['reader']!r}, so {source.relation} may be only a part of the records.",
+                hint="Let the owner of the table create a view of the records to sign, which reads them with the owner's rights, "
+                "and sign that view.",
+            )
+        raise SourceError(
+            f"spec.records.table: the view {found['relation']} answers each user or session differently (current_user, "
+            f"a setting or a privilege is in it), so {source.relation} may be only a part of the records.",
+            hint="Sign a view that names the records by their own columns.",
+        )
 
 
 async def open_readable_source(sources: SourcePool, job: Job) -> Source:

@@ -96,7 +96,8 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.nspname::text = 'vaultstream'
 WHERE r.rolname::text = session_user::text
 
 -- name: begin_read
-BEGIN TRANSACTION READ ONLY
+-- Without row_security, Postgres refuses a query from which a policy would hide rows.
+BEGIN TRANSACTION READ ONLY; SET LOCAL row_security = off
 
 -- name: end_read
 -- A rollback takes back all settings of the session; locks that are not of the transaction it leaves.
@@ -151,6 +152,45 @@ SELECT current_user::text AS login, n.nspname::text AS schema,
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1::oid
+
+-- name: partial_views
+-- Why this user may see only a part of the relation with the oid $1: policies on a table that it is or that a view reads, and views
+-- that ask who reads them. A view reads as its owner, or, with security_invoker, as whoever reads it. SQL writes current_user and
+-- its kin as a node of their own (9 to 12: CURRENT_ROLE, CURRENT_USER, USER, SESSION_USER).
+WITH RECURSIVE reached AS (
+    SELECT $1::oid AS oid, r.oid AS reader FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+    UNION
+    SELECT d.refobjid,
+           CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) o
+                             WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
+                THEN reached.reader ELSE c.relowner END
+    FROM reached
+    JOIN pg_catalog.pg_class c ON c.oid = reached.oid AND c.relkind = 'v'
+    JOIN pg_catalog.pg_rewrite w ON w.ev_class = c.oid
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+                               AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.oid
+)
+SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, found.by_policy, r.rolname::text AS reader
+FROM reached
+JOIN pg_catalog.pg_class c ON c.oid = reached.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_roles r ON r.oid = reached.reader
+CROSS JOIN LATERAL (
+    SELECT true AS by_policy
+    WHERE c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
+      AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+    UNION ALL
+    SELECT false
+    FROM pg_catalog.pg_rewrite w
+    WHERE c.relkind = 'v' AND w.ev_class = c.oid
+      AND (w.ev_action::text ~ '[{]SQLVALUEFUNCTION :op (9|10|11|12) '
+           OR EXISTS (SELECT FROM pg_catalog.regexp_matches(w.ev_action::text, ':funcid ([0-9]+)', 'g') AS called
+                      JOIN pg_catalog.pg_proc p ON p.oid = called[1]::oid
+                      WHERE p.pronamespace = 'pg_catalog'::regnamespace
+                        AND (p.proname IN ('current_setting', 'pg_has_role', 'row_security_active', 'inet_client_addr')
+                             OR p.proname LIKE 'has%privilege')))
+) AS found
+ORDER BY 2 DESC, 1
 
 -- name: estimate_rows
 EXPLAIN (FORMAT JSON) SELECT FROM {relation}
