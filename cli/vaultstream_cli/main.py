@@ -19,6 +19,7 @@ from vaultstream.telemetry.early import listen_early
 COMMANDS = {
     "quick-start": "quick_start",
     "run": "run",
+    "lint": "lint",
     "import": "import_",
     "jobs": "jobs",
     "status": "status",

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from vaultstream.api import JobState
 from vaultstream.errors import NoDatabaseError
 from vaultstream.local.session import open_session
 from vaultstream.local.status import summarize
 from vaultstream.settings import Settings
-from vaultstream.store.jobs import list_jobs
+from vaultstream.store.jobs import Job, list_jobs
 from vaultstream.store.progress import JobSnapshot, find_snapshot
+from vaultstream.store.sessions import list_worker_sessions
 from vaultstream_cli.app import Json, Wide, app, command
 from vaultstream_cli.output import note, print_json, print_table
 
@@ -50,7 +52,7 @@ async def jobs(
     except NoDatabaseError as error:
         listed, where = [], f"{error.message} "
     if json:
-        print_json([summarize(snapshot) for snapshot in listed])
+        print_json([summarize(snapshot) for snapshot, _ in listed])
         return
     if not listed:
         note(
@@ -63,7 +65,7 @@ async def jobs(
         [
             (
                 job.name,
-                f"{job.state} (deleted)" if job.deleted_at else str(job.state),
+                _state(job, manned=manned),
                 progress.records,
                 progress.signed,
                 progress.dead,
@@ -74,13 +76,14 @@ async def jobs(
                 job.spec.batch_size,
                 job.token,
             )
-            for job, progress in ((each.job, each.progress) for each in listed)
+            for job, progress, manned in ((each.job, each.progress, manned) for each, manned in listed)
         ],
         wide=wide,
     )
 
 
-async def _list(settings: Settings, *, everything: bool) -> list[JobSnapshot]:
+async def _list(settings: Settings, *, everything: bool) -> list[tuple[JobSnapshot, bool]]:
+    """Returns the jobs, each with whether workers of it are connected."""
     async with (
         open_session(settings, reads=True, nats=False) as session,
         session.pool.acquire() as connection,
@@ -89,4 +92,12 @@ async def _list(settings: Settings, *, everything: bool) -> list[JobSnapshot]:
             await find_snapshot(connection, job.token)
             for job in await list_jobs(connection, deleted=everything)
         ]
-    return [snapshot for snapshot in found if snapshot is not None]  # None: deleted since
+        manned = {worker.job_no for worker in await list_worker_sessions(connection)}
+    listed = [snapshot for snapshot in found if snapshot is not None]  # None: deleted since
+    return [(each, each.job.job_no in manned) for each in listed]
+
+
+def _state(job: Job, *, manned: bool) -> str:
+    if job.deleted_at:
+        return f"{job.state} (deleted)"
+    return "Interrupted" if job.state is JobState.RUNNING and not manned else str(job.state)

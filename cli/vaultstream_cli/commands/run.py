@@ -25,7 +25,10 @@ async def run(
     settings: Settings,
     *,
     file: Annotated[
-        Path, typer.Option("--file", "-f", help="YAML of a SigningJob, the same as for Kubernetes.")
+        Path,
+        typer.Option(
+            "--file", "-f", help="YAML of a SigningJob, the same as for Kubernetes; - reads standard input."
+        ),
     ],
     max_signers: MaxSigners = None,
     json: Json = False,

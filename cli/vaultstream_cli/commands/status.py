@@ -94,14 +94,15 @@ def describe_overview(overview: JobOverview) -> str:
     """Returns a job's status as one line."""
     progress = overview.progress
     parts = [
-        f"{overview.job.name} {overview.job.state}",
+        f"{overview.job.name} {_state(overview)}",
         f"{progress.signed:,} of {_records(overview)} signed",
         f"{progress.dead:,} dead",
         rate_text(progress.rate),
         f"lag {_lag(overview)}",
         counted(len(overview.signers), "signer"),
     ]
-    parts += eta_text(overview.job, progress.eta_seconds)
+    if not _is_interrupted(overview):
+        parts += eta_text(overview.job, progress.eta_seconds)
     if overview.job.message:
         parts.append(overview.job.message)
     return " · ".join(parts)
@@ -118,7 +119,7 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
     batches = f"{progress.batches:,}, of {counted(job.spec.batch_size, 'record')} each: {progress.batches_done:,} done"
     rows = [
         ("job", f"{job.name} (token {job.token})"),
-        ("state", f"{job.state}{' (deleted)' if job.deleted_at else ''}{waiting}"),
+        ("state", f"{_state(overview)}{' (deleted)' if job.deleted_at else ''}{waiting}"),
         ("records", f"{_records(overview)}: {progress.signed:,} signed, {progress.dead:,} dead"),
         ("batches", f"{batches}, {progress.batches_left:,} pending{failing}"),
         ("lag", _lag(overview)),
@@ -128,7 +129,12 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
         ),
         (
             "time",
-            ", ".join([duration(progress.seconds), *eta_text(job, progress.eta_seconds)]),
+            ", ".join(
+                [
+                    duration(progress.seconds),
+                    *([] if _is_interrupted(overview) else eta_text(job, progress.eta_seconds)),
+                ]
+            ),
         ),
         (
             "keys",
@@ -143,6 +149,17 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
     for label, value in rows:
         grid.add_row(label, value)
     return Group(grid)
+
+
+def _is_interrupted(overview: JobOverview) -> bool:
+    """Returns whether a job was begun and has no worker: nobody works on it until it is run again."""
+    return overview.job.state is JobState.RUNNING and not overview.workers and not overview.job.ended
+
+
+def _state(overview: JobOverview) -> str:
+    if _is_interrupted(overview):
+        return "Interrupted: no worker is connected; run the job again to go on"
+    return str(overview.job.state)
 
 
 def _records(overview: JobOverview) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from os import PathLike
 from pathlib import Path
 
@@ -23,15 +24,18 @@ _TOO_LARGE = Problem((), None, "is larger than 1 MiB, too large for a SigningJob
 
 
 def load_signing_job(path: str | PathLike[str]) -> SigningJob:
-    """Reads the SigningJob in the file `path`: UTF-8, at most 1 MiB.
+    """Reads the SigningJob in the file `path`, or on standard input if it is `-`: UTF-8, at most 1 MiB.
 
     Raises:
         InvalidJobError: the file can't be read or is not a valid SigningJob; the message lists all problems.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_MANIFEST_BYTES + 1)
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(MAX_MANIFEST_BYTES + 1)
         if len(data) > MAX_MANIFEST_BYTES:
             raise _invalid(str(path), [_TOO_LARGE])
         text = data.decode("utf-8-sig")
