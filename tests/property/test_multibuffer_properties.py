@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from support.native import TABLE_LEAST, rows_of, verified
+from support.native import rows_of, verified
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import Signer, Verifier, digest_verifier, signer
 from vaultstream.crypto.batch_verifier import verify_digests
@@ -127,7 +127,13 @@ factors = scalars | st.lists(st.sampled_from([0, 1, -1, 2, 63, -63, 64]), min_si
 """What the generator or the key is multiplied with, the ends of all digits among them."""
 
 
-@given(scalar=scalars, of_generator=factors, of_key=factors)
+LIKE_ANY = 0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721
+
+
+@given(scalar=scalars | st.just(LIKE_ANY), of_generator=factors, of_key=factors)
+@example(scalar=LIKE_ANY, of_generator=of_digits([64] * 36), of_key=of_digits([-63] * 36))
+@example(scalar=LIKE_ANY, of_generator=of_digits([63, -63] * 18), of_key=of_digits([64, 0, 1] * 12))
+@example(scalar=LIKE_ANY, of_generator=P256_ORDER - 1, of_key=P256_ORDER - 1)
 @example(scalar=3, of_generator=of_digits([64] * 36), of_key=of_digits([-63] * 36))
 @example(scalar=1, of_generator=64, of_key=65)
 @settings(max_examples=200)
@@ -143,12 +149,12 @@ def test_a_sum_of_any_two_multiples_is_judged_as_by_cryptography(
     digest = (of_generator * s % P256_ORDER).to_bytes(32)
     # With the lower s both factors are negative, and so is the sum: its x is the same.
     signature = encode_dss_signature(r, min(s, P256_ORDER - s))
-    pair = _pair(native, scalar)
+    pair, least = _pair(native, scalar), native.table_least
     assert pair.is_valid(signature, digest)
-    answers = verify_digests(
-        [pair.public] * 2, [1, TABLE_LEAST], [digest] * (TABLE_LEAST + 1), [signature] * (TABLE_LEAST + 1)
-    )
-    assert all(answers)
+    digests_of_it, signatures = [digest] * least, [signature] * least
+    assert all(verify_digests([pair.public], [least], digests_of_it, signatures))
+    if scalar == LIKE_ANY:  # no multiple of it by a digit is one of the generator
+        assert native.verify([pair.point], [least], digests_of_it, signatures) == b"\1" * least
     other = bytes([digest[0] ^ 1]) + digest[1:]
     assert verified(native, [pair.point], [1], [other], [signature]) == bytes(
         [pair.is_valid(signature, other)]

@@ -35,10 +35,6 @@ def rows_of(packed: bytes, width: int) -> list[tuple[bytes, bytes]]:
     return rows
 
 
-TABLE_LEAST = 32
-"""From so many signatures by a key on, a call makes a table for it."""
-
-
 def verified(
     native: Multibuffer,
     points: Sequence[bytes],
@@ -50,15 +46,16 @@ def verified(
 
     A table may miss a valid signature of a key or a number that was chosen for it; it may accept none that the library refuses.
     """
+    times = native.table_least
     answers = native.verify(points, counts, digests, signatures)
-    repeated = [count * TABLE_LEAST for count in counts]
+    repeated = [count * times for count in counts]
     many = native.verify(
         points,
         repeated,
-        [digest for digest in digests for _ in range(TABLE_LEAST)],
-        [signature for signature in signatures for _ in range(TABLE_LEAST)],
+        [digest for digest in digests for _ in range(times)],
+        [signature for signature in signatures for _ in range(times)],
     )
-    each = many[::TABLE_LEAST]
-    assert many == bytes(answer for answer in each for _ in range(TABLE_LEAST))
+    each = many[::times]
+    assert many == bytes(answer for answer in each for _ in range(times))
     assert all(of_table <= answer for of_table, answer in zip(each, answers, strict=True))
     return answers

@@ -5,6 +5,7 @@
 
 #include "applicable.h"
 #include "sha256.h"
+#include "verify.h"
 
 static PyObject *module_applicable(PyObject *module, PyObject *unused)
 {
@@ -37,6 +38,9 @@ static int module_exec(PyObject *module)
     (void)applicable(); /* the library looks at the processor once, here, before there can be two threads */
     state->key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &key_spec, NULL);
     state->ed25519_key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ed25519_key_spec, NULL);
+    if (PyModule_AddIntConstant(module, "table_least", TABLE_LEAST)) {
+        return -1;
+    }
     if (!state->key_type || !state->ed25519_key_type || PyModule_AddType(module, state->key_type) ||
         PyModule_AddType(module, state->ed25519_key_type)) {
         return -1;

@@ -7,9 +7,6 @@
 
 #include "p256_comb.h"
 
-/* To make a table costs as much as to verify some 20 signatures without one. */
-#define TABLE_LEAST 32
-
 struct lanes {
     struct numbers numbers[LANES];
     const struct p256_point *key[LANES];

@@ -8,6 +8,8 @@
 #include "sign.h"
 
 #define POINT_BYTES 65
+/* So many signatures by one key, in succession, are verified with a table. To make one costs as much as to verify some 20 without it. */
+#define TABLE_LEAST 32
 
 struct p256_point {
     p256_number x, y;

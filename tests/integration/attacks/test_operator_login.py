@@ -116,7 +116,14 @@ async def test_what_is_left_to_functions_is_refused_with_a_grant_too_many(
 
 
 async def test_the_other_fields_of_a_spec_can_be_changed(operator: asyncpg.Connection, job: Job) -> None:
-    spec = make_spec("receipts", key_count=1, scaling={"maxReplicaCount": 7}, retries={"maxAttempts": 9})
+    spec = make_spec(
+        "receipts",
+        key_count=1,
+        scaling={"maxReplicaCount": 7},
+        retries={"maxAttempts": 9},
+        workers={"nodeSelector": {"pool": "signing"}},
+        signer={"nodeSelector": {"pool": "signing"}},
+    )
     await update_spec(operator, job.job_no, spec)
     assert (await get_job(operator, job.token)).spec == spec
     for suspended in (True, False):

@@ -43,7 +43,10 @@ class NativeKey(Protocol):
 
 
 class Multibuffer(Protocol):
-    """The native extension. It keeps nothing from one call to the next, and releases the GIL while it computes."""
+    """The native extension. It keeps nothing of a call for the next one, and releases the GIL while it computes."""
+
+    table_least: int
+    """So many signatures by one key are verified with a table."""
 
     def Key(self, scalar: bytes | bytearray | memoryview, /) -> NativeKey:  # noqa: N802 - a class
         """A private key of P-256, made of its scalar: 32 bytes, big-endian.
@@ -100,8 +103,8 @@ class Multibuffer(Protocol):
     ) -> bytes:
         """Verifies signatures over SHA-256 digests, eight at a time, as strictly as `vaultstream.crypto.algorithms.verifier`.
 
-        For 32 signatures or more by one key, in succession, it makes a table of multiples of the key first, with which a signature costs
-        a quarter. That is code of our own; for fewer ones the library verifies.
+        For `table_least` signatures or more by one key, in succession, it makes a table of multiples of the key first, with which a
+        signature costs half as much, or a fifth of many. That is code of our own; for fewer ones the library verifies.
 
         Args:
             points: public keys, uncompressed: 65 bytes. The first `counts[0]` signatures are by `points[0]`, and so on.
@@ -217,8 +220,6 @@ _TESTED = 9
 """Rows of the self-test: one more than there are lanes."""
 _COUNTS = [_TESTED // 2, _TESTED - _TESTED // 2]
 """How many of them each of two keys signs."""
-_REPEATED = 8
-"""So often each row, for a call of as many rows by a key as the extension makes a table for."""
 _LENGTHS = [0, 1, 55, 56, 64, 119, 120, 256, 1000]
 """Bytes of the payloads: SHA-256's padding fits, just fits and just doesn't fit into the last block of 64."""
 
@@ -277,18 +278,18 @@ def _fault_of_tables(
     native: Multibuffer, points: list[bytes], digests: list[bytes], signatures: list[bytes]
 ) -> str:
     """Verifies as many signatures by each key as it takes to make a table of its multiples."""
-    counts = [count * _REPEATED for count in _COUNTS]
-    many = [_repeated(signatures), _repeated(digests), _repeated(digests[1:] + digests[:1])]
-    if native.verify(points, counts, many[1], many[0]) != b"\1" * sum(counts):
+    times = -(-native.table_least // min(_COUNTS))
+    counts = [count * times for count in _COUNTS]
+
+    def repeated(values: list[bytes]) -> list[bytes]:
+        return values[: _COUNTS[0]] * times + values[_COUNTS[0] :] * times
+
+    if native.verify(points, counts, repeated(digests), repeated(signatures)) != b"\1" * sum(counts):
         return "a valid signature is found to be invalid with a table."
-    if native.verify(points, counts, many[2], many[0]) != bytes(sum(counts)):
+    others = repeated(digests[1:] + digests[:1])
+    if native.verify(points, counts, others, repeated(signatures)) != bytes(sum(counts)):
         return "an invalid signature is found to be valid with a table."
     return ""
-
-
-def _repeated(values: list[bytes]) -> list[bytes]:
-    """Repeats what is of the first key, and then what is of the second one."""
-    return values[: _COUNTS[0]] * _REPEATED + values[_COUNTS[0] :] * _REPEATED
 
 
 def _fault_of_ed25519(native: Multibuffer, payloads: list[bytes], messages: list[bytes] | None) -> str:
