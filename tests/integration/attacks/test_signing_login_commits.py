@@ -66,7 +66,10 @@ async def send(
     if values["rows"] is None:
         values["rows"] = bytes([*range(32), 0, 1, 7]) * len(values["record_id"])  # type: ignore[arg-type]
     text = query("commit_batches", id_type=id_type)
-    rows = await connection.fetch(text, *arguments(text, job_no=job.job_no, holder=ANN, **values))
+    of_any_relation = None, None, None
+    rows = await connection.fetch(
+        text, *arguments(text, job_no=job.job_no, holder=ANN, **values), *of_any_relation
+    )
     return [row["outcome"] for row in rows]
 
 

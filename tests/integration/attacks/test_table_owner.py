@@ -92,6 +92,26 @@ async def test_what_code_of_a_source_leaves_in_the_session_does_not_meet_the_nex
     assert locks == 0
 
 
+async def test_nor_does_it_meet_the_next_read_that_ends_the_transaction_of_the_one_before(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    statements = [statement for statement, _ in LEFT.values()] + ["SELECT pg_advisory_lock(7)"]
+    quoted = ", ".join("'" + statement.replace("'", "''") + "'" for statement in statements)
+    await merchant.execute(
+        f"CREATE VIEW {{schema}}.leaves AS SELECT 1::bigint AS id, {{schema}}.attempt({quoted}) AS payload"
+    )
+    _, source = await job_on(owner, f"{merchant.schema}.leaves")
+    shown = ", ".join(f"current_setting('{name}')" for name in LEFT)
+    for _ in range(3):
+        [left], _ = await sources.fetch(
+            source,
+            f"SELECT {shown}, (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())",
+        )
+        assert tuple(left) == (*(value for _, value in LEFT.values()), 0)
+        [row], _ = await sources.fetch(source, source.read_range_sql(), 10_000, 1, 1)
+        assert row["payload"] == b"done"
+
+
 async def test_a_source_that_writes_when_it_is_read_is_refused_with_the_reason(
     merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
 ) -> None:
@@ -204,7 +224,8 @@ async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of
         async with sources.read(source) as connection:
             rows = await connection.fetch(source.read_sql(ranged=ranged), 10_000, *arguments)
         assert len(rows) == (21 if ranged else 3)
-    assert len(await sources.fetch(source, source.read_range_sql(), 10_000, 1, 10)) == 21
+    rows, _ = await sources.fetch(source, source.read_range_sql(), 10_000, 1, 10)
+    assert len(rows) == 21
     for wanted in ([range(1, 11)], [range(1, 2), range(9, 10)], [[1]]):
         with pytest.raises(VaultStreamError, match="more than two rows for each id"):
             await read(sources, source, wanted, cap=10_000, limit=10_000)

@@ -148,6 +148,7 @@ async def test_an_id_that_is_longer_than_the_one_asked_for_fills_no_memory(
     )
     job, _ = await job_on(owner, f"{merchant.schema}.long")
     source = await open_readable_source(sources, job)
-    assert await sources.fetch(source, source.read_sql(ranged=False), 100, ["a"]) == [("a", b"9", 1)]
+    rows, _ = await sources.fetch(source, source.read_sql(ranged=False), 100, ["a"])
+    assert rows == [("a", b"9", 1)]
     async with sources.read(source) as reading:
         assert await reading.fetch(source.fill("audit_payloads"), 100, ["a"]) == [("a", 1, b"9")]

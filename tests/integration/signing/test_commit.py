@@ -13,6 +13,7 @@ from vaultstream.signing.batch import Batch
 from vaultstream.signing.commit import commit
 from vaultstream.store.database import connect
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, lease_clock
+from vaultstream.store.source_pool import SourceAlteredError, SourceState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -90,3 +91,18 @@ async def test_a_commit_is_given_up_when_the_lease_ends_before_postgres_is_back(
     pool.terminate()
     assert await asyncio.wait_for(commit(pool, job.job_no, "ann", [batch], id_type="bigint"), 5) == [FENCED]
     assert batch.lease.remaining <= 0
+
+
+async def test_records_of_a_relation_that_was_altered_since_are_read_again_at_once(
+    pool: Pool, db: asyncpg.Connection
+) -> None:
+    """To send the commit again would wait for the end of the lease."""
+    job = await add_job(db)
+    await add_batches(db, job, [1])
+    batch = await ready(db, job, 1)
+    batch.signed.read_of = SourceState(
+        await db.fetchval("SELECT 'nowhere'::regclass::oid"), "nowhere", "0", "0"
+    )
+    with pytest.raises(SourceAlteredError):
+        await asyncio.wait_for(commit(pool, job.job_no, "ann", [batch], id_type="bigint"), 5)
+    assert await signatures_of(db, job) == {}

@@ -12,7 +12,7 @@ import pytest
 from support.engine import history_of, new_name
 from support.memory import memory_limit, peak_memory
 from support.signer import open_bench
-from vaultstream_operator.core.pods import signer_mebibytes
+from vaultstream_operator.core.shapes import signer_mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -13,6 +13,7 @@ from vaultstream.api import RecordsSpec
 from vaultstream.records.source import inspect_source
 from vaultstream.signing.read import BatchRecords, planned_ids, read
 from vaultstream.store.leases import BatchRow
+from vaultstream.store.source_pool import SourceAlteredError
 
 if TYPE_CHECKING:
     from vaultstream.records.source import Source
@@ -150,10 +151,14 @@ async def test_a_column_that_gets_another_type_is_described_again(
         db, "CREATE TABLE $name (id bigint, payload bytea); INSERT INTO $name VALUES (1, 'text')"
     )
     sql = f"SELECT payload FROM {source.relation}"
-    assert [row[0] for row in await sources.fetch(source, sql)] == [b"text"]
+    rows, state = await sources.fetch(source, sql)
+    await sources.confirm(state)
+    assert [row[0] for row in rows] == [b"text"]
     await db.execute(
         f"ALTER TABLE {source.relation} ALTER payload TYPE text USING convert_from(payload, 'UTF8')"
     )
-    with pytest.raises(asyncpg.SerializationError):
-        await sources.fetch(source, sql)
-    assert [row[0] for row in await sources.fetch(source, sql)] == ["text"]
+    with pytest.raises(SourceAlteredError):
+        await sources.confirm(state)
+    rows, state = await sources.fetch(source, sql)
+    await sources.confirm(state)
+    assert [row[0] for row in rows] == ["text"]

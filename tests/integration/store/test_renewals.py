@@ -106,3 +106,18 @@ async def test_a_lease_of_the_same_key_is_not_taken_for_the_one_that_is_renewed(
     before = await db.fetchval(until, again.key_no)
     assert await renew(db, [lease]) == [lease]
     assert await db.fetchval(until, again.key_no) == before
+
+
+async def test_a_lease_is_lost_once_its_holder_has_leased_the_key_again(
+    db: asyncpg.Connection, job: Job
+) -> None:
+    before = await claim_one(db, job, HOLDER, 1)
+    await db.execute(
+        "UPDATE vaultstream.keys SET leased_at = leased_at - interval '1 h', lease_until = lease_until - interval '1 h' "
+        "WHERE job_no = $1",
+        job.job_no,
+    )
+    leases = [await claim_one(db, job, HOLDER, number) for number in (2, 3, 4)]
+    assert before.key_no in {lease.key_no for lease in leases}
+    assert await renew(db, [before, *leases]) == [before]
+    assert before.lost

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.store.database import is_transient
 from vaultstream.store.leases import FENCED, commit_batches
+from vaultstream.store.source_pool import SourceAlteredError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,9 @@ async def commit(
     Returns:
         For each batch COMMITTED, SUPERSEDED or FENCED. A batch whose lease expired before it could be sent is FENCED
         without asking Postgres: a holder past its deadline sends nothing.
+
+    Raises:
+        SourceAlteredError: a batch must be read again; no batch was committed.
     """
     outcomes = dict.fromkeys(batches, FENCED)
     attempt = 0
@@ -38,7 +42,7 @@ async def commit(
                 signed = [batch.signed for batch in held]
                 done = await commit_batches(connection, job_no, holder, signed, id_type=id_type)
         except Exception as error:
-            if not is_transient(error):
+            if not is_transient(error) or isinstance(error, SourceAlteredError):
                 raise
             attempt += 1
             log.warning("commit failed, will be retried: %s", error or type(error).__name__)

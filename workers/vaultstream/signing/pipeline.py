@@ -243,6 +243,8 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         async with aclosing(self._reader.parts(group)) as parts:
             async for part in parts:
+                for batch, records in part.records.items():
+                    batch.signed.note_read(records.state)
                 errors, spent = await loop.run_in_executor(self._thread, self._sign, loop, part, left, keys)
                 seconds += spent
                 for batch, failure in errors.items():

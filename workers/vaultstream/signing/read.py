@@ -14,16 +14,17 @@ from vaultstream.records.reasons import (
     SENTENCES,
 )
 from vaultstream.store.leases import DeadRecord
+from vaultstream.store.source_pool import altered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vaultstream.records.source import Source
     from vaultstream.store.leases import BatchRow
-    from vaultstream.store.source_pool import SourcePool
+    from vaultstream.store.source_pool import SourcePool, SourceState
 
 
-@dataclass(frozen=True)
+@dataclass
 class BatchRecords:
     """What a read found of a batch: ids and payloads to sign, in parallel lists, and the dead ones."""
 
@@ -32,6 +33,8 @@ class BatchRecords:
     dead: list[DeadRecord]
     long: list[tuple[Any, int]] = field(default_factory=list)
     """Ids and sizes in bytes of payloads that are allowed, but longer than this read returns."""
+    state: SourceState | None = None
+    """Of which relation they are, if that is still in this state; whoever uses them finds out."""
 
 
 async def read(
@@ -50,20 +53,34 @@ async def read(
 
     Raises:
         VaultStreamError: the source returns so many rows for an id that they are not read to the end.
+        SourceAlteredError: the source was altered meanwhile.
     """
     runs = join_runs((ids[0], ids[-1]) for ids in wanted if isinstance(ids, range))
     listed = [record_id for ids in wanted if not isinstance(ids, range) for record_id in ids]
     found: list[Any] = []
+    states: set[SourceState] = set()
+
+    async def fetch(sql: str, *ids: object) -> None:
+        rows, state = await sources.fetch(source, sql, cap, *ids)
+        found.extend(rows)
+        states.add(state)
+
     if len(runs) == 1:
-        found += await sources.fetch(source, source.read_range_sql(), cap, *runs[0])
+        await fetch(source.read_range_sql(), *runs[0])
     elif runs:
-        firsts, lasts = zip(*runs, strict=True)
-        found += await sources.fetch(source, source.read_sql(ranged=True), cap, firsts, lasts)
+        await fetch(source.read_sql(ranged=True), *zip(*runs, strict=True))
     if listed:
-        found += await sources.fetch(source, source.read_sql(ranged=False), cap, listed)
+        await fetch(source.read_sql(ranged=False), listed)
+    if len(states) > 1:
+        raise altered(source.relation)
     if len(found) > 2 * sum(map(len, wanted)):
+        await sources.confirm(*states)
         raise VaultStreamError(f"{source.relation} returns more than two rows for each id.")
-    return sort_out(wanted, found, limit=limit)
+    records = sort_out(wanted, found, limit=limit)
+    state = next(iter(states), None)
+    for each in records:
+        each.state = state
+    return records
 
 
 def planned_ids(source: Source, row: BatchRow) -> Sequence[Any]:

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.crypto.rows import HEAD_BYTES
+from vaultstream.store.source_pool import altered
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vaultstream.crypto.rows import Rows
     from vaultstream.proof.dsse import StatementEnvelope
     from vaultstream.store.database import Connection
+    from vaultstream.store.source_pool import SourceState
 
 # Keeps counting while the machine sleeps, where the system has such a clock: a lease expires while a laptop is closed.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -152,6 +154,10 @@ async def claim_batches(
     ]
 
 
+_NO_EPOCH = 0
+"""No lease has this epoch."""
+
+
 async def renew_leases(
     connection: Connection, holder: str, leases: Sequence[Lease], *, seconds: float
 ) -> list[Lease]:
@@ -170,11 +176,12 @@ async def renew_leases(
     answered = {row["key_no"]: row["epoch"] for row in rows}
     lost = []
     for lease in leases:
-        if lease.key_no not in answered:
+        epoch = answered.get(lease.key_no, _NO_EPOCH)  # another one: this holder leased the key again since
+        if epoch == lease.epoch:
+            lease.deadline = deadline
+        elif epoch is not None:
             lease.lost = True
             lost.append(lease)
-        elif answered[lease.key_no] == lease.epoch:
-            lease.deadline = deadline
     return lost
 
 
@@ -206,6 +213,18 @@ class SignedBatch:
     dead: list[DeadRecord] = field(default_factory=list)
     statement: StatementEnvelope | None = None
     """None only if no record is signed; or for a job from before version 12 of the schema."""
+    read_of: SourceState | None = None
+    """Of which relation, in which state, its records were read; None: not checked."""
+
+    def note_read(self, state: SourceState | None) -> None:
+        """Notes of what a part of its records was read.
+
+        Raises:
+            SourceAlteredError: the parts were read of a relation in different states.
+        """
+        if self.read_of is not None and state is not None and state != self.read_of:
+            raise altered(state.relation)
+        self.read_of = state or self.read_of
 
 
 COMMITTED, FENCED, SUPERSEDED = "committed", "fenced", "superseded"
@@ -220,7 +239,14 @@ async def commit_batches(
 
     Returns:
         For each batch, in order: COMMITTED, FENCED or SUPERSEDED; see `functions/commit_batches.sql`.
+
+    Raises:
+        SourceAlteredError: the relation was altered since the records of some batch were read: nothing was committed.
     """
+    states = {batch.read_of for batch in batches if batch.read_of is not None}
+    state = states.pop() if states else None
+    if states:
+        raise altered(states.pop().relation)
     firsts = [_first_of_run(batch.record_ids) if id_type == "bigint" else None for batch in batches]
     listed = [batch.record_ids for batch, first in zip(batches, firsts, strict=True) if first is None]
     [width] = {batch.rows.width for batch in batches} or {HEAD_BYTES}
@@ -246,7 +272,10 @@ async def commit_batches(
         statement=[batch.statement and batch.statement.body for batch in batches],
         statement_signature=[batch.statement and batch.statement.signature for batch in batches],
     )
-    rows = await connection.fetch(text, *values)
+    read_of = (state.oid, *state.identity) if state else (None, None, None)
+    rows = await connection.fetch(text, *values, *read_of)
+    if state and batches and not rows:
+        raise altered(state.relation)
     return [row["outcome"] for row in rows]
 
 

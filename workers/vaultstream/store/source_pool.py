@@ -1,8 +1,9 @@
 """Connections by which sources are read, and by which nothing else is done.
 
-Each read is a READ ONLY transaction that is rolled back at its end: that also resets what the code of a source's owner has set
-in the session. What survives is undone (advisory locks) or never used (prepared statements: ours have no name). Nothing that
-a connection says after such code has run on it is believed: which relation was read is asked on a connection of ours.
+Each read is a READ ONLY transaction that is rolled back, at the latest when the next read begins: that also resets what the code
+of a source's owner has set in the session. What survives is undone (advisory locks) or never used (prepared statements: ours have no
+name). Nothing that a connection says after such code has run on it is believed: which relation was read is asked on a connection
+of ours.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import asyncpg
 
@@ -34,9 +35,18 @@ if TYPE_CHECKING:
 END_SECONDS = 10.0
 """How long the end of a read may take before its session is ended from another one."""
 
-SEEN_SECONDS = 1.0
-"""How long an answer to which relation has a name may serve the next read. Any age would be safe: a change since then fails the
-read, which can be repeated."""
+OPEN_READ_SECONDS = 0.2
+"""How long the transaction of a read may stay open for the next read to end it, which saves a round trip. It holds no snapshot then,
+only a lock against changes of the relation."""
+
+SEEN_SECONDS = 0.25
+"""How long an answer to which relation has a name may serve further reads. Any age would be safe: a change since then fails what
+was read, which can be repeated."""
+
+STOPPED_READ_SECONDS = 10
+"""After how long Postgres ends a session of ours whose transaction waits: a process that was stopped locks nobody's table for long."""
+
+_NOT_ENDED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 Identity = tuple[str, str]
 """The transactions that last changed a relation's row in the catalog, and its schema's."""
@@ -53,6 +63,23 @@ class PinnedRelation(Protocol):
     def oid(self) -> int: ...
 
 
+class SourceState(NamedTuple):
+    """Which relation was read, and its state in the catalog before that. If it is the same later, that relation was read."""
+
+    oid: int
+    relation: str
+    changed: str
+    schema_changed: str
+
+    @property
+    def identity(self) -> Identity:
+        return self.changed, self.schema_changed
+
+
+class SourceAlteredError(asyncpg.SerializationError):
+    """A relation was altered while it was read, or just before or after. The read can be repeated."""
+
+
 @dataclass
 class SourceConnection:
     """A connection that reads, one read at a time."""
@@ -64,6 +91,8 @@ class SourceConnection:
     """What the driver knows of queries, by their text. In Postgres they have no name and end with the next query."""
     described: tuple[int, Identity] | None = None
     """The relation, by its oid, and the state of it in which `statements` were described."""
+    open_since: float | None = None
+    """When the last read ended, by the event loop's clock, if its transaction is still open."""
 
     @property
     def alive(self) -> bool:
@@ -92,6 +121,7 @@ class SourcePool:
         """Kept out of the pool between reads: a statement of the driver ends when its connection goes back."""
         self._seen: dict[int, tuple[Identity, float]] = {}
         """By oid, what `_identity` last returned, and when by the event loop's clock."""
+        self._resting: asyncio.Task[None] | None = None
 
     @property
     def size(self) -> int:
@@ -104,16 +134,40 @@ class SourcePool:
         async with self._transaction() as reading:
             yield reading.connection
 
-    async def fetch(self, source: PinnedRelation, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """Runs one query in a `read`. Its types are asked for once, and again after the relation was altered.
+    async def fetch(
+        self, source: PinnedRelation, sql: str, *arguments: object
+    ) -> tuple[list[asyncpg.Record], SourceState]:
+        """Runs one query. Its types are asked for once, and again after the relation was altered.
 
         Postgres parses it each time: a statement that it keeps could be replaced by code of the source's owner.
+
+        Returns:
+            The rows, and of which relation they are if that is still in this state. What follows from them counts only once that is
+            known: `commit_batches` finds out, or `confirm`.
+
+        Raises:
+            SourceError: another relation has its name now.
+            SourceReadError: the query failed, as code of the source's owner may have chosen.
         """
-        async with self._read(source) as reading:
-            statement = reading.statements.get(sql)
-            if statement is None:
-                statement = reading.statements[sql] = await reading.connection.prepare(sql, name="")
-            return await statement.fetch(*arguments)
+        before = self._just_seen(source) or await self._identity(source)
+        async with self._transaction(stays_open=True) as reading:
+            reading.describe(source.oid, before)
+            with errors_of_source(reading.connection, source.relation):
+                statement = reading.statements.get(sql)
+                if statement is None:
+                    statement = reading.statements[sql] = await reading.connection.prepare(sql, name="")
+                rows = await statement.fetch(*arguments)
+        return rows, SourceState(source.oid, source.relation, *before)
+
+    async def confirm(self, state: SourceState) -> None:
+        """Checks that a relation is still in the state in which it was read.
+
+        Raises:
+            SourceError: another relation has its name now.
+            SourceAlteredError: it or its schema was altered.
+        """
+        if await self._identity(state) != state.identity:
+            raise altered(state.relation)
 
     @asynccontextmanager
     async def read(self, source: PinnedRelation) -> AsyncIterator[Connection]:
@@ -124,38 +178,92 @@ class SourcePool:
         Raises:
             SourceError: another relation has its name now.
             SourceReadError: a query failed, as code of the source's owner may have chosen.
-            asyncpg.SerializationError: it or its schema was altered during the read, or just before. The read can be repeated.
+            SourceAlteredError: it or its schema was altered during the read, or just before.
         """
         async with self._read(source) as reading:
             yield reading.connection
 
     async def close(self) -> None:
         """Returns all connections to the pool. Nothing is read any more."""
+        if self._resting is not None:
+            self._resting.cancel()
+            await asyncio.gather(self._resting, return_exceptions=True)
         for reading in self._idle:
+            if reading.alive and reading.open_since is not None:
+                await self._end(reading)
             await self._pool.release(reading.connection)
         self._idle.clear()
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[SourceConnection]:
+    async def _transaction(self, *, stays_open: bool = False) -> AsyncIterator[SourceConnection]:
+        """Yields a connection in a new transaction. With `stays_open`, one that did not fail is ended by the next one, or soon."""
         async with self._turns:
             reading = await self._take()
+            done = False
             try:
-                await reading.connection.execute(query("begin_read"))
-                try:
-                    yield reading
-                finally:
-                    await self._end(reading)
+                yield reading
+                done = True
             finally:
-                self._idle.append(reading)
+                try:
+                    if done and stays_open:
+                        reading.open_since = asyncio.get_running_loop().time()
+                    else:
+                        await self._end(reading)
+                finally:
+                    self._idle.append(reading)
+        if reading.open_since is not None and (self._resting is None or self._resting.done()):
+            self._resting = asyncio.create_task(self._rest())
+
+    async def _begin(self, reading: SourceConnection) -> bool:
+        """Begins a transaction, and ends the one before. False: it could not be ended, so the connection is closed."""
+        if reading.open_since is None:
+            await reading.connection.execute(query("begin_read"))
+            return True
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await reading.connection.execute(query("begin_next_read"))
+        except BaseException as error:
+            await self._abandon(reading)
+            if not isinstance(error, _NOT_ENDED):
+                raise
+            return False
+        reading.open_since = None
+        return True
+
+    async def _rest(self) -> None:
+        """Ends transactions that were left open for a next read that did not come."""
+        while any(reading.open_since is not None for reading in self._idle):
+            await asyncio.sleep(OPEN_READ_SECONDS)
+            async with self._turns:
+                rested = asyncio.get_running_loop().time() - OPEN_READ_SECONDS
+                for reading in list(self._idle):
+                    if reading.alive and reading.open_since is not None and reading.open_since <= rested:
+                        self._idle.remove(reading)
+                        try:
+                            await self._end(reading)
+                        finally:
+                            self._idle.append(reading)
 
     async def _take(self) -> SourceConnection:
+        """Returns a connection on which a transaction has begun."""
         while self._idle:
             reading = self._idle.pop()
-            if reading.alive:
+            try:
+                begun = reading.alive and await self._begin(reading)
+            except BaseException:
+                self._idle.append(reading)
+                raise
+            if begun:
                 return reading
             await self._pool.release(reading.connection)
         connection = await self._pool.acquire()
-        return SourceConnection(connection, connection.get_server_pid())
+        reading = SourceConnection(connection, connection.get_server_pid())
+        try:
+            await self._begin(reading)
+        except BaseException:
+            self._idle.append(reading)
+            raise
+        return reading
 
     @asynccontextmanager
     async def _read(self, source: PinnedRelation) -> AsyncIterator[SourceConnection]:
@@ -165,7 +273,7 @@ class SourcePool:
             with errors_of_source(reading.connection, source.relation):
                 yield reading
         if await self._identity(source) != before:
-            raise asyncpg.SerializationError(f"{source.relation} was altered while it was read")
+            raise altered(source.relation)
 
     def _just_seen(self, source: PinnedRelation) -> Identity | None:
         """Returns what was asked after the read before, which saves asking again before this one."""
@@ -183,17 +291,20 @@ class SourcePool:
 
         Code of a source's owner may ignore that its query is canceled.
         """
+        reading.open_since = None
         try:
             async with asyncio.timeout(END_SECONDS):
                 await reading.connection.execute(query("end_read"))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            with suppress(asyncpg.InterfaceError):  # the driver closed it already
-                reading.connection.terminate()
-            with suppress(
-                VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
-            ):
-                async with connect(self._url, settings=SESSION) as another:
-                    await another.execute(query("end_session"), reading.pid)
+        except _NOT_ENDED:
+            await self._abandon(reading)
+
+    async def _abandon(self, reading: SourceConnection) -> None:
+        reading.open_since = None
+        with suppress(asyncpg.InterfaceError):  # the driver closed it already
+            reading.connection.terminate()
+        with suppress(VaultStreamError, *_NOT_ENDED):
+            async with connect(self._url, settings=SESSION) as another:
+                await another.execute(query("end_session"), reading.pid)
 
 
 async def relation_identity(connection: Connection, source: PinnedRelation) -> Identity:
@@ -210,6 +321,11 @@ async def relation_identity(connection: Connection, source: PinnedRelation) -> I
     if row is None or row["relation"] != source.relation:
         raise replaced(source.relation)
     return row["changed"], row["schema_changed"]
+
+
+def altered(relation: str) -> SourceAlteredError:
+    """Returns the error for what was read of a relation that is no longer in the same state."""
+    return SourceAlteredError(f"{relation} was altered while it was read")
 
 
 def replaced(relation: str, *, how: str = "replaced or renamed") -> SourceError:
@@ -262,7 +378,7 @@ async def open_source_pool(
                 size=size,
                 reset=False,
                 cache=False,
-                settings=SESSION,
+                settings={**SESSION, "idle_in_transaction_session_timeout": f"{STOPPED_READ_SECONDS}s"},
                 check=check,
             )
             pool = await stack.enter_async_context(opening)

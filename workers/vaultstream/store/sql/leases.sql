@@ -11,9 +11,19 @@ FROM vaultstream.renew_keys(p_holder => $1, p_key_no => $2, p_epoch => $3, p_sec
 SELECT vaultstream.release_keys(p_holder => $1, p_key_no => $2, p_epoch => $3)
 
 -- name: commit_batches
+-- There is no row, and nothing is committed, if the relation with the oid $18, or its schema, was altered since the records were read.
+-- Adding 0 from this check makes Postgres evaluate it before the function; OFFSET 0 keeps it from being simplified.
 SELECT outcome
-FROM vaultstream.commit_batches(
-    p_job_no => $1,
+FROM (
+    SELECT 0 AS altered
+    WHERE $18::oid IS NULL OR EXISTS (
+        SELECT FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = $18::oid AND c.xmin::text = $19 AND n.xmin::text = $20)
+    OFFSET 0
+) AS source
+CROSS JOIN LATERAL vaultstream.commit_batches(
+    p_job_no => $1 + source.altered,
     p_holder => $2,
     p_batch_no => $3,
     p_key_no => $4,
