@@ -10,8 +10,9 @@ from support.waiting import eventually
 from vaultstream.bus import publishing
 from vaultstream.bus.address import BusAddress
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
+from vaultstream.bus.direct import Outgoing
 from vaultstream.bus.keys import KeysStream
-from vaultstream.bus.publishing import Outgoing, publish_all
+from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.errors import BusError
 from vaultstream.local.services import LocalServices, Services

@@ -12,7 +12,8 @@ from nats.js.errors import NotFoundError
 
 from support.waiting import eventually
 from vaultstream.api import Algorithm
-from vaultstream.bus.publishing import Outgoing, publish_all
+from vaultstream.bus.direct import Outgoing
+from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, key_subject
 from vaultstream.crypto.envelope import WrappedKey

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from nats.js import api
 from nats.js.errors import NotFoundError
 
-from vaultstream.bus.publishing import Outgoing, publish_all
+from vaultstream.bus.direct import Outgoing
+from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
 from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey

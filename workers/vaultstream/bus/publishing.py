@@ -6,10 +6,12 @@ import asyncio
 import json
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import nats.errors
 from nats.js.errors import APIError, NoStreamResponseError
+
+from vaultstream.bus.direct import taken_directly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,20 +19,13 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from vaultstream.bus.connection import Bus
+    from vaultstream.bus.direct import Outgoing
 
 WINDOW = 1000
 """Messages in flight at a time: well below the client's own limit, at which it would wait for each one."""
 
 STORED_SECONDS = 10.0
 """Timeout for a window of messages to be stored."""
-
-
-class Outgoing(NamedTuple):
-    """A message to publish."""
-
-    subject: str
-    payload: bytes
-    headers: dict[str, str] | None
 
 
 async def publish_all(bus: Bus, messages: Iterable[Outgoing]) -> int:
@@ -53,10 +48,10 @@ async def _publish_window(bus: Bus, window: list[Outgoing]) -> None:
     client = bus.client
     answers = _Answers(len(window))
     inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox, cb=answers.take)
+    subscription = await client.subscribe(inbox, cb=taken_directly)
+    client.deliver_directly(subscription, answers.take)
     try:
-        for subject, payload, headers in window:
-            await client.publish(subject, payload, reply=inbox, headers=headers)
+        await client.publish_together(window, reply=inbox)
         async with asyncio.timeout(STORED_SECONDS):
             await answers.complete
     finally:
@@ -71,7 +66,7 @@ class _Answers:
         self._missing = missing
         self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def take(self, answer: Msg) -> None:
+    def take(self, answer: Msg, _: bytes) -> None:
         self._missing -= 1
         if self.complete.done():
             return

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self, cast
 
 from vaultstream.bus.connection import BUS_ERRORS
-from vaultstream.bus.direct import is_status
+from vaultstream.bus.direct import is_status, taken_directly
 from vaultstream.bus.subjects import RECORDS_STREAM
 
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ class _Inbox:
     missing: int = 0
     """Batches that the open request still waits for; 0: no request is open."""
     until: float = 0.0
-
-
-async def _never_called(_: Msg) -> None:
-    """Stands for the function that messages are passed to directly."""
 
 
 class BatchPuller:
@@ -122,7 +118,7 @@ class BatchPuller:
         inbox = next((inbox for inbox in self._inboxes if inbox.missing == 0 or inbox.until <= now), None)
         if inbox is None:
             inbox = _Inbox(self._client.new_inbox())
-            inbox.subscription = await self._client.subscribe(inbox.subject, cb=_never_called)
+            inbox.subscription = await self._client.subscribe(inbox.subject, cb=taken_directly)
             self._client.deliver_directly(inbox.subscription, partial(self._on_message, inbox))
             self._inboxes.append(inbox)
         request = {"batch": count, "expires": int(REQUEST_SECONDS * 1e9)}

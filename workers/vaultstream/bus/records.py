@@ -10,7 +10,8 @@ from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from vaultstream.bus.answers import explain_answer
-from vaultstream.bus.publishing import Outgoing, publish_all
+from vaultstream.bus.direct import Outgoing
+from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, batches_of, parse_batch_no
 
