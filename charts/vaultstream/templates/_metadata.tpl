@@ -44,3 +44,18 @@ annotations:
 {{- $fixed := merge $own (dict "app.kubernetes.io/part-of" "vaultstream") .root.Values.commonLabels -}}
 {{- toYaml (merge $fixed .podLabels) -}}
 {{- end -}}
+
+{{/* Fails if the CustomResourceDefinition belongs to another release, or to none: Helm's own error does not say what to do. */}}
+{{- define "vaultstream.crds.check" -}}
+{{- if .Values.crds.create -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "signingjobs.vaultstream.dev" -}}
+{{- $annotations := default dict .metadata.annotations -}}
+{{- $name := default "" (get $annotations "meta.helm.sh/release-name") -}}
+{{- $namespace := default "" (get $annotations "meta.helm.sh/release-namespace") -}}
+{{- if or (ne $name $.Release.Name) (ne $namespace $.Release.Namespace) -}}
+{{- $owner := empty $name | ternary "was not installed by Helm" (printf "belongs to the release %s in namespace %s" $name $namespace) -}}
+{{- fail (printf "the CustomResourceDefinition signingjobs.vaultstream.dev %s. Set crds.create=false, and let its owner upgrade it; or, if that is gone, take it over: kubectl annotate --overwrite crd signingjobs.vaultstream.dev meta.helm.sh/release-name=%s meta.helm.sh/release-namespace=%s && kubectl label --overwrite crd signingjobs.vaultstream.dev app.kubernetes.io/managed-by=Helm" $owner $.Release.Name $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

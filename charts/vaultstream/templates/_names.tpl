@@ -154,16 +154,38 @@ cluster to ask (helm template), or where none exists yet.
 {{- default (printf "%s-revocations" (include "vaultstream.fullname" .)) .Values.workers.revocationsConfigMap -}}
 {{- end -}}
 
-{{/* Reference of an image. Takes a map with repository, tag and digest. */}}
-{{- define "vaultstream.imageReference" -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
-{{- else -}}
-{{ .repository }}:{{ .tag }}
+{{/* Values that a parent chart shares. Returns JSON. */}}
+{{- define "vaultstream.global" -}}
+{{- toRawJson (default dict .Values.global) -}}
 {{- end -}}
+
+{{/* Reference of an image. Takes a map with `root` and `image`, a map with repository, tag and digest. */}}
+{{- define "vaultstream.imageReference" -}}
+{{- $repository := .image.repository -}}
+{{- with get (include "vaultstream.global" .root | fromJson) "imageRegistry" -}}
+{{- $parts := splitList "/" $repository -}}
+{{- if and (gt (len $parts) 1) (or (regexMatch "[.:]" (first $parts)) (eq (first $parts) "localhost")) -}}
+{{- $parts = rest $parts -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" . (join "/" $parts) -}}
+{{- end -}}
+{{- if .image.digest -}}
+{{ $repository }}@{{ .image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of all image pull Secrets, as JSON. */}}
+{{- define "vaultstream.pullSecrets" -}}
+{{- $names := .Values.imagePullSecrets -}}
+{{- range default list (get (include "vaultstream.global" . | fromJson) "imagePullSecrets") -}}
+{{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) -}}
+{{- end -}}
+{{- toRawJson ($names | uniq) -}}
 {{- end -}}
 
 {{- define "vaultstream.image" -}}
 {{- $image := merge (dict "tag" (default .Chart.AppVersion .Values.image.tag)) .Values.image -}}
-{{- include "vaultstream.imageReference" $image -}}
+{{- include "vaultstream.imageReference" (dict "root" . "image" $image) -}}
 {{- end -}}

@@ -20,7 +20,7 @@ seccompProfile:
 {{- end -}}
 
 {{- define "vaultstream.imagePullSecrets" -}}
-{{- with .Values.imagePullSecrets }}
+{{- with include "vaultstream.pullSecrets" . | fromJsonArray }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}

@@ -82,7 +82,7 @@ vaultstream_auditor_source postgres.auditor-source {{ $schema }}
 {{/* Init container that connects to the bundled Postgres. Takes a map with `root` and `does`: wait or logins. */}}
 {{- define "vaultstream.postgres.client" -}}
 {{- with .root.Values.bundled.postgres -}}
-image: {{ include "vaultstream.imageReference" .image }}
+image: {{ include "vaultstream.imageReference" (dict "root" $.root "image" .image) }}
 imagePullPolicy: {{ .image.pullPolicy }}
 {{- end }}
 command: [sh, /etc/vaultstream/postgres/postgres.sh, {{ .does }}]
