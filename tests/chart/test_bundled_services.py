@@ -313,6 +313,11 @@ async def test_creating_logins_again_changes_nothing_and_prints_nothing(bundled:
     assert done.stdout + done.stderr == ""
 
 
+async def test_operators_that_make_the_logins_at_once_all_succeed(bundled: BundledServices) -> None:
+    done = await asyncio.gather(*(asyncio.to_thread(bundled.make_logins) for _ in range(4)))
+    assert [each.stderr for each in done] == [""] * 4
+
+
 async def test_the_owners_password_follows_its_secret(bundled: BundledServices) -> None:
     url = bundled.chart.secret("vaultstream-owner")["database-url"]
     former = bundled.passwords["postgres.owner"]

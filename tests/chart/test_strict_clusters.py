@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from pydantic.alias_generators import to_camel
 
-from support.chart import ROOT, Manifest, Rendered, helm, render
+from support.chart import CHART, NAMESPACE, ROOT, Manifest, Rendered, helm, render
 from support.planning import OWNER, TOKEN, spec_of
 from vaultstream_operator.core.children import signing_deployment, worker_job
 from vaultstream_operator.core.shapes import WorkerShape
@@ -124,3 +128,24 @@ def test_a_setting_that_no_pod_can_have_is_refused_by_the_schema(given: str) -> 
     done = helm("template", "vaultstream", ROOT / "charts" / "vaultstream", option, given, check=False)
     assert done.returncode != 0
     assert given.split("=", maxsplit=1)[0].split(".")[1] in done.stderr
+
+
+def test_values_of_a_release_from_before_workers_could_be_shaped_mean_the_defaults(tmp_path: Path) -> None:
+    """As after `helm upgrade --reuse-values`."""
+    chart = tmp_path / "vaultstream"
+    shutil.copytree(CHART, chart)
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for name in ("global", "enabled"):
+        del values[name]
+    for name in (*WorkerShape.model_fields, "affinity"):
+        values["workers"].pop(to_camel(name), None)
+    (chart / "values.yaml").write_text(yaml.safe_dump(values))
+    text = helm("template", "vaultstream", chart, "--namespace", NAMESPACE).stdout
+    former, now = Rendered([each for each in yaml.safe_load_all(text) if each]), render()
+    alike = [each.model_copy(update={"resources": {}}) for each in (shape(former), shape(now))]
+    assert alike == [WorkerShape()] * 2
+    assert policies_of(former) == policies_of(now)
+
+
+def policies_of(chart: Rendered) -> list[Manifest]:
+    return [each["spec"] for each in chart.of("ValidatingAdmissionPolicy")]

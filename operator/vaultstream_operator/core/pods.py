@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from vaultstream.api import PodShape, SigningJobSpec
+from vaultstream.api import SigningJobSpec
 from vaultstream.role import WorkerRole
-from vaultstream_operator.core.shapes import WorkerShape, pod_shape
+from vaultstream_operator.core.shapes import ShapedPod, WorkerShape, pod_shape
 
 Manifest = dict[str, Any]
 
@@ -189,7 +189,9 @@ def pod_template(
     return {"metadata": metadata, "spec": pod}
 
 
-def _placement(shape: PodShape, spread: Sequence[Mapping[str, Any]], selector: Mapping[str, str]) -> Manifest:
+def _placement(
+    shape: ShapedPod, spread: Sequence[Mapping[str, Any]], selector: Mapping[str, str]
+) -> Manifest:
     placement: Manifest = {
         "nodeSelector": dict(shape.node_selector),
         "tolerations": list(shape.tolerations),
@@ -240,7 +242,7 @@ def _revocations_volume(name: str) -> Manifest:
 
 
 def _container(
-    role: str, token: str, shape: PodShape, options: WorkerOptions, arguments: Sequence[str]
+    role: str, token: str, shape: ShapedPod, options: WorkerOptions, arguments: Sequence[str]
 ) -> Manifest:
     probe = {"path": "/livez", "port": "metrics"}
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own

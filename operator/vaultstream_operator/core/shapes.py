@@ -6,6 +6,7 @@ Pure. Labels, annotations and node selectors add up by name, tolerations add up,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import Field
@@ -46,7 +47,20 @@ class WorkerShape(PodShape):
     """The containers' security context. No job can change it."""
 
 
-def pod_shape(role: str, spec: SigningJobSpec, shape: WorkerShape) -> PodShape:
+@dataclass(frozen=True, slots=True)
+class ShapedPod:
+    """The sum of all settings of a role's pods. Each was validated; together they may have more entries than one alone may."""
+
+    resources: Mapping[str, Any]
+    node_selector: Mapping[str, str]
+    tolerations: Sequence[Mapping[str, Any]]
+    affinity: Mapping[str, Any]
+    priority_class_name: str | None
+    pod_labels: Mapping[str, str]
+    pod_annotations: Mapping[str, str]
+
+
+def pod_shape(role: str, spec: SigningJobSpec, shape: WorkerShape) -> ShapedPod:
     """Returns how the pods of a role are shaped.
 
     Args:
@@ -58,7 +72,7 @@ def pod_shape(role: str, spec: SigningJobSpec, shape: WorkerShape) -> PodShape:
     tolerations: list[Any] = []
     for layer in layers:
         tolerations += [each for each in layer.tolerations if each not in tolerations]
-    return PodShape(
+    return ShapedPod(
         resources=_resources(role, spec, shape),
         node_selector=_added_up([layer.node_selector for layer in layers]),
         tolerations=tuple(tolerations),

@@ -64,6 +64,24 @@ def test_every_worker_is_placed_where_the_administrator_or_the_job_says(role: st
     assert (made["affinity"], made["priorityClassName"]) == (other, "bulk")
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_layers_may_add_up_to_more_than_one_of_them_may_have(role: str) -> None:
+    def many(layer: str) -> dict[str, Any]:
+        tolerations = [{"key": f"{layer}-{n}", "operator": "Exists"} for n in range(32)]
+        named = {f"{layer}-{n}": "x" for n in range(64)}
+        return {
+            "tolerations": tolerations,
+            "nodeSelector": named,
+            "podLabels": named,
+            "podAnnotations": named,
+        }
+
+    made = child(role, many("chart"), workers=many("workers"), signer=many("signer"))["spec"]["template"]
+    layers = 3 if role == SIGNING else 2
+    assert (len(made["spec"]["tolerations"]), len(made["spec"]["nodeSelector"])) == (32 * layers, 64 * layers)
+    assert len(made["metadata"]["annotations"]) == 64 * layers
+
+
 def test_the_settings_of_signers_take_precedence_for_signers_alone() -> None:
     fields = {"workers": {"priorityClassName": "bulk"}, "signer": {"priorityClassName": "fast"}}
     assert [pod(role, **fields)["priorityClassName"] for role in ROLES] == ["bulk", "bulk", "fast"]

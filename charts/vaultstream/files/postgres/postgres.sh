@@ -60,6 +60,8 @@ logins() {
     {
         echo '\set ON_ERROR_STOP on'
         echo 'BEGIN;'
+        # One pod at a time: two that alter a role at once would fail.
+        echo "DO 'BEGIN PERFORM pg_advisory_xact_lock(8244163070); END';"
         echo 'SET LOCAL client_min_messages = warning;'
         echo 'CREATE TEMPORARY TABLE wanted (login name) ON COMMIT DROP;'
         while read -r login group file tenant; do

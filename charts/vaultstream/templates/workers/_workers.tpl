@@ -29,11 +29,24 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+A value that shapes the workers' pods, as the JSON object {"value": ...}. The values of a release from before it was added lack it, after
+`helm upgrade --reuse-values`: it then has its default. Takes a list: the root, the key.
+*/}}
+{{- define "vaultstream.workers.value" -}}
+{{- $pod := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532 "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- $container := include "vaultstream.containerSecurityContext" . | fromYaml -}}
+{{- $defaults := dict "podSecurityContext" $pod "securityContext" $container "podLabels" dict "podAnnotations" dict "nodeSelector" dict "tolerations" list "affinity" dict "resources" dict "priorityClassName" "" -}}
+{{- $key := index . 1 -}}
+{{- $workers := (index . 0).Values.workers -}}
+{{- toRawJson (dict "value" (hasKey $workers $key | ternary (get $workers $key) (get $defaults $key))) -}}
+{{- end -}}
+
 {{/* How the workers' pods are shaped, as JSON. */}}
 {{- define "vaultstream.workers.shape" -}}
-{{- $shape := pick .Values.workers "podSecurityContext" "securityContext" -}}
-{{- range $key := list "resources" "podLabels" "podAnnotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
-{{- with get $.Values.workers $key -}}
+{{- $shape := dict -}}
+{{- range $key := list "podSecurityContext" "securityContext" "resources" "podLabels" "podAnnotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- with get (include "vaultstream.workers.value" (list $ $key) | fromJson) "value" -}}
 {{- $_ := set $shape $key . -}}
 {{- end -}}
 {{- end -}}
