@@ -78,11 +78,13 @@ class BundledServices:
 
     def make_logins(self, *, without: str = "") -> subprocess.CompletedProcess[str]:
         """Runs the init container's step with the chart's logins, except those of the namespace `without`."""
+        if not without:
+            return self._make_logins()
         settings = self.folder / "etc/postgres"
         listed = {name: (settings / name).read_text() for name in ("logins", "sources")}
         try:
             for name, text in listed.items():
-                kept = [line for line in text.splitlines() if not without or without not in line]
+                kept = [line for line in text.splitlines() if without not in line]
                 (settings / name).write_text("".join(f"{line}\n" for line in kept))
             return self._make_logins()
         finally:
