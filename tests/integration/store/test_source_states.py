@@ -85,17 +85,20 @@ async def test_the_transaction_of_a_read_ends_soon_also_without_another_read(
     await eventually(idle)
 
 
-async def test_the_time_of_a_read_is_not_that_of_the_read_before(
+async def test_a_read_that_ends_the_one_before_has_a_time_and_the_limits_of_its_own(
     db: asyncpg.Connection, sources: SourcePool
 ) -> None:
-    """Otherwise a view that shows what is due would not show what was planned meanwhile."""
+    """With the time of the one before, a view that shows what is due would not show what was planned meanwhile."""
     _, source = await job_of(db)
-    sql = f"SELECT now(), current_setting('transaction_read_only') FROM {source.relation} WHERE id = 1"
+    sql = (
+        "SELECT now(), current_setting('transaction_read_only'), current_setting('row_security') "
+        f"FROM {source.relation} WHERE id = 1"
+    )
     for _ in range(3):
         before = await db.fetchval("SELECT clock_timestamp()")
         [row], _ = await sources.fetch(source, sql)
         assert row[0] >= before
-        assert row[1] == "on"
+        assert tuple(row)[1:] == ("on", "off")
 
 
 async def test_a_session_that_ended_between_two_reads_is_replaced(

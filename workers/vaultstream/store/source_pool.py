@@ -220,8 +220,9 @@ class SourcePool:
             await reading.connection.execute(query("begin_read"))
             return True
         try:
+            # now() will be the time of this query, so no transaction is begun ahead of its read.
             async with asyncio.timeout(END_SECONDS):
-                await reading.connection.execute(query("begin_next_read"))
+                await reading.connection.execute(f"{query('end_read')}; {query('begin_read')}")
         except BaseException as error:
             await self._abandon(reading)
             if not isinstance(error, _NOT_ENDED):

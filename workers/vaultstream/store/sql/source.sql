@@ -99,10 +99,6 @@ WHERE r.rolname::text = session_user::text
 -- Without row_security, Postgres refuses a query from which a policy would hide rows.
 BEGIN TRANSACTION READ ONLY; SET LOCAL row_security = off
 
--- name: begin_next_read
--- The same, after the end of the read before. Its time, which now() returns, is that of this query.
-ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all(); BEGIN TRANSACTION READ ONLY
-
 -- name: end_read
 -- A rollback takes back all settings of the session; locks that are not of the transaction it leaves.
 ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()
