@@ -292,3 +292,9 @@ def test_another_form_is_refused_with_the_form_that_is_taken(url: str) -> None:
     with pytest.raises(UsageError, match="DATABASE_URL can't be read") as raised:
         connection_arguments(url, {})
     assert "postgresql://" in str(raised.value.hint)
+
+
+def test_another_login_of_the_embedded_postgres_keeps_its_password() -> None:
+    url = database_url(Path("/run/pg")).replace("postgres@", "auditor:word@", 1)
+    assert asked(connection_arguments(url))["password"] == "word"
+    assert "password" not in connection_arguments(url).others

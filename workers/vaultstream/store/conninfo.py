@@ -223,7 +223,7 @@ def _arguments(
         "target_session_attrs": values.get("target_session_attrs", "any"),
         "gsslib": values.get("gsslib", "gssapi"),
     }
-    if own:
+    if own and "password" not in values:
         others["password"] = ""  # asks no file for one
     return ConnectionArguments(f"postgresql://?{urlencode(query, quote_via=quote)}", _timeout(given), others)
 
