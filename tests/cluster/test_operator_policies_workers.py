@@ -159,6 +159,14 @@ ATTACKS = {
     "another file of revocations": variable("VAULTSTREAM_REVOCATIONS_FILE", value="/tmp/none"),
     "another Secret as a volume": volume(secret={"secretName": "other"}),
     "credentials as a volume": volume(secret={"secretName": "vaultstream-signing"}),
+    "the credentials of another role as a volume": of_volume(
+        "credentials", secret={"secretName": "vaultstream-keys", "optional": True}
+    ),
+    "another Secret as credentials": of_volume("credentials", secret={"secretName": "vaultstream-kek"}),
+    "a folder of one's own as credentials": of_volume("credentials", secret=None, emptyDir={}),
+    "no credentials that can change": without("credentials", "VAULTSTREAM_CREDENTIALS_DIR"),
+    "another folder of credentials": variable("VAULTSTREAM_CREDENTIALS_DIR", value="/tmp"),
+    "another Secret named as that of the credentials": variable("VAULTSTREAM_CREDENTIALS_SECRET", value="x"),
     "all of the Secret of the key-encryption keys": volume(secret={"secretName": "vaultstream-kek"}),
     "another Secret in a variable": variable("DATABASE_URL", **of_secret("other", "database-url")),
     "the credentials of another role": variable(
