@@ -130,7 +130,7 @@ def test_a_setting_that_no_pod_can_have_is_refused_by_the_schema(given: str) -> 
     assert given.split("=", maxsplit=1)[0].split(".")[1] in done.stderr
 
 
-def test_values_of_a_release_from_before_workers_could_be_shaped_mean_the_defaults(tmp_path: Path) -> None:
+def test_values_of_a_release_from_before_these_were_added_mean_the_defaults(tmp_path: Path) -> None:
     """As after `helm upgrade --reuse-values`."""
     chart = tmp_path / "vaultstream"
     shutil.copytree(CHART, chart)
@@ -139,12 +139,14 @@ def test_values_of_a_release_from_before_workers_could_be_shaped_mean_the_defaul
         del values[name]
     for name in (*WorkerShape.model_fields, "affinity"):
         values["workers"].pop(to_camel(name), None)
+    del values["operator"]["replicas"]
     (chart / "values.yaml").write_text(yaml.safe_dump(values))
     text = helm("template", "vaultstream", chart, "--namespace", NAMESPACE).stdout
     former, now = Rendered([each for each in yaml.safe_load_all(text) if each]), render()
     alike = [each.model_copy(update={"resources": {}}) for each in (shape(former), shape(now))]
     assert alike == [WorkerShape()] * 2
     assert policies_of(former) == policies_of(now)
+    assert former.of("Deployment")[0]["spec"]["replicas"] == 1
 
 
 def policies_of(chart: Rendered) -> list[Manifest]:
