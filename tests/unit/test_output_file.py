@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from vaultstream.output_file import open_output, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.unit
 
@@ -119,13 +119,30 @@ async def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, 
     assert (tmp_path / target).read_text().startswith('{"line": 7, ')
 
 
-def test_an_empty_list_leaves_a_link_to_an_empty_file(tmp_path: Path) -> None:
-    (tmp_path / "real").write_text("of an earlier import")
-    (tmp_path / "link").symlink_to("real")
-    with RejectFile(tmp_path / "link"):
+@pytest.mark.parametrize("mode_of_it", [0o644, 0o444])
+def test_a_file_named_for_rejects_is_untouched_if_no_line_is_rejected(
+    tmp_path: Path, mode_of_it: int
+) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "mine").chmod(mode_of_it)
+    (tmp_path / "link").symlink_to("mine")
+    for name in ("mine", "link"):
+        with RejectFile(tmp_path / name):
+            pass
+    assert (names(tmp_path), (tmp_path / "mine").read_text()) == (["link", "mine"], "precious")
+
+
+def test_a_list_of_an_earlier_import_is_removed_by_one_that_has_none(tmp_path: Path) -> None:
+    (tmp_path / "in.csv.rejected.jsonl").write_text("old")
+    with RejectFile(tmp_path / "in.csv.rejected.jsonl", named=False):
         pass
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_text() == ""
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_reported_for_the_list(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="list of rejected lines can't be written to /dev/full"):
+        list_reject(Path("/dev/full"))
+    assert names(tmp_path) == []
 
 
 async def test_a_pipe_is_written_to_once_it_has_a_reader(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ async def open_output(path: Path) -> AsyncIterator[BinaryIO]:
             yield stream
         return
     with _explained(path):
-        real, former = await asyncio.to_thread(_replaceable, path)
+        real, former = await asyncio.to_thread(replaceable, path)
         part = real.with_name(
             f".{secrets.token_hex(8)}.part"
         )  # short: the name itself may be as long as names can be
@@ -103,8 +103,12 @@ def _is_pipe(path: Path) -> bool:
     return path.is_fifo()
 
 
-def _replaceable(path: Path) -> tuple[Path, os.stat_result | None]:
-    """Returns the file that a path leads to, which need not exist, and its status if it does."""
+def replaceable(path: Path) -> tuple[Path, os.stat_result | None]:
+    """Returns the file that a path leads to, which need not exist, and its status if it does.
+
+    Raises:
+        UsageError: it can't be replaced: it is a directory or read-only.
+    """
     try:
         real = path.resolve()
         former = real.stat() if real.exists() else None

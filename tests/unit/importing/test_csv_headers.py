@@ -55,15 +55,36 @@ def test_a_header_that_comes_again_is_listed_and_no_record(path: Path, again: st
 
 def test_a_header_that_comes_again_in_another_order_refuses_the_file(path: Path) -> None:
     path.write_text("id,name,city\n1,a,b\nname,id,city\nc,2,d\n")
-    with pytest.raises(ImportFileError, match=r"Line 3 .* another order"):
+    with pytest.raises(ImportFileError, match=r"Line 3 .* in another order"):
         read(path)
 
 
 def test_a_record_that_has_the_name_of_a_column_in_it_is_a_record(path: Path) -> None:
-    path.write_text("name,size\nname,1\nsize,2\n")
+    path.write_text("name,size\nname of it,size\nsize,2\n")
     rows, rejects = read(path, id_column="name")
-    assert [row.id for row in rows] == ["name", "size"]
+    assert [row.id for row in rows] == ["name of it", "size"]
     assert rejects == []
+
+
+@pytest.mark.parametrize("again", ["ID, Name ", "id,NAME"])
+def test_a_header_that_comes_again_in_another_case_is_no_record(path: Path, again: str) -> None:
+    path.write_text(f"id,name\n1,a\n{again}\n2,b\n")
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["1", "2"]
+    assert reasons(rejects) == [(3, "is the header again")]
+
+
+def test_a_header_of_other_columns_refuses_the_file(path: Path) -> None:
+    path.write_text("name,id\na,1\ncity,id\nb,2\n")
+    with pytest.raises(ImportFileError, match=r"Line 3 .* other columns"):
+        read(path)
+
+
+def test_a_separator_that_is_announced_again_is_no_record(path: Path) -> None:
+    path.write_text("sep=,\nid,name\n1,a\nsep=,\nid,name\n2,b\n")
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["1", "2"]
+    assert [reject.line for reject in rejects] == [4, 5]
 
 
 def test_columns_at_the_end_without_a_name_hold_nothing(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,3 +126,15 @@ def test_objects_of_several_lines_are_refused_with_a_way_out(path: Path) -> None
     with pytest.raises(ImportFileError, match="span several lines") as refused:
         read(path)
     assert "jq -c" in str(refused.value.hint)
+
+
+def test_a_long_string_needs_no_more_memory_than_a_few_copies_of_it(path: Path) -> None:
+    path.write_text('[{"id": 1, "p": NaN, "q": "' + "x" * 4_000_000 + '"}]')
+    tracemalloc.start()
+    try:
+        _, rejects = read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [reject.line for reject in rejects] == [1]
+    assert peak < 60_000_000

@@ -85,10 +85,10 @@ def test_a_time_of_day_beyond_the_day_is_rejected(path: Path, kind: pa.DataType)
     assert values[2:] == [("has a time of day outside of 24 hours",)] * 2
 
 
-def int96_file(path: Path, *, julian_day: int, nanoseconds: int) -> None:
+def int96_file(path: Path, *, julian_day: int, nanoseconds: int, name: str = "v") -> None:
     moment = dt.datetime(2020, 1, 1, 1, 2, 3, 4)  # noqa: DTZ001 - of a column without a zone
     pq.write_table(
-        pa.table({"v": pa.array([moment], pa.timestamp("us"))}),
+        pa.table({name: pa.array([moment], pa.timestamp("us"))}),
         path,
         use_deprecated_int96_timestamps=True,
         compression="none",
@@ -120,6 +120,12 @@ def test_a_timestamp_beyond_64_bits_of_nanoseconds_does_not_wrap_around(
     rows, rejects = read(path)
     assert [json.loads(row.payload)["v"] for row in rows] == ([] if value is None else [value])
     assert reasons(rejects) == ([(1, "has a time outside of the years 1 to 9999")] if value is None else [])
+
+
+def test_a_timestamp_does_not_wrap_around_in_a_column_with_a_dot_in_its_name(path: Path) -> None:
+    int96_file(path, julian_day=5_373_484, nanoseconds=0, name="a.b")
+    rows, _ = read(path)
+    assert rows[0].payload == b'{"a.b":"9999-12-31T00:00:00.000000000"}'
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5))

@@ -28,13 +28,19 @@ class CsvHeader:
     """Number of values in each row, including those of columns without a name."""
 
     def is_repeated_by(self, row: Sequence[str]) -> bool:
-        """Whether a row is the header again, as where files were concatenated, even with a byte order mark."""
-        return [unmarked(row[0]), *row[1 : len(self.names)]] == [*self.names] and len(row) == self.width
+        """Whether a row is the header again, as where files were concatenated: in any case, and with a byte order mark."""
+        return _plain(row)[: len(self.names)] == _plain(self.names) and len(row) == self.width
 
-    def is_reordered_by(self, row: Sequence[str]) -> bool:
-        """Whether a row has the header's names, each once, in another order."""
-        own = [unmarked(row[0]), *row[1:]]
-        return own != [*self.names] and sorted(own) == sorted(self.names)
+    def is_replaced_by(self, row: Sequence[str], id_place: int | None) -> bool:
+        """Whether a row is another header: it has the same names in another order, or the id column's own name as its id."""
+        own, names = _plain(row), _plain(self.names)
+        if own[: len(names)] == names:
+            return False
+        return sorted(own) == sorted(names) or (id_place is not None and own[id_place] == names[id_place])
+
+
+def _plain(row: Sequence[str]) -> list[str]:
+    return [unmarked(row[0]).strip().casefold(), *(value.strip().casefold() for value in row[1:])]
 
 
 def unmarked(value: str) -> str:

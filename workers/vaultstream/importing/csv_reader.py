@@ -118,8 +118,9 @@ class CsvReader:
 
     def _row_maker(self, shape: Shape, wanted: IdType | None) -> Callable[[int, int, list[str]], Row]:
         lines, header = self._lines, self._header
-        width, named, names = header.width, len(header.names), frozenset(header.names)
-        id_place = self._id_place(shape)
+        width, named = header.width, len(header.names)
+        names = frozenset(name.strip().casefold() for name in header.names)
+        id_place, id_name = self._id_place(shape), shape.id_column.strip().casefold()
         payload_of = self._payload_maker(shape)
 
         def make(line: int, number: int, row: list[str]) -> Row:
@@ -127,8 +128,12 @@ class CsvReader:
                 raise RejectedError(lines.undecodable)
             if len(row) != width:
                 raise MisshapenRowError(f"has {counted(len(row), 'value')}, but the header has {width}")
-            if unmarked(row[0]) in names:
-                self._check_no_header(line, row)
+            if unmarked(row[0]).strip().casefold() in names or (
+                id_place and row[id_place].strip().casefold() == id_name
+            ):
+                self._check_no_header(line, row, id_place)
+            if separator_of(row[0]) or (row[0].casefold() == "sep=" and not any(row[1:])):
+                raise RejectedError("announces the separator, as at the beginning of another file")
             if named != width and any(row[named:]):
                 raise RejectedError("has a value in a column that has no name")
             if not any(row):
@@ -144,13 +149,13 @@ class CsvReader:
     def _id_place(self, shape: Shape) -> int | None:
         return None if shape.numbered else self.columns.index(shape.id_column)
 
-    def _check_no_header(self, line: int, row: list[str]) -> None:
-        """Rejects the header if it comes again; refuses the file if it comes again with its columns in another order."""
+    def _check_no_header(self, line: int, row: list[str], id_place: int | None) -> None:
+        """Rejects the header if it comes again; refuses the file if it comes again with other columns or in another order."""
         if self._header.is_repeated_by(row):
             raise RejectedError("is the header again")
-        if self._header.is_reordered_by(row):
+        if self._header.is_replaced_by(row, id_place):
             raise ImportFileError(
-                f"Line {line} of {self._source.path} is the header again, with its columns in another order.",
+                f"Line {line} of {self._source.path} is the header again, with other columns or in another order.",
                 hint="These are two files in one: import them one by one, the second with --append.",
             )
 

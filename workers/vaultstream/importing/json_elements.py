@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 1 << 18
 _SPACE = re.compile(r"[ \t\r\n]*")
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|["{}\[\]]')
+_TOKEN = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|["{}\[\]]')
 _SCALAR_END = re.compile(r"[,\]\s]")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 

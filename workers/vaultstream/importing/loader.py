@@ -118,7 +118,7 @@ async def import_records(
         async with _transaction(connection) as work:
             await connection.execute(query("import_settings"))
             existing = await find_existing(connection, options, payload_type)
-            with RejectFile(listed) as rejects:
+            with RejectFile(listed, named=options.rejects is not None) as rejects:
                 id_type: IdType = "bigint" if shape.numbered else "text"
                 target = await make_target(connection, options, existing, id_type, payload_type)
                 load = _Load(

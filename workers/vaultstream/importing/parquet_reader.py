@@ -51,9 +51,7 @@ class ParquetReader:
             field.name: _logical(field.type) for field in self._file.schema_arrow
         }
         self.columns = tuple(self._file.schema_arrow.names)
-        self._stored: dict[str, str] = {
-            column.path: column.physical_type for column in self._file.schema if "." not in column.path
-        }
+        self._stored = _stored_types(self._file)
 
     @property
     def position(self) -> int:
@@ -169,6 +167,15 @@ class ParquetReader:
                         f"The column {name!r} of {self._source.path} has the type {kind}, which can't hold its values.",
                         hint="Create the file again with a larger type of integer, or leave the column out with --payload-columns.",
                     )
+
+
+def _stored_types(file: pq.ParquetFile) -> dict[str, str]:
+    """Returns how the columns at the top are stored, by name. A name may have a dot in it; a nested value has no level of its own."""
+    return {
+        column.path: column.physical_type
+        for column in file.schema
+        if column.max_repetition_level == 0 and column.path in file.schema_arrow.names
+    }
 
 
 def _first_line(error: Exception) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from vaultstream.errors import ImportFileError
-from vaultstream.output_file import is_special, liken, open_special
+from vaultstream.errors import ImportFileError, UsageError
+from vaultstream.output_file import is_special, liken, open_special, replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,34 +52,45 @@ def too_many(rejected: int, rows: int, limit: int | None, *, at_end: bool) -> bo
 
 
 class RejectFile:
-    """JSON lines, `{"line": 7, "reason": "has no id", "text": "…"}`; created for the first rejected line.
+    """JSON lines, `{"line": 7, "reason": "has no id", "text": "…"}`, written if a line is rejected.
 
-    An entry of several lines has the first and the last one as `"lines": [7, 12]` too.
-
-    Entering removes the file that an earlier import left; a new one has its mode. A link, a device or a pipe stays what it is.
+    An entry of several lines has the first and the last one as `"lines": [7, 12]` too. A regular file is replaced when the import
+    ends, and keeps its mode; a link, a device or a pipe stays what it is. Without a rejected line nothing is written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, named: bool = True) -> None:
+        """Args: `named`, whether the user named this path; else a list of an earlier import there is removed if this one has none."""
         self.path = path
         self.count = 0
         self.first: Reject | None = None
+        self._named = named
         self._file: TextIO | None = None
-        self._former: os.stat_result | None = None
+        self._part: Path | None = None
+        self._real = path
 
     def __enter__(self) -> Self:
-        # What can't be removed, as in a folder that is only for reading, is in the way once there is something to list.
-        with suppress(OSError):
-            status = self.path.lstat()
-            if stat.S_ISREG(status.st_mode):
-                self.path.unlink()
-                self._former = status
-            elif stat.S_ISREG(self.path.stat().st_mode):
-                os.truncate(self.path, 0)  # a link stays one
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if self._file is not None:
+                self._file.close()
+            elif not self._named and kind is None:
+                self._remove_former()
+            if self._part is not None:
+                self._part.replace(self._real)
+        except OSError as error:
+            if kind is None:
+                raise self._refused(error) from None
+        finally:
+            if self._part is not None:
+                self._part.unlink(missing_ok=True)
+
+    def _remove_former(self) -> None:
+        # What can't be removed, as in a folder that is only for reading, stays.
+        with suppress(OSError):
+            if stat.S_ISREG(self.path.lstat().st_mode) and os.access(self.path, os.W_OK, effective_ids=True):
+                self.path.unlink()
 
     def add(self, rejects: Iterable[Reject]) -> None:
         """Writes rejected lines.
@@ -105,10 +117,19 @@ class RejectFile:
         if is_special(self.path):
             descriptor = open_special(self.path)
         else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            descriptor = os.open(self.path, flags, 0o600 if self._former else 0o666)
-            if self._former:
-                liken(descriptor, self._former)
+            try:
+                self._real, former = replaceable(self.path)
+            except UsageError as error:
+                raise ImportFileError(
+                    f"Rejected lines can't be listed: {error.message}",
+                    hint="Name another place for them with --rejects.",
+                ) from None
+            part = self._real.with_name(f".{secrets.token_hex(8)}.part")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(part, flags, 0o600 if former else 0o666)
+            self._part = part
+            if former:
+                liken(descriptor, former)
         return open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - from a descriptor
 
     def _refused(self, error: OSError) -> ImportFileError:
