@@ -1,4 +1,4 @@
-"""Descriptors 0, 1 and 2, which supervisors and scripts may have closed."""
+"""Closed descriptors 0 to 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports without searching for garbage.
+"""Imports without garbage collection.
 
 Modules are not freed, so the search takes an eighth of a start and finds nothing.
 """

@@ -1,4 +1,4 @@
-"""URLs that a character of their password cuts short."""
+"""URLs that a password cuts short."""
 
 from __future__ import annotations
 
