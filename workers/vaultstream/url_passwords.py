@@ -1,4 +1,4 @@
-"""URLs that a password cuts short."""
+"""URLs cut by a password."""
 
 from __future__ import annotations
 
