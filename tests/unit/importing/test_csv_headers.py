@@ -141,3 +141,10 @@ def test_a_first_record_is_not_taken_for_the_header(path: Path, first: str) -> N
 )
 def test_names_are_a_header(names: list[str]) -> None:
     assert not looks_like_record(names)
+
+
+@pytest.mark.parametrize("names", ["id;Name;Price, net", "id\tName\tPrice, net", "id|Name|Price, net"])
+def test_another_separator_is_found_though_a_name_has_a_comma(path: Path, names: str) -> None:
+    with pytest.raises(ImportFileError, match="separated by"):
+        refuse_record_as_header(path, names.split(","), ImportOptions("t", "id"))
+    refuse_record_as_header(path, ["id", *names.split(",")], ImportOptions("t", "id"))

@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @given(
-    st.lists(st.fixed_dictionaries({"p": VALUES}), min_size=1, max_size=6),
+    st.lists(st.fixed_dictionaries({"p": VALUES}), min_size=2, max_size=6),
     st.sampled_from([None, 0, 1, 4, "\t"]),
     st.booleans(),
     st.integers(1, 40),
@@ -115,10 +115,35 @@ def test_an_array_longer_than_many_pieces_is_read_to_its_end_and_in_order(path: 
     assert rejects == []
 
 
-def test_an_object_around_the_records_is_not_signed_as_one_record(path: Path) -> None:
-    path.write_text('{"total": 2, "data": [{"id": 1}, {"id": 2}]}\n')
-    with pytest.raises(ImportFileError, match="its records are in the array 'data'"):
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ('{"total": 2, "data": [{"id": 1}, {"id": 2}]}\n', "data"),
+        ('{"id": "export-1", "records": [{"id": 1}]}\n', "records"),
+        ('{"data": {"items": [{"id": 1}]}}\n', "data.items"),
+        ('{"columns": ["id"], "rows": [[1], [2]]}\n', "rows"),
+        ('{"records": [{"id": 1}, null]}\n', "records"),
+        ('[{"records": [{"id": 1}]}]\n', "records"),
+        ('{"data": [{"id": 1}], "next": 2}\n{"data": [{"id": 2}], "next": null}\n', "data"),
+    ],
+)
+def test_an_object_around_the_records_is_not_signed_as_one_record(
+    path: Path, content: str, name: str
+) -> None:
+    path.write_text(content)
+    with pytest.raises(ImportFileError, match=f"in the array '{name}'") as refused:
         read(path)
+    assert "--payload-columns" in str(refused.value.hint)
+    top = name.split(".", maxsplit=1)[0]
+    rows, _ = read(path, payload_columns=(top,))
+    assert len(rows) == content.count("\n")
+
+
+def test_records_with_arrays_in_them_are_records(path: Path) -> None:
+    path.write_text('{"id": 1, "items": [{"n": 1}]}\n{"id": 2, "items": [{"n": 2}]}\n')
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["1", "2"]
+    assert rejects == []
 
 
 def test_objects_of_several_lines_are_refused_with_a_way_out(path: Path) -> None:

@@ -45,6 +45,7 @@ def write(tmp_path: Path) -> Write:
         (['20,"nut', "21,item", "short", '22,nut"'], 2, 0),
         ([f'{UUID(int=1)},"a', f'{UUID(int=2)},b"'], 2, 0),
         (['7,"a', '8,b"'], 2, 0),
+        (['A-1,"20', 'A-2,30"'], 2, 0),
         (['x,"nut,20', 'y,nut",21'], 3, None),
     ],
 )

@@ -67,6 +67,13 @@ def other_separator_in(header: Sequence[str]) -> str | None:
     return next((c for c in _OTHER_SEPARATORS if c in header[0]), None) if len(header) == 1 else None
 
 
+def likelier_separator_in(names: Sequence[str]) -> str | None:
+    """Returns the separator that is more frequent in a header than the comma, as in `id;Name;Price, net`; or None."""
+    counts = {c: sum(name.count(c) for name in names) for c in _OTHER_SEPARATORS}
+    likeliest = max(counts, key=lambda c: counts[c])
+    return likeliest if counts[likeliest] > len(names) - 1 else None
+
+
 def looks_like_record(names: Sequence[str]) -> bool:
     """Whether the names of a header are likelier values: the first one is a number, or one is a date, a UUID or a fraction.
 

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
     from vaultstream.importing.options import Shape
     from vaultstream.importing.source import ImportSource
 
+_USUAL_NAMES = {
+    "data",
+    "entries",
+    "features",
+    "hits",
+    "items",
+    "records",
+    "results",
+    "rows",
+    "value",
+    "values",
+}
 _HEAD_RECORDS = 1000
 _HEAD_CHARACTERS = 1 << 20
 
@@ -87,15 +99,24 @@ class JsonReader:
             )
 
     def _refuse_wrapped_array(self, shape: Shape) -> None:
-        """Refuses a file that is a single object around the records: it would be signed as one record."""
-        if not shape.numbered or len(self._head) != 1:
+        """Refuses objects around the records, such as pages of an answer: each would be signed as one record.
+
+        A file of one object is refused if there is an array of objects or arrays in it, one of several if each has one under a
+        usual name and none has an id. Whoever names the members of the payload insists.
+        """
+        if not shape.open_ended:
             return
-        for name, value in self._head[0].members.items():
-            if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-                raise ImportFileError(
-                    f"{self._source.path} is one JSON object, and its records are in the array {name!r}.",
-                    hint=f"Take the array out of it, for example with jq -c '.[\"{name}\"][]', which writes JSON lines.",
-                )
+        found = {array_in(record.members) for record in self._head}
+        name = found.pop()
+        one = len(self._head) == 1
+        if found or name is None or not (one or (shape.numbered and name.split(".")[-1] in _USUAL_NAMES)):
+            return
+        raise ImportFileError(
+            f"{self._source.path} has {'one JSON object' if one else 'JSON objects'} around the records, which are in the array "
+            f"{name!r}.",
+            hint=f"Take them out, for example with jq -c '.{name}[]', which writes JSON lines. If the object itself is a record, "
+            "name the members to sign with --payload-columns.",
+        )
 
     def _refuse_object_of_lines(self) -> None:
         """Refuses objects of which each spans several lines: none of their lines is a record."""
@@ -122,6 +143,16 @@ class JsonReader:
                 hint="Check that it is JSON lines (--format).",
             )
         return head
+
+
+def array_in(members: dict[str, Any], *, depth: int = 2) -> str | None:
+    """Returns the path of an array of objects or arrays in an object, or in an object in it; None: it has none."""
+    for name, value in members.items():
+        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            return name
+        if depth > 1 and isinstance(value, dict) and (inner := array_in(value, depth=depth - 1)):
+            return f"{name}.{inner}"
+    return None
 
 
 def _records_of_lines(lines: Lines) -> Iterator[JsonRecord]:

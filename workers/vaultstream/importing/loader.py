@@ -19,7 +19,7 @@ from vaultstream.importing.copying import (
     pack_numbered,
     pack_staged,
 )
-from vaultstream.importing.csv_header import looks_like_record
+from vaultstream.importing.csv_header import likelier_separator_in, looks_like_record
 from vaultstream.importing.csv_reader import CsvReader
 from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
 from vaultstream.importing.json_reader import JsonReader
@@ -207,9 +207,14 @@ def refuse_record_as_header(path: Path, columns: Sequence[str], options: ImportO
     """Refuses a CSV file whose first line looks like a record, unless the options name one of its values as a column.
 
     Raises:
-        ImportFileError: the first line looks like a record.
+        ImportFileError: the first line looks like a record, or is separated otherwise.
     """
     named = {options.id_column, options.payload_column, *(options.payload_columns or ())}
+    if options.id_column not in columns and (separator := likelier_separator_in(columns)):
+        raise ImportFileError(
+            f"The values of {path} seem to be separated by {separator!r}, not by commas.",
+            hint="Convert it to commas first, or to JSON lines.",
+        )
     if named.isdisjoint(columns) and looks_like_record(columns):
         shown = ", ".join(map(repr, columns[:5]))
         raise ImportFileError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vaultstream.importing.ids import is_bigint, is_uuid
@@ -36,8 +37,17 @@ def swallows_records(lines: Sequence[str], width: int, id_place: int | None) -> 
     between = lines[1:-1]
     if between:
         return 2 * sum(map(looks_whole, between)) >= len(between)
-    telling = width >= _TELLING_WIDTH or is_id in (is_bigint, is_uuid)
-    return telling and len(first) == width and looks_whole(lines[1])
+    if len(first) != width or not looks_whole(lines[1]):
+        return False
+    if width >= _TELLING_WIDTH or is_id in (is_bigint, is_uuid):
+        return True
+    return id_place is not None and _of_one_form(first[id_place], _split(lines[1])[id_place])
+
+
+def _of_one_form(one: str, other: str) -> bool:
+    """Whether two texts have letters, digits and signs in the same order, as `A-17` and `B-4` do, and digits among them."""
+    forms = {re.sub("[^\\W\\d_]+", "a", re.sub("[0-9]+", "0", text.strip('"'))) for text in (one, other)}
+    return len(forms) == 1 and "0" in forms.pop()
 
 
 def _split(line: str) -> list[str]:
