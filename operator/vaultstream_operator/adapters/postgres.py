@@ -166,7 +166,7 @@ class PostgresStore:
         A changed count is stored at once. If only times and rates have changed, the copy in Postgres may be `STALE_SECONDS` old.
 
         Raises:
-            ConflictError: another operator has decided since this one read it.
+            ConflictError: another operator has decided, or the job was deleted, since this one read it.
         """
         cached = self._memory(job)
         kept, job_no = cached.scaling, cached.job_no

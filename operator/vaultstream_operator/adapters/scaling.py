@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from vaultstream.store.sql import query
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
 from vaultstream_operator.ports import ConflictError
@@ -50,9 +52,12 @@ async def write_scaling(
     """Stores the memory of a job; returns what is then kept.
 
     Raises:
-        ConflictError: somebody else has written since `kept` was read.
+        ConflictError: somebody else has written, or deleted the job, since `kept` was read.
     """
-    version = await connection.fetchval(query("write_scaling"), job_no, kept.version, memory.dump())
+    try:
+        version = await connection.fetchval(query("write_scaling"), job_no, kept.version, memory.dump())
+    except asyncpg.ForeignKeyViolationError as error:  # deleted during this statement
+        raise ConflictError from error
     if version is None:
         raise ConflictError
     return replace(kept, memory=memory, stored=memory, version=version, stored_at=time.monotonic())

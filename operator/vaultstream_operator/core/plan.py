@@ -71,7 +71,7 @@ class Plan:
         events: the Events to record.
         delete_object: delete the SigningJob, because its time to live is over; last, after its Events.
         decision: the scaling decision, if one was made.
-        memory: what scaling remembers after it; None: nothing is known of it.
+        memory: what scaling remembers after it; None: nothing is known of it, or the job is being deleted.
         requeue_after: seconds until the next reconcile, unless a change comes first; None: only after a change.
     """
 

@@ -47,7 +47,7 @@ class Report:
         before: the current status of the SigningJob.
         generation: generation of the spec that the report is about.
         now: time of the report.
-        memory: what scaling remembers after it; None: it is not known.
+        memory: what scaling remembers after it; None: it is not known, or the job is being deleted.
     """
 
     status: JobStatus
@@ -62,7 +62,9 @@ class Report:
         """Returns a report that keeps the current status, for the current generation of the spec."""
         before, generation = view.job.status, view.job.generation
         status = before.model_copy(update={"observed_generation": generation})
-        memory = view.stored.memory if isinstance(view.stored, StoredJob) and view.stored.ours else None
+        # Not of a job that is being deleted: it may be gone from Postgres when this is stored.
+        stored = None if view.job.deleting else view.stored
+        memory = stored.memory if isinstance(stored, StoredJob) and stored.ours else None
         return cls(status, (), before, generation, now, memory)
 
     def but(self, **fields: Any) -> Report:

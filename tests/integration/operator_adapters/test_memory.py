@@ -78,3 +78,34 @@ async def test_the_memory_of_a_deleted_job_is_deleted(
     job = await jobs.get_job(connection, token)
     await jobs.delete_job(connection, job.job_no, policy)
     assert await writes(connection) == 0
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("written", [True, False])
+async def test_the_memory_of_a_deleted_job_does_not_come_back(
+    store: PostgresStore, connection: asyncpg.Connection, policy: str, written: bool
+) -> None:
+    """Nor is it a trouble of the job that an operator read it before."""
+    view = job_of(SPEC)
+    token = (await made(store, view)).token
+    if written:
+        await store.remember(FOUR, view)
+    job = await jobs.get_job(connection, token)
+    await jobs.delete_job(connection, job.job_no, policy)
+    with pytest.raises(ConflictError):
+        await store.remember(SIX, view)
+    assert await writes(connection) == 0
+
+
+async def test_a_memory_that_somebody_removed_is_read_again_before_it_is_stored(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    await store.remember(FOUR, view)
+    await connection.execute("DELETE FROM vaultstream.scaling")
+    with pytest.raises(ConflictError):
+        await store.remember(SIX, view)
+    assert (await found(store, view)).memory == ScalingMemory()
+    assert await store.remember(SIX, view) is None
+    assert await writes(connection) == 1

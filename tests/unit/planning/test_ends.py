@@ -113,6 +113,9 @@ def test_a_deleted_job_loses_its_children_then_its_rows_then_its_finalizer() -> 
     third = planned(view_of(job=replace(job, status=second.status)))
     assert (third.store, third.remove_finalizer, told(third)) == (None, True, ["Deleted"])
     assert "all of its data except its signatures" in third.events[0].message
+    assert [step.memory for step in (first, second, third)] == [None] * 3, (
+        "it may be gone when this is stored"
+    )
 
 
 SEAL = SealStatus(

@@ -2,9 +2,16 @@
 SELECT version, memory FROM vaultstream.scaling WHERE job_no = $1
 
 -- name: write_scaling
--- Stores what scaling remembers of job $1 over version $2, 0 if nothing was stored. Returns nothing if somebody else has written since.
-INSERT INTO vaultstream.scaling AS known (job_no, version, memory)
-VALUES ($1, $2::bigint + 1, $3)
-ON CONFLICT (job_no) DO UPDATE SET version = known.version + 1, memory = $3, written_at = clock_timestamp()
-WHERE known.version = $2
-RETURNING version
+-- Stores what scaling remembers of job $1 over version $2, 0 if nothing was stored. Returns nothing if somebody else has written since, or
+-- if the job was deleted: a memory that was read before is not stored again.
+WITH updated AS (
+    UPDATE vaultstream.scaling SET version = version + 1, memory = $3, written_at = clock_timestamp()
+    WHERE job_no = $1 AND version = $2::bigint
+    RETURNING version
+), inserted AS (
+    INSERT INTO vaultstream.scaling (job_no, version, memory)
+    SELECT job_no, 1, $3 FROM vaultstream.jobs WHERE job_no = $1 AND $2::bigint = 0 AND deleted_at IS NULL
+    ON CONFLICT (job_no) DO NOTHING
+    RETURNING version
+)
+SELECT version FROM updated UNION ALL SELECT version FROM inserted
