@@ -52,6 +52,7 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
     history = memory.history
     if memory.generation == _generation(view):
         history = history.without_unmade_change(observation.replicas.current)
+    history = history.beginning_with(observation.replicas.current, moment)
     decision, history = decide_next(spec.scaling, observation, history, moment)
     if decision.changes_count:
         up = decision.desired > decision.current

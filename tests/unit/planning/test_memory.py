@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from support.planning import ALL, NOW, after, planned, replicas_of, spec_of, stored_of, view_of
 from vaultstream.scaling.history import Change, Entry, History
+from vaultstream.scaling.observation import Lag
 from vaultstream.scaling.throughput import Seen
 from vaultstream_operator.adapters.scaling import KeptScaling
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
+from vaultstream_operator.core.view import SignersView
 
 pytestmark = pytest.mark.unit
 
@@ -56,3 +60,28 @@ def test_a_changed_count_is_stored_at_once_and_times_only_now_and_then(
 ) -> None:
     kept = KeptScaling(MEMORY, MEMORY, version=1, stored_at=100.0)
     assert kept.to_store(memory, 100.0 + seconds) is stored
+
+
+TWENTY = replace(ALL, signing=SignersView(20, 20, generation=3))
+
+
+@pytest.mark.parametrize("lag", [120, 0])
+@pytest.mark.parametrize("stored", [None, "unreadable"])
+def test_signers_of_which_nothing_is_remembered_are_kept_for_the_whole_window(
+    stored: object, lag: int
+) -> None:
+    """The row is missing after an upgrade from a version that kept none."""
+    view = view_of(stored_of(memory=ScalingMemory.parse(stored)), lag=Lag(lag), children=TWENTY)
+    first = planned(view)
+    assert replicas_of(first) == 20
+    view = after(view, first)
+    window = spec_of().scaling.behavior.scale_down.stabilization_window_seconds
+    assert replicas_of(planned(view, NOW + timedelta(seconds=window - 1))) == 20
+    assert (replicas_of(planned(view, NOW + timedelta(seconds=window + 1))) or 0) < 20
+
+
+def test_a_job_that_rests_begins_without_a_window() -> None:
+    none = replace(ALL, signing=SignersView(0, 0))
+    done = planned(view_of(stored_of(), lag=Lag(70, 10), children=none))
+    assert done.memory is not None
+    assert [entry.replicas for entry in done.memory.history.highs] == [replicas_of(done)]

@@ -129,6 +129,21 @@ class History(StatusPart):
         )
         return added - removed
 
+    def beginning_with(self, current: int, now: float) -> History:
+        """Returns the history from which signers are decided that run although no recommendation is known, as after an upgrade.
+
+        Like HPA, it takes the count that runs for a recommendation of now. The cooldown begins, too, if its beginning is not known.
+
+        Args:
+            current: signers that are requested now; if there are none, nothing is to be kept.
+            now: Unix seconds.
+        """
+        if self.highs or current == 0:
+            return self
+        running = (Entry(at=now, replicas=current),)
+        active_at = now if self.last_active_at is None else self.last_active_at
+        return self.but(highs=running, lows=running, last_active_at=active_at)
+
     def observed(
         self, spec: ScalingSpec, observation: Observation, decision: Decision, now: float
     ) -> History:
