@@ -165,6 +165,7 @@ def test_connect_timeout_is_that_of_libpq(query: str, wanted: dict[str, float]) 
         "channel_binding=require",
         "gssencmode=require",
         "sslmode=yes",
+        *(f"ssl={value}" for value in ("require", "verify-full", "1", "on", "yes", "True", "false", "0", "")),
         "target_session_attrs=writer",
         "connect_timeout=soon",
         "hostaddr=10.0.0.1",
@@ -176,6 +177,18 @@ def test_connect_timeout_is_that_of_libpq(query: str, wanted: dict[str, float]) 
 def test_what_can_not_be_satisfied_is_refused_and_never_dropped(query: str) -> None:
     with pytest.raises(UsageError, match=query.partition("=")[0]):
         connection_arguments(f"postgresql://me@db/x?{query}", {})
+
+
+def test_ssl_is_true_or_names_what_to_write(tmp_path: Path) -> None:
+    assert connection_arguments(f"{URL}?ssl=true", {"PGSSLMODE": "disable"}).others["ssl"] == "require"
+    assert "ssl" not in asked(connection_arguments(f"{URL}?ssl=true", {}))
+    file = tmp_path / "pg_service.conf"
+    file.write_text("[shop]\nssl=true\n[open]\nssl=on\nsslmode=disable\n")
+    environ = {"PGSERVICEFILE": str(file)}
+    assert connection_arguments(f"{URL}?service=shop", environ).others["ssl"] == "require"
+    with pytest.raises(UsageError, match=f"{file}, service open: ssl") as raised:
+        connection_arguments(f"{URL}?service=open", environ)
+    assert "sslmode=" in str(raised.value.hint)
 
 
 def test_settings_of_postgres_reach_postgres() -> None:
@@ -298,3 +311,21 @@ def test_another_login_of_the_embedded_postgres_keeps_its_password() -> None:
     url = database_url(Path("/run/pg")).replace("postgres@", "auditor:word@", 1)
     assert asked(connection_arguments(url))["password"] == "word"
     assert "password" not in connection_arguments(url).others
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me@db/x?port=5432&options=",
+        "postgresql://postgres@db/x?host=/run/pg&port=5432&options=",
+        "postgresql://me@/x?host=/run/pg&port=5432&options=",
+        "postgresql://postgres@/x?host=db&port=5432&options=",
+    ],
+)
+def test_another_string_that_ends_with_empty_options_takes_the_variables(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked(connection_arguments(url, {"PGPASSWORD": "word"}))["password"] == "word"
+    assert "password" not in connection_arguments(url, {}).others
+    monkeypatch.setenv("PGPASSFILE", "/home/me/pass")
+    assert psql_command(url, [])[1]["PGPASSFILE"] == "/home/me/pass"

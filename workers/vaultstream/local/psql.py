@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from vaultstream.errors import LocalServiceError
 from vaultstream.local.programs import postgres_programs
-from vaultstream.store.conninfo import OWN
+from vaultstream.store.conninfo import is_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,6 @@ def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[st
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not url.endswith(OWN) or not name.startswith("PG") or name in _OF_PSQL
+        if not is_embedded(url) or not name.startswith("PG") or name in _OF_PSQL
     }
     return ["--dbname", public, *arguments], {**kept, **given}

@@ -1,7 +1,7 @@
 """What a connection string, a service file and the variables PG* ask for, as libpq reads them.
 
 A parameter of libpq is taken, or refused by its name: the driver would pass those that it does not know on to Postgres, which then
-refuses the connection. The string of the embedded Postgres ends with OWN: for it, none of the user's variables count.
+refuses the connection. For the string of the embedded Postgres, none of the user's variables count.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OWN = "&options="
 """Ends the string of the embedded Postgres. Being empty, it also overrides PGOPTIONS for psql."""
+_EMBEDDED = re.compile(r"postgresql://postgres@/[^/?#]+\?host=/[^&]+&port=\d+" + OWN)
 
 POSTGRES_CONNECT_SECONDS = 10.0
 _SHORTEST_SECONDS, _ENDLESS_SECONDS = 2.0, 3600.0
@@ -91,6 +92,7 @@ _OVERRIDDEN = {
 
 _NO = ("", "0", "off", "false", "no")
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "ssl": ("true",),
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": (
         "any",
@@ -138,6 +140,7 @@ _NOT_OVER_SOCKETS = {
 """What variables may ask of every connection, and has no meaning for one through a Unix socket."""
 
 _INSTEAD = {
+    "ssl": "Write sslmode=verify-full, sslmode=require or sslmode=disable.",
     "hostaddr": "Put the address in the place of the host.",
     "channel_binding": "Use sslmode=verify-full with sslrootcert, which also shows that the server is the right one.",
     "load_balance_hosts": "Hosts are tried in the order of the string.",
@@ -177,10 +180,12 @@ def connection_arguments(url: str, environ: Mapping[str, str] | None = None) -> 
     Raises:
         UsageError: the string can't be read, or a parameter can't be satisfied; the message has its name.
     """
-    own = url.endswith(OWN)
+    own = is_embedded(url)
     environ = {} if own else os.environ if environ is None else environ
     given = _of_url(url)
+    _require_encryption(given)
     _add_service(given, environ)
+    _require_encryption(given)
     for name, variable in _VARIABLES.items():
         if value := environ.get(variable):
             given.setdefault(name, _Given(value, variable))
@@ -197,6 +202,17 @@ def connection_arguments(url: str, environ: Mapping[str, str] | None = None) -> 
 
 
 _URL = "DATABASE_URL"
+
+
+def is_embedded(url: str) -> bool:
+    """Whether a connection string is that of the superuser of an embedded Postgres, which has no password."""
+    return _EMBEDDED.fullmatch(url) is not None
+
+
+def _require_encryption(given: dict[str, _Given]) -> None:
+    """Reads ssl=true, as JDBC writes it; libpq takes that, too, and no other value."""
+    if (asked := given.get("ssl")) and asked.value == "true":
+        given.setdefault("sslmode", _Given("require", asked.where))
 
 
 def _arguments(
@@ -223,7 +239,7 @@ def _arguments(
         "target_session_attrs": values.get("target_session_attrs", "any"),
         "gsslib": values.get("gsslib", "gssapi"),
     }
-    if own and "password" not in values:
+    if own:
         others["password"] = ""  # asks no file for one
     return ConnectionArguments(f"postgresql://?{urlencode(query, quote_via=quote)}", _timeout(given), others)
 
@@ -285,8 +301,6 @@ def _of_url(url: str) -> dict[str, _Given]:
     query = {unquote(name): unquote(value) for name, value in _pairs(parts.query)}
     if "database" in query:
         query.setdefault("dbname", query.pop("database"))
-    if query.pop("ssl", "") == "true":  # as JDBC writes it; libpq takes that, too
-        query.setdefault("sslmode", "require")
     named = {name: value for name, value in found.items() if value}
     return {name: _Given(value, _URL) for name, value in {**query, **named}.items()}
 
