@@ -170,7 +170,7 @@ async def _connected(
             url,
             role=str(SessionName.of_this_process(role, job.job_no)),
             size=connections,
-            reset=role == WorkerRole.KEYS,
+            kept=role != WorkerRole.KEYS,
             settings=_PLANS_ONCE if role == WorkerRole.SIGNING else None,
             writes=True,
         ) as pool,

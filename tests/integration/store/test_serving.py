@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -59,3 +60,18 @@ async def test_a_pool_that_must_write_takes_no_connection_that_does_not(
         pool.acquire() as connection,
     ):
         await connection.execute(WRITE)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_connection_that_breaks_says_so_and_is_replaced(engine_url: str, kept: bool) -> None:
+    async with open_pool(engine_url, role="tests", size=1, kept=kept) as pool:
+
+        async def use() -> None:
+            async with pool.acquire() as connection:
+                asyncio.get_running_loop().call_soon(connection._transport.abort)
+                await connection.execute("SELECT pg_sleep(60)")
+
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await use()
+        async with pool.acquire(timeout=5) as connection:
+            assert await connection.fetchval("SELECT 1") == 1

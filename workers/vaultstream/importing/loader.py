@@ -29,6 +29,7 @@ from vaultstream.importing.source import Format, ImportSource, open_import_sourc
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
 from vaultstream.plurals import counted
 from vaultstream.records.source import quote_identifier
+from vaultstream.store.serving import is_open
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ async def _transaction(connection: Connection) -> AsyncIterator[_Work]:
         async with connection.transaction():
             yield work
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        if not connection.is_closed():
+        if is_open(connection):
             raise
         raise DatabaseError(
             "The connection to Postgres broke; "

@@ -314,6 +314,7 @@ async def open_pool(
     role: str,
     size: int,
     reset: bool = True,
+    kept: bool = False,
     cache: bool = True,
     settings: Mapping[str, str] | None = None,
     check: Callable[[Connection], Awaitable[None]] | None = None,
@@ -327,6 +328,7 @@ async def open_pool(
         size: maximum number of connections.
         reset: reset the session of a connection when it is released. Not needed where nobody changes a session (no
             settings, no locks beyond a transaction).
+        kept: keep released connections at hand, without a reset: what a worker does with its many short uses.
         cache: keep prepared statements. Code that others run in a session could replace them.
         settings: further settings of each session.
         check: runs first on each new connection; what it raises closes the connection.
@@ -351,7 +353,7 @@ async def open_pool(
 
     try:
         timeout = connection_arguments(url_now(url)).timeout
-        pool = await (ServingPool if reset else KeptPool)(
+        pool = await (KeptPool if kept else ServingPool)(
             connect=open_one,
             min_size=1,
             max_size=size,
@@ -362,7 +364,7 @@ async def open_pool(
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=0,
             statement_cache_size=STATEMENTS_KEPT if cache else 0,
-            connection_class=WatchedConnection if reset else _PooledConnection,
+            connection_class=WatchedConnection if reset and not kept else _PooledConnection,
             init=init,
             server_settings={**_server_settings(role), **(settings or {})},
         )

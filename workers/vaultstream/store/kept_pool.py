@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
-from vaultstream.store.serving import ServingPool, ends_connection, replace_connections
+from vaultstream.store.serving import ServingPool, end_now, ends_connection, is_open, replace_connections
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from asyncpg.pool import PoolConnectionProxy
+
+KEPT_TIMES = 1_000
+"""Each so many uses, a connection is returned to the driver, which closes one that has served `max_queries`."""
 
 
 class KeptPool(ServingPool):
@@ -25,6 +27,8 @@ class KeptPool(ServingPool):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._at_hand: list[PoolConnectionProxy] = []
+        self._kept = 0
+        """How often a connection was kept since the last one that was to be and was returned to the driver."""
         self._waiting = 0
         """How many wait for a connection, because all are in use."""
         self.expired = 0
@@ -41,7 +45,7 @@ class KeptPool(ServingPool):
         """
         while self._at_hand:
             connection = self._at_hand.pop()
-            if _is_open(connection):
+            if is_open(connection):
                 return connection
             await self.release(connection)
         self._waiting += 1
@@ -52,26 +56,30 @@ class KeptPool(ServingPool):
 
     async def take_back(self, connection: PoolConnectionProxy, *, keep: bool) -> None:
         """Takes a connection back, and keeps it at hand if it is to be kept, nobody waits for one and it can be used."""
-        if keep and not self._waiting and _is_open(connection) and not connection.is_in_transaction():
-            self._at_hand.append(connection)
-        else:
-            await self.release(connection)
+        if keep and not self._waiting and is_open(connection) and not connection.is_in_transaction():
+            self._kept += 1
+            if self._kept < KEPT_TIMES:
+                self._at_hand.append(connection)
+                return
+            self._kept = 0
+        await self.release(connection)
 
     async def expire_connections(self) -> None:
-        """Makes all connections be closed: those at hand now, those in use when they are returned."""
+        """Makes all connections be closed: those at hand now, those in use when they are returned.
+
+        It waits for no server: each may be gone, and whoever waits for it could be canceled.
+        """
         self.expired += 1
         await super().expire_connections()
-        await self._return_all()
+        while self._at_hand:
+            end_now(self._at_hand.pop())
 
     async def close(self) -> None:
         """Waits until all connections are returned, and closes them."""
         self._waiting += 1  # whoever returns one from now on returns it to the driver
-        await self._return_all()
-        await super().close()
-
-    async def _return_all(self) -> None:
         while self._at_hand:
             await self.release(self._at_hand.pop())
+        await super().close()
 
 
 class _Loan(PoolAcquireContext):
@@ -92,14 +100,10 @@ class _Loan(PoolAcquireContext):
         connection, self.connection = self.connection, None
         if connection is None:
             return
-        if ends_connection(raised[1]):
-            await replace_connections(self.pool, connection)
-        await self.pool.take_back(connection, keep=raised[1] is None and self._expired == self.pool.expired)
-
-
-def _is_open(connection: PoolConnectionProxy) -> bool:
-    """Whether it can be used. One that was closed meanwhile was taken back by the driver, and answers nothing any more."""
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:
-        return False
+        try:
+            if ends_connection(raised[1]):
+                await replace_connections(self.pool, connection)
+        finally:
+            await self.pool.take_back(
+                connection, keep=raised[1] is None and self._expired == self.pool.expired
+            )

@@ -6,6 +6,7 @@ Such a connection works in all other respects, so nothing else would ever close 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -65,6 +66,14 @@ def require_writes(connection: Any) -> None:
         raise NoWritesError(why, hint=WRITES_HINT)
 
 
+def is_open(connection: asyncpg.Connection | PoolConnectionProxy) -> bool:
+    """Whether it can be used. One that was closed meanwhile was taken back by the driver, and answers nothing any more."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
+
+
 class ServingPool(asyncpg.Pool):
     """A pool that closes its connections once one of them can't serve: the others lead to the same server."""
 
@@ -75,13 +84,20 @@ class ServingPool(asyncpg.Pool):
 
 class _ServingContext(PoolAcquireContext):
     async def __aexit__(self, *raised: object) -> None:
-        if self.connection is not None and ends_connection(raised[1]):
-            await replace_connections(self.pool, self.connection)
-        await super().__aexit__(*raised)
+        try:
+            if self.connection is not None and ends_connection(raised[1]):
+                await replace_connections(self.pool, self.connection)
+        finally:
+            await super().__aexit__(*raised)
 
 
 async def replace_connections(pool: asyncpg.Pool, connection: PoolConnectionProxy) -> None:
-    """Closes a connection of a pool; each of the others is closed before it is used again."""
+    """Closes a connection of a pool; each of the others is closed before it is used again. It waits for no server."""
+    end_now(connection)
     await pool.expire_connections()
-    if not connection.is_closed():
+
+
+def end_now(connection: PoolConnectionProxy) -> None:
+    """Closes a connection without a word to its server, which may be gone. The driver has its place back at once."""
+    with suppress(asyncpg.InterfaceError):  # it has it already
         connection.terminate()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from vaultstream.errors import SourceReadError, shown
+from vaultstream.store.serving import is_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +57,6 @@ def errors_of_source(connection: Connection, relation: str) -> Iterator[None]:
 
 def _is_lost(connection: Connection, error: Exception) -> bool:
     """Returns whether an error ended the connection. That of a statement has the severity ERROR, whatever code raised it."""
-    try:
-        closed = connection.is_closed()
-    except asyncpg.InterfaceError:  # its pool has taken it back, as it does when a connection breaks
-        closed = True
-    if closed or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+    if not is_open(connection) or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return True
     return isinstance(error, asyncpg.PostgresError) and error.severity_en != "ERROR"

@@ -17,6 +17,7 @@ import asyncpg
 
 from vaultstream.errors import SourceError, UsageError, VaultStreamError
 from vaultstream.store.database import Pool, connect, open_pool
+from vaultstream.store.serving import end_now, is_open
 from vaultstream.store.source_errors import errors_of_source
 from vaultstream.store.source_login import SESSION, VARIABLE, check_source_login, find_place
 from vaultstream.store.sql import query
@@ -97,10 +98,7 @@ class SourceConnection:
     @property
     def alive(self) -> bool:
         """Whether it can be used. One that was closed in between was taken back by its pool, and answers nothing any more."""
-        try:
-            return not self.connection.is_closed()
-        except asyncpg.InterfaceError:
-            return False
+        return is_open(self.connection)
 
     def describe(self, oid: int, identity: Identity) -> None:
         """Drops statements that were described for another relation or another state of it: its columns may have other types."""
@@ -301,8 +299,7 @@ class SourcePool:
 
     async def _abandon(self, reading: SourceConnection) -> None:
         reading.open_since = None
-        with suppress(asyncpg.InterfaceError):  # the driver closed it already
-            reading.connection.terminate()
+        end_now(reading.connection)
         with suppress(VaultStreamError, *_NOT_ENDED):
             async with connect(self._url, settings=SESSION) as another:
                 await another.execute(query("end_session"), reading.pid)
