@@ -149,6 +149,32 @@ async def test_a_changed_authority_and_client_certificate_are_used_without_a_res
         await eventually(lambda: back(bus))
 
 
+@pytest.mark.parametrize("half_edited", ["tls://a,nats://b", ",", "tls://[bad"])
+async def test_connecting_goes_on_while_the_url_is_half_edited(
+    half_edited: str, files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    pair = authority.issue("nats", "nats", hosts=["localhost"])
+    config = {
+        "tls": {"cert_file": str(pair.certificate), "key_file": str(pair.key)},
+        **user("old-user", "old-password"),
+    }
+    async with changing_nats(tmp_path / "nats", scheme="tls", **config) as nats:
+        (files / "nats-url").write_text(nats.url)
+        address_now = address(nats.url, files, ca_file=authority.pair.certificate)
+        async with connect_bus(address_now, role="test") as bus:
+            (files / "nats-url").write_text(half_edited)
+            await nats.stop()
+            await nats.start(**config)
+
+            async def told() -> bool:
+                return any("VAULTSTREAM_NATS_URL" in record.getMessage() for record in caplog.records)
+
+            await eventually(told)
+            (files / "nats-url").write_text(nats.url)
+            await eventually(lambda: back(bus))
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [

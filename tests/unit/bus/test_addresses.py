@@ -62,6 +62,13 @@ def test_a_list_without_a_server_is_refused(url: str) -> None:
         BusAddress(url, "keys", "")
 
 
+@pytest.mark.parametrize("url", ["tls://[bad", "nats://a:1,nats://b:port", "nats://a:99999"])
+def test_a_malformed_url_is_refused_with_the_form_that_is_taken(url: str) -> None:
+    with pytest.raises(UsageError, match="VAULTSTREAM_NATS_URL has a malformed") as raised:
+        BusAddress(url, "keys", "")
+    assert "nats://HOST:4222" in str(raised.value.hint)
+
+
 @pytest.mark.parametrize("url", ["TLS://a:1", "tls://a:1,tls://b:2"])
 def test_all_tls_is_encrypted_however_it_is_written(url: str) -> None:
     assert BusAddress(url, "keys", "").encrypted

@@ -44,6 +44,8 @@ def test_a_permanent_answer_is_explained_with_a_next_step(error: APIError, part:
         APIError(408, "request timeout"),
         NotFoundError(404, "stream not found", 10059),
         ServerError(500, "raft: not leader", 10009),
+        ServiceUnavailableError(503, "insufficient resources", 10023),
+        BadRequestError(400, "no suitable peers for placement", 10005),
     ],
 )
 def test_an_answer_that_passes_is_waited_for(error: APIError) -> None:

@@ -33,7 +33,7 @@ class BusAddress:
     With a `ca_file`, a `cert_file` or URLs that begin with `tls://`, TLS is used and the server is verified.
 
     Raises:
-        UsageError: some URLs begin with `tls://` and some don't, or there is none.
+        UsageError: some URLs begin with `tls://` and some don't, one can't be read, or there is none.
     """
 
     url: str
@@ -63,6 +63,7 @@ class BusAddress:
             raise UsageError("VAULTSTREAM_NATS_URL names no server.", hint="Set it to nats://HOST:4222.")
         for url in self.urls:
             require_escaped(url, "VAULTSTREAM_NATS_URL")
+            _require_readable(url)
         if len(set(self._secure)) > 1:
             raise UsageError(
                 "VAULTSTREAM_NATS_URL names servers with TLS and servers without.",
@@ -113,6 +114,16 @@ class BusAddress:
     def user_name(self) -> str:
         """The user's name, for messages."""
         return urlsplit(self.urls[0]).username or self.user
+
+
+def _require_readable(url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise UsageError(
+            "VAULTSTREAM_NATS_URL has a malformed host or port.",
+            hint="Use the form nats://HOST:4222; an IPv6 address stands in brackets.",
+        ) from None
 
 
 def _text(file: Path | None, variable: str) -> str:

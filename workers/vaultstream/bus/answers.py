@@ -22,9 +22,11 @@ JETSTREAM_HINT = "Start nats-server with -js, and enable JetStream for the accou
 _OFF = {10035, 10039, 10076}
 """JetStream's codes for: no account, not enabled for the account, not enabled."""
 _OVERLAP = 10065
-_FULL = {10002, 10023, 10026, 10027, 10028, 10047, 10120}
-"""Codes of the limits of an account or a server: resources, consumers, streams, memory, storage, none for this kind of storage."""
+_FULL = {10002, 10026, 10027, 10028, 10047, 10120}
+"""Codes of the limits of an account or a server: limits of resources, consumers, streams, memory, storage, none for this kind of storage."""
 _PASSING = {408, 429}
+_ELECTING = {10005, 10023}
+"""What a cluster answers while one of its servers is down: no peers to place a consumer on, insufficient resources."""
 
 
 def explain_answer(error: APIError, stream: str, *, others: Sequence[str] = ()) -> BusError | None:
@@ -45,9 +47,8 @@ def explain_answer(error: APIError, stream: str, *, others: Sequence[str] = ()) 
             f"JetStream has no room for the stream {stream}: {why}.",
             hint="Raise the limits of the account or of the server (max_file_store, max_streams, max_consumers).",
         )
-    if isinstance(error, NotFoundError) or error.code is None or error.code in _PASSING:
-        return None
-    if 400 <= error.code < 500:  # noqa: PLR2004 - as in HTTP: the request is at fault
+    passes = error.code in _PASSING or error.err_code in _ELECTING or isinstance(error, NotFoundError)
+    if error.code is not None and 400 <= error.code < 500 and not passes:  # noqa: PLR2004 - as in HTTP: the request is at fault
         return BusError(
             f"JetStream refuses the stream {stream}: {why}.",
             hint="`nats stream info` shows its configuration. Give VaultStream a NATS account of its own if another program "

@@ -110,7 +110,7 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
             refusals.note(refusal)
         elif not client.established:
             failures.append(error)
-        elif not refused and _is_refusal(error):
+        elif not refused and (_is_refusal(error) or isinstance(error, UnusableLoginError)):
             refused = True
             explained = _explain([error])
             log.warning("%s Trying again.", explained.message, extra={"hint": explained.hint})

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import ssl
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from vaultstream.errors import BusError, UsageError
 from vaultstream.transit import plain_peer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nats.aio.client import Srv
@@ -59,11 +60,24 @@ def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | N
 
 
 class UnusableLoginError(nats.errors.Error):
-    """A key or a file of credentials that is none. It is read again at the next attempt."""
+    """A URL, a key, a certificate or a file of credentials that can't be used. It is read again at the next attempt."""
 
     def __init__(self, message: str, hint: str | None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+@contextmanager
+def _tried_again() -> Iterator[None]:
+    """Turns errors of what the files have now into one after which the client tries again; others would end its loop."""
+    try:
+        yield
+    except (UsageError, BusError) as error:
+        raise UnusableLoginError(error.message, error.hint) from None
+    except ValueError:
+        raise UnusableLoginError(
+            "The URL or the login of NATS can't be read.", "Correct VAULTSTREAM_NATS_URL."
+        ) from None
 
 
 class BusClient(DirectClient):
@@ -82,17 +96,13 @@ class BusClient(DirectClient):
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
-        address = self._address.current()
-        try:
+        with _tried_again():
+            address = self._address.current()
             return tls_context(address.ca_file, address.cert_file, address.key_file)
-        except BusError as error:
-            raise nats.errors.Error(error.message) from None
 
     def _connect_command(self) -> bytes:
-        try:
+        with _tried_again():
             self._log_in(self._address.current())
-        except UsageError as error:
-            raise UnusableLoginError(error.message, error.hint) from None
         return super()._connect_command()
 
     def _log_in(self, address: BusAddress) -> None:
