@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,8 @@ from vaultstream.telemetry.health import Health
 from vaultstream_operator.adapters.election import Election
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.runtime import API_SERVER, RESYNC_SECONDS
+
+log = logging.getLogger(__name__)
 
 _ELECTION = "election"
 
@@ -55,10 +58,12 @@ async def leading(
     try:
         yield term
     finally:
+        if not (lost := term.over.is_set()):
+            term.stop_work = None  # it has ended
         keeping.cancel()
         with suppress(asyncio.CancelledError):
             await keeping
-        if not term.over.is_set():
+        if not lost:
             await election.release()
 
 
@@ -94,7 +99,11 @@ async def _elected(election: Election, health: Health) -> bool:
 
 
 async def _keep(election: Election, term: Term) -> None:
-    await election.keep()
-    term.over.set()
-    if term.stop_work is not None:
-        await term.stop_work()
+    try:
+        await election.keep()
+    except Exception:
+        log.exception("can't keep the Lease, and stop")
+    finally:  # whatever happened: no Lease, no work
+        term.over.set()
+        if term.stop_work is not None:
+            await term.stop_work()

@@ -26,6 +26,8 @@ LEASE_SECONDS: Final = 8
 RENEW_SECONDS: Final = 2.0
 GIVE_UP_SECONDS: Final = 5.0
 """After which a leader that could not renew its Lease stops its work, before another one takes over."""
+RETRY_SECONDS: Final = 0.5
+"""Interval at which a leader that could not renew its Lease tries again, until `GIVE_UP_SECONDS` are used up."""
 STANDBY_SECONDS: Final = 1.0
 """Interval at which those who stand by look at the Lease."""
 
@@ -82,6 +84,8 @@ class Election:
         self._api, self._identity, self._clock = api, identity, clock
         self._seen: SeenLease | None = None
         self._held: KubeJson = {}
+        self._term: KubeJson = {}
+        self._renewed_at = 0.0
 
     async def acquire(self, beat: Callable[[str | None], None]) -> None:
         """Returns once this operator is the leader. `beat` is called at each attempt, with what is wrong, if anything is."""
@@ -107,76 +111,91 @@ class Election:
 
     async def keep(self) -> None:
         """Renews the Lease; returns once it is lost, or could not be renewed for `GIVE_UP_SECONDS`."""
-        renewed_at = self._clock()
+        next_at = self._renewed_at + RENEW_SECONDS
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            left = renewed_at + GIVE_UP_SECONDS - self._clock()
-            asked_at = self._clock()
+            await asyncio.sleep(max(0.0, next_at - self._clock()))
+            ends_at = self._renewed_at + GIVE_UP_SECONDS
             try:
-                async with asyncio.timeout(max(0.0, left)):
+                async with asyncio.timeout(max(0.0, ends_at - self._clock())):
                     if not await self._renew():
                         log.warning("another operator leads now")
                         return
             except (VaultStreamError, TimeoutError) as error:
-                if self._clock() - renewed_at + RENEW_SECONDS > GIVE_UP_SECONDS:
-                    problem = str(error) or "the API server does not answer"
+                problem = str(error) or "the API server does not answer"
+                next_at = self._clock() + RETRY_SECONDS
+                if next_at >= ends_at:
                     log.warning("can't renew the Lease, and stop: %s", problem)
                     return
-                continue
-            renewed_at = asked_at
+            else:
+                next_at = self._renewed_at + RENEW_SECONDS
 
     async def release(self) -> None:
         """Gives the Lease back, so that another operator takes over at once."""
         if not self._held:
             return
-        spec = {**self._held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        spec = {**self._spec(), "holderIdentity": "", "leaseDurationSeconds": 1}
         with suppress(VaultStreamError, TimeoutError):
             async with asyncio.timeout(RENEW_SECONDS):
                 await self._write(self._held, spec)
 
     async def _take(self) -> bool:
         """Tries once to take the Lease; returns whether this operator leads."""
+        found = await self._find()
+        now, spec = self._clock(), found.get("spec") or {}
+        if self._seen is None:
+            self._seen = SeenLease(state_of(spec), now)
+        elif not found:  # it was deleted: its holder may still work
+            spec = dict(zip(("holderIdentity", "leaseTransitions"), self._seen.state, strict=False))
+        self._seen = self._seen.seen(spec, now)
+        if not self._seen.free_for(self._identity, now):
+            return False
+        transitions = self._seen.state[1] + (self._seen.holder != self._identity)
+        self._term = {"acquireTime": micro_time(datetime.now(UTC)), "leaseTransitions": transitions}
+        return await self._claimed(found)
+
+    async def _renew(self) -> bool:
+        """Renews the Lease once; returns False if it is another's."""
+        if await self._claimed(self._held):
+            return True
+        # Somebody has changed it, maybe a label, or deleted it: what counts is whose it is, and that it is renewed.
+        self._held = await self._find()
+        if self._held and state_of(self._held.get("spec") or {})[0] != self._identity:
+            return False
+        await self._claim(self._held)
+        return True
+
+    async def _find(self) -> KubeJson:
+        """Returns the Lease; nothing if there is none."""
         try:
-            found = await self._api.get(f"{self._path}/{self._name}")
+            return await self._api.get(f"{self._path}/{self._name}")
         except KubeError as error:
             if error.status != _NOT_FOUND:
                 raise
-            found = {}
-        now, spec = self._clock(), found.get("spec") or {}
-        self._seen = self._seen.seen(spec, now) if self._seen else SeenLease(state_of(spec), now)
-        if not self._seen.free_for(self._identity, now):
-            return False
-        transitions = int(spec.get("leaseTransitions") or 0) + (self._seen.holder != self._identity)
-        return await self._written(found, self._spec(transitions, acquired=micro_time(datetime.now(UTC))))
+            return {}
 
-    async def _renew(self) -> bool:
-        spec = self._held["spec"]
-        if await self._written(
-            self._held, self._spec(spec["leaseTransitions"], acquired=spec["acquireTime"])
-        ):
-            return True
-        # Somebody has changed it, maybe a label: what counts is whose it is.
-        self._held = await self._api.get(f"{self._path}/{self._name}")
-        return bool((self._held.get("spec") or {}).get("holderIdentity") == self._identity)
-
-    def _spec(self, transitions: int, *, acquired: str) -> KubeJson:
-        return {
-            "holderIdentity": self._identity,
-            "leaseDurationSeconds": LEASE_SECONDS,
-            "acquireTime": acquired,
-            "renewTime": micro_time(datetime.now(UTC)),
-            "leaseTransitions": transitions,
-        }
-
-    async def _written(self, found: KubeJson, spec: KubeJson) -> bool:
-        """Writes the Lease over the version that was found; returns False if it has changed since."""
+    async def _claimed(self, found: KubeJson) -> bool:
+        """Claims the Lease; returns False if it has changed since it was found."""
         try:
-            self._held = await self._write(found, spec)
+            await self._claim(found)
         except KubeError as error:
             if error.status not in (_CONFLICT, _NOT_FOUND):
                 raise
             return False
         return True
+
+    async def _claim(self, found: KubeJson) -> None:
+        """Writes the Lease over the version that was found. It counts from before the request: when it is written is not known."""
+        asked_at = self._clock()
+        self._held = await self._write(found, self._spec())
+        self._renewed_at = asked_at
+
+    def _spec(self) -> KubeJson:
+        return {
+            **self._term,
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": micro_time(datetime.now(UTC)),
+        }
 
     async def _write(self, found: KubeJson, spec: KubeJson) -> KubeJson:
         if not found:

@@ -45,7 +45,7 @@ class KubeError(VaultStreamError):
 
 
 class UnreachableError(ServiceError):
-    """The API server is unreachable."""
+    """The API server is unreachable, or the credentials for it can't be read."""
 
 
 class KubeApi:
@@ -82,10 +82,10 @@ class KubeApi:
 
         Raises:
             KubeError: the API server refused the request.
-            UnreachableError: it did not answer.
+            UnreachableError: it did not answer, or the credentials can't be read just now.
         """
         headers = {"Accept": "application/json", "Content-Type": content_type}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        await self._authorize(headers)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
@@ -103,6 +103,16 @@ class KubeApi:
                 response.status, str(answer.get("reason", "")), str(answer.get("message", response.reason))
             )
         return answer
+
+    async def _authorize(self, headers: dict[str, str]) -> None:
+        """Adds the token, which the client reads from its file again about once a minute."""
+        try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+        except (ConfigException, OSError, ValueError) as error:
+            raise UnreachableError(
+                f"The credentials for the Kubernetes API server can't be read: {error or type(error).__name__}.",
+                hint="Check the token of the pod's service account. The operator resumes automatically.",
+            ) from None
 
 
 @asynccontextmanager
