@@ -26,7 +26,7 @@ LEASE_SECONDS: Final = 8
 RENEW_SECONDS: Final = 2.0
 GIVE_UP_SECONDS: Final = 5.0
 """After which a leader that could not renew its Lease stops its work, before another one takes over."""
-RETRY_SECONDS: Final = 0.5
+RENEW_AGAIN_SECONDS: Final = 0.5
 """Interval at which a leader that could not renew its Lease tries again, until `GIVE_UP_SECONDS` are used up."""
 STANDBY_SECONDS: Final = 1.0
 """Interval at which those who stand by look at the Lease."""
@@ -122,7 +122,7 @@ class Election:
                         return
             except (VaultStreamError, TimeoutError) as error:
                 problem = str(error) or "the API server does not answer"
-                next_at = self._clock() + RETRY_SECONDS
+                next_at = self._clock() + RENEW_AGAIN_SECONDS
                 if next_at >= ends_at:
                     log.warning("can't renew the Lease, and stop: %s", problem)
                     return
