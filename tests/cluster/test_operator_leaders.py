@@ -41,8 +41,9 @@ async def candidate(site: Site) -> Operator:
 
     async def ready() -> bool:
         assert operator.process.returncode is None, operator.log.read_text()
-        served = any("serving metrics" in line["message"] for line in operator.lines())
-        return served and (await operator.ask("/readyz")).status == 200
+        stands = ("this operator leads", "standing by while another operator leads")
+        stood = any(line["message"] in stands for line in operator.lines())
+        return stood and (await operator.ask("/readyz")).status == 200
 
     await eventually(ready, seconds=20, what="an operator is ready")
     return operator
