@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import signal
 import sys
+import warnings
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +24,7 @@ from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.privileges import AUDITOR
 from vaultstream.version import __version__
-from vaultstream_cli.output import note, print_error, print_line
+from vaultstream_cli.output import note, print_error, print_line, warn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -182,7 +184,12 @@ def execute(
         if worker:
             configure_logging(Settings.model_construct(), worker=True)  # until the settings are known
         _require_working_directory()
-        settings = load_settings(None if worker else read_env_file(), **common)
+        file = None if worker else read_env_file()
+        if file and file.warning:
+            warn(file.warning)
+        if not worker:
+            warnings.showwarning = _show_warning
+        settings = load_settings(file, **common)
         if settings.origin:
             note(settings.origin)
         settings.set_environment()
@@ -204,6 +211,11 @@ def execute(
         print_error(shown)
         return shown.exit_code
     return result if isinstance(result, ExitCode) else ExitCode.OK
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Shows a warning of a library, such as one about a file of passwords, without the place in its code."""
+    warn(re.sub(r"\w*Path\(('[^']*')\)", r"\1", str(message)))
 
 
 def _require_working_directory() -> None:

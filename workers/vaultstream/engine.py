@@ -178,8 +178,11 @@ async def open_engine(
         UsageError: a setting is out of bounds.
         ServiceError: a service is unreachable or does not start, or the schema's version is not supported.
     """
+    file = read_env_file()
+    if file and file.warning:
+        log.warning("%s", file.warning)
     settings = load_settings(
-        read_env_file(),
+        file,
         data_dir=data_dir,
         database_url=database_url,
         source_database_url=source_database_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shlex
 import stat
@@ -10,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from vaultstream.errors import UsageError
 
 ENV_FILE = Path(".env")
+
+logging.getLogger("dotenv.main").addFilter(lambda _: False)  # it warns of each line; see `EnvFile.skipped`
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,21 @@ class EnvFile:
         path: where it is.
         values: text by the name of a variable.
         shared: whether the group of the file may write it.
+        skipped: the numbers of the lines that are no settings.
     """
 
     path: Path
     values: dict[str, str] = field(repr=False)
     shared: bool = False
+    skipped: tuple[int, ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """What to say about lines that are skipped, None if there are none."""
+        if not self.skipped:
+            return None
+        more = f" and {len(self.skipped) - 1} more" if len(self.skipped) > 1 else ""
+        return f"{self.path}: line {self.skipped[0]}{more} can't be read as NAME=VALUE and is skipped."
 
 
 def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
@@ -66,7 +80,8 @@ def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
         raise _unreadable(path, "is not UTF-8 text")
     found = dotenv_values(stream=io.StringIO(text))
     values = {name: value for name, value in found.items() if value}
-    return EnvFile(path, values, shared=bool(state.st_mode & stat.S_IWGRP))
+    skipped = tuple(each.original.line for each in parse_stream(io.StringIO(text)) if each.error)
+    return EnvFile(path, values, shared=bool(state.st_mode & stat.S_IWGRP), skipped=skipped)
 
 
 def _unreadable(path: Path, why: str) -> UsageError:

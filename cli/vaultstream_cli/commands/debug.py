@@ -12,6 +12,7 @@ import typer
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.errors import ServiceError, UsageError
+from vaultstream.local.files import whole_data_dir
 from vaultstream.local.psql import bundled_psql, psql_command
 from vaultstream.local.services import open_services, stop_services
 from vaultstream.local.worker_logs import LogReader, choose_job, jobs_with_logs
@@ -102,7 +103,7 @@ async def logs(
     ] = 20,
 ) -> None:
     """Follow the logs of the embedded services and of a job's workers on this machine. Lines are prefixed with the log's name."""
-    data_dir = settings.data_dir.expanduser().resolve()
+    data_dir = whole_data_dir(settings.data_dir)
     token = choose_job(jobs_with_logs(data_dir), job)
     if job is not None and token is None:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,3 +90,34 @@ def test_a_working_directory_that_was_removed_ends_each_command_with_a_sentence(
         ran = CliRunner().invoke(commands.app, words)
         assert ran.exit_code == 2, (words, ran.output, ran.exception)
         assert "working directory" in ran.output
+
+
+def test_lines_of_another_kind_are_named_by_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("A=1\n{not: 'one'\n[also not]\n= nor this\n")
+    ran = CliRunner().invoke(commands.app, ["jobs"])
+    assert ran.output.count("warning:") == 1
+    assert "line 2 and 2 more" in " ".join(ran.output.split())
+    assert "dotenv" not in ran.output + caplog.text
+
+
+def test_a_file_of_passwords_that_others_may_read_is_named_without_a_place_in_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    passwords = tmp_path / "pass"
+    passwords.write_text("*:*:*:*:word\n")
+    passwords.chmod(0o644)
+    monkeypatch.setattr("warnings.showwarning", None)  # set back afterwards
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        ran = CliRunner().invoke(
+            commands.app,
+            ["jobs", "--database-url", f"postgresql://me@127.0.0.1:1/x?passfile={passwords}"],
+        )
+    assert ran.exit_code == 5, ran.output
+    said = "".join(ran.output.split())
+    assert f"warning:passwordfile'{passwords}'hasgrouporworldaccess" in said
+    assert "asyncpg" not in ran.output

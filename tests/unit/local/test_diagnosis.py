@@ -40,6 +40,14 @@ def test_anything_else_shows_the_last_lines_and_where_the_rest_is() -> None:
     assert "/data/nats.log" in hint
 
 
+def test_an_error_of_the_file_system_names_no_log() -> None:
+    found = explain_failure(
+        "services", "[Errno 36] File name too long", data_dir=Path("/data"), free_bytes=GIB, log_file=None
+    )
+    assert found.message == "The embedded services can't start. [Errno 36] File name too long."
+    assert "log" not in (found.hint or "")
+
+
 def test_a_password_in_the_log_is_not_repeated() -> None:
     message, _ = error("can't reach nats://vaultstream:hunter2@127.0.0.1:4222")
     assert "hunter2" not in message

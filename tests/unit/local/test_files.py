@@ -16,6 +16,7 @@ from vaultstream.local.files import (
     open_log,
     open_the_way,
     read_from,
+    whole_data_dir,
     write_private,
 )
 from vaultstream.local.services import stop_services
@@ -109,6 +110,23 @@ def test_a_data_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
     with pytest.raises(LocalServiceError, match="belongs to another user"):
         claim_data_dir(tmp_path, mode=0o700)
+
+
+def test_a_file_or_what_is_below_one_is_refused_as_data_directory(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "x", file / "x" / "y"):
+        with pytest.raises(UsageError, match=r"file, or below one") as refused:
+            claim_data_dir(path, mode=0o700)
+        assert "--data-dir" in str(refused.value.hint)
+
+
+def test_a_home_of_nobody_and_a_loop_of_links_are_no_data_directory(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (loop, Path("~nobody-of-that-name/x")):
+        with pytest.raises(UsageError, match="can't be"):
+            claim_data_dir(whole_data_dir(path), mode=0o700)
 
 
 async def test_stopping_services_leaves_nothing_where_none_ran(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from vaultstream.doctor.signing import examine_signing
 from vaultstream.doctor.source import examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError
+from vaultstream.local.files import whole_data_dir
 from vaultstream.local.services import LocalServices, Services, inspect_services
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store.database import connect, explain
@@ -54,7 +55,7 @@ class _Examination:
         self._settings = settings
         self._stack = stack
         self._start = start
-        self._data_dir = settings.data_dir.expanduser().resolve()
+        self._data_dir = whole_data_dir(settings.data_dir)
         self._findings: list[Finding] = []
 
     async def run(self) -> list[Finding]:

@@ -17,7 +17,7 @@ _LINES = 8
 
 
 def explain_failure(
-    service: str, log: str, *, data_dir: Path, free_bytes: int, log_file: Path
+    service: str, log: str, *, data_dir: Path, free_bytes: int, log_file: Path | None
 ) -> LocalServiceError:
     """Returns the error to raise when `service` does not start.
 
@@ -26,11 +26,11 @@ def explain_failure(
         log: what it logged since its start.
         data_dir: the data directory.
         free_bytes: space left on the disk of `data_dir`.
-        log_file: the complete log.
+        log_file: the complete log; None: there is none, and `log` is an error of the file system.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = "\n".join(f"  {line}" for line in lines[-_LINES:])
-    said = f" Its last log lines:\n{last}" if last else ""
+    said = f" {log}." if log_file is None else f" Its last log lines:\n{last}" if last else ""
     if "no space left on device" in log.lower() or free_bytes < FULL_BELOW_BYTES:
         return LocalServiceError(
             f"The embedded {service} can't start: the disk of {data_dir} is full "
@@ -42,6 +42,11 @@ def explain_failure(
         return LocalServiceError(
             f"The embedded {service} can't start: it has no permission for a file or directory that it needs.{said}",
             hint=f"Make yourself the owner of {data_dir} and its contents (`ls -la {shlex.quote(str(data_dir))}`), or set another --data-dir.",
+        )
+    if log_file is None:
+        return LocalServiceError(
+            f"The embedded {service} can't start.{said}",
+            hint=f"Correct what is wrong with {data_dir}, or set another --data-dir.",
         )
     return LocalServiceError(
         f"The embedded {service} does not start.{said}",

@@ -51,17 +51,38 @@ def _refuse_other_owners(path: Path, trusted: set[int]) -> None:
         )
 
 
+def whole_data_dir(path: Path) -> Path:
+    """Returns the absolute path of a data directory, of which neither a link nor a home directory is left.
+
+    Raises:
+        UsageError: its links lead nowhere, or the user whose home it names does not exist.
+    """
+    try:
+        return path.expanduser().resolve()
+    except (RuntimeError, OSError):  # as pathlib raises them
+        raise UsageError(
+            f"The directory {path} can't be found: its links form a loop, or it names a user that does not exist.",
+            hint="Name another directory with --data-dir.",
+        ) from None
+
+
 def claim_data_dir(path: Path, *, mode: int) -> Path:
     """Creates the data directory with `mode`, or checks that one which exists is empty or VaultStream's; returns it.
 
     The mode of a directory that exists stays as it is.
 
     Raises:
-        UsageError: other things are in it, or others may write to it.
+        UsageError: it is a file or below one, other things are in it, or others may write to it.
         LocalServiceError: another user owns it.
     """
     if not path.is_dir():
-        return make_private_dir(path, mode=mode)
+        try:
+            return make_private_dir(path, mode=mode)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(
+                f"{path} can't be the data directory: it is a file, or below one.",
+                hint="Name a directory, or a path where one can be created, with --data-dir.",
+            ) from None
     _refuse_other_owners(path, {0, os.geteuid()})
     if not is_data_dir(path) and (others := sorted(set(os.listdir(path)) - _OWN_NAMES)):  # noqa: PTH208 - names alone
         raise UsageError(

@@ -30,7 +30,7 @@ from vaultstream.crypto.keyring import create_keyring
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.errors import CustodyError, LocalServiceError, NoDatabaseError, UsageError
 from vaultstream.local.diagnosis import explain_failure, free_bytes
-from vaultstream.local.files import USERS_LOCK, FileLock, claim_data_dir, is_data_dir
+from vaultstream.local.files import USERS_LOCK, FileLock, claim_data_dir, is_data_dir, whole_data_dir
 from vaultstream.local.nats import USER, EmbeddedNats
 from vaultstream.local.postgres import EmbeddedPostgres
 from vaultstream.local.processes import Running
@@ -109,7 +109,7 @@ class LocalServices:
         kek_file: Path | None = None,
         seal_key_file: Path | None = None,
     ) -> None:
-        self.data_dir = _absolute(data_dir)
+        self.data_dir = whole_data_dir(data_dir)
         self.kek_file = kek_file or self.data_dir / "kek"
         self.seal_key_file = seal_key_file or self.kek_file.with_name("seal-key")
         self._postgres = EmbeddedPostgres(self.data_dir) if postgres else None
@@ -196,7 +196,7 @@ async def open_services(
         LocalServiceError: an embedded service does not start; the message has the end of its log, the hint what to do.
         CustodyError: the key-encryption key or the seal key can't be created.
     """
-    data_dir = _absolute(settings.data_dir)
+    data_dir = whole_data_dir(settings.data_dir)
     source = settings.source_database_url if settings.database_url else None
     given = Services(
         database_url=settings.database_url.get_secret_value() if settings.database_url else "",
@@ -241,9 +241,9 @@ def require_place(data_dir: Path) -> None:
     Raises:
         NoDatabaseError: there is none.
     """
-    if not (_absolute(data_dir) / "postgres" / "data").is_dir():
+    if not (whole_data_dir(data_dir) / "postgres" / "data").is_dir():
         raise NoDatabaseError(
-            f"There is no VaultStream database in {_absolute(data_dir)}.",
+            f"There is no VaultStream database in {whole_data_dir(data_dir)}.",
             hint="Name another place with --data-dir, or set DATABASE_URL. `vaultstream import`, `run` and `quick-start` create one.",
         )
 
@@ -269,12 +269,12 @@ def _require_both(settings: Settings) -> None:
 
 def used_before(data_dir: Path) -> bool:
     """Returns whether services ran there: keys may be wrapped then, and a missing file must be restored, not created."""
-    return any((_absolute(data_dir) / name).exists() for name in ("postgres", "nats"))
+    return any((whole_data_dir(data_dir) / name).exists() for name in ("postgres", "nats"))
 
 
 def inspect_services(data_dir: Path) -> Inspection:
     """Returns what runs in a data directory; starts, awaits and creates nothing."""
-    data_dir = _absolute(data_dir)
+    data_dir = whole_data_dir(data_dir)
     return Inspection(data_dir, EmbeddedPostgres(data_dir).find(), EmbeddedNats(data_dir).find())
 
 
@@ -289,7 +289,7 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
         UsageError: a command uses them.
         LocalServiceError: a service does not stop.
     """
-    data_dir = _absolute(data_dir)
+    data_dir = whole_data_dir(data_dir)
     if not is_data_dir(data_dir):
         return False
     async with _turn(data_dir):
@@ -329,10 +329,6 @@ async def _both(postgres: Awaitable[T], nats: Awaitable[T]) -> tuple[T, T]:
     return first, second
 
 
-def _absolute(data_dir: Path) -> Path:
-    return data_dir.expanduser().resolve()
-
-
 def _make_data_dir(data_dir: Path) -> None:
     """Creates the directory, private. As root, others may pass through, because Postgres runs as another user."""
     claim_data_dir(data_dir, mode=0o700 if os.geteuid() else 0o711)
@@ -357,5 +353,5 @@ def _disk_errors_explained(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise explain_failure(
-            "services", str(error), data_dir=data_dir, free_bytes=free_bytes(data_dir), log_file=data_dir
+            "services", str(error), data_dir=data_dir, free_bytes=free_bytes(data_dir), log_file=None
         ) from error
