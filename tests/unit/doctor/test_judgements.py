@@ -20,6 +20,7 @@ from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
 from vaultstream.doctor.source import judge_source_login
 from vaultstream.doctor.streams import judge_stream
 from vaultstream.keys.worker import make_key
+from vaultstream.local.services import inspect_services
 from vaultstream.store.sessions import WorkerSession
 from vaultstream.store.source_login import Place, SourceLogin
 
@@ -116,7 +117,9 @@ def test_a_disk_that_fills_up_is_reported_in_time(tmp_path: Path, free: int, lev
 def test_a_data_directory_that_is_a_file_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
 
-    assert any_failed(examine_machine(tmp_path / "data"))
+    for data_dir in (tmp_path / "data", tmp_path / "data" / "below"):
+        assert any_failed(examine_machine(data_dir))
+        assert inspect_services(data_dir).postgres is None
 
 
 def test_a_stream_as_it_must_be_passes() -> None:

@@ -21,14 +21,13 @@ _LISTABLE = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 def examine_machine(data_dir: Path) -> list[Finding]:
     """Checks the directory of the embedded services and its disk."""
-    if not data_dir.exists():
+    nearest = next(path for path in (data_dir, *data_dir.parents) if path.exists())
+    if not nearest.is_dir():
+        return [failed("data directory", f"{nearest} is not a directory.", "Choose another with --data-dir.")]
+    if nearest != data_dir:
         return [
             ok("data directory", f"{data_dir} does not exist yet; any command creates it."),
             judge_space(data_dir, free_bytes(data_dir)),
-        ]
-    if not data_dir.is_dir():
-        return [
-            failed("data directory", f"{data_dir} is not a directory.", "Choose another with --data-dir.")
         ]
     return [
         judge_mode(data_dir, stat.S_IMODE(data_dir.stat().st_mode)),

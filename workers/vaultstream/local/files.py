@@ -154,7 +154,7 @@ def number_in(path: Path) -> int | None:
     """Returns the number in the first line of a file, such as a pid file; None if there is no such file or number."""
     try:
         return int(path.read_text(errors="replace").split("\n", 1)[0])
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
