@@ -78,6 +78,7 @@ async def test_data_of_another_version_is_refused_with_what_to_do(tmp_path: Path
     cluster = tmp_path / "postgres" / "data"
     cluster.mkdir(parents=True)
     (cluster / "PG_VERSION").write_text("16\n")
+    (tmp_path / "users.lock").touch()  # services ran there
     with pytest.raises(LocalServiceError, match="is from Postgres 16") as caught:
         await LocalServices(tmp_path).__aenter__()
     assert caught.value.hint
