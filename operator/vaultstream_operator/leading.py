@@ -24,11 +24,13 @@ class Term:
     """While this operator leads.
 
     Attributes:
-        over: set when the Lease is lost.
+        over: set when the Lease is lost, or the operator exits for another reason.
+        lost: whether the Lease is lost.
         stop_work: called then, at once: another operator may soon begin.
     """
 
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = False
     stop_work: Callable[[], Awaitable[None]] | None = None
 
 
@@ -58,7 +60,7 @@ async def leading(
     try:
         yield term
     finally:
-        if not (lost := term.over.is_set()):
+        if not (lost := term.lost):
             term.stop_work = None  # it has ended
         keeping.cancel()
         with suppress(asyncio.CancelledError):
@@ -104,6 +106,7 @@ async def _keep(election: Election, term: Term) -> None:
     except Exception:
         log.exception("can't keep the Lease, and stop")
     finally:  # whatever happened: no Lease, no work
+        term.lost = True
         term.over.set()
         if term.stop_work is not None:
             await term.stop_work()

@@ -63,9 +63,12 @@ async def run_operator(settings: OperatorSettings) -> None:
         term = await stack.enter_async_context(leading(_election(settings, api), health, metrics))
         if term is None:
             return
-        runtime = Runtime(
-            cluster, reconciler, metrics, health, follow=watches.follow, disconnect=services.aclose
-        )
+
+        async def disconnect() -> None:
+            term.over.set()  # kopf waits for what waits for it
+            await services.aclose()
+
+        runtime = Runtime(cluster, reconciler, metrics, health, follow=watches.follow, disconnect=disconnect)
         term.stop_work = runtime.stop
         try:
             await kopf.operator(
@@ -81,7 +84,7 @@ async def run_operator(settings: OperatorSettings) -> None:
             raise ServiceError(
                 f"The operator stopped: {error or type(error).__name__}.", hint=_RESTART
             ) from error
-        if term.over.is_set():
+        if term.lost:
             raise ServiceError("The operator stopped: it has lost its Lease.", hint=_RESTART)
     log.info("operator stopped")
 

@@ -30,7 +30,15 @@ from vaultstream.records.source import inspect_source
 from vaultstream.scaling.observation import Progress
 from vaultstream.scaling.workload import Activity
 from vaultstream.store import jobs, schema
-from vaultstream.store.database import Connection, Pool, explain, is_misconfigured, is_transient, open_pool
+from vaultstream.store.database import (
+    CORRECT_URL,
+    Connection,
+    Pool,
+    explain,
+    is_misconfigured,
+    is_transient,
+    open_pool,
+)
 from vaultstream.store.holder import Holder
 from vaultstream.store.jobs import Job
 from vaultstream.store.keepalive import plain_peer_of
@@ -371,7 +379,9 @@ def classify(error: Exception) -> tuple[JobReason, str, bool]:
     )  # the error of the driver, if there is one
     if isinstance(cause, _REFUSED):
         # Not passing: an old password of a Secret that was changed is told from a wrong one only by the next attempts.
-        return JobReason.DATABASE_REFUSES, _clause(explain(cause)), False
+        explained = explain(cause)
+        advice = _CORRECT if explained.hint == CORRECT_URL else explained.hint or ""
+        return JobReason.DATABASE_REFUSES, f"{explained.message} {advice}".strip(), False
     for kinds, reason, passing in _PROBLEMS:
         if isinstance(cause, kinds):
             clause = _clause(cause)

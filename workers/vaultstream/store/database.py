@@ -99,13 +99,14 @@ def is_misconfigured(error: BaseException) -> bool:
     return isinstance(error, (*_NOT_READY, SourceError)) and not isinstance(error, SourceReadError)
 
 
-_CORRECT_URL = "Correct them in the environment, in .env or with --database-url."
+CORRECT_URL = "Correct them in the environment, in .env or with --database-url."
+"""The hint of a refused login that no mounted Secret has."""
 
 _SENTENCES: list[tuple[tuple[type[BaseException], ...], str, str | None]] = [
     (
         (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError),
         "Postgres refuses the user or the password of DATABASE_URL.",
-        _CORRECT_URL,
+        CORRECT_URL,
     ),
     (
         (asyncpg.InvalidCatalogNameError,),
@@ -179,7 +180,7 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
         )
     for kinds, message, hint in _SENTENCES:
         if isinstance(error, kinds):
-            if hint is _CORRECT_URL:
+            if hint is CORRECT_URL:
                 hint = where_to_correct("DATABASE_URL", otherwise=hint)  # noqa: PLW2901 - known only here
             return DatabaseError(message.format(error=shown(error)), hint=hint)
     if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
