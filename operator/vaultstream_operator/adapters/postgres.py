@@ -17,21 +17,13 @@ from vaultstream.api import JobState
 from vaultstream.credentials import UrlSource
 from vaultstream.deletion import delete_with_messages
 from vaultstream.errors import (
-    BusError,
-    DatabaseError,
-    LockedError,
-    SchemaVersionError,
-    SourceError,
     VaultStreamError,
-    redact,
-    shortened,
 )
 from vaultstream.records.source import inspect_source
 from vaultstream.scaling.observation import Progress
 from vaultstream.scaling.workload import Activity
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import (
-    CORRECT_URL,
     Connection,
     Pool,
     explain,
@@ -47,6 +39,7 @@ from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
 from vaultstream_operator.adapters.scaling import KeptScaling, find_scaling, write_scaling
 from vaultstream_operator.adapters.seals import FoundSeal, read_seal
+from vaultstream_operator.adapters.store_errors import classify
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.plan import StoreAction
@@ -353,52 +346,6 @@ class PostgresStore:
 
     async def _remove(self, connection: Connection, job: Job, policy: str) -> None:
         await delete_with_messages(connection, job, policy, remove=self._dispatcher.remove)
-
-
-_PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [
-    ((BusError,), JobReason.NATS_UNREACHABLE, True),
-    ((SchemaVersionError,), JobReason.SCHEMA_NOT_READY, False),
-    ((SourceError,), JobReason.TABLE_UNUSABLE, False),
-    ((asyncpg.InsufficientPrivilegeError,), JobReason.DATABASE_REFUSES, False),
-]
-
-_CORRECT = "Correct the credentials or the privileges of its user."
-_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError,)  # and its subclass, a wrong password
-
-
-def classify(error: Exception) -> tuple[JobReason, str, bool]:
-    """Returns what an error means for a job: the reason, a clause with the problem, and whether it passes by itself.
-
-    Raises:
-        Exception: the error itself, if it is a bug.
-    """
-    if isinstance(error, LockedError):
-        return JobReason.DATABASE_REFUSES, _clause(error), True
-    cause = (
-        error.__context__ if isinstance(error, DatabaseError) else error
-    )  # the error of the driver, if there is one
-    if isinstance(cause, _REFUSED):
-        # Not passing: an old password of a Secret that was changed is told from a wrong one only by the next attempts.
-        explained = explain(cause)
-        advice = _CORRECT if explained.hint == CORRECT_URL else explained.hint or ""
-        return JobReason.DATABASE_REFUSES, f"{explained.message} {advice}".strip(), False
-    for kinds, reason, passing in _PROBLEMS:
-        if isinstance(cause, kinds):
-            clause = _clause(cause)
-            return reason, f"{clause} {_CORRECT}" if reason is JobReason.DATABASE_REFUSES else clause, passing
-    if cause is not None and is_transient(cause):
-        return JobReason.POSTGRES_UNREACHABLE, _clause(cause), True
-    if cause is not None and is_misconfigured(cause):
-        return JobReason.SCHEMA_NOT_READY, _clause(cause), False
-    if not isinstance(error, VaultStreamError | asyncpg.PostgresError):
-        raise error
-    return JobReason.DATABASE_REFUSES, f"{_clause(error)} {_CORRECT}", False
-
-
-def _clause(error: BaseException) -> str:
-    if isinstance(error, VaultStreamError):
-        return f"{error.message} {error.hint or ''}".strip()
-    return f"{shortened(redact(str(error))).strip().rstrip('.') or 'no answer in time'}."
 
 
 def _name(view: ObjectView) -> str:
