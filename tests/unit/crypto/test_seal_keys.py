@@ -37,7 +37,7 @@ def mode_of(path: Path) -> int:
 
 
 def secret_of(keys: SealKeys) -> str:
-    return keys.signing.skey.rpartition("+")[2]
+    return keys.signing.skey.split("+", 4)[4]  # base64 may have plus signs of its own
 
 
 def shown(error: VaultStreamError) -> str:
