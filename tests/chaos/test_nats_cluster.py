@@ -127,8 +127,20 @@ async def reach(lab: Lab, job: Job, share: float) -> None:
 
 
 async def replicas(cluster: NatsCluster) -> dict[str, int]:
-    async with cluster.bus() as bus:
-        return {stream.name: stream.replicas for stream in await list_streams(bus)}
+    """The number of replicas by stream.
+
+    A stream without a leader does not answer. A job can end before the election does: its consumer has a leader of its own.
+    """
+
+    async def answered() -> dict[str, int] | None:
+        try:
+            async with cluster.bus() as bus:
+                return {stream.name: stream.replicas for stream in await list_streams(bus)}
+        except (BusError, *BUS_ERRORS):
+            return None
+
+    found: dict[str, int] = await eventually(answered, seconds=60, what="both streams have leaders")
+    return found
 
 
 def published_anew(lab: Lab, job: Job) -> list[str]:
