@@ -132,7 +132,7 @@ async def _build(name: str, folder: Path, report: Report) -> Path:
         "GOFLAGS": "-mod=readonly -buildvcs=false",
         "GOWORK": "off",
     }
-    options = ("-trimpath", "-ldflags", module.linker_flags, "-o", draft)
+    options = ("-trimpath", "-tags", ",".join(module.tags), "-ldflags", module.linker_flags, "-o", draft)
     try:
         await run("go", "build", *options, module.packages[name], cwd=module.directory, env=environment)
     except CommandError as error:
