@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import shlex
 import shutil
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +28,7 @@ CHART = ROOT / "charts/vaultstream"
 NAMESPACE = RELEASE = "vaultstream"
 _KIND = "vaultstream"
 _INSTALL_TIMEOUT = "5m"
+_IMAGE_ID = r"operator.podAnnotations.vaultstream\.dev/image-id"
 
 
 class Place(Protocol):
@@ -33,42 +37,59 @@ class Place(Protocol):
     @property
     def kubeconfig(self) -> Path: ...
     async def up(self) -> None: ...
-    async def load(self) -> None: ...
+    async def load(self) -> str: ...
     async def down(self) -> None: ...
     def values(self) -> list[str]: ...
 
 
 @dataclass
 class Kind:
-    """A cluster in containers, made by kind. It pulls the official images of NATS and Postgres."""
+    """A cluster in containers, made by kind. It pulls the official images of NATS and Postgres.
+
+    kind writes the cluster into the file of `--kubeconfig`, which is the trial's own. Without it, kind would add a context to
+    `$KUBECONFIG` or `~/.kube/config`, and make it the current one.
+
+    Args:
+        kubeconfig: where to write the administrator's kubeconfig.
+        kind: runs kind with arguments; None runs the pinned version, and shows each command.
+    """
 
     kubeconfig: Path = ROOT / "build/kind/kubeconfig"
+    kind: Callable[..., Awaitable[Output]] | None = None
 
     async def up(self) -> None:
         """Creates the cluster if it does not exist."""
-        if _KIND not in (await self._kind("get", "clusters")).stdout.split():
-            to_stderr("Creating the cluster with kind (takes a minute or two)")
-            await self._kind("create", "cluster", "--name", _KIND, "--wait", "2m")
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-        self.kubeconfig.write_text((await self._kind("get", "kubeconfig", "--name", _KIND)).stdout, "utf-8")
-        self.kubeconfig.chmod(0o600)
+        if _KIND in (await self._run("get", "clusters")).stdout.split():
+            await self._run("export", "kubeconfig", *self._named)
+            return
+        to_stderr("Creating the cluster with kind (takes a minute or two)")
+        # When the wait is over, kind warns and succeeds; helm waits for the rest.
+        await self._run("create", "cluster", *self._named, "--wait", "2m")
 
-    async def load(self) -> None:
-        """Builds VaultStream's image and loads it."""
+    async def load(self) -> str:
+        """Builds VaultStream's image and loads it; returns its ID."""
         await images.build_with_engine(PRODUCT)
-        await self._kind("load", "docker-image", "--name", _KIND, PRODUCT.name)
+        await self._run("load", "docker-image", PRODUCT.name, "--name", _KIND)
+        return (await run("docker", "image", "inspect", "--format", "{{.Id}}", PRODUCT.name)).stdout.strip()
 
     async def down(self) -> None:
-        """Removes the cluster."""
-        await self._kind("delete", "cluster", "--name", _KIND)
+        """Removes the cluster; one that does not exist is no error."""
+        await self._run("delete", "cluster", *self._named)
         shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return ("--name", _KIND, "--kubeconfig", str(self.kubeconfig))
 
     def values(self) -> list[str]:
         """Returns the chart's values for this cluster, as options of helm."""
         return _image_values("image", PRODUCT.name)
 
-    async def _kind(self, *arguments: str) -> Output:
-        return await run((await binaries.ensure(["kind"], pinned=True))["kind"], *arguments)
+    async def _run(self, *arguments: str) -> Output:
+        if self.kind is not None:
+            return await self.kind(*arguments)
+        return await shown((await binaries.ensure(["kind"], pinned=True))["kind"], *arguments)
 
 
 @dataclass
@@ -86,10 +107,12 @@ class Node:
         """Starts the cluster if it is not running."""
         await self.cluster.up()
 
-    async def load(self) -> None:
-        """Builds all three images and loads them."""
+    async def load(self) -> str:
+        """Builds all three images and loads them; returns the digest of the product's archive."""
         for image in (PRODUCT, NATS, POSTGRES):
             await self.cluster.load(await images.build_without_engine(image))
+        with PRODUCT.archive.open("rb") as archive:
+            return f"sha256:{hashlib.file_digest(archive, 'sha256').hexdigest()}"
 
     async def down(self) -> None:
         """Removes the cluster."""
@@ -102,6 +125,13 @@ class Node:
             *_image_values("bundled.nats.image", NATS.name),
             *_image_values("bundled.postgres.image", POSTGRES.name),
         ]
+
+
+async def shown(*command: str | Path, report: Report = to_stderr) -> Output:
+    """Runs a command like `run`, and reports it before, as one could type it."""
+    program, *arguments = map(str, command)
+    report(f"$ {shlex.join([Path(program).name, *arguments])}")
+    return await run(*command)
 
 
 def _image_values(key: str, name: str) -> list[str]:
@@ -130,17 +160,19 @@ async def up() -> None:
     """Creates the cluster, builds the image and installs the chart, or updates them: `make kind-up`."""
     place = await here()
     await place.up()
-    await place.load()
+    image_id = await place.load()
     to_stderr("Installing the chart")
-    await run(*await helm(place.kubeconfig), *_install(place))
+    await shown(*await helm(place.kubeconfig), *_install(place, image_id))
     sys.stdout.write(f"VaultStream is running. `make demo` signs 200,000 records. To explore it yourself:\n"
                      f"  hack/trial kubectl get pods\n"
                      f"  export KUBECONFIG={place.kubeconfig}\n")  # fmt: skip
 
 
-def _install(place: Place) -> list[str]:
+def _install(place: Place, image_id: str) -> list[str]:
     options = ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", _INSTALL_TIMEOUT]
-    return ["upgrade", "--install", RELEASE, str(CHART), *options, *place.values()]
+    # Another image under the same tag changes nothing in the Deployment: without its ID, the old operator would go on.
+    another = ["--set-string", f"{_IMAGE_ID}={image_id}"]
+    return ["upgrade", "--install", RELEASE, str(CHART), *options, *place.values(), *another]
 
 
 async def helm(kubeconfig: Path) -> list[str]:
