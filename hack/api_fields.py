@@ -63,7 +63,8 @@ class Sections:
             word = "list of objects" if "items" in field else "object"
             return f"[{word}](#{anchor(target)})"
         if field.get("type") == "array":
-            return "list of objects"
+            items = field["items"]
+            return f"list of {items['type'] if items['type'] == 'object' else 'text'}".replace("object", "objects")
         return _kind(field)
 
     def _default(self, name: str, field: Schema, parent: Schema) -> str:

@@ -143,6 +143,7 @@ FIXED = {
     "records.table": "other",
     "records.idColumn": "other",
     "records.payloadColumn": "other",
+    "records.payloadColumns": ["other"],
     "records.maxPayloadBytes": 7,
     "batchSize": 501,
     "keys.count": 8,

@@ -10,7 +10,7 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vaultstream.importing.canonical import (
+from vaultstream.canonical import (
     MAX_SAFE_INTEGER,
     CanonicalError,
     canonical_json,

@@ -103,7 +103,19 @@ def spec_schema() -> Schema:
             leaf.setdefault(VALIDATIONS, []).append(
                 {"rule": "self == oldSelf", "message": _FIXED.format(field=path)}
             )
+        _fix_presence(spec["properties"][name], name)
     return spec
+
+
+def _fix_presence(part: Schema, name: str) -> None:
+    """Adds the rules for fields that may be absent: what compares two values is not asked when one of them is added or removed."""
+    for field, schema in part.get("properties", {}).items():
+        if field not in part.get("required", ()) and "default" not in schema:
+            rule = f"has(self.{field}) == has(oldSelf.{field})"
+            message = _FIXED.format(field=f"{name}.{field}")
+            part.setdefault(VALIDATIONS, []).append(
+                {"rule": rule, "message": message, "fieldPath": f".{field}"}
+            )
 
 
 def to_yaml(definition: dict[str, Any]) -> str:

@@ -58,6 +58,7 @@ Instant = Annotated[
     AwareDatetime, BeforeValidator(_instant), Field(json_schema_extra=_INSTANT_FOR_KUBERNETES)
 ]
 ColumnName = Annotated[str, Field(min_length=1, max_length=63)]
+PayloadColumns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=100)]
 PositiveSeconds = Annotated[Whole, Field(ge=1, le=INT32_MAX)]
 
 
@@ -107,17 +108,39 @@ class RecordsSpec(Model):
     """Column that identifies a record: integer, UUID or text, unique and never NULL."""
     payload_column: ColumnName = "payload"
     """Column whose bytes are signed: bytea unchanged; text, json and jsonb as their text in UTF-8."""
+    payload_columns: PayloadColumns | None = None
+    """Columns that are signed together, as one JSON object in canonical form (RFC 8785): a whole row, without a view. Replaces
+    `payloadColumn`. The forms of values are those of an import from Parquet."""
     max_payload_bytes: Annotated[Whole, Field(ge=1, le=64 * 1024 * 1024)] = 1024 * 1024
     """Maximum size of a payload, in bytes. Records with a larger payload become dead letters."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "payloadColumn",
-            lambda records: records.payload_column != records.id_column,
-            "self.payloadColumn != self.idColumn",
+            lambda records: (
+                records.payload_columns is not None or records.payload_column != records.id_column
+            ),
+            "has(self.payloadColumns) || self.payloadColumn != self.idColumn",
             "payloadColumn ({payloadColumn}) must differ from idColumn: set it to the column whose bytes are signed",
         ),
+        Rule(
+            "payloadColumns",
+            lambda records: records.payload_columns is None or records.payload_column == "payload",
+            "!has(self.payloadColumns) || self.payloadColumn == 'payload'",
+            "payloadColumn ({payloadColumn}) and payloadColumns are mutually exclusive: remove one of them",
+        ),
+        Rule(
+            "payloadColumns",
+            lambda records: len(set(records.read_columns)) == len(records.read_columns),
+            "!has(self.payloadColumns) || self.payloadColumns.all(a, self.payloadColumns.exists_one(b, a == b))",
+            "payloadColumns must not name a column twice: remove one of the two",
+        ),
     )
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The columns that the payload is made of."""
+        return self.payload_columns or (self.payload_column,)
 
 
 class KeysSpec(Model):
@@ -256,11 +279,12 @@ class SigningJobSpec(Model):
     def dump(self) -> dict[str, Any]:
         """Returns the spec as JSON-ready values, with the names in YAML.
 
-        `signature` and `workers` are left out if they have their defaults: programs from before they were added then still
-        read the job.
+        `signature`, `workers` and `records.payloadColumns` are left out if they have their defaults: programs from before they were
+        added then still read the job.
         """
-        left_out = {"signature"} if self.signature == SignatureSpec() else set()
-        left_out |= {"workers"} if self.workers == PodShape() else set()
+        left_out: dict[str, Any] = {"signature": True} if self.signature == SignatureSpec() else {}
+        left_out |= {"workers": True} if self.workers == PodShape() else {}
+        left_out |= {"records": {"payload_columns"}} if self.records.payload_columns is None else {}
         return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
 

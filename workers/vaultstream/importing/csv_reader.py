@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+from vaultstream.canonical import text_composer
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.canonical import text_composer
 from vaultstream.importing.csv_header import CsvHeader, header_of, other_separator_in, separator_of, unmarked
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.lines import MAX_LINE_BYTES, Lines

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from vaultstream.canonical import CanonicalError, canonical_json
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.canonical import CanonicalError, canonical_json
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.json_elements import (
     PARSE_ERRORS,

@@ -9,14 +9,14 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vaultstream.errors import ImportFileError
-from vaultstream.importing.canonical import (
+from vaultstream.canonical import (
     MAX_SAFE_INTEGER,
     CanonicalError,
     canonical_json,
     encode_string,
     object_composer,
 )
+from vaultstream.errors import ImportFileError
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.parquet_times import is_time, texts_of_times
 from vaultstream.importing.rows import Chunk, PayloadType, Row, fault_of_text

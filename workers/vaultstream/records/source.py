@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from vaultstream.errors import SourceError
+from vaultstream.records.composed import composed_sql, member_of
 from vaultstream.store.database import fetch_one
 from vaultstream.store.source_pool import SourcePool, replaced
 from vaultstream.store.sql import query
@@ -59,6 +60,10 @@ class Source:
     """How ids are handled: bigint, uuid or text."""
     payload_sql: str
     """An expression over the payload column that yields the bytes to sign."""
+    composed: bool = False
+    """Whether the payload is composed of several columns; it is NULL then if a value has no canonical form."""
+    unfinished: bool = False
+    """Whether what the expression yields has to go through `records.composed.finished`."""
 
     def parse_id(self, text: str) -> int | UUID | str:
         """Returns an id in the driver's type, from its text."""
@@ -181,7 +186,7 @@ async def refuse_partial_source(connection: Connection, source: Source) -> None:
 
 
 async def open_readable_source(sources: SourcePool, job: Job) -> Source:
-    """Does what `open_source` does, and checks that the source login may read the two columns.
+    """Does what `open_source` does, and checks that the source login may read the job's columns.
 
     Raises:
         SourceError: as `open_source`; or a privilege is missing, and the hint has the GRANT for it.
@@ -189,15 +194,14 @@ async def open_readable_source(sources: SourcePool, job: Job) -> Source:
     records = job.spec.records
     async with sources.transaction() as connection:
         source = await open_source(connection, job)
-        rights = await fetch_one(
-            connection, query("source_rights"), source.oid, records.id_column, records.payload_column
-        )
+        read = list(dict.fromkeys([records.id_column, *records.read_columns]))
+        rights = await fetch_one(connection, query("source_rights"), source.oid, read)
     user, schema = (quote_identifier(rights[name]) for name in ("login", "schema"))
     missing = []
     if not rights["enters"]:
         missing.append(f"GRANT USAGE ON SCHEMA {schema} TO {user}")
     if not rights["reads"]:
-        columns = ", ".join(dict.fromkeys([source.id_sql, quote_identifier(records.payload_column)]))
+        columns = ", ".join(map(quote_identifier, read))
         missing.append(f"GRANT SELECT ({columns}) ON {source.relation} TO {user}")
     if missing:
         raise SourceError(
@@ -213,31 +217,55 @@ async def _describe(
     """Returns the source over a relation, after a check of its columns."""
     rows = await connection.fetch(query("list_columns"), oid)
     id_type = _column_type(rows, records.id_column, "idColumn", records.table, hints=hints)
-    payload_type = _column_type(rows, records.payload_column, "payloadColumn", records.table, hints=hints)
     if id_type not in _ID_TYPES:
         raise SourceError(
             f"spec.records.idColumn: {records.id_column!r} is of type {id_type}; an id is an integer, a UUID or text.",
             hint="Name another column, or a view that casts this one.",
         )
-    if payload_type not in _PAYLOADS:
-        raise SourceError(
-            f"spec.records.payloadColumn: {records.payload_column!r} is of type {payload_type}; "
-            "a payload is bytea, text, json or jsonb.",
-            hint="Name another column, or a view that casts this one to text.",
-        )
-    return Source(
+    source = Source(
         oid=oid,
         relation=relation,
         id_sql=quote_identifier(records.id_column),
         id_type=_ID_TYPES[id_type],
-        payload_sql=_PAYLOADS[payload_type].format(column=quote_identifier(records.payload_column)),
+        payload_sql="",
     )
+    if records.payload_columns is not None:
+        return replace(source, **_composed(rows, records, hints=hints))
+    payload_type = _column_type(rows, records.payload_column, "payloadColumn", records.table, hints=hints)
+    if payload_type not in _PAYLOADS:
+        raise SourceError(
+            f"spec.records.payloadColumn: {records.payload_column!r} is of type {payload_type}; "
+            "a payload is bytea, text, json or jsonb.",
+            hint="Name another column, a view that casts this one to text, or sign it as a member of a JSON object: "
+            f"payloadColumns: [{records.payload_column}].",
+        )
+    payload_sql = _PAYLOADS[payload_type].format(column=quote_identifier(records.payload_column))
+    return replace(source, payload_sql=payload_sql)
+
+
+def _composed(rows: Sequence[asyncpg.Record], records: RecordsSpec, *, hints: bool) -> dict[str, Any]:
+    """Returns what a source has of its own if its payload is composed of columns."""
+    members = {}
+    for name in records.read_columns:
+        type_ = _column_type(rows, name, "payloadColumns", records.table, hints=hints)
+        member = member_of(type_, quote_identifier(name))
+        if member is None:
+            raise SourceError(
+                f"spec.records.payloadColumns: {name!r} is of type {type_}, which has no canonical JSON form here.",
+                hint="Leave it out, or name a view that casts it to text.",
+            )
+        members[name] = member
+    return {
+        "payload_sql": composed_sql(members),
+        "composed": True,
+        "unfinished": any(member.unfinished for member in members.values()),
+    }
 
 
 def _column_type(rows: Sequence[asyncpg.Record], name: str, field: str, table: str, *, hints: bool) -> str:
     for row in rows:
         if row["name"] == name:
-            return str(row["type"])
+            return "enum" if row["enumerated"] else str(row["type"])
     hint = "Correct the name."
     if hints:
         readable = [row["name"] for row in rows if row["readable"]]

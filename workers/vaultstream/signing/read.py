@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import VaultStreamError
+from vaultstream.records.composed import finished
 from vaultstream.records.reasons import (
     ID_NOT_UNIQUE,
+    PAYLOAD_NOT_CANONICAL,
     PAYLOAD_NULL,
     PAYLOAD_TOO_LARGE,
     RECORD_GONE,
@@ -76,7 +78,10 @@ async def read(
     if len(found) > 2 * sum(map(len, wanted)):
         await sources.confirm(*states)
         raise VaultStreamError(f"{source.relation} returns more than two rows for each id.")
-    records = sort_out(wanted, found, limit=limit)
+    if source.unfinished:
+        found = [(record_id, *finished(payload, size, limit)) for record_id, payload, size in found]
+    null = PAYLOAD_NOT_CANONICAL if source.composed else PAYLOAD_NULL
+    records = sort_out(wanted, found, limit=limit, null=null)
     state = next(iter(states), None)
     for each in records:
         each.state = state
@@ -101,13 +106,16 @@ def join_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: int) -> list[BatchRecords]:
+def sort_out(
+    planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: int, null: str = PAYLOAD_NULL
+) -> list[BatchRecords]:
     """Sorts the rows found into records to sign, long ones and dead ones, batch by batch, in the order planned.
 
     Args:
         planned: the ids of each batch.
         found: rows of id, payload (None: NULL, or longer than was to be returned) and its size in bytes (None: NULL).
         limit: the largest payload allowed, in bytes.
+        null: the reason of a record whose payload is NULL.
     """
     payloads = {record_id: payload for record_id, payload, _ in found}
     doubled: set[Any] = set()
@@ -119,7 +127,7 @@ def sort_out(planned: Sequence[Sequence[Any]], found: Sequence[Any], *, limit: i
     batches = []
     for ids in planned:
         records = None if faulty else _all_in_order(ids, payloads)
-        batches.append(records or _each(ids, payloads, sizes, doubled, limit=limit))
+        batches.append(records or _each(ids, payloads, sizes, doubled, limit=limit, null=null))
     return batches
 
 
@@ -138,6 +146,7 @@ def _each(
     doubled: set[Any],
     *,
     limit: int,
+    null: str,
 ) -> BatchRecords:
     records = BatchRecords([], [], [])
     for record_id in ids:
@@ -150,7 +159,7 @@ def _each(
         elif record_id not in payloads:
             records.dead.append(DeadRecord(record_id, RECORD_GONE, SENTENCES[RECORD_GONE]))
         elif (size := sizes[record_id]) is None:
-            records.dead.append(DeadRecord(record_id, PAYLOAD_NULL, SENTENCES[PAYLOAD_NULL]))
+            records.dead.append(DeadRecord(record_id, null, SENTENCES[null]))
         elif size <= limit:
             records.long.append((record_id, size))
         else:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 VARIABLE = "VAULTSTREAM_SOURCE_DATABASE_URL"
 
-SESSION = {"search_path": "pg_catalog, pg_temp", "default_transaction_read_only": "on"}
+SESSION = {
+    "search_path": "pg_catalog, pg_temp",
+    "default_transaction_read_only": "on",
+    "extra_float_digits": "1",
+}
 """Settings of a source connection. Our queries name relations with their schema; by this path, no object of anybody else can
-stand in for one of the functions and operators in them."""
+stand in for one of the functions and operators in them. Floats are returned with all their digits."""
 
 HINT = (
     "Create a login that is a member of no role, grant it SELECT on the columns of the job's table, and set "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from vaultstream.audit.checks.judgement import Absence
 from vaultstream.errors import SourceError, SourceReadError, shown
+from vaultstream.records.composed import finished
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
 from vaultstream.store.source_errors import errors_of_source
@@ -160,7 +161,7 @@ async def _long_payloads(
 
 async def _fetch(
     connection: Connection, source: Source, statement: str, ids: Sequence[RecordId], max_bytes: int
-) -> list[asyncpg.Record]:
+) -> list[Any]:
     with errors_of_source(connection, source.relation):
         await connection.execute(query("restore_session", lift_timeouts=query("lift_timeouts")))
         rows = await connection.fetch(statement, max_bytes, ids)
@@ -168,7 +169,13 @@ async def _fetch(
         raise SourceReadError(
             f"spec.records.table: {source.relation} returns more than two rows for each id."
         )
-    return rows
+    return [_finished(row, max_bytes) for row in rows] if source.unfinished else rows
+
+
+def _finished(row: asyncpg.Record, max_bytes: int) -> tuple[Any, int | None, bytes | None]:
+    record, size, payload = row
+    payload, size = finished(payload, size, max_bytes)
+    return record, size, payload
 
 
 def _portions(sized: Sequence[tuple[RecordId, int]]) -> Iterator[list[RecordId]]:

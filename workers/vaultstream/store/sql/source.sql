@@ -45,7 +45,7 @@ WITH RECURSIVE columns AS (
 )
 SELECT c.name,
        CASE WHEN n.nspname::text = 'pg_catalog' THEN t.typname::text ELSE pg_catalog.format('%I.%I', n.nspname, t.typname) END AS type,
-       pg_catalog.has_column_privilege($1::oid, c.attnum, 'SELECT') AS readable
+       t.typtype = 'e' AS enumerated, pg_catalog.has_column_privilege($1::oid, c.attnum, 'SELECT') AS readable
 FROM columns c
 JOIN pg_catalog.pg_type t ON t.oid = c.type
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -145,10 +145,10 @@ LIMIT 2 * cardinality($2::{id_type}[]) + 1
 found.id COLLATE pg_catalog."C" = ANY ($2::text[])
 
 -- name: source_rights
--- Whether this user may read the columns $2 and $3 of the relation with the oid $1.
+-- Whether this user may read all columns $2 of the relation with the oid $1.
 SELECT current_user::text AS login, n.nspname::text AS schema,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS enters,
-       pg_catalog.has_column_privilege(c.oid, $2::text, 'SELECT') AND pg_catalog.has_column_privilege(c.oid, $3::text, 'SELECT') AS reads
+       true = ALL (SELECT pg_catalog.has_column_privilege(c.oid, name, 'SELECT') FROM unnest($2::text[]) AS name) AS reads
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1::oid

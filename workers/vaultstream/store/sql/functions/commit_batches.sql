@@ -93,7 +93,7 @@ BEGIN
                 FULL JOIN unnest(p_dead) WITH ORDINALITY AS c (dead, slot) ON c.slot = d.slot
                 GROUP BY coalesce(d.slot, c.slot) HAVING count(d.slot) IS DISTINCT FROM max(c.dead))
             -- Unsignable is what fail_batch writes, after counted attempts.
-            AND p_dead_reason <@ '{PayloadNull,PayloadTooLarge,PayloadReserved,PayloadIsToken,RecordGone,IdNotUnique}'
+            AND p_dead_reason <@ '{PayloadNull,PayloadNotCanonical,PayloadTooLarge,PayloadReserved,PayloadIsToken,RecordGone,IdNotUnique}'
             AND 1000 >= ALL (ARRAY(SELECT length(message) FROM unnest(p_dead_message) AS message))
            ) IS NOT TRUE THEN
             RAISE invalid_parameter_value USING MESSAGE = 'the dead records do not match p_dead, or have no known reason';

@@ -9,6 +9,7 @@ values can compose the same bytes with any JCS library.
 - JSON lines: a value keeps its JSON type. Numbers are written as RFC 8785 says (`1.0` becomes `1`, `1e3` becomes
   `1000`), members of inner objects are sorted too. An integer beyond ±(2^53 - 1), which JSON numbers can't carry
   everywhere, half of a surrogate pair, a duplicate member and a number out of range are refused.
+- A table that a job signs (`records.payloadColumns`): as in Parquet, see `vaultstream.records.composed`.
 - Parquet: null is `null`, booleans, integers and floats are JSON's (bounds as above; NaN and infinities are refused;
   a 32-bit float is written as the 64-bit number it is), text is a string. Decimals are strings with all their
   digits (`"12.50"`), dates `"2013-01-31"`, times of day `"10:00:00.000"`, timestamps `"2013-01-31T10:00:00.000"`, with
