@@ -63,8 +63,7 @@ class Sections:
             word = "list of objects" if "items" in field else "object"
             return f"[{word}](#{anchor(target)})"
         if field.get("type") == "array":
-            items = field["items"]
-            return f"list of {items['type'] if items['type'] == 'object' else 'text'}".replace("object", "objects")
+            return "list of objects" if field["items"]["type"] == "object" else "list of text"
         return _kind(field)
 
     def _default(self, name: str, field: Schema, parent: Schema) -> str:
