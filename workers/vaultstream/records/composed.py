@@ -57,14 +57,14 @@ _UNFINISHED = {
 """The same for the types of which it yields JSON in another form."""
 
 
-class Member(NamedTuple):
+class PayloadMember(NamedTuple):
     """A column's value as JSON."""
 
     sql: str
     unfinished: bool
 
 
-def member_of(column_type: str, column: str) -> Member | None:
+def member_of(column_type: str, column: str) -> PayloadMember | None:
     """Returns how a column becomes a member of the payload; None: its type has no canonical form.
 
     Args:
@@ -76,10 +76,10 @@ def member_of(column_type: str, column: str) -> Member | None:
     if template is None:
         return None
     value = template.replace("{column}", column)
-    return Member(f"CASE WHEN {column} IS NULL THEN 'null' ELSE {value} END", unfinished)
+    return PayloadMember(f"CASE WHEN {column} IS NULL THEN 'null' ELSE {value} END", unfinished)
 
 
-def composed_sql(members: Mapping[str, Member]) -> str:
+def composed_sql(members: Mapping[str, PayloadMember]) -> str:
     """Returns the expression that yields an object of these members, by their names, sorted as RFC 8785 requires."""
     names = sorted(members, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
     parts = [
