@@ -4,100 +4,102 @@
 
 #include <crypto_mb/ec_nistp256.h>
 
+#include "p256_ecdsa.h"
 #include "sha256.h"
 #include "wipe.h"
 
-/* Entropy is drawn for this many lanes at a time. */
-#define DRAWN (8 * LANES)
-
-struct lanes {
-    uint8_t digest[LANES][P256_BYTES]; /* of what is signed, modulo n */
-    p256_number nonce[LANES];
-    const struct p256_secret *key[LANES];
-    uint8_t r[LANES][P256_BYTES];
-    uint8_t s[LANES][P256_BYTES];
+struct work {
+    struct ecdsa_lane lane[ECDSA_MOST];
+    uint8_t bits[ECDSA_MOST][P256_BYTES];
 };
 
-static int sign_lanes(struct lanes *lanes)
+/* Multiplies the generator by the nonces, and makes r and s of it: x and z of each lane. Whether the library and we could. */
+static int sign_lanes(struct ecdsa_lane *lanes, size_t groups)
 {
-    int8u *r[LANES], *s[LANES];
-    const int8u *digest[LANES];
-    const int64u *nonce[LANES], *key[LANES];
-    for (int i = 0; i < LANES; i++) {
-        r[i] = lanes->r[i];
-        s[i] = lanes->s[i];
-        digest[i] = lanes->digest[i];
-        nonce[i] = (const int64u *)lanes->nonce[i];
-        key[i] = (const int64u *)lanes->key[i]->scalar;
+    p256_number unused[LANES]; /* the library wants to write y */
+    int done = 1;
+    for (size_t group = 0; group < groups && done; group++) {
+        int64u *x[LANES], *y[LANES], *z[LANES];
+        const int64u *nonce[LANES];
+        for (size_t i = 0; i < LANES; i++) {
+            struct ecdsa_lane *lane = lanes + group * LANES + i;
+            x[i] = (int64u *)lane->x;
+            y[i] = (int64u *)unused[i];
+            z[i] = (int64u *)lane->z;
+            nonce[i] = (const int64u *)lane->nonce;
+        }
+        /* Four bits for each lane: all of them must be zero. */
+        done = mbx_nistp256_ecpublic_key_mb8(x, y, z, nonce, NULL) == MBX_STATUS_OK;
     }
-    /* Four bits for each lane: all of them must be zero. */
-    return mbx_nistp256_ecdsa_sign_mb8(r, s, digest, nonce, key, NULL) == MBX_STATUS_OK;
+    done = done && p256_ecdsa(lanes, groups);
+    wipe(unused, sizeof unused);
+    return done;
 }
 
+/* Writes the payload's hash into its row, and what is signed, modulo n, into a digest. */
 static void hash_item(uint8_t *row, uint8_t digest[P256_BYTES], const struct to_sign *item)
 {
     uint8_t hash[SHA256_BYTES];
     sha256_once(item->payload.data, item->payload.length, row);
     if (item->message.data) {
         sha256_once(item->message.data, item->message.length, hash);
-        (void)p256_reduce_digest(digest, hash); /* of a digest that is 0, the library refuses the lane */
+        (void)p256_reduce_digest(digest, hash); /* one that is 0 can be signed */
     } else {
         (void)p256_reduce_digest(digest, row);
     }
 }
 
-static void pack(uint8_t *row, size_t width, const uint8_t r[P256_BYTES], const uint8_t s[P256_BYTES])
+static void pack(uint8_t *row, size_t width, const struct ecdsa_lane *signature)
 {
+    uint8_t r[P256_BYTES], s[P256_BYTES];
+    p256_store(r, signature->x);
+    p256_store(s, signature->z);
     size_t size = p256_to_der(row + ROW_HEAD, r, s);
     row[ROW_HEAD - 2] = (uint8_t)(size >> 8);
     row[ROW_HEAD - 1] = (uint8_t)size;
     memset(row + ROW_HEAD + size, 0, width - ROW_HEAD - size);
 }
 
-/* Signs up to eight items; a lane without one signs the last item again, with a nonce of its own, for nobody. */
-static enum outcome sign_some(struct lanes *lanes, uint8_t (*bits)[P256_BYTES], uint8_t *rows, size_t width,
-                              const struct to_sign *items, size_t count)
+/* Signs up to ECDSA_MOST items; a lane without one signs the last item again, with a nonce of its own, for nobody. */
+static enum outcome sign_some(struct work *work, uint8_t *rows, size_t width, const struct to_sign *items, size_t count)
 {
-    for (size_t i = 0; i < LANES; i++) {
-        size_t from = i < count ? i : count - 1;
+    const size_t groups = (count + LANES - 1) / LANES;
+    uint8_t digest[P256_BYTES];
+    if (!entropy(work->bits[0], groups * LANES * P256_BYTES)) {
+        return NO_ENTROPY;
+    }
+    for (size_t i = 0; i < groups * LANES; i++) {
+        struct ecdsa_lane *lane = work->lane + i;
+        const struct p256_secret *key = items[i < count ? i : count - 1].key;
         if (i < count) {
-            hash_item(rows + i * width, lanes->digest[i], items + i);
-        } else {
-            memcpy(lanes->digest[i], lanes->digest[from], P256_BYTES);
+            hash_item(rows + i * width, digest, items + i);
         }
-        lanes->key[i] = items[from].key;
-        if (!p256_nonce(lanes->nonce[i], bits[i], lanes->key[i], lanes->digest[i])) {
+        p256_load(lane->digest, digest);
+        memcpy(lane->key, key->scalar, sizeof lane->key);
+        if (!p256_nonce(lane->nonce, work->bits[i], key, digest)) {
             return NO_ENTROPY;
         }
     }
-    if (!sign_lanes(lanes)) {
+    if (!sign_lanes(work->lane, groups)) {
         return LANE_FAILED;
     }
     for (size_t i = 0; i < count; i++) {
-        pack(rows + i * width, width, lanes->r[i], lanes->s[i]);
+        pack(rows + i * width, width, work->lane + i);
     }
     return DONE;
 }
 
 enum outcome sign_rows(uint8_t *rows, size_t width, const struct to_sign *items, size_t count)
 {
-    struct lanes lanes;
-    uint8_t bits[DRAWN][P256_BYTES];
+    struct work work;
     enum outcome outcome = DONE;
 
-    for (size_t done = 0; done < count && outcome == DONE; done += LANES) {
-        size_t left = count - done, lane = done % DRAWN;
-        if (lane == 0) {
-            size_t wanted = (left + LANES - 1) / LANES * LANES;
-            if (!entropy(bits[0], (wanted < DRAWN ? wanted : DRAWN) * P256_BYTES)) {
-                outcome = NO_ENTROPY;
-                break;
-            }
-        }
-        outcome = sign_some(&lanes, bits + lane, rows + done * width, width, items + done, left < LANES ? left : LANES);
+    memset(work.lane, 0, sizeof work.lane);
+    for (size_t done = 0; done < count && outcome == DONE; done += ECDSA_MOST) {
+        const size_t left = count - done;
+        outcome = sign_some(&work, rows + done * width, width, items + done, left < ECDSA_MOST ? left : ECDSA_MOST);
     }
-    wipe(&lanes, sizeof lanes);
-    wipe(bits, sizeof bits);
+    wipe(&work, sizeof work);
     wipe_traces();
     if (outcome != DONE) {
         memset(rows, 0, count * width); /* a wrong signature may reveal the key */
@@ -108,20 +110,25 @@ enum outcome sign_rows(uint8_t *rows, size_t width, const struct to_sign *items,
 enum outcome sign_with_nonce(uint8_t der[P256_DER_MAX], size_t *length, const struct p256_secret *key,
                              const p256_number nonce, const uint8_t digest[P256_BYTES])
 {
-    struct lanes lanes;
+    struct ecdsa_lane lanes[LANES];
+    uint8_t reduced[P256_BYTES], r[P256_BYTES], s[P256_BYTES];
+    (void)p256_reduce_digest(reduced, digest);
+    memset(lanes, 0, sizeof lanes);
     for (int i = 0; i < LANES; i++) {
-        (void)p256_reduce_digest(lanes.digest[i], digest);
-        memcpy(lanes.nonce[i], nonce, sizeof(p256_number));
-        lanes.key[i] = key;
+        p256_load(lanes[i].digest, reduced);
+        memcpy(lanes[i].nonce, nonce, sizeof(p256_number));
+        memcpy(lanes[i].key, key->scalar, sizeof(p256_number));
     }
-    int same = sign_lanes(&lanes);
+    int same = sign_lanes(lanes, 1);
     for (int i = 1; i < LANES; i++) {
-        same &= !memcmp(lanes.r[i], lanes.r[0], P256_BYTES) && !memcmp(lanes.s[i], lanes.s[0], P256_BYTES);
+        same &= !memcmp(lanes[i].x, lanes[0].x, P256_BYTES) && !memcmp(lanes[i].z, lanes[0].z, P256_BYTES);
     }
     if (same) {
-        *length = p256_to_der(der, lanes.r[0], lanes.s[0]);
+        p256_store(r, lanes[0].x);
+        p256_store(s, lanes[0].z);
+        *length = p256_to_der(der, r, s);
     }
-    wipe(&lanes, sizeof lanes);
+    wipe(lanes, sizeof lanes);
     wipe_traces();
     return same ? DONE : LANE_FAILED;
 }
