@@ -13,6 +13,7 @@
 #include <crypto_mb/ed25519.h>
 
 #include "nonces.h"
+#include "p256_ecdsa.h"
 #include "sha256.h"
 #include "sign.h"
 
@@ -27,15 +28,17 @@ static volatile uint64_t sink;
 /* Signs in all lanes with a nonce and a key. */
 static void sign_p256(const uint64_t *nonce, const uint64_t *key)
 {
-    uint8_t r[8][32], s[8][32];
-    int8u *at_r[8], *at_s[8];
-    const int8u *message[8];
-    const int64u *nonces[8], *keys[8];
+    static struct ecdsa_lane lanes[8];
+    uint64_t y[8][4];
+    int64u *at_x[8], *at_y[8], *at_z[8];
+    const int64u *nonces[8];
     for (int i = 0; i < 8; i++) {
-        at_r[i] = r[i], at_s[i] = s[i], message[i] = digest;
-        nonces[i] = (const int64u *)nonce, keys[i] = (const int64u *)key;
+        memcpy(lanes[i].nonce, nonce, 32), memcpy(lanes[i].key, key, 32), memcpy(lanes[i].digest, digest, 32);
+        at_x[i] = (int64u *)lanes[i].x, at_y[i] = (int64u *)y[i], at_z[i] = (int64u *)lanes[i].z;
+        nonces[i] = (const int64u *)lanes[i].nonce;
     }
-    sink += mbx_nistp256_ecdsa_sign_mb8(at_r, at_s, message, nonces, keys, NULL);
+    sink += mbx_nistp256_ecpublic_key_mb8(at_x, at_y, at_z, nonces, NULL);
+    sink += (uint64_t)p256_ecdsa(lanes, 1);
 }
 
 static void of_nonce(const struct input *input)

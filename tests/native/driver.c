@@ -82,6 +82,7 @@ int main(int count, char **arguments)
     check_vault();
     if (!strcmp(arguments[1], "all")) {
         check_rows();
+        check_signatures();
         check_faults();
         check_ed25519();
     }

@@ -31,7 +31,7 @@ extern int draws_left; /* FAILING begins after this many */
 extern uint8_t scripted[4][32];
 
 /* What the library's sign is made to report or has been given, see library.c. */
-extern uint32_t status_of_sign, status_of_verify, lanes_of_another_point;
+extern uint32_t status_of_sign, status_of_verify, lanes_of_another_point, lanes_at_infinity;
 extern int calls_of_sign;
 extern int repeated_nonces;
 extern uint64_t last_nonce[4];
@@ -47,6 +47,7 @@ void check_numbers(void);
 void check_nonces(void);
 void check_vault(void);
 void check_rows(void);
+void check_signatures(void);
 void check_faults(void);
 void check_ed25519(void);
 void check_traces(void);

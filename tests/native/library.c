@@ -9,31 +9,42 @@
 
 #include "bytes.h"
 #include "ed25519.h"
+#include "p256_ecdsa.h"
 #include "sha256.h"
 #include "sign.h"
 #include "verify.h"
 
-uint32_t status_of_sign, status_of_verify, lanes_of_another_point;
+uint32_t status_of_sign, status_of_verify, lanes_of_another_point, lanes_at_infinity;
 int calls_of_sign, repeated_nonces;
 uint64_t last_nonce[4];
 
-mbx_status __real_mbx_nistp256_ecdsa_sign_mb8(int8u *r[8], int8u *s[8], const int8u *const digest[8],
-                                              const int64u *const nonce[8], const int64u *const key[8], int8u *buffer);
-mbx_status __wrap_mbx_nistp256_ecdsa_sign_mb8(int8u *r[8], int8u *s[8], const int8u *const digest[8],
-                                              const int64u *const nonce[8], const int64u *const key[8], int8u *buffer);
-mbx_status __wrap_mbx_nistp256_ecdsa_sign_mb8(int8u *r[8], int8u *s[8], const int8u *const digest[8],
-                                              const int64u *const nonce[8], const int64u *const key[8], int8u *buffer)
+mbx_status __real_mbx_nistp256_ecpublic_key_mb8(int64u *x[8], int64u *y[8], int64u *z[8], const int64u *const nonce[8],
+                                                int8u *buffer);
+mbx_status __wrap_mbx_nistp256_ecpublic_key_mb8(int64u *x[8], int64u *y[8], int64u *z[8], const int64u *const nonce[8],
+                                                int8u *buffer);
+/* Signing alone asks for z. */
+mbx_status __wrap_mbx_nistp256_ecpublic_key_mb8(int64u *x[8], int64u *y[8], int64u *z[8], const int64u *const nonce[8],
+                                                int8u *buffer)
 {
+    if (!z) {
+        return __real_mbx_nistp256_ecpublic_key_mb8(x, y, z, nonce, buffer);
+    }
     calls_of_sign++;
     for (int lane = 0; lane < LANES; lane++) {
-        CHECK(r[lane] && s[lane] && digest[lane] && key[lane] && p256_is_scalar((const uint64_t *)nonce[lane]));
+        CHECK(x[lane] && y[lane] && z[lane] && p256_is_scalar((const uint64_t *)nonce[lane]));
         for (int other = 0; other < lane; other++) {
             repeated_nonces += !memcmp(nonce[lane], nonce[other], 32);
         }
     }
     repeated_nonces += !memcmp(nonce[0], last_nonce, 32);
     memcpy(last_nonce, nonce[LANES - 1], sizeof last_nonce);
-    return __real_mbx_nistp256_ecdsa_sign_mb8(r, s, digest, nonce, key, buffer) | status_of_sign;
+    mbx_status status = __real_mbx_nistp256_ecpublic_key_mb8(x, y, z, nonce, buffer) | status_of_sign;
+    for (int lane = 0; lane < LANES; lane++) {
+        if (lanes_at_infinity >> lane & 1) {
+            memset(z[lane], 0, 32);
+        }
+    }
+    return status;
 }
 
 mbx_status __real_mbx_nistp256_ecdsa_verify_mb8(const int8u *const r[8], const int8u *const s[8],
@@ -154,6 +165,59 @@ static int all_zero(const uint8_t *bytes, size_t length)
     return any == 0;
 }
 
+/* Makes lanes of small numbers, which are no signature's, but as good for sums. */
+static void fill(struct ecdsa_lane *lanes, size_t count)
+{
+    memset(lanes, 0, count * sizeof *lanes);
+    for (size_t i = 0; i < count; i++) {
+        lanes[i].x[0] = 2 + i, lanes[i].z[0] = 1, lanes[i].nonce[0] = 1, lanes[i].digest[0] = 3, lanes[i].key[0] = 5;
+    }
+}
+
+/* With z and nonce of 1: r = x modulo n, s = digest + r key. */
+void check_signatures(void)
+{
+    static const p256_number N = {0xf3b9cac2fc632551, 0xbce6faada7179e84, 0xffffffffffffffff, 0xffffffff00000000};
+    static const p256_number LARGEST_X = {0xfffffffffffffffe, 0x00000000ffffffff, 0, 0xffffffff00000001}; /* p - 1 */
+    static struct ecdsa_lane lanes[ECDSA_MOST];
+    CHECK(p256_ecdsa(lanes, 0));
+    for (size_t groups = 1; groups <= ECDSA_MOST / LANES; groups++) {
+        size_t count = groups * LANES, last = count - 1;
+        fill(lanes, count);
+        CHECK(p256_ecdsa(lanes, groups));
+        for (size_t i = 0; i < count; i++) {
+            const p256_number r = {2 + i}, s = {3 + 5 * (2 + i)};
+            CHECK(!memcmp(lanes[i].x, r, sizeof r) && !memcmp(lanes[i].z, s, sizeof s));
+        }
+        for (size_t lane = 0; lane < count; lane += 3) {
+            fill(lanes, count);
+            memcpy(lanes[lane].x, N, sizeof N); /* r is 0 */
+            CHECK(!p256_ecdsa(lanes, groups));
+            fill(lanes, count);
+            memcpy(lanes[lane].digest, N, sizeof N); /* s is 0 */
+            lanes[lane].digest[0] -= 5 * (2 + lane);
+            CHECK(!p256_ecdsa(lanes, groups));
+            fill(lanes, count);
+            lanes[lane].z[0] = 0;
+            CHECK(!p256_ecdsa(lanes, groups));
+            fill(lanes, count);
+            lanes[lane].nonce[0] = 0;
+            CHECK(!p256_ecdsa(lanes, groups));
+        }
+        fill(lanes, count);
+        memcpy(lanes[last].x, LARGEST_X, sizeof LARGEST_X); /* above n: r is p - 1 - n */
+        CHECK(p256_ecdsa(lanes, groups));
+        p256_number r = {0x0c46353d039cdaad, 0x4319055358e8617b, 0, 0}, s;
+        CHECK(!memcmp(lanes[last].x, r, sizeof r));
+        unsigned __int128 carried = 3;
+        for (int i = 0; i < 4; i++, carried >>= 64) {
+            carried += (unsigned __int128)r[i] * 5;
+            s[i] = (uint64_t)carried;
+        }
+        CHECK(!memcmp(lanes[last].z, s, sizeof s));
+    }
+}
+
 void check_faults(void)
 {
     enum { COUNT = 70, WIDTH = ROW_LEAST };
@@ -185,6 +249,14 @@ void check_faults(void)
         }
     }
     status_of_sign = 0;
+    /* No inversion is taken for right because others of its call are. */
+    for (int lane = 0; lane < LANES; lane++) {
+        lanes_at_infinity = 1u << lane;
+        memset(rows, 0xee, sizeof rows);
+        CHECK(sign_rows(rows, WIDTH, items, COUNT) == LANE_FAILED);
+        CHECK(all_zero(rows, sizeof rows));
+    }
+    lanes_at_infinity = 0;
     /* Without randomness there is no signature, however late it ends. */
     for (int draws_before = 0; draws_before < 2; draws_before++) {
         source = FAILING, draws = 0, draws_left = draws_before;

@@ -21,7 +21,7 @@ SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 STRICT = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
 WRAPPED = [
     f"-Wl,--wrap=mbx_{function}_mb8"
-    for function in ("nistp256_ecdsa_sign", "nistp256_ecdsa_verify", "ed25519_sign", "ed25519_public_key")
+    for function in ("nistp256_ecpublic_key", "nistp256_ecdsa_verify", "ed25519_sign", "ed25519_public_key")
 ]
 
 
@@ -101,4 +101,4 @@ def test_the_core_holds_under_valgrind_without_the_library(plain: Path) -> None:
 def test_nothing_of_nonces_or_keys_stays_on_the_stack(plain: Path) -> None:
     depths = list(map(int, ran(plain, "traces", 1).split()))
     assert len(depths) == 4
-    assert all(32_000 < depth < 50_000 for depth in depths)  # 32 KB are wiped
+    assert all(32_000 < depth < 56_000 for depth in depths)  # 32 KB are wiped, below up to 16 KB that are wiped by themselves
