@@ -1,4 +1,4 @@
-/* Arithmetic of P-256 on eight numbers at a time, with AVX-512 IFMA. For public numbers alone: nothing is wiped.
+/* Arithmetic of P-256 on eight numbers at a time, with AVX-512 IFMA. No branch and no address depends on a number. Who has secrets wipes them.
  *
  * A number has five limbs of 52 bits, the lowest first; limb i of all eight lanes is one vector. Numbers are in Montgomery's form, with the
  * factor 2^260, unless they are called plain. "Small" means below 2 p, or 2 n. Limbs are below 2^52 unless a
