@@ -101,4 +101,5 @@ def test_the_core_holds_under_valgrind_without_the_library(plain: Path) -> None:
 def test_nothing_of_nonces_or_keys_stays_on_the_stack(plain: Path) -> None:
     depths = list(map(int, ran(plain, "traces", 1).split()))
     assert len(depths) == 4
-    assert all(32_000 < depth < 56_000 for depth in depths)  # 32 KB are wiped, below up to 16 KB that are wiped by themselves
+    # 32 KB are wiped, below up to 16 KB that are wiped by themselves.
+    assert all(32_000 < depth < 56_000 for depth in depths)
