@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from vaultstream.errors import UsageError
+from vaultstream.errors import MissingExtraError
 
 _OPERATOR = ("kopf", "kubernetes")
 
@@ -13,10 +13,7 @@ def require_operator() -> None:
     """Checks that the packages for Kubernetes are installed.
 
     Raises:
-        UsageError: some are missing; the hint is the command that installs them.
+        MissingExtraError: some are missing; the hint is the command that installs them.
     """
     if missing := [name for name in _OPERATOR if find_spec(name) is None]:
-        raise UsageError(
-            f"This command needs {' and '.join(missing)}, not installed here.",
-            hint="pip install 'vaultstream[operator]'",
-        )
+        raise MissingExtraError("This command", *missing, extra="operator")

@@ -105,6 +105,21 @@ class InvalidJobError(UsageError):
     pass
 
 
+class MissingExtraError(UsageError):
+    """Packages of an optional part of VaultStream are not installed.
+
+    Args:
+        what: needs them, as the subject of a sentence.
+        packages: their names.
+        extra: the part that installs them.
+        otherwise: what to do instead, as the end of the hint.
+    """
+
+    def __init__(self, what: str, *packages: str, extra: str, otherwise: str = "") -> None:
+        hint = f"Run: pip install 'vaultstream[{extra}]'{otherwise}"
+        super().__init__(f"{what} needs {' and '.join(packages)}, not installed here.", hint=hint)
+
+
 class SourceError(UsageError):
     pass
 

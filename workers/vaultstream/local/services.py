@@ -34,6 +34,7 @@ from vaultstream.local.files import USERS_LOCK, FileLock, claim_data_dir, is_dat
 from vaultstream.local.nats import USER, EmbeddedNats
 from vaultstream.local.postgres import EmbeddedPostgres
 from vaultstream.local.processes import Running
+from vaultstream.local.programs import require_nats_program
 from vaultstream.settings import Settings
 
 T = TypeVar("T")
@@ -114,6 +115,8 @@ class LocalServices:
         self.seal_key_file = seal_key_file or self.kek_file.with_name("seal-key")
         self._postgres = EmbeddedPostgres(self.data_dir) if postgres else None
         self._nats = EmbeddedNats(self.data_dir) if nats else None
+        if nats:
+            require_nats_program()
         self._use: FileLock | None = None
 
     async def __aenter__(self) -> Self:
@@ -192,7 +195,8 @@ async def open_services(
         nats: whether NATS is needed. If not, none is started; its URL may be empty then.
 
     Raises:
-        UsageError: only one of two services is configured, or there is nothing to read in the folder.
+        UsageError: only one of two services is configured, there is nothing to read in the folder, or the embedded services are
+            not installed.
         LocalServiceError: an embedded service does not start; the message has the end of its log, the hint what to do.
         CustodyError: the key-encryption key or the seal key can't be created.
     """

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm
 from vaultstream.crypto.raw_ecdsa import raw_ecdsa
-from vaultstream.errors import AuditError, CustodyError, UsageError
+from vaultstream.errors import AuditError, CustodyError, MissingExtraError
 from vaultstream.proof.jws import JwsForm
 from vaultstream.visible import visible_json
 
@@ -146,7 +146,7 @@ def open_writer(form: ExportFormat, stream: BinaryIO, *, id_type: str, jws: bool
         jws: whether the job signs JWS.
 
     Raises:
-        UsageError: the format is Parquet and pyarrow is not installed.
+        MissingExtraError: the format is Parquet and pyarrow is not installed.
     """
     match form:
         case ExportFormat.JSONL:
@@ -161,9 +161,11 @@ def _parquet(stream: BinaryIO, id_type: str, *, jws: bool) -> Writer:
     try:
         from vaultstream.audit.exports.parquet import ParquetWriter  # noqa: PLC0415 - not installed everywhere
     except ModuleNotFoundError:
-        raise UsageError(
-            "Parquet needs the package pyarrow, which is not installed here.",
-            hint="The container image does not include it. Export to jsonl or csv, or where pyarrow is installed.",
+        raise MissingExtraError(
+            "Parquet",
+            "pyarrow",
+            extra="parquet",
+            otherwise=", or export to jsonl or csv. The container image does not include it.",
         ) from None
     return ParquetWriter(stream, id_type, jws=jws)
 
