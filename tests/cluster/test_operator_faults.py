@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from kube.apiserver import ApiServer
-from support.operating import OPERATOR, Site, open_site
+from support.operating import OPERATOR, Site, open_own_site, open_site
 from support.waiting import eventually
 from vaultstream.local.services import LocalServices
 from vaultstream.store import schema
@@ -57,25 +57,21 @@ def end(pid: int | None) -> None:
 async def test_an_operator_survives_a_restart_of_the_api_server(
     services: Services, database_url: str, tmp_path: Path
 ) -> None:
-    async with ApiServer(tmp_path / "own") as server:
-        await server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": "jobs"}})
-        async with open_site(server, "jobs", services, database_url, tmp_path, everywhere=True) as site:
-            await schema.migrate(site.db)
-            await site.table("records", 200)
-            operator = await site.operator()
-            await site.start_planning()
-            await site.scales_to("job", 4)
-            await server.kill()
-            assert (await operator.ask("/livez")).status == 200
-            await server.start()
-            await site.apply("after")
-            await eventually(lambda: site.child("after", "signing"), seconds=20)
-            assert await site.replicas("job") == 4
-            await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
-            await site.scales_to("job", 2, seconds=20)
-            await eventually(lambda: _answers(operator, "/readyz"), seconds=30)
-            assert (await operator.ask("/livez")).status == 200
-            assert operator.process.returncode is None
+    async with open_own_site(services, database_url, tmp_path) as site:
+        operator = await site.operator()
+        await site.start_planning()
+        await site.scales_to("job", 4)
+        await site.server.kill()
+        assert (await operator.ask("/livez")).status == 200
+        await site.server.start()
+        await site.apply("after")
+        await eventually(lambda: site.child("after", "signing"), seconds=20)
+        assert await site.replicas("job") == 4
+        await site.patch("job", spec={"scaling": {"maxReplicaCount": 2}})
+        await site.scales_to("job", 2, seconds=20)
+        await eventually(lambda: _answers(operator, "/readyz"), seconds=30)
+        assert (await operator.ask("/livez")).status == 200
+        assert operator.process.returncode is None
 
 
 async def test_the_signers_are_kept_while_nats_is_unreachable(

@@ -8,12 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from kube.apiserver import ApiServer
 from support.log_of_seals import LogOfSeals
-from support.operating import OPERATOR, RBAC_API, Operator, Site, let_in, open_site, put
+from support.operating import OPERATOR, RBAC_API, Operator, Site, let_in, open_own_site, put
 from support.scraping import Series
 from support.waiting import eventually
-from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import find_job, get_job
 
@@ -204,16 +202,12 @@ async def test_a_namespace_that_shuts_the_operator_out_can_be_deleted(site: Site
 async def test_a_namespace_can_be_deleted_that_an_operator_of_all_namespaces_serves(
     services: Services, database_url: str, tmp_path: Path
 ) -> None:
-    async with ApiServer(tmp_path / "own") as server:
-        await server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": "jobs"}})
-        async with open_site(server, "jobs", services, database_url, tmp_path, everywhere=True) as site:
-            await schema.migrate(site.db)
-            await site.table("records", 200)
-            operator = await site.operator()
-            await with_jobs(site)
-            await server.client.call("DELETE", "/api/v1/namespaces/jobs")
-            await cleaned_up(site, operator)
-            assert lost_in(await operator.metrics()) == {}
+    async with open_own_site(services, database_url, tmp_path) as site:
+        operator = await site.operator()
+        await with_jobs(site)
+        await site.client.call("DELETE", "/api/v1/namespaces/jobs")
+        await cleaned_up(site, operator)
+        assert lost_in(await operator.metrics()) == {}
 
 
 async def test_a_namespace_is_served_while_it_has_the_labels_of_the_selector(

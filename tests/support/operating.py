@@ -26,6 +26,7 @@ from support.scraping import Reply, Series, ask, parse
 from support.signingjobs import install_definition, path_of
 from support.waiting import eventually
 from vaultstream.local.services import Services
+from vaultstream.store import schema
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RBAC = DEPLOY / "operator-rbac.yaml"
@@ -400,3 +401,14 @@ async def open_site(
             yield site
     finally:
         db.terminate()
+
+
+@asynccontextmanager
+async def open_own_site(services: Services, database_url: str, folder: Path) -> AsyncIterator[Site]:
+    """An API server of the test's own with the namespace `jobs`, 200 records, and rights in all namespaces."""
+    async with ApiServer(folder / "own") as server:
+        await server.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": "jobs"}})
+        async with open_site(server, "jobs", services, database_url, folder, everywhere=True) as site:
+            await schema.migrate(site.db)
+            await site.table("records", 200)
+            yield site

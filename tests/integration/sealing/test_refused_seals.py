@@ -77,6 +77,14 @@ REMOVED = {
 }
 
 
+async def without_a_batch(sealing: Sealing, db: asyncpg.Connection) -> None:
+    """Plans and signs a job; then removes its second batch with all that belongs to it."""
+    await sealing.plan()
+    await sealing.sign()
+    async with as_owner(db):
+        await db.execute(REMOVED["a batch"][0].format(no=sealing.job.job_no))
+
+
 @pytest.mark.parametrize("what", REMOVED)
 async def test_a_job_that_has_not_done_what_was_planned_is_not_completed(
     sealing: Sealing, db: asyncpg.Connection, what: str
@@ -133,10 +141,7 @@ async def test_what_was_sealed_and_is_gone_is_noticed_at_the_end(
 async def test_a_worker_fails_such_a_job_with_the_difference_as_its_message(
     sealing: Sealing, db: asyncpg.Connection, services: Services, engine_url: str
 ) -> None:
-    await sealing.plan()
-    await sealing.sign()
-    async with as_owner(db):
-        await db.execute(REMOVED["a batch"][0].format(no=sealing.job.job_no))
+    await without_a_batch(sealing, db)
     given = {"seal_key_file": sealing.write_key(), "seals_dir": sealing.folder}
     async with open_context(services, engine_url, sealing.job, **given) as context:
         worker = await JobSealing.of(context)
@@ -267,10 +272,7 @@ async def test_a_worker_whose_seal_key_is_gone_waits_for_it(
 async def test_a_seal_takes_back_no_refusal_of_the_plan(
     sealing: Sealing, db: asyncpg.Connection, services: Services, engine_url: str
 ) -> None:
-    await sealing.plan()
-    await sealing.sign()
-    async with as_owner(db):
-        await db.execute(REMOVED["a batch"][0].format(no=sealing.job.job_no))
+    await without_a_batch(sealing, db)
     given = {"seal_key_file": sealing.write_key(), "seals_dir": sealing.folder.with_name("other")}
     async with open_context(services, engine_url, sealing.job, **given) as context:
         worker = await JobSealing.of(context)
@@ -421,10 +423,7 @@ async def test_a_page_whose_answer_was_lost_is_read_from_postgres(
 async def test_a_restart_after_planning_keeps_the_plan(
     sealing: Sealing, db: asyncpg.Connection, restarted: str
 ) -> None:
-    await sealing.plan()
-    await sealing.sign()
-    async with as_owner(db):
-        await db.execute(REMOVED["a batch"][0].format(no=sealing.job.job_no))
+    await without_a_batch(sealing, db)
     elsewhere = restarted == "elsewhere"
     await sealing.restart(sealing.folder.with_name("other") if elsewhere else None)
     if elsewhere:  # the plan that was entered is not the one that Postgres shows now
