@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from vaultstream.api import JobState
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.observation import Lag, LagUnknown
 from vaultstream.scaling.reasons import LAG_PROBLEMS, LagProblem, Reason
+from vaultstream.scaling.silence import Silence, failed_again
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus
@@ -37,14 +38,6 @@ _DECISIONS = frozenset({JobReason.SCALED_OUT, JobReason.SCALED_IN})
 _COUNT_CHANGES = _DECISIONS | {JobReason.SUSPENDING}
 _SETTLED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.SUSPENDED})
 _PROBLEMS = {JobReason(problem.value): problem for problem in LAG_PROBLEMS}
-
-
-@dataclass(frozen=True, slots=True)
-class _Silence:
-    """Failed readings of a lag. Readings between two polling intervals do not count."""
-
-    unknown: LagUnknown
-    counted_at: float
 
 
 class Reconciler:
@@ -75,7 +68,7 @@ class Reconciler:
         self._options = options
         self._metrics = metrics
         self._clock = clock
-        self._silences: dict[tuple[str, str], _Silence] = {}
+        self._silences: dict[tuple[str, str], Silence] = {}
         self._deciding: set[tuple[str, str]] = set()
         self._announced: dict[tuple[str, str], tuple[int, int]] = {}
 
@@ -143,15 +136,11 @@ class Reconciler:
                 return None
 
     def _unknown(self, job: ObjectView, state: LagProblem) -> LagUnknown:
-        """Counts consecutive failed readings, at most one per polling interval however often events wake the operator."""
-        now, key = self._clock().timestamp(), (job.owner.namespace, job.owner.name)
-        silence = self._silences.get(key)
-        interval = job.spec.scaling.polling_interval if job.spec else 1
-        if silence is None or silence.unknown.state is not state:
-            silence = _Silence(LagUnknown(state, since=now), now)
-        elif now - silence.counted_at >= 0.9 * interval:
-            failures = silence.unknown.failures + 1
-            silence = _Silence(replace(silence.unknown, failures=failures), now)
+        key, interval = (job.owner.namespace, job.owner.name), 1.0
+        if job.spec:
+            interval = float(job.spec.scaling.polling_interval)
+        now = self._clock().timestamp()
+        silence = failed_again(self._silences.get(key), state, interval=interval, now=now)
         self._silences[key] = silence
         return silence.unknown
 

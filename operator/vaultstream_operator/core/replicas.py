@@ -22,6 +22,7 @@ from vaultstream.scaling.observation import (
     moment_text,
 )
 from vaultstream.scaling.reasons import Reason
+from vaultstream.scaling.workload import whole_lag
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import (
     MOST_CHANGES_SHOWN,
@@ -151,22 +152,13 @@ def _at_zero(view: View, report: Report, reason: str, formula: str, message: str
 
 
 def lag_of(lag: Lag | LagUnknown | None, stored: StoredJob) -> Lag | LagUnknown:
-    """Returns the lag including the batches that are not published to JetStream yet, which only Postgres knows.
-
-    Before the first batch is published there may be no consumer; the lag is then the unpublished batches alone.
-    """
-    unpublished = stored.batches_unpublished
-    match lag:
-        case Lag():
-            if stored.progress.batches_left is not None:  # read at a different time: count no batch twice
-                given = lag.batches_pending + lag.batches_in_flight
-                unpublished = min(unpublished, max(0, stored.progress.batches_left - given))
-            return replace(lag, batches_unpublished=unpublished)
-        case LagUnknown(state=Reason.CONSUMER_MISSING) if not stored.published:
-            return Lag(0, batches_unpublished=unpublished)
-        case None:
-            return Lag(0, batches_unpublished=unpublished)
-    return lag
+    """Returns the lag including the batches that are not published to JetStream yet; see `whole_lag`."""
+    return whole_lag(
+        lag,
+        batches_left=stored.progress.batches_left,
+        unpublished=stored.batches_unpublished,
+        published=stored.published,
+    )
 
 
 def _observation(

@@ -5,10 +5,11 @@ State between two observations is passed in and returned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from vaultstream.scaling.observation import Progress
+from vaultstream.scaling.observation import Lag, LagUnknown, Progress
+from vaultstream.scaling.reasons import Reason
 
 RATE_WINDOW_SECONDS: Final = 20.0
 """Seconds over which the rate of a running job is measured."""
@@ -111,3 +112,27 @@ def expected_lag(counts: Counts, *, expected: int, batches_done: int) -> int:
         batches_done: batches that are signed already.
     """
     return counts.batches_left if counts.planned else max(counts.batches_left, expected - batches_done)
+
+
+def whole_lag(
+    lag: Lag | LagUnknown | None, *, batches_left: int | None, unpublished: int, published: bool
+) -> Lag | LagUnknown:
+    """Returns the lag including the batches that are not published to JetStream yet, which only Postgres knows.
+
+    Args:
+        lag: of the job's consumer in JetStream; None: it was not read.
+        batches_left: batches planned so far that are still to be signed; None: unknown.
+        unpublished: those of them that are not published yet.
+        published: whether any batch was published. Before that there may be no consumer.
+    """
+    match lag:
+        case Lag():
+            if batches_left is not None:  # read at a different time: count no batch twice
+                given = lag.batches_pending + lag.batches_in_flight
+                unpublished = min(unpublished, max(0, batches_left - given))
+            return replace(lag, batches_unpublished=unpublished)
+        case LagUnknown(state=Reason.CONSUMER_MISSING) if not published:
+            return Lag(0, batches_unpublished=unpublished)
+        case None:
+            return Lag(0, batches_unpublished=unpublished)
+    return lag
