@@ -111,6 +111,7 @@ def test_the_copy_keeps_every_contract(copy: Path) -> None:
         ("vaultstream.crypto", "asyncpg", "Types and cryptography"),
         ("vaultstream.scaling", "threading", "The scaling decision is pure"),
         ("vaultstream.scaling", "vaultstream.last_words", "The scaling decision is pure"),
+        ("vaultstream.simulation", "socket", "The simulation is pure"),
         ("vaultstream.proof", "socket", "Proofs are pure"),
         ("vaultstream.proof", "vaultstream.logs", "Proofs are pure"),
         ("vaultstream_operator.core", "time", "The operator's core is pure"),

@@ -22,7 +22,7 @@ from vaultstream.scaling.observation import (
     moment_text,
 )
 from vaultstream.scaling.reasons import Reason
-from vaultstream.scaling.workload import whole_lag
+from vaultstream.scaling.workload import POD_DRAIN_SECONDS, POD_STARTUP_SECONDS, whole_lag
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import (
     MOST_CHANGES_SHOWN,
@@ -35,10 +35,6 @@ from vaultstream_operator.api.status import (
 from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.report import Report
 from vaultstream_operator.core.view import StoredJob, Trouble, View
-
-POD_STARTUP_SECONDS = 10.0
-"""Assumed seconds from requesting a pod until it signs."""
-POD_DRAIN_SECONDS = 2.0
 
 ENDED = "Ended"
 _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)

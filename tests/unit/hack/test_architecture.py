@@ -94,6 +94,7 @@ def test_only_the_packages_that_decide_are_marked_as_free_of_io() -> None:
         "vaultstream.crypto": "no network",
         "vaultstream.proof": "no I/O",
         "vaultstream.scaling": "no I/O",
+        "vaultstream.simulation": "no I/O",
         "vaultstream_operator.api": "no I/O",
         "vaultstream_operator.core": "no I/O",
     }

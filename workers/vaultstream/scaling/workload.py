@@ -13,6 +13,10 @@ from vaultstream.scaling.reasons import Reason
 
 RATE_WINDOW_SECONDS: Final = 20.0
 """Seconds over which the rate of a running job is measured."""
+POD_STARTUP_SECONDS: Final = 10.0
+"""Assumed seconds from requesting a pod until it signs."""
+POD_DRAIN_SECONDS: Final = 2.0
+"""Assumed seconds from the last record signed until a job on Kubernetes counts as ended."""
 LEAST_WINDOW_SECONDS: Final = 2.0
 """A rate measured over fewer seconds is too random to use."""
 

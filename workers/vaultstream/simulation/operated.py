@@ -1,0 +1,66 @@
+"""The operator's own control loop: its observer and its decision, on what a model shows."""
+
+from __future__ import annotations
+
+from vaultstream.scaling.decide import decide_next
+from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import Lag, LagUnknown, Observation, Replicas, Timing
+from vaultstream.scaling.silence import Silence, failed_again
+from vaultstream.scaling.workload import POD_DRAIN_SECONDS, POD_STARTUP_SECONDS, Activity, whole_lag
+from vaultstream.simulation.plant import Sight
+from vaultstream.simulation.scenario import Scenario
+
+
+class Operated:
+    """Decides as the operator does. Keeps what the operator keeps between two reconciles."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._spec = scenario.scaling
+        self._activity = Activity()
+        self._silence: Silence | None = None
+        self.history = History()
+        self.latest: Decision | None = None
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two decisions, unless a change of a pod asks for one sooner."""
+        return float(self._spec.polling_interval)
+
+    def decide(self, sight: Sight) -> Decision:
+        """Returns the decision on what is seen now."""
+        observation = self._observed(sight)
+        history = self.history.beginning_with(sight.requested, sight.now)
+        self.latest, self.history = decide_next(self._spec, observation, history, sight.now)
+        return self.latest
+
+    def _observed(self, sight: Sight) -> Observation:
+        counts, now = sight.counts, sight.now
+        self._activity = self._activity.observed(counts, ready=sight.ready, running=True, now=now)
+        return Observation(
+            lag=self._lag(sight),
+            replicas=Replicas(sight.requested, sight.ready),
+            timing=Timing(
+                created_at=0.0,
+                finish_at=self._scenario.finish_within,
+                startup_seconds=POD_STARTUP_SECONDS,
+                drain_seconds=POD_DRAIN_SECONDS,
+            ),
+            progress=self._activity.progress(counts, now),
+            keys_active=sight.keys_active,
+        )
+
+    def _lag(self, sight: Sight) -> Lag | LagUnknown:
+        read: Lag | LagUnknown
+        if isinstance(sight.lag, Lag):
+            self._silence, read = None, sight.lag
+        else:
+            self._silence = failed_again(self._silence, sight.lag, interval=self.interval, now=sight.now)
+            read = self._silence.unknown
+        return whole_lag(
+            read,
+            batches_left=sight.counts.batches_left,
+            unpublished=sight.unpublished,
+            published=sight.batches_done > 0 or sight.counts.batches_left > sight.unpublished,
+        )

@@ -1,0 +1,116 @@
+"""Runs a scenario in a closed loop: what is seen is decided on, and what is decided is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from vaultstream.scaling.decision import Decision
+from vaultstream.simulation.operated import Operated
+from vaultstream.simulation.plant import Plant, Sight
+from vaultstream.simulation.scenario import Scenario
+
+EVENT_PACE_SECONDS = 1.0
+"""Events of pods are decided on at most this often, in seconds."""
+
+
+class Autoscaler(Protocol):
+    """What decides how many signers run."""
+
+    @property
+    def interval(self) -> float: ...
+
+    def decide(self, sight: Sight) -> Decision | int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state after a decision. `rate` is in records per second over the latest 20 s; None: unknown."""
+
+    at: float
+    lag: int
+    requested: int
+    ready: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRun:
+    """What a simulated run took.
+
+    Attributes:
+        makespan: seconds until the last record was settled; the horizon if that did not happen.
+        finished: whether it happened.
+        pod_seconds: of signers that had a node, their starts and drains included.
+        node_seconds: of nodes that were there or on their way.
+        peak: signers asked for at most.
+        changes: changes of the count.
+        wasted_starts: pods that left before they signed.
+        at_risk_at: when the finishing time was first reported to be at risk; None: it never was.
+        moments: one after each decision.
+        decisions: those of VaultStream that changed the count, each with its time.
+    """
+
+    makespan: float
+    finished: bool
+    pod_seconds: float
+    node_seconds: float
+    peak: int
+    changes: int
+    wasted_starts: int
+    at_risk_at: float | None
+    moments: tuple[Moment, ...]
+    decisions: tuple[tuple[float, Decision], ...]
+
+    def late(self, finish_within: float) -> float:
+        """Returns the seconds by which the run missed its finishing time; negative: it was early."""
+        return self.makespan - finish_within
+
+
+def simulate(
+    scenario: Scenario, seed: int = 0, autoscaler: Callable[[Scenario], Autoscaler] = Operated
+) -> SimulatedRun:
+    """Returns the outcome of one run. Equal arguments give equal outcomes.
+
+    Args:
+        scenario: what to run.
+        seed: of the starts and the noise.
+        autoscaler: makes what decides; the operator's own loop if none is given.
+    """
+    plant, scaler = Plant(scenario, seed), autoscaler(scenario)
+    moments: list[Moment] = []
+    decisions: list[tuple[float, Decision]] = []
+    changes, at_risk_at, next_poll = 0, None, 0.0
+    while plant.now < scenario.horizon:
+        sight = plant.sight()
+        decided = scaler.decide(sight)
+        count = decided.desired if isinstance(decided, Decision) else decided
+        if isinstance(decided, Decision):
+            if at_risk_at is None and decided.deadline_at_risk:
+                at_risk_at = sight.now
+            if decided.changes_count:
+                decisions.append((sight.now, decided))
+        if count != sight.requested:
+            changes += 1
+            plant.pods.scale(count, plant.now)
+        moments.append(
+            Moment(sight.now, sight.counts.batches_left, count, sight.ready, sight.counts.recent_rate)
+        )
+        if plant.done and plant.pods.next_time() > plant.now + scenario.horizon:
+            break
+        next_poll = sight.now + scaler.interval
+        change = max(sight.now + EVENT_PACE_SECONDS, plant.pods.next_time())
+        plant.advance(min(next_poll, change))
+    return SimulatedRun(
+        makespan=plant.ended_at if plant.ended_at is not None else scenario.horizon,
+        finished=plant.ended_at is not None,
+        pod_seconds=plant.pods.pod_seconds,
+        node_seconds=plant.pods.node_seconds,
+        peak=max(moment.requested for moment in moments),
+        changes=changes,
+        wasted_starts=plant.pods.wasted_starts,
+        at_risk_at=at_risk_at,
+        moments=tuple(moments),
+        decisions=tuple(decisions),
+    )
