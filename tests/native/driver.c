@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sha256.h"
+#include "sha256_lanes.h"
 
 enum source source = REAL;
 int draws, draws_left;
@@ -75,7 +75,7 @@ int main(int count, char **arguments)
         check_traces();
         return 0;
     }
-    sha256_setup();
+    sha256_setup(), sha256_lanes_setup();
     check_hashes();
     check_numbers();
     check_nonces();

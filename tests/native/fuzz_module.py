@@ -55,6 +55,10 @@ def signature() -> bytes:
     return chance.choice([found, blob(200), found[:place], found[:place] + blob(9), found + b"\0"])
 
 
+def some_ids(size: int) -> list[Any]:
+    return [chance.choice([blob(50), "é" * size, size - 9, 2**63 - 1, -(2**63)]) for _ in range(size)]
+
+
 def one_call() -> object:  # noqa: PLR0911 - one for each function
     size, groups = chance.randrange(30), chance.randrange(1, 4)
     width = chance.choice([105] * 20 + [106, 300, 104, 0, -1, 34, 65536, 65537, 2**40])
@@ -72,14 +76,18 @@ def one_call() -> object:  # noqa: PLR0911 - one for each function
             arguments = points, counts(size, groups), digests, [signature() for _ in range(size)]
             return native.verify(*map(maybe_odd, arguments))
         case 3:
-            ids: list[Any] = [
-                chance.choice([blob(50), "é" * size, size - 9, 2**63 - 1, -(2**63)]) for _ in range(size)
-            ]
+            ids = [some_ids(size) for _ in range(groups)]
             rows = native.sign(KEYS[:1], [size], [b""] * size, None, 105)
-            rows = chance.choice([rows, rows, rows[:-1], chance.randbytes(len(rows))])
-            return native.roots(
-                *map(maybe_odd, (ids, counts(size, groups), rows, chance.choice([105, width])))
-            )
+            rows = [
+                chance.choice([rows, bytearray(rows), rows, rows[:-1], chance.randbytes(len(rows))])
+                for _ in range(groups)
+            ]
+            return native.roots(*map(maybe_odd, (ids, rows, chance.choice([105, width]))))
+        case 4 if chance.random() < 0.3:
+            texts = [[blob(300) for _ in range(size)] for _ in "ab"]
+            return native.root(*map(maybe_odd, (some_ids(size), *texts)))
+        case 4 if chance.random() < 0.3:
+            return native.any_begins(maybe_odd([blob(20) for _ in range(size)]), maybe_odd(blob(3)))
         case 4:
             return native.sha256(maybe_odd([blob(1000) for _ in range(size)]))
         case 5:

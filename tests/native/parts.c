@@ -3,7 +3,7 @@
 
 #include "nonces.h"
 #include "p256.h"
-#include "sha256.h"
+#include "sha256_lanes.h"
 #include "tree.h"
 #include "vault.h"
 #include "verify.h"
@@ -42,22 +42,45 @@ void check_hashes(void)
         }
         free(data);
     }
-    for (size_t count = 0; count < 40; count++) {
-        size_t width = ROW_HEAD + random_number(80);
-        uint8_t (*leaves)[32] = malloc(count ? 32 * count : 1), root[32];
+    for (size_t count = 0; count < 40; count++) { /* texts of all lengths, in blocks of just their size */
+        struct text *texts = calloc(count + 1, sizeof *texts);
+        uint8_t (*plain)[32] = malloc(32 * count + 1), (*fast)[32] = malloc(32 * count + 1);
         for (size_t i = 0; i < count; i++) {
-            uint8_t *row = random_block(width);
-            size_t size = random_number(width - ROW_HEAD + 2);
-            row[ROW_HEAD - 2] = 0, row[ROW_HEAD - 1] = (uint8_t)size;
-            CHECK(signature_in(row, width) == (size <= width - ROW_HEAD ? (int)size : -1));
-            row[ROW_HEAD - 1] = (uint8_t)(width - ROW_HEAD);
-            struct text id = {random_block(i), i};
-            leaf_hash(leaves[i], &id, row);
-            free((void *)id.data);
-            free(row);
+            size_t length = random_number(random_number(8) ? 200 : 2000);
+            texts[i] = (struct text){random_block(length), length};
         }
-        tree_root(root, leaves, count);
-        free(leaves);
+        sha256_many_plain(plain, texts, count);
+        sha256_many(fast, texts, count);
+        CHECK(!memcmp(plain, fast, 32 * count));
+        for (size_t i = 0; i < count; i++) {
+            free((void *)texts[i].data);
+        }
+        free(texts), free(plain), free(fast);
+    }
+    for (size_t count = 0; count < 40; count++) {
+        struct leaf *leaf = calloc(count + 1, sizeof *leaf);
+        uint8_t (*hashes)[32] = malloc(32 * count + 1), root[32];
+        for (size_t i = 0; i < count; i++) {
+            for (struct text *text = &leaf[i].id; text <= &leaf[i].signature; text++) {
+                size_t length = random_number(random_number(8) ? 80 : 400);
+                *text = (struct text){random_block(length), length};
+            }
+        }
+        leaf_hashes(hashes, leaf, count);
+        tree_root(root, hashes, count);
+        for (size_t i = 0; i < count; i++) {
+            for (struct text *text = &leaf[i].id; text <= &leaf[i].signature; text++) {
+                free((void *)text->data);
+            }
+        }
+        free(leaf), free(hashes);
+    }
+    for (size_t width = ROW_HEAD; width < ROW_HEAD + 80; width++) {
+        uint8_t *row = random_block(width);
+        size_t size = random_number(width - ROW_HEAD + 2);
+        row[ROW_HEAD - 2] = 0, row[ROW_HEAD - 1] = (uint8_t)size;
+        CHECK(signature_in(row, width) == (size <= width - ROW_HEAD ? (int)size : -1));
+        free(row);
     }
 }
 

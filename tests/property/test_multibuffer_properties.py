@@ -228,8 +228,8 @@ def test_a_changed_signature_is_judged_as_by_cryptography(
 @given(
     batches=st.lists(
         st.lists(
-            st.tuples(record_ids, st.binary(min_size=32, max_size=32), st.binary(max_size=90)),
-            max_size=20,
+            st.tuples(record_ids, st.binary(min_size=32, max_size=32), st.binary(max_size=300)),
+            max_size=40,
         ),
         max_size=5,
     )
@@ -237,14 +237,18 @@ def test_a_changed_signature_is_judged_as_by_cryptography(
 def test_roots_are_those_of_the_pure_code(
     native: Multibuffer, batches: list[list[tuple[int | str, bytes, bytes]]]
 ) -> None:
-    records = [record for batch in batches for record in batch]
-    width = 34 + 90
-    rows = b"".join(
-        (digest + len(signature).to_bytes(2) + signature).ljust(width, b"\0")
-        for _, digest, signature in records
-    )
-    ids = [record_id for record_id, _, _ in records]
-    counts = [len(batch) for batch in batches]
+    width = 34 + 300
+    rows = [
+        b"".join(
+            (digest + len(signature).to_bytes(2) + signature).ljust(width, b"\0")
+            for _, digest, signature in batch
+        )
+        for batch in batches
+    ]
+    ids = [[record_id for record_id, _, _ in batch] for batch in batches]
     expected = [tree_root([leaf_hash(record_leaf(*record)) for record in batch]) for batch in batches]
-    assert native.roots(ids, counts, rows, width) == expected
-    assert native.roots([str(each).encode() for each in ids], counts, rows, width) == expected
+    assert native.roots(ids, rows, width) == expected
+    texts = [[str(each).encode() for each in own] for own in ids]
+    assert native.roots(texts, list(map(bytearray, rows)), width) == expected
+    for batch, own, tree in zip(batches, ids, expected, strict=True):
+        assert native.root(own, [each[1] for each in batch], [each[2] for each in batch]) == tree

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vaultstream.crypto.batch_signer import any_begins
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.proof.statement import (
     PAYLOAD_TYPE,
+    RESERVED_PREFIX,
     BatchStatement,
-    any_reserved,
     is_reserved,
     pae,
     record_hashes,
@@ -196,7 +197,9 @@ PAYLOADS = st.sampled_from([b"", b"DSSEv1 ", b"DSSEv1 3 abc 0 ", signed_bytes(BO
 
 @given(st.lists(PAYLOADS))
 def test_one_reserved_payload_among_many_is_noticed(payloads: list[bytes]) -> None:
-    assert any_reserved(payloads) == any(is_reserved(payload) for payload in payloads)
+    if any(is_reserved(payload) for payload in payloads):
+        assert any_begins(payloads, RESERVED_PREFIX)
+    assert any_begins(payloads, RESERVED_PREFIX) == any(each.startswith(b"DSSEv1 ") for each in payloads)
 
 
 IDS = st.integers(-(2**63), 2**63 - 1) | st.uuids() | TEXT

@@ -4,7 +4,7 @@
 #include <crypto_mb/version.h>
 
 #include "applicable.h"
-#include "sha256.h"
+#include "sha256_lanes.h"
 #include "verify.h"
 
 static PyObject *module_applicable(PyObject *module, PyObject *unused)
@@ -20,8 +20,10 @@ static PyObject *module_version(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
+    {"any_begins", module_any_begins, METH_VARARGS, NULL},
     {"applicable", module_applicable, METH_NOARGS, NULL},
     {"known_answer", module_known_answer, METH_VARARGS, NULL},
+    {"root", module_root, METH_VARARGS, NULL},
     {"roots", module_roots, METH_VARARGS, NULL},
     {"sha256", module_sha256, METH_O, NULL},
     {"sign", module_sign, METH_VARARGS, NULL},
@@ -35,6 +37,7 @@ static int module_exec(PyObject *module)
 {
     struct module_state *state = PyModule_GetState(module);
     sha256_setup();
+    sha256_lanes_setup();
     (void)applicable(); /* the library looks at the processor once, here, before there can be two threads */
     state->key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &key_spec, NULL);
     state->ed25519_key_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ed25519_key_spec, NULL);

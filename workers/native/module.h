@@ -5,6 +5,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "sha256_lanes.h"
 #include "sign.h"
 #include "vault.h"
 
@@ -24,6 +25,8 @@ const void *key_of(PyTypeObject *type, PyObject *object);
 PyObject *texts_of(PyObject *sequence, const char *name, struct text **texts, Py_ssize_t *count);
 /* Reads a sequence of numbers, none of which is negative, and checks their sum; frees nothing: see PyMem_Free. */
 Py_ssize_t *counts_of(PyObject *sequence, Py_ssize_t groups, Py_ssize_t sum);
+/* Returns a list of hashes, or NULL. */
+PyObject *list_of(uint8_t (*hashes)[SHA256_BYTES], Py_ssize_t count);
 /* Raises what an outcome says; returns NULL. */
 PyObject *raise_outcome(enum outcome outcome);
 
@@ -32,6 +35,8 @@ PyObject *module_known_answer(PyObject *module, PyObject *arguments);
 PyObject *module_verify(PyObject *module, PyObject *arguments);
 PyObject *module_verify_ed25519(PyObject *module, PyObject *arguments);
 PyObject *module_roots(PyObject *module, PyObject *arguments);
+PyObject *module_root(PyObject *module, PyObject *arguments);
 PyObject *module_sha256(PyObject *module, PyObject *payloads);
+PyObject *module_any_begins(PyObject *module, PyObject *arguments);
 
 #endif

@@ -75,6 +75,16 @@ void sha256_block(uint32_t state[8], const uint8_t block[SHA256_BLOCK])
     compress(state, block, 1);
 }
 
+void sha256_blocks(uint8_t digest[SHA256_BYTES], const uint8_t *blocks, size_t count)
+{
+    uint32_t state[8];
+    memcpy(state, INITIAL, sizeof state);
+    compress(state, blocks, count);
+    for (int i = 0; i < 8; i++) {
+        store_be32(digest + 4 * i, state[i]);
+    }
+}
+
 void sha256_begin(struct sha256 *hash)
 {
     memcpy(hash->state, INITIAL, sizeof INITIAL);

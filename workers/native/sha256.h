@@ -27,8 +27,9 @@ void sha256_begin(struct sha256 *hash);
 void sha256_add(struct sha256 *hash, const uint8_t *data, size_t length);
 void sha256_end(struct sha256 *hash, uint8_t digest[SHA256_BYTES]);
 void sha256_once(const uint8_t *data, size_t length, uint8_t digest[SHA256_BYTES]);
-/* One block, for callers that pad themselves. */
+/* One block, and all of a text, for callers that pad themselves. */
 void sha256_block(uint32_t state[8], const uint8_t block[SHA256_BLOCK]);
+void sha256_blocks(uint8_t digest[SHA256_BYTES], const uint8_t *blocks, size_t count);
 
 /* The two implementations, for tests to compare, and the constants of the rounds. */
 extern const uint32_t sha256_constants[64];

@@ -3,6 +3,14 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "sha256_lanes.h"
+
+/* A leaf's data before the id: the octet of leaves, and the id's length. */
+#define LEAF_HEAD 5
+/* Longer leaves, with signatures of RSA and ML-DSA or with long ids, are hashed one after the other. */
+#define LEAF_ROOM (4 * SHA256_BLOCK)
+#define NODE_BYTES (1 + 2 * SHA256_BYTES)
+#define NODE_ROOM (2 * SHA256_BLOCK)
 
 int signature_in(const uint8_t *row, size_t width)
 {
@@ -10,32 +18,89 @@ int signature_in(const uint8_t *row, size_t width)
     return size <= width - ROW_HEAD ? (int)size : -1;
 }
 
-void leaf_hash(uint8_t hash[SHA256_BYTES], const struct text *id, const uint8_t *row)
+static void leaf_head(uint8_t head[LEAF_HEAD], const struct leaf *leaf)
+{
+    head[0] = 0;
+    store_be32(head + 1, (uint32_t)leaf->id.length);
+}
+
+static void long_leaf_hash(uint8_t hash[SHA256_BYTES], const struct leaf *leaf)
 {
     struct sha256 state;
-    uint8_t head[5] = {0};
-    store_be32(head + 1, (uint32_t)id->length);
+    uint8_t head[LEAF_HEAD];
+    leaf_head(head, leaf);
     sha256_begin(&state);
     sha256_add(&state, head, sizeof head);
-    sha256_add(&state, id->data, id->length);
-    sha256_add(&state, row, SHA256_BYTES);
-    sha256_add(&state, row + ROW_HEAD, (size_t)row[ROW_HEAD - 2] << 8 | row[ROW_HEAD - 1]);
+    sha256_add(&state, leaf->id.data, leaf->id.length);
+    sha256_add(&state, leaf->digest.data, leaf->digest.length);
+    sha256_add(&state, leaf->signature.data, leaf->signature.length);
     sha256_end(&state, hash);
+}
+
+static uint8_t *write_text(uint8_t *at, const struct text *text)
+{
+    if (text->length) {
+        memcpy(at, text->data, text->length);
+    }
+    return at + text->length;
+}
+
+/* The number of a leaf's blocks, or more than there is room for. */
+static size_t blocks_of(const struct leaf *leaf)
+{
+    if (leaf->id.length > LEAF_ROOM || leaf->digest.length > LEAF_ROOM || leaf->signature.length > LEAF_ROOM) {
+        return LEAF_ROOM;
+    }
+    size_t length = LEAF_HEAD + leaf->id.length + leaf->digest.length + leaf->signature.length;
+    return (length + 9 + SHA256_BLOCK - 1) / SHA256_BLOCK;
+}
+
+void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, size_t count)
+{
+    uint8_t data[HASH_LANES][LEAF_ROOM];
+    for (size_t first = 0, held; first < count; first += held) {
+        size_t blocks = 0;
+        /* Those that are hashed together are next to each other and have as many blocks: mostly, sixteen of them. */
+        for (held = 0; held < HASH_LANES && first + held < count; held++) {
+            const struct leaf *leaf = leaves + first + held;
+            size_t own = blocks_of(leaf);
+            if (own > LEAF_ROOM / SHA256_BLOCK || (held && own != blocks)) {
+                break;
+            }
+            blocks = own;
+            leaf_head(data[held], leaf);
+            uint8_t *end = write_text(data[held] + LEAF_HEAD, &leaf->id);
+            end = write_text(end, &leaf->digest);
+            end = write_text(end, &leaf->signature);
+            (void)sha256_pad(data[held], (size_t)(end - data[held]));
+        }
+        if (held) {
+            sha256_padded(hashes + first, data[0], LEAF_ROOM, blocks, held);
+        } else {
+            long_leaf_hash(hashes[first], leaves + first);
+            held = 1;
+        }
+    }
 }
 
 void tree_root(uint8_t root[SHA256_BYTES], uint8_t (*level)[SHA256_BYTES], size_t count)
 {
+    uint8_t nodes[HASH_LANES][NODE_ROOM];
     if (count == 0) {
         sha256_once(NULL, 0, root);
         return;
     }
+    for (size_t i = 0; i < HASH_LANES; i++) { /* what is the same in each node */
+        nodes[i][0] = 1;
+        (void)sha256_pad(nodes[i], NODE_BYTES);
+    }
     for (; count > 1; count = (count + 1) / 2) {
-        for (size_t i = 0; i < count / 2; i++) {
-            struct sha256 state;
-            sha256_begin(&state);
-            sha256_add(&state, (const uint8_t *)"\1", 1);
-            sha256_add(&state, level[2 * i], 2 * SHA256_BYTES);
-            sha256_end(&state, level[i]);
+        for (size_t first = 0, held; first < count / 2; first += held) {
+            held = count / 2 - first < HASH_LANES ? count / 2 - first : HASH_LANES;
+            for (size_t i = 0; i < held; i++) {
+                memcpy(nodes[i] + 1, level[2 * (first + i)], 2 * SHA256_BYTES);
+            }
+            sha256_padded(level + first, nodes[0], NODE_ROOM, NODE_ROOM / SHA256_BLOCK, held);
         }
         if (count % 2) { /* one without a partner moves up as it is */
             memmove(level[count / 2], level[count - 1], SHA256_BYTES);

@@ -8,8 +8,13 @@
 #include "sha256.h"
 #include "sign.h"
 
-/* Writes the hash of a record's leaf. The signature's length in the row must be right: see signature_in. */
-void leaf_hash(uint8_t hash[SHA256_BYTES], const struct text *id, const uint8_t *row);
+/* What a record's leaf is made of. */
+struct leaf {
+    struct text id, digest, signature;
+};
+
+/* Writes the hashes of records' leaves. No id has 4 GiB. */
+void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, size_t count);
 
 /* The length of the signature in a row, or -1 if it does not fit into the row's width. */
 int signature_in(const uint8_t *row, size_t width);

@@ -3,6 +3,7 @@ from __future__ import annotations
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -10,12 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import PrivateKey, generate_private_key, private_key_to_bytes, verifier
 from vaultstream.crypto.algorithms import signer as signature_by
-from vaultstream.crypto.batch_signer import BatchSigner, LibrarySigner, batch_signer, roots
+from vaultstream.crypto.batch_signer import BatchSigner, LibrarySigner, batch_signer, root, roots
 from vaultstream.crypto.multibuffer_signer import Ed25519MultibufferSigner, P256MultibufferSigner
 from vaultstream.crypto.rows import Rows, pack
 from vaultstream.errors import CustodyError, SigningFaultError
 from vaultstream.proof.merkle import leaf_hash, tree_root
-from vaultstream.proof.statement import record_leaf
+from vaultstream.proof.statement import record_hashes, record_leaf
 
 if TYPE_CHECKING:
     from vaultstream.crypto.multibuffer import Multibuffer
@@ -119,9 +120,15 @@ def test_the_root_of_each_group_is_that_of_its_statement(counts: list[int]) -> N
     signatures = [each.encode() * 3 for each in ids]
     hashes = [leaf_hash(record_leaf(*each)) for each in zip(ids, digests, signatures, strict=True)]
     starts = [sum(counts[:at]) for at in range(len(counts))]
-    assert roots(ids, counts, Rows.of(digests, signatures)) == [
-        tree_root(hashes[start : start + size]) for start, size in zip(starts, counts, strict=True)
-    ]
+    places = [slice(start, start + size) for start, size in zip(starts, counts, strict=True)]
+    expected = [tree_root(hashes[place]) for place in places]
+    rows = [Rows.of(digests[place], signatures[place], width=200) for place in places]
+    for own in (ids, [UUID(int=number) for number in range(count)]):
+        if own != ids:
+            hashes = record_hashes(own, digests, signatures)
+            expected = [tree_root(hashes[place]) for place in places]
+        assert roots([own[place] for place in places], rows) == expected
+        assert [root(own[place], digests[place], signatures[place]) for place in places] == expected
 
 
 @cache

@@ -200,15 +200,27 @@ def test_the_self_test_finds_what_is_wrong_with_long_payloads_or_messages(
     assert self_test(cast("Multibuffer", Faulty(native, "sign", wrong)))
 
 
-@pytest.mark.parametrize("count", range(10))
+@pytest.mark.parametrize("count", [*range(10), 20])
 def test_the_self_test_finds_a_wrong_root_of_a_batch_of_each_size(native: Multibuffer, count: int) -> None:
-    def wrong(
-        ids: Sequence[int | str | bytes], counts: Sequence[int], rows: bytes, width: int
-    ) -> list[bytes]:
-        right = native.roots(ids, counts, rows, width)
-        return [bytes(32) if size == count else root for size, root in zip(counts, right, strict=True)]
+    def wrong(ids: Sequence[Sequence[int | str]], rows: Sequence[bytes], width: int) -> list[bytes]:
+        right = native.roots(ids, rows, width)
+        return [bytes(32) if len(own) == count else root for own, root in zip(ids, right, strict=True)]
+
+    def wrong_of_lists(
+        ids: Sequence[int | str], digests: Sequence[bytes], signatures: Sequence[bytes]
+    ) -> bytes:
+        return bytes(32) if len(ids) == count else native.root(ids, digests, signatures)
 
     assert "root" in self_test(cast("Multibuffer", Faulty(native, "roots", wrong)))
+    assert "root" in self_test(cast("Multibuffer", Faulty(native, "root", wrong_of_lists)))
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_self_test_finds_a_prefix_that_is_always_or_never_there(
+    native: Multibuffer, answer: bool
+) -> None:
+    faulty = Faulty(native, "any_begins", lambda _payloads, _prefix: answer)
+    assert "beginning" in self_test(cast("Multibuffer", faulty))
 
 
 WORKER = """

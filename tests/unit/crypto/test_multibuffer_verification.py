@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey, derive_private_key
@@ -235,20 +236,40 @@ def test_numbers_of_signatures_that_do_not_fit_are_refused(
 
 def test_rows_that_do_not_fit_have_no_root(native: Multibuffer) -> None:
     row = bytes(32) + (71).to_bytes(2) + bytes(71)
-    assert len(native.roots([1], [1], row, 105)[0]) == 32
-    for ids, counts, rows, width in (
-        ([1], [1], row[:-1], 105),
-        ([1, 2], [2], row, 105),
-        ([1], [1], row, 33),
-        ([1], [1], row, 0),
-        ([1], [1], row, -105),
-        ([1], [2], row, 105),
-        ([1], [1], bytes(32) + (72).to_bytes(2) + bytes(71), 105),
-        ([1], [1], b"\xff" * 105, 105),
+    assert len(native.roots([[1]], [row], 105)[0]) == 32
+    for ids, rows, width in (
+        ([[1]], [row[:-1]], 105),
+        ([[1, 2]], [row], 105),
+        ([[1]], [row], 33),
+        ([[1]], [row], 0),
+        ([[1]], [row], -105),
+        ([[1]], [row, row], 105),
+        ([[1], [2]], [row], 105),
+        ([[1], []], [b"", row], 105),
+        ([[1]], [bytes(32) + (72).to_bytes(2) + bytes(71)], 105),
+        ([[1]], [b"\xff" * 105], 105),
     ):
-        with pytest.raises(ValueError, match=r"row|count"):
-            native.roots(ids, counts, rows, width)
+        with pytest.raises(ValueError, match="row"):
+            native.roots(ids, rows, width)
     with pytest.raises(TypeError, match="ids"):
-        native.roots([1.0], [1], row, 105)  # type: ignore[list-item]
+        native.roots([[1.0]], [row], 105)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="bytes-like"):
+        native.roots([[1]], ["row"], 105)  # type: ignore[list-item]
     with pytest.raises(OverflowError):
-        native.roots([2**63], [1], row, 105)
+        native.roots([[2**63]], [row], 105)
+    for digests, signatures in (([], [b""]), ([bytes(32)], []), ([bytes(32)] * 2, [b""])):
+        with pytest.raises(ValueError, match="digest and a signature"):
+            native.root([1], digests, signatures)
+
+
+def test_digests_are_those_of_hashlib_whatever_lengths_are_hashed_together(native: Multibuffer) -> None:
+    """Sixteen at a time: each length of the last block, lanes that end before others, and fewer texts than lanes."""
+    chance = Random(7)
+    texts = [chance.randbytes(length) for length in range(200)]
+    for payloads in (
+        texts,
+        chance.sample(texts, len(texts)),
+        [chance.randbytes(chance.choice([0, 64, 500, 5000])) for _ in range(99)],
+        *(texts[55 : 55 + count] for count in range(20)),
+    ):
+        assert native.sha256(payloads) == [sha256(payload).digest() for payload in payloads]

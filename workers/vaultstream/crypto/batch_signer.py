@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import DigestSigner, PrivateKey, Verifier, digest_signer, verifier
@@ -147,21 +148,37 @@ def batch_signer(algorithm: Algorithm, *, deterministic: bool = False) -> BatchS
     return LibrarySigner(algorithm, deterministic=deterministic)
 
 
-def roots(ids: Sequence[object], counts: Sequence[int], rows: Rows) -> list[bytes]:
-    """Returns the root of a batch statement for each group of rows.
+def roots(ids: Sequence[Sequence[object]], rows: Sequence[Rows]) -> list[bytes]:
+    """Returns the roots of batches' statements.
 
     Args:
-        ids: the records' ids, one for each row.
-        counts: how many of the rows each group has, one group after the other.
-        rows: in the order of the leaves.
+        ids: the records' ids of each batch.
+        rows: those of each batch, in the order of its ids. All have one width.
     """
+    if (native := multibuffer()) and rows:
+        return native.roots(list(map(_hashable, ids)), [each.data for each in rows], rows[0].width)
+    return [
+        tree_root(record_hashes(own, each.digests, each.signatures))
+        for own, each in zip(ids, rows, strict=True)
+    ]
+
+
+def root(ids: Sequence[object], digests: Sequence[bytes], signatures: Sequence[bytes]) -> bytes:
+    """Returns the root of one batch's statement. The lists are parallel, in the order of the leaves."""
     if native := multibuffer():
-        if not all(isinstance(each, (int, str)) for each in ids[:1]):  # of a job, all have one type
-            ids = [str(each) for each in ids]
-        return native.roots(ids, counts, bytes(rows.data), rows.width)  # type: ignore[arg-type]
-    hashes = record_hashes(ids, rows.digests, rows.signatures)
-    found, start = [], 0
-    for count in counts:
-        found.append(tree_root(hashes[start : start + count]))
-        start += count
-    return found
+        return native.root(_hashable(ids), digests, signatures)
+    return tree_root(record_hashes(ids, digests, signatures))
+
+
+def any_begins(payloads: Sequence[bytes], prefix: bytes) -> bool:
+    """Returns whether one of the payloads begins with a prefix."""
+    if native := multibuffer():
+        return native.any_begins(payloads, prefix)
+    return any(map(bytes.startswith, payloads, repeat(prefix)))
+
+
+def _hashable(ids: Sequence[object]) -> Sequence[int | str]:
+    """Returns ids as the extension takes them."""
+    if all(isinstance(each, (int, str)) for each in ids[:1]):  # of a job, all have one type
+        return cast("Sequence[int | str]", ids)
+    return list(map(str, ids))

@@ -131,16 +131,26 @@ class Multibuffer(Protocol):
         """Verifies signatures of Ed25519, like `verify`. Public keys have 32 bytes; one of small order is not looked for."""
 
     def roots(
-        self, ids: Sequence[int | str | bytes], counts: Sequence[int], rows: bytes, width: int, /
+        self, ids: Sequence[Sequence[int | str | bytes]], rows: Sequence[bytes | bytearray], width: int, /
     ) -> list[bytes]:
         """Returns the root of each batch in packed rows, as `vaultstream.proof` computes it from `record_leaf`.
 
         Args:
-            ids: the ids of all records: integers of 64 bits, or text, or its UTF-8.
-            counts: how many rows each batch has.
-            rows: what `sign` returned, or rows of another algorithm in that form.
+            ids: the ids of each batch: integers of 64 bits, or text, or its UTF-8.
+            rows: what `sign` returned for each batch, or rows of another algorithm in that form.
             width: bytes of a row.
+
+        Raises:
+            ValueError: a batch has another number of rows than of ids, or a row is malformed.
         """
+
+    def root(
+        self, ids: Sequence[int | str | bytes], digests: Sequence[bytes], signatures: Sequence[bytes], /
+    ) -> bytes:
+        """Returns the root of one batch, whose digests and signatures can have any length. The lists are parallel."""
+
+    def any_begins(self, payloads: Sequence[bytes], prefix: bytes, /) -> bool:
+        """Returns whether one of the payloads begins with a prefix."""
 
     def sha256(self, payloads: Sequence[bytes], /) -> list[bytes]:
         """Returns the SHA-256 of each payload, with the processor's instructions for it where there are some."""
@@ -220,6 +230,8 @@ _TESTED = 9
 """Rows of the self-test: one more than there are lanes."""
 _COUNTS = [_TESTED // 2, _TESTED - _TESTED // 2]
 """How many of them each of two keys signs."""
+_BATCHES = [*range(_TESTED + 1), 20]
+"""Rows of batches whose roots it compares: more than are hashed at a time in the last."""
 _LENGTHS = [0, 1, 55, 56, 64, 119, 120, 256, 1000]
 """Bytes of the payloads: SHA-256's padding fits, just fits and just doesn't fit into the last block of 64."""
 
@@ -309,17 +321,22 @@ def _fault_of_ed25519(native: Multibuffer, payloads: list[bytes], messages: list
 
 
 def _fault_of_roots(native: Multibuffer, digests: list[bytes]) -> str:
-    """Asks for the roots of batches of 0 to 9 rows in one call, with signatures of several lengths and ids of both types."""
-    counts = range(_TESTED + 1)
-    cycle = [digests[number % _TESTED] for number in range(sum(counts))]
+    """Asks for the roots of batches of 0 to 20 rows in one call, with signatures of several lengths and ids of both types."""
+    cycle = [digests[number % _TESTED] for number in range(sum(_BATCHES))]
     signatures = [digest * 2 + digest[: number % 8] for number, digest in enumerate(cycle)]
     numbers = [number**5 - 7 for number in range(len(cycle))]
+    ends = list(accumulate(_BATCHES))
+    places = [slice(end - count, end) for count, end in zip(_BATCHES, ends, strict=True)]
     for ids in (numbers, [f"\N{GREEK SMALL LETTER ALPHA}{number}" * (number % 9) for number in numbers]):
         hashes = record_hashes(ids, cycle, signatures)
-        ends = list(accumulate(counts))
-        expected = [tree_root(hashes[end - count : end]) for count, end in zip(counts, ends, strict=True)]
-        if native.roots(ids, counts, pack(cycle, signatures, LEAST_WIDTH), LEAST_WIDTH) != expected:
+        expected = [tree_root(hashes[place]) for place in places]
+        rows = [pack(cycle[place], signatures[place], LEAST_WIDTH) for place in places]
+        if native.roots([ids[place] for place in places], rows, LEAST_WIDTH) != expected:
             return "the root of a batch is another."
+        if [native.root(ids[place], cycle[place], signatures[place]) for place in places] != expected:
+            return "the root of digests and signatures is another."
+    if native.any_begins(signatures, b"x") or not native.any_begins(signatures, signatures[-1][:7]):
+        return "the beginning of a payload is another."
     return ""
 
 

@@ -18,14 +18,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 PAYLOAD_TYPE = "application/vnd.vaultstream.batch-statement.v1+json"
-_MAGIC = b"DSSEv1 "
+RESERVED_PREFIX = b"DSSEv1 "
+"""The first bytes of each reserved payload; most others are told apart by them."""
 _RESERVED = re.compile(rb"DSSEv1 [0-9]+ application/vnd\.vaultstream\.")
 """How everything begins that VaultStream signs in its own name, now or later."""
 
@@ -119,7 +119,7 @@ class BatchStatement:
 def pae(payload_type: str, body: bytes) -> bytes:
     """Returns the bytes that are signed, as DSSE encodes them."""
     kind = payload_type.encode()
-    return b"%b%d %b %d %b" % (_MAGIC, len(kind), kind, len(body), body)
+    return b"%b%d %b %d %b" % (RESERVED_PREFIX, len(kind), kind, len(body), body)
 
 
 def signed_bytes(body: str) -> bytes:
@@ -130,11 +130,6 @@ def signed_bytes(body: str) -> bytes:
 def is_reserved(payload: bytes) -> bool:
     """Whether a payload begins like what only VaultStream has signed in its own name."""
     return _RESERVED.match(payload) is not None
-
-
-def any_reserved(payloads: Sequence[bytes]) -> bool:
-    """Whether one of the payloads is reserved. Most payloads are told apart by their first bytes."""
-    return any(map(bytes.startswith, payloads, repeat(_MAGIC))) and any(map(is_reserved, payloads))
 
 
 def record_leaf(record_id: object, digest: bytes, signature: bytes) -> bytes:

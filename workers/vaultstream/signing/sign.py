@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vaultstream.api import SignatureForm
 from vaultstream.crypto.algorithms import JWS_ALG
+from vaultstream.crypto.batch_signer import any_begins
 from vaultstream.errors import LeaseLostError, SigningFaultError
 from vaultstream.proof.jws import JwsForm
-from vaultstream.proof.statement import any_reserved, is_reserved
+from vaultstream.proof.statement import RESERVED_PREFIX, is_reserved
 from vaultstream.records.reasons import PAYLOAD_IS_TOKEN, PAYLOAD_RESERVED, SENTENCES
 from vaultstream.signing.tokens import is_token
 from vaultstream.store.leases import DeadRecord, lease_clock
@@ -125,7 +126,7 @@ def _verify(shares: Sequence[_Share], signer: BatchSigner[Any]) -> None:
 
 def _share(batch: Batch, records: BatchRecords, key: Any, form: SigningForm) -> _Share:
     signed, ids, payloads = batch.signed, records.ids, records.payloads
-    if form.refuse_tokens or any_reserved(payloads):
+    if form.refuse_tokens or any_begins(payloads, RESERVED_PREFIX):
         refusals = [_refusal(payload, refuse_tokens=form.refuse_tokens) for payload in payloads]
         signed.dead.extend(
             DeadRecord(i, reason, SENTENCES[reason])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.crypto.batch_signer import roots
@@ -58,9 +57,7 @@ def _state_together(
 ) -> None:
     for batch in batches:
         _put_in_order(batch)
-    all_rows = Rows(signer.width, bytearray().join(batch.signed.rows.data for batch in batches))
-    ids = list(chain.from_iterable(batch.signed.record_ids for batch in batches))
-    trees = roots(ids, [len(batch.signed.record_ids) for batch in batches], all_rows)
+    trees = roots([batch.signed.record_ids for batch in batches], [batch.signed.rows for batch in batches])
     for batch in batches:
         require_lease(batch)
     bodies = [_body(batch, tree, job_token, algorithm) for batch, tree in zip(batches, trees, strict=True)]

@@ -9,10 +9,10 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultstream.audit.report import AuditFinding
+from vaultstream.crypto.batch_signer import root
 from vaultstream.crypto.low_s import low_s
 from vaultstream.errors import CustodyError
-from vaultstream.proof.merkle import tree_root
-from vaultstream.proof.statement import BatchStatement, record_hashes, signed_bytes
+from vaultstream.proof.statement import BatchStatement, signed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,9 +184,10 @@ def _ends(rows: Sequence[RecordRow]) -> tuple[str, str]:
 
 
 def _root(rows: Sequence[RecordRow]) -> bytes:
-    ids, signatures = [i for i, _ in rows], [row for _, row in rows]
-    return tree_root(
-        record_hashes(ids, [each.digest for each in signatures], [each.signature for each in signatures])
+    return root(
+        [i for i, _ in rows],
+        [row.digest for _, row in rows],
+        [row.signature for _, row in rows],
     )
 
 
