@@ -112,6 +112,7 @@ MODULES = (
         {"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
     ),
     GoModule("kstatus", "sigs.k8s.io/cli-utils", {"kstatus": "."}),
+    GoModule("health", "github.com/fluxcd/pkg/runtime", {"health": "."}),
     GoModule(
         "cyclonus",
         "github.com/mattfenwick/cyclonus",
