@@ -17,7 +17,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds missing binaries before the first test starts, because a build takes longer than a test may."""
     if session.config.option.collectonly:
         return
-    wanted = {"helm", "kind", "promtool"}
+    wanted = {"helm", "kind", "kubectl", "promtool"}
     if any(item.path.name == "test_connections.py" for item in session.items):
         wanted |= {"cyclonus"}
     if any(item.get_closest_marker("cluster") for item in session.items):
