@@ -15,6 +15,7 @@ from vaultstream.records.source import Source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.signing.hold import Limits
 from vaultstream.signing.pipeline import Pipeline
+from vaultstream.signing.rehearse import rehearse
 from vaultstream.store.jobs import get_job
 from vaultstream.store.keys import count_keys
 from vaultstream.worker import WorkerContext, repeat, source_pool_of, worker_context
@@ -81,6 +82,9 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                     drain_seconds=settings.drain_seconds,
                 ),
                 telemetry=context.telemetry,
+            )
+            await rehearse(
+                context.pool, job.job_no, context.holder, id_type=source.id_type, connections=SIGNER_CONNECTIONS
             )
             _settle_down()
             try:

@@ -1,0 +1,44 @@
+"""A signer's connections plan their statements before there is work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.engine import add_batches, add_job, claim_one, commit, signed
+from vaultstream.signing.rehearse import rehearse
+from vaultstream.store.leases import COMMITTED
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from vaultstream.store.database import Pool
+
+pytestmark = pytest.mark.integration
+
+CONNECTIONS = 2
+
+
+@pytest.mark.parametrize("id_type", ["bigint", "uuid", "text"])
+async def test_a_rehearsal_goes_as_far_as_the_rows_and_changes_nothing(
+    pool: Pool, db: asyncpg.Connection, id_type: str
+) -> None:
+    job = await add_job(db, id_type=id_type, keys=2)
+    await add_batches(db, job, [1])
+    rows = "SELECT k, b FROM vaultstream.keys k JOIN vaultstream.batches b USING (job_no) WHERE job_no = $1 ORDER BY k.key_no"
+    before = await db.fetch(rows, job.job_no)
+    await rehearse(pool, job.job_no, "ann", id_type=id_type, connections=CONNECTIONS)
+    assert await db.fetch(rows, job.job_no) == before
+    inserts = f"vaultstream.insert_signatures_{job.job_no}"
+    assert await db.fetchval("SELECT count(*) FROM pg_proc WHERE oid::regproc::text = $1", inserts) == 1
+    for table in (f"signatures_{job.job_no}", "leases", "statements", "dead_letters"):
+        assert await db.fetchval(f"SELECT count(*) FROM vaultstream.{table}") == 0, table
+
+
+async def test_a_batch_is_committed_after_a_rehearsal(pool: Pool, db: asyncpg.Connection) -> None:
+    job = await add_job(db)
+    await add_batches(db, job, [1, 2])
+    await rehearse(pool, job.job_no, "ann", id_type="bigint", connections=CONNECTIONS)
+    lease = await claim_one(db, job, "ann", 1)
+    assert await commit(db, job, signed(1, lease, [1, 2])) == [COMMITTED]
