@@ -30,9 +30,9 @@ from vaultstream.store.jobs import create_job, get_job
 STATEMENT = """
 INSERT INTO vaultstream.statements (job_no, batch_no, key_no, epoch, body, signature)
 SELECT job_no, batch_no, 1, batch_no,
-       format('{"algorithm":"ED25519","batch":%s,"count":%s,"epoch":%s,"firstId":"%s","holder":"signing-1:7:ff00","jobToken":"costs",'
+       format('{"algorithm":"ED25519","batch":%s,"count":%s,"epoch":%s,"firstId":"%s","holder":"signing-1:7:ff00","jobToken":%s,'
               '"keyId":"costs-1","lastId":"%s","root":"%s","signedAt":"2026-11-28T06:48:58.120045Z"}',
-              batch_no, records, batch_no, first_id, last_id, repeat('0f', 32)),
+              batch_no, records, batch_no, first_id, to_json($3::text), last_id, repeat('0f', 32)),
        sha256(batch_no::text::bytea) || sha256(''::bytea)
 FROM vaultstream.batches WHERE job_no = $1 AND batch_no % 2 = $2
 """
@@ -73,7 +73,7 @@ async def measure(connection: asyncpg.Connection, folder: Path, records: int, si
     total = [0.0, 0.0]
     for name in ("plan", "interval", "completion"):
         if name != "plan":
-            await connection.execute(STATEMENT, job.job_no, int(name == "interval"))
+            await connection.execute(STATEMENT, job.job_no, int(name == "interval"), job.token)
             await connection.execute("ANALYZE vaultstream.statements")
         ours, theirs = time.process_time(), used_by(backend)
         match name:

@@ -8,14 +8,18 @@ in one line. These bytes are also the entry of the job's log, so the file that o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from vaultstream.errors import ProofError
-from vaultstream.proof.canonical import canonical_text, parse_canonical
+from vaultstream.proof.canonical import parse_canonical
 from vaultstream.proof.note import decode_base64, encode_base64
 from vaultstream.proof.statement import PAYLOAD_TYPE, BatchStatement, signed_bytes
+
+_quoted = json.encoder.encode_basestring
+"""Returns a text as canonical JSON."""
 
 SignatureCheck = Callable[[bytes, bytes], bool]
 """Returns whether a signature, the first argument, is a key's over the second."""
@@ -25,7 +29,7 @@ def envelope_data(body: str, signature: bytes, key_id: str) -> bytes:
     """Returns the envelope of a statement by the key that it names. Written out, because each seal makes one for each statement."""
     return (
         f'{{"payload":"{encode_base64(body.encode())}","payloadType":"{PAYLOAD_TYPE}",'
-        f'"signatures":[{{"keyid":{canonical_text(key_id)},"sig":"{encode_base64(signature)}"}}]}}'
+        f'"signatures":[{{"keyid":{_quoted(key_id)},"sig":"{encode_base64(signature)}"}}]}}'
     ).encode()
 
 

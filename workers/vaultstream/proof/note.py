@@ -16,7 +16,8 @@ text; and a note has at most 100 signatures and 1 MB, as in golang.org/x/mod/sum
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
@@ -283,7 +284,7 @@ def add_signatures(note: bytes, lines: str) -> bytes:
 
 
 def encode_base64(data: bytes) -> str:
-    return b64encode(data).decode()
+    return b2a_base64(data, newline=False).decode()
 
 
 def decode_base64(text: str) -> bytes | None:

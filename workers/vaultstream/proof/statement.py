@@ -29,7 +29,6 @@ RESERVED_PREFIX = b"DSSEv1 "
 _RESERVED = re.compile(rb"DSSEv1 [0-9]+ application/vnd\.vaultstream\.")
 """How everything begins that VaultStream signs in its own name, now or later."""
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _ROOT = re.compile("[0-9a-f]{64}")
 _INTEGERS = ("batch", "count", "epoch")
 _MAX_INTEGER = 2**53 - 1
@@ -107,7 +106,7 @@ class BatchStatement:
                 first_id=values["firstId"],
                 last_id=values["lastId"],
                 root=bytes.fromhex(root),
-                signed_at=datetime.strptime(signed_at, _TIME).replace(tzinfo=UTC),
+                signed_at=datetime.fromisoformat(signed_at),  # any form of it: the body below has one
             )
         except (AttributeError, KeyError, RecursionError, TypeError) as error:
             raise ValueError(f"Not a statement: {error!r}.") from None

@@ -43,6 +43,9 @@ class EntryKind(StrEnum):
     SEAL = "seal"
 
 
+_KINDS = {kind.value: kind for kind in EntryKind}
+
+
 @dataclass(frozen=True)
 class Log:
     """A log as it was when it was read."""
@@ -323,8 +326,8 @@ def _log(row: asyncpg.Record | None) -> Log | None:
 
 
 def _entry(row: asyncpg.Record) -> StoredEntry:
-    values = dict(row)
-    return StoredEntry(**{**values, "kind": EntryKind(values["kind"])})
+    log_no, index, kind, *rest = row
+    return StoredEntry(log_no, index, _KINDS[kind], *rest)
 
 
 def _frontier(origin: str, size: int, subtrees: bytes) -> Frontier:

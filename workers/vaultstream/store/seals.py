@@ -84,7 +84,7 @@ async def unlogged_statements(
         )
         if rows:
             last = rows[-1]["batch_no"]
-            yield [UnloggedStatement(**dict(row)) for row in rows]
+            yield [UnloggedStatement(*row) for row in rows]
         if len(rows) < ROWS_AT_ONCE:
             return
 
