@@ -84,7 +84,11 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                 telemetry=context.telemetry,
             )
             await rehearse(
-                context.pool, job.job_no, context.holder, id_type=source.id_type, connections=SIGNER_CONNECTIONS
+                context.pool,
+                job.job_no,
+                context.holder,
+                id_type=source.id_type,
+                connections=SIGNER_CONNECTIONS,
             )
             _settle_down()
             try:
