@@ -43,13 +43,21 @@ def test_a_group_is_a_short_time_of_signing_and_at_most_half_of_the_batches_in_f
     assert settled(batch_size, concurrency, record_seconds).group == expected
 
 
-def test_groups_at_most_double_at_a_time() -> None:
-    pace = Pace(10, 64)
+def test_groups_grow_at_most_eightfold_at_a_time() -> None:
+    pace = Pace(10, 1000)
     sizes = []
-    for _ in range(6):
+    for _ in range(5):
         sizes.append(pace.group)
         pace.signed(sizes[-1], sizes[-1] * 10, sizes[-1] * 10 * MICROSECOND)
-    assert sizes == [1, 2, 4, 8, 16, 32]
+    assert sizes == [1, 8, 64, 500, 500]
+
+
+def test_a_smaller_share_needs_no_wait_until_nothing_is_in_flight() -> None:
+    """Two groups of 25 are in flight when a key is missing. Once one of them is committed, there is room for most of the next."""
+    pace = settled(50, 51, 25 * MICROSECOND)
+    pace.keys_were_short(50)
+    assert pace.share == 43
+    assert pace.least <= pace.share - 25 < pace.group
 
 
 def test_groups_shrink_when_records_become_slow() -> None:

@@ -14,6 +14,9 @@ It also bounds memory, because large payloads take long to hash.
 _GROUPS = 2
 """Groups in flight at a time: one is read and signed, one is committed. What a group costs by itself is paid less often than with more."""
 
+_GROWTH = 8
+"""How many times as large as the largest one a group may be. A group that costs too much for its size is soon over, and teaches."""
+
 _WEIGHT = 0.5
 """Weight of the newest group in the average."""
 
@@ -40,14 +43,14 @@ class Pace:
     def share(self) -> int:
         """Batches that may be in flight: `concurrency`, or this signer's share of the keys if that is fewer.
 
-        Nobody assigns the shares. A signer that finds no free key gives up a quarter of its share, and adds one after each group
+        Nobody assigns the shares. A signer that finds no free key gives up an eighth of its share, and adds one after each group
         for which there were enough keys, so signers that compete for keys come to hold about as many each.
         """
         return self._share
 
     def keys_were_short(self, held: int) -> None:
         """Records that there was no free key for some batch while `held` batches were in flight."""
-        self._share = max(1, held * 3 // 4)
+        self._share = max(1, held * 7 // 8)
 
     def keys_were_enough(self) -> None:
         """Records that there was a free key for each batch of a group."""
@@ -55,11 +58,16 @@ class Pace:
 
     @property
     def group(self) -> int:
-        """Batches to take on next: one until their time is known, then at most twice as many as the last time."""
+        """Batches to take on next: one until their time is known, then at most `_GROWTH` times as many as ever before."""
         if self._record_seconds is None:
             return 1
         batches = GROUP_SECONDS / max(self._record_seconds * self.batch_size, 1e-9)
-        return max(1, min(math.ceil(self._share / _GROUPS), 2 * self._last, round(batches)))
+        return max(1, min(math.ceil(self._share / _GROUPS), _GROWTH * self._last, round(batches)))
+
+    @property
+    def least(self) -> int:
+        """How many of them there must be room for. After a share became smaller, room for all comes only once nothing is in flight."""
+        return math.ceil(self.group * 3 / 4)
 
     @property
     def ahead(self) -> int:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.bus.pull import REST_SECONDS
 from vaultstream.crypto.rows import Rows
 from vaultstream.errors import BusError, CustodyError, SigningFaultError
 from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
@@ -152,9 +153,9 @@ class Pipeline:
         await stop.wait()
         self._hold.changed.set()
 
-    async def _start(self, groups: set[asyncio.Task[None]]) -> bool:
+    async def _start(self, groups: set[asyncio.Task[None]], *, fetching: bool = True) -> bool:
         """Takes on a group of batches and starts to sign it; returns whether there was one."""
-        group = await self._take_on()
+        group = await self._take_on(fetching=fetching)
         if group:
             task = asyncio.create_task(self._read_and_sign(group))
             groups.add(task)
@@ -162,9 +163,12 @@ class Pipeline:
             task.add_done_callback(self._ended)
         return bool(group)
 
-    async def _take_on(self) -> list[Batch]:
-        """Fetches the next group of batches, if it is time for one, and leases a key for each."""
-        batches, self._keyless = self._keyless or await self._fetch_group(), []
+    async def _take_on(self, *, fetching: bool) -> list[Batch]:
+        """Leases a key for each batch of the next group, if it is time for one. Without fetching, for those that have none."""
+        if fetching:
+            batches = await self._fetch_group()
+        else:
+            batches, self._keyless = self._keyless, []
         if not batches:
             return []
         try:
@@ -181,7 +185,7 @@ class Pipeline:
             if not is_transient(error):
                 self._break(error)
             log.warning("no key leased, will be retried: %s", error or type(error).__name__)
-            self._keyless = batches
+            self._keyless = batches + self._keyless
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []
         self._unsigned.update(leased.batches)
@@ -191,7 +195,7 @@ class Pipeline:
                 log.warning("batch %d is signed alone: its signers were lost before", batch.number)
         if leased.settled:
             await self._hold.settle(leased.settled, _SETTLED_BEFORE)
-        self._keyless = leased.keyless
+        self._keyless = leased.keyless + self._keyless
         if leased.short:
             self._pace.keys_were_short(self.in_flight - len(self._keyless))
         elif not self._keyless:
@@ -201,18 +205,26 @@ class Pipeline:
         return leased.batches
 
     async def _fetch_group(self) -> list[Batch]:
-        """Fetches a group of batches; if there is no room for all of it, waits for a change and returns none."""
-        room = min(self._pace.share - self.in_flight, self._pace.group)
-        if room < self._pace.group or len(self._unsigned) >= self._pace.ahead or self._hold.alone:
+        """Returns a group of batches: those that found no key, and as many more as are fetched.
+
+        If there is no room for most of a group, it waits for a change and returns none.
+        """
+        room = min(self._pace.share - self.in_flight + len(self._keyless), self._pace.group)
+        if room < self._pace.least or len(self._unsigned) >= self._pace.ahead or self._hold.alone:
             self._hold.changed.clear()
             await self._hold.changed.wait()
             return []
+        again, self._keyless = self._keyless[:room], self._keyless[room:]
+        if len(again) == room:
+            return again
         try:
-            fetched = await fetch(self._puller, room, wait_seconds=FETCH_SECONDS)
+            fetched = await fetch(
+                self._puller, room - len(again), wait_seconds=REST_SECONDS if again else FETCH_SECONDS
+            )
         except BusError as error:  # a permission is missing: finish what is in flight, then raise it
             self._break(error)
-            return []
-        return self._hold.admit(fetched)
+            return again
+        return again + self._hold.admit(fetched)
 
     async def _wait_for_a_key(self) -> None:
         self._hold.changed.clear()
@@ -358,7 +370,7 @@ class Pipeline:
         self._keyless += self._hold.admit(await recognized(await self._puller.leave()))
         while self._keyless and not self._broken.done() and (deadline is None or clock.time() < deadline):
             none_started = self.in_flight == len(self._keyless)
-            if await self._start(groups) or not none_started:
+            if await self._start(groups, fetching=False) or not none_started:
                 continue
             if not await key_is_free(self._pool, self._job.job_no):
                 break  # other signers hold all keys, for an unknown time
