@@ -267,6 +267,42 @@ async def test_a_batch_without_a_key_is_returned_to_the_queue_at_once_when_its_s
         await bench.assert_ended_well(payloads(30))
 
 
+async def test_a_batch_that_found_no_key_waits_until_one_of_its_signer_is_free(
+    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim by itself would cost as much as that of a group, and find nothing."""
+    claims: list[tuple[bool, int, int]] = []
+
+    async with open_bench(
+        services, engine_url, db, await slow_view(db, 300, seconds=0.02), key_count=4
+    ) as bench:
+        for _ in range(2):
+            assert await lease_one(db, bench.job, "somebody else", seconds=600)
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(concurrency=4) as signer:
+
+            async def claim(*arguments: Any, **options: Any) -> lease.Leased:
+                held = await bench.held_keys() - 2
+                before = signer.pipeline.committed
+                leased = await lease.lease(*arguments, **options)
+                claims.append((leased.short, held, before))
+                return leased
+
+            monkeypatch.setattr(pipeline, "lease", claim)
+            signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+            await asyncio.wait_for(planning, 20)
+            signer.context.stop.set()
+            await asyncio.wait_for(signing, 10)
+        assert await outcomes(bench) == ["committed"] * 30
+    after_short = [
+        (before, later)
+        for (short, held, before), (_, _, later) in zip(claims, claims[1:], strict=False)
+        if short and held
+    ]
+    assert after_short
+    assert all(before < later for before, later in after_short)
+
+
 async def test_a_signer_that_drains_waits_for_a_key_that_is_only_locked(
     services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
