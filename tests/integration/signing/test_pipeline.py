@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -295,9 +296,7 @@ async def test_a_batch_that_found_no_key_waits_until_one_of_its_signer_is_free(
             await asyncio.wait_for(signing, 10)
         assert await outcomes(bench) == ["committed"] * 30
     after_short = [
-        (before, later)
-        for (short, held, before), (_, _, later) in zip(claims, claims[1:], strict=False)
-        if short and held
+        (before, later) for (short, held, before), (_, _, later) in pairwise(claims) if short and held
     ]
     assert after_short
     assert all(before < later for before, later in after_short)

@@ -165,10 +165,7 @@ class Pipeline:
 
     async def _take_on(self, *, fetching: bool) -> list[Batch]:
         """Leases a key for each batch of the next group, if it is time for one. Without fetching, for those that have none."""
-        if fetching:
-            batches = await self._fetch_group()
-        else:
-            batches, self._keyless = self._keyless, []
+        batches = await self._fetch_group() if fetching else self._without_keys(len(self._keyless))
         if not batches:
             return []
         try:
@@ -214,7 +211,7 @@ class Pipeline:
             self._hold.changed.clear()
             await self._hold.changed.wait()
             return []
-        again, self._keyless = self._keyless[:room], self._keyless[room:]
+        again = self._without_keys(room)
         if len(again) == room:
             return again
         try:
@@ -225,6 +222,11 @@ class Pipeline:
             self._break(error)
             return again
         return again + self._hold.admit(fetched)
+
+    def _without_keys(self, count: int) -> list[Batch]:
+        """Takes up to so many batches that found no key."""
+        taken, self._keyless = self._keyless[:count], self._keyless[count:]
+        return taken
 
     async def _wait_for_a_key(self) -> None:
         self._hold.changed.clear()
