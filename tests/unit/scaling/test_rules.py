@@ -65,7 +65,7 @@ EVERYTHING = replace(
 
 def test_the_first_rule_that_applies_decides() -> None:
     """From an observation to which almost every rule applies, the rules are made not to apply one after the other."""
-    moving = replace(WORK, records_per_second=100.0)
+    moving = replace(WORK, records_per_second=100.0, planned=False)
     unpaused = replace(EVERYTHING, pause=Pause())
     steps: list[tuple[Reason, Observation, History]] = [
         (Reason.PAUSED_REPLICAS, EVERYTHING, QUIET),

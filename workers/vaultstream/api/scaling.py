@@ -103,7 +103,7 @@ class ScalingSpec(Model):
     `finishWithin`, it is the count that finishes in time, once the rate per signer is known."""
     activation_lag_threshold: Annotated[Whole, Field(ge=0, le=INT32_MAX)] = 0
     """Lag, in batches, that must be exceeded before the first signer is started, or the first beyond `idleReplicaCount`.
-    No effect with a minimum and no idle count."""
+    No effect with a minimum and no idle count, nor once all batches are planned: no more would come."""
     fallback: Fallback | None = None
     """How many signers to run while the lag can't be read. If unset, the current count is kept."""
     behavior: ScalingBehavior = ScalingBehavior()

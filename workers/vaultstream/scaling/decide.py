@@ -10,10 +10,10 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 | 4 | `Fallback` | the lag could not be read more than `fallback.failureThreshold` times in a row | from `fallback.behavior` | B H D |
 | 5 | `ConsumerMissing`, `NatsUnreachable`, `PostgresUnreachable` | the lag cannot be read | unchanged: a hold | max |
 | 6 | `NothingSigned` | lag > 0, signers are ready, and none of them has signed anything for 20 s | unchanged: a hold | max |
-| 7 | `Idle` | lag ≤ `activationLagThreshold`, and no more than *rest* run | rest | B D |
-| 8 | `CooldownOver` | lag ≤ `activationLagThreshold` for a whole `cooldownPeriod` | rest | B D |
-| 9 | the reason of 11 or 13 | there is work, and no more than rest run | as 11 or 13, in one step | B D |
-| 10 | `CoolingDown` | lag ≤ `activationLagThreshold`, and the cooldown has not ended | as 11 to 13, but none is added | B H D |
+| 7 | `Idle` | no activity, and no more than *rest* run | rest | B D |
+| 8 | `CooldownOver` | no activity for a whole `cooldownPeriod` | rest | B D |
+| 9 | the reason of 11 or 13 | activity, and no more than rest run | as 11 or 13, in one step | B D |
+| 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 13, but none is added | B H D |
 | 11 | `Deadline` | a finishing time is set, and the rate per signer is known | ⌈records left / (rate per signer · seconds)⌉ | B H D |
 | 12 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
 | 13 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
@@ -21,6 +21,8 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 - Bounded by **max**: `maxReplicaCount` alone. **B**, bounds: at least `minReplicaCount` (and one, while there is work), at
   most `maxReplicaCount`, the active keys and the batches left. They hold at once. **H**, HPA's `behavior`: stabilization
   windows, then policies, then B again. **D**, directions: `paused-scale-in` and `paused-scale-out`.
+- *Activity* is a lag above `activationLagThreshold`. Once all batches of a job are planned, it is a lag above 0: the batches that
+  are left will never become more, so they would wait for ever.
 - *Rest* is `idleReplicaCount`, or 0 if `minReplicaCount` is 0. With a minimum above 0 and no idle count there is no
   rest, and activation and cooldown have no effect: as in KEDA.
 - A hold keeps the count because a reading is missing, so only `maxReplicaCount`, which takes no reading, bounds it.
@@ -47,7 +49,7 @@ from vaultstream.scaling import behavior
 from vaultstream.scaling.bounds import Bounds, bounds
 from vaultstream.scaling.decision import Decision, Limit
 from vaultstream.scaling.forecast import Forecast, forecast
-from vaultstream.scaling.history import History
+from vaultstream.scaling.history import History, active
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, moment_text
 from vaultstream.scaling.reasons import LimitName, Reason, Scalar, reason_clause
 from vaultstream.scaling.throughput import Plateau, plateau_of
@@ -173,7 +175,7 @@ def _with_lag(case: _Case, lag: int) -> _Proposal:
     progress, ready = case.observation.progress, case.observation.replicas.ready
     if lag > 0 and ready > 0 and progress.records_per_second == 0 and case.bounds.contain(current):
         return _held(case, Reason.NOTHING_SIGNED, {})
-    if rest is None or lag > spec.activation_lag_threshold:
+    if rest is None or active(spec, case.observation):
         return _following(case, _wanted(case, lag))
     none = Limit(LimitName.MIN_REPLICA_COUNT, 0)
     formula = f"lag {lag} ≤ activationLagThreshold {spec.activation_lag_threshold}, so {rest}"

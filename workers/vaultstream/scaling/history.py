@@ -87,6 +87,16 @@ class Entry(StatusPart):
     """Number of signers recommended, added or removed."""
 
 
+def active(spec: ScalingSpec, observation: Observation) -> bool:
+    """Returns whether a job has enough work to run signers for.
+
+    That is a lag above `activationLagThreshold`. Once all batches are planned, no more can come, and any lag is enough.
+    """
+    lag = observation.lag
+    threshold = 0 if observation.progress.planned else spec.activation_lag_threshold
+    return isinstance(lag, Lag) and lag.total > threshold
+
+
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
 
 
@@ -94,7 +104,7 @@ class History(StatusPart):
     """State for the next decision: stabilization windows and policies use it."""
 
     last_active_at: Annotated[UnixTime | None, WrapValidator(_time_or_none)] = None
-    """When the lag last exceeded `activationLagThreshold`, in seconds since 1970. The cooldown starts here."""
+    """When the job was last active, in seconds since 1970. The cooldown starts here."""
     highs: Entries = ()
     """Recommendations that the stabilization window for scale-down may still use."""
     lows: Entries = ()
@@ -156,8 +166,7 @@ class History(StatusPart):
             now: Unix seconds, as given to `decide`.
         """
         history = self._until(now)
-        lag = observation.lag
-        if isinstance(lag, Lag) and lag.total > spec.activation_lag_threshold:
+        if active(spec, observation):
             history = history.but(last_active_at=now)
         if decision.recommendation is not None:
             history = _recommended(history, spec.behavior, decision.recommendation, now)
