@@ -43,7 +43,7 @@ _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec) -> tuple[Decision, Report]:
     """Decides the number of signers of a running job, and reports the decision with the history that the next one needs."""
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
-    observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active)
+    observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active, keys_asked=spec.keys.count)
     moment = report.now.timestamp()
     memory = report.memory or ScalingMemory()
     history = memory.history
@@ -252,7 +252,7 @@ def _deadline(report: Report, decision: Decision, observation: Observation) -> R
         return report
     when = moment_text(finish)
     if decision.deadline_at_risk:
-        bounds = (decision.inputs.get("max"), decision.inputs.get("keysActive"))
+        bounds = (decision.inputs.get(name) for name in ("max", "keysActive", "keysAsked"))
         most = min(int(bound) for bound in bounds if bound is not None)
         statement = say(JobReason.DEADLINE_AT_RISK, finish_at=when, most=most)
     else:

@@ -128,7 +128,7 @@ def test_a_count_stands_until_it_is_time_to_decide_again(clock: Clock) -> None:
         ({"maxReplicaCount": 100}, {}, CORES),
         ({"lagThreshold": 1000, "minReplicaCount": 3}, {}, 3),
         ({"lagThreshold": 50}, {}, 2),
-        ({"activationLagThreshold": 100}, {}, 0),
+        ({"activationLagThreshold": 100}, {}, CORES),  # all is planned, so no more will come
         ({}, {"vaultstream.dev/paused": "true"}, 0),
         ({}, {"vaultstream.dev/paused-replicas": "3"}, 3),
         ({}, {"vaultstream.dev/paused-scale-out": "true"}, 0),

@@ -138,5 +138,6 @@ class LocalScaler:
             ),
             progress=self._activity.progress(counts, now),
             keys_active=state.snapshot.keys_active,
+            keys_asked=job.spec.keys.count,
             pause=self._pause,
         )

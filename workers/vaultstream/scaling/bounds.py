@@ -16,7 +16,7 @@ class Bounds:
 
     Attributes:
         most: `maxReplicaCount`, or what the platform has in its place. Wins over everything, a pause included.
-        ceiling: the lowest of the ceilings: `most`, the active keys, the batches left.
+        ceiling: the lowest of the ceilings: `most`, the keys, the batches left.
         least: `minReplicaCount`, no higher than the ceiling.
         floor: the minimum while there is work: `least`, and at least one, no higher than the ceiling.
         rest: what remains once there has been no work for the cooldown: `idleReplicaCount`, or 0 where
@@ -51,6 +51,8 @@ def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
     ceilings = [Limit(LimitName.MAX_REPLICA_COUNT, most)]
     if observation.keys_active is not None:
         ceilings.append(Limit(LimitName.ACTIVE_KEYS, observation.keys_active))
+    elif observation.keys_asked is not None:
+        ceilings.append(Limit(LimitName.KEY_COUNT, observation.keys_asked))
     if progress.planned and progress.batches_left is not None:
         ceilings.append(Limit(LimitName.BATCHES_LEFT, progress.batches_left))
     ceiling = min(ceilings, key=lambda limit: limit.value)

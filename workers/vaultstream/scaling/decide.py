@@ -342,6 +342,7 @@ def _inputs(case: _Case) -> dict[str, Scalar]:
         "activationLagThreshold": case.spec.activation_lag_threshold,
         "cooldownPeriod": case.spec.cooldown_period,
         "keysActive": case.observation.keys_active,
+        "keysAsked": case.observation.keys_asked,
         "batchesLeft": progress.batches_left,
         "recordsLeft": progress.records_left,
         "recordsPerSecond": progress.records_per_second,

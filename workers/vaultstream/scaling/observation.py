@@ -244,6 +244,7 @@ class Observation:
 
     Attributes:
         keys_active: keys that may be leased; None: unknown, or keys are still being created.
+        keys_asked: `keys.count` of the job: there will never be more; None: unknown.
     """
 
     lag: Lag | LagUnknown
@@ -251,7 +252,8 @@ class Observation:
     timing: Timing
     progress: Progress = field(default_factory=Progress)
     keys_active: int | None = None
+    keys_asked: int | None = None
     pause: Pause = field(default_factory=Pause)
 
     def __post_init__(self) -> None:
-        _count(keys_active=self.keys_active)
+        _count(keys_active=self.keys_active, keys_asked=self.keys_asked)

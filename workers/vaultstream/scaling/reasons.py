@@ -46,6 +46,7 @@ class LimitName(StrEnum):
     MAX_REPLICA_COUNT = "MaxReplicaCount"
     MIN_REPLICA_COUNT = "MinReplicaCount"
     ACTIVE_KEYS = "ActiveKeys"
+    KEY_COUNT = "KeyCount"
     BATCHES_LEFT = "BatchesLeft"
     STARTUP_TIME = "StartupTime"
     THROUGHPUT = "Throughput"
@@ -107,6 +108,7 @@ _LIMIT_CLAUSES: Final[Mapping[LimitName, str]] = {
     LimitName.MAX_REPLICA_COUNT: "limited by maxReplicaCount to {value}",
     LimitName.MIN_REPLICA_COUNT: "raised by minReplicaCount to {value}",
     LimitName.ACTIVE_KEYS: "limited by active keys to {value}",
+    LimitName.KEY_COUNT: "limited by keys.count to {value}",
     LimitName.BATCHES_LEFT: "limited by batches left to {value}",
     LimitName.STARTUP_TIME: "limited by startup time to {value}",
     LimitName.THROUGHPUT: "limited by throughput to {value}",

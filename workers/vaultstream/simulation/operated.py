@@ -49,6 +49,7 @@ class Operated:
             ),
             progress=self._activity.progress(counts, now),
             keys_active=sight.keys_active,
+            keys_asked=self._scenario.keys,
         )
 
     def _lag(self, sight: Sight) -> Lag | LagUnknown:
