@@ -195,7 +195,7 @@ class History(StatusPart):
         rules = spec.behavior.scale_up if step > 0 else spec.behavior.scale_down
         oldest = now - max(policy.period_seconds for policy in rules.policies)
         old = history.added if step > 0 else history.removed
-        steps = _thinned([*(e for e in old if e.at > oldest), Entry(at=now, replicas=abs(step))], summed=True)
+        steps = _stored(old, Entry(at=now, replicas=abs(step)), oldest)
         return history.but(added=steps) if step > 0 else history.but(removed=steps)
 
     def without_unmade_change(self, current: int) -> History:
@@ -251,7 +251,23 @@ class History(StatusPart):
 
 
 def _without(steps: tuple[Entry, ...], at: float, step: int) -> tuple[Entry, ...]:
-    return steps[:-1] if steps and (steps[-1].at, steps[-1].replicas) == (at, step) else steps
+    return tuple(entry for entry in steps if (entry.at, entry.replicas) != (at, step))
+
+
+def _stored(steps: tuple[Entry, ...], new: Entry, oldest: float) -> tuple[Entry, ...]:
+    """Stores a step as HPA's `storeScaleEvent` does: in the last slot whose step is older than the direction's longest period.
+
+    Older steps in other slots stay, because a policy of the other direction may have a longer period.
+    """
+    slots = list(steps)
+    outdated = [slot for slot, entry in enumerate(slots) if entry.at < oldest]
+    if outdated:
+        slots[outdated[-1]] = new
+    else:
+        slots.append(new)
+    if len(slots) <= MOST:
+        return tuple(slots)
+    return _thinned(sorted(slots, key=lambda entry: entry.at), summed=True)
 
 
 def _recommended(history: History, behavior: ScalingBehavior, count: int, now: float) -> History:
