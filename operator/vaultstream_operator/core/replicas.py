@@ -43,7 +43,9 @@ _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec) -> tuple[Decision, Report]:
     """Decides the number of signers of a running job, and reports the decision with the history that the next one needs."""
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
-    observation = replace(observation, progress=stored.progress, keys_active=stored.keys_active, keys_asked=spec.keys.count)
+    observation = replace(
+        observation, progress=stored.progress, keys_active=stored.keys_active, keys_asked=spec.keys.count
+    )
     moment = report.now.timestamp()
     memory = report.memory or ScalingMemory()
     history = memory.history

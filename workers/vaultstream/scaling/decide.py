@@ -22,7 +22,7 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
   most `maxReplicaCount`, the active keys and the batches left. They hold at once. **H**, HPA's `behavior`: stabilization
   windows, then policies, then B again. **D**, directions: `paused-scale-in` and `paused-scale-out`.
 - *Activity* is a lag above `activationLagThreshold`. Once all batches of a job are planned, it is a lag above 0: the batches that
-  are left will never become more, so they would wait for ever.
+  are left will never become more, so they would wait forever.
 - *Rest* is `idleReplicaCount`, or 0 if `minReplicaCount` is 0. With a minimum above 0 and no idle count there is no
   rest, and activation and cooldown have no effect: as in KEDA.
 - A hold keeps the count because a reading is missing, so only `maxReplicaCount`, which takes no reading, bounds it.

@@ -1,4 +1,8 @@
-"""Failed readings of a job's lag, counted in a row: at most one per polling interval, however often it is read."""
+"""Failed readings of a job's lag, counted in a row: at most one per polling interval, however often it is read.
+
+Why they failed may change: a NATS that comes and goes is unreachable at one reading and has no consumer at the next. All of them
+count, as in KEDA, or the fallback would never be reached.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,9 @@ def failed_again(before: Silence | None, state: LagProblem, *, interval: float, 
         interval: the polling interval, in seconds.
         now: seconds of the caller's clock.
     """
-    if before is None or before.unknown.state is not state:
+    if before is None:
         return Silence(LagUnknown(state, since=now), now)
+    unknown = replace(before.unknown, state=state)
     if now - before.counted_at < _SHARE * interval:
-        return before
-    return Silence(replace(before.unknown, failures=before.unknown.failures + 1), now)
+        return replace(before, unknown=unknown)
+    return Silence(replace(unknown, failures=unknown.failures + 1), now)
