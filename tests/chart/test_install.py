@@ -209,9 +209,17 @@ async def test_an_uninstall_keeps_what_can_not_be_recreated_and_an_install_uses_
     assert (await release.server.client.call("GET", f"{path}/kept"))["metadata"]["name"] == "kept"
 
 
-async def test_an_upgrade_leaves_out_a_namespace_that_was_deleted(release: Release) -> None:
+async def test_an_upgrade_restores_lost_rights_and_leaves_out_a_namespace_that_was_deleted(
+    release: Release,
+) -> None:
     """Even while it is being deleted: then nothing can be created in it."""
     release.install()
+    rights = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{release.team}"
+    for kind in ("roles", "rolebindings"):  # as an administrator of the namespace may
+        await release.server.client.call("DELETE", f"{rights}/{kind}/vaultstream-operator")
+    release.install()
+    for kind in ("roles", "rolebindings"):
+        assert await release.server.client.exists(f"{rights}/{kind}/vaultstream-operator")
     gone = f"/api/v1/namespaces/{release.team}"
     await release.server.client.call("PATCH", gone, {"metadata": {"finalizers": ["example.com/held"]}})
     await release.server.client.call("DELETE", gone)
