@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from support.forking import run_command
 from support.local_workers import workers_of
@@ -29,14 +29,17 @@ class Command:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         return {**kept, **given}
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, output: IO[str] | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Starts it; its output and errors go to pipes, or both to a file."""
         return subprocess.Popen(
             [sys.executable, "-m", "vaultstream_cli", *arguments],
             cwd=self.folder,
             env=self.environment(**environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output or subprocess.PIPE,
+            stderr=subprocess.STDOUT if output else subprocess.PIPE,
             text=True,
         )
 

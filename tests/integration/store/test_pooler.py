@@ -23,8 +23,12 @@ TAKEN = {"user", "database", "application_name", "client_encoding", "timezone", 
 
 
 @asynccontextmanager
-async def pooler(url: str, *, refuses_all: bool = False) -> AsyncIterator[str]:
-    """Carries connections to the database of `url`, each with a session of its own; yields the URL through it."""
+async def pooler(url: str, *, refuses_all: bool = False, drops: bool = False) -> AsyncIterator[str]:
+    """Carries connections to the database of `url`, each with a session of its own; yields the URL through it.
+
+    With `drops`, it takes settings that it does not know and drops them (`ignore_startup_parameters`). As any pooler does, it
+    makes up the process that it names to a client.
+    """
     parts = urlsplit(url)
     socket = Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432"
 
@@ -38,13 +42,19 @@ async def pooler(url: str, *, refuses_all: bool = False) -> AsyncIterator[str]:
         words = body[4:].split(b"\0")
         names = [word.decode() for word in words[0:-2:2]]
         unknown = next((name for name in names if name.lower() not in TAKEN), None)
-        if unknown or refuses_all:
+        if drops:
+            pairs = zip(words[0:-2:2], words[1:-1:2], strict=True)
+            taken = [name + b"\0" + value + b"\0" for name, value in pairs if name.decode().lower() in TAKEN]
+            body = body[:4] + b"".join(taken) + b"\0"
+            length = len(body) + 4
+        elif unknown or refuses_all:
             said = f"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: {unknown or 'user'}\0\0".encode()
             writer.write(b"E" + struct.pack("!i", len(said) + 4) + said)
             writer.close()
             return
         answers, server = await asyncio.open_unix_connection(socket)
         server.write(struct.pack("!i", length) + body)
+        await _start_session(answers, writer)
         await asyncio.gather(_carry(reader, server), _carry(answers, writer))
 
     listening = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -53,6 +63,18 @@ async def pooler(url: str, *, refuses_all: bool = False) -> AsyncIterator[str]:
         yield f"postgresql://postgres@127.0.0.1:{port}{parts.path}"
     finally:
         listening.close()
+
+
+async def _start_session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carries the messages of the start, with another process in the one that names it."""
+    kind = b""
+    while kind != b"K":
+        kind = await reader.readexactly(1)
+        size = await reader.readexactly(4)
+        message = await reader.readexactly(struct.unpack("!i", size)[0] - 4)
+        if kind == b"K":
+            message = struct.pack("!i", 7) + message[4:]
+        writer.write(kind + size + message)
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,6 +94,17 @@ async def test_settings_that_a_pooler_refuses_are_set_in_the_session_and_stay_se
                 async with pool.acquire() as lent:
                     assert tuple(await lent.fetchrow(asked)) == ("off", "off", "9s")
                     await lent.execute("SET jit = on")
+
+
+async def test_settings_that_a_pooler_takes_and_drops_are_set_in_the_session(engine_url: str) -> None:
+    """Else the search path of a source would be that of its login, in which others may create what stands in for a function."""
+    async with (
+        pooler(engine_url, drops=True) as url,
+        connect(url, settings={"search_path": "pg_catalog, pg_temp"}) as connection,
+    ):
+        assert await connection.fetchval("SHOW search_path") == "pg_catalog, pg_temp"
+        assert await connection.fetchval("SHOW jit") == "off"
+        assert connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()")
 
 
 async def test_a_pooler_that_refuses_the_connection_is_called_one(engine_url: str) -> None:

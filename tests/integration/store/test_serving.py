@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from support.engine import open_sources
 from vaultstream.store.database import open_pool
 from vaultstream.store.serving import NoWritesError, no_writes
 
@@ -75,3 +76,12 @@ async def test_a_connection_that_breaks_says_so_and_is_replaced(engine_url: str,
             await use()
         async with pool.acquire(timeout=5) as connection:
             assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_sources_are_read_where_the_connection_string_asks_for_a_host_that_takes_writes(
+    engine_url: str,
+) -> None:
+    """Sessions that read sources are read-only by themselves, which says nothing about the host."""
+    url = f"{engine_url}&target_session_attrs=read-write"
+    async with open_sources(url) as sources, sources.transaction() as connection:
+        assert await connection.fetchval("SHOW default_transaction_read_only") == "on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -133,6 +134,11 @@ class RejectFile:
         return open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - from a descriptor
 
     def _refused(self, error: OSError) -> ImportFileError:
+        if error.errno == errno.ENXIO and self.path.is_fifo():
+            return ImportFileError(
+                f"The list of rejected lines can't be written to {self.path}: nobody reads this pipe.",
+                hint="Start its reader before the import, or name a file with --rejects.",
+            )
         return ImportFileError(
             f"The list of rejected lines can't be written to {self.path}: {error.strerror}.",
             hint="Name another place for it with --rejects.",

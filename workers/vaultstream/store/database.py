@@ -26,7 +26,7 @@ from vaultstream.errors import (
     shown,
 )
 from vaultstream.store import keepalive
-from vaultstream.store.conninfo import connection_arguments
+from vaultstream.store.conninfo import ConnectionArguments, connection_arguments
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
 from vaultstream.store.kept_pool import KeptPool
@@ -291,7 +291,7 @@ async def connect(
         arguments = connection_arguments(url_now(url))
         connection = await open_connection(
             arguments.dsn,
-            **arguments.others,
+            **_others(arguments, settings),
             timeout=arguments.timeout,
             statement_cache_size=STATEMENTS_KEPT if cache else 0,
             connection_class=WatchedConnection,
@@ -349,7 +349,7 @@ async def open_pool(
 
     async def open_one(*_: object, **options: Any) -> WatchedConnection:
         now = connection_arguments(url_now(url))
-        connection: WatchedConnection = await open_connection(now.dsn, **now.others, **options)
+        connection: WatchedConnection = await open_connection(now.dsn, **_others(now, settings), **options)
         return connection
 
     try:
@@ -380,6 +380,16 @@ async def open_pool(
             await asyncio.wait_for(pool.close(), timeout=5)
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             pool.terminate()
+
+
+def _others(arguments: ConnectionArguments, settings: Mapping[str, str] | None) -> dict[str, Any]:
+    """Returns the driver's arguments. The driver takes a session that we make read-only for one of a server that takes no writes."""
+    others = dict(arguments.others)
+    if (settings or {}).get("default_transaction_read_only") == "on" and others[
+        "target_session_attrs"
+    ] == "read-write":
+        others["target_session_attrs"] = "primary"
+    return others
 
 
 def _server_settings(role: str) -> dict[str, str]:

@@ -32,6 +32,8 @@ POOLER_HINT = (
 
 _known: set[str] = set()
 """Strings of connections that lead to a pooler in session mode."""
+_direct: set[str] = set()
+"""Those of connections that lead to Postgres itself."""
 
 
 def is_of_pooler(error: BaseException) -> bool:
@@ -74,7 +76,10 @@ async def open_connection(
             if not is_of_pooler(error):
                 raise
         else:
-            return direct
+            if dsn in _direct or await _is_direct(direct):
+                _direct.add(dsn)
+                return direct
+            direct.terminate()
     early = {name: value for name, value in server_settings.items() if name in _AT_START}
     late = {name: value for name, value in server_settings.items() if name not in _AT_START}
     connection: WatchedConnection = await asyncpg.connect(dsn, server_settings=early, **others)
@@ -94,6 +99,20 @@ async def open_connection(
     return connection
 
 
+async def _is_direct(connection: asyncpg.Connection) -> bool:
+    """Whether a connection leads to Postgres itself. A pooler makes up the process that it names at the start, for it can change.
+
+    So one is found that takes all settings of a connection and drops them (`ignore_startup_parameters` of PgBouncer).
+    """
+    try:
+        return bool(connection.get_server_pid() == await connection.fetchval(query("own_pid")))
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+        return False
+    except BaseException:
+        connection.terminate()
+        raise
+
+
 async def shares_sessions(first: asyncpg.Connection, another: asyncpg.Connection) -> bool:
     """Returns whether a pooler gives the session of one connection to another one that is in a transaction."""
     try:
@@ -105,6 +124,10 @@ async def shares_sessions(first: asyncpg.Connection, another: asyncpg.Connection
         return False  # there is no second session: each client keeps its own
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
         return True
+    except asyncpg.PostgresError as error:
+        if "statement pooling" in str(error):
+            return True
+        raise
     try:
         async with asyncio.timeout(SHARED_SECONDS):
             return bool(mine == theirs or mine != await first.fetchval(query("own_pid")))
@@ -115,7 +138,8 @@ async def shares_sessions(first: asyncpg.Connection, another: asyncpg.Connection
 def _require_own_session(*, shared: bool) -> None:
     if shared:
         raise DatabaseError(
-            "DATABASE_URL leads to a connection pooler in transaction mode.", hint=POOLER_HINT
+            "DATABASE_URL leads to a connection pooler in transaction mode, or in statement mode.",
+            hint=POOLER_HINT,
         )
 
 
