@@ -39,7 +39,7 @@ async def accept(
     if bool(jobs) == every:
         raise UsageError("Give the names of jobs, or --all.")
     async with (
-        open_session(settings, pool_size=1, nats=False) as session,
+        open_session(settings, pool_size=1, existing=True, nats=False) as session,
         session.pool.acquire() as connection,
     ):
         accepted = [await _accept(connection, await get_job(connection, name)) for name in jobs or ()]

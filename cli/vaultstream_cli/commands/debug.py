@@ -15,7 +15,7 @@ from vaultstream.errors import ServiceError, UsageError
 from vaultstream.local.files import whole_data_dir
 from vaultstream.local.psql import bundled_psql, psql_command
 from vaultstream.local.services import open_services, stop_services
-from vaultstream.local.worker_logs import LogReader, choose_job, jobs_with_logs
+from vaultstream.local.worker_logs import LogReader, choose_job, has_logs, jobs_with_logs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_json, print_line, print_table
@@ -39,7 +39,7 @@ async def psql(
     ] = None,
 ) -> None:
     """Open psql on the database: the embedded one, unless DATABASE_URL is set. Exits with psql's exit code."""
-    async with open_services(settings, nats=False) as services:
+    async with open_services(settings, existing=True, nats=False) as services:
         given, environment = psql_command(services.database_url, arguments or [])
         # Ctrl-C is for psql, where it cancels a query. A handler, because psql would inherit an ignored signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
@@ -104,6 +104,11 @@ async def logs(
 ) -> None:
     """Follow the logs of the embedded services and of a job's workers on this machine. Lines are prefixed with the log's name."""
     data_dir = whole_data_dir(settings.data_dir)
+    if not has_logs(data_dir):
+        raise UsageError(
+            f"There are no logs in {data_dir}.",
+            hint="Name another place with --data-dir; `run` writes logs there.",
+        )
     token = choose_job(jobs_with_logs(data_dir), job)
     if job is not None and token is None:
         raise UsageError(
@@ -133,4 +138,4 @@ async def stop(
     Commands start the services when needed, and the last command to exit stops them.
     """
     stopped = await stop_services(settings.data_dir, force=force)
-    note("Stopped." if stopped else f"No services are running in {settings.data_dir}.")
+    note("Stopped." if stopped else f"No services are running in {whole_data_dir(settings.data_dir)}.")

@@ -54,7 +54,7 @@ async def delete(
     On a terminal it asks first. Without a terminal, only the policy Delete needs --yes, because it can't be undone. What
     Retain keeps is found by the job's token, and `delete TOKEN --policy Delete` deletes it too.
     """
-    async with open_session(settings) as session:
+    async with open_session(settings, existing=True) as session:
         async with session.pool.acquire() as connection:
             snapshot = await read_job(connection, job)
             found, signed = snapshot.job, snapshot.progress.signed

@@ -152,7 +152,7 @@ async def add(
     json: Json = False,
 ) -> None:
     """Add keys to a job, for example after all of its keys were retired. The job may be running."""
-    async with open_session(settings) as session:
+    async with open_session(settings, existing=True) as session:
         found = await _find(session, job)
         services = session.services
         ring = load_keyring(services.kek_file)
@@ -201,7 +201,7 @@ async def _end(
     reason: str = "",
 ) -> None:
     chosen = choose_keys(job, key_ids, every=every)
-    async with open_session(settings) as session:
+    async with open_session(settings, existing=True) as session:
         found = await _find(session, job)
         change = await end_job_keys(
             session.pool,
@@ -268,7 +268,7 @@ async def rewrap(
 
     Safe while jobs run. If it is interrupted, run it again. Key-encryption keys that other jobs need stay in the file.
     """
-    async with open_session(settings) as session:
+    async with open_session(settings, existing=True) as session:
         found = await _find(session, job)
         async with rewrapping(session.pool) as connection:
             done = await rewrap_job(connection, found, session.services.kek_file, rotate=rotate, prune=prune)

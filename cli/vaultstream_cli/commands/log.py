@@ -164,7 +164,7 @@ async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> N
     """
     keys = load_seal_keys(seal_key_file(settings))
     async with (
-        open_session(settings) as session,
+        open_session(settings, existing=True) as session,
         explaining_unknown(session, job),
         session.pool.acquire() as connection,
     ):

@@ -7,36 +7,19 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from support.command_tree import SERVING, complete_lines
 from vaultstream_cli import app as commands
-from vaultstream_cli.main import COMMANDS, load
+from vaultstream_cli.main import COMMANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.unit
 
 
-def each_command(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
-    """Yields the words of each command, with a value for each argument and option that it requires."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from each_command(command, *names, name)
-            continue
-        required = [p for p in command.params if p.required]
-        options = [word for p in required if p.param_type_name == "option" for word in (p.opts[0], "1")]
-        yield (*names, name, *options, *("1" for p in required if p.param_type_name == "argument"))
-
-
-load(None)
-EVERY = [
-    words
-    for words in each_command(typer.main.get_command(commands.app))
-    if words[0] not in {"worker", "operator"}  # they take nothing from the file
-]
+EVERY = complete_lines()  # the others take nothing from the file
 
 
 def latin_1(path: Path) -> None:
@@ -62,7 +45,7 @@ def open_to_all(path: Path) -> None:
 
 
 def test_all_commands_are_walked() -> None:
-    assert {words[0] for words in EVERY} == COMMANDS.keys() - {"worker", "operator"}
+    assert {words[0] for words in EVERY} == COMMANDS.keys() - SERVING
 
 
 @pytest.mark.parametrize("make", [latin_1, utf_16, endless, somebodys_socket, open_to_all])

@@ -205,3 +205,10 @@ async def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
                 await waiter.acquire(exclusive=True)
         holder.release()
         assert await waiter.acquire(exclusive=True) is waiter
+
+
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_a_file_or_what_is_below_one_is_no_data_directory(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="it is a file, or below one"):
+        whole_data_dir(tmp_path / "file" / below)

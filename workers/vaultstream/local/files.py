@@ -55,15 +55,33 @@ def whole_data_dir(path: Path) -> Path:
     """Returns the absolute path of a data directory, of which neither a link nor a home directory is left.
 
     Raises:
-        UsageError: its links lead nowhere, or the user whose home it names does not exist.
+        UsageError: its links lead nowhere, the user whose home it names does not exist, it is a file or below one, or it can't be
+            searched.
     """
     try:
-        return path.expanduser().resolve()
+        whole = path.expanduser().resolve()
     except (RuntimeError, OSError):  # as pathlib raises them
         raise UsageError(
             f"The directory {path} can't be found: its links form a loop, or it names a user that does not exist.",
             hint="Name another directory with --data-dir.",
         ) from None
+    try:
+        file = not stat.S_ISDIR(whole.stat().st_mode)
+    except FileNotFoundError:
+        file = False
+    except NotADirectoryError:
+        file = True
+    except OSError as error:
+        raise UsageError(
+            f"The directory {path} can't be read: {error.strerror}.",
+            hint="Name a directory of your own with --data-dir.",
+        ) from None
+    if file:
+        raise UsageError(
+            f"{path} can't be the data directory: it is a file, or below one.",
+            hint="Name a directory, or a path where one can be created, with --data-dir.",
+        )
+    return whole
 
 
 def claim_data_dir(path: Path, *, mode: int) -> Path:
@@ -75,14 +93,9 @@ def claim_data_dir(path: Path, *, mode: int) -> Path:
         UsageError: it is a file or below one, other things are in it, or others may write to it.
         LocalServiceError: another user owns it.
     """
+    path = whole_data_dir(path)
     if not path.is_dir():
-        try:
-            return make_private_dir(path, mode=mode)
-        except (FileExistsError, NotADirectoryError):
-            raise UsageError(
-                f"{path} can't be the data directory: it is a file, or below one.",
-                hint="Name a directory, or a path where one can be created, with --data-dir.",
-            ) from None
+        return make_private_dir(path, mode=mode)
     _refuse_other_owners(path, {0, os.geteuid()})
     if not is_data_dir(path) and (others := sorted(set(os.listdir(path)) - _OWN_NAMES)):  # noqa: PTH208 - names alone
         raise UsageError(

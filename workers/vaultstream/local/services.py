@@ -182,7 +182,7 @@ class LocalServices:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, reads: bool = False, nats: bool = True
+    settings: Settings, *, reads: bool = False, existing: bool = False, nats: bool = True
 ) -> AsyncIterator[Services]:
     """Yields the services that the settings name by URL, and embedded ones for those that they don't.
 
@@ -191,7 +191,8 @@ async def open_services(
 
     Args:
         settings: the URLs of the services, and the folder of embedded ones.
-        reads: whether nothing is created: neither a folder nor a database nor keys.
+        reads: whether nothing is created: neither a folder nor a database nor keys. NATS may be missing.
+        existing: whether the database must be there already, because only one that was used has what is changed.
         nats: whether NATS is needed. If not, none is started; its URL may be empty then.
 
     Raises:
@@ -216,13 +217,13 @@ async def open_services(
         _bus=bus_address(settings, settings.nats_url) if settings.nats_url else None,
     )
     own_postgres, own_nats = settings.database_url is None, nats and settings.nats_url is None
+    if own_postgres and (reads or existing):
+        require_place(data_dir)
     if reads:
-        if own_postgres:
-            require_place(data_dir)
         own_nats = own_nats and (data_dir / "nats").is_dir()
     elif nats:
         _require_both(settings)
-    makes_keys = own_postgres and not reads
+    makes_keys = own_postgres and not reads and not existing
     async with AsyncExitStack() as stack:
         if own_postgres or own_nats:
             local = await stack.enter_async_context(

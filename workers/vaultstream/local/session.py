@@ -35,7 +35,12 @@ class Session:
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings, *, pool_size: int = 4, reads: bool = False, nats: bool = True
+    settings: Settings,
+    *,
+    pool_size: int = 4,
+    reads: bool = False,
+    existing: bool = False,
+    nats: bool = True,
 ) -> AsyncIterator[Session]:
     """Finds or starts the services and opens the database. The schema of an embedded database is brought up to date.
 
@@ -43,6 +48,7 @@ async def open_session(
         settings: the URLs of the services; embedded services are started where a URL is missing.
         pool_size: maximum number of connections to Postgres.
         reads: whether nothing is created; see `open_services`.
+        existing: whether the database must be there already; see `open_services`.
         nats: whether NATS is needed.
 
     Raises:
@@ -50,13 +56,13 @@ async def open_session(
         ServiceError: a service is unreachable, or the schema's version is not supported.
     """
     async with (
-        open_services(settings, reads=reads, nats=nats) as services,
+        open_services(settings, reads=reads, existing=existing, nats=nats) as services,
         open_pool(services.database_url, role="command", size=pool_size) as pool,
     ):
         async with pool.acquire() as connection:
             if settings.database_url is None:
                 await schema.migrate(connection)
-            elif reads and not (await schema.find_schema(connection)).version:
+            elif (reads or existing) and not (await schema.find_schema(connection)).version:
                 raise NoDatabaseError(
                     f"There is no VaultStream schema in the database at {redact(services.database_url)}.",
                     hint="Correct DATABASE_URL, or create the schema there: `vaultstream migrate`.",

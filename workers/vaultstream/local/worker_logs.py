@@ -41,6 +41,11 @@ def jobs_with_logs(data_dir: Path) -> list[str]:
     return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
+def has_logs(data_dir: Path) -> bool:
+    """Whether a service or a worker has written a log in a data directory."""
+    return bool(jobs_with_logs(data_dir)) or any((data_dir / name).is_file() for name in SERVICES)
+
+
 @dataclass
 class LogReader:
     """Continues to read logs where it stopped; reads files that appear later from their beginning."""
