@@ -24,8 +24,18 @@ HEAD = """\
 
 The output of `vaultstream COMMAND --help` for every command. `make docs` generates this page.
 
-Data goes to standard output, everything else to standard error. `--json` prints data as JSON. Options take precedence over the
-environment, and the environment over `.env`. [.env.sample](../.env.sample) lists the settings.
+Data goes to standard output, everything else to standard error. Options take precedence over the environment, and the environment over
+`.env`. [.env.sample](../.env.sample) lists the settings.
+
+`-o json` (or `--json`), `-o yaml` and `-o name` print what a command shows for programs, `-o wide` (or `--wide`) all columns of a table. With JSON
+or YAML, an error is one object, the last line (or document) of standard error; standard output has results alone:
+
+```json
+{"error": "There is no job named 'x'.", "field": null, "hint": "`vaultstream jobs` lists the jobs.", "exit_code": 2}
+```
+
+`field` is the option, the setting or the field of a job that is wrong, or null. `hint` is the next step, or null. Exit codes are those of the
+[README](../README.md#exit-codes). `vaultstream completion bash` (`zsh`, `fish`) prints a script by which a shell completes commands and options.
 """
 
 

@@ -9,9 +9,10 @@ import re
 import signal
 import sys
 import warnings
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 import uvloop
@@ -24,7 +25,8 @@ from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.privileges import AUDITOR
 from vaultstream.version import __version__
-from vaultstream_cli.output import note, print_error, print_line, warn
+from vaultstream_cli.forms import FormWanted, OutputForm
+from vaultstream_cli.output import FORM_PARAMETER, drop_output, note, print_error, print_line, use_form, warn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -36,6 +38,9 @@ Exit codes: 0 done · 1 failed · 2 bad input · 3 ended with dead letters · 4 
 
 HELP = ["--help", "-h"]
 
+COMPLETE_VARIABLE = "_VAULTSTREAM_COMPLETE"
+"""Environment variable in which a shell's script asks for completions."""
+
 app = typer.Typer(
     name="vaultstream",
     help="Signs records in bulk, and proves it: one valid signature per record, one signer per key, whatever crashes.",
@@ -46,6 +51,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": HELP},
 )
+
+
+def complete() -> None:
+    """Prepares the application to answer a shell's script, see `COMPLETE_VARIABLE`."""
+    from typer._completion_classes import completion_init  # noqa: PLC0415 - only shells need it
+
+    completion_init()
 
 
 def _show_version(wanted: bool) -> None:
@@ -108,8 +120,10 @@ KekFile = Annotated[
     ),
 ]
 JobName = Annotated[str, typer.Argument(help="Name of the job, or its token if it was deleted.")]
-Wide = Annotated[bool, typer.Option("--wide", help="Print all columns, also on a narrow terminal.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="Print all columns, also on a narrow terminal; same as -o wide.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON; same as -o json.")]
 
 _COMMON: dict[str, Any] = {
     "data_dir": DataDir,
@@ -128,6 +142,8 @@ def command(
     *,
     worker: bool = False,
     part: str = AUDITOR,
+    names: tuple[str, ...] = (),
+    table: bool = False,
     interrupted: str = RESUMES,
     unknown_options_are_arguments: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., None]]:
@@ -142,24 +158,39 @@ def command(
         name: the name of the command.
         worker: whether the function handles Ctrl-C and SIGTERM itself.
         part: whose role in Postgres it needs; EVERY_PART if it does the work of all.
+        names: the fields that lead to the names in what it prints, for `-o name`; none: it has no names.
+        table: whether it prints a table of which a narrow terminal may show a part.
         interrupted: the hint that is printed after Ctrl-C or SIGTERM.
         unknown_options_are_arguments: whether an unknown option such as `-1` is treated as an argument.
     """
 
     def register(function: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        json = next((p.name for p in own if p.annotation is Json), None)
+
         @wraps(function)
         def entry(**given: Any) -> None:
             common = {key: given.pop(key) for key in _COMMON}
+            form = OutputForm(given.pop(FORM_PARAMETER, None) or OutputForm.TEXT)
+            wide = form is OutputForm.WIDE or given.pop("wide", False) if table else None
+            if json:
+                form = _one_form(form, as_json=given[json])
+                given[json] = form.of_objects
+            use_form(FormWanted(form, names, wide))
 
             async def body(settings: Settings) -> Any:
                 return await function(settings, **given)
 
             raise typer.Exit(execute(common, body, worker=worker, part=part, interrupted=interrupted))
 
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        added = {
+            **({"wide": Wide} if table else {}),
+            **({FORM_PARAMETER: _forms(names, table)} if json else {}),
+        }
+        defaults = {"wide": False, FORM_PARAMETER: None}
         shared = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-            for key, kind in _COMMON.items()
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(key), annotation=kind)
+            for key, kind in (added | _COMMON).items()
         ]
         keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         entry.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]
@@ -169,6 +200,27 @@ def command(
         return entry
 
     return register
+
+
+def _forms(names: tuple[str, ...], table: bool) -> Any:
+    """Returns the option for the form of a command's output."""
+    wanted = [
+        OutputForm.JSON,
+        OutputForm.YAML,
+        *([OutputForm.WIDE] if table else []),
+        *([OutputForm.NAME] if names else []),
+    ]
+    choice: Any = cast("Any", StrEnum)("OneOfForms", {form.name: form.value for form in wanted})
+    option = typer.Option("--output", "-o", help="Print it in this form instead of as text.")
+    return Annotated[choice | None, option]
+
+
+def _one_form(form: OutputForm, *, as_json: bool) -> OutputForm:
+    if as_json and form not in {OutputForm.TEXT, OutputForm.JSON}:
+        raise typer.BadParameter(
+            f"it is {form}, and --json is given. Give one of both.", param_hint="--output"
+        )
+    return OutputForm.JSON if as_json else form
 
 
 def execute(
@@ -198,7 +250,7 @@ def execute(
         result = uvloop.run(work if worker else _cancellable(work, interrupted))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
-        _drop_output()
+        drop_output()
         return ExitCode.OK
     except Exception as error:
         shown = explained(error, part=part)
@@ -207,7 +259,7 @@ def execute(
         if shown is None:
             raise
         if isinstance(shown, OutputError):
-            _drop_output()
+            drop_output()
         print_error(shown)
         return shown.exit_code
     return result if isinstance(result, ExitCode) else ExitCode.OK
@@ -226,13 +278,6 @@ def _require_working_directory() -> None:
             f"The working directory can't be used: {error.strerror}.",
             hint="Start the command in another directory.",
         ) from None
-
-
-def _drop_output() -> None:
-    """Discards buffered standard output, so that Python does not fail to flush it on exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 async def _cancellable(work: Coroutine[Any, Any, Any], hint: str) -> Any:

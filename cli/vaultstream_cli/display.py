@@ -46,70 +46,99 @@ def eta_text(job: Job, seconds: float | None) -> list[str]:
     return [] if job.ended or (seconds is not None and seconds < 0.001) else [f"ETA {duration(seconds)}"]  # noqa: PLR2004
 
 
-def describe_run(state: RunState) -> str:
-    """Returns a run's state as one line."""
+def describe_run(state: RunState, elapsed: float | None = None) -> str:
+    """Returns a run's state as one line.
+
+    Args:
+        state: of the run.
+        elapsed: seconds since the run began; None: left out.
+    """
+    return " · ".join(filter(None, (*_parts(state, elapsed), state.trouble)))
+
+
+def _parts(state: RunState, elapsed: float | None, *, stopped: bool = False) -> tuple[str, str]:
+    """Returns how far a run is, and how fast."""
     progress, job = state.progress, state.job
+    spent = [] if elapsed is None else [duration(elapsed)]
+    signers = counted(state.signers, "signer")
     if not progress.records and not job.planned:
-        line = f"planning batches · {counted(state.signers, 'signer')}"
-        return f"{line} · {state.trouble}" if state.trouble else line
+        return "planning batches", " · ".join([signers, *spent])
     share = f"{progress.settled / progress.records:.0%}" if progress.records else "-"
     total = f"{progress.records:,}" + ("" if job.planned else "+")
-    parts = [
+    far = [
         f"{progress.settled:,} of {total} records ({share})",
-        rate_text(state.rate),
-        f"lag {counted(progress.batches_left, 'batch', 'batches')}",
-        counted(state.signers, "signer"),
-        *eta_text(job, state.eta_seconds),
+        *([f"{progress.dead:,} dead"] if progress.dead else []),
+        *([] if job.ended else [f"lag {counted(progress.batches_left, 'batch', 'batches')}"]),
     ]
-    if progress.dead:
-        parts.insert(1, f"{progress.dead:,} dead")
-    line = " · ".join(parts)
-    return f"{line} · {state.trouble}" if state.trouble else line
+    each = f", {state.rate / state.signers:,.0f} per signer" if state.rate and state.signers > 1 else ""
+    fast = [rate_text(state.rate) + each, signers, *spent]
+    return " · ".join(far), " · ".join(fast + (["stopped"] if stopped else eta_text(job, state.eta_seconds)))
+
+
+def others_text(state: RunState) -> str:
+    """Returns the workers of the job that another command has started; empty: there are none."""
+    if not state.others:
+        return ""
+    shown = ", ".join(f"{each.role} {each.host}:{each.pid}" for each in state.others[:_OTHERS_SHOWN])
+    more = f" and {len(state.others) - _OTHERS_SHOWN} more" if len(state.others) > _OTHERS_SHOWN else ""
+    return f"another command works on this job too ({shown}{more}); each record is signed once"
+
+
+_OTHERS_SHOWN = 4
 
 
 class RunDisplay:
     """Shows a run on standard error. A context manager; pass each state to `show`."""
 
     def __init__(self) -> None:
-        self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
+        self._live = Live(console=err, refresh_per_second=4, transient=False) if err.is_terminal else None
         self._next_line = 0.0
         self._shown_trouble: str | None = None
         self._shown_why = ""
+        self._shown_others = False
+        self._began = time.monotonic()
+        self._last: RunState | None = None
 
     def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._live:
+            if kind and self._last:  # what stays on the screen promises no end
+                self._live.update(self._rendered(self._last, stopped=True))
             self._live.stop()
 
     def show(self, state: RunState) -> None:
         """Shows a state. Without a terminal, at most one line every two seconds, except for news."""
+        self._last = state
         if self._live:
-            self._live.update(_render(state))
+            self._live.update(self._rendered(state))
             return
+        if state.others and not self._shown_others:
+            note(f"{state.job.name}: {others_text(state)}")
+        self._shown_others = bool(state.others)
         if state.why and state.why != self._shown_why:
             note(f"{state.job.name}: {state.why[0].lower()}{state.why[1:]}")
             self._shown_why = state.why
         news = state.trouble != self._shown_trouble
         if news or time.monotonic() >= self._next_line or state.job.ended:
-            note(f"{state.job.name}: {describe_run(state)}")
+            note(f"{state.job.name}: {describe_run(state, time.monotonic() - self._began)}")
             self._next_line = time.monotonic() + LINE_SECONDS
             self._shown_trouble = state.trouble
 
-
-def _render(state: RunState) -> RenderableType:
-    progress = state.progress
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="bold")
-    grid.add_column()
-    grid.add_row(
-        state.job.name,
-        ProgressBar(total=max(1, progress.records), completed=progress.settled, width=40),
-    )
-    grid.add_row("", describe_run(state))
-    if state.why:
-        grid.add_row("", state.why, style="dim")
-    return grid
+    def _rendered(self, state: RunState, *, stopped: bool = False) -> RenderableType:
+        progress = state.progress
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(style="bold")
+        grid.add_column()
+        grid.add_row(
+            state.job.name,
+            ProgressBar(total=max(1, progress.records), completed=progress.settled, width=40),
+        )
+        for line in _parts(state, time.monotonic() - self._began, stopped=stopped):
+            grid.add_row("", line)
+        for news in filter(None, (state.trouble, state.why, others_text(state))):
+            grid.add_row("", news, style="dim")
+        return grid

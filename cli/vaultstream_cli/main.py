@@ -19,6 +19,10 @@ from vaultstream.telemetry.early import listen_early
 COMMANDS = {
     "quick-start": "quick_start",
     "run": "run",
+    "submit": "submit",
+    "suspend": "suspend",
+    "resume": "suspend",
+    "cancel": "cancel",
     "lint": "lint",
     "import": "import_",
     "jobs": "jobs",
@@ -39,6 +43,7 @@ COMMANDS = {
     "bench": "bench",
     "doctor": "doctor",
     "migrate": "migrate",
+    "completion": "completion",
     "debug": "debug",
     "worker": "worker",
     "operator": "operator",
@@ -81,8 +86,9 @@ def main() -> None:
         with quick_imports():
             import typer  # noqa: PLC0415 - see above
 
-            from vaultstream_cli.app import app  # noqa: PLC0415 - see above
+            from vaultstream_cli.app import COMPLETE_VARIABLE, app, complete  # noqa: PLC0415 - see above
             from vaultstream_cli.output import (  # noqa: PLC0415 - see above
+                drop_output,
                 escape_unknown_characters,
                 print_traceback,
                 print_usage_error,
@@ -90,12 +96,24 @@ def main() -> None:
 
             escape_unknown_characters()
             sys.excepthook = print_traceback
+            if COMPLETE_VARIABLE in os.environ:
+                complete()
             load(command)
         try:
-            sys.exit(app(prog_name="vaultstream", standalone_mode=False))
+            code = app(prog_name="vaultstream", standalone_mode=False)
+            sys.stdout.flush()
+            sys.exit(code)
+        except (BrokenPipeError, SystemExit) as leaving:
+            if not isinstance(
+                leaving if isinstance(leaving, OSError) else leaving.__context__, BrokenPipeError
+            ):
+                raise
+            drop_output()  # the reader has closed the pipe, as `--help | head` does
+            sys.exit(ExitCode.OK)
         except typer.TyperException as error:  # the arguments are wrong
-            print_usage_error(error)
+            print_usage_error(error, sys.argv[1:])
             sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before the command installed its own handlers
-        sys.stderr.write("error: Interrupted.\n")
+        as_json = '{"error": "Interrupted.", "field": null, "hint": null, "exit_code": 130}\n'
+        sys.stderr.write(as_json if "--json" in sys.argv else "error: Interrupted.\n")
         sys.exit(ExitCode.INTERRUPTED)

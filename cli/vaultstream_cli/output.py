@@ -7,10 +7,11 @@ messages come from tables, files and services, and their authors must not contro
 from __future__ import annotations
 
 import io
-import json
+import os
 import sys
 import traceback
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,10 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.table import Table
 
-from vaultstream.visible import visible, visible_json, visible_lines
+from vaultstream.errors import UsageError
+from vaultstream.last_words import unexpected_error
+from vaultstream.visible import visible, visible_lines
+from vaultstream_cli.forms import FormWanted, OutputForm, error_object, form_of_arguments, in_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,14 +77,36 @@ def escape_unknown_characters() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """Prints a value as JSON, on one line if `indent` is None; times become ISO 8601.
+_wanted = FormWanted()
 
-    An output that can't take every character, such as one in Latin-1, gets JSON's own escapes: the value is the same.
+
+def use_form(wanted: FormWanted) -> None:
+    """Sets how this process prints objects, tables and errors."""
+    global _wanted  # noqa: PLW0603 - as its standard output
+    _wanted = wanted
+
+
+def print_object(value: object, *, indent: int | None = 2) -> None:
+    """Prints what a command shows, in the form that was asked for: JSON, YAML or its names.
+
+    Args:
+        value: the object; times become ISO 8601.
+        indent: None: others follow, so JSON is one line.
     """
+    # An output that can't take every character, such as one in Latin-1, gets JSON's own escapes: the value is the same.
     any_text = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    text = json.dumps(value, default=_encode, ensure_ascii=not any_text, indent=indent)
-    _write(visible_json(text) + "\n")
+    _write(in_form(value, _wanted, indent=indent, any_text=any_text))
+
+
+def drop_output() -> None:
+    """Discards what is left to be written to an output whose reader has left, so that Python does not fail to flush it on exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def print_text(text: str) -> None:
@@ -105,7 +131,10 @@ def _write(text: str) -> None:
 
 
 def print_error(error: VaultStreamError) -> None:
-    """Prints an error's message, and its hint on a second line."""
+    """Prints an error: its message and hint for people, or an object in the form that was asked for, as the last thing."""
+    if _wanted.form in {OutputForm.JSON, OutputForm.YAML}:
+        sys.stderr.write(in_form(error_object(error), _wanted, indent=None, any_text=False))
+        return
     err.print(f"error: {visible_lines(error.message)}", style="red")
     if error.hint:
         err.print(f"  try: {visible_lines(error.hint)}")
@@ -130,17 +159,34 @@ def confirm(question: str) -> bool:
         return False
 
 
-def print_usage_error(error: typer.TyperException) -> None:
+def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> None:
     """Prints what is wrong with the arguments of the command, or the help that replaces missing ones."""
+    context = getattr(error, "ctx", None)  # without one, the command may or may not have a form
+    takes_form = context is None or any(each.name == FORM_PARAMETER for each in context.command.params)
+    use_form(FormWanted(form_of_arguments(arguments, takes_form=takes_form)))
+    if _wanted.form is not OutputForm.TEXT:
+        parameter = getattr(error, "param", None)
+        field = parameter.opts[0] if parameter else getattr(error, "option_name", None)
+        message = error.format_message().replace("Value error, ", "")
+        words = takewhile(lambda word: not word.startswith("-"), arguments)
+        path = context.command_path if context else " ".join(("vaultstream", *words))
+        print_error(UsageError(message, field=field, hint=f"`{path} --help` shows what it takes."))
+        return
     shown = io.StringIO()
     error.show(file=shown)  # type: ignore[attr-defined]
     sys.stderr.write(visible(shown.getvalue().replace("Value error, ", ""), keep="\n"))
+
+
+FORM_PARAMETER = "output_form"
+"""Name of the parameter whose option is `--output FORM`."""
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Prints an unexpected error, in place of `sys.excepthook`."""
     lines = "".join(traceback.format_exception(kind, error, trace))
     sys.stderr.write(visible(lines, keep="\n"))
+    if _wanted.form is not OutputForm.TEXT:
+        print_error(unexpected_error(error))
 
 
 def print_table(
@@ -156,8 +202,9 @@ def print_table(
         columns: their names, the most important first: the last ones are left out where there is no room.
         rows: a value per column.
         title: above the table.
-        wide: whether to print all columns, whatever room there is; None: the command has no option for it.
+        wide: whether to print all columns, whatever room there is; None: as the command's option says.
     """
+    wide = _wanted.wide if wide is None else wide
     rows = [tuple(row) for row in rows]
     cells = [[_cell(value) for value in row] for row in rows]
     width = 10_000 if wide else out.width
@@ -225,9 +272,3 @@ def _cell(value: object) -> str:
             return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         case _:
             return visible(str(value))
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

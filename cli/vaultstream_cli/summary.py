@@ -10,7 +10,7 @@ from vaultstream.errors import AuditError, NotAllSignedError, VaultStreamError
 from vaultstream.plurals import counted
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import KeyUse, get_key_use
-from vaultstream.store.progress import read_job
+from vaultstream.store.progress import LEAST_PAUSE_SECONDS, read_job, with_pauses
 from vaultstream_cli.display import duration
 from vaultstream_cli.output import print_table
 
@@ -48,6 +48,7 @@ class Summary:
             "batch_size": self.job.spec.batch_size,
             "algorithm": self.job.spec.keys.algorithm,
             "seconds": self.job.seconds,
+            "working_seconds": self.progress.working_seconds if self.job.ended else None,
             "records_per_second": self.progress.overall_rate,
             "keys": asdict(self.keys),
             "decisions": [taken.to_json() for taken in self.decisions],
@@ -56,7 +57,7 @@ class Summary:
 
 async def get_summary(pool: Pool, token: str) -> Summary:
     async with pool.acquire() as connection:
-        snapshot = await read_job(connection, token)
+        snapshot = await with_pauses(connection, await read_job(connection, token))
         keys = await get_key_use(connection, snapshot.job.job_no)
     return Summary(snapshot.job, snapshot.progress, keys)
 
@@ -72,11 +73,18 @@ def print_summary(summary: Summary) -> None:
             ("signed", f"{progress.signed:,}"),
             ("dead letters", f"{progress.dead:,}"),
             ("batches", f"{progress.batches:,}, of {counted(summary.job.spec.batch_size, 'record')} each"),
-            ("time", duration(summary.job.seconds)),
+            ("time", _time(summary)),
             ("rate", f"{rate:,.0f} records/s" if rate else "-"),
             ("keys used", f"{keys.used} of {keys.keys}, {_batches(keys.least, keys.most)} each"),
         ],
     )
+
+
+def _time(summary: Summary) -> str:
+    progress = summary.progress
+    if not summary.job.ended or progress.paused_seconds < LEAST_PAUSE_SECONDS:
+        return duration(summary.job.seconds)
+    return f"{duration(progress.working_seconds)}, without {duration(progress.paused_seconds)} of pauses"
 
 
 def _batches(least: int, most: int) -> str:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SERVING = {"worker", "operator"}
 """Commands that run until they are stopped, with settings from the environment alone."""
 
+WITHOUT_SETTINGS = {"completion"}
+"""Commands that read no settings."""
+
 
 def leaves() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields the words of each command, and the command."""
@@ -45,5 +48,7 @@ def complete_line(words: tuple[str, ...], command: Any, value: str = "1") -> tup
 def complete_lines(*, serving: bool = False) -> list[tuple[str, ...]]:
     """Returns each command with what it requires; those that run until they are stopped only if `serving`."""
     return [
-        complete_line(words, command) for words, command in leaves() if serving or words[0] not in SERVING
+        complete_line(words, command)
+        for words, command in leaves()
+        if (serving or words[0] not in SERVING) and words[0] not in WITHOUT_SETTINGS
     ]

@@ -87,11 +87,13 @@ class VaultStreamError(Exception):
     Args:
         message: one sentence that says what is wrong, for people.
         hint: the next step, if there is one.
+        field: the field, setting or option that is wrong, if it is one.
     """
 
     exit_code: ExitCode = ExitCode.FAILURE
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, field: str | None = None) -> None:
+        self.field = field
         self.message = shortened(redact(message), LONGEST_CHARACTERS)
         self.hint = shortened(redact(hint), LONGEST_CHARACTERS) if hint else None
         super().__init__(self.message)

@@ -51,6 +51,11 @@ def write_last_words(error: VaultStreamError) -> None:
 def unexpected(error: Exception) -> VaultStreamError:
     """Logs an error that is a fault of the program itself, with its traceback; returns the one to leave with."""
     log.critical("unexpected error", exc_info=error)
+    return unexpected_error(error)
+
+
+def unexpected_error(error: BaseException) -> VaultStreamError:
+    """Returns the error to leave with because of a fault of the program itself."""
     return VaultStreamError(f"Unexpected error: {type(error).__name__}: {shown(error)}")
 
 

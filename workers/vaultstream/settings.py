@@ -171,6 +171,7 @@ def load_settings(file: EnvFile | None = None, /, **overrides: object) -> Settin
         raise UsageError(
             f"{name} {_wanted(name, first['msg'])}{_given(name, first.get('input'))}.",
             hint=f"Correct {name} in the environment, in .env or on the command line.",
+            field=name,
         ) from None
 
 

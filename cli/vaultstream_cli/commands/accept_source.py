@@ -13,14 +13,14 @@ from vaultstream.records.source import inspect_source
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import accept_source, get_job, list_jobs
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json
+from vaultstream_cli.output import note, print_object
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 
 
-@command(app, "accept-source")
+@command(app, "accept-source", names=("accepted", "job"))
 async def accept(
     settings: Settings,
     *,
@@ -49,7 +49,7 @@ async def accept(
             except SourceError as error:
                 note(f"Job {job.name}: {error.message}")
     if json:
-        print_json({"accepted": accepted})
+        print_object({"accepted": accepted})
         return
     for entry in accepted:
         what = "accepted" if entry["changed"] else "was accepted before"

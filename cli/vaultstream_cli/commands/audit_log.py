@@ -12,13 +12,13 @@ from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.store.audit_events import count_audit_events, get_audited_job, list_audit_events
 from vaultstream_cli.app import JobName, Json, app, command
-from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.output import note, print_object, print_table
 
 SHOWN_WORDS = 3
 ARGUMENT_CHARACTERS = 200
 
 
-@command(app, "audit-log")
+@command(app, "audit-log", names=("events", "number"), table=True)
 async def audit_log(
     settings: Settings,
     *,
@@ -42,7 +42,7 @@ async def audit_log(
         events = await list_audit_events(connection, found.job_no, limit=limit or None)
     if json:
         shown = [asdict(event) for event in events]
-        print_json({"job": found.name, "token": found.token, "total": total, "events": shown})
+        print_object({"job": found.name, "token": found.token, "total": total, "events": shown})
         return
     if not events:
         note(f"Job {found.name} has no audit events: it was created before they were recorded.")

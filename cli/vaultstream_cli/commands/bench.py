@@ -22,7 +22,7 @@ from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.output import note, print_object, print_table
 from vaultstream_cli.report import require_ok
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def bench(
             session.services, session.pool, wanted, stage=_show_stage, limit_seconds=limit_seconds
         )
     if json:
-        print_json(result.to_json())
+        print_object(result.to_json())
     else:
         _print_result(result)
     require_ok(result.verification)

@@ -18,10 +18,10 @@ from vaultstream.store.dead_letters import (
 )
 from vaultstream.store.jobs import get_job
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.output import note, print_object, print_table
 
 
-@command(app, "dead")
+@command(app, "dead", names=("dead_letters", "record_id"), table=True)
 async def dead(
     settings: Settings,
     *,
@@ -49,7 +49,7 @@ async def dead(
         total = await count(connection, found.job_no)
         letters = await list_them(connection, found.job_no, limit=limit or None)
     if json:
-        print_json(
+        print_object(
             {"job": found.name, "total": total, "dead_letters": [asdict(letter) for letter in letters]}
         )
         return

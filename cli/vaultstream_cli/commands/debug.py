@@ -18,7 +18,7 @@ from vaultstream.local.services import open_services, stop_services
 from vaultstream.local.worker_logs import LogReader, choose_job, has_logs, jobs_with_logs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json, print_line, print_table
+from vaultstream_cli.output import note, print_line, print_object, print_table
 
 LOG_POLL_SECONDS = 0.25
 
@@ -53,7 +53,7 @@ async def psql(
     raise typer.Exit(code)
 
 
-@command(group, "streams")
+@command(group, "streams", names=("name",), table=True)
 async def streams(settings: Settings, *, json: Json = False) -> None:
     """Show the state of the JetStream streams and their consumers."""
     async with open_services(settings, reads=True) as services:
@@ -63,7 +63,7 @@ async def streams(settings: Settings, *, json: Json = False) -> None:
                 stream for tenant in (None, *settings.tenants) for stream in await list_streams(bus, tenant)
             ]
     if json:
-        print_json([asdict(stream) for stream in found])
+        print_object([asdict(stream) for stream in found])
         return
     if not found:
         note("There are no streams yet; a job's first worker creates them.")

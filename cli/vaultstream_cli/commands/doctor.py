@@ -12,7 +12,7 @@ from vaultstream.errors import ExitCode
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import out, print_json, print_text
+from vaultstream_cli.output import out, print_object, print_text
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
 
@@ -38,7 +38,7 @@ async def doctor(
     findings = await examine(settings, start=start)
     bad = any_failed(findings)
     if json:
-        print_json({"ok": not bad, "findings": [finding.to_json() for finding in findings]})
+        print_object({"ok": not bad, "findings": [finding.to_json() for finding in findings]})
     else:
         _print(findings)
     return ExitCode.SERVICE if bad else ExitCode.OK

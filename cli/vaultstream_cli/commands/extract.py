@@ -12,7 +12,7 @@ from vaultstream.errors import AuditError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command, named_path
-from vaultstream_cli.output import note, print_json, print_line
+from vaultstream_cli.output import note, print_line, print_object
 
 
 @command(app, "extract", unknown_options_are_arguments=True)  # an id may be negative
@@ -36,7 +36,7 @@ async def extract(
             session.services.database_url, job, record_id, to=to, source_url=session.services.source_url
         )
     if json:
-        print_json(extracted.record)
+        print_object(extracted.record)
     elif extracted.command is not None:
         note(f"Written to {to}. Verify the signature with:")
         print_line(extracted.command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import time
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +22,8 @@ from vaultstream.settings import Settings
 from vaultstream.store.database import connect
 from vaultstream.visible import visible
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import err, note, print_json, print_text, warn
+from vaultstream_cli.input import STANDARD_INPUT, spooled_input
+from vaultstream_cli.output import err, note, print_object, print_text, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 _COLUMNS_SHOWN = 30
 
 
-@command(app, "import")
+@command(app, "import", names=("table",))
 async def import_(
     settings: Settings,
     *,
@@ -41,7 +42,8 @@ async def import_(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="CSV with a header line, JSON (an object per line, or one array) or Parquet; may be compressed as .gz or .zip.",
+            help="CSV with a header line, JSON (an object per line, or one array) or Parquet; may be compressed as .gz or .zip. "
+            "- reads standard input, and needs --format.",
         ),
     ],
     table: Annotated[
@@ -89,7 +91,10 @@ async def import_(
     ] = False,
     rejects: Annotated[
         Path | None,
-        typer.Option("--rejects", help="File to list rejected lines in. [default: FILE.rejected.jsonl]"),
+        typer.Option(
+            "--rejects",
+            help="File to list rejected lines in. [default: FILE.rejected.jsonl; stdin.rejected.jsonl for standard input]",
+        ),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to the table if it exists.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the table if it exists.")] = False,
@@ -111,15 +116,23 @@ async def import_(
         format=format_,
         max_rejects=max_rejects,
         allow_multiline=allow_multiline,
-        rejects=rejects,
+        rejects=rejects or (Path("stdin.rejected.jsonl") if file == STANDARD_INPUT else None),
     )
     options.check()
+    piped = file == STANDARD_INPUT
+    if piped and format_ is None:
+        raise UsageError(
+            "Standard input has no name that says its format.", hint="Add --format.", field="--format"
+        )
     # Uses its own connection: the pool's connections have a command timeout of two minutes.
     async with (
+        AsyncExitStack() as spooled,
         open_session(settings, pool_size=1, nats=False) as session,
         connect(session.services.database_url, role="import") as connection,
     ):
         try:
+            if piped:
+                file = await spooled.enter_async_context(spooled_input(f"stdin.{format_}"))
             with _shown_progress(file) as progress:
                 report = await import_records(connection, file, options, progress)
         except asyncio.CancelledError:
@@ -186,7 +199,7 @@ def _print_report(report: ImportReport, *, as_json: bool) -> None:
         )
     if as_json:
         rejected_file = str(report.rejected_file) if report.rejected_file else None
-        print_json({**asdict(report), "rejected_file": rejected_file})
+        print_object({**asdict(report), "rejected_file": rejected_file})
         return
     ids = f"{report.id_column} ({report.id_type}{', numbered' if report.numbered else ''})"
     of_array = " of a JSON array" if report.form == "JSON array" else ""

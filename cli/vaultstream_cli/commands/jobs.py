@@ -12,10 +12,10 @@ from vaultstream.local.session import open_session
 from vaultstream.local.status import summarize
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, list_jobs
-from vaultstream.store.progress import JobSnapshot, find_snapshot
+from vaultstream.store.progress import JobSnapshot, find_snapshot, with_pauses
 from vaultstream.store.sessions import list_worker_sessions
-from vaultstream_cli.app import Json, Wide, app, command
-from vaultstream_cli.output import note, print_json, print_table
+from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.output import note, print_object, print_table
 
 COLUMNS = (
     "name",
@@ -32,14 +32,13 @@ COLUMNS = (
 )
 
 
-@command(app, "jobs")
+@command(app, "jobs", names=("name",), table=True)
 async def jobs(
     settings: Settings,
     *,
     everything: Annotated[
         bool, typer.Option("--all", help="Include deleted jobs whose signatures were retained.")
     ] = False,
-    wide: Wide = False,
     json: Json = False,
 ) -> None:
     """List the jobs, oldest first.
@@ -52,7 +51,7 @@ async def jobs(
     except NoDatabaseError as error:
         listed, where = [], f"{error.message} "
     if json:
-        print_json([summarize(snapshot) for snapshot, _ in listed])
+        print_object([summarize(snapshot) for snapshot, _ in listed])
         return
     if not listed:
         note(
@@ -78,7 +77,6 @@ async def jobs(
             )
             for job, progress, manned in ((each.job, each.progress, manned) for each, manned in listed)
         ],
-        wide=wide,
     )
 
 
@@ -89,12 +87,12 @@ async def _list(settings: Settings, *, everything: bool) -> list[tuple[JobSnapsh
         session.pool.acquire() as connection,
     ):
         found = [
-            await find_snapshot(connection, job.token)
+            await with_pauses(connection, snapshot)
             for job in await list_jobs(connection, deleted=everything)
+            if (snapshot := await find_snapshot(connection, job.token))  # None: deleted since
         ]
         manned = {worker.job_no for worker in await list_worker_sessions(connection)}
-    listed = [snapshot for snapshot in found if snapshot is not None]  # None: deleted since
-    return [(each, each.job.job_no in manned) for each in listed]
+    return [(each, each.job.job_no in manned) for each in found]
 
 
 def _state(job: Job, *, manned: bool) -> str:

@@ -30,8 +30,8 @@ from vaultstream_cli.output import (
     STANDARD_OUTPUT,
     note,
     print_file,
-    print_json,
     print_line,
+    print_object,
     print_table,
     warn,
 )
@@ -48,7 +48,7 @@ KeyIds = Annotated[
 AllKeys = Annotated[bool, typer.Option("--all", help="All keys of the job.")]
 
 
-@command(group, "list")
+@command(group, "list", names=("key_id",), table=True)
 async def list_(settings: Settings, *, job: JobName, json: Json = False) -> None:
     """List a job's keys, with their state and the number of batches signed. Private keys are never shown."""
     async with (
@@ -63,7 +63,7 @@ async def list_(settings: Settings, *, job: JobName, json: Json = False) -> None
             else {}
         )
     if json:
-        print_json([_to_json(key, keks.get(key.key_id)) for key in keys])
+        print_object([_to_json(key, keks.get(key.key_id)) for key in keys])
         return
     if not keys:
         note(f"Job {found.name} has no keys yet; its keys worker creates them when it runs.")
@@ -141,7 +141,7 @@ async def export(
         note(f"Proof of {seal_key.name} written to {proof}; its key: {seal_key.public_key.vkey}")
 
 
-@command(group, "add", part=WorkerRole.KEYS)
+@command(group, "add", part=WorkerRole.KEYS, names=("added",))
 async def add(
     settings: Settings,
     *,
@@ -160,7 +160,7 @@ async def add(
     _report(found, "added", change, as_json=json)
 
 
-@command(group, "retire", part=WorkerRole.KEYS)
+@command(group, "retire", part=WorkerRole.KEYS, names=("retired",))
 async def retire(
     settings: Settings, *, job: JobName, key_ids: KeyIds = None, every: AllKeys = False, json: Json = False
 ) -> None:
@@ -168,7 +168,7 @@ async def retire(
     await _end(settings, job, key_ids, every=every, state=KeyEnd.RETIRED, as_json=json)
 
 
-@command(group, "revoke", part=WorkerRole.KEYS)
+@command(group, "revoke", part=WorkerRole.KEYS, names=("revoked",))
 async def revoke(
     settings: Settings,
     *,
@@ -229,7 +229,7 @@ def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
     if not change.signers_notified:
         _note_not_notified()
     if as_json:
-        print_json({"job": job.name, what: changed, "keys": counts.to_json()})
+        print_object({"job": job.name, what: changed, "keys": counts.to_json()})
     else:
         for key_id in changed:
             print_line(key_id)
@@ -243,7 +243,7 @@ def _report(job: Job, what: str, change: KeyChange, *, as_json: bool) -> None:
         )
 
 
-@command(group, "rewrap", part=WorkerRole.KEYS)
+@command(group, "rewrap", part=WorkerRole.KEYS, names=("job",))
 async def rewrap(
     settings: Settings,
     *,
@@ -275,7 +275,7 @@ async def rewrap(
         if not await publish_keys(session.services.bus_address, session.pool, found):
             _note_not_notified()
     if json:
-        print_json({"job": found.name, **asdict(done)})
+        print_object({"job": found.name, **asdict(done)})
     else:
         _print_rewrapped(found, done)
 

@@ -21,7 +21,7 @@ from vaultstream.store.audit_events import get_audited_job
 from vaultstream.store.jobs import get_job
 from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
 from vaultstream_cli.app import JobName, Json, app, command
-from vaultstream_cli.output import note, print_file, print_json, print_line
+from vaultstream_cli.output import note, print_file, print_line, print_object
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ async def key(settings: Settings, *, json: Json = False) -> None:
     """
     keys = load_seal_keys(seal_key_file(settings))
     if json:
-        print_json({"origin": keys.origin, "keys": [each.vkey for each in keys.known]})
+        print_object({"origin": keys.origin, "keys": [each.vkey for each in keys.known]})
         return
     for each in keys.known:
         print_line(each.vkey)
 
 
-@command(group, "checkpoint")
+@command(group, "checkpoint", names=("origin",))
 async def checkpoint(
     settings: Settings,
     *,
@@ -107,7 +107,7 @@ async def checkpoint(
     opened = open_checkpoint(newest.note, keys, origin=found.origin)
     if json:
         head = opened.checkpoint
-        print_json(
+        print_object(
             {
                 "origin": head.origin,
                 "size": head.size,
@@ -144,7 +144,7 @@ async def verify_log(
     async with open_session(settings, reads=True, nats=False) as session:
         report = await examine_log(session.services.database_url, older, keys)
     if json:
-        print_json(report.to_json())
+        print_object(report.to_json())
     else:
         _print_log_report(report)
     if not report.ok:
@@ -154,7 +154,7 @@ async def verify_log(
         )
 
 
-@command(group, "seal", part=WorkerRole.RECORDS)
+@command(group, "seal", part=WorkerRole.RECORDS, names=("job",))
 async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> None:
     """Seal what happened to a job since its last seal: retries, revocations, exports, a deletion by Retain. The job may be running.
 
@@ -171,7 +171,7 @@ async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> N
         sealed = await seal_since(connection, keys, seals_dir(settings), job)
     if json:
         seal = sealed and sealed.seal
-        print_json(
+        print_object(
             {
                 "job": job,
                 "sealed": sealed is not None,

@@ -13,7 +13,7 @@ from vaultstream.store.database import connect
 from vaultstream.store.privileges import EVERY_PART
 from vaultstream.store.roles import existing_roles
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json
+from vaultstream_cli.output import note, print_object
 
 
 @command(app, "migrate", part=EVERY_PART)
@@ -40,7 +40,7 @@ async def migrate(
         granted = await existing_roles(connection)
     now = schema.current_version()
     if json:
-        print_json({"before": before, "now": max(before, now), "roles": granted})
+        print_object({"before": before, "now": max(before, now), "roles": granted})
         return
     if before > now:
         note(

@@ -12,7 +12,7 @@ from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command, named_path
-from vaultstream_cli.output import note, print_json, print_line
+from vaultstream_cli.output import note, print_line, print_object
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
 
@@ -43,7 +43,7 @@ async def prove(
     except OSError as error:
         raise UsageError(f"{error.filename or out} can't be written: {error.strerror}.") from None
     if json:
-        print_json(made.to_json() | {"files": [str(out / name) for name in made.proof.files]})
+        print_object(made.to_json() | {"files": [str(out / name) for name in made.proof.files]})
         return
     for name in made.proof.files:
         print_line(str(out / name))

@@ -16,14 +16,14 @@ from vaultstream.plurals import counted
 from vaultstream.settings import Settings, seal_key_file, seals_dir
 from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, out, print_json, print_table
+from vaultstream_cli.output import note, out, print_object, print_table
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 
 
-@command(app, "quick-start", part=EVERY_PART)
+@command(app, "quick-start", part=EVERY_PART, names=("job",))
 async def quick_start(
     settings: Settings,
     *,
@@ -86,7 +86,7 @@ async def quick_start(
             finished = await runs.finished(connection, table)
         compared = [await get_summary(session.pool, each.token) for each in finished]
     if json:
-        print_json(
+        print_object(
             {
                 **summary.to_json(),
                 "verification": report.to_json(),

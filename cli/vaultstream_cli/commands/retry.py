@@ -13,12 +13,12 @@ from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
-from vaultstream_cli.output import note, print_json
+from vaultstream_cli.output import note, print_object
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
 
 
-@command(app, "retry", part="operator")
+@command(app, "retry", part="operator", names=("job",))
 async def retry(
     settings: Settings,
     *,
@@ -59,7 +59,7 @@ async def retry(
         else:
             summary = await get_summary(session.pool, found.token)
     if json:
-        print_json({"retried": records, **summary.to_json()})
+        print_object({"retried": records, **summary.to_json()})
     elif resumed:
         print_summary(summary)
     elif records:

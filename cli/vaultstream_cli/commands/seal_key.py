@@ -18,7 +18,7 @@ from vaultstream_cli.key_secrets import (
     SecretName,
     create_secrets,
 )
-from vaultstream_cli.output import note, print_json, print_line
+from vaultstream_cli.output import note, print_line, print_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +103,7 @@ async def create_seal_secret(
 
 def _report(path: Path, keys: SealKeys, done: str, *, json: bool) -> None:
     if json:
-        print_json({"file": str(path), "origin": keys.origin, "keys": [key.vkey for key in keys.known]})
+        print_object({"file": str(path), "origin": keys.origin, "keys": [key.vkey for key in keys.known]})
     else:
         print_line(keys.signing.public_key.vkey)
     note(done)

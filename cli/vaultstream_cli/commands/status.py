@@ -22,12 +22,12 @@ from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
 from vaultstream_cli.app import JobName, Json, app, command
 from vaultstream_cli.display import duration, eta_text, rate_text
-from vaultstream_cli.output import note, out, print_json, print_text
+from vaultstream_cli.output import note, out, print_object, print_text
 
 WATCH_SECONDS = 1.0
 
 
-@command(app, "status")
+@command(app, "status", names=("name",))
 async def status(
     settings: Settings,
     *,
@@ -55,7 +55,7 @@ async def status(
         first = await reader.read()
         if not watch:
             if json:
-                print_json(first.to_json(session.services))
+                print_object(first.to_json(session.services))
             else:
                 out.print(render(first, session.services))
             return
@@ -69,7 +69,7 @@ async def _watch(session: Session, reader: StatusReader, overview: JobOverview, 
         with live or nullcontext():
             while True:
                 if json:
-                    print_json(overview.to_json(services), indent=None)
+                    print_object(overview.to_json(services), indent=None)
                 elif live:
                     live.update(render(overview, services), refresh=True)
                 else:
@@ -158,7 +158,7 @@ def _is_interrupted(overview: JobOverview) -> bool:
 
 def _state(overview: JobOverview) -> str:
     if _is_interrupted(overview):
-        return "Interrupted: no worker is connected; run the job again to go on"
+        return f"Interrupted: no worker is connected; `vaultstream run {overview.job.name}` goes on"
     return str(overview.job.state)
 
 

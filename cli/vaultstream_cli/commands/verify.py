@@ -21,12 +21,12 @@ from vaultstream.local.session import open_session
 from vaultstream.settings import Settings, revocations_file, seal_key_file, seals_dir
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.bundle_report import print_bundle_report, require_genuine
-from vaultstream_cli.output import print_json, print_line
+from vaultstream_cli.output import print_line, print_object
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
 
 
-@command(app, "verify")
+@command(app, "verify", names=("job",))
 async def verify(
     settings: Settings,
     *,
@@ -147,7 +147,7 @@ async def verify(
                 seal_trust=trust,
             )
     if json:
-        print_json(report.to_json())
+        print_object(report.to_json())
     else:
         print_report(report)
     require_ok(report)
@@ -167,7 +167,7 @@ def _verify_proof(
         raise UsageError(error.message, hint=error.hint) from None
     verified = verify_proof(read_proof(folder), _read(payload), trusted, parse_verifier_keys(*seal_key))
     if json:
-        print_json(verified.to_json())
+        print_object(verified.to_json())
         return
     stated = verified.statement
     print_line(
@@ -192,7 +192,7 @@ async def _verify_bundle(
             folder, seal_keys=seal_keys, pinned=pinned, processes=processes, progress=progress
         )
     if json:
-        print_json(report.to_json())
+        print_object(report.to_json())
     else:
         print_bundle_report(report)
     require_genuine(report)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.api.loader import load_signing_job, parse_signing_job
+from vaultstream.api.loader import load_signing_job, parse_signing_job, parse_signing_jobs
 from vaultstream.errors import ExitCode, InvalidJobError
 
 pytestmark = pytest.mark.unit
@@ -382,3 +382,22 @@ def test_a_refusal_is_a_usage_error_with_a_next_step() -> None:
         parse_signing_job("a: 1", source="x")
     assert caught.value.exit_code is ExitCode.USAGE
     assert caught.value.hint
+
+
+def job_named(name: str) -> str:
+    return HEAD.replace("name: j", f"name: {name}") + RECORDS
+
+
+def test_documents_of_a_file_are_jobs_in_their_order_and_empty_ones_are_left_out() -> None:
+    text = f"---\n{job_named('first')}\n---\n---\n{job_named('second')}\n---\n# nothing\n"
+    assert [job.metadata.name for job in parse_signing_jobs(text, source="x")] == ["first", "second"]
+
+
+def test_problems_of_all_documents_are_named_with_the_lines_of_the_file() -> None:
+    text = f"{job_named('same')}\n---\n{job_named('same')}\n---\nkind: Pod\n"
+    with pytest.raises(InvalidJobError) as raised:
+        parse_signing_jobs(text, source="x")
+    first, second, *_ = raised.value.message.splitlines()
+    line = text.count("\n", 0, text.rindex("same")) + 1
+    assert first.startswith(f"x:{line}: metadata.name is that of a document before it")
+    assert second.startswith(f"x:{text.count(chr(10))}: ")

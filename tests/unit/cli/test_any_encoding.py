@@ -17,7 +17,7 @@ TEXT = "é ⌈5 / 2⌉ 😀 \udcff"
 PRINT = f"""
 from vaultstream_cli.output import *
 escape_unknown_characters()
-print_json({{"key": {TEXT!a}}})
+print_object({{"key": {TEXT!a}}})
 print_text({TEXT!a}); print_line({TEXT!a}); print_table(["a"], [[{TEXT!a}]]); note({TEXT!a})
 """
 

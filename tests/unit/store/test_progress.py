@@ -65,3 +65,10 @@ def test_the_eta_is_unknown_without_a_rate_or_before_all_is_planned() -> None:
 
 def test_an_ended_job_has_nothing_left() -> None:
     assert replace(RUNNING, ended=True).eta_seconds == 0
+
+
+def test_pauses_are_no_work() -> None:
+    ended = replace(RUNNING, ended=True, signed=90, seconds=1000.0, paused_seconds=992.0)
+    assert ended.working_seconds == 8.0
+    assert ended.rate == ended.overall_rate == 12.5
+    assert replace(ended, paused_seconds=2000.0).rate is None

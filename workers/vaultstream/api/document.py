@@ -1,4 +1,4 @@
-"""Reads a YAML document as JSON values with their line numbers. Values that JSON can't represent are refused."""
+"""Reads YAML documents as JSON values with their line numbers. Values that JSON can't represent are refused."""
 
 from __future__ import annotations
 
@@ -78,22 +78,25 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_document(text: str) -> Document:
-    """Reads the one YAML document in `text`.
+def read_documents(text: str) -> list[Document]:
+    """Reads the YAML documents in `text`, of which each has lines counted from the beginning of the text.
+
+    An empty document among others, as after a last `---`, is left out.
 
     Raises:
-        UnreadableError: the text is not YAML, holds no document or more than one, or is too deep or too large.
+        UnreadableError: the text is not YAML, holds no document, or is too deep or too large.
     """
+    documents: list[Document] = []
     try:
         loader = _Loader(text)
-        if not loader.check_node():
+        reader = _Reader(loader)
+        empty: list[Document] = []
+        while loader.check_node():
+            if (root := loader.get_node()) is not None:
+                (empty if _is_empty(root) else documents).append(reader.read_root(root))
+        if not documents and not empty:
             raise UnreadableError(Problem((), None, "is empty: a SigningJob is expected"))
-        root = loader.get_node()
-        if loader.check_node():
-            line = loader.get_mark().line + 1
-            raise UnreadableError(
-                Problem((), line, "contains more than one document: put each job in its own file")
-            )
+        return documents or empty[:1]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UnreadableError(Problem((), mark.line + 1 if mark else None, _syntax_error(error))) from None
@@ -108,18 +111,24 @@ def read_document(text: str) -> Document:
         raise UnreadableError(
             Problem((), None, "is not YAML: it contains an escape or number out of range")
         ) from None
-    reader = _Reader(loader)
-    reader.document.value = reader.read(root, ()) if root else None
-    return reader.document
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null" and not node.value
 
 
 class _Reader:
-    """Turns nodes into values. Counts them, because an alias is expanded each time it occurs."""
+    """Turns nodes into values. Counts those of all documents, because an alias is expanded each time it occurs."""
 
     def __init__(self, loader: _Loader) -> None:
         self.document = Document()
         self._loader = loader
         self._made = 0
+
+    def read_root(self, node: yaml.Node) -> Document:
+        self.document = Document()
+        self.document.value = self.read(node, ())
+        return self.document
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         line = node.start_mark.line + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vaultstream.api.document import Document, Problem, UnreadableError, read_document
+from vaultstream.api.document import Document, Problem, UnreadableError, read_documents
 from vaultstream.api.problems import problems_of, shown_path, shown_value
 from vaultstream.api.signingjob import API_VERSION, KIND, SigningJob
 from vaultstream.errors import InvalidJobError
@@ -27,9 +27,21 @@ def load_signing_job(path: str | PathLike[str]) -> SigningJob:
     """Reads the SigningJob in the file `path`, or on standard input if it is `-`: UTF-8, at most 1 MiB.
 
     Raises:
-        InvalidJobError: the file can't be read or is not a valid SigningJob; the message lists all problems.
+        InvalidJobError: the file can't be read or is not one valid SigningJob; the message lists all problems.
     """
-    path = Path(path)
+    return parse_signing_job(_text_of(Path(path)), source=str(path))
+
+
+def load_signing_jobs(path: str | PathLike[str]) -> list[SigningJob]:
+    """Reads the SigningJobs in the file `path`, or on standard input if it is `-`, one per YAML document, in their order.
+
+    Raises:
+        InvalidJobError: the file can't be read, or a document is not a valid SigningJob; the message lists all problems.
+    """
+    return parse_signing_jobs(_text_of(Path(path)), source=str(path))
+
+
+def _text_of(path: Path) -> str:
     try:
         if str(path) == "-":
             data = sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)
@@ -38,7 +50,7 @@ def load_signing_job(path: str | PathLike[str]) -> SigningJob:
                 data = file.read(MAX_MANIFEST_BYTES + 1)
         if len(data) > MAX_MANIFEST_BYTES:
             raise _invalid(str(path), [_TOO_LARGE])
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InvalidJobError(
             f"The file {path} does not exist.", hint="Give the path of a SigningJob's YAML."
@@ -48,7 +60,6 @@ def load_signing_job(path: str | PathLike[str]) -> SigningJob:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InvalidJobError(f"{path}:{line}: is not UTF-8 text.", hint="Save the file as UTF-8.") from None
-    return parse_signing_job(text, source=str(path))
 
 
 def parse_signing_job(text: str, *, source: str) -> SigningJob:
@@ -61,14 +72,59 @@ def parse_signing_job(text: str, *, source: str) -> SigningJob:
     Raises:
         InvalidJobError: it is not a valid SigningJob; the message lists one problem per line, as `source:line: field: …`.
     """
+    documents = _documents(text, source)
+    if len(documents) > 1:
+        line = documents[1].line_of(())
+        sentence = "contains more than one document: put each job in its own file"
+        raise _invalid(source, [Problem((), line, sentence)])
+    return _jobs(documents, source)[0]
+
+
+def parse_signing_jobs(text: str, *, source: str) -> list[SigningJob]:
+    """Reads the SigningJobs in `text`, one per document, as YAML or JSON; no two have the same name.
+
+    Args:
+        text: the documents, of at most 1 MiB.
+        source: the name of the file, for messages.
+
+    Raises:
+        InvalidJobError: a document is not a valid SigningJob; the message lists one problem per line, as `source:line: field: …`.
+    """
+    return _jobs(_documents(text, source), source)
+
+
+def _documents(text: str, source: str) -> list[Document]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_MANIFEST_BYTES:
         raise _invalid(source, [_TOO_LARGE])
     try:
-        document = read_document(text)
+        return read_documents(text)
     except UnreadableError as error:
         raise _invalid(source, [error.problem]) from None
+
+
+def _jobs(documents: list[Document], source: str) -> list[SigningJob]:
+    jobs: list[SigningJob] = []
+    problems: list[Problem] = []
+    for document in documents:
+        job, found = _checked(document)
+        problems += found
+        if job is not None and any(job.metadata.name == other.metadata.name for other in jobs):
+            path = ("metadata", "name")
+            line = document.line_of(path)
+            problems.append(
+                Problem(path, line, "is that of a document before it: give each job its own name")
+            )
+        elif job is not None:
+            jobs.append(job)
+    if problems:
+        raise _invalid(source, problems)
+    return jobs
+
+
+def _checked(document: Document) -> tuple[SigningJob | None, list[Problem]]:
+    """Returns the job in a document, or what is wrong with it."""
     if foreign := _foreign(document):
-        raise _invalid(source, foreign)
+        return None, foreign
     try:
         # Only the camelCase names: snake_case belongs to Python.
         job = SigningJob.model_validate(document.value, by_alias=True, by_name=False)
@@ -76,10 +132,8 @@ def parse_signing_job(text: str, *, source: str) -> SigningJob:
         invalid = [
             problem for problem in problems_of(error, document) if problem.path not in document.refused
         ]
-        raise _invalid(source, document.problems + invalid) from None
-    if document.problems:
-        raise _invalid(source, document.problems)
-    return job
+        return None, document.problems + invalid
+    return job, document.problems
 
 
 def _foreign(document: Document) -> list[Problem]:
@@ -109,7 +163,8 @@ def _invalid(source: str, problems: list[Problem]) -> InvalidJobError:
     lines = [_line(source, problem) for problem in ordered[:MOST_PROBLEMS]]
     if len(ordered) > MOST_PROBLEMS:
         lines.append(f"… and {len(ordered) - MOST_PROBLEMS} more")
-    return InvalidJobError("\n".join(lines), hint=_HINT)
+    field = next((shown_path(problem.path) for problem in ordered if problem.path), None)
+    return InvalidJobError("\n".join(lines), hint=_HINT, field=field)
 
 
 def _line(source: str, problem: Problem) -> str:

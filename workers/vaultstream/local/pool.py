@@ -73,6 +73,8 @@ class WorkerPool:
         self._slots = [_Slot(WorkerRole.KEYS, 1), _Slot(WorkerRole.RECORDS, 1)]
         self._leaving: set[asyncio.Task[None]] = set()
         self._draining: set[Process] = set()
+        self.started: set[int] = set()
+        """Processes that the pool has started, also those that are gone: their sessions end a little later."""
         self.trouble: str | None = None
         """Why a worker failed last; None once all workers run."""
 
@@ -130,6 +132,7 @@ class WorkerPool:
                 self._check_exit(slot)
             if slot.process is None and time.monotonic() >= slot.start_at:
                 slot.process = await self._start(slot)
+                self.started.add(slot.process.pid)
         if all(slot.alive for slot in self._slots):
             self.trouble = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from vaultstream.store.database import explain, is_transient
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
 from vaultstream.store.serving import no_writes, replace_connections
+from vaultstream.store.sessions import WorkerSession, list_worker_sessions
 from vaultstream.store.source_pool import replaced
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RunState:
         eta_seconds: until the end at that rate; None while it is unknown.
         trouble: why there is no progress, in words; None if all is well.
         why: why the pool has its size, in words; empty: unknown.
+        others: workers of the job that this run has not started, such as those of another terminal.
     """
 
     job: Job
@@ -48,6 +50,7 @@ class RunState:
     eta_seconds: float | None
     trouble: str | None
     why: str = ""
+    others: tuple[WorkerSession, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,18 +126,21 @@ async def run_job(
         VaultStreamError: somebody has to fix something first; signatures are kept.
     """
     last: RunState | None = None
+    others: tuple[WorkerSession, ...] = ()
     check_services_at = 0.0
     stall = StallWatch()
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
             try:
-                if trouble or time.monotonic() >= check_services_at:
+                if due := bool(trouble) or time.monotonic() >= check_services_at:
                     services = await services.ensure_running()
                     await workers.move(services)
                     check_services_at = time.monotonic() + SERVICES_POLL_SECONDS
                 snapshot, refused = await _read(pool, job.token)
                 job = snapshot.job
+                if due:
+                    others = await _others(pool, job, workers.started)
                 trouble = refused or await stall.obstacle(services, _progressed(snapshot)) or trouble
             except Exception as error:
                 if isinstance(error, VaultStreamError) or not is_transient(error):
@@ -142,7 +148,7 @@ async def run_job(
                 trouble = explain(error).message
                 check_services_at = 0.0
             else:
-                last = _run_state(snapshot, workers.signers)
+                last = replace(_run_state(snapshot, workers.signers), others=others)
                 if job.ended or job.state is JobState.SUSPENDED:
                     show(last)
                     return job
@@ -163,6 +169,13 @@ async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
         if refused := no_writes(connection):
             await replace_connections(pool, connection)
         return snapshot, refused
+
+
+async def _others(pool: Pool, job: Job, ours: Container[int]) -> tuple[WorkerSession, ...]:
+    """Returns the workers of a job that this process has not started."""
+    async with pool.acquire(timeout=5) as connection:
+        found = await list_worker_sessions(connection, job.job_no)
+    return tuple(each for each in found if each.pid not in ours)
 
 
 def _progressed(snapshot: JobSnapshot) -> object:

@@ -268,6 +268,7 @@ def _require_both(settings: Settings) -> None:
         present, missing = missing, present
     raise UsageError(
         f"{present} is set, and {missing} is not.",
+        field=missing,
         hint=f"Set {missing} too; or unset {present} to use embedded services; or name the folder of the embedded one with --data-dir.",
     )
 

@@ -12,7 +12,7 @@ from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError, UsageError, redact
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
-from vaultstream.store.progress import JobSnapshot, read_job
+from vaultstream.store.progress import JobSnapshot, read_job, with_pauses
 from vaultstream.store.sessions import list_worker_sessions
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def summarize(snapshot: JobSnapshot) -> dict[str, Any]:
         "finished_at": _iso(job.finished_at),
         "deleted_at": _iso(job.deleted_at),
         "seconds": job.seconds,
+        "working_seconds": progress.working_seconds if job.ended else None,
         "records_per_second": progress.overall_rate,
     }
 
@@ -175,7 +176,7 @@ class StatusReader:
 async def _gather(
     connection: Connection, token: str, *, reachable: bool, lag: ConsumerLag | None
 ) -> JobOverview:
-    snapshot = await read_job(connection, token)
+    snapshot = await with_pauses(connection, await read_job(connection, token))
     return JobOverview(
         snapshot.job,
         snapshot.progress,

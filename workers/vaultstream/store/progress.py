@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.errors import UnknownJobError
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 
+LEAST_PAUSE_SECONDS = 1.0
+"""Time without a leased key from which on nobody works on a job: signers that are fed hold keys all the time."""
+_COMPUTED = {"ended", "seconds", "paused_seconds"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobProgress(Counts):
     """Counts of one job at one moment: those of `Counts`, which a scaling decision uses, and further ones.
@@ -37,6 +42,7 @@ class JobProgress(Counts):
         last_error: of a failing batch.
         ended: whether nothing is left to do.
         seconds: from the start of the job to its end, or until now. None: it never started, or was deleted before its end.
+        paused_seconds: of these, while nobody worked on it: interrupted, suspended, or until a retry. Only read of an ended job.
     """
 
     records: int
@@ -49,6 +55,7 @@ class JobProgress(Counts):
     last_error: str | None
     ended: bool
     seconds: float | None
+    paused_seconds: float = 0.0
 
     @property
     def settled(self) -> int:
@@ -57,8 +64,13 @@ class JobProgress(Counts):
 
     @property
     def overall_rate(self) -> float | None:
-        """Records settled per second over a whole job that has ended; None before."""
-        return self.settled / self.seconds if self.ended and self.seconds else None
+        """Records settled per second of work over a whole job that has ended; None before."""
+        return self.settled / self.working_seconds if self.ended and self.working_seconds else None
+
+    @property
+    def working_seconds(self) -> float | None:
+        """Seconds from the start of the job to its end, or until now, without those in which nobody worked on it."""
+        return None if self.seconds is None else max(0.0, self.seconds - self.paused_seconds)
 
     @property
     def rate(self) -> float | None:
@@ -124,5 +136,16 @@ async def read_job(connection: Connection, name: str) -> JobSnapshot:
     return snapshot
 
 
+async def with_pauses(connection: Connection, snapshot: JobSnapshot) -> JobSnapshot:
+    """Returns a snapshot with the pauses of its job, if that has ended: each time of more than a second without a leased key.
+
+    It reads the history of leases, so it is not for a poll.
+    """
+    if not snapshot.job.ended:
+        return snapshot
+    paused = await connection.fetchval(query("read_pauses"), snapshot.job.job_no, LEAST_PAUSE_SECONDS)
+    return replace(snapshot, progress=replace(snapshot.progress, paused_seconds=paused))
+
+
 def _part(kind: type[JobProgress | KeyCounts], row: asyncpg.Record) -> dict[str, Any]:
-    return {field.name: row[field.name] for field in fields(kind) if field.name not in {"ended", "seconds"}}
+    return {field.name: row[field.name] for field in fields(kind) if field.name not in _COMPUTED}

@@ -129,3 +129,13 @@ LEFT JOIN LATERAL (
     WHERE job_no = j.job_no
 ) AS b ON true
 LEFT JOIN LATERAL ({keys}) AS k ON true
+
+-- name: read_pauses
+-- The seconds between the first lease of job $1 and its last in which no key was leased, in pieces of more than $2 seconds each.
+SELECT coalesce(sum(gap) FILTER (WHERE gap > $2), 0)::float8
+FROM (
+    SELECT extract(epoch FROM lower(during)
+                   - max(upper(during)) OVER (ORDER BY lower(during) ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))::float8 AS gap
+    FROM vaultstream.leases JOIN vaultstream.keys USING (key_no)
+    WHERE job_no = $1
+) AS gaps

@@ -1,0 +1,43 @@
+"""Standard input as a file: readers of records need its size, and some its end first."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+STANDARD_INPUT = Path("-")
+"""The value of an argument that means standard input."""
+
+_BYTES = 1 << 20
+_SECONDS = 0.25
+"""How long a cancellation waits for an input that is silent."""
+
+
+@asynccontextmanager
+async def spooled_input(name: str) -> AsyncIterator[Path]:
+    """Copies standard input to a temporary file, which only this user can read, and yields its path; removes it at the end.
+
+    Args:
+        name: of the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="vaultstream-") as folder:
+        path = Path(folder) / name
+        with path.open("wb") as file:
+            while (data := await asyncio.to_thread(_read)) != b"":
+                if data:
+                    await asyncio.to_thread(file.write, data)
+        yield path
+
+
+def _read() -> bytes | None:
+    """Returns the next bytes, none at the end; None if there are none yet."""
+    ready, _, _ = select.select([0], [], [], _SECONDS)
+    return os.read(0, _BYTES) if ready else None
