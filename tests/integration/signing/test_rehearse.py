@@ -32,8 +32,14 @@ async def test_a_rehearsal_goes_as_far_as_the_rows_and_changes_nothing(
     assert await db.fetch(rows, job.job_no) == before
     inserts = f"vaultstream.insert_signatures_{job.job_no}"
     assert await db.fetchval("SELECT count(*) FROM pg_proc WHERE oid::regproc::text = $1", inserts) == 1
-    for table in (f"signatures_{job.job_no}", "leases", "statements", "dead_letters"):
-        assert await db.fetchval(f"SELECT count(*) FROM vaultstream.{table}") == 0, table
+    of_job = f"WHERE job_no = {job.job_no}"
+    for written in (
+        f"signatures_{job.job_no}",
+        f"leases JOIN vaultstream.keys USING (key_no) {of_job}",
+        f"statements {of_job}",
+        f"dead_letters {of_job}",
+    ):
+        assert await db.fetchval(f"SELECT count(*) FROM vaultstream.{written}") == 0, written
 
 
 async def test_a_batch_is_committed_after_a_rehearsal(pool: Pool, db: asyncpg.Connection) -> None:
