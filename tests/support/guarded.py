@@ -273,12 +273,19 @@ def postgres_with_tls() -> Path | None:
     return found[-1].parent if found else None
 
 
-def _start_postgres(folder: Path, pair: KeyPair, password: str, port: int) -> subprocess.Popen[bytes]:
+CERTIFIED = "certified"
+"""The user of the Postgres with TLS who logs in by a client certificate of this name."""
+
+
+def _start_postgres(
+    folder: Path, pair: KeyPair, ca_file: Path, password: str, port: int
+) -> subprocess.Popen[bytes]:
     programs = postgres_with_tls()
     assert programs is not None
     folder.mkdir(parents=True, mode=0o755)
     user = "postgres" if os.geteuid() == 0 else None
-    for source, name in ((pair.certificate, "server.crt"), (pair.key, "server.key")):
+    files = ((pair.certificate, "server.crt"), (pair.key, "server.key"), (ca_file, "ca.crt"))
+    for source, name in files:
         shutil.copyfile(source, folder / name)
         (folder / name).chmod(0o600)
     (folder / "password").write_text(password)
@@ -298,7 +305,9 @@ def _start_postgres(folder: Path, pair: KeyPair, password: str, port: int) -> su
         extra_groups=[] if user else None,
         cwd=folder,
     )
-    (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+    (data / "pg_hba.conf").write_text(
+        f"hostssl all {CERTIFIED} 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+    )
     settings = {
         "port": port,
         "listen_addresses": "127.0.0.1",
@@ -306,6 +315,7 @@ def _start_postgres(folder: Path, pair: KeyPair, password: str, port: int) -> su
         "ssl": "on",
         "ssl_cert_file": folder / "server.crt",
         "ssl_key_file": folder / "server.key",
+        "ssl_ca_file": folder / "ca.crt",
     }
     serve = [
         str(programs / "postgres"),
@@ -329,7 +339,7 @@ def _start_postgres(folder: Path, pair: KeyPair, password: str, port: int) -> su
 async def tls_postgres(folder: Path, pair: KeyPair, *, ca_file: Path) -> AsyncIterator[str]:
     """Starts a Postgres that accepts only TLS connections with a password; yields the superuser's URL on localhost."""
     password, port = secrets.token_hex(8), choose_port(None)
-    process = await asyncio.to_thread(_start_postgres, folder, pair, password, port)
+    process = await asyncio.to_thread(_start_postgres, folder, pair, ca_file, password, port)
     url = f"postgresql://root_of_all:{password}@localhost:{port}/postgres?sslmode=verify-full&sslrootcert={ca_file}"
 
     async def ready() -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from kube.certificates import Authority
 from support.engine import new_name
-from support.guarded import GuardedDatabase, guarded_database
+from support.guarded import CERTIFIED, GuardedDatabase, guarded_database
 from vaultstream.errors import VaultStreamError
 from vaultstream.local.services import Services
 from vaultstream.store.database import connect, open_pool
@@ -136,3 +137,75 @@ async def test_a_missing_privilege_is_reported_with_its_grant(database: GuardedD
             asyncpg.InsufficientPrivilegeError, match="permission denied for table key_material"
         ):
             await connection.fetch("SELECT * FROM vaultstream.key_material")
+
+
+@pytest.fixture
+async def certified(postgres_url: str) -> str:
+    """The URL of a user who needs a client certificate."""
+    async with connect(postgres_url) as connection:
+        if not await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", CERTIFIED):
+            await connection.execute(f"CREATE ROLE {CERTIFIED} LOGIN")
+    return f"postgresql://{CERTIFIED}@{postgres_url.partition('@')[2]}"
+
+
+def encrypted(key: Path, folder: Path, password: str) -> Path:
+    loaded = serialization.load_pem_private_key(key.read_bytes(), None)
+    way = serialization.BestAvailableEncryption(password.encode())
+    written = folder / "encrypted.key"
+    written.write_bytes(
+        loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, way)
+    )
+    return written
+
+
+async def test_a_user_logs_in_with_a_client_certificate(
+    certified: str, authority: Authority, tmp_path: Path
+) -> None:
+    pair = authority.issue("client", CERTIFIED)
+    key = encrypted(pair.key, tmp_path, "secret")
+    for files in (f"sslkey={pair.key}", f"sslkey={key}&sslpassword=secret"):
+        async with connect(f"{certified}&sslcert={pair.certificate}&{files}") as connection:
+            assert await connection.fetchval("SELECT current_user") == CERTIFIED
+
+
+async def test_what_is_wrong_with_a_client_certificate_is_named(
+    certified: str, authority: Authority, stranger: Authority, tmp_path: Path
+) -> None:
+    pair, strange = authority.issue("client", CERTIFIED), stranger.issue("client", CERTIFIED)
+    other = authority.issue("another", "another")
+    key = encrypted(pair.key, tmp_path, "secret")
+    url = f"{certified}&sslcert={pair.certificate}"
+    assert "asks for a client certificate" in await refusal(certified)
+    assert f"can't be used with the key {strange.key}" in await refusal(f"{url}&sslkey={strange.key}")
+    assert "sslpassword" in await refusal(f"{url}&sslkey={key}&sslpassword=wrong")
+    assert "sslkey: the file /nowhere can't be read" in await refusal(f"{url}&sslkey=/nowhere")
+    assert "sslcrl: the file /nowhere can't be read" in await refusal(
+        f"{url}&sslkey={pair.key}&sslcrl=/nowhere"
+    )
+    unknown = await refusal(f"{certified}&sslcert={strange.certificate}&sslkey={strange.key}")
+    assert "may not know the authority that issued the client certificate" in unknown
+    refused = await refusal(f"{certified}&sslcert={other.certificate}&sslkey={other.key}")
+    assert "refuses the client certificate" in refused
+
+
+async def test_verify_ca_takes_any_name_and_no_other_authority(
+    postgres_url: str, stranger: Authority, authority: Authority
+) -> None:
+    url = postgres_url.replace("@localhost", "@127.0.0.1").replace("verify-full", "verify-ca")
+    async with connect(url) as connection:
+        assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    strange = url.replace(str(authority.pair.certificate), str(stranger.pair.certificate))
+    assert "unknown authority" in await refusal(strange)
+
+
+async def test_the_authorities_of_the_system_are_asked_for_the_name_of_the_host_too(
+    postgres_url: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with libpq, `sslrootcert=system` alone asks for sslmode=verify-full."""
+    url = postgres_url.partition("?")[0] + "?sslrootcert=system"
+    assert "unknown authority" in await refusal(url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.pair.certificate))
+    async with connect(url) as connection:
+        assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    assert "its certificate is for another host" in await refusal(url.replace("@localhost", "@127.0.0.1"))
+    assert "sslmode can't be 'require' with sslrootcert=system" in await refusal(f"{url}&sslmode=require")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from vaultstream.errors import UsageError
+from vaultstream.store.client_tls import OF_CONTEXT, SYSTEM, system_context
 from vaultstream.url_passwords import require_escaped
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ def connection_arguments(url: str, environ: Mapping[str, str] | None = None) -> 
     elif hosts and "hostaddr" in given and given["hostaddr"].where != _URL:
         del given["hostaddr"]  # of other hosts
     _check(given)
+    _require_full_verification(given)
     return _arguments(given, hosts, sockets=sockets, own=own)
 
 
@@ -239,9 +241,21 @@ def _arguments(
         "target_session_attrs": values.get("target_session_attrs", "any"),
         "gsslib": values.get("gsslib", "gssapi"),
     }
+    if values.get("sslrootcert") == SYSTEM and not sockets:
+        others["ssl"] = system_context(values)
+        query = {name: value for name, value in query.items() if name not in OF_CONTEXT}
     if own:
         others["password"] = ""  # asks no file for one
     return ConnectionArguments(f"postgresql://?{urlencode(query, quote_via=quote)}", _timeout(given), others)
+
+
+def _require_full_verification(given: Mapping[str, _Given]) -> None:
+    mode, root = given.get("sslmode"), given.get("sslrootcert")
+    if root and root.value == SYSTEM and mode and mode.value not in {"", "verify-full"}:
+        raise UsageError(
+            f"{mode.where}: sslmode can't be {mode.value!r} with sslrootcert=system, which asks for a certificate of the host's name.",
+            hint="Write sslmode=verify-full, or name the file of an authority's certificate in sslrootcert.",
+        )
 
 
 def _timeout(given: Mapping[str, _Given]) -> float:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -21,11 +19,10 @@ from vaultstream.errors import (
     SourceReadError,
     UsageError,
     VaultStreamError,
-    explain_tls,
-    shortened,
     shown,
 )
 from vaultstream.store import keepalive
+from vaultstream.store.client_tls import explain_encryption, explain_own_files
 from vaultstream.store.conninfo import ConnectionArguments, connection_arguments
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
@@ -171,7 +168,7 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
     """
     if isinstance(error, VaultStreamError):
         return error
-    if explained := _explain_encryption(error) or explain_pooler(error) or explain_privilege(error, part):
+    if explained := explain_encryption(error) or explain_pooler(error) or explain_privilege(error, part):
         return explained
     if isinstance(error, asyncpg.ClientConfigurationError | ValueError):
         return UsageError(
@@ -192,46 +189,6 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
         f"Postgres does not answer: {why}.",
         hint=f"Check DATABASE_URL and that Postgres is running; {DOCTOR}",
     )
-
-
-_CERTIFICATE_HINT = (
-    "Set sslrootcert in DATABASE_URL, or PGSSLROOTCERT, to the certificate of the authority that signed the server's "
-    "certificate, and use a host name that the server's certificate contains."
-)
-
-
-def _explain_encryption(error: BaseException) -> VaultStreamError | None:
-    """Returns the error to show for a problem with TLS; None: the error has another cause."""
-    if why := explain_tls(error):
-        return DatabaseError(f"Postgres can't be trusted: {why}.", hint=_CERTIFICATE_HINT)
-    text = str(error)
-    if isinstance(error, asyncpg.ClientConfigurationError) and "certificate" in text:
-        return UsageError(
-            f"DATABASE_URL requires a verified certificate: {shortened(text)}.", hint=_CERTIFICATE_HINT
-        )
-    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in text:
-        return DatabaseError(
-            "Postgres offers no TLS, which DATABASE_URL requires.",
-            hint="Turn on ssl in postgresql.conf, or connect without TLS: sslmode=disable in DATABASE_URL.",
-        )
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and "no encryption" in text:
-        return DatabaseError(
-            "Postgres accepts only encrypted connections of this user.",
-            hint="Add sslmode=verify-full and sslrootcert to DATABASE_URL.",
-        )
-    return None
-
-
-def _unreadable_certificate(error: BaseException, url: str) -> UsageError | None:
-    """Returns which certificate or key file can't be read, if that is the cause: the system's error does not name it."""
-    if not isinstance(error, FileNotFoundError | PermissionError):
-        return None
-    given = parse_qs(urlsplit(url).query)
-    for name in ("sslrootcert", "sslcert", "sslkey"):
-        path = given.get(name, [os.environ.get(f"PG{name.upper()}", "")])[-1]
-        if path and not os.access(path, os.R_OK):
-            return UsageError(f"{name}: the file {path} can't be read.", hint=_CERTIFICATE_HINT)
-    return None
 
 
 _REFUSED_AT_START = (
@@ -298,9 +255,7 @@ async def connect(
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise (
-            _unreadable_certificate(error, url_now(url)) or _refused_setting(error) or explain(error)
-        ) from None
+        raise (explain_own_files(error, url_now(url)) or _refused_setting(error) or explain(error)) from None
     try:
         await _prepare(connection)
         yield connection
@@ -370,9 +325,7 @@ async def open_pool(
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise (
-            _unreadable_certificate(error, url_now(url)) or _refused_setting(error) or explain(error)
-        ) from None
+        raise (explain_own_files(error, url_now(url)) or _refused_setting(error) or explain(error)) from None
     try:
         yield pool
     finally:

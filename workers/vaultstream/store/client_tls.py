@@ -1,0 +1,136 @@
+"""TLS to Postgres: trust in the system's authorities, and what is wrong with certificates, in words."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from vaultstream.errors import DatabaseError, UsageError, VaultStreamError, explain_tls, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYSTEM = "system"
+"""The sslrootcert that stands for all authorities which the system trusts. It asks for sslmode=verify-full."""
+OF_CONTEXT = (
+    "sslcert",
+    "sslkey",
+    "sslrootcert",
+    "sslcrl",
+    "sslpassword",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+)
+"""The parameters that `system_context` takes in."""
+
+CERTIFICATE_HINT = (
+    "Set sslrootcert in DATABASE_URL, or PGSSLROOTCERT, to the certificate of the authority that signed the server's "
+    "certificate, and use a host name that the server's certificate contains."
+)
+_CLIENT_HINT = (
+    "Set sslcert and sslkey in DATABASE_URL, or PGSSLCERT and PGSSLKEY, to a certificate that the server's authority has issued "
+    "for this user, and its private key; sslpassword is that of an encrypted key."
+)
+
+
+def system_context(values: Mapping[str, str]) -> ssl.SSLContext:
+    """Returns the TLS settings of a connection whose server must have a certificate that the system trusts, for its host's name.
+
+    Args:
+        values: the parameters of libpq by name.
+
+    Raises:
+        OSError: a file can't be read, or is no certificate or key (ssl.SSLError).
+    """
+    context = ssl.create_default_context()
+    for name, bound in (
+        ("minimum_version", "ssl_min_protocol_version"),
+        ("maximum_version", "ssl_max_protocol_version"),
+    ):
+        if value := values.get(bound):
+            setattr(context, name, ssl.TLSVersion[value.replace(".", "_")])
+    if crl := values.get("sslcrl"):
+        context.load_verify_locations(crl)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    usual = Path("~/.postgresql/postgresql").expanduser()
+    certificate = values.get("sslcert") or (f"{usual}.crt" if Path(f"{usual}.crt").exists() else None)
+    if certificate:
+        key = values.get("sslkey") or f"{usual}.key"
+        context.load_cert_chain(certificate, key, lambda: values.get("sslpassword", ""))
+    return context
+
+
+def explain_encryption(error: BaseException) -> VaultStreamError | None:
+    """Returns the error to show for a problem with TLS; None: the error has another cause."""
+    if why := explain_tls(error):
+        return DatabaseError(f"Postgres can't be trusted: {why}.", hint=CERTIFICATE_HINT)
+    text = str(error)
+    if isinstance(error, asyncpg.ClientConfigurationError) and "certificate" in text:
+        why = shortened(text.partition("\n")[0]).rstrip(".")
+        return UsageError(f"DATABASE_URL requires a verified certificate: {why}.", hint=CERTIFICATE_HINT)
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in text:
+        return DatabaseError(
+            "Postgres offers no TLS, which DATABASE_URL requires.",
+            hint="Turn on ssl in postgresql.conf, or connect without TLS: sslmode=disable in DATABASE_URL.",
+        )
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return _explain_refusal(text)
+    return None
+
+
+def _explain_refusal(text: str) -> DatabaseError | None:
+    """Returns the error to show if Postgres refuses a user for want of TLS or of a certificate."""
+    if "no encryption" in text:
+        return DatabaseError(
+            "Postgres accepts only encrypted connections of this user.",
+            hint="Add sslmode=verify-full and sslrootcert to DATABASE_URL.",
+        )
+    if "client certificate" in text or "certificate authentication failed" in text:
+        asks = "asks for a client certificate" if "requires" in text else "refuses the client certificate"
+        return DatabaseError(f"Postgres {asks} of the user of DATABASE_URL.", hint=_CLIENT_HINT)
+    return None
+
+
+def explain_own_files(error: BaseException, url: str) -> VaultStreamError | None:
+    """Returns what is wrong with the files of certificates and keys that a connection string names, if that is the cause.
+
+    Args:
+        error: by which the connection failed: errors of the system and of OpenSSL name no file.
+        url: the connection string.
+    """
+    query = parse_qs(urlsplit(url).query)
+
+    def given(name: str) -> str:
+        return query.get(name, [os.environ.get(f"PG{name.upper()}", "")])[-1]
+
+    if isinstance(error, FileNotFoundError | PermissionError):
+        for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+            path = given(name)
+            if path and path != SYSTEM and not os.access(path, os.R_OK):
+                hint = CERTIFICATE_HINT if name == "sslrootcert" else f"Correct {name} in DATABASE_URL."
+                return UsageError(f"{name}: the file {path} can't be read.", hint=hint)
+    if not (certificate := given("sslcert")):
+        return None
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+        try:
+            password = given("sslpassword")
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+                certificate, given("sslkey") or None, lambda: password
+            )
+        except (OSError, ValueError):
+            return UsageError(
+                f"sslcert, sslkey: the certificate {certificate} can't be used with the key {given('sslkey') or 'in it'}: they do not "
+                "belong together, or sslpassword is not the password of the key.",
+                hint=_CLIENT_HINT,
+            )
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError):
+        return DatabaseError(
+            "Postgres ended the connection while it began; it may not know the authority that issued the client certificate.",
+            hint=_CLIENT_HINT,
+        )
+    return None
