@@ -32,8 +32,8 @@ async def delete_job_sealed(session: Session, job: Job, policy: Policy, *, force
     """Deletes a job, and seals that before its row goes; returns whether its messages were removed."""
     cleared = True
     async with session.pool.acquire() as connection:
-        sealed = job.deleted_at is None and await is_sealed(connection, job)
-    if sealed or policy is Policy.RETAIN:
+        sealed = await is_sealed(connection, job)
+    if (sealed or policy is Policy.RETAIN) and job.deleted_at is None:
         cleared = await delete_everywhere(
             session.services, session.pool, job, policy=Policy.RETAIN, force=force
         )

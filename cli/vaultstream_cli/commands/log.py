@@ -155,8 +155,20 @@ async def verify_log(
 
 
 @command(group, "seal", part=WorkerRole.RECORDS, names=("job",))
-async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> None:
-    """Seal what happened to a job since its last seal: retries, revocations, exports, a deletion by Retain. The job may be running.
+async def seal_job(
+    settings: Settings,
+    *,
+    job: JobName,
+    deleted: Annotated[
+        bool,
+        typer.Option(
+            "--deleted",
+            help="You know that the job was deleted: seal that, too. Without it, a deletion that only Postgres has is not sealed.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Seal what happened to a job since its last seal: retries, revocations, exports. The job may be running.
 
     A records worker does it while the job runs and at its end; this is for what happens afterwards, and for a job that was signed
     without a seal key. Needs the seal key (VAULTSTREAM_SEAL_KEY_FILE), and in Postgres the role of a records worker. Exits 4 if a
@@ -168,7 +180,7 @@ async def seal_job(settings: Settings, *, job: JobName, json: Json = False) -> N
         explaining_unknown(session, job),
         session.pool.acquire() as connection,
     ):
-        sealed = await seal_since(connection, keys, seals_dir(settings), job)
+        sealed = await seal_since(connection, keys, seals_dir(settings), job, deletion=deleted)
     if json:
         seal = sealed and sealed.seal
         print_object(

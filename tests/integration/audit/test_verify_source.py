@@ -9,6 +9,7 @@ import pytest
 
 from integration.audit.audits import audit, found, named
 from integration.audit.signed_job import RecordId, payload_of
+from vaultstream.audit import verify
 from vaultstream.audit.checks import checker, source_rows
 from vaultstream.audit.checks.judgement import Absence
 from vaultstream.audit.checks.payloads import portions_of_payloads
@@ -98,6 +99,29 @@ async def test_many_rows_are_compared_in_portions(make: MakeJob, monkeypatch: py
     report = await audit(signed, compare_source=True)
     assert found(report) == {"uncovered": 9}
     assert named(report, "uncovered") == {str(n) for n in range(21, 30)}
+
+
+@pytest.mark.parametrize("id_column", ["bigint", "text"])
+async def test_each_row_is_compared_once_by_the_processes_that_share_a_job(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch, id_column: str
+) -> None:
+    """Rows before, between, within and after the runs, and where the ends of batches were altered."""
+    monkeypatch.setattr(verify, "MAX_RUN_RECORDS", 4)  # a run for each batch
+    numbers = range(10, 250, 20)
+    ids: list[RecordId] = list(numbers) if id_column == "bigint" else [f"r{n:03}" for n in numbers]
+    signed = await make(id_column=id_column, ids=ids)
+    assert (await audit(signed, compare_source=True)).ok
+    late: list[RecordId] = [
+        n if id_column == "bigint" else f"r{n:03}" for n in range(5, 230, 10) if n not in numbers
+    ]
+    for each in late:
+        await insert(signed, each)
+    report = await audit(signed, compare_source=True)
+    assert found(report) == {"uncovered": len(late)}
+    await signed.execute(
+        "UPDATE vaultstream.batches SET last_id = first_id WHERE planned AND batch_no < (SELECT max(batch_no) FROM vaultstream.batches)"
+    )
+    assert named(await audit(signed, compare_source=True), "uncovered") >= set(map(str, late[:10]))
 
 
 async def test_rows_that_are_still_to_be_planned_are_not_uncovered(make: MakeJob) -> None:

@@ -149,9 +149,12 @@ async def test_what_happened_after_a_seal_is_sealed_once(
         "VAULTSTREAM_SEAL_KEY_FILE": str(key_file.with_name("none"))
     }  # as on a machine without the seal key
     run_cli("delete", job.name, "--yes", env=away)
-    second = json.loads(run_cli("log", "seal", job.token, "--json", env=env).stdout)
+    refused = run_cli("log", "seal", job.token, env=env, check=False)
+    assert (refused.returncode, "no seal does" in refused.stderr) == (2, True)
+    second = json.loads(run_cli("log", "seal", job.token, "--deleted", "--json", env=env).stdout)
     assert (second["state"], second["entries"] > first["entries"]) == ("Deleted", True)
     assert second["checkpoint"] == run_cli("log", "checkpoint", env=env).stdout
+    assert "Nothing happened" in run_cli("log", "seal", job.token, env=env).stderr
     kept = key_file.with_name("kept")
     kept.write_text(first["checkpoint"])
     of_job = run_cli("log", "checkpoint", job.token, env=env).stdout
@@ -166,6 +169,20 @@ async def test_what_happened_after_a_seal_is_sealed_once(
         "continues the older checkpoint of 1"
         in run_cli("log", "verify", "--since", str(kept), env=env).stdout
     )
+
+
+async def test_what_was_retained_without_a_seal_is_sealed_as_deleted_before_it_goes(
+    run_cli: RunCli, env: dict[str, str], key_file: Path, make_job: Callable[..., Awaitable[Job]]
+) -> None:
+    create_seal_keys(key_file, "example.com/retained")
+    job = await make_job("retained", keys=2)
+    env = env | {"VAULTSTREAM_SEALS_DIR": str(key_file.with_name("seals"))}
+    run_cli("log", "seal", job.name, env=env)
+    away = {"VAULTSTREAM_SEAL_KEY_FILE": str(key_file.with_name("none"))}
+    assert "No seal says" in run_cli("delete", job.name, "--yes", env=away).stderr
+    run_cli("delete", job.token, "--policy", "Delete", "--yes", env=env)
+    gone = run_cli("log", "seal", job.token, env=env, check=False)
+    assert (gone.returncode, "was deleted, as a seal of" in gone.stderr) == (2, True), gone.stderr
 
 
 def test_sealing_needs_the_seal_key_and_a_job(run_cli: RunCli, env: dict[str, str], key_file: Path) -> None:

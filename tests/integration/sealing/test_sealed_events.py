@@ -65,8 +65,8 @@ async def test_what_is_done_to_a_job_after_its_end_is_sealed_since(
     await sealing.complete()
     await audit_events.record_export(db, job.job_no, {"what": "csv"})
     await jobs.delete_job(db, job.job_no, "Retain")
-    assert await seal_since(db, seal_keys, sealing.folder, job.token) is not None
-    assert await seal_since(db, seal_keys, sealing.folder, job.token) is None
+    assert await seal_since(db, seal_keys, sealing.folder, job.token, deletion=True) is not None
+    assert await seal_since(db, seal_keys, sealing.folder, job.token, deletion=False) is None
     sealed = sealed_events(await sealing.read())
     assert [event.action for event in sealed] == ["create", "export", "retire", "delete"]
 

@@ -12,7 +12,7 @@ import pytest
 from support.engine import add_job, add_table
 from support.sealing import Sealing, copies, read_sealed
 from vaultstream.crypto.seal_keys import SealKeys
-from vaultstream.errors import ProofError
+from vaultstream.errors import ProofError, UsageError
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, RevocationEntry
 from vaultstream.proof.seal import PlannedBatch, SealedKey, job_origin, keys_digest, ranges_digest
@@ -179,10 +179,10 @@ async def test_a_revocation_after_the_end_is_sealed_by_a_later_seal(
     await sealing.complete()
     key = f"{sealing.job.token}-1"
     await db.execute("SELECT vaultstream.end_keys($1, $2, 'revoked')", sealing.job.job_no, [key])
-    later = await seal_since(db, seal_keys, sealing.folder, sealing.job.token)
+    later = await seal_since(db, seal_keys, sealing.folder, sealing.job.token, deletion=False)
     assert later is not None
     assert later.seal.state == "Complete"
-    assert await seal_since(db, seal_keys, sealing.folder, sealing.job.token) is None
+    assert await seal_since(db, seal_keys, sealing.folder, sealing.job.token, deletion=False) is None
     sealed = await sealing.read()
     [revocation] = [entry for entry in sealed.entries if entry.kind is EntryKind.REVOCATION]
     entry = RevocationEntry.parse(revocation.data or b"")
@@ -216,9 +216,12 @@ async def test_a_deletion_is_sealed_by_who_deletes_the_job_and_not_by_its_worker
     await jobs.delete_job(db, sealing.job.job_no, "Retain")
     assert await sealing.sealer.seal(db) is None
     assert await (await sealing.restart()).seal(db) is None
-    last = await seal_since(db, seal_keys, sealing.folder, sealing.job.token)
+    with pytest.raises(UsageError, match="no seal does"):  # an owner of the database can write such a mark
+        await seal_since(db, seal_keys, sealing.folder, sealing.job.token, deletion=False)
+    last = await seal_since(db, seal_keys, sealing.folder, sealing.job.token, deletion=True)
     assert last is not None
     assert (last.seal.state, last.seal.signed) == ("Deleted", 10)
+    assert await seal_since(db, seal_keys, sealing.folder, sealing.job.token, deletion=False) is None
     assert not await sealing.sealer.complete(db)
 
 

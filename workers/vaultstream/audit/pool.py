@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from vaultstream.audit.checks.source_rows import SourceRange
+
 _T = TypeVar("_T")
 _LINE_BYTES = 64 * 1024 * 1024
 _LEAVE_SECONDS = 5.0
@@ -33,6 +35,8 @@ class Run:
     first: int
     last: int
     records: int
+    rows: SourceRange | None = None
+    """Rows of the source that it compares with the batches."""
 
 
 async def check_runs(
@@ -60,7 +64,7 @@ async def check_runs(
         total.merge(await _check_here(hello, runs[0]))
         advance(runs[0])
         return total
-    requests = [(run, {"first": run.first, "last": run.last}) for run in runs]
+    requests = [(run, {"first": run.first, "last": run.last, "rows": run.rows}) for run in runs]
     await ask_all("vaultstream.audit.process", hello, requests, processes=processes, answered=add)
     return total
 
@@ -68,7 +72,7 @@ async def check_runs(
 async def _check_here(hello: dict[str, Any], run: Run) -> Tally:
     try:
         async with open_checker(hello) as checker:
-            return await checker.check(run.first, run.last)
+            return await checker.check(run.first, run.last, run.rows)
     except (VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         explained = explain(error)
         raise DatabaseError(explained.message, hint=explained.hint) from None

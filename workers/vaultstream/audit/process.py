@@ -19,6 +19,7 @@ with quick_imports():
     import uvloop
 
     from vaultstream.audit.checks.checker import open_checker
+    from vaultstream.audit.checks.source_rows import SourceRange
     from vaultstream.errors import VaultStreamError
     from vaultstream.store.database import explain
 
@@ -34,7 +35,8 @@ async def serve(requests: Requests, output: BinaryIO) -> None:
         async with open_checker(await requests.get()) as checker:
             while True:
                 run = await requests.get()
-                tally = await checker.check(run["first"], run["last"])
+                rows_of = run["rows"] and SourceRange(*run["rows"])
+                tally = await checker.check(run["first"], run["last"], rows_of)
                 _answer(output, {"tally": tally.dump()})
     except (VaultStreamError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         explained = explain(error)

@@ -157,6 +157,8 @@ class Tally:
     """Of each planned batch whose records were checked, by its number: SHA-256 of its line of `vaultstream.proof.seal.ranges_digest`."""
     stated: dict[int, str] = field(default_factory=dict)
     """Of each statement that was checked, by its batch: the hash that a log has as its leaf."""
+    unsettled: list[str] = field(default_factory=list)
+    """Ids of rows of the source with neither a signature nor a dead letter, which no batch of their run covers."""
 
     def add(self, what: Count | AuditFinding, number: int = 1) -> None:
         """Counts without keeping an example."""
@@ -174,6 +176,7 @@ class Tally:
         self.by_key.update(other.by_key)
         self.ranges |= other.ranges
         self.stated |= other.stated
+        self.unsettled += other.unsettled
         for kind, examples in other.examples.items():
             kept = self.examples.setdefault(kind, [])
             kept.extend(examples[: MAX_EXAMPLES - len(kept)])
@@ -198,6 +201,7 @@ class Tally:
             "by_key": list(self.by_key.items()),
             "ranges": list(self.ranges.items()),
             "stated": list(self.stated.items()),
+            "unsettled": self.unsettled,
             "examples": {
                 kind: [(e.record, e.reason) for e in found] for kind, found in self.examples.items()
             },
@@ -207,7 +211,14 @@ class Tally:
     def load(cls, data: dict[str, Any]) -> Self:
         examples = {kind: [Example(*pair) for pair in found] for kind, found in data["examples"].items()}
         by_key = Counter(dict(data["by_key"]))
-        return cls(Counter(data["counts"]), examples, by_key, dict(data["ranges"]), dict(data["stated"]))
+        return cls(
+            Counter(data["counts"]),
+            examples,
+            by_key,
+            dict(data["ranges"]),
+            dict(data["stated"]),
+            data["unsettled"],
+        )
 
 
 @dataclass(frozen=True)

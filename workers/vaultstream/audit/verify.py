@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaultstream.api import SignatureForm
@@ -14,7 +15,7 @@ from vaultstream.audit.checks.judgement import aware
 from vaultstream.audit.checks.leases import check_leases
 from vaultstream.audit.checks.payloads import open_audited_source, pinned, unchanged
 from vaultstream.audit.checks.pinned_keys import PinnedKeys, check_pinned
-from vaultstream.audit.checks.source_rows import check_source_rows
+from vaultstream.audit.checks.source_rows import count_rows_since, find_uncovered, source_ranges
 from vaultstream.audit.checks.statements import check_batches
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.pool import Run, check_runs
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
 OnChecked = Callable[[int, int], None]
 """Called with the number of records checked so far and the total."""
 
-MAX_RUN_RECORDS = 4000
+MAX_RUN_RECORDS = 16384
 MIN_RUN_RECORDS = 250
-RUNS_A_PROCESS = 8
-"""Runs per process: enough for the processes to end at about the same time."""
+RUNS_A_PROCESS = 5
+"""Runs per process: enough for the processes to end at about the same time, and few, so that a run has many signatures by each key."""
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 """Every number of a batch is between these."""
@@ -95,7 +96,8 @@ async def verify_job(
         watching = await stack.enter_async_context(connect(database_url, role="verify"))
         source, obstacle = await open_audited_source(reading, watching, job)
         processes = processes or usable_cores()
-        runs = await _plan_runs(connection, job, processes)
+        compare_source = compare_source and source is not None
+        runs = await _plan_runs(connection, job, processes, compare_source=compare_source)
         keys = await connection.fetch(query("audit_keys"), job.job_no)
         revoked_at = _revoked_at(keys, revocations or Revocations())
         assignment = Assignment(
@@ -128,7 +130,8 @@ async def verify_job(
             await check_pinned(connection, job, public, pinned_keys, tally)
         added_since = None
         if compare_source and source is not None:
-            added_since = await check_source_rows(connection, reading, job, source, tally)
+            await find_uncovered(connection, job, tally)
+            added_since = await count_rows_since(reading, source, job)
         seals = SealCheck(
             connection,
             job,
@@ -209,7 +212,7 @@ def _counter(total: int, progress: OnChecked | None) -> Callable[[Run], None]:
     return advance
 
 
-async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[Run]:
+async def _plan_runs(connection: Connection, job: Job, processes: int, *, compare_source: bool) -> list[Run]:
     records = await connection.fetchval(query("audit_count_planned"), job.job_no)
     size = min(MAX_RUN_RECORDS, max(MIN_RUN_RECORDS, int(records) // (processes * RUNS_A_PROCESS)))
     rows = await connection.fetch(query("audit_chunks"), job.job_no, size)
@@ -217,4 +220,8 @@ async def _plan_runs(connection: Connection, job: Job, processes: int) -> list[R
     lasts = [*(row["last"] for row in rows[:-1]), _LAST]
     firsts = [_FIRST, *(last + 1 for last in lasts[:-1])]
     records = [row["records"] for row in rows] or [0]
-    return [Run(*run) for run in zip(firsts, lasts, records, strict=True)]
+    runs = [Run(*run) for run in zip(firsts, lasts, records, strict=True)]
+    if not compare_source:
+        return runs
+    ranges = await source_ranges(connection, job, lasts[:-1])
+    return [replace(run, rows=rows_of) for run, rows_of in zip(runs, ranges, strict=True)]

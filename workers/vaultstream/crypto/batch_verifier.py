@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from hashlib import sha256
 from itertools import chain, repeat
 from logging import getLogger
 
@@ -20,6 +21,13 @@ from vaultstream.crypto.algorithms import PublicKey, Verifier, digest_verifier, 
 from vaultstream.crypto.multibuffer import multibuffer
 
 _log = getLogger(__name__)
+
+
+def digests_of(payloads: Sequence[bytes]) -> list[bytes]:
+    """Returns the SHA-256 of each payload."""
+    if native := multibuffer():
+        return native.sha256(payloads)
+    return [sha256(payload).digest() for payload in payloads]
 
 
 def verify_many(

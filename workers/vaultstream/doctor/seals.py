@@ -91,7 +91,7 @@ def examine_folder(path: Path) -> Finding:
 def judge_unsealed(names: Sequence[str]) -> Finding:
     """Returns the finding about complete jobs that are not sealed as complete."""
     if not names:
-        return ok(JOBS_CHECK, "Each complete job is sealed.")
+        return ok(JOBS_CHECK, "Postgres has a seal of each complete job; `vaultstream verify` checks it.")
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return warning(
         JOBS_CHECK,

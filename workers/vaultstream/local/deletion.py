@@ -86,7 +86,7 @@ async def seal_deletion(connection: Connection, job: Job, *, key_file: Path, fol
         CustodyError: the seal key can't be read.
         ProofError: a log is not what was signed.
     """
-    await seal_since(connection, load_seal_keys(key_file), folder, job.token)
+    await seal_since(connection, load_seal_keys(key_file), folder, job.token, deletion=True)
 
 
 async def _leave_messages(*_: object) -> None:

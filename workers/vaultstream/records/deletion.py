@@ -43,5 +43,5 @@ async def run_records_deletion(settings: Settings, token: str) -> None:
         job = await jobs.get_job(connection, token)
         if job.deleted_at is None:
             raise UsageError(f"Job {job.name} was not deleted.", hint="Leave out --deleted.")
-        await seal_since(connection, keys, seals_dir(settings), job.token)
+        await seal_since(connection, keys, seals_dir(settings), job.token, deletion=True)
     log.info("deletion sealed", extra={"job": job.name, "token": job.token})

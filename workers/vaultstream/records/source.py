@@ -9,6 +9,7 @@ from uuid import UUID
 
 from vaultstream.errors import SourceError
 from vaultstream.records.composed import composed_sql, member_of
+from vaultstream.store.batches import listed_type
 from vaultstream.store.database import fetch_one
 from vaultstream.store.source_pool import SourcePool, replaced
 from vaultstream.store.sql import query
@@ -94,6 +95,7 @@ class Source:
             relation=self.relation,
             id=self.id_sql,
             id_type=self.id_type,
+            listed=listed_type(self.id_type),
             payload=self.payload_sql,
             same_id=query("same_text") if self.id_type == "text" else "true",
         )

@@ -17,7 +17,7 @@ import asyncpg
 
 from vaultstream.api import JobState
 from vaultstream.errors import ProofError
-from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
+from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import (
     DELETED,
@@ -278,10 +278,26 @@ class Sealer:
             if stored is None or newest is None:
                 return None
             body, note, job_note = stored.body.encode(), newest.note, stored.job_checkpoint
+            self._require_signed(body, note, job_note)
         await self._copy(job / CHECKPOINT, job_note)
         await self._copy(job / SEAL, body)
         await self._copy(self._folder.checkpoint, note)
         return sealed
+
+    def _require_signed(self, body: bytes, note: bytes, job_note: bytes) -> None:
+        """Checks what replaces copies and was not made by this process: rows of Postgres, which its owner can have written.
+
+        Raises:
+            ProofError: the seal key has not signed it.
+        """
+        open_checkpoint(note, self._keys.known, origin=self._origin)
+        origin = job_origin(self._origin, self._job.token)
+        head, seal = (
+            open_checkpoint(job_note, self._keys.known, origin=origin).checkpoint,
+            SealEntry.parse(body),
+        )
+        if (head.size, head.root) != (seal.tree_size, seal.tree_root):
+            raise ProofError(f"The newest seal of job {self._job.name!r} is not of its log {origin!r}.")
 
     async def _locked(self, connection: Connection, origin: str, job: Job | None = None) -> Log:
         """Returns a log, locked and checked."""

@@ -12,7 +12,7 @@ from vaultstream.store.source_pool import PinnedRelation
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -27,6 +27,16 @@ PAGE_BYTES = 8 * 1024 * 1024
 
 ID_BYTES = 2_500
 """The longest id of a record, as text. The primary key of a table of signatures has room for little more."""
+
+
+def listed_type(id_type: str) -> str:
+    """Returns the type, in SQL, of each of many ids that `listed_ids` has written: its array is the parameter's type."""
+    return "text::bigint" if id_type == "bigint" else id_type
+
+
+def listed_ids(ids: Iterable[object], id_type: str) -> object:
+    """Returns ids as a query takes them. Of integers, that is a text: to make an array of them costs the driver 1 µs for each."""
+    return f"{{{','.join(map(str, ids))}}}" if id_type == "bigint" else list(ids)
 
 
 class SqlSource(PinnedRelation, Protocol):

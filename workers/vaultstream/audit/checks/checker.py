@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultstream.api import Algorithm
@@ -24,13 +25,16 @@ from vaultstream.audit.checks.judgement import (
 from vaultstream.audit.checks.payloads import portions_of_payloads
 from vaultstream.audit.checks.plain_signatures import PlainSignatures
 from vaultstream.audit.checks.queries import RecordId, covered_ids, job_query
+from vaultstream.audit.checks.source_rows import SourceRange, check_source_range
 from vaultstream.audit.checks.statements import check_statements
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
 from vaultstream.crypto.algorithms import JWS_ALG
+from vaultstream.crypto.batch_verifier import digests_of
 from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.seal import PlannedBatch
 from vaultstream.records.source import Source
+from vaultstream.store.batches import listed_ids
 from vaultstream.store.jobs import signatures_table
 from vaultstream.store.source_login import Place, SourceDatabase
 from vaultstream.store.sql import query
@@ -98,6 +102,7 @@ class Checker:
         self._keys = keys
         algorithm = Algorithm(assignment.algorithm)
         self._jws = JwsForm(JWS_ALG[algorithm], assignment.token) if assignment.jws else None
+        self._has_dead = True
         self._plain_keys: dict[int, PublicKey | None] = {}
         """Of the keys that were needed so far; see `_plain_key`."""
         self._commits: dict[tuple[int, int], list[CommittedLease]] = {}
@@ -110,19 +115,33 @@ class Checker:
         keys = await read_keys(connection, assignment.job_no, Algorithm(assignment.algorithm))
         return cls(connection, reading, assignment, keys)
 
-    async def check(self, first: int, last: int) -> Tally:
-        """Checks the records of the planned batches `first` to `last`, both included, and the statements of all batches of these."""
+    async def check(self, first: int, last: int, rows_of: SourceRange | None = None) -> Tally:
+        """Checks the records of the planned batches `first` to `last`, both included, and the statements of all batches of these.
+
+        Args:
+            first: the first number.
+            last: the last number.
+            rows_of: rows of the source that are compared with the batches; None: no other rows than those of records are read.
+        """
         tally = Tally()
+        self._has_dead = await self._connection.fetchval(query("audit_has_dead_letters"), self._job.job_no)
         of_batch: dict[int, list[RecordRow]] = {}
         plain = PlainSignatures[Plain](Algorithm(self._job.algorithm))
         covered = await self._covered(first, last, tally)
+        planned: set[RecordId] = set()
         while rows := list(islice(covered, SLICE_RECORDS)):
             signatures = await self._check_slice({record: state for record, _, state in rows}, plain, tally)
-            for record, batch, _ in rows:
+            for batch, of_one in groupby(rows, itemgetter(1)):
                 known = of_batch.setdefault(batch, [])
-                known += [(record, stored) for stored in signatures.get(record, ())]
+                for record, _, _ in of_one:
+                    for stored in signatures.get(record, ()):
+                        known.append((record, stored))
+            if rows_of:
+                planned.update(record for record, _, _ in rows)
             tally.add(Count.RECORDS, len(rows))
         self._verify(plain, tally)
+        if rows_of:
+            await check_source_range(self._connection, self._reading, self._job, (rows_of, planned), tally)
         await check_statements(self._connection, self._job, self._keys, (first, last), tally, known=of_batch)
         return tally
 
@@ -143,7 +162,9 @@ class Checker:
         """Checks records, by the states of their batches, but for the signatures that go to `plain`; returns their signatures."""
         ids = list(states)
         signatures: dict[RecordId, list[StoredSignature]] = {}
-        for row in await self._connection.fetch(self._sql("audit_signatures"), ids):
+        for row in await self._connection.fetch(
+            self._sql("audit_signatures"), listed_ids(ids, self._job.id_type)
+        ):
             if (record := row[0]) in states:  # another one would make up for a record that has none
                 signatures.setdefault(record, []).append(stored_signature(row))
         await self._count(states, signatures, tally)
@@ -154,8 +175,8 @@ class Checker:
         async for portion in portions_of_payloads(
             self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
         ):
-            for record, present in portion:
-                self._sort(record, unjudged.pop(record), present, plain, tally)
+            for (record, present), digest in zip(portion, _digests(portion), strict=True):
+                self._sort(record, unjudged.pop(record), (present, digest), plain, tally)
             if plain.is_full:
                 self._verify(plain, tally)
         return signatures
@@ -164,14 +185,15 @@ class Checker:
         self,
         record: RecordId,
         found: list[StoredSignature],
-        present: bytes | Absence,
+        read: tuple[bytes | Absence, bytes],
         plain: PlainSignatures[Plain],
         tally: Tally,
     ) -> None:
         """Judges a record's signatures; one of which only its validity is left to be found goes to `plain`."""
+        present, digest = read
         if len(found) == 1 and isinstance(present, bytes):
             [stored] = found
-            if key := self._key_to_verify(stored, present):
+            if digest == stored.digest and (key := self._key_to_verify(stored)):
                 plain.add(
                     stored.key_no,
                     key,
@@ -210,8 +232,8 @@ class Checker:
                 )
         await self._account_for(unsettled, states, tally)
 
-    def _key_to_verify(self, stored: StoredSignature, payload: bytes) -> PublicKey | None:
-        """Returns the key of a signature of which only its validity is left to be found; None if there is more to say of it."""
+    def _key_to_verify(self, stored: StoredSignature) -> PublicKey | None:
+        """Returns the key of a signature over the present payload, if only its validity is left to be found; else None."""
         key, time = self._under.get(lease := (stored.key_no, stored.epoch), _UNKNOWN)
         if time != stored.signed_at:
             leases = self._commits.get(lease, ())
@@ -219,7 +241,7 @@ class Checker:
                 return None
             key = self._plain_key(stored.key_no)
             self._under[lease] = key, stored.signed_at
-        return key if key and sha256(payload).digest() == stored.digest else None
+        return key
 
     def _plain_key(self, key_no: int) -> PublicKey | None:
         """Returns a key, unless more is to be said of its signatures than whether they are valid."""
@@ -258,6 +280,8 @@ class Checker:
 
     async def _dead_letters(self, ids: Sequence[RecordId]) -> dict[str, int]:
         dead: dict[str, int] = {}
+        if not self._has_dead:
+            return dead
         rows = await self._connection.fetch(
             query("audit_dead_letters"), self._job.job_no, [str(i) for i in ids]
         )
@@ -299,6 +323,12 @@ class Checker:
 
     def _sql(self, name: str) -> str:
         return job_query(name, self._job)
+
+
+def _digests(portion: Sequence[tuple[RecordId, bytes | Absence]]) -> list[bytes]:
+    """Returns the SHA-256 of each payload; of one that is absent, nothing that a signature can have been made over."""
+    digests = iter(digests_of([present for _, present in portion if isinstance(present, bytes)]))
+    return [next(digests) if isinstance(present, bytes) else b"" for _, present in portion]
 
 
 @asynccontextmanager

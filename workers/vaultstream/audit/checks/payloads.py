@@ -13,6 +13,7 @@ from vaultstream.errors import SourceError, SourceReadError, shown
 from vaultstream.records.composed import finished
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.records.source import Source, inspect_source, open_source
+from vaultstream.store.batches import listed_ids
 from vaultstream.store.source_errors import errors_of_source
 from vaultstream.store.source_pool import relation_identity
 from vaultstream.store.sql import query
@@ -164,7 +165,7 @@ async def _fetch(
 ) -> list[Any]:
     with errors_of_source(connection, source.relation):
         await connection.execute(query("restore_session", lift_timeouts=query("lift_timeouts")))
-        rows = await connection.fetch(statement, max_bytes, ids)
+        rows = await connection.fetch(statement, max_bytes, listed_ids(ids, source.id_type))
     if len(rows) > 2 * len(ids):
         raise SourceReadError(
             f"spec.records.table: {source.relation} returns more than two rows for each id."

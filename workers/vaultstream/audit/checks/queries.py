@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vaultstream.errors import AuditError, UsageError
+from vaultstream.store.batches import listed_type
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def job_query(name: str, job: Job | Assignment) -> str:
         signatures=job.signatures_table,
         ids=query(_COVERED_IDS[job.id_type]),
         id_type=job.id_type,
+        listed=listed_type(job.id_type),
     )
 
 
@@ -47,6 +49,22 @@ def covered_ids(batch: PlannedBatch, id_type: str) -> Sequence[RecordId]:
     except (ValueError, UsageError):
         raise AuditError(
             f"Batch {batch.number} has ids that have not the type {id_type}.",
+            hint="Its row was altered in the database. Restore it from a backup.",
+        ) from None
+
+
+def require_id(text: str | None, id_type: str) -> None:
+    """Requires that an id of a batch is of the job's type.
+
+    Raises:
+        AuditError: it is not.
+    """
+    try:
+        if text is not None:
+            parse_record_id(text, id_type)
+    except UsageError:
+        raise AuditError(
+            f"A batch ends with an id that has not the type {id_type}.",
             hint="Its row was altered in the database. Restore it from a backup.",
         ) from None
 

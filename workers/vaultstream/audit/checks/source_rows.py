@@ -6,19 +6,20 @@ that was inserted since: their ids do not tell them apart.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vaultstream.audit.checks.queries import job_query
+from vaultstream.audit.checks.queries import job_query, parse_record_id, require_id
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Tally
 from vaultstream.store.batches import ID_BYTES
 from vaultstream.store.source_errors import errors_of_source
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Container, Sequence
 
     import asyncpg
 
+    from vaultstream.audit.checks.checker import Assignment
     from vaultstream.audit.checks.queries import RecordId
     from vaultstream.records.source import Source
     from vaultstream.store.database import Connection
@@ -26,38 +27,76 @@ if TYPE_CHECKING:
 
 ROWS = 10_000
 """Rows read at a time."""
-UNSETTLED_ROWS = 100_000
+UNSETTLED_ROWS = 10_000
 """Rows that have neither a signature nor a dead letter, compared with the batches at a time."""
 
 
-async def check_source_rows(
-    connection: Connection, reading: Connection, job: Job, source: Source, tally: Tally
-) -> int | None:
-    """Finds rows of the source that no batch covers.
+class SourceRange(NamedTuple):
+    """Rows of the source, by their ids. Ranges that follow each other leave out no row up to the last one's end, whatever their ends are."""
+
+    after: str | None
+    """None: from the first row, and rows without an id."""
+    up_to: str | None
+
+
+async def source_ranges(connection: Connection, job: Job, lasts: Sequence[int]) -> list[SourceRange]:
+    """Returns a range of the source for each run of batches, with those rows that its batches cover.
+
+    Args:
+        connection: of ours, in the transaction with the snapshot.
+        job: the job.
+        lasts: the last number of each run but the last one.
+
+    Raises:
+        AuditError: a batch's last id is of another type.
+    """
+    rows = await connection.fetch(query("audit_run_ends"), job.job_no, lasts)
+    ends = [row[0] for row in rows]
+    for end in ends:
+        require_id(end, job.id_type)
+    return [*map(SourceRange, [None, *ends], [*ends, job.upper_id if job.planned else job.planned_id])]
+
+
+async def check_source_range(
+    connection: Connection,
+    reading: Connection,
+    job: Assignment,
+    compared: tuple[SourceRange, Container[RecordId]],
+    tally: Tally,
+) -> None:
+    """Finds rows of a range that neither a batch of the run covers nor a signature or dead letter is of; adds them to the tally.
 
     Args:
         connection: of ours, in the transaction with the snapshot.
         reading: a source connection, in a transaction with the same snapshot.
         job: the job.
-        source: its source.
-        tally: the findings are added to it.
-
-    Returns:
-        How many rows have a higher id than the job reaches; None: its records are still to be planned.
+        compared: the range, and the records of the planned batches of the run.
+        tally: what was found is added to it; rows that may still be covered by another run, as `unsettled`.
     """
-    upper = job.upper_id if job.planned else job.planned_id
-    unsettled: list[RecordId] = []
-    async for rows in _rows(reading, source, upper):
-        ids = [row["id"] for row in rows if row["id"] is not None]
+    assert job.source is not None  # noqa: S101 - asked for only then
+    rows_of, covered = compared
+    async for rows in _rows(reading, job.source, rows_of):
         for row in rows:
             if row["id"] is None:
                 _find_unplannable(row["beginning"], tally)
-        unsettled += await _of_job(connection, job, "audit_unsettled", ids)
-        if len(unsettled) >= UNSETTLED_ROWS:
-            await _find_uncovered(connection, job, unsettled, tally)
-            unsettled.clear()
-    await _find_uncovered(connection, job, unsettled, tally)
-    return await _count_since(reading, source, job.upper_id) if job.planned else None
+        others = [row["id"] for row in rows if row["id"] is not None and row["id"] not in covered]
+        if others:
+            tally.unsettled += map(str, await _of_job(connection, job, "audit_unsettled", others))
+        if len(tally.unsettled) >= UNSETTLED_ROWS:
+            await find_uncovered(connection, job, tally)
+
+
+async def find_uncovered(connection: Connection, job: Job | Assignment, tally: Tally) -> None:
+    """Takes the unsettled rows out of a tally, and adds a finding for each that no batch of the job covers."""
+    if not tally.unsettled:
+        return
+    ids = [parse_record_id(each, job.id_type) for each in tally.unsettled]
+    tally.unsettled.clear()
+    uncovered = await _of_job(connection, job, "audit_uncovered", ids)
+    reason = "its row is in the source, and no batch covers it: it committed late, or was inserted since"
+    for record in uncovered[:MAX_EXAMPLES]:
+        tally.find(AuditFinding.UNCOVERED, str(record), reason, number=0)
+    tally.add(AuditFinding.UNCOVERED, len(uncovered))
 
 
 def _find_unplannable(beginning: str | None, tally: Tally) -> None:
@@ -69,27 +108,21 @@ def _find_unplannable(beginning: str | None, tally: Tally) -> None:
     tally.find(AuditFinding.UNCOVERED, None, reason)
 
 
-async def _find_uncovered(connection: Connection, job: Job, ids: Sequence[RecordId], tally: Tally) -> None:
-    if not ids:
-        return
-    uncovered = await _of_job(connection, job, "audit_uncovered", ids)
-    reason = "its row is in the source, and no batch covers it: it committed late, or was inserted since"
-    for record in uncovered[:MAX_EXAMPLES]:
-        tally.find(AuditFinding.UNCOVERED, str(record), reason, number=0)
-    tally.add(AuditFinding.UNCOVERED, len(uncovered))
-
-
-async def _of_job(connection: Connection, job: Job, name: str, ids: Sequence[RecordId]) -> list[Any]:
+async def _of_job(
+    connection: Connection, job: Job | Assignment, name: str, ids: Sequence[RecordId]
+) -> list[Any]:
     return [row["id"] for row in await connection.fetch(job_query(name, job), job.job_no, ids)]
 
 
 async def _rows(
-    reading: Connection, source: Source, upper: str | None
+    reading: Connection, source: Source, rows_of: SourceRange
 ) -> AsyncIterator[list[asyncpg.Record]]:
-    """Yields the rows up to an id, some at a time; those without an id too."""
+    """Yields the rows of a range, some at a time."""
     with errors_of_source(reading, source.relation):
         await reading.execute(query("restore_session", lift_timeouts=query("lift_timeouts")))
-        cursor = await reading.cursor(source.fill("audit_source_rows"), upper, ID_BYTES)
+        cursor = await reading.cursor(
+            source.fill("audit_source_rows"), rows_of.up_to, ID_BYTES, rows_of.after
+        )
     while True:
         with errors_of_source(reading, source.relation):
             rows = await cursor.fetch(ROWS)
@@ -98,7 +131,10 @@ async def _rows(
         yield rows
 
 
-async def _count_since(reading: Connection, source: Source, upper: str | None) -> int:
+async def count_rows_since(reading: Connection, source: Source, job: Job) -> int | None:
+    """Returns how many rows have a higher id than the job reaches; None: its records are still to be planned."""
+    if not job.planned:
+        return None
     with errors_of_source(reading, source.relation):
         await reading.execute(query("restore_session", lift_timeouts=query("lift_timeouts")))
-        return int(await reading.fetchval(source.fill("audit_source_rows_since"), upper))
+        return int(await reading.fetchval(source.fill("audit_source_rows_since"), job.upper_id))

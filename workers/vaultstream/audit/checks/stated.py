@@ -12,6 +12,7 @@ from vaultstream.audit.report import AuditFinding
 from vaultstream.crypto.batch_signer import root
 from vaultstream.crypto.low_s import low_s
 from vaultstream.errors import CustodyError
+from vaultstream.proof.dsse import envelope_data
 from vaultstream.proof.statement import BatchStatement, signed_bytes
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class StatedBatch(NamedTuple):
     records: int
     """Its records that are under the statement."""
     faults: list[Fault]
+    data: bytes | None = None
+    """The envelope of the statement, if that is genuine."""
 
 
 def judge_statement(
@@ -69,6 +72,7 @@ def judge_statement(
     *,
     job_token: str,
     algorithm: str,
+    verified: bool = False,
 ) -> StatedBatch:
     """Returns what differs between a batch's statement and its rows.
 
@@ -78,6 +82,7 @@ def judge_statement(
         key: the key that the statement's row names; None: the job has no such key.
         job_token: the job's.
         algorithm: the job's.
+        verified: whether the key is known to have signed the statement; if not, its signature is verified.
     """
     where = f"batch {stored.batch_no}"
     own = sorted(
@@ -85,7 +90,7 @@ def judge_statement(
         key=lambda row: row[0],
     )
     try:
-        statement = _genuine(stored, key, job_token=job_token, algorithm=algorithm)
+        statement = _genuine(stored, key, job_token=job_token, algorithm=algorithm, verified=verified)
     except ValueError as error:
         fault = Fault(AuditFinding.BAD_STATEMENTS, None, f"the statement of {where} {error}")
         return StatedBatch(len(own), [fault])
@@ -118,11 +123,12 @@ def judge_statement(
     if not faults and stored.signed != statement.count:
         reason = f"{where}: its row says that {stored.signed} records were signed, and its key signed {statement.count}"
         faults.append(Fault(AuditFinding.ALTERED, None, reason))
-    return StatedBatch(len(own), faults)
+    data = envelope_data(stored.body or "", stored.signature or b"", statement.key_id)
+    return StatedBatch(len(own), faults, data)
 
 
 def _genuine(
-    stored: StoredStatement, key: AuditKey | None, *, job_token: str, algorithm: str
+    stored: StoredStatement, key: AuditKey | None, *, job_token: str, algorithm: str, verified: bool
 ) -> BatchStatement:
     """Returns the statement, if it is by the batch's key and about the batch.
 
@@ -134,7 +140,7 @@ def _genuine(
         raise ValueError(f"names key number {stored.key_no}, which does not belong to the job")
     signed = signed_bytes(body)
     try:
-        if not key.verify(signature, digest=sha256(signed).digest(), payload=signed):
+        if not verified and not key.verify(signature, digest=sha256(signed).digest(), payload=signed):
             raise ValueError(f"is not signed by key {key.key_id}")
     except CustodyError as error:
         raise ValueError(f"can't be checked: the public key of {key.key_id}: {error.message}") from None

@@ -15,6 +15,7 @@ from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import UsageError
 from vaultstream.output_file import open_output
 from vaultstream.store.audit_events import record_export
+from vaultstream.store.batches import listed_ids
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.visible import visible
@@ -151,7 +152,7 @@ async def _count(connection: asyncpg.Connection, job: Job, chosen: list[RecordId
     if chosen is None:
         totals = job_query("audit_totals", job)
         return int(await connection.fetchval(totals, job.job_no))
-    rows = await connection.fetch(job_query("audit_signatures", job), chosen)
+    rows = await connection.fetch(job_query("audit_signatures", job), listed_ids(chosen, job.id_type))
     signed = {row["record_id"] for row in rows}
     for record in chosen:
         if record not in signed:

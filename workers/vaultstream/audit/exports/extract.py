@@ -25,6 +25,7 @@ from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_sour
 from vaultstream.crypto.algorithms import JWS_ALG, known_algorithm, openssl_command, public_key_pem
 from vaultstream.errors import AuditError, NotAllSignedError, UsageError
 from vaultstream.proof.jws import JwsForm, attached
+from vaultstream.store.batches import listed_ids
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.store.source_login import SourceDatabase, find_place
@@ -161,7 +162,7 @@ async def signature_of(connection: Connection, job: Job, record: RecordId) -> as
         UsageError: the job has no signature of it.
         AuditError: it has several.
     """
-    rows = await connection.fetch(job_query("audit_signatures", job), [record])
+    rows = await connection.fetch(job_query("audit_signatures", job), listed_ids([record], job.id_type))
     if len(rows) == 1:
         return rows[0]
     if rows:

@@ -23,6 +23,7 @@ from vaultstream.proof.merkle import inclusion_path, leaf_hash, tree_root
 from vaultstream.proof.record_proof import ProvenRecord, RecordProof
 from vaultstream.proof.statement import record_hashes
 from vaultstream.proof.tlog_proof import TlogProof
+from vaultstream.store.batches import listed_ids
 from vaultstream.store.jobs import get_job
 from vaultstream.store.logs import find_job_log, find_statement, leaf_hashes, newest_checkpoint
 from vaultstream.store.sql import query
@@ -130,7 +131,8 @@ async def _in_batch(
     """Returns the record with its path to the root that the statement has."""
     statement = envelope.statement
     covered = await connection.fetch(job_query("audit_covered_by", job), job.job_no, [statement.batch])
-    rows = await connection.fetch(job_query("audit_signatures", job), [each["id"] for each in covered])
+    ids = listed_ids([each["id"] for each in covered], job.id_type)
+    rows = await connection.fetch(job_query("audit_signatures", job), ids)
     signed = sorted(
         (row for row in rows if (row["key_no"], row["epoch"]) == (stored.key_no, stored.epoch)),
         key=itemgetter("record_id"),

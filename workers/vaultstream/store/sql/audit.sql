@@ -56,6 +56,10 @@ SELECT record_id, reason, message
 FROM vaultstream.dead_letters
 WHERE job_no = $1 AND record_id = ANY ($2::text[])
 
+-- name: audit_has_dead_letters
+-- Whether job $1 has any.
+SELECT EXISTS (SELECT FROM vaultstream.dead_letters WHERE job_no = $1)
+
 -- name: audit_empty_batches
 -- Batches of job $1 without a record, or with another number of them than their row says.
 SELECT batch_no AS first, count(*) OVER () AS total
@@ -137,16 +141,17 @@ ORDER BY batch_no
 LIMIT $2
 
 -- name: audit_payloads
--- The payloads that the records $2 have now; of one longer than $1 bytes the length alone. See read_listed.
+-- The payloads that the records $2, as `listed_ids` writes them, have now; of one longer than $1 bytes the length alone. See
+-- read_listed.
 SELECT found.id, octet_length(payload) AS bytes, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload
 FROM (
     SELECT {id}::{id_type} AS id, {payload} AS payload
     FROM {relation}
-    WHERE {id} = ANY ($2::{id_type}[])
+    WHERE {id} = ANY ($2::{listed}[])
     OFFSET 0
 ) AS found
 WHERE {same_id}
-LIMIT 2 * cardinality($2::{id_type}[]) + 1
+LIMIT 2 * cardinality($2::{listed}[]) + 1
 
 -- name: audit_pending
 -- Which of the records $2 wait in a part or a retry of their batch that is still to be signed.
@@ -189,18 +194,30 @@ ORDER BY id
 LIMIT $2
 
 -- name: audit_signatures
--- The signatures of the records $1.
+-- The signatures of the records $1, as `listed_ids` writes them.
 SELECT record_id, key_no, epoch, signed_at, digest, signature
 FROM {signatures}
-WHERE record_id = ANY ($1::{id_type}[])
+WHERE record_id = ANY ($1::{listed}[])
+
+-- name: audit_run_ends
+-- The last id of the last planned batch of job $1 up to each of the numbers $2; NULL: there is none.
+SELECT (
+    SELECT b.last_id FROM vaultstream.batches b
+    WHERE b.job_no = $1 AND b.planned AND b.batch_no <= run.last
+    ORDER BY b.batch_no DESC
+    LIMIT 1)
+FROM unnest($2::bigint[]) WITH ORDINALITY AS run (last, place)
+ORDER BY run.place
 
 -- name: audit_source_rows
--- The ids of the source's rows up to the id $1, and of those without an id. Of one longer than $2 bytes, only how it begins.
+-- The ids of the source's rows up to the id $1 and after the id $3. If that is NULL, from the first one, and of those without an id.
+-- Of an id longer than $2 bytes, only how it begins.
 SELECT CASE WHEN octet_length(found.id::text) <= $2 THEN found.id END AS id, left(found.id::text, 40) AS beginning
 FROM (
     SELECT s.{id}::{id_type} AS id
     FROM {relation} AS s
-    WHERE s.{id} <= $1::text::{id_type} OR s.{id} IS NULL
+    WHERE s.{id} <= $1::text::{id_type} AND ($3::text IS NULL OR s.{id} > $3::text::{id_type})
+       OR s.{id} IS NULL AND $3::text IS NULL
     OFFSET 0
 ) AS found
 
