@@ -47,13 +47,16 @@ TEST_PROCESSES ?= 3
 # They measure, so they run alone; their coverage has a floor of its own.
 TESTS_OF_BENCH := tests/unit/bench tests/integration/bench
 
-.PHONY: install-dev test test-packages test-bench test-chaos chaos test-cluster test-unit test-integration lint lint-workflows audit prose format docs generate verify constraints wheel
+.PHONY: install-dev test test-native test-packages test-bench test-chaos chaos test-cluster test-unit test-integration lint lint-workflows audit prose format docs generate verify constraints wheel
 
 install-dev: .venv/.dev ## Install the packages for tests and checks into .venv.
 
 test: .venv/.dev ## Run unit, property and integration tests, and check the coverage. Option: PYTEST_ARGS.
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term $(addprefix --ignore=,$(TESTS_OF_BENCH)) \
 		tests/unit tests/property tests/integration tests/chaos/test_short_storm.py $(PYTEST_ARGS)
+
+test-native: .venv/.dev native ## Test the native extension: its build, its code under sanitizers and valgrind, its nonces. Option: PYTEST_ARGS.
+	@$(BIN)/pytest -n logical --dist worksteal tests/native $(PYTEST_ARGS)
 
 test-packages: .venv/.dev ## Build the source package and the wheel, and run a job in clean environments. Option: PYTEST_ARGS.
 	@$(BIN)/pytest tests/packages $(PYTEST_ARGS)

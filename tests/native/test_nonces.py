@@ -19,7 +19,7 @@ from vaultstream.crypto.multibuffer import LEAST_WIDTH, Multibuffer, NativeKey
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # a million signatures on a busy machine
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SCALARS = [sha256(bytes([number])).digest() for number in range(5)]
 PAYLOAD = b"the same for all: a nonce that is repeated is a signature that is repeated"
 R = slice(44, 64)

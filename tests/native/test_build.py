@@ -17,7 +17,7 @@ import native_wheel
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PROGRAMS = (
     "cat", "cp", "cut", "dirname", "env", "find", "grep", "head", "mkdir", "mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "tail", "uname",
 )  # fmt: skip

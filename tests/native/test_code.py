@@ -14,7 +14,7 @@ from vaultstream.crypto.multibuffer import Multibuffer
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # compilers on a busy machine
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 NATIVE, LIBRARY = ROOT / "workers/native", ROOT / "build/native"
 CHECKS = ROOT / "tests/native"
 SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
