@@ -29,7 +29,7 @@ MAY = [
     *(f"{verb} apps/deployments" for verb in ("get", "list", "watch", "create", "patch", "delete")),
     *(f"{verb} batch/jobs" for verb in ("get", "list", "watch", "create", "patch", "delete")),
     *(f"{verb} /pods" for verb in ("list", "watch", "patch")),
-    *(f"{verb} events.k8s.io/events" for verb in ("create", "patch")),
+    *(f"{verb} events.k8s.io/events" for verb in ("create", "list", "patch")),
 ]
 MAY_OUTSIDE = [
     *(f"{verb} vaultstream.dev/signingjobs" for verb in ("get", "list", "watch", "patch")),

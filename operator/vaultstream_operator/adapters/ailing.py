@@ -74,6 +74,11 @@ def of_worker_job(body: Body) -> Ailment | None:
     return Ailment(Cause.NOT_MADE, since=_moment(body["metadata"].get("creationTimestamp")))
 
 
+def of_refusal(note: str) -> Ailment:
+    """Returns the ailment of a Kubernetes Job from the note of an Event about the creation of its pod."""
+    return Ailment(Cause.REFUSED, _sentence(_nameless(note.removeprefix("Error creating: "))))
+
+
 def _of_container(status: Mapping[str, Any]) -> Ailment | None:
     state = status.get("state") or {}
     waiting = state.get("waiting") or {}

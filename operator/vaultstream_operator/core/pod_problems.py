@@ -33,7 +33,7 @@ class Cause(IntEnum):
     NOT_SET_UP = 7
     """The pod has a node, which cannot start a container: most likely a volume can't be mounted."""
     NOT_MADE = 8
-    """There is no pod, and Kubernetes reports why only in Events."""
+    """There is no pod, and no Event that reports why."""
 
 
 CAUSE_PATIENCE_SECONDS: Final = {Cause.NO_NODE: 5.0, Cause.NOT_SET_UP: 30.0, Cause.NOT_MADE: 10.0}

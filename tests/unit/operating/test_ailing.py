@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.planning import NOW, OPTIONS, OWNER
-from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_worker_job
+from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_refusal, of_worker_job
 from vaultstream_operator.core.pod_problems import Ailment, Cause, statement
 from vaultstream_operator.core.pods import KEYS, RECORDS, SIGNING
 from vaultstream_operator.settings import WorkerSettings
@@ -139,6 +139,12 @@ def test_refused_pods_are_reported_without_the_name_that_changes_in_each_attempt
     assert of_deployment(body) == Ailment(Cause.REFUSED, "exceeded quota: few.")
     failure["status"] = "False"
     assert of_deployment(body) is None
+
+
+def test_the_event_of_a_refused_pod_is_reported_without_what_changes_in_each_attempt() -> None:
+    note = 'Error creating: pods "job-keys-x7" is forbidden: failed quota: few: must specify limits.cpu'
+    assert of_refusal(note) == Ailment(Cause.REFUSED, "failed quota: few: must specify limits.cpu.")
+    assert of_refusal("x" * 5000).words.endswith("…")
 
 
 @pytest.mark.parametrize("count", ["active", "failed", "succeeded", "terminating"])

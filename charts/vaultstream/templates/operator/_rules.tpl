@@ -20,7 +20,7 @@
   verbs: [list, watch, patch] # patch: mark pods without a key to be deleted first
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create, list, patch] # list: why a Job has no pod is in its Events alone
 {{- end -}}
 
 {{/* Permissions on the Lease by which operators elect a leader: those of the Role in deploy/operator-rbac.yaml. */}}
