@@ -65,7 +65,11 @@ class Refusals:
 def last_seen(event: KubeJson) -> datetime | None:
     """Returns when an Event happened last; None: it does not say so."""
     series = event.get("series") or {}
-    for text in (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime")):
+    for text in (
+        series.get("lastObservedTime"),
+        event.get("deprecatedLastTimestamp"),
+        event.get("eventTime"),
+    ):
         if text:
             return datetime.fromisoformat(text)
     return None
