@@ -21,7 +21,7 @@ _FAILED: Final = "FailedCreate"
 _MOST_EVENTS: Final = 50
 
 
-class Refusals:
+class UnmadePods:
     """Reads the Events of Jobs that have had no pod for a while.
 
     Args:
@@ -57,12 +57,12 @@ class Refusals:
             log.debug("can't read why %s has no pod: %s", name, error.message)
             return None
         since = problem.since or datetime.min.replace(tzinfo=UTC)
-        seen = [(last_seen(event), str(event.get("note", ""))) for event in found.get("items", ())]
+        seen = [(_last_seen(event), str(event.get("note", ""))) for event in found.get("items", ())]
         current = [(moment, note) for moment, note in seen if moment is not None and moment >= since]
         return of_refusal(max(current)[1]) if current else None
 
 
-def last_seen(event: KubeJson) -> datetime | None:
+def _last_seen(event: KubeJson) -> datetime | None:
     """Returns when an Event happened last; None: it does not say so."""
     series = event.get("series") or {}
     for text in (
