@@ -7,14 +7,11 @@ pool starts many signers.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from importlib import import_module
 
 from vaultstream.descriptors import open_standard_descriptors
-from vaultstream.errors import ExitCode
-from vaultstream.quick_imports import quick_imports
-from vaultstream.telemetry.early import listen_early
+from vaultstream.starting import run_plain_worker, serve_early, skip_http_client
 
 COMMANDS = {
     "quick-start": "quick_start",
@@ -53,6 +50,9 @@ COMMANDS = {
 SERVING = {"worker", "operator"}
 """Commands that run until SIGTERM."""
 
+INTERRUPTED = 130
+"""Exit code, as in `vaultstream.errors`, which is not imported yet."""
+
 KUBERNETES = {"kek", "operator", "seal-key"}
 """Commands that talk to a Kubernetes API server, by aiohttp."""
 
@@ -63,26 +63,19 @@ def load(command: str | None) -> None:
         import_module(f"vaultstream_cli.commands.{COMMANDS[str(name)]}")
 
 
-def _exit_at_once(*_: object) -> None:
-    """Ends the process. Nothing is open yet. An exception could be lost in a callback of the garbage collector or the imports."""
-    as_json = os.environ.get("VAULTSTREAM_LOG_FORMAT") == "json"
-    os.write(2, b'{"level": "INFO", "message": "Interrupted."}\n' if as_json else b"error: Interrupted.\n")
-    os._exit(ExitCode.INTERRUPTED)
-
-
 def main() -> None:
     """Runs the `vaultstream` command."""
     open_standard_descriptors()
     command = sys.argv[1] if len(sys.argv) > 1 else None
     try:
         if command in SERVING:
-            # The kernel drops signals that a container's first process has no handler for. Without this handler, a signer
-            # stopped during startup would keep signing until SIGKILL. So it is installed before the slow imports.
-            signal.signal(signal.SIGTERM, _exit_at_once)
-            listen_early(operator=command == "operator")
-        if command in COMMANDS.keys() - KUBERNETES:
-            # nats-py imports aiohttp if it can, for WebSockets. Without it a command starts in four fifths of the time.
-            sys.modules["aiohttp"] = None  # type: ignore[assignment]
+            serve_early(operator=command == "operator")
+            if command == "worker" and (worked := run_plain_worker(sys.argv[1:])) is not None:
+                sys.exit(worked)
+        if command not in KUBERNETES:
+            skip_http_client()
+        from vaultstream.quick_imports import quick_imports  # noqa: PLC0415 - after the port is open
+
         with quick_imports():
             import typer  # noqa: PLC0415 - see above
 
@@ -109,11 +102,11 @@ def main() -> None:
             ):
                 raise
             drop_output()  # the reader has closed the pipe, as `--help | head` does
-            sys.exit(ExitCode.OK)
+            sys.exit(0)
         except typer.TyperException as error:  # the arguments are wrong
             print_usage_error(error, sys.argv[1:])
             sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before the command installed its own handlers
         as_json = '{"error": "Interrupted.", "field": null, "hint": null, "exit_code": 130}\n'
         sys.stderr.write(as_json if "--json" in sys.argv else "error: Interrupted.\n")
-        sys.exit(ExitCode.INTERRUPTED)
+        sys.exit(INTERRUPTED)

@@ -34,9 +34,17 @@ class Term:
     stop_work: Callable[[], Awaitable[None]] | None = None
 
 
+def exit_asked() -> asyncio.Event:
+    """Handles SIGTERM and SIGINT from now on; returns the event that they set. Kopf handles them itself, once it runs."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    return asked
+
+
 @asynccontextmanager
 async def leading(
-    election: Election | None, health: Health, metrics: OperatorMetrics
+    election: Election | None, health: Health, metrics: OperatorMetrics, asked: asyncio.Event
 ) -> AsyncIterator[Term | None]:
     """Yields once this operator leads, and then keeps its Lease; yields None if SIGTERM comes before that.
 
@@ -46,19 +54,22 @@ async def leading(
         election: None: there is no other operator.
         health: the health to update.
         metrics: the metrics to update.
+        asked: set when the operator must exit.
     """
     term = Term()
     if election is None:
         metrics.leader.set(1)
-        yield term
+        async with _ending_when(asked, term):
+            yield term
         return
-    if not await _elected(election, health):
+    if not await _elected(election, health, asked):
         yield None
         return
     metrics.leader.set(1)
     keeping = asyncio.create_task(_keep(election, term), name="lease")
     try:
-        yield term
+        async with _ending_when(asked, term):
+            yield term
     finally:
         if not (lost := term.lost):
             term.stop_work = None  # it has ended
@@ -69,11 +80,23 @@ async def leading(
             await election.release()
 
 
-async def _elected(election: Election, health: Health) -> bool:
+@asynccontextmanager
+async def _ending_when(asked: asyncio.Event, term: Term) -> AsyncIterator[None]:
+    """Ends the term on a signal that comes before kopf handles signals."""
+
+    async def end() -> None:
+        await asked.wait()
+        term.over.set()
+
+    ending = asyncio.create_task(end(), name="signals")
+    try:
+        yield
+    finally:
+        ending.cancel()
+
+
+async def _elected(election: Election, health: Health, asked: asyncio.Event) -> bool:
     """Waits until this operator leads; returns False if it is asked to exit first."""
-    asked, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)  # until kopf handles them
     health.expect(API_SERVER, within=3 * RESYNC_SECONDS)
 
     def beat(problem: str | None) -> None:
@@ -83,7 +106,7 @@ async def _elected(election: Election, health: Health) -> bool:
         else:
             health.missed(API_SERVER, problem)
 
-    beat(None)
+    health.beat(_ELECTION)
     acquiring = asyncio.create_task(election.acquire(beat), name="election")
     leaving = asyncio.create_task(asked.wait(), name="signals")
     try:

@@ -21,7 +21,7 @@ from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, registry
-from vaultstream_operator.leading import leading
+from vaultstream_operator.leading import exit_asked, leading
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
 from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
@@ -41,6 +41,7 @@ async def run_operator(settings: OperatorSettings) -> None:
         ServiceError: kopf gave up, or the Lease was lost; restart the process.
     """
     quieten_kopf()
+    asked = exit_asked()  # first: whoever reads that it is ready may also stop it
     async with AsyncExitStack() as stack:
         metrics, health = OperatorMetrics(), Health("operator", progress_seconds=LIVE_SECONDS)
         await stack.enter_async_context(serving_on(_ANY_HOST, settings.http_port, metrics.registry, health))
@@ -60,7 +61,7 @@ async def run_operator(settings: OperatorSettings) -> None:
             PostgresStore(settings.database, lags, tenants=settings.worker.tenants)
         )
         reconciler = Reconciler(cluster, store, lags, settings.worker, metrics=metrics)
-        term = await stack.enter_async_context(leading(_election(settings, api), health, metrics))
+        term = await stack.enter_async_context(leading(_election(settings, api), health, metrics, asked))
         if term is None:
             return
 

@@ -8,10 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from vaultstream.credentials import DATABASE_FILE, CredentialFiles, UrlSource
+from vaultstream.environment import given_by_environment
 from vaultstream.errors import UsageError
 from vaultstream_operator.core.pods import OWN_VARIABLES
 from vaultstream_operator.core.shapes import WorkerShape
@@ -20,6 +28,7 @@ MARGIN_SECONDS: Final = 5
 """Time between the end of a drain and SIGKILL, to close connections and allow for clock skew."""
 LEAST_DRAIN_SECONDS: Final = 5
 
+_PREFIX: Final = "VAULTSTREAM_WORKER_"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -56,16 +65,14 @@ def _shape(value: object) -> object:
     return value
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """Comma-separated names."""
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(BaseModel):
     """Settings of the jobs' pods. The operator refers to Secrets by name; it never reads them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="VAULTSTREAM_WORKER_", env_ignore_empty=True, frozen=True, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     image: str = "vaultstream:dev"
     image_pull_policy: str = "IfNotPresent"
@@ -82,7 +89,7 @@ class WorkerSettings(BaseSettings):
     """Secret whose entry `seal-key` is the file of the seal key. Only records workers mount it, if it exists."""
     ca_secret: str = ""
     """Secret whose entry `ca.crt` is the CA of the certificates of Postgres and NATS; empty for none."""
-    extra_env: Annotated[dict[str, str], NoDecode, BeforeValidator(_variables)] = Field(default_factory=dict)
+    extra_env: Annotated[dict[str, str], BeforeValidator(_variables)] = Field(default_factory=dict)
     """Additional environment variables of the workers, as a JSON object. They must not be secret."""
     nats_replicas: Literal["1", "3", "5"] = "1"
     """Minimum number of replicas of each stream, on as many servers of a NATS cluster."""
@@ -97,7 +104,7 @@ class WorkerSettings(BaseSettings):
     tenants: Annotated[Names, Field(validation_alias="VAULTSTREAM_TENANTS")] = ()
     """Namespaces that are tenants: only logins of its own see a tenant's jobs, and it has an account of its own in NATS."""
 
-    shape: Annotated[WorkerShape, NoDecode, BeforeValidator(_shape)] = Field(default_factory=WorkerShape)
+    shape: Annotated[WorkerShape, BeforeValidator(_shape)] = Field(default_factory=WorkerShape)
     """How all pods are shaped, as a JSON object with the fields of `spec.workers`, and with `podSecurityContext` and
     `securityContext`."""
 
@@ -126,10 +133,10 @@ class WorkerSettings(BaseSettings):
         return self
 
 
-class OperatorSettings(BaseSettings):
+class OperatorSettings(BaseModel):
     """Settings of the operator's own process and services."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     database_url: Annotated[SecretStr, Field(alias="DATABASE_URL")]
     credentials_dir: Annotated[Path | None, Field(alias="VAULTSTREAM_CREDENTIALS_DIR")] = None
@@ -175,9 +182,19 @@ def load_operator_settings() -> OperatorSettings:
         UsageError: a setting is missing or invalid; the message names the variable.
     """
     try:
-        return OperatorSettings(worker=WorkerSettings())
+        worker = load_worker_settings()
+        return OperatorSettings.model_validate({**given_by_environment(OperatorSettings), "worker": worker})
     except ValidationError as error:
         raise _explained(error) from None
+
+
+def load_worker_settings() -> WorkerSettings:
+    """Reads the settings of the jobs' pods from the operator's environment.
+
+    Raises:
+        ValidationError: a setting is invalid.
+    """
+    return WorkerSettings.model_validate(given_by_environment(WorkerSettings, prefix=_PREFIX))
 
 
 def _explained(error: ValidationError) -> UsageError:
@@ -185,7 +202,7 @@ def _explained(error: ValidationError) -> UsageError:
     why = str(first["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in first["loc"])
     if error.title == WorkerSettings.__name__:
-        name = f"VAULTSTREAM_WORKER_{name.upper()}"
+        name = f"{_PREFIX}{name.upper()}"
     if not first["loc"]:
         return UsageError(f"{why}.", hint="Set it in the environment of the operator.")
     return UsageError(

@@ -15,7 +15,7 @@ from support.planning import TOKEN, spec_of
 from support.waiting import eventually
 from vaultstream_operator.adapters.kube_api import KubeApi, KubeError, open_kube_api
 from vaultstream_operator.core.children import Owner, signing_deployment, worker_job
-from vaultstream_operator.settings import WorkerSettings
+from vaultstream_operator.settings import WorkerSettings, load_worker_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def settings_of(deployment: Manifest, monkeypatch: pytest.MonkeyPatch) -> Worker
     for variable in container["env"]:
         if variable["name"].startswith(("VAULTSTREAM_WORKER_", "VAULTSTREAM_TENANTS")):
             monkeypatch.setenv(variable["name"], variable["value"])
-    return WorkerSettings()
+    return load_worker_settings()
 
 
 def worker(namespace: str, role: str, options: WorkerSettings, **signer: Any) -> tuple[str, Manifest]:

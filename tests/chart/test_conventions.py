@@ -13,7 +13,7 @@ import yaml
 
 from support.chart import CHART, ROOT, Rendered, helm, render
 from vaultstream_operator.adapters.postgres import PostgresStore
-from vaultstream_operator.settings import WorkerSettings
+from vaultstream_operator.settings import WorkerSettings, load_worker_settings
 
 pytestmark = pytest.mark.unit
 
@@ -37,7 +37,7 @@ def worker_settings(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> WorkerS
     for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]:
         if variable["name"].startswith("VAULTSTREAM_WORKER_"):
             monkeypatch.setenv(variable["name"], variable["value"])
-    return WorkerSettings()
+    return load_worker_settings()
 
 
 def in_parent(folder: Path, *arguments: str) -> Rendered:

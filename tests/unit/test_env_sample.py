@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from vaultstream.settings import Settings
+from vaultstream.env_file import read_env_file
+from vaultstream.settings import Settings, load_settings
 
 pytestmark = pytest.mark.unit
 
@@ -37,4 +38,4 @@ def test_each_value_in_the_sample_is_the_default() -> None:
 def test_the_sample_copied_to_env_changes_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in DEFAULTS:
         monkeypatch.delenv(str(name), raising=False)
-    assert Settings(_env_file=SAMPLE) == Settings(_env_file=None)
+    assert load_settings(read_env_file(SAMPLE)).model_dump() == load_settings().model_dump()

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import errno
 import re
-import ssl
 from enum import IntEnum
 
 DOCTOR = "`vaultstream doctor` diagnoses the problem."
@@ -247,17 +246,19 @@ def explain_tls(error: BaseException) -> str | None:
     Returns:
         A clause such as "its certificate has expired"; None if `error` has another cause.
     """
-    if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
-            return f"its certificate is for another host ({error.verify_message.rstrip('.')})"
-        if error.verify_code == _PAST_ITS_TIME:
-            return "its certificate has expired"
-        if error.verify_code == _BEFORE_ITS_TIME:
-            return "its certificate is not valid yet, or the clock of this machine is wrong"
-        return f"its certificate was issued by an unknown authority ({shortened(str(error.verify_message))})"
-    if isinstance(error, ssl.SSLError):
+    import ssl  # noqa: PLC0415 - a process that meets no such error starts without it
+
+    if not isinstance(error, ssl.SSLError):
+        return None
+    if not isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS with it fails ({error.reason or shown(error)})"
-    return None
+    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
+        return f"its certificate is for another host ({error.verify_message.rstrip('.')})"
+    if error.verify_code == _PAST_ITS_TIME:
+        return "its certificate has expired"
+    if error.verify_code == _BEFORE_ITS_TIME:
+        return "its certificate is not valid yet, or the clock of this machine is wrong"
+    return f"its certificate was issued by an unknown authority ({shortened(str(error.verify_message))})"
 
 
 class LeaseLostError(VaultStreamError):

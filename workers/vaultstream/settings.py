@@ -1,21 +1,29 @@
 """Settings of every process: from the environment, and for commands else from `.env` in the working directory."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
-from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
-from vaultstream.env_file import EnvFile
+from vaultstream.environment import given_by_environment
 from vaultstream.errors import UsageError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Container
+
+    from vaultstream.env_file import EnvFile
 
 
 def _names(value: object) -> object:
@@ -30,16 +38,14 @@ MULTIBUFFER = "VAULTSTREAM_MULTIBUFFER"
 _SHOWN = {MULTIBUFFER, "VAULTSTREAM_LOG_LEVEL", "VAULTSTREAM_LOG_FORMAT"}
 """Settings of words whose values an error shows."""
 
-Tenants = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Tenants = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """Comma-separated names."""
 
 
-class Settings(BaseSettings):
-    """The settings of a process, immutable once they are read. An empty value counts as not set."""
+class Settings(BaseModel):
+    """The settings of a process, immutable. `load_settings` reads them; without arguments, each has its default."""
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
     database_url: Annotated[SecretStr | None, Field(alias="DATABASE_URL")] = None
     source_database_url: Annotated[SecretStr | None, Field(alias="VAULTSTREAM_SOURCE_DATABASE_URL")] = None
@@ -121,7 +127,7 @@ class Settings(BaseSettings):
             raise ValueError("must be 1, 3 or 5")
         return value
 
-    _file: EnvFile | None = PrivateAttr(default=None)
+    _file: "EnvFile | None" = PrivateAttr(default=None)
     """What was taken from `.env`; None: nothing."""
 
     @property
@@ -149,7 +155,7 @@ class Settings(BaseSettings):
         return self.database_url is None or self.nats_url is None
 
 
-def load_settings(file: EnvFile | None = None, /, **overrides: object) -> Settings:
+def load_settings(file: "EnvFile | None" = None, /, **overrides: object) -> Settings:
     """Reads the settings.
 
     Args:
@@ -162,7 +168,8 @@ def load_settings(file: EnvFile | None = None, /, **overrides: object) -> Settin
     given = {Settings.model_fields[k].alias or k: v for k, v in overrides.items() if v is not None}
     file = _taken(file, given)
     try:
-        settings = Settings(**{**(file.values if file else {}), **given})  # type: ignore[arg-type]
+        values = {**given_by_environment(Settings), **(file.values if file else {}), **given}
+        settings = Settings.model_validate(values)
         settings._file = file  # noqa: SLF001 - it is no setting
         return settings  # noqa: TRY300 - only the validation is tried
     except ValidationError as error:
@@ -203,7 +210,7 @@ def _given(name: str, value: object) -> str:
     return f", not {shortened(str(value), 40)!r}"
 
 
-def _taken(file: EnvFile | None, given: Container[str]) -> EnvFile | None:
+def _taken(file: "EnvFile | None", given: "Container[str]") -> "EnvFile | None":
     """Returns the part of a file that has effect: settings that neither an option nor the environment gives."""
     if file is None:
         return None

@@ -43,9 +43,14 @@ class JetStreamLags:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._keeping is not None:
+        if self._keeping is None:
+            return
+        while (
+            not self._keeping.done()
+        ):  # nats-py loses a cancellation that comes while it closes a connection
             self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+            await asyncio.wait({self._keeping}, timeout=RECONNECT_SECONDS)
+        await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def read(self, token: str, tenant: str | None = None) -> Lag | LagProblem:
         """Returns pending and in-flight batches of a job, or why they are unknown, within 1 s (2 s for the first call)."""

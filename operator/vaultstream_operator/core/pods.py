@@ -265,16 +265,20 @@ def _container(
         "resources": dict(shape.resources),
         "volumeMounts": mounts,
         "securityContext": dict(options.shape.security_context),
-        # A worker listens before its imports, and answers after them.
+        # A worker listens before its imports, and answers after them. `wait` holds the answer for a moment while it connects.
         "startupProbe": {
             "httpGet": probe,
-            "initialDelaySeconds": 1,
             "periodSeconds": 1,
             "timeoutSeconds": 10,
             "failureThreshold": 60,
         },
         "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
-        "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5},
+        "readinessProbe": {
+            "httpGet": {**probe, "path": "/readyz?wait"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": 5,
+        },
         # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

@@ -84,7 +84,7 @@ async def test_a_relative_data_directory_is_the_same_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with open_services(Settings(_env_file=None)) as services:
+    async with open_services(Settings()) as services:
         assert services.data_dir == tmp_path / ".vaultstream"
         monkeypatch.chdir("/")
         assert runs(tmp_path / ".vaultstream") == (True, True)
@@ -146,7 +146,6 @@ async def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
 
 async def test_only_what_has_no_url_is_embedded(tmp_path: Path, services: Services) -> None:
     settings = Settings(
-        _env_file=None,
         database_url=services.database_url,
         data_dir=tmp_path / "data",
     )
@@ -163,7 +162,6 @@ async def test_only_what_has_no_url_is_embedded(tmp_path: Path, services: Servic
 
 async def test_with_both_urls_nothing_is_started_or_made(tmp_path: Path) -> None:
     settings = Settings(
-        _env_file=None,
         database_url="postgresql://u:p@db/x",
         nats_url="nats://bus:4222",
         nats_password="hidden",

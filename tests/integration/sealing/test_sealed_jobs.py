@@ -15,7 +15,8 @@ from vaultstream.crypto.seal_keys import SealKeys
 from vaultstream.errors import ProofError, UsageError
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, RevocationEntry
-from vaultstream.proof.seal import PlannedBatch, SealedKey, job_origin, keys_digest, ranges_digest
+from vaultstream.proof.planned import PlannedBatch
+from vaultstream.proof.seal import SealedKey, job_origin, keys_digest, ranges_digest
 from vaultstream.sealing.sealer import Sealer
 from vaultstream.sealing.since import seal_since
 from vaultstream.store import jobs

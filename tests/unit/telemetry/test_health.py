@@ -103,9 +103,14 @@ def test_no_password_stands_in_a_reason(health: Health) -> None:
 
 
 def test_a_condition_that_is_not_expected_is_not_checked(health: Health) -> None:
+    health.require("nats", lambda: None)
     health.seen("something")
     health.missed("something", "gone")
-    assert health.ready().checks == []
+    assert [check.name for check in health.ready().checks] == ["nats"]
+
+
+def test_a_process_that_has_said_nothing_yet_is_not_ready(health: Health) -> None:
+    assert failing(health.ready()) == {"start": "not complete yet"}
 
 
 def test_a_verdict_says_each_check_and_why(health: Health) -> None:

@@ -27,6 +27,7 @@ def settings(port: int | None = 0, host: str = "127.0.0.1") -> Settings:
 
 def start(host: str = "127.0.0.1", port: int = 0) -> TelemetryServer:
     telemetry = Telemetry("signing")
+    telemetry.health.require("nats", lambda: None)
     return TelemetryServer(host, port, registry=telemetry.metrics.registry, health=telemetry.health)
 
 
@@ -62,6 +63,34 @@ def test_health_is_json_that_is_not_cached(server: TelemetryServer, path: str) -
     assert (reply.status, reply.document["status"]) == (200, "ok")
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_a_probe_waits_until_a_process_that_starts_is_ready_but_not_once_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
+    telemetry, troubles = Telemetry("signing"), iter(["not connected yet"] * 3)
+    telemetry.health.require("nats", lambda: next(troubles, None))
+    served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
+    try:
+        assert ask(served.port, "/readyz").status == 503
+        assert ask(served.port, "/readyz?wait").status == 200
+        telemetry.health.require("nats", lambda: "disconnected")
+        assert ask(served.port, "/readyz?wait").status == 503
+    finally:
+        served.stop()
+
+
+def test_a_probe_gets_its_answer_also_while_nothing_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+    telemetry = Telemetry("signing")
+    served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
+    try:
+        reply = ask(served.port, "/readyz?wait")
+        assert reply.status == 503
+        assert reply.document["checks"]["start"]["ok"] is False
+    finally:
+        served.stop()
 
 
 def test_an_unknown_path_lists_the_known_paths(server: TelemetryServer) -> None:
@@ -157,8 +186,8 @@ async def test_nothing_is_served_unless_a_port_is_set() -> None:
 def test_no_port_is_set_by_default_and_all_addresses_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VAULTSTREAM_METRICS_PORT", raising=False)
     monkeypatch.delenv("VAULTSTREAM_METRICS_HOST", raising=False)
-    assert Settings(_env_file=None).metrics_port is None
-    assert Settings(_env_file=None).metrics_host == "0.0.0.0"
+    assert load_settings().metrics_port is None
+    assert load_settings().metrics_host == "0.0.0.0"
 
 
 def test_a_port_out_of_range_is_refused() -> None:

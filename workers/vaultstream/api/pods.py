@@ -3,8 +3,6 @@
 Kubernetes itself validates them only when pods are created, long after it accepted the SigningJob.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal

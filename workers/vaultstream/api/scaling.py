@@ -3,8 +3,6 @@
 The lag is in batches: those waiting in JetStream, those in flight, and those not yet published.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What a job may ask of its workers' pods: resources, placement, labels and annotations."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

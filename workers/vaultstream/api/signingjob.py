@@ -1,7 +1,5 @@
 """The types of a SigningJob, `vaultstream.dev/v1alpha1`, for laptops and Kubernetes. The CRD is generated from them."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum

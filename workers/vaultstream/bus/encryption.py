@@ -15,7 +15,6 @@ from nats.aio import transport
 from nats.aio.transport import TcpTransport
 
 from vaultstream.bus.direct import DirectClient
-from vaultstream.bus.nkeys import NatsKey
 from vaultstream.errors import BusError, UsageError
 from vaultstream.transit import plain_peer
 
@@ -109,6 +108,8 @@ class BusClient(DirectClient):
         self._auth_configured = True
         self._signature_cb = self._user_jwt_cb = self._public_nkey = None
         if address.creds or address.nkey:
+            from vaultstream.bus.nkeys import NatsKey  # noqa: PLC0415 - few logins are by a key
+
             found = NatsKey.from_creds(address.creds) if address.creds else NatsKey.from_seed(address.nkey)
             self._signature_cb = found.sign
             self._user_jwt_cb = found.jwt.encode if found.jwt else None

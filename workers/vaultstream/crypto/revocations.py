@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Self
@@ -51,7 +52,12 @@ class Revocation:
         return cls(key_id, sha256(public_key).hexdigest(), at, reason)
 
 
-_LINES = TypeAdapter(Revocation)
+@cache
+def _lines() -> TypeAdapter[Revocation]:
+    """Built when there is a line: most files of revocations are empty, or missing."""
+    return TypeAdapter(Revocation)
+
+
 _BEGINNING = b'{"key_id":'
 """Of each line that is written here."""
 
@@ -154,13 +160,13 @@ def add_revocations(path: Path, revocations: Iterable[Revocation]) -> list[Revoc
 def _append(descriptor: int, data: bytes, new: list[Revocation]) -> None:
     whole = data[: data.rfind(b"\n") + 1]
     try:
-        _LINES.validate_json(data[len(whole) :])
+        _lines().validate_json(data[len(whole) :])
     except ValidationError:
         os.ftruncate(descriptor, len(whole))  # a torn line
     else:
         whole = data
         os.write(descriptor, b"\n")
-    text = b"".join(_LINES.dump_json(entry) + b"\n" for entry in new)
+    text = b"".join(_lines().dump_json(entry) + b"\n" for entry in new)
     while text:
         text = text[os.write(descriptor, text) :]
     os.fsync(descriptor)
@@ -231,7 +237,7 @@ def _is_torn(line: bytes) -> bool:
 
 def _revocation(line: bytes, number: int, where: Path) -> Revocation:
     try:
-        return _LINES.validate_json(line)
+        return _lines().validate_json(line)
     except ValidationError:
         raise CustodyError(
             f"Line {number} of the file of revocations {where} is not a revocation.",

@@ -10,7 +10,7 @@ What is removed later is missing from a log whose checkpoint the seal has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,27 +19,10 @@ from vaultstream.errors import ProofError
 from vaultstream.proof.canonical import canonical_text
 from vaultstream.proof.checkpoint import Checkpoint
 from vaultstream.proof.entries import LogEntry
+from vaultstream.proof.planned import PlannedBatch
 
 DELETED = "Deleted"
 """The state of a job that was deleted, in a seal."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedBatch:
-    """A batch as it was cut from the source."""
-
-    number: int
-    first_id: str
-    last_id: str
-    records: int
-    ids: Sequence[str] | None = None
-    """None: every integer from the first id to the last."""
-
-    @property
-    def line(self) -> str:
-        """What `ranges_digest` is over."""
-        ids = [list(self.ids)] if self.ids is not None else []
-        return canonical_text([self.number, self.first_id, self.last_id, self.records, *ids])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

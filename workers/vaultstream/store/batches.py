@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vaultstream.errors import SourceError
-from vaultstream.proof.seal import PlannedBatch
+from vaultstream.proof.planned import PlannedBatch
 from vaultstream.store.database import fetch_one
 from vaultstream.store.source_pool import PinnedRelation
 from vaultstream.store.sql import arguments, query

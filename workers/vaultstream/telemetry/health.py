@@ -91,6 +91,7 @@ class Health:
         self._beats: dict[str, _Fact] = {}
         self._facts: dict[str, _Fact] = {}
         self._conditions: dict[str, Callable[[], str | None]] = {}
+        self._was_ready = False
 
     def turn(self) -> None:
         """Reports a turn of the event loop."""
@@ -140,7 +141,17 @@ class Health:
         """Returns whether the worker can use everything that it needs."""
         facts = [self._check(name, fact, "seen") for name, fact in list(self._facts.items())]
         troubles = [(name, trouble()) for name, trouble in list(self._conditions.items())]
-        return Verdict(self.role, [*facts, *(Check(name, not why, why or "ok") for name, why in troubles)])
+        checks = [*facts, *(Check(name, not why, why or "ok") for name, why in troubles)]
+        if not checks:  # a process that has not got as far as to say what it needs
+            checks.append(Check("start", ok=False, detail="not complete yet"))
+        verdict = Verdict(self.role, checks)
+        self._was_ready = self._was_ready or verdict.ok
+        return verdict
+
+    @property
+    def starting(self) -> bool:
+        """Whether it was never found ready."""
+        return not self._was_ready
 
     def _check(self, name: str, fact: _Fact, done: str) -> Check:
         if fact.at is None:

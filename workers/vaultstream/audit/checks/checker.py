@@ -32,7 +32,7 @@ from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
 from vaultstream.crypto.algorithms import JWS_ALG
 from vaultstream.crypto.batch_verifier import digests_of
 from vaultstream.proof.jws import JwsForm
-from vaultstream.proof.seal import PlannedBatch
+from vaultstream.proof.planned import PlannedBatch
 from vaultstream.records.source import Source
 from vaultstream.store.batches import listed_ids
 from vaultstream.store.jobs import signatures_table

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaultstream.audit.checks.checker import Assignment
-    from vaultstream.proof.seal import PlannedBatch
+    from vaultstream.proof.planned import PlannedBatch
     from vaultstream.store.jobs import Job
 
 RecordId = int | str | UUID

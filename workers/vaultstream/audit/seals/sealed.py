@@ -21,8 +21,8 @@ from vaultstream.audit.seals.sealed_logs import (
 from vaultstream.audit.seals.sealed_rows import SealedRows
 from vaultstream.errors import ProofError
 from vaultstream.plurals import counted
+from vaultstream.proof.planned import PlannedBatch
 from vaultstream.proof.seal import (
-    PlannedBatch,
     SealedKey,
     SealEntry,
     keys_digest,
