@@ -2,14 +2,13 @@
 
     python hack/read_costs.py [--rounds N]
 
-In turns, the same groups of records are read through a source pool and by a plain query with a prepared statement. Prints the
-processor time of this process and of the sessions in Postgres, per record, as the median over all rounds.
+In turns, the same groups of records are read through a source pool and by a plain query with a prepared statement, on connections that
+are kept at hand and in an event loop as a signer has them. Prints the processor time of this process and of the sessions in Postgres, per record, as the median over all rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
@@ -17,6 +16,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
+
+import uvloop
 
 from vaultstream.api import RecordsSpec
 from vaultstream.local.services import LocalServices
@@ -66,7 +67,7 @@ def session_of(connection: Connection) -> Path:
 
 async def measure(url: str, rounds: int) -> None:
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(open_pool(url, role="bench", size=1, reset=False))
+        ours = await stack.enter_async_context(open_pool(url, role="bench", size=1, reset=False, kept=True))
         async with ours.acquire() as connection:
             place = await find_place(connection)
             source = await inspect_source(connection, RecordsSpec(table="public.read_costs"))
@@ -119,4 +120,4 @@ async def main(rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
-    asyncio.run(main(parser.parse_args().rounds))
+    uvloop.run(main(parser.parse_args().rounds))

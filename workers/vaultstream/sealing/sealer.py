@@ -272,32 +272,42 @@ class Sealer:
             self._continuity.grown(entered.log_of_seals)
             body, note, job_note = sealed.seal.data, sealed.checkpoint, sealed.job_checkpoint
         else:
-            stored = await logs.newest_seal(connection, self._job.job_no)
-            of_seals = await logs.find_log(connection, self._origin)
-            newest = await logs.newest_checkpoint(connection, of_seals) if of_seals else None
-            if stored is None or newest is None:
+            newest = await self._newest(connection)
+            if newest is None:
                 return None
-            body, note, job_note = stored.body.encode(), newest.note, stored.job_checkpoint
-            self._require_signed(body, note, job_note)
+            body, note, job_note = newest
         await self._copy(job / CHECKPOINT, job_note)
         await self._copy(job / SEAL, body)
         await self._copy(self._folder.checkpoint, note)
         return sealed
 
-    def _require_signed(self, body: bytes, note: bytes, job_note: bytes) -> None:
-        """Checks what replaces copies and was not made by this process: rows of Postgres, which its owner can have written.
+    async def _newest(self, connection: Connection) -> tuple[bytes, bytes, bytes] | None:
+        """Returns the newest seal of the job with the checkpoints of both logs; None if it has none.
+
+        They replace copies, and were not made by this process: the owner of Postgres can have written them. So no other log counts than
+        that of the installation or of the tenant, and both checkpoints are verified.
 
         Raises:
-            ProofError: the seal key has not signed it.
+            ProofError: the seal key has not signed them.
         """
-        open_checkpoint(note, self._keys.known, origin=self._origin)
         origin = job_origin(self._origin, self._job.token)
-        head, seal = (
-            open_checkpoint(job_note, self._keys.known, origin=origin).checkpoint,
-            SealEntry.parse(body),
-        )
+        of_seals, of_job = [await logs.find_log(connection, each) for each in (self._origin, origin)]
+        if of_seals is None or of_job is None:
+            return None
+        entry = await logs.find_seal(connection, self._job.job_no, log=of_seals)
+        newest = await logs.newest_checkpoint(connection, of_seals)
+        if entry is None or newest is None:
+            return None
+        data = require_facts(entry, EntryKind.SEAL, self._job.token)
+        seal = SealEntry.parse(data)
+        stored = await logs.newest_checkpoint(connection, of_job, size=seal.tree_size)
+        if stored is None:
+            return None
+        open_checkpoint(newest.note, self._keys.known, origin=self._origin)
+        head = open_checkpoint(stored.note, self._keys.known, origin=origin).checkpoint
         if (head.size, head.root) != (seal.tree_size, seal.tree_root):
             raise ProofError(f"The newest seal of job {self._job.name!r} is not of its log {origin!r}.")
+        return data, newest.note, stored.note
 
     async def _locked(self, connection: Connection, origin: str, job: Job | None = None) -> Log:
         """Returns a log, locked and checked."""
