@@ -5,12 +5,14 @@
 #include <crypto_mb/ec_nistp256.h>
 
 #include "p256_ecdsa.h"
-#include "sha256.h"
+#include "sha256_lanes.h"
 #include "wipe.h"
 
 struct work {
     struct ecdsa_lane lane[ECDSA_MOST];
     uint8_t bits[ECDSA_MOST][P256_BYTES];
+    uint8_t hash[ECDSA_MOST][SHA256_BYTES]; /* of what is signed */
+    struct text text[ECDSA_MOST];
 };
 
 /* Multiplies the generator by the nonces, and makes r and s of it: x and z of each lane. Whether the library and we could. */
@@ -36,16 +38,23 @@ static int sign_lanes(struct ecdsa_lane *lanes, size_t groups)
     return done;
 }
 
-/* Writes the payload's hash into its row, and what is signed, modulo n, into a digest. */
-static void hash_item(uint8_t *row, uint8_t digest[P256_BYTES], const struct to_sign *item)
+/* Hashes payloads into their rows, and into `hash` what is signed. */
+static void hash_items(struct work *work, uint8_t *rows, size_t width, const struct to_sign *items, size_t count)
 {
-    uint8_t hash[SHA256_BYTES];
-    sha256_once(item->payload.data, item->payload.length, row);
-    if (item->message.data) {
-        sha256_once(item->message.data, item->message.length, hash);
-        (void)p256_reduce_digest(digest, hash); /* one that is 0 can be signed */
-    } else {
-        (void)p256_reduce_digest(digest, row);
+    int other = 0;
+    for (size_t i = 0; i < count; i++) {
+        work->text[i] = items[i].payload;
+    }
+    sha256_many(work->hash, work->text, count);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(rows + i * width, work->hash[i], SHA256_BYTES);
+        if (items[i].message.data) {
+            work->text[i] = items[i].message;
+            other = 1;
+        }
+    }
+    if (other) {
+        sha256_many(work->hash, work->text, count);
     }
 }
 
@@ -65,6 +74,7 @@ static enum outcome sign_some(struct work *work, uint8_t *rows, size_t width, co
 {
     const size_t groups = (count + LANES - 1) / LANES;
     uint8_t digest[P256_BYTES];
+    hash_items(work, rows, width, items, count);
     if (!entropy(work->bits[0], groups * LANES * P256_BYTES)) {
         return NO_ENTROPY;
     }
@@ -72,7 +82,7 @@ static enum outcome sign_some(struct work *work, uint8_t *rows, size_t width, co
         struct ecdsa_lane *lane = work->lane + i;
         const struct p256_secret *key = items[i < count ? i : count - 1].key;
         if (i < count) {
-            hash_item(rows + i * width, digest, items + i);
+            (void)p256_reduce_digest(digest, work->hash[i]); /* one that is 0 can be signed */
         }
         p256_load(lane->digest, digest);
         memcpy(lane->key, key->scalar, sizeof lane->key);

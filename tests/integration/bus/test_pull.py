@@ -118,7 +118,7 @@ async def test_delivered_batches_that_nobody_fetched_are_returned_and_none_is_de
         await RecordsStream(bus).publish(token, [1, 2])
 
         async def both_arrived() -> bool:
-            return puller._arrived.qsize() == 2
+            return len(puller._arrived) == 2
 
         await eventually(both_arrived)
         left = await puller.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -55,9 +56,9 @@ class BatchPuller:
         self._client = bus.client
         self._refusals = bus.refusals
         self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}"
-        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        self._arrived: deque[Msg] = deque()
         self._inboxes: list[_Inbox] = []
-        self._rest, self._rest_arrived = 0, asyncio.Event()
+        self._awaited, self._came = 0, asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,29 +77,24 @@ class BatchPuller:
         self._refusals.check()
         now = time.monotonic()
         asked = sum(inbox.missing for inbox in self._inboxes if inbox.until > now)
-        missing = wanted - self._arrived.qsize() - asked
+        missing = wanted - len(self._arrived) - asked
         if missing > 0:
             await self._ask(missing)
-        try:
-            async with asyncio.timeout(wait_seconds):
-                first = await self._arrived.get()
-        except TimeoutError:
-            return []
-        await self._wait_for_rest(wanted - 1)
-        messages = [first]
-        while len(messages) < wanted and not self._arrived.empty():
-            messages.append(self._arrived.get_nowait())
-        return messages
+        await self._wait_for(1, wait_seconds)
+        if self._arrived:  # the rest comes as fast as the server can send it, if there is any
+            coming = len(self._arrived) + sum(inbox.missing for inbox in self._inboxes)
+            await self._wait_for(min(wanted, coming), REST_SECONDS)
+        return [self._arrived.popleft() for _ in range(min(wanted, len(self._arrived)))]
 
-    async def _wait_for_rest(self, wanted: int) -> None:
-        """Waits a moment for batches of open requests: they come as fast as the server can send them, if there are any."""
-        self._rest = min(wanted, self._arrived.qsize() + sum(inbox.missing for inbox in self._inboxes))
-        if self._rest <= self._arrived.qsize():
+    async def _wait_for(self, count: int, seconds: float) -> None:
+        """Waits until so many batches have arrived, but no longer than so many seconds."""
+        self._awaited = count
+        if len(self._arrived) >= count:
             return
-        self._rest_arrived.clear()
+        self._came.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(REST_SECONDS):
-                await self._rest_arrived.wait()
+            async with asyncio.timeout(seconds):
+                await self._came.wait()
 
     async def leave(self) -> list[Msg]:
         """Stops asking. Returns the batches that arrived but were not fetched, for the caller to return to the queue."""
@@ -111,7 +107,9 @@ class BatchPuller:
                 leaving = [subscription.drain() for subscription in subscriptions]  # type: ignore[no-untyped-call]
                 async with asyncio.timeout(_LEAVE_SECONDS):
                     await asyncio.gather(*leaving)
-        return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
+        left = list(self._arrived)
+        self._arrived.clear()
+        return left
 
     async def _ask(self, count: int) -> None:
         now = time.monotonic()
@@ -131,9 +129,9 @@ class BatchPuller:
             inbox.missing = 0
             return
         inbox.missing = max(0, inbox.missing - 1)
-        self._arrived.put_nowait(message)
-        if self._arrived.qsize() >= self._rest:
-            self._rest_arrived.set()
+        self._arrived.append(message)
+        if len(self._arrived) >= self._awaited:
+            self._came.set()
 
 
 async def acknowledge(messages: Sequence[Msg]) -> None:
