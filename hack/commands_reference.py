@@ -35,7 +35,8 @@ or YAML, an error is one object, the last line (or document) of standard error; 
 ```
 
 `field` is the option, the setting or the field of a job that is wrong, or null. `hint` is the next step, or null. Exit codes are those of the
-[README](../README.md#exit-codes). `vaultstream completion bash` (`zsh`, `fish`) prints a script by which a shell completes commands and options.
+[README](../README.md#exit-codes). [JSON output](json-output.md) names all fields. Of `export` and `keys export`, `-o` is the file to write.
+`vaultstream completion bash` (`zsh`, `fish`) prints a script by which a shell completes commands and options.
 """
 
 

@@ -84,5 +84,5 @@ def require_retriable(job: Job) -> None:
     if job.state is JobState.SUSPENDED:
         raise UsageError(
             f"Job {job.name} is suspended.",
-            hint="Set spec.suspend to false, run its YAML with `vaultstream run -f`, then retry.",
+            hint=f"`vaultstream resume {job.name}` sets spec.suspend to false; then retry.",
         )

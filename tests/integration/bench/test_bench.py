@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from support.command import Command
+from support.json_page import assert_documented
 from vaultstream.api import Algorithm
 from vaultstream.bench.result import Wanted
 from vaultstream.bench.run import run_bench
@@ -48,6 +49,7 @@ def test_all_figures_of_a_verified_job_are_reported(tmp_path: Path) -> None:
     found = Command(tmp_path).json(
         "bench", "--records", "1000", "--keys", "7", "--batch-size", "50", "--signers", "2", *QUICK
     )
+    assert_documented("bench", found)
     rate = found["records_per_second"]
     assert rate == pytest.approx(1000 / found["seconds"], rel=0.01)
     limits = [each["per_second"] for each in found["limit"][found["limit"]["measured_by"]]]

@@ -166,6 +166,14 @@ async def test_only_times_in_which_no_key_is_leased_are_pauses(
     assert (await with_pauses(connection, snapshot)).progress.paused_seconds == pytest.approx(100.0)
     assert LEAST_PAUSE_SECONDS > 0.5, "the gap from 4 to 4.5 is none"
 
+    async with connection.transaction():
+        await connection.execute(
+            "CREATE ROLE without_leases; GRANT USAGE ON SCHEMA vaultstream TO without_leases"
+        )
+        await connection.execute("SET LOCAL ROLE without_leases")
+        assert (await with_pauses(connection, snapshot)).progress.paused_seconds == 0
+        await connection.execute("RESET ROLE; DROP OWNED BY without_leases; DROP ROLE without_leases")
+
 
 async def test_suspending_twice_changes_nothing(make_job: MakeJob, connection: asyncpg.Connection) -> None:
     await make_job("still")

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from support.disks import small_disk
+from support.json_page import assert_documented
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -154,4 +155,5 @@ def test_a_full_disk_stops_the_run_with_a_message_and_space_lets_it_continue(
 
     ballast.unlink()
     done = json.loads(command.run("quick-start", "--records", "20000", "--keys", "2", "--json").stdout)
+    assert_documented("quick-start", done)
     assert (done["signed"], done["verification"]["valid"]) == (20_000, 20_000)

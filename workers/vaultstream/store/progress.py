@@ -139,9 +139,9 @@ async def read_job(connection: Connection, name: str) -> JobSnapshot:
 async def with_pauses(connection: Connection, snapshot: JobSnapshot) -> JobSnapshot:
     """Returns a snapshot with the pauses of its job, if that has ended: each time of more than a second without a leased key.
 
-    It reads the history of leases, so it is not for a poll.
+    It reads the history of leases, so it is not for a poll. A login that may not read that, such as the operator's, knows of no pauses.
     """
-    if not snapshot.job.ended:
+    if not snapshot.job.ended or not await connection.fetchval(query("may_read_pauses")):
         return snapshot
     paused = await connection.fetchval(query("read_pauses"), snapshot.job.job_no, LEAST_PAUSE_SECONDS)
     return replace(snapshot, progress=replace(snapshot.progress, paused_seconds=paused))

@@ -130,6 +130,9 @@ LEFT JOIN LATERAL (
 ) AS b ON true
 LEFT JOIN LATERAL ({keys}) AS k ON true
 
+-- name: may_read_pauses
+SELECT has_table_privilege('vaultstream.leases', 'SELECT') AND has_table_privilege('vaultstream.keys', 'SELECT')
+
 -- name: read_pauses
 -- The seconds between the first lease of job $1 and its last in which no key was leased, in pieces of more than $2 seconds each.
 SELECT coalesce(sum(gap) FILTER (WHERE gap > $2), 0)::float8
