@@ -13,7 +13,7 @@ import traceback
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from rich.cells import cell_len
@@ -49,6 +49,12 @@ class _VisibleConsole(Console):
         super().__init__(
             stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False, highlight=False
         )
+
+    def on_broken_pipe(self) -> None:
+        if not self.stderr:
+            raise BrokenPipeError  # nobody reads the results; rich would exit with 1
+        self.quiet = True  # nobody reads the notes, and the results are still wanted
+        _discard(sys.stderr)
 
     def render_str(self, text: str, **options: Any) -> Text:
         # Before the layout, so that columns are as wide as what they show.
@@ -100,12 +106,16 @@ def print_object(value: object, *, indent: int | None = 2) -> None:
 
 def drop_output() -> None:
     """Discards what is left to be written to an output whose reader has left, so that Python does not fail to flush it on exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            os.dup2(nowhere, stream.fileno())
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

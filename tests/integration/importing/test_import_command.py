@@ -154,3 +154,35 @@ async def test_ctrl_c_loads_nothing_and_says_so(environment: dict[str, str], tmp
         assert process.returncode == 130
         assert b"Interrupted; nothing was loaded." in stderr
         assert await db.fetchval("SELECT to_regclass('t')") is None
+
+
+def test_records_come_from_a_pipe(environment: dict[str, str], tmp_path: Path) -> None:
+    def piped(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "vaultstream_cli",
+                "import",
+                "-",
+                "--table",
+                "piped",
+                "--id-column",
+                "id",
+                *arguments,
+            ],
+            cwd=tmp_path,
+            env=environment,
+            input="id,a\n1,x\n,y\n" + "".join(f"{n},z\n" for n in range(2, 30)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    unnamed = piped("--json")
+    assert (unnamed.returncode, json.loads(unnamed.stderr)["field"]) == (2, "--format")
+    done = piped("--format", "csv", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (json.loads(done.stdout)["rows"], json.loads(done.stdout)["rejected"]) == (29, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["stdin.rejected.jsonl"]

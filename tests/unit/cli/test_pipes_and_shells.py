@@ -21,26 +21,39 @@ pytestmark = pytest.mark.unit
 COMMAND = [sys.executable, "-m", "vaultstream_cli"]
 
 
+def run_unread(folder: Path, *arguments: str, unread: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs the command with a pipe for an output whose reader has left."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, unread: writing}
+        return subprocess.run(
+            [*COMMAND, *arguments], cwd=folder, env=clean(), check=False, timeout=60, **outputs
+        )
+    finally:
+        os.close(writing)
+
+
+def clean() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("VAULTSTREAM_", "DATABASE_URL"))}
+
+
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("lint", "many.csv"), ("completion", "bash")]
+    "arguments",
+    [("--help",), ("--version",), ("lint", "many.csv"), ("completion", "bash"), ("doctor", "--no-start")],
 )
 def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     rejected = "".join(f",{n}\n" for n in range(100))
     (tmp_path / "many.csv").write_text(f"id,a\n{rejected}")
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        ran = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=tmp_path,
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            check=False,
-            timeout=60,
-        )
-    finally:
-        os.close(writing)
+    ran = run_unread(tmp_path, *arguments, unread="stdout")
     assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_results_are_printed_although_nobody_reads_the_notes(tmp_path: Path) -> None:
+    ran = run_unread(tmp_path, "jobs", "--json", unread="stderr")
+    assert (ran.returncode, ran.stdout) == (0, b"[]\n")
+    assert run_unread(tmp_path, "jobs", unread="stderr").returncode == 0, "its only output is a note"
+    assert run_unread(tmp_path, "status", "none", unread="stderr").returncode == 2
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
