@@ -41,10 +41,12 @@ class SeenLease:
     Attributes:
         state: holder, transitions and time of the last renewal: it changes with each renewal.
         since: when it was first seen in this state, on the monotonic clock.
+        handed_over: whether its leader has released it.
     """
 
     state: tuple[str, int, str]
     since: float
+    handed_over: bool = False
 
     @property
     def holder(self) -> str:
@@ -53,17 +55,28 @@ class SeenLease:
     def seen(self, spec: Mapping[str, Any], now: float) -> SeenLease:
         """Returns the Lease as it is seen now."""
         state = state_of(spec)
-        return self if state == self.state else SeenLease(state, now)
+        return self if state == self.state else SeenLease(state, now, is_handed_over(spec))
 
     def free_for(self, identity: str, now: float) -> bool:
-        """Returns whether this operator may take it: it is nobody's, its own from before a restart, or was not renewed in time."""
-        return self.holder in ("", identity) or now - self.since >= LEASE_SECONDS
+        """Returns whether this operator may take it: its leader released it, it is its own from before a restart, or was not renewed in time.
+
+        If there is no Lease, or nobody's, somebody may just have deleted or emptied the Lease of a leader. By `GIVE_UP_SECONDS` after that,
+        the leader has made it again, or has stopped.
+        """
+        if self.handed_over or self.holder == identity:
+            return True
+        return now - self.since >= (LEASE_SECONDS if self.holder else GIVE_UP_SECONDS)
 
 
 def state_of(spec: Mapping[str, Any]) -> tuple[str, int, str]:
     """Returns what changes of a Lease when it is renewed or taken over."""
     renewed, transitions = str(spec.get("renewTime") or ""), spec.get("leaseTransitions") or 0
     return str(spec.get("holderIdentity") or ""), int(transitions), renewed
+
+
+def is_handed_over(spec: Mapping[str, Any]) -> bool:
+    """Returns whether a leader has released the Lease: it writes no holder, and a duration of 1 s."""
+    return not spec.get("holderIdentity") and spec.get("leaseDurationSeconds") == 1
 
 
 class Election:
@@ -143,7 +156,7 @@ class Election:
         found = await self._find()
         now, spec = self._clock(), found.get("spec") or {}
         if self._seen is None:
-            self._seen = SeenLease(state_of(spec), now)
+            self._seen = SeenLease(state_of(spec), now, is_handed_over(spec))
         elif not found:  # it was deleted: its holder may still work
             spec = dict(zip(("holderIdentity", "leaseTransitions"), self._seen.state, strict=False))
         self._seen = self._seen.seen(spec, now)

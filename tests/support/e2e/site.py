@@ -312,7 +312,7 @@ def _toolbox(image: str) -> dict[str, Any]:
                 {
                     "name": TOOLBOX,
                     "image": image,
-                    "command": ["sleep", "infinity"],
+                    "command": ["python", "-c", "import signal; signal.pause()"],
                     "env": [
                         from_secret("DATABASE_URL", "database-url"),
                         from_secret("VAULTSTREAM_SOURCE_DATABASE_URL", "source-database-url"),

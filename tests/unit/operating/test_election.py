@@ -49,6 +49,13 @@ class Leases:
         self.lease = {**lease, "metadata": {**lease["metadata"], "resourceVersion": str(self.version)}}
         return deepcopy(self.lease)
 
+    def hand_over(self) -> Leases:
+        """What a leader leaves behind."""
+        self.write(
+            {"metadata": {"name": "operator"}, "spec": {"holderIdentity": "", "leaseDurationSeconds": 1}}
+        )
+        return self
+
     def label(self) -> None:
         """A change of somebody who is no operator."""
         if self.lease:
@@ -154,6 +161,7 @@ async def until(time: float) -> None:
 @asynccontextmanager
 async def a_leader_and_another(leases: Leases) -> AsyncIterator[tuple[Candidate, Candidate]]:
     """Yields a leader and one that stands by. Neither may fail."""
+    leases.hand_over()
     first, second = Candidate(leases, "first"), Candidate(leases, "second")
     tasks = [asyncio.create_task(first.stand())]
     await asyncio.sleep(0.5)
@@ -214,7 +222,7 @@ def test_a_leader_that_is_cut_off_stops_in_time_and_the_other_takes_over() -> No
 
 def test_a_take_over_counts_from_when_it_was_asked_for() -> None:
     async def main() -> None:
-        leases = Leases()
+        leases = Leases().hand_over()
         first, second = Candidate(leases, "first"), Candidate(leases, "second")
         first.link.answers = 2.0
         tasks = [asyncio.create_task(first.stand())]
@@ -301,13 +309,38 @@ def test_a_lease_that_is_deleted_is_made_again_by_its_holder() -> None:
     run_in_virtual_time(main())
 
 
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_an_operator_that_begins_when_the_lease_was_just_deleted_waits_for_its_leader(
+    *, cut_off: bool
+) -> None:
+    async def main() -> None:
+        leases = Leases()
+        async with a_leader_and_another(leases) as (first, _):
+            await until(10)
+            first.link.fails = UnreachableError("It is unreachable.") if cut_off else None
+            leases.delete()
+            third = Candidate(leases, "third")
+            task = asyncio.create_task(third.stand())
+            await asyncio.sleep(GIVE_UP_SECONDS + STANDBY_SECONDS)
+            assert first.leads is not cut_off
+            assert third.leads is cut_off
+            if cut_off:
+                assert first.terms[0][1] < third.terms[0][0]
+            task.cancel()
+
+    run_in_virtual_time(main())
+
+
 def test_a_lease_whose_spec_is_gone_ends_the_term() -> None:
     async def main() -> None:
         leases = Leases()
         async with a_leader_and_another(leases) as (first, second):
             leases.write({**leases.lease, "spec": {}})
-            await asyncio.sleep(RENEW_SECONDS + STANDBY_SECONDS + 1)
+            await asyncio.sleep(RENEW_SECONDS + 2 * SOON)
+            assert (first.leads, second.leads) == (False, False)
+            await asyncio.sleep(GIVE_UP_SECONDS)
             assert (first.leads, second.leads) == (False, True)
+            assert first.terms[0][1] < second.terms[0][0]
 
     run_in_virtual_time(main())
 
@@ -327,7 +360,7 @@ def test_of_several_that_begin_at_once_one_leads() -> None:
 
 def test_a_container_that_restarts_leads_again_at_once() -> None:
     async def main() -> None:
-        leases = Leases()
+        leases = Leases().hand_over()
         for term in range(2):
             again = Candidate(leases, "first")
             task = asyncio.create_task(again.stand())
@@ -346,7 +379,9 @@ def test_an_unexpected_error_ends_the_work_too(caplog: pytest.LogCaptureFixture)
         async def stop() -> None:
             stopped.set()
 
-        async with leading(candidate.election(), Health("operator"), OperatorMetrics()) as term:
+        async with leading(
+            candidate.election(), Health("operator"), OperatorMetrics(), asyncio.Event()
+        ) as term:
             assert term is not None
             term.stop_work = stop
             await until(20)
@@ -368,7 +403,7 @@ def test_a_leader_that_leaves_gives_the_lease_back_and_stops_nothing_twice() -> 
             raise AssertionError("the work has ended")
 
         election = Candidate(leases, "first").election()
-        async with leading(election, Health("operator"), OperatorMetrics()) as term:
+        async with leading(election, Health("operator"), OperatorMetrics(), asyncio.Event()) as term:
             assert term is not None
             term.stop_work = stop
             await until(20)
