@@ -63,6 +63,8 @@ def test_a_record_with_a_nul_byte_is_rejected(tmp_path: Path) -> None:
         (b"\x1f\x8brest", "gzip"),
         (b"PAR1rest", "a Parquet file"),
         (b"\x28\xb5\x2f\xfdrest", "Zstandard"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html>", "an HTML page"),
+        (b"<?xml version='1.0'?>", "an XML document"),
     ],
 )
 def test_another_format_under_the_extension_of_a_text_is_refused(

@@ -163,3 +163,16 @@ def test_a_long_string_needs_no_more_memory_than_a_few_copies_of_it(path: Path) 
         tracemalloc.stop()
     assert [reject.line for reject in rejects] == [1]
     assert peak < 60_000_000
+
+
+def test_records_under_their_ids_are_not_signed_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    path.write_text('{"17": {"name": "a"}, "18": {"name": "b"}}')
+    with pytest.raises(
+        ImportFileError, match="one JSON object around the records, which are its members"
+    ) as raised:
+        read(path)
+    assert "to_entries" in (raised.value.hint or "")
+    assert len(read(path, payload_columns=("17", "18"))[0]) == 1, "whoever names the members insists"
+    path.write_text('{"id": 1, "address": {"city": "x"}, "name": {"first": "y"}}')
+    assert len(read(path)[0]) == 1

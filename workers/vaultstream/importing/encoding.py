@@ -24,6 +24,11 @@ _MAGIC = (
     (b"SQLite format 3\0", "an SQLite database"),
     (b"%PDF-", "a PDF document"),
 )
+_MARKUP = (
+    (b"<!doctype html", "an HTML page, as a server may return in place of a file"),
+    (b"<html", "an HTML page, as a server may return in place of a file"),
+    (b"<?xml", "an XML document"),
+)
 _MIN_NULS = 1 / 4
 _MIN_ASCII = 1 / 50
 
@@ -56,7 +61,9 @@ def wide_encoding_of(head: bytes) -> str | None:
 
 def other_format_of(head: bytes) -> str | None:
     """Returns what a file is that begins with the bytes of another format than text, as the end of "It is …"; or None."""
-    return next((what for magic, what in _MAGIC if head.startswith(magic)), None)
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()[:20].lower()
+    found = (what for magic, what in _MAGIC if head.startswith(magic))
+    return next(found, next((what for start, what in _MARKUP if text.startswith(start)), None))
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -39,6 +39,7 @@ _USUAL_NAMES = {
     "value",
     "values",
 }
+_SEVERAL = 2
 _HEAD_RECORDS = 1000
 _HEAD_CHARACTERS = 1 << 20
 
@@ -106,6 +107,7 @@ class JsonReader:
         """
         if not shape.open_ended:
             return
+        self._refuse_records_by_id(shape)
         found = {array_in(record.members) for record in self._head}
         name = found.pop()
         one = len(self._head) == 1
@@ -117,6 +119,20 @@ class JsonReader:
             hint=f"Take them out, for example with jq -c '.{name}[]', which writes JSON lines. If the object itself is a record, "
             "name the members to sign with --payload-columns.",
         )
+
+    def _refuse_records_by_id(self, shape: Shape) -> None:
+        """Refuses one object whose members are objects of the same form, such as records under their ids."""
+        [first, *others] = self._head
+        values = list(first.members.values())
+        if others or not shape.numbered or len(values) < _SEVERAL:
+            return
+        forms = {tuple(sorted(value)) if isinstance(value, dict) else None for value in values}
+        if len(forms) == 1 and None not in forms:
+            raise ImportFileError(
+                f"{self._source.path} has one JSON object around the records, which are its members.",
+                hint="Make a line of each, for example with jq -c 'to_entries[] | {id: .key} + .value'. If the object itself is a "
+                "record, name the members to sign with --payload-columns.",
+            )
 
     def _refuse_object_of_lines(self) -> None:
         """Refuses objects of which each spans several lines: none of their lines is a record."""

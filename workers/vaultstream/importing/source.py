@@ -115,7 +115,7 @@ def _refuse_other_content(path: Path, stream: BinaryIO) -> None:
         )
     if what := other_format_of(head):
         raise ImportFileError(
-            f"{path} is not text in UTF-8: it is {what}.",
+            f"{path} is not of the format that it is read as: it is {what}.",
             hint="Unpack or convert it first, and give it the extension of its format (or --format).",
         )
 
