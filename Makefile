@@ -124,7 +124,7 @@ wheel: .venv/.runtime ## Build a wheel in dist/, with the native extension if it
 
 .PHONY: bench
 
-bench: .venv/.runtime ## Measure the rate by signers, keys, batch size and algorithm; draw docs/images. Takes minutes on an idle machine. Option: BENCH_ARGS.
+bench: .venv/.runtime ## Measure the rate by signers, keys, batch size, algorithm and records; draw docs/images. Goes on where it was broken off; half an hour on an idle machine. Option: BENCH_ARGS.
 	@$(BIN)/python hack/bench.py $(BENCH_ARGS)
 
 ##@ Debug

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 80, 24, 64, 56
-COLOURS = ("#1f6feb", "#8b949e", "#d1242f", "#1a7f37")
-STYLE = "text{font:13px sans-serif;fill:#57606a}.title{font-size:15px;font-weight:bold}.grid{stroke:#8b949e;stroke-opacity:.3}"
+COLOURS = ("#388bfd", "#8b949e", "#f0524f", "#2da44e")
+STYLE = (
+    "text{font:13px sans-serif;fill:#57606a}.title{font-size:15px;font-weight:bold}.grid{stroke:#8b949e;stroke-opacity:.3}"
+    "@media(prefers-color-scheme:dark){text{fill:#c9d1d9}}"
+)
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line: one value per label of the plot."""
+    """A line: one value per label of the plot; None: none is known."""
 
     name: str
-    values: list[float]
+    values: Sequence[float | None]
+    ranges: Sequence[tuple[float, float]] = ()
+    """The lowest and the highest of what each value stands for."""
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,9 @@ class Plot:
 
     def svg(self) -> str:
         """Returns the plot as a complete SVG document, readable on light and dark backgrounds."""
-        top = nice_ceiling(max(value for line in self.series for value in line.values))
+        highest = [value for line in self.series for value in line.values if value is not None]
+        highest += [high for line in self.series for _, high in line.ranges]
+        top = nice_ceiling(max(highest))
         parts = [f'<text class="title" x="{LEFT}" y="24">{escape(self.title)}</text>']
         parts += [self._grid(top, step) for step in range(5)]
         parts += [
@@ -64,12 +73,22 @@ class Plot:
 
     def _line(self, number: int, line: Series, top: float) -> str:
         colour = COLOURS[number % len(COLOURS)]
-        places = [(self._x(place), self._y(value, top)) for place, value in enumerate(line.values)]
+        places = [
+            (self._x(place), self._y(value, top))
+            for place, value in enumerate(line.values)
+            if value is not None
+        ]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in places)
+        bars = "".join(
+            f'<line x1="{self._x(place):.1f}" x2="{self._x(place):.1f}" y1="{self._y(low, top):.1f}" y2="{self._y(high, top):.1f}" '
+            f'stroke="{colour}" stroke-width="5" stroke-opacity=".45"/>'
+            for place, (low, high) in enumerate(line.ranges)
+        )
+        dash = ' stroke-dasharray="6 5"' if line.dashed else ""
         key = f'<rect x="{LEFT + 210 * number}" y="36" width="12" height="12" fill="{colour}"/>'
         name = f'<text x="{LEFT + 210 * number + 18}" y="47">{escape(line.name)}</text>'
-        return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>{dots}{key}{name}'
+        return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>{bars}{dots}{key}{name}'
 
 
 def nice_ceiling(value: float) -> float:

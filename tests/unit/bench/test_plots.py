@@ -32,3 +32,19 @@ def test_each_value_has_its_dot_inside_the_picture_and_higher_ones_lie_higher() 
 )
 def test_an_axis_ends_at_a_round_number(value: float, expected: float) -> None:
     assert nice_ceiling(value) == pytest.approx(expected)
+
+
+def test_a_range_is_a_bar_from_its_lowest_to_its_highest_value_and_what_is_unknown_has_no_dot() -> None:
+    plot = Plot("Rate", "Signers", ["1", "2"], [Series("a", [2, None], [(1, 4)], dashed=True)])
+    root = ET.fromstring(plot.svg())
+    [bar] = [line for line in root.iter(f"{SVG}line") if line.attrib.get("stroke-width") == "5"]
+    [dot] = root.iter(f"{SVG}circle")
+    assert float(bar.attrib["y2"]) < float(dot.attrib["cy"]) < float(bar.attrib["y1"])
+    assert float(bar.attrib["y2"]) >= 0
+    [line] = root.iter(f"{SVG}polyline")
+    assert "stroke-dasharray" in line.attrib
+
+
+def test_text_is_light_on_a_dark_page() -> None:
+    [style] = ET.fromstring(Plot("Rate", "Signers", ["1"], [Series("a", [1])]).svg()).iter(f"{SVG}style")
+    assert "prefers-color-scheme:dark" in (style.text or "")
