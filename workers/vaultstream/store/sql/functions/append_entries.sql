@@ -23,9 +23,9 @@ BEGIN
         AND p_kind <@ CASE WHEN v_log.job_no IS NULL THEN '{plan,seal}'::text[]
                            ELSE '{statement,dead-letter,revocation,audit-event}' END
         AND NOT EXISTS (
-            SELECT FROM unnest(p_kind, p_batch_no, p_body) AS e (kind, batch_no, body)
+            SELECT FROM unnest(p_kind, p_batch_no, p_subject, p_body) AS e (kind, batch_no, subject, body)
             WHERE CASE e.kind WHEN 'statement' THEN e.body IS NOT NULL OR e.batch_no IS NULL ELSE e.body IS NULL END
-               OR length(e.body) > 1000000)
+               OR length(e.body) > 1000000 OR length(e.subject) > 10000)
         AND octet_length(p_frontier) % 32 = 0 AND octet_length(p_frontier) <= 63 * 32
        ) IS NOT TRUE THEN
         RAISE invalid_parameter_value USING MESSAGE = 'these are no entries of this log';

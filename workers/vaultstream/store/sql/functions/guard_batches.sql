@@ -27,6 +27,8 @@ BEGIN
         j.state NOT IN ('Complete', 'Failed') AND j.deleted_at IS NULL AND NOT j.planned
         AND a.batch_no = j.next_batch_no + a.place - 1
         AND a.records BETWEEN 1 AND (j.spec ->> 'batchSize')::int
+        AND octet_length(a.first_id) <= 2500 AND octet_length(a.last_id) <= 2500
+        AND (a.ids IS NULL OR octet_length(array_to_string(a.ids, '')) <= 2500 * a.records)
         AND CASE WHEN a.ids IS NULL THEN j.id_type = 'bigint' AND a.last_id::numeric - a.first_id::numeric + 1 = a.records
                  ELSE array_dims(a.ids) = format('[1:%s]', a.records) AND array_position(a.ids, NULL) IS NULL
                       AND a.ids[1] = a.first_id AND a.ids[a.records] = a.last_id END

@@ -86,6 +86,8 @@ BEGIN
                 AND (OLD.started_at IS NOT NULL OR NEW.state <> 'Running') THEN 'it starts once'
             WHEN NEW.upper_id IS DISTINCT FROM OLD.upper_id AND (OLD.state <> 'Pending' OR OLD.started_at IS NOT NULL)
                 THEN 'its highest id is set at its start'
+            -- The operator reads both of all jobs, whoever has written them.
+            WHEN octet_length(NEW.upper_id) > 2500 OR octet_length(NEW.planned_id) > 2500 THEN 'an id has at most 2,500 bytes'
             WHEN NEW.planned IS DISTINCT FROM OLD.planned AND OLD.planned THEN 'it was planned'
             WHEN NEW.planned_id IS DISTINCT FROM OLD.planned_id AND (
                 OLD.planned OR NEW.planned_id IS NULL OR CASE OLD.id_type

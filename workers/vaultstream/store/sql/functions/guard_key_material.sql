@@ -3,6 +3,9 @@
 CREATE OR REPLACE FUNCTION vaultstream.guard_key_material() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF octet_length(NEW.wrapped) > 65536 OR length(NEW.kek_id) > 1000 THEN
+        RAISE check_violation USING MESSAGE = format('the wrapped private key number %s, or the name of what wraps it, is too long', NEW.key_no);
+    END IF;
     IF TG_OP = 'INSERT' THEN
         IF NOT pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = TG_RELID), 'USAGE') AND NOT (
             NEW.version = 1 AND EXISTS (SELECT FROM vaultstream.keys k WHERE k.key_no = NEW.key_no AND k.state = 'active')
