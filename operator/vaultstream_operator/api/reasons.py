@@ -146,9 +146,9 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "automatically, within some 15 s.",
     JobReason.PODS_UNSCHEDULABLE: "The job's pods can't be scheduled: {problem} {help} The job then resumes "
     "automatically.",
-    JobReason.IMAGE_UNAVAILABLE: "The image of the {role} worker can't be pulled: {problem} Correct the operator's "
-    "VAULTSTREAM_WORKER_IMAGE, or VAULTSTREAM_WORKER_IMAGE_PULL_SECRETS and the Secrets that it names in namespace "
-    "{namespace}. The job then resumes automatically: Kubernetes pulls again at least every 5 minutes.",
+    JobReason.IMAGE_UNAVAILABLE: "The image of the {role} worker can't be pulled: {problem} Correct `image` of the "
+    "chart (VAULTSTREAM_WORKER_IMAGE of the operator), or `imagePullSecrets` (VAULTSTREAM_WORKER_IMAGE_PULL_SECRETS) and the "
+    "Secrets that it names, which must exist in namespace {namespace}. The job then resumes automatically: Kubernetes pulls again at least every 5 minutes.",
     JobReason.CHILD_REFUSED: "The API server refuses the job's {kind} {name}: {problem} Correct the cause: a "
     "quota, an admission policy, spec.workers or spec.signer. The job then resumes automatically.",
     JobReason.CHILD_NOT_OURS: "The {kind} {name} already exists and does not belong to this job: delete or rename it. "

@@ -224,7 +224,7 @@ def test_a_job_without_any_pod_is_reported_after_a_while(count: str) -> None:
             Ailment(Cause.IMAGE, "no."),
             KEYS,
             "ImageUnavailable",
-            ("VAULTSTREAM_WORKER_IMAGE", "namespace shop"),
+            ("`image` of the chart", "`imagePullSecrets`", "namespace shop"),
         ),
         (Ailment(Cause.CRASHING, "x.", exit_code=1), KEYS, "WorkerFailing", ("keys worker", "kubectl logs")),
         (Ailment(Cause.CRASHING, "x.", exit_code=6), SIGNING, "KeysUnusable", ("key-encryption key",)),
