@@ -108,11 +108,13 @@ docs: .venv/.dev ## Generate docs/commands.md and the tables in the chart's READ
 	@$(BIN)/python hack/commands_reference.py
 	@$(BIN)/python hack/chart.py readme
 
-generate: .venv/.dev ## Write the generated files: crds/, docs/api-reference.md, the chart's files, the picture of the architecture.
+generate: .venv/.dev ## Write the generated files: crds/, docs/api-reference.md, the chart's files, deploy/kustomize, the picture of the architecture.
 	@$(BIN)/python hack/generate.py
+	@$(BIN)/python hack/kustomize_base.py
 
 verify: .venv/.dev ## Check that the generated files are up to date.
 	@$(BIN)/python hack/generate.py --check
+	@$(BIN)/python hack/kustomize_base.py --check
 
 constraints: build/tools/.ready ## Resolve constraints/ again after a change of pyproject.toml. Option: UPGRADE=1 upgrades every pin.
 	@hack/constraints build/tools/bin/uv $(if $(UPGRADE),--upgrade)

@@ -1,4 +1,4 @@
-"""Writes the generated files: the CRD, the API reference, files of the chart, the kustomize base, and the picture of the architecture.
+"""Writes the generated files: the CRD, the API reference, the files of the chart, and the picture of the architecture.
 
 With --check, reports whether they are up to date.
 """
@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import api_reference
-import kustomize_base
 import nats_permissions
 import nats_tenants
 from architecture import Architecture
@@ -35,27 +34,20 @@ def generated() -> dict[Path, str]:
     }
 
 
-def compare(files: dict[Path, str], *, write: bool) -> list[str]:
-    """Returns the paths of the files that differ from their content; with `write`, writes them."""
-    different = [
-        path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    for path in different if write else ():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files[path], encoding="utf-8")
-    return [str(path.relative_to(ROOT)) for path in different]
-
-
 def main() -> None:
     """Writes the files, or with --check exits with 1 if one is not up to date."""
-    write = "--check" not in sys.argv[1:]
-    different = compare(generated(), write=write)
-    base = kustomize_base.rendered()  # from files of the chart that were written above
-    if base is None:
-        print("Without helm, and Go to build it, deploy/kustomize is left as it is.")  # noqa: T201 - its output
-    else:
-        different += compare({kustomize_base.RENDERED: base}, write=write)
-    if different and not write:
+    files = generated()
+    if "--check" not in sys.argv[1:]:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return
+    different = [
+        str(path.relative_to(ROOT))
+        for path, text in files.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    if different:
         sys.exit(f"error: {', '.join(different)} differ from their sources.\n  try: make generate")
 
 
