@@ -98,6 +98,21 @@ class VaultStreamError(Exception):
         super().__init__(self.message)
 
 
+class ProcessError(VaultStreamError):
+    """A process of ours can't be started.
+
+    Args:
+        what: the process, as the subject of a sentence.
+        error: of the operating system.
+    """
+
+    def __init__(self, what: str, error: OSError) -> None:
+        super().__init__(
+            f"{what} can't be started: {error.strerror}.",
+            hint="This user's limit of processes (ulimit -u) or of memory may be reached: end some, or start fewer.",
+        )
+
+
 class UsageError(VaultStreamError):
     exit_code = ExitCode.USAGE
 

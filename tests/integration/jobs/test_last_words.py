@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from vaultstream.crypto.keyring import create_keyring, load_keyring
-from vaultstream.errors import CustodyError
+from vaultstream.errors import CustodyError, ProcessError
 from vaultstream.keys.worker import make_missing_keys
 from vaultstream.last_words import read_last_words
 from vaultstream.local.pool import WorkerPool
@@ -48,3 +49,16 @@ async def test_a_signer_that_can_not_unwrap_its_key_ends_its_pool_with_the_error
     assert words.hint
     secrets = [lab.services.nats_password, *other.read_text().split()]
     assert not [secret for secret in secrets if len(secret) > 20 and secret in log]
+
+
+async def test_a_worker_that_can_not_be_started_is_reported_in_a_sentence(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a user may have no more processes."""
+    await lab.table([(1, "record 1")])
+    job = await lab.open()
+    async with WorkerPool(lab.services, job) as pool:
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(ProcessError, match=r"A worker can't be started: No such file") as failed:
+            await pool.scale(1)
+    assert "ulimit -u" in (failed.value.hint or "")

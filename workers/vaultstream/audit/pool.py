@@ -14,7 +14,7 @@ import asyncpg
 
 from vaultstream.audit.checks.checker import open_checker
 from vaultstream.audit.report import Tally
-from vaultstream.errors import DatabaseError, VaultStreamError
+from vaultstream.errors import DatabaseError, ProcessError, VaultStreamError
 from vaultstream.store.database import explain
 
 if TYPE_CHECKING:
@@ -118,13 +118,16 @@ async def ask_all(
 @asynccontextmanager
 async def _verifier(module: str, hello: dict[str, Any]) -> AsyncIterator[Process]:
     # In its own session: Ctrl-C in the terminal goes to the command only, which then stops this process.
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", module),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_LINE_BYTES,
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", module),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProcessError("A verifying process", error) from None
     try:
         await _send(process, hello)
         yield process

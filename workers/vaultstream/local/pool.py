@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from vaultstream.errors import CustodyError, ExitCode, UsageError, VaultStreamError
+from vaultstream.errors import CustodyError, ExitCode, ProcessError, UsageError, VaultStreamError
 from vaultstream.last_words import read_last_words
 from vaultstream.local.worker_logs import log_folder
 from vaultstream.role import WorkerRole
@@ -190,6 +190,8 @@ class WorkerPool:
                 env=self._environment(),
                 start_new_session=True,  # Ctrl-C reaches only the pool, which drains its workers
             )
+        except OSError as error:
+            raise ProcessError("A worker", error) from None
         finally:
             os.close(file)
 
