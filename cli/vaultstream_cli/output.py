@@ -184,7 +184,7 @@ def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> 
         return
     shown = io.StringIO()
     error.show(file=shown)  # type: ignore[attr-defined]
-    sys.stderr.write(visible(shown.getvalue().replace("Value error, ", ""), keep="\n"))
+    sys.stderr.write(visible(shown.getvalue().replace("Value error, ", "").replace("\t", "  "), keep="\n"))
 
 
 FORM_PARAMETER = "output_form"
@@ -217,8 +217,7 @@ def print_table(
     wide = _wanted.wide if wide is None else wide
     rows = [tuple(row) for row in rows]
     cells = [[_cell(value) for value in row] for row in rows]
-    width = 10_000 if wide else out.width
-    shown = fitting(columns, cells, width)
+    shown = fitting(columns, cells, _ANY_WIDTH if wide else out.width)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns[: len(shown)]):
         numeric = bool(rows) and all(
@@ -229,7 +228,7 @@ def print_table(
         )
     for row in cells:
         table.add_row(*row[: len(shown)])
-    out.print(table, width=width, soft_wrap=False, crop=False) if wide else out.print(table)
+    (_VisibleConsole(width=_ANY_WIDTH) if wide else out).print(table)
     if left_out := columns[len(shown) :]:
         way = "--json shows" if wide is None else "--wide shows"
         note(f"{way} also: {', '.join(left_out)}.")
@@ -252,10 +251,10 @@ def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
         words = max((cell_len(word) for text in texts for word in text.split()), default=1)
         least.append(max(min(words, width // 2), min(whole[-1], _NARROW)))
     count = len(columns)
-    while count > _FEWEST and sum(least[:count]) + count - 1 > width:
+    while count > _FEWEST and sum(least[:count]) + _APART * (count - 1) > width:
         count -= 1
     widths = whole[:count]
-    excess = sum(widths) + count - 1 - width
+    excess = sum(widths) + _APART * (count - 1) - width
     for index in sorted(range(count), key=lambda each: least[each] - whole[each]):
         taken = min(max(0, excess), widths[index] - least[index])
         widths[index] -= taken
@@ -266,6 +265,10 @@ def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
 _NARROW = 24
 """Width of a column of text, in characters, below which a column is left out instead."""
 _FEWEST = 2
+_APART = 2
+"""Characters between two columns."""
+_ANY_WIDTH = 10_000
+"""Width of a table that shows all columns, however narrow the terminal is."""
 
 
 def _cell(value: object) -> str:

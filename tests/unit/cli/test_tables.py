@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
+from vaultstream_cli import output
 from vaultstream_cli.output import fitting
 
 pytestmark = pytest.mark.unit
@@ -20,7 +24,7 @@ def test_columns_that_fit_keep_their_widths() -> None:
 def test_no_number_and_no_word_is_split_and_the_first_columns_stay(width: int) -> None:
     widths = fitting(COLUMNS, [ROW], width)
     assert len(widths) >= 2
-    assert sum(widths) + len(widths) - 1 <= width
+    assert sum(widths) + 2 * (len(widths) - 1) <= width
     for text, room in zip(ROW, widths, strict=False):
         assert all(len(word) <= room for word in text.split())
 
@@ -31,3 +35,37 @@ def test_two_columns_stay_however_narrow_the_terminal_is() -> None:
 
 def test_a_table_without_rows_shows_its_head() -> None:
     assert fitting(("name", "state"), [], 80) == [4, 5]
+
+
+KEYS = ("key", "state", "algorithm", "batches", "last used", "leased by", "wrapped by")
+KEY = (
+    "one-ad0eb6ca-1-bd4a20f5",
+    "revoked",
+    "ECDSA_P256_SHA256",
+    9,
+    "2026-11-28 22:14:55",
+    "host:1:abc",
+    "kek-1cf5629629be",
+)
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, *, wide: bool) -> list[str]:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(output, "out", output._VisibleConsole(width=80))
+    output.print_table(KEYS, [KEY, KEY], wide=wide)
+    return stream.getvalue().splitlines()
+
+
+def test_a_printed_table_splits_no_word_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(monkeypatch, wide=False)
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert {KEY[0], KEY[1], KEY[2]} <= set(words)
+
+
+def test_a_wide_table_has_each_row_on_one_line_on_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, *rows = printed(monkeypatch, wide=True)
+    assert all(name in head for name in KEYS)
+    assert len(rows) == 2
+    assert all(str(value) in row for row in rows for value in KEY)
