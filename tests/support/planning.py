@@ -32,7 +32,10 @@ TOKEN = "receipts-0011aabb"
 
 
 def spec_of(**fields: Any) -> SigningJobSpec:
-    return SigningJobSpec.model_validate({"records": {"table": "receipts"}, "keys": {"count": 50}, **fields})
+    scaling = {"lagThreshold": 10, **fields.pop("scaling", {})}
+    return SigningJobSpec.model_validate(
+        {"records": {"table": "receipts"}, "keys": {"count": 50}, "scaling": scaling, **fields}
+    )
 
 
 def worker_of(role: str, **fields: Any) -> WorkerJobView:

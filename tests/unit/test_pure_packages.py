@@ -27,6 +27,7 @@ STANDARD = {
     "itertools",
     "math",
     "re",
+    "statistics",
     "typing",
 }
 """Modules of the standard library without effects."""

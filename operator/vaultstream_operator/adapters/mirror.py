@@ -13,7 +13,7 @@ from vaultstream.api.signingjob import KIND
 from vaultstream_operator.adapters.ailing import Body, of_deployment, of_pod, of_worker_job
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner, child_name
-from vaultstream_operator.core.pod_problems import Ailment
+from vaultstream_operator.core.pod_problems import Ailment, Cause
 from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
 
 JobKey = tuple[str, str]
@@ -157,7 +157,10 @@ class Mirror:
     def _signers(self, entry: MirrorEntry) -> SignersView:
         replicas, ready, generation, refused = entry.digest
         problem = self._problem(entry, refused)
-        return SignersView(replicas, ready, problem, len(self._pods_of(entry)), generation)
+        pods = self._pods_of(entry)
+        return SignersView(
+            replicas, ready, problem, len(pods), generation, _unplaced(pods, replicas, refused)
+        )
 
     def _worker_job(self, owner: Owner, role: str) -> WorkerJobView | None:
         entry = self._child(owner, WORKER_JOBS, role)
@@ -205,6 +208,13 @@ class Mirror:
             places.discard(place)
             if not places:
                 del self._by_owner[entry.owner_uid]
+
+
+def _unplaced(pods: list[MirrorEntry], replicas: int, refused: Ailment | None) -> int:
+    """Returns how many pods are requested and have no node, or are not created because a quota refuses them."""
+    staying = [pod for pod in pods if not pod.leaving]
+    missing = max(0, replicas - len(staying)) if refused else 0
+    return missing + sum(pod.digest is not None and pod.digest.cause is Cause.NO_NODE for pod in staying)
 
 
 def read_entry(kind: str, body: Body) -> MirrorEntry | None:

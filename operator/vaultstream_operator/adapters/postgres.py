@@ -20,8 +20,9 @@ from vaultstream.errors import (
     VaultStreamError,
 )
 from vaultstream.records.source import inspect_source
+from vaultstream.scaling.activity import Activity
 from vaultstream.scaling.observation import Progress
-from vaultstream.scaling.workload import Activity
+from vaultstream.scaling.workload import unplanned_batches
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import (
     Connection,
@@ -37,7 +38,13 @@ from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
-from vaultstream_operator.adapters.scaling import KeptScaling, find_scaling, write_scaling
+from vaultstream_operator.adapters.scaling import (
+    Estimate,
+    KeptScaling,
+    estimated,
+    find_scaling,
+    write_scaling,
+)
 from vaultstream_operator.adapters.seals import FoundSeal, read_seal
 from vaultstream_operator.adapters.store_errors import classify
 from vaultstream_operator.api.reasons import JobReason
@@ -81,6 +88,8 @@ class _Memory:
     activity: Activity = field(default_factory=Activity)
     """Activity of its signers."""
     job_no: int | None = None
+    estimate: Estimate | None = None
+    """About how many records its table has, while they are being planned."""
     scaling: KeptScaling | None = None
     """What scaling remembers; None: to be read."""
 
@@ -124,7 +133,9 @@ class PostgresStore:
                 snapshot = await _find_snapshot(connection, job)
                 if snapshot is None:
                     return None, None
-                await self._recall(connection, self._memory(job), snapshot.job)
+                memory = self._memory(job)
+                await self._recall(connection, memory, snapshot.job)
+                memory.estimate = await estimated(connection, snapshot.job, memory.estimate)
                 return snapshot, await read_seal(connection, snapshot.job)
 
         try:
@@ -284,6 +295,9 @@ class PostgresStore:
             keys_made=snapshot.keys.made,
             records_per_second=counted.overall_rate if job.ended else progress.records_per_second,
             batches_unpublished=counted.batches_unpublished,
+            batches_unplanned=unplanned_batches(
+                counted, expected=self._expected(view), batch_size=job.spec.batch_size
+            ),
             published=job.published_through > 0,
             memory=kept.memory if (kept := self._memory(view).scaling) else ScalingMemory(),
         )
@@ -292,8 +306,14 @@ class PostgresStore:
         memory, now = self._memory(view), time.monotonic()
         counts, scaling = snapshot.progress, view.status.scaling
         ready, running = scaling.ready if scaling else 0, snapshot.job.state is JobState.RUNNING
-        memory.activity = memory.activity.observed(counts, ready=ready, running=running, now=now)
-        return memory.activity.progress(counts, now)
+        activity = replace(memory.activity, batch_size=snapshot.job.spec.batch_size)
+        memory.activity = activity.observed(counts, ready=ready, running=running, now=now)
+        return memory.activity.progress(counts, now, expected=self._expected(view))
+
+    def _expected(self, view: ObjectView) -> int | None:
+        """Returns about how many records a job will have; None: unknown, or all are planned."""
+        estimate = self._memory(view).estimate
+        return estimate.rows if estimate else None
 
     def _trouble(self, job: ObjectView, doing: str, error: Exception) -> Trouble:
         reason, problem, passing = classify(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -14,6 +14,7 @@ from vaultstream_operator.ports import ConflictError
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,28 @@ class KeptScaling:
         if memory == self.stored:
             return False
         return not memory.same_count(self.stored) or now - self.stored_at >= STALE_SECONDS
+
+
+ESTIMATE_SECONDS: Final = 30.0
+"""How long an estimate is used before it is read again: a table may have been analyzed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """About how many rows a job's table has; None: unknown. `at`: when that was read, on the monotonic clock."""
+
+    rows: int | None
+    at: float
+
+
+async def estimated(connection: Connection, job: Job, before: Estimate | None) -> Estimate | None:
+    """Returns the estimate of a job's table, read again if it is old; None once all records are planned, or without a table."""
+    if job.planned or job.source_oid is None:
+        return None
+    now = time.monotonic()
+    if before is not None and now - before.at < ESTIMATE_SECONDS:
+        return before
+    return Estimate(await connection.fetchval(query("estimate_table"), job.source_oid), now)
 
 
 async def find_scaling(connection: Connection, job_no: int) -> KeptScaling:

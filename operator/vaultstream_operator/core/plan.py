@@ -332,7 +332,9 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
     signers = children.signing_deployment(owner, stored.token, spec, case.options, replicas=decision.desired)
     nudge = standing.roles_refused(view, case.now)
     interval = min(float(spec.scaling.polling_interval), NUDGE_SECONDS if nudge else inf)
-    soon = SHORTLY if going or standing.ripening(view, case.now) else _beginning(case, stored)
+    soon = (
+        SHORTLY if going or decision.soon or standing.ripening(view, case.now) else _beginning(case, stored)
+    )
     return replace(
         _saying(report),
         apply=(*missing, signers),

@@ -156,6 +156,7 @@ def lag_of(lag: Lag | LagUnknown | None, stored: StoredJob) -> Lag | LagUnknown:
         batches_left=stored.progress.batches_left,
         unpublished=stored.batches_unpublished,
         published=stored.published,
+        unplanned=stored.batches_unplanned,
     )
 
 
@@ -166,7 +167,9 @@ def _observation(
     started = started_at.timestamp() if started_at else None
     return Observation(
         lag=lag,
-        replicas=Replicas(signing.replicas, signing.ready) if signing else Replicas(0),
+        replicas=Replicas(signing.replicas, signing.ready, unplaced=signing.unplaced)
+        if signing
+        else Replicas(0),
         timing=Timing(
             created_at=view.job.created_at.timestamp(),
             finish_at=finish_at(spec.finish_by, spec.finish_within, started),

@@ -67,6 +67,7 @@ class StoredJob:
         keys_made: keys created so far, in any state.
         records_per_second: recent rate while it runs, rate of the whole job once it has ended; None: unknown.
         batches_unpublished: batches that are planned and not published to JetStream yet.
+        batches_unplanned: batches that the table is expected to have beyond those that are planned.
         published: whether any batch was published. Before that, a missing consumer is normal.
         read_at: when this was read, by the clock of Postgres, like its other times.
         tenant: the tenant that alone sees the job; None: it belongs to no tenant.
@@ -94,6 +95,7 @@ class StoredJob:
     records_per_second: float | None
     read_at: datetime
     batches_unpublished: int = 0
+    batches_unplanned: int = 0
     published: bool = False
     tenant: str | None = None
     orphan: bool = False
@@ -134,6 +136,7 @@ class SignersView:
         pods: pods that exist, including terminating ones, which finish their batches in flight.
         problem: why pods are not created, don't start or exit; None: no problem is known.
         generation: increases with each change of its spec, whoever makes it.
+        unplaced: pods that are requested, and that no node has room for or a quota refuses.
     """
 
     replicas: int
@@ -141,6 +144,7 @@ class SignersView:
     problem: Ailment | None = None
     pods: int = 0
     generation: int = 1
+    unplaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

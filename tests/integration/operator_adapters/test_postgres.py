@@ -234,3 +234,16 @@ async def test_a_name_used_again_removes_the_former_job_and_only_that(
 
 async def _connected(lags: JetStreamLags) -> bool:
     return await lags.read("nothing") is Reason.CONSUMER_MISSING
+
+
+async def test_the_batches_that_a_table_is_expected_to_have_count_before_they_are_planned(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    rows = await connection.fetchval(f"SELECT count(*) FROM {SPEC.records.table}")
+    await connection.execute(f"ANALYZE {SPEC.records.table}")
+    store.forget(view.owner.namespace, view.owner.name)
+    stored = await found(store, view)
+    assert stored.progress.records_expected == rows
+    assert stored.batches_unplanned == -(-rows // SPEC.batch_size)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.integration
 def test_a_run_explains_its_number_of_signers(command: Command) -> None:
     done = command.run("quick-start", "--records", "2000", "--keys", "4", "--max-signers", "1", "--json")
     (first, *_) = json.loads(done.stdout)["decisions"]
-    assert (first["before"], first["after"], first["reason"]) == (0, 1, "Lag")
-    assert "scaled from 0 to 1 signer: lag is" in done.stderr
+    assert (first["before"], first["after"], first["reason"]) == (0, 1, "FirstStep")
+    assert "scaled from 0 to 1 signer: no signer's rate is known yet" in done.stderr
 
 
 def test_annotations_of_the_manifest_size_the_pool(command: Command) -> None:

@@ -64,4 +64,4 @@ def test_the_defaults_named_in_the_full_example_are_right() -> None:
 def test_the_minimal_job_has_the_documented_scaling() -> None:
     scaling = load_signing_job(EXAMPLES / "minimal.yaml").spec.scaling
     assert scaling == ScalingSpec()
-    assert (scaling.polling_interval, scaling.cooldown_period, scaling.lag_threshold) == (5, 300, 10)
+    assert (scaling.polling_interval, scaling.cooldown_period, scaling.lag_threshold) == (5, 300, None)

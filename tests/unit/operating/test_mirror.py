@@ -182,3 +182,24 @@ def test_refused_pods_are_a_problem_of_the_signers() -> None:
     signing = mirror.children(OWNER).signing
     assert signing is not None
     assert signing.problem == Ailment(Cause.REFUSED, "exceeded quota: few.")
+
+
+def test_signers_without_a_node_and_those_that_a_quota_refuses_are_unplaced() -> None:
+    mirror = Mirror()
+    mirror.saw(DEPLOYMENTS, None, deployment(1, replicas=4))
+    scheduled = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available."}]
+    owner = [{"kind": "ReplicaSet", "name": "job-signing-1"}]
+    for number in (1, 2, 3):
+        status = {"phase": "Pending", "conditions": scheduled if number > 1 else []}
+        pod = body(f"job-signing-1-{number}", 1, role="signing", status=status)
+        pod["metadata"]["ownerReferences"] = owner
+        mirror.saw(PODS, None, pod)
+    signing = mirror.children(OWNER).signing
+    assert signing is not None
+    assert signing.unplaced == 2
+    failure = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]
+    refused = deployment(2, replicas=4, status={"readyReplicas": 0, "conditions": failure})
+    mirror.saw(DEPLOYMENTS, "MODIFIED", refused)
+    signing = mirror.children(OWNER).signing
+    assert signing is not None
+    assert signing.unplaced == 3

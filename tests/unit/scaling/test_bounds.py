@@ -32,9 +32,9 @@ def left(batches: int | None, *, planned: bool = True) -> Progress:
         (SPEC, seen(50, keys=6, progress=left(5)), 5, LimitName.BATCHES_LEFT),
         (SPEC, seen(50, progress=left(5, planned=False)), 50, None),
         (SPEC, seen(50, progress=left(None)), 50, None),
-        (ScalingSpec(min_replica_count=4), seen(5), 4, LimitName.MIN_REPLICA_COUNT),
-        (ScalingSpec(min_replica_count=4), seen(5, keys=3), 3, LimitName.MIN_REPLICA_COUNT),
-        (ScalingSpec(min_replica_count=4), seen(5, keys=0), 0, LimitName.ACTIVE_KEYS),
+        (ScalingSpec(lag_threshold=10, min_replica_count=4), seen(5), 4, LimitName.MIN_REPLICA_COUNT),
+        (ScalingSpec(lag_threshold=10, min_replica_count=4), seen(5, keys=3), 3, LimitName.MIN_REPLICA_COUNT),
+        (ScalingSpec(lag_threshold=10, min_replica_count=4), seen(5, keys=0), 0, LimitName.ACTIVE_KEYS),
     ],
 )
 def test_the_lowest_ceiling_wins_and_any_ceiling_over_the_floor(
@@ -49,7 +49,7 @@ def test_the_lowest_ceiling_wins_and_any_ceiling_over_the_floor(
 def test_without_a_maximum_the_platforms_counts_and_is_never_zero(platform_max: int) -> None:
     observation = replace(seen(500), replicas=Replicas(0, platform_max=platform_max))
     assert desired(SPEC, observation) == max(1, platform_max)
-    assert desired(ScalingSpec(min_replica_count=500), observation) == max(1, platform_max)
+    assert desired(ScalingSpec(lag_threshold=10, min_replica_count=500), observation) == max(1, platform_max)
 
 
 def test_the_lag_counts_batches_wherever_they_are() -> None:
@@ -67,11 +67,11 @@ def test_too_many_signers_are_removed_at_once_despite_windows_and_policies() -> 
 
 
 def test_too_few_signers_are_added_at_once() -> None:
-    assert desired(ScalingSpec(min_replica_count=40), seen(10, 2)) == 40
+    assert desired(ScalingSpec(lag_threshold=10, min_replica_count=40), seen(10, 2)) == 40
 
 
 def test_a_job_that_is_done_keeps_no_signer_however_long_the_cooldown_and_high_the_minimum() -> None:
-    spec = ScalingSpec(min_replica_count=5, cooldown_period=3600)
+    spec = ScalingSpec(lag_threshold=10, min_replica_count=5, cooldown_period=3600)
     decision = decide(spec, seen(0, 9, progress=left(0)), History(last_active_at=NOW), NOW)
     assert (decision.desired, decision.reason, decision.limit) == (0, Reason.JOB_DONE, None)
 

@@ -9,14 +9,16 @@ import pytest
 from support.scaling import EMPTY, LONG_AGO, NOW, seen
 from vaultstream.api import Fallback, ScalingSpec
 from vaultstream.scaling.decide import decide
-from vaultstream.scaling.history import History
+from vaultstream.scaling.history import Change, History
 from vaultstream.scaling.observation import Observation, Pause, Progress, Timing, moment_text
 from vaultstream.scaling.reasons import LimitName, Reason, limit_clause
 from vaultstream.scaling.throughput import Seen
 
 pytestmark = pytest.mark.unit
 
-FALLBACK = ScalingSpec(fallback=Fallback(failure_threshold=3, replicas=6, behavior="currentReplicasIfHigher"))
+FALLBACK = ScalingSpec(
+    lag_threshold=10, fallback=Fallback(failure_threshold=3, replicas=6, behavior="currentReplicasIfHigher")
+)
 BUSY = Progress(records_left=3000, records_per_second=1000.0)
 PACED = Progress(records_left=60_000, rate_per_signer=100.0)
 ACTIVE = History(last_active_at=NOW - 60)
@@ -24,7 +26,7 @@ ACTIVE = History(last_active_at=NOW - 60)
 EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     (
         Reason.LAG,
-        ScalingSpec(max_replica_count=8),
+        ScalingSpec(lag_threshold=10, max_replica_count=8),
         seen(193),
         EMPTY,
         (
@@ -34,7 +36,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.LAG,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(193, 2),
         EMPTY,
         (
@@ -44,7 +46,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.WITHIN_TOLERANCE,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(21, 2),
         EMPTY,
         (
@@ -54,18 +56,18 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.DEADLINE,
-        ScalingSpec(max_replica_count=4),
+        ScalingSpec(lag_threshold=10, max_replica_count=4),
         seen(99, progress=PACED, timing=Timing(NOW, NOW + 75, 10.0, 5.0)),
         EMPTY,
         (
             "Scaled from 0 to 4 signers: 60,000 records left, 75 s until the target time, 100 records/s per "
-            "signer, ⌈60000 / (100 · (75 s - 10 s start - 5 s drain))⌉ = more than 4, limited by maxReplicaCount "
+            "signer, ⌈60000 / (100 · (0.92 · 75 s - 10 s start - 5 s drain))⌉ = more than 4, limited by maxReplicaCount "
             "to 4; the target time is at risk."
         ),
     ),
     (
         Reason.JOB_ENDS_FIRST,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(99, 2, progress=BUSY, timing=Timing(NOW, startup_seconds=10.0)),
         EMPTY,
         (
@@ -75,7 +77,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.DATABASE_IS_THE_LIMIT,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(999, 20),
         History(
             seen=(
@@ -84,13 +86,35 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
             )
         ),
         (
-            "Kept 20 signers: Postgres is the limit (20 signers signed 1010 records/s, 10 signed 1000 "
-            "records/s), ⌈999 / 10⌉ = 100, limited by throughput to 20."
+            "Scaled from 20 to 10 signers: Postgres is the limit (20 signers signed 1010 records/s, 10 signed "
+            "1000 records/s, 10 are enough), ⌈999 / 10⌉ = 100, limited by throughput to 10."
+        ),
+    ),
+    (
+        Reason.FIRST_STEP,
+        ScalingSpec(),
+        seen(2000),
+        EMPTY,
+        "Scaled from 0 to 4 signers: no signer's rate is known yet, max(current 0, min(4, lag 2000)) = 4.",
+    ),
+    (
+        Reason.WORK_LEFT,
+        ScalingSpec(),
+        seen(
+            2000,
+            4,
+            progress=Progress(records_expected=1_000_000, rate_per_signer=10_000.0),
+            timing=Timing(NOW, startup_seconds=10.0),
+        ),
+        History(changes=(Change(at=NOW - 20, before=0, after=4, reason="FirstStep"),)),
+        (
+            "Scaled from 4 to 37 signers: about 1,000,000 records left, 10000 records/s per signer, a signer starts "
+            "in 10 s, ⌈(1000000 - 4 · 10000 · 10) / (10000 · (11.66 s - 10 s start))⌉ = 37."
         ),
     ),
     (
         Reason.COOLING_DOWN,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(0, 1),
         ACTIVE,
         (
@@ -100,7 +124,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.COOLDOWN_OVER,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(0, 3),
         EMPTY,
         (
@@ -117,7 +141,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.NOTHING_SIGNED,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(40, 4, progress=Progress(records_per_second=0.0)),
         EMPTY,
         (
@@ -127,7 +151,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.CONSUMER_MISSING,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(Reason.CONSUMER_MISSING, 4, failures=3),
         EMPTY,
         (
@@ -137,7 +161,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.NATS_UNREACHABLE,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(Reason.NATS_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
@@ -147,7 +171,7 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.POSTGRES_UNREACHABLE,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(Reason.POSTGRES_UNREACHABLE, 4, failures=3),
         EMPTY,
         (
@@ -168,21 +192,21 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
     ),
     (
         Reason.JOB_DONE,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(0, 2, progress=Progress(batches_left=0, planned=True)),
         EMPTY,
         "Scaled from 2 to 0 signers: no work is left, batches left = 0.",
     ),
     (
         Reason.PAUSED,
-        ScalingSpec(),
+        ScalingSpec(lag_threshold=10),
         seen(99, 2, pause=Pause(paused=True)),
         EMPTY,
         "Kept 2 signers: annotation vaultstream.dev/paused is set, current = 2.",
     ),
     (
         Reason.PAUSED_REPLICAS,
-        ScalingSpec(max_replica_count=5),
+        ScalingSpec(lag_threshold=10, max_replica_count=5),
         seen(99, 2, pause=Pause(replicas=9)),
         EMPTY,
         (
@@ -203,7 +227,7 @@ def test_a_decision_explains_itself(
 
 
 def test_one_batch_is_in_the_singular() -> None:
-    assert "lag is 1 batch," in decide(ScalingSpec(), seen(1), EMPTY, NOW).explain()
+    assert "lag is 1 batch," in decide(ScalingSpec(lag_threshold=10), seen(1), EMPTY, NOW).explain()
 
 
 def test_every_reason_has_an_example() -> None:
@@ -226,7 +250,9 @@ def test_the_words_are_camel_case_and_a_word_means_one_thing() -> None:
 
 def test_the_inputs_are_those_that_are_known_and_ready_for_json() -> None:
     progress = Progress(records_left=500, batches_left=50, planned=True, records_per_second=20.0)
-    decision = decide(ScalingSpec(), seen(40, 2, progress=progress, keys=9, timing=LONG_AGO), EMPTY, NOW)
+    decision = decide(
+        ScalingSpec(lag_threshold=10), seen(40, 2, progress=progress, keys=9, timing=LONG_AGO), EMPTY, NOW
+    )
     assert decision.inputs == {
         "current": 2,
         "ready": 2,
@@ -244,14 +270,16 @@ def test_the_inputs_are_those_that_are_known_and_ready_for_json() -> None:
         "etaSeconds": 25.0,
         "startupSeconds": 0.0,
     }
-    assert "lag" not in decide(ScalingSpec(), seen(Reason.NATS_UNREACHABLE), EMPTY, NOW).inputs
+    assert (
+        "lag" not in decide(ScalingSpec(lag_threshold=10), seen(Reason.NATS_UNREACHABLE), EMPTY, NOW).inputs
+    )
 
 
 def test_a_dump_is_what_the_status_shows() -> None:
-    decision = decide(ScalingSpec(max_replica_count=8), seen(193), EMPTY, NOW)
+    decision = decide(ScalingSpec(lag_threshold=10, max_replica_count=8), seen(193), EMPTY, NOW)
     dumped = json.loads(json.dumps(decision.dump()))
     assert dumped["inputs"]["lag"] == 193
     assert dumped["message"] == decision.explain()
     assert dumped["limit"] == {"name": "MaxReplicaCount", "value": 8}
     assert (dumped["replicas"], dumped["desired"], dumped["reason"], dumped["hold"]) == (0, 8, "Lag", False)
-    assert decide(ScalingSpec(), seen(10, 1), EMPTY, NOW).dump()["limit"] is None
+    assert decide(ScalingSpec(lag_threshold=10), seen(10, 1), EMPTY, NOW).dump()["limit"] is None

@@ -19,14 +19,14 @@ STALLED = Progress(records_per_second=0.0)
 @pytest.mark.parametrize("current", [0, 1, 37, 100])
 @pytest.mark.parametrize("state", LAG_PROBLEMS)
 def test_a_lag_that_can_not_be_read_holds_the_count(state: Reason, current: int) -> None:
-    spec = ScalingSpec(min_replica_count=3, cooldown_period=0)
+    spec = ScalingSpec(lag_threshold=10, min_replica_count=3, cooldown_period=0)
     decision = decide(spec, seen(state, current, keys=2, failures=1000), EMPTY, NOW)
     assert (decision.desired, decision.hold, decision.reason.value) == (current, True, state.value)
     assert decision.recommendation is None
 
 
 def test_only_the_maximum_bounds_a_hold() -> None:
-    spec = ScalingSpec(max_replica_count=5)
+    spec = ScalingSpec(lag_threshold=10, max_replica_count=5)
     decision = decide(spec, seen(Reason.NATS_UNREACHABLE, 9), EMPTY, NOW)
     assert decision.desired == 5
     assert decision.limit is not None
@@ -41,28 +41,28 @@ def test_an_unreadable_lag_does_not_begin_a_cooldown() -> None:
 
 def test_a_done_job_is_done_whether_nats_answers_or_not() -> None:
     done = Progress(batches_left=0, planned=True)
-    assert desired(ScalingSpec(), seen(Reason.NATS_UNREACHABLE, 4, progress=done)) == 0
+    assert desired(ScalingSpec(lag_threshold=10), seen(Reason.NATS_UNREACHABLE, 4, progress=done)) == 0
 
 
 @pytest.mark.parametrize("lag", [1, 400])
 def test_a_rate_of_zero_with_a_backlog_holds_the_count(lag: int) -> None:
-    decision = decide(ScalingSpec(), seen(lag, 4, progress=STALLED), EMPTY, NOW)
+    decision = decide(ScalingSpec(lag_threshold=10), seen(lag, 4, progress=STALLED), EMPTY, NOW)
     assert (decision.desired, decision.hold, decision.reason) == (4, True, Reason.NOTHING_SIGNED)
 
 
 def test_a_rate_of_zero_is_none_without_a_backlog_or_a_ready_signer_or_a_measurement() -> None:
-    assert desired(ScalingSpec(cooldown_period=0), seen(0, 4, progress=STALLED)) == 0
-    assert desired(ScalingSpec(), seen(400, 4, ready=0, progress=STALLED)) == 8
-    assert desired(ScalingSpec(), seen(400, 4)) == 8
+    assert desired(ScalingSpec(lag_threshold=10, cooldown_period=0), seen(0, 4, progress=STALLED)) == 0
+    assert desired(ScalingSpec(lag_threshold=10), seen(400, 4, ready=0, progress=STALLED)) == 8
+    assert desired(ScalingSpec(lag_threshold=10), seen(400, 4)) == 8
 
 
 def test_a_rate_of_zero_holds_no_count_out_of_bounds() -> None:
-    assert desired(ScalingSpec(min_replica_count=6), seen(10, 4, progress=STALLED)) == 6
-    assert desired(ScalingSpec(), seen(400, 4, progress=STALLED, keys=2)) == 2
+    assert desired(ScalingSpec(lag_threshold=10, min_replica_count=6), seen(10, 4, progress=STALLED)) == 6
+    assert desired(ScalingSpec(lag_threshold=10), seen(400, 4, progress=STALLED, keys=2)) == 2
 
 
 def test_a_rate_of_zero_makes_no_deadline_ask_for_signers() -> None:
     progress = Progress(records_left=10**6, records_per_second=0.0, rate_per_signer=100.0)
-    spec = ScalingSpec(min_replica_count=1)
+    spec = ScalingSpec(lag_threshold=10, min_replica_count=1)
     timing = Timing(created_at=NOW - 60, finish_at=NOW + 100)
     assert desired(spec, seen(0, 4, progress=progress, timing=timing), History()) == 1

@@ -30,7 +30,7 @@ def spec(
     up: ScaleUpRules | None = None, down: ScaleDownRules = AT_ONCE, most: int = 1000, **fields: Any
 ) -> ScalingSpec:
     behavior = ScalingBehavior(scale_up=up or ScaleUpRules(), scale_down=down)
-    return ScalingSpec(behavior=behavior, max_replica_count=most, **fields)
+    return ScalingSpec(behavior=behavior, max_replica_count=most, **{"lag_threshold": 10, **fields})
 
 
 @pytest.mark.parametrize(

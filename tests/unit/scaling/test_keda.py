@@ -63,7 +63,7 @@ def test_below_the_activation_lag_it_cools_down_as_hpa_would_and_then_rests() ->
 
 
 def test_the_last_signer_waits_for_the_cooldown() -> None:
-    spec = ScalingSpec(cooldown_period=300, behavior=AT_ONCE)
+    spec = ScalingSpec(lag_threshold=10, cooldown_period=300, behavior=AT_ONCE)
     played = play(spec, [seen(80, 8), *[seen(0, 8)] * 21], every=15)
     assert counts(played) == [8, *[1] * 19, 0, 0]
     assert played[1].limit == Limit(LimitName.COOLDOWN_PERIOD, 1)
@@ -91,7 +91,7 @@ def test_nothing_is_added_while_it_cools_down() -> None:
 def test_the_cooldown_begins_after_the_last_work_and_the_initial_cooldown(
     age: float, active_ago: float | None, initial: int, count: int
 ) -> None:
-    spec = ScalingSpec(cooldown_period=60, initial_cooldown_period=initial)
+    spec = ScalingSpec(lag_threshold=10, cooldown_period=60, initial_cooldown_period=initial)
     history = History(last_active_at=None if active_ago is None else NOW - active_ago)
     assert desired(spec, seen(0, 1, timing=Timing(created_at=NOW - age)), history) == count
 
@@ -118,7 +118,7 @@ def test_the_idle_count_rests_below_the_minimum(lag: int, current: int, count: i
 
 
 def test_while_it_cools_down_the_minimum_holds_not_the_idle_count() -> None:
-    spec = ScalingSpec(min_replica_count=5, idle_replica_count=0, behavior=AT_ONCE)
+    spec = ScalingSpec(lag_threshold=10, min_replica_count=5, idle_replica_count=0, behavior=AT_ONCE)
     decision = decide(spec, seen(0, 8), History(last_active_at=NOW - 5), NOW)
     assert (decision.desired, decision.limit) == (5, Limit(LimitName.MIN_REPLICA_COUNT, 5))
 
@@ -133,10 +133,10 @@ def test_the_step_from_rest_is_slowed_down_by_no_window_and_counted_by_no_policy
 def test_with_scale_up_disabled_the_step_from_rest_goes_to_the_minimum() -> None:
     # KEDA's own step: HPA has no part in it
     behavior = ScalingBehavior(scale_up=ScaleUpRules(select_policy="Disabled"))
-    decision = decide(ScalingSpec(behavior=behavior), seen(500), EMPTY, NOW)
+    decision = decide(ScalingSpec(lag_threshold=10, behavior=behavior), seen(500), EMPTY, NOW)
     assert (decision.desired, decision.limit) == (1, Limit(LimitName.SCALE_UP_DISABLED, 1))
-    assert desired(ScalingSpec(behavior=behavior, min_replica_count=3), seen(500)) == 3
-    assert desired(ScalingSpec(behavior=behavior), seen(5)) == 1
+    assert desired(ScalingSpec(lag_threshold=10, behavior=behavior, min_replica_count=3), seen(500)) == 3
+    assert desired(ScalingSpec(lag_threshold=10, behavior=behavior), seen(5)) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_with_scale_up_disabled_the_step_from_rest_goes_to_the_minimum() -> None
 )
 def test_each_behavior_of_the_fallback(behavior: Behavior, current: int, count: int) -> None:
     fallback = Fallback(failure_threshold=3, replicas=6, behavior=behavior)
-    spec = ScalingSpec(fallback=fallback, behavior=AT_ONCE)
+    spec = ScalingSpec(lag_threshold=10, fallback=fallback, behavior=AT_ONCE)
     decision = decide(spec, seen(Reason.NATS_UNREACHABLE, current, failures=4), EMPTY, NOW)
     assert (decision.desired, decision.reason, decision.hold) == (count, Reason.FALLBACK, False)
 
@@ -163,23 +163,27 @@ def test_each_behavior_of_the_fallback(behavior: Behavior, current: int, count: 
 def test_the_fallback_is_taken_when_more_readings_than_the_threshold_failed(
     failures: int, count: int
 ) -> None:
-    spec = ScalingSpec(fallback=Fallback(failure_threshold=3, replicas=6), behavior=AT_ONCE)
+    spec = ScalingSpec(lag_threshold=10, fallback=Fallback(failure_threshold=3, replicas=6), behavior=AT_ONCE)
     assert desired(spec, seen(Reason.CONSUMER_MISSING, 9, failures=failures)) == count
 
 
 def test_a_threshold_of_zero_falls_back_at_the_first_failure() -> None:
-    spec = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=6))
+    spec = ScalingSpec(lag_threshold=10, fallback=Fallback(failure_threshold=0, replicas=6))
     assert desired(spec, seen(Reason.POSTGRES_UNREACHABLE, 6)) == 6
     assert desired(spec, seen(Reason.POSTGRES_UNREACHABLE, 0)) == 6
 
 
 def test_the_fallback_keeps_to_the_bounds_and_to_hpas_behavior() -> None:
     fallback = Fallback(failure_threshold=0, replicas=500)
-    spec = ScalingSpec(fallback=fallback, max_replica_count=20)
+    spec = ScalingSpec(lag_threshold=10, fallback=fallback, max_replica_count=20)
     assert desired(spec, seen(Reason.NATS_UNREACHABLE)) == 20
     assert desired(spec, seen(Reason.NATS_UNREACHABLE, keys=7)) == 7
     assert desired(spec, seen(Reason.NATS_UNREACHABLE, 2)) == 6
-    none = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=2)
+    none = ScalingSpec(
+        lag_threshold=10, fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=2
+    )
     assert desired(none, seen(Reason.NATS_UNREACHABLE, 2)) == 2
-    many = ScalingSpec(fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=9)
+    many = ScalingSpec(
+        lag_threshold=10, fallback=Fallback(failure_threshold=0, replicas=0), min_replica_count=9
+    )
     assert desired(many, seen(Reason.NATS_UNREACHABLE, 4, keys=4)) == 4

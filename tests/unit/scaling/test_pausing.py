@@ -38,7 +38,7 @@ def test_a_count_that_can_not_be_read_pauses_at_the_present_one(text: str) -> No
     pause = Pause.read({"vaultstream.dev/paused-replicas": text})
     assert (pause.paused, pause.replicas) == (True, None)
     assert "paused-replicas must be a number from 0 to 1000" in pause.problems[0]
-    assert desired(ScalingSpec(), seen(500, 3, pause=pause)) == 3
+    assert desired(ScalingSpec(lag_threshold=10), seen(500, 3, pause=pause)) == 3
 
 
 @pytest.mark.parametrize("name", ["paused", "paused-scale-in", "paused-scale-out"])
@@ -63,7 +63,10 @@ def test_a_flag_that_can_not_be_read_counts_as_set(name: str) -> None:
 )
 def test_a_pause_wins_over_lag_keys_batches_holds_fallback_and_end(observation: object) -> None:
     spec = ScalingSpec(
-        cooldown_period=0, min_replica_count=2, fallback=Fallback(failure_threshold=1, replicas=7)
+        lag_threshold=10,
+        cooldown_period=0,
+        min_replica_count=2,
+        fallback=Fallback(failure_threshold=1, replicas=7),
     )
     decision = decide(spec, observation, EMPTY, NOW)  # type: ignore[arg-type]
     assert decision.desired == 4
@@ -75,7 +78,9 @@ def test_a_pause_wins_over_lag_keys_batches_holds_fallback_and_end(observation: 
     [Pause(paused=True), Pause(replicas=50), Pause(scale_in=True), Pause(scale_in=True, scale_out=True)],
 )
 def test_the_maximum_wins_over_a_pause(pause: Pause) -> None:
-    decision = decide(ScalingSpec(max_replica_count=5), seen(10, 9, pause=pause), EMPTY, NOW)
+    decision = decide(
+        ScalingSpec(lag_threshold=10, max_replica_count=5), seen(10, 9, pause=pause), EMPTY, NOW
+    )
     assert decision.desired == 5
     assert decision.limit is not None
     assert decision.limit.name is LimitName.MAX_REPLICA_COUNT
@@ -93,11 +98,14 @@ def test_the_maximum_wins_over_a_pause(pause: Pause) -> None:
     ],
 )
 def test_each_direction_can_be_paused(pause: Pause, lag: int, count: int, limit: LimitName | None) -> None:
-    decision = decide(ScalingSpec(cooldown_period=0), seen(lag, 4, pause=pause), EMPTY, NOW)
+    decision = decide(ScalingSpec(lag_threshold=10, cooldown_period=0), seen(lag, 4, pause=pause), EMPTY, NOW)
     assert decision.desired == count
     assert (decision.limit.name if decision.limit else None) == limit
 
 
 def test_a_direction_that_is_paused_holds_even_at_the_end_and_from_zero() -> None:
-    assert desired(ScalingSpec(), seen(0, 4, pause=Pause(scale_in=True), progress=DONE)) == 4
-    assert desired(ScalingSpec(min_replica_count=2), seen(40, 0, pause=Pause(scale_out=True))) == 0
+    assert desired(ScalingSpec(lag_threshold=10), seen(0, 4, pause=Pause(scale_in=True), progress=DONE)) == 4
+    assert (
+        desired(ScalingSpec(lag_threshold=10, min_replica_count=2), seen(40, 0, pause=Pause(scale_out=True)))
+        == 0
+    )

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from vaultstream.scaling.activity import Activity
 from vaultstream.scaling.workload import (
     LEAST_WINDOW_SECONDS,
     RATE_WINDOW_SECONDS,
-    Activity,
     Counts,
     expected_batches,
     expected_lag,

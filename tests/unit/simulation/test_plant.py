@@ -20,7 +20,9 @@ from vaultstream.simulation.scenario import Arrival, Load, Nodes, Outage, Scenar
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[3]
-PLAIN = Scenario("plain", Curve(100.0), records=20_000, batch_size=100, planning_rate=inf, start=10.0)
+PLAIN = Scenario(
+    "plain", Curve(100.0), records=20_000, batch_size=100, planning_rate=inf, start=10.0, batch_spread=0.0
+)
 
 
 class Fixed:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from support.stored import UNSTARTED
+from vaultstream.scaling.activity import Activity
 from vaultstream.scaling.forecast import time_left
-from vaultstream.scaling.workload import Activity
 
 pytestmark = pytest.mark.unit
 

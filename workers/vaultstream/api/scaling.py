@@ -96,8 +96,9 @@ class ScalingSpec(Model):
     """Maximum number of signers. If unset: 100 on Kubernetes, one per processor core on a laptop."""
     idle_replica_count: ReplicaCount | None = None
     """Signers kept while there is no work; less than `minReplicaCount`. If unset, `minReplicaCount`."""
-    lag_threshold: Annotated[Whole, Field(ge=1, le=INT32_MAX)] = 10
-    """Target lag per signer, in batches: the recommended count is the lag divided by this, rounded up. With `finishBy` or
+    lag_threshold: Annotated[Whole, Field(ge=1, le=INT32_MAX)] | None = None
+    """Target lag per signer, in batches: the recommended count is the lag divided by this, rounded up. If unset, a few signers show
+    what a signer signs, and then as many run as end the job within 10 percent of the earliest possible end. With `finishBy` or
     `finishWithin`, it is the count that finishes in time, once the rate per signer is known."""
     activation_lag_threshold: Annotated[Whole, Field(ge=0, le=INT32_MAX)] = 0
     """Lag, in batches, that must be exceeded before the first signer is started, or the first beyond `idleReplicaCount`.

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vaultstream.api import JobState, ScalingSpec
 from vaultstream.errors import SourceError
 from vaultstream.local.runner import PoolSize, PoolState
 from vaultstream.records.source import open_readable_source
+from vaultstream.scaling.activity import Activity
 from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Lag, Observation, Pause, Replicas, Timing
-from vaultstream.scaling.workload import Activity, expected_batches, expected_lag
+from vaultstream.scaling.workload import expected_batches, expected_lag
 from vaultstream.store.jobs import Job
 from vaultstream.store.source_pool import SourcePool
 from vaultstream.store.sql import query
@@ -124,7 +125,8 @@ class LocalScaler:
     def _observation(self, state: PoolState, now: float) -> Observation:
         job, counts = state.snapshot.job, state.snapshot.progress
         running = job.state is JobState.RUNNING
-        self._activity = self._activity.observed(counts, ready=state.ready, running=running, now=now)
+        activity = replace(self._activity, batch_size=job.spec.batch_size)
+        self._activity = activity.observed(counts, ready=state.ready, running=running, now=now)
         lag = expected_lag(counts, expected=self._expected, batches_done=counts.batches_done)
         started = job.started_at.timestamp() if job.started_at else None
         return Observation(
@@ -136,7 +138,7 @@ class LocalScaler:
                 startup_seconds=PROCESS_STARTUP_SECONDS,
                 drain_seconds=PROCESS_DRAIN_SECONDS,
             ),
-            progress=self._activity.progress(counts, now),
+            progress=self._activity.progress(counts, now, expected=self._expected * job.spec.batch_size),
             keys_active=state.snapshot.keys_active,
             keys_asked=job.spec.keys.count,
             pause=self._pause,

@@ -26,6 +26,14 @@ def within_tolerance(behavior: ScalingBehavior, lag: int, lag_threshold: int, cu
     return 1 - behavior.scale_down.tolerance <= ratio <= 1 + behavior.scale_up.tolerance
 
 
+def tolerable(behavior: ScalingBehavior, wanted: int, current: int) -> bool:
+    """Returns True if the wanted count is within the tolerance of the current one, so that it is kept."""
+    if current == 0:
+        return False
+    ratio = wanted / current
+    return 1 - behavior.scale_down.tolerance <= ratio <= 1 + behavior.scale_up.tolerance
+
+
 def stabilized(
     behavior: ScalingBehavior, history: History, current: int, wanted: int, now: float
 ) -> tuple[int, Limit | None]:

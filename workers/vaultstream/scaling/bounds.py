@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling.decision import Limit
+from vaultstream.scaling.forecast import time_left
 from vaultstream.scaling.observation import Observation
 from vaultstream.scaling.reasons import LimitName
+from vaultstream.scaling.throughput import Plateau
+
+NODE_SECONDS = 120.0
+"""Assumed seconds until a new node has room for signers: a job that ends sooner does not wait for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +73,20 @@ def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
         floor=Limit(LimitName.MIN_REPLICA_COUNT, floor),
         rest=rest,
     )
+
+
+def cap_of(observation: Observation, limits: Bounds, plateau: Plateau | None) -> Limit | None:
+    """Returns the count beyond which signers sign nothing more, or have no node; None: no such count is known.
+
+    While signers wait for a node, no further ones are asked for, and those that wait are withdrawn if the job ends before a node
+    could be added.
+    """
+    caps: list[Limit] = []
+    if plateau is not None:
+        caps.append(Limit(LimitName.THROUGHPUT, max(plateau.knee, limits.floor.value)))
+    replicas, progress = observation.replicas, observation.progress
+    if replicas.unplaced:
+        eta = time_left(progress.records_left, progress.records_per_second)
+        count = replicas.placed if eta is not None and eta <= NODE_SECONDS else replicas.current
+        caps.append(Limit(LimitName.SCHEDULABLE, max(1, count, limits.floor.value)))
+    return min(caps, key=lambda limit: limit.value, default=None)

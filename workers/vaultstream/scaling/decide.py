@@ -12,11 +12,13 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 | 6 | `NothingSigned` | lag > 0, signers are ready, and none of them has signed anything for 20 s | unchanged: a hold | max |
 | 7 | `Idle` | no activity, and no more than *rest* run | rest | B D |
 | 8 | `CooldownOver` | no activity for a whole `cooldownPeriod` | rest | B D |
-| 9 | the reason of 11 or 13 | activity, and no more than rest run | as 11 or 13, in one step | B D |
-| 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 13, but none is added | B H D |
+| 9 | the reason of 11 to 15 | activity, and no more than rest run | as 11 to 15, in one step | B D |
+| 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 15, but none is added | B H D |
 | 11 | `Deadline` | a finishing time is set, and the rate per signer is known | ⌈records left / (rate per signer · seconds)⌉ | B H D |
-| 12 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
-| 13 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
+| 12 | `FirstStep` | no rate per signer is known, and `lagThreshold` is not set or a finishing time is far | 4, or as many as run | B H D |
+| 13 | `WorkLeft` | `lagThreshold` is not set | the fewest that end the work within 10 % of the earliest end | B H D |
+| 14 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
+| 15 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
 
 - Bounded by **max**: `maxReplicaCount` alone. **B**, bounds: at least `minReplicaCount` (and one, while there is work), at
   most `maxReplicaCount`, the active keys and the batches left. They hold at once. **H**, HPA's `behavior`: stabilization
@@ -32,8 +34,11 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
   `minReplicaCount`, or to one, as KEDA's own step does.
 - Rule 11 replaces the lag: the lag of a bulk job asks for all signers from its start to its end, while a finishing time
   says how many are enough. If even the maximum is not enough, the maximum is wanted and the deadline is at risk.
-- Rules 9 to 13 add no signers if the job ends before a new one is ready, nor beyond the count at which more signers were
-  seen to sign no more records per second.
+- Rule 12: the step that follows it is the second half of the step from rest, so windows and policies don't slow it down either.
+- Rule 13: signers that are added begin one start later. A signer that would shorten the job by little is not worth its start.
+- Rules 9 to 15 add no signers if the job ends before a new one is ready, and keep none beyond the knee, the count at which more
+  signers were seen to sign no more records per second, nor more than have a node if the job ends before a node could be added. This
+  holds at once, as the other bounds do: no later need brings the lost work back.
 - A pause wins over everything except `maxReplicaCount`.
 
 The caller applies `pollingInterval`: how often to decide.
@@ -46,13 +51,15 @@ from dataclasses import dataclass, field, replace
 
 from vaultstream.api import Fallback, ScalingSpec
 from vaultstream.scaling import behavior
-from vaultstream.scaling.bounds import Bounds, bounds
+from vaultstream.scaling.bounds import Bounds, bounds, cap_of
 from vaultstream.scaling.decision import Decision, Limit
-from vaultstream.scaling.forecast import Forecast, forecast
+from vaultstream.scaling.experience import at_the_knee, with_experience
+from vaultstream.scaling.forecast import FAR_STARTS, Forecast, forecast
 from vaultstream.scaling.history import History, active
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, moment_text
 from vaultstream.scaling.reasons import LimitName, Reason, Scalar, reason_clause
 from vaultstream.scaling.throughput import Plateau, plateau_of
+from vaultstream.scaling.worth import FIRST_STEP, worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class _Case:
     now: float
     bounds: Bounds
     plateau: Plateau | None
-    useful: int  # signers beyond this did not sign more, or may not run
+    cap: Limit | None  # signers beyond this did not sign more, or have no node
     forecast: Forecast
 
     @property
@@ -86,6 +93,7 @@ class _Proposal:
     hold: bool = False
     pausing: bool = False
     limit: Limit | None = None
+    cap: Limit | None = None  # holds at once, whatever HPA's behavior says
     facts: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -100,13 +108,15 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
         history: the state kept from earlier decisions.
         now: Unix seconds.
     """
+    observation = with_experience(observation, history, now)
     limits = bounds(spec, observation)
     flat = plateau_of(history.seen, now)
-    useful = limits.ceiling.value
-    if flat is not None:
-        useful = min(useful, max(observation.replicas.current, limits.floor.value, flat.fewer.signers))
-    foreseen = forecast(observation, useful, now)
-    case = _Case(spec, observation, history, now, limits, flat, useful, foreseen)
+    cap = cap_of(observation, limits, flat)
+    most = min(limits.ceiling.value, cap.value) if cap else limits.ceiling.value
+    if observation.replicas.unplaced:
+        most = min(most, observation.replicas.placed)
+    foreseen = forecast(at_the_knee(observation, flat), most, now)
+    case = _Case(spec, observation, history, now, limits, flat, cap, foreseen)
     return _settled(case, _proposal(case))
 
 
@@ -217,34 +227,63 @@ def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
 
 def _wanted(case: _Case, lag: int) -> _Proposal:
     """Returns the count for the deadline or the lag, without signers that would start too late or not sign more."""
-    wanted = _by_deadline(case) or _by_lag(case, lag)
+    wanted = _by_deadline(case) or _by_work(case, lag)
+    wanted = replace(wanted, cap=case.cap)
     kept = max(case.current, case.bounds.floor.value)
     eta, startup = case.forecast.eta_seconds, case.observation.timing.startup_seconds
     if wanted.replicas > kept and case.current > 0 and eta is not None and eta <= startup:
         limit = Limit(LimitName.STARTUP_TIME, kept)
         return replace(wanted, replicas=kept, reason=Reason.JOB_ENDS_FIRST, limit=limit)
-    if case.plateau is not None and wanted.replicas > case.useful and case.useful < case.bounds.ceiling.value:
-        limit = Limit(LimitName.THROUGHPUT, case.useful)
-        facts = {**wanted.facts, **_flat(case.plateau)}
-        return replace(
-            wanted, replicas=case.useful, reason=Reason.DATABASE_IS_THE_LIMIT, limit=limit, facts=facts
-        )
-    return wanted
+    if case.cap is None or wanted.replicas <= case.cap.value or case.cap.value >= case.bounds.ceiling.value:
+        return wanted
+    wanted = replace(wanted, replicas=case.cap.value, limit=case.cap)
+    if case.plateau is None or case.cap.name is not LimitName.THROUGHPUT:
+        return wanted
+    return replace(wanted, reason=Reason.DATABASE_IS_THE_LIMIT, facts={**wanted.facts, **_flat(case.plateau)})
 
 
 def _by_deadline(case: _Case) -> _Proposal | None:
     deadline = case.forecast.deadline
-    if deadline is None:
+    if deadline is None or _measuring(case):
         return None
     ceiling, floor = case.bounds.ceiling, case.bounds.floor
-    facts: dict[str, Scalar] = {"deadlineSeconds": deadline.seconds}
+    facts: dict[str, Scalar] = {"deadlineSeconds": deadline.seconds, "recordsLeft": deadline.left}
     if deadline.needed is None:
         return _Proposal(ceiling.value, Reason.DEADLINE, deadline.formula, floor, limit=ceiling, facts=facts)
     return _Proposal(deadline.needed, Reason.DEADLINE, deadline.formula, floor, facts=facts)
 
 
-def _by_lag(case: _Case, lag: int) -> _Proposal:
-    threshold, current = case.spec.lag_threshold, case.current
+def _by_work(case: _Case, lag: int) -> _Proposal:
+    """Returns the count for the lag threshold, or, without one, for the time that the work that is left takes."""
+    spec, timing, progress, current = (
+        case.spec,
+        case.observation.timing,
+        case.observation.progress,
+        case.current,
+    )
+    rate, floor, left = case.forecast.rate_per_signer, case.bounds.floor, progress.records_expected
+    if spec.lag_threshold is not None:
+        wanted = _by_lag(case, lag, spec.lag_threshold)
+        if not _measuring(case):
+            return wanted
+        count = min(wanted.replicas, max(current, FIRST_STEP))
+        formula = f"min({wanted.formula}, max(current {current}, {FIRST_STEP})) = {count}"
+        return replace(wanted, replicas=count, reason=Reason.FIRST_STEP, formula=formula)
+    if rate is None or not left or _measuring(case):
+        count = max(current, min(FIRST_STEP, lag)) if lag else 0
+        return _Proposal(
+            count, Reason.FIRST_STEP, f"max(current {current}, min({FIRST_STEP}, lag {lag})) = {count}", floor
+        )
+    most = max(1, case.bounds.ceiling.value)
+    found = worth(left, rate, running=current, most=most, startup=timing.startup_seconds)
+    count, formula = found.signers, found.formula
+    if count != current and behavior.tolerable(spec.behavior, count, current):
+        count, formula = current, f"{formula}, within tolerance of {current}"
+    return _Proposal(count, Reason.WORK_LEFT, formula, floor, facts={"recordsExpected": left})
+
+
+def _by_lag(case: _Case, lag: int, threshold: int) -> _Proposal:
+    current = case.current
     count = -(-lag // threshold)
     formula = f"⌈{lag} / {threshold}⌉ = {count}"
     if (
@@ -261,6 +300,20 @@ def _resting(case: _Case) -> bool:
     return case.current == 0 or (case.bounds.rest is not None and case.current <= case.bounds.rest)
 
 
+def _measuring(case: _Case) -> bool:
+    """Returns whether there is time to measure a few signers before the finishing time decides."""
+    timing, known = case.observation.timing, case.forecast.rate_per_signer is not None
+    if timing.finish_at is None or timing.finish_at - case.now <= FAR_STARTS * timing.startup_seconds:
+        return False
+    return not known or (_opening(case) and case.observation.progress.settling)
+
+
+def _opening(case: _Case) -> bool:
+    """Returns whether the signers that run are those of the first step, from which the next step is not slowed down either."""
+    latest = case.history.changes[-1] if case.history.changes else None
+    return latest is not None and (latest.reason, latest.after) == (Reason.FIRST_STEP, case.current)
+
+
 def _flat(plateau: Plateau) -> dict[str, Scalar]:
     fewer, more = plateau.fewer, plateau.more
     return {
@@ -268,12 +321,13 @@ def _flat(plateau: Plateau) -> dict[str, Scalar]:
         "plateauRate": fewer.rate,
         "plateauMore": more.signers,
         "plateauMoreRate": more.rate,
+        "plateauKnee": plateau.knee,
     }
 
 
 def _following(case: _Case, proposal: _Proposal) -> _Proposal:
     """Returns the proposal with HPA's behavior applied, unless it is the step from rest."""
-    if not _resting(case):
+    if not _resting(case) and not (_opening(case) and proposal.replicas > case.current):
         return replace(proposal, paced=True, remembered=True)
     if (
         case.spec.behavior.scale_up.select_policy == "Disabled"
@@ -300,6 +354,8 @@ def _settled(case: _Case, proposal: _Proposal) -> Decision:
             bind(behavior.stabilized(hpa, case.history, case.current, desired, case.now))
             bind(behavior.paced(hpa, case.history, case.current, desired, case.now))
             bind(case.bounds.bounded(desired, proposal.floor))
+        if proposal.cap is not None and desired > proposal.cap.value:
+            bind((proposal.cap.value, proposal.cap))
     if not proposal.pausing:
         bind(_directed(case, desired))
     if desired > case.bounds.most.value:
@@ -348,6 +404,7 @@ def _inputs(case: _Case) -> dict[str, Scalar]:
         "recordsPerSecond": progress.records_per_second,
         "ratePerSigner": case.forecast.rate_per_signer,
         "etaSeconds": case.forecast.eta_seconds,
+        "unplaced": replicas.unplaced or None,
         "startupSeconds": case.observation.timing.startup_seconds,
     }
     return {name: value for name, value in known.items() if value is not None}

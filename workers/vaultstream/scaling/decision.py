@@ -55,6 +55,11 @@ class Decision:
     deadline_at_risk: bool
 
     @property
+    def soon(self) -> bool:
+        """True if the next decision is to be made within a second: signers run only to show what a signer signs."""
+        return self.reason is Reason.FIRST_STEP and self.current > 0
+
+    @property
     def changes_count(self) -> bool:
         """True if the count differs from the one before."""
         return self.desired != self.current

@@ -11,6 +11,14 @@ from vaultstream.scaling.observation import Observation
 
 FAR_SECONDS: Final = 100 * 365 * 86_400.0
 """A hundred years in seconds: a later end counts as unknown."""
+FAR_STARTS: Final = 12.0
+"""A finishing time that is farther than so many starts of a signer leaves the time to measure a few signers first."""
+AIM: Final = 0.92
+"""Share of the time left in which a job should end: the rest is the margin for a rate that falls."""
+SURE: Final = 1.25
+"""How many times the records that can be signed must be left, before a rate that settles raises an alarm."""
+KEEP: Final = 0.97
+"""Share of the time left in which the signers that run must be enough; if they are not, more are started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +28,13 @@ class Deadline:
     Attributes:
         needed: signers that are enough; None: more than may run, or the time is too short for a new one.
         seconds: until the finishing time; negative: it has passed.
+        left: records left, or expected to be.
         formula: how `needed` was computed, with its numbers.
     """
 
     needed: int | None
     seconds: float
+    left: int
     formula: str
 
 
@@ -36,7 +46,7 @@ class Forecast:
         eta_seconds: until its end at the rate measured now; None: unknown.
         rate_per_signer: records per second; None: unknown, or nothing is being signed.
         deadline: what the finishing time asks for; None: no finishing time, or an unknown rate.
-        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. Never set from a rate that is still settling, which would be a false alarm.
+        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. A rate that is still settling raises an alarm only if it is far too low.
     """
 
     eta_seconds: float | None
@@ -53,14 +63,17 @@ def forecast(observation: Observation, most: int, now: float) -> Forecast:
         most: signers that may run at most, `maxReplicaCount`, keys, batches and throughput considered.
         now: Unix seconds.
     """
-    timing, left = observation.timing, observation.progress.records_left
+    timing, progress = observation.timing, observation.progress
     rate = _rate_per_signer(observation)
-    eta = time_left(left, observation.progress.records_per_second)
+    eta = time_left(progress.records_left, progress.records_per_second)
+    left = progress.records_expected if progress.records_left is None else progress.records_left
     late = timing.finish_at is not None and timing.finish_at <= now and bool(left)
     if not left or rate is None or timing.finish_at is None:
         return Forecast(eta, rate, None, late)
     deadline = _deadline(observation, left, rate, timing.finish_at - now, most)
-    missed = deadline.needed is None and not observation.progress.settling
+    missed = deadline.needed is None and (
+        not observation.progress.settling or left > SURE * rate * max(0.0, deadline.seconds) * most
+    )
     return Forecast(eta, rate, deadline, late or missed)
 
 
@@ -98,23 +111,28 @@ def _rate_per_signer(observation: Observation) -> float | None:
     progress, ready = observation.progress, observation.replicas.ready
     if ready > 0 and progress.records_per_second == 0:
         return None  # an earlier rate means nothing while nothing is signed
-    if progress.rate_per_signer is not None:
-        return progress.rate_per_signer or None
-    return progress.records_per_second / ready if progress.records_per_second and ready else None
+    return progress.rate_per_signer or None
 
 
 def _deadline(observation: Observation, left: int, rate: float, seconds: float, most: int) -> Deadline:
-    """⌈left / (rate · (time left - start - drain))⌉; signers that run already need no start."""
+    """⌈left / (rate · (0.92 · time left - start - drain))⌉; signers that run already need no start.
+
+    Signers that run are kept as long as half of the margin is left: noise in the rate does not change the count.
+    """
     timing, current = observation.timing, observation.replicas.current
     drain, start = timing.drain_seconds, timing.startup_seconds
-    running = _needed(left, rate, seconds - drain, most)
-    if running is not None and running <= current:
-        terms = f"{seconds:.0f} s - {drain:g} s drain"
-        return Deadline(running, seconds, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {running}")
-    needed = _needed(left, rate, seconds - start - drain, most)
-    terms = f"{seconds:.0f} s - {start:g} s start - {drain:g} s drain"
+    for share in (AIM, KEEP):
+        running = _needed(left, rate, share * seconds - drain, most)
+        if running is not None and running <= current:
+            count = running if share == AIM else current
+            terms = f"{share:g} · {seconds:.0f} s - {drain:g} s drain"
+            return Deadline(count, seconds, left, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {running}")
+    needed = _needed(left, rate, AIM * seconds - start - drain, most)
+    if needed is None and left <= rate * max(0.0, seconds - start - drain) * most:
+        needed = most  # without the margin
+    terms = f"{AIM:g} · {seconds:.0f} s - {start:g} s start - {drain:g} s drain"
     result = f"more than {most}" if needed is None else needed
-    return Deadline(needed, seconds, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {result}")
+    return Deadline(needed, seconds, left, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {result}")
 
 
 def _needed(left: int, rate: float, seconds: float, most: int) -> int | None:

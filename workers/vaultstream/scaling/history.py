@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from statistics import median
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -20,13 +21,15 @@ from pydantic import (
 )
 
 from vaultstream.api import ScalingBehavior, ScalingSpec
-from vaultstream.api.base import Natural, StatusPart
+from vaultstream.api.base import Natural, Number, StatusPart
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.observation import Lag, Observation, UnixTime
 from vaultstream.scaling.throughput import Seen, learned, sample
 
 MOST: Final = 32
 """Maximum number of entries of each kind of recommendation and of step."""
+MOST_STARTS: Final = 5
+"""Maximum number of starts from which the usual one is known."""
 MOST_CHANGES: Final = 20
 """Maximum number of changes that are kept for people to read."""
 
@@ -97,6 +100,13 @@ def active(spec: ScalingSpec, observation: Observation) -> bool:
     return isinstance(lag, Lag) and lag.total > threshold
 
 
+def _entry_or_none(value: Any, handler: Callable[[Any], Entry | None]) -> Entry | None:
+    with suppress(ValidationError):
+        return handler(value)
+    return None
+
+
+Span = Annotated[Number, Field(ge=0, le=86_400)]
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
 
 
@@ -115,6 +125,10 @@ class History(StatusPart):
     """Signers removed, for the scale-down policies."""
     seen: Annotated[tuple[Seen, ...], Field(max_length=MOST), _readable(MOST)] = ()
     """Rates measured at each number of signers. If more signers are no faster, Postgres is the limit."""
+    starting: Annotated[Entry | None, WrapValidator(_entry_or_none)] = None
+    """When signers were asked for that are not all ready yet, and the number of ready ones at which half of them are."""
+    starts: Annotated[tuple[Span, ...], Field(max_length=MOST_STARTS), _readable(MOST_STARTS)] = ()
+    """The latest starts of signers, in seconds from asking for them until half of them were ready."""
     changes: Annotated[tuple[Change, ...], Field(max_length=MOST_CHANGES), _readable(MOST_CHANGES)] = ()
     """The latest changes of the count, oldest first."""
 
@@ -122,6 +136,10 @@ class History(StatusPart):
     @classmethod
     def _empty_if_unreadable(cls, value: object) -> object:
         return value if isinstance(value, Mapping | cls) else {}
+
+    def startup_seconds(self, assumed: float) -> float:
+        """Returns the seconds that a signer takes to start: the median of the latest starts; `assumed` if none was seen."""
+        return median(self.starts) if self.starts else assumed
 
     def highest(self, window: float, now: float, latest: int) -> int:
         """Returns the highest of `latest` and the recommendations of the last `window` seconds."""
@@ -170,10 +188,9 @@ class History(StatusPart):
             history = history.but(last_active_at=now)
         if decision.recommendation is not None:
             history = _recommended(history, spec.behavior, decision.recommendation, now)
-        changed_at = history.changes[-1].at if history.changes else None
-        if (reading := sample(observation, steady_since=changed_at, now=now)) is not None:
+        if (reading := sample(observation)) is not None:
             history = history.but(seen=learned(history.seen, *reading, now))
-        return history
+        return history.after_start(observation.replicas.ready, now)
 
     def scaled(self, spec: ScalingSpec, decision: Decision, now: float) -> History:
         """Returns the history after a decision that changes the count was carried out.
@@ -190,6 +207,7 @@ class History(StatusPart):
         history = self._until(now).changed(
             decision.current, decision.desired, reason=str(decision.reason), limit=limit, now=now
         )
+        history = history.after_request(step, decision, now)
         if not decision.paced:
             return history
         rules = spec.behavior.scale_up if step > 0 else spec.behavior.scale_down
@@ -197,6 +215,23 @@ class History(StatusPart):
         old = history.added if step > 0 else history.removed
         steps = _stored(old, Entry(at=now, replicas=abs(step)), oldest)
         return history.but(added=steps) if step > 0 else history.but(removed=steps)
+
+    def after_request(self, step: int, decision: Decision, now: float) -> History:
+        """Returns the history after signers were asked for. Those that are asked for while others start are not timed."""
+        if step < 0:
+            return self.but(starting=None)
+        if self.starting is not None:
+            return self
+        ready = int(decision.inputs.get("ready", 0))
+        half = ready + max(1, -(-(decision.desired - ready) // 2))
+        return self.but(starting=Entry(at=now, replicas=half))
+
+    def after_start(self, ready: int, now: float) -> History:
+        """Returns the history after signers were seen as ready. `now`: Unix seconds."""
+        starting = self.starting
+        if starting is None or ready < starting.replicas:
+            return self
+        return self.but(starting=None, starts=(*self.starts, max(0.0, now - starting.at))[-MOST_STARTS:])
 
     def without_unmade_change(self, current: int) -> History:
         """Returns the history without its latest change, if that starts at the current count.
@@ -211,7 +246,9 @@ class History(StatusPart):
         if latest is None or latest.before != current:
             return self
         step = latest.after - latest.before
+        starting = self.starting if self.starting and self.starting.at != latest.at else None
         return self.but(
+            starting=starting,
             changes=self.changes[:-1],
             added=_without(self.added, latest.at, step),
             removed=_without(self.removed, latest.at, -step),
@@ -247,6 +284,7 @@ class History(StatusPart):
             seen=tuple(seen.model_copy(update={"at": min(seen.at, now)}) for seen in self.seen),
             changes=tuple(change.model_copy(update={"at": min(change.at, now)}) for change in self.changes),
             last_active_at=None if self.last_active_at is None else min(self.last_active_at, now),
+            starting=past((self.starting,))[0] if self.starting else None,
         )
 
 

@@ -77,7 +77,7 @@ class Lag:
     Attributes:
         batches_pending: published, and not delivered to a signer yet (`num_pending` of the job's consumer).
         batches_in_flight: delivered to a signer, or waiting for their next attempt (`num_ack_pending`).
-        batches_unpublished: planned in Postgres, not published yet.
+        batches_unpublished: planned in Postgres, or expected to be, and not published yet.
     """
 
     batches_pending: int
@@ -128,6 +128,9 @@ class Progress:
             that they had the time and signed nothing.
         rate_per_signer: records per second that one signer signs; None: `records_per_second` over the ready ones.
         settling: signers came or went while the rate was measured, so it does not describe the current signers.
+        steady_rate: records per second of the signers that are ready now, measured while they and no others signed; None:
+            not measured yet.
+        records_expected: records still to be signed, including those that the table is expected to have; None: unknown.
     """
 
     records_left: int | None = None
@@ -136,10 +139,20 @@ class Progress:
     records_per_second: float | None = None
     rate_per_signer: float | None = None
     settling: bool = False
+    steady_rate: float | None = None
+    records_expected: int | None = None
 
     def __post_init__(self) -> None:
-        _count(records_left=self.records_left, batches_left=self.batches_left)
-        _amount(records_per_second=self.records_per_second, rate_per_signer=self.rate_per_signer)
+        _count(
+            records_left=self.records_left,
+            batches_left=self.batches_left,
+            records_expected=self.records_expected,
+        )
+        _amount(
+            records_per_second=self.records_per_second,
+            rate_per_signer=self.rate_per_signer,
+            steady_rate=self.steady_rate,
+        )
 
     @property
     def done(self) -> bool:
@@ -154,6 +167,7 @@ class Replicas:
     Attributes:
         current: requested now (`spec.replicas` of the Deployment, size of the pool).
         ready: ready to sign.
+        unplaced: requested, but no node has room for them, or a quota refuses them.
         platform_max: replaces `maxReplicaCount` if that is not set: processor cores on a laptop, 100 on
             Kubernetes.
     """
@@ -161,9 +175,15 @@ class Replicas:
     current: int
     ready: int = 0
     platform_max: int = 100
+    unplaced: int = 0
 
     def __post_init__(self) -> None:
-        _count(current=self.current, ready=self.ready, platform_max=self.platform_max)
+        _count(current=self.current, ready=self.ready, platform_max=self.platform_max, unplaced=self.unplaced)
+
+    @property
+    def placed(self) -> int:
+        """Those that run or are starting."""
+        return max(self.ready, self.current - self.unplaced)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     JOB_ENDS_FIRST = "JobEndsFirst"
     DATABASE_IS_THE_LIMIT = "DatabaseIsTheLimit"
     DEADLINE = "Deadline"
+    FIRST_STEP = "FirstStep"
+    WORK_LEFT = "WorkLeft"
     WITHIN_TOLERANCE = "WithinTolerance"
     LAG = "Lag"
 
@@ -48,6 +50,7 @@ class LimitName(StrEnum):
     ACTIVE_KEYS = "ActiveKeys"
     KEY_COUNT = "KeyCount"
     BATCHES_LEFT = "BatchesLeft"
+    SCHEDULABLE = "Schedulable"
     STARTUP_TIME = "StartupTime"
     THROUGHPUT = "Throughput"
     COOLDOWN_PERIOD = "CooldownPeriod"
@@ -92,11 +95,16 @@ _CLAUSES: Final[Mapping[Reason, str]] = {
     ),
     Reason.DATABASE_IS_THE_LIMIT: (
         "Postgres is the limit ({plateauMore:signer} signed {plateauMoreRate:.0f} records/s, "
-        "{plateauSigners} signed {plateauRate:.0f} records/s)"
+        "{plateauSigners} signed {plateauRate:.0f} records/s, {plateauKnee} are enough)"
     ),
     Reason.DEADLINE: (
         "{recordsLeft:record} left, {deadlineSeconds:.0f} s until the target time, "
         "{ratePerSigner:.4g} records/s per signer"
+    ),
+    Reason.FIRST_STEP: "no signer's rate is known yet",
+    Reason.WORK_LEFT: (
+        "about {recordsExpected:record} left, {ratePerSigner:.6g} records/s per signer, "
+        "a signer starts in {startupSeconds:.3g} s"
     ),
     Reason.WITHIN_TOLERANCE: (
         "lag is {lag:batch|batches}, within tolerance of lagThreshold ({lagThreshold} per signer)"
@@ -110,6 +118,7 @@ _LIMIT_CLAUSES: Final[Mapping[LimitName, str]] = {
     LimitName.ACTIVE_KEYS: "limited by active keys to {value}",
     LimitName.KEY_COUNT: "limited by keys.count to {value}",
     LimitName.BATCHES_LEFT: "limited by batches left to {value}",
+    LimitName.SCHEDULABLE: "limited by the signers that have a node to {value}",
     LimitName.STARTUP_TIME: "limited by startup time to {value}",
     LimitName.THROUGHPUT: "limited by throughput to {value}",
     LimitName.COOLDOWN_PERIOD: "kept by cooldownPeriod at {value}",

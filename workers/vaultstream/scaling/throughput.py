@@ -1,4 +1,4 @@
-"""The throughput of each number of signers, and whether more signers still add to it.
+"""The throughput of each number of signers, and the number beyond which more signers add nothing: the knee.
 
 The signers share one Postgres. Once it is the limit, another signer adds connections and no signatures.
 """
@@ -6,6 +6,7 @@ The signers share one Postgres. Once it is the limit, another signer adds connec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, sqrt
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -13,17 +14,24 @@ from pydantic import AfterValidator, Field
 from vaultstream.api.base import Amount, Natural, StatusPart
 from vaultstream.scaling.observation import Lag, Observation, UnixTime
 
-SETTLE_SECONDS: Final = 30.0
-"""Seconds without a change after which a rate is attributed to the current number of signers."""
 MEMORY_SECONDS: Final = 900.0
-"""Seconds after which a rate is forgotten: Postgres may have become faster, and another attempt is cheap."""
+"""Seconds after which a rate is only believed until it is tried again: Postgres may have become faster."""
 ENOUGH_SAMPLES: Final = 3
+"""Readings of a rate that show a knee below their number of signers."""
 MOST_COUNTS: Final = 16
 """Maximum number of remembered rates."""
+RETRY_FACTOR: Final = 1.5
+"""How far beyond a knee that was seen long ago signers are tried again."""
 
 _APART: Final = 1.25  # counts that differ by less differ in rate only by noise
+_ENOUGH: Final = 0.95  # of the best rate: what is lost below it is within the noise
+_AIM: Final = 0.98  # of the best rate, which fewer signers are tried for
 _GAIN: Final = 0.1  # a smaller share of the proportional gain counts as none
+_SOFT: Final = 0.9  # of the best rate per signer: below it, signers cost each other already
+_LINEAR: Final = 0.7  # of the proportional rate: signers that reach it are worth having
 _WEIGHT: Final = 0.5  # of the latest sample
+_OTHER_LOAD: Final = 0.15  # a rate that differs by more from the one before is that of another load
+_FORGET: Final = 4  # times MEMORY_SECONDS
 
 
 def _one_or_more(signers: int) -> int:
@@ -47,59 +55,124 @@ class Seen(StatusPart):
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """Two rates that are about equal, although `more` has more signers than `fewer`."""
+    """Where more signers add nothing.
+
+    Attributes:
+        fewer: the rate of fewer signers.
+        more: the rate of more signers, which does not pay for them.
+        knee: signers that are enough for the best rate, as far as it is known.
+    """
 
     fewer: Seen
     more: Seen
+    knee: int
 
 
-def sample(observation: Observation, *, steady_since: float | None, now: float) -> tuple[int, float] | None:
-    """Returns the count and its rate if this observation says the throughput of that count, else None.
+def sample(observation: Observation) -> tuple[int, float] | None:
+    """Returns how many signers are ready and their rate, if this observation says what they can sign, else None.
 
-    It does when all that were asked for are ready, long enough for the rate to be theirs, and none lacks work.
-
-    Args:
-        observation: what was observed.
-        steady_since: when the count was changed last; None: unknown.
-        now: Unix seconds.
+    It does when they and no others have signed for long enough, and none lacks work. While a signer is starting, it may sign before it
+    is seen as ready. Signers without a node do not matter.
     """
-    count, rate = observation.replicas.current, observation.progress.records_per_second
-    lag = observation.lag
-    if not rate or count == 0 or observation.replicas.ready != count:
-        return None
-    if not isinstance(lag, Lag) or lag.total < 2 * count:
-        return None
-    if steady_since is not None and now - steady_since < SETTLE_SECONDS:
+    count, rate, lag = observation.replicas.ready, observation.progress.steady_rate, observation.lag
+    if (
+        not rate
+        or count == 0
+        or count != observation.replicas.placed
+        or not isinstance(lag, Lag)
+        or lag.total < 2 * count
+    ):
         return None
     return count, rate
 
 
 def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tuple[Seen, ...]:
-    """Returns `seen` with one more reading, without what is too old, the latest counts only.
+    """Returns `seen` with one more reading, the latest counts only.
 
-    A reading within 1 s of the previous one is ignored: it contains no new information.
+    A reading within 1 s of the previous one is ignored: it contains no new information. One that differs much from the
+    previous ones of its count shows that the load has changed, such as the size of payloads. The other counts are then taken to have
+    changed by as much, until they are tried again.
     """
-    if any(old.signers == count and abs(now - old.at) < 1 for old in seen):
+    old = next((one for one in seen if one.signers == count), None)
+    if old is not None and abs(now - old.at) < 1:
         return seen
-    kept = [old for old in seen if old.signers != count and now - old.at <= MEMORY_SECONDS]
+    kept = [one for one in seen if one.signers != count and now - one.at <= _FORGET * MEMORY_SECONDS]
     new = Seen(signers=count, rate=rate, samples=1, at=now)
-    for old in seen:
-        if old.signers == count and now - old.at <= MEMORY_SECONDS:
-            smoothed = old.rate + _WEIGHT * (rate - old.rate)
-            samples = min(old.samples + 1, ENOUGH_SAMPLES)
-            new = Seen(signers=count, rate=smoothed, samples=samples, at=now)
-    return (*sorted(kept, key=lambda old: old.at)[-(MOST_COUNTS - 1) :], new)
+    factor = _change_of_load(old, kept, count, rate, now)
+    if factor is not None:
+        kept = [_under_another_load(one, factor, now) for one in kept]
+    elif old is not None and now - old.at <= MEMORY_SECONDS:
+        smoothed = old.rate + _WEIGHT * (rate - old.rate)
+        new = Seen(signers=count, rate=smoothed, samples=min(old.samples + 1, ENOUGH_SAMPLES), at=now)
+    return (*sorted(kept, key=lambda one: one.at)[-(MOST_COUNTS - 1) :], new)
+
+
+def _change_of_load(
+    old: Seen | None, others: list[Seen], count: int, rate: float, now: float
+) -> float | None:
+    """Returns by which factor all rates have changed; None: the reading agrees with the earlier ones.
+
+    A few signers more that sign much less than a few fewer did are a change of the load, too.
+    """
+    if old is not None and old.rate > 0 and now - old.at <= MEMORY_SECONDS:
+        factor = rate / old.rate
+        return factor if abs(factor - 1) > _OTHER_LOAD else None
+    near = [
+        one
+        for one in others
+        if now - one.at <= MEMORY_SECONDS and one.signers < count <= _APART * one.signers
+    ]
+    nearest = max(near, key=lambda one: one.signers, default=None)
+    if nearest is None or rate >= (1 - _OTHER_LOAD) * nearest.rate:
+        return None
+    return rate / count / (nearest.rate / nearest.signers)
+
+
+def _under_another_load(one: Seen, factor: float, now: float) -> Seen:
+    return one.model_copy(update={"rate": one.rate * factor, "at": min(one.at, now - MEMORY_SECONDS - 1)})
 
 
 def plateau_of(seen: tuple[Seen, ...], now: float) -> Plateau | None:
-    """Returns the plateau with the fewest signers; None if more signers still sign more, or were not tried."""
-    believed = sorted(
-        (one for one in seen if one.samples >= ENOUGH_SAMPLES and now - one.at <= MEMORY_SECONDS),
-        key=lambda one: one.signers,
-    )
-    for index, fewer in enumerate(believed):
-        for more in believed[index + 1 :]:
-            proportional = fewer.rate * (more.signers / fewer.signers - 1)
-            if more.signers >= fewer.signers * _APART and more.rate - fewer.rate < _GAIN * proportional:
-                return Plateau(fewer, more)
-    return None
+    """Returns where more signers add nothing; None if they may still add something, or were not tried.
+
+    The fewest signers that reach the best rate are found by trying: first as many as would reach it at the rate per signer of the
+    next lower count that was seen. If they do not, that count shows a lower rate per signer, and the next attempt is higher.
+    """
+    counts = sorted(seen, key=lambda one: one.signers)
+    fresh = [one for one in counts if now - one.at <= MEMORY_SECONDS]
+    tried = [one for one in fresh if one.samples >= ENOUGH_SAMPLES]
+    if not tried:
+        return None
+    best = max(one.rate for one in tried)
+    enough = next(one for one in tried if one.rate >= _ENOUGH * best)
+    lower = [one for one in fresh if one.signers < enough.signers and one.rate < _ENOUGH * best]
+    if lower and (found := _below(lower, enough, best)):
+        return found
+    more = [one for one in counts if one.samples >= ENOUGH_SAMPLES and _adds_nothing(enough, one)]
+    if not more:
+        return None
+    if any(one in fresh for one in more):
+        return Plateau(enough, next(one for one in more if one in fresh), enough.signers)
+    return Plateau(enough, more[0], max(enough.signers + 1, round(RETRY_FACTOR * enough.signers)))
+
+
+def _below(lower: list[Seen], enough: Seen, best: float) -> Plateau | None:
+    """Returns a knee below the fewest signers that are known to be enough; None if it can't be much lower."""
+    below = lower[-1]
+    alone, per_signer = max(one.rate / one.signers for one in lower), below.rate / below.signers
+    if per_signer <= 0 or enough.rate >= _LINEAR * per_signer * enough.signers:
+        return None
+    count = ceil(_AIM * best / per_signer)
+    if per_signer < _SOFT * alone:  # a soft knee: by the chord between the two counts, which is surely enough
+        chord = below.signers + (enough.signers - below.signers) * (_ENOUGH * best - below.rate) / (
+            enough.rate - below.rate
+        )
+        count = ceil(sqrt(count * chord))
+    if count * _APART > enough.signers:
+        return None
+    return Plateau(below, enough, max(count, below.signers + 1))
+
+
+def _adds_nothing(fewer: Seen, more: Seen) -> bool:
+    proportional = fewer.rate * (more.signers / fewer.signers - 1)
+    return more.signers >= fewer.signers * _APART and more.rate - fewer.rate < _GAIN * proportional

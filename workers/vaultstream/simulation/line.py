@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from math import inf
+from random import Random
 
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 
@@ -19,11 +20,14 @@ class Line:
     """Batches that wait, that are signed now, and that are done.
 
     Attributes:
+        spread: standard deviation of the logarithm of a batch's effort: no two take equally long.
         waiting: records of each batch that waits, in order.
         settled: records that are done.
         first_settled_at: when the first batch was done; None: none was.
     """
 
+    random: Random
+    spread: float = 0.0
     waiting: deque[int] = field(default_factory=deque)
     in_flight: int = 0
     records_left: int = 0
@@ -52,7 +56,8 @@ class Line:
         """Delivers batches until as many signers have one, or none waits."""
         while self.in_flight < signers and self.waiting:
             size = self.waiting.popleft()
-            heapq.heappush(self._ends, (self._virtual + size, size))
+            effort = size * self.random.lognormvariate(-(self.spread**2) / 2, self.spread)
+            heapq.heappush(self._ends, (self._virtual + effort, size))
             self.in_flight += 1
 
     def next_end(self, rate: float) -> float:

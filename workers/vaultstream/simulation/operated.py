@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from vaultstream.scaling.activity import Activity
 from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, Replicas, Timing
 from vaultstream.scaling.silence import Silence, failed_again
-from vaultstream.scaling.workload import POD_DRAIN_SECONDS, POD_STARTUP_SECONDS, Activity, whole_lag
+from vaultstream.scaling.workload import POD_DRAIN_SECONDS, POD_STARTUP_SECONDS, unplanned_batches, whole_lag
 from vaultstream.simulation.plant import Sight
 from vaultstream.simulation.scenario import Scenario
 
@@ -18,7 +19,7 @@ class Operated:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._spec = scenario.scaling
-        self._activity = Activity()
+        self._activity = Activity(batch_size=scenario.batch_size)
         self._silence: Silence | None = None
         self.history = History()
         self.latest: Decision | None = None
@@ -40,14 +41,14 @@ class Operated:
         self._activity = self._activity.observed(counts, ready=sight.ready, running=True, now=now)
         return Observation(
             lag=self._lag(sight),
-            replicas=Replicas(sight.requested, sight.ready),
+            replicas=Replicas(sight.requested, sight.ready, unplaced=sight.unplaced),
             timing=Timing(
                 created_at=0.0,
                 finish_at=self._scenario.finish_within,
                 startup_seconds=POD_STARTUP_SECONDS,
                 drain_seconds=POD_DRAIN_SECONDS,
             ),
-            progress=self._activity.progress(counts, now),
+            progress=self._activity.progress(counts, now, expected=self._scenario.estimated),
             keys_active=sight.keys_active,
             keys_asked=self._scenario.keys,
         )
@@ -63,5 +64,8 @@ class Operated:
             read,
             batches_left=sight.counts.batches_left,
             unpublished=sight.unpublished,
+            unplanned=unplanned_batches(
+                sight.counts, expected=self._scenario.estimated, batch_size=self._scenario.batch_size
+            ),
             published=sight.batches_done > 0 or sight.counts.batches_left > sight.unpublished,
         )

@@ -48,7 +48,7 @@ class Plant:
         self.scenario = scenario
         self._random = Random(seed)  # noqa: S311 - a model, no secret
         self.now = 0.0
-        self.line = Line()
+        self.line = Line(Random(self._random.random()), scenario.batch_spread)  # noqa: S311
         self.pods = Pods(scenario, Random(self._random.random()))  # noqa: S311 - a model, no secret
         self._pages = deque(_pages(scenario))
         self._changes = deque(sorted({load.at for load in scenario.loads} | _ends(scenario)))
@@ -95,6 +95,7 @@ class Plant:
                 batches_left=left,
                 settled_lately=settled,
                 window_seconds=window,
+                signed=line.settled,
             ),
             lag=outage.state if outage else Lag(outstanding - line.in_flight, line.in_flight),
             unpublished=left - outstanding,

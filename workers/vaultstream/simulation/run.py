@@ -99,7 +99,8 @@ def simulate(
         )
         if plant.done and plant.pods.next_time() > plant.now + scenario.horizon:
             break
-        next_poll = sight.now + scaler.interval
+        soon = isinstance(decided, Decision) and decided.soon
+        next_poll = sight.now + (min(EVENT_PACE_SECONDS, scaler.interval) if soon else scaler.interval)
         change = max(sight.now + EVENT_PACE_SECONDS, plant.pods.next_time())
         plant.advance(min(next_poll, change))
     return SimulatedRun(

@@ -66,6 +66,7 @@ class Scenario:
         key_rate: keys made per second.
         start: median seconds from placing a pod until it signs; `start_spread` is the deviation of the logarithm.
         noise: standard deviation of the logarithm of the rate, a new one each `NOISE_PERIOD`.
+        batch_spread: the same of the effort of each batch.
         finish_within: seconds after the creation in which the job should end; None: no such time.
         horizon: seconds after which the simulation gives up.
     """
@@ -84,6 +85,7 @@ class Scenario:
     start_spread: float = 0.0
     readiness: float = constants.READINESS_PERIOD.value
     noise: float = 0.0
+    batch_spread: float = 0.2
     loads: Sequence[Load] = ()
     outages: Sequence[Outage] = ()
     nodes: Nodes = field(default_factory=Nodes)

@@ -33,8 +33,6 @@ class JobProgress(Counts):
 
     Attributes:
         records: found so far; all of them once `planned`.
-        signed: records with a signature.
-        dead: records in the dead letters.
         batches: all except those that were split.
         batches_done: settled.
         batches_failing: pending, after at least one failed attempt.
@@ -46,8 +44,6 @@ class JobProgress(Counts):
     """
 
     records: int
-    signed: int
-    dead: int
     batches: int
     batches_done: int
     batches_failing: int
@@ -56,11 +52,6 @@ class JobProgress(Counts):
     ended: bool
     seconds: float | None
     paused_seconds: float = 0.0
-
-    @property
-    def settled(self) -> int:
-        """Records that are done: with a signature or in the dead letters."""
-        return self.signed + self.dead
 
     @property
     def overall_rate(self) -> float | None:

@@ -1,0 +1,87 @@
+"""How many signers a whole job gets: as many as are worth their start, and no more than the database and the nodes can use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from vaultstream.api import ScalingSpec
+from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.simulation.curve import Curve
+from vaultstream.simulation.run import simulate
+from vaultstream.simulation.scenario import Nodes, Scenario
+
+pytestmark = pytest.mark.unit
+
+CEILING = Scenario("ceiling at eight", Curve(100.0, ceiling=800.0), records=2_400_000, batch_size=50)
+
+
+def test_a_job_that_postgres_limits_costs_little_more_than_the_best_fixed_count() -> None:
+    best_pod_seconds, best_makespan = 8 * 3000.0, 3000.0 + CEILING.start
+    run = simulate(CEILING)
+    assert run.finished
+    assert run.pod_seconds <= 1.2 * best_pod_seconds  # before: 293,900
+    assert run.makespan <= 1.03 * best_makespan
+    assert Reason.DATABASE_IS_THE_LIMIT in {decision.reason for _, decision in run.decisions}
+
+
+def test_a_knee_is_found_again_after_the_load_has_changed() -> None:
+    run = simulate(replace(CEILING, records=800_000, noise=0.05, curve=Curve(100.0, 0.0, 0.0, 1600.0)))
+    settled = [moment.requested for moment in run.moments if 200.0 <= moment.at <= 400.0]
+    assert min(settled) >= 14
+    assert max(settled) <= 26
+
+
+def test_signers_that_are_all_worth_it_are_started_in_two_steps() -> None:
+    run = simulate(replace(CEILING, curve=Curve(100.0), records=3_000_000))
+    steps = [decision for _, decision in run.decisions[:2]]
+    assert [str(step.reason) for step in steps] == ["FirstStep", "WorkLeft"]
+    assert steps[1].desired >= 80
+    assert run.makespan <= 1.2 * (10.0 + 3_000_000 / (100 * 100.0))
+
+
+def test_a_tiny_job_is_signed_by_a_few() -> None:
+    run = simulate(Scenario("tiny", Curve(6_250.0), records=100_000, batch_size=50))
+    assert run.peak == 4
+    assert run.pod_seconds <= 100.0  # before: 100 signers for 15 s
+    assert run.makespan <= 1.4 * 15.0
+
+
+def test_a_start_is_learned() -> None:
+    slow = simulate(replace(CEILING, curve=Curve(100.0), records=500_000, start=30.0))
+    assert [decision.inputs["startupSeconds"] for _, decision in slow.decisions[:2]] != [10.0, 10.0]
+    assert float(slow.decisions[1][1].inputs["startupSeconds"]) == pytest.approx(32.5, abs=5.0)
+
+
+def test_signers_without_a_node_do_not_hide_that_a_deadline_is_missed() -> None:
+    spec = ScalingSpec(lag_threshold=10)
+    few_nodes = Scenario(
+        "Pending", Curve(100.0), 4_000_000, scaling=spec, nodes=Nodes(slots=40), finish_within=600.0
+    )
+    run = simulate(few_nodes)
+    assert run.at_risk_at is not None
+    assert run.at_risk_at <= 60.0  # before: 321 s
+    capped = [decision for _, decision in run.decisions if decision.limit is not None]
+    assert LimitName.SCHEDULABLE in {decision.limit.name for decision in capped if decision.limit}
+
+
+def test_one_signer_without_a_node_does_not_hide_the_knee() -> None:
+    run = simulate(replace(CEILING, nodes=Nodes(slots=20), records=800_000))
+    assert Reason.DATABASE_IS_THE_LIMIT in {decision.reason for _, decision in run.decisions}
+    assert run.pod_seconds <= 1.35 * 8 * 1000.0
+
+
+def test_the_first_step_counts_the_batches_that_the_table_is_expected_to_have() -> None:
+    slowly = Scenario(
+        "page by page",
+        Curve(1000.0),
+        records=2_000_000,
+        planning_rate=20_000.0,
+        estimated=2_000_000,
+        scaling=ScalingSpec(lag_threshold=10),
+    )
+    run = simulate(slowly)
+    assert (run.decisions[0][1].current, run.decisions[0][1].desired) == (0, 100)
+    blind = simulate(replace(slowly, estimated=None))
+    assert [d.desired for _, d in blind.decisions[:3]] == [10, 20, 40]

@@ -1,0 +1,155 @@
+"""What a job's signers do, from one observation to the next: their rate, and whether it describes those that run now.
+
+The rate per signer is what was settled over the seconds in which signers were ready, in the same window: signers that came
+during the window count for the part of it in which they signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from vaultstream.scaling.observation import Progress
+from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts
+
+STEADY_SECONDS: Final = 3.0
+"""Seconds in which the same signers were ready, and only they, before their rate is theirs."""
+STEADY_BATCHES: Final = 2
+"""Batches that each signer has settled by then: signers that began together also settle together."""
+LONGEST_MEASURE_SECONDS: Final = 60.0
+"""Seconds after which a rate is taken as it is, although batches take so long that few were settled."""
+LEAVING_SECONDS: Final = 10.0
+"""Seconds that signers may still sign after they were removed: their preStop hook, and their last batches."""
+_APART_SECONDS = 0.5  # between two points of the trail: events may wake the operator more often
+_MOST_POINTS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What was seen at one moment, in seconds of the caller's clock.
+
+    Attributes:
+        settled: records that were done.
+        ready: signers that were ready.
+    """
+
+    at: float
+    settled: int
+    ready: int
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """State of a job's signers that is kept from one observation to the next. Times are seconds of the caller's clock.
+
+    Attributes:
+        ready: signers that are ready; None: not observed yet.
+        ready_since: since when that many are ready.
+        steady_from: since when these sign, and no others.
+        idle_since: since when they have had batches to sign and settled nothing; None: they are not idle.
+        trail: what was seen lately, oldest first.
+        batch_size: records of a batch.
+    """
+
+    ready: int | None = None
+    ready_since: float = 0.0
+    steady_from: float = 0.0
+    idle_since: float | None = None
+    trail: tuple[Point, ...] = ()
+    batch_size: int = 1
+
+    def observed(self, counts: Counts, *, ready: int, running: bool, now: float) -> Activity:
+        """Returns the activity after an observation.
+
+        Args:
+            counts: of the job.
+            ready: signers that are ready to sign.
+            running: whether the job is in the state Running, in which they should sign.
+            now: seconds of the caller's clock.
+        """
+        ready_since, steady_from = self.ready_since, self.steady_from
+        if ready != self.ready:
+            ready_since = steady_from = now
+            if self.ready is not None and ready < self.ready:
+                steady_from += LEAVING_SECONDS
+        idle_since = None
+        if running and ready > 0 and counts.batches_left > 0 and not counts.settled_lately:
+            idle_since = now if self.idle_since is None else self.idle_since
+        trail = _followed(self.trail, Point(now, counts.settled, ready))
+        return Activity(ready, ready_since, steady_from, idle_since, trail, self.batch_size)
+
+    def progress(self, counts: Counts, now: float, *, expected: int | None = None) -> Progress:
+        """Returns the progress that a decision uses, from counts that were observed at `now`.
+
+        The rate is 0.0 only once signers had work and did none of it for RATE_WINDOW_SECONDS. Until then a job that
+        settled nothing lately has no rate. The rate is settling for as long after the number of ready signers changed.
+
+        Args:
+            counts: of the job.
+            now: seconds of the caller's clock.
+            expected: records that the whole job is expected to have; None: unknown, or all are planned.
+        """
+        rate = counts.recent_rate
+        if self.idle_since is not None and now - self.idle_since >= RATE_WINDOW_SECONDS:
+            rate = 0.0
+        expected_left = counts.records_left
+        if not counts.planned and expected is not None:
+            expected_left = max(expected_left, expected - counts.settled)
+        return Progress(
+            records_left=counts.records_left if counts.planned else None,
+            batches_left=counts.batches_left,
+            planned=counts.planned,
+            records_per_second=rate,
+            rate_per_signer=self._rate_per_signer(),
+            settling=now - self.ready_since < RATE_WINDOW_SECONDS,
+            steady_rate=self._steady_rate(),
+            records_expected=expected_left,
+        )
+
+    def _rate_per_signer(self) -> float | None:
+        """Records per ready signer-second in the window; None: none were ready, or nothing was settled.
+
+        A first part without a ready signer is left out: signers sign before they are seen as ready.
+        """
+        settled, seconds = 0, 0.0
+        begin = self.trail[-1].at - RATE_WINDOW_SECONDS if self.trail else 0.0
+        for before, after in pairwise(self.trail):
+            if before.ready > 0 and after.at > begin:
+                settled += after.settled - before.settled
+                seconds += before.ready * (after.at - before.at)
+        span = self.trail[-1].at - self.trail[0].at if self.trail else 0.0
+        return settled / seconds if settled > 0 and seconds > 0 and span >= STEADY_SECONDS else None
+
+    def _steady_rate(self) -> float | None:
+        """Records per second of the signers that are ready now; None: not measured long enough."""
+        points = [point for point in self.trail if point.at >= self.steady_from]
+        if len(points) < 2 or not self.ready:  # noqa: PLR2004 - a first and a last one
+            return None
+        enough = STEADY_BATCHES * self.ready * self.batch_size
+        latest = points[-1]
+        for point in reversed(points[:-1]):  # the latest time that is long enough
+            seconds, settled = latest.at - point.at, latest.settled - point.settled
+            long = seconds >= RATE_WINDOW_SECONDS or point is points[0]
+            if (
+                long
+                and seconds >= STEADY_SECONDS
+                and (settled >= enough or seconds >= LONGEST_MEASURE_SECONDS)
+            ):
+                return settled / seconds if settled > 0 else None
+        return None
+
+
+def _followed(trail: Sequence[Point], point: Point) -> tuple[Point, ...]:
+    """Returns the trail with one more point: those of the window, and one before it."""
+    kept = [old for old in trail if old.at < point.at]
+    if (
+        len(kept) > 1
+        and kept[-1].ready == point.ready == kept[-2].ready
+        and point.at - kept[-2].at < _APART_SECONDS
+    ):
+        kept.pop()
+    while len(kept) > 1 and kept[1].at <= point.at - LONGEST_MEASURE_SECONDS:
+        kept.pop(0)
+    return (*kept[-_MOST_POINTS:], point)

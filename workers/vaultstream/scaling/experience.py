@@ -1,0 +1,53 @@
+"""An observation completed by what earlier ones of the job have shown: how long a start takes, and what a signer signs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from vaultstream.scaling.history import History
+from vaultstream.scaling.observation import Observation
+from vaultstream.scaling.throughput import Plateau
+
+LATELY_SECONDS: Final = 60.0
+"""Seconds for which a rate that was seen is better than one that is measured while signers come or go."""
+
+
+def with_experience(observation: Observation, history: History, now: float) -> Observation:
+    """Returns the observation with the start-up time that was seen, and with the rate of a signer as it is known best.
+
+    That is the rate of the signers that run. While signers come or go, it is the one that was seen just before; without one, it is
+    what was settled per ready signer-second, and then what was ever seen.
+
+    Args:
+        observation: what was observed.
+        history: what earlier observations have shown.
+        now: Unix seconds.
+    """
+    timing, progress = observation.timing, observation.progress
+    startup = history.startup_seconds(timing.startup_seconds)
+    if startup != timing.startup_seconds:
+        observation = replace(observation, timing=replace(timing, startup_seconds=startup))
+    ready, starting = observation.replicas.ready, observation.replicas.ready < observation.replicas.placed
+    if progress.records_per_second == 0 and ready > 0:
+        return observation
+    mixed = ready > 0 and (starting or progress.settling)  # those that start may sign before they are ready
+    rate = None if mixed else progress.rate_per_signer
+    if rate is None and ready and not mixed and progress.records_per_second:
+        rate = progress.records_per_second / ready
+    lately = [one for one in history.seen if now - one.at <= LATELY_SECONDS]
+    if progress.steady_rate and ready and not starting:
+        rate = progress.steady_rate / ready
+    elif seen := lately or (history.seen if rate is None else ()):
+        nearest = min(seen, key=lambda one: abs(one.signers - ready))
+        rate = nearest.rate / nearest.signers
+    return replace(observation, progress=replace(progress, rate_per_signer=rate))
+
+
+def at_the_knee(observation: Observation, plateau: Plateau | None) -> Observation:
+    """Returns the observation with the rate that a signer has where more signers add nothing: beyond, it only seems lower."""
+    rate = observation.progress.rate_per_signer
+    if plateau is None or rate is None:
+        return observation
+    best = max(plateau.fewer.rate, plateau.more.rate) / plateau.knee
+    return replace(observation, progress=replace(observation.progress, rate_per_signer=max(rate, best)))
