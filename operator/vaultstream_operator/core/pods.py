@@ -265,20 +265,15 @@ def _container(
         "resources": dict(shape.resources),
         "volumeMounts": mounts,
         "securityContext": dict(options.shape.security_context),
-        # A worker listens before its imports, and answers after them. `wait` holds the answer for a moment while it connects.
+        # A worker listens before its imports. It has started once it is ready for the first time, which is asked for each second.
         "startupProbe": {
-            "httpGet": probe,
+            "httpGet": {**probe, "path": "/livez?ready"},
             "periodSeconds": 1,
             "timeoutSeconds": 10,
             "failureThreshold": 60,
         },
         "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
-        "readinessProbe": {
-            "httpGet": {**probe, "path": "/readyz?wait"},
-            "periodSeconds": 1,
-            "timeoutSeconds": 5,
-            "failureThreshold": 5,
-        },
+        "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5, "timeoutSeconds": 5},
         # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

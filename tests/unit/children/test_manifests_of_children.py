@@ -10,6 +10,7 @@ import pytest
 
 from support.planning import OPTIONS, OWNER, TOKEN, spec_of
 from vaultstream.records.portions import PORTION_BYTES
+from vaultstream.telemetry.health import START_SECONDS
 from vaultstream.telemetry.server import WAIT_SECONDS
 from vaultstream_operator.core.children import (
     JOB_LABEL,
@@ -120,12 +121,12 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
     assert container["resources"]["requests"]["cpu"]
     assert container["resources"]["limits"]["memory"]
     assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "metrics"}
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz?wait", "port": "metrics"}
-    assert container["readinessProbe"]["periodSeconds"] == container["startupProbe"]["periodSeconds"] == 1
-    assert not {"initialDelaySeconds"} & (
-        container["startupProbe"].keys() | container["readinessProbe"].keys()
-    )
-    assert container["readinessProbe"]["timeoutSeconds"] > WAIT_SECONDS
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    start = container["startupProbe"]
+    assert start["httpGet"] == {"path": "/livez?ready", "port": "metrics"}
+    assert (start["periodSeconds"], start.get("initialDelaySeconds", 0)) == (1, 0)
+    assert start["timeoutSeconds"] > WAIT_SECONDS
+    assert start["failureThreshold"] > START_SECONDS
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] >= 60
     assert made["terminationGracePeriodSeconds"] == OPTIONS.grace_seconds
     assert container["args"] == ["worker", role, TOKEN]

@@ -14,6 +14,7 @@ from support.scraping import ask, parse, value
 from support.waiting import eventually
 from vaultstream.errors import UsageError
 from vaultstream.settings import Settings, load_settings
+from vaultstream.telemetry import health as health_module
 from vaultstream.telemetry import server as module
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import Telemetry, TelemetryServer, serving
@@ -65,30 +66,38 @@ def test_health_is_json_that_is_not_cached(server: TelemetryServer, path: str) -
     assert reply.headers["Cache-Control"] == "no-store"
 
 
-def test_a_probe_waits_until_a_process_that_starts_is_ready_but_not_once_it_was(
+def test_the_probe_of_a_start_waits_until_the_process_is_ready_and_then_asks_only_whether_it_is_live(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(health_module, "START_SECONDS", 1e9)
     telemetry, troubles = Telemetry("signing"), iter(["not connected yet"] * 3)
     telemetry.health.require("nats", lambda: next(troubles, None))
     served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
     try:
         assert ask(served.port, "/readyz").status == 503
-        assert ask(served.port, "/readyz?wait").status == 200
+        assert ask(served.port, "/livez?ready").status == 200
         telemetry.health.require("nats", lambda: "disconnected")
-        assert ask(served.port, "/readyz?wait").status == 503
+        assert ask(served.port, "/readyz").status == 503
+        assert ask(served.port, "/livez?ready").status == 200
     finally:
         served.stop()
 
 
 def test_a_probe_gets_its_answer_also_while_nothing_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(health_module, "START_SECONDS", 1e9)
     telemetry = Telemetry("signing")
     served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
     try:
-        reply = ask(served.port, "/readyz?wait")
+        reply = ask(served.port, "/livez?ready")
         assert reply.status == 503
         assert reply.document["checks"]["start"]["ok"] is False
+        monkeypatch.setattr(
+            health_module, "START_SECONDS", 0.0
+        )  # a restart would not help: it counts as started
+        assert ask(served.port, "/livez?ready").status == 200
+        assert ask(served.port, "/readyz").status == 503
     finally:
         served.stop()
 

@@ -21,8 +21,14 @@ LOOP_SECONDS = 10.0
 PROGRESS_SECONDS = 180.0
 """Maximum time between two passes of a loop. It exceeds the timeout of a Postgres statement, after which a loop continues."""
 
+START_SECONDS = 30.0
+"""After which a process counts as started although it was never ready: a restart would not help."""
+
 ANSWER_SECONDS = 5.0
 """A service counts as unreachable if its last answer is older than this. It is asked once per second."""
+
+_PROCESS_STARTED = time.monotonic()
+"""A worker that waits and tries again has a new health each time: it must not count as starting for ever."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,8 @@ class Health:
 
     @property
     def starting(self) -> bool:
-        """Whether it was never found ready."""
-        return not self._was_ready
+        """Whether it was never found ready, in a process that is not older than `START_SECONDS`."""
+        return not self._was_ready and time.monotonic() - _PROCESS_STARTED < START_SECONDS
 
     def _check(self, name: str, fact: _Fact, done: str) -> Check:
         if fact.at is None:

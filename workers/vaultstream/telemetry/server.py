@@ -44,8 +44,8 @@ A new connection cuts the oldest one: a client that holds connections must not k
 """
 TURN_SECONDS = 0.25
 WAIT_SECONDS, WAIT_STEP_SECONDS = 1.0, 0.02
-"""How long `/readyz?wait` waits for a process that starts to be ready, and between two looks. The kubelet asks each second, and at once
-when a container has started: its first answer is then the one that it would otherwise get a second later."""
+"""How long `/livez?ready` waits for a process that starts to be ready, and between two looks. The kubelet asks each second: the answer to a
+probe that comes early is then the one that it would otherwise get a second later."""
 _STOP_SECONDS = 2.0
 
 _TEXT = "text/plain; charset=utf-8"
@@ -166,20 +166,22 @@ class TelemetryServer:
             if not isinstance(event, h11.Request):
                 return  # the client disconnected before it asked for anything
             with_body = event.method != b"HEAD"
-            if event.target == b"/readyz?wait":
-                await self._wait_until_ready()
-            given = answer(event, registry=self._registry, health=self._health)
+            if event.target == b"/livez?ready" and await self._starts():
+                given = _judged(self._health.ready())
+            else:
+                given = answer(event, registry=self._registry, health=self._health)
         for part in _response(given, with_body=with_body):
             writer.write(connection.send(part) or b"")
         writer.transport.set_write_buffer_limits(0)
         await writer.drain()
 
-    async def _wait_until_ready(self) -> None:
-        """Returns once the process is ready, `WAIT_SECONDS` are over, or it was ready before: what it is now is the news then."""
+    async def _starts(self) -> bool:
+        """Waits up to `WAIT_SECONDS` for a process that starts; returns whether it is still not ready, as in the probe of its start."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS):
-                while self._health.starting and not self._health.ready().ok:  # noqa: ASYNC110 - another thread sets it
+                while not self._health.ready().ok and self._health.starting:  # noqa: ASYNC110 - another thread sets it
                     await asyncio.sleep(WAIT_STEP_SECONDS)
+        return self._health.starting
 
 
 def _response(given: Answer, *, with_body: bool) -> list[h11.Event]:
