@@ -28,7 +28,7 @@ ANSWER_SECONDS = 5.0
 """A service counts as unreachable if its last answer is older than this. It is asked once per second."""
 
 _PROCESS_STARTED = time.monotonic()
-"""A worker that waits and tries again has a new health each time: it must not count as starting for ever."""
+"""A worker that waits and tries again has a new health each time: it must not count as starting without end."""
 
 
 @dataclass(frozen=True)
