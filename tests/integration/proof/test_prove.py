@@ -11,9 +11,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
-from support.checkers import Judge, Proven
+from support.checkers import Judge, Proven, build_go
 from support.forking import run_command
 from support.proving import PAYLOAD
 from support.sealed import SEAL_KEY, seal_statements
@@ -22,6 +23,7 @@ from vaultstream.audit.exports.prove import MadeProof, make_proof, prove_record
 from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
 from vaultstream.crypto.jwks import jwk_set
 from vaultstream.errors import AuditError, ExitCode, NotAllSignedError, UnknownJobError, UsageError
+from vaultstream.proof.note import NoteSigningKey
 from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
@@ -69,6 +71,32 @@ async def test_the_proof_of_each_record_is_accepted_by_programs_that_are_not_our
         assert made.proof.record.record_id == str(record)
         assert [judge(proven(made, origin)) for judge in judges] == [None] * len(judges)
         assert all(judge(proven(made, origin + "1")) for judge in judges)
+
+
+async def test_a_program_of_some_40_lines_finds_the_statement_in_the_log(
+    job: SignedJob, tmp_path: Path
+) -> None:
+    program = build_go(tmp_path / "logged", "./logged")
+    if program is None:
+        pytest.skip("Go is not installed")
+    made = await prove_record(job.url, "receipts", "3")
+    for name, data in made.proof.files.items():
+        (tmp_path / name).write_bytes(data)
+    key, head = SEAL_KEY.public_key.vkey, made.head
+
+    def answer(entry: str, seal_key: str, origin: str) -> tuple[int, str]:
+        files = (tmp_path / entry, tmp_path / "statement.tlog-proof")
+        ran = subprocess.run([program, *files, seal_key, origin], capture_output=True, text=True, check=False)
+        return ran.returncode, ran.stdout[:4].strip()
+
+    assert answer("statement.json", key, head.origin) == (0, "yes")
+    other = NoteSigningKey(SEAL_KEY.name, Ed25519PrivateKey.generate()).public_key.vkey
+    for wrong in (
+        ("record.json", key, head.origin),
+        ("statement.json", key, "a"),
+        ("statement.json", other, head.origin),
+    ):
+        assert answer(*wrong) == (1, "no:"), wrong
 
 
 async def test_what_was_not_signed_has_no_proof_and_is_named(job: SignedJob) -> None:
