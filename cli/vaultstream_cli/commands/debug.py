@@ -38,8 +38,11 @@ async def psql(
         typer.Argument(metavar="ARGUMENT", help="Passed to psql unchanged, such as -c 'SELECT 1'."),
     ] = None,
 ) -> None:
-    """Open psql on the database: the embedded one, unless DATABASE_URL is set. Exits with psql's exit code."""
-    async with open_services(settings, existing=True, nats=False) as services:
+    """Open psql on the database: the embedded one, unless DATABASE_URL is set. Exits with psql's exit code.
+
+    If there is no embedded one yet, it is created: a table to sign can be made here.
+    """
+    async with open_services(settings, nats=False) as services:
         given, environment = psql_command(services.database_url, arguments or [])
         # Ctrl-C is for psql, where it cancels a query. A handler, because psql would inherit an ignored signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)

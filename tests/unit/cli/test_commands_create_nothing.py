@@ -18,6 +18,7 @@ pytestmark = pytest.mark.unit
 
 CREATING = {
     *(("quick-start",), ("run",), ("submit",), ("import",), ("bench",), ("migrate",)),
+    ("debug", "psql"),  # where people make their own tables
     *(("keys", "init"), ("seal-key", "create"), ("seal-key", "create-secret"), ("kek", "create-secret")),
 }
 """Commands whose purpose is to create something: a database, records, a job or a key."""
