@@ -34,7 +34,15 @@ class HeldCommit:
 
 @asynccontextmanager
 async def commits_held(arena: Arena, job: Job, *, patience: float = 45.0) -> AsyncIterator[HeldCommit | None]:
-    """Blocks every commit in the middle with a lock on the signatures table; yields one blocked commit, if any."""
+    """Blocks every commit in the middle with a lock on the signatures table; yields one blocked commit, if any.
+
+    It waits for a lease first: signers rehearse a commit before they have one, and would not get any further.
+    """
+    leased = (
+        f"SELECT EXISTS (SELECT FROM vaultstream.keys WHERE job_no = {job.job_no} AND holder IS NOT NULL)"
+    )
+    with suppress(AssertionError):
+        await eventually(lambda: arena.lab.value(leased), seconds=patience, what="a lease")
     async with arena.connection() as connection, connection.transaction():
         await connection.execute(f"LOCK TABLE {job.signatures_table} IN SHARE MODE")
         held = None
@@ -49,8 +57,11 @@ async def _held_commit(connection: asyncpg.Connection, job: Job) -> HeldCommit |
     await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction keeps its first snapshot
     row = await connection.fetchrow(
         "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-        "WHERE l.relation = $1::regclass AND NOT l.granted AND a.application_name LIKE 'vaultstream-signing%'",
+        "WHERE l.relation = $1::regclass AND NOT l.granted AND a.application_name LIKE 'vaultstream-signing%' "
+        "AND EXISTS (SELECT FROM vaultstream.keys k WHERE k.job_no = $2 "
+        "AND split_part(k.holder, ':', 2) = regexp_replace(a.application_name, '.*:', ''))",
         job.signatures_table,
+        job.job_no,
     )
     return HeldCommit(row["pid"], int(row["application_name"].rpartition(":")[2])) if row else None
 
