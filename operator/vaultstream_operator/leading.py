@@ -112,6 +112,7 @@ async def _elected(election: Election, health: Health, asked: asyncio.Event) -> 
     try:
         await asyncio.wait({acquiring, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
+            await election.release()  # it may have been elected in the same moment
             return False
         acquiring.result()
         return True

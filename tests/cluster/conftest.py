@@ -15,12 +15,15 @@ from support.operating import Site, open_site
 from support.policed import api, policies_in_effect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
     from vaultstream.local.services import Services
 
 __all__ = ["api", "policies_in_effect"]
+
+_CHECKERS = {"test_crd_kstatus.py": "kstatus", "test_gitops.py": "health"}
+"""The programs of others that a file of tests runs on a SigningJob."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,12 +36,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         item.get_closest_marker("cluster") for item in session.items
     ):
         return
+    items = [item for item in session.items if item.get_closest_marker("cluster")]
+    _build_or_skip(session, NEEDED, items)
+    for file, program in _CHECKERS.items():
+        if users := [item for item in items if item.path.name == file]:
+            _build_or_skip(session, [program], users, pinned=True)
+
+
+def _build_or_skip(
+    session: pytest.Session, programs: Iterable[str], users: Iterable[pytest.Item], *, pinned: bool = False
+) -> None:
     try:
-        build(session, NEEDED)
+        build(session, programs, pinned=pinned)
     except binaries.MissingBinaryError as error:
-        for item in session.items:
-            if item.get_closest_marker("cluster"):
-                item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
+        for item in users:
+            item.add_marker(pytest.mark.skip(reason=f"{error.message} {error.hint}"))
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kube import binaries
-from kube.binaries import MissingBinaryError
-from support.apiserver import build
 from support.kstatus import Kstatus
 from support.signingjobs import install_definition, manifest, path_of
 from support.waiting import eventually
@@ -29,18 +27,13 @@ if TYPE_CHECKING:
     from support.operating import Site
     from vaultstream_operator.api.conditions import Conditions, States
 
-# The program is built from Go modules the first time, which takes longer than a test may.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.cluster
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def kstatus(request: pytest.FixtureRequest) -> Kstatus:
-    try:
-        build(request.session, ["kstatus"], pinned=True)
-    except MissingBinaryError as error:
-        pytest.skip(f"{error.message} {error.hint}")
+def kstatus() -> Kstatus:
     program = binaries.find("kstatus", pinned=True)
     assert program
     return Kstatus(program)

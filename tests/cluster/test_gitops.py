@@ -12,9 +12,7 @@ import pytest
 import yaml
 
 from kube import binaries
-from kube.binaries import MissingBinaryError
 from kube.commands import run
-from support.apiserver import build
 from support.signingjobs import manifest
 from vaultstream_operator.api.conditions import (
     COMPLETED,
@@ -32,8 +30,7 @@ if TYPE_CHECKING:
     from support.operating import Site
     from vaultstream_operator.api.conditions import States
 
-# The program is built from Go modules the first time, which takes longer than a test may.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.cluster
 
 PAGE = Path(__file__).parents[2] / "docs" / "gitops.md"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -52,11 +49,7 @@ def documented(kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def program(request: pytest.FixtureRequest) -> Path:
-    try:
-        build(request.session, ["health"], pinned=True)
-    except MissingBinaryError as error:
-        pytest.skip(f"{error.message} {error.hint}")
+def program() -> Path:
     found = binaries.find("health", pinned=True)
     assert found
     return found

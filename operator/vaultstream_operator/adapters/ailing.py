@@ -34,6 +34,8 @@ _WAITING: Final = {
     "RunContainerError": Cause.NOT_STARTED,
 }
 _OF_ANY_END: Final = ("Error", "Completed", "")
+_AGGREGATED: Final = "(combined from similar events): "
+"""Client-go writes this before the note of an Event once ten like it differ, for example in the name of the pod."""
 
 
 def of_pod(body: Body) -> Ailment | None:
@@ -76,7 +78,8 @@ def of_worker_job(body: Body) -> Ailment | None:
 
 def of_refusal(note: str) -> Ailment:
     """Returns the ailment of a Kubernetes Job from the note of an Event about the creation of its pod."""
-    return Ailment(Cause.REFUSED, _sentence(_nameless(note.removeprefix("Error creating: "))))
+    words = note.removeprefix(_AGGREGATED).removeprefix("Error creating: ")
+    return Ailment(Cause.REFUSED, _sentence(_nameless(words)))
 
 
 def _of_container(status: Mapping[str, Any]) -> Ailment | None:
@@ -120,7 +123,7 @@ def _last_words(log: str) -> str:
 
 def _nameless(words: str) -> str:
     """Removes the name of the refused pod, which differs at each attempt."""
-    return re.sub(r'^pods "[^"]+" is forbidden: ', "", words)
+    return re.sub(r'^(pods "[^"]+" is forbidden|Pod "[^"]+" is invalid): ', "", words)
 
 
 def _sentence(words: str) -> str:

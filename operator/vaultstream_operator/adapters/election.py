@@ -96,6 +96,7 @@ class Election:
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._api, self._identity, self._clock = api, identity, clock
         self._seen: SeenLease | None = None
+        self._attempt = asyncio.Lock()
         self._held: KubeJson = {}
         self._term: KubeJson = {}
         self._renewed_at = 0.0
@@ -105,7 +106,7 @@ class Election:
         told = ""
         while True:
             try:
-                async with asyncio.timeout(GIVE_UP_SECONDS):
+                async with self._attempt, asyncio.timeout(GIVE_UP_SECONDS):
                     leads = await self._take()
             except (VaultStreamError, TimeoutError) as error:
                 problem = str(error) or "the API server does not answer."
@@ -143,13 +144,12 @@ class Election:
                 next_at = self._renewed_at + RENEW_SECONDS
 
     async def release(self) -> None:
-        """Gives the Lease back, so that another operator takes over at once."""
-        if not self._held:
-            return
-        spec = {**self._spec(), "holderIdentity": "", "leaseDurationSeconds": 1}
+        """Gives the Lease back, so that another operator takes over at once. An attempt to acquire it ends before."""
         with suppress(VaultStreamError, TimeoutError):
-            async with asyncio.timeout(RENEW_SECONDS):
-                await self._write(self._held, spec)
+            async with asyncio.timeout(RENEW_SECONDS), self._attempt:
+                if self._held:
+                    spec = {**self._spec(), "holderIdentity": "", "leaseDurationSeconds": 1}
+                    await self._write(self._held, spec)
 
     async def _take(self) -> bool:
         """Tries once to take the Lease; returns whether this operator leads."""

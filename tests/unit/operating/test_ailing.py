@@ -141,9 +141,16 @@ def test_refused_pods_are_reported_without_the_name_that_changes_in_each_attempt
     assert of_deployment(body) is None
 
 
-def test_the_event_of_a_refused_pod_is_reported_without_what_changes_in_each_attempt() -> None:
-    note = 'Error creating: pods "job-keys-x7" is forbidden: failed quota: few: must specify limits.cpu'
+@pytest.mark.parametrize("aggregated", ["", "(combined from similar events): "])
+@pytest.mark.parametrize("refused", ['pods "job-keys-x7" is forbidden', 'Pod "job-keys-x7" is invalid'])
+def test_the_event_of_a_refused_pod_is_reported_without_what_changes_in_each_attempt(
+    aggregated: str, refused: str
+) -> None:
+    note = f"{aggregated}Error creating: {refused}: failed quota: few: must specify limits.cpu"
     assert of_refusal(note) == Ailment(Cause.REFUSED, "failed quota: few: must specify limits.cpu.")
+
+
+def test_a_long_answer_to_a_refused_pod_is_shortened() -> None:
     assert of_refusal("x" * 5000).words.endswith("…")
 
 

@@ -413,6 +413,19 @@ def test_a_leader_that_leaves_gives_the_lease_back_and_stops_nothing_twice() -> 
     run_in_virtual_time(main())
 
 
+@pytest.mark.parametrize("moment", [number * SOON / 2 for number in range(1, 10)])
+def test_an_operator_that_leaves_while_it_is_elected_keeps_no_lease(moment: float) -> None:
+    async def main() -> None:
+        leases, asked = Leases().hand_over(), asyncio.Event()
+        asyncio.get_running_loop().call_later(moment, asked.set)
+        election = Candidate(leases, "first").election()
+        async with leading(election, Health("operator"), OperatorMetrics(), asked):
+            await asked.wait()
+        assert leases.lease["spec"]["holderIdentity"] == ""
+
+    run_in_virtual_time(main())
+
+
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("token"), ConfigException("Token file exists but empty.")]
 )
