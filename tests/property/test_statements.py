@@ -141,6 +141,8 @@ def test_two_statements_have_two_texts(one: BatchStatement, other: BatchStatemen
         BODY.replace(".000120Z", ".000120+00:00"),
         BODY.replace("2026-", "0026-"),
         BODY.replace("-28T", "-31T"),
+        BODY.replace("2026-11-28T06:48:58.000120Z", "9999-12-31T23:59:59-01:00"),
+        BODY.replace("2026-11-28T06:48:58.000120Z", "0001-01-01T00:00:00+01:00"),
         "[" * 100_000,
     ],
 )
@@ -158,6 +160,7 @@ def test_another_text_is_no_statement(text: str) -> None:
         {"epoch": -1},
         {"signed_at": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)},
         {"signed_at": datetime(999, 1, 1, tzinfo=UTC)},
+        {"signed_at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))},
     ],
 )
 def test_what_has_no_canonical_form_is_not_stated(changed: dict[str, Any]) -> None:

@@ -75,7 +75,13 @@ def test_a_torn_last_line_is_ignored_and_makes_room_for_the_next(tmp_path: Path,
 
 @pytest.mark.parametrize(
     "line",
-    ["garbage", "[]", '{"key_id": "a"}', '{"key_id": "a", "public_key_sha256": "00", "revoked_at": "2030"}'],
+    [
+        "garbage",
+        "[]",
+        '{"key_id": "a"}',
+        '{"key_id": "a", "public_key_sha256": "00", "revoked_at": "2030"}',
+        f'{{"key_id": "a", "public_key_sha256": "{"0" * 64}", "revoked_at": "9999-12-31T23:59:59-01:00"}}',
+    ],
 )
 def test_a_damaged_line_is_an_error_that_gives_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "revocations"

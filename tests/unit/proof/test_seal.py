@@ -154,7 +154,8 @@ def test_a_digest_is_in_one_form() -> None:
 def test_a_time_is_written_in_utc_and_needs_a_zone() -> None:
     east = AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert replace(PLAN, planned_at=east).data == PLAN.data
-    for wrong in (AT.replace(tzinfo=None), AT.replace(year=999)):
+    after = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
+    for wrong in (AT.replace(tzinfo=None), AT.replace(year=999), after):
         with pytest.raises(ProofError, match="time"):
             _ = replace(PLAN, planned_at=wrong).data
 

@@ -21,18 +21,32 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import from_json
 
 from vaultstream.errors import CustodyError
 
 _Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # reports give it in UTC
+        raise ValueError("it is not in the years 1 to 9999 in UTC") from None
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class Revocation:
     key_id: str
     public_key_sha256: _Digest
     """SHA-256 of the SubjectPublicKeyInfo in DER, in hexadecimal."""
-    revoked_at: AwareDatetime
+    revoked_at: Annotated[AwareDatetime, AfterValidator(_in_utc)]
     reason: str = ""
 
     @classmethod

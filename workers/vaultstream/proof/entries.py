@@ -125,7 +125,10 @@ def _encoded(value: Any) -> Any:
         case datetime():
             if value.utcoffset() is None or value < _FIRST:
                 raise ProofError(f"The time {value} can't be in an entry of a log.")
-            return value.astimezone(UTC).strftime(_TIME)
+            try:
+                return value.astimezone(UTC).strftime(_TIME)
+            except OverflowError:  # it is after the year 9999
+                raise ProofError(f"The time {value} can't be in an entry of a log.") from None
         case bytes():
             return value.hex()
         case Mapping():

@@ -72,7 +72,10 @@ class BatchStatement:
         if signed_at.utcoffset() is None or signed_at < _FIRST:
             raise ValueError(f"{signed_at} can't be in a statement.")
         if signed_at.tzinfo is not UTC:
-            signed_at = signed_at.astimezone(UTC)
+            try:
+                signed_at = signed_at.astimezone(UTC)
+            except OverflowError:  # it is after the year 9999
+                raise ValueError(f"{signed_at} can't be in a statement.") from None
         moment = signed_at.replace(tzinfo=None).isoformat(timespec="microseconds")
         return (
             f'{{"algorithm":{_quoted(self.algorithm)},"batch":{self.batch:d},"count":{self.count:d},"epoch":{self.epoch:d},'

@@ -18,7 +18,6 @@ import asyncpg
 from vaultstream.api import JobState
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import (
     DELETED,
     PlanEntry,
@@ -35,7 +34,7 @@ from vaultstream.sealing.happenings import LogTally, enter_new, recount
 from vaultstream.sealing.kept_plan import KeptPlan
 from vaultstream.store import jobs, logs, seals
 from vaultstream.store.dead_letters import count_dead_letters
-from vaultstream.store.entry_facts import find_plan, require_facts
+from vaultstream.store.entry_facts import find_plan, require_entered, require_facts
 from vaultstream.store.logs import EntryKind, Log, NewEntry
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ class Sealer:
         self._continuity = Continuity(keys)
         self._tally: LogTally | None = None
         self._settled = 0
+        self._signed: bytes | None = None
+        """The newest seal that is known to be an entry which the seal key has signed."""
         self.plan = KeptPlan(self._folder.job(job.token))
 
     def use(self, keys: SealKeys) -> None:
@@ -115,7 +116,7 @@ class Sealer:
                 log_of_seals = await logs.append_entries(connection, log_of_seals, job.job_no, [entry])
                 note = await self._sign(connection, log_of_seals)
             else:
-                await _require_entered(connection, log_of_seals, stored)
+                await require_entered(connection, log_of_seals, stored, _head(log_of_seals))
                 entered = PlanEntry.parse(stored.data or b"")
                 if replace(plan, planned_at=entered.planned_at) != entered:
                     raise ProofError(
@@ -220,7 +221,10 @@ class Sealer:
             if former is not None and _says_the_same(seal, former):
                 return None
             if seal.state == JobState.COMPLETE:
-                await self._require_complete(connection, job, seal, ranges, former)
+                if newest is not None and former is not None and _state_of(former) == JobState.COMPLETE:
+                    await require_entered(connection, log_of_seals, newest, _head(log_of_seals))
+                else:
+                    await self._require_complete(connection, job, seal, ranges)
         stored = await logs.newest_checkpoint(connection, of_job, size=of_job.size)
         job_note = stored.note if stored else await self._sign(connection, of_job)
         entry = NewEntry(kind=EntryKind.SEAL, leaf=seal.leaf, body=seal.data.decode())
@@ -234,15 +238,12 @@ class Sealer:
         job: Job,
         seal: SealEntry,
         ranges: RangesDigest | None,
-        former: bytes | None,
     ) -> None:
-        """Checks that a job which Postgres calls Complete was completed: `complete` has sealed it, or it has done what was planned.
+        """Checks that a job which Postgres calls Complete, and that was not sealed as complete, has done what was planned.
 
         Raises:
             UnplannedError: it was not. Somebody has altered its state.
         """
-        if former is not None and SealEntry.parse(former).state == JobState.COMPLETE:
-            return
         settled = await seals.settled_through(connection, job.job_no)
         plan, reason = self.plan.entry, None
         if not job.planned or (plan is None and self.plan.begun):
@@ -267,7 +268,7 @@ class Sealer:
         job = self._folder.job(self._job.token)
         sealed = entered.sealed if entered else None
         if entered is not None and sealed is not None:
-            self._tally, self._settled = entered.tally, entered.settled
+            self._tally, self._settled, self._signed = entered.tally, entered.settled, sealed.seal.data
             self._continuity.grown(entered.tally.log)
             self._continuity.grown(entered.log_of_seals)
             body, note, job_note = sealed.seal.data, sealed.checkpoint, sealed.job_checkpoint
@@ -285,7 +286,7 @@ class Sealer:
         """Returns the newest seal of the job with the checkpoints of both logs; None if it has none.
 
         They replace copies, and were not made by this process: the owner of Postgres can have written them. So no other log counts than
-        that of the installation or of the tenant, and both checkpoints are verified.
+        that of the installation or of the tenant, both checkpoints are verified, and so is that the seal is under the first of them.
 
         Raises:
             ProofError: the seal key has not signed them.
@@ -303,7 +304,10 @@ class Sealer:
         stored = await logs.newest_checkpoint(connection, of_job, size=seal.tree_size)
         if stored is None:
             return None
-        open_checkpoint(newest.note, self._keys.known, origin=self._origin)
+        above = open_checkpoint(newest.note, self._keys.known, origin=self._origin).checkpoint
+        if data != self._signed:
+            await require_entered(connection, of_seals, entry, above)
+            self._signed = data
         head = open_checkpoint(stored.note, self._keys.known, origin=origin).checkpoint
         if (head.size, head.root) != (seal.tree_size, seal.tree_root):
             raise ProofError(f"The newest seal of job {self._job.name!r} is not of its log {origin!r}.")
@@ -325,8 +329,7 @@ class Sealer:
         return found
 
     async def _sign(self, connection: Connection, grown: Log) -> bytes:
-        checkpoint = Checkpoint(grown.origin, grown.size, grown.tree.root())
-        note = sign_checkpoint(checkpoint, self._keys.signing)
+        note = sign_checkpoint(_head(grown), self._keys.signing)
         await logs.add_checkpoint(connection, grown, note)
         return note
 
@@ -345,19 +348,19 @@ def _planned(plan: KeptPlan) -> PlanEntry:
     return plan.entry
 
 
+def _state_of(seal: bytes) -> str:
+    return SealEntry.parse(seal).state
+
+
 def _says_the_same(seal: SealEntry, former: bytes) -> bool:
     """Whether a seal says what the one before does, but for its time."""
     before = SealEntry.parse(former)
     return replace(seal, sealed_at=before.sealed_at) == before
 
 
-async def _require_entered(connection: Connection, found: Log, entry: logs.StoredEntry) -> None:
-    """Checks that an entry is in a log, which was checked."""
-    leaves = await logs.leaf_hashes(connection, found)
-    if tree_root(leaves) != found.tree.root() or leaves[entry.index] != leaf_hash(entry.data or b""):
-        raise ProofError(
-            f"The {entry.kind} of a job is not the one that was entered in the log {found.origin!r}."
-        )
+def _head(checked: Log) -> Checkpoint:
+    """Returns what the newest checkpoint of a log says, which was checked."""
+    return Checkpoint(checked.origin, checked.size, checked.tree.root())
 
 
 def _size_of(note: bytes) -> int:

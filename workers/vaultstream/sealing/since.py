@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import ProofError, UsageError
+from vaultstream.errors import UsageError
 from vaultstream.proof.checkpoint import open_checkpoint
-from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import DELETED, SealEntry, log_origin
 from vaultstream.sealing.sealer import Sealed, Sealer
-from vaultstream.store.entry_facts import require_facts
+from vaultstream.store.entry_facts import require_entered, require_facts
 from vaultstream.store.jobs import get_job
-from vaultstream.store.logs import EntryKind, find_log, find_seal, leaf_hashes, newest_checkpoint
+from vaultstream.store.logs import EntryKind, find_log, find_seal, newest_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +61,6 @@ async def _deletion_is_sealed(connection: Connection, keys: SealKeys, job: Job) 
         if log is None or newest is None or entry is None:
             return False
         head = open_checkpoint(newest.note, keys.known, origin=log.origin).checkpoint
-        leaves = await leaf_hashes(connection, log, last=head.size)
-    data = require_facts(entry, EntryKind.SEAL, job.token)
-    if entry.index >= head.size or tree_root(leaves) != head.root or leaves[entry.index] != leaf_hash(data):
-        raise ProofError(f"The newest seal of job {job.name!r} is not an entry that the seal key has signed.")
+        data = require_facts(entry, EntryKind.SEAL, job.token)
+        await require_entered(connection, log, entry, head)
     return SealEntry.parse(data).state == DELETED

@@ -21,6 +21,7 @@ from vaultstream.proof.statement import PAYLOAD_TYPE
 from vaultstream.store.logs import EntryKind, StoredEntry, leaf_hashes, newest_plan, suspected_plans
 
 if TYPE_CHECKING:
+    from vaultstream.proof.checkpoint import Checkpoint
     from vaultstream.store.database import Connection
     from vaultstream.store.logs import Log
 
@@ -72,7 +73,7 @@ def read_facts(entry: StoredEntry) -> EntryFacts:
         else:
             data = entry.body.encode()
             facts = _of_members(json.loads(data))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         raise ProofError(f"Entry {entry.index} is of no known type.") from None
     if leaf_hash(data) != entry.leaf:
         raise ProofError(f"The text of entry {entry.index} is another than was entered.")
@@ -89,6 +90,29 @@ def require_facts(entry: StoredEntry, kind: EntryKind, job_token: str) -> bytes:
     if (facts.kind, facts.job_token) != (kind, job_token):
         raise ProofError(f"Entry {entry.index} of a log is not the {kind} of the job {job_token!r}.")
     return entry.data or b""
+
+
+async def require_entered(connection: Connection, log: Log, entry: StoredEntry, head: Checkpoint) -> None:
+    """Checks that an entry is under a checkpoint of its log.
+
+    Args:
+        connection: to Postgres.
+        log: that has the entry.
+        entry: with its text.
+        head: the checkpoint, which the seal key has signed.
+
+    Raises:
+        ProofError: it is not.
+    """
+    leaves = await leaf_hashes(connection, log, last=head.size)
+    if (
+        entry.index >= head.size
+        or tree_root(leaves) != head.root
+        or leaves[entry.index] != leaf_hash(entry.data or b"")
+    ):
+        raise ProofError(
+            f"The {entry.kind} of a job is not the one that was entered in the log {log.origin!r}."
+        )
 
 
 async def find_plan(connection: Connection, log: Log, job_no: int, job_token: str) -> StoredEntry | None:

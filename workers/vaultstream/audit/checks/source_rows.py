@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 ROWS = 10_000
 """Rows read at a time."""
 UNSETTLED_ROWS = 10_000
-"""Rows that have neither a signature nor a dead letter, compared with the batches at a time."""
+"""Rows of a run that have neither a signature nor a dead letter: they are compared with the batches once there are so many."""
+COMPARED_ROWS = 100_000
+"""Rows of all runs in one query, which reads the ids of all batches."""
 
 
 class SourceRange(NamedTuple):
@@ -88,15 +90,15 @@ async def check_source_range(
 
 async def find_uncovered(connection: Connection, job: Job | Assignment, tally: Tally) -> None:
     """Takes the unsettled rows out of a tally, and adds a finding for each that no batch of the job covers."""
-    if not tally.unsettled:
-        return
-    ids = [parse_record_id(each, job.id_type) for each in tally.unsettled]
-    tally.unsettled.clear()
-    uncovered = await _of_job(connection, job, "audit_uncovered", ids)
     reason = "its row is in the source, and no batch covers it: it committed late, or was inserted since"
-    for record in uncovered[:MAX_EXAMPLES]:
-        tally.find(AuditFinding.UNCOVERED, str(record), reason, number=0)
-    tally.add(AuditFinding.UNCOVERED, len(uncovered))
+    unsettled = list(dict.fromkeys(tally.unsettled))  # ranges can overlap if the ends of batches were altered
+    tally.unsettled.clear()
+    for start in range(0, len(unsettled), COMPARED_ROWS):
+        ids = [parse_record_id(each, job.id_type) for each in unsettled[start : start + COMPARED_ROWS]]
+        uncovered = await _of_job(connection, job, "audit_uncovered", ids)
+        for record in uncovered[:MAX_EXAMPLES]:
+            tally.find(AuditFinding.UNCOVERED, str(record), reason, number=0)
+        tally.add(AuditFinding.UNCOVERED, len(uncovered))
 
 
 def _find_unplannable(beginning: str | None, tally: Tally) -> None:
