@@ -19,6 +19,7 @@ from vaultstream.doctor.jobs import HeldLease, judge_bounds, judge_leases
 from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
 from vaultstream.doctor.source import judge_source_login
 from vaultstream.doctor.streams import judge_stream
+from vaultstream.errors import UsageError
 from vaultstream.keys.worker import make_key
 from vaultstream.local.services import inspect_services
 from vaultstream.store.sessions import WorkerSession
@@ -119,7 +120,8 @@ def test_a_data_directory_that_is_a_file_is_a_failure(tmp_path: Path) -> None:
 
     for data_dir in (tmp_path / "data", tmp_path / "data" / "below"):
         assert any_failed(examine_machine(data_dir))
-        assert inspect_services(data_dir).postgres is None
+        with pytest.raises(UsageError, match="it is a file, or below one"):
+            inspect_services(data_dir)
 
 
 def test_a_stream_as_it_must_be_passes() -> None:
