@@ -10,7 +10,7 @@ from support.scaling import EMPTY, NOW, desired, seen
 from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.decision import Limit
-from vaultstream.scaling.history import History
+from vaultstream.scaling.history import Change, History
 from vaultstream.scaling.observation import Observation, Progress, Replicas
 from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream.scaling.throughput import (
@@ -117,6 +117,17 @@ def test_the_minimum_and_the_keys_are_bounds_before_the_plateau() -> None:
     assert (decision.desired, decision.limit) == (6, Limit(LimitName.ACTIVE_KEYS, 6))
 
 
+def test_signers_that_may_never_be_removed_stay_beyond_the_knee() -> None:
+    spec = ScalingSpec(
+        lag_threshold=1, behavior=ScalingBehavior(scale_down=ScaleDownRules(select_policy="Disabled"))
+    )
+    history = History(seen=rates(n10=1000, n20=1010))
+    decision = decide(spec, seen(90, 20), history, NOW)
+    assert (decision.desired, decision.limit) == (20, Limit(LimitName.SCALE_DOWN_DISABLED, 20))
+    assert desired(spec, seen(90, 4), history) == 8  # up to the knee, as fast as the policies allow
+
+
+ASKED = (Change(at=NOW - 30, before=0, after=10, reason="Lag"),)
 BUSY = seen(90, 10, progress=Progress(steady_rate=1000.0))
 
 
@@ -137,7 +148,8 @@ BUSY = seen(90, 10, progress=Progress(steady_rate=1000.0))
 def test_a_rate_counts_when_those_that_are_ready_signed_it_and_were_busy(
     observation: Observation, told: bool
 ) -> None:
-    assert sample(observation) == ((10, 1000.0) if told else None)
+    starting = EMPTY.but(changes=ASKED).awaits_signers(observation, NOW)
+    assert sample(observation, starting=starting) == ((10, 1000.0) if told else None)
 
 
 def test_readings_are_smoothed_and_few_counts_are_kept() -> None:

@@ -66,6 +66,19 @@ def test_signers_without_a_node_do_not_hide_that_a_deadline_is_missed() -> None:
     assert LimitName.SCHEDULABLE in {decision.limit.name for decision in capped if decision.limit}
 
 
+@pytest.mark.parametrize(
+    ("slots", "records", "threshold"), [(3, 300_000, None), (6, 300_000, 10), (10, 800_000, None)]
+)
+def test_signers_without_a_node_are_withdrawn_once_before_the_end(
+    slots: int, records: int, threshold: int | None
+) -> None:
+    scaling = ScalingSpec(lag_threshold=threshold)
+    run = simulate(Scenario("full", Curve(1000.0), records, nodes=Nodes(slots=slots), scaling=scaling))
+    withdrawn = [d for _, d in run.decisions if d.limit and d.limit.name is LimitName.SCHEDULABLE]
+    assert [decision.desired for decision in withdrawn] == [slots]
+    assert run.changes <= 5  # before: 24
+
+
 def test_one_signer_without_a_node_does_not_hide_the_knee() -> None:
     run = simulate(replace(CEILING, nodes=Nodes(slots=20), records=800_000))
     assert Reason.DATABASE_IS_THE_LIMIT in {decision.reason for _, decision in run.decisions}

@@ -69,6 +69,13 @@ def paced(
     return wanted, None
 
 
+def capped(behavior: ScalingBehavior, current: int, cap: Limit) -> tuple[int, Limit]:
+    """Returns the count for signers beyond a cap, and the limit that made it. The others are removed at once, unless none may be."""
+    if cap.value < current and behavior.scale_down.select_policy == "Disabled":
+        return current, Limit(LimitName.SCALE_DOWN_DISABLED, current)
+    return cap.value, cap
+
+
 def _most_after_adding(rules: ScaleUpRules, history: History, current: int, now: float) -> int:
     def most(policy: ScalingPolicy) -> int:
         start = current - history.net_change(policy.period_seconds, now)

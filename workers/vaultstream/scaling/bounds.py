@@ -75,17 +75,25 @@ def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
     )
 
 
-def cap_of(observation: Observation, limits: Bounds, plateau: Plateau | None) -> Limit | None:
+def cap_of(
+    observation: Observation, limits: Bounds, plateau: Plateau | None, *, withdrawn: bool = False
+) -> Limit | None:
     """Returns the count beyond which signers sign nothing more, or have no node; None: no such count is known.
 
     While signers wait for a node, no further ones are asked for, and those that wait are withdrawn if the job ends before a node
-    could be added.
+    could be added. None is added then.
+
+    Args:
+        observation: what was observed.
+        limits: of the count.
+        plateau: where more signers add nothing; None: not known.
+        withdrawn: whether signers that waited for a node were withdrawn, and none could have been added since.
     """
     caps: list[Limit] = []
     if plateau is not None:
         caps.append(Limit(LimitName.THROUGHPUT, max(plateau.knee, limits.floor.value)))
     replicas, progress = observation.replicas, observation.progress
-    if replicas.unplaced:
+    if replicas.unplaced or (withdrawn and replicas.current):
         eta = time_left(progress.records_left, progress.records_per_second)
         count = replicas.placed if eta is not None and eta <= NODE_SECONDS else replicas.current
         caps.append(Limit(LimitName.SCHEDULABLE, max(1, count, limits.floor.value)))

@@ -38,7 +38,7 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 - Rule 13: signers that are added begin one start later. A signer that would shorten the job by little is not worth its start.
 - Rules 9 to 15 add no signers if the job ends before a new one is ready, and keep none beyond the knee, the count at which more
   signers were seen to sign no more records per second, nor more than have a node if the job ends before a node could be added. This
-  holds at once, as the other bounds do: no later need brings the lost work back.
+  holds at once, unless `scaleDown.selectPolicy` is Disabled: no later need brings the lost work back.
 - A pause wins over everything except `maxReplicaCount`.
 
 The caller applies `pollingInterval`: how often to decide.
@@ -51,7 +51,7 @@ from dataclasses import dataclass, field, replace
 
 from vaultstream.api import Fallback, ScalingSpec
 from vaultstream.scaling import behavior
-from vaultstream.scaling.bounds import Bounds, bounds, cap_of
+from vaultstream.scaling.bounds import NODE_SECONDS, Bounds, bounds, cap_of
 from vaultstream.scaling.decision import Decision, Limit
 from vaultstream.scaling.experience import at_the_knee, with_experience
 from vaultstream.scaling.forecast import FAR_STARTS, Forecast, forecast
@@ -111,7 +111,7 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     observation = with_experience(observation, history, now)
     limits = bounds(spec, observation)
     flat = plateau_of(history.seen, now)
-    cap = cap_of(observation, limits, flat)
+    cap = cap_of(observation, limits, flat, withdrawn=history.withdrawn_lately(NODE_SECONDS, now))
     most = min(limits.ceiling.value, cap.value) if cap else limits.ceiling.value
     if observation.replicas.unplaced:
         most = min(most, observation.replicas.placed)
@@ -305,6 +305,8 @@ def _measuring(case: _Case) -> bool:
     timing, known = case.observation.timing, case.forecast.rate_per_signer is not None
     if timing.finish_at is None or timing.finish_at - case.now <= FAR_STARTS * timing.startup_seconds:
         return False
+    if known and not case.history.asked_lately(case.observation, case.now):
+        return False
     return not known or (_opening(case) and case.observation.progress.settling)
 
 
@@ -355,7 +357,7 @@ def _settled(case: _Case, proposal: _Proposal) -> Decision:
             bind(behavior.paced(hpa, case.history, case.current, desired, case.now))
             bind(case.bounds.bounded(desired, proposal.floor))
         if proposal.cap is not None and desired > proposal.cap.value:
-            bind((proposal.cap.value, proposal.cap))
+            bind(behavior.capped(case.spec.behavior, case.current, proposal.cap))
     if not proposal.pausing:
         bind(_directed(case, desired))
     if desired > case.bounds.most.value:

@@ -16,8 +16,8 @@ LATELY_SECONDS: Final = 60.0
 def with_experience(observation: Observation, history: History, now: float) -> Observation:
     """Returns the observation with the start-up time that was seen, and with the rate of a signer as it is known best.
 
-    That is the rate of the signers that run. While signers come or go, it is the one that was seen just before; without one, it is
-    what was settled per ready signer-second, and then what was ever seen.
+    That is the rate of the signers that run. While signers come or go, it is the one that was seen just before, and then what was ever
+    seen. Without one, it is what is settled per ready signer-second, once those that were asked for should be ready.
 
     Args:
         observation: what was observed.
@@ -28,19 +28,22 @@ def with_experience(observation: Observation, history: History, now: float) -> O
     startup = history.startup_seconds(timing.startup_seconds)
     if startup != timing.startup_seconds:
         observation = replace(observation, timing=replace(timing, startup_seconds=startup))
-    ready, starting = observation.replicas.ready, observation.replicas.ready < observation.replicas.placed
+    ready, starting = observation.replicas.ready, history.awaits_signers(observation, now)
     if progress.records_per_second == 0 and ready > 0:
         return observation
     mixed = ready > 0 and (starting or progress.settling)  # those that start may sign before they are ready
-    rate = None if mixed else progress.rate_per_signer
-    if rate is None and ready and not mixed and progress.records_per_second:
-        rate = progress.records_per_second / ready
+    measured = progress.rate_per_signer
+    if measured is None and ready and progress.records_per_second:
+        measured = progress.records_per_second / ready
+    rate = None if mixed else measured
     lately = [one for one in history.seen if now - one.at <= LATELY_SECONDS]
     if progress.steady_rate and ready and not starting:
         rate = progress.steady_rate / ready
     elif seen := lately or (history.seen if rate is None else ()):
         nearest = min(seen, key=lambda one: abs(one.signers - ready))
         rate = nearest.rate / nearest.signers
+    elif rate is None and not history.asked_lately(observation, now):
+        rate = measured  # signers that come and go for ever leave no better one
     return replace(observation, progress=replace(progress, rate_per_signer=rate))
 
 

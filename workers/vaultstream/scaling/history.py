@@ -23,13 +23,20 @@ from pydantic import (
 from vaultstream.api import ScalingBehavior, ScalingSpec
 from vaultstream.api.base import Natural, Number, StatusPart
 from vaultstream.scaling.decision import Decision
-from vaultstream.scaling.observation import Lag, Observation, UnixTime
+from vaultstream.scaling.observation import Lag, Observation, Replicas, UnixTime
+from vaultstream.scaling.reasons import LimitName
 from vaultstream.scaling.throughput import Seen, learned, sample
 
 MOST: Final = 32
 """Maximum number of entries of each kind of recommendation and of step."""
 MOST_STARTS: Final = 5
 """Maximum number of starts from which the usual one is known."""
+LONGEST_START_SECONDS: Final = 120.0
+"""A start that took longer counts as one of this length: an image that can't be pulled or a stopped operator was in the way."""
+WAIT_STARTS: Final = 3.0
+"""Signers that are not ready after so many times the usual start, or `LEAST_WAIT_SECONDS`, are no longer waited for."""
+LEAST_WAIT_SECONDS: Final = 60.0
+"""Seconds for which signers that were asked for are waited for at least."""
 MOST_CHANGES: Final = 20
 """Maximum number of changes that are kept for people to read."""
 
@@ -106,7 +113,7 @@ def _entry_or_none(value: Any, handler: Callable[[Any], Entry | None]) -> Entry 
     return None
 
 
-Span = Annotated[Number, Field(ge=0, le=86_400)]
+Span = Annotated[Number, Field(ge=0, le=LONGEST_START_SECONDS)]
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
 
 
@@ -140,6 +147,33 @@ class History(StatusPart):
     def startup_seconds(self, assumed: float) -> float:
         """Returns the seconds that a signer takes to start: the median of the latest starts; `assumed` if none was seen."""
         return median(self.starts) if self.starts else assumed
+
+    def asked_lately(self, observation: Observation, now: float) -> bool:
+        """Returns whether signers were asked for so lately that those that are not ready may be starting. `now`: Unix seconds."""
+        asked_at = next(
+            (change.at for change in reversed(self.changes) if change.after > change.before), None
+        )
+        usual = self.startup_seconds(observation.timing.startup_seconds)
+        return asked_at is not None and now - asked_at <= max(LEAST_WAIT_SECONDS, WAIT_STARTS * usual)
+
+    def withdrawn_lately(self, seconds: float, now: float) -> bool:
+        """Returns whether signers that waited for a node were withdrawn in the last `seconds`. `now`: Unix seconds."""
+        return any(
+            change.limit == LimitName.SCHEDULABLE and change.after < change.before
+            for change in self.changes
+            if now - change.at <= seconds
+        )
+
+    def awaits_signers(self, observation: Observation, now: float) -> bool:
+        """Returns whether signers are starting. One that is not ready long after it was asked for is not: it may never be.
+
+        Args:
+            observation: what was observed.
+            now: Unix seconds.
+        """
+        if observation.replicas.ready >= observation.replicas.placed:
+            return False
+        return observation.progress.settling or self.asked_lately(observation, now)
 
     def highest(self, window: float, now: float, latest: int) -> int:
         """Returns the highest of `latest` and the recommendations of the last `window` seconds."""
@@ -188,9 +222,10 @@ class History(StatusPart):
             history = history.but(last_active_at=now)
         if decision.recommendation is not None:
             history = _recommended(history, spec.behavior, decision.recommendation, now)
-        if (reading := sample(observation)) is not None:
+        starting = history.awaits_signers(observation, now)
+        if (reading := sample(observation, starting=starting)) is not None:
             history = history.but(seen=learned(history.seen, *reading, now))
-        return history.after_start(observation.replicas.ready, now)
+        return history.after_start(observation.replicas, now)
 
     def scaled(self, spec: ScalingSpec, decision: Decision, now: float) -> History:
         """Returns the history after a decision that changes the count was carried out.
@@ -218,20 +253,21 @@ class History(StatusPart):
 
     def after_request(self, step: int, decision: Decision, now: float) -> History:
         """Returns the history after signers were asked for. Those that are asked for while others start are not timed."""
-        if step < 0:
-            return self.but(starting=None)
-        if self.starting is not None:
+        if step < 0 or self.starting is not None:
             return self
         ready = int(decision.inputs.get("ready", 0))
         half = ready + max(1, -(-(decision.desired - ready) // 2))
         return self.but(starting=Entry(at=now, replicas=half))
 
-    def after_start(self, ready: int, now: float) -> History:
-        """Returns the history after signers were seen as ready. `now`: Unix seconds."""
+    def after_start(self, replicas: Replicas, now: float) -> History:
+        """Returns the history after signers were observed. Starts are not timed while signers wait for a node. `now`: Unix seconds."""
         starting = self.starting
-        if starting is None or ready < starting.replicas:
+        if starting is not None and replicas.unplaced:
+            return self.but(starting=None)
+        if starting is None or replicas.ready < starting.replicas:
             return self
-        return self.but(starting=None, starts=(*self.starts, max(0.0, now - starting.at))[-MOST_STARTS:])
+        seconds = min(LONGEST_START_SECONDS, max(0.0, now - starting.at))
+        return self.but(starting=None, starts=(*self.starts, seconds)[-MOST_STARTS:])
 
     def without_unmade_change(self, current: int) -> History:
         """Returns the history without its latest change, if that starts at the current count.
@@ -265,7 +301,8 @@ class History(StatusPart):
             now: Unix seconds.
         """
         change = Change(at=now, before=before, after=after, reason=reason, limit=limit)
-        return self.but(changes=(*self.changes, change)[-MOST_CHANGES:])
+        starting = self.starting if after > before else None
+        return self.but(starting=starting, changes=(*self.changes, change)[-MOST_CHANGES:])
 
     def but(self, **fields: object) -> History:
         """Returns the history with other values of these fields, which are not validated."""

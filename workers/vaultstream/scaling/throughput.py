@@ -68,20 +68,18 @@ class Plateau:
     knee: int
 
 
-def sample(observation: Observation) -> tuple[int, float] | None:
+def sample(observation: Observation, *, starting: bool) -> tuple[int, float] | None:
     """Returns how many signers are ready and their rate, if this observation says what they can sign, else None.
 
     It does when they and no others have signed for long enough, and none lacks work. While a signer is starting, it may sign before it
     is seen as ready. Signers without a node do not matter.
+
+    Args:
+        observation: what was observed.
+        starting: whether a signer is starting.
     """
     count, rate, lag = observation.replicas.ready, observation.progress.steady_rate, observation.lag
-    if (
-        not rate
-        or count == 0
-        or count != observation.replicas.placed
-        or not isinstance(lag, Lag)
-        or lag.total < 2 * count
-    ):
+    if starting or not rate or count == 0 or not isinstance(lag, Lag) or lag.total < 2 * count:
         return None
     return count, rate
 
