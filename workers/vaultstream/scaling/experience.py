@@ -43,7 +43,7 @@ def with_experience(observation: Observation, history: History, now: float) -> O
         nearest = min(seen, key=lambda one: abs(one.signers - ready))
         rate = nearest.rate / nearest.signers
     elif rate is None and not history.asked_lately(observation, now):
-        rate = measured  # signers that come and go for ever leave no better one
+        rate = measured  # signers that come and go without end leave no better one
     return replace(observation, progress=replace(progress, rate_per_signer=rate))
 
 
