@@ -42,6 +42,8 @@ _PAUSES = (Reason.PAUSED, Reason.PAUSED_REPLICAS)
 
 def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec) -> tuple[Decision, Report]:
     """Decides the number of signers of a running job, and reports the decision with the history that the next one needs."""
+    if _planning_stopped(view, report.now):
+        stored = replace(stored, batches_unplanned=0)
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
     observation = replace(
         observation, progress=stored.progress, keys_active=stored.keys_active, keys_asked=spec.keys.count
@@ -157,6 +159,14 @@ def lag_of(lag: Lag | LagUnknown | None, stored: StoredJob) -> Lag | LagUnknown:
         unpublished=stored.batches_unpublished,
         published=stored.published,
         unplanned=stored.batches_unplanned,
+    )
+
+
+def _planning_stopped(view: View, now: datetime) -> bool:
+    """Returns whether a worker without which no batch is planned and signed has a problem: what is expected may never come."""
+    workers = (view.children.keys, view.children.records)
+    return any(
+        child is not None and child.problem is not None and child.problem.ripe(now) for child in workers
     )
 
 

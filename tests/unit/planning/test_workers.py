@@ -73,6 +73,44 @@ def test_a_problem_that_somebody_must_fix_stalls_the_job_and_is_reported_once(
     assert "Stalled" not in truths(planned(mended))
 
 
+EXPECTED = stored_of(
+    spec_of(scaling={"lagThreshold": 10}),
+    planned=False,
+    published=False,
+    progress=Progress(batches_left=0),
+    batches_unplanned=2_000,
+)
+BEGUN = replace(EXPECTED, published=True, progress=Progress(batches_left=5))
+
+
+@pytest.mark.parametrize(
+    ("stored", "children", "lag"),
+    [
+        (EXPECTED, ALL, 0),
+        (BEGUN, ALL, 2_005),
+        (BEGUN, replace(ALL, records=worker_of("records", problem=REFUSED)), 5),
+        (BEGUN, replace(ALL, keys=worker_of("keys", problem=CRASHING)), 5),
+        (
+            BEGUN,
+            replace(ALL, records=worker_of("records", problem=Ailment(Cause.NOT_MADE, since=NOW))),
+            2_005,
+        ),
+    ],
+    ids=["none planned", "some planned", "records refused", "keys crash", "records only just asked for"],
+)
+def test_batches_that_are_expected_count_while_the_workers_that_bring_them_work(
+    stored: StoredJob, children: ChildrenView, lag: int
+) -> None:
+    children = replace(children, signing=SignersView(replicas=0, ready=0))
+    done = planned(
+        view_of(
+            stored, lag=Lag(stored.progress.batches_left or 0), children=children, job=job_of(stored.spec)
+        )
+    )
+    assert done.status.lag == lag
+    assert replicas_of(done) == min(-(-lag // 10), 50)  # before: 50, one for each key
+
+
 @pytest.mark.parametrize("problem", [NO_NODE, REFUSED])
 def test_a_blocked_scale_up_does_not_stall_a_job_that_makes_progress(problem: Ailment) -> None:
     view = view_of(stored_of(), lag=Lag(38), children=replace(ALL, signing=SignersView(4, 1, problem)))

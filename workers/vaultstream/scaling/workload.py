@@ -105,8 +105,11 @@ def whole_lag(
         batches_left: batches planned so far that are still to be signed; None: unknown.
         unpublished: those of them that are not published yet.
         published: whether any batch was published. Before that there may be no consumer.
-        unplanned: batches that the table is expected to have beyond those that are planned.
+        unplanned: batches that the table is expected to have beyond those that are planned. They count once the first are planned:
+            before that, signers would wait for a records worker that may never work.
     """
+    if not published and not batches_left:
+        unplanned = 0
     match lag:
         case Lag():
             if batches_left is not None:  # read at a different time: count no batch twice
