@@ -172,7 +172,8 @@ def command(
         def entry(**given: Any) -> None:
             common = {key: given.pop(key) for key in _COMMON}
             form = OutputForm(given.pop(FORM_PARAMETER, None) or OutputForm.TEXT)
-            wide = form is OutputForm.WIDE or given.pop("wide", False) if table else None
+            asked = given.pop("wide", False) if table else None
+            wide = form is OutputForm.WIDE or asked if table else None
             if json:
                 form = _one_form(form, as_json=given[json])
                 given[json] = form.of_objects

@@ -36,6 +36,19 @@ def test_each_command_that_prints_objects_takes_all_forms_of_them() -> None:
         assert ("wide" in choices) == ("--wide" in option_names(command)), words
 
 
+@pytest.mark.parametrize("form", [("-o", "wide"), ("--wide",), ("-o", "wide", "--wide")])
+def test_each_command_with_a_table_takes_the_wide_form(
+    form: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables = [(words, command) for words, command in WITH_OBJECTS if "--wide" in option_names(command)]
+    assert tables
+    for words, command in tables:
+        ran = CliRunner().invoke(app, [*complete_line(words, command), *form])
+        assert isinstance(ran.exception, SystemExit | None), (words, ran.exception)
+        assert ran.exit_code in {0, 2}, words  # there is no database here
+
+
 def test_an_object_is_the_same_in_each_form() -> None:
     as_json = json.loads(in_form(VALUE, FormWanted(OutputForm.JSON)))
     assert as_json == yaml.safe_load(in_form(VALUE, FormWanted(OutputForm.YAML)))
