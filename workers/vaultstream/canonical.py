@@ -8,7 +8,8 @@ values can compose the same bytes with any JCS library.
   is guessed: `517` is `"517"`, `NA` is `"NA"`, and an empty field, quoted or not, is `""`.
 - JSON lines: a value keeps its JSON type. Numbers are written as RFC 8785 says (`1.0` becomes `1`, `1e3` becomes
   `1000`), members of inner objects are sorted too. An integer beyond ±(2^53 - 1), which JSON numbers can't carry
-  everywhere, half of a surrogate pair, a duplicate member and a number out of range are refused.
+  everywhere, half of a surrogate pair, a duplicate member, a number out of range and more than 100 levels of arrays and objects
+  are refused.
 - A table that a job signs (`records.payloadColumns`): as in Parquet, see `vaultstream.records.composed`.
 - Parquet: null is `null`, booleans, integers and floats are JSON's (bounds as above; NaN and infinities are refused;
   a 32-bit float is written as the 64-bit number it is), text is a string. Decimals are strings with all their
@@ -32,8 +33,14 @@ if TYPE_CHECKING:
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON number keeps exactly."""
 
+MAX_LEVELS = 100
+"""How deep arrays and objects may be nested, with the outermost one. What Python can nest depends on who calls whom: the signer
+could sign what `verify` then finds no form for."""
+
 encode_string: Callable[[str], str] = encoder.encode_basestring
 """Writes a text as a JSON string, exactly as RFC 8785 requires."""
+
+_NESTING = frozenset({dict, list})
 
 _encode = JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -50,6 +57,8 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         CanonicalError: the value has no canonical form.
     """
+    if _is_deep(value):
+        raise CanonicalError(f"is nested too deeply: {MAX_LEVELS} levels of arrays and objects are allowed")
     try:
         return _encode(value).encode() if _is_plain(value) else bytes(rfc8785.dumps(value))
     except UnicodeEncodeError:
@@ -60,10 +69,23 @@ def canonical_json(value: Any) -> bytes:
         ) from None
     except rfc8785.FloatDomainError:
         raise CanonicalError("contains a number that JSON can't express") from None
-    except RecursionError:
-        raise CanonicalError("is nested too deeply") from None
     except rfc8785.CanonicalizationError as error:
         raise CanonicalError(f"has no canonical form: {error}") from None
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value has more than `MAX_LEVELS` levels of arrays and objects."""
+    level = [value] if type(value) in _NESTING else []
+    for _ in range(MAX_LEVELS):
+        if not level:
+            return False
+        level = [
+            item
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) in _NESTING
+        ]
+    return bool(level)
 
 
 def _is_plain(value: Any) -> bool:

@@ -104,7 +104,7 @@ def finished(payload: bytes | None, size: int | None, limit: int) -> tuple[bytes
         return None, size
     try:
         canonical = canonical_json(_decoder.decode(payload.decode()))
-    except (ValueError, RecursionError):  # CanonicalError is a ValueError
+    except (ValueError, RecursionError):  # CanonicalError is a ValueError; the other is far above MAX_LEVELS
         return None, None
     return (canonical if len(canonical) <= limit else None), len(canonical)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vaultstream.canonical import MAX_LEVELS
+
 RECORD_GONE = "RecordGone"
 PAYLOAD_NULL = "PayloadNull"
 PAYLOAD_NOT_CANONICAL = "PayloadNotCanonical"
@@ -18,7 +20,7 @@ SENTENCES = {
     RECORD_GONE: "The row was deleted between being counted into the job and being read.",
     PAYLOAD_NULL: "The payload is NULL.",
     PAYLOAD_NOT_CANONICAL: "A value in spec.records.payloadColumns has no canonical JSON form: NaN, an infinity, an integer beyond 2^53, "
-    "a date outside of the years 1 to 9999, the time 24:00, or JSON with a member twice or half of a surrogate pair.",
+    f"a date outside of the years 1 to 9999, the time 24:00, or JSON with a member twice, half of a surrogate pair or more than {MAX_LEVELS} levels.",
     PAYLOAD_TOO_LARGE: "The payload has {size} bytes; spec.records.maxPayloadBytes allows {limit}.",
     PAYLOAD_RESERVED: "The payload begins like a statement of VaultStream, which a key signs only for itself.",
     PAYLOAD_IS_TOKEN: "The payload is the signing input of a token or a DSSE envelope; spec.signature.refuseTokens refuses it.",
