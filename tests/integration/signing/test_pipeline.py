@@ -11,17 +11,22 @@ from typing import Any
 import asyncpg
 import pytest
 from nats.js.api import ConsumerInfo
+from nats.js.errors import NotFoundError
 
 from support.deliveries import Deliveries, deliveries, outcomes, payloads
 from support.engine import add_table, expire, history_of, lease_of, lease_one, new_name, signatures_of
-from support.signer import Bench, open_bench
+from support.signer import Bench, fetch_all, open_bench
 from support.waiting import eventually
+from vaultstream.bus.pull import BatchPuller
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.crypto.revocations import Revocation, add_revocations
 from vaultstream.local.services import Services
 from vaultstream.records import worker
 from vaultstream.signing import failures, hold, lease, pipeline
+from vaultstream.signing.batch import Batch
+from vaultstream.signing.fetch import fetch
+from vaultstream.signing.pace import Pace
 from vaultstream.store import keys
 from vaultstream.store.leases import Lease
 from vaultstream.store.progress import read_job
@@ -193,9 +198,9 @@ async def test_a_batch_delivered_twice_is_signed_once(
         for generation in ("again", "and again"):
             await stream.publish(bench.job.token, [1, 2, 3], generation=generation)
         signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
-        await asyncio.wait_for(planning, 20)
+        await asyncio.wait_for(planning, 60)
         signer.context.stop.set()
-        await asyncio.wait_for(signing, 10)
+        await asyncio.wait_for(signing, 60)
         await bench.assert_ended_well(payloads(30))
         assert await outcomes(bench) == ["committed"] * 3
 
@@ -233,7 +238,7 @@ async def test_a_signer_that_drains_finishes_its_batches_in_flight_and_fetches_n
         assert consumer.delivered.consumer_seq == len(committed)
         async with bench.signer(concurrency=2) as other:
             signing = asyncio.create_task(other.pipeline.run(other.context.stop))
-            await asyncio.wait_for(planning, 20)
+            await asyncio.wait_for(planning, 60)
             other.context.stop.set()
             await signing
         await bench.assert_ended_well(payloads(100))
@@ -262,9 +267,9 @@ async def test_a_batch_without_a_key_is_returned_to_the_queue_at_once_when_its_s
         )
         async with bench.signer(concurrency=3) as another:
             signing = asyncio.create_task(another.pipeline.run(another.context.stop))
-            await asyncio.wait_for(planning, 20)
+            await asyncio.wait_for(planning, 60)
             another.context.stop.set()
-            await asyncio.wait_for(signing, 10)
+            await asyncio.wait_for(signing, 60)
         await bench.assert_ended_well(payloads(30))
 
 
@@ -291,15 +296,72 @@ async def test_a_batch_that_found_no_key_waits_until_one_of_its_signer_is_free(
 
             monkeypatch.setattr(pipeline, "lease", claim)
             signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
-            await asyncio.wait_for(planning, 20)
+            await asyncio.wait_for(planning, 60)
             signer.context.stop.set()
-            await asyncio.wait_for(signing, 10)
+            await asyncio.wait_for(signing, 60)
         assert await outcomes(bench) == ["committed"] * 30
     after_short = [
         (before, later) for (short, held, before), (_, _, later) in pairwise(claims) if short and held
     ]
     assert after_short
     assert all(before < later for before, later in after_short)
+
+
+async def test_batches_that_found_no_key_are_claimed_together_once_all_keys_are_free(
+    services: Services, engine_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claims grow from one on, because of the others that also waited."""
+    granted: list[int] = []
+    short = asyncio.Event()
+
+    async def claim(*arguments: Any, **options: Any) -> lease.Leased:
+        leased = await lease.lease(*arguments, **options)
+        if leased.batches:
+            granted.append(len(leased.batches))
+        elif len(leased.keyless) == 12:
+            short.set()
+        return leased
+
+    def experienced(batch_size: int, concurrency: int) -> Pace:
+        pace = Pace(batch_size, concurrency)
+        pace.signed(concurrency, concurrency * batch_size, 0.001)
+        return pace
+
+    monkeypatch.setattr(pipeline, "lease", claim)
+
+    async def all_at_once(puller: BatchPuller, count: int, *, wait_seconds: float) -> list[Batch]:
+        monkeypatch.setattr(pipeline, "fetch", fetch)
+        assert count == 12, wait_seconds
+        return await fetch_all(puller, count)
+
+    monkeypatch.setattr(pipeline, "fetch", all_at_once)
+    monkeypatch.setattr(pipeline, "Pace", experienced)
+    table = await add_table(db, range(1, 121))
+    async with open_bench(services, engine_url, db, table, key_count=24) as bench:
+        theirs = [await lease_one(db, bench.job, "somebody else", seconds=600) for _ in range(24)]
+        planning = asyncio.create_task(bench.records_worker())
+        async with bench.signer(concurrency=24) as signer:
+
+            async def all_published() -> bool:
+                try:
+                    info = await signer.context.bus.jetstream.consumer_info(RECORDS_STREAM, bench.job.token)
+                except NotFoundError:
+                    return False
+                return info.num_pending == 12
+
+            await eventually(all_published)
+            signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
+            await asyncio.wait_for(short.wait(), 60)
+            assert not granted
+            await db.execute(
+                "SELECT vaultstream.release_keys('somebody else', $1, $2)",
+                [each.key_no for each in theirs if each],
+                [each.epoch for each in theirs if each],
+            )
+            await asyncio.wait_for(planning, 60)
+            signer.context.stop.set()
+            await asyncio.wait_for(signing, 60)
+    assert (sum(granted), len(granted) <= 8) == (12, True), granted
 
 
 async def test_a_signer_that_drains_waits_for_a_key_that_is_only_locked(
@@ -353,7 +415,7 @@ async def test_a_signer_with_a_broken_step_exits_instead_of_holding_its_keys_for
         monkeypatch.setattr(hold, "ack", whole)
         async with bench.signer() as other:
             signing = asyncio.create_task(other.pipeline.run(other.context.stop))
-            await asyncio.wait_for(planning, 20)
+            await asyncio.wait_for(planning, 60)
             other.context.stop.set()
             await signing
         assert len(await signatures_of(db, bench.job)) == 30
@@ -375,7 +437,7 @@ async def test_a_signer_without_time_to_finish_releases_its_keys_and_returns_its
         assert set(await outcomes(bench)) == {"released"}
         async with bench.signer() as another:
             signing = asyncio.create_task(another.pipeline.run(another.context.stop))
-            await asyncio.wait_for(planning, 20)
+            await asyncio.wait_for(planning, 60)
             another.context.stop.set()
-            await asyncio.wait_for(signing, 10)
+            await asyncio.wait_for(signing, 60)
         await bench.assert_ended_well(payloads(30))

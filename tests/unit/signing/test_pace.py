@@ -89,6 +89,19 @@ def test_signers_that_want_the_same_keys_come_to_hold_about_as_many_each() -> No
     assert all(5 <= pace.share <= 16 for pace in paces)
 
 
+def test_a_signer_that_held_no_key_soon_asks_for_as_many_as_it_may() -> None:
+    pace = Pace(50, 24)
+    pace.keys_were_short(0)
+    shares = []
+    while pace.share < 24:
+        pace.keys_were_enough()
+        shares.append(pace.share)
+    assert shares == [2, 4, 8, 16, 24]
+    pace.keys_were_short(8)
+    pace.keys_were_enough()
+    assert pace.share == 8
+
+
 def test_a_signer_always_tries_for_one_key_and_never_for_more_than_it_may() -> None:
     pace = Pace(50, 3)
     pace.keys_were_short(0)

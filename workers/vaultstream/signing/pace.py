@@ -35,6 +35,8 @@ class Pace:
     _record_seconds: float | None = None
     _last: int = 1
     _share: int = field(init=False)
+    _idle: bool = False
+    """Whether it held no key when it last found none."""
 
     def __post_init__(self) -> None:
         self._share = self.concurrency
@@ -44,17 +46,19 @@ class Pace:
         """Batches that may be in flight: `concurrency`, or this signer's share of the keys if that is fewer.
 
         Nobody assigns the shares. A signer that finds no free key gives up an eighth of its share, and adds one after each group
-        for which there were enough keys, so signers that compete for keys come to hold about as many each.
+        for which there were enough keys, so signers that compete for keys come to hold about as many each. One that held no key at all
+        has lost its share, and doubles it with each group until a key is missing again: by then all keys may be free.
         """
         return self._share
 
     def keys_were_short(self, held: int) -> None:
         """Records that there was no free key for some batch while `held` batches were in flight."""
         self._share = max(1, held * 7 // 8)
+        self._idle = held == 0
 
     def keys_were_enough(self) -> None:
         """Records that there was a free key for each batch of a group."""
-        self._share = min(self.concurrency, self._share + 1)
+        self._share = min(self.concurrency, self._share * 2 if self._idle else self._share + 1)
 
     @property
     def group(self) -> int:

@@ -195,7 +195,7 @@ class Pipeline:
         self._keyless = leased.keyless + self._keyless
         if leased.short:
             self._pace.keys_were_short(self.in_flight - len(self._keyless))
-        elif not self._keyless:
+        elif leased.batches:
             self._pace.keys_were_enough()
         if self._keyless and not leased.batches:
             await self._wait_for_a_key()
