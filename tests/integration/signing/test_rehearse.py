@@ -48,3 +48,13 @@ async def test_a_batch_is_committed_after_a_rehearsal(pool: Pool, db: asyncpg.Co
     await rehearse(pool, job.job_no, "ann", id_type="bigint", connections=CONNECTIONS)
     lease = await claim_one(db, job, "ann", 1)
     assert await commit(db, job, signed(1, lease, [1, 2])) == [COMMITTED]
+
+
+async def test_a_rehearsal_that_fails_ends_on_all_connections_and_not_the_worker(
+    pool: Pool, db: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await add_job(db, keys=2)
+    await db.execute(f"DROP TABLE vaultstream.signatures_{job.job_no} CASCADE")
+    await rehearse(pool, job.job_no, "ann", id_type="bigint", connections=CONNECTIONS)
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"signatures_{job.job_no}" in warning

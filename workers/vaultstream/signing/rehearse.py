@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from vaultstream.crypto.rows import HEAD_BYTES, Rows
-from vaultstream.store.database import is_transient
 from vaultstream.store.leases import (
     DatabaseClock,
     Lease,
@@ -51,14 +50,18 @@ async def rehearse(pool: Pool, job_no: int, holder: str, *, id_type: str, connec
         id_type: the type of the job's record ids.
         connections: how many the pool has.
     """
+    failure: BaseException | None
     try:
         async with AsyncExitStack() as lent:
             each = [await lent.enter_async_context(pool.acquire()) for _ in range(connections)]
-            await asyncio.gather(*(_rehearse(connection, job_no, holder, id_type) for connection in each))
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        log.warning("claims and commits were not rehearsed: %s", error or type(error).__name__)
+            rehearsals = (_rehearse(connection, job_no, holder, id_type) for connection in each)
+            # A connection that is still at work can't go back to the pool, so all of them end first.
+            ended = await asyncio.gather(*rehearsals, return_exceptions=True)
+        failure = next(filter(None, ended), None)
+    except Exception as error:  # noqa: BLE001 - what is wrong, the first batch meets again
+        failure = error
+    if failure is not None:
+        log.warning("claims and commits were not rehearsed: %s", str(failure) or type(failure).__name__)
 
 
 async def _rehearse(connection: Connection, job_no: int, holder: str, id_type: str) -> None:

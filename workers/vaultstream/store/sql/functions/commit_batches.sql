@@ -261,7 +261,8 @@ BEGIN
 
     -- No record of a pending batch has a signature. Checking first would cost as much as the insert.
     -- If a signature exists nevertheless, the existing one stays. A trigger of the table can raise both errors, at each attempt.
-    -- A commit of batches 0, which never exist, is a rehearsal: it plans all statements, and writes nothing.
+    -- A commit of batches 0, which never exist, is a rehearsal: it plans all statements, and writes no row. The first one
+    -- of a job defines its insert.
     WHILE v_found IS NULL AND (v_expected > 0 OR 0 = ALL (p_batch_no)) LOOP
         BEGIN
             EXECUTE format('SELECT vaultstream.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)', 'insert_signatures_' || p_job_no)
