@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from vaultstream.records.source import Source
     from vaultstream.store.leases import BatchRow
     from vaultstream.store.source_pool import SourcePool, SourceState
+
+FINISH_BYTES = 2**20
+"""Payloads brought into canonical form between two looks at whether anybody still wants them."""
 
 
 @dataclass
@@ -79,13 +83,34 @@ async def read(
         await sources.confirm(*states)
         raise VaultStreamError(f"{source.relation} returns more than two rows for each id.")
     if source.unfinished:
-        found = [(record_id, *finished(payload, size, limit)) for record_id, payload, size in found]
+        found = await finish(found, limit)
     null = PAYLOAD_NOT_CANONICAL if source.composed else PAYLOAD_NULL
     records = sort_out(wanted, found, limit=limit, null=null)
     state = next(iter(states), None)
     for each in records:
         each.state = state
     return records
+
+
+async def finish(rows: Sequence[Any], limit: int) -> list[tuple[Any, bytes | None, int | None]]:
+    """Brings payloads into canonical form, in a thread: 16 MiB can take seconds, in which leases are to be renewed.
+
+    Args:
+        rows: id, payload and size, as `sort_out` takes them.
+        limit: the largest payload allowed, in bytes.
+    """
+    done: list[tuple[Any, bytes | None, int | None]] = []
+
+    def finish_some() -> None:
+        size = 0
+        while len(done) < len(rows) and size < FINISH_BYTES:
+            record_id, payload, before = rows[len(done)]
+            done.append((record_id, *finished(payload, before, limit)))
+            size += len(payload or b"")
+
+    while len(done) < len(rows):
+        await asyncio.to_thread(finish_some)
+    return done
 
 
 def planned_ids(source: Source, row: BatchRow) -> Sequence[Any]:
