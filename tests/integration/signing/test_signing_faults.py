@@ -49,7 +49,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[int], Iterable[int
 async def sign_the_rest(bench: Bench, planning: asyncio.Task[Any], count: int) -> None:
     async with bench.signer() as signer:
         signing = asyncio.create_task(signer.pipeline.run(signer.context.stop))
-        await asyncio.wait_for(planning, 20)
+        await asyncio.wait_for(planning, 60)
         signer.context.stop.set()
         await signing
     await bench.assert_ended_well(payloads(count))
