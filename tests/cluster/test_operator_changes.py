@@ -291,7 +291,8 @@ async def test_a_count_changed_by_hand_is_corrected(site: Site) -> None:
 async def test_an_operator_with_another_image_replaces_every_worker(site: Site) -> None:
     """Each worker ends with its pods before its replacement starts; the signers are replaced by a rollout."""
     former = await site.operator(VAULTSTREAM_WORKER_IMAGE="vaultstream:1")
-    await site.apply("job", scaling={"pollingInterval": 1, "minReplicaCount": 4})
+    keys = {"count": 5, "algorithm": "ED25519"}  # no more signers run than there are keys
+    await site.apply("job", keys=keys, scaling={"pollingInterval": 1, "minReplicaCount": 4})
     await site.scales_to("job", 4)
     for role in ROLES:
         await eventually(lambda role=role: _image(site, role, "vaultstream:1"))
