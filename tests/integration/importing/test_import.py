@@ -126,6 +126,32 @@ async def test_a_second_row_of_an_id_is_rejected_and_names_the_line_of_the_first
     ]
 
 
+async def test_records_that_share_a_line_are_rejected_each_for_its_own_id(
+    db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.json"
+    report = await load(
+        db,
+        path,
+        '[{"id":1,"p":"a"},\n{"id":1,"p":"b"},{"id":2,"p":"c"},{"id":3,"p":"d"},{"id":3,"p":"e"}]',
+        payload_column="p",
+    )
+    assert (report.rows, report.rejected) == (3, 2)
+    assert await rows(db) == [(1, "a"), (2, "c"), (3, "d")]
+    assert rejected(path) == [
+        (2, "has the id '1', which line 1 already has", "b"),
+        (2, "has the id '3', which this line already has", "e"),
+    ]
+    more = '[{"id":3,"p":"f"},{"id":4,"p":"g"},{"id":4,"p":"h"},{"id":5,"p":"i"}]'
+    report = await load(db, path, more, payload_column="p", mode=Mode.APPEND)
+    assert (report.rows, report.rejected) == (2, 2)
+    assert await rows(db) == [(1, "a"), (2, "c"), (3, "d"), (4, "g"), (5, "i")]
+    assert rejected(path) == [
+        (1, "has the id '3', which the table already has", "f"),
+        (1, "has the id '4', which this line already has", "h"),
+    ]
+
+
 async def test_uuids_that_differ_in_case_alone_are_one_id(db: asyncpg.Connection, tmp_path: Path) -> None:
     text = "9f0c3a5e-0d5c-4f6e-8d4b-3a1c2e5f7a90"
     report = await load(db, tmp_path / "in.csv", f"id,p\n{text},a\n{text.upper()},b\n")

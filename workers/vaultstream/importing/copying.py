@@ -19,6 +19,7 @@ TRAILER = b"\xff\xff"
 """End of a COPY."""
 
 _TWO_FIELDS = Struct(">hiqi").pack  # number of fields; length and value of a bigint; length of what follows
+_THREE_FIELDS = Struct(">hiqiqi").pack  # the same with two bigints
 _LENGTH = Struct(">i").pack
 
 
@@ -27,12 +28,12 @@ def pack_numbered(rows: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join([_TWO_FIELDS(2, 8, number, len(payload)) + payload for number, payload in rows])
 
 
-def pack_staged(rows: Iterable[tuple[int, bytes, bytes]]) -> bytes:
-    """Returns rows of (bigint, text, text or bytea) in COPY's format."""
+def pack_staged(rows: Iterable[tuple[int, int, bytes, bytes]]) -> bytes:
+    """Returns rows of (bigint, bigint, text, text or bytea) in COPY's format."""
     return b"".join(
         [
-            _TWO_FIELDS(3, 8, line, len(text)) + text + _LENGTH(len(payload)) + payload
-            for line, text, payload in rows
+            _THREE_FIELDS(4, 8, number, 8, line, len(text)) + text + _LENGTH(len(payload)) + payload
+            for number, line, text, payload in rows
         ]
     )
 

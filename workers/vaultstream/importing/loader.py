@@ -285,7 +285,7 @@ class _Load:
 
         def pack(chunk: Chunk) -> bytes:
             types.see(row.id for row in chunk.rows)
-            return pack_staged((row.line, row.id.encode(), row.payload) for row in chunk.rows)
+            return pack_staged((row.number, row.line, row.id.encode(), row.payload) for row in chunk.rows)
 
         execute = self.connection.execute
         await execute(query("import_stage", payload_type=payload_type))
@@ -308,8 +308,11 @@ class _Load:
         async for row in self.connection.cursor(
             query("import_rejected", excerpt=_EXCERPTS[payload_type]), prefetch=1000
         ):
-            where = "the table already has" if row["first"] is None else f"line {row['first']} already has"
-            self.rejects.add([Reject(row["line"], f"has the id {row['id']!r}, which {where}", row["text"])])
+            first, line = row["first"], row["line"]
+            where = "the table" if first is None else f"line {first}" if first != line else "this line"
+            self.rejects.add(
+                [Reject(line, f"has the id {row['id']!r}, which {where} already has", row["text"])]
+            )
 
     async def _packed(self, pack: Callable[[Chunk], bytes], wanted: IdType | None) -> AsyncIterator[bytes]:
         yield HEADER

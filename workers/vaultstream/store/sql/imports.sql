@@ -99,34 +99,39 @@ SELECT coalesce(max({id}), 0) FROM {table}
 
 -- name: import_stage
 -- Rows whose ids come from the file wait here: the type of the ids is known only after the last one.
-CREATE TEMPORARY TABLE vaultstream_import (line bigint, id text COLLATE "C", payload {payload_type}) ON COMMIT DROP
+-- The number is unique; several records of a JSON array may share a line.
+CREATE TEMPORARY TABLE vaultstream_import (number bigint, line bigint, id text COLLATE "C", payload {payload_type}) ON COMMIT DROP
 
 -- name: import_find_duplicates
 -- The second and each later row of an id.
 CREATE TEMPORARY TABLE vaultstream_import_again ON COMMIT DROP AS
-SELECT line, id, first
-FROM (SELECT line, id, min(line) OVER (PARTITION BY id::{id_type}) AS first FROM pg_temp.vaultstream_import) AS seen
-WHERE line > first
+SELECT number, first
+FROM (
+    SELECT number, row_number() OVER same AS place, first_value(line) OVER same AS first
+    FROM pg_temp.vaultstream_import
+    WINDOW same AS (PARTITION BY id::{id_type} ORDER BY number)
+) AS seen
+WHERE place > 1
 
 -- name: import_find_present
 -- The rows whose id the table already had.
-INSERT INTO pg_temp.vaultstream_import_again (line, id)
-SELECT s.line, s.id
+INSERT INTO pg_temp.vaultstream_import_again (number)
+SELECT s.number
 FROM pg_temp.vaultstream_import s
 JOIN {table} t ON t.{id} = s.id::{id_type}
-WHERE NOT EXISTS (SELECT FROM pg_temp.vaultstream_import_again a WHERE a.line = s.line)
+WHERE NOT EXISTS (SELECT FROM pg_temp.vaultstream_import_again a WHERE a.number = s.number)
 
 -- name: import_rejected
-SELECT a.line, a.id, a.first, {excerpt} AS text
+SELECT s.line, s.id, a.first, {excerpt} AS text
 FROM pg_temp.vaultstream_import_again a
-JOIN pg_temp.vaultstream_import s USING (line)
-ORDER BY a.line
+JOIN pg_temp.vaultstream_import s USING (number)
+ORDER BY number
 
 -- name: import_unstage
 INSERT INTO {table} ({id}, {payload})
 SELECT s.id::{id_type}, s.payload
 FROM pg_temp.vaultstream_import s
-WHERE NOT EXISTS (SELECT FROM pg_temp.vaultstream_import_again a WHERE a.line = s.line)
+WHERE NOT EXISTS (SELECT FROM pg_temp.vaultstream_import_again a WHERE a.number = s.number)
 
 -- name: import_current_schema
 SELECT current_schema()
