@@ -67,7 +67,9 @@ def confirmed(job: Job, policy: Policy, signed: int, *, verb: str = "Delete") ->
             return True
         raise UsageError(
             f"Deleting job {job.name} and its {counted(signed, 'signature')} needs --yes without a terminal to confirm on.",
-            hint="Add --yes, or --policy Retain to keep the signatures.",
+            hint="Add --yes."
+            if verb == "Cancel"
+            else "Add --yes, or --policy Retain to keep the signatures.",
         )
     what = (
         "and keep its signatures"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import signal
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaultstream.errors import Interrupted
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 STANDARD_INPUT = Path("-")
 """The value of an argument that means standard input."""
@@ -35,6 +38,26 @@ async def spooled_input(name: str) -> AsyncIterator[Path]:
                 if data:
                     await asyncio.to_thread(file.write, data)
         yield path
+
+
+@contextmanager
+def interruptible_reading() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM end what blocks the event loop, such as reading a pipe; its handlers would not see them.
+
+    Raises:
+        Interrupted: one of them came.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted("Interrupted; nothing was changed.")
 
 
 def _read() -> bytes | None:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from vaultstream.errors import ExitCode, UsageError
-from vaultstream.local.deletion import require_idle
 from vaultstream.local.session import open_session
 from vaultstream.local.submission import change_suspension, require_ours, workers_left
 from vaultstream.settings import Settings
@@ -60,8 +59,10 @@ async def cancel(
         async with session.pool.acquire() as connection:
             await change_suspension(connection, found.token, suspended=True)
         if not await workers_left(session.pool, found, seconds=wait_seconds):
-            async with session.pool.acquire() as connection:
-                await require_idle(connection, found)
+            raise UsageError(
+                f"Job {found.name} has workers after {wait_seconds:g} s, so it was not canceled; it stays suspended.",
+                hint=f"Cancel it again with a larger --wait-seconds, or `vaultstream resume {found.name}` lets it go on.",
+            )
         async with session.pool.acquire() as connection:
             signed = (await read_job(connection, found.token)).progress.signed
         cleared = await delete_job_sealed(session, found, policy)

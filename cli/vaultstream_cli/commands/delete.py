@@ -9,6 +9,7 @@ import typer
 from vaultstream.errors import ExitCode, UsageError
 from vaultstream.local.deletion import require_idle
 from vaultstream.local.session import open_session
+from vaultstream.local.submission import require_ours
 from vaultstream.settings import Settings
 from vaultstream.store.progress import read_job
 from vaultstream_cli.app import Json, app, command
@@ -47,6 +48,8 @@ async def delete(
         async with session.pool.acquire() as connection:
             snapshot = await read_job(connection, job)
             found, signed = snapshot.job, snapshot.progress.signed
+            if found.deleted_at is None:
+                require_ours(found, f"kubectl delete signingjob {found.name}")
             if not force:
                 await require_idle(connection, found)
         chosen = policy or Policy(found.spec.deletion_policy)

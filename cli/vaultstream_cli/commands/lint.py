@@ -16,6 +16,7 @@ from vaultstream.importing.source import Format
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.input import interruptible_reading
 from vaultstream_cli.output import note, print_line, print_object
 
 
@@ -48,14 +49,16 @@ async def lint(
     duplicate ids. Exits 0, or 2 if something is wrong. A table that a job names is not looked for: `submit` does.
     """
     if format_ is None and not holds_records(file):
-        names = [job.metadata.name for job in load_signing_jobs(file)]
+        with interruptible_reading():
+            names = [job.metadata.name for job in load_signing_jobs(file)]
         if json:
             print_object({"file": str(file), "valid": True, "jobs": names})
         for name in [] if json else names:
             print_line(f"{file}: the SigningJob {name} is valid.")
         return
     options = ImportOptions(table="-", id_column=id_column, format=format_, allow_multiline=allow_multiline)
-    checked = check_records(file, options)
+    with interruptible_reading():
+        checked = check_records(file, options)
     if json:
         shown = asdict(checked)
         print_object({"file": str(file), "valid": not checked.rejected, "jobs": [], "records": shown})

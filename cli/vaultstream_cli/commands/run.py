@@ -11,11 +11,12 @@ from vaultstream.api.loader import load_signing_jobs
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.local.session import open_session
-from vaultstream.local.submission import submit_jobs
+from vaultstream.local.submission import require_ours, submit_jobs
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import get_job
 from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.input import interruptible_reading
 from vaultstream_cli.manifests import OptionalManifestFile, one_or_all
 from vaultstream_cli.output import note, print_error, print_object
 from vaultstream_cli.running import MaxSigners, run_and_show
@@ -47,7 +48,8 @@ async def run(
         raise UsageError(
             "Give the file of a job with -f FILE, or the name of one that is there.", field="--file"
         )
-    manifests = load_signing_jobs(file) if file else []
+    with interruptible_reading():
+        manifests = load_signing_jobs(file) if file else []
     async with open_session(settings, existing=job is not None) as session:
         load_keyring(session.services.kek_file)  # without it, a job would be created that nobody can work on
         async with session.pool.acquire() as connection:
@@ -55,6 +57,7 @@ async def run(
                 jobs = [await get_job(connection, job)]
                 if jobs[0].deleted_at:
                     raise UsageError(f"Job {jobs[0].name} was deleted, so it can't be run.")
+                require_ours(jobs[0], f"kubectl edit signingjob {jobs[0].name}")
             else:
                 jobs = [each.job for each in await submit_jobs(connection, manifests)]
         annotations = [each.metadata.annotations for each in manifests] or [{}]

@@ -10,6 +10,7 @@ from vaultstream.local.session import open_session
 from vaultstream.local.submission import submit_jobs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.input import interruptible_reading
 from vaultstream_cli.manifests import ManifestFile, one_or_all
 from vaultstream_cli.output import note, print_object
 
@@ -24,7 +25,8 @@ async def submit(settings: Settings, *, file: ManifestFile, json: Json = False) 
     Its table and columns are checked. A job of that name gets what changed in fields that can be changed. All jobs of a file are
     created, or none. Exits 0, or 2 if a job or its source is invalid.
     """
-    manifests = load_signing_jobs(file)
+    with interruptible_reading():
+        manifests = load_signing_jobs(file)
     async with (
         open_session(settings, pool_size=1, nats=False) as session,
         session.pool.acquire() as connection,

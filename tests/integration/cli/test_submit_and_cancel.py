@@ -86,10 +86,19 @@ async def test_of_a_file_with_a_wrong_source_no_job_is_created(
 
 
 async def test_a_job_that_has_ended_or_is_one_of_kubernetes_is_left_alone(
-    run_cli: RunCli, small_job: str, make_job: MakeJob, connection: asyncpg.Connection
+    run_cli: RunCli, small_job: str, make_job: MakeJob, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     job = await make_job("of-an-object")
+    file = manifest(tmp_path, "of-an-object")
     await connection.execute("UPDATE vaultstream.jobs SET owner_uid = 'uid' WHERE job_no = $1", job.job_no)
+    for words in (
+        ["delete", job.name],
+        ["run", job.name],
+        ["submit", "-f", str(file)],
+        ["run", "-f", str(file)],
+    ):
+        owned = run_cli(*words, check=False)
+        assert (owned.returncode, "kubectl" in owned.stderr) == (2, True), words
     for command in ("suspend", "resume", "cancel"):
         ended = run_cli(command, small_job, check=False)
         assert (ended.returncode, "has ended" in ended.stderr) == (2, True)

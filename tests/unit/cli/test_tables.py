@@ -29,6 +29,12 @@ def test_no_number_and_no_word_is_split_and_the_first_columns_stay(width: int) -
         assert all(len(word) <= room for word in text.split())
 
 
+def test_a_name_of_more_than_half_the_width_is_whole() -> None:
+    name = "receipts-of-the-year-2025-big-ad0eb6ca-1-3b9ed9da"
+    assert fitting(("key", "state"), [(name, "revoked")], 80)[0] == len(name)
+    assert fitting(COLUMNS, [(name, *ROW[1:])], 80)[0] == len(name)
+
+
 def test_two_columns_stay_however_narrow_the_terminal_is() -> None:
     assert len(fitting(COLUMNS, [ROW], 10)) == 2
 

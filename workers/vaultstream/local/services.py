@@ -245,11 +245,15 @@ def require_place(data_dir: Path) -> None:
 
     Raises:
         NoDatabaseError: there is none.
+        LocalServiceError: it belongs to another user.
     """
-    if not (whole_data_dir(data_dir) / "postgres" / "data").is_dir():
+    data_dir = whole_data_dir(data_dir)
+    with _disk_errors_explained(data_dir):
+        found = (data_dir / "postgres" / "data").is_dir()
+    if not found:
         raise NoDatabaseError(
-            f"There is no VaultStream database in {whole_data_dir(data_dir)}.",
-            hint="Name another place with --data-dir, or set DATABASE_URL. `vaultstream import`, `run` and `quick-start` create one.",
+            f"There is no VaultStream database in {data_dir}.",
+            hint="Name another place with --data-dir, or set DATABASE_URL. `vaultstream import`, `run`, `submit`, `quick-start` and `debug psql` create one.",
         )
 
 
@@ -281,7 +285,8 @@ def used_before(data_dir: Path) -> bool:
 def inspect_services(data_dir: Path) -> Inspection:
     """Returns what runs in a data directory; starts, awaits and creates nothing."""
     data_dir = whole_data_dir(data_dir)
-    return Inspection(data_dir, EmbeddedPostgres(data_dir).find(), EmbeddedNats(data_dir).find())
+    with _disk_errors_explained(data_dir):
+        return Inspection(data_dir, EmbeddedPostgres(data_dir).find(), EmbeddedNats(data_dir).find())
 
 
 async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
@@ -298,14 +303,19 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
     data_dir = whole_data_dir(data_dir)
     if not is_data_dir(data_dir):
         return False
-    async with _turn(data_dir):
-        with FileLock(data_dir / USERS_LOCK) as use:
-            if not use.try_acquire(exclusive=True) and not force:
-                raise UsageError(
-                    f"A vaultstream command uses the services in {data_dir}.",
-                    hint="Stop it first (Ctrl-C drains); the last command to leave stops the services.",
-                )
-            return await _stop_all(data_dir)
+    with _disk_errors_explained(data_dir):
+        async with _turn(data_dir):
+            return await _stop_unused(data_dir, force=force)
+
+
+async def _stop_unused(data_dir: Path, *, force: bool) -> bool:
+    with FileLock(data_dir / USERS_LOCK) as use:
+        if not use.try_acquire(exclusive=True) and not force:
+            raise UsageError(
+                f"A vaultstream command uses the services in {data_dir}.",
+                hint="Stop it first (Ctrl-C drains); the last command to leave stops the services.",
+            )
+        return await _stop_all(data_dir)
 
 
 @asynccontextmanager

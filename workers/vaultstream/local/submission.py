@@ -35,11 +35,14 @@ async def submit_jobs(connection: Connection, manifests: Sequence[SigningJob]) -
     Raises:
         InvalidJobError: a job of that name exists with other immutable fields.
         SourceError: a table or its columns can't be used.
+        UsageError: a job of that name belongs to an object of Kubernetes.
     """
     submitted = []
     async with connection.transaction():
         for manifest in manifests:
             before = await jobs.find_job(connection, manifest.metadata.name)
+            if before is not None:
+                require_ours(before, "kubectl apply -f FILE")
             job = await open_job(connection, manifest.metadata.name, manifest.spec)
             submitted.append(Submitted(job, created=before is None))
     return submitted

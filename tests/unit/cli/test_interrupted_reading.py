@@ -1,0 +1,69 @@
+"""Commands that read a file or a pipe end at a signal, although nothing comes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.waiting import eventually
+from vaultstream.errors import LocalServiceError
+from vaultstream.local.services import inspect_services, require_place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("words", [("run", "-f"), ("submit", "-f"), ("lint",)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_reading_of_a_silent_pipe(
+    tmp_path: Path, words: tuple[str, ...], number: signal.Signals
+) -> None:
+    reading, writing = os.pipe()
+    child = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+        [sys.executable, "-m", "vaultstream_cli", *words, "-"],
+        stdin=reading,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+
+    def reads() -> bool:
+        return fcntl.ioctl(reading, termios.FIONREAD, bytes(4)) == bytes(4)
+
+    try:
+        os.write(writing, b"a")
+        await eventually(reads)
+        child.send_signal(number)
+        _, err = child.communicate(timeout=30)
+        assert (child.returncode, b"Interrupted" in err, b"Traceback" in err) == (130, True, False)
+    finally:
+        child.kill()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_data_directory_of_another_user_is_explained(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    (place / "postgres" / "data").mkdir(parents=True)
+    (place / "postgres").chmod(0)
+    tmp_path.chmod(0o755)
+    before = os.geteuid()
+    if before == 0:
+        for folder in tmp_path.parents[:2]:
+            folder.chmod(folder.stat().st_mode | 0o111)
+        os.seteuid(65534)
+    try:
+        for look in (require_place, inspect_services):
+            with pytest.raises(LocalServiceError, match="no permission"):
+                look(place)
+    finally:
+        os.seteuid(before)
+        (place / "postgres").chmod(0o700)
