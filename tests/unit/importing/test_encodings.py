@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.reading import read, reasons
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.encoding import other_format_of, wide_encoding_of
+from vaultstream.importing.encoding import other_format_of, structure_of, wide_encoding_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +75,23 @@ def test_another_format_under_the_extension_of_a_text_is_refused(
     path.write_bytes(raw)
     with pytest.raises(ImportFileError, match=what):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"id": 1, "a": 2}\n', "JSON"),
+        ('\ufeff\n [\n  {"id": 1}\n]\n', "JSON"),
+        ("[]", "JSON"),
+        ("---\nid: 1\n", "YAML"),
+    ],
+)
+def test_json_or_yaml_that_is_read_as_csv_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "in.csv").write_text(text, "utf-8")
+    with pytest.raises(ImportFileError, match=f"in.csv is not CSV: it begins as {what} does"):
+        read(tmp_path / "in.csv")
+
+
+@pytest.mark.parametrize("header", ["[id],[name]\n", "---,id\n", '"[1]",id\n', "id,{a}\n"])
+def test_a_header_with_brackets_is_no_json(header: str) -> None:
+    assert structure_of(header.encode()) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32LE"),  # before UTF-16LE, whose mark it begins with
@@ -28,6 +29,11 @@ _MARKUP = (
     (b"<!doctype html", "an HTML page, as a server may return in place of a file"),
     (b"<html", "an HTML page, as a server may return in place of a file"),
     (b"<?xml", "an XML document"),
+)
+_STRUCTURES = (
+    # An array of JSON goes on with a value. A name in brackets, as in [id],[name], is a header.
+    (re.compile(rb'\s*(\{|\[\s*([\[{"\]\d-]|$))'), "JSON"),
+    (re.compile(rb"\s*---\s*(\n|$)"), "YAML"),
 )
 _MIN_NULS = 1 / 4
 _MIN_ASCII = 1 / 50
@@ -64,6 +70,12 @@ def other_format_of(head: bytes) -> str | None:
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()[:20].lower()
     found = (what for magic, what in _MAGIC if head.startswith(magic))
     return next(found, next((what for start, what in _MARKUP if text.startswith(start)), None))
+
+
+def structure_of(head: bytes) -> str | None:
+    """Returns JSON or YAML if a file that is read as CSV begins as one of these do; or None."""
+    text = head.removeprefix(codecs.BOM_UTF8)
+    return next((what for start, what in _STRUCTURES if start.match(text)), None)
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.encoding import other_format_of, wide_encoding_of
+from vaultstream.importing.encoding import other_format_of, structure_of, wide_encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,11 +100,11 @@ def open_import_source(path: Path, wanted: Format | None = None) -> Iterator[Imp
                 hint="Unpack it first; Parquet has its own compression.",
             )
         if found is not Format.PARQUET:
-            _refuse_other_content(path, stream)
+            _refuse_other_content(path, stream, found)
         yield ImportSource(path, found, stream, status.st_size, raw)
 
 
-def _refuse_other_content(path: Path, stream: BinaryIO) -> None:
+def _refuse_other_content(path: Path, stream: BinaryIO, wanted: Format) -> None:
     try:
         head = cast("io.BufferedReader", stream).peek(_BUFFER_BYTES)
     except DAMAGED:
@@ -118,6 +118,11 @@ def _refuse_other_content(path: Path, stream: BinaryIO) -> None:
             f"{path} is not of the format that it is read as: it is {what}.",
             hint="Unpack or convert it first, and give it the extension of its format (or --format).",
         )
+    if wanted is Format.CSV and (what := structure_of(head)):
+        way_out = (
+            "Add --format json or --format jsonl" if what == "JSON" else "Convert it to CSV or JSON first"
+        )
+        raise ImportFileError(f"{path} is not CSV: it begins as {what} does.", hint=f"{way_out}.")
 
 
 def _by_name(name: str, path: Path) -> Format:
