@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from vaultstream.errors import ImportFileError
 from vaultstream.importing.checking import RejectedLine, check_records, holds_records
 from vaultstream.importing.options import ImportOptions
 from vaultstream_cli.app import app
@@ -64,3 +65,12 @@ def test_lint_checks_jobs_and_records_without_creating_anything(
     assert "bad.csv:3: " in bad.output
     assert "tabel" in job.output
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("ending", ["bz2", "xz", "zst"])
+def test_a_compression_that_an_import_lacks_is_refused_by_its_extension(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"in.csv.{ending}"
+    file.write_bytes(b"\xfd7zXZ\0")
+    assert holds_records(file)
+    with pytest.raises(ImportFileError, match="extension"):
+        check_records(file, OPTIONS)

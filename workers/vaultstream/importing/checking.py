@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SHOWN_REJECTS = 50
 
-_ENDINGS = {".csv", ".jsonl", ".ndjson", ".parquet", ".pq", ".gz", ".zip"}
+_ENDINGS = {".csv", ".jsonl", ".ndjson", ".parquet", ".pq", ".gz", ".zip", ".bz2", ".xz", ".zst"}
+"""Those of records, also compressed in a way that an import then refuses by its extension."""
 _HEAD_BYTES = 65_536
 
 
