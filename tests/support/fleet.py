@@ -43,9 +43,11 @@ class PlayedJob:
         """Adds pending batches, first in Postgres, then in JetStream."""
         first, self.published = self.published + 1, self.published + batches
         await self.pool.execute(
-            "INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
+            "WITH added AS (INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
             f"SELECT $1, n, {RECORDS}, ({RECORDS} * n - {RECORDS - 1})::text, ({RECORDS} * n)::text "
-            "FROM generate_series($2::bigint, $3::bigint) n",
+            "FROM generate_series($2::bigint, $3::bigint) n) "
+            # At once: the operator expects more batches of a plan that has begun and is not complete.
+            "UPDATE vaultstream.jobs SET planned = true WHERE job_no = $1",
             self.job_no,
             first,
             self.published,
