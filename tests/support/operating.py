@@ -35,7 +35,8 @@ POLICIES = DEPLOY / "operator-policies.yaml"
 OPERATOR = "vaultstream-operator"
 HOME = "vaultstream"
 """Namespace of the operator in the manifest."""
-READY_SECONDS = 20.0
+READY_SECONDS = 45.0
+"""Of an operator on a busy machine. The first one waits 5 s for a leader whose Lease somebody deleted."""
 
 
 async def put(client: Client, collection: str, document: dict[str, Any]) -> None:
