@@ -161,7 +161,7 @@ def encrypted(key: Path, folder: Path, password: str) -> Path:
 async def test_a_user_logs_in_with_a_client_certificate(
     certified: str, authority: Authority, tmp_path: Path
 ) -> None:
-    pair = authority.issue("client", CERTIFIED)
+    pair = authority.issue(CERTIFIED, CERTIFIED)
     key = encrypted(pair.key, tmp_path, "secret")
     for files in (f"sslkey={pair.key}", f"sslkey={key}&sslpassword=secret"):
         async with connect(f"{certified}&sslcert={pair.certificate}&{files}") as connection:
@@ -171,7 +171,7 @@ async def test_a_user_logs_in_with_a_client_certificate(
 async def test_what_is_wrong_with_a_client_certificate_is_named(
     certified: str, authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
-    pair, strange = authority.issue("client", CERTIFIED), stranger.issue("client", CERTIFIED)
+    pair, strange = authority.issue(CERTIFIED, CERTIFIED), stranger.issue(CERTIFIED, CERTIFIED)
     other = authority.issue("another", "another")
     key = encrypted(pair.key, tmp_path, "secret")
     url = f"{certified}&sslcert={pair.certificate}"
