@@ -69,13 +69,7 @@ _FOR_THE_DRIVER = {
     "user",
     "password",
     "passfile",
-    "sslcert",
-    "sslkey",
-    "sslrootcert",
-    "sslcrl",
-    "sslpassword",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
+    *OF_CONTEXT,
     "krbsrvname",
 }
 _OVERRIDDEN = {
