@@ -31,7 +31,7 @@ def test_a_deadline_is_met_without_overshoot() -> None:
     for seed in SEEDS:
         run = simulate(NIGHT, seed)
         assert run.makespan <= 620.0
-        assert run.peak <= 1.4 * IDEAL
+        assert run.peak <= 1.3 * IDEAL  # before: 1.4
         assert run.at_risk_at is None
 
 
@@ -50,6 +50,15 @@ def test_a_deadline_that_can_not_be_met_is_told_long_before() -> None:
         run = simulate(short, seed)
         assert run.at_risk_at is not None
         assert run.at_risk_at <= 120.0
+
+
+def test_a_near_finishing_time_is_met_although_the_lag_asks_for_one_signer() -> None:
+    near = replace(NIGHT, records=200_000, finish_within=120.0)
+    for seed in SEEDS:
+        run = simulate(near, seed)
+        assert [str(decision.reason) for _, decision in run.decisions[:1]] == ["FirstStep"]
+        assert run.makespan <= 120.0  # before: up to 128 s, because each step at most doubled one signer
+        assert run.peak <= 50  # before: 80
 
 
 def test_a_finishing_time_tomorrow_does_not_open_with_the_maximum() -> None:

@@ -15,7 +15,7 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 | 9 | the reason of 11 to 15 | activity, and no more than rest run | as 11 to 15, in one step | B D |
 | 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 15, but none is added | B H D |
 | 11 | `Deadline` | a finishing time is set, and the rate per signer is known | ⌈records left / (rate per signer · seconds)⌉ | B H D |
-| 12 | `FirstStep` | no rate per signer is known, and `lagThreshold` is not set or a finishing time is far | 4, or as many as run | B H D |
+| 12 | `FirstStep` | no rate per signer is known, and `lagThreshold` is not set or a finishing time is | 4, or as many as run | B H D |
 | 13 | `WorkLeft` | `lagThreshold` is not set | the fewest that end the work within 10 % of the earliest end | B H D |
 | 14 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
 | 15 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
@@ -265,7 +265,7 @@ def _by_work(case: _Case, lag: int) -> _Proposal:
     if spec.lag_threshold is not None:
         wanted = _by_lag(case, lag, spec.lag_threshold)
         if not _measuring(case):
-            return wanted
+            return _at_least_measured(case, wanted, lag)
         count = min(wanted.replicas, max(current, FIRST_STEP))
         formula = f"min({wanted.formula}, max(current {current}, {FIRST_STEP})) = {count}"
         return replace(wanted, replicas=count, reason=Reason.FIRST_STEP, formula=formula)
@@ -280,6 +280,15 @@ def _by_work(case: _Case, lag: int) -> _Proposal:
     if count != current and behavior.tolerable(spec.behavior, count, current):
         count, formula = current, f"{formula}, within tolerance of {current}"
     return _Proposal(count, Reason.WORK_LEFT, formula, floor, facts={"recordsExpected": left})
+
+
+def _at_least_measured(case: _Case, wanted: _Proposal, lag: int) -> _Proposal:
+    """Returns the count for the lag, or more if a finishing time is near and the rate that decides on it is not known yet."""
+    count = max(case.current, min(FIRST_STEP, lag))
+    if case.observation.timing.finish_at is None or case.forecast.rate_per_signer or wanted.replicas >= count:
+        return wanted
+    formula = f"max({wanted.formula}, min({FIRST_STEP}, lag {lag})) = {count}"
+    return replace(wanted, replicas=count, reason=Reason.FIRST_STEP, formula=formula)
 
 
 def _by_lag(case: _Case, lag: int, threshold: int) -> _Proposal:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from vaultstream.scaling.observation import Observation
+from vaultstream.scaling.worth import FIRST_STEP
 
 FAR_SECONDS: Final = 100 * 365 * 86_400.0
 """A hundred years in seconds: a later end counts as unknown."""
@@ -117,20 +118,23 @@ def _rate_per_signer(observation: Observation) -> float | None:
 def _deadline(observation: Observation, left: int, rate: float, seconds: float, most: int) -> Deadline:
     """⌈left / (rate · (0.92 · time left - start - drain))⌉; signers that run already need no start.
 
-    Signers that run are kept as long as half of the margin is left: noise in the rate does not change the count.
+    Signers that run are kept as long as half of the margin is left: noise in the rate does not change the count. There is no
+    margin while the rate is one of few signers and the time is long: what is missing is added once more signers have shown theirs.
     """
-    timing, current = observation.timing, observation.replicas.current
-    drain, start = timing.drain_seconds, timing.startup_seconds
-    for share in (AIM, KEEP):
+    timing, replicas = observation.timing, observation.replicas
+    current, drain, start = replicas.current, timing.drain_seconds, timing.startup_seconds
+    few = 0 < replicas.ready <= FIRST_STEP or replicas.ready < current or observation.progress.settling
+    aim, keep = (1.0, 1.0) if few and seconds > FAR_STARTS * start else (AIM, KEEP)
+    for share in (AIM, keep):
         running = _needed(left, rate, share * seconds - drain, most)
         if running is not None and running <= current:
             count = running if share == AIM else current
             terms = f"{share:g} · {seconds:.0f} s - {drain:g} s drain"
             return Deadline(count, seconds, left, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {running}")
-    needed = _needed(left, rate, AIM * seconds - start - drain, most)
+    needed = _needed(left, rate, aim * seconds - start - drain, most)
     if needed is None and left <= rate * max(0.0, seconds - start - drain) * most:
         needed = most  # without the margin
-    terms = f"{AIM:g} · {seconds:.0f} s - {start:g} s start - {drain:g} s drain"
+    terms = f"{aim:g} · {seconds:.0f} s - {start:g} s start - {drain:g} s drain"
     result = f"more than {most}" if needed is None else needed
     return Deadline(needed, seconds, left, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {result}")
 
