@@ -24,6 +24,7 @@ COMMANDS = {
     "import": "import_",
     "jobs": "jobs",
     "status": "status",
+    "explain": "explain",
     "dead": "dead",
     "retry": "retry",
     "verify": "verify",

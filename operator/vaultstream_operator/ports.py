@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag
 from vaultstream.scaling.reasons import LagProblem
 from vaultstream_operator.api.reasons import Statement
@@ -81,8 +82,13 @@ class Store(Protocol):
     async def act(self, action: StoreAction, job: ObjectView) -> Trouble | None:
         """Carries out an action of the plan; returns None, or why it failed."""
 
-    async def remember(self, memory: ScalingMemory, job: ObjectView) -> Trouble | None:
-        """Keeps what scaling remembers of the job; returns None, or why that failed. Raises `ConflictError`: another operator decided."""
+    async def remember(
+        self, memory: ScalingMemory, job: ObjectView, decision: KeptDecision | None = None
+    ) -> Trouble | None:
+        """Keeps what scaling remembers of the job, and its decision if that is news; returns None, or why that failed.
+
+        Raises `ConflictError`: another operator decided.
+        """
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops the cached state of a job that was deleted or has ended."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from vaultstream.api import JobState
 from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag, LagUnknown
 from vaultstream.scaling.reasons import LAG_PROBLEMS, LagProblem, Reason
 from vaultstream.scaling.silence import Silence, failed_again
@@ -107,7 +108,8 @@ class Reconciler:
             trouble = await self._store.act(planned.store, job)
         # Before the count is changed, so that no operator that takes over decides without it.
         if trouble is None and planned.memory is not None:
-            trouble = await self._store.remember(planned.memory, job)
+            decision = KeptDecision.of(planned.decision, now.timestamp()) if planned.decision else None
+            trouble = await self._store.remember(planned.memory, job, decision)
         if trouble is not None:
             planned = plan(replace(view, stored=trouble), self._options, now)
         return await self._act(view, planned, now)

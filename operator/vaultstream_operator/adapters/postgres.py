@@ -16,11 +16,10 @@ import asyncpg
 from vaultstream.api import JobState
 from vaultstream.credentials import UrlSource
 from vaultstream.deletion import delete_with_messages
-from vaultstream.errors import (
-    VaultStreamError,
-)
+from vaultstream.errors import VaultStreamError
 from vaultstream.records.source import inspect_source
 from vaultstream.scaling.activity import Activity
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Progress
 from vaultstream.scaling.workload import unplanned_batches
 from vaultstream.store import jobs, schema
@@ -172,8 +171,10 @@ class PostgresStore:
         self._memory(job).troubles.pop(action, None)
         return None
 
-    async def remember(self, memory: ScalingMemory, job: ObjectView) -> Trouble | None:
-        """Keeps what scaling remembers of a job; returns None, or why that failed.
+    async def remember(
+        self, memory: ScalingMemory, job: ObjectView, decision: KeptDecision | None = None
+    ) -> Trouble | None:
+        """Keeps what scaling remembers of a job, and the decision if that is news; returns None, or why that failed.
 
         A changed count is stored at once. If only times and rates have changed, the copy in Postgres may be `STALE_SECONDS` old.
 
@@ -184,11 +185,13 @@ class PostgresStore:
         kept, job_no = cached.scaling, cached.job_no
         if kept is None or job_no is None:
             return None
-        if not kept.to_store(memory, time.monotonic()):
+        if not kept.to_store(memory, decision, time.monotonic()):
             cached.scaling = replace(kept, memory=memory)
             return None
         try:
-            cached.scaling = await self._with_connection(lambda c: write_scaling(c, job_no, kept, memory))
+            cached.scaling = await self._with_connection(
+                lambda c: write_scaling(c, job_no, kept, memory, decision)
+            )
         except ConflictError:
             cached.scaling = None
             raise

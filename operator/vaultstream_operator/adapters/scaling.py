@@ -1,4 +1,4 @@
-"""What scaling remembers of a job, as Postgres keeps it: read once, and written over the version that was read."""
+"""What scaling remembers of a job, and its decisions, as Postgres keeps them: read once, and written over the version that was read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
 from vaultstream.store.sql import query
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
 from vaultstream_operator.ports import ConflictError
@@ -26,15 +27,19 @@ class KeptScaling:
         stored: the one in Postgres.
         version: of the one in Postgres; 0: there is none.
         stored_at: when it was read or written, on the monotonic clock.
+        latest: the latest decision in Postgres; None: there is none.
     """
 
     memory: ScalingMemory
     stored: ScalingMemory
     version: int
     stored_at: float
+    latest: KeptDecision | None = None
 
-    def to_store(self, memory: ScalingMemory, now: float) -> bool:
-        """Returns whether this memory, after a decision, is to be stored now."""
+    def to_store(self, memory: ScalingMemory, decision: KeptDecision | None, now: float) -> bool:
+        """Returns whether this memory is to be stored now, after a decision; None: none was made."""
+        if decision is not None and decision.is_news(self.latest):
+            return True
         if memory == self.stored:
             return False
         return not memory.same_count(self.stored) or now - self.stored_at >= STALE_SECONDS
@@ -64,23 +69,33 @@ async def estimated(connection: Connection, job: Job, before: Estimate | None) -
 
 async def find_scaling(connection: Connection, job_no: int) -> KeptScaling:
     """Returns what is stored of a job; an empty memory if nothing is."""
-    row = await connection.fetchrow(query("find_scaling"), job_no)
-    memory = ScalingMemory.parse(row["memory"]) if row else ScalingMemory()
-    return KeptScaling(memory, memory, row["version"] if row else 0, time.monotonic())
+    row = (await connection.fetch(query("find_scaling"), job_no))[0]
+    memory = ScalingMemory.parse(row["memory"])
+    latest = KeptDecision(row["at"], row["decision"]) if row["decision"] is not None else None
+    return KeptScaling(memory, memory, row["version"], time.monotonic(), latest)
 
 
 async def write_scaling(
-    connection: Connection, job_no: int, kept: KeptScaling, memory: ScalingMemory
+    connection: Connection,
+    job_no: int,
+    kept: KeptScaling,
+    memory: ScalingMemory,
+    decision: KeptDecision | None = None,
 ) -> KeptScaling:
-    """Stores the memory of a job; returns what is then kept.
+    """Stores the memory of a job, and the decision with it if that is news; returns what is then kept.
 
     Raises:
         ConflictError: somebody else has written, or deleted the job, since `kept` was read.
     """
+    news = decision if decision is not None and decision.is_news(kept.latest) else None
+    at, shown = (news.at, news.shown) if news else (None, None)
     try:
-        version = await connection.fetchval(query("write_scaling"), job_no, kept.version, memory.dump())
+        version = await connection.fetchval(
+            query("write_scaling"), job_no, kept.version, memory.dump(), at, shown, MOST_KEPT
+        )
     except asyncpg.ForeignKeyViolationError as error:  # deleted during this statement
         raise ConflictError from error
     if version is None:
         raise ConflictError
-    return replace(kept, memory=memory, stored=memory, version=version, stored_at=time.monotonic())
+    written = replace(kept, memory=memory, stored=memory, version=version, stored_at=time.monotonic())
+    return replace(written, latest=news or kept.latest)

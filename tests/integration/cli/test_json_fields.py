@@ -48,6 +48,7 @@ def test_what_shows_a_job(
     compare("status", small_job)
     compare("dead", small_job)
     compare("audit-log", small_job)
+    assert compare("explain", small_job)["decisions"]
     assert compare("keys list", small_job)
     compare("run", small_job)
     compare("retry", small_job)

@@ -121,6 +121,18 @@ def test_a_count_stands_until_it_is_time_to_decide_again(clock: Clock) -> None:
     assert [taken.decision.desired for taken in scale.taken] == [1, 4]
 
 
+def test_a_decision_is_handed_over_to_be_kept_once_if_it_is_news(clock: Clock) -> None:
+    scale = scaler(clock)
+    first = scale(look_at(batches_left=10)).news
+    assert first is not None
+    assert (first.shown["replicas"], first.shown["desired"], first.at) == (0, 1, clock.now)
+    assert scale(look_at(batches_left=10, signers=1)).news is None  # not decided again yet
+    clock.now += 1
+    assert scale(look_at(batches_left=10, signers=1)).news is None
+    clock.now += 1
+    assert scale(look_at(batches_left=40, signers=1)).news is not None
+
+
 @pytest.mark.parametrize(
     ("scaling", "annotations", "wanted"),
     [

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from support.planning import ALL, NOW, OPTIONS, job_of, stored_of
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
@@ -78,7 +79,9 @@ class World:
     async def find(self, job: ObjectView) -> StoredJob:
         return stored_of(job.spec, memory=self.memory)
 
-    async def remember(self, memory: ScalingMemory, job: ObjectView) -> None:
+    async def remember(
+        self, memory: ScalingMemory, job: ObjectView, decision: KeptDecision | None = None
+    ) -> None:
         if self.overtaken:
             self.overtaken -= 1
             raise ConflictError

@@ -9,6 +9,7 @@ import pytest
 
 from support.planning import ALL, NOW, after, planned, replicas_of, spec_of, stored_of, view_of
 from vaultstream.scaling.history import Change, Entry, History
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag
 from vaultstream.scaling.throughput import Seen
 from vaultstream_operator.adapters.scaling import KeptScaling
@@ -59,7 +60,15 @@ def test_a_changed_count_is_stored_at_once_and_times_only_now_and_then(
     memory: ScalingMemory, seconds: float, stored: bool
 ) -> None:
     kept = KeptScaling(MEMORY, MEMORY, version=1, stored_at=100.0)
-    assert kept.to_store(memory, 100.0 + seconds) is stored
+    assert kept.to_store(memory, None, 100.0 + seconds) is stored
+
+
+def test_a_decision_that_is_news_is_stored_at_once() -> None:
+    shown = {"replicas": 4, "desired": 4, "reason": "Lag", "limit": None, "hold": False}
+    latest = KeptDecision(1.0, shown)
+    kept = KeptScaling(MEMORY, MEMORY, version=1, stored_at=100.0, latest=latest)
+    assert not kept.to_store(MEMORY, replace(latest, at=2.0), 100.0)
+    assert kept.to_store(MEMORY, KeptDecision(2.0, {**shown, "desired": 5}), 100.0)
 
 
 TWENTY = replace(ALL, signing=SignersView(20, 20, generation=3))

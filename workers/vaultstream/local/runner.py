@@ -15,6 +15,7 @@ from vaultstream.local.stalls import StallWatch
 from vaultstream.records.source import inspect_source
 from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_transient
+from vaultstream.store.decisions import keep_decision
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
 from vaultstream.store.serving import no_writes, replace_connections
@@ -24,6 +25,7 @@ from vaultstream.store.source_pool import replaced
 if TYPE_CHECKING:
     from vaultstream.api import SigningJobSpec
     from vaultstream.local.services import Services
+    from vaultstream.scaling.kept import KeptDecision
     from vaultstream.store.database import Connection, Pool
 
 POLL_SECONDS = 0.25
@@ -69,10 +71,17 @@ class PoolState:
 
 @dataclass(frozen=True)
 class PoolSize:
-    """The number of signers for a pool, and why it was changed last, in a sentence; empty: it was not changed."""
+    """The number of signers for a pool.
+
+    Attributes:
+        signers: how many.
+        why: why it was changed last, in a sentence; empty: it was not changed.
+        news: the decision that gave it, if it is to be kept.
+    """
 
     signers: int
     why: str = ""
+    news: KeptDecision | None = None
 
 
 Scale = Callable[[PoolState], PoolSize]
@@ -129,6 +138,7 @@ async def run_job(
     others: tuple[WorkerSession, ...] = ()
     check_services_at = 0.0
     stall = StallWatch()
+    unkept: list[KeptDecision] = []
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
@@ -153,6 +163,8 @@ async def run_job(
                     show(last)
                     return job
                 size = scale(PoolState(snapshot, workers.signers, workers.signers_alive))
+                unkept += [size.news] if size.news else []
+                await _keep(pool, job, unkept)
                 if size.signers != workers.signers:
                     await workers.scale(size.signers)
                 show(replace(last, signers=workers.signers, why=size.why))
@@ -169,6 +181,16 @@ async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
         if refused := no_writes(connection):
             await replace_connections(pool, connection)
         return snapshot, refused
+
+
+async def _keep(pool: Pool, job: Job, unkept: list[KeptDecision]) -> None:
+    """Stores decisions, and removes from the list what is stored."""
+    if not unkept:
+        return
+    async with pool.acquire(timeout=5) as connection:
+        while unkept:
+            await keep_decision(connection, job.job_no, unkept[0])
+            del unkept[0]
 
 
 async def _others(pool: Pool, job: Job, ours: Container[int]) -> tuple[WorkerSession, ...]:

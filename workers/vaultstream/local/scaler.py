@@ -17,6 +17,7 @@ from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag, Observation, Pause, Replicas, Timing
 from vaultstream.scaling.workload import expected_batches, expected_lag
 from vaultstream.store.jobs import Job
@@ -93,6 +94,7 @@ class LocalScaler:
         self._activity = Activity()
         self._size: PoolSize | None = None
         self._decided_at = 0.0
+        self._kept: KeptDecision | None = None
         self.latest: Decision | None = None
         """The latest decision, whether it changed the size or not; None: none was made yet."""
         self.taken: list[Taken] = []
@@ -103,18 +105,21 @@ class LocalScaler:
         self._expected = batches
 
     def __call__(self, state: PoolState) -> PoolSize:
-        """Returns the size for the pool, and why it was changed last."""
+        """Returns the size for the pool, why it was changed last, and the decision if one was made that is news."""
         now = self._clock()
         interval = min(float(self._spec.polling_interval), LONGEST_INTERVAL_SECONDS)
         if self._size is not None and 0 <= now - self._decided_at < interval:
-            return self._size
+            return replace(self._size, news=None)
         decision = self._decide(state, now)
         why = self._size.why if self._size else ""
         if decision.changes_count:
             self.taken.append(Taken(now, decision))
             why = decision.explain()
         self.latest = decision
-        self._decided_at, self._size = now, PoolSize(decision.desired, why)
+        kept = KeptDecision.of(decision, now)
+        news = kept if kept.is_news(self._kept) else None
+        self._kept = news or self._kept
+        self._decided_at, self._size = now, PoolSize(decision.desired, why, news)
         return self._size
 
     def _decide(self, state: PoolState, now: float) -> Decision:

@@ -20,6 +20,7 @@ BEGIN
     UPDATE vaultstream.jobs SET deleted_at = coalesce(deleted_at, clock_timestamp()) WHERE job_no = p_job_no;
     PERFORM vaultstream.end_keys(p_job_no, ARRAY(SELECT key_id FROM vaultstream.keys WHERE job_no = p_job_no), 'retired');
     DELETE FROM vaultstream.scaling WHERE job_no = p_job_no;
+    DELETE FROM vaultstream.decisions WHERE job_no = p_job_no;
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
     IF p_policy = 'Delete' THEN
         EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);

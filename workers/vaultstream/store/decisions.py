@@ -1,0 +1,24 @@
+"""Decisions on the number of signers, as Postgres keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
+from vaultstream.store.sql import query
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
+
+
+async def keep_decision(connection: Connection, job_no: int, kept: KeptDecision) -> None:
+    """Keeps a decision about a job, unless the job was deleted. Of each job the latest `MOST_KEPT` stay."""
+    await connection.execute(query("keep_decision"), job_no, kept.at, kept.shown, MOST_KEPT)
+
+
+async def list_decisions(
+    connection: Connection, job_no: int, *, after: int = 0, limit: int | None = None
+) -> list[tuple[int, KeptDecision]]:
+    """Returns the decisions about a job with their numbers, oldest first: the latest `limit` of those after number `after`."""
+    rows = await connection.fetch(query("list_decisions"), job_no, after, limit)
+    return [(row["number"], KeptDecision(row["at"], row["decision"])) for row in rows]
