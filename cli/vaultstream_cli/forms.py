@@ -91,7 +91,7 @@ def form_of_arguments(arguments: Sequence[str], *, takes_form: bool) -> OutputFo
         takes_form: whether the command's `--output` is a form; of others, it is a file.
     """
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if "--json" in words:
+    if any(word == "--json" or word.startswith("--json=") for word in words):
         return OutputForm.JSON
     for word, following in zip(words, [*words[1:], ""], strict=True):
         given = re.fullmatch(r"--output=(.*)|-o=?(.+)", word)

@@ -108,6 +108,10 @@ def main() -> None:
             print_usage_error(error, sys.argv[1:])
             sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before the command installed its own handlers
+        from vaultstream_cli.forms import OutputForm, form_of_arguments  # noqa: PLC0415 - see above
+
+        wanted = form_of_arguments(sys.argv[1:], takes_form=True)
+        # JSON is YAML too.
         as_json = '{"error": "Interrupted.", "field": null, "hint": null, "exit_code": 130}\n'
-        sys.stderr.write(as_json if "--json" in sys.argv else "error: Interrupted.\n")
+        sys.stderr.write("error: Interrupted.\n" if wanted is OutputForm.TEXT else as_json)
         sys.exit(INTERRUPTED)

@@ -171,12 +171,18 @@ def confirm(question: str) -> bool:
 
 def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> None:
     """Prints what is wrong with the arguments of the command, or the help that replaces missing ones."""
-    context = getattr(error, "ctx", None)  # without one, the command may or may not have a form
-    takes_form = context is None or any(each.name == FORM_PARAMETER for each in context.command.params)
+    context = getattr(error, "ctx", None)
+    takes_form = (
+        context is None  # the command may or may not have a form
+        or hasattr(context.command, "commands")  # no command was recognized
+        or any(each.name == FORM_PARAMETER for each in context.command.params)
+    )
     use_form(FormWanted(form_of_arguments(arguments, takes_form=takes_form)))
     if _wanted.form is not OutputForm.TEXT:
         parameter = getattr(error, "param", None)
         field = parameter.opts[0] if parameter else getattr(error, "option_name", None)
+        if field is None and context is not None and hasattr(context.command, "commands"):
+            field = _COMMAND
         message = error.format_message().replace("Value error, ", "")
         words = takewhile(lambda word: not word.startswith("-"), arguments)
         path = context.command_path if context else " ".join(("vaultstream", *words))
@@ -187,6 +193,8 @@ def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> 
     sys.stderr.write(visible(shown.getvalue().replace("Value error, ", "").replace("\t", "  "), keep="\n"))
 
 
+_COMMAND = "COMMAND"
+"""What the usage calls the name of a command."""
 FORM_PARAMETER = "output_form"
 """Name of the parameter whose option is `--output FORM`."""
 

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from vaultstream.errors import ExitCode, UsageError
+from vaultstream.local.runner import require_ours
+from vaultstream.local.running import CANCELED
 from vaultstream.local.session import open_session
-from vaultstream.local.submission import change_suspension, require_ours, workers_left
+from vaultstream.local.submission import change_suspension, workers_left
 from vaultstream.settings import Settings
 from vaultstream.store.progress import read_job
 from vaultstream_cli.app import Json, app, command
@@ -57,7 +59,7 @@ async def cancel(
             note("Nothing was canceled.")
             return ExitCode.FAILURE
         async with session.pool.acquire() as connection:
-            await change_suspension(connection, found.token, suspended=True)
+            await change_suspension(connection, found.token, suspended=True, why=CANCELED)
         if not await workers_left(session.pool, found, seconds=wait_seconds):
             raise UsageError(
                 f"Job {found.name} has workers after {wait_seconds:g} s, so it was not canceled; it stays suspended.",

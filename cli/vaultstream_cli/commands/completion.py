@@ -18,16 +18,19 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
-@app.command("completion")
+_HELP = """Print the script with which a shell completes commands and options.
+
+\b
+bash: source <(vaultstream completion bash), in ~/.bashrc
+zsh:  source <(vaultstream completion zsh), in ~/.zshrc after compinit
+fish: vaultstream completion fish > ~/.config/fish/completions/vaultstream.fish
+"""
+
+
+@app.command("completion", help=_HELP)
 def completion(
     shell: Annotated[Shell, typer.Argument(help="The shell.")],
 ) -> None:
-    r"""Print the script with which a shell completes commands and options.
-
-    \b
-    bash: source <(vaultstream completion bash), in ~/.bashrc
-    zsh:  source <(vaultstream completion zsh), in ~/.zshrc after compinit
-    fish: vaultstream completion fish > ~/.config/fish/completions/vaultstream.fish
-    """
+    """Print the script of a shell, with the words that it asks this command for."""
     script = get_completion_script(prog_name="vaultstream", complete_var=COMPLETE_VARIABLE, shell=shell)
     print_file(script + "\n")

@@ -8,8 +8,8 @@ import typer
 
 from vaultstream.errors import ExitCode, UsageError
 from vaultstream.local.deletion import require_idle
+from vaultstream.local.runner import require_ours
 from vaultstream.local.session import open_session
-from vaultstream.local.submission import require_ours
 from vaultstream.settings import Settings
 from vaultstream.store.progress import read_job
 from vaultstream_cli.app import Json, app, command

@@ -16,6 +16,7 @@ from rich.progress import Progress as ProgressBar
 
 from vaultstream.errors import Interrupted, UsageError
 from vaultstream.importing import Format, ImportOptions, ImportReport, Mode, import_records
+from vaultstream.importing.source import STANDARD_INPUT_NAME
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
@@ -107,6 +108,7 @@ async def import_(
     """
     if append and replace:
         raise UsageError("--append and --replace can't be combined.", hint="Give only one of them.")
+    piped = file == STANDARD_INPUT
     options = ImportOptions(
         table=table,
         id_column=id_column,
@@ -116,10 +118,10 @@ async def import_(
         format=format_,
         max_rejects=max_rejects,
         allow_multiline=allow_multiline,
-        rejects=rejects or (Path("stdin.rejected.jsonl") if file == STANDARD_INPUT else None),
+        piped=piped,
+        rejects=rejects or (Path("stdin.rejected.jsonl") if piped else None),
     )
     options.check()
-    piped = file == STANDARD_INPUT
     if piped and format_ is None:
         raise UsageError(
             "Standard input has no name that says its format.", hint="Add --format.", field="--format"
@@ -133,7 +135,7 @@ async def import_(
         try:
             if piped:
                 file = await spooled.enter_async_context(spooled_input(f"stdin.{format_}"))
-            with _shown_progress(file) as progress:
+            with _shown_progress(STANDARD_INPUT_NAME if piped else file.name) as progress:
                 report = await import_records(connection, file, options, progress)
         except asyncio.CancelledError:
             raise Interrupted(
@@ -153,7 +155,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 @contextmanager
-def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
+def _shown_progress(name: str) -> Iterator[Callable[[ImportProgress], None]]:
     if err.is_terminal:
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -163,7 +165,7 @@ def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
             TimeRemainingColumn(),
         )
         with ProgressBar(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(visible(file.name), total=None, rows=0)
+            task = bar.add_task(visible(name), total=None, rows=0)
 
             def move(state: ImportProgress) -> None:
                 bar.update(task, completed=state.position, total=state.size, rows=state.rows)
@@ -177,7 +179,7 @@ def _shown_progress(file: Path) -> Iterator[Callable[[ImportProgress], None]]:
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
             note(
-                f"{file.name}: {counted(state.rows, 'row')} read, {100 * state.position // state.size}% of the file"
+                f"{name}: {counted(state.rows, 'row')} read, {100 * state.position // state.size}% of the file"
             )
 
     yield print_line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,15 @@ from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
+from vaultstream.store.dead_letters import was_retried
 from vaultstream.store.jobs import Job, get_job, retry_dead
 from vaultstream_cli.app import Json, app, command
 from vaultstream_cli.output import note, print_object
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
+
+if TYPE_CHECKING:
+    from vaultstream.store.database import Connection
 
 
 @command(app, "retry", part="operator", names=("job",))
@@ -43,6 +47,7 @@ async def retry(
     async with open_session(settings, existing=True) as session:
         async with session.pool.acquire() as connection, connection.transaction():
             found = await get_job(connection, job)
+            await _leave_to_operator(connection, found)
             require_retriable(found)
             records = await retry_dead(connection, found)
             found = await get_job(connection, found.token)  # another retry may have come first: join it
@@ -66,6 +71,14 @@ async def retry(
         note(f"To sign them, run the job or `vaultstream retry {found.name}` again.")
     if run:
         require_all_signed(summary)
+
+
+async def _leave_to_operator(connection: Connection, job: Job) -> None:
+    if job.owner_uid is not None and not job.ended and not await was_retried(connection, job.job_no):
+        raise UsageError(
+            f"Job {job.name} belongs to a SigningJob on Kubernetes, where it has not ended.",
+            hint="Retry its dead letters once it has: `kubectl get signingjob` shows that.",
+        )
 
 
 def require_retriable(job: Job) -> None:

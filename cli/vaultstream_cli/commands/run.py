@@ -10,8 +10,9 @@ from vaultstream.api import JobState
 from vaultstream.api.loader import load_signing_jobs
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.errors import UsageError, VaultStreamError
+from vaultstream.local.runner import require_ours
 from vaultstream.local.session import open_session
-from vaultstream.local.submission import require_ours, submit_jobs
+from vaultstream.local.submission import submit_jobs
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import get_job
 from vaultstream.store.privileges import EVERY_PART
@@ -59,7 +60,13 @@ async def run(
                     raise UsageError(f"Job {jobs[0].name} was deleted, so it can't be run.")
                 require_ours(jobs[0], f"kubectl edit signingjob {jobs[0].name}")
             else:
-                jobs = [each.job for each in await submit_jobs(connection, manifests)]
+                submitted = await submit_jobs(connection, manifests)
+                jobs = [each.job for each in submitted]
+                for each in submitted:
+                    if each.resumed:
+                        note(
+                            f"Job {each.job.name} was suspended and is resumed: spec.suspend is not set in {file}."
+                        )
         annotations = [each.metadata.annotations for each in manifests] or [{}]
         summaries = [
             await _run(session, each, annotations=its, max_signers=max_signers, shown=not json)

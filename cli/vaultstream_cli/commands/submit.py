@@ -41,14 +41,22 @@ async def submit(settings: Settings, *, file: ManifestFile, json: Json = False) 
 
 def _to_json(submitted: Submitted) -> dict[str, Any]:
     job = submitted.job
-    return {"job": job.name, "token": job.token, "state": str(job.state), "created": submitted.created}
+    return {
+        "job": job.name,
+        "token": job.token,
+        "state": str(job.state),
+        "created": submitted.created,
+        "resumed": submitted.resumed,
+    }
 
 
 def _said(submitted: Submitted) -> str:
     job = submitted.job
     if job.ended:
         return f"Job {job.name} has already ended; `vaultstream delete {job.name}` frees its name."
-    what = "created" if submitted.created else "was there already"
+    what = "created" if submitted.created else "resumed" if submitted.resumed else "was there already"
     if job.state is JobState.SUSPENDED:
         return f"Job {job.name} {what}, suspended. `vaultstream resume {job.name}`, then `vaultstream run {job.name}` signs its records."
+    if submitted.resumed:
+        what += ", as spec.suspend is not set"
     return f"Job {job.name} {what}. `vaultstream run {job.name}` signs its records; `vaultstream cancel {job.name}` gives it up."

@@ -125,6 +125,30 @@ def test_a_wrong_option_ends_each_command_with_one_object(
             assert f"vaultstream {' '.join(words)}" in shown["hint"], words
 
 
+GROUPS = sorted({words[:-1] for words, _ in leaves()})
+
+
+@pytest.mark.parametrize(
+    "form", [("--json",), ("-o", "json"), ("-ojson",), ("--output=json",), ("--json=1",)]
+)
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: " ".join(group) or "vaultstream")
+def test_a_command_that_there_is_not_is_one_object(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    group: tuple[str, ...],
+    form: tuple[str, ...],
+) -> None:
+    for words in ([*group, "bogus", *form], [*group, *form, "bogus"]):
+        monkeypatch.setattr(sys, "argv", ["vaultstream", *words])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        out, err = capfd.readouterr()
+        assert (exited.value.code, out) == (2, ""), words
+        shown = json.loads(err)
+        assert (bool(shown["field"]), shown["exit_code"]) == (True, 2), words
+        assert " ".join(["`vaultstream", *group, "--help`"]) in shown["hint"], words
+
+
 def test_two_forms_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = CliRunner().invoke(app, ["jobs", "--json", "-o", "yaml"])

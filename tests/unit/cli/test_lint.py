@@ -26,5 +26,5 @@ def test_a_manifest_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch,
     if text == JOB:
         assert load_signing_job("-").metadata.name == "piped"
         return
-    with pytest.raises(InvalidJobError, match="-:1"):
+    with pytest.raises(InvalidJobError, match="standard input:1"):
         load_signing_job("-")

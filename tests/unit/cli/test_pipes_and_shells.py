@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from support.command_tree import leaves
+from support.forking import run_command
+from vaultstream.visible import visible
 from vaultstream_cli.app import app
 from vaultstream_cli.main import load
 
@@ -62,6 +65,28 @@ def test_each_shell_has_a_script(shell: str) -> None:
     ran = CliRunner().invoke(app, ["completion", shell])
     assert ran.exit_code == 0
     assert "_VAULTSTREAM_COMPLETE" in ran.output
+
+
+@pytest.mark.parametrize(
+    "line", ["run -f ", "import ", "lint fi", "export job --output ", "jobs --data-dir "]
+)
+def test_a_shell_completes_files_where_one_is_expected(tmp_path: Path, line: str) -> None:
+    words = f"vaultstream {line}"
+    in_bash = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    others = {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "is-args"}
+    # Each shell names files by itself: bash after no words, zsh by this function, fish after a failure.
+    answers = {"bash": (in_bash, 0, ""), "zsh": (others, 0, "_files"), "fish": (others, 1, "")}
+    for shell, (asked, code, answer) in answers.items():
+        environment = {**os.environ, "_VAULTSTREAM_COMPLETE": f"complete_{shell}", **asked}
+        ran = run_command([], cwd=tmp_path, env=environment)
+        assert (ran.returncode, ran.stdout.strip()) == (code, answer), shell
+
+
+def test_no_help_shows_a_mark_of_its_layout() -> None:
+    for words, command in leaves():
+        text = command.get_help(command.context_class(command, info_name=" ".join(words)))
+        assert visible(text, keep="\n") == text, words
+        assert "\\b" not in text, words
 
 
 def test_a_shell_gets_commands_and_options(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.reading import read, reasons
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.encoding import other_format_of, structure_of, wide_encoding_of
+from vaultstream.importing.encoding import fault_of_bytes, other_format_of, structure_of, wide_encoding_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,38 @@ def test_a_file_in_a_wide_encoding_is_refused_with_the_command_that_converts_it(
     with pytest.raises(ImportFileError, match="is written in UTF-16LE") as refused:
         read(tmp_path / name)
     assert "iconv -f UTF-16LE" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"1,Z\xfcrich", "is not UTF-8: byte 0xfc at position 4, which is 'ü' in Windows-1252"),
+        (b"1,5 \x80", "is not UTF-8: byte 0x80 at position 5, which is '€' in Windows-1252"),
+        (b"1,\x81", "is not UTF-8: byte 0x81 at position 3"),  # no character of it
+        ("1,Zürich,".encode() + b"\xe2\x82", "is not UTF-8: byte 0xe2 at position 11"),  # cut off
+    ],
+)
+def test_the_character_of_a_byte_that_is_not_utf8_is_named(raw: bytes, fault: str) -> None:
+    assert fault_of_bytes(raw) == fault
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.json"])
+def test_a_record_in_windows_1252_is_rejected_with_the_character_that_it_has(
+    tmp_path: Path, name: str
+) -> None:
+    text = "id,a\n1,Zürich\n2,x\n" if name == "in.csv" else '{"id": 1, "a": "Zürich"}\n{"id": 2}\n'
+    text = "[" + text.replace("}\n{", "},\n{") + "]" if name == "in.json" else text
+    (tmp_path / name).write_bytes(text.encode("cp1252"))
+    rows, (reject,) = read(tmp_path / name)
+    assert [row.id for row in rows] == ["2"]
+    assert "which is 'ü' in Windows-1252" in reject.reason
+
+
+def test_a_header_in_another_encoding_comes_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes("id,Straße\n1,x\n".encode("cp1252"))
+    with pytest.raises(ImportFileError, match="which is 'ß' in Windows-1252") as refused:
+        read(tmp_path / "in.csv")
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in str(refused.value.hint)
 
 
 def test_a_record_with_a_nul_byte_is_rejected(tmp_path: Path) -> None:

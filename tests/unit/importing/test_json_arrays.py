@@ -76,7 +76,7 @@ def test_each_kind_of_bad_element_is_rejected_with_its_line(
         (5, "has the member 'id' more than once"),
         (7, "is malformed: Expecting ':' delimiter at column 15"),
         (7, "has no id"),
-        (7, "is not UTF-8"),
+        (7, "is not UTF-8: byte 0xff, which is 'ÿ' in Windows-1252"),
         (8, "contains a number with thousands of digits"),
     ]
 

@@ -78,7 +78,7 @@ class TestCsv:
         assert reasons(rejects) == [
             (3, "has no id"),
             (4, "has 3 values, but the header has 2"),
-            (5, "is not UTF-8: byte 0xff at position 3"),
+            (5, "is not UTF-8: byte 0xff at position 3, which is 'ÿ' in Windows-1252"),
             (6, "is malformed: ',' expected after '\"'"),
             (7, "has no payload"),
             (8, "has a payload with a NUL character, which Postgres does not store in text"),

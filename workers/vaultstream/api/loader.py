@@ -19,6 +19,7 @@ MAX_MANIFEST_BYTES = 1024 * 1024
 MOST_PROBLEMS = 50
 """Maximum number of problems that are listed; the rest are counted."""
 
+_STANDARD_INPUT = "-"
 _HINT = "examples/full.yaml shows every field with its meaning and default."
 _TOO_LARGE = Problem((), None, "is larger than 1 MiB, too large for a SigningJob")
 
@@ -29,7 +30,7 @@ def load_signing_job(path: str | PathLike[str]) -> SigningJob:
     Raises:
         InvalidJobError: the file can't be read or is not one valid SigningJob; the message lists all problems.
     """
-    return parse_signing_job(_text_of(Path(path)), source=str(path))
+    return parse_signing_job(_text_of(Path(path)), source=_name_of(path))
 
 
 def load_signing_jobs(path: str | PathLike[str]) -> list[SigningJob]:
@@ -38,28 +39,34 @@ def load_signing_jobs(path: str | PathLike[str]) -> list[SigningJob]:
     Raises:
         InvalidJobError: the file can't be read, or a document is not a valid SigningJob; the message lists all problems.
     """
-    return parse_signing_jobs(_text_of(Path(path)), source=str(path))
+    return parse_signing_jobs(_text_of(Path(path)), source=_name_of(path))
+
+
+def _name_of(path: str | PathLike[str]) -> str:
+    return "standard input" if str(path) == _STANDARD_INPUT else str(path)
 
 
 def _text_of(path: Path) -> str:
+    name = _name_of(path)
     try:
-        if str(path) == "-":
+        if str(path) == _STANDARD_INPUT:
             data = sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)
         else:
             with path.open("rb") as file:
                 data = file.read(MAX_MANIFEST_BYTES + 1)
         if len(data) > MAX_MANIFEST_BYTES:
-            raise _invalid(str(path), [_TOO_LARGE])
+            raise _invalid(name, [_TOO_LARGE])
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InvalidJobError(
             f"The file {path} does not exist.", hint="Give the path of a SigningJob's YAML."
         ) from None
     except OSError as error:
-        raise InvalidJobError(f"The file {path} can't be read: {error.strerror}.") from None
+        what = name.capitalize() if str(path) == _STANDARD_INPUT else f"The file {path}"
+        raise InvalidJobError(f"{what} can't be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidJobError(f"{path}:{line}: is not UTF-8 text.", hint="Save the file as UTF-8.") from None
+        raise InvalidJobError(f"{name}:{line}: is not UTF-8 text.", hint="Save the file as UTF-8.") from None
 
 
 def parse_signing_job(text: str, *, source: str) -> SigningJob:

@@ -78,10 +78,10 @@ def check_records(path: Path, options: ImportOptions) -> RecordsCheck:
     options.check()
     rows = rejected = 0
     rejects: list[RejectedLine] = []
-    with open_import_source(path, options.format) as source:
+    with open_import_source(path, options.format, piped=options.piped) as source:
         reader = reader_of(source, options)
         if source.format is Format.CSV:
-            refuse_record_as_header(path, reader.columns, options)
+            refuse_record_as_header(source, reader.columns, options)
         shape = shape_of(options, reader.columns, open_ended=reader.open_ended)
         for chunk in reader.chunks(shape, None):
             rows += len(chunk.rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vaultstream.canonical import text_composer
 from vaultstream.errors import ImportFileError
 from vaultstream.importing.csv_header import CsvHeader, header_of, other_separator_in, separator_of, unmarked
+from vaultstream.importing.encoding import TO_UTF_8
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.lines import MAX_LINE_BYTES, Lines
 from vaultstream.importing.quotes import swallows_records
@@ -43,7 +44,7 @@ class CsvReader:
         self.columns = self._header.names
 
     def _read_header(self) -> CsvHeader:
-        path, lines = self._source.path, self._lines
+        source, lines = self._source, self._lines
         try:
             row = self._first_row()
             if row and (separator := separator_of(lines.record[-1])):
@@ -51,15 +52,13 @@ class CsvReader:
                 row = self._first_row()
         except csv.Error as error:
             raise ImportFileError(
-                f"The header of {path} can't be read: it {_fault_of_line(error)}.",
+                f"The header of {source.name} can't be read: it {_fault_of_line(error)}.",
                 hint="Is it CSV? See --format.",
             ) from None
         if row is None or not any(row):
-            raise ImportFileError(f"{path} has no header line.")
+            raise ImportFileError(f"{source.subject} has no header line.")
         if lines.undecodable:
-            raise ImportFileError(
-                f"The header of {path} {lines.undecodable}.", hint="Convert the file to UTF-8."
-            )
+            raise ImportFileError(f"The header of {source.name} {lines.undecodable}.", hint=TO_UTF_8)
         self._refuse_separator(other_separator_in(row))
         self._refuse_stray_quote(lines.number - len(lines.record) + 1, lines.record[0].count(",") + 1, None)
         return header_of(row)
@@ -75,7 +74,7 @@ class CsvReader:
     def _refuse_separator(self, other: str | None) -> None:
         if other is not None:
             raise ImportFileError(
-                f"The values of {self._source.path} seem to be separated by {other!r}.",
+                f"The values of {self._source.name} seem to be separated by {other!r}.",
                 hint="Convert it to commas first, or to JSON lines.",
             )
 
@@ -155,7 +154,7 @@ class CsvReader:
             raise RejectedError("is the header again")
         if self._header.is_replaced_by(row, id_place):
             raise ImportFileError(
-                f"Line {line} of {self._source.path} is the header again, with other columns or in another order.",
+                f"Line {line} of {self._source.name} is the header again, with other columns or in another order.",
                 hint="These are two files in one: import them one by one, the second with --append.",
             )
 
@@ -169,7 +168,7 @@ class CsvReader:
         if self._allow_multiline or not swallows_records(record, width, id_place):
             return
         raise ImportFileError(
-            f"A quoted value in lines {line} to {line + len(record) - 1} of {self._source.path} holds lines that look like "
+            f"A quoted value in lines {line} to {line + len(record) - 1} of {self._source.name} holds lines that look like "
             "records: a quote is probably missing or one too many.",
             hint=f"Close or double the quote in line {line}, or remove it. If the value really has these lines, "
             "give --allow-multiline.",
@@ -200,7 +199,7 @@ class CsvReader:
         """Refuses the file: a quote that is never closed swallows all the lines after it, an unknown number of records."""
         if "unexpected end of data" in str(error) or "field limit" in str(error):
             raise ImportFileError(
-                f"A quoted value begins on line {line} of {self._source.path} and does not end.",
+                f"A quoted value begins on line {line} of {self._source.name} and does not end.",
                 hint="Close or double the quote there.",
             ) from None
 

@@ -35,6 +35,13 @@ _STRUCTURES = (
     (re.compile(rb'\s*(\{|\[\s*([\[{"\]\d-]|$))'), "JSON"),
     (re.compile(rb"\s*---\s*(\n|$)"), "YAML"),
 )
+NOT_UTF_8 = "is not UTF-8"
+"""How the reason begins for which a line in another encoding is rejected."""
+_WESTERN = "windows-1252"
+TO_UTF_8 = (
+    "Convert the file to UTF-8. If it comes from Excel or Windows: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+)
+"""Hint where text is in another encoding, which only its author knows for sure."""
 _MIN_NULS = 1 / 4
 _MIN_ASCII = 1 / 50
 
@@ -76,6 +83,28 @@ def structure_of(head: bytes) -> str | None:
     """Returns JSON or YAML if a file that is read as CSV begins as one of these do; or None."""
     text = head.removeprefix(codecs.BOM_UTF8)
     return next((what for start, what in _STRUCTURES if start.match(text)), None)
+
+
+def fault_of_bytes(raw: bytes, *, placed: bool = True) -> str:
+    """Returns what is wrong with bytes that are not UTF-8, worded to follow "The line …".
+
+    The character that the first wrong byte is in Windows-1252 is named, by which people recognize that encoding. Bytes with other
+    characters in proper UTF-8 are likelier damaged than in another encoding.
+
+    Args:
+        raw: the bytes.
+        placed: whether they are a whole line, of which the position of the byte is said.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        fault = f"{NOT_UTF_8}: byte 0x{raw[error.start]:02x}" + (
+            f" at position {error.start + 1}" if placed else ""
+        )
+        before = raw[: error.start]
+        wrong = raw[error.start : error.start + 1].decode(_WESTERN, errors="ignore")
+        return f"{fault}, which is {wrong!r} in Windows-1252" if wrong and before.isascii() else fault
+    return NOT_UTF_8
 
 
 def _is_utf8(head: bytes) -> bool:

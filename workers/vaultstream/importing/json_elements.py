@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultstream.errors import ImportFileError
+from vaultstream.importing.encoding import fault_of_bytes
 from vaultstream.importing.lines import MAX_LINE_BYTES
 from vaultstream.importing.rows import RejectedError
 from vaultstream.importing.source import DAMAGED
@@ -108,7 +109,7 @@ class ArrayElements:
     def __iter__(self) -> Iterator[JsonRecord]:
         self._skip("[")
         if self._next_character() == "]":
-            raise ImportFileError(f"{self._source.path} is an empty array.")
+            raise ImportFileError(f"{self._source.subject} is an empty array.")
         while True:
             yield self._element()
             if self._next_character() == "]":
@@ -136,7 +137,9 @@ class ArrayElements:
         line = self._line
         self._move(end)
         if _UNDECODABLE.search(text):
-            return JsonRecord(line, text, {}, "is not UTF-8")
+            return JsonRecord(
+                line, text, {}, fault_of_bytes(text.encode("utf-8", "surrogateescape"), placed=False)
+            )
         if isinstance(value, dict):
             return JsonRecord(line, text, value, None)
         try:
@@ -176,7 +179,7 @@ class ArrayElements:
             piece = self._source.stream.read(size)
         except DAMAGED as error:
             raise ImportFileError(
-                f"{self._source.path} is damaged after line {self._line}: {str(error).rstrip('.')}.",
+                f"{self._source.subject} is damaged after line {self._line}: {str(error).rstrip('.')}.",
                 hint="Download or create the file again.",
             ) from None
         self._ended = not piece
@@ -207,6 +210,6 @@ class ArrayElements:
 
     def _broken(self, how: str) -> ImportFileError:
         return ImportFileError(
-            f"{self._source.path} is a JSON array, but {how} on line {self._line}.",
+            f"{self._source.subject} is a JSON array, but {how} on line {self._line}.",
             hint="Create the file again. Several arrays in one file have to be imported one by one, with --append.",
         )

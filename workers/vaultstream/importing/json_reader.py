@@ -95,7 +95,7 @@ class JsonReader:
     def _refuse_late_id(self, record: JsonRecord, name: str) -> None:
         if name in record.members:
             raise ImportFileError(
-                f"Line {record.line} of {self._source.path} has an id {name!r}, which the first lines don't have.",
+                f"Line {record.line} of {self._source.name} has an id {name!r}, which the first lines don't have.",
                 hint="Number the rows under another name with --id-column, or give every line an id.",
             )
 
@@ -114,7 +114,7 @@ class JsonReader:
         if found or name is None or not (one or (shape.numbered and name.split(".")[-1] in _USUAL_NAMES)):
             return
         raise ImportFileError(
-            f"{self._source.path} has {'one JSON object' if one else 'JSON objects'} around the records, which are in the array "
+            f"{self._source.subject} has {'one JSON object' if one else 'JSON objects'} around the records, which are in the array "
             f"{name!r}.",
             hint=f"Take them out, for example with jq -c '.{name}[]', which writes JSON lines. If the object itself is a record, "
             "name the members to sign with --payload-columns.",
@@ -129,7 +129,7 @@ class JsonReader:
         forms = {tuple(sorted(value)) if isinstance(value, dict) else None for value in values}
         if len(forms) == 1 and None not in forms:
             raise ImportFileError(
-                f"{self._source.path} has one JSON object around the records, which are its members.",
+                f"{self._source.subject} has one JSON object around the records, which are its members.",
                 hint="Make a line of each, for example with jq -c 'to_entries[] | {id: .key} + .value'. If the object itself is a "
                 "record, name the members to sign with --payload-columns.",
             )
@@ -141,7 +141,7 @@ class JsonReader:
             if others[0].text.lstrip().startswith("{"):
                 return
             raise ImportFileError(
-                f"{self._source.path} has JSON objects that span several lines.",
+                f"{self._source.subject} has JSON objects that span several lines.",
                 hint="Write each record on a line of its own (jq -c .), or all of them as one array (jq -s .).",
             )
 
@@ -155,7 +155,7 @@ class JsonReader:
                 break
         if not head:
             raise ImportFileError(
-                f"The lines of {self._source.path} are all blank.",
+                f"The lines of {self._source.name} are all blank.",
                 hint="Check that it is JSON lines (--format).",
             )
         return head

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import ImportFileError
+from vaultstream.importing.encoding import fault_of_bytes
 from vaultstream.importing.source import DAMAGED
 
 if TYPE_CHECKING:
@@ -49,22 +50,20 @@ class Lines:
                     raw = raw.removeprefix(_BYTE_ORDER_MARK)
                 if len(raw) > MAX_LINE_BYTES:
                     raise ImportFileError(
-                        f"Line {self.number} of {self._source.path} is longer than 64 MiB.",
+                        f"Line {self.number} of {self._source.name} is longer than 64 MiB.",
                         hint="Check that the file has the format that it is read as (--format).",
                     )
                 if b"\0" in raw:
                     self.nul = True
                 try:
                     line = raw.decode()
-                except UnicodeDecodeError as error:
+                except UnicodeDecodeError:
                     line = raw.decode(errors="replace")
-                    self.undecodable = (
-                        f"is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1}"
-                    )
+                    self.undecodable = fault_of_bytes(raw)
                 self.record.append(line)
                 yield line
         except DAMAGED as error:
             raise ImportFileError(
-                f"{self._source.path} is damaged after line {self.number}: {str(error).rstrip('.')}.",
+                f"{self._source.subject} is damaged after line {self.number}: {str(error).rstrip('.')}.",
                 hint="Download or create the file again.",
             ) from None

@@ -21,6 +21,7 @@ from vaultstream.importing.copying import (
 )
 from vaultstream.importing.csv_header import likelier_separator_in, looks_like_record
 from vaultstream.importing.csv_reader import CsvReader
+from vaultstream.importing.encoding import NOT_UTF_8, TO_UTF_8
 from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
 from vaultstream.importing.json_reader import JsonReader
 from vaultstream.importing.options import shape_of
@@ -109,10 +110,10 @@ async def import_records(
     """
     started = time.monotonic()
     options.check()
-    with open_import_source(path, options.format) as source:
+    with open_import_source(path, options.format, piped=options.piped) as source:
         reader = reader_of(source, options)
         if source.format is Format.CSV:
-            refuse_record_as_header(path, reader.columns, options)
+            refuse_record_as_header(source, reader.columns, options)
         shape = shape_of(options, reader.columns, open_ended=reader.open_ended)
         payload_type = reader.payload_type(shape)
         listed = _place_of_rejects(path, options)
@@ -204,7 +205,7 @@ def reader_of(source: ImportSource, options: ImportOptions) -> Reader:
             return _parquet_reader(source)
 
 
-def refuse_record_as_header(path: Path, columns: Sequence[str], options: ImportOptions) -> None:
+def refuse_record_as_header(source: ImportSource, columns: Sequence[str], options: ImportOptions) -> None:
     """Refuses a CSV file whose first line looks like a record, unless the options name one of its values as a column.
 
     Raises:
@@ -213,13 +214,13 @@ def refuse_record_as_header(path: Path, columns: Sequence[str], options: ImportO
     named = {options.id_column, options.payload_column, *(options.payload_columns or ())}
     if options.id_column not in columns and (separator := likelier_separator_in(columns)):
         raise ImportFileError(
-            f"The values of {path} seem to be separated by {separator!r}, not by commas.",
+            f"The values of {source.name} seem to be separated by {separator!r}, not by commas.",
             hint="Convert it to commas first, or to JSON lines.",
         )
     if named.isdisjoint(columns) and looks_like_record(columns):
         shown = ", ".join(map(repr, columns[:5]))
         raise ImportFileError(
-            f"The first line of {path} looks like a record, but it must have the names of the columns: {shown}.",
+            f"The first line of {source.name} looks like a record, but it must have the names of the columns: {shown}.",
             hint="Put a line with the names before it. If these are the names, list them with --payload-columns.",
         )
 
@@ -229,12 +230,18 @@ def _parquet_reader(source: ImportSource) -> Reader:
         from vaultstream.importing.parquet_reader import ParquetReader  # noqa: PLC0415 - not installed everywhere
     except ModuleNotFoundError:
         raise MissingExtraError(
-            f"Reading {source.path}",
+            f"Reading {source.name}",
             "pyarrow",
             extra="parquet",
             otherwise=", or use CSV or JSON. The container image does not include it.",
         ) from None
     return ParquetReader(source)
+
+
+def _way_out(first: Reject) -> str:
+    if first.reason.startswith(NOT_UTF_8):
+        return TO_UTF_8
+    return "Fix the file, check --format and --id-column, or raise --max-rejects."
 
 
 @dataclass
@@ -342,6 +349,5 @@ class _Load:
         raise ImportFileError(
             f"{rejected:,} of {counted(self.rows_read, 'line')} can't be imported, so nothing was loaded: "
             f"line {first.line} {first.reason}.",
-            hint=f"{self.rejects.path} lists them. Fix the file, check --format and --id-column, or raise "
-            "--max-rejects.",
+            hint=f"{self.rejects.path} lists them. {_way_out(first)}",
         )

@@ -52,6 +52,8 @@ class ImportOptions:
     """With more rejected lines than this, nothing is loaded; see rejects.too_many for the default."""
     allow_multiline: bool = False
     """Whether a quoted CSV value may span lines that look like records; else the file is refused."""
+    piped: bool = False
+    """Whether the file is a copy of standard input, which messages name instead."""
     rejects: Path | None = None
     """Where rejected lines are listed; None: beside the input, as FILE.rejected.jsonl."""
 

@@ -46,7 +46,7 @@ class ParquetReader:
         try:
             self._file = pq.ParquetFile(source.stream, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise ImportFileError(f"{source.path} is not a Parquet file: {_first_line(error)}.") from None
+            raise ImportFileError(f"{source.subject} is not a Parquet file: {_first_line(error)}.") from None
         self._types: dict[str, pa.DataType] = {
             field.name: _logical(field.type) for field in self._file.schema_arrow
         }
@@ -82,7 +82,7 @@ class ParquetReader:
                 self._done += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ImportFileError(
-                f"{self._source.path} is damaged after row {self._done}: {_first_line(error)}.",
+                f"{self._source.subject} is damaged after row {self._done}: {_first_line(error)}.",
                 hint="Download or create the file again.",
             ) from None
 
@@ -164,7 +164,7 @@ class ParquetReader:
                 found = column.statistics if column.path_in_schema == name else None
                 if found and found.has_min_max and not low <= found.min_raw <= found.max_raw <= high:
                     raise ImportFileError(
-                        f"The column {name!r} of {self._source.path} has the type {kind}, which can't hold its values.",
+                        f"The column {name!r} of {self._source.name} has the type {kind}, which can't hold its values.",
                         hint="Create the file again with a larger type of integer, or leave the column out with --payload-columns.",
                     )
 

@@ -35,6 +35,14 @@ DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 """What reading raises when compressed bytes are truncated or corrupt."""
 
 
+STANDARD_INPUT_NAME = "standard input"
+
+
+def subject_of(name: str) -> str:
+    """Returns the name of an input at the beginning of a sentence."""
+    return "Standard input" if name == STANDARD_INPUT_NAME else name
+
+
 class Format(StrEnum):
     """The format of a file's records."""
 
@@ -58,6 +66,13 @@ class ImportSource:
     """Size of the file as it is stored, in bytes."""
     raw: BinaryIO
     """The file itself; its position shows how far it was read."""
+    name: str
+    """What messages call it: its path, or standard input."""
+
+    @property
+    def subject(self) -> str:
+        """Its name at the beginning of a sentence."""
+        return subject_of(self.name)
 
     @property
     def position(self) -> int:
@@ -66,16 +81,21 @@ class ImportSource:
 
 
 @contextmanager
-def open_import_source(path: Path, wanted: Format | None = None) -> Iterator[ImportSource]:
+def open_import_source(
+    path: Path, wanted: Format | None = None, *, piped: bool = False
+) -> Iterator[ImportSource]:
     """Opens a file, decompressing `.gz` and `.zip` as it is read.
 
     Args:
         path: path of the file.
         wanted: its format; None: derived from its name, or for a zip from the name of the file in it.
+        piped: whether it is a copy of standard input, which messages then name.
 
     Raises:
         ImportFileError: it can't be read, is empty, or has an unknown format.
     """
+    name = STANDARD_INPUT_NAME if piped else str(path)
+    subject = subject_of(name)
     with ExitStack() as stack:
         try:
             status = path.stat()
@@ -91,38 +111,41 @@ def open_import_source(path: Path, wanted: Format | None = None) -> Iterator[Imp
         except OSError as error:
             raise ImportFileError(f"{path} can't be read: {error.strerror}.") from None
         if status.st_size == 0:
-            raise ImportFileError(f"{path} is empty.")
-        name, stream = _decompressed(path, raw, stack)
-        found = wanted or _by_name(name, path)
+            raise ImportFileError(
+                f"{subject} is empty.", hint="Is there a command before the pipe?" if piped else None
+            )
+        inner, stream = _decompressed(path, raw, stack)
+        found = wanted or _by_name(inner, path)
         if found is Format.PARQUET and stream is not raw:
             raise ImportFileError(
-                f"{path} is a compressed Parquet file, which can't be read as a stream.",
+                f"{subject} is a compressed Parquet file, which can't be read as a stream.",
                 hint="Unpack it first; Parquet has its own compression.",
             )
         if found is not Format.PARQUET:
-            _refuse_other_content(path, stream, found)
-        yield ImportSource(path, found, stream, status.st_size, raw)
+            _refuse_other_content(name, stream, found)
+        yield ImportSource(path, found, stream, status.st_size, raw, name)
 
 
-def _refuse_other_content(path: Path, stream: BinaryIO, wanted: Format) -> None:
+def _refuse_other_content(name: str, stream: BinaryIO, wanted: Format) -> None:
     try:
         head = cast("io.BufferedReader", stream).peek(_BUFFER_BYTES)
     except DAMAGED:
         return  # reading it says so, with the line
     if encoding := wide_encoding_of(head):
         raise ImportFileError(
-            f"{path} is written in {encoding}.", hint=f"Convert it to UTF-8: iconv -f {encoding} -t UTF-8"
+            f"{subject_of(name)} is written in {encoding}.",
+            hint=f"Convert it to UTF-8: iconv -f {encoding} -t UTF-8",
         )
     if what := other_format_of(head):
         raise ImportFileError(
-            f"{path} is not of the format that it is read as: it is {what}.",
+            f"{subject_of(name)} is not of the format that it is read as: it is {what}.",
             hint="Unpack or convert it first, and give it the extension of its format (or --format).",
         )
     if wanted is Format.CSV and (what := structure_of(head)):
         way_out = (
             "Add --format json or --format jsonl" if what == "JSON" else "Convert it to CSV or JSON first"
         )
-        raise ImportFileError(f"{path} is not CSV: it begins as {what} does.", hint=f"{way_out}.")
+        raise ImportFileError(f"{subject_of(name)} is not CSV: it begins as {what} does.", hint=f"{way_out}.")
 
 
 def _by_name(name: str, path: Path) -> Format:

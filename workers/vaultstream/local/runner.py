@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState, changed_immutable_fields
-from vaultstream.errors import InvalidJobError, VaultStreamError
+from vaultstream.errors import InvalidJobError, UsageError, VaultStreamError
 from vaultstream.local.pool import WorkerPool
 from vaultstream.local.stalls import StallWatch
 from vaultstream.records.source import inspect_source
@@ -88,15 +88,35 @@ Scale = Callable[[PoolState], PoolSize]
 """Decides the size of a pool, at each poll."""
 
 
+def require_ours(job: Job, instead: str) -> None:
+    """Checks that a job is not one of the operator's, which would undo a change.
+
+    Args:
+        job: the job.
+        instead: the command that makes the change on Kubernetes.
+
+    Raises:
+        UsageError: the job belongs to an object of Kubernetes.
+    """
+    if job.owner_uid is not None:
+        raise UsageError(
+            f"Job {job.name} belongs to a SigningJob on Kubernetes, whose operator would undo the change.",
+            hint=f"Change the object: {instead}",
+        )
+
+
 async def open_job(connection: Connection, name: str, spec: SigningJobSpec) -> Job:
     """Returns the job of that name: a new job, or the existing one, to be resumed.
 
     Raises:
         InvalidJobError: a job of that name exists with other immutable fields.
         SourceError: its table or columns can't be used.
+        UsageError: it belongs to an object of Kubernetes.
     """
     source = await inspect_source(connection, spec.records)
     job = await jobs.find_job(connection, name)
+    if job is not None:
+        require_ours(job, "kubectl apply -f FILE")
     if job is None:
         job = await jobs.create_job(connection, name, spec, id_type=source.id_type, source_oid=source.oid)
     elif changed := changed_immutable_fields(job.spec, spec):

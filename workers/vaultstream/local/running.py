@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vaultstream.local.session import Session
 
 
+CANCELED = "`vaultstream cancel` has stopped it."
+"""The message of a job whose workers `cancel` waits for; if they don't end, the job stays suspended with it."""
+
+
 async def run_to_end(
     session: Session,
     job: Job,
@@ -44,7 +48,7 @@ async def run_to_end(
         The decisions that changed the number of signers, oldest first.
 
     Raises:
-        InvalidJobError: the job was deleted while it ran.
+        InvalidJobError: the job was deleted or canceled while it ran.
         ServiceError: NATS refuses the login or a stream, or a service does not start.
     """
     taken: tuple[Taken, ...] = ()
@@ -61,6 +65,8 @@ async def run_to_end(
             ) as sources:
                 scaler.expect(await estimate_batches(sources, job))
         job = await run_job(session.services, session.pool, job, scale=scaler, show=show)
+        if job.message == CANCELED and not job.ended:
+            raise InvalidJobError(f"Job {job.name} was canceled while it ran.")
         taken = tuple(scaler.taken)
     if job.deleted_at is not None:
         raise InvalidJobError(f"Job {job.name} was deleted while it ran.")

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.api import JobState
 from vaultstream.errors import UsageError
-from vaultstream.local.runner import open_job
+from vaultstream.local.runner import open_job, require_ours
 from vaultstream.store import jobs
 from vaultstream.store.sessions import list_worker_sessions
 
@@ -23,10 +24,11 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job as it is in the database, and whether it was not there before."""
+    """A job as it is in the database, whether it was not there before, and whether it was suspended before and is not now."""
 
     job: Job
     created: bool
+    resumed: bool = False
 
 
 async def submit_jobs(connection: Connection, manifests: Sequence[SigningJob]) -> list[Submitted]:
@@ -41,15 +43,23 @@ async def submit_jobs(connection: Connection, manifests: Sequence[SigningJob]) -
     async with connection.transaction():
         for manifest in manifests:
             before = await jobs.find_job(connection, manifest.metadata.name)
-            if before is not None:
-                require_ours(before, "kubectl apply -f FILE")
             job = await open_job(connection, manifest.metadata.name, manifest.spec)
-            submitted.append(Submitted(job, created=before is None))
+            was_suspended = before is not None and before.state is JobState.SUSPENDED
+            resumed = was_suspended and job.state is not JobState.SUSPENDED
+            submitted.append(Submitted(job, created=before is None, resumed=resumed))
     return submitted
 
 
-async def change_suspension(connection: Connection, name: str, *, suspended: bool) -> tuple[Job, bool]:
+async def change_suspension(
+    connection: Connection, name: str, *, suspended: bool, why: str | None = None
+) -> tuple[Job, bool]:
     """Sets a job's `spec.suspend`, and suspends or resumes it; returns the job, and whether it was otherwise before.
+
+    Args:
+        connection: to Postgres.
+        name: name or token of the job.
+        suspended: whether it is suspended from now on.
+        why: its message while it is suspended; None: none of its own.
 
     Raises:
         UnknownJobError: there is no such job.
@@ -69,26 +79,9 @@ async def change_suspension(connection: Connection, name: str, *, suspended: boo
     async with connection.transaction():
         if job.spec.suspend is not suspended:
             await jobs.update_spec(connection, job.job_no, job.spec.model_copy(update={"suspend": suspended}))
-        await jobs.set_suspended(connection, job.job_no, suspended=suspended)
+        await jobs.set_suspended(connection, job.job_no, suspended=suspended, why=why)
     changed = await jobs.get_job(connection, job.token)
     return changed, (changed.state, changed.spec.suspend) != (job.state, job.spec.suspend)
-
-
-def require_ours(job: Job, instead: str) -> None:
-    """Checks that a job is not one of the operator's, which would undo a change.
-
-    Args:
-        job: the job.
-        instead: the command that makes the change on Kubernetes.
-
-    Raises:
-        UsageError: the job belongs to an object of Kubernetes.
-    """
-    if job.owner_uid is not None:
-        raise UsageError(
-            f"Job {job.name} belongs to a SigningJob on Kubernetes, whose operator would undo the change.",
-            hint=f"Change the object: {instead}",
-        )
 
 
 async def workers_left(pool: Pool, job: Job, *, seconds: float) -> bool:

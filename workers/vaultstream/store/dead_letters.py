@@ -54,6 +54,12 @@ async def count_cleared(connection: Connection, job_no: int) -> int:
     return int(await connection.fetchval(query("count_cleared_dead_letters"), job_no))
 
 
+async def was_retried(connection: Connection, job_no: int) -> bool:
+    """Whether dead letters of a job were put back in the queue. Of a login that may not know, such as the operator's, it is assumed."""
+    may_know = await connection.fetchval(query("may_read_retries"))
+    return not may_know or await count_cleared(connection, job_no) > 0
+
+
 async def count_dead_letters(connection: Connection, job_no: int) -> int:
     """Returns how many dead letters a job has."""
     return int(await connection.fetchval(query("count_dead_letters"), job_no))

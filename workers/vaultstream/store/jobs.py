@@ -244,14 +244,16 @@ async def fail_overdue_job(connection: Connection, job: Job) -> None:
         )
 
 
-async def set_suspended(connection: Connection, job_no: int, *, suspended: bool) -> None:
-    """Suspends or resumes a job that has not ended.
+async def set_suspended(
+    connection: Connection, job_no: int, *, suspended: bool, why: str | None = None
+) -> None:
+    """Suspends a job that has not ended, with the message `why` if there is one, or resumes it.
 
     Raises:
         LockedError: another transaction holds the job's row; the message names it.
     """
     async with _changing(connection):
-        await connection.execute(query("set_suspended"), job_no, suspended)
+        await connection.execute(query("set_suspended"), job_no, suspended, why)
 
 
 async def set_message(connection: Connection, job_no: int, message: str | None) -> None:

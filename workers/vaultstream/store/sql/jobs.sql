@@ -61,13 +61,16 @@ WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed')
   AND started_at + make_interval(secs => (spec ->> 'activeDeadlineSeconds')::float8) < clock_timestamp()
 
 -- name: set_suspended
--- Suspends a job if $2, otherwise resumes it. A job that has ended stays as it is.
+-- Suspends a job if $2, with the message $3 if there is one, otherwise resumes it. A job that has ended stays as it is.
 UPDATE vaultstream.jobs
-SET state = CASE WHEN $2 THEN 'Suspended' WHEN started_at IS NULL THEN 'Pending' ELSE 'Running' END
+SET state = CASE WHEN $2 THEN 'Suspended' WHEN started_at IS NULL THEN 'Pending' ELSE 'Running' END,
+    message = CASE WHEN $2 THEN coalesce($3, message) END
 WHERE job_no = $1 AND state NOT IN ('Complete', 'Failed') AND (state = 'Suspended') <> $2
 
 -- name: set_message
-UPDATE vaultstream.jobs SET message = $2 WHERE job_no = $1 AND message IS DISTINCT FROM $2
+-- A worker that is still leaving a suspended job does not take back why that is.
+UPDATE vaultstream.jobs SET message = $2
+WHERE job_no = $1 AND message IS DISTINCT FROM $2 AND ($2 IS NOT NULL OR state <> 'Suspended')
 
 -- name: update_spec
 UPDATE vaultstream.jobs SET spec = $2 WHERE job_no = $1
@@ -129,6 +132,9 @@ LEFT JOIN LATERAL (
     WHERE job_no = j.job_no
 ) AS b ON true
 LEFT JOIN LATERAL ({keys}) AS k ON true
+
+-- name: may_read_retries
+SELECT has_table_privilege('vaultstream.cleared_dead_letters', 'SELECT')
 
 -- name: may_read_pauses
 SELECT has_table_privilege('vaultstream.leases', 'SELECT') AND has_table_privilege('vaultstream.keys', 'SELECT')
