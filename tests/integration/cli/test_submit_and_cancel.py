@@ -13,10 +13,12 @@ import pytest
 from integration.cli.conftest import clean_environment, command_line, manifest
 from support.waiting import eventually
 from vaultstream.api import JobState
-from vaultstream.local.runner import _others
+from vaultstream.errors import UsageError
+from vaultstream.local.runner import _others, open_job
+from vaultstream.local.running import CANCELED
 from vaultstream.local.submission import change_suspension
 from vaultstream.store.database import connect, open_pool
-from vaultstream.store.jobs import complete_job_if_settled, find_job, get_job, start_job
+from vaultstream.store.jobs import complete_job_if_settled, find_job, get_job, set_message, start_job
 from vaultstream.store.keys import list_keys
 from vaultstream.store.progress import LEAST_PAUSE_SECONDS, find_snapshot, with_pauses
 
@@ -62,6 +64,10 @@ async def test_jobs_of_a_file_are_submitted_suspended_resumed_and_canceled(
     assert (job.state, job.spec.suspend) == (JobState.SUSPENDED, True)
     assert "was suspended before" in run_cli("suspend", "sub-1").stderr
     assert "vaultstream resume sub-1" in run_cli("run", "sub-1").stderr
+    resubmitted = run_cli("submit", "-f", str(file))
+    assert "Job sub-1 resumed" in resubmitted.stderr
+    assert "Job sub-2 was there already" in resubmitted.stderr
+    assert json.loads(run_cli("suspend", "sub-1", "--json").stdout)["changed"] is True
     resumed = json.loads(run_cli("resume", "sub-1", "-o", "json").stdout)
     assert (resumed["state"], resumed["changed"]) == ("Pending", True)
 
@@ -85,6 +91,22 @@ async def test_of_a_file_with_a_wrong_source_no_job_is_created(
     assert await find_job(connection, "half") is None
 
 
+async def test_a_retry_of_a_job_of_kubernetes_can_be_resumed(
+    run_cli: RunCli, make_job: MakeJob, connection: asyncpg.Connection
+) -> None:
+    job = await make_job("retried-object")
+    await start_job(connection, job.job_no, upper_id=None)
+    assert await complete_job_if_settled(connection, job.job_no)
+    await connection.execute("UPDATE vaultstream.jobs SET owner_uid = 'uid' WHERE job_no = $1", job.job_no)
+    await connection.execute(
+        "INSERT INTO vaultstream.dead_letters VALUES ($1, '9', 1, 'PayloadNull', 'It is NULL.')", job.job_no
+    )
+    assert json.loads(run_cli("retry", job.token, "--no-run", "--json").stdout)["retried"] == 1
+    assert (await get_job(connection, job.token)).state is JobState.RUNNING
+    again = run_cli("retry", job.token, "--no-run", check=False)
+    assert "Kubernetes" not in again.stderr
+
+
 async def test_a_job_that_has_ended_or_is_one_of_kubernetes_is_left_alone(
     run_cli: RunCli, small_job: str, make_job: MakeJob, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
@@ -99,6 +121,10 @@ async def test_a_job_that_has_ended_or_is_one_of_kubernetes_is_left_alone(
     ):
         owned = run_cli(*words, check=False)
         assert (owned.returncode, "kubectl" in owned.stderr) == (2, True), words
+    owned = run_cli("retry", job.name, "--no-run", check=False)
+    assert (owned.returncode, "has not ended" in owned.stderr) == (2, True)
+    with pytest.raises(UsageError, match="Kubernetes"):
+        await open_job(connection, job.name, job.spec)
     for command in ("suspend", "resume", "cancel"):
         ended = run_cli(command, small_job, check=False)
         assert (ended.returncode, "has ended" in ended.stderr) == (2, True)
@@ -133,12 +159,52 @@ async def test_a_running_job_is_canceled_after_its_workers_have_left(
         assert "Job given-up-early canceled. Kept: " in canceled.stderr
         assert job.token in canceled.stderr
         assert (await get_job(connection, job.token)).deleted_at is not None
-        running.wait(60)
+        assert running.wait(60) == 2
     finally:
         if running.poll() is None:
             running.send_signal(signal.SIGINT)
             running.wait(60)
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert "Job given-up-early was canceled while it ran." in log
+    assert "is suspended" not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("patient", [False, True])
+async def test_a_job_whose_workers_stay_is_suspended_and_not_canceled(
+    make_job: MakeJob, cli_services: Services, connection: asyncpg.Connection, patient: bool
+) -> None:
+    job = await make_job(f"kept-{patient}".lower())
+    seconds = "60" if patient else "0"
+    async with connect(cli_services.database_url) as worker:
+        await worker.execute(f"SET application_name = 'vaultstream-signing {job.job_no} elsewhere:4711'")
+        canceling = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+            command_line("cancel", job.name, "--yes", "--wait-seconds", seconds),
+            cwd=cli_services.data_dir,
+            env=clean_environment(cli_services.data_dir),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+        async def suspended() -> bool:
+            return (await get_job(connection, job.name)).state is JobState.SUSPENDED
+
+        await eventually(suspended)
+        if patient:
+            canceling.send_signal(signal.SIGINT)
+        _, said = canceling.communicate(timeout=60)
+    assert canceling.returncode == (130 if patient else 2)
+    assert "vaultstream resume" in said
+    assert ("cancel it again" if patient else "a larger --wait-seconds") in said
+    kept = await get_job(connection, job.name)
+    assert (kept.deleted_at, kept.message) == (None, CANCELED)
+
+    await set_message(connection, job.job_no, None)
+    assert (await get_job(connection, job.name)).message == CANCELED, (
+        "a worker that is leaving takes nothing back"
+    )
+    resumed, _ = await change_suspension(connection, job.name, suspended=False)
+    assert resumed.message is None
 
 
 async def test_a_run_sees_the_workers_of_another_command(make_job: MakeJob, cli_services: Services) -> None:

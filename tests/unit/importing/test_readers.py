@@ -169,7 +169,7 @@ class TestJsonLines:
             (6, "has an id that is neither a string nor an integer"),
             (7, "has no payload"),
             (8, "has no payload"),
-            (9, "is not UTF-8: byte 0xc3 at position 17"),
+            (9, "is not UTF-8: byte 0xc3 at position 17, which is 'Ã' in Windows-1252"),
             (10, "has the member 'p' more than once"),
             (11, "contains half of a surrogate pair, which is not text"),
             (12, "is malformed: NaN is not JSON"),
