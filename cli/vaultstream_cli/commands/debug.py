@@ -14,7 +14,7 @@ from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.errors import ServiceError, UsageError
 from vaultstream.local.files import whole_data_dir
 from vaultstream.local.psql import bundled_psql, psql_command
-from vaultstream.local.services import open_services, stop_services
+from vaultstream.local.services import disk_errors_explained, open_services, stop_services
 from vaultstream.local.worker_logs import LogReader, choose_job, has_logs, jobs_with_logs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, app, command
@@ -107,27 +107,28 @@ async def logs(
 ) -> None:
     """Follow the logs of the embedded services and of a job's workers on this machine. Lines are prefixed with the log's name."""
     data_dir = whole_data_dir(settings.data_dir)
-    if not has_logs(data_dir):
-        raise UsageError(
-            f"There are no logs in {data_dir}.",
-            hint="Name another place with --data-dir; `run` writes logs there.",
-        )
-    token = choose_job(jobs_with_logs(data_dir), job)
-    if job is not None and token is None:
-        raise UsageError(
-            f"No worker of job {job!r} has run on this machine.",
-            hint=f"Its logs would be in {data_dir / 'logs'}.",
-        )
-    reader = LogReader(data_dir, token)
-    for name, line in reader.tail(lines):
-        print_line(f"{name}: {line}")
-    try:
-        while follow:
-            await asyncio.sleep(LOG_POLL_SECONDS)
-            for name, line in reader.news():
-                print_line(f"{name}: {line}")
-    except asyncio.CancelledError:
-        return  # Ctrl-C ends the following
+    with disk_errors_explained(data_dir):
+        if not has_logs(data_dir):
+            raise UsageError(
+                f"There are no logs in {data_dir}.",
+                hint="Name another place with --data-dir; `run` writes logs there.",
+            )
+        token = choose_job(jobs_with_logs(data_dir), job)
+        if job is not None and token is None:
+            raise UsageError(
+                f"No worker of job {job!r} has run on this machine.",
+                hint=f"Its logs would be in {data_dir / 'logs'}.",
+            )
+        reader = LogReader(data_dir, token)
+        for name, line in reader.tail(lines):
+            print_line(f"{name}: {line}")
+        try:
+            while follow:
+                await asyncio.sleep(LOG_POLL_SECONDS)
+                for name, line in reader.news():
+                    print_line(f"{name}: {line}")
+        except asyncio.CancelledError:
+            return  # Ctrl-C ends the following
 
 
 @command(group, "stop")

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.waiting import eventually
-from vaultstream.errors import LocalServiceError
-from vaultstream.local.services import inspect_services, require_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,22 +46,3 @@ async def test_a_signal_ends_the_reading_of_a_silent_pipe(
         child.kill()
         os.close(reading)
         os.close(writing)
-
-
-def test_a_data_directory_of_another_user_is_explained(tmp_path: Path) -> None:
-    place = tmp_path / "data"
-    (place / "postgres" / "data").mkdir(parents=True)
-    (place / "postgres").chmod(0)
-    tmp_path.chmod(0o755)
-    before = os.geteuid()
-    if before == 0:
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(folder.stat().st_mode | 0o111)
-        os.seteuid(65534)
-    try:
-        for look in (require_place, inspect_services):
-            with pytest.raises(LocalServiceError, match="no permission"):
-                look(place)
-    finally:
-        os.seteuid(before)
-        (place / "postgres").chmod(0o700)

@@ -46,9 +46,25 @@ def make_private_dir(path: Path, owner: struct_passwd | None = None, *, mode: in
 def _refuse_other_owners(path: Path, trusted: set[int]) -> None:
     if any(status.st_uid not in trusted for status in _statuses(path)):
         raise LocalServiceError(
-            f"The directory {path} belongs to another user.",
-            hint="Remove it, or use another --data-dir, in a directory that only you can write.",
+            f"The directory {path} belongs to another user{_owner_of(path)}.",
+            hint="Run the command as that user, or use another --data-dir, in a directory that only you can write.",
         )
+
+
+def no_permission(data_dir: Path, error: PermissionError) -> LocalServiceError:
+    """Returns the error to show where a data directory, or something in it, may not be used."""
+    return LocalServiceError(
+        f"The data directory {data_dir}{_owner_of(data_dir)} can't be used: no permission for {error.filename}.",
+        hint=f"Run the command as its owner, or use another --data-dir. `ls -la {shlex.quote(str(data_dir))}` shows who owns what is in it.",
+    )
+
+
+def _owner_of(path: Path) -> str:
+    """Returns the name of a path's owner in parentheses; empty: nobody knows."""
+    try:
+        return f" ({path.owner()})"
+    except (OSError, KeyError):
+        return ""
 
 
 def whole_data_dir(path: Path) -> Path:

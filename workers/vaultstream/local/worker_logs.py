@@ -37,7 +37,9 @@ def choose_job(tokens: Sequence[str], job: str | None) -> str | None:
 
 def jobs_with_logs(data_dir: Path) -> list[str]:
     """Returns the tokens of the jobs that have logs in a data directory, newest first."""
-    folders = [path for path in (data_dir / "logs").glob("*") if path.is_dir()]
+    folder = data_dir / "logs"
+    # Not by glob, for which a folder that can't be read is empty.
+    folders = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
