@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -31,6 +32,19 @@ def test_only_what_is_used_after_the_start_counts() -> None:
     costs.sample()
     assert 0.15 < costs.cpu_seconds[Part.REST] < 0.6
     assert costs.peak_memory["me"] > 2**20
+
+
+def test_what_measuring_takes_is_not_counted() -> None:
+    def find() -> Iterator[tuple[Member, psutil.Process]]:
+        burn(0.1)
+        yield Member("me", Part.REST), this_command()
+        burn(0.1)
+
+    costs = Costs(find)
+    costs.start()
+    costs.sample()
+    costs.sample()
+    assert costs.cpu_seconds[Part.REST] < 0.1
 
 
 def test_what_a_process_used_stays_counted_when_it_has_ended() -> None:
@@ -75,6 +89,16 @@ def test_a_service_is_its_process_and_those_that_it_started() -> None:
         assert list(service("postgres", Part.POSTGRES, None)) == []
     finally:
         child.communicate(b"\n")
+
+
+def test_the_processes_that_a_thread_has_started_are_found() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        child = threads.submit(subprocess.Popen, [sys.executable, "-c", "input()"], stdin=-1).result()
+        try:
+            found = [process.pid for _, process in service("postgres", Part.POSTGRES, os.getpid())]
+            assert child.pid in found
+        finally:
+            child.communicate(b"\n")
 
 
 def test_workers_are_known_by_what_they_run() -> None:

@@ -52,7 +52,7 @@ class Result:
         signing_path: what signed: multibuffer or cryptography.
         limits: the limit, measured right before and right after the job.
         floor: what signing and copying the same rows reaches, with nothing else; measured after the job.
-        cpu_seconds: CPU seconds of each part while the job ran.
+        cpu_seconds: CPU seconds of each part while the job ran, without those of measuring it.
         peak_memory: peak resident memory in bytes, by process, from four samples per second.
         verification: the job's verification, after the job.
     """

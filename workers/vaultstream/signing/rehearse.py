@@ -1,7 +1,8 @@
 """Step 0, rehearse: a signer's connections plan their statements before there is work.
 
 Postgres plans what a claim and a commit do once per connection, in about 10 ms. A signer that waits for its first batches has the
-time; one that has them does not: of a job of 100,000 records, four connections would take half a microsecond per record.
+time; one that has them does not: of a job of 100,000 records, four connections would take half a microsecond per record. Nor is the
+first group to wait until connections to the source are opened.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vaultstream.store.database import Connection, Pool
+    from vaultstream.store.source_pool import SourcePool
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,16 @@ _IDS: Mapping[str, Sequence[Sequence[Any]]] = {
 }
 
 
-async def rehearse(pool: Pool, job_no: int, holder: str, *, id_type: str, connections: int) -> None:
-    """Lets each of a signer's connections claim and commit nothing, all of them at a time. A failure is for the first batch to meet.
+async def rehearse(
+    pool: Pool, sources: SourcePool, job_no: int, holder: str, *, id_type: str, connections: int
+) -> None:
+    """Lets each of a signer's connections claim and commit nothing, all of them at a time, and opens those to the source.
+
+    A failure is for the first batch to meet.
 
     Args:
         pool: connections to the writer.
+        sources: connections to the source.
         job_no: the job.
         holder: the name of the signer.
         id_type: the type of the job's record ids.
@@ -57,11 +64,16 @@ async def rehearse(pool: Pool, job_no: int, holder: str, *, id_type: str, connec
             rehearsals = (_rehearse(connection, job_no, holder, id_type) for connection in each)
             # A connection that is still at work can't go back to the pool, so all of them end first.
             ended = await asyncio.gather(*rehearsals, return_exceptions=True)
+        async with AsyncExitStack() as lent:
+            for _ in range(sources.size):
+                await lent.enter_async_context(sources.transaction())
         failure = next(filter(None, ended), None)
     except Exception as error:  # noqa: BLE001 - what is wrong, the first batch meets again
         failure = error
     if failure is not None:
-        log.warning("claims and commits were not rehearsed: %s", str(failure) or type(failure).__name__)
+        log.warning(
+            "claims, commits and reads were not rehearsed: %s", str(failure) or type(failure).__name__
+        )
 
 
 async def _rehearse(connection: Connection, job_no: int, holder: str, id_type: str) -> None:

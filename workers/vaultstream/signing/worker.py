@@ -85,6 +85,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
             )
             await rehearse(
                 context.pool,
+                sources,
                 job.job_no,
                 context.holder,
                 id_type=source.id_type,
