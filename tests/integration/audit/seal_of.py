@@ -87,7 +87,7 @@ class Sealer:
         )
         async with signed.connection.transaction():
             log = await lock_log(signed.connection, self.key.name)
-            new = NewEntry(kind=EntryKind.PLAN, leaf=entry.leaf, body=entry.data.decode())
+            new = NewEntry(kind=EntryKind.PLAN, leaf=entry.leaf, body=entry.data.decode(), subject=job.token)
             await self._sign(signed, await append_entries(signed.connection, log, job.job_no, [new]))
 
     async def seal(self, signed: SignedJob) -> None:

@@ -9,7 +9,7 @@ import pytest
 from integration.audit.sealed_job import SealedJob, findings
 from integration.audit.signed_job import make_job
 from integration.audit.tampering import reason
-from integration.audit.test_tamperings_of_sealed_jobs import remove_job
+from integration.audit.test_rolled_back_jobs import remove_job
 from vaultstream.audit.verify import verify_job
 from vaultstream.errors import AuditError, UnknownJobError
 from vaultstream.store.jobs import delete_job

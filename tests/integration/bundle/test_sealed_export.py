@@ -125,6 +125,21 @@ async def test_a_log_with_gaps_is_not_exported(running: SignedJob, tmp_path: Pat
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize("hidden", ["kind = 'plan', subject = 'x'", "job_no = 0"])
+async def test_an_older_seal_is_not_exported_for_the_newest(
+    running: SignedJob, tmp_path: Path, hidden: str
+) -> None:
+    sealer = Sealer()
+    await sealer.seal(running)
+    await sign_the_rest(running)
+    await sealer.seal(running)
+    await running.connection.execute(FREE)
+    await running.execute(f"UPDATE vaultstream.log_entries SET {hidden} WHERE kind = 'seal' AND index = 1")
+    with pytest.raises(AuditError, match="is a seal of the job"):
+        await export_bundle(running.url, running.job.token, folder=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 async def test_an_export_says_what_is_not_sealed_yet(running: SignedJob, tmp_path: Path) -> None:
     sealer = Sealer()
     await sealer.plan(running)

@@ -15,7 +15,7 @@ from vaultstream.proof.merkle import inclusion_path
 from vaultstream.proof.note import unverified_text
 from vaultstream.proof.seal import SealedKey, SealEntry, job_origin, keys_digest
 from vaultstream.proof.tlog_proof import TlogProof
-from vaultstream.store.entry_facts import find_plan
+from vaultstream.store.entry_facts import find_plan, find_seal
 from vaultstream.store.logs import EntryKind, find_log, get_log, leaf_hashes, newest_seal, read_entries
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ async def write_sealed_log(connection: Connection, job: Job, writer: BundleWrite
         log = installation and await find_log(connection, job_origin(installation.origin, job.token))
         if installation is None or log is None:
             raise AuditError(f"The log of job {job.name} is gone, which its seal names.")
+        await find_seal(connection, installation, job.job_no, job.token)  # no older one stands for the newest
         writer.append(BundleFile.LOG, [])
         revoked = await _write_entries(connection, log, seal.tree_size, writer)
         writer.write(BundleFile.CHECKPOINT, stored.job_checkpoint)

@@ -157,6 +157,7 @@ _KINDS = {
     EntryKind.AUDIT_EVENT: "record of an audit event",
     EntryKind.PLAN: "plan",
     EntryKind.SEAL: "seal",
+    EntryKind.UNKNOWN: "text of no known kind",
 }
 
 

@@ -34,7 +34,7 @@ from vaultstream.sealing.happenings import LogTally, enter_new, recount
 from vaultstream.sealing.kept_plan import KeptPlan
 from vaultstream.store import jobs, logs, seals
 from vaultstream.store.dead_letters import count_dead_letters
-from vaultstream.store.entry_facts import find_plan, require_entered, require_facts
+from vaultstream.store.entry_facts import find_plan, find_seal, require_entered
 from vaultstream.store.logs import EntryKind, Log, NewEntry
 
 if TYPE_CHECKING:
@@ -215,8 +215,8 @@ class Sealer:
             sealed_at=datetime.now(UTC),
         )
         log_of_seals = await self._locked(connection, self._origin)
-        newest = await logs.find_seal(connection, job.job_no, log=log_of_seals)
-        former = require_facts(newest, EntryKind.SEAL, job.token) if newest is not None else None
+        newest = await find_seal(connection, log_of_seals, job.job_no, job.token)
+        former = newest.data if newest is not None else None
         if not always:
             if former is not None and _says_the_same(seal, former):
                 return None
@@ -277,9 +277,9 @@ class Sealer:
             if newest is None:
                 return None
             body, note, job_note = newest
-        await self._copy(job / CHECKPOINT, job_note)
-        await self._copy(job / SEAL, body)
-        await self._copy(self._folder.checkpoint, note)
+        # In this order: what a copy of a checkpoint has, the copy of the seal has too, also after a crash in between.
+        if await self._copy(job / SEAL, body) and await self._copy(job / CHECKPOINT, job_note):
+            await self._copy(self._folder.checkpoint, note)
         return sealed
 
     async def _newest(self, connection: Connection) -> tuple[bytes, bytes, bytes] | None:
@@ -295,11 +295,11 @@ class Sealer:
         of_seals, of_job = [await logs.find_log(connection, each) for each in (self._origin, origin)]
         if of_seals is None or of_job is None:
             return None
-        entry = await logs.find_seal(connection, self._job.job_no, log=of_seals)
+        entry = await find_seal(connection, of_seals, self._job.job_no, self._job.token)
         newest = await logs.newest_checkpoint(connection, of_seals)
-        if entry is None or newest is None:
+        data = entry.data if entry is not None else None
+        if entry is None or data is None or newest is None:
             return None
-        data = require_facts(entry, EntryKind.SEAL, self._job.token)
         seal = SealEntry.parse(data)
         stored = await logs.newest_checkpoint(connection, of_job, size=seal.tree_size)
         if stored is None:
@@ -333,14 +333,20 @@ class Sealer:
         await logs.add_checkpoint(connection, grown, note)
         return note
 
-    async def _copy(self, path: Path, data: bytes) -> None:
+    async def _copy(self, path: Path, data: bytes) -> bool:
+        """Writes a copy, unless a later one is there; returns whether one of them is."""
+
         def replaces(former: bytes) -> bool:
-            return path.name != CHECKPOINT or _size_of(former) < _size_of(data)
+            if path.name == CHECKPOINT:
+                return _size_of(former) < _size_of(data)
+            return _tree_size_of(former) <= _tree_size_of(data)
 
         try:
             await asyncio.to_thread(write_copy, path, data, replaces=replaces)
         except OSError as error:
             log.warning("the seal is not copied to %s: %s", path, error.strerror or error)
+            return False
+        return True
 
 
 def _planned(plan: KeptPlan) -> PlanEntry:
@@ -361,6 +367,14 @@ def _says_the_same(seal: SealEntry, former: bytes) -> bool:
 def _head(checked: Log) -> Checkpoint:
     """Returns what the newest checkpoint of a log says, which was checked."""
     return Checkpoint(checked.origin, checked.size, checked.tree.root())
+
+
+def _tree_size_of(seal: bytes) -> int:
+    """Returns the size of the job's log that a seal has; -1 if it is none."""
+    try:
+        return SealEntry.parse(seal).tree_size
+    except ProofError:
+        return -1
 
 
 def _size_of(note: bytes) -> int:

@@ -8,9 +8,9 @@ from vaultstream.errors import UsageError
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.seal import DELETED, SealEntry, log_origin
 from vaultstream.sealing.sealer import Sealed, Sealer
-from vaultstream.store.entry_facts import require_entered, require_facts
+from vaultstream.store.entry_facts import find_seal, require_entered
 from vaultstream.store.jobs import get_job
-from vaultstream.store.logs import EntryKind, find_log, find_seal, newest_checkpoint
+from vaultstream.store.logs import find_log, newest_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,10 +57,10 @@ async def _deletion_is_sealed(connection: Connection, keys: SealKeys, job: Job) 
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         log = await find_log(connection, log_origin(keys.origin, job.tenant))
         newest = await newest_checkpoint(connection, log) if log else None
-        entry = await find_seal(connection, job.job_no, log=log) if log else None
-        if log is None or newest is None or entry is None:
+        entry = await find_seal(connection, log, job.job_no, job.token) if log else None
+        data = entry.data if entry is not None else None
+        if log is None or newest is None or entry is None or data is None:
             return False
         head = open_checkpoint(newest.note, keys.known, origin=log.origin).checkpoint
-        data = require_facts(entry, EntryKind.SEAL, job.token)
         await require_entered(connection, log, entry, head)
     return SealEntry.parse(data).state == DELETED

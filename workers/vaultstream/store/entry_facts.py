@@ -18,7 +18,14 @@ from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, RevocationEnt
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import PlanEntry, SealEntry
 from vaultstream.proof.statement import PAYLOAD_TYPE
-from vaultstream.store.logs import EntryKind, StoredEntry, leaf_hashes, newest_plan, suspected_plans
+from vaultstream.store.logs import (
+    EntryKind,
+    StoredEntry,
+    leaf_hashes,
+    newest_called_seal,
+    newest_plan,
+    suspected,
+)
 
 if TYPE_CHECKING:
     from vaultstream.proof.checkpoint import Checkpoint
@@ -127,11 +134,31 @@ async def find_plan(connection: Connection, log: Log, job_no: int, job_token: st
         return found
     if log.size and tree_root(await leaf_hashes(connection, log)) != log.tree.root():
         raise ProofError(f"The entries of the log {log.origin!r} are not those that were entered.")
-    for suspect in await suspected_plans(connection, log, canonical_text(job_token)):
+    for suspect in await suspected(connection, log, PlanEntry, canonical_text(job_token)):
         facts = read_facts(suspect)
         if (facts.kind, facts.job_token) == (EntryKind.PLAN, job_token):
             return suspect
     return None
+
+
+async def find_seal(connection: Connection, log: Log, job_no: int, job_token: str) -> StoredEntry | None:
+    """Returns the newest seal that a log of plans and seals has of a job; None if it has none. An older one never stands for it.
+
+    Raises:
+        ProofError: Postgres has a seal of the job as something else, or an entry is gone, or is another than was entered.
+    """
+    found = await newest_called_seal(connection, job_no, log=log)
+    if found is not None:
+        require_facts(found, EntryKind.SEAL, job_token)
+    after = -1 if found is None else found.index
+    for suspect in await suspected(connection, log, SealEntry, canonical_text(job_token), after=after):
+        facts = read_facts(suspect)
+        if (facts.kind, facts.job_token) == (EntryKind.SEAL, job_token):
+            raise ProofError(
+                f"Entry {suspect.index} of the log {log.origin!r} is a seal of the job {job_token!r}, and Postgres has it as something else.",
+                hint="Somebody has changed vaultstream.log_entries by hand. `vaultstream verify` shows what is wrong.",
+            )
+    return found
 
 
 def _of_members(values: dict[str, Any]) -> EntryFacts:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ID_TYPES = ("bigint", "uuid", "text")
+"""Types of ids, as a job has them."""
 LOCK_WAIT = "10s"
 """How long a change of a job waits for each lock, as the functions of the schema do."""
 
@@ -99,9 +101,15 @@ def job_from_row(row: asyncpg.Record) -> Job:
     """Returns the job of a row that has the columns of the query `find_job`, and possibly others.
 
     Raises:
-        InvalidJobError: its spec is none that this version knows.
+        InvalidJobError: its spec, state or type of ids is none that this version knows.
     """
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(Job)}
+    for name, known in (("state", list(JobState)), ("id_type", ID_TYPES)):
+        if values[name] not in known:
+            raise InvalidJobError(
+                f"Job {values['name']}: {name}, as stored in Postgres, is none of {', '.join(known)}.",
+                hint="Its row was altered in the database. Restore it from a backup.",
+            )
     try:
         values["spec"] = SigningJobSpec.model_validate(values["spec"])
     except ValidationError as error:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from vaultstream.errors import ProofError
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.merkle import HASH_SIZE, Frontier
-from vaultstream.proof.seal import PlanEntry
 from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from vaultstream.proof.entries import LogEntry
     from vaultstream.store.database import Connection
 
 PAGE_ENTRIES = 5_000
@@ -41,6 +41,8 @@ class EntryKind(StrEnum):
     AUDIT_EVENT = "audit-event"
     PLAN = "plan"
     SEAL = "seal"
+    UNKNOWN = "unknown"
+    """What Postgres has is none of these. Its owner can write anything."""
 
 
 _KINDS = {kind.value: kind for kind in EntryKind}
@@ -262,22 +264,25 @@ async def newest_plan(connection: Connection, job_no: int, *, log: Log | None = 
     return await _newest_about(connection, job_no, EntryKind.PLAN, log)
 
 
-async def suspected_plans(connection: Connection, log: Log, job_token: str) -> list[StoredEntry]:
-    """Returns the entries of a log that are a plan of a job, or are gone, or another than was entered.
+async def suspected(
+    connection: Connection, log: Log, entry_type: type[LogEntry], job_token: str, *, after: int = -1
+) -> list[StoredEntry]:
+    """Returns the entries of a log that are of a type and about a job, or are gone, or another than was entered.
 
     Args:
         connection: to Postgres.
         log: of plans and seals.
+        entry_type: the type.
         job_token: the job's, as a string of JSON.
+        after: the index behind which they are.
     """
-    rows = await connection.fetch(
-        query("suspected_plans"), log.log_no, f'"jobToken":{job_token}', f'"type":"{PlanEntry.kind}"'
-    )
+    texts = f'"jobToken":{job_token}', f'"type":"{entry_type.kind}"'
+    rows = await connection.fetch(query("suspected_entries"), log.log_no, *texts, after)
     return [_entry(row) for row in rows]
 
 
-async def find_seal(connection: Connection, job_no: int, *, log: Log | None = None) -> StoredEntry | None:
-    """Returns the newest seal of a job, in that log if one is given; None if it has none."""
+async def newest_called_seal(connection: Connection, job_no: int, *, log: Log) -> StoredEntry | None:
+    """Returns what Postgres has as the newest seal of a job in a log. `store.entry_facts.find_seal` believes no column."""
     return await _newest_about(connection, job_no, EntryKind.SEAL, log)
 
 
@@ -327,7 +332,7 @@ def _log(row: asyncpg.Record | None) -> Log | None:
 
 def _entry(row: asyncpg.Record) -> StoredEntry:
     log_no, index, kind, *rest = row
-    return StoredEntry(log_no, index, _KINDS[kind], *rest)
+    return StoredEntry(log_no, index, _KINDS.get(kind, EntryKind.UNKNOWN), *rest)
 
 
 def _frontier(origin: str, size: int, subtrees: bytes) -> Frontier:

@@ -22,6 +22,11 @@ _LEASE_CHECKS = (
         "audit_committed_twice",
         "batch {batch_no} was committed under {leases} leases",
     ),
+    (
+        AuditFinding.BAD_LEASES,
+        "audit_leases_of_others",
+        "key {key_id}: the lease with epoch {epoch} is of batch {leased}, and its statement is of batch {stated}",
+    ),
 )
 """Each kind of finding, the query that finds it, and the sentence for each row."""
 

@@ -28,6 +28,8 @@ class SealTrust:
     """Checkpoints that were kept elsewhere, of the job's log or of the log of seals."""
     local: tuple[bytes, ...] = ()
     """The newest checkpoints of logs of seals of these keys that this machine has: of the installation's log, and of tenants'."""
+    folder: Path | None = None
+    """Where this machine has copies of seals; None: it has none of these keys."""
     asked: bool = False
     """Whether the user gave a key or a checkpoint: then a job without a seal is at fault, whenever it is from."""
 
@@ -54,8 +56,8 @@ class SealTrust:
             try:
                 keys = load_seal_keys(key_file).known
             except CustodyError:
-                return cls((), tuple(kept), (), asked)
-        trust = cls(keys, tuple(kept), (), asked)
+                return cls((), tuple(kept), (), asked=asked)
+        trust = cls(keys, tuple(kept), (), seals_dir, asked)
         return replace(trust, local=tuple(filter(trust._is_of_key, _local_notes(seals_dir))))
 
     def has_key_of(self, origin: str) -> bool:

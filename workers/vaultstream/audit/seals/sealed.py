@@ -9,6 +9,7 @@ from vaultstream.api import JobState
 from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
+from vaultstream.audit.seals.kept_copies import KeptCopies
 from vaultstream.audit.seals.lost_jobs import known_tokens, lost
 from vaultstream.audit.seals.sealed_logs import (
     SealLog,
@@ -23,6 +24,7 @@ from vaultstream.errors import ProofError
 from vaultstream.plurals import counted
 from vaultstream.proof.planned import PlannedBatch
 from vaultstream.proof.seal import (
+    DELETED,
     SealedKey,
     SealEntry,
     keys_digest,
@@ -33,14 +35,14 @@ from vaultstream.store.logs import EntryKind, find_log, leaf_hashes
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from vaultstream.audit.seals.seal_trust import SealTrust
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
     from vaultstream.store.logs import Log
 
-_ENDED = (JobState.COMPLETE, JobState.FAILED, "Deleted")
+_ENDED = (JobState.COMPLETE, JobState.FAILED, DELETED)
 """What a seal says of a job that has ended."""
 
 
@@ -69,19 +71,27 @@ class SealCheck:
 
     async def run(self) -> SealSummary | None:
         """Compares; returns the newest seal that is genuine."""
-        log = await find_seal_log(self._connection, self._job, self._trust)
-        if log is None:
-            await self._compare_all_kept()
-            self._without_seal()
-            return None
+        copies = self._copies()
         try:
+            log = await find_seal_log(self._connection, self._job, self._trust)
+            if log is None:
+                await self._compare_all_kept(copies, ())
+                self._without_seal()
+                return None
             seals = await read_seal_log(
-                self._connection, log, self._job.token, self._trust, name=self._job.name
+                self._connection,
+                log,
+                self._job.token,
+                self._trust,
+                job_no=self._job.job_no,
+                name=self._job.name,
             )
         except ProofError as error:
             self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
             return None
-        await self._compare_all_kept()
+        for reason in [*seals.misplaced, *self._misnamed(log, None)]:
+            self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+        await self._compare_all_kept(copies, seals.leaves)
         await self._find_lost(seals)
         if not seals.seals:
             self._without_seal()
@@ -123,11 +133,24 @@ class SealCheck:
                 "The job has no seal: nothing proves that none of its batches is gone. With --seal-key or --against, that is a problem."
             )
 
-    async def _compare_all_kept(self) -> None:
+    def _copies(self) -> KeptCopies:
+        if self._trust.folder is None:
+            return KeptCopies()
+        return KeptCopies.read(self._trust.folder, self._job.tenant, self._job.token)
+
+    def _misnamed(self, log: Log, job_no: int | None) -> Iterator[str]:
+        """Yields that Postgres has a log as that of another job or tenant than its origin says."""
+        if (log.job_no, log.tenant) != (job_no, self._job.tenant):
+            yield f"Postgres has the log {log.origin!r} as that of another job or tenant"
+
+    async def _compare_all_kept(self, copies: KeptCopies, leaves: Sequence[bytes]) -> None:
         for note in self._trust.kept:
             await self._compare_kept(note)
-        for note in self._trust.local:
-            await self._compare_kept(note, local=True)
+        of_job = copies.checkpoint
+        for note in [*self._trust.local, *([of_job] if of_job is not None else [])]:
+            await self._compare_kept(note, local=note is not of_job)
+        for fault in copies.faults(frozenset(leaves)):
+            self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
 
     async def _compare_kept(self, note: bytes, *, local: bool = False) -> None:
         """Finds that a log is not a later state of the one that a checkpoint is of.
@@ -142,7 +165,11 @@ class SealCheck:
             reason = f"a kept checkpoint can't be compared: {error.message}"
             self._tally.find(AuditFinding.KEPT_UNVERIFIED, None, reason)
             return
-        log = await find_log(self._connection, head.origin)
+        try:
+            log = await find_log(self._connection, head.origin)
+        except ProofError as error:
+            self._tally.find(AuditFinding.ROLLED_BACK, None, error.message)
+            return
         if log is None and local:
             self.notes.append(
                 f"This machine has a checkpoint of the log {head.origin!r}, and the database has no such log."
@@ -161,7 +188,10 @@ class SealCheck:
         if self._settled and not final:
             reason = f"the newest seal says that the job was {seal.state}: nothing seals how it ended"
             self._tally.find(AuditFinding.MISSING_SEALS, None, reason)
-        for reason in [fault async for fault in self._values(seal, strict=strict)]:
+        for reason in [
+            *self._states(seal, strict=strict),
+            *[each async for each in self._values(seal, strict=strict)],
+        ]:
             self._tally.find(AuditFinding.UNLIKE_SEAL, None, reason)
         await self._compare_keys(seal, strict=strict)
         if seals.plan is None:
@@ -203,19 +233,33 @@ class SealCheck:
     async def _sealed_log(self, seal_log: Log, seal: SealEntry) -> tuple[Log, list[bytes]] | None:
         """Returns the job's log and the hashes of its leaves if it is the one that the seal names."""
         head = seal.checkpoint(seal_log.origin)
-        log = await find_log(self._connection, head.origin)
-        if log is None:
-            self._tally.find(
-                AuditFinding.BAD_SEALS, None, f"the log {head.origin!r}, which was sealed, is gone"
-            )
-            return None
         try:
+            log = await find_log(self._connection, head.origin)
+            if log is None:
+                reason = f"the log {head.origin!r}, which was sealed, is gone"
+                self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+                return None
+            for reason in self._misnamed(log, self._job.job_no):
+                self._tally.find(AuditFinding.BAD_SEALS, None, reason)
             leaves = await leaf_hashes(self._connection, log)
             await require_head(self._connection, log, leaves, self._trust, head)
         except ProofError as error:
             self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
             return None
         return log, leaves
+
+    def _states(self, seal: SealEntry, *, strict: bool) -> Iterator[str]:
+        """Yields that Postgres has the job in another state than it was sealed in, if nothing can have led from one to the other."""
+        job = self._job
+        if seal.state == DELETED:
+            if job.deleted_at is None:
+                yield "a seal says that the job was deleted, and Postgres says that it was not"
+        elif job.deleted_at is not None:
+            self.notes.append(
+                f"Postgres says that the job was deleted at {rfc3339(job.deleted_at)}, and no seal does: its owner can have written that."
+            )
+        elif strict and job.state.ended and job.state != seal.state:
+            yield f"the state was {seal.state!r} when the job was sealed, and is {str(job.state)!r}"
 
     async def _values(self, seal: SealEntry, *, strict: bool) -> AsyncIterator[str]:
         """Yields each difference between what the seal says of the job and what is there."""

@@ -15,11 +15,11 @@ from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified
 from vaultstream.proof.entries import LogEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import DELETED, PlanEntry, SealEntry
-from vaultstream.store.logs import Log, find_log, newest_checkpoint, read_entries
+from vaultstream.store.logs import EntryKind, Log, StoredEntry, find_log, newest_checkpoint, read_entries
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from vaultstream.audit.seals.seal_trust import SealTrust
@@ -41,6 +41,8 @@ class SealLog:
     """Of the job, oldest first."""
     namesakes: list[LoggedJob] = field(repr=False)
     """Other jobs that have, or had, its name."""
+    misplaced: list[str] = field(repr=False)
+    """Its entries that Postgres has as something else, one sentence each."""
 
 
 @dataclass
@@ -73,7 +75,13 @@ async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> L
 
 
 async def read_seal_log(
-    connection: Connection, log: Log, token: str, trust: SealTrust, *, name: str | None = None
+    connection: Connection,
+    log: Log,
+    token: str,
+    trust: SealTrust,
+    *,
+    job_no: int | None = None,
+    name: str | None = None,
 ) -> SealLog:
     """Reads a log of seals, and what it has of one job.
 
@@ -82,6 +90,7 @@ async def read_seal_log(
         log: the log.
         token: of the job.
         trust: the keys that may have signed.
+        job_no: of the job.
         name: of the job, or the name or token of jobs to search for; None: no other jobs.
 
     Raises:
@@ -91,12 +100,19 @@ async def read_seal_log(
     plans: list[PlanEntry] = []
     seals: list[SealEntry] = []
     jobs: dict[str, LoggedJob] = {}
+    misplaced: list[str] = []
     async for entry in read_entries(connection, log):
         if entry.index != len(leaves) or entry.data is None:
             break
         leaves.append(leaf_hash(entry.data))
-        plans += [plan for plan in entries_about(PlanEntry, entry.data, token) if plan.job_token == token]
-        seals += [seal for seal in entries_about(SealEntry, entry.data, token) if seal.job_token == token]
+        if leaves[-1] != entry.leaf:
+            raise ProofError(
+                f"The text of entry {entry.index} of the log {log.origin!r} is another than was entered."
+            )
+        planned = [plan for plan in entries_about(PlanEntry, entry.data, token) if plan.job_token == token]
+        sealed = [seal for seal in entries_about(SealEntry, entry.data, token) if seal.job_token == token]
+        plans, seals = plans + planned, seals + sealed
+        misplaced += _misplaced(log, entry, job_no, [*planned, *sealed])
         if name is not None:
             _note_jobs(jobs, name, entry.data, entry.job_no)
     if len(leaves) < log.size:
@@ -105,7 +121,19 @@ async def read_seal_log(
     if len(plans) > 1:
         raise ProofError(f"The log {log.origin!r} has more than one plan of the job.")
     others = [job for job in jobs.values() if job.token != token]
-    return SealLog(log, leaves, plans[0] if plans else None, seals, others)
+    return SealLog(log, leaves, plans[0] if plans else None, seals, others, misplaced)
+
+
+def _misplaced(
+    log: Log, entry: StoredEntry, job_no: int | None, found: Sequence[PlanEntry | SealEntry]
+) -> Iterator[str]:
+    """Yields that Postgres has a job's plan or seal as something else than it is."""
+    for each in found:
+        kind, subject = (
+            (EntryKind.PLAN, each.job_token) if isinstance(each, PlanEntry) else (EntryKind.SEAL, "")
+        )
+        if (entry.kind, entry.job_no, entry.batch_no, entry.subject) != (kind, job_no, None, subject):
+            yield f"entry {entry.index} of the log {log.origin!r} is a {kind.value} of the job, and Postgres has it as something else"
 
 
 async def read_jobs(connection: Connection, log: Log, name: str, trust: SealTrust) -> list[LoggedJob]:
@@ -144,6 +172,8 @@ async def require_head(
         raise ProofError(
             f"The log {log.origin!r} has {head.size} entries, and the {sealed.size} that were sealed are others or more."
         )
+    if log.tree.root() != head.root:
+        raise ProofError(f"The log {log.origin!r} has another tree in Postgres than that of its entries.")
     stored = await newest_checkpoint(connection, log)
     if stored is None:
         raise ProofError(f"The log {log.origin!r} has no checkpoint.")

@@ -95,7 +95,7 @@ class SealedRows:
                 await self._compare_revocations(page)
             case EntryKind.AUDIT_EVENT:
                 await self._compare_events(page)
-            case EntryKind.PLAN | EntryKind.SEAL:
+            case EntryKind.PLAN | EntryKind.SEAL | EntryKind.UNKNOWN:
                 self._tally.find(
                     AuditFinding.BAD_SEALS, None, f"the log of the job has a {kind.value} among its entries"
                 )
@@ -111,7 +111,9 @@ class SealedRows:
                 return entry
             self._find_malformed(entry)
             return entry if entry.kind in (EntryKind.DEAD_LETTER, EntryKind.AUDIT_EVENT) else None
-        if not facts.fits(entry) or facts.job_token != self._job.token:
+        if not (
+            facts.fits(entry) and entry.job_no == self._job.job_no and facts.job_token == self._job.token
+        ):
             reason = (
                 f"entry {entry.index} of the job's log is a {_shown(facts.kind, facts.batch_no, facts.subject)}, and Postgres has it as "
                 f"a {_shown(entry.kind, entry.batch_no, entry.subject)}"

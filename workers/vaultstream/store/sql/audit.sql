@@ -102,6 +102,16 @@ FROM (
 GROUP BY key_no
 ORDER BY key_no
 
+-- name: audit_leases_of_others
+-- Leases of job $1 that committed another batch than the statement by the same key under the same epoch is of.
+SELECT k.key_id, l.epoch, l.batch_no AS leased, s.batch_no AS stated, count(*) OVER () AS total
+FROM vaultstream.statements s
+JOIN vaultstream.leases l USING (key_no, epoch)
+JOIN vaultstream.keys k USING (key_no)
+WHERE s.job_no = $1 AND l.outcome = 'committed' AND l.batch_no IS DISTINCT FROM s.batch_no
+ORDER BY s.batch_no
+LIMIT $2
+
 -- name: audit_lease_overlaps
 -- Leases of job $1 that begin before an earlier one of the same key has ended: each of the history, and those in force.
 -- The exclusion constraint should have refused them; this does not take its word.

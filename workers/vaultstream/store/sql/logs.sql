@@ -53,11 +53,12 @@ WHERE a.job_no = $1 AND e.kind = $2 AND e.kind IN ('plan', 'seal') AND ($3::bigi
 ORDER BY e.log_no DESC, e.index DESC
 LIMIT 1
 
--- name: suspected_plans
--- The entries of log $1 that have the texts $2 and $3, and those whose text is gone or is not the one of the leaf.
+-- name: suspected_entries
+-- The entries of log $1 after the one with index $4 that have the texts $2 and $3, and those whose text is gone or is not the one of
+-- the leaf.
 SELECT log_no, index, kind, job_no, batch_no, subject, body, NULL::bytea AS signature, leaf
 FROM vaultstream.log_entries
-WHERE log_no = $1
+WHERE log_no = $1 AND index > $4
   AND (body IS NULL OR strpos(body, $2) > 0 AND strpos(body, $3) > 0 OR leaf <> sha256('\x00'::bytea || convert_to(body, 'UTF8')))
 ORDER BY index
 

@@ -1,0 +1,65 @@
+"""What the machine of the records worker has kept of a job shows that Postgres was rolled back, and the other way round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from integration.audit.sealed_job import SealedJob, findings, truncate
+from integration.audit.tampering import reason
+from vaultstream.audit.seals.seal_trust import SealTrust
+
+pytestmark = pytest.mark.integration
+
+
+async def keep(sealed: SealedJob, folder: Path, *, seal: int = -1) -> SealTrust:
+    """Writes the copies that a sealer has written of the job; returns what its machine trusts, but for the log's own checkpoint."""
+    rows = await sealed.signed.connection.fetch(
+        "SELECT kind, body FROM vaultstream.log_entries WHERE kind IN ('plan', 'seal') ORDER BY index"
+    )
+    seals = [row["body"].encode() for row in rows if row["kind"] == "seal"]
+    own = folder / "jobs" / sealed.made.token
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "plan.json").write_text(rows[0]["body"])
+    (own / "seal.json").write_bytes(seals[seal])
+    (own / "checkpoint").write_bytes(sealed.made.of_job)
+    return SealTrust(keys=(sealed.sealer.key.public_key,), folder=folder, asked=True)
+
+
+async def test_copies_of_what_is_in_the_logs_are_no_finding(sealed: SealedJob, tmp_path: Path) -> None:
+    report = await sealed.verify(await keep(sealed, tmp_path))
+    assert report.ok, report.examples
+    assert report.notes == ()
+
+
+async def test_an_older_seal_brought_back_as_a_file(sealed: SealedJob, tmp_path: Path) -> None:
+    report = await sealed.verify(await keep(sealed, tmp_path, seal=0))
+    assert findings(report) == {"rolled_back": 1}
+    assert "seal.json that this machine has kept of the job is older than the checkpoint beside it" in reason(
+        report, "rolled_back"
+    )
+
+
+async def test_older_seals_brought_back_in_postgres(sealed: SealedJob, tmp_path: Path) -> None:
+    trust = await keep(sealed, tmp_path)
+    await truncate(sealed)
+    report = await sealed.verify(trust)
+    assert findings(report) == {"missing_seals": 1, "rolled_back": 2}, report.examples
+    reasons = [each.reason for each in report.examples["rolled_back"]]
+    assert any("does not have the seal of this job that this machine has kept" in each for each in reasons)
+
+
+async def test_logs_that_are_gone_and_a_file_that_is_no_seal(sealed: SealedJob, tmp_path: Path) -> None:
+    trust = await keep(sealed, tmp_path)
+    (tmp_path / "jobs" / sealed.made.token / "seal.json").write_text("{}")
+    report = await sealed.verify(trust)
+    assert findings(report) == {"rolled_back": 1}
+    assert "is no seal" in reason(report, "rolled_back")
+    await sealed.execute(
+        "DELETE FROM vaultstream.checkpoints",
+        "DELETE FROM vaultstream.log_entries",
+        "DELETE FROM vaultstream.logs",
+    )
+    report = await sealed.verify(trust)
+    assert findings(report) == {"missing_seals": 1, "rolled_back": 3}
