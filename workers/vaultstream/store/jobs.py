@@ -107,7 +107,7 @@ def job_from_row(row: asyncpg.Record) -> Job:
     for name, known in (("state", list(JobState)), ("id_type", ID_TYPES)):
         if values[name] not in known:
             raise InvalidJobError(
-                f"Job {values['name']}: {name}, as stored in Postgres, is none of {', '.join(known)}.",
+                f"Job {values['name']}: {name}, as stored in Postgres, must be one of {', '.join(known)}.",
                 hint="Its row was altered in the database. Restore it from a backup.",
             )
     try:

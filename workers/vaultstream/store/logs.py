@@ -42,7 +42,7 @@ class EntryKind(StrEnum):
     PLAN = "plan"
     SEAL = "seal"
     UNKNOWN = "unknown"
-    """What Postgres has is none of these. Its owner can write anything."""
+    """Postgres has another text here: its owner can write anything."""
 
 
 _KINDS = {kind.value: kind for kind in EntryKind}
