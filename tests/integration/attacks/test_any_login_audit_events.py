@@ -151,6 +151,11 @@ async def test_an_auditor_records_exports_and_nothing_else(
             await auditor.execute("SELECT vaultstream.record_export($1, $2)", job.job_no, arguments)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await auditor.execute("SELECT vaultstream.record_export($1, $2)", 10**9, {})
+        async with auditor.transaction(
+            isolation="repeatable_read"
+        ):  # it would show too few exports of the last hour
+            with pytest.raises(asyncpg.InvalidParameterValueError, match="READ COMMITTED"):
+                await auditor.execute("SELECT vaultstream.record_export($1, $2)", job.job_no, {})
         lie = {"action": "revoke", "login": "another", "number": "1", "at": "1970-01-01"}
         assert await audit_events.record_export(auditor, job.job_no, lie)
     last = (await audit_events.list_audit_events(owner, job.job_no))[-1]

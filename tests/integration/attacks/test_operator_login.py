@@ -269,3 +269,27 @@ async def test_one_spec_that_no_reader_understands_hides_no_other_job(
     assert job.name in caplog.text
     with pytest.raises(InvalidJobError, match=job.name):
         await get_job(operator, job.name)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [('{"x": ' + "9" * 5000 + "}", "40 digits"), ("[" * 3000 + "]" * 3000, "too deeply")]
+)
+async def test_a_spec_beyond_the_limits_of_its_readers_is_refused_and_hides_no_job(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, value: str, why: str
+) -> None:
+    change = (
+        "UPDATE vaultstream.jobs SET spec = jsonb_set(spec, '{workers}', ($2::text)::jsonb) WHERE job_no = $1"
+    )
+    with pytest.raises(asyncpg.CheckViolationError, match=why):
+        await operator.execute(change, job.job_no, '{"y": ' + value + "}")
+    other = await add_job(owner, "receipts", keys=1)
+    await owner.execute(
+        "ALTER TABLE vaultstream.jobs DISABLE TRIGGER USER"
+    )  # as from before there was such a check
+    try:
+        await owner.execute(change, job.job_no, value)
+    finally:
+        await owner.execute("ALTER TABLE vaultstream.jobs ENABLE TRIGGER USER")
+    assert other.name in [each.name for each in await list_jobs(operator)]
+    with pytest.raises(InvalidJobError, match=f"Job {job.name}: spec, as stored"):
+        await get_job(operator, job.name)

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.engine import add_job, open_sources
+from support.engine import add_job, add_table, open_sources
 from support.guarded import GuardedDatabase
 from support.log_of_seals import LogOfSeals
 from support.records_login import PLAN, state_of
@@ -53,6 +53,20 @@ async def test_false_attestations_of_a_checkpoint_are_few(
         await add("witness 2", bytes(2001))
     count = "SELECT count(*) FROM vaultstream.attestations WHERE checkpoint_no = $1"
     assert await owner.fetchval(count, checkpoint.checkpoint_no) == 32 + 31 + 1
+
+
+async def test_no_attestation_is_counted_from_an_old_snapshot(
+    planner: asyncpg.Connection, planned_job: Job
+) -> None:
+    log = LogOfSeals(planner)
+    await log.seal(planned_job)
+    found = await find_log(planner, log.origin)
+    assert found is not None
+    checkpoint = await newest_attested(planner, found)
+    assert checkpoint is not None
+    async with planner.transaction(isolation="repeatable_read"):
+        with pytest.raises(asyncpg.InvalidParameterValueError, match="READ COMMITTED"):
+            await add_attestation(planner, checkpoint, AttestationKind.COSIGNATURE, "one", b"false")
 
 
 async def test_the_records_worker_s_own_way_is_open(
@@ -200,6 +214,34 @@ async def test_a_job_that_is_planned_or_has_ended_gets_no_batch(
 async def test_what_is_no_id_is_planned_nowhere(planner: asyncpg.Connection, planned_job: Job) -> None:
     with pytest.raises(asyncpg.InvalidTextRepresentationError):
         await planner.execute(PLAN, planned_job.job_no, 3, 3, "11", "14", ["11", "abc", "14"])
+
+
+@pytest.mark.parametrize("ends", [(" 11", "15"), ("0xb", "15"), ("11", "1_5"), ("+11", "15"), ("11", "15\n")])
+async def test_a_number_that_is_written_in_another_way_is_planned_nowhere(
+    planner: asyncpg.Connection, planned_job: Job, ends: tuple[str, str]
+) -> None:
+    """No signer and no auditor would understand it."""
+    attempt = planner.transaction()
+    await attempt.start()
+    with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+        await planner.execute(PLAN, planned_job.job_no, 3, 5, *ends, None)
+    await attempt.rollback()
+
+
+@pytest.mark.parametrize(
+    ("id_type", "upper"), [("bigint", " 0x7D0 "), ("bigint", "abc"), ("uuid", "{" + "A" * 32 + "}")]
+)
+async def test_a_job_has_no_highest_id_that_is_written_in_another_way(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, id_type: str, upper: str
+) -> None:
+    job = await add_job(owner, await add_table(owner, [], id_type=id_type), keys=1, id_type=id_type)
+    with pytest.raises((asyncpg.CheckViolationError, asyncpg.InvalidTextRepresentationError)):
+        await planner.execute(
+            "UPDATE vaultstream.jobs SET state = 'Running', started_at = now(), upper_id = $2 WHERE job_no = $1",
+            job.job_no,
+            upper,
+        )
+    assert await owner.fetchval("SELECT upper_id FROM vaultstream.jobs WHERE job_no = $1", job.job_no) is None
 
 
 @pytest.mark.parametrize("moved", ["next_batch_no = 4", "planned_id = '15'", None])

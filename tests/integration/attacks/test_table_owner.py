@@ -112,6 +112,39 @@ async def test_nor_does_it_meet_the_next_read_that_ends_the_transaction_of_the_o
         assert row["payload"] == b"done"
 
 
+KINDS = {
+    "READ WRITE": "read-write mode",
+    "ISOLATION LEVEL SERIALIZABLE": "must be called before any query",
+    "DEFERRABLE": "cannot be called within a subtransaction",
+}
+
+
+async def test_code_of_a_source_does_not_choose_the_kind_of_transaction_of_the_next_read(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    """The next transaction takes over its kind from the one that it ends."""
+    shown = ", ".join(
+        f"current_setting('transaction_{name}')" for name in ("read_only", "isolation", "deferrable")
+    )
+    await merchant.execute(
+        "CREATE FUNCTION {schema}.insist(what text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE what; RETURN 'done'; END $$"
+    )
+    for number, (kind, why) in enumerate(KINDS.items()):
+        await merchant.execute(
+            f"CREATE VIEW {{schema}}.chooses_{number} AS SELECT id, CASE id WHEN 1 THEN "
+            f"{{schema}}.attempt('SET TRANSACTION {kind}') ELSE {{schema}}.insist('SET TRANSACTION {kind}') END AS payload "
+            "FROM generate_series(1::bigint, 2) AS id"
+        )
+        _, source = await job_on(owner, f"{merchant.schema}.chooses_{number}")
+        [row], _ = await sources.fetch(source, source.read_range_sql(), 10_000, 1, 1)
+        assert why in row["payload"].decode(), row
+        [now], _ = await sources.fetch(source, f"SELECT {shown}")
+        with pytest.raises(SourceReadError, match="before any query"):
+            await sources.fetch(source, source.read_range_sql(), 10_000, 2, 2)
+        [later], _ = await sources.fetch(source, f"SELECT {shown}")
+        assert tuple(now) == tuple(later) == ("on", "read committed", "off")
+
+
 async def test_a_source_that_writes_when_it_is_read_is_refused_with_the_reason(
     merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
 ) -> None:
@@ -229,6 +262,24 @@ async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of
     for wanted in ([range(1, 11)], [range(1, 2), range(9, 10)], [[1]]):
         with pytest.raises(VaultStreamError, match="more than two rows for each id"):
             await read(sources, source, wanted, cap=10_000, limit=10_000)
+
+
+async def test_a_payload_is_used_in_several_places_only_if_it_is_on_disk(
+    merchant: Merchant, owner: asyncpg.Connection, sources: SourcePool
+) -> None:
+    """Else code could return a short payload where its size is compared, and a long one where it is read."""
+    await merchant.execute("CREATE TABLE {schema}.bytes (id bigint PRIMARY KEY, payload bytea)")
+    await merchant.execute("INSERT INTO {schema}.bytes VALUES (1, 'long'), (2, 'a'), (3, NULL)")
+    await merchant.execute("CREATE TABLE {schema}.texts (id bigint PRIMARY KEY, payload text)")
+    await merchant.execute("CREATE VIEW {schema}.shown AS SELECT * FROM {schema}.bytes")
+    stored = {}
+    for name in ("bytes", "texts", "shown"):
+        job, _ = await job_on(owner, f"{merchant.schema}.{name}")
+        source = await open_readable_source(sources, job)
+        stored[name] = source.stored
+        rows, _ = await sources.fetch(source, source.read_range_sql(), 2, 1, 2)
+        assert [tuple(row) for row in rows] == ([] if name == "texts" else [(1, None, 4), (2, b"a", 1)])
+    assert stored == {"bytes": True, "texts": False, "shown": False}
 
 
 async def test_code_that_ignores_a_cancellation_does_not_outlive_the_read(

@@ -190,3 +190,16 @@ async def test_a_note_that_is_no_checkpoint_of_the_log_is_not_stored(
     with pytest.raises(asyncpg.InvalidParameterValueError, match="no checkpoint"):
         await add_checkpoint(shop, log, b"garbage")
     await add_checkpoint(shop, log, sign_checkpoint(Checkpoint(log.origin, log.size, root), key))
+
+
+async def test_a_tenant_numbers_no_event_of_anothers_deleted_job(
+    owner: asyncpg.Connection, shop: asyncpg.Connection
+) -> None:
+    for tenant in (SHOP, BANK):
+        job = await add_job(owner, tenant=tenant)
+        await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+        if tenant == SHOP:
+            assert await shop.fetchval(query("number_audit_events"), job.job_no) >= 2
+            continue
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await shop.fetchval(query("number_audit_events"), job.job_no)

@@ -12,7 +12,7 @@ from support.engine import add_table, new_name
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError
 from vaultstream.records.source import inspect_source, refuse_partial_source
-from vaultstream.store.sql import query
+from vaultstream.store.source_pool import POOLED_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -132,7 +132,7 @@ async def test_policies_that_are_enabled_later_hide_no_row_from_a_read(
     await db.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     async with reading_as(db, READER):
         assert len(await db.fetch(source.read_sql(ranged=False), 100, [1, 2, 3])) == 2
-        await db.execute(query("begin_read"))
+        await db.execute(f"BEGIN; SET LOCAL row_security = {POOLED_SESSION['row_security']}")
         try:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await db.fetch(source.read_sql(ranged=False), 100, [1, 2, 3])

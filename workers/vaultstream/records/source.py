@@ -65,6 +65,8 @@ class Source:
     """Whether the payload is composed of several columns; it is NULL then if a value has no canonical form."""
     unfinished: bool = False
     """Whether what the expression yields has to go through `records.composed.finished`."""
+    stored: bool = False
+    """Whether the payload is a column of bytes on disk. That of a view may be another one whenever it is evaluated."""
 
     def parse_id(self, text: str) -> int | UUID | str:
         """Returns an id in the driver's type, from its text."""
@@ -86,7 +88,7 @@ class Source:
 
     def read_range_sql(self) -> str:
         """Returns the query for the payloads from the id $2 to the id $3; $1 limits their size in bytes."""
-        return self.fill("read_range")
+        return self.fill("read_stored_range" if self.stored else "read_range")
 
     def fill(self, name: str) -> str:
         """Returns a query over the source, by its name."""
@@ -159,6 +161,8 @@ async def open_source(connection: Connection, job: Job) -> Source:
             hint="Give the column its former type, or create a new job.",
         )
     await refuse_partial_source(connection, source)
+    if found["stored"] and source.payload_sql == quote_identifier(records.payload_column):
+        source = replace(source, stored=True)
     return source
 
 

@@ -224,8 +224,20 @@ class _PooledConnection(WatchedConnection):
         return ""
 
 
+def decode_json(text: str) -> Any:
+    """Returns a value of type jsonb. One that is beyond the limits of Python (digits, depth) is None, and hides no other row.
+
+    Args:
+        text: as Postgres writes it.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 async def _prepare(connection: Connection) -> None:
-    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=decode_json, schema="pg_catalog")
 
 
 @asynccontextmanager

@@ -113,9 +113,9 @@ def job_from_row(row: asyncpg.Record) -> Job:
     try:
         values["spec"] = SigningJobSpec.model_validate(values["spec"])
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
+        place = ".".join(map(str, ["spec", *error.errors()[0]["loc"]]))
         raise InvalidJobError(
-            f"Job {values['name']}: spec.{place}, as stored in Postgres, is invalid.",
+            f"Job {values['name']}: {place}, as stored in Postgres, is invalid.",
             hint="Correct the job's spec, or delete the job.",
         ) from None
     values["state"] = JobState(values["state"])

@@ -47,6 +47,13 @@ was read, which can be repeated."""
 STOPPED_READ_SECONDS = 10
 """After how long Postgres ends a session of ours whose transaction waits: a process that was stopped locks nobody's table for long."""
 
+POOLED_SESSION = {
+    **SESSION,
+    "row_security": "off",
+    "idle_in_transaction_session_timeout": f"{STOPPED_READ_SECONDS}s",
+}
+"""Settings of a connection of a pool. Without row_security, Postgres refuses a query from which a policy would hide rows."""
+
 _NOT_ENDED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 Identity = tuple[str, str]
@@ -218,9 +225,7 @@ class SourcePool:
             await reading.connection.execute(query("begin_read"))
             return True
         try:
-            # now() will be the time of this query, so no transaction is begun ahead of its read.
-            async with asyncio.timeout(END_SECONDS):
-                await reading.connection.execute(f"{query('end_read')}; {query('begin_read')}")
+            await reading.connection.execute(query("next_read"), timeout=END_SECONDS)
         except BaseException as error:
             await self._abandon(reading)
             if not isinstance(error, _NOT_ENDED):
@@ -376,7 +381,7 @@ async def open_source_pool(
                 size=size,
                 reset=False,
                 cache=False,
-                settings={**SESSION, "idle_in_transaction_session_timeout": f"{STOPPED_READ_SECONDS}s"},
+                settings=POOLED_SESSION,
                 check=check,
             )
             pool = await stack.enter_async_context(opening)

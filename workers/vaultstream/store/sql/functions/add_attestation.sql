@@ -3,6 +3,10 @@
 CREATE OR REPLACE FUNCTION vaultstream.add_attestation(p_checkpoint_no bigint, p_kind text, p_attester text, p_value bytea)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
+    -- An older snapshot does not show all that count.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'attestations are added at the isolation level READ COMMITTED';
+    END IF;
     PERFORM FROM vaultstream.checkpoints c JOIN vaultstream.logs l USING (log_no)
     WHERE c.checkpoint_no = p_checkpoint_no AND vaultstream.sees(l.tenant)
     FOR NO KEY UPDATE OF c;  -- so that no two count at once

@@ -33,7 +33,9 @@ BEGIN
                  ELSE array_dims(a.ids) = format('[1:%s]', a.records) AND array_position(a.ids, NULL) IS NULL
                       AND a.ids[1] = a.first_id AND a.ids[a.records] = a.last_id END
         AND CASE j.id_type
-            WHEN 'bigint' THEN a.first_id::bigint <= a.last_id::bigint AND a.last_id::bigint <= j.upper_id::bigint
+            -- Postgres reads other spellings of a number too, such as ' 0x1', which no signer understands.
+            WHEN 'bigint' THEN a.first_id = a.first_id::bigint::text AND a.last_id = a.last_id::bigint::text
+                AND a.first_id::bigint <= a.last_id::bigint AND a.last_id::bigint <= j.upper_id::bigint
                 AND (a.first_id::bigint > greatest(a.before::bigint, last.last_id::bigint, j.planned_id::bigint)) IS NOT FALSE
                 AND (a.ids = ARRAY(SELECT DISTINCT id::bigint AS n FROM unnest(a.ids) AS id ORDER BY n)::text[]) IS NOT FALSE
             WHEN 'uuid' THEN a.first_id::uuid <= a.last_id::uuid AND a.last_id::uuid <= j.upper_id::uuid

@@ -16,6 +16,10 @@ BEGIN
     IF TG_OP = 'INSERT' OR NEW.spec IS DISTINCT FROM OLD.spec THEN
         v_wrong := CASE
             WHEN octet_length(NEW.spec::text) > 262144 THEN 'spec is larger than 256 KiB'
+            -- Readers have such limits too, and would show no job at all.
+            WHEN jsonb_path_exists(NEW.spec, '$.**{32}') THEN 'spec is nested too deeply'
+            WHEN EXISTS (SELECT FROM jsonb_path_query(NEW.spec, '$.**') AS v WHERE jsonb_typeof(v) = 'number' AND length(v::text) > 40)
+                THEN 'spec has a number of more than 40 digits'
             WHEN jsonb_typeof(NEW.spec) <> 'object' THEN 'spec is not an object'
             WHEN NEW.spec - v_fields <> '{}' THEN 'spec has a field that does not exist'
             WHEN EXISTS (
@@ -88,6 +92,9 @@ BEGIN
                 THEN 'its highest id is set at its start'
             -- The operator reads both of all jobs, whoever has written them.
             WHEN octet_length(NEW.upper_id) > 2500 OR octet_length(NEW.planned_id) > 2500 THEN 'an id has at most 2,500 bytes'
+            WHEN CASE OLD.id_type WHEN 'bigint' THEN NEW.upper_id <> NEW.upper_id::bigint::text OR NEW.planned_id <> NEW.planned_id::bigint::text
+                                  WHEN 'uuid' THEN NEW.upper_id <> NEW.upper_id::uuid::text OR NEW.planned_id <> NEW.planned_id::uuid::text END
+                THEN 'an id is written as Postgres writes it'
             WHEN NEW.planned IS DISTINCT FROM OLD.planned AND OLD.planned THEN 'it was planned'
             WHEN NEW.planned_id IS DISTINCT FROM OLD.planned_id AND (
                 OLD.planned OR NEW.planned_id IS NULL OR CASE OLD.id_type

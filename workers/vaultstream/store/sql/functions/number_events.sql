@@ -4,10 +4,17 @@
 CREATE OR REPLACE FUNCTION vaultstream.number_events(p_job_no int)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_last  bigint;
-    v_added bigint;
+    v_last   bigint;
+    v_added  bigint;
+    v_tenant text;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
+    -- A job that was deleted has no row any more.
+    SELECT a.tenant INTO v_tenant FROM vaultstream.audited_jobs a WHERE a.job_no = p_job_no;
+    IF FOUND AND NOT vaultstream.sees(v_tenant) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('job %s belonged to another tenant than the login %s', p_job_no, session_user);
+    END IF;
     -- An older snapshot does not show who numbered what.
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RETURN NULL;

@@ -13,6 +13,10 @@ BEGIN
         RAISE insufficient_privilege USING
             MESSAGE = format('job %s does not exist, or belongs to another tenant than the login %s', p_job_no, session_user);
     END IF;
+    -- An older snapshot does not show all exports that count.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'exports are recorded at the isolation level READ COMMITTED';
+    END IF;
     IF octet_length(p_arguments::text) > 2000 OR jsonb_typeof(p_arguments) IS DISTINCT FROM 'object'
        OR EXISTS (SELECT FROM jsonb_each(p_arguments) AS a (name, value)
                   WHERE jsonb_typeof(a.value) <> 'string' OR a.name !~ '^[a-z_]{1,32}$') THEN
