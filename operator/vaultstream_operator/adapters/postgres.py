@@ -34,7 +34,7 @@ from vaultstream.store.database import (
 from vaultstream.store.holder import Holder
 from vaultstream.store.jobs import Job
 from vaultstream.store.keepalive import plain_peer_of
-from vaultstream.store.progress import JobSnapshot, find_snapshot
+from vaultstream.store.progress import JobSnapshot, find_snapshot, with_pauses
 from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
 from vaultstream_operator.adapters.scaling import (
@@ -134,6 +134,7 @@ class PostgresStore:
                     return None, None
                 memory = self._memory(job)
                 await self._recall(connection, memory, snapshot.job)
+                snapshot = await with_pauses(connection, snapshot)  # if it has ended
                 memory.estimate = await estimated(connection, snapshot.job, memory.estimate)
                 return snapshot, await read_seal(connection, snapshot.job)
 

@@ -60,6 +60,7 @@ async def test_the_auditor_may_call_only_functions_that_change_nothing_but_the_l
         "vaultstream.signatures_of(integer,bigint,integer)",
         "vaultstream.newest_seal(integer)",
         "vaultstream.record_export(integer,jsonb)",
+        "vaultstream.paused_seconds(integer,double precision)",
     }
     assert not may["vaultstream.signed_jobs()"]
     assert not may["vaultstream.signatures_of(integer,bigint,integer)"]

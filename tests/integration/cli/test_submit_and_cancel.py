@@ -243,11 +243,11 @@ async def test_only_times_in_which_no_key_is_leased_are_pauses(
 
     async with connection.transaction():
         await connection.execute(
-            "CREATE ROLE without_leases; GRANT USAGE ON SCHEMA vaultstream TO without_leases"
+            "CREATE ROLE without_pauses; GRANT USAGE ON SCHEMA vaultstream TO without_pauses"
         )
-        await connection.execute("SET LOCAL ROLE without_leases")
+        await connection.execute("SET LOCAL ROLE without_pauses")
         assert (await with_pauses(connection, snapshot)).progress.paused_seconds == 0
-        await connection.execute("RESET ROLE; DROP OWNED BY without_leases; DROP ROLE without_leases")
+        await connection.execute("RESET ROLE; DROP OWNED BY without_pauses; DROP ROLE without_pauses")
 
 
 async def test_suspending_twice_changes_nothing(make_job: MakeJob, connection: asyncpg.Connection) -> None:

@@ -91,6 +91,30 @@ async def test_counts_lag_and_keys_are_those_of_postgres(
     assert await store.busy_pods(job.token) == set()
 
 
+async def test_the_rate_of_a_job_that_has_ended_counts_the_time_in_which_somebody_worked(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    job = await jobs.get_job(connection, NAME)
+    await add_batches(connection, job, [1, 2], [3, 4])
+    await add_keys(connection, job, 1)
+    key = await connection.fetchval("SELECT key_no FROM vaultstream.keys")
+    await connection.executemany(  # suspended, or between its end and a retry, for 400 s
+        "INSERT INTO vaultstream.leases (key_no, epoch, holder, during, outcome) VALUES ($1, $2, 'h', "
+        "tstzrange('2026-01-01Z'::timestamptz + make_interval(secs => $3), "
+        "'2026-01-01Z'::timestamptz + make_interval(secs => $4)), 'released')",
+        [(key, 1, 0.0, 2.0), (key, 2, 402.0, 404.0)],
+    )
+    await connection.execute(
+        "UPDATE vaultstream.batches SET state = 'done', signed = 2, settled_at = '2026-01-01 00:06:44Z'"
+    )
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET state = 'Complete', started_at = '2026-01-01Z', finished_at = '2026-01-01 00:06:44Z'"
+    )
+    assert (await found(store, view)).records_per_second == pytest.approx(1.0)
+
+
 async def test_a_rate_is_unknown_before_there_was_time_to_measure_it(
     store: PostgresStore, connection: asyncpg.Connection
 ) -> None:

@@ -78,6 +78,7 @@ FORBIDDEN = [
     (ALL - {"records"}, "SELECT vaultstream.refuse_job({no}, 'no')"),
     ({"keys", "signing"}, "SELECT note FROM vaultstream.checkpoints"),
     ({"keys", "signing"}, "SELECT vaultstream.newest_seal({no})"),
+    ({"keys", "records", "signing"}, "SELECT vaultstream.paused_seconds({no}, 1.0)"),
     (ALL - {"auditor", "records"}, "SELECT value FROM vaultstream.attestations"),
     (ALL, "INSERT INTO vaultstream.attestations SELECT checkpoint_no, 'timestamp', 'me', 'x' FROM vaultstream.checkpoints"),
     (ALL, "UPDATE vaultstream.attestations SET value = 'x'"),

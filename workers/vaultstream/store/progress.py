@@ -130,7 +130,7 @@ async def read_job(connection: Connection, name: str) -> JobSnapshot:
 async def with_pauses(connection: Connection, snapshot: JobSnapshot) -> JobSnapshot:
     """Returns a snapshot with the pauses of its job, if that has ended: each time of more than a second without a leased key.
 
-    It reads the history of leases, so it is not for a poll. A login that may not read that, such as the operator's, knows of no pauses.
+    It reads the history of leases, so it is not for a poll. A login that may not have that read, such as a signer's, knows of no pauses.
     """
     if not snapshot.job.ended or not await connection.fetchval(query("may_read_pauses")):
         return snapshot

@@ -137,14 +137,7 @@ LEFT JOIN LATERAL ({keys}) AS k ON true
 SELECT has_table_privilege('vaultstream.cleared_dead_letters', 'SELECT')
 
 -- name: may_read_pauses
-SELECT has_table_privilege('vaultstream.leases', 'SELECT') AND has_table_privilege('vaultstream.keys', 'SELECT')
+SELECT has_function_privilege('vaultstream.paused_seconds(int, float8)', 'EXECUTE')
 
 -- name: read_pauses
--- The seconds between the first lease of job $1 and its last in which no key was leased, in pieces of more than $2 seconds each.
-SELECT coalesce(sum(gap) FILTER (WHERE gap > $2), 0)::float8
-FROM (
-    SELECT extract(epoch FROM lower(during)
-                   - max(upper(during)) OVER (ORDER BY lower(during) ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))::float8 AS gap
-    FROM vaultstream.leases JOIN vaultstream.keys USING (key_no)
-    WHERE job_no = $1
-) AS gaps
+SELECT vaultstream.paused_seconds(p_job_no => $1, p_least => $2)

@@ -11,6 +11,7 @@ GRANT EXECUTE ON FUNCTION
     vaultstream.adopt_job(int, text),
     vaultstream.delete_job(int, text),
     vaultstream.retry_dead(int),
-    vaultstream.newest_seal(int)
+    vaultstream.newest_seal(int),
+    vaultstream.paused_seconds(int, float8)
 TO vaultstream_operator;
 GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO vaultstream_operator;  -- row security calls it as this role
