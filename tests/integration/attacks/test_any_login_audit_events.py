@@ -219,3 +219,11 @@ async def test_an_auditor_of_a_tenant_records_no_export_of_another_and_sees_none
                 ours.job_no,
             )
             assert [row["job_no"] for row in seen] == [ours.job_no]
+
+
+async def test_an_export_is_recorded_whatever_isolation_a_login_has_by_default(
+    database: GuardedDatabase, job: Job
+) -> None:
+    async with connect(database.urls["auditor"]) as auditor:
+        await auditor.execute("SET default_transaction_isolation = 'repeatable read'")
+        assert await audit_events.record_export(auditor, job.job_no, {"what": "jsonl"})

@@ -27,7 +27,7 @@ from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, FENCED, Lease
-from vaultstream.store.sql import arguments, query
+from vaultstream.store.sql import arguments, migrations, query
 
 pytestmark = pytest.mark.integration
 
@@ -279,6 +279,55 @@ async def test_the_function_of_a_job_is_called_by_commits_alone(
     assert set(await signatures_of(owner, job)) == {1, 2}
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
     assert not await owner.fetchval("SELECT count(*) FROM pg_proc WHERE proname = $1", name)
+
+
+OTHER_TYPES = {"bigint": "uuid", "uuid": "text", "text": "bigint"}
+
+
+@pytest.mark.parametrize("id_type", OTHER_TYPES)
+async def test_a_rehearsal_for_a_job_that_is_yet_to_be_defines_nothing(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, id_type: str
+) -> None:
+    """A function for ids of another type would keep all of its batches from being committed."""
+    coming = 1 + await owner.fetchval("SELECT last_value FROM vaultstream.jobs_job_no_seq")
+    rehearsal = (
+        "SELECT vaultstream.commit_batches($1, 'h', '{0}', '{1}', '{1}', '{0}', '{0}', '{NULL}', $2::text::"
+    )
+    rest = "[], 34, '', '{}', '{}', '{}', '{}', '{NULL}', '{NULL}')"
+    for ids in OTHER_TYPES:
+        with pytest.raises(asyncpg.DatatypeMismatchError, match="does not exist"):
+            await signer.execute(f"{rehearsal}{ids}{rest}", coming, "{}")
+    job = await add_job(owner, keys=1, id_type=id_type)
+    assert job.job_no >= coming
+    defined = "SELECT count(*) FROM pg_proc WHERE proname = 'insert_signatures_' || $1::int"
+    assert await owner.fetchval(defined, job.job_no) == 0
+    with pytest.raises(asyncpg.DatatypeMismatchError):
+        await signer.execute(f"{rehearsal}{OTHER_TYPES[id_type]}{rest}", job.job_no, "{}")
+    await signer.execute(f"{rehearsal}{id_type}{rest}", job.job_no, "{}")
+    assert await owner.fetchval(defined, job.job_no) == 1
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+    assert await owner.fetchval(defined, job.job_no) == 0
+
+
+async def test_functions_that_were_defined_before_their_job_go_with_the_migration(
+    signer: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    job = await add_job(owner, keys=1)
+    await add_batches(owner, job, [1, 2])
+    assert await send(signer, job, (1, await claim_one(signer, job, ANN, 1))) == [COMMITTED]
+    name = f"vaultstream.insert_signatures_{job.job_no}"
+    body = "RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    await owner.execute(f"CREATE FUNCTION {name}(bigint[], text[]) {body}")
+    await owner.execute(f"CREATE FUNCTION vaultstream.insert_signatures_2000000000(bigint[]) {body}")
+    defined = "SELECT proname FROM pg_proc WHERE proname = ANY ($1::text[])"
+    names = [f"insert_signatures_{number}" for number in (job.job_no, 2_000_000_000)]
+    assert len(await owner.fetch(defined, names)) == 3
+    [removal] = [each for each in migrations() if "DROP FUNCTION ' || v_insert" in each]
+    await owner.execute(removal)
+    assert [row["proname"] for row in await owner.fetch(defined, names)] == names[:1]
+    await owner.execute(f"CREATE FUNCTION {name}(bigint[], text[]) {body}")
+    await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
+    assert await owner.fetch(defined, names) == []
 
 
 async def test_a_lease_is_good_for_its_own_batch_alone(

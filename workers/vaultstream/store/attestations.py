@@ -62,7 +62,8 @@ async def add_attestation(
     values = arguments(
         text, checkpoint_no=checkpoint.checkpoint_no, kind=kind.value, attester=attester, value=value
     )
-    await connection.execute(text, *values)
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(text, *values)
 
 
 async def seen_by(connection: Connection, log: Log, attester: str) -> int:

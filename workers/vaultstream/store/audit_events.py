@@ -89,7 +89,8 @@ async def record_export(connection: Connection, job_no: int, arguments: Mapping[
         DatabaseError: it can't be recorded.
     """
     try:
-        await connection.execute(query("record_export"), job_no, dict(arguments))
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(query("record_export"), job_no, dict(arguments))
     except asyncpg.InsufficientPrivilegeError:
         return False
     except asyncpg.ReadOnlySQLTransactionError:

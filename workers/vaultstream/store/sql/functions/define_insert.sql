@@ -25,8 +25,9 @@ DECLARE
     -- Only integers are counted; of other types, all ids are listed.
     v_all     text := CASE WHEN p_ids = 'bigint[]'::regtype THEN v_counted || ' UNION ALL ' || v_listed ELSE v_listed END;
 BEGIN
-    IF p_ids <> (SELECT (j.id_type || '[]')::regtype FROM vaultstream.jobs j WHERE j.job_no = p_job_no) THEN
-        RAISE datatype_mismatch USING MESSAGE = format('the ids of job %s are of another type', p_job_no);
+    -- A job that does not exist yet may get ids of any type.
+    IF p_ids IS DISTINCT FROM (SELECT (j.id_type || '[]')::regtype FROM vaultstream.jobs j WHERE j.job_no = p_job_no) THEN
+        RAISE datatype_mismatch USING MESSAGE = format('job %s does not exist, or its ids are of another type', p_job_no);
     END IF;
     EXECUTE format(
         'CREATE FUNCTION vaultstream.%I(
@@ -52,7 +53,9 @@ BEGIN
     END IF;
     RETURN v_count + v_rows;
 END $$, v_counted, v_listed, v_into, v_all));
-    EXECUTE format('REVOKE ALL ON FUNCTION vaultstream.%I FROM PUBLIC', v_name);
+    EXECUTE format(
+        'REVOKE ALL ON FUNCTION vaultstream.%I(
+            bigint[], %s, int, bytea, int[], int[], timestamptz[], int[], int[], int[], boolean[], boolean) FROM PUBLIC', v_name, p_ids);
 EXCEPTION WHEN unique_violation OR duplicate_function THEN
     RETURN;  -- another commit has just defined it
 END $define$;

@@ -6,6 +6,7 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     v_deleted boolean;
+    v_insert  regprocedure;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     IF (p_policy IN ('Retain', 'Delete')) IS NOT TRUE THEN
@@ -24,7 +25,10 @@ BEGIN
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
     IF p_policy = 'Delete' THEN
         EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
-        EXECUTE format('DROP FUNCTION IF EXISTS vaultstream.%I', 'insert_signatures_' || p_job_no);
+        FOR v_insert IN SELECT p.oid::regprocedure FROM pg_proc p
+                        WHERE p.pronamespace = 'vaultstream'::regnamespace AND p.proname = 'insert_signatures_' || p_job_no LOOP
+            EXECUTE 'DROP FUNCTION ' || v_insert;
+        END LOOP;
         DELETE FROM vaultstream.statements WHERE job_no = p_job_no;
         UPDATE vaultstream.log_entries SET subject = index::text, body = NULL WHERE job_no = p_job_no AND kind = 'dead-letter';
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;

@@ -1,0 +1,33 @@
+"""What someone who has the auditor's login of one tenant learns of how the jobs of another are scaled: nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.engine import add_job
+from support.guarded import GuardedDatabase
+from support.guarded_fixtures import TENANTS
+from vaultstream.scaling.kept import KeptDecision
+from vaultstream.store.database import connect
+from vaultstream.store.decisions import keep_decision, list_decisions
+from vaultstream.store.sql import query
+
+pytestmark = pytest.mark.integration
+
+SHOP, BANK = TENANTS
+DECISION = KeptDecision(1.0, {"replicas": 0, "desired": 7, "message": "seven"})
+
+
+async def test_decisions_and_memories_of_another_tenant_are_not_there(
+    tenants_database: GuardedDatabase,
+) -> None:
+    async with connect(tenants_database.urls["owner"]) as owner:
+        jobs = {tenant: await add_job(owner, tenant=tenant) for tenant in (SHOP, BANK, None)}
+        for job in jobs.values():
+            await keep_decision(owner, job.job_no, DECISION)
+            await owner.fetch(query("write_scaling"), job.job_no, 0, {"history": {}}, None, None, 5)
+    async with connect(tenants_database.urls[f"auditor-{SHOP}"]) as shop:
+        found = {tenant: await list_decisions(shop, job.job_no) for tenant, job in jobs.items()}
+        assert {tenant: len(kept) for tenant, kept in found.items()} == {SHOP: 1, BANK: 0, None: 0}
+        seen = await shop.fetch("SELECT job_no FROM vaultstream.scaling")
+    assert {row["job_no"] for row in seen} & {job.job_no for job in jobs.values()} == {jobs[SHOP].job_no}
