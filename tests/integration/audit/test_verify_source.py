@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from vaultstream.audit import verify
 from vaultstream.audit.checks import checker, source_rows
 from vaultstream.audit.checks.judgement import Absence
 from vaultstream.audit.checks.payloads import portions_of_payloads
+from vaultstream.audit.verify import verify_job
 from vaultstream.errors import AuditError
 
 if TYPE_CHECKING:
@@ -124,6 +126,28 @@ async def test_each_row_is_compared_once_by_the_processes_that_share_a_job(
         "UPDATE vaultstream.batches SET last_id = first_id WHERE planned AND batch_no < (SELECT max(batch_no) FROM vaultstream.batches)"
     )
     assert named(await audit(signed, compare_source=True), "uncovered") >= set(map(str, late[:10]))
+
+
+async def test_the_memory_for_rows_that_no_run_could_settle_is_bounded(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six runs of 600 rows each: more than 8 MB of ids."""
+    numbers = [f"r{n:03}" for n in range(0, 240, 10)]
+    signed = await make(id_column="text", ids=list(numbers))
+    await signed.execute(
+        "INSERT INTO receipts SELECT 'r' || to_char(40 * run + 5, 'FM000') || repeat('x', 2400) || n, '' "
+        "FROM generate_series(0, 5) AS run, generate_series(1, 600) AS n"
+    )
+    monkeypatch.setattr(verify, "MAX_RUN_RECORDS", 4)  # a run for each batch
+    monkeypatch.setattr(source_rows, "COMPARED_ROWS", 1)
+    tracemalloc.start()
+    try:
+        report = await verify_job(signed.url, signed.job.token, processes=1, compare_source=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found(report) == {"uncovered": 3_600}
+    assert peak < 7_000_000  # the rows of one run, some times over
 
 
 async def test_rows_that_are_still_to_be_planned_are_not_uncovered(make: MakeJob) -> None:

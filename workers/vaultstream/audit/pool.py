@@ -19,7 +19,7 @@ from vaultstream.store.database import explain
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from vaultstream.audit.checks.source_rows import SourceRange
 
@@ -40,7 +40,12 @@ class Run:
 
 
 async def check_runs(
-    hello: dict[str, Any], runs: Sequence[Run], *, processes: int, advance: Callable[[Run], None]
+    hello: dict[str, Any],
+    runs: Sequence[Run],
+    *,
+    processes: int,
+    advance: Callable[[Run], None],
+    relieve: Callable[[Tally], Awaitable[None]],
 ) -> Tally:
     """Checks all runs, each in the first free process, and adds up the findings. A single one is checked in this process.
 
@@ -49,16 +54,20 @@ async def check_runs(
         runs: the runs to check.
         processes: at most this many processes.
         advance: called after each run.
+        relieve: awaited after each run, one at a time, with what was found so far: takes out of it what would use much memory.
 
     Raises:
         DatabaseError: a process reported it, the other processes are stopped; or this one failed.
         VaultStreamError: a process died.
     """
-    total = Tally()
+    total, relieving = Tally(), asyncio.Lock()
 
-    def add(run: Run, answer: dict[str, Any]) -> None:
-        total.merge(Tally.load(answer["tally"]))
-        advance(run)
+    async def add(run: Run, answer: dict[str, Any]) -> None:
+        # While one run waits for its turn, its process gets no other one: what is found meanwhile is bounded by the processes.
+        async with relieving:
+            total.merge(Tally.load(answer["tally"]))
+            advance(run)
+            await relieve(total)
 
     if len(runs) == 1:  # faster than to start a process
         total.merge(await _check_here(hello, runs[0]))
@@ -84,7 +93,7 @@ async def ask_all(
     requests: Iterable[tuple[_T, dict[str, Any]]],
     *,
     processes: int,
-    answered: Callable[[_T, dict[str, Any]], None],
+    answered: Callable[[_T, dict[str, Any]], Awaitable[None]],
 ) -> None:
     """Gives each request to the first free process.
 
@@ -93,7 +102,7 @@ async def ask_all(
         hello: the first line to each process.
         requests: what they are about, and the lines.
         processes: at most this many processes.
-        answered: called with each answer.
+        answered: awaited with each answer, before its process gets another request.
 
     Raises:
         DatabaseError: a process reported it; the other processes are stopped.
@@ -105,7 +114,7 @@ async def ask_all(
         async with _verifier(module, hello) as process:
             while waiting:
                 about, request = waiting.popleft()
-                answered(about, await _ask(process, request))
+                await answered(about, await _ask(process, request))
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vaultstream.api import SignatureForm
@@ -15,7 +16,7 @@ from vaultstream.audit.checks.judgement import aware
 from vaultstream.audit.checks.leases import check_leases
 from vaultstream.audit.checks.payloads import open_audited_source, pinned, unchanged
 from vaultstream.audit.checks.pinned_keys import PinnedKeys, check_pinned
-from vaultstream.audit.checks.source_rows import count_rows_since, find_uncovered, source_ranges
+from vaultstream.audit.checks.source_rows import count_rows_since, find_uncovered, relieve, source_ranges
 from vaultstream.audit.checks.statements import check_batches
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.pool import Run, check_runs
@@ -119,7 +120,9 @@ async def verify_job(
         }
         async with unchanged(watching, source):
             advance = _counter(sum(run.records for run in runs), progress)
-            tally = await check_runs(hello, runs, processes=processes, advance=advance)
+            tally = await check_runs(
+                hello, runs, processes=processes, advance=advance, relieve=partial(relieve, connection, job)
+            )
         tally.require_judged()
         await check_leases(connection, job, tally)
         await check_coverage(connection, job, tally)

@@ -150,7 +150,7 @@ async def _check_records(
     answers: dict[int, RecordsPart] = {}
     assembly, done, joined = Assembly(contents), 0, 0
 
-    def answered(number: int, answer: dict[str, Any]) -> None:
+    async def answered(number: int, answer: dict[str, Any]) -> None:
         nonlocal done, joined
         if "unreadable" in answer:
             raise ProofError(answer["unreadable"])
@@ -165,7 +165,9 @@ async def _check_records(
     hello = {"folder": os.fspath(folder.path.absolute()), "expectation": asdict(Expectation.of(contents))}
     if size <= step:  # faster than to start a process
         checker = RecordsChecker(Expectation.of(contents))
-        answered(0, asdict(await asyncio.to_thread(lambda: checker.check(folder.lines(BundleFile.RECORDS)))))
+        await answered(
+            0, asdict(await asyncio.to_thread(lambda: checker.check(folder.lines(BundleFile.RECORDS))))
+        )
         return assembly
     requests = [
         (number, {"start": start, "end": min(start + step, size)}) for number, start in enumerate(starts)

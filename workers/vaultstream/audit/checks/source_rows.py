@@ -30,7 +30,7 @@ ROWS = 10_000
 UNSETTLED_ROWS = 10_000
 """Rows of a run that have neither a signature nor a dead letter: they are compared with the batches once there are so many."""
 COMPARED_ROWS = 100_000
-"""Rows of all runs in one query, which reads the ids of all batches."""
+"""Rows of all runs in one query, which reads the ids of all batches. No more are kept, but for those of a run per process."""
 
 
 class SourceRange(NamedTuple):
@@ -86,6 +86,12 @@ async def check_source_range(
             tally.unsettled += map(str, await _of_job(connection, job, "audit_unsettled", others))
         if len(tally.unsettled) >= UNSETTLED_ROWS:
             await find_uncovered(connection, job, tally)
+
+
+async def relieve(connection: Connection, job: Job, tally: Tally) -> None:
+    """Compares the unsettled rows of a tally once there are so many that memory would grow with the job."""
+    if len(tally.unsettled) >= COMPARED_ROWS:
+        await find_uncovered(connection, job, tally)
 
 
 async def find_uncovered(connection: Connection, job: Job | Assignment, tally: Tally) -> None:
