@@ -39,6 +39,7 @@ COMMANDS = {
     "audit-log": "audit_log",
     "accept-source": "accept_source",
     "bench": "bench",
+    "simulate": "simulate",
     "doctor": "doctor",
     "migrate": "migrate",
     "completion": "completion",

@@ -1,14 +1,17 @@
 """A port of HPA v2's `behavior`, from Kubernetes 1.31's `pkg/controller/podautoscaler/horizontal.go`.
 
 Ported line by line: `stabilizeRecommendationWithBehaviors`, `convertDesiredReplicasWithBehaviorRate`, `storeScaleEvent` and what
-they call. One thing differs on purpose, as docs/scaling.md says: percentages are whole numbers instead of floats.
+they call. Percentages are whole numbers if `whole` is True, as docs/scaling.md says of the product; else floats, as in the HPA.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
+from random import Random
+from typing import Any
 
-from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior
+from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior, ScalingPolicy
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Stamped:
 class HpaPort:
     behavior: ScalingBehavior
     most: int
+    whole: bool = True
     recommendations: list[Stamped] = field(default_factory=list)
     up_events: list[Stamped] = field(default_factory=list)
     down_events: list[Stamped] = field(default_factory=list)
@@ -76,8 +80,10 @@ class HpaPort:
             start += self._changed(self.down_events, policy.period_seconds, now)
             if policy.type == "Pods":
                 proposals.append(start + policy.value)
-            else:
+            elif self.whole:
                 proposals.append(-(-start * (100 + policy.value) // 100))
+            else:
+                proposals.append(ceil(float(start) * (1 + float(policy.value) / 100)))
         return min(proposals) if rules.select_policy == "Min" else max(proposals)
 
     def _down_limit(self, current: int, now: float) -> int:
@@ -90,8 +96,10 @@ class HpaPort:
             start += self._changed(self.down_events, policy.period_seconds, now)
             if policy.type == "Pods":
                 proposals.append(start - policy.value)
-            else:
+            elif self.whole:
                 proposals.append(start * (100 - policy.value) // 100)
+            else:
+                proposals.append(int(float(start) * (1 - float(policy.value) / 100)))
         return max(proposals) if rules.select_policy == "Min" else min(proposals)
 
     @staticmethod
@@ -115,3 +123,27 @@ class HpaPort:
             events[old] = new
         else:
             events.append(new)
+
+
+def random_behavior(random: Random) -> ScalingBehavior:
+    """A behavior with one to three policies in each direction."""
+    return ScalingBehavior(
+        scale_up=ScaleUpRules(**_rules(random)), scale_down=ScaleDownRules(**_rules(random))
+    )
+
+
+def _rules(random: Random) -> dict[str, Any]:
+    policies = tuple(
+        ScalingPolicy(
+            type=random.choice(["Pods", "Percent"]),
+            value=random.randint(1, 120),
+            period_seconds=random.choice([15, 30, 60, 120, 300]),
+        )
+        for _ in range(random.randint(1, 3))
+    )
+    return {
+        "stabilization_window_seconds": random.choice([0, 0, 30, 60, 300]),
+        "select_policy": random.choice(["Max", "Max", "Min", "Disabled"]),
+        "tolerance": 0.0,
+        "policies": policies,
+    }

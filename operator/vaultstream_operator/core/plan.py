@@ -19,6 +19,7 @@ from math import inf
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.api.signingjob import IMMUTABLE
 from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.workload import wait_for_records
 from vaultstream_operator.api import conditions
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import ConditionType, JobStatus
@@ -347,14 +348,10 @@ def _running(case: _Case, report: Report, stored: StoredJob, spec: SigningJobSpe
 
 
 def _beginning(case: _Case, stored: StoredJob) -> float:
-    """Seconds until the next reconcile of a job that may have its first records then, which only a reconcile can see.
-
-    The longer they take to come, the longer they may still take.
-    """
+    """Seconds until the next reconcile of a job that may have its first records then, which only a reconcile can see."""
     if stored.started_at is not None and stored.records > 0:
         return inf
-    age = (case.now - case.view.job.created_at).total_seconds()
-    return max(SHORTLY, age / 10)
+    return wait_for_records((case.now - case.view.job.created_at).total_seconds())
 
 
 def _saying(report: Report) -> Plan:

@@ -22,7 +22,7 @@ CREATING = {
     *(("keys", "init"), ("seal-key", "create"), ("seal-key", "create-secret"), ("kek", "create-secret")),
 }
 """Commands whose purpose is to create something: a database, records, a job or a key."""
-WITHOUT_A_PLACE = {("lint",), ("log", "key"), ("seal-key", "rotate")}
+WITHOUT_A_PLACE = {("lint",), ("simulate",), ("log", "key"), ("seal-key", "rotate")}
 """Commands that look at no database."""
 MORE = {
     ("keys", "retire"): ("--all",),

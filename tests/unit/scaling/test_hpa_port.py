@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import pytest
 
-from support.hpa import HpaPort
+from support.hpa import HpaPort, random_behavior
 from support.scaling import EMPTY, NOW, seen
-from vaultstream.api import ScaleDownRules, ScaleUpRules, ScalingBehavior, ScalingPolicy, ScalingSpec
+from vaultstream.api import ScalingSpec
 from vaultstream.scaling.decide import decide_next
 
 pytestmark = pytest.mark.unit
@@ -19,29 +18,10 @@ STEPS = 20
 BEHAVIORS = 1_000
 
 
-def rules(random: Random) -> dict[str, Any]:
-    policies = tuple(
-        ScalingPolicy(
-            type=random.choice(["Pods", "Percent"]),
-            value=random.randint(1, 120),
-            period_seconds=random.choice([15, 30, 60, 120, 300]),
-        )
-        for _ in range(random.randint(1, 3))
-    )
-    return {
-        "stabilization_window_seconds": random.choice([0, 0, 30, 60, 300]),
-        "select_policy": random.choice(["Max", "Max", "Min", "Disabled"]),
-        "tolerance": 0.0,
-        "policies": policies,
-    }
-
-
 def courses(seed: int) -> tuple[list[int], list[int]]:
     """The counts of one random behavior over one random course: ours and those of the port."""
     random = Random(seed)
-    behavior = ScalingBehavior(
-        scale_up=ScaleUpRules(**rules(random)), scale_down=ScaleDownRules(**rules(random))
-    )
+    behavior = random_behavior(random)
     spec = ScalingSpec(lag_threshold=1, min_replica_count=1, max_replica_count=MOST, behavior=behavior)
     port, history, now = HpaPort(behavior, MOST), EMPTY, NOW
     ours = theirs = random.randint(1, 60)

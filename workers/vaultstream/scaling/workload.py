@@ -17,6 +17,9 @@ POD_DRAIN_SECONDS: Final = 2.0
 LEAST_WINDOW_SECONDS: Final = 2.0
 """A rate measured over fewer seconds is too random to use."""
 
+SOONEST_SECONDS: Final = 1.0
+"""Seconds between two looks at a job at least, unless one of its children changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -59,6 +62,15 @@ class Counts:
         ):
             return None
         return self.settled_lately / self.window_seconds
+
+
+def wait_for_records(age: float) -> float:
+    """Returns the seconds until a job that has no records yet is looked at again: the longer they take to come, the longer they may still take.
+
+    Args:
+        age: seconds since the job was created.
+    """
+    return max(SOONEST_SECONDS, age / 10)
 
 
 def expected_batches(rows: int, batch_size: int) -> int:

@@ -36,6 +36,16 @@ PROVISIONING: Final = Constant(
     90.0, "s", "a new node, from a Pending pod to Ready; typical of cloud providers"
 )
 RECLAIM: Final = Constant(600.0, "s", "`--scale-down-unneeded-time` of the Cluster Autoscaler")
+SIGNER_RATE: Final = Constant(57_000, "records/s", "one signer on the test node of two cores, batches of 500")
+CONTENTION: Final = Constant(
+    0.53, "1", "fitted to 57,000, 74,000 and 43,000 records/s of 1, 3 and 20 signers there"
+)
+COHERENCE: Final = Constant(0.04, "1", "the same fit")
+RATE_NOISE: Final = Constant(0.1, "1", "standard deviation of the logarithm of the rate, assumed")
+MOST_SIGNERS: Final = Constant(100, "signers", "`maxReplicaCount` on Kubernetes if it is not set")
+LINGERING: Final = Constant(
+    900.0, "s", "how long a rival may keep signers after the end: cooldown and windows of KEDA"
+)
 NOISE_PERIOD: Final = Constant(1.0, "s", "how long a disturbance of the rate lasts in the model")
 
 CONSTANTS: Final[Mapping[str, Constant]] = {

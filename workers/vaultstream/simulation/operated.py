@@ -8,7 +8,13 @@ from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, Replicas, Timing
 from vaultstream.scaling.silence import Silence, failed_again
-from vaultstream.scaling.workload import POD_DRAIN_SECONDS, POD_STARTUP_SECONDS, unplanned_batches, whole_lag
+from vaultstream.scaling.workload import (
+    POD_DRAIN_SECONDS,
+    POD_STARTUP_SECONDS,
+    unplanned_batches,
+    wait_for_records,
+    whole_lag,
+)
 from vaultstream.simulation.plant import Sight
 from vaultstream.simulation.scenario import Scenario
 
@@ -21,16 +27,20 @@ class Operated:
         self._spec = scenario.scaling
         self._activity = Activity(batch_size=scenario.batch_size)
         self._silence: Silence | None = None
+        self._has_records, self._now = False, 0.0
         self.history = History()
         self.latest: Decision | None = None
 
     @property
     def interval(self) -> float:
         """Seconds between two decisions, unless a change of a pod asks for one sooner."""
-        return float(self._spec.polling_interval)
+        interval = float(self._spec.polling_interval)
+        return interval if self._has_records else min(interval, wait_for_records(self._now))
 
     def decide(self, sight: Sight) -> Decision:
         """Returns the decision on what is seen now."""
+        self._now = sight.now
+        self._has_records = self._has_records or sight.counts.records_left + sight.counts.settled > 0
         observation = self._observed(sight)
         history = self.history.beginning_with(sight.requested, sight.now)
         self.latest, self.history = decide_next(self._spec, observation, history, sight.now)
@@ -58,7 +68,9 @@ class Operated:
         if isinstance(sight.lag, Lag):
             self._silence, read = None, sight.lag
         else:
-            self._silence = failed_again(self._silence, sight.lag, interval=self.interval, now=sight.now)
+            self._silence = failed_again(
+                self._silence, sight.lag, interval=float(self._spec.polling_interval), now=sight.now
+            )
             read = self._silence.unknown
         return whole_lag(
             read,

@@ -50,7 +50,10 @@ class Plant:
         self.now = 0.0
         self.line = Line(Random(self._random.random()), scenario.batch_spread)  # noqa: S311
         self.pods = Pods(scenario, Random(self._random.random()))  # noqa: S311 - a model, no secret
-        self._pages = deque(_pages(scenario))
+        self._pages = deque(planned_pages(scenario))
+        self.begins_at = self._pages[0][0] if self._pages else 0.0
+        self.waited = 0.0
+        """Seconds that all records together have waited, from being planned until they were settled."""
         self._changes = deque(sorted({load.at for load in scenario.loads} | _ends(scenario)))
         self._noise, self._noise_at = 1.0, 0.0
         self.ended_at: float | None = None
@@ -71,6 +74,7 @@ class Plant:
             end = self.now + self.line.next_end(rate)
             at = min(end, self._next_time(), until)
             self.line.run(at - self.now, rate)
+            self.waited += self.line.records_left * (at - self.now)
             self.now = at
             self.pods.settle(at)
             if at == end:
@@ -139,7 +143,7 @@ class Plant:
         return min(self.pods.next_time(), page, change, noise, key)
 
 
-def _pages(scenario: Scenario) -> list[tuple[float, int]]:
+def planned_pages(scenario: Scenario) -> list[tuple[float, int]]:
     """Returns when which records are planned: page by page, as fast as the records worker reads."""
     pages: list[tuple[float, int]] = []
     at = constants.PLANNER_START.value

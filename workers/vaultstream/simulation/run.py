@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vaultstream.scaling.decision import Decision
+from vaultstream.simulation import constants
 from vaultstream.simulation.operated import Operated
 from vaultstream.simulation.plant import Plant, Sight
 from vaultstream.simulation.scenario import Scenario
@@ -47,6 +48,8 @@ class SimulatedRun:
         peak: signers asked for at most.
         changes: changes of the count.
         wasted_starts: pods that left before they signed.
+        reaction: seconds from the first page of records until signers were asked for; 0: they were before. The horizon: they never were.
+        freshness: seconds that a record waited for its signature on average, from being planned.
         at_risk_at: when the finishing time was first reported to be at risk; None: it never was.
         moments: one after each decision.
         decisions: those of VaultStream that changed the count, each with its time.
@@ -59,6 +62,8 @@ class SimulatedRun:
     peak: int
     changes: int
     wasted_starts: int
+    reaction: float
+    freshness: float
     at_risk_at: float | None
     moments: tuple[Moment, ...]
     decisions: tuple[tuple[float, Decision], ...]
@@ -97,7 +102,7 @@ def simulate(
         moments.append(
             Moment(sight.now, sight.counts.batches_left, count, sight.ready, sight.counts.recent_rate)
         )
-        if plant.done and plant.pods.next_time() > plant.now + scenario.horizon:
+        if _over(plant):
             break
         soon = isinstance(decided, Decision) and decided.soon
         next_poll = sight.now + (min(EVENT_PACE_SECONDS, scaler.interval) if soon else scaler.interval)
@@ -111,7 +116,23 @@ def simulate(
         peak=max(moment.requested for moment in moments),
         changes=changes,
         wasted_starts=plant.pods.wasted_starts,
+        reaction=_reaction(plant, moments),
+        freshness=plant.waited / max(1, scenario.total),
         at_risk_at=at_risk_at,
         moments=tuple(moments),
         decisions=tuple(decisions),
     )
+
+
+def _over(plant: Plant) -> bool:
+    """Returns whether all is signed and all signers are gone, or a rival keeps them without end."""
+    if plant.ended_at is None:
+        return plant.done and plant.pods.next_time() > plant.now + plant.scenario.horizon
+    nothing_comes = plant.pods.next_time() > plant.now + plant.scenario.horizon
+    lingering = plant.now > plant.ended_at + constants.LINGERING.value
+    return nothing_comes and (plant.pods.requested == 0 or lingering)
+
+
+def _reaction(plant: Plant, moments: list[Moment]) -> float:
+    first = next((moment.at for moment in moments if moment.requested > 0), plant.scenario.horizon)
+    return max(0.0, first - plant.begins_at)
