@@ -91,7 +91,7 @@ SELECT session_user::text AS login, r.rolsuper AS superuser,
            ORDER BY reached.rolname::text
        ) AS powers,
        d.oid AS database_oid, n.oid AS schema_oid,
-       pg_catalog.pg_postmaster_start_time()::text AS server, pg_catalog.pg_is_in_recovery() AS standby
+       extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text AS server, pg_catalog.pg_is_in_recovery() AS standby
 FROM pg_catalog.pg_roles r
 JOIN pg_catalog.pg_database d ON d.datname::text = pg_catalog.current_database()::text
 LEFT JOIN pg_catalog.pg_namespace n ON n.nspname::text = 'vaultstream'
