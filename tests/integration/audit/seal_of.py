@@ -23,6 +23,7 @@ from vaultstream.proof.seal import (
     SealEntry,
     job_origin,
     keys_digest,
+    log_origin,
     ranges_digest,
 )
 from vaultstream.store.audit_events import audit_events_after, number_audit_events
@@ -51,6 +52,13 @@ class Sealer:
         default_factory=lambda: NoteSigningKey("example.com/seals", Ed25519PrivateKey.generate())
     )
 
+    tenant: str | None = None
+    """In whose log the jobs are sealed."""
+
+    @property
+    def origin(self) -> str:
+        return log_origin(self.key.name, self.tenant)
+
     @property
     def trust(self) -> SealTrust:
         """What somebody trusts who has kept the public half of the key."""
@@ -62,11 +70,16 @@ class Sealer:
 
     async def checkpoint(self, signed: SignedJob, *, of_job: bool = False) -> bytes:
         """Returns the newest checkpoint of the log of seals, or of the job's log."""
-        origin = job_origin(self.key.name, signed.job.token) if of_job else self.key.name
+        origin = job_origin(self.origin, signed.job.token) if of_job else self.origin
         async with signed.connection.transaction():
             stored = await newest_checkpoint(
                 signed.connection,
-                await lock_log(signed.connection, origin, job_no=signed.job.job_no if of_job else None),
+                await lock_log(
+                    signed.connection,
+                    origin,
+                    job_no=signed.job.job_no if of_job else None,
+                    tenant=self.tenant,
+                ),
             )
         assert stored is not None
         return stored.note
@@ -86,7 +99,7 @@ class Sealer:
             planned_at=datetime.now(UTC),
         )
         async with signed.connection.transaction():
-            log = await lock_log(signed.connection, self.key.name)
+            log = await lock_log(signed.connection, self.origin, tenant=self.tenant)
             new = NewEntry(kind=EntryKind.PLAN, leaf=entry.leaf, body=entry.data.decode(), subject=job.token)
             await self._sign(signed, await append_entries(signed.connection, log, job.job_no, [new]))
 
@@ -99,7 +112,9 @@ class Sealer:
         [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
         keys = await connection.fetch(query("audit_keys"), job.job_no)
         async with connection.transaction():
-            own = await lock_log(connection, job_origin(self.key.name, job.token), job_no=job.job_no)
+            own = await lock_log(
+                connection, job_origin(self.origin, job.token), job_no=job.job_no, tenant=self.tenant
+            )
             known = {
                 (row["kind"], row["batch_no"], row["subject"])
                 for row in await connection.fetch(
@@ -128,7 +143,7 @@ class Sealer:
                 tree_root=own.tree.root(),
                 sealed_at=datetime.now(UTC),
             )
-            log = await lock_log(connection, self.key.name)
+            log = await lock_log(connection, self.origin, tenant=self.tenant)
             seal = NewEntry(kind=EntryKind.SEAL, leaf=entry.leaf, body=entry.data.decode())
             await self._sign(signed, await append_entries(connection, log, job.job_no, [seal]))
 

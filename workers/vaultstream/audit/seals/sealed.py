@@ -13,6 +13,7 @@ from vaultstream.audit.seals.kept_copies import KeptCopies
 from vaultstream.audit.seals.lost_jobs import known_tokens, lost
 from vaultstream.audit.seals.sealed_logs import (
     SealLog,
+    find_former_log,
     find_seal_log,
     kept_head,
     read_seal_log,
@@ -25,6 +26,7 @@ from vaultstream.plurals import counted
 from vaultstream.proof.planned import PlannedBatch
 from vaultstream.proof.seal import (
     DELETED,
+    PlanEntry,
     SealedKey,
     SealEntry,
     keys_digest,
@@ -89,10 +91,12 @@ class SealCheck:
         except ProofError as error:
             self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
             return None
-        for reason in [*seals.misplaced, *self._misnamed(log, None)]:
+        for reason in [*seals.misplaced, *self._misnamed(log, None, self._job.tenant)]:
             self._tally.find(AuditFinding.BAD_SEALS, None, reason)
         await self._compare_all_kept(copies, seals.leaves)
         await self._find_lost(seals)
+        if self._job.tenant is not None:
+            await self._compare_former(seals.seals[-1] if seals.seals else None)
         if not seals.seals:
             self._without_seal()
             return None
@@ -133,14 +137,46 @@ class SealCheck:
                 "The job has no seal: nothing proves that none of its batches is gone. With --seal-key or --against, that is a problem."
             )
 
+    async def _compare_former(self, newest: SealEntry | None) -> None:
+        """Compares what was sealed before the job was given to its tenant: all of it must still be there, and the plan be done."""
+        try:
+            log = await find_former_log(self._connection, self._job)
+            if log is None:
+                return
+            if self._trust.keys and not self._trust.has_key_of(log.origin):
+                self.notes.append(
+                    f"The job was sealed in the log {log.origin!r} before it was given to the tenant {self._job.tenant!r}: give the key of that "
+                    "log with --seal-key, too, and what was sealed then is compared."
+                )
+                return
+            former = await read_seal_log(
+                self._connection, log, self._job.token, self._trust, job_no=self._job.job_no
+            )
+        except ProofError as error:
+            self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
+            return
+        for reason in former.misplaced:
+            self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+        if former.plan is not None and newest is not None and newest.state in _ENDED:
+            self._compare_plan(former.plan, newest)
+        if former.seals and (found := await self._sealed_log(log, former.seals[-1])) is not None:
+            await SealedRows(self._connection, self._job, *found, self._tally).compare()
+
+    def _compare_plan(self, plan: PlanEntry, seal: SealEntry) -> None:
+        try:
+            require_planned(plan, seal)
+        except ProofError as error:
+            self._tally.find(AuditFinding.PLAN_BROKEN, None, error.message)
+
     def _copies(self) -> KeptCopies:
         if self._trust.folder is None:
             return KeptCopies()
         return KeptCopies.read(self._trust.folder, self._job.tenant, self._job.token)
 
-    def _misnamed(self, log: Log, job_no: int | None) -> Iterator[str]:
+    @staticmethod
+    def _misnamed(log: Log, job_no: int | None, tenant: str | None) -> Iterator[str]:
         """Yields that Postgres has a log as that of another job or tenant than its origin says."""
-        if (log.job_no, log.tenant) != (job_no, self._job.tenant):
+        if (log.job_no, log.tenant) != (job_no, tenant):
             yield f"Postgres has the log {log.origin!r} as that of another job or tenant"
 
     async def _compare_all_kept(self, copies: KeptCopies, leaves: Sequence[bytes]) -> None:
@@ -200,10 +236,7 @@ class SealCheck:
                     "The job has a seal and no plan: nothing proves which batches were planned."
                 )
         elif final:
-            try:
-                require_planned(seals.plan, seal)
-            except ProofError as error:
-                self._tally.find(AuditFinding.PLAN_BROKEN, None, error.message)
+            self._compare_plan(seals.plan, seal)
         found = await self._sealed_log(seals.log, seal)
         if found is None:
             return
@@ -239,7 +272,7 @@ class SealCheck:
                 reason = f"the log {head.origin!r}, which was sealed, is gone"
                 self._tally.find(AuditFinding.BAD_SEALS, None, reason)
                 return None
-            for reason in self._misnamed(log, self._job.job_no):
+            for reason in self._misnamed(log, self._job.job_no, seal_log.tenant):
                 self._tally.find(AuditFinding.BAD_SEALS, None, reason)
             leaves = await leaf_hashes(self._connection, log)
             await require_head(self._connection, log, leaves, self._trust, head)

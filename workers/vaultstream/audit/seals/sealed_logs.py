@@ -74,6 +74,13 @@ async def find_seal_log(connection: Connection, job: Job, trust: SealTrust) -> L
     return await find_log(connection, origin) if origin is not None else None
 
 
+async def find_former_log(connection: Connection, job: Job) -> Log | None:
+    """Returns the newest log of those without a tenant that has something of a job, which was given to its tenant later; None: there is none."""
+    about = f'"jobToken":{canonical_text(job.token)}'
+    origin = await connection.fetchval(query("audit_seal_log_of"), about, None)
+    return await find_log(connection, origin) if origin is not None else None
+
+
 async def read_seal_log(
     connection: Connection,
     log: Log,
