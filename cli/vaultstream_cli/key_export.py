@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from vaultstream.crypto.algorithms import public_key_pem
-from vaultstream.crypto.jwks import jwk_set
+from vaultstream.crypto.jwks import UNUSABLE, jwk_set
+from vaultstream.errors import CustodyError
 from vaultstream.keys.changes import KeyEnd
 from vaultstream.visible import visible
 
@@ -36,7 +37,13 @@ def render_keys(keys: Sequence[KeyInfo], form: KeyFormat, *, about: dict[str, st
     """
     if form is KeyFormat.PEM:
         return "".join(
-            f"# {visible(key.key_id)} ({visible(key.algorithm)}, {key.state})\n{public_key_pem(key.public_key)}"
-            for key in keys
+            f"# {visible(key.key_id)} ({visible(key.algorithm)}, {key.state})\n{_pem(key)}" for key in keys
         )
     return jwk_set([key.jwk for key in keys], about)
+
+
+def _pem(key: KeyInfo) -> str:
+    try:
+        return public_key_pem(key.public_key)
+    except CustodyError as error:
+        raise CustodyError(f"Key {visible(key.key_id)}: {error.message}", hint=UNUSABLE) from None

@@ -6,15 +6,26 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as new_ec_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa_key
 
 from support.engine import add_job
 from support.guarded import GuardedDatabase
+from vaultstream.api import Algorithm
+from vaultstream.crypto.algorithms import algorithm_of, public_key_from_bytes, public_key_to_bytes
+from vaultstream.errors import CustodyError
 from vaultstream.store import keys
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration
 
+PUBLIC = public_key_to_bytes(Ed25519PrivateKey.generate())
+ORDER_8 = 2707385501144840649318225287225658788936804267575313519463743609750303021022
+"""y of a point of order 8."""
 ADD = "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, $4, $5)"
 
 
@@ -54,15 +65,15 @@ async def test_a_key_ends_retired_or_revoked_and_never_comes_back(
 @pytest.mark.parametrize(
     "key",
     [
-        (9, "{token}-9-a", "ML_DSA_65", b"public"),
-        (9, "{token}-9-a", "ROT13", b"public"),
+        (9, "{token}-9-a", "ML_DSA_65", PUBLIC),
+        (9, "{token}-9-a", "ROT13", PUBLIC),
         (9, "{token}-9-a", "ED25519", b""),
-        (9, "another-9-a", "ED25519", b"public"),
-        (0, "{token}-0-a", "ED25519", b"public"),
-        (-1, "{token}-0-a", "ED25519", b"public"),
-        (2**31 - 1, "{token}-9-a", "ED25519", b"public"),
-        (9, "{token}-9-\x1b[2J", "ED25519", b"public"),
-        (9, "{token}-" + "9" * 200, "ED25519", b"public"),
+        (9, "another-9-a", "ED25519", PUBLIC),
+        (0, "{token}-0-a", "ED25519", PUBLIC),
+        (-1, "{token}-0-a", "ED25519", PUBLIC),
+        (2**31 - 1, "{token}-9-a", "ED25519", PUBLIC),
+        (9, "{token}-9-\x1b[2J", "ED25519", PUBLIC),
+        (9, "{token}-" + "9" * 200, "ED25519", PUBLIC),
         (9, "{token}-9-a", "ED25519", b"p" * 100_000),
     ],
 )
@@ -72,7 +83,40 @@ async def test_a_key_has_the_algorithm_and_the_name_of_its_job(
     ordinal, key_id, algorithm, public_key = key
     with pytest.raises(asyncpg.CheckViolationError):
         await keeper.execute(ADD, job.job_no, ordinal, key_id.format(token=job.token), algorithm, public_key)
-    await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", b"public")
+    await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
+
+
+def is_key(data: bytes, algorithm: Algorithm) -> bool:
+    try:
+        return algorithm_of(public_key_from_bytes(data)) is algorithm
+    except CustodyError:
+        return False
+
+
+async def test_what_is_no_public_key_is_not_stored_as_one(
+    keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    """Nobody can delete it, and no set of the job's keys could be exported."""
+    curve = [new_ec_key(SECP256R1()) for _ in range(3)]
+    for algorithm, good in (
+        (Algorithm.ECDSA_P256_SHA256, [public_key_to_bytes(key) for key in curve]),
+        (Algorithm.ED25519, [public_key_to_bytes(Ed25519PrivateKey.generate()) for _ in range(8)]),
+        (Algorithm.RSA_PSS_3072_SHA256, [public_key_to_bytes(new_rsa_key(65537, 3072))]),
+        (Algorithm.ML_DSA_65, [public_key_to_bytes(MLDSA65PrivateKey.generate())]),
+    ):
+        tried = [b"\0", *good]
+        for key in good:
+            tried += [key[:-1], key + b"\0", key[:-1] + bytes([key[-1] ^ 1]), bytes([key[0] ^ 1]) + key[1:]]
+        if algorithm is Algorithm.ED25519:  # points of small order, other encodings, and numbers that are no point
+            numbers = [*range(12), *(2**255 - 19 + n for n in range(-3, 19)), ORDER_8, 2**255 - 19 - ORDER_8]
+            signed = [n | sign for n in numbers for sign in (0, 1 << 255)]
+            tried += [PUBLIC[:12] + number.to_bytes(32, "little") for number in signed]
+        asked = "SELECT vaultstream.is_public_key($1, key) FROM unnest($2::bytea[]) WITH ORDINALITY AS t (key, n) ORDER BY n"
+        told = [row[0] for row in await owner.fetch(asked, str(algorithm), tried)]
+        assert told == [is_key(key, algorithm) for key in tried]
+        assert sum(told) >= len(good)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC[:-1])
 
 
 async def test_a_deleted_job_gets_no_key(
@@ -80,7 +124,7 @@ async def test_a_deleted_job_gets_no_key(
 ) -> None:
     await owner.execute("SELECT vaultstream.delete_job($1, 'Retain')", job.job_no)
     with pytest.raises(asyncpg.CheckViolationError):
-        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", b"public")
+        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
 
 
 @pytest.mark.parametrize("change", ["version = 1", "version = 2", "version = 4", "wrapped = 'older'"])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 REVOKED = "revoked"
 ADDED = "addedSinceSeal"
 """A member of a key in a bundle that was added to the job since it was sealed."""
+UNUSABLE = "No signer uses such a key. Whoever owns the schema removes it, or restores its row from a backup."
+"""The hint for a stored public key that is none."""
 _ALGORITHMS = {alg: algorithm for algorithm, alg in JWS_ALG.items()}
 
 
@@ -59,7 +61,11 @@ def published_jwk(
     Raises:
         CustodyError: the bytes are not a public key, or the key is for another algorithm.
     """
-    jwk: dict[str, Any] = {**public_key_jwk(public_key, key_id=key_id, algorithm=algorithm), "state": state}
+    try:
+        known = public_key_jwk(public_key, key_id=key_id, algorithm=algorithm)
+    except CustodyError as error:
+        raise CustodyError(f"Key {key_id}: {error.message}", hint=UNUSABLE) from None
+    jwk: dict[str, Any] = {**known, "state": state}
     if state == REVOKED:
         jwk["revoked"] = {"revoked_at": int(ended_at.timestamp())} if ended_at else {}
     return jwk

@@ -3,7 +3,8 @@
 CREATE OR REPLACE FUNCTION vaultstream.guard_key_material() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF octet_length(NEW.wrapped) > 65536 OR length(NEW.kek_id) > 1000 THEN
+    -- A message with it has at most 64 KiB.
+    IF octet_length(NEW.wrapped) > 32768 OR length(NEW.kek_id) > 1000 THEN
         RAISE check_violation USING MESSAGE = format('the wrapped private key number %s, or the name of what wraps it, is too long', NEW.key_no);
     END IF;
     IF TG_OP = 'INSERT' THEN

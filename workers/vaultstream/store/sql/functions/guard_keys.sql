@@ -6,6 +6,7 @@ BEGIN
         SELECT FROM vaultstream.jobs j
         WHERE j.job_no = NEW.job_no AND j.deleted_at IS NULL AND NEW.ordinal BETWEEN 1 AND 1000000
           AND octet_length(NEW.public_key) BETWEEN 1 AND 8192 AND NEW.key_id ~ '^[a-z0-9-]{1,128}$'
+          AND vaultstream.is_public_key(NEW.algorithm, NEW.public_key)
           AND NEW.algorithm = j.spec -> 'keys' ->> 'algorithm' AND starts_with(NEW.key_id, j.token || '-')
     ) THEN
         RAISE check_violation USING MESSAGE = format('key %s is none for job number %s', NEW.key_id, NEW.job_no);
