@@ -107,7 +107,9 @@ async def test_what_is_no_public_key_is_not_stored_as_one(
         tried = [b"\0", *good]
         for key in good:
             tried += [key[:-1], key + b"\0", key[:-1] + bytes([key[-1] ^ 1]), bytes([key[0] ^ 1]) + key[1:]]
-        if algorithm is Algorithm.ED25519:  # points of small order, other encodings, and numbers that are no point
+        if (
+            algorithm is Algorithm.ED25519
+        ):  # points of small order, other encodings, and numbers that are no point
             numbers = [*range(12), *(2**255 - 19 + n for n in range(-3, 19)), ORDER_8, 2**255 - 19 - ORDER_8]
             signed = [n | sign for n in numbers for sign in (0, 1 << 255)]
             tried += [PUBLIC[:12] + number.to_bytes(32, "little") for number in signed]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import generate_private_key, public_key_pem, public_key_to_bytes
+from vaultstream.errors import CustodyError
 from vaultstream.store.keys import KeyInfo
 from vaultstream_cli.key_export import KeyFormat, render_keys, trusted
 
@@ -31,6 +33,16 @@ def key(algorithm: Algorithm, state: str) -> KeyInfo:
         batches=0,
         last_used_at=None,
     )
+
+
+@pytest.mark.parametrize("form", list(KeyFormat))
+def test_an_error_about_a_key_of_a_set_names_it(form: KeyFormat) -> None:
+    keys = [
+        key(Algorithm.ED25519, "active"),
+        replace(key(Algorithm.ED25519, "active"), key_id="evil", public_key=b"\0"),
+    ]
+    with pytest.raises(CustodyError, match="Key evil: The bytes"):
+        render_keys(keys, form)
 
 
 def test_a_key_set_names_each_key_and_its_state() -> None:

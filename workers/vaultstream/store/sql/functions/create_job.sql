@@ -39,8 +39,9 @@ BEGIN
     EXECUTE format('CREATE POLICY tenant ON vaultstream.%I
                         USING ((SELECT vaultstream.sees(j.tenant) FROM vaultstream.jobs j WHERE j.job_no = %s))',
                    'signatures_' || v_job_no, v_job_no);
-    -- signatures do not compress
-    EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN',
+    -- signatures do not compress; estimates from values would show those of a tenant to others
+    EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN,
+                        ALTER record_id SET STATISTICS 0, ALTER digest SET STATISTICS 0, ALTER signature SET STATISTICS 0',
                    'signatures_' || v_job_no);
     IF to_regrole('vaultstream_auditor') IS NOT NULL THEN
         EXECUTE format('GRANT SELECT ON vaultstream.%I TO vaultstream_auditor', 'signatures_' || v_job_no);
