@@ -1,5 +1,5 @@
 -- Whether bytes are the public key of an algorithm as programs write and read it (SubjectPublicKeyInfo in DER). Nobody can delete a key,
--- and one that is none could never be exported. What it proves is none of its business: that is known to who signs with it.
+-- and a set with one that is none could never be exported. It does not ask whether anybody has the private half.
 CREATE OR REPLACE FUNCTION vaultstream.is_public_key(p_algorithm text, p_key bytea)
 RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
