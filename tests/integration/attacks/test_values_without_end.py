@@ -49,6 +49,28 @@ async def test_a_batch_has_no_id_without_end_for_a_signer_to_read(
     await attempt.rollback()
 
 
+async def test_no_id_between_the_ends_of_a_batch_is_too_long_for_a_dead_letter(
+    planner: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    job = await add_job(
+        owner, await add_table(owner, [], id_type="text"), keys=1, id_type="text", batch_size=5
+    )
+    start = (
+        "UPDATE vaultstream.jobs SET state = 'Running', started_at = now(), upper_id = 'zz' WHERE job_no = $1"
+    )
+    await owner.execute(start, job.job_no)
+    for long, refused in ((2501, True), (2500, False)):
+        attempt = planner.transaction()
+        await attempt.start()
+        ids = ["a", "x" * long, "zz"]
+        if refused:
+            with pytest.raises(asyncpg.CheckViolationError, match="does not continue"):
+                await planner.execute(PLAN, job.job_no, 1, 3, "a", "zz", ids)
+        else:
+            await planner.execute(PLAN, job.job_no, 1, 3, "a", "zz", ids)
+        await attempt.rollback()
+
+
 async def test_a_log_has_no_subject_without_end_for_a_sealer_to_read(
     planner: asyncpg.Connection, planned_job: Job
 ) -> None:

@@ -43,7 +43,8 @@ BEGIN
                 AND (last.last_id IS NULL OR a.first_id::uuid > last.last_id::uuid)
                 AND (j.planned_id IS NULL OR a.first_id::uuid > j.planned_id::uuid)
                 AND a.ids = ARRAY(SELECT DISTINCT id::uuid AS n FROM unnest(a.ids) AS id ORDER BY n)::text[]
-            ELSE a.records = (SELECT count(DISTINCT id COLLATE "C") FROM unnest(a.ids) AS id) END
+            -- Each id has to fit into the index of dead letters.
+            ELSE a.records = (SELECT count(DISTINCT id COLLATE "C") FROM unnest(a.ids) AS id HAVING max(octet_length(id)) <= 2500) END
     ) IS NOT TRUE
     LIMIT 1;
     IF v_wrong IS NOT NULL THEN
