@@ -53,7 +53,7 @@ async def test_no_id_between_the_ends_of_a_batch_is_too_long_for_a_dead_letter(
     planner: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     job = await add_job(
-        owner, await add_table(owner, [], id_type="text"), keys=1, id_type="text", batch_size=5
+        owner, await add_table(owner, [], id_type="text"), keys=1, id_type="text", batchSize=5
     )
     start = (
         "UPDATE vaultstream.jobs SET state = 'Running', started_at = now(), upper_id = 'zz' WHERE job_no = $1"
