@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.command import Command
-from vaultstream.env_file import read_env_file
+from vaultstream.env_file import MOST_BYTES, read_env_file
 from vaultstream.errors import ExitCode, UsageError
 from vaultstream.settings import Settings, load_settings
 
@@ -105,6 +105,15 @@ def test_a_link_that_another_user_made_is_refused(env: Path) -> None:
 def test_what_is_no_text_is_refused(env: Path, content: bytes) -> None:
     env.write_bytes(content)
     with pytest.raises(UsageError, match="not UTF-8"):
+        load()
+
+
+def test_a_file_that_is_too_large_for_settings_is_refused(env: Path) -> None:
+    """Read whole, one of some hundred megabytes would take all memory."""
+    env.write_text("BATCH_SIZE=7\n" + "#" * (MOST_BYTES - 13))
+    assert load().batch_size == 7
+    env.write_text("BATCH_SIZE=7\n" + "#" * (MOST_BYTES - 12))
+    with pytest.raises(UsageError, match="more than 65,536 bytes"):
         load()
 
 

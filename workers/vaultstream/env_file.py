@@ -16,6 +16,8 @@ from dotenv.parser import parse_stream
 from vaultstream.errors import UsageError
 
 ENV_FILE = Path(".env")
+MOST_BYTES = 65_536
+"""Maximum size of the file: settings are a few lines."""
 
 logging.getLogger("dotenv.main").addFilter(lambda _: False)  # it warns of each line; see `EnvFile.skipped`
 
@@ -69,7 +71,10 @@ def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
         if state.st_mode & stat.S_IWOTH:
             raise _unusable(path, "can be written by every user of this machine")
         with os.fdopen(file, "rb", closefd=False) as stream:
-            text = stream.read().decode("utf-8-sig")
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise _unreadable(path, f"has more than {MOST_BYTES:,} bytes")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _unreadable(path, "is not UTF-8 text") from None
     except OSError as error:

@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
-from nats.js.errors import NotFoundError
+from nats.aio.msg import Msg
+from nats.js.errors import APIError, NotFoundError
 
 from support.engine import (
     add_batches,
@@ -131,6 +132,36 @@ async def test_whatever_the_stream_loses_is_put_back_and_nothing_else(
             return lag is not None and lag.total == len(left)
 
         await eventually(all_waiting)
+
+
+async def test_deliveries_that_were_put_off_for_a_year_are_made_again(
+    services: Services,
+    engine_url: str,
+    db: asyncpg.Connection,
+    at_once: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever may read the consumer can do that, and leave."""
+    monkeypatch.setattr("vaultstream.records.stuck.STUCK_SECONDS", 0.2)
+    job = await add_job(db, keys=1, retries={"backoff": {"initialSeconds": 0.01, "maxSeconds": 0.1}})
+    await add_batches(db, job, *([n] for n in range(1, 6)))
+    async with publisher_of(services, engine_url, job) as (context, publisher, stream):
+        await publisher.step()
+        reader = await context.bus.jetstream.pull_subscribe_bind(job.token, RECORDS_STREAM)
+        for message in await reader.fetch(5, timeout=10):
+            await message.nak(delay=365 * 86_400)
+        delivered: list[Msg] = []
+
+        async def read_again() -> None:
+            while not delivered:
+                with suppress(TimeoutError, APIError):  # the consumer is removed meanwhile
+                    delivered.extend(await reader.fetch(5, timeout=1))
+
+        reading = asyncio.create_task(read_again())
+        while not reading.done():
+            await publisher.step()
+        await reading
+        assert await stream.present(job.token) == {1, 2, 3, 4, 5}
 
 
 async def test_a_store_that_is_lost_with_all_its_data_is_made_again(

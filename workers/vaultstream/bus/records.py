@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nats.js import api
@@ -27,10 +27,17 @@ MAX_BATCH_MESSAGE_BYTES = 1024
 
 @dataclass(frozen=True)
 class ConsumerLag:
-    """What JetStream still has to see acknowledged for a job, in batches."""
+    """What JetStream still has to see acknowledged for a job, in batches.
+
+    Attributes:
+        pending: not delivered yet.
+        ack_pending: delivered, and not acknowledged.
+        waiting: requests of signers for more; no part of the lag, so it is not compared.
+    """
 
     pending: int
     ack_pending: int
+    waiting: int = field(default=0, compare=False)
 
     @property
     def total(self) -> int:
@@ -88,7 +95,12 @@ class RecordsStream:
             info = await self._bus.answer(self._bus.jetstream.consumer_info(RECORDS_STREAM, token))
         except NotFoundError:
             return None
-        return ConsumerLag(pending=info.num_pending or 0, ack_pending=info.num_ack_pending or 0)
+        return ConsumerLag(info.num_pending or 0, info.num_ack_pending or 0, info.num_waiting or 0)
+
+    async def remove_consumer(self, token: str) -> None:
+        """Removes a job's consumer; it is not an error if it is missing. Its messages stay, and a new one delivers all of them."""
+        with suppress(NotFoundError):
+            await self._bus.answer(self._bus.jetstream.delete_consumer(RECORDS_STREAM, token))
 
     async def present(self, token: str) -> set[int]:
         """Returns the numbers of a job's batches in the stream, whether waiting or in flight."""
@@ -120,8 +132,7 @@ class RecordsStream:
 
     async def remove(self, token: str) -> None:
         """Removes a job's consumer and messages from the stream; it is not an error if they are missing."""
-        with suppress(NotFoundError):
-            await self._bus.answer(self._bus.jetstream.delete_consumer(RECORDS_STREAM, token))
+        await self.remove_consumer(token)
         with suppress(NotFoundError):
             purging = self._bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(token))
             await self._bus.answer(purging)

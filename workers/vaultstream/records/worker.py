@@ -17,6 +17,7 @@ from vaultstream.errors import SourceError, SourceReadError
 from vaultstream.records.attesting import attesting
 from vaultstream.records.sealing import TO_PLAN, JobSealing
 from vaultstream.records.source import inspect_source, open_readable_source
+from vaultstream.records.stuck import StuckWatch
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
 from vaultstream.store.batches import (
@@ -29,6 +30,7 @@ from vaultstream.store.batches import (
 from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, source_pool_of, worker_context
 
 if TYPE_CHECKING:
+    from vaultstream.bus.records import ConsumerLag
     from vaultstream.settings import Settings
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -169,6 +171,7 @@ class BatchPublisher:
         self._metrics = context.telemetry.metrics.records
         self._next_reconcile = 0.0
         self._last_check = (0.0, 0)
+        self._watch = StuckWatch()
         self.planned = asyncio.Event()
         """Set when there may be new batches to publish."""
 
@@ -234,12 +237,7 @@ class BatchPublisher:
         if await self._stream.ensure():
             outcome = "made"
             log.info("batches stream created")
-        made = await self._stream.ensure_consumer(
-            context.job.token,
-            ack_wait_seconds=context.settings.ack_wait_seconds,
-            max_ack_pending=context.settings.max_outstanding,
-        )
-        if made:
+        if await self._ensure_consumer():
             outcome = "made"
             log.info("consumer created")
         lag = await self._stream.lag(context.job.token)
@@ -256,6 +254,8 @@ class BatchPublisher:
                 ack_pending=lag.ack_pending,
                 unpublished=job.next_batch_no - 1 - job.published_through,
             )
+            if await self._freed(job, lag, pending):
+                return "made"
             if lag.total >= pending:
                 return outcome
             # Published before the stream is read and pending after it: if it is not in the stream, it is lost.
@@ -268,6 +268,30 @@ class BatchPublisher:
             log.warning("stream had lost batches: published again", extra={"batches": len(lost)})
             return "published"
         return outcome
+
+    async def _ensure_consumer(self) -> bool:
+        """Creates the job's consumer if it is missing; returns whether it did."""
+        context = self._context
+        return await self._stream.ensure_consumer(
+            context.job.token,
+            ack_wait_seconds=context.settings.ack_wait_seconds,
+            max_ack_pending=context.settings.max_outstanding,
+        )
+
+    async def _freed(self, job: Job, lag: ConsumerLag, pending: int) -> bool:
+        """Makes the consumer again if its deliveries are stuck; returns whether it did. Each batch is then delivered again."""
+        now, most = time.monotonic(), self._context.settings.max_outstanding
+        self._watch = self._watch.observed(lag, pending, max_ack_pending=most, now=now)
+        if not self._watch.stuck(now, longest_backoff=job.spec.retries.backoff.max_seconds):
+            return False
+        self._watch = StuckWatch()
+        await self._stream.remove_consumer(job.token)
+        await self._ensure_consumer()
+        log.warning(
+            "batches were delivered, and neither signed nor delivered again: made their consumer again",
+            extra={"batches": lag.ack_pending},
+        )
+        return True
 
     async def clean_up(self) -> None:
         """Removes an ended job's consumer and messages from JetStream."""
