@@ -8,6 +8,7 @@ import pytest
 
 from integration.audit.sealed_job import SealedJob, findings, truncate
 from integration.audit.tampering import reason
+from vaultstream.audit.seals.kept_copies import read_kept_copies
 from vaultstream.audit.seals.seal_trust import SealTrust
 
 pytestmark = pytest.mark.integration
@@ -31,6 +32,22 @@ async def test_copies_of_what_is_in_the_logs_are_no_finding(sealed: SealedJob, t
     report = await sealed.verify(await keep(sealed, tmp_path))
     assert report.ok, report.examples
     assert report.notes == ()
+
+
+async def test_copies_of_other_jobs_and_tenants_are_left_alone(sealed: SealedJob, tmp_path: Path) -> None:
+    trust = await keep(sealed, tmp_path)
+    for other in ("jobs/receipts-00000000", f"tenants/shop/jobs/{sealed.made.token}"):
+        (tmp_path / other).mkdir(parents=True)
+        (tmp_path / other / "seal.json").write_text("{}")
+    copies = read_kept_copies(tmp_path, "receipts")
+    assert set(copies) == {
+        (None, sealed.made.token),
+        (None, "receipts-00000000"),
+        ("shop", sealed.made.token),
+    }
+    assert set(read_kept_copies(tmp_path, "receipts-00000000")) == {(None, "receipts-00000000")}
+    assert read_kept_copies(tmp_path, "payslips") == read_kept_copies(None, "receipts") == {}
+    assert (await sealed.verify(trust)).ok
 
 
 async def test_an_older_seal_brought_back_as_a_file(sealed: SealedJob, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from vaultstream.audit.checks.statements import check_batches
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.pool import Run, check_runs
 from vaultstream.audit.report import AuditFinding, AuditReport, Count, RevokedKey, Tally
+from vaultstream.audit.seals.kept_copies import read_kept_copies
 from vaultstream.audit.seals.lost_jobs import explain_unknown
 from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.seals.sealed import SealCheck
@@ -87,6 +89,7 @@ async def verify_job(
     """
     began = time.monotonic()
     sources, trust = SourceDatabase.of(database_url, source_url), seal_trust or SealTrust()
+    copies = await asyncio.to_thread(read_kept_copies, trust.folder, job_name)  # before the snapshot
     async with open_snapshot(database_url, role="verify") as connection, AsyncExitStack() as stack:
         snapshot = await export_snapshot(connection)
         place = await find_place(connection)
@@ -141,6 +144,7 @@ async def verify_job(
             trust,
             tally,
             settled=job.planned and not tally.counts[AuditFinding.PENDING],
+            copies=copies,
         )
         seal = await seals.run()
     return AuditReport.of(

@@ -123,8 +123,13 @@ def job_from_row(row: asyncpg.Record) -> Job:
 
 
 def new_token(name: str) -> str:
-    """Returns a token for a job: its name, with characters that NATS subjects allow, and eight random hex digits."""
-    return f"{re.sub(r'[^a-z0-9-]', '-', name.lower())[:40]}-{secrets.token_hex(4)}"
+    """Returns a token for a job: `token_stem` and eight random hex digits."""
+    return f"{token_stem(name)}-{secrets.token_hex(4)}"
+
+
+def token_stem(name: str) -> str:
+    """Returns what the token of a job with that name begins with: the name, with characters that NATS subjects allow."""
+    return re.sub(r"[^a-z0-9-]", "-", name.lower())[:40]
 
 
 async def create_job(

@@ -6,6 +6,7 @@ log of seals, or Postgres was rolled back; and it is not older than the kept che
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import unverified_checkpoint
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.proof.seal import PlanEntry, SealEntry
-from vaultstream.sealing.folder import CHECKPOINT, PLAN, SEAL, SealsFolder, read_copy
+from vaultstream.sealing.folder import CHECKPOINT, PLAN, SEAL, read_copy
+from vaultstream.store.jobs import token_stem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,13 +33,10 @@ class KeptCopies:
     """Of the job's log."""
 
     @classmethod
-    def read(cls, seals_dir: Path, tenant: str | None, token: str) -> KeptCopies:
-        try:
-            folder = SealsFolder(seals_dir, tenant).job(token)
-        except ProofError:  # Postgres has a token or a tenant that is none
-            return cls()
+    def read(cls, folder: Path) -> KeptCopies:
+        """Reads the folder of one job."""
         found: dict[str, bytes | None] = {}
-        for name in (PLAN, SEAL, CHECKPOINT):
+        for name in (CHECKPOINT, SEAL, PLAN):  # a sealer may write meanwhile, the seal first
             with suppress(OSError):
                 found[name] = read_copy(folder / name)
         return cls(found.get(PLAN), found.get(SEAL), found.get(CHECKPOINT))
@@ -69,6 +68,27 @@ class KeptCopies:
                 f"the file {SEAL} that this machine has kept of the job is older than the {CHECKPOINT} beside it: it is of "
                 f"{seal.tree_size} entries of the job's log, and that is of {size}"
             )
+
+
+JobCopies = Mapping[tuple[str | None, str], KeptCopies]
+"""Of jobs, by their tenant and token."""
+
+
+def read_kept_copies(seals_dir: Path | None, name: str) -> JobCopies:
+    """Reads the copies of the jobs that can have a name or token. They are older than a snapshot of Postgres that is made later.
+
+    Args:
+        seals_dir: the local folder of seals; None: there is none.
+        name: of the job, or its token.
+    """
+    if seals_dir is None:
+        return {}
+    found = {}
+    for tenant, root in [(None, seals_dir), *((each.name, each) for each in seals_dir.glob("tenants/*"))]:
+        for folder in root.glob("jobs/*"):
+            if folder.name == name or folder.name.startswith(f"{token_stem(name)}-"):
+                found[tenant, folder.name] = KeptCopies.read(folder)
+    return found
 
 
 def _records_of(plan: bytes) -> str:

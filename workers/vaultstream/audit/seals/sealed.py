@@ -9,7 +9,7 @@ from vaultstream.api import JobState
 from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
-from vaultstream.audit.seals.kept_copies import KeptCopies
+from vaultstream.audit.seals.kept_copies import JobCopies, KeptCopies
 from vaultstream.audit.seals.lost_jobs import known_tokens, lost
 from vaultstream.audit.seals.sealed_logs import (
     SealLog,
@@ -52,7 +52,14 @@ class SealCheck:
     """The comparison of one job with its seals. All findings are added to the tally."""
 
     def __init__(
-        self, connection: Connection, job: Job, trust: SealTrust, tally: Tally, *, settled: bool
+        self,
+        connection: Connection,
+        job: Job,
+        trust: SealTrust,
+        tally: Tally,
+        *,
+        settled: bool,
+        copies: JobCopies,
     ) -> None:
         """Takes the job, and whether all its records are planned and settled.
 
@@ -62,18 +69,20 @@ class SealCheck:
             trust: the keys and the kept checkpoints.
             tally: of the whole job.
             settled: whether nothing is still to be signed.
+            copies: what this machine had of the job before the snapshot was made.
         """
         self._connection = connection
         self._job = job
         self._trust = trust
         self._tally = tally
         self._settled = settled
+        self._copies = copies
         self.notes: list[str] = []
         """What limits the comparison, one sentence each."""
 
     async def run(self) -> SealSummary | None:
         """Compares; returns the newest seal that is genuine."""
-        copies = self._copies()
+        copies = self._copies.get((self._job.tenant, self._job.token), KeptCopies())
         try:
             log = await find_seal_log(self._connection, self._job, self._trust)
             if log is None:
@@ -157,6 +166,9 @@ class SealCheck:
             return
         for reason in former.misplaced:
             self._tally.find(AuditFinding.BAD_SEALS, None, reason)
+        copies = self._copies.get((None, self._job.token), KeptCopies())
+        for fault in copies.faults(frozenset(former.leaves)):
+            self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
         if former.plan is not None and newest is not None and newest.state in _ENDED:
             self._compare_plan(former.plan, newest)
         if former.seals and (found := await self._sealed_log(log, former.seals[-1])) is not None:
@@ -167,11 +179,6 @@ class SealCheck:
             require_planned(plan, seal)
         except ProofError as error:
             self._tally.find(AuditFinding.PLAN_BROKEN, None, error.message)
-
-    def _copies(self) -> KeptCopies:
-        if self._trust.folder is None:
-            return KeptCopies()
-        return KeptCopies.read(self._trust.folder, self._job.tenant, self._job.token)
 
     @staticmethod
     def _misnamed(log: Log, job_no: int | None, tenant: str | None) -> Iterator[str]:
