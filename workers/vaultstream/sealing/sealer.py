@@ -277,9 +277,10 @@ class Sealer:
             if newest is None:
                 return None
             body, note, job_note = newest
-        # In this order: what a copy of a checkpoint has, the copy of the seal has too, also after a crash in between.
-        if await self._copy(job / SEAL, body) and await self._copy(job / CHECKPOINT, job_note):
-            await self._copy(self._folder.checkpoint, note)
+        # In this order: what the copy of the job's checkpoint has, that of its seal has too, also after a crash in between.
+        if await self._copy(job / SEAL, body):
+            await self._copy(job / CHECKPOINT, job_note)
+        await self._copy(self._folder.checkpoint, note)
         return sealed
 
     async def _newest(self, connection: Connection) -> tuple[bytes, bytes, bytes] | None:
