@@ -81,6 +81,7 @@ int main(int count, char **arguments)
     check_nonces();
     check_vault();
     if (!strcmp(arguments[1], "all")) {
+        check_audit();
         check_rows();
         check_signatures();
         check_faults();

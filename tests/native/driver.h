@@ -42,6 +42,7 @@ uint64_t random_number(uint64_t below);
 /* A block of exactly that many random bytes, so that a sanitizer sees each access beyond it. */
 uint8_t *random_block(size_t length);
 
+void check_audit(void);
 void check_hashes(void);
 void check_numbers(void);
 void check_nonces(void);

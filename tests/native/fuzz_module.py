@@ -59,6 +59,48 @@ def some_ids(size: int) -> list[Any]:
     return [chance.choice([blob(50), "é" * size, size - 9, 2**63 - 1, -(2**63)]) for _ in range(size)]
 
 
+def packed(numbers: list[int]) -> bytes:
+    return b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
+
+
+def copied(columns: int, numbers: list[int], digests: list[bytes]) -> bytes:
+    """Returns rows of COPY for these ids, seldom altered somewhere."""
+    rows = bytearray(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+    for number, digest in zip(numbers, digests, strict=True):
+        stated = [bytes(4), bytes(4), bytes(8), digest, signature() if columns == 6 else blob(100)]
+        fields = [number.to_bytes(8, signed=True), *stated[-(columns - 1) :]][:columns]
+        rows += len(fields).to_bytes(2)
+        for each in fields:
+            rows += b"\xff" * 4 if chance.random() < 0.01 else len(each).to_bytes(4) + each
+    rows += b"\xff\xff"
+    if chance.random() < 0.3:
+        rows[chance.randrange(len(rows))] = chance.choice([0, 1, 0x7F, 0xFF])
+    return bytes(rows[: chance.choice([len(rows)] * 9 + [chance.randrange(len(rows))])])
+
+
+def one_audit() -> object:
+    size, groups = chance.randrange(30), chance.randrange(1, 4)
+    ids = sorted({chance.choice([chance.randrange(-9, 40), 2**63 - 1, -(2**63)]) for _ in range(size)})
+    digests = [chance.randbytes(32) for _ in ids]
+    shown = [chance.choice([each, each, each, 7]) for each in ids]
+    match chance.randrange(3):
+        case 0:
+            return native.audit_payloads(*map(maybe_odd, (packed(ids), copied(2, shown, digests))))
+        case 1:
+            return native.audit_known(*map(maybe_odd, (packed(ids), copied(1, shown, digests))))
+    stated = b"".join(
+        each.to_bytes(4, "little", signed=True)
+        + bytes(16)
+        + chance.choice([0, 0, 0, 1, 2**31]).to_bytes(4, "little")
+        + chance.randbytes(32)
+        for each in counts(len(ids), groups)
+        if -9 < each < 99
+    )
+    points = [POINT if chance.random() < 0.95 else blob(65) for _ in range(chance.choice([1, 2]))]
+    arguments = packed(ids), stated, points, b"".join(digests)
+    return native.audit_batches(*map(maybe_odd, (*arguments, copied(6, shown, digests))))
+
+
 def one_call() -> object:  # noqa: PLR0911 - one for each function
     size, groups = chance.randrange(30), chance.randrange(1, 4)
     width = chance.choice([105] * 20 + [106, 300, 104, 0, -1, 34, 65536, 65537, 2**40])
@@ -113,7 +155,7 @@ if __name__ == "__main__":
     succeeded = raised = 0
     for _ in range(3000):
         try:
-            one_call()
+            one_audit() if chance.random() < 0.2 else one_call()
             succeeded += 1
         except (TypeError, ValueError, OverflowError, MemoryError):
             raised += 1

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.crypto.multibuffer import LEAST_WIDTH, Multibuffer, NativeKey
+from vaultstream.crypto.multibuffer import Multibuffer, NativeKey
+from vaultstream.crypto.rows import LEAST_WIDTH
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # a million signatures on a busy machine
 

@@ -17,7 +17,8 @@ from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import Signer, Verifier, digest_verifier, signer
 from vaultstream.crypto.batch_verifier import verify_digests
 from vaultstream.crypto.low_s import HIGHEST_S, P256_ORDER
-from vaultstream.crypto.multibuffer import LEAST_WIDTH, Multibuffer, NativeKey
+from vaultstream.crypto.multibuffer import Multibuffer, NativeKey
+from vaultstream.crypto.rows import LEAST_WIDTH
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.statement import record_leaf
 

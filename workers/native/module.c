@@ -22,6 +22,9 @@ static PyObject *module_version(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"any_begins", module_any_begins, METH_VARARGS, NULL},
     {"applicable", module_applicable, METH_NOARGS, NULL},
+    {"audit_batches", module_audit_batches, METH_VARARGS, NULL},
+    {"audit_known", module_audit_known, METH_VARARGS, NULL},
+    {"audit_payloads", module_audit_payloads, METH_VARARGS, NULL},
     {"known_answer", module_known_answer, METH_VARARGS, NULL},
     {"root", module_root, METH_VARARGS, NULL},
     {"roots", module_roots, METH_VARARGS, NULL},

@@ -37,6 +37,9 @@ PyObject *module_verify_ed25519(PyObject *module, PyObject *arguments);
 PyObject *module_roots(PyObject *module, PyObject *arguments);
 PyObject *module_root(PyObject *module, PyObject *arguments);
 PyObject *module_sha256(PyObject *module, PyObject *payloads);
+PyObject *module_audit_batches(PyObject *module, PyObject *arguments);
+PyObject *module_audit_known(PyObject *module, PyObject *arguments);
+PyObject *module_audit_payloads(PyObject *module, PyObject *arguments);
 PyObject *module_any_begins(PyObject *module, PyObject *arguments);
 
 #endif

@@ -1,9 +1,6 @@
 #include "module.h"
 #include "tree.h"
 
-/* The longest text of a number of 64 bits, with its sign. */
-#define LONGEST_NUMBER 20
-
 /* Batches of records: their leaves, one batch after the other, and what the leaves point to. */
 struct forest {
     Py_ssize_t size, groups;
@@ -11,7 +8,7 @@ struct forest {
     Py_buffer *rows;
     Py_ssize_t *counts;
     struct leaf *leaves;
-    char (*numbers)[LONGEST_NUMBER];
+    char (*numbers)[ID_TEXT];
     uint8_t (*hashes)[SHA256_BYTES], (*roots)[SHA256_BYTES];
 };
 
@@ -75,25 +72,11 @@ static int open_leaves(struct forest *forest)
     return 1;
 }
 
-/* Writes a number as decimal text that ends with the buffer; returns where it begins. */
-static const char *decimal(char buffer[LONGEST_NUMBER], long long number)
-{
-    char *at = buffer + LONGEST_NUMBER;
-    unsigned long long left = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
-    do {
-        *--at = (char)('0' + left % 10);
-    } while (left /= 10);
-    if (number < 0) {
-        *--at = '-';
-    }
-    return at;
-}
-
 /* Where the texts of ids are: in their objects, or, of numbers, in memory of its own. Returns whether all are ids. */
 static int fill_ids(struct forest *forest)
 {
     struct leaf *leaf = forest->leaves;
-    char (*text)[LONGEST_NUMBER] = forest->numbers;
+    char (*text)[ID_TEXT] = forest->numbers;
     for (Py_ssize_t group = 0; group < forest->groups; group++) {
         for (Py_ssize_t i = 0; i < forest->counts[group]; i++, leaf++, text++) {
             PyObject *id = PyTuple_GetItem(forest->ids[group], i);
@@ -104,8 +87,8 @@ static int fill_ids(struct forest *forest)
                 if (number == -1 && PyErr_Occurred()) {
                     return 0;
                 }
-                data = decimal(*text, number);
-                length = *text + LONGEST_NUMBER - data;
+                data = id_text(*text, number);
+                length = *text + ID_TEXT - data;
             } else if (PyUnicode_Check(id)) {
                 data = PyUnicode_AsUTF8AndSize(id, &length);
             } else if (PyBytes_Check(id)) {

@@ -12,6 +12,19 @@
 #define NODE_BYTES (1 + 2 * SHA256_BYTES)
 #define NODE_ROOM (2 * SHA256_BLOCK)
 
+const char *id_text(char buffer[ID_TEXT], int64_t number)
+{
+    char *at = buffer + ID_TEXT;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do {
+        *--at = (char)('0' + left % 10);
+    } while (left /= 10);
+    if (number < 0) {
+        *--at = '-';
+    }
+    return at;
+}
+
 int signature_in(const uint8_t *row, size_t width)
 {
     size_t size = (size_t)row[ROW_HEAD - 2] << 8 | row[ROW_HEAD - 1];

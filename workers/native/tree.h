@@ -19,6 +19,11 @@ void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, siz
 /* The length of the signature in a row, or -1 if it does not fit into the row's width. */
 int signature_in(const uint8_t *row, size_t width);
 
+/* The longest text of a number of 64 bits, with its sign. */
+#define ID_TEXT 20
+/* Writes a number as decimal text that ends with the buffer; returns where it begins. */
+const char *id_text(char buffer[ID_TEXT], int64_t number);
+
 /* Writes the root over the hashes of leaves, which it overwrites. */
 void tree_root(uint8_t root[SHA256_BYTES], uint8_t (*level)[SHA256_BYTES], size_t count);
 

@@ -11,7 +11,7 @@ import pytest
 from integration.audit.audits import audit, found, named
 from integration.audit.signed_job import RecordId, payload_of
 from vaultstream.audit import verify
-from vaultstream.audit.checks import checker, source_rows
+from vaultstream.audit.checks import checker, plain_batches, source_rows
 from vaultstream.audit.checks.judgement import Absence
 from vaultstream.audit.checks.payloads import portions_of_payloads
 from vaultstream.audit.verify import verify_job
@@ -186,7 +186,10 @@ END $$"""
         ),
     ],
 )
-async def test_a_long_payload_that_the_source_shows_only_once_is_judged(make: MakeJob, columns: str) -> None:
+async def test_a_long_payload_that_the_source_shows_only_once_is_judged(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setattr(plain_batches, "multibuffer", lambda: None)  # which would read them before
     signed = await make()
     await signed.execute(ANSWERS_ONCE)
     await signed.read_through(columns)
@@ -204,6 +207,7 @@ async def test_no_report_is_made_of_a_job_with_a_signature_that_was_not_judged(
             yield [found for found in portion if found[0] != 7]
 
     signed = await make()
+    monkeypatch.setattr(plain_batches, "multibuffer", lambda: None)
     monkeypatch.setattr(checker, "portions_of_payloads", all_but_one)
     with pytest.raises(AuditError, match="12 signatures, and 11 were judged"):
         await audit(signed)

@@ -17,8 +17,9 @@ from support.native import rows_of
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, verifier
 from vaultstream.crypto.low_s import P256_ORDER
-from vaultstream.crypto.multibuffer import Multibuffer, NativeKey, _decide, multibuffer, self_test, why_not
+from vaultstream.crypto.multibuffer import Multibuffer, NativeKey, _decide, multibuffer, why_not
 from vaultstream.crypto.multibuffer_signer import Ed25519MultibufferSigner
+from vaultstream.crypto.self_test import self_test
 from vaultstream.errors import SigningFaultError
 from vaultstream.settings import MULTIBUFFER, load_settings
 

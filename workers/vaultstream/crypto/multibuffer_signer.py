@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import PrivateKey, Verifier, verifier
-from vaultstream.crypto.multibuffer import LEAST_WIDTH
-from vaultstream.crypto.rows import HEAD_BYTES
+from vaultstream.crypto.rows import HEAD_BYTES, LEAST_WIDTH
 from vaultstream.errors import CustodyError, SigningFaultError
 
 if TYPE_CHECKING:

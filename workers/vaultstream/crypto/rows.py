@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DIGEST_BYTES, LENGTH_BYTES = 32, 2
 HEAD_BYTES = DIGEST_BYTES + LENGTH_BYTES
 """What precedes the signature."""
+LEAST_WIDTH = 105
+"""The width that the native extension's rows have at least: for the longest signature of ECDSA."""
 
 
 def pack(digests: Iterable[bytes], signatures: Sequence[bytes], width: int) -> bytes:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,10 +23,11 @@ from vaultstream.audit.checks.judgement import (
     stored_signature,
 )
 from vaultstream.audit.checks.payloads import portions_of_payloads
+from vaultstream.audit.checks.plain_batches import CoveredBatch, PlainBatches, is_int4
 from vaultstream.audit.checks.plain_signatures import PlainSignatures
 from vaultstream.audit.checks.queries import RecordId, covered_ids, job_query
 from vaultstream.audit.checks.source_rows import SourceRange, check_source_range
-from vaultstream.audit.checks.statements import check_statements
+from vaultstream.audit.checks.statements import check_statements, read_statements
 from vaultstream.audit.report import AuditFinding, Count, Tally
 from vaultstream.audit.snapshot import open_snapshot, open_source_snapshot
 from vaultstream.crypto.algorithms import JWS_ALG
@@ -40,9 +41,9 @@ from vaultstream.store.source_login import Place, SourceDatabase
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-    from vaultstream.audit.checks.stated import RecordRow
+    from vaultstream.audit.checks.stated import RecordRow, StoredStatement
     from vaultstream.crypto.algorithms import PublicKey
     from vaultstream.store.database import Connection
 
@@ -103,6 +104,7 @@ class Checker:
         algorithm = Algorithm(assignment.algorithm)
         self._jws = JwsForm(JWS_ALG[algorithm], assignment.token) if assignment.jws else None
         self._has_dead = True
+        self._batches = PlainBatches.of((connection, reading), assignment, keys)
         self._plain_keys: dict[int, PublicKey | None] = {}
         """Of the keys that were needed so far; see `_plain_key`."""
         self._commits: dict[tuple[int, int], list[CommittedLease]] = {}
@@ -125,10 +127,20 @@ class Checker:
         """
         tally = Tally()
         self._has_dead = await self._connection.fetchval(query("audit_has_dead_letters"), self._job.job_no)
+        batches = await self._planned(first, last, tally)
+        statements = await read_statements(self._connection, self._job, (first, last))
+        settled = await self._settled(batches, statements, tally)
         of_batch: dict[int, list[RecordRow]] = {}
         plain = PlainSignatures[Plain](Algorithm(self._job.algorithm))
-        covered = await self._covered(first, last, tally)
+        covered = (
+            (record, each.batch.number, each.state)
+            for each in batches
+            if each.batch.number not in settled
+            for record in each.ids
+        )
         planned: set[RecordId] = set()
+        if rows_of and self._batches and await self._batches.is_covered(rows_of, batches):
+            rows_of = None
         while rows := list(islice(covered, SLICE_RECORDS)):
             signatures = await self._check_slice({record: state for record, _, state in rows}, plain, tally)
             for batch, of_one in groupby(rows, itemgetter(1)):
@@ -141,20 +153,34 @@ class Checker:
             tally.add(Count.RECORDS, len(rows))
         self._verify(plain, tally)
         if rows_of:
+            planned.update(chain.from_iterable(each.ids for each in batches if each.batch.number in settled))
             await check_source_range(self._connection, self._reading, self._job, (rows_of, planned), tally)
-        await check_statements(self._connection, self._job, self._keys, (first, last), tally, known=of_batch)
+        left = [each for each in statements if each.batch_no not in settled]
+        await check_statements(self._connection, self._job, self._keys, left, tally, known=of_batch)
         return tally
 
-    async def _covered(self, first: int, last: int, tally: Tally) -> Iterator[tuple[RecordId, int, str]]:
-        """Returns the records of planned batches with the number and the state of each; notes what the batches' rows say."""
+    async def _planned(self, first: int, last: int, tally: Tally) -> list[CoveredBatch]:
+        """Returns planned batches; notes what their rows say."""
         batches = []
-        for row in await self._connection.fetch(query("audit_batches"), self._job.job_no, first, last):
-            values = dict(row)
-            state = values.pop("state")
-            batch = PlannedBatch(**values)
+        for *values, state in await self._connection.fetch(
+            query("audit_batches"), self._job.job_no, first, last
+        ):
+            number, first_id, last_id, records, ids = values
+            batch = PlannedBatch(number=number, first_id=first_id, last_id=last_id, records=records, ids=ids)
             tally.ranges[batch.number] = sha256(batch.line.encode()).hexdigest()
-            batches.append((batch, covered_ids(batch, self._job.id_type), state))
-        return ((record, batch.number, state) for batch, ids, state in batches for record in ids)
+            batches.append(CoveredBatch(batch, covered_ids(batch, self._job.id_type), state))
+        return batches
+
+    async def _settled(
+        self, batches: Sequence[CoveredBatch], statements: Sequence[StoredStatement], tally: Tally
+    ) -> set[int]:
+        """Counts the batches that can be checked as a whole and in which nothing is odd; returns their numbers."""
+        if self._batches is None or not statements:
+            return set()
+        commits = await self._lease_commits(
+            (each.key_no, each.epoch) for each in statements if is_int4(each.key_no, each.epoch)
+        )
+        return await self._batches.settle(batches, statements, commits, tally)
 
     async def _check_slice(
         self, states: dict[RecordId, str], plain: PlainSignatures[Plain], tally: Tally
@@ -170,7 +196,9 @@ class Checker:
         await self._count(states, signatures, tally)
 
         self._under.clear()
-        self._commits = await self._lease_commits(stored for found in signatures.values() for stored in found)
+        self._commits = await self._lease_commits(
+            (stored.key_no, stored.epoch) for found in signatures.values() for stored in found
+        )
         unjudged = dict(signatures)
         async for portion in portions_of_payloads(
             self._reading, self._job.source, list(signatures), max_bytes=self._job.max_payload_bytes
@@ -311,9 +339,9 @@ class Checker:
                 )
 
     async def _lease_commits(
-        self, signatures: Iterable[StoredSignature]
+        self, keys_and_epochs: Iterable[tuple[int, int]]
     ) -> dict[tuple[int, int], list[CommittedLease]]:
-        used = sorted({(stored.key_no, stored.epoch) for stored in signatures})
+        used = sorted(set(keys_and_epochs))
         commits: dict[tuple[int, int], list[CommittedLease]] = {}
         for row in await self._connection.fetch(
             query("audit_committed_leases"), [key_no for key_no, _ in used], [epoch for _, epoch in used]

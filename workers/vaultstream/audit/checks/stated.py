@@ -90,7 +90,9 @@ def judge_statement(
         key=lambda row: row[0],
     )
     try:
-        statement = _genuine(stored, key, job_token=job_token, algorithm=algorithm, verified=verified)
+        statement = genuine_statement(
+            stored, key, job_token=job_token, algorithm=algorithm, verified=verified
+        )
     except ValueError as error:
         fault = Fault(AuditFinding.BAD_STATEMENTS, None, f"the statement of {where} {error}")
         return StatedBatch(len(own), [fault])
@@ -127,10 +129,10 @@ def judge_statement(
     return StatedBatch(len(own), faults, data)
 
 
-def _genuine(
+def genuine_statement(
     stored: StoredStatement, key: AuditKey | None, *, job_token: str, algorithm: str, verified: bool
 ) -> BatchStatement:
-    """Returns the statement, if it is by the batch's key and about the batch.
+    """Returns the statement, if it is by the batch's key and about the batch. The arguments are those of `judge_statement`.
 
     Raises:
         ValueError: it is not; the message continues "the statement of batch 1".

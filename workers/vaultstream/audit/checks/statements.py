@@ -20,7 +20,7 @@ from vaultstream.store.batches import listed_ids
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from vaultstream.audit.checks.checker import Assignment
     from vaultstream.audit.checks.judgement import AuditKey
@@ -31,30 +31,43 @@ STATED_RECORDS = 16384
 """Records read at a time, unless one batch has more."""
 
 
+async def read_statements(
+    connection: Connection, job: Assignment, batches: tuple[int, int]
+) -> list[StoredStatement]:
+    """Returns the statements of a run of batches, planned or not, in the order of their numbers.
+
+    Args:
+        connection: in the transaction with the snapshot.
+        job: the job.
+        batches: the first and the last number.
+    """
+    rows = await connection.fetch(query("audit_statements"), job.job_no, *batches)
+    return [StoredStatement(*row) for row in rows]
+
+
 async def check_statements(
     connection: Connection,
     job: Assignment,
     keys: dict[int, AuditKey],
-    batches: tuple[int, int],
+    statements: Iterable[StoredStatement],
     tally: Tally,
     *,
     known: Mapping[int, list[RecordRow]],
 ) -> None:
-    """Checks the statements of a run of batches, planned or not.
+    """Checks statements against the rows that are there.
 
     Args:
         connection: in the transaction with the snapshot.
         job: the job.
         keys: its keys, by their numbers.
-        batches: the first and the last number.
+        statements: in the order of their batches' numbers.
         tally: the findings are added to it.
         known: the signatures of the records of batches that were read already, by their numbers.
     """
     waiting: list[StoredStatement] = []
     records = 0
     before = None
-    for row in await connection.fetch(query("audit_statements"), job.job_no, *batches):
-        stored = StoredStatement(**dict(row))
+    for stored in statements:
         if stored.batch_no == before:  # counted again, it would make up for a signature without a statement
             reason = f"batch {before} has more than one row, statement or lease that was committed"
             tally.find(AuditFinding.BAD_STATEMENTS, None, reason)
@@ -79,7 +92,7 @@ async def _check(
 ) -> None:
     unknown = [each.batch_no for each in batches if each.batch_no not in known]
     of_batch = {**known, **await _read(connection, job, unknown)} if unknown else known
-    verified = _verified(batches, keys, Algorithm(job.algorithm))
+    verified = verified_statements(batches, keys, Algorithm(job.algorithm))
     for stored in batches:
         key = keys.get(stored.key_no)
         found = judge_statement(
@@ -99,10 +112,10 @@ async def _check(
             tally.find(fault.kind, fault.record, fault.reason, number=fault.number)
 
 
-def _verified(
+def verified_statements(
     batches: Sequence[StoredStatement], keys: Mapping[int, AuditKey], algorithm: Algorithm
 ) -> set[int]:
-    """Returns the batches whose keys are known to have signed their statements: verified together, they cost less."""
+    """Returns the batches whose keys have signed their statements: verified together, they cost less. Each other one is verified alone."""
     plain = PlainSignatures[int](algorithm)
     tried = set()
     for stored in batches:

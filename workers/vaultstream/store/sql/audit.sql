@@ -43,6 +43,41 @@ FROM vaultstream.batches
 WHERE job_no = $1 AND planned AND batch_no BETWEEN $2 AND $3
 ORDER BY batch_no
 
+-- name: audit_after
+-- The rows of a source after an id, up to another one; and those from the first one on, also those without an id. See audit_source_rows.
+s.{id} > {after} AND s.{id} <= {up_to}
+
+-- name: audit_from_first
+s.{id} <= {up_to} OR s.{id} IS NULL
+
+-- name: audit_all_dead_letters
+-- The records of job $1 that have dead letters, $2 at most.
+SELECT record_id FROM vaultstream.dead_letters WHERE job_no = $1 LIMIT $2
+
+-- name: audit_among
+{column} = ANY ('{{{ids}}}'::bigint[])
+
+-- name: audit_between
+{column} BETWEEN {first} AND {last}
+
+-- name: audit_copied_ids
+SELECT s.{id}::{id_type} FROM {relation} AS s WHERE {within} LIMIT {limit}
+
+-- name: audit_copied_payloads
+-- The same as audit_payloads, for COPY, which has no parameters: of a payload longer than {most} bytes, nothing.
+SELECT found.id, CASE WHEN octet_length(payload) <= {most} THEN payload END AS payload
+FROM (
+    SELECT s.{id}::{id_type} AS id, {payload} AS payload
+    FROM {relation} AS s
+    WHERE {within}
+    OFFSET 0
+) AS found
+LIMIT {limit}
+
+-- name: audit_copied_signatures
+-- What audit_signatures selects, for COPY.
+SELECT record_id, key_no, epoch, signed_at, digest, signature FROM {signatures} WHERE {within}
+
 -- name: audit_covered_by
 -- The records that the batches $2 of job $1 cover.
 SELECT b.batch_no, covered.id
