@@ -151,14 +151,15 @@ class PlainBatches:
         return settled
 
     async def is_covered(self, rows_of: SourceRange, batches: Sequence[CoveredBatch]) -> bool:
-        """Returns whether each row of a range of the source is a record of these batches. If not, or if it can't tell, the rows are compared one by one."""
-        if rows_of.up_to is None or not are_apart(batches) or any(map(is_large, batches)):
+        """Returns whether each row of a range of the source is a record of these batches; False: not, or it can't tell."""
+        ends_known = all(_INTEGER.fullmatch(each) for each in (rows_of.up_to or "", rows_of.after or "0"))
+        if not ends_known or not are_apart(batches) or any(map(is_large, batches)):
             return False
         ids = array("q")
         for each in batches:
             ids.extend(each.ids)  # type: ignore[arg-type] # the job has integers
         after = "audit_from_first" if rows_of.after is None else "audit_after"
-        ends = {"up_to": _literal(rows_of.up_to), "after": _literal(rows_of.after or "0")}
+        ends = {"up_to": _literal(rows_of.up_to or "0"), "after": _literal(rows_of.after or "0")}
         within = query(after, id=self._source.id_sql, **ends)
         rows = await self._read("audit_copied_ids", within=within, limit=str(len(ids) + 1))
         return self._native.audit_known(ids.tobytes(), rows)
