@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -44,16 +44,21 @@ URL, POSTGRES = "VERIFIED_URL", "VERIFIED_POSTGRES"
 
 
 async def check_in_turn(
-    hello: dict[str, Any], runs: Sequence[Run], *, processes: int, advance: Callable[[Run], None]
+    hello: dict[str, Any],
+    runs: Sequence[Run],
+    *,
+    advance: Callable[[Run], None],
+    relieve: Callable[[Tally], Awaitable[None]],
+    **_: object,
 ) -> Tally:
     """Does what `check_runs` does, in this process."""
-    del processes
     total = Tally()
     async with open_checker(hello) as checker:
         for each in runs:
             tally = await checker.check(each.first, each.last, each.rows)
             total.merge(Tally.load(json.loads(json.dumps({"tally": tally.dump()}))["tally"]))
             advance(each)
+            await relieve(total)
     return total
 
 
