@@ -24,10 +24,11 @@ BEGIN
     DELETE FROM vaultstream.decisions WHERE job_no = p_job_no;
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
     IF p_policy = 'Delete' THEN
-        EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I', 'signatures_' || p_job_no);
+        -- CASCADE: any login may have a view or a function over these, also a temporary one and without a right to read them.
+        EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I CASCADE', 'signatures_' || p_job_no);
         FOR v_insert IN SELECT p.oid::regprocedure FROM pg_proc p
                         WHERE p.pronamespace = 'vaultstream'::regnamespace AND p.proname = 'insert_signatures_' || p_job_no LOOP
-            EXECUTE 'DROP FUNCTION ' || v_insert;
+            EXECUTE format('DROP FUNCTION %s CASCADE', v_insert);
         END LOOP;
         DELETE FROM vaultstream.statements WHERE job_no = p_job_no;
         UPDATE vaultstream.log_entries SET subject = index::text, body = NULL WHERE job_no = p_job_no AND kind = 'dead-letter';
