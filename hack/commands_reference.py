@@ -11,8 +11,8 @@ os.environ.update(COLUMNS="100", TERMINAL_WIDTH="100", NO_COLOR="1")  # the same
 
 import typer
 
-from vaultstream_cli.app import app
 from vaultstream_cli.main import COMMANDS, load
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

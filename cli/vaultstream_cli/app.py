@@ -1,4 +1,4 @@
-"""The application object, and the decorator that gives each command settings, an event loop and an exit code."""
+"""The options that commands share, and the decorator that gives each command settings, an event loop and an exit code."""
 
 from __future__ import annotations
 
@@ -24,57 +24,11 @@ from vaultstream.last_words import unexpected, write_exit
 from vaultstream.logs import configure_logging
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store.privileges import AUDITOR
-from vaultstream.version import __version__
 from vaultstream_cli.forms import FormWanted, OutputForm
-from vaultstream_cli.output import FORM_PARAMETER, drop_output, note, print_error, print_line, use_form, warn
+from vaultstream_cli.output import FORM_PARAMETER, drop_output, note, print_error, use_form, warn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
-
-EXIT_CODES = """
-Exit codes: 0 done · 1 failed · 2 bad input · 3 ended with dead letters · 4 verification found a problem ·
-5 a service is unreachable · 6 a private key can't be unwrapped · 130 interrupted (run again to resume).
-"""
-
-HELP = ["--help", "-h"]
-
-COMPLETE_VARIABLE = "_VAULTSTREAM_COMPLETE"
-"""Environment variable in which a shell's script asks for completions."""
-
-app = typer.Typer(
-    name="vaultstream",
-    help="Signs records in bulk, and proves it: one valid signature per record, one signer per key, whatever crashes.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": HELP},
-)
-
-
-def complete() -> None:
-    """Prepares the application to answer a shell's script, see `COMPLETE_VARIABLE`."""
-    from typer._completion_classes import completion_init  # noqa: PLC0415 - only shells need it
-
-    completion_init()
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print_line(f"vaultstream {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
-    ] = False,
-) -> None:
-    """Makes typer expect the name of a command even if only one command is loaded."""
 
 
 def named_path(text: str) -> Path:

@@ -1,17 +1,22 @@
 """The entry point: loads the module of the requested command.
 
-It loads no other module: a signer starts in half the time that it would need to also load the file formats of `import`, and a
+It loads no other module, and for `--help` none: a signer starts in half the time that it would need to also load the file formats of `import`, and a
 pool starts many signers.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from vaultstream.descriptors import open_standard_descriptors
 from vaultstream.starting import run_plain_worker, serve_early, skip_http_client
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 COMMANDS = {
     "quick-start": "quick_start",
@@ -65,6 +70,19 @@ def load(command: str | None) -> None:
         import_module(f"vaultstream_cli.commands.{COMMANDS[str(name)]}")
 
 
+def escape_unknown_characters() -> None:
+    r"""Lets both outputs escape a character that their encoding does not have, as in `\u2308`, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    from vaultstream_cli.output import print_traceback  # noqa: PLC0415 - `--help` does without
+
+    print_traceback(kind, error, trace)
+
+
 def main() -> None:
     """Runs the `vaultstream` command."""
     open_standard_descriptors()
@@ -81,19 +99,14 @@ def main() -> None:
         with quick_imports():
             import typer  # noqa: PLC0415 - see above
 
-            from vaultstream_cli.app import COMPLETE_VARIABLE, app, complete  # noqa: PLC0415 - see above
-            from vaultstream_cli.output import (  # noqa: PLC0415 - see above
-                drop_output,
-                escape_unknown_characters,
-                print_traceback,
-                print_usage_error,
-            )
+            from vaultstream_cli.root import COMPLETE_VARIABLE, app, complete  # noqa: PLC0415 - see above
 
             escape_unknown_characters()
-            sys.excepthook = print_traceback
+            sys.excepthook = _print_traceback
             if COMPLETE_VARIABLE in os.environ:
                 complete()
-            load(command)
+            if command in COMMANDS:  # the application loads what else it needs
+                load(command)
         try:
             code = app(prog_name="vaultstream", standalone_mode=False)
             sys.stdout.flush()
@@ -103,9 +116,13 @@ def main() -> None:
                 leaving if isinstance(leaving, OSError) else leaving.__context__, BrokenPipeError
             ):
                 raise
+            from vaultstream_cli.output import drop_output  # noqa: PLC0415 - `--help` does without
+
             drop_output()  # the reader has closed the pipe, as `--help | head` does
             sys.exit(0)
         except typer.TyperException as error:  # the arguments are wrong
+            from vaultstream_cli.output import print_usage_error  # noqa: PLC0415 - `--help` does without
+
             print_usage_error(error, sys.argv[1:])
             sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before the command installed its own handlers

@@ -76,13 +76,6 @@ err = _VisibleConsole(stderr=True, soft_wrap=True)
 """Standard error: progress, notes and errors."""
 
 
-def escape_unknown_characters() -> None:
-    r"""Lets both outputs escape a character that their encoding does not have, as in `\u2308`, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 _wanted = FormWanted()
 
 

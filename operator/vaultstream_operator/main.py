@@ -69,7 +69,15 @@ async def run_operator(settings: OperatorSettings) -> None:
             term.over.set()  # kopf waits for what waits for it
             await services.aclose()
 
-        runtime = Runtime(cluster, reconciler, metrics, health, follow=watches.follow, disconnect=disconnect)
+        runtime = Runtime(
+            cluster,
+            reconciler,
+            metrics,
+            health,
+            follow=watches.follow,
+            worked_in=store.namespaces,
+            disconnect=disconnect,
+        )
         term.stop_work = runtime.stop
         try:
             await kopf.operator(

@@ -46,6 +46,7 @@ class Runtime:
         metrics: the metrics to update.
         health: the health to update; another thread reads it.
         follow: called with the namespaces to watch whenever they may have changed.
+        worked_in: returns the namespaces that ever had jobs; None if that can't be read now.
         disconnect: closes the connections to NATS and Postgres: on exit kopf waits 5 s for tasks left on its loop.
     """
 
@@ -57,6 +58,7 @@ class Runtime:
         health: Health,
         *,
         follow: Callable[[Collection[str]], None],
+        worked_in: Callable[[], Awaitable[set[str] | None]],
         disconnect: Callable[[], Awaitable[None]],
     ) -> None:
         self._cluster = cluster
@@ -64,6 +66,8 @@ class Runtime:
         self._metrics = metrics
         self._health = health
         self._follow = follow
+        self._worked_in = worked_in
+        self._looked_back = cluster.namespaces.everywhere
         self._disconnect = disconnect
         self._queue: WorkQueue[JobKey] = WorkQueue(
             self._reconcile,
@@ -141,10 +145,22 @@ class Runtime:
             return False
         return limit == seconds
 
+    async def _look_back(self) -> set[JobKey]:
+        """Finds, once, the namespaces that were taken from the operator while it did not run; returns their SigningJobs.
+
+        Otherwise a deletion there would wait for ever.
+        """
+        if self._looked_back or (names := await self._worked_in()) is None:
+            return set()
+        found = await self._cluster.find_left(names)
+        self._looked_back = True
+        return found
+
     async def _resync(self, *, exact: bool = False, only_unsure: bool = False) -> bool:
         """Lists all objects once; returns whether the API server answered."""
         try:
             news = await self._cluster.resync(exact=exact, only_unsure=only_unsure)
+            news |= await self._look_back()
         except VaultStreamError as error:
             self._health.missed(API_SERVER, error.message)
             self._health.beat(

@@ -210,9 +210,8 @@ async def test_a_namespace_can_be_deleted_that_an_operator_of_all_namespaces_ser
         assert lost_in(await operator.metrics()) == {}
 
 
-async def test_a_namespace_is_served_while_it_has_the_labels_of_the_selector(
-    site: Site, tenant: Site
-) -> None:
+async def may_select(site: Site) -> None:
+    """Gives the operator the right that its selector needs."""
     role = {
         "metadata": {"name": f"namespaces-{site.namespace}"},
         "rules": [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list"]}],
@@ -228,22 +227,58 @@ async def test_a_namespace_is_served_while_it_has_the_labels_of_the_selector(
         "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": site.namespace}],
     }
     await put(site.client, f"{RBAC_API}/clusterrolebindings", binding)
+
+
+async def selecting(site: Site, tenant: Site) -> Operator:
+    """Starts an operator that serves the namespaces with a label."""
+    selector = f"team in ({tenant.namespace})"
+    return await site.operator(VAULTSTREAM_NAMESPACES="", VAULTSTREAM_NAMESPACE_SELECTOR=selector)
+
+
+async def label(tenant: Site, team: str | None) -> None:
     path = f"/api/v1/namespaces/{tenant.namespace}"
-    operator = await site.operator(
-        VAULTSTREAM_NAMESPACES="", VAULTSTREAM_NAMESPACE_SELECTOR=f"team in ({tenant.namespace})"
-    )
+    await tenant.client.call("PATCH", path, {"metadata": {"labels": {"team": team}}})
+
+
+async def test_a_namespace_is_served_while_it_has_the_labels_of_the_selector(
+    site: Site, tenant: Site
+) -> None:
+    await may_select(site)
+    operator = await selecting(site, tenant)
     await tenant.apply("job")
 
-    await site.client.call("PATCH", path, {"metadata": {"labels": {"team": tenant.namespace}}})
+    await label(tenant, tenant.namespace)
     await eventually(lambda: tenant.child("job", "signing"), seconds=20)
     await lost(operator, **{tenant.namespace: 0})
     await started(tenant, "watched")
 
-    await site.client.call("PATCH", path, {"metadata": {"labels": {"team": None}}})
+    await label(tenant, None)
     await lost(operator, **{tenant.namespace: 1})
     stalled = await tenant.becomes("job", "Stalled", "NamespaceLost")
     assert "it no longer has the labels of the namespace selector" in stalled["message"]
     for name in ("job", "watched"):
         await tenant.delete(name)
         await eventually(lambda name=name: tenant.gone(name), seconds=20, what=operator.log.read_text)
+    await lost(operator)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "selected"])
+async def test_a_namespace_that_is_taken_away_while_no_operator_runs_is_found_lost_by_the_next(
+    site: Site, tenant: Site, *, named: bool
+) -> None:
+    if not named:
+        await may_select(site)
+        await label(tenant, tenant.namespace)
+    operator = await (serves(site, tenant) if named else selecting(site, tenant))
+    for name in ("kept", "deleted"):
+        await started(tenant, name)
+    await operator.leave()
+
+    await label(tenant, None)
+    await tenant.delete("deleted")
+    operator = await (serves(site) if named else selecting(site, tenant))
+    await eventually(lambda: tenant.gone("deleted"), seconds=20, what=operator.log.read_text)
+    await tenant.becomes("kept", "Stalled", "NamespaceLost")
+    await tenant.delete("kept")
+    await eventually(lambda: tenant.gone("kept"), seconds=20, what=operator.log.read_text)
     await lost(operator)

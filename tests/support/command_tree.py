@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vaultstream_cli.app import app
 from vaultstream_cli.main import load
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,9 @@ from vaultstream.local.session import open_session
 from vaultstream.records.source import inspect_source
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import accept_source, get_job, list_jobs
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection

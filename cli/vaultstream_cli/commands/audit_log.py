@@ -11,8 +11,9 @@ from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.store.audit_events import count_audit_events, get_audited_job, list_audit_events
-from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.output import note, print_object, print_table
+from vaultstream_cli.root import app
 
 SHOWN_WORDS = 3
 ARGUMENT_CHARACTERS = 200

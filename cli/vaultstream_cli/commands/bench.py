@@ -21,9 +21,10 @@ from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.privileges import EVERY_PART
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object, print_table
 from vaultstream_cli.report import require_ok
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

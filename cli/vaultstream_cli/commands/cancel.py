@@ -13,9 +13,10 @@ from vaultstream.local.session import open_session
 from vaultstream.local.submission import change_suspension, workers_left
 from vaultstream.settings import Settings
 from vaultstream.store.progress import read_job
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.deleting import Policy, confirmed, delete_job_sealed, report_deleted
 from vaultstream_cli.output import note
+from vaultstream_cli.root import app
 
 
 @command(

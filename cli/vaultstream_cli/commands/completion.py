@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from typer._completion_shared import get_completion_script
 
-from vaultstream_cli.app import COMPLETE_VARIABLE, app
 from vaultstream_cli.output import print_file
+from vaultstream_cli.root import COMPLETE_VARIABLE, app
 
 
 class Shell(StrEnum):

@@ -17,8 +17,9 @@ from vaultstream.store.dead_letters import (
     list_dead_letters,
 )
 from vaultstream.store.jobs import get_job
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object, print_table
+from vaultstream_cli.root import app
 
 
 @command(app, "dead", names=("dead_letters", "record_id"), table=True)

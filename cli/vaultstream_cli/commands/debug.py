@@ -17,8 +17,9 @@ from vaultstream.local.psql import bundled_psql, psql_command
 from vaultstream.local.services import disk_errors_explained, open_services, stop_services
 from vaultstream.local.worker_logs import LogReader, choose_job, has_logs, jobs_with_logs
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_line, print_object, print_table
+from vaultstream_cli.root import app
 
 LOG_POLL_SECONDS = 0.25
 

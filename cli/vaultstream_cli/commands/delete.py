@@ -12,9 +12,10 @@ from vaultstream.local.runner import require_ours
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
 from vaultstream.store.progress import read_job
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.deleting import Policy, confirmed, delete_job_sealed, report_deleted
 from vaultstream_cli.output import note
+from vaultstream_cli.root import app
 
 
 @command(app, "delete", part="operator", names=("job",))

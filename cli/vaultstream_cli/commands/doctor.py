@@ -11,8 +11,9 @@ from vaultstream.doctor.findings import Finding, Level, any_failed
 from vaultstream.errors import ExitCode
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import out, print_object, print_text
+from vaultstream_cli.root import app
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
 

@@ -18,8 +18,9 @@ from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
 from vaultstream.store.decisions import list_decisions
 from vaultstream.store.jobs import Job, get_job
-from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.output import note, out, print_object
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,9 +14,10 @@ from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
-from vaultstream_cli.app import app, command
+from vaultstream_cli.app import command
 from vaultstream_cli.output import STANDARD_OUTPUT, note
 from vaultstream_cli.progress import show_progress
+from vaultstream_cli.root import app
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
 STARTS_OVER = (

@@ -11,8 +11,9 @@ from vaultstream.audit.exports.extract import extract_record
 from vaultstream.errors import AuditError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command, named_path
+from vaultstream_cli.app import Json, command, named_path
 from vaultstream_cli.output import note, print_line, print_object
+from vaultstream_cli.root import app
 
 
 @command(app, "extract", unknown_options_are_arguments=True)  # an id may be negative

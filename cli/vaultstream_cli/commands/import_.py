@@ -22,9 +22,10 @@ from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.database import connect
 from vaultstream.visible import visible
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.input import STANDARD_INPUT, spooled_input
 from vaultstream_cli.output import err, note, print_object, print_text, warn
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

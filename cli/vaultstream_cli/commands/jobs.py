@@ -14,8 +14,9 @@ from vaultstream.settings import Settings
 from vaultstream.store.jobs import Job, list_jobs
 from vaultstream.store.progress import JobSnapshot, find_snapshot, with_pauses
 from vaultstream.store.sessions import list_worker_sessions
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object, print_table
+from vaultstream_cli.root import app
 
 COLUMNS = (
     "name",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from vaultstream.settings import Settings
-from vaultstream_cli.app import app, command
+from vaultstream_cli.app import command
 from vaultstream_cli.extras import require_operator
 from vaultstream_cli.key_secrets import (
     Kubeconfig,
@@ -15,6 +15,7 @@ from vaultstream_cli.key_secrets import (
     SecretName,
     create_secrets,
 )
+from vaultstream_cli.root import app
 
 group = typer.Typer(help="Create key-encryption keys in a Kubernetes cluster.", no_args_is_help=True)
 app.add_typer(group, name="kek")

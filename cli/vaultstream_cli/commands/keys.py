@@ -24,7 +24,7 @@ from vaultstream.settings import Settings, revocations_file, seal_key_file
 from vaultstream.store.jobs import Job, get_job
 from vaultstream.store.keys import KeyInfo, list_keys, list_wrapped, may_read_wrapped
 from vaultstream.store.sql import query
-from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.key_export import KeyFormat, render_keys, trusted
 from vaultstream_cli.output import (
     STANDARD_OUTPUT,
@@ -35,6 +35,7 @@ from vaultstream_cli.output import (
     print_table,
     warn,
 )
+from vaultstream_cli.root import app
 
 group = typer.Typer(
     help="List, export, add, retire and revoke a job's keys; create and rotate the key-encryption key.",

@@ -17,9 +17,10 @@ from vaultstream.importing.options import ImportOptions
 from vaultstream.importing.source import STANDARD_INPUT_NAME, Format
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.input import STANDARD_INPUT, interruptible_reading, spooled_input
 from vaultstream_cli.output import note, print_line, print_object
+from vaultstream_cli.root import app
 
 _SKIPPED = "`import` skips such lines and lists them, unless they are too many (--max-rejects)."
 

@@ -20,8 +20,9 @@ from vaultstream.settings import Settings, seal_key_file, seals_dir
 from vaultstream.store.audit_events import get_audited_job
 from vaultstream.store.jobs import get_job
 from vaultstream.store.logs import find_job_log, find_log, newest_checkpoint
-from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.output import note, print_file, print_line, print_object
+from vaultstream_cli.root import app
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
 if TYPE_CHECKING:

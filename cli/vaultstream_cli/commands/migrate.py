@@ -12,8 +12,9 @@ from vaultstream.store import schema
 from vaultstream.store.database import connect
 from vaultstream.store.privileges import EVERY_PART
 from vaultstream.store.roles import existing_roles
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object
+from vaultstream_cli.root import app
 
 
 @command(app, "migrate", part=EVERY_PART)

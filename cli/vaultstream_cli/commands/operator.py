@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vaultstream.settings import Settings
-from vaultstream_cli.app import app, command
+from vaultstream_cli.app import command
 from vaultstream_cli.extras import require_operator
+from vaultstream_cli.root import app
 
 
 @command(app, "operator", worker=True, part="operator")

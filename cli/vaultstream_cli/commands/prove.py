@@ -11,8 +11,9 @@ from vaultstream.audit.exports.prove import prove_record
 from vaultstream.errors import UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command, named_path
+from vaultstream_cli.app import Json, command, named_path
 from vaultstream_cli.output import note, print_line, print_object
+from vaultstream_cli.root import app
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
 

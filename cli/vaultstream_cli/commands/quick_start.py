@@ -15,10 +15,11 @@ from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings, seal_key_file, seals_dir
 from vaultstream.store.privileges import EVERY_PART
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, out, print_object, print_table
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
+from vaultstream_cli.root import app
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import Summary, get_summary, print_summary, require_all_signed
 

@@ -13,8 +13,9 @@ from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.store.dead_letters import was_retried
 from vaultstream.store.jobs import Job, get_job, retry_dead
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object
+from vaultstream_cli.root import app
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import FAILED_HINT, get_summary, print_summary, require_all_signed
 

@@ -16,10 +16,11 @@ from vaultstream.local.submission import submit_jobs
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import get_job
 from vaultstream.store.privileges import EVERY_PART
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.input import interruptible_reading
 from vaultstream_cli.manifests import OptionalManifestFile, one_or_all
 from vaultstream_cli.output import note, print_error, print_object
+from vaultstream_cli.root import app
 from vaultstream_cli.running import MaxSigners, run_and_show
 from vaultstream_cli.summary import Summary, print_summary, require_all_signed
 

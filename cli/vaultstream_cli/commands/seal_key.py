@@ -8,7 +8,7 @@ import typer
 
 from vaultstream.crypto.seal_keys import create_seal_keys, rotate_seal_keys
 from vaultstream.settings import Settings, seal_key_file
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.extras import require_operator
 from vaultstream_cli.key_secrets import (
     Kubeconfig,
@@ -19,6 +19,7 @@ from vaultstream_cli.key_secrets import (
     create_secrets,
 )
 from vaultstream_cli.output import note, print_line, print_object
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from pathlib import Path

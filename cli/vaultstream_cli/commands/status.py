@@ -20,9 +20,10 @@ from vaultstream.plurals import counted
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.settings import Settings
 from vaultstream.store.database import explain, is_transient
-from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.display import duration, eta_text, rate_text
 from vaultstream_cli.output import note, out, print_object, print_text
+from vaultstream_cli.root import app
 
 WATCH_SECONDS = 1.0
 

@@ -9,10 +9,11 @@ from vaultstream.api.loader import load_signing_jobs
 from vaultstream.local.session import open_session
 from vaultstream.local.submission import submit_jobs
 from vaultstream.settings import Settings
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.input import interruptible_reading
 from vaultstream_cli.manifests import ManifestFile, one_or_all
 from vaultstream_cli.output import note, print_object
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from vaultstream.local.submission import Submitted

@@ -5,8 +5,9 @@ from __future__ import annotations
 from vaultstream.local.session import open_session
 from vaultstream.local.submission import change_suspension
 from vaultstream.settings import Settings
-from vaultstream_cli.app import JobName, Json, app, command
+from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.output import note, print_object
+from vaultstream_cli.root import app
 
 
 @command(app, "suspend", part="operator", names=("job",))

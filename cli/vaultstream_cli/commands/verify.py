@@ -19,11 +19,12 @@ from vaultstream.crypto.seal_keys import parse_verifier_keys
 from vaultstream.errors import CustodyError, UsageError
 from vaultstream.local.session import open_session
 from vaultstream.settings import Settings, revocations_file, seal_key_file, seals_dir
-from vaultstream_cli.app import Json, app, command
+from vaultstream_cli.app import Json, command
 from vaultstream_cli.bundle_report import print_bundle_report, require_genuine
 from vaultstream_cli.output import print_line, print_object
 from vaultstream_cli.progress import show_progress
 from vaultstream_cli.report import print_report, require_ok
+from vaultstream_cli.root import app
 
 
 @command(app, "verify", names=("job",))

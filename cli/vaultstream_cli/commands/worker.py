@@ -8,7 +8,8 @@ import typer
 
 from vaultstream.role import WorkerRole
 from vaultstream.roles import run_worker
-from vaultstream_cli.app import DatabaseUrl, DataDir, KekFile, NatsUrl, app
+from vaultstream_cli.app import DatabaseUrl, DataDir, KekFile, NatsUrl
+from vaultstream_cli.root import app
 
 group = typer.Typer(
     help="Run one worker of a job. Settings come from the environment; SIGTERM drains.", no_args_is_help=True

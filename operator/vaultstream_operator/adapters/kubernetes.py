@@ -102,6 +102,10 @@ class KubernetesCluster:
         """
         return await self._lists.read(exact=exact, only_unsure=only_unsure)
 
+    async def find_left(self, names: Collection[str]) -> set[JobKey]:
+        """Finds namespaces that are no longer to be served and have SigningJobs; returns these. See `Lists.find_left`."""
+        return await self._lists.find_left(names)
+
     def overdue(self) -> str:
         """Returns which watches have not delivered changes that the previous `resync` saw; empty if none."""
         late = {kind: self._mirror.overdue(kind) for kind in WATCHED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Final
 
 from vaultstream_operator.adapters.kube_api import KubeApi, KubeError
@@ -56,6 +57,23 @@ class Lists:
             news |= await self._list_jobs(namespace)
             if not self._mirror.jobs_of(namespace):
                 self._namespaces.drop(namespace)
+        return news
+
+    async def find_left(self, names: Collection[str]) -> set[JobKey]:
+        """Finds namespaces that are no longer to be served and have SigningJobs; returns these. The namespaces are lost.
+
+        Args:
+            names: namespaces in which this operator, or one before it, has worked on jobs.
+
+        Raises:
+            KubeError, UnreachableError: no list can be read.
+        """
+        news: set[JobKey] = set()
+        for namespace in sorted(set(names) - self._namespaces.wanted - self._namespaces.lost):
+            await self._list_jobs(namespace)
+            if jobs := self._mirror.jobs_of(namespace):
+                self._namespaces.leave(namespace)
+                news |= jobs
         return news
 
     async def _select(self) -> set[JobKey]:

@@ -18,6 +18,7 @@ REMINDER_SECONDS: Final = 300.0
 """Interval between log lines about a namespace that stays lost."""
 
 _NOT_SELECTED: Final = "it no longer has the labels of the namespace selector. Give it these labels again."
+_NOT_NAMED: Final = "it is no longer in the operator's list of namespaces. Add it to jobNamespaces again, or delete its SigningJobs."
 
 _LIST: Final = "Give the operator the right to list namespaces, which its selector needs."
 
@@ -78,7 +79,7 @@ class ServedNamespaces:
 
     @property
     def left(self) -> frozenset[str]:
-        """The namespaces that the selector no longer selects, and where there were still jobs."""
+        """The namespaces that are no longer to be served, and where there were still jobs."""
         return frozenset(self._lost) - self.wanted
 
     @property
@@ -112,7 +113,11 @@ class ServedNamespaces:
     def select(self, names: Collection[str]) -> set[str]:
         """Stores which namespaces the selector selects; returns those that it has just ceased to select."""
         self._selected, self._unlisted = frozenset(names), None
-        return {name for name in self._served - self.wanted if self.lose(name, _NOT_SELECTED)}
+        return {name for name in self._served - self.wanted if self.leave(name)}
+
+    def leave(self, namespace: str) -> bool:
+        """Reports that a namespace is no longer to be served; returns whether that is news."""
+        return self.lose(namespace, _NOT_SELECTED if self.selector else _NOT_NAMED)
 
     def keep_selection(self, problem: str) -> None:
         """Reports that it can't be read which namespaces the selector selects."""

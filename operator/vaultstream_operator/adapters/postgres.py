@@ -232,6 +232,17 @@ class PostgresStore:
             return set()
         return {holder.host for row in rows if (holder := Holder.parse(row["holder"]))}
 
+    async def namespaces(self) -> set[str] | None:
+        """Returns the namespaces of all jobs, deleted ones included; None if they can't be read now."""
+        try:
+            rows = await self._with_connection(
+                lambda connection: connection.fetch(query("list_namespaces_of_jobs"))
+            )
+        except Exception as error:  # noqa: BLE001 - asked again, and the jobs that need Postgres report it
+            log.debug("can't read the namespaces of jobs: %s", type(error).__name__)
+            return None
+        return {row["namespace"] for row in rows}
+
     async def _with_connection(self, step: Callable[[Connection], Awaitable[_T]]) -> _T:
         self._respect_pause()
         try:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 COMMAND = (
     "import vaultstream_cli.commands.verify, vaultstream_cli.commands.export, vaultstream_cli.commands.extract\n"
-    "from vaultstream_cli.app import app\n"
+    "from vaultstream_cli.root import app\n"
     "app()"
 )
 

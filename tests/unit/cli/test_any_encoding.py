@@ -15,6 +15,7 @@ TEXT = "é ⌈5 / 2⌉ 😀 \udcff"
 """With a character of Latin-1, one of the BMP, one beyond, and a byte of a file's name that is not UTF-8."""
 
 PRINT = f"""
+from vaultstream_cli.main import escape_unknown_characters
 from vaultstream_cli.output import *
 escape_unknown_characters()
 print_object({{"key": {TEXT!a}}})

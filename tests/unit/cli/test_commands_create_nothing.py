@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from support.command_tree import complete_lines
 from vaultstream.crypto.seal_keys import create_seal_keys
-from vaultstream_cli.app import app
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from vaultstream_cli.app import app
 from vaultstream_cli.main import load
+from vaultstream_cli.root import app
 
 pytestmark = pytest.mark.unit
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from support.command_tree import complete_line, leaves, option_names
 from vaultstream.errors import SourceError, VaultStreamError
-from vaultstream_cli.app import app
 from vaultstream_cli.forms import FormWanted, OutputForm, error_object, form_of_arguments, in_form
 from vaultstream_cli.main import main
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from pathlib import Path

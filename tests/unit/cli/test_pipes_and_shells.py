@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from support.command_tree import leaves
 from support.forking import run_command
 from vaultstream.visible import visible
-from vaultstream_cli.app import app
 from vaultstream_cli.main import load
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from pathlib import Path

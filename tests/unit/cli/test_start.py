@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from vaultstream.role import WorkerRole
-from vaultstream_cli.main import COMMANDS
+from vaultstream_cli.main import COMMANDS, load
+from vaultstream_cli.root import SUMMARIES, app
 
 pytestmark = pytest.mark.unit
 
@@ -89,6 +91,34 @@ def test_a_command_that_only_reads_postgres_loads_neither_the_client_of_nats_nor
     found = imports_of("vaultstream_cli", command, "--help")
     assert "asyncpg.connection" in found
     assert not packages(found) & {"nats", "h11", "prometheus_client", "kubernetes", "kopf", "pyarrow", "yaml"}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ()])
+def test_the_list_of_commands_is_printed_without_loading_any(arguments: tuple[str, ...]) -> None:
+    found = imports_of("vaultstream_cli", *arguments)
+    assert {"vaultstream_cli.root", "typer.main"} <= set(found)
+    heavy = {"pydantic", "asyncpg", "nats", "uvloop", "cryptography", "yaml", "prometheus_client"}
+    assert packages(found) & heavy == set()
+    assert not [name for name in found if name.startswith(("vaultstream_cli.commands.", "vaultstream.store"))]
+
+
+def test_the_summary_of_each_command_is_the_first_sentence_of_its_help() -> None:
+    load(None)
+    group = typer.main.get_group(app)
+    assert {name: group.commands[name].get_short_help_str(1000) for name in COMMANDS} == SUMMARIES
+    assert list(group.commands) == list(COMMANDS) == list(SUMMARIES)
+
+
+def test_a_mistyped_command_is_answered_with_one_that_is_not_loaded() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "vaultstream_cli", "verfy"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 2
+    assert "Did you mean 'verify'?" in ran.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

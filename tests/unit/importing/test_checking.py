@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from vaultstream.errors import ImportFileError
 from vaultstream.importing.checking import RejectedLine, check_records, holds_records
 from vaultstream.importing.options import ImportOptions
-from vaultstream_cli.app import app
 from vaultstream_cli.main import load
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from vaultstream.errors import LocalServiceError
 from vaultstream.local.files import USERS_LOCK, claim_data_dir
 from vaultstream.local.services import inspect_services, require_place, stop_services
-from vaultstream_cli.app import app
 from vaultstream_cli.main import load
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

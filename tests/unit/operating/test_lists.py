@@ -20,14 +20,22 @@ class Answers:
     def __init__(self) -> None:
         self.selected = ["team-b"]
         self.refuses = False
+        self.jobs: dict[str, list[str]] = {}
 
     async def get(self, path: str, **query: str) -> KubeJson:
         if path != "/api/v1/namespaces":
-            return {"items": [], "metadata": {"resourceVersion": "1"}}
+            jobs = self.jobs.get(path.split("/")[-2], []) if path.endswith("/signingjobs") else []
+            made = [signing_job(path.split("/")[-2], name) for name in jobs]
+            return {"items": made, "metadata": {"resourceVersion": "2"}}
         if self.refuses:
             raise KubeError(403, "Forbidden", "namespaces is forbidden")
         items: list[dict[str, Any]] = [{"metadata": {"name": name}} for name in self.selected]
         return {"items": items, "metadata": {"resourceVersion": "1"}}
+
+
+def signing_job(namespace: str, name: str) -> dict[str, Any]:
+    metadata = {"namespace": namespace, "name": name, "uid": name, "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": {}}
 
 
 def lists_of(answers: Answers, *named: str) -> tuple[Lists, ServedNamespaces]:
@@ -67,3 +75,18 @@ async def test_an_operator_that_knows_no_namespace_has_not_started() -> None:
     lists, _ = lists_of(answers)
     with pytest.raises(KubeError, match="forbidden"):
         await lists.read(exact=True)
+
+
+async def test_of_the_namespaces_that_had_jobs_those_that_still_have_some_are_lost() -> None:
+    answers = Answers()
+    lists, namespaces = lists_of(answers, "team-a")
+    await lists.read()
+    answers.jobs = {"team-a": ["served"], "team-b": ["selected"], "team-c": ["left"]}
+    assert await lists.find_left({"team-a", "team-b", "team-c", "team-d"}) == {("team-c", "left")}
+    assert namespaces.lost == {"team-c"}
+    assert "labels of the namespace selector" in namespaces.why_lost("team-c")
+
+    assert await lists.find_left({"team-c"}) == set(), "it is known"
+    answers.jobs = {}
+    await lists.read()
+    assert namespaces.lost == set()

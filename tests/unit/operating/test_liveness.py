@@ -69,6 +69,11 @@ def nothing(_: object) -> None:
     """Follows no namespaces: all are watched as one."""
 
 
+async def nowhere() -> set[str] | None:
+    """Knows of no namespace: all are watched as one."""
+    raise AssertionError("nobody asks")
+
+
 class Clock:
     now = 0.0
 
@@ -85,6 +90,7 @@ def made(cluster: Cluster, clock: Clock, reconciler: Reconciler | None = None) -
         OperatorMetrics(),
         health,
         follow=nothing,
+        worked_in=nowhere,
         disconnect=AsyncExitStack().aclose,
     )
     return work, health

@@ -30,6 +30,10 @@ FROM vaultstream.jobs
 WHERE deleted_at IS NULL OR $1
 ORDER BY job_no
 
+-- name: list_namespaces_of_jobs
+-- The namespaces of Kubernetes that ever had a job, in which the name of a job begins with the name of its namespace.
+SELECT DISTINCT split_part(name, '/', 1) AS namespace FROM vaultstream.jobs WHERE strpos(name, '/') > 0
+
 -- name: start_job
 -- Moves a pending job to Running. $2 is its highest id; NULL: the source is empty, so everything is planned.
 UPDATE vaultstream.jobs
