@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from support.command_tree import SERVING, WITHOUT_SETTINGS, complete_lines
-from vaultstream_cli import app as commands
 from vaultstream_cli.main import COMMANDS
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_file_that_can_not_be_used_ends_each_command_with_a_sentence(
     monkeypatch.chdir(tmp_path)
     make(tmp_path / ".env")
     for words in EVERY:
-        ran = CliRunner().invoke(commands.app, words)
+        ran = CliRunner().invoke(app, words)
         assert isinstance(ran.exception, SystemExit), (words, ran.exception)
         assert ran.exit_code == 2, (words, ran.output)
         assert "are not used: it " in ran.output, words
@@ -70,7 +70,7 @@ def test_a_working_directory_that_was_removed_ends_each_command_with_a_sentence(
     monkeypatch.chdir(gone)
     gone.rmdir()
     for words in EVERY:
-        ran = CliRunner().invoke(commands.app, words)
+        ran = CliRunner().invoke(app, words)
         assert ran.exit_code == 2, (words, ran.output, ran.exception)
         assert "working directory" in ran.output
 
@@ -80,7 +80,7 @@ def test_lines_of_another_kind_are_named_by_one_warning(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("A=1\n{not: 'one'\n[also not]\n= nor this\n")
-    ran = CliRunner().invoke(commands.app, ["jobs"])
+    ran = CliRunner().invoke(app, ["jobs"])
     assert ran.output.count("warning:") == 1
     assert "line 2 and 2 more" in " ".join(ran.output.split())
     assert "dotenv" not in ran.output + caplog.text
@@ -97,7 +97,7 @@ def test_a_file_of_passwords_that_others_may_read_is_named_without_a_place_in_co
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         ran = CliRunner().invoke(
-            commands.app,
+            app,
             ["jobs", "--database-url", f"postgresql://me@127.0.0.1:1/x?passfile={passwords}"],
         )
     assert ran.exit_code == 5, ran.output
