@@ -11,7 +11,7 @@ import pytest
 from support.planning import OPTIONS, OWNER, TOKEN, spec_of
 from vaultstream.records.portions import PORTION_BYTES
 from vaultstream.telemetry.health import START_SECONDS
-from vaultstream.telemetry.server import WAIT_SECONDS
+from vaultstream.telemetry.server import HELD_SECONDS, WAIT_SECONDS
 from vaultstream_operator.core.children import (
     JOB_LABEL,
     KEYS,
@@ -125,7 +125,7 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
     start = container["startupProbe"]
     assert start["httpGet"] == {"path": "/livez?ready", "port": "metrics"}
     assert (start["periodSeconds"], start.get("initialDelaySeconds", 0)) == (1, 0)
-    assert start["timeoutSeconds"] > WAIT_SECONDS
+    assert start["timeoutSeconds"] > HELD_SECONDS > WAIT_SECONDS
     assert start["failureThreshold"] > START_SECONDS
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] >= 60
     assert made["terminationGracePeriodSeconds"] == OPTIONS.grace_seconds

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
+from http.client import HTTPException
+from threading import Event
 
 import pytest
 
@@ -82,6 +84,30 @@ def test_the_probe_of_a_start_waits_until_the_process_is_ready_and_then_asks_onl
         assert ask(served.port, "/livez?ready").status == 200
     finally:
         served.stop()
+
+
+def test_the_probe_of_a_start_is_held_longer_than_other_requests_and_no_longer_than_the_server_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "HTTP_REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(health_module, "START_SECONDS", 1e9)
+    telemetry, long_held, looks = Telemetry("signing"), Event(), [0.0]
+
+    def look() -> str:
+        looks.append(time.monotonic())
+        if looks[-1] - looks[1] > 1.5:
+            long_held.set()
+        return "not connected yet"
+
+    telemetry.health.require("nats", look)
+    served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(ask, served.port, "/livez?ready")
+        assert long_held.wait(30)
+        assert not held.done()
+        served.stop()
+        assert isinstance(held.exception(30), OSError | HTTPException)
+    start(port=served.port).stop()
 
 
 def test_a_probe_gets_its_answer_also_while_nothing_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,9 +43,11 @@ MAX_CONNECTIONS = 32
 A new connection cuts the oldest one: a client that holds connections must not keep the kubelet out, which would end the worker.
 """
 TURN_SECONDS = 0.25
-WAIT_SECONDS, WAIT_STEP_SECONDS = 1.0, 0.02
-"""How long `/livez?ready` waits for a process that starts to be ready, and between two looks. The kubelet asks each second: the answer to a
-probe that comes early is then the one that it would otherwise get a second later."""
+WAIT_SECONDS, WAIT_STEP_SECONDS = 8.0, 0.02
+"""How long `/livez?ready` waits for a process that starts to be ready, and between two looks. The kubelet, which waits for 10 s and asks
+each second, then learns of it at once, and writes no Event `Unhealthy` about a start that takes its time."""
+HELD_SECONDS = WAIT_SECONDS + 1.0
+"""Limit for such a request and its answer."""
 _STOP_SECONDS = 2.0
 
 _TEXT = "text/plain; charset=utf-8"
@@ -136,6 +138,8 @@ class TelemetryServer:
         server = await asyncio.start_server(self._on_connection, sock=self._socket, limit=MAX_HEAD_BYTES)
         async with server:
             await self._stop.wait()
+            for writer in list(self._open):  # a probe that is held must not hold the port
+                writer.transport.abort()
 
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = None
@@ -144,8 +148,8 @@ class TelemetryServer:
             del self._open[oldest]
             oldest.transport.abort()
         try:
-            async with asyncio.timeout(HTTP_REQUEST_SECONDS):
-                await self._converse(reader, writer)
+            async with asyncio.timeout(HTTP_REQUEST_SECONDS) as limit:
+                await self._converse(reader, writer, limit)
         except (TimeoutError, OSError, h11.ProtocolError):
             log.debug("a client of the metrics port disconnected, or was too slow")
             writer.transport.abort()
@@ -153,7 +157,9 @@ class TelemetryServer:
             self._open.pop(writer, None)
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: asyncio.Timeout
+    ) -> None:
         """Reads one request, answers it, and leaves the connection to be closed."""
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         with_body = True
@@ -166,7 +172,7 @@ class TelemetryServer:
             if not isinstance(event, h11.Request):
                 return  # the client disconnected before it asked for anything
             with_body = event.method != b"HEAD"
-            if event.target == b"/livez?ready" and await self._starts():
+            if event.target == b"/livez?ready" and await self._starts(limit):
                 given = _judged(self._health.ready())
             else:
                 given = answer(event, registry=self._registry, health=self._health)
@@ -175,8 +181,9 @@ class TelemetryServer:
         writer.transport.set_write_buffer_limits(0)
         await writer.drain()
 
-    async def _starts(self) -> bool:
+    async def _starts(self, limit: asyncio.Timeout) -> bool:
         """Waits up to `WAIT_SECONDS` for a process that starts; returns whether it is still not ready, as in the probe of its start."""
+        limit.reschedule(asyncio.get_running_loop().time() + HELD_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS):
                 while not self._health.ready().ok and self._health.starting:  # noqa: ASYNC110 - another thread sets it
