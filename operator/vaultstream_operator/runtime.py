@@ -148,7 +148,7 @@ class Runtime:
     async def _look_back(self) -> set[JobKey]:
         """Finds, once, the namespaces that were taken from the operator while it did not run; returns their SigningJobs.
 
-        Otherwise a deletion there would wait for ever.
+        Otherwise a deletion there would never end.
         """
         if self._looked_back or (names := await self._worked_in()) is None:
             return set()

@@ -21,10 +21,11 @@ from vaultstream.simulation.comparison import FEWEST_SEEDS, RIVALS, Compared, co
 from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.scenario import Nodes, Scenario
 from vaultstream.simulation.trace import decision_lines
-from vaultstream_cli.app import Json, app, command, named_path
+from vaultstream_cli.app import Json, command, named_path
 from vaultstream_cli.input import interruptible_reading
 from vaultstream_cli.manifests import ManifestFile
 from vaultstream_cli.output import out, print_line, print_object, print_table
+from vaultstream_cli.root import app
 
 if TYPE_CHECKING:
     from vaultstream.api import SigningJob

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from support.json_page import assert_documented
 from vaultstream.simulation.trace import OPERATOR_LOGGER
-from vaultstream_cli.app import app
 from vaultstream_cli.main import load
+from vaultstream_cli.root import app
 from vaultstream_operator import reconciler
 
 if TYPE_CHECKING:
