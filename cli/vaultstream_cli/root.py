@@ -36,6 +36,7 @@ SUMMARIES = {
     "audit-log": "Show who did what to a job: its creation, its suspensions, updates and retries, its keys' ends and rewraps, its exports and its deletion.",
     "accept-source": "Accept the relation that now has the name of a job's table as the one that the job signs.",
     "bench": "Compare the rate of a whole job with the limit: the rate at which the processor can sign if it does nothing else.",
+    "simulate": "Predict how a job scales on Kubernetes, without a cluster: the operator's own decisions on a model of everything else.",
     "doctor": "Check the services, schema, streams, consumers, leases and keys; report problems and how to fix them.",
     "migrate": "Bring the database schema up to date in one transaction.",
     "completion": "Print the script with which a shell completes commands and options.",
