@@ -91,7 +91,7 @@ async def run_operator(settings: OperatorSettings) -> None:
             )
         except Exception as error:
             raise ServiceError(
-                f"The operator stopped: {error or type(error).__name__}.", hint=_RESTART
+                f"The operator stopped: {str(error) or type(error).__name__}.", hint=_RESTART
             ) from error
         if term.lost:
             raise ServiceError("The operator stopped: it has lost its Lease.", hint=_RESTART)

@@ -234,7 +234,7 @@ class WorkQueue(Generic[K]):
             log.log(
                 logging.ERROR,  # the runbooks refer to this line
                 "reconcile failed: %s",
-                error or type(error).__name__,
+                str(error) or type(error).__name__,
                 extra={"key": str(key), "again_in": round(delay, 2)},
                 exc_info=not isinstance(error, VaultStreamError | TimeoutError),
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
+from pathlib import Path
 
 import asyncpg
 import nats.errors
@@ -67,3 +69,11 @@ def test_a_line_of_the_log_has_a_bound_also_with_a_traceback(
     out = capsys.readouterr().out
     assert len(out) <= TRACEBACK_CHARACTERS + 1000
     assert "RaiseError" in out
+
+
+def test_an_error_without_text_is_named_by_its_type() -> None:
+    """An exception is true, so `error or ...` is the exception, and its text may be empty."""
+    root = Path(__file__).parents[2]
+    modules = [path for part in ("workers", "operator", "cli") for path in (root / part).rglob("*.py")]
+    assert len(modules) > 300
+    assert not [path for path in modules if re.search(r"[{(\s]error or type\(", path.read_text("utf-8"))]

@@ -274,7 +274,7 @@ async def repeat(
                 raise
             silent_since = _no_jetstream_since(silent_since, error, time.monotonic())
             log.warning(
-                "service unreachable, retrying: %s", error or type(error).__name__, extra={"loop": name}
+                "service unreachable, retrying: %s", str(error) or type(error).__name__, extra={"loop": name}
             )
             pause = max(every, STEP_RETRY_SECONDS)
         if pause:

@@ -128,6 +128,7 @@ async def test_the_waits_of_the_functions_that_end_things_or_seal_them_have_a_bo
         "SELECT proname FROM pg_proc WHERE pronamespace = 'vaultstream'::regnamespace AND 'lock_timeout=10s' = ANY (proconfig)"
     )
     assert {row["proname"] for row in rows} == {
+        "fail_batch",
         "add_attestation",
         "add_checkpoint",
         "append_entries",

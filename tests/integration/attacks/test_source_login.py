@@ -35,11 +35,19 @@ async def strangers(database: GuardedDatabase) -> AsyncIterator[dict[str, str]]:
         "row_reader": "BYPASSRLS",
         "signaler": "IN ROLE pg_signal_backend",
         "monitor": "IN ROLE pg_monitor",
+        "file_reader": "",
+        "file_writer": "",
     }
     for kind, clause in kinds.items():
         await admin.execute(f"CREATE ROLE {base}_{kind} LOGIN PASSWORD 'secret' {clause}")
         urls[kind] = database.url_of(f"{base}_{kind}", "secret")
-    yield urls
+    granted = {"file_reader": "pg_read_file(text)", "file_writer": "lo_export(oid, text)"}
+    async with connect(database.admin_url) as here:  # such a grant is of one database
+        for kind, function in granted.items():
+            await here.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {base}_{kind}")
+        yield urls
+        for kind, function in granted.items():
+            await here.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM {base}_{kind}")
     for kind in kinds:
         await admin.execute(f"DROP ROLE {base}_{kind}")
     await admin.close()
@@ -57,6 +65,8 @@ async def strangers(database: GuardedDatabase) -> AsyncIterator[dict[str, str]]:
         "row_reader",
         "signaler",
         "monitor",
+        "file_reader",
+        "file_writer",
         "owner",
         "records",
     ],

@@ -105,7 +105,7 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
 
     async def on_error(error: Exception) -> None:
         nonlocal refused
-        log.debug("nats: %s", error or type(error).__name__)
+        log.debug("nats: %s", str(error) or type(error).__name__)
         if refusal := explain_refusal(address.user_name, error):
             refusals.note(refusal)
         elif not client.established:

@@ -191,5 +191,7 @@ class _Examination:
 
 def _bus_failed(error: BaseException) -> Finding:
     return failed(
-        "NATS", f"JetStream does not answer: {error or type(error).__name__}.", "See the log of nats-server."
+        "NATS",
+        f"JetStream does not answer: {str(error) or type(error).__name__}.",
+        "See the log of nats-server.",
     )

@@ -115,7 +115,9 @@ class Custody:
         try:
             self._watch = await self._stream.watch(self._job.token, self._on_key)
         except BUS_ERRORS as error:
-            log.info("no subscription to keys, reading them from Postgres: %s", error or type(error).__name__)
+            log.info(
+                "no subscription to keys, reading them from Postgres: %s", str(error) or type(error).__name__
+            )
 
     async def _resubscribe(self) -> None:
         """Subscribes again if the stream was created after this signer started, or has lost its consumer."""
@@ -126,7 +128,8 @@ class Custody:
                     await self.watch()
             except (BusError, *BUS_ERRORS) as error:
                 log.debug(
-                    "no subscription to keys, reading them from Postgres: %s", error or type(error).__name__
+                    "no subscription to keys, reading them from Postgres: %s",
+                    str(error) or type(error).__name__,
                 )
 
     async def open(self, key_ids: Sequence[str]) -> Opened:

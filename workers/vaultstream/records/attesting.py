@@ -77,4 +77,4 @@ async def _attest(context: WorkerContext, attestor: Attestor) -> None:
         async with connect(current_database_url(context.settings), role="attesting") as connection:
             await attestor.attest(connection, keys.known)
     except Exception as error:  # noqa: BLE001 - the job is not affected; the next interval makes up for it
-        log.warning("checkpoints are not attested: %s", error or type(error).__name__)
+        log.warning("checkpoints are not attested: %s", str(error) or type(error).__name__)

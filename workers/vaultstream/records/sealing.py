@@ -276,7 +276,7 @@ class JobSealing:
                 async with self._context.pool.acquire() as connection:
                     await self._tell(Action.SEAL, connection, error)
         except Exception as error:  # noqa: BLE001 - the next seal makes up for it
-            log.warning("the last seal failed: %s", error or type(error).__name__)
+            log.warning("the last seal failed: %s", str(error) or type(error).__name__)
 
     async def _tell(self, action: Action, connection: Connection, error: VaultStreamError) -> None:
         self._refusals[action] = f"{NOT_SEALED}{_sentence(error)}"

@@ -301,4 +301,4 @@ class BatchPublisher:
             if job is None or job.ended:
                 await self._stream.remove(self._context.job.token)
         except Exception as error:  # noqa: BLE001 - leftovers are found by `vaultstream doctor`
-            log.warning("cleanup failed: %s", error or type(error).__name__)
+            log.warning("cleanup failed: %s", str(error) or type(error).__name__)

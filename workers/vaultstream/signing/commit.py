@@ -45,7 +45,7 @@ async def commit(
             if not is_transient(error) or isinstance(error, SourceAlteredError):
                 raise
             attempt += 1
-            log.warning("commit failed, will be retried: %s", error or type(error).__name__)
+            log.warning("commit failed, will be retried: %s", str(error) or type(error).__name__)
             await asyncio.sleep(full_jitter(attempt, initial_seconds=0.05, max_seconds=1.0))
         else:
             outcomes.update(zip(held, done, strict=True))

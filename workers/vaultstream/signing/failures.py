@@ -87,7 +87,7 @@ class Failures:
             self.distrusted |= isinstance(error, SigningFaultError)
             return Settlement("returned", redeliver_after=0.0)
         if is_transient(error):
-            log.warning("batch %d will be retried: %s", batch.number, error or type(error).__name__)
+            log.warning("batch %d will be retried: %s", batch.number, str(error) or type(error).__name__)
             delay = full_jitter(1, initial_seconds=1.0, max_seconds=1.0)
             return Settlement("returned", redeliver_after=delay)
         if is_misconfigured(error):

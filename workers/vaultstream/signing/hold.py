@@ -113,7 +113,7 @@ class Hold:
                 async with self._pool.acquire(timeout=lease_seconds / 3) as connection:
                     await renew_leases(connection, self._holder, leases, seconds=lease_seconds)
             except Exception as error:  # noqa: BLE001 - a lease that is not renewed expires by its own clock
-                log.warning("leases not renewed: %s", error or type(error).__name__)
+                log.warning("leases not renewed: %s", str(error) or type(error).__name__)
 
     async def _release(self, leases: list[Lease]) -> None:
         if not leases:
@@ -122,4 +122,4 @@ class Hold:
             async with self._pool.acquire(timeout=RELEASE_SECONDS) as connection:
                 await release_leases(connection, self._holder, leases)
         except Exception as error:  # noqa: BLE001 - a lease that is not released expires
-            log.warning("keys not released, their leases will expire: %s", error or type(error).__name__)
+            log.warning("keys not released, their leases will expire: %s", str(error) or type(error).__name__)

@@ -181,7 +181,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - any error that is not transient ends the run
             if not is_transient(error):
                 self._break(error)
-            log.warning("no key leased, will be retried: %s", error or type(error).__name__)
+            log.warning("no key leased, will be retried: %s", str(error) or type(error).__name__)
             self._keyless = batches + self._keyless
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []

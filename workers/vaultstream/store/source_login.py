@@ -125,6 +125,8 @@ def source_refusal(login: SourceLogin, *, given: bool) -> UsageError | None:
         why = "is a superuser"
     elif login.owns:
         why = "has the privileges of the owner of the schema vaultstream"
+    elif login.powers == (login.login,):
+        why = "may use the schema vaultstream, files of the server or its administration"
     else:
         why = f"has the privileges of {', '.join(login.powers)}"
     return UsageError(f"{VARIABLE}: the user {login.login!r} {why}.", hint=HINT)

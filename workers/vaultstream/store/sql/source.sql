@@ -87,7 +87,11 @@ SELECT session_user::text AS login, r.rolsuper AS superuser,
                   OR reached.rolname::text IN (
                       'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_write_all_data',
                       'pg_signal_backend', 'pg_monitor', 'pg_maintain', 'pg_checkpoint', 'pg_create_subscription')
-                  OR coalesce(pg_catalog.has_schema_privilege(reached.oid, n.oid, 'USAGE, CREATE'), false))
+                  OR coalesce(pg_catalog.has_schema_privilege(reached.oid, n.oid, 'USAGE, CREATE'), false)
+                  OR EXISTS (  -- files of the server; nobody else may call these unless somebody granted it
+                      SELECT FROM pg_catalog.pg_proc p
+                      WHERE p.pronamespace = 'pg_catalog'::regnamespace AND pg_catalog.has_function_privilege(reached.oid, p.oid, 'EXECUTE')
+                        AND p.proname::text IN ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'pg_stat_file', 'lo_import', 'lo_export')))
            ORDER BY reached.rolname::text
        ) AS powers,
        d.oid AS database_oid, n.oid AS schema_oid,

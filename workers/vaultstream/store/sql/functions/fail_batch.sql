@@ -3,7 +3,7 @@
 -- was already done; fenced if the lease was no longer held, and then nothing was counted.
 CREATE OR REPLACE FUNCTION vaultstream.fail_batch(
     p_job_no int, p_holder text, p_batch_no bigint, p_key_no int, p_epoch int, p_error text)
-RETURNS TABLE (outcome text, attempt int) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS TABLE (outcome text, attempt int) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     v_records int;
     v_began   timestamptz;
