@@ -281,6 +281,22 @@ async def test_the_function_of_a_job_is_called_by_commits_alone(
     assert not await owner.fetchval("SELECT count(*) FROM pg_proc WHERE proname = $1", name)
 
 
+@pytest.mark.parametrize("first_id", [None, 1])
+async def test_a_signature_is_no_longer_than_its_row(
+    signer: asyncpg.Connection, owner: asyncpg.Connection, first_id: int | None
+) -> None:
+    """Else each one could go on through the rows of all others."""
+    job = await add_job(owner, keys=1)
+    await add_batches(owner, job, [1, 2])
+    lease = await claim_one(signer, job, ANN, 1)
+    rows = bytes([*range(32), 0xFF, 0xFF, 7]) * 2
+    ids = [1, 2] if first_id is None else []
+    sent = await send(signer, job, (1, lease), rows=rows, first_id=[first_id], record_id=ids)
+    assert sent == [COMMITTED]
+    lengths = f"SELECT DISTINCT octet_length(signature) FROM vaultstream.signatures_{job.job_no}"
+    assert [row[0] for row in await owner.fetch(lengths)] == [1]
+
+
 OTHER_TYPES = {"bigint": "uuid", "uuid": "text", "text": "bigint"}
 
 

@@ -3,7 +3,7 @@
 -- Only commit_batches calls this function and those that it defines, with its privileges. To change what it defines: drop the
 -- former ones in a migration.
 -- The arguments are those of commit_batches: ids from p_first_id on, or in p_record_id behind p_listed others; rows behind p_before
--- others; p_accepted slots alone. p_again: signatures exist; they stay. It returns the number of the records.
+-- others; p_accepted slots alone. A signature ends with its row, whatever its length says. p_again: signatures exist; they stay. It returns the number of the records.
 CREATE OR REPLACE FUNCTION vaultstream.define_insert(p_job_no int, p_ids regtype)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $define$
 DECLARE
@@ -12,7 +12,7 @@ DECLARE
                           'signatures_' || p_job_no);
     v_rows text := $$
         SELECT %s AS record_id, b.key_no, b.epoch, b.signed_at, substr(p_rows, at + 1, 32),
-               substr(p_rows, at + 35, get_byte(p_rows, at + 32) * 256 + get_byte(p_rows, at + 33))
+               substr(p_rows, at + 35, least(p_width - 34, get_byte(p_rows, at + 32) * 256 + get_byte(p_rows, at + 33)))
         FROM unnest(p_key_no, p_epoch, p_signed_at, p_signed, p_before, p_listed, p_first_id, p_accepted)
                  AS b (key_no, epoch, signed_at, signed, before, listed, first_id, accepted),
              LATERAL %s,
