@@ -150,6 +150,17 @@ async def test_the_memory_for_rows_that_no_run_could_settle_is_bounded(
     assert peak < 7_000_000  # the rows of one run, some times over
 
 
+@pytest.mark.parametrize("column", ["upper_id", "planned_id"])
+async def test_a_last_id_of_another_type_is_an_error_of_the_job_and_not_of_its_source(
+    make: MakeJob, column: str
+) -> None:
+    signed = await make()
+    await signed.execute("ALTER TABLE vaultstream.jobs DISABLE TRIGGER guard")
+    await signed.execute(f"UPDATE vaultstream.jobs SET {column} = '12x'")
+    with pytest.raises(AuditError, match="or the job, ends with an id that has not the type bigint"):
+        await audit(signed, compare_source=True)
+
+
 async def test_rows_that_are_still_to_be_planned_are_not_uncovered(make: MakeJob) -> None:
     signed = await make()
     await signed.execute("ALTER TABLE vaultstream.jobs DISABLE TRIGGER guard")

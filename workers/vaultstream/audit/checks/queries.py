@@ -54,7 +54,7 @@ def covered_ids(batch: PlannedBatch, id_type: str) -> Sequence[RecordId]:
 
 
 def require_id(text: str | None, id_type: str) -> None:
-    """Requires that an id of a batch is of the job's type.
+    """Requires that an id of a batch, or the last one of a job, is of the job's type.
 
     Raises:
         AuditError: it is not.
@@ -64,7 +64,7 @@ def require_id(text: str | None, id_type: str) -> None:
             parse_record_id(text, id_type)
     except UsageError:
         raise AuditError(
-            f"A batch ends with an id that has not the type {id_type}.",
+            f"A batch, or the job, ends with an id that has not the type {id_type}.",
             hint="Its row was altered in the database. Restore it from a backup.",
         ) from None
 

@@ -50,11 +50,11 @@ async def source_ranges(connection: Connection, job: Job, lasts: Sequence[int]) 
         lasts: the last number of each run but the last one.
 
     Raises:
-        AuditError: a batch's last id is of another type.
+        AuditError: a batch's last id, or the job's, is of another type.
     """
     rows = await connection.fetch(query("audit_run_ends"), job.job_no, lasts)
     ends = [row[0] for row in rows]
-    for end in ends:
+    for end in [*ends, job.upper_id, job.planned_id]:
         require_id(end, job.id_type)
     return [*map(SourceRange, [None, *ends], [*ends, job.upper_id if job.planned else job.planned_id])]
 
