@@ -129,6 +129,11 @@ wheel: .venv/.runtime ## Build a wheel in dist/, with the native extension if it
 bench: .venv/.runtime ## Measure the rate by signers, keys, batch size, algorithm and records; draw docs/images. Goes on where it was broken off; half an hour on an idle machine. Option: BENCH_ARGS.
 	@$(BIN)/python hack/bench.py $(BENCH_ARGS)
 
+.PHONY: scenarios
+
+scenarios: .venv/.runtime ## Run all scenarios of the simulation beside tuned KEDA and the oracle; write docs/scenarios.md and its plots. Takes minutes.
+	@$(BIN)/python hack/scenarios.py
+
 ##@ Debug
 
 .PHONY: status doctor logs psql streams stop

@@ -79,6 +79,13 @@ def test_signers_without_a_node_are_withdrawn_once_before_the_end(
     assert run.changes <= 5  # before: 24
 
 
+def test_signers_whose_nodes_are_on_their_way_are_not_withdrawn() -> None:
+    coming = Nodes(slots=10, ready=1, most=4)
+    run = simulate(Scenario("coming", Curve(1000.0), 2_000_000, batch_size=250, nodes=coming))
+    assert run.makespan <= 160.0  # before: 221 s, as all were withdrawn 8 s before their nodes came
+    assert run.peak >= 40
+
+
 def test_one_signer_without_a_node_does_not_hide_the_knee() -> None:
     run = simulate(replace(CEILING, nodes=Nodes(slots=20), records=800_000))
     assert Reason.DATABASE_IS_THE_LIMIT in {decision.reason for _, decision in run.decisions}

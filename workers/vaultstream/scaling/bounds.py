@@ -76,7 +76,12 @@ def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
 
 
 def cap_of(
-    observation: Observation, limits: Bounds, plateau: Plateau | None, *, withdrawn: bool = False
+    observation: Observation,
+    limits: Bounds,
+    plateau: Plateau | None,
+    *,
+    withdrawn: bool = False,
+    waited: float = 0.0,
 ) -> Limit | None:
     """Returns the count beyond which signers sign nothing more, or have no node; None: no such count is known.
 
@@ -88,6 +93,7 @@ def cap_of(
         limits: of the count.
         plateau: where more signers add nothing; None: not known.
         withdrawn: whether signers that waited for a node were withdrawn, and none could have been added since.
+        waited: seconds since signers were asked for last: a node may be on its way for as long.
     """
     caps: list[Limit] = []
     if plateau is not None:
@@ -95,6 +101,7 @@ def cap_of(
     replicas, progress = observation.replicas, observation.progress
     if replicas.unplaced or (withdrawn and replicas.current):
         eta = time_left(progress.records_left, progress.records_per_second)
-        count = replicas.placed if eta is not None and eta <= NODE_SECONDS else replicas.current
+        node = NODE_SECONDS - waited if waited < NODE_SECONDS else NODE_SECONDS
+        count = replicas.placed if eta is not None and eta <= node else replicas.current
         caps.append(Limit(LimitName.SCHEDULABLE, max(1, count, limits.floor.value)))
     return min(caps, key=lambda limit: limit.value, default=None)

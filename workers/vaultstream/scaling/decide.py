@@ -111,7 +111,8 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     observation = with_experience(observation, history, now)
     limits = bounds(spec, observation)
     flat = plateau_of(history.seen, now)
-    cap = cap_of(observation, limits, flat, withdrawn=history.withdrawn_lately(NODE_SECONDS, now))
+    withdrawn, waited = history.withdrawn_lately(NODE_SECONDS, now), history.asked_seconds(now) or 0.0
+    cap = cap_of(observation, limits, flat, withdrawn=withdrawn, waited=waited)
     most = min(limits.ceiling.value, cap.value) if cap else limits.ceiling.value
     if observation.replicas.unplaced:
         most = min(most, observation.replicas.placed)

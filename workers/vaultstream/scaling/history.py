@@ -148,13 +148,17 @@ class History(StatusPart):
         """Returns the seconds that a signer takes to start: the median of the latest starts; `assumed` if none was seen."""
         return median(self.starts) if self.starts else assumed
 
+    def asked_seconds(self, now: float) -> float | None:
+        """Returns the seconds since signers were asked for last; None: they never were. `now`: Unix seconds."""
+        return next(
+            (now - change.at for change in reversed(self.changes) if change.after > change.before), None
+        )
+
     def asked_lately(self, observation: Observation, now: float) -> bool:
         """Returns whether signers were asked for so lately that those that are not ready may be starting. `now`: Unix seconds."""
-        asked_at = next(
-            (change.at for change in reversed(self.changes) if change.after > change.before), None
-        )
+        asked = self.asked_seconds(now)
         usual = self.startup_seconds(observation.timing.startup_seconds)
-        return asked_at is not None and now - asked_at <= max(LEAST_WAIT_SECONDS, WAIT_STARTS * usual)
+        return asked is not None and asked <= max(LEAST_WAIT_SECONDS, WAIT_STARTS * usual)
 
     def withdrawn_lately(self, seconds: float, now: float) -> bool:
         """Returns whether signers that waited for a node were withdrawn in the last `seconds`. `now`: Unix seconds."""

@@ -26,7 +26,7 @@ _STYLE: Final = (
     ".grid{stroke:#8b949e;stroke-opacity:.3}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}"
     "@media(prefers-color-scheme:dark){text{fill:#c9d1d9}}"
 )
-_MOST_POINTS = 400
+_MOST_POINTS = 200
 
 _Value = Callable[[Moment], float | None]
 _PANELS: Final[tuple[tuple[str, _Value, bool], ...]] = (

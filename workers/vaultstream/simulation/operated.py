@@ -37,8 +37,11 @@ class Operated:
         interval = float(self._spec.polling_interval)
         return interval if self._has_records else min(interval, wait_for_records(self._now))
 
-    def decide(self, sight: Sight) -> Decision:
-        """Returns the decision on what is seen now."""
+    def decide(self, sight: Sight) -> Decision | int:
+        """Returns the decision on what is seen now; the count as it is while the operator is replaced."""
+        if any(restart.begin <= sight.now < restart.end for restart in self._scenario.restarts):
+            self._activity, self._silence = Activity(batch_size=self._scenario.batch_size), None
+            return sight.requested
         self._now = sight.now
         self._has_records = self._has_records or sight.counts.records_left + sight.counts.settled > 0
         observation = self._observed(sight)

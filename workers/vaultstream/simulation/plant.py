@@ -55,6 +55,7 @@ class Plant:
         self.waited = 0.0
         """Seconds that all records together have waited, from being planned until they were settled."""
         self._changes = deque(sorted({load.at for load in scenario.loads} | _ends(scenario)))
+        self._waves = deque(sorted(scenario.preemptions, key=lambda wave: wave.at))
         self._noise, self._noise_at = 1.0, 0.0
         self.ended_at: float | None = None
         """When the last record was settled; None: not yet."""
@@ -132,6 +133,8 @@ class Plant:
             self.line.add(self._pages.popleft()[1], self.scenario.batch_size)
         while self._changes and self._changes[0] <= self.now:
             self._changes.popleft()
+        while self._waves and self._waves[0].at <= self.now:
+            self.pods.preempt(self._waves.popleft().share, self.now)
 
     def _next_time(self) -> float:
         page = self._pages[0][0] if self._pages else inf
@@ -140,7 +143,8 @@ class Plant:
         key = inf
         if self._keys < min(self.pods.signing, self.scenario.keys):
             key = (int(self.now * self.scenario.key_rate) + 1.000001) / self.scenario.key_rate
-        return min(self.pods.next_time(), page, change, noise, key)
+        wave = self._waves[0].at if self._waves else inf
+        return min(self.pods.next_time(), page, change, noise, key, wave)
 
 
 def planned_pages(scenario: Scenario) -> list[tuple[float, int]]:

@@ -83,6 +83,17 @@ class Pods:
         self._next = now
         self.settle(now)
 
+    def preempt(self, share: float, now: float) -> None:
+        """Takes a share of the pods that have a node, at once and at random. Others are asked for instead."""
+        self._next = now
+        self.settle(now)
+        there = [pod for pod in self._asked if pod.placed_at <= now]
+        for pod in self._random.sample(there, round(share * len(there))):
+            self._asked.remove(pod)
+            self._asked.append(Pod(now))
+        self._next = now
+        self.settle(now)
+
     def settle(self, now: float) -> None:
         """Does what is due by now: places pods, ends drains, adds nodes, and accounts for the time that has passed."""
         if now + _ON_TIME < self._next:

@@ -38,6 +38,22 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class Preemption:
+    """A cloud provider takes this share of the pods at once, at random. Their Deployment asks for others."""
+
+    at: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The operator is replaced: it decides nothing in between, and then remembers what Postgres keeps, and nothing else."""
+
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
     """The nodes that signers may run on.
 
@@ -88,6 +104,8 @@ class Scenario:
     batch_spread: float = 0.2
     loads: Sequence[Load] = ()
     outages: Sequence[Outage] = ()
+    preemptions: Sequence[Preemption] = ()
+    restarts: Sequence[Restart] = ()
     nodes: Nodes = field(default_factory=Nodes)
     finish_within: float | None = None
     horizon: float = 20_000.0

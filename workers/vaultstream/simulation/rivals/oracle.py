@@ -15,6 +15,7 @@ from vaultstream.simulation.scenario import Scenario
 ALLOWED_MAKESPAN: Final = 1.03
 """How many times the best makespan a plan may take."""
 _LOOK_SECONDS = 1.0
+_FARTHEST_LOOK_SECONDS = 10.0
 _ROUNDS = 4
 
 CountPlan = tuple[tuple[float, int], ...]
@@ -26,18 +27,21 @@ class Planned:
 
     def __init__(self, plan: CountPlan) -> None:
         self._plan = plan
-        self._now = 0.0
+        self._now, self._look = 0.0, _LOOK_SECONDS
 
     @property
     def interval(self) -> float:
         """Seconds until the next entry of the plan, or until it looks again whether all is signed."""
-        return min([_LOOK_SECONDS, *(at - self._now for at, _ in self._plan if at > self._now)])
+        return min([self._look, *(at - self._now for at, _ in self._plan if at > self._now)])
 
     def decide(self, sight: Sight) -> int:
         """Returns the count of the plan at this time."""
         self._now = sight.now
         if sight.counts.planned and sight.counts.batches_left == 0:
             return 0
+        rate, left = sight.counts.recent_rate or 0.0, sight.counts.records_left
+        half = left / rate / 2 if rate and sight.counts.planned else _LOOK_SECONDS
+        self._look = max(_LOOK_SECONDS, min(_FARTHEST_LOOK_SECONDS, half))
         return next((count for at, count in reversed(self._plan) if at <= sight.now), 0)
 
 
@@ -85,11 +89,14 @@ def _improved(flow: Flow, counts: list[int], allowed: float) -> list[int]:
 
 
 def _asked_in_time(flow: Flow, counts: list[int]) -> CountPlan:
-    """Returns when the signers of each span are asked for: one start before they are to be up."""
+    """Returns when the signers of each span are asked for: one start before they are to be up, and earlier if a node must come first."""
+    scenario = flow.scenario
+    there = scenario.nodes.ready * scenario.nodes.slots
     plan: list[tuple[float, int]] = []
     for begin, count in zip(flow.begins, counts, strict=True):
         before = plan[-1][1] if plan else 0
-        at = max(0.0, begin - flow.scenario.start) if count > before else begin
+        lead = scenario.start + (scenario.nodes.provisioning if count > there else 0.0)
+        at = max(0.0, begin - lead) if count > before else begin
         while plan and plan[-1][0] >= at:
             plan.pop()
         plan.append((at, count))
