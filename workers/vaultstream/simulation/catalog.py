@@ -30,7 +30,7 @@ AS_MANY: Final = 1.05
 
 _TWO_STEPS: Final = (
     "Four signers first show what a signer signs, so the others start 15 s later than those of KEDA, which starts all that its threshold "
-    "asks for. In a job of a minute, that is a quarter of it; for less pod-seconds."
+    "asks for. In a job of a minute, that is a quarter of it."
 )
 
 _WORSE: Final[Mapping[str, str]] = {
