@@ -33,6 +33,8 @@ NO_EVIDENCE = {
     "keys": "ordinal created_at epoch leased_at lease_until lru login batch_no alone",
     # The key has stated the name that the holder gave itself.
     "leases": "login",
+    # What the scaling of signers has decided and remembers.
+    "decisions": "job_no number at decision",
     "scaling": "job_no version memory written_at",
     "schema_version": "version works_from applied_at",
 }
