@@ -28,7 +28,7 @@ from vaultstream_cli.forms import FormWanted, OutputForm
 from vaultstream_cli.output import FORM_PARAMETER, drop_output, note, print_error, use_form, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 
 def named_path(text: str) -> Path:
@@ -124,6 +124,7 @@ def command(
 
         @wraps(function)
         def entry(**given: Any) -> None:
+            _require_text(given, own)
             common = {key: given.pop(key) for key in _COMMON}
             form = OutputForm(given.pop(FORM_PARAMETER, None) or OutputForm.TEXT)
             asked = given.pop("wide", False) if table else None
@@ -155,6 +156,21 @@ def command(
         return entry
 
     return register
+
+
+def _require_text(given: dict[str, Any], parameters: Sequence[inspect.Parameter]) -> None:
+    """Checks that values of options are text. Paths are not: a file may have any bytes for its name.
+
+    Raises:
+        typer.BadParameter: a value has bytes that are not UTF-8, or, in a locale without UTF-8, not ASCII.
+    """
+    for name, value in given.items():
+        if isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+            arguments = {p.name for p in parameters if "ArgumentInfo" in repr(p.annotation)}
+            what = name if name in arguments else f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(
+                f"it is not UTF-8: {value!r}. In a locale without UTF-8, set LC_ALL=C.UTF-8.", param_hint=what
+            )
 
 
 def _forms(names: tuple[str, ...], table: bool) -> Any:

@@ -111,15 +111,13 @@ def main() -> None:
             code = app(prog_name="vaultstream", standalone_mode=False)
             sys.stdout.flush()
             sys.exit(code)
-        except (BrokenPipeError, SystemExit) as leaving:
-            if not isinstance(
-                leaving if isinstance(leaving, OSError) else leaving.__context__, BrokenPipeError
-            ):
+        except (OSError, SystemExit) as leaving:
+            failed = leaving if isinstance(leaving, OSError) else leaving.__context__
+            if not isinstance(failed, OSError):
                 raise
-            from vaultstream_cli.output import drop_output  # noqa: PLC0415 - `--help` does without
+            from vaultstream_cli.output import end_of_output  # noqa: PLC0415 - `--help` does without
 
-            drop_output()  # the reader has closed the pipe, as `--help | head` does
-            sys.exit(0)
+            sys.exit(end_of_output(failed))
         except typer.TyperException as error:  # the arguments are wrong
             from vaultstream_cli.output import print_usage_error  # noqa: PLC0415 - `--help` does without
 

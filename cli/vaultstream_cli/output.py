@@ -106,6 +106,26 @@ def drop_output() -> None:
             _discard(stream)
 
 
+def end_of_output(error: OSError) -> int:
+    """Returns the exit code of a command whose output failed outside of what explains errors, as of `--help`, and says why.
+
+    It is 0 if the reader of a pipe has left, as `| head` does.
+
+    Raises:
+        OSError: something else than an output failed.
+    """
+    drop_output()
+    if isinstance(error, BrokenPipeError):
+        return 0
+    from vaultstream.exits import explained  # noqa: PLC0415 - takes long to load
+
+    shown = explained(error)
+    if shown is None:
+        raise error
+    print_error(shown)
+    return shown.exit_code
+
+
 def _discard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -174,6 +194,7 @@ def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> 
     if _wanted.form is not OutputForm.TEXT:
         parameter = getattr(error, "param", None)
         field = parameter.opts[0] if parameter else getattr(error, "option_name", None)
+        field = field or getattr(error, "param_hint", None)
         if field is None and context is not None and hasattr(context.command, "commands"):
             field = _COMMAND
         message = error.format_message().replace("Value error, ", "")

@@ -14,7 +14,7 @@ from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.errors import ServiceError, UsageError
 from vaultstream.local.files import whole_data_dir
 from vaultstream.local.psql import bundled_psql, psql_command
-from vaultstream.local.services import disk_errors_explained, open_services, stop_services
+from vaultstream.local.services import open_services, permission_explained, stop_services
 from vaultstream.local.worker_logs import LogReader, choose_job, has_logs, jobs_with_logs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, command
@@ -108,7 +108,7 @@ async def logs(
 ) -> None:
     """Follow the logs of the embedded services and of a job's workers on this machine. Lines are prefixed with the log's name."""
     data_dir = whole_data_dir(settings.data_dir)
-    with disk_errors_explained(data_dir):
+    with permission_explained(data_dir):
         if not has_logs(data_dir):
             raise UsageError(
                 f"There are no logs in {data_dir}.",

@@ -149,6 +149,26 @@ def test_a_command_that_there_is_not_is_one_object(
         assert " ".join(["`vaultstream", *group, "--help`"]) in shown["hint"], words
 
 
+def test_a_value_that_is_not_text_is_refused_by_each_command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tried = 0
+    for words, command in WITH_OBJECTS:
+        texts = [p for p in command.params if p.type_descriptor.annotation is str and p.nargs == 1]
+        options = [p for p in texts if p.opts[0].startswith("--")]
+        own = [p for p in options if p.name not in {"database_url", "nats_url"}]
+        for option in (own or options)[:1]:
+            given = ["vaultstream", *complete_line(words, command), option.opts[0], "x\udcff", "--json"]
+            monkeypatch.setattr(sys, "argv", given)
+            with pytest.raises(SystemExit) as exited:
+                main()
+            shown = json.loads(capfd.readouterr().err)
+            assert (exited.value.code, shown["field"]) == (2, option.opts[0]), given
+            tried += 1
+    assert tried >= 28
+
+
 def test_two_forms_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = CliRunner().invoke(app, ["jobs", "--json", "-o", "yaml"])

@@ -43,13 +43,43 @@ def clean() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("lint", "many.csv"), ("completion", "bash"), ("doctor", "--no-start")],
+    [
+        ("--help",),
+        ("--version",),
+        ("lint", "many.csv"),
+        ("completion", "bash"),
+        ("doctor", "--no-start"),
+        ("debug", "logs", "--no-follow", "--data-dir", "data"),
+    ],
 )
 def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     rejected = "".join(f",{n}\n" for n in range(100))
     (tmp_path / "many.csv").write_text(f"id,a\n{rejected}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "nats.log").write_text("a line\n")
     ran = run_unread(tmp_path, *arguments, unread="stdout")
     assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
+@pytest.mark.parametrize(
+    "words", [("--help",), ("jobs", "--help"), ("--version",), ("completion", "zsh"), ("jobs", "--json")]
+)
+def test_an_output_that_is_full_ends_each_command_with_a_sentence(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        ran = subprocess.run(
+            [*COMMAND, *words],
+            cwd=tmp_path,
+            env=clean(),
+            check=False,
+            timeout=60,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert (ran.returncode, b"Traceback" in ran.stderr) == (1, False), ran.stderr
+    assert b"Standard output can't be written: No space left on device" in ran.stderr
 
 
 def test_results_are_printed_although_nobody_reads_the_notes(tmp_path: Path) -> None:

@@ -148,3 +148,31 @@ def test_another_separator_is_found_though_a_name_has_a_comma(path: Path, names:
     with pytest.raises(ImportFileError, match="separated by"):
         refuse_record_as_header(path, names.split(","), ImportOptions("t", "id"))
     refuse_record_as_header(path, ["id", *names.split(",")], ImportOptions("t", "id"))
+
+
+@pytest.mark.parametrize("marks", [1, 2, 3])
+def test_several_byte_order_marks_belong_to_no_name(tmp_path: Path, marks: int) -> None:
+    (tmp_path / "in.csv").write_text("\ufeff" * marks + '"id",a\n1,x\n', "utf-8")
+    ((row,), rejects) = read(tmp_path / "in.csv")
+    assert (row.id, row.payload, rejects) == ("1", b'{"a":"x"}', [])
+
+
+@pytest.mark.parametrize(
+    ("header", "what", "hint"),
+    [
+        ('"id";"a"', "separated by ';'", "commas"),
+        ('"id" ;"a";b', "separated by ';'", "commas"),
+        ('"i""d"\t"a"', r"separated by '\\t'", "commas"),
+        ('"id"|a', r"separated by '\|'", "commas"),
+        ('"id"x,"a"', "malformed", "CSV"),
+        ("id,a\r1,x\r", "carriage return", "tr '\\r' '\\n'"),
+        ("id,a\0", "NUL byte", "tr -d"),
+    ],
+)
+def test_a_header_that_can_not_be_read_is_refused_with_the_way_out(
+    tmp_path: Path, header: str, what: str, hint: str
+) -> None:
+    (tmp_path / "in.csv").write_bytes(f"{header}\n1;x\n".encode())
+    with pytest.raises(ImportFileError, match=what) as refused:
+        read(tmp_path / "in.csv")
+    assert hint in str(refused.value.hint)

@@ -188,3 +188,14 @@ def test_a_struct_with_two_members_of_one_name_is_refused(path: Path) -> None:
     pq.write_table(pa.table({"v": column}), path)
     with pytest.raises(ImportFileError, match="has no canonical form"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (pa.array(["a", "日"], pa.string_view()), ["a", "日"]),
+        (pa.array([b"\xff"], pa.binary_view()), ["/w=="]),
+    ],
+)
+def test_views_of_texts_and_bytes_are_read_as_these(path: Path, column: pa.Array, values: list[str]) -> None:
+    assert values_of(path, column) == values

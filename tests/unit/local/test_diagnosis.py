@@ -26,6 +26,13 @@ def test_a_disk_so_full_that_nothing_could_be_logged_is_still_recognized() -> No
     assert "disk of /data is full" in error("", free=4096)[0]
 
 
+def test_a_disk_for_reading_only_is_not_called_full() -> None:
+    message, hint = error("[Errno 30] Read-only file system: '/data'", free=0)
+    assert "for reading only" in message
+    assert "full" not in message
+    assert "Free" not in hint
+
+
 def test_the_error_for_a_forbidden_file_names_its_owner() -> None:
     message, hint = error("open /data/nats/x: permission denied")
     assert "no permission" in message

@@ -121,6 +121,15 @@ def test_a_file_or_what_is_below_one_is_refused_as_data_directory(tmp_path: Path
         assert "--data-dir" in str(refused.value.hint)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1bb", os.fsdecode(b"a\xff")])
+def test_a_directory_whose_name_is_no_text_is_refused_before_it_is_created(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="control characters, or is not UTF-8") as refused:
+        claim_data_dir(tmp_path / name, mode=0o700)
+    assert name not in refused.value.message
+    assert list(tmp_path.iterdir()) == []
+    assert claim_data_dir(tmp_path / "Büro\u00a01 x", mode=0o700).is_dir()
+
+
 def test_a_home_of_nobody_and_a_loop_of_links_are_no_data_directory(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)

@@ -67,6 +67,12 @@ def other_separator_in(header: Sequence[str]) -> str | None:
     return next((c for c in _OTHER_SEPARATORS if c in header[0]), None) if len(header) == 1 else None
 
 
+def other_separator_after_quotes(line: str) -> str | None:
+    """Returns the separator between quoted names in the line of a header, as in `"id";"name"`, if it is not the comma; or None."""
+    found = re.match(rf'\s*"(?:[^"]|"")*"\s*([{_OTHER_SEPARATORS}])\s*("|[^,]*$)', line)
+    return found[1] if found else None
+
+
 def likelier_separator_in(names: Sequence[str]) -> str | None:
     """Returns the separator that is more frequent in a header than the comma, as in `id;Name;Price, net`; or None."""
     counts = {c: sum(name.count(c) for name in names) for c in _OTHER_SEPARATORS}

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from vaultstream.canonical import text_composer
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.csv_header import CsvHeader, header_of, other_separator_in, separator_of, unmarked
+from vaultstream.importing.csv_header import (
+    CsvHeader,
+    header_of,
+    other_separator_after_quotes,
+    other_separator_in,
+    separator_of,
+    unmarked,
+)
 from vaultstream.importing.encoding import TO_UTF_8
 from vaultstream.importing.ids import fault_of
 from vaultstream.importing.lines import MAX_LINE_BYTES, Lines
@@ -51,14 +58,21 @@ class CsvReader:
                 self._refuse_separator(None if separator == "," else separator)
                 row = self._first_row()
         except csv.Error as error:
+            self._refuse_separator(other_separator_after_quotes(lines.record[-1]))
+            fault = _fault_of_line(error)
             raise ImportFileError(
-                f"The header of {source.name} can't be read: it {_fault_of_line(error)}.",
-                hint="Is it CSV? See --format.",
+                f"The header of {source.name} can't be read: it {fault}.",
+                hint=_END_LINES if fault == _CARRIAGE_RETURN else "Is it CSV? See --format.",
             ) from None
         if row is None or not any(row):
             raise ImportFileError(f"{source.subject} has no header line.")
         if lines.undecodable:
             raise ImportFileError(f"The header of {source.name} {lines.undecodable}.", hint=TO_UTF_8)
+        if lines.nul:
+            raise ImportFileError(
+                f"The header of {source.name} contains a NUL byte, which is no part of text.",
+                hint="Remove it: tr -d '\\0' < FILE > NEW",
+            )
         self._refuse_separator(other_separator_in(row))
         self._refuse_stray_quote(lines.number - len(lines.record) + 1, lines.record[0].count(",") + 1, None)
         return header_of(row)
@@ -204,7 +218,11 @@ class CsvReader:
             ) from None
 
 
+_CARRIAGE_RETURN = "is malformed: it has a carriage return outside quotes"
+_END_LINES = "If the lines end with a carriage return alone: tr '\\r' '\\n' < FILE > NEW"
+
+
 def _fault_of_line(error: csv.Error) -> str:
     if "new-line character" in str(error):
-        return "is malformed: it has a carriage return outside quotes"
+        return _CARRIAGE_RETURN
     return f"is malformed: {error}"

@@ -19,6 +19,13 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+def _unmarked(raw: bytes) -> bytes:
+    """Returns a file's first line without its byte order mark, of which programs that append files leave several."""
+    while raw.startswith(_BYTE_ORDER_MARK):
+        raw = raw.removeprefix(_BYTE_ORDER_MARK)
+    return raw
+
+
 class Lines:
     """Iterates over the lines of a stream as text; once.
 
@@ -47,7 +54,7 @@ class Lines:
             while raw := readline(MAX_LINE_BYTES + 1):
                 self.number += 1
                 if self.number == 1:
-                    raw = raw.removeprefix(_BYTE_ORDER_MARK)
+                    raw = _unmarked(raw)
                 if len(raw) > MAX_LINE_BYTES:
                     raise ImportFileError(
                         f"Line {self.number} of {self._source.name} is longer than 64 MiB.",

@@ -103,7 +103,8 @@ def open_import_source(
                 raise ImportFileError(f"{path} is a directory.", hint="Name a file in it.")
             if not stat.S_ISREG(status.st_mode):
                 raise ImportFileError(
-                    f"{path} is not a regular file.", hint="Write its content to a file first."
+                    f"{path} is not a regular file.",
+                    hint="Write its content to a file first, or pipe it into the command, with - for FILE.",
                 )
             raw = stack.enter_context(path.open("rb"))
         except FileNotFoundError:

@@ -31,6 +31,11 @@ def explain_failure(
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = "\n".join(f"  {line}" for line in lines[-_LINES:])
     said = f" {log}." if log_file is None else f" Its last log lines:\n{last}" if last else ""
+    if "read-only file system" in log.lower():
+        return LocalServiceError(
+            f"The embedded {service} can't start: the disk of {data_dir} is mounted for reading only.{said}",
+            hint="Set another --data-dir.",
+        )
     if "no space left on device" in log.lower() or free_bytes < FULL_BELOW_BYTES:
         return LocalServiceError(
             f"The embedded {service} can't start: the disk of {data_dir} is full "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import shlex
 import stat
 from contextlib import suppress
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from pwd import struct_passwd
 
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What the files of settings of the embedded services can't hold."""
 _LOCK_POLL_SECONDS = 0.02
 
 USERS_LOCK = "users.lock"
@@ -71,9 +74,14 @@ def whole_data_dir(path: Path) -> Path:
     """Returns the absolute path of a data directory, of which neither a link nor a home directory is left.
 
     Raises:
-        UsageError: its links lead nowhere, the user whose home it names does not exist, it is a file or below one, or it can't be
-            searched.
+        UsageError: its links lead nowhere, the user whose home it names does not exist, it is a file or below one, it can't be
+            searched, or its name is not plain text.
     """
+    if _NOT_IN_NAMES.search(str(path)):
+        raise UsageError(
+            f"The name of the directory {str(path)!r} has control characters, or is not UTF-8.",
+            hint="Name another directory with --data-dir.",
+        )
     try:
         whole = path.expanduser().resolve()
     except (RuntimeError, OSError):  # as pathlib raises them

@@ -127,7 +127,7 @@ class LocalServices:
         self._use: FileLock | None = None
 
     async def __aenter__(self) -> Self:
-        with disk_errors_explained(self.data_dir):
+        with _disk_errors_explained(self.data_dir):
             _make_data_dir(self.data_dir)
             self._use = FileLock(self.data_dir / USERS_LOCK)
             try:
@@ -157,7 +157,7 @@ class LocalServices:
         Raises:
             LocalServiceError: a service does not start; the message has the end of its log, the hint what to do.
         """
-        with disk_errors_explained(self.data_dir):
+        with _disk_errors_explained(self.data_dir):
             async with _turn(self.data_dir):
                 if self._use is None:  # nobody would stop a service started now
                     raise LocalServiceError(f"The services in {self.data_dir} are no longer in use.")
@@ -255,7 +255,7 @@ def require_place(data_dir: Path) -> None:
         LocalServiceError: it belongs to another user.
     """
     data_dir = whole_data_dir(data_dir)
-    with disk_errors_explained(data_dir):
+    with _disk_errors_explained(data_dir):
         found = (data_dir / "postgres" / "data").is_dir()
     if not found:
         raise NoDatabaseError(
@@ -292,7 +292,7 @@ def used_before(data_dir: Path) -> bool:
 def inspect_services(data_dir: Path) -> Inspection:
     """Returns what runs in a data directory; starts, awaits and creates nothing."""
     data_dir = whole_data_dir(data_dir)
-    with disk_errors_explained(data_dir):
+    with _disk_errors_explained(data_dir):
         return Inspection(data_dir, EmbeddedPostgres(data_dir).find(), EmbeddedNats(data_dir).find())
 
 
@@ -308,7 +308,7 @@ async def stop_services(data_dir: Path, *, force: bool = False) -> bool:
         LocalServiceError: a service does not stop.
     """
     data_dir = whole_data_dir(data_dir)
-    with disk_errors_explained(data_dir):
+    with _disk_errors_explained(data_dir):
         if not is_data_dir(data_dir):
             return False
         async with _turn(data_dir):
@@ -370,12 +370,20 @@ def _make_missing(path: Path, create: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def disk_errors_explained(data_dir: Path) -> Iterator[None]:
-    """Turns an error of the file system into one with a hint."""
+def permission_explained(data_dir: Path) -> Iterator[None]:
+    """Turns a missing permission into an error that names it; other errors, such as those of an output, pass."""
     try:
         yield
     except PermissionError as error:
         raise no_permission(data_dir, error) from None
+
+
+@contextmanager
+def _disk_errors_explained(data_dir: Path) -> Iterator[None]:
+    """Turns an error of the file system into one with a hint."""
+    try:
+        with permission_explained(data_dir):
+            yield
     except OSError as error:
         raise explain_failure(
             "services", str(error), data_dir=data_dir, free_bytes=free_bytes(data_dir), log_file=None
