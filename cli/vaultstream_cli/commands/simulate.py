@@ -11,7 +11,7 @@ import typer
 
 from vaultstream.api.loader import load_signing_job
 from vaultstream.errors import UsageError
-from vaultstream.output_file import open_output
+from vaultstream.output_file import write_output
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream.simulation import constants
@@ -139,10 +139,12 @@ async def simulate_job(
     compared = compare(scenario, rivals, range(seed, seed + seeds))
     first = compared["vaultstream"].runs[0]
     if plot is not None:
-        await _write(plot, svg_chart(_title(scenario), {name: one.runs[0] for name, one in compared.items()}))
+        plotted = svg_chart(_title(scenario), {name: one.runs[0] for name, one in compared.items()})
+        await write_output(plot, plotted.encode())
     if trace is not None:
         lines = decision_lines(first, namespace="default", job=scenario.name)
-        await _write(trace, "".join(json_.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        text = "".join(json_.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        await write_output(trace, text.encode())
     if json:
         print_object(_object(scenario, compared, seed, seeds))
         return
@@ -203,11 +205,6 @@ def _rivals(given: str | None) -> tuple[str, ...]:
             f"--against: there is no rival named {unknown[0]!r}.", hint=f"Choose from {', '.join(RIVALS)}."
         )
     return names
-
-
-async def _write(path: Path, text: str) -> None:
-    async with open_output(path) as stream:
-        stream.write(text.encode())
 
 
 def _title(scenario: Scenario) -> str:
