@@ -21,6 +21,7 @@ from vaultstream.store.jobs import (
     start_job,
 )
 from vaultstream.store.logs import find_log
+from vaultstream.store.sql import query
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +67,9 @@ async def test_no_attestation_is_counted_from_an_old_snapshot(
     assert checkpoint is not None
     async with planner.transaction(isolation="repeatable_read"):
         with pytest.raises(asyncpg.InvalidParameterValueError, match="READ COMMITTED"):
-            await add_attestation(planner, checkpoint, AttestationKind.COSIGNATURE, "one", b"false")
+            await planner.execute(
+                query("add_attestation"), checkpoint.checkpoint_no, "cosignature", "one", b"false"
+            )
 
 
 async def test_the_records_worker_s_own_way_is_open(
