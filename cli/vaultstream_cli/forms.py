@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from vaultstream.visible import visible, visible_json
@@ -93,7 +94,7 @@ def form_of_arguments(arguments: Sequence[str], *, takes_form: bool) -> OutputFo
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if any(word == "--json" or word.startswith("--json=") for word in words):
         return OutputForm.JSON
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         given = re.fullmatch(r"--output=(.*)|-o=?(.+)", word)
         value = next(filter(None, given.groups()), "") if given else following
         if takes_form and (given or word in {"-o", "--output"}) and value in {"json", "yaml"}:

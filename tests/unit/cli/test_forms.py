@@ -77,6 +77,8 @@ def test_the_field_of_an_error_is_named(error: VaultStreamError, field: str | No
 @pytest.mark.parametrize(
     ("arguments", "form"),
     [
+        ([], OutputForm.TEXT),
+        (["jobs", "-o"], OutputForm.TEXT),
         (["jobs", "--json", "--x"], OutputForm.JSON),
         (["jobs", "-o", "json"], OutputForm.JSON),
         (["jobs", "-ojson"], OutputForm.JSON),

@@ -109,6 +109,15 @@ def test_the_summary_of_each_command_is_the_first_sentence_of_its_help() -> None
     assert list(group.commands) == list(COMMANDS) == list(SUMMARIES)
 
 
+def test_without_a_command_the_list_is_printed_as_help() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "vaultstream_cli"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
+    assert "quick-start" in ran.stdout + ran.stderr
+
+
 def test_a_mistyped_command_is_answered_with_one_that_is_not_loaded() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "vaultstream_cli", "verfy"],
