@@ -218,10 +218,11 @@ int audit_known(struct ids *ids, const uint8_t *copied, size_t length)
     struct copied_rows rows;
     struct text field;
     enum copied next = COPIED_MALFORMED;
+    size_t seen = 0;
     if (copied_open(&rows, copied, length)) {
         while ((next = copied_next(&rows, &field, 1)) == COPIED_ROW) {
             int64_t id;
-            if (!open_id(&id, &field) || id_place(ids, id) == ids->count) {
+            if (++seen > ids->count || !open_id(&id, &field) || id_place(ids, id) == ids->count) {
                 return 0;
             }
         }

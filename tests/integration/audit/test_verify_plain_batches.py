@@ -128,3 +128,15 @@ async def test_where_batches_overlap_each_record_is_checked_by_itself(
     report, odd = await audited_both_ways(signed, monkeypatch, alone)
     assert odd == set(signed.ids)
     assert report.planned_twice == 1
+
+
+async def test_a_late_row_is_named_also_behind_copies_of_other_rows(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch, alone: list[RecordId]
+) -> None:
+    """A source need not have a unique id: each copy takes the place of another row where no more rows are read than there are records."""
+    signed = await make(ids=[1, 2, 3, 4, *range(6, 12)])
+    await signed.execute("ALTER TABLE receipts DROP CONSTRAINT receipts_pkey")
+    await signed.execute("INSERT INTO receipts SELECT * FROM receipts WHERE id = 7")
+    await signed.execute("INSERT INTO receipts (id, payload) VALUES (5, 'late')")
+    report, _ = await audited_both_ways(signed, monkeypatch, alone, compare_source=True)
+    assert report.uncovered == 1

@@ -216,6 +216,13 @@ def test_rows_are_known_if_all_ids_are(native: Multibuffer) -> None:
     assert not native.audit_known(ids, copied_rows([[int8(9)], [None]]))
 
 
+def test_more_rows_than_ids_are_not_known(native: Multibuffer) -> None:
+    """At most one row more than there are ids is read: behind rows with one id, another one may have been cut off."""
+    ids = array("q", [5, 9]).tobytes()
+    assert native.audit_known(ids, copied_rows([[int8(9)], [int8(9)]]))
+    assert not native.audit_known(ids, copied_rows([[int8(9)], [int8(9)], [int8(5)]]))
+
+
 def packed(*ids: int) -> bytes:
     return array("q", ids).tobytes()
 

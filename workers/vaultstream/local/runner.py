@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from vaultstream.errors import InvalidJobError, UsageError, VaultStreamError
 from vaultstream.local.pool import WorkerPool
 from vaultstream.local.stalls import StallWatch
 from vaultstream.records.source import inspect_source
+from vaultstream.scaling.kept import MOST_KEPT
 from vaultstream.store import jobs
-from vaultstream.store.database import explain, is_transient
+from vaultstream.store.database import explain, is_misconfigured, is_transient
 from vaultstream.store.decisions import keep_decision
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
@@ -158,7 +160,7 @@ async def run_job(
     others: tuple[WorkerSession, ...] = ()
     check_services_at = 0.0
     stall = StallWatch()
-    unkept: list[KeptDecision] = []
+    unkept: deque[KeptDecision] = deque(maxlen=MOST_KEPT)
     async with WorkerPool(services, job) as workers:
         while True:
             trouble = workers.trouble
@@ -183,7 +185,7 @@ async def run_job(
                     show(last)
                     return job
                 size = scale(PoolState(snapshot, workers.signers, workers.signers_alive))
-                unkept += [size.news] if size.news else []
+                unkept.extend([size.news] if size.news else [])
                 await _keep(pool, job, unkept)
                 if size.signers != workers.signers:
                     await workers.scale(size.signers)
@@ -203,14 +205,18 @@ async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
         return snapshot, refused
 
 
-async def _keep(pool: Pool, job: Job, unkept: list[KeptDecision]) -> None:
-    """Stores decisions, and removes from the list what is stored."""
+async def _keep(pool: Pool, job: Job, unkept: deque[KeptDecision]) -> None:
+    """Stores decisions, and removes from the list what is stored. While Postgres takes none, the work goes on without."""
     if not unkept:
         return
-    async with pool.acquire(timeout=5) as connection:
-        while unkept:
-            await keep_decision(connection, job.job_no, unkept[0])
-            del unkept[0]
+    try:
+        async with pool.acquire(timeout=5) as connection:
+            while unkept:
+                await keep_decision(connection, job.job_no, unkept[0])
+                unkept.popleft()
+    except Exception as error:
+        if not (is_transient(error) or is_misconfigured(error)):
+            raise
 
 
 async def _others(pool: Pool, job: Job, ours: Container[int]) -> tuple[WorkerSession, ...]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LEAST_PAUSE_SECONDS = 1.0
 """Time without a leased key from which on nobody works on a job: signers that are fed hold keys all the time."""
+PAUSES_SECONDS = 2.0
+"""How long the pauses of a job are looked for: a million leases take about one second."""
 _COMPUTED = {"ended", "seconds", "paused_seconds"}
 
 
@@ -130,11 +132,16 @@ async def read_job(connection: Connection, name: str) -> JobSnapshot:
 async def with_pauses(connection: Connection, snapshot: JobSnapshot) -> JobSnapshot:
     """Returns a snapshot with the pauses of its job, if that has ended: each time of more than a second without a leased key.
 
-    It reads the history of leases, so it is not for a poll. A login that may not have that read, such as a signer's, knows of no pauses.
+    It reads the history of leases, so it is not for a poll. A login that may not have that read, such as a signer's, knows of no pauses; nor
+    does anybody of a job whose history is too long to be read in `PAUSES_SECONDS`.
     """
     if not snapshot.job.ended or not await connection.fetchval(query("may_read_pauses")):
         return snapshot
-    paused = await connection.fetchval(query("read_pauses"), snapshot.job.job_no, LEAST_PAUSE_SECONDS)
+    arguments = snapshot.job.job_no, LEAST_PAUSE_SECONDS
+    try:
+        paused = await connection.fetchval(query("read_pauses"), *arguments, timeout=PAUSES_SECONDS)
+    except TimeoutError:
+        return snapshot
     return replace(snapshot, progress=replace(snapshot.progress, paused_seconds=paused))
 
 

@@ -95,6 +95,7 @@ class PlainBatches:
         self._keys = keys
         self._points: dict[int, bytes | None] = {}
         self._dead: list[int] | None = None
+        self._dead_is_whole = True
 
     @classmethod
     def of(
@@ -225,7 +226,8 @@ class PlainBatches:
             sql = query("audit_all_dead_letters")
             rows = await self._connection.fetch(sql, self._job.job_no, MOST_RECORDS + 1)
             self._dead = sorted(int(row[0]) for row in rows if _INTEGER.fullmatch(row[0]))
-        return self._dead if len(self._dead) <= MOST_RECORDS else None
+            self._dead_is_whole = len(rows) <= MOST_RECORDS
+        return self._dead if self._dead_is_whole else None
 
     async def _payloads(self, ids: array[int]) -> tuple[bytes, bytes]:
         """Returns the SHA-256 of the payload of each record, one after the other, and 1 for each one without a short payload, else 0."""

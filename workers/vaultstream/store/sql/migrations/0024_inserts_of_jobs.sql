@@ -12,6 +12,6 @@ BEGIN
         WHERE p.pronamespace = 'vaultstream'::regnamespace AND p.proname ~ '^insert_signatures_[0-9]+$'
           AND (j.job_no IS NULL OR p.pronargs <> 12 OR p.proargtypes[1] <> (j.id_type || '[]')::regtype)
     LOOP
-        EXECUTE 'DROP FUNCTION ' || v_insert;
+        EXECUTE format('DROP FUNCTION %s CASCADE', v_insert);  -- any login may have a view over it
     END LOOP;
 END $$;

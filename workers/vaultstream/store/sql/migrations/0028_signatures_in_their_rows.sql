@@ -9,6 +9,6 @@ BEGIN
         SELECT p.oid::regprocedure FROM pg_proc p
         WHERE p.pronamespace = 'vaultstream'::regnamespace AND p.proname ~ '^insert_signatures_[0-9]+$'
     LOOP
-        EXECUTE 'DROP FUNCTION ' || v_insert;
+        EXECUTE format('DROP FUNCTION %s CASCADE', v_insert);  -- any login may have a view over it
     END LOOP;
 END $$;
