@@ -41,8 +41,8 @@ async def spooled_input(name: str) -> AsyncIterator[Path]:
 
 
 @contextmanager
-def interruptible_reading() -> Iterator[None]:
-    """Lets Ctrl-C and SIGTERM end what blocks the event loop, such as reading a pipe; its handlers would not see them.
+def interruptible() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM end what blocks the event loop, such as reading a pipe or a simulation; its handlers would not see them.
 
     Raises:
         Interrupted: one of them came.

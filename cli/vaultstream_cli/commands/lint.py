@@ -18,7 +18,7 @@ from vaultstream.importing.source import STANDARD_INPUT_NAME, Format
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, command
-from vaultstream_cli.input import STANDARD_INPUT, interruptible_reading, spooled_input
+from vaultstream_cli.input import STANDARD_INPUT, interruptible, spooled_input
 from vaultstream_cli.output import note, print_line, print_object
 from vaultstream_cli.root import app
 
@@ -64,7 +64,7 @@ async def lint(
     )
     async with AsyncExitStack() as spooled:
         path = await spooled.enter_async_context(spooled_input(f"stdin.{format_}")) if piped else file
-        with interruptible_reading():
+        with interruptible():
             checked = check_records(path, options)
     if json:
         shown = asdict(checked)
@@ -80,7 +80,7 @@ async def lint(
 
 def _lint_jobs(file: Path, name: str, *, as_json: bool) -> None:
     try:
-        with interruptible_reading():
+        with interruptible():
             jobs = [job.metadata.name for job in load_signing_jobs(file)]
     except InvalidJobError as error:
         if error.field is not None:

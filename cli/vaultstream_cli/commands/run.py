@@ -17,7 +17,7 @@ from vaultstream.settings import Settings
 from vaultstream.store.jobs import get_job
 from vaultstream.store.privileges import EVERY_PART
 from vaultstream_cli.app import Json, command
-from vaultstream_cli.input import interruptible_reading
+from vaultstream_cli.input import interruptible
 from vaultstream_cli.manifests import OptionalManifestFile, one_or_all
 from vaultstream_cli.output import note, print_error, print_object
 from vaultstream_cli.root import app
@@ -50,7 +50,7 @@ async def run(
         raise UsageError(
             "Give the file of a job with -f FILE, or the name of one that is there.", field="--file"
         )
-    with interruptible_reading():
+    with interruptible():
         manifests = load_signing_jobs(file) if file else []
     async with open_session(settings, existing=job is not None) as session:
         load_keyring(session.services.kek_file)  # without it, a job would be created that nobody can work on

@@ -22,7 +22,7 @@ from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.scenario import Nodes, Scenario
 from vaultstream.simulation.trace import decision_lines
 from vaultstream_cli.app import Json, command, named_path
-from vaultstream_cli.input import interruptible_reading
+from vaultstream_cli.input import interruptible
 from vaultstream_cli.manifests import ManifestFile
 from vaultstream_cli.output import out, print_line, print_object, print_table
 from vaultstream_cli.root import app
@@ -36,6 +36,8 @@ _MOST_BATCHES = 2_000_000
 """More would take minutes and gigabytes; a larger job behaves as a shorter one of the same rate does."""
 _LEAST_HORIZON = 20_000.0
 """Seconds that are simulated at most, beside what one signer needs for all records."""
+_MOST_HORIZON = 300_000.0
+"""Seconds that are simulated at most in all: each poll of each run is kept, for the plot and the means."""
 
 
 @command(app, "simulate", interrupted="Nothing was changed; run the same command to start again.")
@@ -115,7 +117,7 @@ async def simulate_job(
     All that is not in the job's YAML is an option: how many records, what a signer signs. The means of all runs are printed, each with its 95 %
     interval of confidence. docs/simulation.md describes the model and how far off it is.
     """
-    with interruptible_reading():
+    with interruptible():
         job = load_signing_job(file)
         coming = _arrivals(arrivals)
     curve = Curve(signer_rate, contention, coherence, ceiling or float("inf"))
@@ -136,7 +138,8 @@ async def simulate_job(
     )
     _require_size(scenario)
     rivals = _rivals(against)
-    compared = compare(scenario, rivals, range(seed, seed + seeds))
+    with interruptible():
+        compared = compare(scenario, rivals, range(seed, seed + seeds))
     first = compared["vaultstream"].runs[0]
     if plot is not None:
         plotted = svg_chart(_title(scenario), {name: one.runs[0] for name, one in compared.items()})
@@ -176,6 +179,11 @@ def _require_size(scenario: Scenario) -> None:
         raise UsageError(
             f"--records and --arrivals make {batches:,} batches of {scenario.batch_size:,} records; {_MOST_BATCHES:,} can be simulated.",
             hint="Give fewer records, or a larger spec.batchSize.",
+        )
+    if not scenario.horizon <= _MOST_HORIZON:
+        raise UsageError(
+            f"One signer would need up to {scenario.horizon:,.0f} s for these records and arrivals; {_MOST_HORIZON:,.0f} s can be simulated.",
+            hint="Give fewer records, earlier --arrivals, or a higher --signer-rate.",
         )
 
 

@@ -10,7 +10,7 @@ from vaultstream.local.session import open_session
 from vaultstream.local.submission import submit_jobs
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, command
-from vaultstream_cli.input import interruptible_reading
+from vaultstream_cli.input import interruptible
 from vaultstream_cli.manifests import ManifestFile, one_or_all
 from vaultstream_cli.output import note, print_object
 from vaultstream_cli.root import app
@@ -26,7 +26,7 @@ async def submit(settings: Settings, *, file: ManifestFile, json: Json = False) 
     Its table and columns are checked. A job of that name gets what changed in fields that can be changed. All jobs of a file are
     created, or none. Exits 0, or 2 if a job or its source is invalid.
     """
-    with interruptible_reading():
+    with interruptible():
         manifests = load_signing_jobs(file)
     async with (
         open_session(settings, pool_size=1, nats=False) as session,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,6 +111,7 @@ def test_records_that_come_later_are_read_or_made(job: Path, tmp_path: Path) -> 
         (("--arrivals", "nowhere.csv"), ("--arrivals", "nowhere.csv")),
         (("--records", "1000000000000"), ("--records",)),
         (("--records", "1000000000", "--signer-rate", "1e9"), ()),
+        (("--records", "1000", "--signer-rate", "0.001"), ("--signer-rate", "300,000 s")),
         (("--seeds", "0"), ("--seeds",)),
         (("--noise", "-1"), ("--noise",)),
         (("--plot", ""), ("--plot",)),
@@ -126,3 +131,23 @@ def test_a_finishing_date_is_refused_with_the_way_out(job: Path) -> None:
     assert refused.exit_code == 2
     assert "spec.finishBy" in refused.output
     assert "spec.finishWithin" in refused.output
+
+
+def test_a_long_simulation_ends_when_it_is_asked_to() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "vaultstream_cli", "simulate", "-f", "-", "--seeds", "10000"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(JOB)
+        process.stdin.flush()  # it is read once the handlers of signals are there; without its end, the command waits
+        process.stdin.close()
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
