@@ -145,22 +145,27 @@ class Runtime:
             return False
         return limit == seconds
 
-    async def _look_back(self) -> set[JobKey]:
-        """Finds, once, the namespaces that were taken from the operator while it did not run; returns their SigningJobs.
+    async def _look_back(self) -> None:
+        """Finds, once, the namespaces that were taken from the operator while it did not run, and queues their SigningJobs.
 
-        Otherwise a deletion there would never end.
+        Otherwise a deletion there would never end. What can't be read now is looked for at the next resync.
         """
         if self._looked_back or (names := await self._worked_in()) is None:
-            return set()
-        found = await self._cluster.find_left(names)
+            return
+        try:
+            found = await self._cluster.find_left(names)
+        except VaultStreamError as error:
+            log.warning("can't look for namespaces that were taken away: %s", error.message)
+            return
         self._looked_back = True
-        return found
+        self._metrics.reaches(self._cluster.namespaces.served, self._cluster.namespaces.lost)
+        for key in found:
+            self._queue.add(key)
 
     async def _resync(self, *, exact: bool = False, only_unsure: bool = False) -> bool:
         """Lists all objects once; returns whether the API server answered."""
         try:
             news = await self._cluster.resync(exact=exact, only_unsure=only_unsure)
-            news |= await self._look_back()
         except VaultStreamError as error:
             self._health.missed(API_SERVER, error.message)
             self._health.beat(
@@ -183,4 +188,5 @@ class Runtime:
         self._metrics.resyncs.inc(len(news))
         for key in news:
             self._queue.add(key)
+        await self._look_back()
         return True
