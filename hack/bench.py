@@ -73,7 +73,15 @@ def measure(axis: Axis, value: int | str, *, records: int, limit_seconds: float)
         options["signers"] = value
     words = [word for name, given in options.items() for word in (f"--{name}", str(given))]
     command = [sys.executable, "-m", "vaultstream_cli", "bench", "--json", *words]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            printed, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.terminate()  # it stops its services, which takes longer than the moment that `subprocess.run` would wait
+            process.wait()
+            raise
+    if process.returncode:
+        sys.exit(process.returncode)
     found: dict[str, Any] = json.loads(printed)
     return found
 
