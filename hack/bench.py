@@ -115,7 +115,10 @@ def limit_of(run: dict[str, Any]) -> float:
 
 
 def draw_model(runs: list[dict[str, Any]], cores: int) -> str | None:
-    """Returns the plot of what more signers would sign on as many cores; None: too little is measured."""
+    """Returns the plot of what more signers would sign on as many cores; None: too little is measured, or it says nothing.
+
+    That is so where a second signer adds nothing because Postgres needs the second core: the contention is then 1.
+    """
     measured: dict[int, list[float]] = {}
     for run in runs:
         measured.setdefault(int(run["value"]), []).append(run["records_per_second"])
@@ -123,6 +126,8 @@ def draw_model(runs: list[dict[str, Any]], cores: int) -> str | None:
     if len(rates) < FEWEST:
         return None
     curve = fit(rates)
+    if curve.contention >= 1:
+        return None
     return Plot(
         title="A model: records per second by signers, one core for each",
         x_title=f"Signers (contention {curve.contention:.3f}, coherence {curve.coherence:.4f}, fitted to 1 to {max(rates)})",
