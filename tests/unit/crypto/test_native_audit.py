@@ -24,7 +24,8 @@ from vaultstream.proof.statement import record_hashes
 
 pytestmark = pytest.mark.unit
 
-KEYS = [derive_private_key(number, SECP256R1()) for number in (5, 7)]
+KEYS = [derive_private_key(P256_ORDER // number, SECP256R1()) for number in (5, 7)]
+"""Not small multiples of the generator: sums of tables meet exceptional cases with these, and such a batch is not called plain."""
 POINTS = [key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in KEYS]
 SIGNED_AT = 812_345_678_901_234
 COUNTS = (3, 40, 2)
