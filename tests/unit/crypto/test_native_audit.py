@@ -24,8 +24,12 @@ from vaultstream.proof.statement import record_hashes
 
 pytestmark = pytest.mark.unit
 
-KEYS = [derive_private_key(P256_ORDER // number, SECP256R1()) for number in (5, 7)]
-"""Not small multiples of the generator: sums of tables meet exceptional cases with these, and such a batch is not called plain."""
+KEYS = [
+    derive_private_key(int.from_bytes(sha256(name).digest()) % P256_ORDER, SECP256R1())
+    for name in (b"one", b"two")
+]
+"""As keys are: no multiples of the generator by a small number or fraction. With those, one verification of 450 or so meets an exceptional case of the
+tables, and its batch is not called plain."""
 POINTS = [key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in KEYS]
 SIGNED_AT = 812_345_678_901_234
 COUNTS = (3, 40, 2)
