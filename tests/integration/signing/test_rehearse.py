@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.engine import add_batches, add_job, claim_one, commit, open_sources, signed
+from support.engine import add_batches, add_job, claim_one, commit, expire, open_sources, signed
 from vaultstream.signing.rehearse import rehearse
 from vaultstream.store.leases import COMMITTED
 
@@ -59,6 +59,20 @@ async def test_a_batch_is_committed_after_a_rehearsal(
     await rehearse(pool, sources, job.job_no, "ann", id_type="bigint", connections=CONNECTIONS)
     lease = await claim_one(db, job, "ann", 1)
     assert await commit(db, job, signed(1, lease, [1, 2])) == [COMMITTED]
+
+
+async def test_expired_leases_that_a_rehearsal_ends_are_counted_once(
+    pool: Pool, sources: SourcePool, db: asyncpg.Connection
+) -> None:
+    job = await add_job(db, keys=2)
+    await add_batches(db, job, [1], [2])
+    await expire(db, *[await claim_one(db, job, "bob", number) for number in (1, 2)])
+    counted: list[int] = []
+    await rehearse(
+        pool, sources, job.job_no, "ann", id_type="bigint", connections=CONNECTIONS, expired=counted.append
+    )
+    ended = "SELECT count(*) FROM vaultstream.leases JOIN vaultstream.keys USING (key_no) WHERE job_no = $1 AND outcome = 'expired'"
+    assert sum(counted) == await db.fetchval(ended, job.job_no) == 2
 
 
 async def test_a_rehearsal_that_fails_ends_on_all_connections_and_not_the_worker(

@@ -25,7 +25,7 @@ from vaultstream.store.leases import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vaultstream.store.database import Connection, Pool
     from vaultstream.store.source_pool import SourcePool
@@ -43,11 +43,19 @@ _IDS: Mapping[str, Sequence[Sequence[Any]]] = {
 
 
 async def rehearse(
-    pool: Pool, sources: SourcePool, job_no: int, holder: str, *, id_type: str, connections: int
+    pool: Pool,
+    sources: SourcePool,
+    job_no: int,
+    holder: str,
+    *,
+    id_type: str,
+    connections: int,
+    expired: Callable[[int], object] = lambda _: None,
+    dead: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Lets each of a signer's connections claim and commit nothing, all of them at a time, and opens those to the source.
 
-    A failure is for the first batch to meet.
+    A failure is for the first batch to meet. Like each claim, the first one ends the leases of the job that have expired.
 
     Args:
         pool: connections to the writer.
@@ -56,14 +64,22 @@ async def rehearse(
         holder: the name of the signer.
         id_type: the type of the job's record ids.
         connections: how many the pool has.
+        expired: as of `claim_batches`.
+        dead: as of `claim_batches`.
     """
+
+    async def rehearsed(connection: Connection) -> None:
+        now = lease_clock()
+        await claim_batches(connection, job_no, holder, [], seconds=1.0, expired=expired, dead=dead)
+        batches = [_fenced(ids, holder, now) for ids in _IDS[id_type]]
+        await commit_batches(connection, job_no, holder, batches, id_type=id_type)
+
     failure: BaseException | None
     try:
         async with AsyncExitStack() as lent:
             each = [await lent.enter_async_context(pool.acquire()) for _ in range(connections)]
-            rehearsals = (_rehearse(connection, job_no, holder, id_type) for connection in each)
             # A connection that is still at work can't go back to the pool, so all of them end first.
-            ended = await asyncio.gather(*rehearsals, return_exceptions=True)
+            ended = await asyncio.gather(*map(rehearsed, each), return_exceptions=True)
         async with AsyncExitStack() as lent:
             for _ in range(sources.size):
                 await lent.enter_async_context(sources.transaction())
@@ -74,13 +90,6 @@ async def rehearse(
         log.warning(
             "claims, commits and reads were not rehearsed: %s", str(failure) or type(failure).__name__
         )
-
-
-async def _rehearse(connection: Connection, job_no: int, holder: str, id_type: str) -> None:
-    now = lease_clock()
-    await claim_batches(connection, job_no, holder, [], seconds=1.0)
-    batches = [_fenced(ids, holder, now) for ids in _IDS[id_type]]
-    await commit_batches(connection, job_no, holder, batches, id_type=id_type)
 
 
 def _fenced(ids: Sequence[Any], holder: str, now: float) -> SignedBatch:

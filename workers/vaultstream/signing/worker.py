@@ -11,6 +11,7 @@ from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.pull import BatchPuller
 from vaultstream.errors import SourceError
 from vaultstream.keys.custody import Custody
+from vaultstream.records.reasons import SIGNER_LOST
 from vaultstream.records.source import Source, open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.signing.hold import Limits
@@ -57,7 +58,7 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
         source = await _wait_for_source(context, sources)
         if source is None:
             return
-        job = context.job
+        job, metrics = context.job, context.telemetry.metrics.signing
         async with context.pool.acquire() as connection:
             keys = await count_keys(connection, job.job_no)
         async with (
@@ -90,6 +91,8 @@ async def run_signing_worker(settings: Settings, job_name: str) -> None:
                 context.holder,
                 id_type=source.id_type,
                 connections=SIGNER_CONNECTIONS,
+                expired=metrics.leases_expired.inc,
+                dead=metrics.dead_letters.labels(SIGNER_LOST).inc,
             )
             _settle_down()
             try:
