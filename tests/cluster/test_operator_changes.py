@@ -61,6 +61,7 @@ async def test_a_suspended_job_has_no_workers_and_continues_when_resumed(site: S
     assert (await site.status("job"))["state"] == "Suspended"
     assert await site.db.fetchval("SELECT state FROM vaultstream.jobs") == "Suspended"
 
+    await site.recorded("job", "Suspended")  # else it may be resumed while it is still being suspended
     await site.patch("job", spec={"suspend": False})
     await eventually(lambda: _child(site, "records"))
     await eventually(lambda: _not_suspended(site))
