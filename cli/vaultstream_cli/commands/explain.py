@@ -11,16 +11,15 @@ import typer
 from rich.table import Table
 
 from vaultstream.audit.exports.formats import rfc3339
-from vaultstream.errors import VaultStreamError
 from vaultstream.local.session import open_session
 from vaultstream.scaling.kept import KeptDecision
 from vaultstream.settings import Settings
-from vaultstream.store.database import explain, is_transient
 from vaultstream.store.decisions import list_decisions
 from vaultstream.store.jobs import Job, get_job
 from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.output import note, out, print_object
 from vaultstream_cli.root import app
+from vaultstream_cli.watching import read_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Pool
 
     Decisions = Sequence[tuple[int, KeptDecision]]
-
-_POLL_SECONDS = 1.0
 
 _CHANGE_WIDTH = len("10 → 100")
 """So that lines of different calls are in line."""
@@ -70,28 +67,26 @@ async def explain_signers(
             decisions = [_as_object(number, decision) for number, decision in kept]
             print_object({"job": found.name, "token": found.token, "decisions": decisions})
             return
-        shown = _as_lines if json else _InText(inputs=inputs)
-        shown(kept)
+        show = _as_lines if json else _InText(inputs=inputs)
+        show(kept)
         if not kept:
             note(_nothing(found))
         if watch:
-            await _watch(session.pool, found, kept[-1][0] if kept else 0, shown)
+            await _watch(session.pool, found, kept[-1][0] if kept else 0, show)
 
 
 async def _watch(pool: Pool, job: Job, number: int, show: Callable[[Decisions], None]) -> None:
     """Shows the decisions after a number until the job has ended."""
+
+    async def read() -> tuple[Job, Decisions]:
+        async with pool.acquire(timeout=5) as connection:
+            return await get_job(connection, job.token), await list_decisions(
+                connection, job.job_no, after=number
+            )
+
     try:
         while not job.ended:
-            await asyncio.sleep(_POLL_SECONDS)
-            try:
-                async with pool.acquire(timeout=5) as connection:
-                    job = await get_job(connection, job.token)
-                    kept = await list_decisions(connection, job.job_no, after=number)
-            except Exception as error:
-                if isinstance(error, VaultStreamError) or not is_transient(error):
-                    raise
-                note(explain(error).message)
-                continue
+            job, kept = await read_again(read)
             show(kept)
             number = kept[-1][0] if kept else number
     except asyncio.CancelledError:

@@ -12,20 +12,18 @@ from rich.live import Live
 from rich.table import Table
 
 from vaultstream.api import JobState
-from vaultstream.errors import VaultStreamError, redact
+from vaultstream.errors import redact
 from vaultstream.local.services import Services
 from vaultstream.local.session import Session, open_session
 from vaultstream.local.status import JobOverview, StatusReader
 from vaultstream.plurals import counted
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.settings import Settings
-from vaultstream.store.database import explain, is_transient
 from vaultstream_cli.app import JobName, Json, command
 from vaultstream_cli.display import duration, eta_text, rate_text
-from vaultstream_cli.output import note, out, print_object, print_text
+from vaultstream_cli.output import out, print_object, print_text
 from vaultstream_cli.root import app
-
-WATCH_SECONDS = 1.0
+from vaultstream_cli.watching import read_again
 
 
 @command(app, "status", names=("name",))
@@ -65,6 +63,12 @@ async def status(
 
 async def _watch(session: Session, reader: StatusReader, overview: JobOverview, *, json: bool) -> None:
     services = session.services
+
+    async def read() -> JobOverview:
+        nonlocal services
+        services = await services.ensure_running()
+        return await reader.read()
+
     live = Live(console=out, auto_refresh=False) if out.is_terminal and not json else None
     try:
         with live or nullcontext():
@@ -77,16 +81,7 @@ async def _watch(session: Session, reader: StatusReader, overview: JobOverview, 
                     print_text(describe_overview(overview))
                 if overview.job.ended:
                     return
-                while True:
-                    await asyncio.sleep(WATCH_SECONDS)
-                    try:
-                        services = await services.ensure_running()
-                        overview = await reader.read()
-                        break
-                    except Exception as error:
-                        if isinstance(error, VaultStreamError) or not is_transient(error):
-                            raise
-                        note(explain(error).message)
+                overview = await read_again(read)
     except asyncio.CancelledError:
         return  # Ctrl-C only stops watching
 

@@ -1,0 +1,33 @@
+"""Reading again and again, for `--watch`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from vaultstream.errors import VaultStreamError
+from vaultstream.store.database import explain, is_transient
+from vaultstream_cli.output import note
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_Found = TypeVar("_Found")
+
+WATCH_SECONDS = 1.0
+
+
+async def read_again(read: Callable[[], Awaitable[_Found]]) -> _Found:
+    """Waits `WATCH_SECONDS`, and reads; while a service does not answer, says so and tries again.
+
+    Raises:
+        VaultStreamError: as `read`; and any other error that no later attempt can mend.
+    """
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            return await read()
+        except Exception as error:
+            if isinstance(error, VaultStreamError) or not is_transient(error):
+                raise
+            note(explain(error).message)
