@@ -12,7 +12,12 @@ from support.guarded import GuardedDatabase
 from support.log_of_seals import LogOfSeals
 from support.records_login import PLAN, state_of
 from vaultstream.records.source import open_readable_source
-from vaultstream.store.attestations import AttestationKind, add_attestation, newest_attested
+from vaultstream.store.attestations import (
+    AttestationKind,
+    AttestedCheckpoint,
+    add_attestation,
+    newest_attested,
+)
 from vaultstream.store.batches import highest_id, move_published, plan_page
 from vaultstream.store.jobs import (
     Job,
@@ -26,15 +31,21 @@ from vaultstream.store.sql import query
 pytestmark = pytest.mark.integration
 
 
-async def test_false_attestations_of_a_checkpoint_are_few(
-    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
-) -> None:
+async def sealed(planner: asyncpg.Connection, job: Job) -> AttestedCheckpoint:
+    """Seals a job in a log of its own; returns the checkpoint, which may be attested."""
     log = LogOfSeals(planner)
-    await log.seal(planned_job)
+    await log.seal(job)
     found = await find_log(planner, log.origin)
     assert found is not None
     checkpoint = await newest_attested(planner, found)
     assert checkpoint is not None
+    return checkpoint
+
+
+async def test_false_attestations_of_a_checkpoint_are_few(
+    planner: asyncpg.Connection, owner: asyncpg.Connection, planned_job: Job
+) -> None:
+    checkpoint = await sealed(planner, planned_job)
     kind = AttestationKind.COSIGNATURE
 
     async def add(attester: str, value: bytes) -> None:
@@ -59,12 +70,7 @@ async def test_false_attestations_of_a_checkpoint_are_few(
 async def test_no_attestation_is_counted_from_an_old_snapshot(
     planner: asyncpg.Connection, planned_job: Job
 ) -> None:
-    log = LogOfSeals(planner)
-    await log.seal(planned_job)
-    found = await find_log(planner, log.origin)
-    assert found is not None
-    checkpoint = await newest_attested(planner, found)
-    assert checkpoint is not None
+    checkpoint = await sealed(planner, planned_job)
     async with planner.transaction(isolation="repeatable_read"):
         with pytest.raises(asyncpg.InvalidParameterValueError, match="READ COMMITTED"):
             await planner.execute(

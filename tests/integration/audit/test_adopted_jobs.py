@@ -48,6 +48,15 @@ class Adopted:
         assert adopted.job.tenant == "shop"
         return cls(adopted, former, earlier)
 
+    @classmethod
+    async def altered(cls, make: MakeJob, statement: str) -> Adopted:
+        """Makes one in which a statement of the database's owner ran between the two seals, and finishes it."""
+        adopted = await cls.make(make)
+        await adopted.signed.execute(FREE)
+        await adopted.signed.execute(statement)
+        await adopted.finish()
+        return adopted
+
     async def finish(self, sealer: Sealer | None = None) -> None:
         """Signs and seals the rest, in the tenant's log."""
         sealer, connection = sealer or self.sealer, self.signed.connection
@@ -73,19 +82,13 @@ async def test_a_job_that_was_given_to_a_tenant_after_its_first_seal_verifies(ma
 
 async def test_what_was_altered_between_the_seals_of_both_logs_is_named(make: MakeJob) -> None:
     """The tenant's log has it as it was altered; the former log has it as it was."""
-    adopted = await Adopted.make(make)
-    await adopted.signed.execute(FREE)
-    await adopted.signed.execute("UPDATE vaultstream.dead_letters SET reason = 'PayloadNotText'")
-    await adopted.finish()
+    adopted = await Adopted.altered(make, "UPDATE vaultstream.dead_letters SET reason = 'PayloadNotText'")
     report = await adopted.verify(adopted.sealer.trust)
     assert findings(report) == {"altered_dead_letters": 1}, report.examples
 
 
 async def test_what_was_planned_before_is_compared_with_how_the_job_ended(make: MakeJob) -> None:
-    adopted = await Adopted.make(make)
-    await adopted.signed.execute(FREE)
-    await adopted.signed.execute("UPDATE vaultstream.jobs SET upper_id = '13'")
-    await adopted.finish()
+    adopted = await Adopted.altered(make, "UPDATE vaultstream.jobs SET upper_id = '13'")
     report = await adopted.verify(adopted.sealer.trust)
     assert findings(report) == {"plan_broken": 1}, report.examples
     assert "the upper id was '12' and is '13'" in reason(report, "plan_broken")

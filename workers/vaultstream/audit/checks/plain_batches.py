@@ -13,7 +13,7 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, pairwise
 from operator import lt
 from struct import Struct
@@ -172,6 +172,8 @@ class PlainBatches:
         commits: Mapping[tuple[int, int], Sequence[CommittedLease]],
     ) -> list[_Candidate]:
         """Returns the batches with a genuine statement about as many records, by a key that is not revoked, in its one lease."""
+        if (dead := await self._dead_letters()) is None:
+            return []
         rows = Counter(each.batch_no for each in statements)
         stated = {
             each.batch_no: each
@@ -179,11 +181,10 @@ class PlainBatches:
             if rows[each.batch_no] == 1 and self._point(each.key_no) is not None
         }
         verified = verified_statements(list(stated.values()), self._keys, Algorithm(self._job.algorithm))
-        dead = await self._dead_letters()
         found = []
         for covered in batches:
             number = covered.batch.number
-            if number not in verified or dead is None or is_large(covered):
+            if number not in verified or is_large(covered):
                 continue
             stored = stated[number]
             try:
@@ -321,8 +322,7 @@ def is_large(covered: CoveredBatch) -> bool:
 
 
 def _stated(each: _Candidate, place: int) -> bytes:
-    passed = each.statement.signed_at - _EPOCH
-    microseconds = (passed.days * 86400 + passed.seconds) * 10**6 + passed.microseconds
+    microseconds = (each.statement.signed_at - _EPOCH) // timedelta(microseconds=1)
     return _STATED.pack(
         len(each.ids), each.stored.key_no, each.stored.epoch, microseconds, place, each.statement.root
     )
