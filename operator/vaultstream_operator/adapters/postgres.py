@@ -186,12 +186,13 @@ class PostgresStore:
         kept, job_no = cached.scaling, cached.job_no
         if kept is None or job_no is None:
             return None
-        if not kept.to_store(memory, decision, time.monotonic()):
+        news = kept.news(decision)
+        if news is None and not kept.to_store(memory, time.monotonic()):
             cached.scaling = replace(kept, memory=memory)
             return None
         try:
             cached.scaling = await self._with_connection(
-                lambda c: write_scaling(c, job_no, kept, memory, decision)
+                lambda c: write_scaling(c, job_no, kept, memory, news)
             )
         except ConflictError:
             cached.scaling = None

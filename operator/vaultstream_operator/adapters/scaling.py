@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
+from vaultstream.store.database import fetch_one
 from vaultstream.store.sql import query
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
 from vaultstream_operator.ports import ConflictError
@@ -36,10 +37,12 @@ class KeptScaling:
     stored_at: float
     latest: KeptDecision | None = None
 
-    def to_store(self, memory: ScalingMemory, decision: KeptDecision | None, now: float) -> bool:
-        """Returns whether this memory is to be stored now, after a decision; None: none was made."""
-        if decision is not None and decision.is_news(self.latest):
-            return True
+    def news(self, decision: KeptDecision | None) -> KeptDecision | None:
+        """Returns a decision that is to be kept, else None; so it is if none was made."""
+        return decision if decision is not None and decision.is_news(self.latest) else None
+
+    def to_store(self, memory: ScalingMemory, now: float) -> bool:
+        """Returns whether this memory, after a decision, is to be stored now; it is together with news."""
         if memory == self.stored:
             return False
         return not memory.same_count(self.stored) or now - self.stored_at >= STALE_SECONDS
@@ -69,7 +72,7 @@ async def estimated(connection: Connection, job: Job, before: Estimate | None) -
 
 async def find_scaling(connection: Connection, job_no: int) -> KeptScaling:
     """Returns what is stored of a job; an empty memory if nothing is."""
-    row = (await connection.fetch(query("find_scaling"), job_no))[0]
+    row = await fetch_one(connection, query("find_scaling"), job_no)
     memory = ScalingMemory.parse(row["memory"])
     latest = KeptDecision(row["at"], row["decision"]) if row["decision"] is not None else None
     return KeptScaling(memory, memory, row["version"], time.monotonic(), latest)
@@ -80,14 +83,13 @@ async def write_scaling(
     job_no: int,
     kept: KeptScaling,
     memory: ScalingMemory,
-    decision: KeptDecision | None = None,
+    news: KeptDecision | None,
 ) -> KeptScaling:
-    """Stores the memory of a job, and the decision with it if that is news; returns what is then kept.
+    """Stores the memory of a job, and a decision with it unless that is None; returns what is then kept.
 
     Raises:
         ConflictError: somebody else has written, or deleted the job, since `kept` was read.
     """
-    news = decision if decision is not None and decision.is_news(kept.latest) else None
     at, shown = (news.at, news.shown) if news else (None, None)
     try:
         version = await connection.fetchval(
@@ -97,5 +99,4 @@ async def write_scaling(
         raise ConflictError from error
     if version is None:
         raise ConflictError
-    written = replace(kept, memory=memory, stored=memory, version=version, stored_at=time.monotonic())
-    return replace(written, latest=news or kept.latest)
+    return KeptScaling(memory, memory, version, time.monotonic(), news or kept.latest)

@@ -60,15 +60,17 @@ def test_a_changed_count_is_stored_at_once_and_times_only_now_and_then(
     memory: ScalingMemory, seconds: float, stored: bool
 ) -> None:
     kept = KeptScaling(MEMORY, MEMORY, version=1, stored_at=100.0)
-    assert kept.to_store(memory, None, 100.0 + seconds) is stored
+    assert kept.to_store(memory, 100.0 + seconds) is stored
 
 
-def test_a_decision_that_is_news_is_stored_at_once() -> None:
+def test_a_decision_is_kept_if_it_is_news() -> None:
     shown = {"replicas": 4, "desired": 4, "reason": "Lag", "limit": None, "hold": False}
     latest = KeptDecision(1.0, shown)
     kept = KeptScaling(MEMORY, MEMORY, version=1, stored_at=100.0, latest=latest)
-    assert not kept.to_store(MEMORY, replace(latest, at=2.0), 100.0)
-    assert kept.to_store(MEMORY, KeptDecision(2.0, {**shown, "desired": 5}), 100.0)
+    other = KeptDecision(2.0, {**shown, "desired": 5})
+    assert kept.news(replace(latest, at=2.0)) is None
+    assert kept.news(None) is None
+    assert kept.news(other) == other
 
 
 TWENTY = replace(ALL, signing=SignersView(20, 20, generation=3))
