@@ -11,7 +11,7 @@ import kopf
 
 from vaultstream.bus.address import BusAddress
 from vaultstream.credentials import CredentialFiles
-from vaultstream.errors import ServiceError
+from vaultstream.errors import ServiceError, shown
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import serving_on
 from vaultstream_operator.adapters.election import Election
@@ -90,9 +90,7 @@ async def run_operator(settings: OperatorSettings) -> None:
                 stop_flag=term.over,
             )
         except Exception as error:
-            raise ServiceError(
-                f"The operator stopped: {str(error) or type(error).__name__}.", hint=_RESTART
-            ) from error
+            raise ServiceError(f"The operator stopped: {shown(error)}.", hint=_RESTART) from error
         if term.lost:
             raise ServiceError("The operator stopped: it has lost its Lease.", hint=_RESTART)
     log.info("operator stopped")

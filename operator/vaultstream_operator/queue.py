@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from vaultstream.errors import VaultStreamError
+from vaultstream.errors import VaultStreamError, shown
 
 K = TypeVar("K", bound=Hashable)
 
@@ -234,7 +234,7 @@ class WorkQueue(Generic[K]):
             log.log(
                 logging.ERROR,  # the runbooks refer to this line
                 "reconcile failed: %s",
-                str(error) or type(error).__name__,
+                shown(error),
                 extra={"key": str(key), "again_in": round(delay, 2)},
                 exc_info=not isinstance(error, VaultStreamError | TimeoutError),
             )

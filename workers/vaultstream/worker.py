@@ -18,7 +18,7 @@ from vaultstream.bus.address import bus_address
 from vaultstream.bus.answers import JETSTREAM_HINT, NO_JETSTREAM
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.credentials import current_database_url
-from vaultstream.errors import BusError, UsageError
+from vaultstream.errors import BusError, UsageError, shown
 from vaultstream.patience import ask_to_leave
 from vaultstream.role import WorkerRole
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
@@ -230,7 +230,7 @@ async def poll_job(context: WorkerContext) -> Job | None:
     except Exception as error:
         if not is_transient(error):
             raise
-        context.telemetry.health.missed("postgres", str(error) or type(error).__name__)
+        context.telemetry.health.missed("postgres", shown(error))
         return context.job
     context.telemetry.health.seen("postgres")
     return job
@@ -273,9 +273,7 @@ async def repeat(
             if not isinstance(error, BUS_ERRORS) and not is_transient(error):
                 raise
             silent_since = _no_jetstream_since(silent_since, error, time.monotonic())
-            log.warning(
-                "service unreachable, retrying: %s", str(error) or type(error).__name__, extra={"loop": name}
-            )
+            log.warning("service unreachable, retrying: %s", shown(error), extra={"loop": name})
             pause = max(every, STEP_RETRY_SECONDS)
         if pause:
             with suppress(TimeoutError):

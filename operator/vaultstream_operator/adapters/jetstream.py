@@ -61,7 +61,7 @@ class JetStreamLags:
             async with asyncio.timeout(NATS_ANSWER_SECONDS):
                 lag = await RecordsStream(bus.of_tenant(tenant)).lag(token)
         except (BusError, *BUS_ERRORS) as error:
-            log.debug("can't read the lag of %s: %s", token, str(error) or type(error).__name__)
+            log.debug("can't read the lag of %s: %s", token, shown(error))
             return Reason.NATS_UNREACHABLE
         return Reason.CONSUMER_MISSING if lag is None else Lag(lag.pending, lag.ack_pending)
 

@@ -12,7 +12,7 @@ import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.config import ConfigException
 
-from vaultstream.errors import ServiceError, UsageError, VaultStreamError
+from vaultstream.errors import ServiceError, UsageError, VaultStreamError, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -94,7 +94,7 @@ class KubeApi:
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(
-                f"The Kubernetes API server is unreachable: {str(error) or type(error).__name__}.",
+                f"The Kubernetes API server is unreachable: {shown(error)}.",
                 hint="Check KUBECONFIG and the server. The operator resumes automatically.",
             ) from None
         answer = _parse(data)
@@ -110,7 +110,7 @@ class KubeApi:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
         except (ConfigException, OSError, ValueError) as error:
             raise UnreachableError(
-                f"The credentials for the Kubernetes API server can't be read: {str(error) or type(error).__name__}.",
+                f"The credentials for the Kubernetes API server can't be read: {shown(error)}.",
                 hint="Check the token of the pod's service account. The operator resumes automatically.",
             ) from None
 

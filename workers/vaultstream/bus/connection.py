@@ -18,7 +18,7 @@ from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
 from vaultstream.bus.tenants import api_prefix
 from vaultstream.credentials import where_to_correct
-from vaultstream.errors import DOCTOR, BusError, explain_tls
+from vaultstream.errors import DOCTOR, BusError, explain_tls, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -105,7 +105,7 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
 
     async def on_error(error: Exception) -> None:
         nonlocal refused
-        log.debug("nats: %s", str(error) or type(error).__name__)
+        log.debug("nats: %s", shown(error))
         if refusal := explain_refusal(address.user_name, error):
             refusals.note(refusal)
         elif not client.established:

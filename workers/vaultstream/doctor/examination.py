@@ -26,7 +26,7 @@ from vaultstream.doctor.seals import examine_seals
 from vaultstream.doctor.signing import examine_signing
 from vaultstream.doctor.source import examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
-from vaultstream.errors import BusError, VaultStreamError
+from vaultstream.errors import BusError, VaultStreamError, shown
 from vaultstream.local.files import whole_data_dir
 from vaultstream.local.services import LocalServices, Services, inspect_services
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
@@ -192,6 +192,6 @@ class _Examination:
 def _bus_failed(error: BaseException) -> Finding:
     return failed(
         "NATS",
-        f"JetStream does not answer: {str(error) or type(error).__name__}.",
+        f"JetStream does not answer: {shown(error)}.",
         "See the log of nats-server.",
     )

@@ -15,7 +15,7 @@ from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.crypto.envelope import unwrapped
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.crypto.revocations import Revocation, Revocations, RevocationsFile
-from vaultstream.errors import BusError, CustodyError, RevokedKeyError
+from vaultstream.errors import BusError, CustodyError, RevokedKeyError, shown
 from vaultstream.store import keys as store
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ class Custody:
         try:
             self._watch = await self._stream.watch(self._job.token, self._on_key)
         except BUS_ERRORS as error:
-            log.info(
-                "no subscription to keys, reading them from Postgres: %s", str(error) or type(error).__name__
-            )
+            log.info("no subscription to keys, reading them from Postgres: %s", shown(error))
 
     async def _resubscribe(self) -> None:
         """Subscribes again if the stream was created after this signer started, or has lost its consumer."""
@@ -129,7 +127,7 @@ class Custody:
             except (BusError, *BUS_ERRORS) as error:
                 log.debug(
                     "no subscription to keys, reading them from Postgres: %s",
-                    str(error) or type(error).__name__,
+                    shown(error),
                 )
 
     async def open(self, key_ids: Sequence[str]) -> Opened:

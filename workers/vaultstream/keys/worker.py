@@ -14,7 +14,7 @@ from vaultstream.crypto.algorithms import generate_private_key, private_key_to_b
 from vaultstream.crypto.envelope import wrap
 from vaultstream.crypto.keyring import KeyRing, load_keyring
 from vaultstream.crypto.revocations import Revocations, RevocationsFile
-from vaultstream.errors import BusError
+from vaultstream.errors import BusError, shown
 from vaultstream.role import WorkerRole
 from vaultstream.store import keys as store
 from vaultstream.store.jobs import find_job
@@ -241,4 +241,4 @@ class KeyPublisher:
             if job is None or job.ended:
                 await self._stream.remove(self._context.job.token)
         except Exception as error:  # noqa: BLE001 - leftovers are found by `vaultstream doctor`
-            log.warning("cleanup failed: %s", str(error) or type(error).__name__)
+            log.warning("cleanup failed: %s", shown(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.credentials import current_database_url
 from vaultstream.crypto.seal_keys import load_seal_keys
-from vaultstream.errors import VaultStreamError
+from vaultstream.errors import VaultStreamError, shown
 from vaultstream.proof.seal import log_origin
 from vaultstream.sealing.attestor import Attestor
 from vaultstream.store.database import connect
@@ -77,4 +77,4 @@ async def _attest(context: WorkerContext, attestor: Attestor) -> None:
         async with connect(current_database_url(context.settings), role="attesting") as connection:
             await attestor.attest(connection, keys.known)
     except Exception as error:  # noqa: BLE001 - the job is not affected; the next interval makes up for it
-        log.warning("checkpoints are not attested: %s", str(error) or type(error).__name__)
+        log.warning("checkpoints are not attested: %s", shown(error))

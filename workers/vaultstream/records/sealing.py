@@ -14,7 +14,7 @@ import asyncpg
 
 from vaultstream.api.signingjob import NOT_SEALED
 from vaultstream.crypto.seal_keys import load_seal_keys
-from vaultstream.errors import CustodyError, ProofError, VaultStreamError
+from vaultstream.errors import CustodyError, ProofError, VaultStreamError, shown
 from vaultstream.sealing.sealer import Sealer, UnplannedError
 from vaultstream.store import jobs, logs, seals
 from vaultstream.store.database import explain, is_transient
@@ -276,7 +276,7 @@ class JobSealing:
                 async with self._context.pool.acquire() as connection:
                     await self._tell(Action.SEAL, connection, error)
         except Exception as error:  # noqa: BLE001 - the next seal makes up for it
-            log.warning("the last seal failed: %s", str(error) or type(error).__name__)
+            log.warning("the last seal failed: %s", shown(error))
 
     async def _tell(self, action: Action, connection: Connection, error: VaultStreamError) -> None:
         self._refusals[action] = f"{NOT_SEALED}{_sentence(error)}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vaultstream.api import JobState
 from vaultstream.bus.publishing import messages_of
 from vaultstream.bus.records import RecordsStream
-from vaultstream.errors import SourceError, SourceReadError
+from vaultstream.errors import SourceError, SourceReadError, shown
 from vaultstream.records.attesting import attesting
 from vaultstream.records.sealing import TO_PLAN, JobSealing
 from vaultstream.records.source import inspect_source, open_readable_source
@@ -301,4 +301,4 @@ class BatchPublisher:
             if job is None or job.ended:
                 await self._stream.remove(self._context.job.token)
         except Exception as error:  # noqa: BLE001 - leftovers are found by `vaultstream doctor`
-            log.warning("cleanup failed: %s", str(error) or type(error).__name__)
+            log.warning("cleanup failed: %s", shown(error))

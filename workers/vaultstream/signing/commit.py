@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from vaultstream.errors import shown
 from vaultstream.signing.backoff import full_jitter
 from vaultstream.store.database import is_transient
 from vaultstream.store.leases import FENCED, commit_batches
@@ -45,7 +46,7 @@ async def commit(
             if not is_transient(error) or isinstance(error, SourceAlteredError):
                 raise
             attempt += 1
-            log.warning("commit failed, will be retried: %s", str(error) or type(error).__name__)
+            log.warning("commit failed, will be retried: %s", shown(error))
             await asyncio.sleep(full_jitter(attempt, initial_seconds=0.05, max_seconds=1.0))
         else:
             outcomes.update(zip(held, done, strict=True))

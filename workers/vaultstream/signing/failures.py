@@ -87,7 +87,7 @@ class Failures:
             self.distrusted |= isinstance(error, SigningFaultError)
             return Settlement("returned", redeliver_after=0.0)
         if is_transient(error):
-            log.warning("batch %d will be retried: %s", batch.number, str(error) or type(error).__name__)
+            log.warning("batch %d will be retried: %s", batch.number, shown(error))
             delay = full_jitter(1, initial_seconds=1.0, max_seconds=1.0)
             return Settlement("returned", redeliver_after=delay)
         if is_misconfigured(error):
@@ -125,7 +125,7 @@ class Failures:
                     connection, self._job.job_no, self._holder, batch.number, batch.lease, error=reason
                 )
         except Exception as unreachable:  # noqa: BLE001 - not counted, so it is retried
-            log.warning("failed attempt not counted: %s", unreachable or type(unreachable).__name__)
+            log.warning("failed attempt not counted: %s", shown(unreachable))
             return Settlement("returned", redeliver_after=1.0)
         log.warning("batch %d failed (%s): %s", batch.number, failure.outcome, reason)
         if failure.outcome == FENCED:

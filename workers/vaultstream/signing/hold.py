@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.errors import shown
 from vaultstream.signing.ack import ack, extend_ack_wait, nak
 from vaultstream.store.leases import release_leases, renew_leases
 
@@ -113,7 +114,7 @@ class Hold:
                 async with self._pool.acquire(timeout=lease_seconds / 3) as connection:
                     await renew_leases(connection, self._holder, leases, seconds=lease_seconds)
             except Exception as error:  # noqa: BLE001 - a lease that is not renewed expires by its own clock
-                log.warning("leases not renewed: %s", str(error) or type(error).__name__)
+                log.warning("leases not renewed: %s", shown(error))
 
     async def _release(self, leases: list[Lease]) -> None:
         if not leases:
@@ -122,4 +123,4 @@ class Hold:
             async with self._pool.acquire(timeout=RELEASE_SECONDS) as connection:
                 await release_leases(connection, self._holder, leases)
         except Exception as error:  # noqa: BLE001 - a lease that is not released expires
-            log.warning("keys not released, their leases will expire: %s", str(error) or type(error).__name__)
+            log.warning("keys not released, their leases will expire: %s", shown(error))

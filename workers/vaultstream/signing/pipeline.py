@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaultstream.bus.pull import REST_SECONDS
 from vaultstream.crypto.rows import Rows
-from vaultstream.errors import BusError, CustodyError, SigningFaultError
+from vaultstream.errors import BusError, CustodyError, SigningFaultError, shown
 from vaultstream.records.reasons import SENTENCES, SIGNER_LOST, UNSIGNABLE
 from vaultstream.role import WorkerRole
 from vaultstream.signing.backoff import full_jitter
@@ -181,7 +181,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - any error that is not transient ends the run
             if not is_transient(error):
                 self._break(error)
-            log.warning("no key leased, will be retried: %s", str(error) or type(error).__name__)
+            log.warning("no key leased, will be retried: %s", shown(error))
             self._keyless = batches + self._keyless
             await asyncio.sleep(full_jitter(4, initial_seconds=0.1, max_seconds=1.0))
             return []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from vaultstream.crypto.rows import HEAD_BYTES, Rows
+from vaultstream.errors import shown
 from vaultstream.store.leases import (
     DatabaseClock,
     Lease,
@@ -87,9 +88,7 @@ async def rehearse(
     except Exception as error:  # noqa: BLE001 - what is wrong, the first batch meets again
         failure = error
     if failure is not None:
-        log.warning(
-            "claims, commits and reads were not rehearsed: %s", str(failure) or type(failure).__name__
-        )
+        log.warning("claims, commits and reads were not rehearsed: %s", shown(failure))
 
 
 def _fenced(ids: Sequence[Any], holder: str, now: float) -> SignedBatch:
