@@ -185,8 +185,7 @@ async def run_job(
                     show(last)
                     return job
                 size = scale(PoolState(snapshot, workers.signers, workers.signers_alive))
-                unkept.extend([size.news] if size.news else [])
-                await _keep(pool, job, unkept)
+                await _keep(pool, job, unkept, size.news)
                 if size.signers != workers.signers:
                     await workers.scale(size.signers)
                 show(replace(last, signers=workers.signers, why=size.why))
@@ -205,8 +204,10 @@ async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
         return snapshot, refused
 
 
-async def _keep(pool: Pool, job: Job, unkept: deque[KeptDecision]) -> None:
-    """Stores decisions, and removes from the list what is stored. While Postgres takes none, the work goes on without."""
+async def _keep(pool: Pool, job: Job, unkept: deque[KeptDecision], news: KeptDecision | None = None) -> None:
+    """Adds a decision to the list, stores what is in it, and removes what is stored. While Postgres takes none, the work goes on without."""
+    if news is not None:
+        unkept.append(news)
     if not unkept:
         return
     try:
