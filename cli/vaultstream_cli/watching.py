@@ -21,7 +21,7 @@ async def read_again(read: Callable[[], Awaitable[_Found]]) -> _Found:
     """Waits `WATCH_SECONDS`, and reads; while a service does not answer, says so and tries again.
 
     Raises:
-        VaultStreamError: as `read`; and any other error that no later attempt can mend.
+        VaultStreamError: as `read`; and any other error that a later attempt would meet too.
     """
     while True:
         await asyncio.sleep(WATCH_SECONDS)
