@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from support.chart import Rendered
+from vaultstream.local.ports import choose_port
 
 _FOLDERS = Path("/usr/lib/postgresql")
 
@@ -23,12 +23,6 @@ def postgres_folder() -> Path | None:
         if "openssl" in said and (program.parent / "initdb").exists():
             return program.parent
     return None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class BundledServices:
@@ -44,7 +38,7 @@ class BundledServices:
         self.folder = folder
         self.chart = chart
         self.release = release
-        self.postgres_port, self.nats_port, self._health_port = free_port(), free_port(), free_port()
+        self.postgres_port, self.nats_port, self._health_port = choose_port(), choose_port(), choose_port()
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("etc/postgres", "etc/tls", "etc/secrets", "nats/auth", "run", "data", "store"):

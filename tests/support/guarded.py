@@ -30,7 +30,7 @@ from vaultstream.bus.permissions import BusRole, permissions
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import BusError
 from vaultstream.local.files import open_the_way
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 from vaultstream.role import WorkerRole
 from vaultstream.store import roles, schema
 from vaultstream.store.database import connect
@@ -79,7 +79,7 @@ async def guarded_nats(
     await asyncio.to_thread(folder.mkdir, parents=True)
     theirs = [f"{role}-{tenant}" for tenant in tenants for role in (*WorkerRole, ADMIN)]
     passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN, *theirs)}
-    port = choose_port(None)
+    port = choose_port()
     config: dict[str, object] = {
         "listen": f"127.0.0.1:{port}",
         "jetstream": {"store_dir": str(folder)},
@@ -338,7 +338,7 @@ def _start_postgres(
 @asynccontextmanager
 async def tls_postgres(folder: Path, pair: KeyPair, *, ca_file: Path) -> AsyncIterator[str]:
     """Starts a Postgres that accepts only TLS connections with a password; yields the superuser's URL on localhost."""
-    password, port = secrets.token_hex(8), choose_port(None)
+    password, port = secrets.token_hex(8), choose_port()
     process = await asyncio.to_thread(_start_postgres, folder, pair, ca_file, password, port)
     url = f"postgresql://root_of_all:{password}@localhost:{port}/postgres?sslmode=verify-full&sslrootcert={ca_file}"
 

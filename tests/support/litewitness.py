@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from support.bundled import free_port
 from support.waiting import eventually
+from vaultstream.local.ports import choose_port
 from vaultstream.proof.cosignature import CosignerKey
 from vaultstream.proof.merkle import EMPTY_ROOT
 from vaultstream.proof.note import NoteKey, encode_base64
@@ -57,7 +57,7 @@ class LiteWitness:
 async def running(program: Path, folder: Path) -> AsyncIterator[LiteWitness]:
     """Starts a witness with a new key and no logs."""
     private = Ed25519PrivateKey.generate()
-    agent, database, port = folder / "agent", folder / "witness.db", free_port()
+    agent, database, port = folder / "agent", folder / "witness.db", choose_port()
     fingerprint = b64encode(sha256(_blob(private)).digest()).decode().rstrip("=")
     with _agent(agent, private):
         process = await asyncio.create_subprocess_exec(

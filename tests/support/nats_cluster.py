@@ -27,7 +27,7 @@ from vaultstream.bus.address import BusAddress
 from vaultstream.bus.connection import BUS_ERRORS, Bus, connect_bus
 from vaultstream.bus.permissions import BusRole, permissions
 from vaultstream.errors import BusError
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 
 VALUES = Path(__file__).parents[2] / "examples" / "production" / "nats-values.yaml"
 ADMIN = "admin"
@@ -210,7 +210,7 @@ def nats_cluster(folder: Path, values: Mapping[str, Any] | None = None) -> Itera
     values = values or documented_values()
     authority = Authority(folder / "authority")
     passwords = {user: secrets.token_hex(8) for user in (*BusRole, ADMIN)}
-    ports = [(choose_port(None), choose_port(None)) for _ in range(values["config"]["cluster"]["replicas"])]
+    ports = [(choose_port(), choose_port()) for _ in range(values["config"]["cluster"]["replicas"])]
     files = mounts(authority, passwords)
     cluster = NatsCluster(folder, authority.pair.certificate, {}, passwords)
     for number, (port, route_port) in enumerate(ports):

@@ -12,7 +12,7 @@ from typing import Any
 
 from support.waiting import eventually
 from vaultstream.bus.address import BusAddress
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def other_nats(folder: Path, **configuration: Any) -> AsyncIterator[int]:
         folder: for its configuration and its data.
         configuration: what nats.conf has besides the address.
     """
-    port = choose_port(None)
+    port = choose_port()
     server = _start(folder, {"host": "127.0.0.1", "port": port, **configuration})
     try:
 

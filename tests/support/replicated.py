@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultstream.local.files import open_the_way
+from vaultstream.local.ports import choose_port
 from vaultstream.local.programs import ensure_user, postgres_programs
 
 _USER = "pgserver"
@@ -81,12 +81,6 @@ def _as_user() -> dict[str, Any]:
     return {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def replicated(folder: Path) -> Iterator[tuple[Server, Server]]:
     """Starts a primary and its standby in an empty folder; stops both in the end."""
@@ -97,7 +91,7 @@ def replicated(folder: Path) -> Iterator[tuple[Server, Server]]:
         os.chown(folder, user.pw_uid, user.pw_gid)
         for path in (folder / "x", postgres_programs() / "postgres"):
             open_the_way(path, user)
-    primary, standby = (Server(folder / name, _free_port()) for name in ("first", "second"))
+    primary, standby = (Server(folder / name, choose_port()) for name in ("first", "second"))
     primary.run("initdb", "-D", str(primary.folder), "-U", "postgres", "--auth=trust", "--no-sync")
     try:
         _set_port(primary)

@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.waiting import eventually
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 
 ACCOUNT, OPERATOR_KEY, USER_KEY = 0, 14 << 3, 20 << 3
 """Kinds of nkeys."""
@@ -79,7 +79,7 @@ class ChangingNats:
 async def changing_nats(folder: Path, *, scheme: str = "nats", **config: Any) -> AsyncIterator[ChangingNats]:
     """Starts a nats-server with this configuration, and stops it."""
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    nats = ChangingNats(folder, choose_port(None), scheme)
+    nats = ChangingNats(folder, choose_port(), scheme)
     try:
         await nats.start(**config)
         yield nats

@@ -20,7 +20,7 @@ from vaultstream.bus.nkeys import NatsKey
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.streams import examine_bus
 from vaultstream.errors import BusError, UsageError
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +65,7 @@ async def test_a_connection_that_the_server_ends_with_an_error_is_opened_again(t
 
 async def test_a_server_is_reached_over_websockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "aiohttp", None)  # as in a command, which does not load it
-    web = choose_port(None)
+    web = choose_port()
     async with other_nats(
         tmp_path,
         jetstream={"store_dir": str(tmp_path / "store")},

@@ -21,7 +21,7 @@ from support.waiting import eventually
 from vaultstream.bus.address import BusAddress
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.records import ConsumerLag, RecordsStream
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 from vaultstream.local.psql import bundled_psql, psql_command
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import list_jobs
@@ -70,7 +70,7 @@ async def test_the_documented_sql_creates_logins_that_see_their_tenant_alone(
 async def test_nats_server_with_the_documented_accounts_serves_each_tenant_and_the_operator(
     tmp_path: Path,
 ) -> None:
-    port = choose_port(None)
+    port = choose_port()
     text = (EXAMPLES / "nats-tenants.conf").read_text()
     assert nats_tenants.HASH in text
     users = await asyncio.to_thread(

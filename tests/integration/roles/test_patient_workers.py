@@ -16,7 +16,7 @@ from support.waiting import eventually
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import ExitCode
 from vaultstream.last_words import read_last_words
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 from vaultstream.patience import LEAVES
 from vaultstream.store.jobs import Job
 
@@ -28,7 +28,7 @@ class Pod:
 
     def __init__(self, database: GuardedDatabase, nats: GuardedNats, part: str, folder: Path) -> None:
         create_keyring(folder / "kek")
-        self.part, self.log, self.port = part, folder / "log", choose_port(None)
+        self.part, self.log, self.port = part, folder / "log", choose_port()
         self._environment = {
             **database.environment(part),
             **nats.environment(part),

@@ -1,10 +1,9 @@
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
-from vaultstream.local.nats import choose_port, configuration
+from vaultstream.local.nats import configuration
 from vaultstream.local.postgres import choose_socket_dir, database_url, settings_text
 
 pytestmark = pytest.mark.unit
@@ -50,11 +49,3 @@ def test_the_wal_is_compressed_by_what_the_server_can(lz4: bool, expected: str) 
 def test_a_path_is_quoted_in_the_servers_configuration() -> None:
     text = configuration(port=1, name="n", store=Path('/a "b" ü'), pid_file=Path("/p"), password="secret")
     assert 'store_dir: "/a \\"b\\" ü"' in text
-
-
-def test_a_free_port_is_kept_and_a_taken_one_is_not() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert choose_port(port) != port
-    assert choose_port(port) == port
-    assert choose_port(None) > 0

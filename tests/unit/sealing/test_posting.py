@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kube.certificates import Authority
-from support.bundled import free_port
 from vaultstream.errors import ServiceError, UsageError
+from vaultstream.local.ports import choose_port
 from vaultstream.sealing.posting import MAX_REPLY_BYTES, Address, Reply, post
 
 pytestmark = pytest.mark.unit
@@ -109,7 +109,7 @@ async def test_a_server_that_never_answers_is_waited_for_so_long_and_no_longer()
 
 async def test_a_server_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(ServiceError, match="unreachable"):
-        await post(Address(f"http://127.0.0.1:{free_port()}"), b"?", "text/plain")
+        await post(Address(f"http://127.0.0.1:{choose_port()}"), b"?", "text/plain")
 
 
 async def test_the_certificate_of_a_server_is_verified(

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from support.scraping import ask
-from vaultstream.local.nats import choose_port
+from vaultstream.local.ports import choose_port
 from vaultstream.telemetry.early import listen_early
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.metrics import process_registry
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 async def test_a_probe_that_comes_before_the_server_is_answered(
     monkeypatch: pytest.MonkeyPatch, *, operator: bool
 ) -> None:
-    port = choose_port(None)
+    port = choose_port()
     monkeypatch.setenv("VAULTSTREAM_OPERATOR_PORT" if operator else "VAULTSTREAM_METRICS_PORT", str(port))
     listen_early(operator=operator)
     probe = asyncio.create_task(asyncio.to_thread(ask, port, "/livez"))

@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from vaultstream.errors import LocalServiceError
 from vaultstream.local import processes
 from vaultstream.local.diagnosis import explain_failure, free_bytes
 from vaultstream.local.files import make_private_dir, number_in, open_log, read_from, size_of, write_private
+from vaultstream.local.ports import HOST, choose_port
 from vaultstream.local.processes import Running
 from vaultstream.local.programs import nats_program, require_nats_program
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 USER = "vaultstream"
-_HOST = "127.0.0.1"
 _PORT_TAKEN = "address already in use"
 _START_SECONDS = 120.0  # it reads its whole store at the start
 _ANSWER_SECONDS = 5.0
@@ -42,7 +41,7 @@ def configuration(*, port: int, name: str, store: Path, pid_file: Path, password
     """Returns the text of the server's configuration, where strings have the syntax of JSON."""
     return f"""\
 # Written by vaultstream at every start of the embedded server. It holds a password: keep it private.
-listen: "{_HOST}:{port}"
+listen: "{HOST}:{port}"
 server_name: {json.dumps(name)}
 pid_file: {json.dumps(str(pid_file), ensure_ascii=False)}
 max_payload: 1MB
@@ -57,21 +56,6 @@ authorization {{
   password: {json.dumps(password)}
 }}
 """
-
-
-def choose_port(wanted: int | None) -> int:
-    """Returns the port `wanted` if it is free on this machine, else another free one."""
-    for port in (wanted, 0) if wanted else (0,):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise LocalServiceError(
-        f"No port is free on {_HOST}.", hint="Stop some of the programs that listen on this machine."
-    )
 
 
 class EmbeddedNats:
@@ -184,7 +168,7 @@ class EmbeddedNats:
             return False
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection(_HOST, port)
+                reader, writer = await asyncio.open_connection(HOST, port)
                 try:
                     greeting = await reader.readline()
                 finally:
@@ -228,7 +212,7 @@ class EmbeddedNats:
         return f"vaultstream-{status.st_dev:x}-{status.st_ino:x}"
 
     def _url(self) -> str:
-        return f"nats://{_HOST}:{number_in(self._port_file)}"
+        return f"nats://{HOST}:{number_in(self._port_file)}"
 
     def _failure(self, log_text: str) -> LocalServiceError:
         if self._password_file.exists():
