@@ -70,7 +70,8 @@ RUNS = container({"running": {"startedAt": "2026-01-01T00:00:00Z"}}, ready=True)
 }
 
 
-async def set_pod_status(site: Site, role: str, status: dict[str, Any]) -> None:
+async def pod_of(site: Site, role: str) -> str:
+    """Returns the name of a role's pod, once there is one."""
     pods = f"/api/v1/namespaces/{site.namespace}/pods"
     selector = f"labelSelector=app.kubernetes.io/component%3D{role}"
 
@@ -78,7 +79,11 @@ async def set_pod_status(site: Site, role: str, status: dict[str, Any]) -> None:
         listed = await site.client.call("GET", f"{pods}?{selector}")
         return next((str(item["metadata"]["name"]) for item in listed["items"]), None)
 
-    words = ["patch", "pod", await eventually(name), "-n", site.namespace, "--subresource=status"]
+    return await eventually(name)
+
+
+async def set_pod_status(site: Site, role: str, status: dict[str, Any]) -> None:
+    words = ["patch", "pod", await pod_of(site, role), "-n", site.namespace, "--subresource=status"]
     await site.server.kubectl(*words, "--type=merge", "-p", json.dumps({"status": status}))
 
 
@@ -126,6 +131,31 @@ async def test_a_pod_that_does_not_run_stalls_the_job_until_it_does(
     assert (event["type"], event["note"]) == ("Warning", stalled["message"])
     await set_pod_status(site, role, RUNS)
     await site.becomes("job", "Reconciling", "MakingKeys")
+
+
+async def test_volumes_that_are_not_mounted_are_reported_in_the_words_of_the_kubelet(site: Site) -> None:
+    await site.operator()
+    await site.apply("job", scaling={"pollingInterval": 1})
+    pod = await pod_of(site, "keys")
+    note = 'MountVolume.SetUp failed for volume "kek" : secret "vaultstream-kek" not found'
+    event = {
+        "metadata": {"name": "mount"},
+        "eventTime": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "reportingController": "kubelet",
+        "reportingInstance": "node",
+        "action": "Mounting",
+        "reason": "FailedMount",
+        "type": "Warning",
+        "note": note,
+        "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": site.namespace, "name": pod},
+    }
+    await site.client.call("POST", f"/apis/events.k8s.io/v1/namespaces/{site.namespace}/events", event)
+    unmounted = waiting("ContainerCreating") | conditions(
+        PodScheduled="True", PodReadyToStartContainers="False"
+    )
+    await set_pod_status(site, "keys", unmounted)
+    stalled = await site.becomes("job", "Stalled", "VolumesNotMounted")
+    assert f"{note}. Most likely" in stalled["message"]
 
 
 async def test_pods_that_a_quota_refuses_are_reported_and_created_once_it_allows_them(site: Site) -> None:

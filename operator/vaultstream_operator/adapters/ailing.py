@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ _WAITING: Final = {
 _OF_ANY_END: Final = ("Error", "Completed", "")
 _AGGREGATED: Final = "(combined from similar events): "
 """Client-go writes this before the note of an Event once ten like it differ, for example in the name of the pod."""
+_OF_THIS_ATTEMPT: Final = re.compile(r"\b[0-9a-f]{64}\b")
+"""The ID of a pod's sandbox, which differs at each attempt."""
 
 
 def of_pod(body: Body) -> Ailment | None:
@@ -55,7 +58,8 @@ def of_pod(body: Body) -> Ailment | None:
     # A pod has no sandbox until its volumes are mounted. Only Events show why it has none.
     set_up = conditions.get("PodReadyToStartContainers", {})
     if set_up.get("status") == "False" and status.get("phase") == "Pending":
-        return Ailment(Cause.NOT_SET_UP, since=_moment(scheduled.get("lastTransitionTime")))
+        since = _moment(scheduled.get("lastTransitionTime"))
+        return Ailment(Cause.NOT_SET_UP, since=since, pod=body["metadata"].get("name", ""))
     return None
 
 
@@ -80,6 +84,11 @@ def of_refusal(note: str) -> Ailment:
     """Returns the ailment of a Kubernetes Job from the note of an Event about the creation of its pod."""
     words = note.removeprefix(_AGGREGATED).removeprefix("Error creating: ")
     return Ailment(Cause.REFUSED, _sentence(_nameless(words)))
+
+
+def of_set_up(problem: Ailment, note: str) -> Ailment:
+    """Returns the ailment of a pod that its node has not set up, with the note of an Event about it."""
+    return replace(problem, words=_sentence(_OF_THIS_ATTEMPT.sub("…", note)))
 
 
 def _of_container(status: Mapping[str, Any]) -> Ailment | None:

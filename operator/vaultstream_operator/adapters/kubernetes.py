@@ -34,7 +34,7 @@ from vaultstream_operator.adapters.lists import Lists
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, JobKey, Mirror
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import WATCHED, path_of
-from vaultstream_operator.adapters.unmade import UnmadePods
+from vaultstream_operator.adapters.pod_events import PodEvents
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core import children
@@ -74,7 +74,7 @@ class KubernetesCluster:
         self._api = api
         self.namespaces = namespaces or ServedNamespaces()
         self._events = Events(api)
-        self._unmade = UnmadePods(api)
+        self._pod_events = PodEvents(api)
         self._mirror = Mirror()
         self._lists = Lists(api, self._mirror, self.namespaces)
         self._applied: dict[tuple[str, str, str], tuple[str, str, int]] = {}
@@ -134,7 +134,7 @@ class KubernetesCluster:
     async def children(self, owner: Owner) -> ChildrenView:
         if self.namespaces.why_lost(owner.namespace):
             return ChildrenView()  # the mirror may still know some, but nobody updates it
-        return await self._unmade.explain(owner, self._mirror.children(owner))
+        return await self._pod_events.explain(owner, self._mirror.children(owner))
 
     # -- children
 

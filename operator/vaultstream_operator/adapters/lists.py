@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Collection
 from typing import Final
@@ -14,6 +15,8 @@ from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _LOST: Final = (_FORBIDDEN, _NOT_FOUND)
+_AT_ONCE: Final = 16
+"""Lists of single namespaces that are asked for at the same time."""
 _ADVICE: Final = "Give the operator its Role and RoleBinding there again."
 
 
@@ -69,12 +72,33 @@ class Lists:
             KubeError, UnreachableError: no list can be read.
         """
         news: set[JobKey] = set()
-        for namespace in sorted(set(names) - self._namespaces.wanted - self._namespaces.lost):
-            await self._list_jobs(namespace)
+        unknown = sorted(set(names) - self._namespaces.wanted - self._namespaces.lost)
+        if not unknown:
+            return news
+        if not await self._list_jobs_at_once(unknown):
+            for start in range(0, len(unknown), _AT_ONCE):
+                some = unknown[start : start + _AT_ONCE]
+                for listed in await asyncio.gather(*map(self._list_jobs, some), return_exceptions=True):
+                    if isinstance(listed, BaseException):
+                        raise listed
+        for namespace in unknown:
             if jobs := self._mirror.jobs_of(namespace):
                 self._namespaces.leave(namespace)
                 news |= jobs
         return news
+
+    async def _list_jobs_at_once(self, namespaces: Collection[str]) -> bool:
+        """Lists the SigningJobs of many namespaces by one request; returns False if the operator may not list those of all."""
+        try:
+            found = await self._api.get(path_of(JOBS), resourceVersion="0")
+        except KubeError as error:
+            if error.status not in _LOST:
+                raise
+            return False
+        version = int(found["metadata"]["resourceVersion"])
+        jobs = [item for item in found["items"] if item["metadata"]["namespace"] in namespaces]
+        self._mirror.listed(JOBS, jobs, namespaces, version)
+        return True
 
     async def _select(self) -> set[JobKey]:
         """Looks up which namespaces are selected; returns the SigningJobs of those that no longer are.

@@ -54,6 +54,8 @@ _REASONS: Final = {
 }
 
 _OUT_OF_MEMORY: Final = "OOMKilled"
+_SANDBOX: Final = "sandbox"
+"""In the Event of a node that has mounted the volumes, and can't make the pod's network or namespaces."""
 _NO_SECRET = re.compile(r'secret "(?P<secret>[^"]+)" not found')
 _NO_KEY = re.compile(r"couldn't find key (?P<key>\S+) in Secret \S+?/(?P<secret>[^\s/]*[^\s/.])")
 
@@ -67,12 +69,14 @@ class Ailment:
         words: what Kubernetes or the worker reports, with a full stop; empty: nothing.
         since: when it began; None: unknown, so it is reported at once.
         exit_code: exit code of a worker that crashes.
+        pod: the name of the pod, if its Events say more.
     """
 
     cause: Cause
     words: str = ""
     since: datetime | None = None
     exit_code: int | None = None
+    pod: str = ""
 
     def ripe(self, now: datetime) -> bool:
         """Returns whether it has lasted long enough to be reported."""
@@ -105,8 +109,8 @@ def statement(ailment: Ailment, role: str, pods: int, owner: Owner, options: Wor
     problem, reason = ailment.words, _REASONS[ailment.cause]
     mounted = mounted_secrets(role, options)
     if ailment.cause is Cause.NOT_SET_UP:
-        problem = _since("their node has not set them up", ailment)
-        reason = reason if mounted else JobReason.PODS_NOT_STARTING
+        reason = reason if mounted and _SANDBOX not in problem else JobReason.PODS_NOT_STARTING
+        problem = " ".join(filter(None, (_since("their node has not set them up", ailment), problem)))
     elif ailment.cause is Cause.NOT_MADE:
         kind = "deployment" if role == SIGNING else "job"
         hint = f"`kubectl describe {kind} -n {owner.namespace} {child_name(owner, role)}` names the cause."

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from support.planning import NOW, OPTIONS, OWNER
-from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_refusal, of_worker_job
+from vaultstream_operator.adapters.ailing import of_deployment, of_pod, of_refusal, of_set_up, of_worker_job
+from vaultstream_operator.adapters.pod_events import note_of_set_up
 from vaultstream_operator.core.pod_problems import Ailment, Cause, statement
 from vaultstream_operator.core.pods import KEYS, RECORDS, SIGNING
 from vaultstream_operator.settings import WorkerSettings
@@ -220,6 +221,26 @@ def test_a_job_without_any_pod_is_reported_after_a_while(count: str) -> None:
             ("their node has not set them up since 2027-01-15T07:00:00Z.",),
         ),
         (
+            of_set_up(
+                Ailment(Cause.NOT_SET_UP, since=BEFORE, pod="receipts-keys-x"),
+                'MountVolume.SetUp failed for volume "kek" : secret "vaultstream-kek" not found',
+            ),
+            KEYS,
+            "VolumesNotMounted",
+            ('failed for volume "kek" : secret "vaultstream-kek" not found. Most likely the Secret',),
+        ),
+        (
+            of_set_up(
+                Ailment(Cause.NOT_SET_UP, since=BEFORE),
+                f'Failed to create pod sandbox: failed to setup network for sandbox "{"0a" * 32}": no address.',
+            ),
+            KEYS,
+            "PodsNotStarting",
+            (
+                '07:00:00Z. Failed to create pod sandbox: failed to setup network for sandbox "…": no address. Run',
+            ),
+        ),
+        (
             Ailment(Cause.NOT_MADE, since=BEFORE),
             KEYS,
             "PodsRefused",
@@ -265,6 +286,23 @@ def test_each_problem_of_a_pod_is_a_sentence_that_says_what_to_do(
     said = statement(ailment, role, 3, OWNER, OPTIONS)
     assert (said.reason, said.event_type) == (reason, "Warning")
     assert all(part in said.message for part in parts), said.message
+
+
+def event(second: int, note: str, reason: str = "FailedMount") -> dict[str, Any]:
+    at = BEFORE + timedelta(seconds=second)
+    return {"reason": reason, "note": note, "deprecatedLastTimestamp": at.isoformat()}
+
+
+def test_why_a_pod_is_not_set_up_stays_the_same_while_volumes_fail_in_turn() -> None:
+    assert note_of_set_up([]) == ""
+    assert (
+        note_of_set_up([event(0, "0/3 nodes", "FailedScheduling"), {"reason": "FailedMount", "note": "?"}])
+        == ""
+    )
+    ca, kek = 'volume "ca"', 'volume "kek"'
+    assert note_of_set_up([event(9, ca), event(100, kek)]) == ca
+    assert note_of_set_up([event(200, ca), event(100, kek)]) == ca
+    assert note_of_set_up([event(0, ca), event(400, kek)]) == kek
 
 
 def test_an_authority_that_is_not_there_is_named_where_it_is_mounted() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from vaultstream_operator.adapters.kube_api import KubeApi, KubeError, KubeJson
 from vaultstream_operator.adapters.lists import Lists
-from vaultstream_operator.adapters.mirror import Mirror
+from vaultstream_operator.adapters.mirror import JOBS, Mirror
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
+from vaultstream_operator.adapters.paths import path_of
 
 pytestmark = pytest.mark.unit
 
@@ -21,8 +24,21 @@ class Answers:
         self.selected = ["team-b"]
         self.refuses = False
         self.jobs: dict[str, list[str]] = {}
+        self.lists_all = False
+        self.asked: list[str] = []
+        self.open, self.most_open = 0, 0
 
     async def get(self, path: str, **query: str) -> KubeJson:
+        self.asked.append(path)
+        if path == path_of(JOBS):
+            if not self.lists_all:
+                raise KubeError(403, "Forbidden", "signingjobs is forbidden at the cluster scope")
+            everywhere = [signing_job(space, name) for space, names in self.jobs.items() for name in names]
+            return {"items": everywhere, "metadata": {"resourceVersion": "2"}}
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        await asyncio.sleep(0)
+        self.open -= 1
         if path != "/api/v1/namespaces":
             jobs = self.jobs.get(path.split("/")[-2], []) if path.endswith("/signingjobs") else []
             made = [signing_job(path.split("/")[-2], name) for name in jobs]
@@ -77,8 +93,10 @@ async def test_an_operator_that_knows_no_namespace_has_not_started() -> None:
         await lists.read(exact=True)
 
 
-async def test_of_the_namespaces_that_had_jobs_those_that_still_have_some_are_lost() -> None:
+@pytest.mark.parametrize("lists_all", [False, True])
+async def test_of_the_namespaces_that_had_jobs_those_that_still_have_some_are_lost(lists_all: bool) -> None:
     answers = Answers()
+    answers.lists_all = lists_all
     lists, namespaces = lists_of(answers, "team-a")
     await lists.read()
     answers.jobs = {"team-a": ["served"], "team-b": ["selected"], "team-c": ["left"]}
@@ -90,3 +108,29 @@ async def test_of_the_namespaces_that_had_jobs_those_that_still_have_some_are_lo
     answers.jobs = {}
     await lists.read()
     assert namespaces.lost == set()
+
+
+async def test_many_namespaces_that_had_jobs_cost_one_list_or_some_at_the_same_time() -> None:
+    answers, names = Answers(), {f"team-{number}" for number in range(100)}
+    answers.jobs = {"team-7": ["left"], "elsewhere": ["of another operator"]}
+    answers.lists_all = True
+    lists, namespaces = lists_of(answers)
+    assert await lists.find_left(names) == {("team-7", "left")}
+    assert (answers.asked, namespaces.lost) == ([path_of(JOBS)], {"team-7"})
+
+    answers.lists_all = False
+    lists, namespaces = lists_of(answers)
+    assert await lists.find_left(names) == {("team-7", "left")}
+    assert 2 <= answers.most_open <= 16
+
+
+async def test_a_namespace_that_can_not_be_looked_at_fails_the_search_which_is_tried_again() -> None:
+    answers = Answers()
+    lists, _ = lists_of(answers)
+
+    async def fail(path: str, **query: str) -> KubeJson:
+        raise KubeError(500, "InternalError", "etcdserver: request timed out")
+
+    lists._api = cast("KubeApi", SimpleNamespace(get=fail))
+    with pytest.raises(KubeError, match="timed out"):
+        await lists.find_left({"team-a"})

@@ -1,0 +1,107 @@
+"""Why a Kubernetes Job has no pod, or a pod no container: their status does not say so, only their Events do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from vaultstream.errors import VaultStreamError
+from vaultstream_operator.adapters.ailing import of_refusal, of_set_up
+from vaultstream_operator.adapters.kube_api import KubeApi, KubeJson
+from vaultstream_operator.core import children
+from vaultstream_operator.core.children import Owner, child_name
+from vaultstream_operator.core.pod_problems import Ailment, Cause
+from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
+
+log = logging.getLogger(__name__)
+
+_Worker = TypeVar("_Worker", WorkerJobView, SignersView)
+_FAILED: Final = "FailedCreate"
+_NOT_SET_UP: Final = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
+_AGAIN: Final = timedelta(minutes=3)
+"""The kubelet tries to mount a volume again after at most two minutes: what it reported earlier than this no longer holds."""
+_MOST_EVENTS: Final = 50
+
+
+class PodEvents:
+    """Reads the Events of Jobs that have had no pod for a while, and of pods that their node has not set up.
+
+    Args:
+        api: sends the requests. Without the right to list Events, nothing is known.
+    """
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    async def explain(self, owner: Owner, view: ChildrenView) -> ChildrenView:
+        """Returns the children with what the Events say about those whose pods were refused or not set up."""
+        return replace(
+            view,
+            keys=await self._explain(owner, children.KEYS, view.keys),
+            records=await self._explain(owner, children.RECORDS, view.records),
+            signing=await self._explain(owner, children.SIGNING, view.signing),
+        )
+
+    async def _explain(self, owner: Owner, role: str, worker: _Worker | None) -> _Worker | None:
+        problem = worker.problem if worker is not None else None
+        if worker is None or problem is None or not problem.ripe(datetime.now(UTC)):
+            return worker
+        answer = None
+        if problem.cause is Cause.NOT_MADE:
+            answer = await self._refusal(owner.namespace, child_name(owner, role), problem)
+        elif problem.cause is Cause.NOT_SET_UP and problem.pod:
+            answer = await self._set_up(owner.namespace, problem)
+        return worker if answer is None else replace(worker, problem=answer)
+
+    async def _refusal(self, namespace: str, name: str, problem: Ailment) -> Ailment | None:
+        events = await self._list(namespace, f"regarding.kind=Job,regarding.name={name},reason={_FAILED}")
+        since = problem.since or datetime.min.replace(tzinfo=UTC)
+        current = [(moment, note) for moment, note in _notes(events) if moment >= since]
+        return of_refusal(max(current)[1]) if current else None
+
+    async def _set_up(self, namespace: str, problem: Ailment) -> Ailment | None:
+        events = await self._list(namespace, f"regarding.kind=Pod,regarding.name={problem.pod},type=Warning")
+        if note := note_of_set_up(events):
+            return of_set_up(problem, note)
+        return None
+
+    async def _list(self, namespace: str, selector: str) -> list[KubeJson]:
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        try:
+            found = await self._api.get(path, fieldSelector=selector, limit=str(_MOST_EVENTS))
+        except VaultStreamError as error:
+            log.debug("can't read the Events of %s: %s", selector, error.message)
+            return []
+        return list(found.get("items", ()))
+
+
+def note_of_set_up(events: Iterable[KubeJson]) -> str:
+    """Returns why a node can't set up a pod, from the pod's Events; empty if they don't say.
+
+    If several volumes are missing, the kubelet reports each in turn. The first by name is taken, so that the answer stays the same.
+    """
+    seen = _notes(event for event in events if event.get("reason") in _NOT_SET_UP)
+    newest = max((moment for moment, _ in seen), default=None)
+    return min((note for moment, note in seen if newest and newest - moment <= _AGAIN), default="")
+
+
+def _notes(events: Iterable[KubeJson]) -> list[tuple[datetime, str]]:
+    """Returns when each Event happened last, and its note."""
+    seen = [(_last_seen(event), str(event.get("note", ""))) for event in events]
+    return [(moment, note) for moment, note in seen if moment is not None]
+
+
+def _last_seen(event: KubeJson) -> datetime | None:
+    """Returns when an Event happened last; None: it does not say so."""
+    series = event.get("series") or {}
+    for text in (
+        series.get("lastObservedTime"),
+        event.get("deprecatedLastTimestamp"),
+        event.get("eventTime"),
+    ):
+        if text:
+            return datetime.fromisoformat(text)
+    return None
