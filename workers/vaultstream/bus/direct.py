@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from vaultstream.bus.protocol import MessageParser
+from vaultstream.errors import shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from nats.aio.subscription import Subscription
 
+_log = logging.getLogger(__name__)
+
+_OF_A_STREAM = b"$JS.ACK."
+"""How the reply subject of a message begins that JetStream delivers from a stream."""
 _STATUS = b"NATS/1.0 "
 """How the headers of a status begin. Those of a message have a line break in place of the space."""
 
@@ -39,6 +47,7 @@ class DirectClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = MessageParser(self)
         self._takers: dict[int, Callable[[Msg, bytes], None]] = {}
 
     def deliver_directly(self, subscription: Subscription, take: Callable[[Msg, bytes], None]) -> None:
@@ -105,14 +114,27 @@ class DirectClient(Client):
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
+        """Delivers a message. None ends the connection, whatever whoever published it has put into it."""
+        if not subject.isascii():
+            subject = subject.decode(errors="replace").encode()
         take = self._takers.get(sid)
-        if take is None or sid not in self._subs:
-            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
+        if take is not None and sid in self._subs:
+            self.stats["in_msgs"] += 1
+            self.stats["in_bytes"] += len(data)
+            answered = reply.decode(errors="replace")
+            take(
+                Msg(subject=subject.decode(), reply=answered, data=data, _client=self, _sid=sid),
+                headers or b"",
+            )
             return
-        self.stats["in_msgs"] += 1
-        self.stats["in_bytes"] += len(data)
-        message = Msg(subject=subject.decode(), reply=reply.decode(), data=data, _client=self, _sid=sid)
-        take(message, headers or b"")
+        if reply.startswith(_OF_A_STREAM):
+            headers = None  # what is stored must not pass for a status of the server; no reader here needs its headers
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - any other would end the task that reads
+            _log.warning("a message is ignored: %s", shown(error), extra={"subject": subject.decode()[:200]})
 
 
 def _command(message: Outgoing, reply: bytes) -> bytes:

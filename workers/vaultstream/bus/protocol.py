@@ -1,0 +1,76 @@
+"""How what the server sends is split into messages, whatever bytes a subject has.
+
+The parser of nats-py splits at all white space. A server allows form feeds and vertical tabs in a subject, so one stored
+message could break the connection of each client that it was delivered to, again at each delivery.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nats.errors import ProtocolError
+from nats.protocol.parser import Parser
+
+if TYPE_CHECKING:
+    from vaultstream.bus.direct import DirectClient
+
+_LINE_END = b"\r\n"
+_MESSAGE, _MESSAGE_WITH_HEADERS = b"MSG", b"HMSG"
+
+
+class MessageParser(Parser):
+    """Reads messages itself, for which the server puts one space between words, and leaves all else to the library's parser."""
+
+    def __init__(self, client: DirectClient) -> None:
+        super().__init__(client)
+        self._client = client
+
+    def reset(self) -> None:
+        """Forgets what was read of a connection that has ended."""
+        super().reset()
+        self._unread = bytearray()
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Passes each message on that is complete with these bytes, and keeps the rest.
+
+        Raises:
+            ProtocolError: the server sent what is not in the protocol.
+        """
+        unread = self._unread
+        unread += data
+        start = 0
+        while (end := unread.find(_LINE_END, start)) >= 0:
+            line = bytes(unread[start:end])
+            words = line.split(b" ")
+            if words[0] not in (_MESSAGE, _MESSAGE_WITH_HEADERS):
+                start = end + len(_LINE_END)
+                await super().parse(line + _LINE_END)
+            else:
+                headers_size, size = _sizes(words)
+                body = end + len(_LINE_END)
+                if len(unread) < body + size + len(_LINE_END):
+                    break
+                start = body + size + len(_LINE_END)
+                headers = bytes(unread[body : body + headers_size]) if headers_size else None
+                payload = bytes(unread[body + headers_size : body + size])
+                reply = words[3] if len(words) == _words_with_reply(words[0]) else b""
+                await self._client._process_msg(int(words[2]), words[1], reply, payload, headers)  # noqa: SLF001 - as the library's parser does
+            if self._unread is not unread:
+                return  # the connection has ended
+        del unread[:start]
+
+
+def _words_with_reply(verb: bytes) -> int:
+    return 6 if verb == _MESSAGE_WITH_HEADERS else 5
+
+
+def _sizes(words: list[bytes]) -> tuple[int, int]:
+    """Returns the bytes of a message's headers, and those of headers and payload together."""
+    with_reply = _words_with_reply(words[0])
+    numbers = [words[2], *words[-2:]] if words[0] == _MESSAGE_WITH_HEADERS else [words[2], b"0", words[-1]]
+    if len(words) not in (with_reply - 1, with_reply) or not all(number.isdigit() for number in numbers):
+        raise ProtocolError
+    headers, size = int(numbers[1]), int(numbers[2])
+    if headers > size:
+        raise ProtocolError
+    return headers, size
