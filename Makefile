@@ -176,7 +176,7 @@ demo: .venv/.runtime ## Sign 200,000 records on that cluster, and show how the s
 kind-down: .venv/.runtime ## Remove that cluster.
 	@hack/trial down
 
-e2e: .venv/.dev ## Run the end-to-end tests with this host as the node, as root; takes 25 minutes. Option: PYTEST_ARGS.
+e2e: .venv/.dev ## Run the end-to-end tests with this host as the node, as root; takes 15 minutes. Option: PYTEST_ARGS.
 	@$(BIN)/pytest tests/e2e $(PYTEST_ARGS)
 
 apiserver-up: .venv/.runtime ## Start a Kubernetes API server on loopback, without nodes or root; print the path of its kubeconfig.

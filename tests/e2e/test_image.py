@@ -108,14 +108,10 @@ def packages_and_bill(archive: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 @pytest.mark.timeout(900)
 async def test_the_same_sources_make_the_same_image(site: Site, tmp_path: Path) -> None:
-    layers = []
-    for number in range(2):
-        archive = tmp_path / f"{number}.tar"
-        await run(
-            ROOT / "hack/image", ".", f"localhost/vaultstream-again:{number}", archive, "--no-cache", cwd=ROOT
-        )
-        layers.append(read(archive)[1])
-    assert layers[0] == layers[1]
+    """The image of these tests is one, built at another time; steps that did not change may be older."""
+    again = tmp_path / "again.tar"
+    await run(ROOT / "hack/image", ".", "localhost/vaultstream-again:dev", again, "--no-cache", cwd=ROOT)
+    assert read(again)[1] == read(PRODUCT.archive)[1]
 
 
 def test_it_runs_as_a_numeric_user_and_has_labels(site: Site) -> None:
@@ -124,7 +120,7 @@ def test_it_runs_as_a_numeric_user_and_has_labels(site: Site) -> None:
     assert config["Entrypoint"] == ["vaultstream"]
     labels = config["Labels"]
     for name in ("title", "description", "licenses", "version", "revision"):
-        assert labels[f"org.opencontainers.image.{name}"]
+        assert labels[f"org.opencontainers.image.{name}"] not in ("", "unknown")
 
 
 def test_its_bill_of_materials_lists_what_is_installed(site: Site) -> None:

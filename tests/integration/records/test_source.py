@@ -134,6 +134,29 @@ async def test_a_missing_table_or_column_is_refused_with_the_nearest_existing_na
         await inspect_source(db, RecordsSpec(table=table, id_column="ctid"))
 
 
+async def test_a_missing_table_is_refused_without_naming_tables_that_this_user_may_not_read(
+    db: asyncpg.Connection,
+) -> None:
+    other, schema, role = new_name("receipts"), new_name("other"), new_name("reader")
+    await db.execute(f"CREATE SCHEMA {schema}")
+    await db.execute(f"CREATE TABLE {other} (id int, payload text); CREATE TABLE {schema}.{other} (id int)")
+    await db.execute(
+        f"CREATE ROLE {role}; CREATE TABLE {other}_own (id int); GRANT SELECT ON {other}_own TO {role}"
+    )
+    await db.execute(f"GRANT SELECT ON {schema}.{other} TO {role}")  # but not to use its schema
+    await db.execute(f"SET ROLE {role}")
+    try:
+        with pytest.raises(SourceError, match=r"^spec\.records\.table") as caught:
+            await inspect_source(db, RecordsSpec(table=other + "x"))
+    finally:
+        await db.execute("RESET ROLE")
+        await db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}; DROP SCHEMA {schema} CASCADE")
+        await db.execute(f"DROP TABLE {other}, {other}_own")
+    shown = f"{caught.value} {caught.value.hint}".replace(f"{other}_own", "OWN").replace(f"{other}x", "")
+    assert "OWN" in shown
+    assert other not in shown
+
+
 async def test_a_name_can_not_smuggle_sql(db: asyncpg.Connection) -> None:
     table = await add_table(db, [1])
     for name in (f'{table}"; DROP TABLE {table}; --', f"{table} WHERE true"):
