@@ -130,6 +130,7 @@ BEGIN
     -- that was not locked. Once these rows are locked, nobody else can lease the keys until this transaction ends.
     -- A body is what follows from the commit, with a root and a time. Only what looks like a time is read as one, and it must be
     -- written as it was read: a second 60 or an hour 24 is another time than its text, and not one for other programs.
+    -- (A session may redefine the abbreviation UTC, and Z, by its time zone. An interval it can't.)
     -- (Regular expressions and functions that count characters would take five times as long.)
     SELECT to_json(j.token), j.stated INTO v_token, v_stated FROM vaultstream.jobs j WHERE j.job_no = p_job_no;
     SELECT array_agg(l.slot IS NOT NULL ORDER BY s), array_agg(l.leased_at ORDER BY s), array_agg(l.stated_at ORDER BY s),
@@ -140,7 +141,7 @@ BEGIN
                      || ',"epoch":' || l.epoch || ',"firstId":' || to_json(l.first_id) || ',"holder":' || v_holder
                      || ',"jobToken":' || v_token || ',"keyId":' || to_json(l.key_id) || ',"lastId":' || to_json(l.last_id)
                      || ',"root":"' || encode(l.root, 'escape')
-                     || '","signedAt":"' || to_char(l.stated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}'
+                     || '","signedAt":"' || to_char(l.stated_at AT TIME ZONE INTERVAL '0', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}'
                AND btrim(l.root, '0123456789abcdef') = ''
                AND octet_length(l.signature) BETWEEN 1 AND 65535) IS NOT TRUE)
     INTO v_held, v_leased, v_times, v_latest, v_in_time, v_unstated, v_wrong
@@ -148,7 +149,7 @@ BEGIN
     LEFT JOIN (
         SELECT locked.*, substr(locked.bytes, octet_length(locked.bytes) - 106, 64) AS root,
                CASE WHEN btrim(substr(locked.bytes, octet_length(locked.bytes) - 28, 27), '0123456789-T:.Z') = ''
-                    THEN encode(substr(locked.bytes, octet_length(locked.bytes) - 28, 27), 'escape')::timestamptz END AS stated_at
+                    THEN encode(substr(locked.bytes, octet_length(locked.bytes) - 28, 26), 'escape')::timestamp AT TIME ZONE INTERVAL '0' END AS stated_at
         FROM (
             SELECT c.slot, c.batch_no, c.epoch, c.signed, c.body, c.signature, k.leased_at, k.key_id, k.algorithm,
                    convert_to(c.body, 'UTF8') AS bytes,
