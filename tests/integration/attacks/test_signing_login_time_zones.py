@@ -33,7 +33,7 @@ async def lie(connection: asyncpg.Connection, zone: str) -> None:
 async def test_no_time_zone_of_a_session_moves_what_an_index_has(
     signer: asyncpg.Connection, owner: asyncpg.Connection, job: Job, zone: str
 ) -> None:
-    """An index keeps for ever what the expression was in the session that wrote the row."""
+    """An index keeps what the expression was in the session that wrote the row."""
     lease = await claim_one(signer, job, ANN, 1)
     await release_leases(signer, ANN, [lease])
     expressions = await owner.fetch(
