@@ -268,7 +268,7 @@ def test_a_service_gives_what_the_string_does_not(tmp_path: Path) -> None:
 
 
 def test_hosts_keep_their_ports() -> None:
-    assert asked(connection_arguments("postgresql://a:1,[::1]:2,c:3/x", {}))["host"] == "a,::1,c"
+    assert asked(connection_arguments("postgresql://a:1,[::1]:2,c:3/x", {}))["host"] == "a,[::1],c"
     assert asked(connection_arguments("postgresql://a:1,[::1]:2,c:3/x", {}))["port"] == "1,2,3"
     assert asked(connection_arguments("postgresql:///x?host=a,b&port=7", {}))["port"] == "7,7"
 
@@ -323,9 +323,12 @@ def test_another_login_of_the_embedded_postgres_keeps_its_password() -> None:
     ],
 )
 def test_another_string_that_ends_with_empty_options_takes_the_variables(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked(connection_arguments(url, {"PGPASSWORD": "word"}))["password"] == "word"
-    assert "password" not in connection_arguments(url, {}).others
+    file = tmp_path / "pass"
+    file.write_text("*:*:*:*:filed\n")
+    file.chmod(0o600)
+    assert asked(connection_arguments(url, {"PGPASSFILE": str(file)}))["password"] == "filed"
     monkeypatch.setenv("PGPASSFILE", "/home/me/pass")
     assert psql_command(url, [])[1]["PGPASSFILE"] == "/home/me/pass"

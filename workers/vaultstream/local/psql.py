@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from vaultstream.errors import MissingExtraError
+from vaultstream.errors import MissingExtraError, UsageError
 from vaultstream.local.programs import postgres_programs
 from vaultstream.store.conninfo import is_embedded
 
@@ -32,9 +32,19 @@ def psql_command(url: str, arguments: Sequence[str]) -> tuple[list[str], dict[st
     """Returns the arguments after the program's name, and the environment to run it with.
 
     The password is passed in the environment, which only the same user can read; every user can read a command line.
+
+    Raises:
+        UsageError: the string has a secret for which psql has no variable.
     """
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
+    parts = urlsplit(url, allow_fragments=False)
+    query = parse_qsl(
+        parts.query.replace("+", "%2B"), keep_blank_values=True
+    )  # as libpq, for which + is no space
+    if any(name == "sslpassword" for name, _ in query):
+        raise UsageError(
+            "psql can't be given the sslpassword of DATABASE_URL without showing it to other users.",
+            hint="Name a key without a password in sslkey, or write all parameters into a service file and name it: service=NAME.",
+        )
     password = unquote(parts.password) if parts.password else None
     password = next((value for name, value in query if name == "password"), password)
     user, at, host = parts.netloc.rpartition("@")

@@ -6,7 +6,6 @@ import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -32,7 +31,7 @@ CERTIFICATE_HINT = (
     "Set sslrootcert in DATABASE_URL, or PGSSLROOTCERT, to the certificate of the authority that signed the server's "
     "certificate, and use a host name that the server's certificate contains."
 )
-_CLIENT_HINT = (
+CLIENT_HINT = (
     "Set sslcert and sslkey in DATABASE_URL, or PGSSLCERT and PGSSLKEY, to a certificate that the server's authority has issued "
     "for this user, and its private key; sslpassword is that of an encrypted key."
 )
@@ -57,7 +56,10 @@ def system_context(values: Mapping[str, str]) -> ssl.SSLContext:
     if crl := values.get("sslcrl"):
         context.load_verify_locations(crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    usual = Path("~/.postgresql/postgresql").expanduser()
+    try:
+        usual = Path("~/.postgresql/postgresql").expanduser()
+    except RuntimeError:  # no home directory
+        usual = Path(os.devnull)
     certificate = values.get("sslcert") or (f"{usual}.crt" if Path(f"{usual}.crt").exists() else None)
     if certificate:
         key = values.get("sslkey") or f"{usual}.key"
@@ -92,45 +94,5 @@ def _explain_refusal(text: str) -> DatabaseError | None:
         )
     if "client certificate" in text or "certificate authentication failed" in text:
         asks = "asks for a client certificate" if "requires" in text else "refuses the client certificate"
-        return DatabaseError(f"Postgres {asks} of the user of DATABASE_URL.", hint=_CLIENT_HINT)
-    return None
-
-
-def explain_own_files(error: BaseException, url: str) -> VaultStreamError | None:
-    """Returns what is wrong with the files of certificates and keys that a connection string names, if that is the cause.
-
-    Args:
-        error: by which the connection failed: errors of the system and of OpenSSL name no file.
-        url: the connection string.
-    """
-    query = parse_qs(urlsplit(url).query)
-
-    def given(name: str) -> str:
-        return query.get(name, [os.environ.get(f"PG{name.upper()}", "")])[-1]
-
-    if isinstance(error, FileNotFoundError | PermissionError):
-        for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
-            path = given(name)
-            if path and path != SYSTEM and not os.access(path, os.R_OK):
-                hint = CERTIFICATE_HINT if name == "sslrootcert" else f"Correct {name} in DATABASE_URL."
-                return UsageError(f"{name}: the file {path} can't be read.", hint=hint)
-    if not (certificate := given("sslcert")):
-        return None
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
-        try:
-            password = given("sslpassword")
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
-                certificate, given("sslkey") or None, lambda: password
-            )
-        except (OSError, ValueError):
-            return UsageError(
-                f"sslcert, sslkey: the certificate {certificate} can't be used with the key {given('sslkey') or 'in it'}: they do not "
-                "belong together, or sslpassword is not the password of the key.",
-                hint=_CLIENT_HINT,
-            )
-    if isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError):
-        return DatabaseError(
-            "Postgres ended the connection while it began; it may not know the authority that issued the client certificate.",
-            hint=_CLIENT_HINT,
-        )
+        return DatabaseError(f"Postgres {asks} of the user of DATABASE_URL.", hint=CLIENT_HINT)
     return None

@@ -6,7 +6,7 @@ refuses the connection. For the string of the embedded Postgres, none of the use
 
 from __future__ import annotations
 
-import configparser
+import getpass
 import os
 import re
 from dataclasses import dataclass, field
@@ -16,6 +16,18 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from vaultstream.errors import UsageError
 from vaultstream.store.client_tls import OF_CONTEXT, SYSTEM, system_context
+from vaultstream.store.libpq_files import home, password_from_file, values_of_service
+from vaultstream.store.libpq_parameters import (
+    FOR_THE_DRIVER,
+    NOT_OVER_SOCKETS,
+    OWN_CHOICES,
+    PG_VARIABLES,
+    TAKEN_VALUES,
+    GivenValue,
+    check_parameters,
+    check_together,
+)
+from vaultstream.store.unopened import explain_files
 from vaultstream.url_passwords import require_escaped
 
 if TYPE_CHECKING:
@@ -28,119 +40,6 @@ _EMBEDDED = re.compile(r"postgresql://postgres@/[^/?#]+\?host=/[^&]+&port=\d+" +
 POSTGRES_CONNECT_SECONDS = 10.0
 _SHORTEST_SECONDS, _ENDLESS_SECONDS = 2.0, 3600.0
 
-_VARIABLES = {
-    "host": "PGHOST",
-    "hostaddr": "PGHOSTADDR",
-    "port": "PGPORT",
-    "dbname": "PGDATABASE",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "passfile": "PGPASSFILE",
-    "require_auth": "PGREQUIREAUTH",
-    "channel_binding": "PGCHANNELBINDING",
-    "options": "PGOPTIONS",
-    "sslmode": "PGSSLMODE",
-    "requiressl": "PGREQUIRESSL",
-    "sslnegotiation": "PGSSLNEGOTIATION",
-    "sslcompression": "PGSSLCOMPRESSION",
-    "sslcert": "PGSSLCERT",
-    "sslkey": "PGSSLKEY",
-    "sslcertmode": "PGSSLCERTMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-    "sslcrl": "PGSSLCRL",
-    "sslcrldir": "PGSSLCRLDIR",
-    "sslsni": "PGSSLSNI",
-    "requirepeer": "PGREQUIREPEER",
-    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
-    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
-    "gssencmode": "PGGSSENCMODE",
-    "krbsrvname": "PGKRBSRVNAME",
-    "gsslib": "PGGSSLIB",
-    "gssdelegation": "PGGSSDELEGATION",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-    "load_balance_hosts": "PGLOADBALANCEHOSTS",
-    "min_protocol_version": "PGMINPROTOCOLVERSION",
-    "max_protocol_version": "PGMAXPROTOCOLVERSION",
-}
-"""The variables that give a parameter where the string does not."""
-
-_FOR_THE_DRIVER = {
-    "user",
-    "password",
-    "passfile",
-    *OF_CONTEXT,
-    "krbsrvname",
-}
-_OVERRIDDEN = {
-    "application_name",  # names each connection after its worker
-    "fallback_application_name",
-    "client_encoding",  # always UTF-8
-    "keepalives",  # see `vaultstream.store.keepalive`
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-    "sslcompression",  # libpq itself ignores it
-}
-"""What VaultStream chooses itself for each connection."""
-
-_NO = ("", "0", "off", "false", "no")
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "ssl": ("true",),
-    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-    "target_session_attrs": (
-        "any",
-        "read-write",
-        "read-only",
-        "primary",
-        "standby",
-        "prefer-standby",
-    ),
-    "sslnegotiation": ("postgres", "direct"),
-    "gsslib": ("gssapi", "sspi"),
-    "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
-    "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
-    # Of those that follow, no other value can be satisfied.
-    "hostaddr": ("",),
-    "channel_binding": ("", "disable", "prefer"),
-    "require_auth": ("",),
-    "gssencmode": ("", "disable", "prefer"),
-    "gssdelegation": _NO,
-    "sslcertmode": ("", "allow"),
-    "sslcrldir": ("",),
-    "sslsni": ("", "1"),
-    "sslkeylogfile": ("",),
-    "requirepeer": ("",),
-    "requiressl": ("", "0", "1"),
-    "load_balance_hosts": ("", "disable"),
-    "min_protocol_version": ("", "3.0"),
-    "max_protocol_version": ("", "3.0", "3.2", "latest"),
-    "replication": _NO,
-    "scram_client_key": ("",),
-    "scram_server_key": ("",),
-    "oauth_issuer": ("",),
-    "oauth_client_id": ("",),
-    "oauth_client_secret": ("",),
-    "oauth_scope": ("",),
-}
-_NOT_OVER_SOCKETS = {
-    "hostaddr",
-    "channel_binding",
-    "require_auth",
-    "gssencmode",
-    "requirepeer",
-    *(name for name in _VARIABLES if name.startswith(("ssl", "requiressl"))),
-}
-"""What variables may ask of every connection, and has no meaning for one through a Unix socket."""
-
-_INSTEAD = {
-    "ssl": "Write sslmode=verify-full, sslmode=require or sslmode=disable.",
-    "hostaddr": "Put the address in the place of the host.",
-    "channel_binding": "Use sslmode=verify-full with sslrootcert, which also shows that the server is the right one.",
-    "load_balance_hosts": "Hosts are tried in the order of the string.",
-}
-
 
 @dataclass(frozen=True)
 class ConnectionArguments:
@@ -150,19 +49,17 @@ class ConnectionArguments:
         dsn: the connection string, with all that the driver would look for elsewhere.
         timeout: for a new connection, in seconds.
         others: further arguments by name.
+        parameters: what was asked for, by the names of libpq.
+        servers: where the servers are, for messages.
+        note: why there is no password, though a file of passwords is there.
     """
 
     dsn: str = field(repr=False)
     timeout: float
     others: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A value, and where it comes from, for messages."""
-
-    value: str = field(repr=False)
-    where: str
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    servers: tuple[str, ...] = ()
+    note: str = ""
 
 
 def connection_arguments(url: str, environ: Mapping[str, str] | None = None) -> ConnectionArguments:
@@ -181,20 +78,20 @@ def connection_arguments(url: str, environ: Mapping[str, str] | None = None) -> 
     _require_encryption(given)
     _add_service(given, environ)
     _require_encryption(given)
-    for name, variable in _VARIABLES.items():
+    for name, variable in PG_VARIABLES.items():
         if value := environ.get(variable):
-            given.setdefault(name, _Given(value, variable))
+            given.setdefault(name, GivenValue(value, variable))
     hosts = given["host"].value.split(",") if "host" in given and given["host"].value else []
     sockets = bool(hosts) and all(host.startswith("/") for host in hosts)
     if sockets:  # as libpq, which encrypts nothing there
-        for name in _NOT_OVER_SOCKETS & given.keys():
+        for name in NOT_OVER_SOCKETS & given.keys():
             if given[name].where != _URL or name.startswith("ssl"):
                 del given[name]
     elif hosts and "hostaddr" in given and given["hostaddr"].where != _URL:
         del given["hostaddr"]  # of other hosts
-    _check(given)
-    _require_full_verification(given)
-    return _arguments(given, hosts, sockets=sockets, own=own)
+    check_parameters(given)
+    check_together(given, hosts)
+    return _arguments(given, hosts, {} if own else environ, sockets=sockets, own=own)
 
 
 _URL = "DATABASE_URL"
@@ -205,54 +102,85 @@ def is_embedded(url: str) -> bool:
     return _EMBEDDED.fullmatch(url) is not None
 
 
-def _require_encryption(given: dict[str, _Given]) -> None:
+def _require_encryption(given: dict[str, GivenValue]) -> None:
     """Reads ssl=true, as JDBC writes it; libpq takes that, too, and no other value."""
     if (asked := given.get("ssl")) and asked.value == "true":
-        given.setdefault("sslmode", _Given("require", asked.where))
+        given.setdefault("sslmode", GivenValue("require", asked.where))
 
 
 def _arguments(
-    given: dict[str, _Given], hosts: list[str], *, sockets: bool, own: bool
+    given: dict[str, GivenValue], hosts: list[str], environ: Mapping[str, str], *, sockets: bool, own: bool
 ) -> ConnectionArguments:
     values = {name: each.value for name, each in given.items() if each.value}
-    query = {name: value for name, value in values.items() if name in _FOR_THE_DRIVER}
+    query = {name: value for name, value in values.items() if name in FOR_THE_DRIVER and name != "passfile"}
+    ports = [port or "5432" for port in values.get("port", "5432").split(",")]
     if hosts:
-        ports = values.get("port", "5432").split(",")
-        query["host"] = ",".join(hosts)
-        query["port"] = ",".join(ports if len(ports) == len(hosts) else ports * len(hosts))
+        ports = ports if len(ports) == len(hosts) else ports * len(hosts)
+        # In brackets, the driver takes an IPv6 address as a whole.
+        query["host"] = ",".join(f"[{host}]" if ":" in host else host for host in hosts)
+        query["port"] = ",".join(ports)
     elif "port" in values:
         query["port"] = values["port"]
-    if "dbname" in values:
-        query["dbname"] = values["dbname"]
-    known = _VARIABLES.keys() | _CHOICES.keys() | _FOR_THE_DRIVER | _OVERRIDDEN | {"connect_timeout"}
+    query["user"] = values.get("user") or _own_name()
+    query["dbname"] = values.get("dbname") or query["user"]
+    known = PG_VARIABLES.keys() | TAKEN_VALUES.keys() | FOR_THE_DRIVER | OWN_CHOICES | {"connect_timeout"}
     query |= {
         name: value for name, value in values.items() if name not in known or name == "options"
     }  # of Postgres
     mode = values.get("sslmode") or ("require" if values.get("requiressl") == "1" else None)
     others: dict[str, Any] = {
         "ssl": False if sockets else mode or "prefer",
-        "direct_tls": values.get("sslnegotiation") == "direct",
+        "direct_tls": values.get("sslnegotiation") == "direct" and not sockets,
         "target_session_attrs": values.get("target_session_attrs", "any"),
         "gsslib": values.get("gsslib", "gssapi"),
     }
     if values.get("sslrootcert") == SYSTEM and not sockets:
-        others["ssl"] = system_context(values)
+        try:
+            others["ssl"] = system_context(values)
+        except OSError as error:
+            raise explain_files(error, values) or error from None
         query = {name: value for name, value in query.items() if name not in OF_CONTEXT}
-    if own:
-        others["password"] = ""  # asks no file for one
-    return ConnectionArguments(f"postgresql://?{urlencode(query, quote_via=quote)}", _timeout(given), others)
+    note = ""
+    if "password" not in query:
+        others["password"] = ""  # the driver asks no file for one
+        if not own:
+            servers = list(zip(hosts, ports, strict=False)) or [("localhost", ports[0])]
+            known_password = password_from_file(
+                environ, values.get("passfile"), servers, query["dbname"], query["user"]
+            )
+            note = known_password.note
+            if known_password.value:
+                check_parameters({"password": GivenValue(known_password.value, "The file of passwords")})
+                query["password"] = known_password.value
+                del others["password"]
+    return ConnectionArguments(
+        f"postgresql://?{urlencode(query, quote_via=quote)}",
+        _timeout(given),
+        others,
+        values,
+        tuple(
+            f"{host}/.s.PGSQL.{port}"
+            if host.startswith("/")
+            else f"[{host}]:{port}"
+            if ":" in host
+            else f"{host}:{port}"
+            for host, port in zip(hosts, ports, strict=False)
+        ),
+        note,
+    )
 
 
-def _require_full_verification(given: Mapping[str, _Given]) -> None:
-    mode, root = given.get("sslmode"), given.get("sslrootcert")
-    if root and root.value == SYSTEM and mode and mode.value not in {"", "verify-full"}:
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
         raise UsageError(
-            f"{mode.where}: sslmode can't be {mode.value!r} with sslrootcert=system, which asks for a certificate of the host's name.",
-            hint="Write sslmode=verify-full, or name the file of an authority's certificate in sslrootcert.",
-        )
+            "DATABASE_URL names no user, and the user of this process has no name.",
+            hint="Use the form postgresql://user@host:5432/database.",
+        ) from None
 
 
-def _timeout(given: Mapping[str, _Given]) -> float:
+def _timeout(given: Mapping[str, GivenValue]) -> float:
     asked = given.get("connect_timeout")
     if asked is None or not asked.value:
         return POSTGRES_CONNECT_SECONDS
@@ -260,28 +188,7 @@ def _timeout(given: Mapping[str, _Given]) -> float:
     return max(_SHORTEST_SECONDS, float(seconds)) if seconds > 0 else _ENDLESS_SECONDS
 
 
-def _check(given: Mapping[str, _Given]) -> None:
-    for name, each in given.items():
-        for number in each.value.split(",") if name == "port" else ():
-            if number and not (number.isdigit() and 0 < int(number) < 65_536):  # noqa: PLR2004 - of TCP
-                raise UsageError(f"{each.where}: the port must be a number from 1 to 65535.")
-        if name == "connect_timeout" and not re.fullmatch(r"-?\d{1,9}|", each.value):
-            raise UsageError(f"{each.where}: connect_timeout must be a whole number of seconds.")
-        allowed = _CHOICES.get(name)
-        if allowed is None or each.value in allowed:
-            continue
-        possible = [value for value in allowed if value]
-        if not possible:
-            raise UsageError(
-                f"{each.where}: {name} is not supported.", hint=_INSTEAD.get(name, f"Remove {name}.")
-            )
-        raise UsageError(
-            f"{each.where}: {name} can't be {each.value!r}; VaultStream takes {', '.join(possible)}.",
-            hint=_INSTEAD.get(name, f"Use one of these, or remove {name}."),
-        )
-
-
-def _of_url(url: str) -> dict[str, _Given]:
+def _of_url(url: str) -> dict[str, GivenValue]:
     scheme = url.partition("://")[0]
     if scheme not in {"postgresql", "postgres"} or "://" not in url:
         raise UsageError(
@@ -290,7 +197,7 @@ def _of_url(url: str) -> dict[str, _Given]:
         )
     require_escaped(url, _URL)
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url, allow_fragments=False)  # libpq knows none
     except ValueError:
         raise UsageError(
             "DATABASE_URL can't be read as a connection string: its host is malformed.",
@@ -300,17 +207,21 @@ def _of_url(url: str) -> dict[str, _Given]:
     login, _, servers = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     hosts = [_host_and_port(server) for server in servers.split(",")] if servers else []
-    found |= {"user": unquote(user), "password": unquote(password), "dbname": unquote(parts.path[1:])}
+    found |= {"user": _unquote(user), "password": _unquote(password), "dbname": _unquote(parts.path[1:])}
     if hosts:
         found |= {
             "host": ",".join(host for host, _ in hosts),
             "port": ",".join(port or "5432" for _, port in hosts) if any(port for _, port in hosts) else "",
         }
-    query = {unquote(name): unquote(value) for name, value in _pairs(parts.query)}
+    query = {_unquote(name): _unquote(value) for name, value in _pairs(parts.query)}
     if "database" in query:
         query.setdefault("dbname", query.pop("database"))
     named = {name: value for name, value in found.items() if value}
-    return {name: _Given(value, _URL) for name, value in {**query, **named}.items()}
+    return {name: GivenValue(value, _URL) for name, value in {**query, **named}.items()}
+
+
+def _unquote(text: str) -> str:
+    return unquote(text, errors="surrogateescape")
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
@@ -320,32 +231,29 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 def _host_and_port(server: str) -> tuple[str, str]:
     if bracketed := re.fullmatch(r"\[([^\]]*)\](?::(\d*))?", server):
-        return bracketed[1], bracketed[2] or ""
+        return _unquote(bracketed[1]), bracketed[2] or ""
     host, _, port = server.partition(":")
-    return unquote(host), port
+    return _unquote(host), port
 
 
-def _add_service(given: dict[str, _Given], environ: Mapping[str, str]) -> None:
+def _add_service(given: dict[str, GivenValue], environ: Mapping[str, str]) -> None:
     """Adds what the service file says of the service that the string or PGSERVICE names."""
-    named = given.pop("service", None) or _Given(environ.get("PGSERVICE", ""), "PGSERVICE")
-    at = given.pop("servicefile", None) or _Given(environ.get("PGSERVICEFILE", ""), "PGSERVICEFILE")
+    named = given.pop("service", None) or GivenValue(environ.get("PGSERVICE", ""), "PGSERVICE")
+    at = given.pop("servicefile", None) or GivenValue(environ.get("PGSERVICEFILE", ""), "PGSERVICEFILE")
     if not named.value:
         return
-    files = [Path(at.value)] if at.value else [Path("~/.pg_service.conf").expanduser()]
+    usual = home(environ, ".pg_service.conf")
+    files = [Path(at.value)] if at.value else [usual] if usual else []
     if folder := environ.get("PGSYSCONFDIR"):
         files.append(Path(folder) / "pg_service.conf")
     for file in files:
-        parser = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=("#",), strict=False)
-        try:
-            parser.read(file, encoding="utf-8")
-        except (configparser.Error, OSError, UnicodeDecodeError):
-            raise UsageError(f"{named.where}: the service file {file} can't be read.") from None
-        if parser.has_section(named.value):
+        values = values_of_service(file, named.value, named.where)
+        if values is not None:
             where = f"{file}, service {named.value}"
-            for name, value in parser.items(named.value):
-                given.setdefault(name, _Given(value, where))
+            for name, value in values.items():
+                given.setdefault(name, GivenValue(value, where))
             return
     raise UsageError(
-        f"{named.where}: there is no service {named.value!r} in {' or '.join(map(str, files))}.",
+        f"{named.where}: there is no service {named.value!r} in {' or '.join(map(str, files)) or 'a home directory'}.",
         hint="Correct its name, or set PGSERVICEFILE to the file that has it.",
     )

@@ -22,7 +22,7 @@ from vaultstream.errors import (
     shown,
 )
 from vaultstream.store import keepalive
-from vaultstream.store.client_tls import explain_encryption, explain_own_files
+from vaultstream.store.client_tls import explain_encryption
 from vaultstream.store.conninfo import ConnectionArguments, connection_arguments
 from vaultstream.store.holder import APPLICATION
 from vaultstream.store.keepalive import WatchedConnection
@@ -36,6 +36,7 @@ from vaultstream.store.serving import (
     ServingPool,
     require_writes,
 )
+from vaultstream.store.unopened import explain_unopened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -191,24 +192,6 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
     )
 
 
-_REFUSED_AT_START = (
-    asyncpg.UndefinedObjectError,
-    asyncpg.InvalidParameterValueError,
-    asyncpg.PostgresSyntaxError,
-    asyncpg.CantChangeRuntimeParamError,
-)
-
-
-def _refused_setting(error: BaseException) -> UsageError | None:
-    """Returns the error to show if Postgres refuses a connection because of a setting; None: it is another one."""
-    if not isinstance(error, _REFUSED_AT_START):
-        return None
-    return UsageError(
-        f"DATABASE_URL has a parameter that Postgres does not take: {shown(error)}.",
-        hint="Remove it: neither libpq nor Postgres knows it. Some drivers have parameters of their own.",
-    )
-
-
 async def fetch_one(connection: Connection, sql: str, *arguments: object) -> asyncpg.Record:
     """Returns the row of a query that always has exactly one."""
     row = await connection.fetchrow(sql, *arguments)
@@ -267,7 +250,7 @@ async def connect(
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise (explain_own_files(error, url_now(url)) or _refused_setting(error) or explain(error)) from None
+        raise _explain_unopened(error, url) from None
     try:
         await _prepare(connection)
         yield connection
@@ -337,7 +320,7 @@ async def open_pool(
             server_settings={**_server_settings(role), **(settings or {})},
         )
     except _CONNECT_ERRORS as error:
-        raise (explain_own_files(error, url_now(url)) or _refused_setting(error) or explain(error)) from None
+        raise _explain_unopened(error, url) from None
     try:
         yield pool
     finally:
@@ -345,6 +328,14 @@ async def open_pool(
             await asyncio.wait_for(pool.close(), timeout=5)
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             pool.terminate()
+
+
+def _explain_unopened(error: BaseException, url: UrlSource) -> VaultStreamError:
+    try:
+        arguments = connection_arguments(url_now(url))
+    except (OSError, VaultStreamError):
+        return explain(error)
+    return explain_unopened(error, arguments) or explain(error)
 
 
 def _others(arguments: ConnectionArguments, settings: Mapping[str, str] | None) -> dict[str, Any]:
