@@ -40,10 +40,10 @@ def home(environ: Mapping[str, str], name: str) -> Path | None:
 
 
 def values_of_service(file: Path, service: str, where: str) -> dict[str, str] | None:
-    """Returns what a service file says of a service by the parameter's name, or None if it says nothing of it.
+    """Returns the values that a service file has for a service, by the parameter's name, or None if it has no such service.
 
     Args:
-        file: the path. One that is not there says nothing.
+        file: the path. One that is not there has no service.
         service: its name.
         where: what named the service, for messages.
 
