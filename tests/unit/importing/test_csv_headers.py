@@ -31,6 +31,26 @@ def test_a_line_that_announces_commas_is_no_header(path: Path, line: str) -> Non
     assert rejects == []
 
 
+@pytest.mark.parametrize("separator", ["\x01", "\x1f", "^", "~"])
+def test_a_separator_that_no_name_has_refuses_the_file(path: Path, separator: str) -> None:
+    path.write_text(f"id{separator}name\n1{separator}a\n")
+    with pytest.raises(ImportFileError, match="separated by"):
+        read(path)
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029", "\x0c", "\x1e"])
+def test_lines_that_end_otherwise_are_not_taken_for_one_header(path: Path, end: str) -> None:
+    path.write_text(f"id,name{end}1,a{end}2,b{end}")
+    with pytest.raises(ImportFileError, match=f"U\\+{ord(end):04X}"):
+        read(path)
+
+
+def test_a_pointer_of_git_lfs_is_not_read_as_records(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12345\n")
+    with pytest.raises(ImportFileError, match="git lfs pull"):
+        read(path)
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_a_line_that_announces_another_separator_refuses_the_file(path: Path, separator: str) -> None:
     path.write_text(f"sep={separator}\nid{separator}name,x\n")

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)
-_OTHER_SEPARATORS = ";\t|"
+_OTHER_SEPARATORS = ";\t|^~\x01\x02\x1f"  # also those of Hive, and of ASCII
+_OTHER_LINE_ENDS = "\x85\u2028\u2029\x0b\x0c\x1e"
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?")
 _FRACTION = re.compile(r"[+-]?[0-9]+\.[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")
@@ -65,6 +66,11 @@ def separator_of(line: str) -> str | None:
 def other_separator_in(header: Sequence[str]) -> str | None:
     """Returns the separator that a header without commas seems to use instead."""
     return next((c for c in _OTHER_SEPARATORS if c in header[0]), None) if len(header) == 1 else None
+
+
+def other_line_end_in(header: Sequence[str]) -> str | None:
+    """Returns the character that seems to end lines in place of a line feed: it is in no name of a column; or None."""
+    return next((c for name in header for c in name if c in _OTHER_LINE_ENDS), None)
 
 
 def other_separator_after_quotes(line: str) -> str | None:

@@ -10,6 +10,7 @@ from vaultstream.errors import ImportFileError
 from vaultstream.importing.csv_header import (
     CsvHeader,
     header_of,
+    other_line_end_in,
     other_separator_after_quotes,
     other_separator_in,
     separator_of,
@@ -74,6 +75,11 @@ class CsvReader:
                 hint="Remove it: tr -d '\\0' < FILE > NEW",
             )
         self._refuse_separator(other_separator_in(row))
+        if other := other_line_end_in(row):
+            raise ImportFileError(
+                f"The lines of {source.name} seem to end with U+{ord(other):04X}, not with a line feed.",
+                hint="Create the file again with line feeds, or convert them.",
+            )
         self._refuse_stray_quote(lines.number - len(lines.record) + 1, lines.record[0].count(",") + 1, None)
         return header_of(row)
 

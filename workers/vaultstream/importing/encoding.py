@@ -24,6 +24,10 @@ _MAGIC = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"%PDF-", "a PDF document"),
+    (
+        b"version https://git-lfs.github.com/",
+        "a pointer of Git LFS, which `git lfs pull` replaces with the file",
+    ),
 )
 _MARKUP = (
     (b"<!doctype html", "an HTML page, as a server may return in place of a file"),
