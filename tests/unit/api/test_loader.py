@@ -221,6 +221,10 @@ def test_a_bad_field_is_refused_with_its_name_and_what_is_allowed(line: str, phr
 
 
 BAD_DOCUMENTS = [
+    (
+        HEAD + "spec:\n  records:\n    table: t\n    payloadColumns: [a]\n    payloadColumns: [b]\n",
+        "job.yaml:8: spec.records.payloadColumns is given twice, first on line 7",
+    ),
     ("", "job.yaml: is empty"),
     ("# nothing\n", "job.yaml: is empty"),
     ("just text", "job.yaml:1: is not a SigningJob"),
