@@ -11,7 +11,7 @@ from support.scaling import EMPTY, NOW, seen
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling.decide import decide_next
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
 MOST = 200
 STEPS = 20

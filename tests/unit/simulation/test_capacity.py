@@ -12,7 +12,7 @@ from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Nodes, Scenario
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
 CEILING = Scenario("ceiling at eight", Curve(100.0, ceiling=800.0), records=2_400_000, batch_size=50)
 

@@ -14,7 +14,7 @@ from vaultstream.simulation.rivals.keda import Keda
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Preemption, Restart
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
 PAGE = Path(__file__).parents[3] / "docs" / "scenarios.md"
 SLACK = 1.05

@@ -12,7 +12,7 @@ from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Load, Scenario
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
 NIGHT = Scenario(
     "twenty are enough",

@@ -13,7 +13,7 @@ from vaultstream.simulation.rivals.keda import Keda, KedaOptions
 from vaultstream.simulation.run import SimulatedRun, simulate
 from vaultstream.simulation.scenario import Outage, Scenario
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
 TWENTY = Scenario(
     "twenty", Curve(1.0), records=100_000, batch_size=500, planning_rate=1e9, start_spread=0.25, horizon=400.0
