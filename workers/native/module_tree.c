@@ -1,14 +1,14 @@
 #include "module.h"
+#include "sha256_lanes.h"
 #include "tree.h"
 
-/* Batches of records: their leaves, one batch after the other, and what the leaves point to. */
+/* Batches of records, one batch after the other. Leaves are made sixteen at a time: all of them would not stay in the cache. */
 struct forest {
     Py_ssize_t size, groups;
     PyObject **ids; /* of each batch, a tuple */
     Py_buffer *rows;
     Py_ssize_t *counts;
-    struct leaf *leaves;
-    char (*numbers)[ID_TEXT];
+    struct text *texts; /* of the ids; of a number there is no text, and its length is the number */
     uint8_t (*hashes)[SHA256_BYTES], (*roots)[SHA256_BYTES];
 };
 
@@ -25,8 +25,7 @@ static void end_forest(struct forest *forest)
     PyMem_Free(forest->ids);
     PyMem_Free(forest->rows);
     PyMem_Free(forest->counts);
-    PyMem_Free(forest->leaves);
-    PyMem_Free(forest->numbers);
+    PyMem_Free(forest->texts);
     PyMem_Free(forest->hashes);
     PyMem_Free(forest->roots);
 }
@@ -62,23 +61,21 @@ static int take_ids(struct forest *forest, Py_ssize_t group, PyObject *ids)
 static int open_leaves(struct forest *forest)
 {
     size_t count = (size_t)forest->size + 1;
-    forest->leaves = PyMem_Calloc(count, sizeof *forest->leaves);
-    forest->numbers = PyMem_Malloc(count * sizeof *forest->numbers);
+    forest->texts = PyMem_Malloc(count * sizeof *forest->texts);
     forest->hashes = PyMem_Malloc(count * sizeof *forest->hashes);
-    if (!forest->leaves || !forest->numbers || !forest->hashes) {
+    if (!forest->texts || !forest->hashes) {
         PyErr_NoMemory();
         return 0;
     }
     return 1;
 }
 
-/* Where the texts of ids are: in their objects, or, of numbers, in memory of its own. Returns whether all are ids. */
+/* Where the texts of ids are, which the tuples hold. Returns whether all are ids. */
 static int fill_ids(struct forest *forest)
 {
-    struct leaf *leaf = forest->leaves;
-    char (*text)[ID_TEXT] = forest->numbers;
+    struct text *text = forest->texts;
     for (Py_ssize_t group = 0; group < forest->groups; group++) {
-        for (Py_ssize_t i = 0; i < forest->counts[group]; i++, leaf++, text++) {
+        for (Py_ssize_t i = 0; i < forest->counts[group]; i++, text++) {
             PyObject *id = PyTuple_GetItem(forest->ids[group], i);
             Py_ssize_t length = 0;
             const char *data = NULL;
@@ -87,9 +84,10 @@ static int fill_ids(struct forest *forest)
                 if (number == -1 && PyErr_Occurred()) {
                     return 0;
                 }
-                data = id_text(*text, number);
-                length = *text + ID_TEXT - data;
-            } else if (PyUnicode_Check(id)) {
+                *text = (struct text){NULL, (size_t)number};
+                continue;
+            }
+            if (PyUnicode_Check(id)) {
                 data = PyUnicode_AsUTF8AndSize(id, &length);
             } else if (PyBytes_Check(id)) {
                 data = PyBytes_AsString(id);
@@ -104,45 +102,80 @@ static int fill_ids(struct forest *forest)
                 PyErr_SetString(PyExc_ValueError, "An id of 4 GiB or more has no leaf.");
                 return 0;
             }
-            leaf->id = (struct text){(const uint8_t *)data, (size_t)length};
+            *text = (struct text){(const uint8_t *)data, (size_t)length};
         }
     }
     return 1;
 }
 
-static int fill_rows(struct forest *forest, size_t width)
+/* Whether there is a whole row of that width for each id. */
+static int has_rows(const struct forest *forest, size_t width)
 {
-    struct leaf *leaf = forest->leaves;
     for (Py_ssize_t group = 0; group < forest->groups; group++) {
         const Py_buffer *rows = forest->rows + group;
         if ((size_t)rows->len % width || (size_t)rows->len / width != (size_t)forest->counts[group]) {
             return 0;
         }
-        const uint8_t *row = rows->buf;
-        for (Py_ssize_t i = 0; i < forest->counts[group]; i++, leaf++, row += width) {
-            int signature = signature_in(row, width);
-            if (signature < 0) {
-                return 0;
-            }
-            leaf->digest = (struct text){row, SHA256_BYTES};
-            leaf->signature = (struct text){row + ROW_HEAD, (size_t)signature};
-        }
     }
     return 1;
 }
 
-/* Computes the roots, without the GIL. */
-static void find_roots(struct forest *forest)
+/* What a batch's leaves are made of, besides the ids: rows, or else digests and signatures. */
+struct signed_records {
+    const uint8_t *rows;
+    size_t width;
+    const struct text *digests, *signatures;
+};
+
+/* Writes the hashes of a batch's leaves; returns whether each row has its signature. */
+static int hash_leaves(uint8_t (*hashes)[SHA256_BYTES], const struct text *ids, const struct signed_records *records, size_t count)
 {
-    const struct leaf *leaves = forest->leaves;
+    struct leaf leaves[HASH_LANES];
+    char numbers[HASH_LANES][ID_TEXT];
+    for (size_t first = 0, held; first < count; first += held) {
+        for (held = 0; held < HASH_LANES && first + held < count; held++) {
+            const size_t at = first + held;
+            struct leaf *leaf = leaves + held;
+            if (records->rows) {
+                const uint8_t *row = records->rows + at * records->width;
+                const int size = signature_in(row, records->width);
+                if (size < 0) {
+                    return 0;
+                }
+                leaf->digest = (struct text){row, SHA256_BYTES};
+                leaf->signature = (struct text){row + ROW_HEAD, (size_t)size};
+            } else {
+                leaf->digest = records->digests[at];
+                leaf->signature = records->signatures[at];
+            }
+            leaf->id = ids[at];
+            if (!leaf->id.data) {
+                const char *text = id_text(numbers[held], (int64_t)ids[at].length);
+                leaf->id = (struct text){(const uint8_t *)text, (size_t)(numbers[held] + ID_TEXT - text)};
+            }
+        }
+        leaf_hashes(hashes + first, leaves, held);
+    }
+    return 1;
+}
+
+/* Computes the roots over rows, without the GIL; returns whether each row has its signature. */
+static int find_roots(struct forest *forest, size_t width)
+{
+    const struct text *ids = forest->texts;
+    int whole = 1;
     Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t group = 0; group < forest->groups; group++) {
-        size_t count = (size_t)forest->counts[group];
-        leaf_hashes(forest->hashes, leaves, count);
-        tree_root(forest->roots[group], forest->hashes, count);
-        leaves += count;
+    for (Py_ssize_t group = 0; group < forest->groups && whole; group++) {
+        const size_t count = (size_t)forest->counts[group];
+        const struct signed_records records = {forest->rows[group].buf, width, NULL, NULL};
+        whole = hash_leaves(forest->hashes, ids, &records, count);
+        if (whole) {
+            tree_root(forest->roots[group], forest->hashes, count);
+        }
+        ids += count;
     }
     Py_END_ALLOW_THREADS
+    return whole;
 }
 
 PyObject *module_roots(PyObject *module, PyObject *arguments)
@@ -172,11 +205,10 @@ PyObject *module_roots(PyObject *module, PyObject *arguments)
     if (!open_leaves(&forest) || !fill_ids(&forest)) {
         goto end;
     }
-    if (!fill_rows(&forest, (size_t)width)) {
+    if (!has_rows(&forest, (size_t)width) || !find_roots(&forest, (size_t)width)) {
         PyErr_SetString(PyExc_ValueError, "There must be a whole row of that width for each id.");
         goto end;
     }
-    find_roots(&forest);
     list = list_of(forest.roots, forest.groups);
 end:
     end_forest(&forest);
@@ -206,11 +238,11 @@ PyObject *module_root(PyObject *module, PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "There must be a digest and a signature for each id.");
         goto end;
     }
-    for (Py_ssize_t i = 0; i < forest.size; i++) {
-        forest.leaves[i].digest = digest[i];
-        forest.leaves[i].signature = signature[i];
-    }
-    find_roots(&forest);
+    const struct signed_records records = {NULL, 0, digest, signature};
+    Py_BEGIN_ALLOW_THREADS
+    (void)hash_leaves(forest.hashes, forest.texts, &records, (size_t)forest.size);
+    tree_root(forest.roots[0], forest.hashes, (size_t)forest.size);
+    Py_END_ALLOW_THREADS
     root = PyBytes_FromStringAndSize((const char *)forest.roots[0], SHA256_BYTES);
 end:
     end_forest(&forest);

@@ -134,27 +134,25 @@ size_t sha256_pad(uint8_t *text, size_t length)
 
 void sha256_padded(uint8_t (*digests)[SHA256_BYTES], const uint8_t *texts, size_t stride, size_t blocks, size_t count)
 {
-    uint32_t states[8][HASH_LANES];
-    const uint8_t *block[HASH_LANES];
-    if (!wide || count < WORTH_IT) {
-        for (size_t i = 0; i < count; i++) {
-            sha256_blocks(digests[i], texts + i * stride, blocks);
-        }
+    if (wide && count >= WORTH_IT) {
+        sha256_padded_lanes(digests, texts, stride, blocks, count);
         return;
     }
-    begin_states(states);
-    for (size_t i = 0; i < HASH_LANES; i++) { /* a lane without a text hashes the first one, for nobody */
-        block[i] = texts + (i < count ? i : 0) * stride;
+    for (size_t i = 0; i < count; i++) {
+        sha256_blocks(digests[i], texts + i * stride, blocks);
     }
-    for (size_t done = 0; done < blocks; done++) {
-        sha256_compress_lanes(states, block);
-        for (size_t i = 0; i < HASH_LANES; i++) {
-            block[i] += SHA256_BLOCK;
-        }
+}
+
+void sha256_nodes(uint8_t (*digests)[SHA256_BYTES], const uint8_t (*pairs)[2 * SHA256_BYTES], size_t count)
+{
+    uint8_t node[2 * SHA256_BLOCK];
+    if (wide && count >= WORTH_IT) {
+        sha256_nodes_lanes(digests, pairs, count);
+        return;
     }
     for (size_t i = 0; i < count; i++) {
-        for (int word = 0; word < 8; word++) {
-            store_be32(digests[i] + 4 * word, states[word][i]);
-        }
+        node[0] = 1;
+        memcpy(node + 1, pairs[i], 2 * SHA256_BYTES);
+        sha256_blocks(digests[i], node, sha256_pad(node, 1 + 2 * SHA256_BYTES));
     }
 }

@@ -5,12 +5,8 @@
 #include "bytes.h"
 #include "sha256_lanes.h"
 
-/* A leaf's data before the id: the octet of leaves, and the id's length. */
-#define LEAF_HEAD 5
-/* Longer leaves, with signatures of RSA and ML-DSA or with long ids, are hashed one after the other. */
-#define LEAF_ROOM (4 * SHA256_BLOCK)
-#define NODE_BYTES (1 + 2 * SHA256_BYTES)
-#define NODE_ROOM (2 * SHA256_BLOCK)
+/* From one leaf to the next, where sixteen are written: leaf_write_wide writes more than it needs. */
+#define LEAF_STRIDE (LEAF_ROOM + 2 * SHA256_BLOCK)
 
 const char *id_text(char buffer[ID_TEXT], int64_t number)
 {
@@ -58,6 +54,16 @@ static uint8_t *write_text(uint8_t *at, const struct text *text)
     return at + text->length;
 }
 
+static void leaf_write(uint8_t *to, const struct leaf *leaf, size_t blocks)
+{
+    (void)blocks;
+    leaf_head(to, leaf);
+    uint8_t *end = write_text(to + LEAF_HEAD, &leaf->id);
+    end = write_text(end, &leaf->digest);
+    end = write_text(end, &leaf->signature);
+    (void)sha256_pad(to, (size_t)(end - to));
+}
+
 /* The number of a leaf's blocks, or more than there is room for. */
 static size_t blocks_of(const struct leaf *leaf)
 {
@@ -70,7 +76,7 @@ static size_t blocks_of(const struct leaf *leaf)
 
 void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, size_t count)
 {
-    uint8_t data[HASH_LANES][LEAF_ROOM];
+    uint8_t data[HASH_LANES][LEAF_STRIDE];
     for (size_t first = 0, held; first < count; first += held) {
         size_t blocks = 0;
         /* Those that are hashed together are next to each other and have as many blocks: mostly, sixteen of them. */
@@ -81,14 +87,10 @@ void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, siz
                 break;
             }
             blocks = own;
-            leaf_head(data[held], leaf);
-            uint8_t *end = write_text(data[held] + LEAF_HEAD, &leaf->id);
-            end = write_text(end, &leaf->digest);
-            end = write_text(end, &leaf->signature);
-            (void)sha256_pad(data[held], (size_t)(end - data[held]));
+            (sha256_lanes_wide() ? leaf_write_wide : leaf_write)(data[held], leaf, own);
         }
         if (held) {
-            sha256_padded(hashes + first, data[0], LEAF_ROOM, blocks, held);
+            sha256_padded(hashes + first, data[0], LEAF_STRIDE, blocks, held);
         } else {
             long_leaf_hash(hashes[first], leaves + first);
             held = 1;
@@ -98,22 +100,14 @@ void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, siz
 
 void tree_root(uint8_t root[SHA256_BYTES], uint8_t (*level)[SHA256_BYTES], size_t count)
 {
-    uint8_t nodes[HASH_LANES][NODE_ROOM];
     if (count == 0) {
         sha256_once(NULL, 0, root);
         return;
     }
-    for (size_t i = 0; i < HASH_LANES; i++) { /* what is the same in each node */
-        nodes[i][0] = 1;
-        (void)sha256_pad(nodes[i], NODE_BYTES);
-    }
     for (; count > 1; count = (count + 1) / 2) {
         for (size_t first = 0, held; first < count / 2; first += held) {
             held = count / 2 - first < HASH_LANES ? count / 2 - first : HASH_LANES;
-            for (size_t i = 0; i < held; i++) {
-                memcpy(nodes[i] + 1, level[2 * (first + i)], 2 * SHA256_BYTES);
-            }
-            sha256_padded(level + first, nodes[0], NODE_ROOM, NODE_ROOM / SHA256_BLOCK, held);
+            sha256_nodes(level + first, (const uint8_t (*)[2 * SHA256_BYTES])level[2 * first], held);
         }
         if (count % 2) { /* one without a partner moves up as it is */
             memmove(level[count / 2], level[count - 1], SHA256_BYTES);

@@ -16,6 +16,13 @@ struct leaf {
 /* Writes the hashes of records' leaves. No id has 4 GiB. */
 void leaf_hashes(uint8_t (*hashes)[SHA256_BYTES], const struct leaf *leaves, size_t count);
 
+/* A leaf's data before the id: the octet of leaves, and the id's length. */
+#define LEAF_HEAD 5
+/* Longer leaves, with signatures of RSA and ML-DSA or with long ids, are hashed one after the other. */
+#define LEAF_ROOM (4 * SHA256_BLOCK)
+/* Writes what is hashed of a leaf of so many blocks, padded, and up to 128 bytes more. Only called where the processor has AVX-512. */
+void leaf_write_wide(uint8_t *to, const struct leaf *leaf, size_t blocks);
+
 /* The length of the signature in a row, or -1 if it does not fit into the row's width. */
 int signature_in(const uint8_t *row, size_t width);
 
