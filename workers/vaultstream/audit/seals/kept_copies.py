@@ -1,7 +1,8 @@
 """What this machine has kept of a job outside of Postgres, beside the newest checkpoint of the log of seals.
 
 A sealer writes the seal of a job before the checkpoint of its log, and neither is replaced by an older one. So a kept seal is in the
-log of seals, or Postgres was rolled back; and it is not older than the kept checkpoint, or the file was.
+log of seals, or Postgres was rolled back; and it is not older than the kept checkpoint, or the file was. Sealers of earlier versions
+wrote the checkpoint first: one that was ended in between has left an older seal, and the log of seals has the newer one.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ class KeptCopies:
                 found[name] = read_copy(folder / name)
         return cls(found.get(PLAN), found.get(SEAL), found.get(CHECKPOINT))
 
-    def faults(self, leaves: Collection[bytes]) -> Iterator[str]:
+    def faults(self, leaves: Collection[bytes], sizes: Collection[int] = ()) -> Iterator[str]:
         """Yields what was rolled back: Postgres, or a file.
 
         Args:
             leaves: of the log of seals, as Postgres has it.
+            sizes: those of the job's log that genuine seals in there have.
         """
         if self.plan is not None and leaf_hash(self.plan) not in leaves:
             records = _records_of(self.plan)
@@ -63,11 +65,25 @@ class KeptCopies:
                 f"({seal.state})"
             )
         size = _size_of(self.checkpoint)
-        if seal.tree_size < size:
+        if seal.tree_size < size and size not in sizes:
             yield (
                 f"the file {SEAL} that this machine has kept of the job is older than the {CHECKPOINT} beside it: it is of "
                 f"{seal.tree_size} entries of the job's log, and that is of {size}"
             )
+
+    def is_outdated(self, sizes: Collection[int]) -> bool:
+        """Returns whether the kept seal is older than the checkpoint beside it, and Postgres has the one of that checkpoint.
+
+        Args:
+            sizes: as `faults` takes them.
+        """
+        size = _size_of(self.checkpoint)
+        if self.seal is None or size not in sizes:
+            return False
+        try:
+            return SealEntry.parse(self.seal).tree_size < size
+        except ProofError:
+            return False
 
 
 JobCopies = Mapping[tuple[str | None, str], KeptCopies]

@@ -102,7 +102,7 @@ class SealCheck:
             return None
         for reason in [*seals.misplaced, *self._misnamed(log, None, self._job.tenant)]:
             self._tally.find(AuditFinding.BAD_SEALS, None, reason)
-        await self._compare_all_kept(copies, seals.leaves)
+        await self._compare_all_kept(copies, seals.leaves, seals.seals)
         await self._find_lost(seals)
         if self._job.tenant is not None:
             await self._compare_former(seals.seals[-1] if seals.seals else None)
@@ -167,8 +167,7 @@ class SealCheck:
         for reason in former.misplaced:
             self._tally.find(AuditFinding.BAD_SEALS, None, reason)
         copies = self._copies.get((None, self._job.token), KeptCopies())
-        for fault in copies.faults(frozenset(former.leaves)):
-            self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
+        self._compare_copies(copies, former.leaves, former.seals)
         if former.plan is not None and newest is not None and newest.state in _ENDED:
             self._compare_plan(former.plan, newest)
         if former.seals and (found := await self._sealed_log(log, former.seals[-1])) is not None:
@@ -186,14 +185,28 @@ class SealCheck:
         if (log.job_no, log.tenant) != (job_no, tenant):
             yield f"Postgres has the log {log.origin!r} as that of another job or tenant"
 
-    async def _compare_all_kept(self, copies: KeptCopies, leaves: Sequence[bytes]) -> None:
+    def _compare_copies(
+        self, copies: KeptCopies, leaves: Sequence[bytes], seals: Sequence[SealEntry]
+    ) -> None:
+        # Without a key, whoever owns Postgres can have written a seal of any size.
+        sizes = {seal.tree_size for seal in seals} if self._trust.keys else set()
+        for fault in copies.faults(frozenset(leaves), sizes):
+            self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
+        if copies.is_outdated(sizes):
+            self.notes.append(
+                "The file seal.json that this machine has kept of the job is older than the checkpoint beside it, whose seal is in Postgres: "
+                f"`vaultstream log seal {self._job.token}` writes it again."
+            )
+
+    async def _compare_all_kept(
+        self, copies: KeptCopies, leaves: Sequence[bytes], seals: Sequence[SealEntry] = ()
+    ) -> None:
         for note in self._trust.kept:
             await self._compare_kept(note)
         of_job = copies.checkpoint
         for note in [*self._trust.local, *([of_job] if of_job is not None else [])]:
             await self._compare_kept(note, local=note is not of_job)
-        for fault in copies.faults(frozenset(leaves)):
-            self._tally.find(AuditFinding.ROLLED_BACK, None, fault)
+        self._compare_copies(copies, leaves, seals)
 
     async def _compare_kept(self, note: bytes, *, local: bool = False) -> None:
         """Finds that a log is not a later state of the one that a checkpoint is of.
