@@ -46,8 +46,10 @@ TAMPERINGS = (
     "UPDATE vaultstream.statements SET epoch = epoch + 1 WHERE batch_no = {b}",
     "DELETE FROM vaultstream.leases WHERE batch_no = {b}",
     "UPDATE vaultstream.leases SET during = tstzrange(lower(during), lower(during) + interval '1 ms') WHERE batch_no = {b}",
-    "INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message) "
-    "SELECT job_no, '{r}', {b}, 'PayloadNull', '' FROM vaultstream.jobs ON CONFLICT DO NOTHING",
+    (
+        "INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message) "
+        "SELECT job_no, '{r}', {b}, 'PayloadNull', '' FROM vaultstream.jobs ON CONFLICT DO NOTHING"
+    ),
 )
 """What an owner of the database may do to record {r} or batch {b}."""
 BATCHES, STEPS = 20, 7
