@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vaultstream.simulation.curve import Curve
+from vaultstream.scaling.curve import Curve
 
 FEWEST = 2
 """Numbers of signers that a curve is fitted to, at least."""

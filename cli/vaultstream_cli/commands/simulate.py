@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json as json_
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from vaultstream.api.loader import load_signing_job
 from vaultstream.errors import UsageError
 from vaultstream.output_file import write_output
 from vaultstream.plurals import counted
+from vaultstream.scaling.curve import Curve
+from vaultstream.scaling.prior import Prior
 from vaultstream.settings import Settings
 from vaultstream.simulation import constants
 from vaultstream.simulation.arrivals import make_arrivals, parse_arrivals
 from vaultstream.simulation.chart import svg_chart, text_chart
 from vaultstream.simulation.comparison import FEWEST_SEEDS, RIVALS, Compared, compare
-from vaultstream.simulation.curve import Curve
+from vaultstream.simulation.run import learned_from
 from vaultstream.simulation.scenario import Nodes, Scenario
 from vaultstream.simulation.trace import decision_lines
 from vaultstream_cli.app import Json, command, named_path
@@ -95,6 +98,14 @@ async def simulate_job(
     slots: Annotated[
         int, typer.Option("--slots", min=1, help="Signers that fit on the nodes that are there.")
     ] = 1000,
+    prior: Annotated[
+        str,
+        typer.Option(
+            "--prior",
+            metavar="none|learned|FILE",
+            help="What earlier jobs have shown: nothing, what three simulated ones show, or a file with a prior of vaultstream.priors.",
+        ),
+    ] = "none",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -120,6 +131,7 @@ async def simulate_job(
     with interruptible():
         job = load_signing_job(file)
         coming = _arrivals(arrivals)
+        given = _prior(prior)
     curve = Curve(signer_rate, contention, coherence, ceiling or float("inf"))
     total = records + sum(arrival.records for arrival in coming)
     last = coming[-1].at if coming else 0.0
@@ -139,6 +151,8 @@ async def simulate_job(
     _require_size(scenario)
     rivals = _rivals(against)
     with interruptible():
+        known = learned_from(scenario, range(seed + seeds, seed + seeds + 3)) if prior == "learned" else given
+        scenario = replace(scenario, prior=known)
         compared = compare(scenario, rivals, range(seed, seed + seeds))
     first = compared["vaultstream"].runs[0]
     if plot is not None:
@@ -204,6 +218,24 @@ def _arrivals(given: str | None) -> tuple[Arrival, ...]:
         raise UsageError(
             f"--arrivals {given}: {error}.", hint="`vaultstream simulate --help` lists the patterns."
         ) from None
+
+
+def _prior(given: str) -> Prior | None:
+    if given in {"none", "learned"}:
+        return None
+    try:
+        prior = Prior.model_validate_json(Path(given).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(
+            f"--prior {given}: it can't be read: {error.strerror}.", hint="Give none, learned, or a file."
+        ) from None
+    except ValueError as error:  # also text that is no UTF-8
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is not UTF-8"
+        raise UsageError(
+            f"--prior {given}: {problem}.", hint="Write the column prior of vaultstream.priors into the file."
+        ) from None
+    newest = max((one.at for one in prior.seen), default=0.0)
+    return prior.moved(-1.0 - newest)  # a simulation begins at 0
 
 
 def _rivals(given: str | None) -> tuple[str, ...]:

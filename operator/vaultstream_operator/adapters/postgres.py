@@ -21,6 +21,7 @@ from vaultstream.records.source import inspect_source
 from vaultstream.scaling.activity import Activity
 from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Progress
+from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.workload import unplanned_batches
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import (
@@ -206,7 +207,7 @@ class PostgresStore:
     async def _recall(self, connection: Connection, memory: _Memory, job: Job) -> None:
         """Reads what scaling remembers of a job, unless it is known: one operator decides at a time."""
         if memory.job_no != job.job_no or memory.scaling is None:
-            memory.job_no, memory.scaling = job.job_no, await find_scaling(connection, job.job_no)
+            memory.job_no, memory.scaling = job.job_no, await find_scaling(connection, job)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops the cached state of a job that was deleted or has ended."""
@@ -316,6 +317,7 @@ class PostgresStore:
             ),
             published=job.published_through > 0,
             memory=kept.memory if (kept := self._memory(view).scaling) else ScalingMemory(),
+            prior=kept.prior if kept else Prior(),
         )
 
     def _progress(self, view: ObjectView, snapshot: JobSnapshot) -> Progress:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
+from vaultstream.scaling.prior import Prior
 from vaultstream.store.database import fetch_one
+from vaultstream.store.priors import JobKind, find_kind, find_prior, learn
 from vaultstream.store.sql import query
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
 from vaultstream_operator.ports import ConflictError
@@ -29,6 +31,8 @@ class KeptScaling:
         version: of the one in Postgres; 0: there is none.
         stored_at: when it was read or written, on the monotonic clock.
         latest: the latest decision in Postgres; None: there is none.
+        kind: of the job: what it shows is kept for the next one of it.
+        prior: what jobs of the kind had shown before this was read.
     """
 
     memory: ScalingMemory
@@ -36,6 +40,8 @@ class KeptScaling:
     version: int
     stored_at: float
     latest: KeptDecision | None = None
+    kind: JobKind | None = None
+    prior: Prior = field(default_factory=Prior)
 
     def news(self, decision: KeptDecision | None) -> KeptDecision | None:
         """Returns a decision that is to be kept, else None; so it is if none was made."""
@@ -70,12 +76,14 @@ async def estimated(connection: Connection, job: Job, before: Estimate | None) -
     return Estimate(await connection.fetchval(query("estimate_table"), job.source_oid), now)
 
 
-async def find_scaling(connection: Connection, job_no: int) -> KeptScaling:
+async def find_scaling(connection: Connection, job: Job) -> KeptScaling:
     """Returns what is stored of a job; an empty memory if nothing is."""
-    row = await fetch_one(connection, query("find_scaling"), job_no)
+    row = await fetch_one(connection, query("find_scaling"), job.job_no)
     memory = ScalingMemory.parse(row["memory"])
     latest = KeptDecision(row["at"], row["decision"]) if row["decision"] is not None else None
-    return KeptScaling(memory, memory, row["version"], time.monotonic(), latest)
+    kind = await find_kind(connection, job)
+    prior = await find_prior(connection, kind)
+    return KeptScaling(memory, memory, row["version"], time.monotonic(), latest, kind, prior)
 
 
 async def write_scaling(
@@ -86,6 +94,8 @@ async def write_scaling(
     news: KeptDecision | None,
 ) -> KeptScaling:
     """Stores the memory of a job, and a decision with it unless that is None; returns what is then kept.
+
+    What the job has shown is kept for the next one of its kind, once per decision that changed the count.
 
     Raises:
         ConflictError: somebody else has written, or deleted the job, since `kept` was read.
@@ -99,4 +109,13 @@ async def write_scaling(
         raise ConflictError from error
     if version is None:
         raise ConflictError
-    return KeptScaling(memory, memory, version, time.monotonic(), news or kept.latest)
+    if kept.kind is not None and not memory.same_count(kept.stored):
+        await learn(connection, kept.kind, job_no, memory.history)
+    return replace(
+        kept,
+        memory=memory,
+        stored=memory,
+        version=version,
+        stored_at=time.monotonic(),
+        latest=news or kept.latest,
+    )

@@ -49,6 +49,7 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
         observation, progress=stored.progress, keys_active=stored.keys_active, keys_asked=spec.keys.count
     )
     moment = report.now.timestamp()
+    observation = stored.prior.applied(observation, moment)
     memory = report.memory or ScalingMemory()
     history = memory.history
     if memory.generation == _generation(view):

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.scaling.observation import Lag, LagUnknown, Progress
+from vaultstream.scaling.prior import Prior
 from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.api.status import JobStatus, SealStatus
 from vaultstream_operator.core.children import Owner
@@ -76,6 +77,7 @@ class StoredJob:
         deleted_at: when it was deleted; its rows are still there. None: it was not.
         deletion_sealed: whether its newest seal says that it was deleted.
         memory: what scaling remembers of it.
+        prior: what earlier jobs of its kind have shown.
     """
 
     token: str
@@ -103,6 +105,7 @@ class StoredJob:
     deleted_at: datetime | None = None
     deletion_sealed: bool = False
     memory: ScalingMemory = field(default_factory=ScalingMemory)
+    prior: Prior = field(default_factory=Prior)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 
 from support.engine import add_job
@@ -10,6 +12,7 @@ from support.guarded_fixtures import TENANTS
 from vaultstream.scaling.kept import KeptDecision
 from vaultstream.store.database import connect
 from vaultstream.store.decisions import keep_decision, list_decisions
+from vaultstream.store.priors import JobKind
 from vaultstream.store.sql import query
 
 pytestmark = pytest.mark.integration
@@ -31,3 +34,13 @@ async def test_decisions_and_memories_of_another_tenant_are_not_there(
         assert {tenant: len(kept) for tenant, kept in found.items()} == {SHOP: 1, BANK: 0, None: 0}
         seen = await shop.fetch("SELECT job_no FROM vaultstream.scaling")
     assert {row["job_no"] for row in seen} & {job.job_no for job in jobs.values()} == {jobs[SHOP].job_no}
+
+
+async def test_what_jobs_of_another_tenant_have_shown_is_not_there(tenants_database: GuardedDatabase) -> None:
+    kinds = [JobKind(tenant or "", "ED25519", 1, 0, "{}") for tenant in (SHOP, BANK, None)]
+    async with connect(tenants_database.urls["owner"]) as owner:
+        for kind in kinds:
+            await owner.execute(query("write_prior"), *astuple(kind), {"seen": []})
+    async with connect(tenants_database.urls[f"auditor-{SHOP}"]) as shop:
+        rows = await shop.fetch("SELECT tenant FROM vaultstream.priors")
+    assert {row["tenant"] for row in rows} == {SHOP}

@@ -35,6 +35,7 @@ NO_EVIDENCE = {
     "leases": "login",
     # What the scaling of signers has decided and remembers.
     "decisions": "job_no number at decision",
+    "priors": "tenant algorithm batch_size row_bytes resources prior written_at",
     "scaling": "job_no version memory written_at",
     "schema_version": "version works_from applied_at",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scalability import fit
-from vaultstream.simulation.curve import Curve
+from vaultstream.scaling.curve import Curve
 
 pytestmark = pytest.mark.unit
 

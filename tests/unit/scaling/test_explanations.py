@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from support.scaling import EMPTY, LONG_AGO, NOW, seen
 from vaultstream.api import Fallback, ScalingSpec
+from vaultstream.scaling.curve import Curve, LearnedCurve
 from vaultstream.scaling.decide import decide
 from vaultstream.scaling.history import Change, History
 from vaultstream.scaling.observation import Observation, Pause, Progress, Timing, moment_text
@@ -98,18 +100,34 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         "Scaled from 0 to 4 signers: no signer's rate is known yet, max(current 0, min(4, lag 2000)) = 4.",
     ),
     (
+        Reason.EARLIER_JOBS,
+        ScalingSpec(),
+        replace(
+            seen(
+                2000, progress=Progress(records_expected=1_000_000), timing=Timing(NOW, startup_seconds=10.0)
+            ),
+            learned=LearnedCurve(Curve(1_000.0, 0.01, 0.0005), 100),
+        ),
+        EMPTY,
+        (
+            "Scaled from 0 to 27 signers: about 1,000,000 records left, X(n) is what n signers signed per second in earlier "
+            "jobs like this one, 10 s start + 1000000 / X(27) = 69.67 s ≤ 70.4 s, X(n) = 1000 n / (1 + 0.01 (n - 1) + "
+            "0.0005 n (n - 1))."
+        ),
+    ),
+    (
         Reason.WORK_LEFT,
         ScalingSpec(),
         seen(
             2000,
             4,
-            progress=Progress(records_expected=1_000_000, rate_per_signer=10_000.0),
+            progress=Progress(records_expected=10_000_000, rate_per_signer=10_000.0),
             timing=Timing(NOW, startup_seconds=10.0),
         ),
         History(changes=(Change(at=NOW - 20, before=0, after=4, reason="FirstStep"),)),
         (
-            "Scaled from 4 to 37 signers: about 1,000,000 records left, 10000 records/s per signer, a signer starts "
-            "in 10 s, ⌈(1000000 - 4 · 10000 · 10) / (10000 · (11.66 s - 10 s start))⌉ = 37."
+            "Scaled from 4 to 84 signers: about 10,000,000 records left, 10000 records/s per signer, a signer starts "
+            "in 10 s, ⌈(10000000 - 4 · 10000 · 10) / (10000 · (21.56 s - 10 s start))⌉ = 84."
         ),
     ),
     (

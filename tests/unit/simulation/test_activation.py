@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from vaultstream.api import ScaleDownRules, ScalingBehavior, ScalingSpec
+from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.reasons import Reason
-from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Arrival, Scenario
 

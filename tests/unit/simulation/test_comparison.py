@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vaultstream.scaling.curve import Curve
 from vaultstream.simulation.arrivals import make_arrivals, parse_arrivals
 from vaultstream.simulation.chart import text_chart
 from vaultstream.simulation.comparison import RIVALS, Interval, compare
-from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.run import Moment, simulate
 from vaultstream.simulation.scenario import Arrival, Scenario
 

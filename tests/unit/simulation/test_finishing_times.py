@@ -8,7 +8,7 @@ from math import ceil
 import pytest
 
 from vaultstream.api import ScalingSpec
-from vaultstream.simulation.curve import Curve
+from vaultstream.scaling.curve import Curve
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Load, Scenario
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vaultstream.api import ScalingSpec
+from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.reasons import LimitName
-from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Scenario
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.observation import Lag
 from vaultstream.scaling.reasons import Reason
 from vaultstream.simulation.constants import CONSTANTS, POD_START, PRE_STOP, READINESS_PERIOD
-from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.plant import Plant
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Arrival, Load, Nodes, Outage, Scenario

@@ -19,6 +19,7 @@ from vaultstream.scaling.forecast import finish_at
 from vaultstream.scaling.history import History
 from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag, Observation, Pause, Replicas, Timing
+from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.workload import expected_batches, expected_lag
 from vaultstream.store.jobs import Job
 from vaultstream.store.source_pool import SourcePool
@@ -89,6 +90,7 @@ class LocalScaler:
         self._spec = spec.model_copy(update={"max_replica_count": most})
         self._pause = Pause.read(annotations or {})
         self._expected = 0
+        self._prior = Prior()
         self._clock = clock
         self._history = History()
         self._activity = Activity()
@@ -103,6 +105,15 @@ class LocalScaler:
     def expect(self, batches: int) -> None:
         """Sets about how many batches the whole job will have; used until all are planned."""
         self._expected = batches
+
+    def begin_with(self, prior: Prior) -> None:
+        """Sets what earlier jobs of the same kind have shown."""
+        self._prior = prior
+
+    @property
+    def history(self) -> History:
+        """What the decisions so far have shown."""
+        return self._history
 
     def __call__(self, state: PoolState) -> PoolSize:
         """Returns the size for the pool, why it was changed last, and the decision if one was made that is news."""
@@ -123,7 +134,7 @@ class LocalScaler:
         return self._size
 
     def _decide(self, state: PoolState, now: float) -> Decision:
-        observation = self._observation(state, now)
+        observation = self._prior.applied(self._observation(state, now), now)
         decision, self._history = decide_next(self._spec, observation, self._history, now)
         return decision
 

@@ -33,11 +33,13 @@ class Point:
     Attributes:
         settled: records that were done.
         ready: signers that were ready.
+        found: records that were planned so far.
     """
 
     at: float
     settled: int
     ready: int
+    found: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,12 @@ class Activity:
             ready_since = steady_from = now
             if self.ready is not None and ready < self.ready:
                 steady_from += LEAVING_SECONDS
+        if counts.batches_left < ready:  # some wait for work, so the rate is not what they can sign
+            steady_from = max(steady_from, now)
         idle_since = None
         if running and ready > 0 and counts.batches_left > 0 and not counts.settled_lately:
             idle_since = now if self.idle_since is None else self.idle_since
-        trail = _followed(self.trail, Point(now, counts.settled, ready))
+        trail = _followed(self.trail, Point(now, counts.settled, ready, counts.settled + counts.records_left))
         return Activity(ready, ready_since, steady_from, idle_since, trail, self.batch_size)
 
     def progress(self, counts: Counts, now: float, *, expected: int | None = None) -> Progress:
@@ -97,6 +101,7 @@ class Activity:
         expected_left = counts.records_left
         if not counts.planned and expected is not None:
             expected_left = max(expected_left, expected - counts.settled)
+        found = counts.settled + counts.records_left
         return Progress(
             records_left=counts.records_left if counts.planned else None,
             batches_left=counts.batches_left,
@@ -106,7 +111,20 @@ class Activity:
             settling=now - self.ready_since < RATE_WINDOW_SECONDS,
             steady_rate=self._steady_rate(),
             records_expected=expected_left,
+            records_found=found,
+            planning_seconds=self._planning_seconds(expected_left - counts.records_left),
         )
+
+    def _planning_seconds(self, unplanned: int) -> float | None:
+        """Seconds until so many more records are planned, by the pages of the trail; None: unknown."""
+        if unplanned <= 0:
+            return 0.0
+        found = [point for point in self.trail if point.found > 0]
+        pages = [after for before, after in pairwise(found) if after.found > before.found]
+        if not pages:
+            return None
+        rate = (pages[-1].found - found[0].found) / max(pages[-1].at - found[0].at, _APART_SECONDS)
+        return unplanned / rate
 
     def _rate_per_signer(self) -> float | None:
         """Records per ready signer-second in the window; None: none were ready, or nothing was settled.

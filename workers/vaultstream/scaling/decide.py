@@ -12,13 +12,14 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 | 6 | `NothingSigned` | lag > 0, signers are ready, and none of them has signed anything for 20 s | unchanged: a hold | max |
 | 7 | `Idle` | no activity, and no more than *rest* run | rest | B D |
 | 8 | `CooldownOver` | no activity for a whole `cooldownPeriod` | rest | B D |
-| 9 | the reason of 11 to 15 | activity, and no more than rest run | as 11 to 15, in one step | B D |
-| 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 15, but none is added | B H D |
+| 9 | the reason of 11 to 16 | activity, and no more than rest run | as 11 to 16, in one step | B D |
+| 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 16, but none is added | B H D |
 | 11 | `Deadline` | a finishing time is set, and the rate per signer is known | ⌈records left / (rate per signer · seconds)⌉ | B H D |
-| 12 | `FirstStep` | no rate per signer is known, and `lagThreshold` is not set or a finishing time is | 4, or as many as run | B H D |
-| 13 | `WorkLeft` | `lagThreshold` is not set | the fewest that end the work within 10 % of the earliest end | B H D |
-| 14 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
-| 15 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
+| 12 | `EarlierJobs` | no rate per signer is known, earlier jobs of the same kind have shown one, and `lagThreshold` is not set or a finishing time is | the fewest that end the work within 10 % of the earliest end, or in time, by what they signed | B H D |
+| 13 | `FirstStep` | no rate per signer is known, and `lagThreshold` is not set or a finishing time is | 4, or as many as run | B H D |
+| 14 | `WorkLeft` | `lagThreshold` is not set | the fewest that end the work within 10 % of the earliest end | B H D |
+| 15 | `WithinTolerance` | the lag per signer is within `tolerance` of `lagThreshold` | unchanged | B H D |
+| 16 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
 
 - Bounded by **max**: `maxReplicaCount` alone. **B**, bounds: at least `minReplicaCount` (and one, while there is work), at
   most `maxReplicaCount`, the active keys and the batches left. They hold at once. **H**, HPA's `behavior`: stabilization
@@ -34,9 +35,9 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
   `minReplicaCount`, or to one, as KEDA's own step does.
 - Rule 11 replaces the lag: the lag of a bulk job asks for all signers from its start to its end, while a finishing time
   says how many are enough. If even the maximum is not enough, the maximum is wanted and the deadline is at risk.
-- Rule 12: the step that follows it is the second half of the step from rest, so windows and policies don't slow it down either.
-- Rule 13: signers that are added begin one start later. A signer that would shorten the job by little is not worth its start.
-- Rules 9 to 15 add no signers if the job ends before a new one is ready, and keep none beyond the knee, the count at which more
+- Rule 13: the step that follows it is the second half of the step from rest, so windows and policies don't slow it down either.
+- Rule 14: signers that are added begin one start later. A signer that would shorten the job by little is not worth its start.
+- Rules 9 to 16 add no signers if the job ends before a new one is ready, and keep none beyond the knee, the count at which more
   signers were seen to sign no more records per second, nor more than have a node if the job ends before a node could be added. This
   holds at once, unless `scaleDown.selectPolicy` is Disabled: no later need brings the lost work back.
 - A pause wins over everything except `maxReplicaCount`.
@@ -49,17 +50,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from vaultstream.api import Fallback, ScalingSpec
+from vaultstream.api import ScalingSpec
 from vaultstream.scaling import behavior
 from vaultstream.scaling.bounds import NODE_SECONDS, Bounds, bounds, cap_of
 from vaultstream.scaling.decision import Decision, Limit
-from vaultstream.scaling.experience import at_the_knee, with_experience
-from vaultstream.scaling.forecast import FAR_STARTS, Forecast, forecast
+from vaultstream.scaling.experience import at_the_knee, scaled_curve, with_experience
+from vaultstream.scaling.fallback import fallback_count
+from vaultstream.scaling.forecast import AIM, FAR_STARTS, Forecast, forecast
 from vaultstream.scaling.history import History, active
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, moment_text
-from vaultstream.scaling.reasons import LimitName, Reason, Scalar, reason_clause
+from vaultstream.scaling.reasons import OPENINGS, LimitName, Reason, Scalar, reason_clause
 from vaultstream.scaling.throughput import Plateau, plateau_of
-from vaultstream.scaling.worth import FIRST_STEP, worth
+from vaultstream.scaling.worth import FIRST_STEP, enough_by_curve, worth, worth_by_curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,27 +160,8 @@ def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
         "fallbackReplicas": fallback.replicas,
         "fallbackBehavior": fallback.behavior,
     }
-    count, formula = _fallback(fallback, case.current)
+    count, formula = fallback_count(fallback, case.current)
     return _following(case, _Proposal(count, Reason.FALLBACK, formula, case.bounds.least, facts=facts))
-
-
-def _fallback(fallback: Fallback, current: int) -> tuple[int, str]:
-    """Returns the fallback's count and its formula.
-
-    As in KEDA's `pkg/fallback/fallback.go`: it applies once *more* readings than `failureThreshold` failed in a row,
-    and passes through the bounds and HPA's behavior as any other count.
-    """
-    replicas = fallback.replicas
-    match fallback.behavior:
-        case "static":
-            return replicas, f"fallback.replicas = {replicas}"
-        case "currentReplicas":
-            return current, f"current = {current}"
-        case "currentReplicasIfHigher":
-            count = max(current, replicas)
-            return count, f"max(current {current}, fallback.replicas {replicas}) = {count}"
-    count = min(current, replicas)
-    return count, f"min(current {current}, fallback.replicas {replicas}) = {count}"
 
 
 def _with_lag(case: _Case, lag: int) -> _Proposal:
@@ -228,7 +211,7 @@ def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
 
 def _wanted(case: _Case, lag: int) -> _Proposal:
     """Returns the count for the deadline or the lag, without signers that would start too late or not sign more."""
-    wanted = _by_deadline(case) or _by_work(case, lag)
+    wanted = _by_deadline(case) or _by_earlier_jobs(case, lag) or _by_work(case, lag)
     wanted = replace(wanted, cap=case.cap)
     kept = max(case.current, case.bounds.floor.value)
     eta, startup = case.forecast.eta_seconds, case.observation.timing.startup_seconds
@@ -240,7 +223,9 @@ def _wanted(case: _Case, lag: int) -> _Proposal:
     wanted = replace(wanted, replicas=case.cap.value, limit=case.cap)
     if case.plateau is None or case.cap.name is not LimitName.THROUGHPUT:
         return wanted
-    return replace(wanted, reason=Reason.DATABASE_IS_THE_LIMIT, facts={**wanted.facts, **_flat(case.plateau)})
+    return replace(
+        wanted, reason=Reason.DATABASE_IS_THE_LIMIT, facts={**wanted.facts, **case.plateau.facts()}
+    )
 
 
 def _by_deadline(case: _Case) -> _Proposal | None:
@@ -262,7 +247,7 @@ def _by_work(case: _Case, lag: int) -> _Proposal:
         case.observation.progress,
         case.current,
     )
-    rate, floor, left = case.forecast.rate_per_signer, case.bounds.floor, progress.records_expected
+    rate, floor, left = case.forecast.rate_per_signer, case.bounds.floor, progress.records_believed
     if spec.lag_threshold is not None:
         wanted = _by_lag(case, lag, spec.lag_threshold)
         if not _measuring(case):
@@ -276,11 +261,51 @@ def _by_work(case: _Case, lag: int) -> _Proposal:
             count, Reason.FIRST_STEP, f"max(current {current}, min({FIRST_STEP}, lag {lag})) = {count}", floor
         )
     most = max(1, case.bounds.ceiling.value)
-    found = worth(left, rate, running=current, most=most, startup=timing.startup_seconds)
+    at_least = progress.planning_seconds or 0.0
+    learned = scaled_curve(case.observation, case.history, case.now)
+    if learned is not None:
+        found = worth_by_curve(
+            left, learned, running=current, most=most, startup=timing.startup_seconds, at_least=at_least
+        )
+    else:
+        found = worth(
+            left, rate, running=current, most=most, startup=timing.startup_seconds, at_least=at_least
+        )
     count, formula = found.signers, found.formula
     if count != current and behavior.tolerable(spec.behavior, count, current):
         count, formula = current, f"{formula}, within tolerance of {current}"
     return _Proposal(count, Reason.WORK_LEFT, formula, floor, facts={"recordsExpected": left})
+
+
+def _by_earlier_jobs(case: _Case, lag: int) -> _Proposal | None:
+    """Returns the count that earlier jobs lead to expect, while the rate of this one's signers is unknown; None: there were none."""
+    learned, progress, timing = (
+        case.observation.learned,
+        case.observation.progress,
+        case.observation.timing,
+    )
+    left, by_work = progress.records_believed, case.spec.lag_threshold is None
+    if case.forecast.rate_per_signer is not None or learned is None or not left or not lag:
+        return None
+    most, startup = (
+        max(1, min(case.bounds.ceiling.value, max(learned.most, FIRST_STEP))),
+        timing.startup_seconds,
+    )
+    if progress.records_found is not None and progress.planning_seconds is None:
+        most = min(most, FIRST_STEP)  # the records that are found first may be all for long
+    if timing.finish_at is not None:
+        seconds = AIM * (timing.finish_at - case.now) - startup - timing.drain_seconds
+        left = max(left, progress.records_expected or 0)
+        found = enough_by_curve(left, learned.curve, most=most, seconds=seconds)
+    elif by_work:
+        at_least = progress.planning_seconds or 0.0
+        found = worth_by_curve(left, learned.curve, running=0, most=most, startup=startup, at_least=at_least)
+    else:
+        return None
+    count, formula = max(case.current, min(found.signers, lag)), found.formula
+    if count != found.signers:
+        formula += f", max(current {case.current}, min({found.signers}, lag {lag})) = {count}"
+    return _Proposal(count, Reason.EARLIER_JOBS, formula, case.bounds.floor, facts={"recordsExpected": left})
 
 
 def _at_least_measured(case: _Case, wanted: _Proposal, lag: int) -> _Proposal:
@@ -323,18 +348,7 @@ def _measuring(case: _Case) -> bool:
 def _opening(case: _Case) -> bool:
     """Returns whether the signers that run are those of the first step, from which the next step is not slowed down either."""
     latest = case.history.changes[-1] if case.history.changes else None
-    return latest is not None and (latest.reason, latest.after) == (Reason.FIRST_STEP, case.current)
-
-
-def _flat(plateau: Plateau) -> dict[str, Scalar]:
-    fewer, more = plateau.fewer, plateau.more
-    return {
-        "plateauSigners": fewer.signers,
-        "plateauRate": fewer.rate,
-        "plateauMore": more.signers,
-        "plateauMoreRate": more.rate,
-        "plateauKnee": plateau.knee,
-    }
+    return latest is not None and latest.after == case.current and latest.reason in OPENINGS
 
 
 def _following(case: _Case, proposal: _Proposal) -> _Proposal:

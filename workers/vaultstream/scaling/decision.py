@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vaultstream.scaling.reasons import LimitName, Reason, Scalar, limit_clause
+from vaultstream.scaling.reasons import OPENINGS, LimitName, Reason, Scalar, limit_clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Decision:
     @property
     def soon(self) -> bool:
         """True if the next decision is to be made within a second: signers run only to show what a signer signs."""
-        return self.reason is Reason.FIRST_STEP and self.current > 0
+        return self.reason in OPENINGS and self.desired > 0
 
     @property
     def changes_count(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Observation
 from vaultstream.scaling.throughput import Plateau
@@ -54,3 +55,24 @@ def at_the_knee(observation: Observation, plateau: Plateau | None) -> Observatio
         return observation
     best = max(plateau.fewer.rate, plateau.more.rate) / plateau.knee
     return replace(observation, progress=replace(observation.progress, rate_per_signer=max(rate, best)))
+
+
+def scaled_curve(observation: Observation, history: History, now: float) -> Curve | None:
+    """Returns the curve of earlier jobs at the rate that this one's signers were seen to have; None if either is unknown.
+
+    Args:
+        observation: what was observed.
+        history: what earlier observations have shown.
+        now: Unix seconds.
+    """
+    learned = observation.learned
+    if learned is None:
+        return None
+    lately = [one for one in history.seen if now - one.at <= LATELY_SECONDS]
+    if lately:
+        latest = max(lately, key=lambda one: one.at)
+        return learned.curve.times(latest.rate / learned.curve(latest.signers)) if latest.rate > 0 else None
+    ready, rate = observation.replicas.ready, observation.progress.rate_per_signer
+    if not ready or not rate:
+        return None
+    return learned.curve.times(rate * ready / learned.curve(ready))

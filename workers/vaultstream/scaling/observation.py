@@ -14,6 +14,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 
 from vaultstream.api.base import Number
+from vaultstream.scaling.curve import LearnedCurve
 from vaultstream.scaling.reasons import LagProblem
 
 PAUSED: Final = "vaultstream.dev/paused"
@@ -22,6 +23,8 @@ PAUSED_SCALE_IN: Final = "vaultstream.dev/paused-scale-in"
 PAUSED_SCALE_OUT: Final = "vaultstream.dev/paused-scale-out"
 
 _MOST = 2**63  # the range of counts in Postgres and JetStream
+BELIEF: Final = 5
+"""How many times the records that were found statistics of a table are believed, until all are found."""
 _MOST_SECONDS = 1e12  # differences and quotients of such numbers stay finite, and to the millisecond
 _MOST_REPLICAS = 1000
 _WORDS: Final = {
@@ -131,6 +134,8 @@ class Progress:
         steady_rate: records per second of the signers that are ready now, measured while they and no others signed; None:
             not measured yet.
         records_expected: records still to be signed, including those that the table is expected to have; None: unknown.
+        records_found: records that were planned so far, settled ones included; None: unknown.
+        planning_seconds: seconds until the records that are expected are planned, at the rate at which they are; None: unknown.
     """
 
     records_left: int | None = None
@@ -141,18 +146,33 @@ class Progress:
     settling: bool = False
     steady_rate: float | None = None
     records_expected: int | None = None
+    records_found: int | None = None
+    planning_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _count(
             records_left=self.records_left,
             batches_left=self.batches_left,
             records_expected=self.records_expected,
+            records_found=self.records_found,
         )
         _amount(
+            planning_seconds=self.planning_seconds,
             records_per_second=self.records_per_second,
             rate_per_signer=self.rate_per_signer,
             steady_rate=self.steady_rate,
         )
+
+    @property
+    def records_believed(self) -> int | None:
+        """Records still to be signed, as far as signers are started for them: statistics of a table may be far too high.
+
+        Until it is known how fast records are found, only those that were found count: signers may wait for the others.
+        """
+        if self.records_expected is None or self.records_found is None or self.planned:
+            return self.records_expected
+        times = 1 if self.planning_seconds is None else BELIEF
+        return min(self.records_expected, times * self.records_found)
 
     @property
     def done(self) -> bool:
@@ -265,6 +285,7 @@ class Observation:
     Attributes:
         keys_active: keys that may be leased; None: unknown, or keys are still being created.
         keys_asked: `keys.count` of the job: there will never be more; None: unknown.
+        learned: what signers of earlier jobs of the same kind sign; None: unknown.
     """
 
     lag: Lag | LagUnknown
@@ -274,6 +295,7 @@ class Observation:
     keys_active: int | None = None
     keys_asked: int | None = None
     pause: Pause = field(default_factory=Pause)
+    learned: LearnedCurve | None = None
 
     def __post_init__(self) -> None:
         _count(keys_active=self.keys_active, keys_asked=self.keys_asked)

@@ -31,12 +31,15 @@ class Reason(StrEnum):
     JOB_ENDS_FIRST = "JobEndsFirst"
     DATABASE_IS_THE_LIMIT = "DatabaseIsTheLimit"
     DEADLINE = "Deadline"
+    EARLIER_JOBS = "EarlierJobs"
     FIRST_STEP = "FirstStep"
     WORK_LEFT = "WorkLeft"
     WITHIN_TOLERANCE = "WithinTolerance"
     LAG = "Lag"
 
 
+OPENINGS: Final = (Reason.FIRST_STEP, Reason.EARLIER_JOBS)
+"""Rules that begin a job before its own rate is known: the step that corrects them is not slowed down."""
 LagProblem = Literal[Reason.CONSUMER_MISSING, Reason.NATS_UNREACHABLE, Reason.POSTGRES_UNREACHABLE]
 """Why a lag can't be read. None of them is a lag of zero."""
 LAG_PROBLEMS: Final[tuple[LagProblem, ...]] = get_args(LagProblem)
@@ -102,6 +105,9 @@ _CLAUSES: Final[Mapping[Reason, str]] = {
         "{ratePerSigner:.4g} records/s per signer"
     ),
     Reason.FIRST_STEP: "no signer's rate is known yet",
+    Reason.EARLIER_JOBS: (
+        "about {recordsExpected:record} left, X(n) is what n signers signed per second in earlier jobs like this one"
+    ),
     Reason.WORK_LEFT: (
         "about {recordsExpected:record} left, {ratePerSigner:.6g} records/s per signer, "
         "a signer starts in {startupSeconds:.3g} s"

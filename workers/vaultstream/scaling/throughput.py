@@ -67,6 +67,16 @@ class Plateau:
     more: Seen
     knee: int
 
+    def facts(self) -> dict[str, int | float]:
+        """Returns its numbers as inputs of a decision."""
+        return {
+            "plateauSigners": self.fewer.signers,
+            "plateauRate": self.fewer.rate,
+            "plateauMore": self.more.signers,
+            "plateauMoreRate": self.more.rate,
+            "plateauKnee": self.knee,
+        }
+
 
 def sample(observation: Observation, *, starting: bool) -> tuple[int, float] | None:
     """Returns how many signers are ready and their rate, if this observation says what they can sign, else None.

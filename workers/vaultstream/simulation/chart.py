@@ -14,6 +14,7 @@ PANEL: Final = 150
 _LEFT, _RIGHT, _TOP, _GAP, _BOTTOM = 76, 20, 66, 34, 42
 _COLORS: Final = {
     "vaultstream": "#2f81f7",
+    "next job": "#1b7c83",
     "keda": "#d29922",
     "keda-tuned": "#db61a2",
     "numaflow": "#8957e5",

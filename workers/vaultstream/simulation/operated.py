@@ -7,6 +7,7 @@ from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, Replicas, Timing
+from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.silence import Silence, failed_again
 from vaultstream.scaling.workload import (
     POD_DRAIN_SECONDS,
@@ -28,6 +29,7 @@ class Operated:
         self._activity = Activity(batch_size=scenario.batch_size)
         self._silence: Silence | None = None
         self._has_records, self._now = False, 0.0
+        self._prior = scenario.prior or Prior()
         self.history = History()
         self.latest: Decision | None = None
 
@@ -44,7 +46,7 @@ class Operated:
             return sight.requested
         self._now = sight.now
         self._has_records = self._has_records or sight.counts.records_left + sight.counts.settled > 0
-        observation = self._observed(sight)
+        observation = self._prior.applied(self._observed(sight), sight.now)
         history = self.history.beginning_with(sight.requested, sight.now)
         self.latest, self.history = decide_next(self._spec, observation, history, sight.now)
         return self.latest

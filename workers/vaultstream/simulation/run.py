@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vaultstream.scaling.decision import Decision
+from vaultstream.scaling.prior import Prior
 from vaultstream.simulation import constants
 from vaultstream.simulation.operated import Operated
 from vaultstream.simulation.plant import Plant, Sight
@@ -53,6 +54,7 @@ class SimulatedRun:
         at_risk_at: when the finishing time was first reported to be at risk; None: it never was.
         moments: one after each decision.
         decisions: those of VaultStream that changed the count, each with its time.
+        prior: what the next job of the same kind knows after this one.
     """
 
     makespan: float
@@ -67,6 +69,7 @@ class SimulatedRun:
     at_risk_at: float | None
     moments: tuple[Moment, ...]
     decisions: tuple[tuple[float, Decision], ...]
+    prior: Prior
 
     def late(self, finish_within: float) -> float:
         """Returns the seconds by which the run missed its finishing time; negative: it was early."""
@@ -108,6 +111,9 @@ def simulate(
         next_poll = sight.now + (min(EVENT_PACE_SECONDS, scaler.interval) if soon else scaler.interval)
         change = max(sight.now + EVENT_PACE_SECONDS, plant.pods.next_time())
         plant.advance(min(next_poll, change))
+    prior = Prior()
+    if isinstance(scaler, Operated):
+        prior = (scenario.prior or prior).learned(scaler.history, seed, plant.now)
     return SimulatedRun(
         makespan=plant.ended_at if plant.ended_at is not None else scenario.horizon,
         finished=plant.ended_at is not None,
@@ -121,7 +127,18 @@ def simulate(
         at_risk_at=at_risk_at,
         moments=tuple(moments),
         decisions=tuple(decisions),
+        prior=prior,
     )
+
+
+def learned_from(scenario: Scenario, seeds: Iterable[int]) -> Prior:
+    """Returns what runs of a scenario teach, one after the other: each begins with what those before have shown."""
+    prior = scenario.prior or Prior()
+    for seed in seeds:
+        run = simulate(replace(scenario, prior=prior), seed)
+        newest = max((one.at for one in run.prior.seen), default=0.0)
+        prior = run.prior.moved(-1.0 - newest)
+    return prior
 
 
 def _over(plant: Plant) -> bool:

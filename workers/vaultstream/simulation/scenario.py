@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 
 from vaultstream.api import ScalingSpec
+from vaultstream.scaling.curve import Curve
+from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.reasons import LagProblem
 from vaultstream.simulation import constants
-from vaultstream.simulation.curve import Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Scenario:
         noise: standard deviation of the logarithm of the rate, a new one each `NOISE_PERIOD`.
         batch_spread: the same of the effort of each batch.
         finish_within: seconds after the creation in which the job should end; None: no such time.
+        prior: what earlier jobs have shown; None: there were none.
         horizon: seconds after which the simulation gives up.
     """
 
@@ -108,6 +110,7 @@ class Scenario:
     restarts: Sequence[Restart] = ()
     nodes: Nodes = field(default_factory=Nodes)
     finish_within: float | None = None
+    prior: Prior | None = None
     horizon: float = 20_000.0
 
     @property

@@ -14,7 +14,7 @@ EVERY_PART = "every part"
 _DENIED = re.compile(r"permission denied for (?P<kind>\w+(?: \w+)?) (?P<name>\S+)$")
 _OURS = re.compile(
     r"vaultstream|schema_version|jobs|keys|key_material|batches|leases|dead_letters|lru|signatures_\d+|\w+_(?:batch(?:es)?|keys|job|dead)"
-    r"|scaling|audit_events|audited_jobs|log_entries|attestations|checkpoints|cleared_dead_letters|decisions"
+    r"|scaling|audit_events|audited_jobs|log_entries|attestations|checkpoints|cleared_dead_letters|decisions|priors"
 )
 _CREATES = re.compile(
     r"\s*(?:CREATE|ALTER|DROP|COMMENT|TRUNCATE)\b|.*\bno schema has been selected to create in", re.IGNORECASE

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from vaultstream.simulation.curve import Curve
+from vaultstream.scaling.curve import Curve
 from vaultstream.simulation.rivals.formulas import Flink, Numaflow
 from vaultstream.simulation.run import SimulatedRun, simulate
 from vaultstream.simulation.scenario import Scenario

@@ -7,8 +7,8 @@ from statistics import median
 
 import pytest
 
+from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.reasons import Reason
-from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.rivals.keda import Keda, KedaOptions
 from vaultstream.simulation.run import SimulatedRun, simulate
 from vaultstream.simulation.scenario import Outage, Scenario

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.reasons import Reason
-from vaultstream.simulation.curve import Curve
 from vaultstream.simulation.rivals.fluid import flow_of, flowed
 from vaultstream.simulation.rivals.oracle import ALLOWED_MAKESPAN, Planned, best_fixed, best_plan
 from vaultstream.simulation.run import simulate

@@ -10,7 +10,7 @@ GRANT EXECUTE ON FUNCTION vaultstream.sees(text), vaultstream.tenant_scope() TO 
 GRANT EXECUTE ON FUNCTION vaultstream.signed_jobs(), vaultstream.signatures_of(int, bigint, int) TO vaultstream_auditor;  -- of the view
 GRANT EXECUTE ON FUNCTION vaultstream.newest_seal(int), vaultstream.record_export(int, jsonb), vaultstream.paused_seconds(int, float8)
 TO vaultstream_auditor;
-GRANT SELECT ON vaultstream.attestations, vaultstream.scaling, vaultstream.decisions TO vaultstream_auditor;
+GRANT SELECT ON vaultstream.attestations, vaultstream.scaling, vaultstream.decisions, vaultstream.priors TO vaultstream_auditor;
 
 DO $$  -- create_job grants later tables
 DECLARE

@@ -1,0 +1,70 @@
+"""What a job has shown is in Postgres for the next one of its kind, and for no other."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from integration.operator_adapters.stored import SPEC, found, made
+from support.planning import job_of, spec_of
+from vaultstream.scaling.history import History
+from vaultstream.scaling.prior import Prior
+from vaultstream.scaling.throughput import Seen
+from vaultstream_operator.adapters.jetstream import JetStreamLags
+from vaultstream_operator.adapters.postgres import PostgresStore
+from vaultstream_operator.core.memory import ScalingMemory
+from vaultstream_operator.core.view import ObjectView
+
+pytestmark = pytest.mark.integration
+
+RATES = tuple(Seen(signers=count, rate=1_000.0 * count, samples=3, at=time.time()) for count in (4, 16))
+SHOWN = History(seen=RATES, starts=(6.0,)).changed(0, 16, reason="WorkLeft", now=1.0)
+
+
+async def test_the_next_job_of_the_kind_begins_with_what_one_has_shown(
+    store: PostgresStore, migrated_url: str, lags: JetStreamLags, connection: asyncpg.Connection
+) -> None:
+    first, other = job_of(SPEC), another("other", batchSize=7)
+    assert (await made(store, first)).prior == Prior()
+    assert await store.remember(ScalingMemory(SHOWN, generation=1), first) is None
+    async with PostgresStore(migrated_url, lags) as restarted:
+        prior = (await made(restarted, another("next"))).prior
+        assert {one.signers: one.rate for one in prior.seen} == {4: 4_000.0, 16: 16_000.0}
+        assert [one.seconds for one in prior.starts] == [6.0]
+        assert (await made(restarted, other)).prior == Prior()  # its batches have another size
+        assert (await found(restarted, first)).prior == prior  # the operator may be replaced meanwhile
+    assert await connection.fetchval("SELECT count(*) FROM vaultstream.priors") == 1
+
+
+async def test_a_prior_is_written_once_for_each_change_of_the_count(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    memory = ScalingMemory(SHOWN, generation=1)
+    await store.remember(memory, view)
+    written = await connection.fetchval("SELECT written_at FROM vaultstream.priors")
+    assert written is not None
+    await store.remember(replace(memory, history=SHOWN.but(last_active_at=9.0)), view)
+    more = SHOWN.changed(16, 20, reason="WorkLeft", now=2.0)
+    await store.remember(replace(memory, history=more), view)  # the same rates
+    assert await connection.fetchval("SELECT written_at FROM vaultstream.priors") == written
+
+
+async def test_a_prior_that_can_not_be_read_is_none(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    await store.remember(ScalingMemory(SHOWN, generation=1), view)
+    await connection.execute("""UPDATE vaultstream.priors SET prior = '{"seen": 7}'""")
+    assert (await made(store, another("next"))).prior == Prior()
+
+
+def another(name: str, **fields: object) -> ObjectView:
+    view = job_of(spec_of(**{"keys": {"count": 2}, "batchSize": 2, **fields}))
+    return replace(view, owner=replace(view.owner, name=name, uid=str(uuid.uuid4())))

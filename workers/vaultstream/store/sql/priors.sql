@@ -1,0 +1,29 @@
+-- name: find_prior
+-- What jobs of the kind $1 to $5 have shown: tenant, algorithm, batch size, size of a row, resources of a signer.
+SELECT prior FROM vaultstream.priors
+WHERE tenant = $1 AND algorithm = $2 AND batch_size = $3 AND row_bytes = $4 AND resources = $5
+
+-- name: lock_prior
+-- The same, locked until the transaction ends: whoever writes has read what others wrote.
+SELECT prior FROM vaultstream.priors
+WHERE tenant = $1 AND algorithm = $2 AND batch_size = $3 AND row_bytes = $4 AND resources = $5
+FOR UPDATE
+
+-- name: write_prior
+-- Stores what jobs of the kind $1 to $5 have shown.
+INSERT INTO vaultstream.priors (tenant, algorithm, batch_size, row_bytes, resources, prior) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant, algorithm, batch_size, row_bytes, resources)
+DO UPDATE SET prior = EXCLUDED.prior, written_at = clock_timestamp()
+
+-- name: estimate_row_bytes
+-- About how many bytes a row of the table $1 has, by the statistics of Postgres. NULL: unknown.
+SELECT (sum(c.relpages::bigint) * current_setting('block_size')::int / nullif(sum(c.reltuples), 0))::bigint AS bytes
+FROM pg_catalog.pg_class AS c
+WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0
+  AND (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) WHERE isleaf))
+
+-- name: find_drain
+-- The seconds from the last batch of job $1 that was settled until the job was complete. NULL: it is not.
+SELECT extract(epoch FROM j.finished_at - (SELECT max(settled_at) FROM vaultstream.batches WHERE job_no = $1))::float8
+FROM vaultstream.jobs AS j
+WHERE j.job_no = $1 AND j.state = 'Complete'
