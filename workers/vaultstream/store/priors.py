@@ -45,7 +45,7 @@ class JobKind:
 
         Args:
             job: the job.
-            row_bytes: about how many bytes a row has; None: unknown.
+            row_bytes: about how many bytes each row has; None: unknown.
             cores: of the machine that it runs on; None: it runs on Kubernetes.
         """
         asked = job.spec.signer.resources if cores is None else {"cores": cores}

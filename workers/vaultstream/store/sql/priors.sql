@@ -16,7 +16,7 @@ ON CONFLICT (tenant, algorithm, batch_size, row_bytes, resources)
 DO UPDATE SET prior = EXCLUDED.prior, written_at = clock_timestamp()
 
 -- name: estimate_row_bytes
--- About how many bytes a row of the table $1 has, by the statistics of Postgres. NULL: unknown.
+-- About how many bytes each row of the table $1 has, by the statistics of Postgres. NULL: unknown.
 SELECT (sum(c.relpages::bigint) * current_setting('block_size')::int / nullif(sum(c.reltuples), 0))::bigint AS bytes
 FROM pg_catalog.pg_class AS c
 WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0
