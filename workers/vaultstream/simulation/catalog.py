@@ -37,9 +37,8 @@ _WORSE: Final[Mapping[str, str]] = {
     "bulk": _TWO_STEPS,
     "trickle": "A few signers sign an arrival sooner than the two that KEDA starts, and each costs a start; all arrivals end at the same time.",
     "noise": _TWO_STEPS,
-    "planner": "With what earlier jobs have shown, five signers end within 10 % of the time that planning takes, for a third of the pod-seconds.",
-    "slow start": "Four signers first show what a signer signs, and a slow start passes twice before the others sign. The next job ends within 10 % "
-    "of the earliest end, for less than three quarters of the pod-seconds.",
+    "slow start": "Four signers first show what a signer signs, and a slow start passes twice before the others sign. The jobs end before the rate of "
+    "more signers is steady, so the next one believes what it knows only up to 16.",
     "pending": "Four signers first show what a signer signs. As signers then wait for nodes, too little is learned for the next job.",
     "spot wave": _TWO_STEPS,
     "ten jobs": _TWO_STEPS,
