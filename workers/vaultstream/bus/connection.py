@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import nats
 import nats.errors
@@ -21,7 +22,7 @@ from vaultstream.credentials import where_to_correct
 from vaultstream.errors import DOCTOR, BusError, explain_tls, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from nats.js import JetStreamContext
 
@@ -53,6 +54,24 @@ class Bus:
             return self
         reached = self.client.jetstream(prefix=api_prefix(tenant), timeout=API_TIMEOUT_SECONDS)
         return replace(self, jetstream=reached)
+
+    async def ask(self, subject: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Returns JetStream's answer to a request of its API as it is: the library's classes leave out what they do not know.
+
+        Args:
+            subject: what follows the prefix of the API.
+            body: of the request.
+
+        Raises:
+            nats.js.errors.APIError: JetStream refuses; `NotFoundError` if it does not know what was asked about.
+        """
+        context = self.jetstream
+        call = context._api_request(  # noqa: SLF001 - the library has no other name for it
+            f"{context._prefix}.{subject}",  # noqa: SLF001
+            json.dumps(body).encode() if body else b"",
+            timeout=API_TIMEOUT_SECONDS,
+        )
+        return await self.answer(call)
 
     async def answer(self, call: Coroutine[object, object, _T]) -> _T:
         """Returns NATS's answer to a call of `client` or `jetstream`.

@@ -11,7 +11,8 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from vaultstream.bus.connection import API_TIMEOUT_SECONDS, BUS_ERRORS
-from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM, batches_of
+from vaultstream.bus.consumers import foreign_settings
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.errors import BusError
 
 if TYPE_CHECKING:
@@ -78,18 +79,6 @@ _FOREIGN = (
 )
 """Settings of a stream that are not set."""
 
-_FOREIGN_IN_CONSUMERS = (
-    "backoff",
-    "deliver_subject",
-    "filter_subjects",
-    "headers_only",
-    "inactive_threshold",
-    "mem_storage",
-    "pause_until",
-    "rate_limit_bps",
-)
-"""Settings of a consumer that are not set."""
-
 
 async def list_streams(bus: Bus, tenant: str | None = None) -> list[StreamState]:
     """Returns those of VaultStream's streams that exist, in this connection's account or in that of a tenant.
@@ -109,16 +98,16 @@ async def list_streams(bus: Bus, tenant: str | None = None) -> list[StreamState]
 
 async def _consumers(bus: Bus, stream: str) -> list[ConsumerState]:
     states: list[ConsumerState] = []
-    while page := await bus.answer(bus.jetstream.consumers_info(stream, offset=len(states))):
+    while page := (await bus.ask(f"CONSUMER.LIST.{stream}", {"offset": len(states)}))["consumers"]:
         states += [
             ConsumerState(
-                name=info.name,
-                durable=bool(info.config.durable_name),
-                pending=info.num_pending or 0,
-                ack_pending=info.num_ack_pending or 0,
-                redelivered=info.num_redelivered or 0,
-                waiting=info.num_waiting or 0,
-                foreign=_differing(info.name, info.config) if stream == RECORDS_STREAM else (),
+                name=info["name"],
+                durable=bool(info["config"].get("durable_name")),
+                pending=info.get("num_pending", 0),
+                ack_pending=info.get("num_ack_pending", 0),
+                redelivered=info.get("num_redelivered", 0),
+                waiting=info.get("num_waiting", 0),
+                foreign=foreign_settings(info["name"], info["config"]) if stream == RECORDS_STREAM else (),
             )
             for info in page
         ]
@@ -142,19 +131,6 @@ def _stream(info: api.StreamInfo, consumers: list[ConsumerState]) -> StreamState
         foreign=_foreign(config),
         max_msg_size=config.max_msg_size if config.max_msg_size is not None else -1,
     )
-
-
-def _differing(name: str, config: api.ConsumerConfig) -> tuple[str, ...]:
-    """Returns how a consumer of the stream of batches differs from the one of the job with its name."""
-    wanted: dict[str, set[object]] = {
-        "durable_name": {name},
-        "filter_subject": {batches_of(name)},
-        "ack_policy": {api.AckPolicy.EXPLICIT},
-        "deliver_policy": {api.DeliverPolicy.ALL},
-        "max_deliver": {-1},
-    }
-    names = [field for field, values in wanted.items() if getattr(config, field) not in values]
-    return (*names, *(field for field in _FOREIGN_IN_CONSUMERS if getattr(config, field)))
 
 
 def _foreign(config: api.StreamConfig) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
 from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey
-from vaultstream.errors import CustodyError
+from vaultstream.errors import CustodyError, shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -101,17 +101,23 @@ class KeysStream:
         self, token: str, on_key: Callable[[WrappedKey], None]
     ) -> JetStreamContext.PushSubscription:
         """Calls `on_key` with each key of a job, now and whenever one changes; ignores messages that are not keys."""
+        ignored = 0
 
         async def on_message(message: Msg) -> None:
+            nonlocal ignored
             try:
                 key = WrappedKey.from_message(message.data)
             except CustodyError as error:
-                log.warning("a message on %s is not a wrapped key: %s", message.subject, error)
-                return
-            if key.job == token and message.subject == key_subject(token, key.key_id):
-                on_key(key)
+                why = f"it is not a wrapped key: {shown(error)}"
             else:
-                log.warning("a message on %s names another key", message.subject)
+                if key.job == token and message.subject == key_subject(token, key.key_id):
+                    on_key(key)
+                    return
+                why = "it names another key"
+            ignored += 1
+            if ignored & (ignored - 1) == 0:  # 1, 2, 4, 8 and so on: whoever publishes many fills no log
+                subject = shortened(message.subject)
+                log.warning("a message on %s is ignored: %s", subject, why, extra={"ignored": ignored})
 
         subscribing = self._bus.jetstream.subscribe(
             keys_of(token),

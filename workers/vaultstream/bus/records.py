@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from vaultstream.bus.answers import explain_answer
+from vaultstream.bus.consumers import consumer_config, differing_settings
 from vaultstream.bus.direct import Outgoing
 from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import RECORDS_STREAM, batch_subject, batches_of, parse_batch_no
+from vaultstream.errors import BusError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vaultstream.bus.connection import Bus
+
+log = logging.getLogger(__name__)
 
 DUPLICATE_WINDOW_SECONDS = 120
 MAX_BATCH_MESSAGE_BYTES = 1024
@@ -49,6 +54,8 @@ class RecordsStream:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._of_the_server: set[str] = set()
+        """Settings of a consumer that the server does not take as they are wanted."""
 
     async def ensure(self) -> bool:
         """Creates the stream if it is missing; returns whether it did. See `ensure_stream`."""
@@ -64,30 +71,42 @@ class RecordsStream:
         return await ensure_stream(self._bus, config)
 
     async def ensure_consumer(self, token: str, *, ack_wait_seconds: float, max_ack_pending: int) -> bool:
-        """Creates a job's consumer if it is missing; returns whether it did.
+        """Creates a job's consumer if it is missing, and makes it again if somebody configured it otherwise; returns whether it did.
 
-        Deliveries are not limited: attempts are counted in Postgres, where they survive the consumer. The consumer
-        always has as many replicas as its stream.
+        Raises:
+            BusError: JetStream refuses it, and waiting does not change that.
         """
-        if await self.lag(token) is not None:
-            return False
-        config = api.ConsumerConfig(
-            durable_name=token,
-            description="VaultStream: signers of one job",
-            filter_subject=batches_of(token),
-            ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=ack_wait_seconds,
-            max_deliver=-1,
-            max_ack_pending=max_ack_pending,
-            max_waiting=4096,
-        )
+        wanted = consumer_config(token, ack_wait_seconds=ack_wait_seconds, max_ack_pending=max_ack_pending)
         try:
-            await self._bus.answer(self._bus.jetstream.add_consumer(RECORDS_STREAM, config))
+            found = await self._bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.{token}")
+        except NotFoundError:
+            await self._make_consumer(token, wanted)
+            return True
+        differing = set(differing_settings(found["config"], wanted)) - self._of_the_server
+        if not differing:
+            return False
+        named = shortened(", ".join(sorted(differing)))
+        log.warning("the consumer was configured otherwise: made it again", extra={"settings": named})
+        try:
+            # An update, after which nothing is delivered twice.
+            made = await self._make_consumer(token, wanted)
+            updated = not set(differing_settings(made["config"], wanted)) & differing
+        except (APIError, BusError):
+            updated = False  # not all can be updated
+        if not updated:
+            await self.remove_consumer(token)
+            made = await self._make_consumer(token, wanted)
+        self._of_the_server |= set(differing_settings(made["config"], wanted))
+        return True
+
+    async def _make_consumer(self, token: str, config: dict[str, Any]) -> dict[str, Any]:
+        request = {"stream_name": RECORDS_STREAM, "config": config}
+        try:
+            return await self._bus.ask(f"CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.{token}", request)
         except APIError as error:
             if explained := explain_answer(error, RECORDS_STREAM):
                 raise explained from None
             raise
-        return True
 
     async def lag(self, token: str) -> ConsumerLag | None:
         """Returns a job's lag; None if its consumer or the stream is missing, which is not the same as no lag."""

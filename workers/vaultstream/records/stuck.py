@@ -1,4 +1,4 @@
-"""Batches that JetStream has delivered, that nobody signs, and that it does not deliver again."""
+"""Batches of which JetStream delivers none to the signers that wait for them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ and a few redeliveries."""
 
 @dataclass(frozen=True, slots=True)
 class StuckWatch:
-    """Whether a job's deliveries are stuck: signers wait for messages, all that there are were delivered, and no batch is settled.
+    """Whether a job's deliveries are stuck: signers wait for messages, there are some, and no batch is settled.
 
-    A reader of the consumer may have put off a delivery for as long as it likes (a negative acknowledgment with a delay), and left.
+    A reader of the consumer may have put off a delivery for as long as it likes (a negative acknowledgment with a delay), or have
+    asked for all of them in advance, and left.
 
     Attributes:
         since: when that began, on the monotonic clock; None: it is not so.
@@ -27,10 +28,9 @@ class StuckWatch:
     since: float | None = None
     pending: int = 0
 
-    def observed(self, lag: ConsumerLag, pending: int, *, max_ack_pending: int, now: float) -> StuckWatch:
+    def observed(self, lag: ConsumerLag, pending: int, *, now: float) -> StuckWatch:
         """Returns the state after reading the lag and the number of pending batches in Postgres."""
-        all_delivered = lag.ack_pending > 0 and (lag.pending == 0 or lag.ack_pending >= max_ack_pending)
-        if not (all_delivered and lag.waiting):
+        if not (lag.total and lag.waiting):
             return StuckWatch()
         if self.since is None or pending != self.pending:
             return StuckWatch(now, pending)

@@ -239,7 +239,7 @@ class BatchPublisher:
             log.info("batches stream created")
         if await self._ensure_consumer():
             outcome = "made"
-            log.info("consumer created")
+            log.info("consumer made")
         lag = await self._stream.lag(context.job.token)
         if lag is None:
             self._metrics.lag.unknown()
@@ -270,7 +270,7 @@ class BatchPublisher:
         return outcome
 
     async def _ensure_consumer(self) -> bool:
-        """Creates the job's consumer if it is missing; returns whether it did."""
+        """Creates the job's consumer if it is missing or was configured otherwise; returns whether it did."""
         context = self._context
         return await self._stream.ensure_consumer(
             context.job.token,
@@ -280,16 +280,16 @@ class BatchPublisher:
 
     async def _freed(self, job: Job, lag: ConsumerLag, pending: int) -> bool:
         """Makes the consumer again if its deliveries are stuck; returns whether it did. Each batch is then delivered again."""
-        now, most = time.monotonic(), self._context.settings.max_outstanding
-        self._watch = self._watch.observed(lag, pending, max_ack_pending=most, now=now)
+        now = time.monotonic()
+        self._watch = self._watch.observed(lag, pending, now=now)
         if not self._watch.stuck(now, longest_backoff=job.spec.retries.backoff.max_seconds):
             return False
         self._watch = StuckWatch()
         await self._stream.remove_consumer(job.token)
         await self._ensure_consumer()
         log.warning(
-            "batches were delivered, and neither signed nor delivered again: made their consumer again",
-            extra={"batches": lag.ack_pending},
+            "signers wait, and no batch that there is was signed for minutes: made their consumer again",
+            extra={"batches": lag.total},
         )
         return True
 
