@@ -14,6 +14,7 @@ from support.planning import job_of, spec_of
 from vaultstream.scaling.history import History
 from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.throughput import Seen
+from vaultstream.store.priors import JobKind, dispensable, learn
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.core.memory import ScalingMemory
@@ -22,6 +23,7 @@ from vaultstream_operator.core.view import ObjectView
 pytestmark = pytest.mark.integration
 
 RATES = tuple(Seen(signers=count, rate=1_000.0 * count, samples=3, at=time.time()) for count in (4, 16))
+KIND = JobKind("", "ED25519", 1, 0, "{}")
 SHOWN = History(seen=RATES, starts=(6.0,)).changed(0, 16, reason="WorkLeft", now=1.0)
 
 
@@ -63,6 +65,17 @@ async def test_a_prior_that_can_not_be_read_is_none(
     await store.remember(ScalingMemory(SHOWN, generation=1), view)
     await connection.execute("""UPDATE vaultstream.priors SET prior = '{"seen": 7}'""")
     assert (await made(store, another("next"))).prior == Prior()
+
+
+async def test_a_job_that_has_ended_does_not_fail_because_postgres_takes_no_prior(
+    connection: asyncpg.Connection,
+) -> None:
+    await connection.execute("SET default_transaction_read_only = on")  # as after a failover
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await learn(connection, KIND, 1, SHOWN)
+    async with dispensable():
+        await learn(connection, KIND, 1, SHOWN)
+    assert await connection.fetchval("SELECT count(*) FROM vaultstream.priors") == 0
 
 
 def another(name: str, **fields: object) -> ObjectView:

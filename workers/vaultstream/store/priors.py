@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import ValidationError
 
 from vaultstream.scaling.prior import Prior
+from vaultstream.store.database import is_misconfigured, is_transient
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from vaultstream.scaling.history import History
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -60,6 +64,16 @@ class JobKind:
             min(size, 1 << 30),
             resources,
         )
+
+
+@asynccontextmanager
+async def dispensable() -> AsyncIterator[None]:
+    """Leaves out what Postgres does not take or give now: a job goes on without priors."""
+    try:
+        yield
+    except Exception as error:
+        if not (is_transient(error) or is_misconfigured(error)):
+            raise
 
 
 async def find_kind(connection: Connection, job: Job, *, cores: int | None = None) -> JobKind:
