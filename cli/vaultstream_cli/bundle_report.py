@@ -51,8 +51,8 @@ def require_genuine(report: BundleReport) -> None:
         )
     if not report.anchored:
         raise AuditError(
-            "Nothing is wrong in the bundle, but nothing shows whose keys signed it.",
-            hint="Add --seal-key KEY, --keys FILE or both, with what you have from elsewhere than from the bundle.",
+            "Nothing is wrong in the bundle, but nothing shows whose keys signed it, or not of all of them.",
+            hint="Add --seal-key KEY, or --keys FILE for keys that were added since the seal, with what you have from elsewhere than from the bundle.",
         )
     if report.unfinished:
         raise AuditError(f"{report.unfinished}.", hint="Nothing is wrong in what is there.")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -76,6 +76,8 @@ class MadeBundle:
     """When keys were revoked, by their ids."""
     after_seal: Sequence[SignedBatch] = ()
     """Signed after the seal."""
+    added: Collection[str] = ()
+    """Ids of keys that are said to be newer than the seal."""
     seal_changes: dict[str, Any] = field(default_factory=dict)
     plan_changes: dict[str, Any] = field(default_factory=dict)
     more_entries: Sequence[bytes] = ()
@@ -169,6 +171,7 @@ class MadeBundle:
             keys_sha256=keys_digest(
                 SealedKey(key_id=key_id, algorithm=self.algorithm, public_key=key)
                 for key_id, key in self.keys.items()
+                if key_id not in self.added
             ),
             tree_size=len(leaves),
             tree_root=tree_root(leaves),
@@ -187,6 +190,7 @@ class MadeBundle:
                     state="revoked" if key_id in self.revoked else "active",
                     ended_at=STARTED + self.revoked[key_id] if key_id in self.revoked else None,
                 )
+                | ({"addedSinceSeal": True} if key_id in self.added else {})
                 for key_id, key in self.keys.items()
             ]
         )
@@ -194,7 +198,7 @@ class MadeBundle:
     @property
     def pinned(self) -> str:
         """The keys as somebody kept them who does not know of revocations."""
-        return replace(self, revoked={}).jwks
+        return replace(self, revoked={}, added=()).jwks
 
     @property
     def records(self) -> list[BundledRecord]:

@@ -153,6 +153,11 @@ def spaced(folder: Folder) -> None:
     folder.lines("records.jsonl", lambda lines: [lines[0].replace(b":", b": ", 1), *lines[1:]])
 
 
+def shortened(folder: Folder, name: str) -> None:
+    data = (folder.path / name).read_bytes()
+    (folder.path / name).write_bytes(data[:-1])
+
+
 def nested(folder: Folder) -> None:
     folder.lines("log.jsonl", lambda lines: [*lines, b"[" * 100_000])
 
@@ -184,6 +189,20 @@ ALTERATIONS: dict[str, tuple[Callable[[Folder], None], str]] = {
     "two records are swapped": (swapped, "batch 1"),
     "a record has another id": (lambda f: f.record(8, id="10"), "batch 3"),
     "a record is in another batch": (lambda f: f.record(4, batch=2), "batch 2"),
+    "a record's batch is a fraction": (
+        lambda f: f.text("records.jsonl", '"batch":1', '"batch":1.0'),
+        "under no statement|canonical|[Bb]atch",
+    ),
+    "a record's batch is no number": (
+        lambda f: f.text("records.jsonl", '"batch":1', '"batch":true'),
+        "under no statement|canonical|[Bb]atch",
+    ),
+    "the checkpoint's last line has no end": (lambda f: shortened(f, "checkpoint"), "no end|malformed|line"),
+    "the seal's proof has no end": (lambda f: shortened(f, "seal.tlog-proof"), "no end|malformed|line"),
+    "the keys begin with a byte order mark": (
+        lambda f: (f.path / "keys.jwks").write_bytes(b"\xef\xbb\xbf" + (f.path / "keys.jwks").read_bytes()),
+        "BOM|JSON|keys",
+    ),
     "a record is in no batch": (lambda f: f.record(4, batch=0), "under no statement"),
     "a signature is altered": (lambda f: f.record(1, signature=flipped), RECORD_2),
     "a signature is another record's": (

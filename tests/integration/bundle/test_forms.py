@@ -92,7 +92,7 @@ def test_an_empty_bundle_without_a_seal_is_refused(judge: Judge, tmp_path: Path)
 
 def test_what_was_signed_since_the_seal_is_checked_and_named(judge: Judge, tmp_path: Path) -> None:
     first, second, third = batches_of(3, 1, 2)
-    made = MadeBundle([first, second], after_seal=[third])
+    made = MadeBundle([first, second], dead=third.ids, after_seal=[third])
     made.write(tmp_path / "bundle")
     verdict = judge(tmp_path / "bundle", "--seal-key", made.vkey)
     assert verdict.code == 0, verdict.output

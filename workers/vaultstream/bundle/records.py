@@ -106,6 +106,8 @@ class RecordsPart:
     last: str | None = None
     revived: list[str] = field(default_factory=list)
     """Records that were dead, and are under a sealed statement."""
+    unplanned: str | None = None
+    """The first record that is under a statement from after the seal, and that the log does not have as dead."""
     whole: list[int] = field(default_factory=list)
     """Batches of which all records are in this part."""
     open: list[tuple[int, str, str, str]] = field(default_factory=list)
@@ -185,6 +187,8 @@ class RecordsChecker:
             return None
         if stated.sealed and record.record_id in self._dead:
             part.revived.append(record.record_id)
+        if not stated.sealed and record.record_id not in self._dead and part.unplanned is None:
+            part.unplanned = record.record_id
         batch = open_batches.setdefault(record.batch, OpenBatch(record.record_id, record.record_id))
         batch.last = record.record_id
         batch.leaves += leaf_hash(record_leaf(record.record_id, record.digest, record.signature))
@@ -263,6 +267,7 @@ class Assembly:
         total.records += part.records
         total.payloads += part.payloads
         total.bare += part.bare
+        total.unplanned = total.unplanned if total.unplanned is not None else part.unplanned
         for sentence in part.faults:
             total.fault(sentence)
         total.fault_count += part.fault_count - len(part.faults)

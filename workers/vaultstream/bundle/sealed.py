@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
 from vaultstream.bundle.layout import BundleFile
-from vaultstream.errors import ProofError
+from vaultstream.errors import ProofError, shortened
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint
 from vaultstream.proof.merkle import leaf_hash, verify_inclusion
 from vaultstream.proof.note import unverified_text
@@ -75,12 +75,26 @@ def read_bundled_seal(
     return SealedBundle(seal, plan)
 
 
-def check_counts(sealed: SealedBundle, contents: BundleContents, dead: int, fault: OnFault) -> None:
-    """Compares how many records are signed and dead with the seal."""
+def check_counts(
+    sealed: SealedBundle, contents: BundleContents, dead: int, unplanned: str | None, fault: OnFault
+) -> None:
+    """Compares the records with the seal.
+
+    Args:
+        sealed: the seal.
+        contents: the statements.
+        dead: how many records are dead.
+        unplanned: a record that was signed since the seal, and that the log does not have as dead. None: there is none.
+        fault: called with a sentence for each fault.
+    """
     seal = sealed.seal
     signed = sum(each.statement.count for each in contents.statements.values() if each.sealed)
     if signed != seal.signed:
         fault(f"the seal has {seal.signed} signed records, and the statements of the log have {signed}")
+    if _checked_as_complete(seal, contents) and unplanned is not None:
+        fault(
+            f"record {shortened(unplanned, 200)!r} was signed since the job was sealed as complete, and was not dead"
+        )
     if _checked_as_complete(seal, contents) and dead != seal.dead:
         fault(f"the seal has {seal.dead} dead records, and the log has {dead}")
 

@@ -65,7 +65,7 @@ class BundleReport:
     unfinished: str | None
     """Why the bundle is not that of a complete job, as a sentence; None: it is."""
     anchored: bool
-    """Whether a pinned key or a seal key shows whose keys these are."""
+    """Whether it is shown whose keys have signed: each is pinned, or is one of those under the seal of a seal key that was given."""
 
     @property
     def ok(self) -> bool:
@@ -131,7 +131,7 @@ async def verify_bundle(
             )
         if contents.sealed:
             sealed = read_bundled_seal(folder, contents, seal_keys, faults)
-            check_counts(sealed, contents, len(assembly.dead), faults)
+            check_counts(sealed, contents, len(assembly.dead), total.unplanned, faults)
         elif seal_keys:
             faults("a seal key was given, and the bundle has no seal")
         elif not total.records:
@@ -207,8 +207,15 @@ def _report(
         faults=tuple(faults.first),
         not_checked=tuple(_not_checked(contents, sealed, total, anchors=anchors)) if contents else (),
         unfinished=_unfinished(contents, sealed) if contents else None,
-        anchored=any(anchors),
+        anchored=anchors[1] or (anchors[0] and not _has_unsealed_key(contents)),
     )
+
+
+def _has_unsealed_key(contents: BundleContents | None) -> bool:
+    """Whether a key has signed that is not under the seal: whoever made the bundle can have made it."""
+    if contents is None:
+        return False
+    return any(contents.keys[each.statement.key_id].added for each in contents.statements.values())
 
 
 def _unfinished(contents: BundleContents, sealed: SealedBundle | None) -> str | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vaultstream.crypto.core_dumps import forbid_core_dumps
 from vaultstream.errors import CustodyError
+from vaultstream.regular_file import open_regular
 
 _EVERYONE = 0o007
 
@@ -37,7 +38,7 @@ class KeyFile:
         """Returns the content of the file.
 
         Raises:
-            CustodyError: the file is missing, can't be read, or is open to every user.
+            CustodyError: the file is missing, can't be read, is no regular file, or is open to every user.
         """
         return self._read(self.path)
 
@@ -73,7 +74,7 @@ class KeyFile:
     def _read(self, path: Path) -> bytes:
         forbid_core_dumps()
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 data = file.read()
         except FileNotFoundError:

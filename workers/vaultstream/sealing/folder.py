@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import ProofError
+from vaultstream.regular_file import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +53,11 @@ def read_copy(path: Path) -> bytes | None:
     """Returns the content of a file; None if there is none.
 
     Raises:
-        OSError: it can't be read.
+        OSError: it can't be read, or is no regular file.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except FileNotFoundError:
         return None
 

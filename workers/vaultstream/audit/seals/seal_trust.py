@@ -10,6 +10,7 @@ from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
 from vaultstream.errors import CustodyError, ProofError, UsageError
 from vaultstream.proof.checkpoint import unverified_checkpoint
 from vaultstream.proof.note import MAX_NOTE_BYTES
+from vaultstream.regular_file import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,8 +74,8 @@ class SealTrust:
 
 def _local_notes(seals_dir: Path) -> Iterator[bytes]:
     for path in (seals_dir / "checkpoint", *sorted(seals_dir.glob("tenants/*/checkpoint"))):
-        with suppress(OSError):
-            yield path.read_bytes()
+        with suppress(OSError), open_regular(path) as file:
+            yield file.read()
 
 
 def read_kept(path: Path) -> bytes:

@@ -177,6 +177,7 @@ export function openCheckpoint(note, origin, vkeys) {
   const gap = note.lastIndexOf('\n\n')
   const [text, lines] = [note.slice(0, gap + 1), note.slice(gap + 2).split('\n')]
   const [log, size, root, rest] = text.split('\n')
+  require(note.endsWith('\n'), 'the last line of a checkpoint or proof has no end')
   let signed = vkeys.length === 0
   for (const vkey of vkeys) {
     const [, name, id, encoded] = VKEY.exec(vkey)

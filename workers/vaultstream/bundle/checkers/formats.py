@@ -2,7 +2,7 @@
 import json
 import re
 import stat
-from base64 import b64decode, b64encode, urlsafe_b64decode
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from hashlib import sha256 as hash_of
 from pathlib import Path
@@ -78,7 +78,7 @@ def root_above(leaf, index, size, path):
 def read_keys(path):
     """Returns the keys of a JWK set by id: algorithm, key, digest of its SubjectPublicKeyInfo, when it was revoked, whether it is newer than the seal."""
     keys = {}
-    for jwk in json.loads(read(path))["keys"]:
+    for jwk in json.loads(read(path).decode())["keys"]:
         start, *members, end = SPKI[jwk["alg"]]
         der = bytes.fromhex(start) + b"".join(urlsafe_b64decode(jwk[name] + "==") for name in members) + bytes.fromhex(end)
         require(jwk["kid"] not in keys, f"{path.name} has key {jwk['kid']} twice")
@@ -130,9 +130,16 @@ def is_signed(key, signature, data, hashed=SHA256()):
         return False
     return True
 
+def jws_input(key_id, algorithm, token, record_id, payload):
+    """Returns what is signed of a record as a JWS (RFC 7515)."""
+    header = canonical({"alg": algorithm, "kid": key_id, "typ": "vnd.vaultstream.record+jws",
+                        "vaultstream.dev/job": token, "vaultstream.dev/record": record_id})
+    return b".".join(urlsafe_b64encode(part).rstrip(b"=") for part in (header, payload))
+
 def open_checkpoint(note, origin, vkeys):
     """Returns size and root of a log from its checkpoint (c2sp.org/tlog-checkpoint), which one of the seal keys must have signed."""
     text, _, signatures = note.decode().rpartition("\n\n")
+    require(signatures.endswith("\n"), "the last line of a checkpoint or proof has no end")
     log, size, root = text.split("\n")
     signed = not vkeys
     for name, key_id, material in (vkey.split("+", 2) for vkey in vkeys):

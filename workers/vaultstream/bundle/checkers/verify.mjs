@@ -65,6 +65,7 @@ function addRecord(record, about, keys, found) {
   require(batch !== undefined, `record ${record.id} is under no statement of a key`)
   const [{ stated }, key] = [batch, keys.get(batch.stated.keyId)]
   if (batch.logged) found.dead.delete(record.id)
+  else if (!found.dead.has(record.id)) found.unplanned ??= record.id
   const length = Buffer.of(...[24, 16, 8, 0].map((bits) => recordId.length >>> bits))
   batch.count += 1
   batch.first ??= record.id
@@ -97,6 +98,7 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
   const plan = found.planned ? readSealed(folder, 'plan', about.origin, vkeys) : undefined
   const complete = seal.state === 'Complete' || (seal.state === 'Deleted' && about.state === 'Complete')
   if (!complete) found.unfinished ??= `sealed: it was ${seal.state}`
+  require(!complete || found.unplanned === undefined, `record ${found.unplanned} was signed since the job was sealed as complete, and was not dead`)
   const planned = ['jobToken', 'job', 'source', ...(complete ? ['upperId', 'batches', 'rangesSha256'] : [])]
   if (plan !== undefined) wanted.push(...planned.map((name) => [name, plan[name]]))
   if (complete) wanted.push(['dead', found.dead.size])
@@ -110,11 +112,10 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
 /** Reports faults, prints what was not checked, and returns what was found. */
 function check(folder, vkeys, pinned, report) {
   const [about, keys] = [parse(read(folder, 'bundle.json')), readKeys(folder, 'keys.jwks')]
-  const found = { batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), bare: 0, events: 0, unverifiable: 0 }
-  if (about.state !== 'Complete') found.unfinished = `exported: it was ${about.state}`
   const [names, leaves] = [readdirSync(folder), []]
+  const found = { planned: names.includes('plan.json'), batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), bare: 0, events: 0, unverifiable: 0 }
+  if (about.state !== 'Complete') found.unfinished = `exported: it was ${about.state}`
   const sealed = names.includes('seal.json')
-  found.planned = names.includes('plan.json')
   let count = 0
   require(about.version === 1, 'bundle.json is of another version')
   require(sealed || vkeys.length === 0, 'a seal key was given, and the bundle has no seal')
@@ -148,6 +149,7 @@ function check(folder, vkeys, pinned, report) {
   const seal = sealed ? checkSeal(folder, about, keys, found, leaves, vkeys) : undefined
   require(count === about.records && (count > 0 || sealed), `the bundle has ${count} records, and should have ${about.records}`)
   const added = [...keys.values()].filter((key) => key.added).length
+  found.anchored = pinned.size > 0 || (vkeys.length > 0 && ![...found.batches.values()].some(({ stated }) => keys.get(stated.keyId).added))
   const later = [...found.batches.values()].filter((batch) => !batch.logged).length
   console.log(`${count} records in ${found.batches.size} batches; sealed at ${ascii(seal?.sealedAt ?? 'no time')}; revoked keys: ${found.revoked.size}`)
   for (const [id] of revokedLater) console.log(ascii(`key ${id} is revoked${sealed ? ', after the seal' : ''}`))
@@ -188,7 +190,7 @@ try {
 }
 const doubts = faults > 0 ? [] : [
   [found.unverifiable > 0, 'Nothing is wrong, but not all statements could be checked here'],
-  [vkeys.length + pinned.size === 0, 'Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys'],
+  [!found.anchored, 'Nothing is wrong, but nothing shows whose keys these are: give --seal-key, or --keys for those added since the seal'],
   [found.unfinished !== undefined, `The job was not complete when it was ${found.unfinished}`],
 ].filter(([applies]) => applies)
 if (faults > 0) console.error(`${faults} fault${faults > 1 ? 's' : ''}: this is not what was signed`)

@@ -8,7 +8,6 @@ the job was not complete.
 """
 import argparse
 import sys
-from base64 import urlsafe_b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from formats import (
     canonical,
     decode,
     is_signed,
+    jws_input,
     lines_of,
     open_checkpoint,
     parse,
@@ -67,10 +67,13 @@ def add_record(record, about, keys, found):
     digest, signature, record_id = bytes.fromhex(record["sha256"]), decode(record["signature"]), record["id"].encode()
     before, found.before = found.before, int(record["id"]) if about["idType"] == "bigint" else record_id
     require(before is None or before < found.before, f"record {record['id']} is not above the one before it")
-    require(record["batch"] in found.batches, f"record {record['id']} is under no statement of a key")
+    require(type(record["batch"]) is int and record["batch"] in found.batches, f"record {record['id']} is under no statement of a key")
     batch = found.batches[record["batch"]]
     stated, (algorithm, key, *_) = batch.stated, keys[batch.stated["keyId"]]
-    found.dead -= {record["id"]} if batch.logged else set()
+    if batch.logged:
+        found.dead.discard(record["id"])
+    elif record["id"] not in found.dead and found.unplanned is None:
+        found.unplanned = record["id"]
     batch.count, batch.ids = batch.count + 1, [*batch.ids[:1], record["id"]]
     batch.leaves.append(sha256(b"\0", len(record_id).to_bytes(4), record_id, digest, signature))
     if batch.count == stated["count"]:
@@ -81,9 +84,7 @@ def add_record(record, about, keys, found):
     raw, payload = about["signatureFormat"] == "Raw", decode(record["payload"]) if "payload" in record else None
     require(payload is None or sha256(payload) == digest, f"the payload of record {record['id']} is not what was signed")
     if payload is not None:
-        header = canonical({"alg": algorithm, "kid": stated["keyId"], "typ": "vnd.vaultstream.record+jws",
-                            "vaultstream.dev/job": about["token"], "vaultstream.dev/record": record["id"]})
-        data = payload if raw else b".".join(urlsafe_b64encode(part).rstrip(b"=") for part in (header, payload))
+        data = payload if raw else jws_input(stated["keyId"], algorithm, about["token"], record["id"], payload)
         require(is_signed(key, signature, data), f"the signature of record {record['id']} is not valid")
     elif raw and algorithm in ("ES256", "PS256"):
         require(is_signed(key, signature, digest, Prehashed(SHA256())), f"the signature of record {record['id']} is not valid")
@@ -100,12 +101,12 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
     signed = sum(batch.stated["count"] for batch in found.batches.values() if batch.logged)
     wanted = [("jobToken", about["token"]), ("job", about["job"]), ("treeSize", size), ("treeRoot", root.hex()),
               ("keysSha256", sha256(*lines).hex()), ("signed", signed)]
-    found.planned = any(path.name == "plan.json" for path in folder.iterdir())
     plan = read_sealed(folder, "plan", about["origin"], vkeys) if found.planned else None
     wanted += [(name, plan[name]) for name in ("jobToken", "job", "source") if plan]
     complete = (seal["state"], about["state"]) in (("Complete", about["state"]), ("Deleted", "Complete"))
     found.unfinished = found.unfinished or (None if complete else f"sealed: it was {seal['state']}")
     if complete:
+        require(found.unplanned is None, f"record {found.unplanned} was signed since the job was sealed as complete, and was not dead")
         wanted.append(("dead", len(found.dead)))
     if complete and plan:
         wanted += [(name, plan[name]) for name in ("upperId", "batches", "rangesSha256")]
@@ -115,11 +116,11 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
     return seal
 
 def check(folder, vkeys, pinned, report):
-    """Reports faults, prints what was not checked, and returns why the job was not complete, None if it was."""
+    """Reports faults, prints what was not checked; returns why the job was not complete, or None, and whether all keys are vouched for."""
     about, keys = parse(read(folder / "bundle.json")), read_keys(folder / "keys.jwks")
-    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0,
-                            unfinished=None if about["state"] == "Complete" else f"exported: it was {about['state']}")
     names, leaves, count = {path.name for path in folder.iterdir()}, [], 0
+    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0, unplanned=None, planned="plan.json" in names,
+                            unfinished=None if about["state"] == "Complete" else f"exported: it was {about['state']}")
     sealed = "seal.json" in names
     require(about["version"] == 1, "bundle.json is of another version")
     require(sealed or not vkeys, "a seal key was given, and the bundle has no seal")
@@ -145,7 +146,7 @@ def check(folder, vkeys, pinned, report):
             report(f"batch {number} was signed by key {key_id}, which is not pinned, or revoked there")
     seal = check_seal(folder, about, keys, found, leaves, vkeys) if sealed else None
     require(count == about["records"] and (count or sealed), f"the bundle has {count} records, and should have {about['records']}")
-    added = sum(key[4] for key in keys.values())
+    added, signed_too = sum(key[4] for key in keys.values()), any(keys[each.stated["keyId"]][4] for each in found.batches.values())
     unsealed = sum(not batch.logged for batch in found.batches.values())
     say(f"{count} records in {len(found.batches)} batches; sealed at {seal['sealedAt'] if seal else 'no time'}; "
         f"revoked keys: {len(found.revoked)}")
@@ -160,14 +161,14 @@ def check(folder, vkeys, pinned, report):
         (sealed and unsealed, f"that no batch from after the seal is missing: {unsealed} of them are here"),
         (found.bare, f"the own signatures of {found.bare} records without payload; the statements of their keys have them")):
         print(f"NOT CHECKED: {sentence}" if applies else "", end="\n" * bool(applies))
-    return found.unfinished
+    return found.unfinished, bool(pinned or (vkeys and not signed_too))
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("folder", type=Path)
     options.add_argument("--seal-key", action="append", default=[])
     options.add_argument("--keys", action="append", default=[])
-    given, faults, unfinished = options.parse_args(), [], None
+    given, faults = options.parse_args(), []
     if not given.folder.is_dir():
         options.error(f"There is no folder {given.folder}.")
     try:
@@ -181,16 +182,16 @@ def main():
             say(f"FAULT: {fault if isinstance(fault, (str, ValueError, OSError)) else repr(fault)}")
 
     try:
-        unfinished = check(given.folder, vkeys, pinned, report)
+        unfinished, anchored = check(given.folder, vkeys, pinned, report)
     except MALFORMED as error:
         report(error)
     if faults:
         sys.exit(f"{len(faults)} fault{'s' * (len(faults) > 1)}: this is not what was signed")
-    if not (vkeys or pinned):
-        print("Nothing is wrong, but nothing shows whose keys these are: give --seal-key or --keys")
+    if not anchored:
+        print("Nothing is wrong, but nothing shows whose keys these are: give --seal-key, or --keys for those added since the seal")
     if unfinished:
         say(f"The job was not complete when it was {unfinished}")
-    if unfinished or not (vkeys or pinned):
+    if unfinished or not anchored:
         sys.exit(3)
     print("Nothing is wrong")
 
