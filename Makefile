@@ -162,7 +162,7 @@ stop: .venv/.runtime ## Stop the embedded services. Their data is kept.
 
 chart-lint: .venv/.dev ## Check the chart: helm lint, unit tests, kube-score, its services and an installation. Option: PYTEST_ARGS.
 	@$(BIN)/python hack/chart.py check
-	@$(BIN)/pytest tests/chart $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile tests/chart $(PYTEST_ARGS)
 
 image: .venv/.runtime ## Build the image with docker; without docker, as root, into an archive in build/images.
 	@hack/trial image
