@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -12,18 +13,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa_key
 
-from support.engine import add_job
+from support.engine import add_job, waits_for_a_lock
 from support.guarded import GuardedDatabase
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import algorithm_of, public_key_from_bytes, public_key_to_bytes
 from vaultstream.errors import CustodyError
+from vaultstream.keys.changes import free_ordinals
 from vaultstream.store import keys
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration
 
-PUBLIC = public_key_to_bytes(Ed25519PrivateKey.generate())
+
+def new_public_key() -> bytes:
+    return public_key_to_bytes(Ed25519PrivateKey.generate())
+
+
+PUBLIC = new_public_key()
 ORDER_8 = 2707385501144840649318225287225658788936804267575313519463743609750303021022
 """y of a point of order 8."""
 ADD = "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, $4, $5)"
@@ -72,6 +79,9 @@ async def test_a_key_ends_retired_or_revoked_and_never_comes_back(
         (0, "{token}-0-a", "ED25519", PUBLIC),
         (-1, "{token}-0-a", "ED25519", PUBLIC),
         (2**31 - 1, "{token}-9-a", "ED25519", PUBLIC),
+        (9, "{token}-8-a", "ED25519", PUBLIC),
+        (9, "{token}-90", "ED25519", PUBLIC),
+        (1_000_000, "{token}-1000000", "ED25519", PUBLIC),
         (9, "{token}-9-\x1b[2J", "ED25519", PUBLIC),
         (9, "{token}-" + "9" * 200, "ED25519", PUBLIC),
         (9, "{token}-9-a", "ED25519", b"p" * 100_000),
@@ -84,6 +94,39 @@ async def test_a_key_has_the_algorithm_and_the_name_of_its_job(
     with pytest.raises(asyncpg.CheckViolationError):
         await keeper.execute(ADD, job.job_no, ordinal, key_id.format(token=job.token), algorithm, public_key)
     await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
+
+
+async def test_no_ordinal_and_no_name_of_a_key_keeps_others_from_being_made(
+    keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    """A row from before a guard, at the last ordinal, included."""
+    await owner.execute(ADD, job.job_no, 1_000_000, f"{job.token}-1000000", "ED25519", PUBLIC)
+    present = await keys.ordinals(keeper, job.job_no)
+    [free] = free_ordinals(present, job.spec.keys.count, 1)
+    await keeper.execute(ADD, job.job_no, free, f"{job.token}-{free}-a", "ED25519", new_public_key())
+    assert free < 10
+
+
+async def test_one_key_is_not_stored_as_two(
+    database: GuardedDatabase, keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    """Both would be leased at once: one private key in use by two."""
+    public_key = new_public_key()
+    again = (job.job_no, 10, f"{job.token}-10-a", "ED25519", public_key)
+    async with connect(database.urls["keys"]) as second:
+        for level in ("READ COMMITTED", "REPEATABLE READ"):
+            await owner.execute("DELETE FROM vaultstream.keys WHERE job_no = $1 AND ordinal = 9", job.job_no)
+            await second.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT 1 FROM vaultstream.keys")
+            async with keeper.transaction():
+                await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", public_key)
+                adding = asyncio.create_task(second.execute(ADD, *again))
+                await waits_for_a_lock(owner)
+            with pytest.raises(asyncpg.CheckViolationError, match="under another name"):
+                await adding
+            await second.execute("ROLLBACK")
+    with pytest.raises(asyncpg.CheckViolationError, match="under another name"):
+        await keeper.execute(ADD, *again)
+    await keeper.execute(ADD, job.job_no, 10, f"{job.token}-10-a", "ED25519", new_public_key())
 
 
 def is_key(data: bytes, algorithm: Algorithm) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -72,10 +73,19 @@ async def add_job_keys(pool: Pool, address: BusAddress, job: Job, ring: KeyRing,
         raise UsageError(f"Job {job.name} was deleted: it signs nothing, and needs no keys.")
     async with pool.acquire() as connection, making_keys(connection, job):
         present = await store.ordinals(connection, job.job_no)
-        start = max(job.spec.keys.count, *present, 0) + 1
-        await make_keys(pool, job, ring, range(start, start + count))
-        added = [key.key_id for key in await store.list_keys(connection, job.job_no) if key.ordinal >= start]
+        chosen = free_ordinals(present, job.spec.keys.count, count)
+        await make_keys(pool, job, ring, chosen)
+        made = set(chosen)
+        added = [key.key_id for key in await store.list_keys(connection, job.job_no) if key.ordinal in made]
     return await _announce(pool, address, job, added)
+
+
+def free_ordinals(present: Collection[int], planned: int, count: int) -> list[int]:
+    """Returns the lowest `count` ordinals that are free, beyond those of the `planned` keys, which a keys worker makes.
+
+    A row with a high ordinal, which anyone with a login for keys may have stored, uses up no others.
+    """
+    return list(itertools.islice((n for n in itertools.count(planned + 1) if n not in present), count))
 
 
 def choose_keys(job_name: str, key_ids: Sequence[str] | None, *, every: bool) -> Sequence[str] | None:
