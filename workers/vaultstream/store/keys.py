@@ -104,7 +104,7 @@ class KeyUse:
 
 async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> None:
     """Stores new keys. An ordinal that already exists, because another keys worker was faster, stays as it is."""
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         for key in keys:
             key_no = await connection.fetchval(
                 query("add_key"),
