@@ -7,7 +7,7 @@ import pytest
 
 from support.guarded import GuardedDatabase
 from vaultstream.doctor.findings import Level
-from vaultstream.doctor.logins import STOPPING, examine_logins
+from vaultstream.doctor.logins import HARMLESS, examine_logins
 from vaultstream.store.database import connect
 from vaultstream.store.source_login import SESSION, find_place
 
@@ -21,22 +21,32 @@ async def store(url: str, login: str, **settings: str) -> None:
             await thief.execute(f"ALTER ROLE {login} SET {name} = '{value}'")
 
 
-async def test_a_setting_of_a_login_that_stops_its_workers_is_named(
+async def test_a_setting_of_a_login_that_may_stop_or_weaken_its_workers_is_named(
     database: GuardedDatabase, owner: asyncpg.Connection
 ) -> None:
     signing = database.logins["signing"]
-    for name in STOPPING:
+    for name in HARMLESS:
         assert await owner.fetchval("SELECT current_setting($1, true)", name) is not None, (
             f"there is no {name}"
         )
     assert [each.level for each in await examine_logins(owner)] == [Level.OK]
     try:
         await store(
-            database.urls["signing"], signing, statement_timeout="1h", work_mem="8MB", lock_timeout="1h"
+            database.urls["signing"],
+            signing,
+            synchronous_commit="off",
+            statement_timeout="1h",
+            work_mem="8MB",
+            timezone="UTC",
+            local_preload_libraries="",
+            lock_timeout="1h",
         )
         [finding] = await examine_logins(owner)
         assert finding.level is Level.WARNING
-        assert f"{signing} has lock_timeout, statement_timeout." in finding.message
+        assert (
+            f"{signing} has local_preload_libraries, lock_timeout, statement_timeout, synchronous_commit."
+            in finding.message
+        )
         assert "RESET ALL" in (finding.hint or "")
     finally:
         async with connect(database.admin_url) as admin:

@@ -96,13 +96,13 @@ BEGIN
 SELECT set_config({name}, {value}, false)
 
 -- name: list_login_settings
--- The names $2 of settings that members of the roles $1 have as their own, for this database or all.
+-- The names of settings, those of $2 apart, that members of the roles $1 have as their own, for this database or all.
 SELECT r.rolname::text AS login, array_agg(DISTINCT split_part(s.setting, '=', 1) ORDER BY split_part(s.setting, '=', 1)) AS settings
 FROM pg_db_role_setting d
 JOIN pg_roles r ON r.oid = d.setrole
 CROSS JOIN LATERAL unnest(d.setconfig) AS s (setting)
 WHERE d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-  AND split_part(s.setting, '=', 1) = ANY ($2::text[])
+  AND lower(split_part(s.setting, '=', 1)) <> ALL ($2::text[])
   AND NOT r.rolsuper
   AND EXISTS (SELECT FROM unnest($1::text[]) AS role WHERE to_regrole(role) IS NOT NULL AND pg_has_role(r.oid, to_regrole(role), 'MEMBER'))
 GROUP BY r.rolname
