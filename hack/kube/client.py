@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vaultstream.errors import LocalServiceError
+from vaultstream.foreign_json import read_foreign_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ class Client:
         """
         status, text = await asyncio.to_thread(self._send, method, path, body)
         try:
-            answer = json.loads(text)
+            answer = read_foreign_json(text)
         except ValueError:
             answer = {"text": text}
         if not isinstance(answer, dict):

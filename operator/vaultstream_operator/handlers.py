@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any
 
 import kopf
+from kopf._cogs.clients import api
 from kopf._cogs.structs.references import Insights, NamespaceName
 
+from vaultstream.foreign_json import read_foreign_json
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS
 from vaultstream_operator.adapters.paths import MANAGED_BY_US
 from vaultstream_operator.api.crd import GROUP, VERSION
@@ -109,3 +112,18 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.process.ultimate_exiting_timeout = 30
+
+
+async def _get(url: str, **options: Any) -> Any:
+    response = await api.request(method="get", url=url, **options)
+    async with response:
+        return read_foreign_json(await response.read())
+
+
+def make_kopf_tolerant() -> None:
+    """Has kopf read lists and watches like the rest of the operator. Doing it again changes nothing.
+
+    Kopf's own reader raises RecursionError for an object that is nested too deeply. That ends the watch, and then the process.
+    """
+    api.get = _get
+    setattr(api, "json", SimpleNamespace(loads=read_foreign_json))  # noqa: B010 - kopf does not export the name

@@ -20,7 +20,7 @@ from vaultstream_operator.adapters.kube_api import KubeApi, open_kube_api
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
-from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, registry
+from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, make_kopf_tolerant, registry
 from vaultstream_operator.leading import exit_asked, leading
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
@@ -41,6 +41,7 @@ async def run_operator(settings: OperatorSettings) -> None:
         ServiceError: kopf gave up, or the Lease was lost; restart the process.
     """
     quieten_kopf()
+    make_kopf_tolerant()
     asked = exit_asked()  # first: whoever reads that it is ready may also stop it
     async with AsyncExitStack() as stack:
         metrics, health = OperatorMetrics(), Health("operator", progress_seconds=LIVE_SECONDS)

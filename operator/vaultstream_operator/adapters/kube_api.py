@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -13,6 +12,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.config import ConfigException
 
 from vaultstream.errors import ServiceError, UsageError, VaultStreamError, shown
+from vaultstream.foreign_json import read_foreign_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -145,7 +145,7 @@ async def open_kube_api(kubeconfig: str) -> AsyncIterator[KubeApi]:
 
 def _parse(data: bytes) -> KubeJson:
     try:
-        answer = json.loads(data)
+        answer = read_foreign_json(data)
     except ValueError:
         return {"message": data.decode(errors="replace").strip()}
     return answer if isinstance(answer, dict) else {"message": str(answer)}

@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.foreign_json import is_deeper
 from vaultstream.plurals import counted
 from vaultstream_operator.adapters.ailing import Body
 from vaultstream_operator.adapters.events import CONTROLLER, Events
@@ -50,6 +51,8 @@ DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 NUDGED: Final = "vaultstream.dev/nudged-at"
 IDLE_COST: Final = "-100"
 """Lower than a pod's default (0): Kubernetes removes these pods first."""
+MOST_SPEC_LEVELS: Final = 50
+"""Levels of a spec. An affinity has a dozen. `read_foreign_json` cuts off levels only below these."""
 MARKED_SECONDS: Final = 1.0
 """How long new marks come before the count is lowered: the ReplicaSet's controller reads pods and counts by separate watches."""
 
@@ -308,7 +311,10 @@ def view_of(body: Body) -> ObjectView:
     metadata = body["metadata"]
     spec, problem = None, ""
     try:
-        spec = SigningJobSpec.model_validate(body.get("spec") or {})
+        if is_deeper(body.get("spec"), MOST_SPEC_LEVELS):
+            problem = f"spec: has more than {MOST_SPEC_LEVELS} levels: remove what is nested so deeply."
+        else:
+            spec = SigningJobSpec.model_validate(body.get("spec") or {})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         problem = f"spec.{'.'.join(str(step) for step in first['loc'])}: {first['msg']}."

@@ -1,0 +1,67 @@
+"""Objects that a tenant shapes to hurt the shared operator: it goes on, starts again, and serves every other namespace."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from support.operating import Site, let_in
+from support.signingjobs import path_of
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from support.operating import Operator
+
+pytestmark = pytest.mark.cluster
+
+DEEP = '{"a":' * 3_000 + "1" + "}" * 3_000
+
+
+@pytest.fixture
+async def tenant(site: Site) -> AsyncIterator[Site]:
+    """Another namespace of the same operator."""
+    name = f"test-{uuid4().hex[:12]}"
+    await site.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    await let_in(site.client, name, home=site.namespace)
+    yield replace(site, namespace=name)
+    await site.client.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+async def started(site: Site, name: str) -> None:
+    await site.apply(name)
+    await eventually(lambda: site.child(name, "signing"), seconds=20, what=f"{name} in {site.namespace}")
+
+
+async def serves(site: Site, tenant: Site) -> Operator:
+    return await site.operator(VAULTSTREAM_NAMESPACES=f"{site.namespace},{tenant.namespace}")
+
+
+async def put_deep_job(tenant: Site, name: str, folder: Path) -> None:
+    spec = f'{{"records": {{"table": "t"}}, "keys": {{"count": 1}}, "workers": {{"affinity": {{"nodeAffinity": {DEEP}}}}}}}'
+    text = f'{{"apiVersion": "vaultstream.dev/v1alpha1", "kind": "SigningJob", "metadata": {{"name": "{name}"}}, "spec": {spec}}}'
+    file = folder / f"{name}.json"
+    await asyncio.to_thread(file.write_text, text)
+    await tenant.server.kubectl("create", "--raw", path_of(tenant.namespace), "-f", str(file))
+
+
+async def test_a_job_that_is_nested_deeply_hurts_no_other_namespace(
+    site: Site, tenant: Site, tmp_path: Path
+) -> None:
+    operator = await serves(site, tenant)
+    await put_deep_job(tenant, "deep", tmp_path)
+    await started(tenant, "beside")
+    await started(site, "while-it-runs")
+    assert operator.process.returncode is None
+    await operator.kill()
+    operator = await serves(site, tenant)
+    await started(site, "after-a-restart")
+    assert operator.process.returncode is None
+    condition: dict[str, Any] = await tenant.becomes("deep", "Stalled", "SpecNotUnderstood")
+    assert "50 levels" in condition["message"]
