@@ -12,6 +12,7 @@ from kopf._cogs.clients import api
 from kopf._cogs.structs.references import Insights, NamespaceName
 
 from vaultstream.foreign_json import read_foreign_json
+from vaultstream_operator.adapters.lists import LIST_PAGE
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS
 from vaultstream_operator.adapters.paths import MANAGED_BY_US
 from vaultstream_operator.api.crd import GROUP, VERSION
@@ -98,6 +99,10 @@ def configure(settings: kopf.OperatorSettings) -> None:
     """Configures kopf to write to no object, post no Events, and time out watches that hang."""
     for kind in (("apps", "v1", DEPLOYMENTS), ("batch", "v1", WORKER_JOBS), ("", "v1", PODS)):
         settings.watching.label_selectors[kind] = MANAGED_BY_US
+    # Whoever writes large objects with our labels, or many, must not fill the operator's memory: kopf has one page of a list at a
+    # time, and drops the last event of an object soon after it was handled.
+    settings.watching.chunk_size = LIST_PAGE
+    settings.queueing.idle_timeout = 0.2
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.inactivity_timeout = 75  # a live watch delivers a bookmark every minute

@@ -81,7 +81,7 @@ class Runtime:
 
     async def start(self) -> None:
         """Lists all objects, waiting until the API server is reachable, and starts the work."""
-        while not await self._resync(exact=True):
+        while not await self._resync():
             self._health.beat(START)
             await asyncio.sleep(RETRY_SECONDS)
         self._health.rest(START)
@@ -162,10 +162,10 @@ class Runtime:
         for key in found:
             self._queue.add(key)
 
-    async def _resync(self, *, exact: bool = False, only_unsure: bool = False) -> bool:
+    async def _resync(self, *, only_unsure: bool = False) -> bool:
         """Lists all objects once; returns whether the API server answered."""
         try:
-            news = await self._cluster.resync(exact=exact, only_unsure=only_unsure)
+            news = await self._cluster.resync(only_unsure=only_unsure)
         except VaultStreamError as error:
             self._health.missed(API_SERVER, error.message)
             self._health.beat(

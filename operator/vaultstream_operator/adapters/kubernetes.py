@@ -93,17 +93,16 @@ class KubernetesCluster:
             return None  # its watch is being stopped
         return self._mirror.saw(kind, change, body)
 
-    async def resync(self, *, exact: bool = False, only_unsure: bool = False) -> set[JobKey]:
+    async def resync(self, *, only_unsure: bool = False) -> set[JobKey]:
         """Lists all watched objects; returns the SigningJobs with changes that the watches had not delivered.
 
         Args:
-            exact: read the current state instead of the API server's cache: the first list must not miss a child.
             only_unsure: list only namespaces that were lost or selected since, or that are suspected of being lost.
 
         Raises:
             KubeError, UnreachableError: the lists can't be read.
         """
-        return await self._lists.read(exact=exact, only_unsure=only_unsure)
+        return await self._lists.read(only_unsure=only_unsure)
 
     async def find_left(self, names: Collection[str]) -> set[JobKey]:
         """Finds namespaces that are no longer to be served and have SigningJobs; returns these. See `Lists.find_left`."""

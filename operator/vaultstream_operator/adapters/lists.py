@@ -8,14 +8,18 @@ from collections.abc import Collection
 from typing import Final
 
 from vaultstream_operator.adapters.kube_api import KubeApi, KubeError
-from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror
+from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror, MirrorEntry, read_entry
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
 
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _LOST: Final = (_FORBIDDEN, _NOT_FOUND)
-_AT_ONCE: Final = 16
+_GONE: Final = 410
+LIST_PAGE: Final = 20
+"""Objects of one page of a list. One may have 1.5 MB, which Kubernetes limits, and an operator has to have room for them."""
+_LARGEST_PAGE: Final = 320
+_AT_ONCE: Final = 4
 """Lists of single namespaces that are asked for at the same time."""
 _ADVICE: Final = "Give the operator its Role and RoleBinding there again."
 
@@ -34,13 +38,12 @@ class Lists:
         self._mirror = mirror
         self._namespaces = namespaces
 
-    async def read(self, *, exact: bool = False, only_unsure: bool = False) -> set[JobKey]:
+    async def read(self, *, only_unsure: bool = False) -> set[JobKey]:
         """Lists all watched objects; returns the SigningJobs to reconcile.
 
         A namespace that can't be listed is lost, and the others are listed as ever.
 
         Args:
-            exact: read the current state instead of the API server's cache.
             only_unsure: leave out namespaces of which it is known that they can be served.
 
         Raises:
@@ -48,10 +51,10 @@ class Lists:
         """
         news: set[JobKey] = set()
         if self._namespaces.everywhere:
-            await self._list_all("", news, exact=exact)
+            await self._list_all("", news)
             return news
         news |= await self._select()
-        refusals = await self._try_wanted(news, exact=exact, only_unsure=only_unsure)
+        refusals = await self._try_wanted(news, only_unsure=only_unsure)
         for namespace, refusal in refusals.items():
             if self._namespaces.lose(namespace, f"{refusal.message.rstrip('.')}. {_ADVICE}"):
                 news |= self._forget_children(namespace)
@@ -90,13 +93,12 @@ class Lists:
     async def _list_jobs_at_once(self, namespaces: Collection[str]) -> bool:
         """Lists the SigningJobs of many namespaces by one request; returns False if the operator may not list those of all."""
         try:
-            found = await self._api.get(path_of(JOBS), resourceVersion="0")
+            entries, version = await self._entries(JOBS, "")
         except KubeError as error:
             if error.status not in _LOST:
                 raise
             return False
-        version = int(found["metadata"]["resourceVersion"])
-        jobs = [item for item in found["items"] if item["metadata"]["namespace"] in namespaces]
+        jobs = [entry for entry in entries if entry.namespace in namespaces]
         self._mirror.listed(JOBS, jobs, namespaces, version)
         return True
 
@@ -118,14 +120,14 @@ class Lists:
         left = self._namespaces.select([item["metadata"]["name"] for item in found["items"]])
         return {key for namespace in left for key in self._forget_children(namespace)}
 
-    async def _try_wanted(self, news: set[JobKey], *, exact: bool, only_unsure: bool) -> dict[str, KubeError]:
+    async def _try_wanted(self, news: set[JobKey], *, only_unsure: bool) -> dict[str, KubeError]:
         """Lists each namespace to serve, and adds the SigningJobs to reconcile to `news`; returns which namespaces refuse."""
         refusals: dict[str, KubeError] = {}
         for namespace in sorted(self._namespaces.wanted):
             if only_unsure and not self._namespaces.unsure(namespace):
                 continue
             try:
-                await self._list_all(namespace, news, exact=exact)
+                await self._list_all(namespace, news)
             except KubeError as error:
                 if error.status not in _LOST:
                     raise
@@ -137,23 +139,50 @@ class Lists:
             raise next(iter(refusals.values()))
         return refusals
 
-    async def _list_all(self, namespace: str, news: set[JobKey], *, exact: bool) -> None:
+    async def _list_all(self, namespace: str, news: set[JobKey]) -> None:
         """Adds to `news` even if a later list is refused: the mirror has taken what an earlier one told."""
         for kind in WATCHED:
-            news |= await self._list(kind, namespace, exact=exact)
+            news |= await self._list(kind, namespace)
 
-    async def _list(self, kind: str, namespace: str, *, exact: bool) -> set[JobKey]:
-        query = {} if exact else {"resourceVersion": "0"}
-        if kind != JOBS:
-            query["labelSelector"] = MANAGED_BY_US
-        found = await self._api.get(path_of(kind, namespace), **query)
-        version = int(found["metadata"]["resourceVersion"])
-        return self._mirror.listed(kind, found["items"], [namespace] if namespace else [], version)
+    async def _list(self, kind: str, namespace: str) -> set[JobKey]:
+        entries, version = await self._entries(kind, namespace)
+        return self._mirror.listed(kind, entries, [namespace] if namespace else [], version)
+
+    async def _entries(self, kind: str, namespace: str) -> tuple[list[MirrorEntry], int]:
+        """Reads a list in pages, and keeps of each what decisions depend on: objects of others may be large and many.
+
+        Returns:
+            the entries, and the version of the list: that of its first page. If the API server no longer has that version, the list is
+            read from its beginning, with fewer pages each time.
+        """
+        size = LIST_PAGE
+        while True:
+            query = {"limit": str(size)}
+            if kind != JOBS:
+                query["labelSelector"] = MANAGED_BY_US
+            entries: list[MirrorEntry] = []
+            version: int | None = None
+            try:
+                while True:
+                    found = await self._api.get(path_of(kind, namespace), **query)
+                    if version is None:
+                        version = int(found["metadata"]["resourceVersion"])
+                    read = (read_entry(kind, body) for body in found["items"])
+                    entries += (entry for entry in read if entry is not None)
+                    following = found["metadata"].get("continue")
+                    del found
+                    if not following:
+                        return entries, version
+                    query["continue"] = following
+            except KubeError as error:
+                if error.status != _GONE or "continue" not in query or size >= _LARGEST_PAGE:
+                    raise
+                size *= 4
 
     async def _list_jobs(self, namespace: str) -> set[JobKey]:
         """Lists the SigningJobs of a lost namespace, which the operator may still read. Those that it may not are forgotten."""
         try:
-            return await self._list(JOBS, namespace, exact=False)
+            return await self._list(JOBS, namespace)
         except KubeError as error:
             if error.status not in _LOST:
                 raise

@@ -5,6 +5,8 @@ Pure bookkeeping. It detects a watch that died silently: lists then show changes
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,9 @@ from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobV
 
 JobKey = tuple[str, str]
 """Namespace and name of a SigningJob."""
+
+_FINGERPRINT = 128
+"""More characters than a fingerprint of ours has: what others wrote in its place is not kept."""
 
 JOBS, DEPLOYMENTS, WORKER_JOBS, PODS = "signingjobs", "deployments", "jobs", "pods"
 
@@ -77,22 +82,19 @@ class Mirror:
             self._take(entry)
 
     def listed(
-        self, kind: str, bodies: Iterable[Body], namespaces: Iterable[str], version: int
+        self, kind: str, entries: Iterable[MirrorEntry], namespaces: Iterable[str], version: int
     ) -> set[JobKey]:
         """Merges a complete list of a kind; returns the SigningJobs with changes that no watch has delivered.
 
         Args:
             kind: the plural of the resource.
-            bodies: the objects.
+            entries: what `read_entry` returns of the objects.
             namespaces: the namespaces that were listed; empty for all.
             version: the list's resource version. Objects written later can be missing from the list and still exist.
         """
         news: set[JobKey] = set()
         within = set(namespaces)
-        present: dict[tuple[str, str, str], MirrorEntry] = {}
-        for body in bodies:
-            if (entry := read_entry(kind, body)) is not None:
-                present[_place(entry)] = entry
+        present = {_place(entry): entry for entry in entries}
         for entry in present.values():
             if (key := self._take(entry)) is not None:
                 news.add(key)
@@ -267,13 +269,11 @@ def _is_pod_of(entry: MirrorEntry, child: MirrorEntry) -> bool:
     return entry.kind == PODS and entry.role == child.role and entry.namespace == child.namespace
 
 
-def _job_digest(body: Body) -> Any:
+def _job_digest(body: Body) -> str:
+    """Returns a digest: others may write a megabyte of annotations and finalizers, and a job that has changed is read again."""
     metadata = body["metadata"]
-    return (
-        metadata.get("generation", 0),
-        tuple(metadata.get("finalizers") or ()),
-        tuple(sorted((metadata.get("annotations") or {}).items())),
-    )
+    relevant = [metadata.get(name) for name in ("generation", "finalizers", "annotations")]
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def _deployment_digest(body: Body) -> Any:
@@ -285,7 +285,7 @@ def _deployment_digest(body: Body) -> Any:
 def _worker_job_digest(body: Body) -> Any:
     status = body.get("status") or {}
     counts = (status.get(name, 0) for name in ("active", "failed", "succeeded"))
-    return (*counts, children.template_of(dict(body)), of_worker_job(body))
+    return (*counts, children.template_of(dict(body))[:_FINGERPRINT], of_worker_job(body))
 
 
 _DIGESTS = {

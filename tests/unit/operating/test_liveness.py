@@ -30,7 +30,7 @@ class Cluster:
         self.lists = 0
         self.namespaces = ServedNamespaces()
 
-    async def resync(self, *, exact: bool, only_unsure: bool) -> set[tuple[str, str]]:
+    async def resync(self, *, only_unsure: bool) -> set[tuple[str, str]]:
         self.lists += 1
         if self.silent:
             await asyncio.Event().wait()

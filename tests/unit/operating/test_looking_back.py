@@ -26,7 +26,7 @@ class Cluster:
         self.attempts = 0
         self.namespaces = ServedNamespaces(("served",))
 
-    async def resync(self, *, exact: bool, only_unsure: bool) -> set[tuple[str, str]]:
+    async def resync(self, *, only_unsure: bool) -> set[tuple[str, str]]:
         news, self.news = self.news, set()
         return news
 

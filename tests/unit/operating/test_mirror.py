@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, Mirror
+from vaultstream_operator.adapters.mirror import (
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    WORKER_JOBS,
+    Mirror,
+    MirrorEntry,
+    read_entry,
+)
+from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner
 from vaultstream_operator.core.pod_problems import Ailment, Cause
 
@@ -43,6 +52,30 @@ def deployment(version: int, *, replicas: int = 1, ready: int = 0, **given: Any)
         role="signing",
         **{"spec": {"replicas": replicas}, "status": {"readyReplicas": ready}, **given},
     )
+
+
+def entries(*bodies: dict[str, Any]) -> list[MirrorEntry]:
+    return [entry for each in bodies if (entry := read_entry(DEPLOYMENTS, each)) is not None]
+
+
+def test_no_text_that_others_write_into_an_object_is_kept() -> None:
+    """Some hundred objects with annotations of 256 KiB would fill the operator's memory."""
+    big, large = "x" * 250_000, {"metadata": {"annotations": {"big": "x" * 250_000}}}
+    large["metadata"]["finalizers"] = [f"example.com/{big}"]  # type: ignore[assignment]
+    large["metadata"]["annotations"][children.TEMPLATE_ANNOTATION] = big
+    failed = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"message": big}},
+    }
+    refused = {"type": "ReplicaFailure", "status": "True", "message": big}
+    for kind, given in (
+        (JOBS, {}),
+        (WORKER_JOBS, {}),
+        (DEPLOYMENTS, {"status": {"conditions": [refused]}}),
+        (PODS, {"status": {"containerStatuses": [failed]}}),
+    ):
+        made = body("job", 1, role="" if kind == JOBS else "signing", **given, **large)
+        assert len(repr(read_entry(kind, made))) < 2500, kind
 
 
 def test_an_equal_object_is_not_news() -> None:
@@ -101,7 +134,7 @@ def test_a_watch_that_died_in_silence_shows_at_the_second_list() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
     assert mirror.overdue(DEPLOYMENTS) == 0
-    mirror.listed(DEPLOYMENTS, [deployment(2, ready=1)], [], 2)
+    mirror.listed(DEPLOYMENTS, entries(deployment(2, ready=1)), [], 2)
     assert mirror.overdue(DEPLOYMENTS) == 0  # it may be on its way
     assert mirror.overdue(DEPLOYMENTS) == 1
     mirror.saw(DEPLOYMENTS, "MODIFIED", deployment(2, ready=1))
