@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
-from support.engine import add_job
+from support.engine import add_job, claim_one, commit, signed
 from support.guarded import GuardedDatabase
 from support.records_login import PLAN, state_of
 from vaultstream.api import SigningJobSpec
@@ -20,6 +21,7 @@ from vaultstream.store.jobs import (
     set_suspended,
     update_spec,
 )
+from vaultstream.store.leases import COMMITTED
 
 pytestmark = pytest.mark.integration
 
@@ -120,6 +122,23 @@ async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_n
                 await change
         await attempt.rollback()
         await set_suspended(operator, planned_job.job_no, suspended=True)
+
+
+async def test_a_lock_on_the_row_of_a_job_holds_up_no_commit_with_dead_letters_without_end(
+    database: GuardedDatabase, owner: asyncpg.Connection, planner: asyncpg.Connection, job: Job
+) -> None:
+    bound = "ALTER FUNCTION vaultstream.add_dead_letters SET lock_timeout = '{}'"
+    async with connect(database.urls["signing"]) as signer:
+        lease = await claim_one(signer, job, "ann", 1)
+        await owner.execute(bound.format("300ms"))
+        try:
+            async with planner.transaction():
+                await planner.fetch("SELECT FROM vaultstream.jobs WHERE job_no = $1 FOR UPDATE", job.job_no)
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await asyncio.wait_for(commit(signer, job, signed(1, lease, [], [1])), 30)
+        finally:
+            await owner.execute(bound.format("10s"))
+        assert await commit(signer, job, signed(1, lease, [], [1])) == [COMMITTED]
 
 
 async def test_an_old_snapshot_completes_no_job(

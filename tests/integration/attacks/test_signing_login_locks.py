@@ -130,6 +130,7 @@ async def test_the_waits_of_the_functions_that_end_things_or_seal_them_have_a_bo
     assert {row["proname"] for row in rows} == {
         "fail_batch",
         "add_attestation",
+        "add_dead_letters",
         "add_checkpoint",
         "append_entries",
         "delete_job",

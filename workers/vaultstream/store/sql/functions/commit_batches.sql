@@ -294,11 +294,8 @@ BEGIN
     WHERE c.accepted AND c.body IS NOT NULL;
 
     IF cardinality(p_dead_slot) > 0 THEN
-        INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message, died_at)
-        SELECT p_job_no, d.record_id, p_batch_no[d.slot], d.reason, d.message, v_now
-        FROM unnest(p_dead_slot, p_dead_id, p_dead_reason, p_dead_message) AS d (slot, record_id, reason, message)
-        WHERE v_accepted[d.slot]
-        ON CONFLICT DO NOTHING;
+        PERFORM vaultstream.add_dead_letters(
+            p_job_no, p_batch_no, v_accepted, v_now, p_dead_slot, p_dead_id, p_dead_reason, p_dead_message);
     END IF;
 
     RETURN QUERY
