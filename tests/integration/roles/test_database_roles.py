@@ -262,6 +262,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
             "tenant_role",
             "check_source",
             "is_public_key",
+            "add_dead_letters",
         ),
         *(
             "guard_jobs",
