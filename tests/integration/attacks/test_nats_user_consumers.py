@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.engine import new_name
 from support.guarded import ADMIN, GuardedNats
+from support.other_nats import anonymous, other_nats
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.bus.consumers import consumer_config, differing_settings
 from vaultstream.bus.inspection import list_streams
@@ -33,7 +35,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "another filter": {"filter_subject": "records.other.*"},
     "headers alone": {"headers_only": True},
     "paused": {"pause_until": "2999-01-01T00:00:00Z"},
-    "gone soon": {"inactive_threshold": 1_000_000_000},
+    "gone soon": {"inactive_threshold": 3_600_000_000_000},
+    "another number of replicas": {"num_replicas": 1},
     "in memory": {"mem_storage": True},
     "backoff": {"backoff": [10**9, 2**62], "max_deliver": 3},
 }
@@ -83,3 +86,23 @@ async def test_a_consumer_that_is_ours_stays_as_it_is(records: Bus) -> None:
     assert not await ensure(RecordsStream(records), token)
     again = await records.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.{token}")
     assert made["created"] == again["created"]
+
+
+async def test_a_limit_of_the_server_is_no_reason_to_make_a_consumer_again(tmp_path: Path) -> None:
+    jetstream = {"store_dir": str(tmp_path / "js"), "limits": {"max_request_batch": 100}}
+    async with (
+        other_nats(tmp_path, jetstream=jetstream) as port,
+        connect_bus(anonymous(port), role="test") as bus,
+    ):
+        await RecordsStream(bus).ensure()
+        assert await ensure(RecordsStream(bus), "job")
+        made = await bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.job")
+        assert made["config"]["max_batch"] == 100
+        stream = RecordsStream(bus)  # after a restart of the records worker
+        assert [await ensure(stream, "job"), await ensure(stream, "job")] == [False, False]
+        assert (await bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.job"))["created"] == made["created"]
+        config = made["config"] | {"max_batch": 1}
+        request = {"stream_name": RECORDS_STREAM, "config": config}
+        await bus.ask(f"CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.job", request)
+        assert await ensure(stream, "job")
+        assert (await bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.job"))["config"]["max_batch"] == 100

@@ -118,6 +118,11 @@ def test_what_the_driver_would_not_understand_is_refused_by_its_name(url: str, n
         connection_arguments(url, {})
 
 
+@pytest.mark.parametrize("encrypted", ["sslmode=require", "sslrootcert=system", "requiressl=1"])
+def test_direct_tls_is_taken_where_the_connection_is_encrypted_in_any_case(encrypted: str) -> None:
+    connection_arguments(f"postgresql://me@db/x?sslnegotiation=direct&{encrypted}", {})
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 _NANOSECONDS: Final = 1_000_000_000
 _MAX_WAITING: Final = 4096
-_OF_THE_SERVER: Final = {"name", "description", "metadata", "num_replicas"}
+_OF_THE_SERVER: Final = {"name", "description", "metadata"}
 """Settings that the server adds, or that change no delivery."""
+LIMITS_OF_SERVERS: Final = frozenset({"max_batch", "max_bytes", "max_expires"})
+"""Settings that every update sets back. What is left of them then is a limit in the configuration of the server."""
 _OF_THE_JOB: Final = {"ack_wait", "max_ack_pending"}
 
 

@@ -48,6 +48,7 @@ class DirectClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._ps = MessageParser(self)
+        self._ignored = 0
         self._takers: dict[int, Callable[[Msg, bytes], None]] = {}
 
     def deliver_directly(self, subscription: Subscription, take: Callable[[Msg, bytes], None]) -> None:
@@ -134,7 +135,12 @@ class DirectClient(Client):
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - any other would end the task that reads
-            _log.warning("a message is ignored: %s", shown(error), extra={"subject": subject.decode()[:200]})
+            self._ignored += 1
+            if (
+                self._ignored & (self._ignored - 1) == 0
+            ):  # 1, 2, 4, 8 and so on: whoever publishes many fills no log
+                shortened = {"subject": subject.decode()[:200], "ignored": self._ignored}
+                _log.warning("a message is ignored: %s", shown(error), extra=shortened)
 
 
 def _command(message: Outgoing, reply: bytes) -> bytes:

@@ -11,7 +11,7 @@ from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from vaultstream.bus.answers import explain_answer
-from vaultstream.bus.consumers import consumer_config, differing_settings
+from vaultstream.bus.consumers import LIMITS_OF_SERVERS, consumer_config, differing_settings
 from vaultstream.bus.direct import Outgoing
 from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
@@ -54,8 +54,8 @@ class RecordsStream:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._of_the_server: set[str] = set()
-        """Settings of a consumer that the server does not take as they are wanted."""
+        self._of_the_server: dict[str, Any] = {}
+        """What the server sets in a consumer that was just made, by its own limits."""
 
     async def ensure(self) -> bool:
         """Creates the stream if it is missing; returns whether it did. See `ensure_stream`."""
@@ -80,24 +80,38 @@ class RecordsStream:
         try:
             found = await self._bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.{token}")
         except NotFoundError:
-            await self._make_consumer(token, wanted)
+            made = await self._make_consumer(token, wanted)
+            self._learn(made["config"], wanted)
             return True
-        differing = set(differing_settings(found["config"], wanted)) - self._of_the_server
+        differing = self._not_of_the_server(found["config"], wanted)
         if not differing:
             return False
-        named = shortened(", ".join(sorted(differing)))
-        log.warning("the consumer was configured otherwise: made it again", extra={"settings": named})
         try:
-            # An update, after which nothing is delivered twice.
-            made = await self._make_consumer(token, wanted)
-            updated = not set(differing_settings(made["config"], wanted)) & differing
+            made = await self._make_consumer(token, wanted)  # an update: nothing is delivered twice
+            self._learn(made["config"], wanted, only=LIMITS_OF_SERVERS)
         except (APIError, BusError):
-            updated = False  # not all can be updated
-        if not updated:
+            made = {"config": found["config"]}  # not all can be updated
+        if self._not_of_the_server(made["config"], wanted):
             await self.remove_consumer(token)
             made = await self._make_consumer(token, wanted)
-        self._of_the_server |= set(differing_settings(made["config"], wanted))
+            self._learn(made["config"], wanted)
+        elif not self._not_of_the_server(found["config"], wanted):
+            return False  # all of it was a limit of the server
+        named = shortened(", ".join(differing))
+        log.warning("the consumer was configured otherwise: set back", extra={"settings": named})
         return True
+
+    def _not_of_the_server(self, found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+        """Returns the settings in which a consumer differs, without those that the server gave to one that was just made."""
+        missing = object()
+        names = differing_settings(found, wanted)
+        return [name for name in names if found.get(name) != self._of_the_server.get(name, missing)]
+
+    def _learn(
+        self, found: dict[str, Any], wanted: dict[str, Any], *, only: frozenset[str] | None = None
+    ) -> None:
+        names = [name for name in differing_settings(found, wanted) if only is None or name in only]
+        self._of_the_server = {name: found.get(name) for name in names}
 
     async def _make_consumer(self, token: str, config: dict[str, Any]) -> dict[str, Any]:
         request = {"stream_name": RECORDS_STREAM, "config": config}

@@ -47,7 +47,7 @@ def ports_for_servers(lowest: int, highest: int) -> range:
 
 
 def _ephemeral_range() -> tuple[int, int]:
-    """Returns the first and the last port of the kernel's range; off Linux, one that holds all ranges in use."""
+    """Returns the first and the last port of the kernel's range; off Linux, what most systems have."""
     try:
         lowest, highest = map(int, _RANGE_FILE.read_text(encoding="ascii").split())
     except (OSError, ValueError):

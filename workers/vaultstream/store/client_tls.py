@@ -60,7 +60,8 @@ def system_context(values: Mapping[str, str]) -> ssl.SSLContext:
         usual = Path("~/.postgresql/postgresql").expanduser()
     except RuntimeError:  # no home directory
         usual = Path(os.devnull)
-    certificate = values.get("sslcert") or (f"{usual}.crt" if Path(f"{usual}.crt").exists() else None)
+    usually = os.path.exists(f"{usual}.crt")  # noqa: PTH110 - `Path.exists` raises where a directory on the way is closed
+    certificate = values.get("sslcert") or (f"{usual}.crt" if usually else None)
     if certificate:
         key = values.get("sslkey") or f"{usual}.key"
         context.load_cert_chain(certificate, key, lambda: values.get("sslpassword", ""))

@@ -50,7 +50,7 @@ def values_of_service(file: Path, service: str, where: str) -> dict[str, str] | 
     Raises:
         UsageError: the file can't be read; the message has the line.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - `is_file` raises where a directory on the way is closed
         return None
     found: dict[str, str] | None = None
     for number, raw in _lines(file, f"{where}: the service file {file} can't be read"):

@@ -199,12 +199,21 @@ def check_together(given: Mapping[str, GivenValue], hosts: list[str]) -> None:
             f"{lowest.where}: ssl_min_protocol_version is above ssl_max_protocol_version, so that no version is left.",
             hint="Remove one of them.",
         )
-    direct, mode = given.get("sslnegotiation"), given.get("sslmode")
-    if direct and direct.value == "direct" and (mode is None or mode.value not in _ALWAYS_ENCRYPTED):
+    direct = given.get("sslnegotiation")
+    if direct and direct.value == "direct" and not _always_encrypted(given):
         raise UsageError(
             f"{direct.where}: sslnegotiation=direct needs a connection that is encrypted in any case.",
             hint="Write sslmode=require, verify-ca or verify-full, too; sslmode=verify-full shows that the server is the right one.",
         )
+
+
+def _always_encrypted(given: Mapping[str, GivenValue]) -> bool:
+    values = {name: each.value for name, each in given.items()}
+    if mode := values.get("sslmode"):
+        return mode in _ALWAYS_ENCRYPTED
+    return (
+        values.get("sslrootcert") == SYSTEM or values.get("requiressl") == "1"
+    )  # as if it were verify-full, require
 
 
 def _require_full_verification(given: Mapping[str, GivenValue]) -> None:
