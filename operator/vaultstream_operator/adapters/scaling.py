@@ -11,7 +11,7 @@ import asyncpg
 from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
 from vaultstream.scaling.prior import Prior
 from vaultstream.store.database import fetch_one
-from vaultstream.store.priors import JobKind, find_kind, find_prior, learn
+from vaultstream.store.priors import JobKind, dispensable, find_kind, find_prior, learn
 from vaultstream.store.sql import query
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
 from vaultstream_operator.ports import ConflictError
@@ -32,7 +32,7 @@ class KeptScaling:
         stored_at: when it was read or written, on the monotonic clock.
         latest: the latest decision in Postgres; None: there is none.
         kind: of the job: what it shows is kept for the next one of it.
-        prior: what jobs of the kind had shown before this was read.
+        prior: what jobs of the kind had shown when this was read; after a restart, this job may be among them.
     """
 
     memory: ScalingMemory
@@ -81,8 +81,10 @@ async def find_scaling(connection: Connection, job: Job) -> KeptScaling:
     row = await fetch_one(connection, query("find_scaling"), job.job_no)
     memory = ScalingMemory.parse(row["memory"])
     latest = KeptDecision(row["at"], row["decision"]) if row["decision"] is not None else None
-    kind = await find_kind(connection, job)
-    prior = await find_prior(connection, kind)
+    kind, prior = None, Prior()
+    async with dispensable():
+        kind = await find_kind(connection, job)
+        prior = await find_prior(connection, kind)
     return KeptScaling(memory, memory, row["version"], time.monotonic(), latest, kind, prior)
 
 
@@ -110,7 +112,8 @@ async def write_scaling(
     if version is None:
         raise ConflictError
     if kept.kind is not None and not memory.same_count(kept.stored):
-        await learn(connection, kept.kind, job_no, memory.history)
+        async with dispensable():
+            await learn(connection, kept.kind, job_no, memory.history)
     return replace(
         kept,
         memory=memory,

@@ -12,7 +12,7 @@ from vaultstream.errors import InvalidJobError
 from vaultstream.local.runner import RunState, run_job
 from vaultstream.local.scaler import LocalScaler, Taken, estimate_batches
 from vaultstream.store.jobs import Job
-from vaultstream.store.priors import dispensable, find_kind, find_prior, learn
+from vaultstream.store.priors import JobKind, dispensable, find_kind, find_prior, learn
 from vaultstream.store.source_login import find_place
 from vaultstream.store.source_pool import open_source_pool
 
@@ -58,6 +58,7 @@ async def run_to_end(
         scaler = LocalScaler(job.spec.scaling, most, annotations=annotations)
         async with connect_bus(session.services.bus_address, role="command") as bus:
             await require_streams(bus)  # reports what no worker could change, before any starts
+        kind: JobKind | None = None
         async with dispensable(), session.pool.acquire(timeout=5) as connection:
             kind = await find_kind(connection, job, cores=usable_cores())
             scaler.begin_with(await find_prior(connection, kind))
@@ -70,7 +71,7 @@ async def run_to_end(
                 scaler.expect(await estimate_batches(sources, job))
         job = await run_job(session.services, session.pool, job, scale=scaler, show=show)
         async with dispensable(), session.pool.acquire(timeout=5) as connection:
-            kind = await find_kind(connection, job, cores=usable_cores())
+            kind = kind or await find_kind(connection, job, cores=usable_cores())
             await learn(connection, kind, job.job_no, scaler.history)
         if job.message == CANCELED and not job.ended:
             raise InvalidJobError(f"Job {job.name} was canceled while it ran.")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+import asyncpg
 from pydantic import ValidationError
 
+from vaultstream.errors import shown
 from vaultstream.scaling.prior import Prior
-from vaultstream.store.database import is_misconfigured, is_transient
+from vaultstream.store.database import is_transient
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -22,7 +25,12 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
 
+log = logging.getLogger(__name__)
+
 _MOST_TEXT: Final = 1024
+MOST_DAYS: Final = 30
+MOST_KINDS: Final = 100
+"""Kinds of jobs that are kept for each tenant, the newest ones; whoever makes jobs of many kinds fills no disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +76,13 @@ class JobKind:
 
 @asynccontextmanager
 async def dispensable() -> AsyncIterator[None]:
-    """Leaves out what Postgres does not take or give now: a job goes on without priors."""
+    """Leaves out what Postgres does not take or give: a job goes on without priors."""
     try:
         yield
     except Exception as error:
-        if not (is_transient(error) or is_misconfigured(error)):
+        if not (isinstance(error, asyncpg.PostgresError) or is_transient(error)):
             raise
+        log.debug("priors are left out: %s", shown(error))
 
 
 async def find_kind(connection: Connection, job: Job, *, cores: int | None = None) -> JobKind:
@@ -98,6 +107,7 @@ async def learn(connection: Connection, kind: JobKind, job_no: int, history: His
         if after != before:
             shown = after.model_dump(mode="json", by_alias=True, exclude_none=True)
             await connection.execute(query("write_prior"), *astuple(kind), shown)
+            await connection.execute(query("forget_priors"), kind.tenant, MOST_DAYS, MOST_KINDS)
 
 
 def _parsed(stored: object) -> Prior:

@@ -4,7 +4,7 @@ SELECT prior FROM vaultstream.priors
 WHERE tenant = $1 AND algorithm = $2 AND batch_size = $3 AND row_bytes = $4 AND resources = $5
 
 -- name: lock_prior
--- The same, locked until the transaction ends: whoever writes has read what others wrote.
+-- The same, locked until the transaction ends. The first two jobs of a kind may miss each other; later ones do not.
 SELECT prior FROM vaultstream.priors
 WHERE tenant = $1 AND algorithm = $2 AND batch_size = $3 AND row_bytes = $4 AND resources = $5
 FOR UPDATE
@@ -14,6 +14,13 @@ FOR UPDATE
 INSERT INTO vaultstream.priors (tenant, algorithm, batch_size, row_bytes, resources, prior) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (tenant, algorithm, batch_size, row_bytes, resources)
 DO UPDATE SET prior = EXCLUDED.prior, written_at = clock_timestamp()
+
+-- name: forget_priors
+-- Removes what the tenant $1 has no more use for: what is older than $2 days, and all but the newest $3.
+DELETE FROM vaultstream.priors
+WHERE tenant = $1 AND (
+    written_at < clock_timestamp() - make_interval(days => $2)
+    OR ctid NOT IN (SELECT p.ctid FROM vaultstream.priors p WHERE p.tenant = $1 ORDER BY p.written_at DESC LIMIT $3))
 
 -- name: estimate_row_bytes
 -- About how many bytes each row of the table $1 has, by the statistics of Postgres. NULL: unknown.

@@ -5,7 +5,7 @@ GRANT SELECT ON vaultstream.logs, vaultstream.checkpoints TO vaultstream_operato
 GRANT SELECT (job_no) ON vaultstream.dead_letters TO vaultstream_operator;
 GRANT SELECT, INSERT, UPDATE ON vaultstream.scaling TO vaultstream_operator;
 GRANT SELECT, INSERT, DELETE ON vaultstream.decisions TO vaultstream_operator;
-GRANT SELECT, INSERT, UPDATE ON vaultstream.priors TO vaultstream_operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON vaultstream.priors TO vaultstream_operator;
 GRANT UPDATE (spec, state, message, finished_at) ON vaultstream.jobs TO vaultstream_operator;
 GRANT EXECUTE ON FUNCTION
     vaultstream.create_job(text, text, jsonb, text, text, text, oid),
