@@ -173,6 +173,10 @@ class Runtime:
             )  # watches are silent while the API server is unreachable; they are not dead
             log.warning("can't list objects: %s", error.message)
             return False
+        except Exception as error:
+            log.exception("can't read lists")
+            self._health.missed(API_SERVER, f"Its lists can't be read: {type(error).__name__}.")
+            return False
         self._health.seen(API_SERVER)
         namespaces = self._cluster.namespaces
         self._metrics.reaches(namespaces.served, namespaces.lost)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from support.operating import Site, let_in
+from support.operating import Site, let_in, put
 from support.signingjobs import path_of
 from support.waiting import eventually
 
@@ -65,3 +65,34 @@ async def test_a_job_that_is_nested_deeply_hurts_no_other_namespace(
     assert operator.process.returncode is None
     condition: dict[str, Any] = await tenant.becomes("deep", "Stalled", "SpecNotUnderstood")
     assert "50 levels" in condition["message"]
+
+
+async def put_pod(tenant: Site, name: str, message: str, **labels: str) -> None:
+    ours = {
+        "app.kubernetes.io/managed-by": "vaultstream-operator",
+        "app.kubernetes.io/component": "signing",
+        "vaultstream.dev/job-uid": "x",
+    }
+    pods = f"/api/v1/namespaces/{tenant.namespace}/pods"
+    account = {"metadata": {"name": "default"}}
+    await put(tenant.client, f"/api/v1/namespaces/{tenant.namespace}/serviceaccounts", account)
+    spec = {"containers": [{"name": "c", "image": "x"}]}
+    metadata = {"name": name, "labels": ours | labels}
+    await tenant.client.call("POST", pods, {"metadata": metadata, "spec": spec})
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": message}}
+    container = {"name": "c", "image": "x", "imageID": "x", "ready": False, "restartCount": 5}
+    container |= {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended}
+    await tenant.client.call("PATCH", f"{pods}/{name}/status", {"status": {"containerStatuses": [container]}})
+
+
+async def test_no_pod_of_a_tenant_hurts_another_namespace(site: Site, tenant: Site) -> None:
+    operator = await serves(site, tenant)
+    await put_pod(tenant, "brackets", "[" * 4096, **{"vaultstream.dev/job": "job"})
+    await put_pod(tenant, "of-no-job", "[" * 4096)
+    await started(site, "while-it-runs")
+    assert operator.process.returncode is None
+    assert "reconcile failed" not in operator.log.read_text()
+    await operator.kill()
+    operator = await serves(site, tenant)
+    await started(site, "after-a-restart")
+    assert "Traceback" not in operator.log.read_text()

@@ -8,13 +8,13 @@ laptop and the operator read it; the exit code alone cannot say which file is mi
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import ExitCode, VaultStreamError, redact, shown
+from vaultstream.foreign_json import read_foreign_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,14 +74,19 @@ def read_last_words(lines: Iterable[str], *, pid: int | None = None) -> LastWord
     """
     for line in reversed(list(lines)):
         try:
-            entry = json.loads(line)
+            entry = read_foreign_json(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and entry.get("event") == _EVENT and pid in (None, entry.get("pid")):
             hint = entry.get("hint")
             return LastWords(
-                code=int(entry.get("code") or ExitCode.FAILURE),
+                code=_code_of(entry.get("code")),
                 message=redact(str(entry.get("message", ""))),
                 hint=redact(str(hint)) if hint else None,
             )
     return None
+
+
+def _code_of(value: object) -> int:
+    """Returns an exit code; that of any failure for what is none. Whatever prints to the log of a pod may have written it."""
+    return value if type(value) is int and 0 < value < 256 else ExitCode.FAILURE  # noqa: PLR2004 - a process has these

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from vaultstream.errors import redact
+from vaultstream.foreign_json import read_foreign_json
 from vaultstream.last_words import read_last_words
 from vaultstream_operator.core.pod_problems import Ailment, Cause
 
@@ -122,7 +122,7 @@ def _last_words(log: str) -> str:
         return " ".join(filter(None, (words.message, words.hint)))
     for line in reversed(lines):
         try:
-            said = json.loads(line)
+            said = read_foreign_json(line)
         except ValueError:
             return line
         if isinstance(said, dict) and said.get("message"):

@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from vaultstream.api import SigningJobSpec
+from vaultstream.api.signingjob import KIND
 from vaultstream.foreign_json import is_deeper
 from vaultstream.plurals import counted
 from vaultstream_operator.adapters.ailing import Body
@@ -127,6 +128,9 @@ class KubernetesCluster:
                 self._mirror.forget(JOBS, namespace, name)
                 return None
             raise
+        metadata = body.get("metadata") or {}
+        if (body.get("kind"), metadata.get("namespace"), metadata.get("name")) != (KIND, namespace, name):
+            return None  # a name from an object of somebody else
         self._mirror.wrote(JOBS, body)
         return view_of(body)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,10 @@ from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner, child_name
 from vaultstream_operator.core.pod_problems import Ailment, Cause
 from vaultstream_operator.core.view import ChildrenView, SignersView, WorkerJobView
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 JobKey = tuple[str, str]
 """Namespace and name of a SigningJob."""
@@ -220,9 +226,19 @@ def _unplaced(pods: list[MirrorEntry], replicas: int, refused: Ailment | None) -
 
 
 def read_entry(kind: str, body: Body) -> MirrorEntry | None:
-    """Reduces an object to its entry; None if it belongs to no SigningJob."""
+    """Reduces an object to its entry; None if it belongs to no SigningJob, or can't be read. Others shape objects: none raises."""
+    try:
+        return _read_entry(kind, body)
+    except Exception as error:  # noqa: BLE001 - one object must not hide the others
+        log.warning("can't read an object of %s: %s", kind, type(error).__name__)
+        return None
+
+
+def _read_entry(kind: str, body: Body) -> MirrorEntry | None:
     metadata = body["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+    if not all(isinstance(each, str) for each in (namespace, name, uid)):
+        raise TypeError("names and UIDs are texts")
     labels = metadata.get("labels") or {}
     if kind == JOBS:
         key, owner_uid, role = (namespace, name), uid, ""
@@ -231,6 +247,8 @@ def read_entry(kind: str, body: Body) -> MirrorEntry | None:
         if not owner_uid or not role:
             return None
         key = namespace, _job_name(metadata, labels)
+        if not _NAME.fullmatch(key[1]):
+            return None
     return MirrorEntry(
         kind=kind,
         namespace=namespace,
