@@ -69,21 +69,14 @@ async def test_a_job_scales_from_zero_to_all_signers_in_one_step_and_back(
     assert (seal["signed"], seal["dead"]) == (RECORDS, 0)
 
 
-async def test_pods_start_without_events_that_their_port_refuses_the_kubelet(site: Site) -> None:
-    """A port is open long before its worker is ready, so that only a probe in the first moments of a container finds it closed.
-
-    Which probe comes so early is chance: of the pods that have started, few may have such an Event, where nearly all had one.
-    """
+async def test_no_probe_ends_a_worker_that_starts(site: Site) -> None:
+    """A probe in the first moments of a container may find its port closed, by chance; it must have no consequence."""
     events = json.loads((await site.kubectl("get", "events", "--output=json")).stdout)["items"]
     workers = [event for event in events if event["involvedObject"].get("fieldPath") == WORKER]
     started = {event["involvedObject"]["uid"] for event in workers if event["reason"] == "Started"}
-    refused = {
-        event["involvedObject"]["uid"]
-        for event in workers
-        if event["reason"] == "Unhealthy" and "connection refused" in event["message"]
-    }
     assert len(started) >= 6, "those of the keys and the records, and four signers"
-    assert len(refused & started) <= len(started) / 2, refused
+    ended = [event for event in workers if event["reason"] == "Killing" and "probe" in event["message"]]
+    assert not ended, ended
 
 
 async def test_the_releases_own_test_passes(site: Site) -> None:
