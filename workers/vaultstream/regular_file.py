@@ -1,4 +1,4 @@
-"""Files that somebody else may have put where one of ours was: a pipe in its place must not keep a command from ending."""
+"""Reads a file that may be a pipe. Somebody else may have put one in its place, which must not keep a command from ending."""
 
 from __future__ import annotations
 

@@ -291,6 +291,7 @@ async def test_a_consumer_that_vaultstream_did_not_configure_is_a_failure(
         await RecordsStream(bus).ensure()
         for config in configs.values():
             config.ack_policy = AckPolicy.EXPLICIT
+            config.max_waiting = 4096
             await bus.jetstream.add_consumer(RECORDS_STREAM, config)
         findings = examine(run_cli, code=5)
         for name in configs:

@@ -102,5 +102,5 @@ def test_a_file_of_passwords_that_others_may_read_is_named_without_a_place_in_co
         )
     assert ran.exit_code == 5, ran.output
     said = "".join(ran.output.split())
-    assert f"warning:passwordfile'{passwords}'hasgrouporworldaccess" in said
+    assert f"thefileofpasswords{passwords}wasignoredbecauseothersmayaccessit:chmod600it" in said
     assert "asyncpg" not in ran.output

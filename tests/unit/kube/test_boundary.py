@@ -11,7 +11,12 @@ pytestmark = pytest.mark.unit
 
 HACK = Path(__file__).parents[3] / "hack"
 README = (HACK / "kube/README.md").read_text()
-OF_THE_ENGINE = {"vaultstream.errors", "vaultstream.local.files", "vaultstream.local.processes"}
+OF_THE_ENGINE = {
+    "vaultstream.errors",
+    "vaultstream.foreign_json",
+    "vaultstream.local.files",
+    "vaultstream.local.processes",
+}
 FOR_OTHERS = {"kube.binaries", "kube.commands"}
 
 

@@ -49,7 +49,7 @@ def ports_for_servers(lowest: int, highest: int) -> range:
 def _ephemeral_range() -> tuple[int, int]:
     """Returns the first and the last port of the kernel's range; off Linux, what most systems have."""
     try:
-        lowest, highest = map(int, _RANGE_FILE.read_text(encoding="ascii").split())
+        lowest, highest = map(int, _RANGE_FILE.read_text(encoding="utf-8").split())
     except (OSError, ValueError):
         return 32_768, _MOST
     return lowest, highest

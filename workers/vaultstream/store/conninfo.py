@@ -7,9 +7,11 @@ refuses the connection. For the string of the embedded Postgres, none of the use
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -39,6 +41,15 @@ _EMBEDDED = re.compile(r"postgresql://postgres@/[^/?#]+\?host=/[^&]+&port=\d+" +
 
 POSTGRES_CONNECT_SECONDS = 10.0
 _SHORTEST_SECONDS, _ENDLESS_SECONDS = 2.0, 3600.0
+
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def _warn(note: str) -> None:
+    """Tells a note once, as libpq does at each connect: the password is missed only later, or never."""
+    log.warning("%s", note)
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,8 @@ def _arguments(
                 environ, values.get("passfile"), servers, query["dbname"], query["user"]
             )
             note = known_password.note
+            if note:
+                _warn(note)
             if known_password.value:
                 check_parameters({"password": GivenValue(known_password.value, "The file of passwords")})
                 query["password"] = known_password.value
