@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from vaultstream.bus.ignored import IgnoredMessages
 from vaultstream.bus.protocol import MessageParser
 from vaultstream.errors import shown
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from nats.aio.subscription import Subscription
-
-_log = logging.getLogger(__name__)
 
 _OF_A_STREAM = b"$JS.ACK."
 """How the reply subject of a message begins that JetStream delivers from a stream."""
@@ -48,7 +46,7 @@ class DirectClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._ps = MessageParser(self)
-        self._ignored = 0
+        self._ignored = IgnoredMessages()
         self._takers: dict[int, Callable[[Msg, bytes], None]] = {}
 
     def deliver_directly(self, subscription: Subscription, take: Callable[[Msg, bytes], None]) -> None:
@@ -135,12 +133,7 @@ class DirectClient(Client):
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - any other would end the task that reads
-            self._ignored += 1
-            if (
-                self._ignored & (self._ignored - 1) == 0
-            ):  # 1, 2, 4, 8 and so on: whoever publishes many fills no log
-                shortened = {"subject": subject.decode()[:200], "ignored": self._ignored}
-                _log.warning("a message is ignored: %s", shown(error), extra=shortened)
+            self._ignored.add(subject.decode(), shown(error))
 
 
 def _command(message: Outgoing, reply: bytes) -> bytes:

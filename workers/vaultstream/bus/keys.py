@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import gather
 from collections import Counter
 from contextlib import suppress
@@ -12,11 +11,12 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from vaultstream.bus.direct import Outgoing
+from vaultstream.bus.ignored import IgnoredMessages
 from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
 from vaultstream.bus.subjects import KEYS_STREAM, key_subject, keys_of
 from vaultstream.crypto.envelope import MAX_KEY_MESSAGE_BYTES, WrappedKey
-from vaultstream.errors import CustodyError, shortened, shown
+from vaultstream.errors import CustodyError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from vaultstream.bus.connection import Bus
 
-log = logging.getLogger(__name__)
 
 READS_AT_A_TIME = 64
 """Messages asked for at once."""
@@ -101,10 +100,9 @@ class KeysStream:
         self, token: str, on_key: Callable[[WrappedKey], None]
     ) -> JetStreamContext.PushSubscription:
         """Calls `on_key` with each key of a job, now and whenever one changes; ignores messages that are not keys."""
-        ignored = 0
+        ignored = IgnoredMessages()
 
         async def on_message(message: Msg) -> None:
-            nonlocal ignored
             try:
                 key = WrappedKey.from_message(message.data)
             except CustodyError as error:
@@ -114,10 +112,7 @@ class KeysStream:
                     on_key(key)
                     return
                 why = "it names another key"
-            ignored += 1
-            if ignored & (ignored - 1) == 0:  # 1, 2, 4, 8 and so on: whoever publishes many fills no log
-                subject = shortened(message.subject)
-                log.warning("a message on %s is ignored: %s", subject, why, extra={"ignored": ignored})
+            ignored.add(message.subject, why)
 
         subscribing = self._bus.jetstream.subscribe(
             keys_of(token),
