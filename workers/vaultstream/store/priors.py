@@ -14,7 +14,7 @@ import asyncpg
 from pydantic import ValidationError
 
 from vaultstream.errors import shown
-from vaultstream.scaling.prior import Prior
+from vaultstream.scaling.prior import LONGEST_AGE_SECONDS, Prior
 from vaultstream.store.database import is_transient
 from vaultstream.store.sql import query
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_TEXT: Final = 1024
-MOST_DAYS: Final = 30
 MOST_KINDS: Final = 100
 """Kinds of jobs that are kept for each tenant, the newest ones; whoever makes jobs of many kinds fills no disk."""
 
@@ -107,7 +106,7 @@ async def learn(connection: Connection, kind: JobKind, job_no: int, history: His
         if after != before:
             shown = after.model_dump(mode="json", by_alias=True, exclude_none=True)
             await connection.execute(query("write_prior"), *astuple(kind), shown)
-            await connection.execute(query("forget_priors"), kind.tenant, MOST_DAYS, MOST_KINDS)
+            await connection.execute(query("forget_priors"), kind.tenant, LONGEST_AGE_SECONDS, MOST_KINDS)
 
 
 def _parsed(stored: object) -> Prior:

@@ -16,10 +16,10 @@ ON CONFLICT (tenant, algorithm, batch_size, row_bytes, resources)
 DO UPDATE SET prior = EXCLUDED.prior, written_at = clock_timestamp()
 
 -- name: forget_priors
--- Removes what the tenant $1 has no more use for: what is older than $2 days, and all but the newest $3.
+-- Removes what the tenant $1 has no more use for: what is older than $2 seconds, and all but the newest $3.
 DELETE FROM vaultstream.priors
 WHERE tenant = $1 AND (
-    written_at < clock_timestamp() - make_interval(days => $2)
+    written_at < clock_timestamp() - make_interval(secs => $2)
     OR ctid NOT IN (SELECT p.ctid FROM vaultstream.priors p WHERE p.tenant = $1 ORDER BY p.written_at DESC LIMIT $3))
 
 -- name: estimate_row_bytes
