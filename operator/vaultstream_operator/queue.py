@@ -1,4 +1,4 @@
-"""A work queue of keys: urgent and earliest first, each processed once at a time. Failed keys are retried with backoff."""
+"""A work queue of keys: lanes take turns, urgent and earliest keys first, each processed once at a time. Failures are retried."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 import heapq
 import logging
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from vaultstream.errors import VaultStreamError, shown
@@ -35,23 +38,48 @@ def backoff(failures: int, share: float) -> float:
     return whole * (0.5 + 0.5 * share)
 
 
+@dataclass(slots=True)
+class _Lane(Generic[K]):
+    """The waiting keys that take turns with those of other lanes, and how many of its keys are in process."""
+
+    urgent: list[tuple[float, int, K]] = field(default_factory=list)
+    others: list[tuple[float, int, K]] = field(default_factory=list)
+    busy: int = 0
+    busy_others: int = 0
+    turn: int = 0
+    """When it was last its turn; a count."""
+
+
 class Schedule(Generic[K]):
     """When to process which key. Pure bookkeeping: the caller passes times, and nothing waits.
 
     A key has one time, the earliest requested. A key in process is not returned again until it is done; requests made in the
-    meantime take effect then.
+    meantime take effect then. Lanes take turns: of those with a due key, the one with the fewest keys in process goes first, then
+    the one whose last turn is longest ago. Within a lane, the earliest key goes first.
 
     Args:
         urgent: returns whether a key is urgent; called each time the key is scheduled.
+        lane: returns the lane of a key, which never changes.
+        most: maximum number of keys of one lane in process, while other lanes have keys, due or not.
+        most_others: the same of keys that are not urgent.
     """
 
-    def __init__(self, urgent: Callable[[K], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        urgent: Callable[[K], bool] = lambda _: False,
+        lane: Callable[[K], Hashable] = lambda _: None,
+        *,
+        most: int = sys.maxsize,
+        most_others: int = sys.maxsize,
+    ) -> None:
         self._urgent = urgent
+        self._lane_of = lane
+        self._most, self._most_others = most, most_others
         self._times: dict[K, float] = {}
-        self._heap: list[tuple[float, int, K]] = []
-        self._urgent_heap: list[tuple[float, int, K]] = []
+        self._lanes: dict[Hashable, _Lane[K]] = {}
         self._order = 0
-        self._busy: dict[K, float] = {}
+        self._busy: dict[K, tuple[float, bool]] = {}
+        """The keys in process: when each was due, and whether it was urgent."""
         self._failures: dict[K, int] = {}
 
     def __len__(self) -> int:
@@ -62,6 +90,11 @@ class Schedule(Generic[K]):
     def busy(self) -> int:
         """Number of keys in process."""
         return len(self._busy)
+
+    @property
+    def busy_others(self) -> int:
+        """Number of keys in process that were not urgent."""
+        return sum(lane.busy_others for lane in self._lanes.values())
 
     def due(self, now: float) -> int:
         """Returns the number of keys that are due."""
@@ -74,20 +107,31 @@ class Schedule(Generic[K]):
             self._push(key, at)
 
     def take(self, now: float, *, only_urgent: bool = False, others_first: bool = False) -> K | None:
-        """Returns the next due key; None if no key is due."""
-        due = [heap for heap in self._heaps(only_urgent=only_urgent) if heap[0][0] <= now]
-        if not due:
+        """Returns the next due key; None if no key is due, or only keys of lanes with too many in process."""
+        urgent = self._next_lane(now, urgent=True)
+        others = None if only_urgent else self._next_lane(now, urgent=False)
+        if urgent is None and others is None:
             return None
-        overdue = due[-1][0][0] < due[0][0][0] - HEAD_START_SECONDS
-        first = due[-1] if others_first or overdue else due[0]
-        at, _, key = heapq.heappop(first)
+        if urgent is not None and others is not None:
+            overdue = others.others[0][0] < urgent.urgent[0][0] - HEAD_START_SECONDS
+            urgent, others = (None, others) if others_first or overdue else (urgent, None)
+        if urgent is not None:
+            lane, heap = urgent, urgent.urgent
+        else:
+            assert others is not None
+            lane, heap = others, others.others
+            lane.busy_others += 1
+        at, _, key = heapq.heappop(heap)
         del self._times[key]
-        self._busy[key] = at
+        self._busy[key] = at, urgent is not None
+        lane.busy += 1
+        self._order += 1
+        lane.turn = self._order
         return key
 
     def time_of(self, key: K) -> float:
         """Returns the time at which a key in process was due."""
-        return self._busy[key]
+        return self._busy[key][0]
 
     def done(self, key: K) -> None:
         """Records a success."""
@@ -106,27 +150,52 @@ class Schedule(Generic[K]):
         return delay
 
     def next_time(self, *, only_urgent: bool = False) -> float | None:
-        """Returns when the next key is due; None if there is none."""
-        return min((heap[0][0] for heap in self._heaps(only_urgent=only_urgent)), default=None)
+        """Returns when the next key is due, without lanes that have too many in process; None if there is none."""
+        tops = [lane.urgent[0][0] for lane in self._open_lanes(urgent=True)]
+        if not only_urgent:
+            tops += [lane.others[0][0] for lane in self._open_lanes(urgent=False)]
+        return min(tops, default=None)
+
+    def _next_lane(self, now: float, *, urgent: bool) -> _Lane[K] | None:
+        """Returns the lane whose turn it is, among those with a due key of this kind; None if there is none."""
+        due = [
+            lane
+            for lane in self._open_lanes(urgent=urgent)
+            if (lane.urgent if urgent else lane.others)[0][0] <= now
+        ]
+        busy = attrgetter("busy", "turn") if urgent else attrgetter("busy_others", "turn")
+        return min(due, key=busy, default=None)
+
+    def _open_lanes(self, *, urgent: bool) -> list[_Lane[K]]:
+        """Returns the lanes with a waiting key of this kind, which may start one more; without outdated entries on top."""
+        several = len(self._lanes) > 1
+        found = []
+        for lane in self._lanes.values():
+            if several and (lane.busy >= self._most or (not urgent and lane.busy_others >= self._most_others)):
+                continue
+            heap = lane.urgent if urgent else lane.others
+            while heap and (self._times.get(heap[0][2]) != heap[0][0] or heap[0][2] in self._busy):
+                heapq.heappop(heap)
+            if heap:
+                found.append(lane)
+        return found
 
     def _release(self, key: K) -> None:
-        del self._busy[key]
+        _, urgent = self._busy.pop(key)
+        place = self._lane_of(key)
+        lane = self._lanes[place]
+        lane.busy -= 1
+        lane.busy_others -= not urgent
         if key in self._times:
             self._push(key, self._times[key])
+        elif not lane.busy and not any(other[2] in self._times for other in (*lane.urgent, *lane.others)):
+            del self._lanes[place]
 
     def _push(self, key: K, at: float) -> None:
         if key not in self._busy:
             self._order += 1
-            heap = self._urgent_heap if self._urgent(key) else self._heap
-            heapq.heappush(heap, (at, self._order, key))
-
-    def _heaps(self, *, only_urgent: bool) -> list[list[tuple[float, int, K]]]:
-        """Returns the non-empty heaps, the urgent one first, without outdated entries on top."""
-        heaps = [self._urgent_heap] if only_urgent else [self._urgent_heap, self._heap]
-        for heap in heaps:
-            while heap and (self._times.get(heap[0][2]) != heap[0][0] or heap[0][2] in self._busy):
-                heapq.heappop(heap)
-        return [heap for heap in heaps if heap]
+            lane = self._lanes.setdefault(self._lane_of(key), _Lane())
+            heapq.heappush(lane.urgent if self._urgent(key) else lane.others, (at, self._order, key))
 
 
 class WorkQueue(Generic[K]):
@@ -138,7 +207,9 @@ class WorkQueue(Generic[K]):
         workers: maximum number of keys in process. Keys that are not urgent get at most a quarter of the workers, and at least
             an eighth if any are due, so that a new job, which is not urgent, does not wait for all urgent ones.
         limit: timeout of one call of `process`, in seconds; a timeout counts as a failure.
-        urgent: returns whether a key takes precedence; called when the key is scheduled and when it is processed.
+        urgent: returns whether a key takes precedence; called when the key is scheduled.
+        lane: returns the lane of a key. Lanes take turns, and while there are several, none gets more than half of the workers: whoever
+            floods one does not hold up the others.
         waited: called with the seconds that a key waited after it was due.
     """
 
@@ -149,20 +220,21 @@ class WorkQueue(Generic[K]):
         workers: int = 16,
         limit: float = 60.0,
         urgent: Callable[[K], bool] = lambda _: False,
+        lane: Callable[[K], Hashable] = lambda _: None,
         waited: Callable[[K, float], object] = lambda _key, _seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._process = process
         self._workers = workers
         self._most_others, self._least_others = max(1, workers // 4), max(1, workers // 8)
-        self._urgent = urgent
         self._limit = limit
         self._waited = waited
         self._clock = clock
-        self._schedule: Schedule[K] = Schedule(urgent)
+        self._schedule: Schedule[K] = Schedule(
+            urgent, lane, most=max(1, workers // 2), most_others=max(1, self._most_others // 2)
+        )
         self._wake = asyncio.Event()
-        self._tasks: dict[asyncio.Task[None], bool] = {}
-        """The running tasks, each with whether it is urgent."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Schedules `key` in `delay` seconds, unless it is already scheduled earlier."""
@@ -194,30 +266,24 @@ class WorkQueue(Generic[K]):
     def _start_due(self) -> None:
         while len(self._tasks) < self._workers:
             now = self._clock()
-            others = self._others
+            others = self._schedule.busy_others
             key = self._schedule.take(
                 now, only_urgent=others >= self._most_others, others_first=others < self._least_others
             )
             if key is None:
                 return
             self._waited(key, now - self._schedule.time_of(key))
-            urgent = self._urgent(key)
             task = asyncio.create_task(self._run_one(key))
-            self._tasks[task] = urgent
+            self._tasks.add(task)
             task.add_done_callback(self._finished)
 
-    @property
-    def _others(self) -> int:
-        """Number of tasks for keys that are not urgent."""
-        return sum(not urgent for urgent in self._tasks.values())
-
     def _finished(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        self._tasks.discard(task)
         self._wake.set()
 
     async def _wait(self) -> None:
         full = len(self._tasks) >= self._workers
-        at = None if full else self._schedule.next_time(only_urgent=self._others >= self._most_others)
+        at = None if full else self._schedule.next_time(only_urgent=self._schedule.busy_others >= self._most_others)
         timeout = None if at is None else max(0.0, at - self._clock())
         with suppress(
             TimeoutError

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from operator import itemgetter
 
 from vaultstream.errors import VaultStreamError
 from vaultstream.telemetry.health import Health
@@ -72,6 +73,7 @@ class Runtime:
         self._queue: WorkQueue[JobKey] = WorkQueue(
             self._reconcile,
             urgent=lambda key: reconciler.decides(*key),
+            lane=itemgetter(0),  # a tenant's flood of SigningJobs does not hold up other namespaces
             waited=lambda key, seconds: metrics.waited(seconds, scaling=reconciler.decides(*key)),
         )
         self._tasks: list[asyncio.Task[None]] = []
