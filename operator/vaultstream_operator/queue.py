@@ -110,21 +110,19 @@ class Schedule(Generic[K]):
         """Returns the next due key; None if no key is due, or only keys of lanes with too many in process."""
         urgent = self._next_lane(now, urgent=True)
         others = None if only_urgent else self._next_lane(now, urgent=False)
-        if urgent is None and others is None:
-            return None
         if urgent is not None and others is not None:
             overdue = others.others[0][0] < urgent.urgent[0][0] - HEAD_START_SECONDS
-            urgent, others = (None, others) if others_first or overdue else (urgent, None)
-        if urgent is not None:
-            lane, heap = urgent, urgent.urgent
-        else:
-            assert others is not None
-            lane, heap = others, others.others
-            lane.busy_others += 1
+            if others_first or overdue:
+                urgent = None
+        lane = urgent or others
+        if lane is None:
+            return None
+        heap = lane.urgent if urgent else lane.others
         at, _, key = heapq.heappop(heap)
         del self._times[key]
         self._busy[key] = at, urgent is not None
         lane.busy += 1
+        lane.busy_others += urgent is None
         self._order += 1
         lane.turn = self._order
         return key
