@@ -169,7 +169,9 @@ class Schedule(Generic[K]):
         several = len(self._lanes) > 1
         found = []
         for lane in self._lanes.values():
-            if several and (lane.busy >= self._most or (not urgent and lane.busy_others >= self._most_others)):
+            if several and (
+                lane.busy >= self._most or (not urgent and lane.busy_others >= self._most_others)
+            ):
                 continue
             heap = lane.urgent if urgent else lane.others
             while heap and (self._times.get(heap[0][2]) != heap[0][0] or heap[0][2] in self._busy):
@@ -281,7 +283,11 @@ class WorkQueue(Generic[K]):
 
     async def _wait(self) -> None:
         full = len(self._tasks) >= self._workers
-        at = None if full else self._schedule.next_time(only_urgent=self._schedule.busy_others >= self._most_others)
+        at = (
+            None
+            if full
+            else self._schedule.next_time(only_urgent=self._schedule.busy_others >= self._most_others)
+        )
         timeout = None if at is None else max(0.0, at - self._clock())
         with suppress(
             TimeoutError
