@@ -112,7 +112,7 @@ def test_more_signers_than_keys_are_refused(tmp_path: Path) -> None:
     assert "Each signer needs a key" in refused.stderr
 
 
-async def test_nothing_is_left_in_services_of_the_user(
+async def test_a_checkpoint_comes_first_and_nothing_is_left_in_services_of_the_user(
     services: Services, database_url: str, tmp_path: Path
 ) -> None:
     here = replace(services, database_url=database_url, data_dir=tmp_path, _local=None)
@@ -120,6 +120,7 @@ async def test_nothing_is_left_in_services_of_the_user(
     async with open_pool(database_url, role="test", size=4) as pool:
         async with pool.acquire() as connection:
             await schema.migrate(connection)
+            before = await connection.fetchval("SELECT redo_lsn FROM pg_control_checkpoint()")
         result = await run_bench(here, pool, wanted, stage=lambda _: None, limit_seconds=0.1)
         assert result.verification.valid == 90
         async with pool.acquire() as connection:
@@ -127,6 +128,7 @@ async def test_nothing_is_left_in_services_of_the_user(
                 "SELECT relname FROM pg_class WHERE relkind = 'r' AND (relname LIKE 'bench%' OR relname LIKE 'signatures%')"
             )
             assert tables == []
+            assert await connection.fetchval("SELECT redo_lsn > $1 FROM pg_control_checkpoint()", before)
             assert await connection.fetchval("SELECT count(*) FROM vaultstream.jobs") == 0
 
 

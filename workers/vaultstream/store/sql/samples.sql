@@ -42,6 +42,12 @@ FROM generate_series(1, $1::bigint) AS id
 -- name: vacuum_bench
 VACUUM (ANALYZE) {table}
 
+-- name: may_checkpoint
+SELECT pg_has_role('pg_checkpoint', 'USAGE')
+
+-- name: checkpoint_bench
+CHECKPOINT
+
 -- name: create_floor
 -- An empty table like that of a job's signatures, with its index.
 CREATE TABLE {table} (LIKE vaultstream.{like} INCLUDING ALL)
