@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ class Folder:
             path.write_bytes(changed(path.read_bytes()))
         else:
             self.lines(name, lambda all_: [*all_[:line], changed(all_[line]), *all_[line + 1 :]])
+
+    def without(self, name: str, member: str) -> None:
+        values = json.loads((self.path / name).read_bytes())
+        del values[member]
+        (self.path / name).write_bytes(canonical_text(values).encode())
 
     def record(self, line: int, **changes: Any) -> None:
         self.member("records.jsonl", line, **changes)
@@ -151,6 +157,11 @@ def cut_off(folder: Folder) -> None:
 
 def spaced(folder: Folder) -> None:
     folder.lines("records.jsonl", lambda lines: [lines[0].replace(b":", b": ", 1), *lines[1:]])
+
+
+def without_a_payload(folder: Folder) -> None:
+    text = (folder.path / "records.jsonl").read_text()
+    (folder.path / "records.jsonl").write_text(re.sub('"payload":"[^"]*"', '"payload":null', text, count=1))
 
 
 def shortened(folder: Folder, name: str) -> None:
@@ -321,6 +332,36 @@ ALTERATIONS: dict[str, tuple[Callable[[Folder], None], str]] = {
         "signature of record",
     ),
     "it has another number of records": (lambda f: f.member("bundle.json", 0, records=10), "10"),
+    "it has another number of payloads": (lambda f: f.member("bundle.json", 0, payloads=0), "0"),
+    "it has a number of payloads that is none": (
+        lambda f: f.text("bundle.json", '"payloads":9', '"payloads":true'),
+        "bundle.json|canonical",
+    ),
+    "it has a member more": (lambda f: f.member("bundle.json", 0, approvedBy="the auditor"), "bundle.json"),
+    "it has a member less": (lambda f: f.without("bundle.json", "idType"), "bundle.json"),
+    "it is of another algorithm": (
+        lambda f: f.member("bundle.json", 0, algorithm="RSA_PSS_3072_SHA256"),
+        "another|for RSA",
+    ),
+    "it is of an unknown algorithm": (
+        lambda f: f.member("bundle.json", 0, algorithm="ROT13"),
+        "bundle.json|ROT13",
+    ),
+    "its ids are of another type": (lambda f: f.member("bundle.json", 0, idType="uuid"), "type"),
+    "its ids are of an unknown type": (
+        lambda f: f.member("bundle.json", 0, idType="toString"),
+        "bundle.json|type",
+    ),
+    "its signatures are of an unknown format": (
+        lambda f: f.member("bundle.json", 0, signatureFormat="Raaw"),
+        "bundle.json",
+    ),
+    "a record has a member more": (lambda f: f.record(0, amount="1000000"), "members"),
+    "a record's payload is null": (without_a_payload, "record '?1|canonical|null|NoneType|bytes"),
+    "a record's digest is in capitals": (
+        lambda f: f.record(0, sha256=str.upper),
+        "canonical|members",
+    ),
     "the records are a link": (linked, "link|regular|read"),
     "the checkpoint is a pipe": (piped, "no file|no regular file"),
     "the records have an endless line": (endless, "line"),

@@ -115,7 +115,7 @@ class AboutBundle:
         numbers = about.records, about.payloads
         if about.data != data or not all(isinstance(each, str) for each in texts):
             raise ProofError(f"{BundleFile.ABOUT} has other members than it must.")
-        if not all(isinstance(each, int) for each in numbers):
+        if not all(type(each) is int for each in numbers):
             raise ProofError(f"{BundleFile.ABOUT} has a number that is none.")
         return about
 

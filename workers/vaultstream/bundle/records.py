@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -313,7 +314,23 @@ def id_order(id_type: str) -> Callable[[str], Any]:
     Raises:
         ProofError: there is no such type.
     """
-    orders: dict[str, Callable[[str], Any]] = {"bigint": int, "uuid": UUID, "text": str.encode}
+    orders: dict[str, Callable[[str], Any]] = {
+        "bigint": partial(_as_written, int),
+        "uuid": partial(_as_written, UUID),
+        "text": str.encode,
+    }
     if id_type not in orders:
         raise ProofError(f"The bundle's ids are of the unknown type {shortened(id_type, 100)!r}.")
     return orders[id_type]
+
+
+def _as_written(read: Callable[[str], int | UUID], text: str) -> int | UUID:
+    """Reads an id of which there is one text.
+
+    Raises:
+        ValueError: it is another text.
+    """
+    value = read(text)
+    if str(value) != text:
+        raise ValueError
+    return value

@@ -125,10 +125,13 @@ async def verify_bundle(
         assembly = await _check_records(folder, contents, processes or usable_cores(), progress)
         total = assembly.finish()
         faults.merge(total)
-        if contents.about.records != total.records:
-            faults(
-                f"{BundleFile.ABOUT} has {contents.about.records} records, and {BundleFile.RECORDS} {total.records}"
-            )
+        about = contents.about
+        for name, said, here in (
+            ("records", about.records, total.records),
+            ("payloads", about.payloads, total.payloads),
+        ):
+            if said != here:
+                faults(f"{BundleFile.ABOUT} has {said} {name}, and {BundleFile.RECORDS} {here}")
         if contents.sealed:
             sealed = read_bundled_seal(folder, contents, seal_keys, faults)
             check_counts(sealed, contents, len(assembly.dead), total.unplanned, faults)

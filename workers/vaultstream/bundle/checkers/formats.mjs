@@ -1,6 +1,6 @@
 // The formats of a bundle, for verify.mjs: files, canonical JSON, Merkle trees, keys, signatures and checkpoints.
 import { constants as crypto, createHash, createPublicKey, verify } from 'node:crypto'
-import { closeSync, constants as fs, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
+import { constants as fs, fstatSync, openSync, readFileSync, readSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 
 export const NAMES = { ES256: 'ECDSA_P256_SHA256', EdDSA: 'ED25519', PS256: 'RSA_PSS_3072_SHA256', 'ML-DSA-65': 'ML_DSA_65' }
@@ -11,6 +11,10 @@ const SPKI = { // how a SubjectPublicKeyInfo in DER begins, which members of the
   'ML-DSA-65': ['308207b2300b0609608648016503040312038207a100', 'pub', ''],
 }
 const VKEY = /^([^+\s]+)\+([0-9a-f]{8})\+(\S+)$/m // a seal key, or the first of several
+const IDS = { bigint: /^(0|-?[1-9]\d*)$/, uuid: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, text: /^/ }
+const ABOUT = { // the members of bundle.json: their types, or the values that are known
+  job: 'string', origin: 'string', payloads: 'number', records: 'number', state: 'string', token: 'string', version: 'number',
+  algorithm: Object.values(NAMES), idType: Object.keys(IDS), signatureFormat: ['Raw', 'JWS'] }
 const LONGEST = 128 * 1024 * 1024 // bytes of a line; a payload has at most 64 MiB
 
 export function require(condition, sentence) {
@@ -18,39 +22,23 @@ export function require(condition, sentence) {
 }
 
 /** Returns the text with all but printable ASCII escaped. */
-export function ascii(text) {
-  return text.replace(/[^ -~]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
+export const ascii = (text) => text.replace(/[^ -~]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 // Files: no link is followed, no line is endless, and no object has two texts.
-function* chunksOf(folder, name) {
+function open(folder, name, most = Infinity) {
   const file = openSync(join(folder, name), fs.O_RDONLY | (fs.O_NOFOLLOW ?? 0) | (fs.O_NONBLOCK ?? 0))
-  try {
-    require(fstatSync(file).isFile(), `${name} is a link, or no file`)
-    for (;;) {
-      const chunk = Buffer.allocUnsafe(1 << 20)
-      const bytes = readSync(file, chunk)
-      if (bytes === 0) return
-      yield chunk.subarray(0, bytes)
-    }
-  } finally {
-    closeSync(file)
-  }
+  require(fstatSync(file).isFile(), `${name} is a link, or no file`)
+  require(fstatSync(file).size <= most, `${name} is too long`)
+  return file
 }
 
-export function read(folder, name) {
-  const chunks = []
-  for (const chunk of chunksOf(folder, name)) {
-    chunks.push(chunk)
-    require(chunks.length <= LONGEST >> 20, `${name} is too long`)
-  }
-  return Buffer.concat(chunks)
-}
+export const read = (folder, name) => readFileSync(open(folder, name, LONGEST))
 
 export function* linesOf(folder, name) {
   let [begun, length] = [[], 0]
-  for (const chunk of chunksOf(folder, name)) {
-    let start = 0
+  for (let [file, bytes] = [open(folder, name), 1]; bytes > 0;) {
+    let [chunk, start] = [Buffer.allocUnsafe(1 << 20), 0]
+    chunk = chunk.subarray(0, (bytes = readSync(file, chunk)))
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
       yield Buffer.concat([...begun, chunk.subarray(start, end)])
       ;[begun, length, start] = [[], 0, end + 1]
@@ -63,9 +51,8 @@ export function* linesOf(folder, name) {
 }
 
 export function canonical(value) {
-  const byName = ([one], [other]) => (one < other ? -1 : 1)
-  const isMap = (each) => each instanceof Object && !Array.isArray(each)
-  return JSON.stringify(value, (_, each) => (isMap(each) ? Object.fromEntries(Object.entries(each).sort(byName)) : each))
+  const sorted = (map) => Object.fromEntries(Object.entries(map).sort(([one], [other]) => (one < other ? -1 : 1)))
+  return JSON.stringify(value, (_, each) => (each instanceof Object && !Array.isArray(each) ? sorted(each) : each))
 }
 
 /** Returns the object that a canonical JSON text (RFC 8785) describes. */
@@ -84,16 +71,32 @@ export function decode(text, encoding = 'base64') {
 
 export const base64url = (data) => data.toString('base64url')
 
+/** Returns what bundle.json says, which has its members and no others. */
+export function readAbout(folder) {
+  const about = parse(read(folder, 'bundle.json'))
+  require(about.version === 1, 'bundle.json is of another version')
+  const isKnown = ([name, known]) => Array.isArray(known) ? known.includes(about[name]) : typeof about[name] === known
+  const right = Object.keys(about).length === Object.keys(ABOUT).length && Object.entries(ABOUT).every(isKnown)
+  require(right, 'bundle.json has other members or values than it must')
+  return about
+}
+
+/** Returns a record, which has its members and no others. */
+export function parseRecord(data, idType) {
+  const { batch, id, payload, sha256: digest, signature, ...others } = parse(data)
+  const areTexts = [id, digest, signature, payload ?? ''].every((each) => typeof each === 'string')
+  const right = Number.isInteger(batch) && areTexts && Object.keys(others).length === 0
+  require(right, `a record has other members than it must: ${data.subarray(0, 80)}`)
+  require(IDS[idType].test(id), `record ${id} has no id of the type ${idType}`)
+  return { batch, id, payload, sha256: digest, signature }
+}
+
 // Merkle trees of RFC 6962: the root over leaves, and above one leaf by the path from it to the root.
 export const sha256 = (...parts) => createHash('sha256').update(Buffer.concat(parts)).digest()
 const above = (left, right) => sha256(Buffer.from([1]), left, right)
 
 /** Returns the largest power of two below a number. */
-function half(size) {
-  let left = 1n
-  while (left * 2n < size) left *= 2n
-  return left
-}
+const half = (size) => 1n << BigInt((size - 1n).toString(2).length - 1)
 
 export function rootOf(leaves) {
   if (leaves.length < 2) return leaves[0] ?? sha256()
@@ -119,12 +122,10 @@ export function readKeys(folder, name) {
     const parts = members.map((member) => Buffer.from(jwk[member], 'base64url'))
     const der = Buffer.concat([Buffer.from(start, 'hex'), ...parts, Buffer.from(end, 'hex')])
     require(!keys.has(jwk.kid), `${name} has key ${jwk.kid} twice`)
-    let key
+    let key // none: an older Node does not have the algorithm
     try {
       key = createPublicKey({ key: der, format: 'der', type: 'spki' })
-    } catch (error) {
-      if (jwk.alg !== 'ML-DSA-65') throw error // an older Node does not have it
-    }
+    } catch (error) { if (jwk.alg !== 'ML-DSA-65') throw error }
     keys.set(jwk.kid, { alg: jwk.alg, key, digest: sha256(der).toString('hex'), usable: key !== undefined,
       revokedAt: revokedAt(jwk), added: jwk.addedSinceSeal === true })
   }

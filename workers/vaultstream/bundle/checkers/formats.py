@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -21,6 +22,10 @@ SPKI = {  # how a SubjectPublicKeyInfo in DER begins, which members of the JWK f
 KINDS = {f"application/vnd.vaultstream.{name}.v1+json": name
          for name in ("batch-statement", "dead-letter", "revocation", "audit-event", "seal", "plan")}
 MALFORMED = ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, OverflowError, UnsupportedAlgorithm
+IDS = {"bigint": "0|-?[1-9][0-9]*", "uuid": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "text": "(?s:.*)"}
+ABOUT = {"job": str, "origin": str, "payloads": int, "records": int, "state": str, "token": str, "version": int,
+         "algorithm": NAMES.values(), "idType": IDS, "signatureFormat": ("Raw", "JWS")}  # types, or the values that are known
+PREHASHED = Prehashed(SHA256())  # what is signed is given as its digest
 LONGEST = 128 * 1024 * 1024  # bytes of a line; a payload has at most 64 MiB
 
 def require(condition, sentence):
@@ -54,6 +59,23 @@ def parse(data):
 def decode(text):
     require(b64encode(b64decode(text)).decode() == text, f"this is no canonical base64: {text[:80]!r}")
     return b64decode(text)
+
+def read_about(path):
+    """Returns what bundle.json says, which has its members and no others."""
+    about = parse(read(path))
+    require(about.get("version") == 1, "bundle.json is of another version")
+    right = about.keys() == ABOUT.keys() and all(
+        type(about[name]) is known if isinstance(known, type) else about[name] in known for name, known in ABOUT.items())
+    require(right, "bundle.json has other members or values than it must")
+    return about
+
+def parse_record(data, id_type):
+    """Returns a record, which has its members and no others."""
+    record = parse(data)
+    right = record.keys() - {"payload"} == {"batch", "id", "sha256", "signature"} and type(record["batch"]) is int
+    require(right and bytes.fromhex(record["sha256"]).hex() == record["sha256"], f"a record has other members than it must: {data[:80]!r}")
+    require(re.fullmatch(IDS[id_type], record["id"]), f"record {record['id']} has no id of the type {id_type}")
+    return record
 
 # Merkle trees of RFC 6962: the root over leaves, and above one leaf by the path from it to the root.
 def sha256(*parts):

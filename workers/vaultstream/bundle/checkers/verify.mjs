@@ -8,8 +8,8 @@
 import { readdirSync, statSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import {
-  NAMES, ascii, base64url, canonical, decode, isSigned, linesOf, openCheckpoint, parse, read, readKeys, readTrusted, require, rootAbove, rootOf,
-  sha256,
+  NAMES, ascii, base64url, canonical, decode, isSigned, linesOf, openCheckpoint, parse, parseRecord, read, readAbout, readKeys, readTrusted, require,
+  rootAbove, rootOf, sha256,
 } from './formats.mjs'
 
 const kind = (name) => `application/vnd.vaultstream.${name}.v1+json`
@@ -39,15 +39,15 @@ function addEntry(entry, about, keys, found, logged) {
     if (entry.type === REVOKED) found.revoked.set(entry.keyId, entry.revokedAt)
     return
   }
-  require(entry.signatures.length === 1, 'a statement has not one signature')
-  const [body, signature] = [decode(entry.payload), decode(entry.signatures[0].sig)]
-  const stated = parse(body)
+  const { payload, payloadType, signatures: [{ keyid, sig, ...more }, ...others], ...rest } = entry
+  require(Object.keys({ ...more, ...others, ...rest }).length === 0, `a ${payloadType} has other members than it must, or not one signature`)
+  const [body, signature, stated] = [decode(payload), decode(sig), parse(decode(payload))]
   const [where, key, lease] = [`the statement of batch ${stated.batch}`, keys.get(stated.keyId), `${stated.epoch} ${stated.keyId}`]
   const encoded = Buffer.concat([Buffer.from(`DSSEv1 ${STATEMENT.length} ${STATEMENT} ${body.length} `), body])
-  require(key !== undefined, `${where} is by a key that keys.jwks does not have`)
-  require(!key.usable || isSigned(key, encoded, signature), `${where} is not signed by its key`)
+  require(key && (!key.usable || isSigned(key, encoded, signature)), `${where} is not signed by its key`)
   found.unverifiable += key.usable ? 0 : 1
-  require(stated.jobToken === about.token && stated.algorithm === NAMES[key.alg], `${where} is of another job or algorithm`)
+  const right = stated.jobToken === about.token && stated.keyId === keyid && stated.algorithm === NAMES[key.alg]
+  require(right && stated.algorithm === about.algorithm, `${where} is of another job, key or algorithm`)
   require(!(logged && key.added), `${where} is sealed, and its key is said to be added since`)
   require(!found.batches.has(stated.batch) && !found.leases.has(lease), `${where}, or of its lease, is there twice`)
   found.leases.add(lease)
@@ -59,6 +59,7 @@ function addRecord(record, about, keys, found) {
   const [digest, signature, recordId] = [decode(record.sha256, 'hex'), decode(record.signature), Buffer.from(record.id)]
   const [order, before] = [about.idType === 'bigint' ? BigInt(record.id) : recordId, found.before]
   found.before = order
+  found.payloads += record.payload === undefined ? 0 : 1
   const above = before === undefined || (about.idType === 'bigint' ? before < order : Buffer.compare(before, order) < 0)
   require(above, `record ${record.id} is not above the one before it`)
   const batch = found.batches.get(record.batch)
@@ -101,8 +102,7 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
   require(!complete || found.unplanned === undefined, `record ${found.unplanned} was signed since the job was sealed as complete, and was not dead`)
   const planned = ['jobToken', 'job', 'source', ...(complete ? ['upperId', 'batches', 'rangesSha256'] : [])]
   if (plan !== undefined) wanted.push(...planned.map((name) => [name, plan[name]]))
-  if (complete) wanted.push(['dead', found.dead.size])
-  if (complete && plan !== undefined) wanted.push(['signed', plan.records - seal.dead])
+  if (complete) wanted.push(['dead', found.dead.size], ...(plan ? [['signed', plan.records - seal.dead]] : []))
   for (const [name, value] of wanted) {
     require(seal[name] === value, `the seal has ${seal[name]} as ${name}, and the bundle or the plan has ${value}`)
   }
@@ -111,13 +111,12 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
 
 /** Reports faults, prints what was not checked, and returns what was found. */
 function check(folder, vkeys, pinned, report) {
-  const [about, keys] = [parse(read(folder, 'bundle.json')), readKeys(folder, 'keys.jwks')]
+  const [about, keys] = [readAbout(folder), readKeys(folder, 'keys.jwks')]
   const [names, leaves] = [readdirSync(folder), []]
-  const found = { planned: names.includes('plan.json'), batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), bare: 0, events: 0, unverifiable: 0 }
+  const found = { planned: names.includes('plan.json'), batches: new Map(), leases: new Set(), dead: new Set(), revoked: new Map(), payloads: 0, bare: 0, events: 0, unverifiable: 0 }
   if (about.state !== 'Complete') found.unfinished = `exported: it was ${about.state}`
   const sealed = names.includes('seal.json')
   let count = 0
-  require(about.version === 1, 'bundle.json is of another version')
   require(sealed || vkeys.length === 0, 'a seal key was given, and the bundle has no seal')
   const logs = [...(sealed ? ['log.jsonl'] : []), ...(!sealed || names.includes('statements.jsonl') ? ['statements.jsonl'] : [])]
   for (const name of logs) {
@@ -129,7 +128,7 @@ function check(folder, vkeys, pinned, report) {
   for (const data of linesOf(folder, 'records.jsonl')) {
     count += 1
     try {
-      addRecord(parse(data), about, keys, found)
+      addRecord(parseRecord(data, about.idType), about, keys, found)
     } catch (error) {
       report(error.message)
     }
@@ -147,7 +146,8 @@ function check(folder, vkeys, pinned, report) {
     }
   }
   const seal = sealed ? checkSeal(folder, about, keys, found, leaves, vkeys) : undefined
-  require(count === about.records && (count > 0 || sealed), `the bundle has ${count} records, and should have ${about.records}`)
+  for (const [here, name] of [[count, 'records'], [found.payloads, 'payloads']])
+    require(here === about[name] && (count > 0 || sealed), `the bundle has ${here} ${name}, and should have ${about[name]}`)
   const added = [...keys.values()].filter((key) => key.added).length
   found.anchored = pinned.size > 0 || (vkeys.length > 0 && ![...found.batches.values()].some(({ stated }) => keys.get(stated.keyId).added))
   const later = [...found.batches.values()].filter((batch) => !batch.logged).length

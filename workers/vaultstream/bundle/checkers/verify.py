@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
 from formats import (
     KINDS,
     MALFORMED,
     NAMES,
+    PREHASHED,
     canonical,
     decode,
     is_signed,
@@ -24,7 +23,9 @@ from formats import (
     lines_of,
     open_checkpoint,
     parse,
+    parse_record,
     read,
+    read_about,
     read_keys,
     read_sealed,
     read_trusted,
@@ -40,14 +41,14 @@ def add_entry(entry, about, keys, found, logged):
     """Takes note of an entry of the job's log, or of a statement that is in no log."""
     kind = entry.get("payloadType", entry.get("type"))
     match KINDS.get(kind), entry:
-        case "batch-statement", {"payload": payload, "signatures": [{"sig": signature}]}:
+        case "batch-statement", {"payload": payload, "signatures": [{"sig": signature, "keyid": named}]} if len(entry) == 3:
             stated = parse(decode(payload))
             encoded = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(decode(payload)), decode(payload))
             where, lease = f"the statement of batch {stated['batch']}", (stated["keyId"], stated["epoch"])
             algorithm, key, *_ = keys.get(stated["keyId"], (None, None))
             require(key and is_signed(key, decode(signature), encoded), f"{where} is not signed by its key")
-            right = (stated["jobToken"], stated["algorithm"]) == (about["token"], NAMES[algorithm])
-            require(right, f"{where} is of another job or algorithm")
+            right = (stated["jobToken"], stated["keyId"], stated["algorithm"]) == (about["token"], named, NAMES[algorithm])
+            require(right and stated["algorithm"] == about["algorithm"], f"{where} is of another job, key or algorithm")
             require(not (logged and keys[stated["keyId"]][4]), f"{where} is sealed, and its key is said to be added since")
             require(stated["batch"] not in found.batches and lease not in found.leases, f"{where}, or of its lease, is there twice")
             found.leases.add(lease)
@@ -65,9 +66,10 @@ def add_entry(entry, about, keys, found, logged):
 def add_record(record, about, keys, found):
     """Checks a record's signature and, once its batch is complete, that these are the records that the key signed."""
     digest, signature, record_id = bytes.fromhex(record["sha256"]), decode(record["signature"]), record["id"].encode()
+    found.payloads += "payload" in record
     before, found.before = found.before, int(record["id"]) if about["idType"] == "bigint" else record_id
     require(before is None or before < found.before, f"record {record['id']} is not above the one before it")
-    require(type(record["batch"]) is int and record["batch"] in found.batches, f"record {record['id']} is under no statement of a key")
+    require(record["batch"] in found.batches, f"record {record['id']} is under no statement of a key")
     batch = found.batches[record["batch"]]
     stated, (algorithm, key, *_) = batch.stated, keys[batch.stated["keyId"]]
     if batch.logged:
@@ -87,7 +89,7 @@ def add_record(record, about, keys, found):
         data = payload if raw else jws_input(stated["keyId"], algorithm, about["token"], record["id"], payload)
         require(is_signed(key, signature, data), f"the signature of record {record['id']} is not valid")
     elif raw and algorithm in ("ES256", "PS256"):
-        require(is_signed(key, signature, digest, Prehashed(SHA256())), f"the signature of record {record['id']} is not valid")
+        require(is_signed(key, signature, digest, PREHASHED), f"the signature of record {record['id']} is not valid")
     else:
         found.bare += 1
 
@@ -105,9 +107,8 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
     wanted += [(name, plan[name]) for name in ("jobToken", "job", "source") if plan]
     complete = (seal["state"], about["state"]) in (("Complete", about["state"]), ("Deleted", "Complete"))
     found.unfinished = found.unfinished or (None if complete else f"sealed: it was {seal['state']}")
-    if complete:
-        require(found.unplanned is None, f"record {found.unplanned} was signed since the job was sealed as complete, and was not dead")
-        wanted.append(("dead", len(found.dead)))
+    require(not complete or found.unplanned is None, f"record {found.unplanned} was signed since the job was sealed as complete, and was not dead")
+    wanted += [("dead", len(found.dead))] * complete
     if complete and plan:
         wanted += [(name, plan[name]) for name in ("upperId", "batches", "rangesSha256")]
         wanted.append(("signed", plan["records"] - seal["dead"]))
@@ -117,21 +118,19 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
 
 def check(folder, vkeys, pinned, report):
     """Reports faults, prints what was not checked; returns why the job was not complete, or None, and whether all keys are vouched for."""
-    about, keys = parse(read(folder / "bundle.json")), read_keys(folder / "keys.jwks")
+    about, keys = read_about(folder / "bundle.json"), read_keys(folder / "keys.jwks")
     names, leaves, count = {path.name for path in folder.iterdir()}, [], 0
-    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0, unplanned=None, planned="plan.json" in names,
-                            unfinished=None if about["state"] == "Complete" else f"exported: it was {about['state']}")
+    found = SimpleNamespace(batches={}, leases=set(), dead=set(), revoked={}, before=None, bare=0, events=0, payloads=0, unplanned=None,
+                            planned="plan.json" in names, unfinished=None if about["state"] == "Complete" else f"exported: it was {about['state']}")
     sealed = "seal.json" in names
-    require(about["version"] == 1, "bundle.json is of another version")
     require(sealed or not vkeys, "a seal key was given, and the bundle has no seal")
     for name in ["log.jsonl"] * sealed + ["statements.jsonl"] * (not sealed or "statements.jsonl" in names):
         for data in lines_of(folder / name):
             leaves += [sha256(b"\0", data)] if name == "log.jsonl" else []
             add_entry(parse(data), about, keys, found, name == "log.jsonl")
-    for data in lines_of(folder / "records.jsonl"):
-        count += 1
+    for count, data in enumerate(lines_of(folder / "records.jsonl"), start=1):  # noqa: B007 - how many there are
         try:
-            add_record(parse(data), about, keys, found)
+            add_record(parse_record(data, about["idType"]), about, keys, found)
         except MALFORMED as error:
             report(error)
     later = [key_id for key_id, key in keys.items() if key[3] and key_id not in found.revoked]
@@ -145,7 +144,8 @@ def check(folder, vkeys, pinned, report):
         if pinned and (key_id not in pinned or pinned[key_id][0:4:3] != (keys[key_id][0], None) or pinned[key_id][2] != keys[key_id][2]):
             report(f"batch {number} was signed by key {key_id}, which is not pinned, or revoked there")
     seal = check_seal(folder, about, keys, found, leaves, vkeys) if sealed else None
-    require(count == about["records"] and (count or sealed), f"the bundle has {count} records, and should have {about['records']}")
+    for here, name in (count, "records"), (found.payloads, "payloads"):
+        require(here == about[name] and (count or sealed), f"the bundle has {here} {name}, and should have {about[name]}")
     added, signed_too = sum(key[4] for key in keys.values()), any(keys[each.stated["keyId"]][4] for each in found.batches.values())
     unsealed = sum(not batch.logged for batch in found.batches.values())
     say(f"{count} records in {len(found.batches)} batches; sealed at {seal['sealedAt'] if seal else 'no time'}; "
