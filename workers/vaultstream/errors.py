@@ -42,6 +42,8 @@ _PASSWORD_IN_URL = re.compile(
     r"(?P<head>(?<![a-z0-9+.-])[a-z0-9+.-]+://[^\s:/@]{0,1000}):(?P<secret>[^\s@]{0,1000})@"
 )
 """Linear in the length of the text, which may be long."""
+_TOKEN_IN_URL = re.compile(r"(?P<head>\b(?:nats|tls|wss?)://)[^\s:/@]{1,1000}@", re.IGNORECASE)
+"""A user alone in a URL of NATS: a token."""
 _PASSWORD_IN_QUERY = re.compile(r"(?P<head>(?:password|passfile|sslpassword|token)=)[^\s&]*", re.IGNORECASE)
 
 
@@ -62,8 +64,9 @@ def shown(error: BaseException) -> str:
 
 
 def redact(text: str) -> str:
-    """Returns `text` with every password of a connection string replaced by `***`."""
+    """Returns `text` with every password and token of a connection string replaced by `***`."""
     text = _PASSWORD_IN_URL.sub(r"\g<head>:***@", text)
+    text = _TOKEN_IN_URL.sub(r"\g<head>***@", text)
     return _PASSWORD_IN_QUERY.sub(r"\g<head>***", text)
 
 
@@ -253,6 +256,30 @@ def explain_output(error: OSError, target: object) -> OutputError | None:
 
 _BEFORE_ITS_TIME, _PAST_ITS_TIME, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 """OpenSSL's codes for a bad certificate. All other codes concern the authority that issued it."""
+
+
+_ALERT = re.compile(
+    r"_ALERT_((?:BAD|UNSUPPORTED)_CERTIFICATE|CERTIFICATE_(?:REQUIRED|REVOKED|EXPIRED|UNKNOWN)|UNKNOWN_CA|ACCESS_DENIED)"
+)
+"""What a server says of a client's certificate, at the end of OpenSSL's name for it."""
+
+
+def explain_own_certificate(error: BaseException) -> str | None:
+    """Explains that a server asks for a certificate of ours, or refuses it.
+
+    Returns:
+        A clause such as "asks for a client certificate"; None if `error` has another cause.
+    """
+    import ssl  # noqa: PLC0415 - a process that meets no such error starts without it
+
+    found = (
+        _ALERT.search(str(getattr(error, "reason", None) or "")) if isinstance(error, ssl.SSLError) else None
+    )
+    if found is None:
+        return None
+    if found[1] == "CERTIFICATE_REQUIRED":
+        return "asks for a client certificate"
+    return f"refuses the client certificate ({found[1].lower().replace('_', ' ')})"
 
 
 def explain_tls(error: BaseException) -> str | None:

@@ -9,11 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from kube.certificates import Authority
 from support.guarded import GuardedNats, answers, guarded_nats
+from support.other_nats import other_nats
 from vaultstream.bus.address import BusAddress, bus_address
+from vaultstream.bus.certificates import tls_context
 from vaultstream.bus.connection import connect_bus
+from vaultstream.errors import BusError
+from vaultstream.local.ports import choose_port
 from vaultstream.local.services import Services
 from vaultstream.settings import load_settings
 
@@ -91,7 +96,9 @@ async def test_a_wrong_password_is_reported_as_such(nats: GuardedNats) -> None:
     )
 
 
-async def test_a_server_that_requires_a_certificate_gets_ours(authority: Authority, tmp_path: Path) -> None:
+async def test_a_server_that_requires_a_certificate_gets_ours(
+    authority: Authority, stranger: Authority, tmp_path: Path
+) -> None:
     pair = authority.issue("mutual", "mutual", hosts=["localhost"])
     client = authority.issue("client", "client")
     async with guarded_nats(
@@ -106,9 +113,49 @@ async def test_a_server_that_requires_a_certificate_gets_ours(authority: Authori
             nats_key_file=client.key,
         )
         assert await answers(bus_address(settings, nats.url), "test") == ""
-        assert "NATS" in await answers(nats.address("admin"), "test")
-        wrong = replace(bus_address(settings, nats.url), key_file=pair.key)
-        assert f"{client.certificate} has no readable certificate." in await answers(wrong, "test")
+        ours = bus_address(settings, nats.url)
+        assert "NATS asks for a client certificate." in await answers(nats.address("admin"), "test")
+        theirs = stranger.issue("client", "client")
+        refused = await answers(replace(ours, cert_file=theirs.certificate, key_file=theirs.key), "test")
+        assert "NATS refuses the client certificate" in refused
+        assert "VAULTSTREAM_NATS_CERT_FILE" in refused
+
+
+def test_what_is_wrong_with_a_client_certificate_is_said_and_no_passphrase_is_asked_for(
+    authority: Authority, tmp_path: Path
+) -> None:
+    client, other = authority.issue("client", "client"), authority.issue("other", "other")
+    encrypted, missing = tmp_path / "encrypted.key", tmp_path / "missing.key"
+    key = serialization.load_pem_private_key(client.key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    encrypted.write_bytes(key.private_bytes(*form, serialization.BestAvailableEncryption(b"secret")))
+    for key_file, told in (
+        (other.key, f"{other.key} is not the private key of the certificate in {client.certificate}."),
+        (encrypted, f"The private key in {encrypted} is encrypted."),
+        (missing, f"{missing} can't be read: No such file or directory."),
+        (None, f"{client.certificate} has no private key."),
+    ):
+        with pytest.raises(BusError) as raised:
+            tls_context(None, client.certificate, key_file)
+        assert raised.value.message == told
+        assert "VAULTSTREAM_NATS_KEY_FILE" in str(raised.value.hint)
+
+
+async def test_a_server_that_begins_with_tls_or_is_behind_websockets_is_verified_too(
+    authority: Authority, stranger: Authority, tmp_path: Path
+) -> None:
+    pair, web = authority.issue("nats", "nats", hosts=["localhost"]), choose_port()
+    tls = {"cert_file": str(pair.certificate), "key_file": str(pair.key)}
+    websocket = {"host": "127.0.0.1", "port": web, "tls": tls}
+    first = {**tls, "handshake_first": True, "timeout": 0.2}
+    async with other_nats(tmp_path / "nats", tls=first, websocket=websocket) as port:
+        for url in (f"tls://localhost:{port}", f"wss://localhost:{web}"):
+            address = BusAddress(url, "me", "", ca_file=authority.pair.certificate)
+            assert await answers(address, "test") == ""
+            told = await answers(replace(address, ca_file=stranger.pair.certificate), "test")
+            assert "an unknown authority" in told
+        for url in (f"ws://localhost:{web}", f"wss://localhost:{port}"):
+            assert "NATS" in await answers(BusAddress(url, "me", ""), "test")
 
 
 def test_the_command_says_what_is_wrong_and_no_secret(

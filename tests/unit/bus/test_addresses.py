@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from vaultstream.bus.address import BusAddress, bus_address
-from vaultstream.errors import UsageError
+from vaultstream.bus.address import BusAddress, BusLogin, bus_address
+from vaultstream.errors import UsageError, redact
 from vaultstream.settings import load_settings
 
 pytestmark = pytest.mark.unit
@@ -62,7 +63,19 @@ def test_a_list_without_a_server_is_refused(url: str) -> None:
         BusAddress(url, "keys", "")
 
 
-@pytest.mark.parametrize("url", ["tls://[bad", "nats://a:1,nats://b:port", "nats://a:99999"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "tls://[bad",
+        "nats://a:1,nats://b:port",
+        "nats://a:99999",
+        "nats://",
+        "nats://a:0",
+        '"nats://a:1"',
+        "nats://a:1 nats://b:2",
+        "nats://me:pass,word@a:1",
+    ],
+)
 def test_a_malformed_url_is_refused_with_the_form_that_is_taken(url: str) -> None:
     with pytest.raises(UsageError, match="VAULTSTREAM_NATS_URL has a malformed") as raised:
         BusAddress(url, "keys", "")
@@ -87,3 +100,32 @@ def test_certificates_are_not_dropped_over_plain_websockets() -> None:
         BusAddress("ws://a:80", "keys", "", ca_file=Path("ca.pem"))
     with pytest.raises(UsageError, match="WebSockets"):
         BusAddress("ws://a:80,nats://b:4222", "keys", "")
+
+
+@pytest.mark.parametrize("url", ["http://a:8222", "postgresql://a:5432"])
+def test_a_url_of_another_service_is_refused_by_its_scheme(url: str) -> None:
+    with pytest.raises(UsageError, match=f"begins with {url.partition(':')[0]}://"):
+        BusAddress(url, "keys", "")
+
+
+def test_a_login_is_that_of_the_servers_own_url_unescaped() -> None:
+    address = BusAddress("nats://joe:p%40ss%2Fw%25@a,nats://eve:other@b:2,c:3", "keys", "unused")
+    assert address.login("a", 4222) == BusLogin("joe", "p@ss/w%")
+    assert address.login("b", 2) == BusLogin("eve", "other")
+    assert address.login("c", 3) == address.login("told-by-the-cluster", 4222) == BusLogin("joe", "p@ss/w%")
+    assert BusAddress("a:1", "keys", "word").login("a", 1) == BusLogin("keys", "word")
+
+
+def test_a_user_without_a_password_is_a_token_which_no_message_shows() -> None:
+    address = BusAddress("tls://t%40ken@a:1", "keys", "")
+    assert address.login("a", 1) == BusLogin(token="t@ken")
+    assert "t@ken" not in address.user_name
+    assert "ken" not in address.servers
+    assert redact("at tls://t%40ken@a:1, with") == "at tls://***@a:1, with"
+    with_password = replace(address, password="word")
+    assert with_password.login("a", 1) == BusLogin("t@ken", "word")
+
+
+def test_a_key_without_its_certificate_is_refused() -> None:
+    with pytest.raises(UsageError, match="VAULTSTREAM_NATS_CERT_FILE is not"):
+        bus_address(load_settings(nats_key_file=Path("client.key")), "tls://a:1")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from vaultstream.credentials import (
     CERTIFICATE,
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
     from vaultstream.settings import Settings
 
 
+_SCHEMES = {"nats", "tls", "ws", "wss"}
+_FORM = (
+    "Use the form nats://HOST:4222 (or tls://, ws://, wss://), with commas between several; an IPv6 address stands in brackets, and "
+    "a comma in a password is written %2C."
+)
+
+
+@dataclass(frozen=True)
+class BusLogin:
+    """Who logs in to a server: a user with a password, or a token."""
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True)
 class BusAddress:
     """How to connect to NATS: URL, user, certificates, and the replicas of our streams.
@@ -37,7 +54,7 @@ class BusAddress:
     """
 
     url: str
-    """URL of a server, or comma-separated URLs of several servers of one cluster: any of them will do."""
+    """URL of a server, or comma-separated URLs of several servers of one cluster: any of them will do, each with its own login."""
     user: str
     password: str = field(repr=False)
     ca_file: Path | None = None
@@ -83,7 +100,13 @@ class BusAddress:
 
     @property
     def urls(self) -> list[str]:
-        return [url.strip() for url in self.url.split(",") if url.strip()]
+        """The URLs, as the client takes them: with a scheme in lowercase."""
+        return [_with_scheme(url.strip()) for url in self.url.split(",") if url.strip()]
+
+    @property
+    def servers(self) -> str:
+        """Where the servers are, for messages."""
+        return ", ".join(url.partition("://")[2].rpartition("@")[2] for url in self.urls)
 
     @property
     def encrypted(self) -> bool:
@@ -110,20 +133,50 @@ class BusAddress:
             nkey=files.text(NATS_NKEY) or _text(self.nkey_file, "VAULTSTREAM_NATS_NKEY_FILE"),
         )
 
+    def login(self, host: str | None, port: int | None) -> BusLogin:
+        """Returns the login for a server: that of its own URL, else of another URL, else of the settings.
+
+        Args:
+            host: of the server; the cluster may have told us of one that no URL names.
+            port: its port.
+        """
+        named = [server for url in self.urls if (server := urlsplit(url)).username is not None]
+        own = [server for server in named if (server.hostname, _port(server)) == (host, port)]
+        for server in own or named:
+            user, password = unquote(server.username or ""), server.password
+            if password is not None:
+                return BusLogin(user, unquote(password))
+            return BusLogin(user, self.password) if self.password else BusLogin(token=user)
+        return BusLogin(self.user, self.password)
+
     @property
     def user_name(self) -> str:
-        """The user's name, for messages."""
-        return urlsplit(self.urls[0]).username or self.user
+        """The user's name, for messages: never a token, which is a secret."""
+        first = urlsplit(self.urls[0])
+        login = self.login(first.hostname, _port(first))
+        return "(a token)" if login.user is None else login.user
+
+
+def _port(server: SplitResult) -> int | None:
+    return server.port or {"ws": 80, "wss": 443}.get(server.scheme, 4222)
+
+
+def _with_scheme(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.lower()}://{rest}" if separator else f"nats://{url}"
 
 
 def _require_readable(url: str) -> None:
     try:
-        _ = urlsplit(url).port
+        server = urlsplit(url)
+        readable = bool(server.hostname) and server.port != 0 and not re.search(r"[\s\"'<>]", server.netloc)
     except ValueError:
-        raise UsageError(
-            "VAULTSTREAM_NATS_URL has a malformed host or port.",
-            hint="Use the form nats://HOST:4222; an IPv6 address stands in brackets.",
-        ) from None
+        readable = False
+    scheme = url.partition("://")[0]
+    if scheme not in _SCHEMES and scheme.isalpha():
+        raise UsageError(f"VAULTSTREAM_NATS_URL begins with {scheme}://, which is not of NATS.", hint=_FORM)
+    if not readable or scheme not in _SCHEMES:
+        raise UsageError("VAULTSTREAM_NATS_URL has a malformed host or port.", hint=_FORM)
 
 
 def _text(file: Path | None, variable: str) -> str:
@@ -135,7 +188,16 @@ def _text(file: Path | None, variable: str) -> str:
 
 
 def bus_address(settings: Settings, url: str) -> BusAddress:
-    """Returns the address of an external NATS at `url`, with the user and certificates of the settings."""
+    """Returns the address of an external NATS at `url`, with the user and certificates of the settings.
+
+    Raises:
+        UsageError: a URL or a setting can't be used; the message has its name.
+    """
+    if settings.nats_key_file and not settings.nats_cert_file and not settings.credentials_dir:
+        raise UsageError(
+            "VAULTSTREAM_NATS_KEY_FILE is set, and VAULTSTREAM_NATS_CERT_FILE is not.",
+            hint="Set VAULTSTREAM_NATS_CERT_FILE to the certificate of this key.",
+        )
     return BusAddress(
         url,
         settings.nats_user,

@@ -14,12 +14,13 @@ import nats.errors
 import nats.js.errors
 
 from vaultstream.bus.address import BusAddress
-from vaultstream.bus.encryption import BusClient, UnusableLoginError, tls_context
+from vaultstream.bus.certificates import tls_context
+from vaultstream.bus.encryption import BusClient, UnusableLoginError
 from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
 from vaultstream.bus.tenants import api_prefix
 from vaultstream.credentials import where_to_correct
-from vaultstream.errors import DOCTOR, BusError, explain_tls, shown
+from vaultstream.errors import DOCTOR, BusError, explain_own_certificate, explain_tls, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -131,7 +132,7 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
             failures.append(error)
         elif not refused and (_is_refusal(error) or isinstance(error, UnusableLoginError)):
             refused = True
-            explained = _explain([error])
+            explained = _explain([error], now)
             log.warning("%s Trying again.", explained.message, extra={"hint": explained.hint})
 
     async def on_disconnect() -> None:
@@ -162,7 +163,7 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
         )
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await client.close()
-        raise _explain(failures or [error]) from None
+        raise _explain(failures or [error], now) from None
     client.established = True
     client.options["max_reconnect_attempts"] = -1  # after the first connection, reconnect forever
     return client
@@ -172,31 +173,80 @@ def _is_refusal(error: Exception) -> bool:
     return "authorization" in f"{type(error).__name__} {error}".lower()
 
 
-def _explain(errors: list[Exception]) -> BusError:
+def _explain(errors: list[Exception], address: BusAddress) -> BusError:
     """Returns the error to show; a refusal takes precedence over the disconnect that follows it."""
     if any(_is_refusal(error) for error in errors):
-        user, password = "VAULTSTREAM_NATS_USER", "VAULTSTREAM_NATS_PASSWORD"
-        return BusError(
-            "NATS refuses the user or the password.",
-            hint=where_to_correct(user, password, otherwise=f"Correct {user} and {password}."),
-        )
+        return _explain_login(address)
     for error in errors:
-        if isinstance(error, UnusableLoginError):
-            return BusError(str(error), hint=error.hint)
-        if isinstance(error, nats.errors.SecureConnWantedError):
-            return BusError(
-                "NATS does not offer TLS, which this connection requires.",
-                hint="Turn on TLS in nats-server; or connect without TLS: use a URL that begins with nats:// and "
-                "unset VAULTSTREAM_NATS_CA_FILE and VAULTSTREAM_NATS_CERT_FILE.",
-            )
-        if why := explain_tls(error):
-            return BusError(
-                f"NATS can't be trusted: {why}.",
-                hint="Set VAULTSTREAM_NATS_CA_FILE to the certificate of the authority that signed the server's certificate, "
-                "and VAULTSTREAM_NATS_URL to a host name in the server's certificate.",
-            )
-    reason = str(errors[-1]) or type(errors[-1]).__name__
+        if told := _explain_one(_cause(error)):
+            return told
     return BusError(
-        f"NATS does not answer: {reason}.",
+        f"NATS does not answer: {_reason(_cause(errors[-1]))} ({address.servers}).",
         hint=f"Check VAULTSTREAM_NATS_URL and that NATS is running with JetStream; {DOCTOR}",
     )
+
+
+def _explain_one(error: Exception) -> BusError | None:
+    if isinstance(error, UnusableLoginError):
+        return BusError(str(error), hint=error.hint)
+    if isinstance(error, nats.errors.SecureConnWantedError) or "WRONG_VERSION_NUMBER" in str(error):
+        return BusError(
+            "NATS does not offer TLS, which this connection requires.",
+            hint="Turn on TLS in nats-server; or connect without TLS: use a URL that begins with nats:// or ws://, and "
+            "unset VAULTSTREAM_NATS_CA_FILE and VAULTSTREAM_NATS_CERT_FILE.",
+        )
+    if why := explain_own_certificate(error):
+        return BusError(
+            f"NATS {why}.",
+            hint="Set VAULTSTREAM_NATS_CERT_FILE and VAULTSTREAM_NATS_KEY_FILE to a certificate that an authority of the server "
+            "has issued for its clients, and its private key.",
+        )
+    if why := explain_tls(error):
+        return BusError(
+            f"NATS can't be trusted: {why}.",
+            hint="Set VAULTSTREAM_NATS_CA_FILE to the certificate of the authority that signed the server's certificate, "
+            "and VAULTSTREAM_NATS_URL to a host name in the server's certificate.",
+        )
+    if "connections exceeded" in str(error):
+        return BusError(
+            f"NATS takes no more connections: {str(error).removeprefix('nats: ')}.",
+            hint="Raise max_connections of nats-server or of the account: each worker and each command has a connection.",
+        )
+    return None
+
+
+def _explain_login(address: BusAddress) -> BusError:
+    if address.creds or address.nkey:
+        what = "credentials" if address.creds else "nkey"
+        return BusError(
+            f"NATS refuses the {what}.",
+            hint=f"Correct VAULTSTREAM_NATS_{'CREDS' if address.creds else 'NKEY'}_FILE: the account of this server must know its user, and "
+            "the user must be neither expired nor revoked.",
+        )
+    user, password = "VAULTSTREAM_NATS_USER", "VAULTSTREAM_NATS_PASSWORD"
+    return BusError(
+        "NATS refuses the user or the password.",
+        hint=where_to_correct(
+            user, password, otherwise=f"Correct {user} and {password}, or the login in VAULTSTREAM_NATS_URL."
+        ),
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """Returns the error of TLS or of the system in an error of the library for WebSockets."""
+    for name in ("certificate_error", "os_error"):
+        if isinstance(inner := getattr(error, name, None), Exception):
+            return inner
+    return error
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__module__.startswith("aiohttp"):
+        return "what is there has no WebSockets; nats-server has them at a port of their own"
+    if "expecting INFO" in str(error) or "info message" in str(error):
+        return "what is there does not greet as NATS does"
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no answer within {CONNECT_TIMEOUT_SECONDS} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return shown(error)

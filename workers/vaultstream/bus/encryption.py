@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ssl
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,14 @@ import nats.errors
 from nats.aio import transport
 from nats.aio.transport import TcpTransport
 
+from vaultstream.bus.certificates import tls_context
 from vaultstream.bus.direct import DirectClient
 from vaultstream.errors import BusError, UsageError
 from vaultstream.transit import plain_peer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
-    from pathlib import Path
 
     from nats.aio.client import Srv
 
@@ -28,34 +28,6 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 0.2
 _WEBSOCKETS = {"ws", "wss"}
-
-
-def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
-    """Returns a context that verifies the server's certificate and host name.
-
-    Args:
-        ca_file: the certificate of the authority, PEM; None: the authorities that the system trusts.
-        cert_file: our own certificate, for a server that requires one; None: none.
-        key_file: its private key; None: the key is in `cert_file`.
-
-    Raises:
-        BusError: a file is missing, can't be read or has no certificate.
-    """
-    name, path = "VAULTSTREAM_NATS_CA_FILE", ca_file
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-        if cert_file is not None:
-            name, path = "VAULTSTREAM_NATS_CERT_FILE", cert_file
-            context.load_cert_chain(cert_file, key_file)
-    except ssl.SSLError:
-        raise BusError(
-            f"{path} has no readable certificate.", hint=f"Set {name} to a file in PEM format."
-        ) from None
-    except OSError as error:
-        raise BusError(
-            f"{path} can't be read: {error.strerror}.", hint=f"Correct {name}, or put the file there."
-        ) from None
-    return context
 
 
 class UnusableLoginError(nats.errors.Error):
@@ -92,6 +64,7 @@ class BusClient(DirectClient):
         self._encrypted = address.current().encrypted
         self.established = False
         """Whether the first connection was made. From then on, a refused login is tried again: it may be changing."""
+        self._greeted = False
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
@@ -114,15 +87,9 @@ class BusClient(DirectClient):
             self._signature_cb = found.sign
             self._user_jwt_cb = found.jwt.encode if found.jwt else None
             self._public_nkey = found.public
-        url = urlsplit(address.urls[0])
-        user, password, token = (
-            (address.user, address.password, None)
-            if url.username is None
-            else (None, None, url.username)
-            if url.password is None
-            else (url.username, url.password, None)
-        )
-        self.options |= {"user": user, "password": password, "token": token}
+        here = self._current_server.uri if self._current_server else urlsplit(address.urls[0])
+        login = address.login(here.hostname, here.port)
+        self.options |= {"user": login.user, "password": login.password, "token": login.token}
 
     @property
     def plain_peer(self) -> str | None:
@@ -135,7 +102,8 @@ class BusClient(DirectClient):
             _load_websockets()
         elif self._transport is None:
             self._transport = _Transport()  # type: ignore[no-untyped-call]
-        await super()._connect_to_server(s)
+        async with asyncio.timeout(self.options["connect_timeout"]):  # the library sets none for WebSockets
+            await super()._connect_to_server(s)
 
     def _over_websockets(self) -> bool:
         server = self._current_server
@@ -153,7 +121,18 @@ class BusClient(DirectClient):
             return
         await super()._process_err(err_msg)
 
+    async def _process_connect_init(self) -> None:
+        """Begins a connection. A server with `handshake_first` does not greet before TLS: the next attempt begins with TLS."""
+        self._greeted = False
+        try:
+            await super()._process_connect_init()
+        except (nats.errors.Error, OSError, TimeoutError):
+            if self._encrypted and not self._greeted and not self._over_websockets():
+                self.options["tls_handshake_first"] = not self.options["tls_handshake_first"]
+            raise
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        self._greeted = True
         # Over WebSockets, TLS is below the protocol of NATS.
         if self._encrypted and not self._over_websockets():
             if initial_connection and not (info.get("tls_required") or info.get("tls_available")):

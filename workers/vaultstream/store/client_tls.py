@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from vaultstream.errors import DatabaseError, UsageError, VaultStreamError, explain_tls, shortened
+from vaultstream.errors import (
+    DatabaseError,
+    UsageError,
+    VaultStreamError,
+    explain_own_certificate,
+    explain_tls,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +77,8 @@ def system_context(values: Mapping[str, str]) -> ssl.SSLContext:
 
 def explain_encryption(error: BaseException) -> VaultStreamError | None:
     """Returns the error to show for a problem with TLS; None: the error has another cause."""
+    if why := explain_own_certificate(error):
+        return DatabaseError(f"Postgres {why}.", hint=CLIENT_HINT)
     if why := explain_tls(error):
         return DatabaseError(f"Postgres can't be trusted: {why}.", hint=CERTIFICATE_HINT)
     text = str(error)
