@@ -21,6 +21,7 @@ def read(path: Path, **options: Any) -> tuple[list[Row], list[Reject]]:
     with open_import_source(path, asked.format) as source:
         reader = reader_of(source, asked)
         shape = shape_of(asked, reader.columns, open_ended=reader.open_ended)
+        reader.payload_type(shape)  # refuses what can't be one
         chunks = list(reader.chunks(shape, None))
     return [row for chunk in chunks for row in chunk.rows], [r for chunk in chunks for r in chunk.rejects]
 

@@ -18,6 +18,13 @@ from vaultstream.canonical import (
 )
 from vaultstream.errors import ImportFileError
 from vaultstream.importing.ids import fault_of
+from vaultstream.importing.parquet_file import (
+    FAULTS,
+    first_line,
+    open_parquet,
+    refuse_cut_integers,
+    refuse_encrypted,
+)
 from vaultstream.importing.parquet_times import is_time, texts_of_times
 from vaultstream.importing.rows import Chunk, PayloadType, Row, fault_of_text
 
@@ -31,7 +38,6 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 16 * 1024 * 1024
 _UUID_BYTES = 16
-_SMALL_BITS = 16
 
 
 class ParquetReader:
@@ -43,10 +49,7 @@ class ParquetReader:
     def __init__(self, source: ImportSource) -> None:
         self._source = source
         self._done = 0
-        try:
-            self._file = pq.ParquetFile(source.stream, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise ImportFileError(f"{source.subject} is not a Parquet file: {_first_line(error)}.") from None
+        self._file = open_parquet(source)
         self._types: dict[str, pa.DataType] = {
             field.name: _logical(field.type) for field in self._file.schema_arrow
         }
@@ -67,7 +70,9 @@ class ParquetReader:
             return "text"
         raise ImportFileError(
             f"The column {shape.payload_column!r} has the type {kind}; a payload that is signed as it is must be binary or string.",
-            hint=f"Compose a payload from it with --payload-columns {shape.payload_column}.",
+            hint=f"Compose a payload from it with --payload-columns {shape.payload_column}."
+            if _has_json_form(kind)
+            else "Write it as text, or name another column.",
         )
 
     def chunks(self, shape: Shape, wanted: IdType | None) -> Iterator[Chunk]:
@@ -80,11 +85,18 @@ class ParquetReader:
             for batch, seconds in self._batches(names):
                 yield self._chunk(batch, seconds, shape, wanted, compose)
                 self._done += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except FAULTS as error:
+            refuse_encrypted(self._source, error)
             raise ImportFileError(
-                f"{self._source.subject} is damaged after row {self._done}: {_first_line(error)}.",
+                f"{self._source.subject} is damaged after row {self._done}: {first_line(error)}.",
                 hint="Download or create the file again.",
             ) from None
+        if self._done != self._file.metadata.num_rows:
+            raise ImportFileError(
+                f"{self._source.subject} is damaged: it has {self._done} rows, but its footer says "
+                f"{self._file.metadata.num_rows}.",
+                hint="Download or create the file again.",
+            )
 
     def _batches(self, names: list[str]) -> Iterator[tuple[pa.RecordBatch, dict[str, list[int | None]]]]:
         """Yields each batch with the seconds of its columns that are stored as INT96, by name; see `texts_of_times`."""
@@ -136,7 +148,7 @@ class ParquetReader:
 
     def _check_types(self, shape: Shape) -> None:
         for name in [*shape.composed, *([] if shape.numbered else [shape.id_column])]:
-            self._check_small_integers(name)
+            refuse_cut_integers(self._source, self._file, name)
         for name in shape.composed:
             if not _has_json_form(self._types[name]):
                 raise ImportFileError(
@@ -151,23 +163,6 @@ class ParquetReader:
                     hint="Name another column with --id-column.",
                 )
 
-    def _check_small_integers(self, name: str) -> None:
-        """Refuses integers of 8 or 16 bits that are stored as larger ones: Arrow would cut them off. Statistics show them."""
-        kind = self._types[name]
-        if not pa.types.is_integer(kind) or kind.bit_width > _SMALL_BITS:
-            return
-        signed = pa.types.is_signed_integer(kind)
-        low, high = (-(2 ** (kind.bit_width - 1)) if signed else 0), 2 ** (kind.bit_width - signed) - 1
-        metadata = self._file.metadata
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            for column in map(group.column, range(group.num_columns)):
-                found = column.statistics if column.path_in_schema == name else None
-                if found and found.has_min_max and not low <= found.min_raw <= found.max_raw <= high:
-                    raise ImportFileError(
-                        f"The column {name!r} of {self._source.name} has the type {kind}, which can't hold its values.",
-                        hint="Create the file again with a larger type of integer, or leave the column out with --payload-columns.",
-                    )
-
 
 def _stored_types(file: pq.ParquetFile) -> dict[str, str]:
     """Returns how the columns at the top are stored, by name. A name may have a dot in it; a nested value has no level of its own."""
@@ -178,12 +173,10 @@ def _stored_types(file: pq.ParquetFile) -> dict[str, str]:
     }
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", maxsplit=1)[0].rstrip(".")
-
-
 def _logical(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    return kind.storage_type if _is_json(kind) else kind
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -204,6 +197,11 @@ def _is_uuid(kind: pa.DataType) -> bool:
     if isinstance(kind, pa.BaseExtensionType):
         return bool(kind.extension_name == "arrow.uuid")
     return bool(pa.types.is_fixed_size_binary(kind) and kind.byte_width == _UUID_BYTES)
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    """Whether it is text that Arrow marked as JSON. Other writers' JSON is read as a string, so this is one too."""
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.json"
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -228,7 +226,7 @@ def _has_json_form(kind: pa.DataType) -> bool:
 def _plain_array(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         return column.dictionary_decode()
-    return column
+    return column.storage if _is_json(column.type) else column
 
 
 def _values(column: pa.Array, faults: dict[int, str]) -> list[Any]:

@@ -1,0 +1,108 @@
+"""A Parquet file that is not whole, not one, or not as it says is refused with the reason; no row of it is lost in silence."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from support.reading import read, reasons
+from vaultstream.errors import ImportFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "in.parquet"
+
+
+def write(path: Path, **columns: Any) -> bytes:
+    """Writes columns so that their bytes can be found in the file, and returns it."""
+    pq.write_table(
+        pa.table(columns), path, compression="none", use_dictionary=False, store_schema="id" in columns
+    )
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("rows", [(3, 3), (3000, 3)])
+def test_two_files_in_one_are_not_read_as_the_last_one(path: Path, rows: tuple[int, int]) -> None:
+    parts = [write(path, v=list(range(count))) for count in rows]
+    path.write_bytes(b"".join(parts))
+    with pytest.raises(ImportFileError, match="more than one Parquet file"):
+        read(path)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_number_of_rows_that_differs_from_the_file_s_refuses_it(path: Path, place: int) -> None:
+    raw = write(path, v=[1, 2, 3])
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    three, two = b"\x16\x06", b"\x16\x04"  # in the footer: of the file first, of its group of rows last
+    found = [at for at in range(footer, len(raw) - 8) if raw.startswith(three, at)][place]
+    path.write_bytes(raw[:found] + two + raw[found + 2 :])
+    with pytest.raises(ImportFileError, match=r"damaged: it has . rows"):
+        read(path)
+
+
+def test_a_column_name_that_is_not_utf8_refuses_the_file(path: Path) -> None:
+    raw = write(path, name=[1])
+    path.write_bytes(raw.replace(b"name", b"n\xffme"))
+    with pytest.raises(ImportFileError, match="is not a Parquet file"):
+        read(path)
+
+
+def test_an_encrypted_file_is_called_that(path: Path) -> None:
+    path.write_bytes(b"PARE" + write(path, v=[1])[4:-4] + b"PARE")
+    with pytest.raises(ImportFileError, match="is encrypted"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "statistics", "fault"),
+    [
+        (pa.array([[100], [101]], pa.list_(pa.int8())), True, "can't hold"),
+        (pa.array([{"a": 100}, {"a": 101}], pa.struct([("a", pa.uint16())])), True, "can't hold"),
+        (pa.array([100, 101], pa.int8()), False, "no statistics"),
+    ],
+)
+def test_integers_that_arrow_would_cut_off_refuse_the_file(
+    path: Path, column: pa.Array, statistics: bool, fault: str
+) -> None:
+    pq.write_table(
+        pa.table({"v": column}),
+        path,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=statistics,
+    )
+    path.write_bytes(path.read_bytes().replace(struct.pack("<i", 100), struct.pack("<i", 70_000)))
+    with pytest.raises(ImportFileError, match=f"'v.* of .*{fault}"):
+        read(path)
+
+
+def test_small_integers_that_fit_and_empty_columns_of_them_are_read(path: Path) -> None:
+    write(path, v=pa.array([-128, 127], pa.int8()), n=pa.array([None, None], pa.int16()))
+    rows, _ = read(path)
+    assert [row.payload for row in rows] == [b'{"n":null,"v":-128}', b'{"n":null,"v":127}']
+
+
+def test_text_that_is_marked_as_json_is_text(path: Path) -> None:
+    write(path, id=["a", "b"], v=pa.array(['{"b" :1}', None], pa.json_()))
+    rows, _ = read(path)
+    assert [row.payload for row in rows] == [b'{"v":"{\\"b\\" :1}"}', b'{"v":null}']
+    rows, rejects = read(path, payload_column="v")
+    assert [row.payload for row in rows] == [b'{"b" :1}']
+    assert reasons(rejects) == [(2, "has no payload")]
+
+
+def test_a_payload_without_any_form_is_not_advised_to_be_composed(path: Path) -> None:
+    write(path, id=[1], v=pa.array([1], pa.duration("s")))
+    with pytest.raises(ImportFileError) as refused:
+        read(path, payload_column="v")
+    assert "--payload-columns" not in (refused.value.hint or "")
