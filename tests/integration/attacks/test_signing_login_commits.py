@@ -27,6 +27,7 @@ from vaultstream.store.batches import fail_batch
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, FENCED, Lease
+from vaultstream.store.schema import migrate
 from vaultstream.store.sql import arguments, migrations, query
 
 pytestmark = pytest.mark.integration
@@ -244,7 +245,7 @@ async def test_only_integers_are_counted(
     lease = await claim_one(signer, job, ANN, 1)
     for given in (id_type, "bigint"):
         values: Slots = {"first_id": [1], "record_id": [], "rows": TWO_ROWS}
-        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.DatatypeMismatchError)):
+        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.UndefinedFunctionError)):
             await send(signer, job, (1, lease), id_type=given, **values)
     assert await signatures_of(owner, job) == {}
 
@@ -255,7 +256,7 @@ async def test_ids_of_another_type_are_not_committed(
     job = await add_job(owner, keys=1)
     await add_batches(owner, job, [1, 2])
     lease = await claim_one(signer, job, ANN, 1)
-    with pytest.raises(asyncpg.DatatypeMismatchError):
+    with pytest.raises(asyncpg.UndefinedFunctionError):
         await send(signer, job, (1, lease), id_type="text", record_id=["1", "2"])
     assert await send(signer, job, (1, lease)) == [COMMITTED]
 
@@ -301,28 +302,63 @@ OTHER_TYPES = {"bigint": "uuid", "uuid": "text", "text": "bigint"}
 
 
 @pytest.mark.parametrize("id_type", OTHER_TYPES)
-async def test_a_rehearsal_for_a_job_that_is_yet_to_be_defines_nothing(
+async def test_a_rehearsal_defines_nothing(
     signer: asyncpg.Connection, owner: asyncpg.Connection, id_type: str
 ) -> None:
-    """A function for ids of another type would keep all of its batches from being committed."""
+    """A function for ids of another type would keep all batches of a job from being committed."""
     coming = 1 + await owner.fetchval("SELECT last_value FROM vaultstream.jobs_job_no_seq")
-    rehearsal = (
-        "SELECT vaultstream.commit_batches($1, 'h', '{0}', '{1}', '{1}', '{0}', '{0}', '{NULL}', $2::text::"
-    )
-    rest = "[], 34, '', '{}', '{}', '{}', '{}', '{NULL}', '{NULL}')"
     for ids in OTHER_TYPES:
-        with pytest.raises(asyncpg.DatatypeMismatchError, match="does not exist"):
-            await signer.execute(f"{rehearsal}{ids}{rest}", coming, "{}")
+        with pytest.raises(asyncpg.UndefinedFunctionError, match="does not exist"):
+            await signer.execute(rehearsal(ids), coming, "{}")
     job = await add_job(owner, keys=1, id_type=id_type)
     assert job.job_no >= coming
-    defined = "SELECT count(*) FROM pg_proc WHERE proname = 'insert_signatures_' || $1::int"
-    assert await owner.fetchval(defined, job.job_no) == 0
-    with pytest.raises(asyncpg.DatatypeMismatchError):
-        await signer.execute(f"{rehearsal}{OTHER_TYPES[id_type]}{rest}", job.job_no, "{}")
-    await signer.execute(f"{rehearsal}{id_type}{rest}", job.job_no, "{}")
-    assert await owner.fetchval(defined, job.job_no) == 1
+    defined = "SELECT oid, xmin::text FROM pg_proc WHERE proname = 'insert_signatures_' || $1::int"
+    [function] = await owner.fetch(defined, job.job_no)
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await signer.execute(rehearsal(OTHER_TYPES[id_type]), job.job_no, "{}")
+    await signer.execute(rehearsal(id_type), job.job_no, "{}")
+    assert await owner.fetch(defined, job.job_no) == [function]
     await owner.execute("SELECT vaultstream.delete_job($1, 'Delete')", job.job_no)
-    assert await owner.fetchval(defined, job.job_no) == 0
+    assert await owner.fetch(defined, job.job_no) == []
+
+
+def rehearsal(ids: str) -> str:
+    """The call by which a signer plans a commit, for ids of a type; the arguments are the job and no ids."""
+    return (
+        f"SELECT vaultstream.commit_batches($1, 'h', '{{0}}', '{{1}}', '{{1}}', '{{0}}', '{{0}}', '{{NULL}}', $2::text::{ids}[], "
+        "34, '', '{}', '{}', '{}', '{}', '{NULL}', '{NULL}')"
+    )
+
+
+async def test_a_rehearsal_in_an_open_transaction_holds_up_no_signer(
+    signer: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    """It needs no lease, so it must hold nothing that the first commits of a job wait for."""
+    job = await add_job(owner, keys=1)
+    await add_batches(owner, job, [1, 2])
+    transaction = signer.transaction()
+    await transaction.start()
+    await signer.execute(rehearsal("bigint"), job.job_no, "{}")
+    await owner.execute("SET lock_timeout = '5s'")
+    await owner.execute(rehearsal("bigint"), job.job_no, "{}")
+    lease = await claim_one(owner, job, ANN, 1)
+    assert await send(owner, job, (1, lease)) == [COMMITTED]
+    await transaction.rollback()
+
+
+async def test_jobs_from_before_get_their_functions_by_a_migration(
+    signer: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    job = await add_job(owner, keys=1)
+    await add_batches(owner, job, [1, 2])
+    lease = await claim_one(signer, job, ANN, 1)
+    [name] = await owner.fetchrow(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'insert_signatures_' || $1::int",
+        job.job_no,
+    )
+    await owner.execute(f"DROP FUNCTION {name}")
+    await migrate(owner)
+    assert await send(signer, job, (1, lease)) == [COMMITTED]
 
 
 async def test_functions_that_were_defined_before_their_job_go_with_the_migration(

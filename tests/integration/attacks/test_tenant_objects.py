@@ -24,7 +24,6 @@ async def test_no_object_over_the_signatures_of_a_job_holds_up_its_deletion(
     """Whoever may use the schema can make one, also without a right to read what is in it."""
     async with connect(tenants_database.urls["owner"]) as owner:
         job = await add_job(owner, tenant=BANK)
-        await owner.execute("SELECT vaultstream.define_insert($1, 'bigint[]')", job.job_no)
         async with connect(tenants_database.urls[f"signing-{SHOP}"]) as shop:
             await shop.execute(f"CREATE TEMPORARY VIEW mine AS SELECT * FROM {job.signatures_table}")
             await shop.execute(

@@ -49,7 +49,6 @@ DECLARE
     v_row      record;
     v_expected bigint := 0;
     v_found    bigint;
-    v_defined  boolean := false;
     v_again    boolean := false;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
@@ -262,20 +261,13 @@ BEGIN
 
     -- No record of a pending batch has a signature. Checking first would cost as much as the insert.
     -- If a signature exists nevertheless, the existing one stays. A trigger of the table can raise both errors, at each attempt.
-    -- A commit of batches 0, which never exist, is a rehearsal: it plans all statements, and writes no row. The first one
-    -- of a job defines its insert.
+    -- A commit of batches 0, which never exist, is a rehearsal: it plans all statements, and writes no row.
     WHILE v_found IS NULL AND (v_expected > 0 OR 0 = ALL (p_batch_no)) LOOP
         BEGIN
             EXECUTE format('SELECT vaultstream.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)', 'insert_signatures_' || p_job_no)
             INTO v_found
             USING p_first_id, p_record_id, p_width, p_rows, p_key_no, p_epoch, v_times, p_signed, v_before, v_listed, v_accepted, v_again;
         EXCEPTION
-            WHEN undefined_function THEN  -- the first commit of the job
-                IF v_defined THEN
-                    RAISE;
-                END IF;
-                v_defined := true;
-                PERFORM vaultstream.define_insert(p_job_no, pg_typeof(p_record_id));
             WHEN unique_violation THEN
                 IF v_again THEN
                     RAISE;

@@ -43,6 +43,7 @@ BEGIN
     EXECUTE format('ALTER TABLE vaultstream.%I ALTER signature SET STORAGE EXTERNAL, ALTER digest SET STORAGE PLAIN,
                         ALTER record_id SET STATISTICS 0, ALTER digest SET STATISTICS 0, ALTER signature SET STATISTICS 0',
                    'signatures_' || v_job_no);
+    PERFORM vaultstream.define_insert(v_job_no, (p_id_type || '[]')::regtype);
     IF to_regrole('vaultstream_auditor') IS NOT NULL THEN
         EXECUTE format('GRANT SELECT ON vaultstream.%I TO vaultstream_auditor', 'signatures_' || v_job_no);
     END IF;

@@ -1,7 +1,7 @@
 -- Defines the function that inserts the signatures of a job. Postgres plans its statements once per session; a statement that
 -- commit_batches puts together with the table's name would be planned at each commit, which takes as long as inserting 150 rows.
--- Only commit_batches calls this function and those that it defines, with its privileges. To change what it defines: drop the
--- former ones in a migration.
+-- create_job calls it, and commit_batches what it defines; no call of a signer defines anything, because all other signers would wait for
+-- its transaction. To change what it defines: drop the former ones in a migration.
 -- The arguments are those of commit_batches: ids from p_first_id on, or in p_record_id behind p_listed others; rows behind p_before
 -- others; p_accepted slots alone. A signature ends with its row, whatever its length says. p_again: signatures exist; they stay. It returns the number of the records.
 CREATE OR REPLACE FUNCTION vaultstream.define_insert(p_job_no int, p_ids regtype)
@@ -56,6 +56,16 @@ END $$, v_counted, v_listed, v_into, v_all));
     EXECUTE format(
         'REVOKE ALL ON FUNCTION vaultstream.%I(
             bigint[], %s, int, bytea, int[], int[], timestamptz[], int[], int[], int[], boolean[], boolean) FROM PUBLIC', v_name, p_ids);
-EXCEPTION WHEN unique_violation OR duplicate_function THEN
-    RETURN;  -- another commit has just defined it
 END $define$;
+-- Of jobs from before version 33, and of those whose function a migration has dropped.
+DO $$
+DECLARE
+    v_job record;
+BEGIN
+    FOR v_job IN SELECT j.job_no, j.id_type FROM vaultstream.jobs j
+                 WHERE j.deleted_at IS NULL AND NOT EXISTS (
+                     SELECT FROM pg_catalog.pg_proc p
+                     WHERE p.pronamespace = 'vaultstream'::regnamespace AND p.proname = 'insert_signatures_' || j.job_no) LOOP
+        PERFORM vaultstream.define_insert(v_job.job_no, (v_job.id_type || '[]')::regtype);
+    END LOOP;
+END $$;
