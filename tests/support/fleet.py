@@ -66,8 +66,11 @@ class PlayedJob:
         messages = await self.puller.fetch(min(batches, self.lag), wait_seconds=5) if self.lag else []
         numbers = [parse_batch_no(message.subject) for message in messages]
         await self.pool.execute(
-            "UPDATE vaultstream.batches SET state = 'done', signed = records, settled_at = clock_timestamp() "
-            "WHERE job_no = $1 AND batch_no = ANY ($2)",
+            "WITH done AS (UPDATE vaultstream.batches "
+            "SET state = 'done', signed = records, settled_at = clock_timestamp() "
+            "WHERE job_no = $1 AND batch_no = ANY ($2) RETURNING records) "
+            "UPDATE vaultstream.keys SET done = done + (SELECT count(*) FROM done), "
+            "signed = signed + (SELECT coalesce(sum(records), 0) FROM done) WHERE job_no = $1 AND ordinal = 1",
             self.job_no,
             numbers,
         )

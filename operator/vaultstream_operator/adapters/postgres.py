@@ -92,6 +92,8 @@ class _Memory:
     """About how many records its table has, while they are being planned."""
     scaling: KeptScaling | None = None
     """What scaling remembers; None: to be read."""
+    complete: bool = False
+    """Whether the job is complete."""
 
 
 class PostgresStore:
@@ -134,6 +136,7 @@ class PostgresStore:
                 if snapshot is None:
                     return None, None
                 memory = self._memory(job)
+                memory.complete = snapshot.job.state is JobState.COMPLETE
                 await self._recall(connection, memory, snapshot.job)
                 snapshot = await with_pauses(connection, snapshot)  # if it has ended
                 memory.estimate = await estimated(connection, snapshot.job, memory.estimate)
@@ -187,13 +190,13 @@ class PostgresStore:
         kept, job_no = cached.scaling, cached.job_no
         if kept is None or job_no is None:
             return None
-        news = kept.news(decision)
-        if news is None and not kept.to_store(memory, time.monotonic()):
+        news, complete = kept.news(decision), cached.complete
+        if news is None and kept.complete == complete and not kept.to_store(memory, time.monotonic()):
             cached.scaling = replace(kept, memory=memory)
             return None
         try:
             cached.scaling = await self._with_connection(
-                lambda c: write_scaling(c, job_no, kept, memory, news)
+                lambda c: write_scaling(c, job_no, kept, memory, news, complete=complete)
             )
         except ConflictError:
             cached.scaling = None

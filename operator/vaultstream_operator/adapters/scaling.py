@@ -33,6 +33,7 @@ class KeptScaling:
         latest: the latest decision in Postgres; None: there is none.
         kind: of the job: what it shows is kept for the next one of it.
         prior: what jobs of the kind had shown when this was read; after a restart, this job may be among them.
+        complete: what the whole job has shown is kept for the next one.
     """
 
     memory: ScalingMemory
@@ -42,6 +43,7 @@ class KeptScaling:
     latest: KeptDecision | None = None
     kind: JobKind | None = None
     prior: Prior = field(default_factory=Prior)
+    complete: bool = False
 
     def news(self, decision: KeptDecision | None) -> KeptDecision | None:
         """Returns a decision that is to be kept, else None; so it is if none was made."""
@@ -94,10 +96,13 @@ async def write_scaling(
     kept: KeptScaling,
     memory: ScalingMemory,
     news: KeptDecision | None,
+    *,
+    complete: bool,
 ) -> KeptScaling:
     """Stores the memory of a job, and a decision with it unless that is None; returns what is then kept.
 
-    What the job has shown is kept for the next one of its kind, once per decision that changed the count.
+    What the job has shown is kept for the next one of its kind, once per decision that changed the count, and when the job is
+    complete: only then it is known how long that took after the last signature.
 
     Raises:
         ConflictError: somebody else has written, or deleted the job, since `kept` was read.
@@ -111,7 +116,7 @@ async def write_scaling(
         raise ConflictError from error
     if version is None:
         raise ConflictError
-    if kept.kind is not None and not memory.same_count(kept.stored):
+    if kept.kind is not None and (complete or not memory.same_count(kept.stored)):
         async with dispensable():
             await learn(connection, kept.kind, job_no, memory.history)
     return replace(
@@ -121,4 +126,5 @@ async def write_scaling(
         version=version,
         stored_at=time.monotonic(),
         latest=news or kept.latest,
+        complete=complete,
     )

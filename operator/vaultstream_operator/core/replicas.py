@@ -136,7 +136,8 @@ def _at_zero(view: View, report: Report, reason: str, formula: str, message: str
     latest = history.changes[-1] if history.changes else None
     if current and not (latest and latest.reason == reason and latest.before == current):
         history = history.changed(current, 0, reason=reason, now=report.now.timestamp())
-        report = report.remembering(memory.but(history, _generation(view)))
+    # Also without a change: how long the job took to end is known only now.
+    report = report.remembering(memory.but(history, _generation(view)))
     stopped_at_zero = {
         "replicas": current,
         "desired": 0,

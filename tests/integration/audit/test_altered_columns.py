@@ -26,11 +26,11 @@ NO_EVIDENCE = {
     # The sealed dead letter has the text, and an event says who cleared it.
     "cleared_dead_letters": "job_no record_id batch_no reason message died_at cleared_at cleared_by",
     # What a worker or the operator has noted. That a job was deleted, a seal says; verify says in a note that none does.
-    "jobs": "owner_uid message created_at started_at finished_at deleted_at planned_id published_through",
+    "jobs": "owner_uid message created_at started_at finished_at deleted_at planned_id published_through counted cut splits found risen",
     # Wrapped private keys are authenticated by the key that wraps them.
     "key_material": "key_no version kek_id wrapped",
     # The current lease. Only what was committed under a lease counts, and its key has stated it.
-    "keys": "ordinal created_at epoch leased_at lease_until lru login batch_no alone",
+    "keys": "ordinal created_at epoch leased_at lease_until lru login batch_no alone done signed dead",
     # The key has stated the name that the holder gave itself.
     "leases": "login",
     # What the scaling of signers has decided and remembers.

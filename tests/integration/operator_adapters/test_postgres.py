@@ -109,6 +109,7 @@ async def test_the_rate_of_a_job_that_has_ended_counts_the_time_in_which_somebod
     await connection.execute(
         "UPDATE vaultstream.batches SET state = 'done', signed = 2, settled_at = '2026-01-01 00:06:44Z'"
     )
+    await connection.execute("UPDATE vaultstream.keys SET done = 2, signed = 4")
     await connection.execute(
         "UPDATE vaultstream.jobs SET state = 'Complete', started_at = '2026-01-01Z', finished_at = '2026-01-01 00:06:44Z'"
     )

@@ -10,10 +10,12 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, found, made
+from support.engine import add_batches
 from support.planning import job_of, spec_of
 from vaultstream.scaling.history import History
 from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.throughput import Seen
+from vaultstream.store import jobs
 from vaultstream.store.priors import JobKind, dispensable, learn
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
@@ -55,6 +57,28 @@ async def test_a_prior_is_written_once_for_each_change_of_the_count(
     more = SHOWN.changed(16, 20, reason="WorkLeft", now=2.0)
     await store.remember(replace(memory, history=more), view)  # the same rates
     assert await connection.fetchval("SELECT written_at FROM vaultstream.priors") == written
+
+
+async def test_the_drain_of_a_job_is_learned_though_no_signer_was_left_when_it_was_complete(
+    store: PostgresStore, migrated_url: str, lags: JetStreamLags, connection: asyncpg.Connection
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    job = await jobs.get_job(connection, view.owner.namespace + "/" + view.owner.name)
+    await add_batches(connection, job, [1])
+    gone = ScalingMemory(SHOWN.changed(16, 0, reason="JobDone", now=2.0), generation=1)
+    assert await store.remember(gone, view) is None
+    await connection.execute(
+        "UPDATE vaultstream.batches SET state = 'done', signed = 1, settled_at = '2026-01-01 00:00:01Z'"
+    )
+    await connection.execute(
+        "UPDATE vaultstream.jobs SET state = 'Complete', started_at = '2026-01-01Z', finished_at = '2026-01-01 00:00:04Z'"
+    )
+    await found(store, view)
+    assert await store.remember(gone, view) is None
+    async with PostgresStore(migrated_url, lags) as restarted:
+        prior = (await made(restarted, another("next"))).prior
+    assert [one.seconds for one in prior.drains] == [3.0]
 
 
 async def test_a_prior_that_can_not_be_read_is_none(

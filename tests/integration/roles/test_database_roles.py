@@ -90,7 +90,7 @@ FORBIDDEN = [
     (ALL, "UPDATE vaultstream.keys SET state = 'active'"),
     (ALL, "SELECT vaultstream.lease_keys({no}, 'me', 1, 30)"),
     (ALL, "SELECT vaultstream.expire_leases({no})"),
-    (ALL, "SELECT vaultstream.count_attempt({no}, 2, 'SignerLost', 'no')"),
+    (ALL, "SELECT vaultstream.count_attempt({no}, 2, 1, 'SignerLost', 'no')"),
     (ALL - {"signing"}, "SELECT vaultstream.claim_batches({no}, 'me', '{{2}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.renew_keys('me', '{{}}', '{{}}', 30)"),
     (ALL - {"signing"}, "SELECT vaultstream.release_keys('me', '{{}}', '{{}}')"),

@@ -62,6 +62,14 @@ def test_a_complete_job_is_reported_and_its_children_are_deleted() -> None:
     assert told(done) == ["AllSigned"]
 
 
+def test_what_a_job_without_signers_has_shown_is_kept_when_it_is_complete() -> None:
+    running = view_of(children=ALL)
+    complete = stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=20_000)
+    gone = replace(ALL, signing=SignersView(0, 0, pods=0))
+    shown = planned(replace(after(running, planned(running)), stored=complete, children=gone))
+    assert shown.memory is not None
+
+
 def test_dead_letters_complete_a_job_with_a_warning() -> None:
     stored = stored_of(state=JobState.COMPLETE, finished_at=NOW, signed=19_990, dead=10)
     done = planned(view_of(stored))

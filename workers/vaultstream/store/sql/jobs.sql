@@ -109,33 +109,65 @@ SELECT count(*) FROM vaultstream.dead_letters WHERE job_no = $1
 
 -- name: read_job
 -- Job, counts of its records, batches and keys in one statement. Always one row: if there is no such job, `job_no` is NULL.
--- {job} is find_job, {keys} is count_keys; $2 is the window for the rate, in seconds.
--- A record is counted by the batch that was cut from the source; parts and retries of that batch carry the same records.
+-- {job} is find_job, {kept} is kept_counts, {counted} is count_batches, {keys} is count_keys; $2 is the window for the rate, in seconds.
 SELECT
     installed.schema_version, j.*, b.*, k.*,
-    (SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = j.job_no) AS dead,
     extract(epoch FROM least(make_interval(secs => $2), clock_timestamp() - b.first_settled_at))::float8 AS window_seconds,
     clock_timestamp() AS read_at
 FROM (SELECT max(version) AS schema_version FROM vaultstream.schema_version) AS installed
 LEFT JOIN ({job}) AS j ON true
 LEFT JOIN LATERAL (
-    SELECT
-        coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
-        coalesce(sum(signed), 0)::bigint AS signed,
-        coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_left,
-        count(*) FILTER (WHERE state <> 'split') AS batches,
-        count(*) FILTER (WHERE state = 'done') AS batches_done,
-        count(*) FILTER (WHERE state = 'pending') AS batches_left,
-        count(*) FILTER (WHERE state = 'pending' AND attempts > 0) AS batches_failing,
-        count(*) FILTER (WHERE state = 'pending' AND batch_no > j.published_through) AS batches_unpublished,
-        max(error) FILTER (WHERE state = 'pending') AS last_error,
-        min(settled_at) AS first_settled_at,
-        coalesce(sum(signed + batches.dead) FILTER (
-            WHERE settled_at > clock_timestamp() - make_interval(secs => $2)), 0)::bigint AS settled_lately
-    FROM vaultstream.batches
-    WHERE job_no = j.job_no
+    SELECT kept.* FROM ({kept}) AS kept
+    UNION ALL
+    SELECT counted.* FROM vaultstream.jobs AS old CROSS JOIN LATERAL ({counted}) AS counted
+    WHERE old.job_no = j.job_no AND NOT old.counted
 ) AS b ON true
 LEFT JOIN LATERAL ({keys}) AS k ON true
+
+-- name: kept_counts
+-- The counts of job j, if they are kept. This reads the same number of rows however many batches a job has: its keys, the batches that were
+-- settled in the window $2, and those that wait for another attempt. Batches that were settled before the checkpoint of publishing has
+-- passed them count as unpublished for that moment.
+SELECT
+    c.found AS records, s.signed, c.found - s.signed - s.dead + c.risen AS records_left,
+    c.cut - c.splits AS batches, s.done AS batches_done, c.cut - c.splits - s.done AS batches_left,
+    f.failing AS batches_failing, least(c.cut - c.splits - s.done, greatest(0, c.cut - c.published_through)) AS batches_unpublished,
+    f.error AS last_error,
+    (SELECT first.settled_at FROM vaultstream.batches AS first
+     WHERE first.job_no = c.job_no AND first.settled_at IS NOT NULL ORDER BY first.settled_at LIMIT 1) AS first_settled_at,
+    (SELECT coalesce(sum(lately.signed + lately.dead), 0)::bigint FROM vaultstream.batches AS lately
+     WHERE lately.job_no = c.job_no AND lately.settled_at > statement_timestamp() - make_interval(secs => $2)) AS settled_lately,
+    s.dead - c.risen AS dead
+FROM vaultstream.jobs AS c
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(done), 0)::bigint AS done, coalesce(sum(signed), 0)::bigint AS signed, coalesce(sum(dead), 0)::bigint AS dead
+    FROM vaultstream.keys WHERE job_no = c.job_no
+) AS s
+CROSS JOIN LATERAL (
+    SELECT count(*) AS failing, max(error) AS error
+    FROM vaultstream.batches WHERE job_no = c.job_no AND state = 'pending' AND attempts > 0
+) AS f
+WHERE c.job_no = j.job_no AND c.counted
+
+-- name: count_batches
+-- The same of a job whose counts are not kept. A record is counted by the batch that was cut from the source; parts and retries of that
+-- batch carry the same records.
+SELECT
+    coalesce(sum(records) FILTER (WHERE planned), 0)::bigint AS records,
+    coalesce(sum(signed), 0)::bigint AS signed,
+    coalesce(sum(records) FILTER (WHERE state = 'pending'), 0)::bigint AS records_left,
+    count(*) FILTER (WHERE state <> 'split') AS batches,
+    count(*) FILTER (WHERE state = 'done') AS batches_done,
+    count(*) FILTER (WHERE state = 'pending') AS batches_left,
+    count(*) FILTER (WHERE state = 'pending' AND attempts > 0) AS batches_failing,
+    count(*) FILTER (WHERE state = 'pending' AND batch_no > j.published_through) AS batches_unpublished,
+    max(error) FILTER (WHERE state = 'pending') AS last_error,
+    min(settled_at) AS first_settled_at,
+    coalesce(sum(signed + batches.dead) FILTER (
+        WHERE settled_at > clock_timestamp() - make_interval(secs => $2)), 0)::bigint AS settled_lately,
+    (SELECT count(*) FROM vaultstream.dead_letters AS d WHERE d.job_no = j.job_no) AS dead
+FROM vaultstream.batches
+WHERE job_no = j.job_no
 
 -- name: may_read_retries
 SELECT has_table_privilege('vaultstream.cleared_dead_letters', 'SELECT')

@@ -31,6 +31,8 @@ WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0
 
 -- name: find_drain
 -- The seconds from the last batch of job $1 that was settled until the job was complete. NULL: it is not.
-SELECT extract(epoch FROM j.finished_at - (SELECT max(settled_at) FROM vaultstream.batches WHERE job_no = $1))::float8
+SELECT extract(epoch FROM j.finished_at - (
+    SELECT settled_at FROM vaultstream.batches
+    WHERE job_no = $1 AND settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT 1))::float8
 FROM vaultstream.jobs AS j
 WHERE j.job_no = $1 AND j.state = 'Complete'

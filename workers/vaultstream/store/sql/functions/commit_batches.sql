@@ -191,12 +191,6 @@ BEGIN
         END LOOP;
     END IF;
 
-    -- A lease ends after its beginning, even if the clock was set back in between.
-    UPDATE vaultstream.keys k
-    SET holder = NULL, login = NULL, lru = nextval('vaultstream.lru'),
-        lease_until = greatest(v_now, k.leased_at + interval '1 microsecond')
-    WHERE k.key_no = ANY (ARRAY(SELECT c.key_no FROM unnest(p_key_no, v_held) AS c (key_no, held) WHERE c.held));
-
     IF cardinality(v_open) = v_slots AND false <> ALL (v_held) AND true <> ALL (v_late) THEN
         v_accepted := v_held;
         v_expected := v_signed;
@@ -214,6 +208,14 @@ BEGIN
             v_expected := v_expected + v_row.signed;
         END LOOP;
     END IF;
+
+    -- A lease ends after its beginning, even if the clock was set back in between. The key counts what is settled under it.
+    UPDATE vaultstream.keys k
+    SET holder = NULL, login = NULL, lru = nextval('vaultstream.lru'),
+        lease_until = greatest(v_now, k.leased_at + interval '1 microsecond'),
+        done = k.done + c.accepted::int, signed = k.signed + c.accepted::int * c.signed, dead = k.dead + c.accepted::int * c.dead
+    FROM unnest(p_key_no, v_held, v_accepted, p_signed, p_dead) AS c (key_no, held, accepted, signed, dead)
+    WHERE k.key_no = ANY (p_key_no) AND k.key_no = c.key_no AND c.held;
 
     INSERT INTO vaultstream.leases (key_no, epoch, holder, login, batch_no, during, committed_at, outcome)
     SELECT c.key_no, c.epoch, p_holder, session_user, c.batch_no,

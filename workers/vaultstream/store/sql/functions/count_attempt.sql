@@ -3,8 +3,11 @@
 -- the batch was already done.
 -- With the reason SignerLost, no error is known, and each attempt costs a signer. So the batch is split at once, which costs no
 -- record anything; and a record that stands alone has at least three attempts, because a signer may end for other causes.
--- Only fail_batch and expire_leases call this function, with their privileges. They lock the batch and, if it may be split, the job.
-CREATE OR REPLACE FUNCTION vaultstream.count_attempt(p_job_no int, p_batch_no bigint, p_reason text, p_error text)
+-- Only fail_batch and expire_leases call this function, with their privileges. They lock the batch, the key p_key_no, which counts what is
+-- settled, and, if the batch may be split, the job.
+DROP FUNCTION IF EXISTS vaultstream.count_attempt(int, bigint, text, text);
+CREATE OR REPLACE FUNCTION vaultstream.count_attempt(
+    p_job_no int, p_batch_no bigint, p_key_no int, p_reason text, p_error text)
 RETURNS TABLE (outcome text, attempt int) LANGUAGE plpgsql AS $$
 DECLARE
     v_batch vaultstream.batches;
@@ -30,6 +33,7 @@ BEGIN
     ELSIF v_batch.records = 1 THEN
         UPDATE vaultstream.batches b SET state = 'done', dead = 1, settled_at = clock_timestamp()
         WHERE b.job_no = p_job_no AND b.batch_no = p_batch_no;
+        UPDATE vaultstream.keys k SET done = k.done + 1, dead = k.dead + 1 WHERE k.key_no = p_key_no;
         INSERT INTO vaultstream.dead_letters (job_no, record_id, batch_no, reason, message)
         VALUES (p_job_no, v_batch.first_id, p_batch_no, p_reason, p_error)
         ON CONFLICT DO NOTHING;
@@ -37,7 +41,7 @@ BEGIN
     ELSE
         UPDATE vaultstream.batches b SET state = 'split', settled_at = clock_timestamp()
         WHERE b.job_no = p_job_no AND b.batch_no = p_batch_no;
-        UPDATE vaultstream.jobs j SET next_batch_no = j.next_batch_no + 2 WHERE j.job_no = p_job_no
+        UPDATE vaultstream.jobs j SET next_batch_no = j.next_batch_no + 2, splits = j.splits + 1 WHERE j.job_no = p_job_no
         RETURNING j.next_batch_no - 2 INTO v_next;
         v_half := v_batch.records / 2;
         -- A part of a suspect is a suspect.

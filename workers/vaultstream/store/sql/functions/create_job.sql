@@ -19,8 +19,8 @@ BEGIN
         RAISE insufficient_privilege USING MESSAGE = format('the login %s creates jobs of its own tenant alone', session_user);
     END IF;
 
-    INSERT INTO vaultstream.jobs (token, name, spec, id_type, source_oid, owner_uid, tenant)
-    VALUES (p_token, p_name, p_spec, p_id_type, p_source_oid, p_owner_uid, p_tenant)
+    INSERT INTO vaultstream.jobs (token, name, spec, id_type, source_oid, owner_uid, tenant, counted)
+    VALUES (p_token, p_name, p_spec, p_id_type, p_source_oid, p_owner_uid, p_tenant, true)
     RETURNING job_no INTO v_job_no;
     PERFORM vaultstream.check_source(p_spec, p_source_oid);
 

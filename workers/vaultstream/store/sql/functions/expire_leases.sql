@@ -46,7 +46,7 @@ BEGIN
         IF v_key.alone THEN
             v_dead := v_dead + (
                 SELECT count(*) FILTER (WHERE c.outcome = 'dead') FROM vaultstream.count_attempt(
-                    p_job_no, v_key.batch_no, 'SignerLost',
+                    p_job_no, v_key.batch_no, v_key.key_no, 'SignerLost',
                     format('the lease of %s on key %s expired, and it held nothing else', v_key.holder, v_key.key_id)) AS c);
         ELSE
             UPDATE vaultstream.batches b SET lost = b.lost + 1

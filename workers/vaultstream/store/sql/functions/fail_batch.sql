@@ -51,5 +51,5 @@ BEGIN
     SELECT p_key_no, p_epoch, p_holder, session_user, p_batch_no, tstzrange(v_began, freed.lease_until), 'failed' FROM freed;
 
     RETURN QUERY SELECT c.outcome, c.attempt
-    FROM vaultstream.count_attempt(p_job_no, p_batch_no, 'Unsignable', left(coalesce(p_error, ''), 1000)) AS c;
+    FROM vaultstream.count_attempt(p_job_no, p_batch_no, p_key_no, 'Unsignable', left(coalesce(p_error, ''), 1000)) AS c;
 END $$;

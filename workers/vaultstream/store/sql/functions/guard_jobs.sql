@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION vaultstream.guard_jobs() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_moving text[] := '{spec,state,message,started_at,finished_at,deleted_at,upper_id,planned_id,planned,next_batch_no,
-                         published_through,tenant,source_oid}';
+                         published_through,tenant,source_oid,counted,cut,splits,found,risen}';
     v_fields text[] := '{records,batchSize,keys,signature,scaling,retries,workers,signer,suspend,activeDeadlineSeconds,finishBy,
                          finishWithin,ttlSecondsAfterFinished,deletionPolicy}';
     v_types  text[] := '{object,number,object,object,object,object,object,object,boolean,number|null,string|null,

@@ -37,7 +37,7 @@ BEGIN
 
     IF v_records > 0 THEN
         UPDATE vaultstream.jobs
-        SET next_batch_no = v_first + v_batches, finished_at = NULL, message = NULL,
+        SET next_batch_no = v_first + v_batches, risen = risen + v_records, finished_at = NULL, message = NULL,
             state = CASE WHEN state = 'Suspended' THEN state ELSE 'Running' END
         WHERE job_no = p_job_no;
         PERFORM vaultstream.record_event(p_job_no, 'retry', jsonb_build_object('records', v_records::text));
