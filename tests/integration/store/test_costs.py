@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-import look_costs
+import progress_costs
 from support.engine import add_batches, add_job, claim_one, commit, signed
 from vaultstream.store.leases import COMMITTED
 
@@ -31,11 +31,13 @@ async def test_a_lease_and_its_end_change_no_index_of_the_keys(db: asyncpg.Conne
     assert all_now - all_before == in_place - in_place_before == 12
 
 
-async def test_a_look_at_a_job_costs_the_same_however_many_batches_it_has(db: asyncpg.Connection) -> None:
+async def test_reading_the_progress_of_a_job_costs_the_same_however_many_batches_it_has(
+    db: asyncpg.Connection,
+) -> None:
     async def pages(batches: int) -> dict[str, int]:
-        token = await look_costs.fill(db, batches)
+        token = await progress_costs.fill(db, batches)
         await db.execute("VACUUM vaultstream.batches")
-        return {name: read for name, (read, _) in (await look_costs.looked(db, token)).items()}
+        return {name: read for name, (read, _) in (await progress_costs.read(db, token)).items()}
 
     small, large = await pages(1_000), await pages(60_000)
     assert small.keys() == large.keys() == {"progress", "last settled", "outstanding"}

@@ -93,7 +93,7 @@ class JobSnapshot:
         return self.keys.active if self.keys.made >= self.job.spec.keys.count else None
 
 
-def look_statement() -> str:
+def progress_statement() -> str:
     """Returns the query that reads a job by its name or token ($1), its progress and its keys; $2: `RATE_WINDOW_SECONDS`."""
     parts = {"job": query("find_job"), "kept": query("kept_counts"), "counted": query("count_batches")}
     return query("read_job", **parts, keys=query("count_keys", job_no="j.job_no"))
@@ -109,7 +109,7 @@ async def find_snapshot(connection: Connection, name: str) -> JobSnapshot | None
     Raises:
         SchemaVersionError: this program does not work with the schema of the database.
     """
-    row = await fetch_one(connection, look_statement(), name, RATE_WINDOW_SECONDS)
+    row = await fetch_one(connection, progress_statement(), name, RATE_WINDOW_SECONDS)
     if row["schema_version"] != schema.current_version():
         await schema.require_current(connection)
     if row["job_no"] is None:

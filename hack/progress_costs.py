@@ -1,6 +1,6 @@
-"""Measures what a look at a running job costs in Postgres: what the operator and `vaultstream status` read each time.
+"""Measures what reading the progress of a running job costs in Postgres, as the operator and `vaultstream status` do at each poll.
 
-    python hack/look_costs.py [BATCHES ...]
+    python hack/progress_costs.py [BATCHES ...]
 
 A private server gets one job after the other, with 1,000, 100,000 and 10,000,000 batches unless other numbers are named. Half of them are
 settled, 100 of these within the last 20 s; 100 are published, and 3 of these are to be tried again. Prints the pages that each query reads
@@ -25,7 +25,7 @@ from vaultstream.local.services import LocalServices
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
 from vaultstream.store import schema
 from vaultstream.store.database import connect
-from vaultstream.store.progress import look_statement
+from vaultstream.store.progress import progress_statement
 from vaultstream.store.sql import query
 
 SIZES = (1_000, 100_000, 10_000_000)
@@ -39,12 +39,12 @@ KEYS = 100
 async def fill(connection: asyncpg.Connection, batches: int) -> str:
     """Makes a job with that many batches; returns its token. The batches are written as commits, failures and the planner leave them."""
     await connection.execute(
-        "CREATE TABLE IF NOT EXISTS public.look_costs (id bigint PRIMARY KEY, payload bytea)"
+        "CREATE TABLE IF NOT EXISTS public.progress_costs (id bigint PRIMARY KEY, payload bytea)"
     )
-    oid = await connection.fetchval("SELECT 'public.look_costs'::regclass::oid")
-    token = f"look-{batches}"
+    oid = await connection.fetchval("SELECT 'public.progress_costs'::regclass::oid")
+    token = f"progress-{batches}"
     spec = {
-        "records": {"table": "public.look_costs"},
+        "records": {"table": "public.progress_costs"},
         "batchSize": RECORDS,
         "keys": {"count": KEYS, "algorithm": "ED25519"},
         "retries": {"backoff": {}, "maxAttempts": 5},
@@ -80,13 +80,13 @@ async def fill(connection: asyncpg.Connection, batches: int) -> str:
     return token
 
 
-async def looked(connection: asyncpg.Connection, token: str) -> dict[str, tuple[int, float]]:
-    """Returns the pages that each query of a look reads, and the milliseconds that it takes."""
+async def read(connection: asyncpg.Connection, token: str) -> dict[str, tuple[int, float]]:
+    """Returns the pages that each query of a poll reads, and the milliseconds that it takes."""
     [(job_no, through)] = await connection.fetch(
         "SELECT job_no, published_through FROM vaultstream.jobs WHERE token = $1", token
     )
     queries = {
-        "progress": (look_statement(), token, RATE_WINDOW_SECONDS),
+        "progress": (progress_statement(), token, RATE_WINDOW_SECONDS),
         "last settled": (query("find_drain"), job_no),
         "outstanding": (query("count_pending_through"), job_no, through),
     }
@@ -117,7 +117,7 @@ async def measure(sizes: list[int]) -> None:
             for batches in sizes:
                 token = await fill(connection, batches)
                 await connection.execute("VACUUM vaultstream.batches")
-                for name, (pages, took) in (await looked(connection, token)).items():
+                for name, (pages, took) in (await read(connection, token)).items():
                     sys.stdout.write(
                         f"{batches:>12,} batches  {name:14} {pages:>8,} pages {took:>10.2f} ms\n"
                     )
