@@ -85,7 +85,11 @@ ORDER BY batch_no
 LIMIT $3
 
 -- name: count_pending_through
-SELECT count(*) FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending' AND batch_no <= $2
+-- At most 100,000. In their order, so that Postgres reads them by their index however many batches the job has.
+SELECT count(*)
+FROM (
+    SELECT FROM vaultstream.batches WHERE job_no = $1 AND state = 'pending' AND batch_no <= $2 ORDER BY batch_no LIMIT 100000
+) AS outstanding
 
 -- name: move_published
 -- Moves the publisher's checkpoint forward, never back.
