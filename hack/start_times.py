@@ -1,8 +1,9 @@
 """Measures how long signers take on the node of `make kind-up`: from the start of their containers, and from the request, until they are Ready.
 
-    python hack/start_times.py [--signers N] [--rounds N] [--priority]
+    python hack/start_times.py [--signers N] [--rounds N] [--new-jobs] [--algorithm NAME] [--priority]
 
-A job is applied with all its signers, which are then withdrawn and asked for again in each further round. Times are this process's own, of
+A job is applied with all its signers, which are then withdrawn and asked for again in each further round; with `--new-jobs`, each round is
+a new job, whose keys and records workers start beside its signers. Times are this process's own, of
 the line of a watch in which a pod is Ready: what Kubernetes writes has whole seconds. A container starts when the kernel started its first
 process, to 10 ms. With `--priority`, as root, daemons and pods of the node come before other work on this machine.
 """
@@ -49,12 +50,12 @@ class Seen(NamedTuple):
     container: str
 
 
-def manifest(signers: int) -> str:
-    """Returns a job that does not end while it is measured: RSA signs some hundred records per second."""
+def manifest(signers: int, algorithm: str) -> str:
+    """Returns a job. With RSA, which signs some hundred records per second, it does not end while it is measured."""
     spec = {
         "records": {"table": "receipts"},
         "batchSize": 100,
-        "keys": {"count": max(10, signers), "algorithm": "RSA_PSS_3072_SHA256"},
+        "keys": {"count": max(10, signers), "algorithm": algorithm},
         "scaling": {"pollingInterval": 1, "minReplicaCount": signers, "maxReplicaCount": signers},
         "signer": {
             "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
@@ -134,18 +135,25 @@ def gone() -> None:
     kubectl("wait", "--for=delete", "pod", "--selector", SELECTOR, f"--timeout={LIMIT_SECONDS:g}s")
 
 
-def measure(signers: int, rounds: int) -> list[list[Start]]:
-    """Returns the starts of each round."""
-    seen: Queue[Seen] = Queue()
+def remove() -> None:
+    """Deletes the job, and waits until no signer is left."""
     kubectl("delete", "signingjob", JOB, "--ignore-not-found")
     gone()
+
+
+def measure(signers: int, rounds: int, *, algorithm: str, new_jobs: bool) -> list[list[Start]]:
+    """Returns the starts of each round."""
+    seen: Queue[Seen] = Queue()
+    remove()
     watching = watch(seen)
     found: list[list[Start]] = []
     try:
         for number in range(rounds):
+            if number and new_jobs:
+                remove()
             asked = time.monotonic()
-            if number == 0:
-                kubectl("apply", "--filename=-", stdin=manifest(signers))
+            if number == 0 or new_jobs:
+                kubectl("apply", "--filename=-", stdin=manifest(signers, algorithm))
             else:
                 pause("0")
                 gone()
@@ -156,7 +164,7 @@ def measure(signers: int, rounds: int) -> list[list[Start]]:
                 ready = seen.get(timeout=LIMIT_SECONDS)
                 starts.append(Start(ready.at - asked, ready.at - first_process(ready.container)))
             found.append(starts)
-            tell(number, starts)
+            tell(number, starts, applied=number == 0 or new_jobs)
     finally:
         watching.terminate()
         watching.wait()
@@ -187,13 +195,13 @@ def unhealthy() -> str:
     return "; ".join(said) or "none"
 
 
-def tell(number: int, starts: list[Start]) -> None:
+def tell(number: int, starts: list[Start], *, applied: bool) -> None:
     """Prints one round."""
     asked, started = zip(*starts, strict=True)
     load = os.getloadavg()[0]
     say(
         f"round {number + 1}, load {load:.1f}: container to Ready {min(started):.2f} to {max(started):.2f} s, median {median(started):.2f}; "
-        f"{'apply' if number == 0 else 'request'} to first {min(asked):.2f}, to all {max(asked):.2f} s",
+        f"{'apply' if applied else 'request'} to first {min(asked):.2f}, to all {max(asked):.2f} s",
     )
 
 
@@ -202,11 +210,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--signers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--new-jobs", action="store_true")
+    parser.add_argument("--algorithm", default="RSA_PSS_3072_SHA256")
     parser.add_argument("--priority", action="store_true")
     arguments = parser.parse_args()
     if arguments.priority:
         prefer_the_node()
-    rounds = measure(arguments.signers, arguments.rounds)
+    rounds = measure(
+        arguments.signers, arguments.rounds, algorithm=arguments.algorithm, new_jobs=arguments.new_jobs
+    )
     times = sorted(start.started for starts in rounds for start in starts)
     say(f"{len(times)} starts, container to Ready: {' '.join(f'{seconds:.2f}' for seconds in times)} s")
 

@@ -13,7 +13,7 @@ import pytest
 
 from support.e2e import etcd
 from support.e2e.release import NAME
-from support.e2e.site import HOME, NAMESPACES, resources
+from support.e2e.site import HOME, NAMESPACES
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.crypto.revocations import Revocation, add_revocations
@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 RECORDS = 10_000
 ROTATED_RECORDS = 20_000
+KEYS = {"count": 12, "algorithm": "ED25519"}
 PIECE = 30
 """Length of each searched piece of a secret, in bytes: too long to occur by chance, and short enough to lie within a line or page."""
 
@@ -107,8 +108,8 @@ async def wrapped_keys(site: Site, name: str) -> list[bytes]:
 
 
 async def test_no_key_is_in_plaintext_outside_its_secret(site: Site, tmp_path: Path) -> None:
-    await site.table("custody", RECORDS)
-    await site.apply("custody", signer={"resources": resources(cpu="200m")})
+    await site.slow_view("custody", RECORDS)
+    await site.apply("custody")
     await site.has_signed("custody", 1)
     told = list(process_settings())
     await suspend(site, "custody", True)  # the data of an unfinished job stays in NATS and Postgres
@@ -136,6 +137,7 @@ async def test_no_key_is_in_plaintext_outside_its_secret(site: Site, tmp_path: P
     assert any(b"VAULTSTREAM_KEK_FILE" in text for _, text in told)
     assert [place for place, text in told if found(needles, text)] == []
     assert [path for path, content in files(*on_disk) if found(needles, content)] == []
+    await site.hurry("custody")
     await suspend(site, "custody", False)
     await site.completes("custody")
     assert [path for path, content in files(*on_disk) if found(needles, content)] == []
@@ -149,8 +151,8 @@ async def suspend(site: Site, name: str, suspended: bool) -> None:
 
 async def test_a_key_encryption_key_is_rotated_while_a_job_runs(site: Site, tmp_path: Path) -> None:
     """Follows docs/keys-and-custody.md."""
-    await site.table("rotated", ROTATED_RECORDS)
-    await site.apply("rotated", signer={"resources": resources(cpu="200m")})
+    await site.slow_view("rotated", ROTATED_RECORDS)
+    await site.apply("rotated", keys=KEYS)
     await site.has_signed("rotated", 1)
     file = tmp_path / "kek"
     file.write_text(await site.secret(f"{NAME}-kek", "kek"))
@@ -176,6 +178,7 @@ async def test_a_key_encryption_key_is_rotated_while_a_job_runs(site: Site, tmp_
     signers = await site.pods(component="signing", job="rotated")
     for pod in signers:  # their replacements have to unwrap all keys again
         await site.delete_pod(pod["metadata"]["name"])
+    await site.hurry("rotated")
     await site.completes("rotated")
     assert (await site.verify("rotated"))["valid"] == ROTATED_RECORDS
     found_secret = await site.get(f"/api/v1/namespaces/{HOME}/secrets/{NAME}-kek")
@@ -187,8 +190,8 @@ async def test_a_revoked_key_stays_revoked_after_a_restore_if_its_namespace_has_
     site: Site, tmp_path: Path
 ) -> None:
     """Follows docs/keys-and-custody.md: the database is as after a restore, the ConfigMap has the newest file."""
-    await site.table("revived", ROTATED_RECORDS)
-    await site.apply("revived", signer={"resources": resources(cpu="200m")})
+    await site.slow_view("revived", ROTATED_RECORDS)
+    await site.apply("revived", keys=KEYS)
     await site.has_signed("revived", 1)
     await suspend(site, "revived", True)
     of_job = ("--selector", "vaultstream.dev/job=revived")
@@ -205,6 +208,7 @@ async def test_a_revoked_key_stays_revoked_after_a_restore_if_its_namespace_has_
     config_map = ("create", "configmap", f"{NAME}-revocations", f"--from-file={file}")
     await site.kubectl(*config_map)
     try:
+        await site.hurry("revived")
         await suspend(site, "revived", False)
         await site.completes("revived")
         async with site.database() as db:

@@ -81,19 +81,22 @@ def _recurs(error: VaultStreamError, file: Path) -> bool:
     return False
 
 
-async def rest(settings: Settings, role: str, why: str, seconds: float) -> bool:
-    """Serves a worker's health, not ready, for some seconds; returns whether it was asked to leave.
+async def rest(settings: Settings, role: str, trouble: str | None, seconds: float) -> bool:
+    """Serves a worker's health for some seconds, not ready while there is trouble; returns whether it was asked to leave.
+
+    A worker without trouble, which has nothing to do, stays ready: otherwise the kubelet would write an Event about each signer of a job
+    that ends.
 
     Args:
         settings: say where health is served.
         role: of the worker.
-        why: what the worker waits for; its readiness shows it.
+        trouble: what the worker waits for, which its readiness shows; None: for the end of its pod.
         seconds: how long.
     """
     asked, telemetry = asyncio.Event(), Telemetry(role)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    telemetry.health.require("work", lambda: why)
+    telemetry.health.require("work", lambda: trouble)
     async with serving(settings, telemetry):
         try:
             async with asyncio.timeout(seconds):

@@ -49,7 +49,7 @@ def run_worker(role: str, job: str, *, deleted: bool = False, **overrides: objec
         if why != told:
             log.warning("waiting, and trying again: %s", why, extra={"seconds": round(pause, 1)})
             told = why
-        if uvloop.run(rest(settings, role, why, pause)):
+        if uvloop.run(rest(settings, role, last.message if last else None, pause)):
             return ExitCode.OK
         signal.signal(signal.SIGTERM, _leave_at_once)  # until the worker handles it again
     return write_exit(last) if last else ExitCode.OK

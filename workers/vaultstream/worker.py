@@ -114,7 +114,6 @@ async def worker_context(
     health, stop = telemetry.health, asyncio.Event()
     health.expect("postgres", within=health.answer_seconds)
     health.require("nats", lambda: "not connected yet")
-    health.require("staying", lambda: "the worker is stopping" if stop.is_set() else None)
     if ready_once is not None:
         health.expect(ready_once, within=health.progress_seconds)
     async with (

@@ -244,7 +244,6 @@ def _revocations_volume(name: str) -> Manifest:
 def _container(
     role: str, token: str, shape: ShapedPod, options: WorkerOptions, arguments: Sequence[str]
 ) -> Manifest:
-    probe = {"path": "/livez", "port": "metrics"}
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
     mounts.append({"name": "credentials", "mountPath": _CREDENTIALS_FOLDER, "readOnly": True})
     if role in (KEYS, SIGNING):
@@ -265,7 +264,26 @@ def _container(
         "resources": dict(shape.resources),
         "volumeMounts": mounts,
         "securityContext": dict(options.shape.security_context),
-        # A worker listens before its imports. It has started once it is ready for the first time, which is asked for each second.
+        # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if not arguments:
+        container |= _probes()
+    if options.pre_stop_seconds:
+        # The worker is process 1 of its container, and the kernel delivers to it no signal that it does not handle yet.
+        # A worker that is deleted while it starts would miss SIGTERM, fetch batches, and be killed with them in flight.
+        # So SIGTERM is delayed until a starting worker handles it; a running one keeps working until then.
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.pre_stop_seconds}}}
+    return container
+
+
+def _probes() -> Manifest:
+    """Returns the probes of a worker. One that only seals a deletion ends by itself within seconds, and serves nothing to probe.
+
+    A worker listens before its imports. It has started once it is ready for the first time, which is asked for each second.
+    """
+    probe = {"path": "/livez", "port": "metrics"}
+    return {
         "startupProbe": {
             "httpGet": {**probe, "path": "/livez?ready"},
             "periodSeconds": 1,
@@ -274,15 +292,7 @@ def _container(
         },
         "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5, "timeoutSeconds": 5},
-        # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    if options.pre_stop_seconds:
-        # The worker is process 1 of its container, and the kernel delivers to it no signal that it does not handle yet.
-        # A worker that is deleted while it starts would miss SIGTERM, fetch batches, and be killed with them in flight.
-        # So SIGTERM is delayed until a starting worker handles it; a running one keeps working until then.
-        container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.pre_stop_seconds}}}
-    return container
 
 
 def _environment(role: str, options: WorkerOptions) -> list[Manifest]:

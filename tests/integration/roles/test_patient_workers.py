@@ -81,7 +81,7 @@ async def test_a_worker_that_lacks_a_grant_is_reported_and_then_waits_until_it_h
     assert await asyncio.wait_for(process.wait(), 15) == ExitCode.OK
 
 
-async def test_a_signer_whose_job_has_ended_stays_until_its_pod_is_deleted(
+async def test_a_signer_whose_job_has_ended_stays_ready_until_its_pod_is_deleted(
     database: GuardedDatabase, nats: GuardedNats, owner: asyncpg.Connection, tmp_path: Path
 ) -> None:
     pod, job = Pod(database, nats, "signing", tmp_path), await add_job(owner, keys=1)
@@ -91,7 +91,11 @@ async def test_a_signer_whose_job_has_ended_stays_until_its_pod_is_deleted(
     process = await pod.start(job)
 
     async def rests() -> bool:
-        return "work" in await pod.waits()
+        try:
+            ready = await asyncio.to_thread(ask, pod.port, "/readyz")
+        except OSError:
+            return False
+        return "work" in ready.document["checks"] and ready.status == 200
 
     await eventually(rests, what="it rests")
     process.send_signal(signal.SIGTERM)

@@ -30,6 +30,8 @@ TOOLBOX = "toolbox"
 END_SECONDS = 400.0
 """Within which a job of these tests must end on two busy cores, whatever happens to it."""
 _NOT_FOUND = 404
+_RESOURCES = {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}}
+"""Of a signer: five fit on the node."""
 _RSA = "RSA_PSS_3072_SHA256"  # slow to sign with: a few thousand records are a load
 
 
@@ -137,7 +139,7 @@ class Site:
                     "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
                     **(scaling or {}),
                 },
-                "signer": {"resources": resources()},
+                "signer": {"resources": _RESOURCES},
                 **spec,
             },
         }
@@ -223,6 +225,22 @@ class Site:
                 f"INSERT INTO public.{name} SELECT i, 'payload ' || i FROM generate_series(1, {records}) i"
             )
 
+    async def slow_view(self, name: str, records: int, *, milliseconds: int = 10) -> None:
+        """Creates a view of records each of whose payloads takes time to read, however fast the node is, until `hurry`."""
+        async with self.database() as db:
+            await db.execute(f"DROP VIEW IF EXISTS public.{name}")
+        await self.table(f"{name}_slow", records)
+        async with self.database() as db:
+            await db.execute(_pause(name, f"PERFORM pg_sleep({milliseconds / 1000});"))
+            await db.execute(
+                f"CREATE VIEW public.{name} AS SELECT id, public.{name}_pause(payload) AS payload FROM public.{name}_slow"
+            )
+
+    async def hurry(self, name: str) -> None:
+        """Lets the rest of such a view be read at once."""
+        async with self.database() as db:
+            await db.execute(_pause(name))
+
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection to the bundled Postgres as its owner, with TLS, from the node."""
@@ -264,9 +282,12 @@ class Site:
         await self.kubectl("wait", "--for=condition=Ready", f"pod/{TOOLBOX}", "--timeout=60s")
 
 
-def resources(**limits: str) -> dict[str, Any]:
-    """Resources of a signer, of which four fit on the node; with `cpu="200m"` it signs at most 100 to 200 records per second."""
-    return {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi", **limits}}
+def _pause(name: str, statement: str = "") -> str:
+    """The function of a view's payloads. It is declared stable, so that only those that are read are computed."""
+    return (
+        f"CREATE OR REPLACE FUNCTION public.{name}_pause(payload text) RETURNS text LANGUAGE plpgsql STABLE "
+        f"AS $$ BEGIN {statement} RETURN payload; END $$"
+    )
 
 
 _LABELS = {

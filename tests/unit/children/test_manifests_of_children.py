@@ -23,6 +23,7 @@ from vaultstream_operator.core.children import (
     Owner,
     WorkerOptions,
     child_name,
+    deletion_job,
     signing_deployment,
     template_of,
     worker_job,
@@ -346,3 +347,10 @@ def test_a_pod_of_a_child_has_a_name_that_fits_a_host(name: str, role: str) -> N
 def test_children_of_different_jobs_have_different_names(one: str, other: str) -> None:
     another = Owner("shop", other, "7c9e6679-7425-40de-944b-e07fc1f90ae7")
     assert child_name(replace(OWNER, name=one), KEYS) != child_name(another, KEYS)
+
+
+def test_a_pod_that_seals_a_deletion_and_ends_at_once_has_no_probe_to_fail() -> None:
+    template = deletion_job(OWNER, TOKEN, spec_of(), OPTIONS)["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["args"] == ["worker", "records", TOKEN, "--deleted"]
+    assert [name for name in container if name.endswith("Probe")] == []
