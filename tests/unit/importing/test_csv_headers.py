@@ -8,7 +8,7 @@ import pytest
 
 from support.reading import read, reasons
 from vaultstream.errors import ImportFileError
-from vaultstream.importing.csv_header import header_of, looks_like_record, separator_of
+from vaultstream.importing.csv_header import header_of, looks_like_record, not_separated, separator_of
 from vaultstream.importing.loader import refuse_record_as_header
 from vaultstream.importing.options import ImportOptions
 
@@ -196,3 +196,58 @@ def test_a_header_that_can_not_be_read_is_refused_with_the_way_out(
     with pytest.raises(ImportFileError, match=what) as refused:
         read(tmp_path / "in.csv")
     assert hint in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("character", ["\x0b", "\x0c", "\x85", "\u2028"])
+def test_a_quoted_name_may_have_what_ends_lines_elsewhere(path: Path, character: str) -> None:
+    path.write_text(f'id,"a{character}b"\n1,x\n', "utf-8")
+    rows, _ = read(path)
+    assert [row.id for row in rows] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("header", "how"),
+    [
+        ("id   name     amount", "fixed widths"),
+        ("        ID NAME", "fixed widths"),
+        ("+----+------+", "drawn with lines"),
+        ("First name", None),
+        ("identity", None),
+        ("-", None),
+    ],
+)
+def test_columns_that_no_comma_separates_are_not_one(header: str, how: str | None) -> None:
+    assert (how or "") in (found := not_separated([header], "id") or "")
+    assert bool(how) == bool(found)
+    assert not_separated([header, "b"], "id") is None
+
+
+@pytest.mark.parametrize("header", ["\u201cid\u201d,p", "'id',p", "\u200bid,p", "[id],p", "`id`,p"])
+def test_an_id_in_quotes_that_csv_does_not_know_is_no_missing_one(path: Path, header: str) -> None:
+    path.write_text(f"{header}\n1,a\n", "utf-8")
+    with pytest.raises(ImportFileError, match="no column 'id', but it has"):
+        read(path)
+
+
+def test_a_line_under_the_header_and_a_mark_before_a_record_are_no_ids(path: Path) -> None:
+    path.write_text("id,name\n--,----\n1,a\n\ufeff2,b\n--,-\n", "utf-8")
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["1", "--"]
+    assert reasons(rejects) == [
+        (2, "is a line drawn under the header"),
+        (4, "begins with a byte order mark, as at the beginning of another file"),
+    ]
+
+
+@pytest.mark.parametrize("lines", ["1,x\r2,y\r", "1,x\n2,y\r3,z\n", "\r1,x\n\r2,y\n"])
+def test_records_that_a_carriage_return_ends_are_not_rejected_as_one_line(path: Path, lines: str) -> None:
+    path.write_bytes(f"id,name\n{lines}".encode())
+    with pytest.raises(ImportFileError, match="several records, which end with a carriage return"):
+        read(path)
+
+
+def test_a_carriage_return_in_one_value_rejects_its_line(path: Path) -> None:
+    path.write_bytes(b"id,name\n1,x\ry\n2,z\r\n")
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["2"]
+    assert [reject.line for reject in rejects] == [2]

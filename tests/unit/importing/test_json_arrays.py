@@ -176,3 +176,41 @@ def test_records_under_their_ids_are_not_signed_as_one(tmp_path: Path) -> None:
     assert len(read(path, payload_columns=("17", "18"))[0]) == 1, "whoever names the members insists"
     path.write_text('{"id": 1, "address": {"city": "x"}, "name": {"first": "y"}}')
     assert len(read(path)[0]) == 1
+
+
+def test_a_sequence_with_record_separators_is_refused_with_the_way_out(path: Path) -> None:
+    path.write_text('\x1e{"id": 1}\n\x1e{"id": 2}\n')
+    with pytest.raises(ImportFileError, match="RFC 7464") as refused:
+        read(path)
+    assert "tr -d" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("last", ['{"id": 2, "p": "a', '{"id": 2,', '{"id": 2'])
+def test_lines_that_are_cut_off_are_not_the_whole_file(path: Path, last: str) -> None:
+    path.write_text(f'{{"id": 1}}\n{last}')
+    with pytest.raises(ImportFileError, match="ends inside the record on line 2"):
+        read(path)
+    path.write_text(f'{{"id": 1}}\n{last}\n{{"id": 3}}')
+    rows, rejects = read(path)
+    assert ([row.id for row in rows], [reject.line for reject in rejects]) == (["1", "3"], [2])
+
+
+def test_objects_between_carriage_returns_are_not_one_line(path: Path) -> None:
+    path.write_bytes(b'{"id": 1}\r{"id": 2}\r')
+    with pytest.raises(ImportFileError, match="carriage return"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"id": "a\tb"}', "Invalid control character at column 10, which is U+0009"),
+        ('{"id": 1} {"id": 2}', "something follows the value at column 11"),
+        ('\ufeff{"id": 1}', "Expecting value at column 1, which is U+FEFF"),
+        ('{"id": 1,}', "Expecting property name enclosed in double quotes at column 10"),
+    ],
+)
+def test_what_is_malformed_is_said_with_its_place(path: Path, text: str, fault: str) -> None:
+    path.write_text(f'{{"id": 0}}\n{text}\n', "utf-8")
+    _, rejects = read(path)
+    assert reasons(rejects) == [(2, f"is malformed: {fault}")]

@@ -353,8 +353,8 @@ class TestFiles:
             ".": "is a directory",
             "empty.csv": "is empty",
             "in.txt": "The extension of in.txt",
-            "no.zip": "can't be unpacked",
-            "no.csv.gz": "can't be unpacked",
+            "no.zip": "is not packed as its extension .zip says",
+            "no.csv.gz": "is not packed as its extension .gz says",
             "p.parquet.gz": "compressed Parquet",
         }.items():
             with pytest.raises(ImportFileError, match=message):

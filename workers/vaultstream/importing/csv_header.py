@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)
 _OTHER_SEPARATORS = ";\t|^~\x01\x02\x1f"  # also those of Hive, and of ASCII
 _OTHER_LINE_ENDS = "\x85\u2028\u2029\x0b\x0c\x1e"
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?")
 _FRACTION = re.compile(r"[+-]?[0-9]+\.[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")
@@ -68,9 +69,46 @@ def other_separator_in(header: Sequence[str]) -> str | None:
     return next((c for c in _OTHER_SEPARATORS if c in header[0]), None) if len(header) == 1 else None
 
 
-def other_line_end_in(header: Sequence[str]) -> str | None:
-    """Returns the character that seems to end lines in place of a line feed: it is in no name of a column; or None."""
-    return next((c for name in header for c in name if c in _OTHER_LINE_ENDS), None)
+def other_line_end_in(line: str) -> str | None:
+    """Returns the character that seems to end lines in place of a line feed: it is in the header, outside quotes; or None."""
+    return next((c for c in _QUOTED.sub("", line) if c in _OTHER_LINE_ENDS), None)
+
+
+def lines_at_returns(line: str, width: int) -> bool:
+    """Whether a line with carriage returns outside its quotes seems to be several records, which these end."""
+    records = _QUOTED.sub("", line).rstrip("\r\n").split("\r")
+    return width > 1 and len(records) > 1 and any(record.count(",") == width - 1 for record in records[1:])
+
+
+def fault_of_no_record(row: Sequence[str], *, first: bool) -> str | None:
+    """Returns why a row is no record, worded to follow "The line …"; None: nothing says so.
+
+    Args:
+        row: as many values as the header has.
+        first: whether it is the first one after the header, where programs draw a line, as in `--,----`.
+    """
+    if row[0].startswith("\ufeff"):
+        return "begins with a byte order mark, as at the beginning of another file"
+    if separator_of(row[0]) or (row[0].casefold() == "sep=" and not any(row[1:])):
+        return "announces the separator, as at the beginning of another file"
+    if not any(row):
+        return "has only empty values"
+    if first and all(value and not value.strip("-") for value in row) and len("".join(row)) > len(row):
+        return "is a line drawn under the header"
+    return None
+
+
+def not_separated(header: Sequence[str], id_column: str) -> str | None:
+    """Returns how the columns of a file seem to be told apart, if its header has one name that is likelier several; or None."""
+    [name, *others] = header
+    if others:
+        return None
+    if len(name) > 1 and not name.strip("+-=| "):
+        return "drawn with lines"
+    words = [word.casefold() for word in name.split()]
+    if re.search(r"\S {2,}\S", name) or (len(words) > 1 and id_column.casefold() in words):
+        return "separated by spaces or of fixed widths"
+    return None
 
 
 def other_separator_after_quotes(line: str) -> str | None:

@@ -9,7 +9,9 @@ from vaultstream.canonical import text_composer
 from vaultstream.errors import ImportFileError
 from vaultstream.importing.csv_header import (
     CsvHeader,
+    fault_of_no_record,
     header_of,
+    lines_at_returns,
     other_line_end_in,
     other_separator_after_quotes,
     other_separator_in,
@@ -65,7 +67,7 @@ class CsvReader:
                 f"The header of {source.name} can't be read: it {fault}.",
                 hint=_END_LINES if fault == _CARRIAGE_RETURN else "Is it CSV? See --format.",
             ) from None
-        if row is None or not any(row):
+        if row is None or not any(map(str.strip, row)):
             raise ImportFileError(f"{source.subject} has no header line.")
         if lines.undecodable:
             raise ImportFileError(f"The header of {source.name} {lines.undecodable}.", hint=TO_UTF_8)
@@ -75,7 +77,7 @@ class CsvReader:
                 hint="Remove it: tr -d '\\0' < FILE > NEW",
             )
         self._refuse_separator(other_separator_in(row))
-        if other := other_line_end_in(row):
+        if other := other_line_end_in("".join(lines.record)):
             raise ImportFileError(
                 f"The lines of {source.name} seem to end with U+{ord(other):04X}, not with a line feed.",
                 hint="Create the file again with line feeds, or convert them.",
@@ -124,6 +126,7 @@ class CsvReader:
             except csv.Error as error:
                 number += 1
                 self._refuse_endless_quote(line, error)
+                self._refuse_other_line_end(line, error)
                 self._refuse_stray_quote(line, self._header.width, self._id_place(shape))
                 chunk.rejects.append(self._rejected_whole(line, _fault_of_line(error)))
             except MisshapenRowError as misshapen:
@@ -151,12 +154,10 @@ class CsvReader:
                 id_place and row[id_place].strip().casefold() == id_name
             ):
                 self._check_no_header(line, row, id_place)
-            if separator_of(row[0]) or (row[0].casefold() == "sep=" and not any(row[1:])):
-                raise RejectedError("announces the separator, as at the beginning of another file")
+            if fault := fault_of_no_record(row, first=number == 1):
+                raise RejectedError(fault)
             if named != width and any(row[named:]):
                 raise RejectedError("has a value in a column that has no name")
-            if not any(row):
-                raise RejectedError("has only empty values")
             if id_place is None:
                 return Row(line, number, "", payload_of(row))
             if fault := fault_of(row[id_place], wanted):
@@ -217,15 +218,27 @@ class CsvReader:
 
     def _refuse_endless_quote(self, line: int, error: csv.Error) -> None:
         """Refuses the file: a quote that is never closed swallows all the lines after it, an unknown number of records."""
-        if "unexpected end of data" in str(error) or "field limit" in str(error):
+        too_long = "field limit" in str(error)
+        if too_long or "unexpected end of data" in str(error):
             raise ImportFileError(
-                f"A quoted value begins on line {line} of {self._source.name} and does not end.",
+                f"A quoted value begins on line {line} of {self._source.name} and "
+                + ("is longer than 64 MiB." if too_long else "does not end."),
                 hint="Close or double the quote there.",
+            ) from None
+
+    def _refuse_other_line_end(self, line: int, error: csv.Error) -> None:
+        """Refuses the file: each carriage return in this line may be the end of a record."""
+        if _fault_of_line(error) == _CARRIAGE_RETURN and lines_at_returns(
+            self._lines.record[-1], self._header.width
+        ):
+            raise ImportFileError(
+                f"Line {line} of {self._source.name} seems to be several records, which end with a carriage return alone.",
+                hint=_END_LINES,
             ) from None
 
 
 _CARRIAGE_RETURN = "is malformed: it has a carriage return outside quotes"
-_END_LINES = "If the lines end with a carriage return alone: tr '\\r' '\\n' < FILE > NEW"
+_END_LINES = "If lines end with a carriage return alone: tr '\\r' '\\n' < FILE > NEW"
 
 
 def _fault_of_line(error: csv.Error) -> str:

@@ -22,6 +22,13 @@ _MAGIC = (
     (b"ORC", "an ORC file"),
     (b"Obj\x01", "an Avro file"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4"),
+    (b"ARROW1", "an Arrow file"),
+    (b"FEA1", "a Feather file"),
+    (b"PGDMP", "a dump of Postgres, which pg_restore reads"),
+    (b"PGCOPY\n\xff", "a binary copy of Postgres"),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"%PDF-", "a PDF document"),
     (
@@ -29,6 +36,7 @@ _MAGIC = (
         "a pointer of Git LFS, which `git lfs pull` replaces with the file",
     ),
 )
+_TAR_PLACE = 257
 _MARKUP = (
     (b"<!doctype html", "an HTML page, as a server may return in place of a file"),
     (b"<html", "an HTML page, as a server may return in place of a file"),
@@ -79,6 +87,8 @@ def wide_encoding_of(head: bytes) -> str | None:
 def other_format_of(head: bytes) -> str | None:
     """Returns what a file is that begins with the bytes of another format than text, as the end of "It is …"; or None."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()[:20].lower()
+    if head[_TAR_PLACE:].startswith(b"ustar"):
+        return "a tar archive"
     found = (what for magic, what in _MAGIC if head.startswith(magic))
     return next(found, next((what for start, what in _MARKUP if text.startswith(start)), None))
 

@@ -22,6 +22,7 @@ _PIECE_BYTES = 1 << 18
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TOKEN = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|["{}\[\]]')
 _SCALAR_END = re.compile(r"[,\]\s]")
+_PLAIN_MESSAGES = {"Extra data": "something follows the value"}
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
@@ -68,11 +69,24 @@ def fault_of_json(error: Exception) -> str:
         case RejectedError():
             return str(error)
         case json.JSONDecodeError():
-            return f"is malformed: {error.msg} at column {error.colno}"
+            found = error.doc[error.pos : error.pos + 1]
+            shown = f", which is U+{ord(found):04X}" if found and not found.isprintable() else ""
+            message = _PLAIN_MESSAGES.get(error.msg, error.msg.removesuffix(" at"))
+            return f"is malformed: {message} at column {error.colno}{shown}"
         case RecursionError():
             return "is nested too deeply"
         case _:  # ValueError: Python's own limit on the digits of an integer
             return "contains a number with thousands of digits"
+
+
+def is_cut_off(text: str, error: Exception) -> bool:
+    """Whether a line on which `parse_object` failed is the beginning of an object, with which the file ends."""
+    return (
+        isinstance(error, json.JSONDecodeError)
+        and text.startswith("{")
+        and not text.endswith("\n")
+        and (error.pos >= len(error.doc) or error.msg.startswith("Unterminated"))
+    )
 
 
 PARSE_ERRORS = (RejectedError, RecursionError, ValueError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from vaultstream.importing.json_elements import (
     JsonRecord,
     begins_array,
     fault_of_json,
+    is_cut_off,
     parse_object,
 )
 from vaultstream.importing.lines import Lines
@@ -40,6 +42,8 @@ _USUAL_NAMES = {
     "values",
 }
 _SEVERAL = 2
+_RECORD_SEPARATOR = b"\x1e"
+_RETURN_BETWEEN_OBJECTS = re.compile(r"\}\s*\r\s*\{")
 _HEAD_RECORDS = 1000
 _HEAD_CHARACTERS = 1 << 20
 
@@ -54,9 +58,11 @@ class JsonReader:
 
     def __init__(self, source: ImportSource) -> None:
         self._source = source
-        array = begins_array(cast("io.BufferedReader", source.stream).peek(1))
+        head = cast("io.BufferedReader", source.stream).peek(1)
+        self._refuse_sequence(head)
+        array = begins_array(head)
         self.form = "JSON array" if array else "JSON lines"
-        self._records = iter(ArrayElements(source)) if array else _records_of_lines(Lines(source))
+        self._records = iter(ArrayElements(source)) if array else _records_of_lines(source, Lines(source))
         self._head = self._read_head()
         if not array:
             self._refuse_object_of_lines()
@@ -134,9 +140,21 @@ class JsonReader:
                 "record, name the members to sign with --payload-columns.",
             )
 
+    def _refuse_sequence(self, head: bytes) -> None:
+        if head.lstrip().startswith(_RECORD_SEPARATOR):
+            raise ImportFileError(
+                f"{self._source.subject} is a sequence of JSON texts (RFC 7464): a record separator is before each of them.",
+                hint="Remove these characters: tr -d '\\036' < FILE > NEW",
+            )
+
     def _refuse_object_of_lines(self) -> None:
         """Refuses objects of which each spans several lines: none of their lines is a record."""
         first, *others = self._head[:2]
+        if first.fault and _RETURN_BETWEEN_OBJECTS.search(first.text):
+            raise ImportFileError(
+                f"The lines of {self._source.name} seem to end with a carriage return alone.",
+                hint="Convert them: tr '\\r' '\\n' < FILE > NEW",
+            )
         if others and first.fault and others[0].fault and first.text.lstrip().startswith("{"):
             if others[0].text.lstrip().startswith("{"):
                 return
@@ -171,7 +189,7 @@ def array_in(members: dict[str, Any], *, depth: int = 2) -> str | None:
     return None
 
 
-def _records_of_lines(lines: Lines) -> Iterator[JsonRecord]:
+def _records_of_lines(source: ImportSource, lines: Lines) -> Iterator[JsonRecord]:
     for text in lines:
         line, undecodable = lines.number, lines.undecodable
         lines.start_record()
@@ -182,6 +200,11 @@ def _records_of_lines(lines: Lines) -> Iterator[JsonRecord]:
             try:
                 members = parse_object(text)
             except PARSE_ERRORS as error:
+                if is_cut_off(text, error):
+                    raise ImportFileError(
+                        f"{source.subject} ends inside the record on line {line}: it seems to be cut off.",
+                        hint="Download or create the file again. If nothing else is missing, complete or remove that line.",
+                    ) from None
                 fault = fault_of_json(error)
         yield JsonRecord(line, text, members, fault)
 

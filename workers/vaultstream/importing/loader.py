@@ -19,7 +19,7 @@ from vaultstream.importing.copying import (
     pack_numbered,
     pack_staged,
 )
-from vaultstream.importing.csv_header import likelier_separator_in, looks_like_record
+from vaultstream.importing.csv_header import likelier_separator_in, looks_like_record, not_separated
 from vaultstream.importing.csv_reader import CsvReader
 from vaultstream.importing.encoding import NOT_UTF_8, TO_UTF_8
 from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
@@ -216,6 +216,11 @@ def refuse_record_as_header(source: ImportSource, columns: Sequence[str], option
         raise ImportFileError(
             f"The values of {source.name} seem to be separated by {separator!r}, not by commas.",
             hint="Convert it to commas first, or to JSON lines.",
+        )
+    if named.isdisjoint(columns) and (how := not_separated(columns, options.id_column)):
+        raise ImportFileError(
+            f"The columns of {source.name} seem to be {how}, not separated by commas.",
+            hint="Convert it to CSV or JSON lines first. If it has one column, name that with --payload-column.",
         )
     if named.isdisjoint(columns) and looks_like_record(columns):
         shown = ", ".join(map(repr, columns[:5]))

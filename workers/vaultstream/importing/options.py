@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import string
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,12 @@ COMPOSED_NAME = "payload"
 """Name of the payload column when the payload is composed of several columns."""
 
 _MAX_IDENTIFIER_BYTES = 63
+_AROUND_NAMES = (
+    string.whitespace
+    + "\xa0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+    + "'`\"[]\xab\xbb\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f"
+)
+"""What may stand around a name by mistake: spaces, characters that nobody sees, and quotes that CSV does not know."""
 
 
 class Mode(StrEnum):
@@ -159,8 +166,13 @@ def _require(columns: Sequence[str], name: str) -> None:
 
 def _refuse_misspelt_id(name: str, columns: Sequence[str]) -> None:
     for column in columns:
-        if column.strip().casefold() == name.strip().casefold():
+        if column.strip(_AROUND_NAMES).casefold() == name.strip(_AROUND_NAMES).casefold():
             raise ImportFileError(
                 f"The file has no column {name!r}, but it has {column!r}.",
-                hint=f"Use its ids with --id-column {column!r}, or number the rows under another name.",
+                hint=(
+                    f"Use its ids with --id-column {column!r}"
+                    if column.isprintable()
+                    else "Rename it in the file"
+                )
+                + ", or number the rows under another name.",
             )

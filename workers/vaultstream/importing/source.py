@@ -28,6 +28,8 @@ _ENDINGS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_PACKED = {".gz": b"\x1f\x8b", ".zip": b"PK"}
+"""How files with these endings begin."""
 _BUFFER_BYTES = 1 << 18
 _ENCRYPTED = 0x1
 
@@ -153,7 +155,8 @@ def _by_name(name: str, path: Path) -> Format:
     ending = PurePath(name).suffix.lower()
     if ending not in _ENDINGS:
         raise ImportFileError(
-            f"The extension of {path.name} is not that of a format that can be imported.",
+            f"The extension of {PurePath(name).name}{f' in {path.name}' if name not in (path.name, path.stem) else ''} is not that of a "
+            "format that can be imported.",
             hint=f"Set --format to csv, json, jsonl or parquet. Known extensions: {', '.join(_ENDINGS)}; "
             ".gz or .zip may follow.",
         )
@@ -163,6 +166,14 @@ def _by_name(name: str, path: Path) -> Format:
 def _decompressed(path: Path, raw: BinaryIO, stack: ExitStack) -> tuple[str, BinaryIO]:
     """Returns the name that shows the format, and the stream."""
     ending = path.suffix.lower()
+    begins = _PACKED.get(ending, b"")
+    head = raw.read(len(begins))
+    raw.seek(0)
+    if head != begins:
+        raise ImportFileError(
+            f"{path} is not packed as its extension {ending} says.",
+            hint="If it was unpacked already, as browsers do, rename it to what it is.",
+        )
     try:
         if ending == ".gz":
             unpacked = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb"))
