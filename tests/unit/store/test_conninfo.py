@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -332,3 +333,22 @@ def test_another_string_that_ends_with_empty_options_takes_the_variables(
     assert asked(connection_arguments(url, {"PGPASSFILE": str(file)}))["password"] == "filed"
     monkeypatch.setenv("PGPASSFILE", "/home/me/pass")
     assert psql_command(url, [])[1]["PGPASSFILE"] == "/home/me/pass"
+
+
+def test_an_empty_parameter_of_tls_counts_more_than_its_variable_as_in_libpq(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver would read the variable again: it was in the way of the file that libpq uses, or of none."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environ = {"PGSSLROOTCERT": "/nowhere", "PGSSLCERT": "/nowhere", "PGSSLCRL": "/nowhere"}
+    query = "sslrootcert=&sslcert=&sslkey=&sslcrl=&ssl_min_protocol_version=&ssl_max_protocol_version="
+    context = connection_arguments(f"{URL}?sslmode=require&{query}", environ).others["ssl"]
+    assert context.verify_mode == ssl.CERT_NONE
+    assert not context.check_hostname
+    with pytest.raises(UsageError, match=r"sslmode=verify-full.* sslrootcert is empty"):
+        connection_arguments(f"{URL}?sslmode=verify-full&{query}", environ)
+    assert connection_arguments(f"{URL}?sslmode=require", environ).others["ssl"] == "require"
+
+
+def test_white_space_around_a_string_is_no_part_of_it() -> None:
+    assert asked(connection_arguments(f" {URL}\n", {})) == asked(connection_arguments(URL, {}))

@@ -54,6 +54,47 @@ def system_context(values: Mapping[str, str]) -> ssl.SSLContext:
         OSError: a file can't be read, or is no certificate or key (ssl.SSLError).
     """
     context = ssl.create_default_context()
+    _add_files(context, values)
+    return context
+
+
+def context_without_variables(mode: str, values: Mapping[str, str]) -> ssl.SSLContext:
+    """Returns the TLS settings of a connection for which no variable counts: the driver reads them wherever a parameter is empty.
+
+    Args:
+        mode: the sslmode: require, verify-ca or verify-full.
+        values: the parameters of libpq by name.
+
+    Raises:
+        OSError: a file can't be read, or is no certificate or key (ssl.SSLError).
+        UsageError: the server's certificate must be verified, and there is no certificate of an authority.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == "verify-full"
+    if root := values.get("sslrootcert") or _usual("root.crt"):
+        context.load_verify_locations(root)
+    elif mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        raise UsageError(
+            f"DATABASE_URL requires a verified certificate (sslmode={mode}), and its sslrootcert is empty.",
+            hint=CERTIFICATE_HINT,
+        )
+    _add_files(context, values)
+    return context
+
+
+def _usual(name: str) -> str | None:
+    """Returns the path of a file where libpq looks for it unless it is told another, if the file is there."""
+    try:
+        path = Path("~/.postgresql").expanduser() / name
+    except RuntimeError:  # no home directory
+        return None
+    there = os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises where a directory on the way is closed
+    return str(path) if there else None
+
+
+def _add_files(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
     for name, bound in (
         ("minimum_version", "ssl_min_protocol_version"),
         ("maximum_version", "ssl_max_protocol_version"),
@@ -63,16 +104,9 @@ def system_context(values: Mapping[str, str]) -> ssl.SSLContext:
     if crl := values.get("sslcrl"):
         context.load_verify_locations(crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    try:
-        usual = Path("~/.postgresql/postgresql").expanduser()
-    except RuntimeError:  # no home directory
-        usual = Path(os.devnull)
-    usually = os.path.exists(f"{usual}.crt")  # noqa: PTH110 - `Path.exists` raises where a directory on the way is closed
-    certificate = values.get("sslcert") or (f"{usual}.crt" if usually else None)
-    if certificate:
-        key = values.get("sslkey") or f"{usual}.key"
+    if certificate := values.get("sslcert") or _usual("postgresql.crt"):
+        key = values.get("sslkey") or str(Path("~/.postgresql/postgresql.key").expanduser())
         context.load_cert_chain(certificate, key, lambda: values.get("sslpassword", ""))
-    return context
 
 
 def explain_encryption(error: BaseException) -> VaultStreamError | None:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from vaultstream.errors import UsageError
-from vaultstream.store.client_tls import OF_CONTEXT, SYSTEM, system_context
+from vaultstream.store.client_tls import OF_CONTEXT, SYSTEM, context_without_variables, system_context
 from vaultstream.store.libpq_files import home, password_from_file, values_of_service
 from vaultstream.store.libpq_parameters import (
+    ALWAYS_ENCRYPTED,
     FOR_THE_DRIVER,
     NOT_OVER_SOCKETS,
     OWN_CHOICES,
@@ -145,9 +146,14 @@ def _arguments(
         "target_session_attrs": values.get("target_session_attrs", "any"),
         "gsslib": values.get("gsslib", "gssapi"),
     }
-    if values.get("sslrootcert") == SYSTEM and not sockets:
+    emptied = [name for name in OF_CONTEXT if name in given and name not in values]
+    if not sockets and (values.get("sslrootcert") == SYSTEM or (emptied and mode in ALWAYS_ENCRYPTED)):
         try:
-            others["ssl"] = system_context(values)
+            others["ssl"] = (
+                system_context(values)
+                if values.get("sslrootcert") == SYSTEM
+                else context_without_variables(str(mode), values)
+            )
         except OSError as error:
             raise explain_files(error, values) or error from None
         query = {name: value for name, value in query.items() if name not in OF_CONTEXT}
@@ -202,6 +208,7 @@ def _timeout(given: Mapping[str, GivenValue]) -> float:
 
 
 def _of_url(url: str) -> dict[str, GivenValue]:
+    url = url.strip()
     scheme = url.partition("://")[0]
     if scheme not in {"postgresql", "postgres"} or "://" not in url:
         raise UsageError(

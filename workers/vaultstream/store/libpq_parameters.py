@@ -13,7 +13,7 @@ from vaultstream.store.client_tls import OF_CONTEXT, SYSTEM
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ALWAYS_ENCRYPTED = ("require", "verify-ca", "verify-full")
+ALWAYS_ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 PG_VARIABLES = {
     "host": "PGHOST",
@@ -86,8 +86,8 @@ TAKEN_VALUES: dict[str, tuple[str, ...]] = {
     ),
     "sslnegotiation": ("postgres", "direct"),
     "gsslib": ("gssapi", "sspi"),
-    "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
-    "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "ssl_min_protocol_version": ("", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "ssl_max_protocol_version": ("", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
     # Of those that follow, no other value can be satisfied.
     "hostaddr": ("",),
     "channel_binding": ("", "disable", "prefer"),
@@ -194,7 +194,7 @@ def check_together(given: Mapping[str, GivenValue], hosts: list[str]) -> None:
             hint="Give one port for all hosts, or one for each, in the same order.",
         )
     lowest, highest = given.get("ssl_min_protocol_version"), given.get("ssl_max_protocol_version")
-    if lowest and highest and lowest.value > highest.value:
+    if lowest and highest and highest.value and lowest.value > highest.value:
         raise UsageError(
             f"{lowest.where}: ssl_min_protocol_version is above ssl_max_protocol_version, so that no version is left.",
             hint="Remove one of them.",
@@ -210,7 +210,7 @@ def check_together(given: Mapping[str, GivenValue], hosts: list[str]) -> None:
 def _always_encrypted(given: Mapping[str, GivenValue]) -> bool:
     values = {name: each.value for name, each in given.items()}
     if mode := values.get("sslmode"):
-        return mode in _ALWAYS_ENCRYPTED
+        return mode in ALWAYS_ENCRYPTED
     return (
         values.get("sslrootcert") == SYSTEM or values.get("requiressl") == "1"
     )  # as if it were verify-full, require

@@ -59,7 +59,11 @@ def explain_files(error: BaseException, given: Mapping[str, str]) -> VaultStream
         for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
             path = given.get(name)
             if path and path != SYSTEM and not os.access(path, os.R_OK):
-                hint = CERTIFICATE_HINT if name == "sslrootcert" else f"Correct {name} in DATABASE_URL."
+                hint = (
+                    CERTIFICATE_HINT
+                    if name == "sslrootcert"
+                    else f"Correct {name} in DATABASE_URL, or PG{name.upper()}."
+                )
                 return UsageError(f"{name}: the file {path} can't be read.", hint=hint)
     if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLCertVerificationError):
         return None
