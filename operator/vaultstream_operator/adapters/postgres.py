@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 
 import asyncpg
 
@@ -26,18 +26,14 @@ from vaultstream.scaling.workload import unplanned_batches
 from vaultstream.store import jobs, schema
 from vaultstream.store.database import (
     Connection,
-    Pool,
     explain,
     is_misconfigured,
     is_transient,
-    open_pool,
 )
 from vaultstream.store.holder import Holder
 from vaultstream.store.jobs import Job
-from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.progress import JobSnapshot, find_snapshot, with_pauses
 from vaultstream.store.sql import query
-from vaultstream.transit import ENCRYPT, PLAIN
 from vaultstream_operator.adapters.scaling import (
     Estimate,
     KeptScaling,
@@ -46,8 +42,8 @@ from vaultstream_operator.adapters.scaling import (
     write_scaling,
 )
 from vaultstream_operator.adapters.seals import FoundSeal, read_seal
+from vaultstream_operator.adapters.shared_pool import POSTGRES_ANSWER_SECONDS, SharedPool
 from vaultstream_operator.adapters.store_errors import classify
-from vaultstream_operator.api.reasons import JobReason
 from vaultstream_operator.core.memory import ScalingMemory
 from vaultstream_operator.core.plan import StoreAction
 from vaultstream_operator.core.view import ObjectView, StoredJob, Trouble
@@ -55,27 +51,12 @@ from vaultstream_operator.ports import ConflictError
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
-POSTGRES_ANSWER_SECONDS = 5.0
-"""Seconds that Postgres may take for one reconcile."""
-UNREACHABLE_PAUSE_SECONDS = 1.0
-"""Seconds without new attempts after Postgres did not answer: one attempt is enough for all jobs."""
-
 
 class Dispatcher(Protocol):
     """A job's data in JetStream."""
 
     async def remove(self, token: str, tenant: str | None = None) -> None:
         """Removes all of it. Raises `BusError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Closed:
-    """Postgres was unreachable recently, and why."""
-
-    until: float
-    error: Exception
 
 
 @dataclass(slots=True)
@@ -111,21 +92,16 @@ class PostgresStore:
     def __init__(
         self, url: UrlSource, dispatcher: Dispatcher, *, tenants: Collection[str] = (), connections: int = 8
     ) -> None:
-        self._url = url
         self._dispatcher = dispatcher
         self._tenants = tenants
-        self._connections = connections
-        self._pool: Pool | None = None
-        self._opening = asyncio.Lock()
-        self._stack = AsyncExitStack()
-        self._closed: _Closed | None = None
+        self._pool = SharedPool(url, connections)
         self._memories: dict[tuple[str, str], _Memory] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await self._pool.aclose()
 
     async def find(self, job: ObjectView) -> StoredJob | Trouble | None:
         """Returns the job as Postgres has it, None if it is not there, or why it cannot be read."""
@@ -143,7 +119,7 @@ class PostgresStore:
                 return snapshot, await read_seal(connection, snapshot.job)
 
         try:
-            snapshot, seal = await self._with_connection(snapshot_of)
+            snapshot, seal = await self._pool.run(snapshot_of, job)
         except Exception as error:  # noqa: BLE001 - classified, or raised again
             if job.deleting and await self._nothing_there(error):
                 return None
@@ -170,7 +146,7 @@ class PostgresStore:
             StoreAction.DELETE: self._delete,
         }
         try:
-            await self._with_connection(lambda connection: steps[action](connection, job))
+            await self._pool.run(lambda connection: steps[action](connection, job), job)
         except Exception as error:  # noqa: BLE001 - classified, or raised again
             return self._trouble(job, action, error)
         self._memory(job).troubles.pop(action, None)
@@ -195,8 +171,9 @@ class PostgresStore:
             cached.scaling = replace(kept, memory=memory)
             return None
         try:
-            cached.scaling = await self._with_connection(
-                lambda c: write_scaling(c, job_no, kept, memory, news, complete=complete)
+            cached.scaling = await self._pool.run(
+                lambda c: write_scaling(c, job_no, kept, memory, news, complete=complete),
+                job,
             )
         except ConflictError:
             cached.scaling = None
@@ -215,6 +192,7 @@ class PostgresStore:
     def forget(self, namespace: str, name: str) -> None:
         """Drops the cached state of a job that was deleted or has ended."""
         self._memories.pop((namespace, name), None)
+        self._pool.forget(namespace, name)
 
     def _memory(self, job: ObjectView) -> _Memory:
         """Returns the cached state of this job; empty if it is of an earlier job with the same name."""
@@ -227,9 +205,7 @@ class PostgresStore:
     async def busy_pods(self, token: str) -> set[str]:
         """Returns the pods that hold a key of the job now; empty if Postgres is unreachable."""
         try:
-            rows = await self._with_connection(
-                lambda connection: connection.fetch(query("list_holders"), token)
-            )
+            rows = await self._pool.run(lambda connection: connection.fetch(query("list_holders"), token))
         except Exception as error:
             if not is_transient(error) and not isinstance(error, VaultStreamError):
                 raise
@@ -240,55 +216,18 @@ class PostgresStore:
     async def namespaces(self) -> set[str] | None:
         """Returns the namespaces of all jobs, deleted ones included; None if they can't be read now."""
         try:
-            rows = await self._with_connection(
-                lambda connection: connection.fetch(query("list_namespaces_of_jobs"))
-            )
+            rows = await self._pool.run(lambda connection: connection.fetch(query("list_namespaces_of_jobs")))
         except Exception as error:  # noqa: BLE001 - asked again, and the jobs that need Postgres report it
             log.debug("can't read the namespaces of jobs: %s", type(error).__name__)
             return None
         return {row["namespace"] for row in rows}
-
-    async def _with_connection(self, step: Callable[[Connection], Awaitable[_T]]) -> _T:
-        self._respect_pause()
-        try:
-            pool = await self._open()
-            async with (
-                asyncio.timeout(4 * POSTGRES_ANSWER_SECONDS),
-                pool.acquire(timeout=POSTGRES_ANSWER_SECONDS) as connection,
-            ):
-                answer = await step(connection)
-        except Exception as error:
-            if classify(error)[0] is JobReason.POSTGRES_UNREACHABLE:
-                self._closed = _Closed(time.monotonic() + UNREACHABLE_PAUSE_SECONDS, error)
-            raise
-        self._closed = None
-        return answer
-
-    def _respect_pause(self) -> None:
-        if self._closed is not None and time.monotonic() < self._closed.until:
-            raise self._closed.error
-
-    async def _open(self) -> Pool:
-        async with self._opening, asyncio.timeout(POSTGRES_ANSWER_SECONDS):
-            self._respect_pause()
-            if self._pool is None:
-                pool = await self._stack.enter_async_context(
-                    open_pool(self._url, role="operator", size=self._connections)
-                )
-                async with pool.acquire() as connection:
-                    if peer := plain_peer_of(connection):
-                        log.warning(
-                            "Postgres: %s", PLAIN.format(peer=peer), extra={"hint": ENCRYPT["Postgres"]}
-                        )
-                self._pool = pool
-            return self._pool
 
     async def _nothing_there(self, error: Exception) -> bool:
         """Returns whether the database has no VaultStream schema, so there is nothing to clean up."""
         if not is_misconfigured(error):
             return False
         with suppress(Exception):
-            return await self._with_connection(schema.installed_version) == 0
+            return await self._pool.run(schema.installed_version) == 0
         return False
 
     def _stored(self, view: ObjectView, snapshot: JobSnapshot) -> StoredJob:

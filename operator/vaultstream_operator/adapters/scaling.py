@@ -11,6 +11,7 @@ import asyncpg
 from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
 from vaultstream.scaling.prior import Prior
 from vaultstream.store.database import fetch_one
+from vaultstream.store.lockers import naming_lockers
 from vaultstream.store.priors import JobKind, dispensable, find_kind, find_prior, learn
 from vaultstream.store.sql import query
 from vaultstream_operator.core.memory import STALE_SECONDS, ScalingMemory
@@ -56,6 +57,8 @@ class KeptScaling:
         return not memory.same_count(self.stored) or now - self.stored_at >= STALE_SECONDS
 
 
+SCALING_LOCK_WAIT: Final = "1s"
+"""Longest wait for the job's row, which the login of a records worker may keep locked."""
 ESTIMATE_SECONDS: Final = 30.0
 """How long an estimate is used before it is read again: a table may have been analyzed meanwhile."""
 
@@ -75,7 +78,10 @@ async def estimated(connection: Connection, job: Job, before: Estimate | None) -
     now = time.monotonic()
     if before is not None and now - before.at < ESTIMATE_SECONDS:
         return before
-    return Estimate(await connection.fetchval(query("estimate_table"), job.source_oid), now)
+    rows = None
+    async with dispensable():
+        rows = await connection.fetchval(query("estimate_table"), job.source_oid)
+    return Estimate(rows, now)
 
 
 async def find_scaling(connection: Connection, job: Job) -> KeptScaling:
@@ -106,11 +112,12 @@ async def write_scaling(
 
     Raises:
         ConflictError: somebody else has written, or deleted the job, since `kept` was read.
+        LockedError: another transaction holds the job's row; the message names it.
     """
     at, shown = (news.at, news.shown) if news else (None, None)
     try:
-        version = await connection.fetchval(
-            query("write_scaling"), job_no, kept.version, memory.dump(), at, shown, MOST_KEPT
+        version: int | None = await _in_time(
+            connection, "write_scaling", job_no, kept.version, memory.dump(), at, shown, MOST_KEPT
         )
     except asyncpg.ForeignKeyViolationError as error:  # deleted during this statement
         raise ConflictError from error
@@ -128,3 +135,19 @@ async def write_scaling(
         latest=news or kept.latest,
         complete=complete,
     )
+
+
+async def _in_time(connection: Connection, name: str, *arguments: object) -> int | None:
+    """Returns the number that a query returns; it waits `SCALING_LOCK_WAIT` at most for locked rows, and once more to see who locks them."""
+
+    async def attempt() -> int | None:
+        async with connection.transaction():
+            await connection.execute(query("limit_lock_wait"), SCALING_LOCK_WAIT)
+            number: int | None = await connection.fetchval(query(name), *arguments)
+            return number
+
+    try:
+        return await attempt()
+    except asyncpg.LockNotAvailableError:
+        async with naming_lockers(connection, ["jobs"]):
+            return await attempt()

@@ -65,7 +65,19 @@ async def test_a_tenant_enters_nothing_about_a_job_that_is_yet_to_be(
         await append_entries(shop, log, coming, [entry(EntryKind.SEAL, "{not json}")])
     with pytest.raises(asyncpg.InvalidParameterValueError, match="no job"):
         await lock_log(shop, f"{log.origin}/jobs/{new_name('t')}", job_no=coming, tenant=SHOP)
-    assert (await append_entries(shop, log, mine.job_no, [entry(EntryKind.SEAL, "{not json}")])).size == 1
+    unreadable = entry(EntryKind.SEAL, f'{{not json "jobToken":"{mine.token}"}}')
+    assert (await append_entries(shop, log, mine.job_no, [unreadable])).size == 1
+
+
+async def test_a_tenant_enters_no_seals_that_those_who_look_for_the_newest_one_have_to_pass_over(
+    owner: asyncpg.Connection, shop: asyncpg.Connection
+) -> None:
+    mine = await add_job(owner, tenant=SHOP)
+    log = await own_log(shop)
+    for kind in (EntryKind.SEAL, EntryKind.PLAN):
+        for body in ("a" * 1_000_000, f'"jobToken":"{mine.token}x"', f'"jobToken":"{mine.token[:-1]}"'):
+            with pytest.raises(asyncpg.InvalidParameterValueError, match="no entries"):
+                await append_entries(shop, log, mine.job_no, [entry(kind, body)])
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
@@ -78,7 +90,8 @@ async def test_a_tenant_enters_things_about_its_deleted_job_and_nothing_about_an
     log = await own_log(shop)
     with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError)):
         await append_entries(shop, log, theirs.job_no, [entry(EntryKind.SEAL, "{}")])
-    assert (await append_entries(shop, log, mine.job_no, [entry(EntryKind.SEAL, "{}")])).size == 1
+    about = f'{{"jobToken":"{mine.token}"}}'
+    assert (await append_entries(shop, log, mine.job_no, [entry(EntryKind.SEAL, about)])).size == 1
 
 
 async def sealed(owner: asyncpg.Connection, job: Job) -> str:
@@ -175,7 +188,7 @@ async def test_a_note_that_is_no_checkpoint_of_the_log_is_not_stored(
     owner: asyncpg.Connection, shop: asyncpg.Connection, entries: int
 ) -> None:
     job, log = await add_job(owner, tenant=SHOP), await own_log(shop)
-    new = [entry(EntryKind.SEAL, str(each)) for each in range(entries)]
+    new = [entry(EntryKind.SEAL, f'{each}"jobToken":"{job.token}"') for each in range(entries)]
     log = await append_entries(shop, log, job.job_no, new)
     key, root = new_key(), log.tree.root()
     for wrong in (

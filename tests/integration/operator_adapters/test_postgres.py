@@ -272,3 +272,20 @@ async def test_the_batches_that_a_table_is_expected_to_have_count_before_they_ar
     stored = await found(store, view)
     assert stored.progress.records_expected == rows
     assert stored.batches_unplanned == -(-rows // SPEC.batch_size)
+
+
+@pytest.mark.parametrize("rows", ["Infinity", "NaN", "1e38", "1e-38"])
+async def test_no_number_of_rows_that_the_owner_of_a_table_has_set_keeps_its_job_from_being_read(
+    store: PostgresStore, connection: asyncpg.Connection, rows: str
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    job = await jobs.get_job(connection, NAME)
+    await connection.execute(
+        "UPDATE pg_class SET reltuples = $2::text::real, relpages = 2147483647 WHERE oid = $1",
+        job.source_oid,
+        rows,
+    )
+    store.forget(view.owner.namespace, view.owner.name)  # read again
+    for one in (view, replace(view, deleting=True)):
+        assert (await found(store, one)).batches_unplanned >= 0

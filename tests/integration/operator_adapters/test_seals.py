@@ -88,13 +88,15 @@ async def test_the_newest_seal_comes_with_the_checkpoints_that_it_is_under(
         assert open_checkpoint(copy.job_checkpoint.encode(), [KEY.public_key], origin=of_job)
 
 
-@pytest.mark.parametrize("body", ['{"type":"none","treeSize":0}', "no json", "{}"])
+@pytest.mark.parametrize(
+    "body", ['{"type":"none","jobToken":"TOKEN","treeSize":0}', 'no json "jobToken":"TOKEN"', '{"jobToken":"TOKEN"}']
+)
 async def test_what_is_no_seal_does_not_keep_the_operator_from_the_job(
     store: PostgresStore, connection: asyncpg.Connection, body: str
 ) -> None:
     view = job_of(spec_of())
     job = await made(store, connection, view)
-    await seal(connection, job, signed=3, body=body.replace("none", f'none","jobToken":"{job.token}'))
+    await seal(connection, job, signed=3, body=body.replace("TOKEN", job.token))
     stored = await found(store, view)
     assert (stored.seal, stored.token) == (None, job.token)
 

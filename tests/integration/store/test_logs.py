@@ -188,8 +188,8 @@ async def test_no_entry_is_appended_twice_except_seals(db: asyncpg.Connection, j
             await logs.append_entries(db, log, job.job_no, [each])
     assert await logs.find_log(db, origin) == log
     own = await logs.lock_log(db, f"{origin}/installation")
-    plan = NewEntry(kind=EntryKind.PLAN, leaf=bytes(32), body="plan")
-    seal = NewEntry(kind=EntryKind.SEAL, leaf=bytes(32), body="seal")
+    plan = NewEntry(kind=EntryKind.PLAN, leaf=bytes(32), body=f'plan"jobToken":"{job.token}"')
+    seal = NewEntry(kind=EntryKind.SEAL, leaf=bytes(32), body=f'seal"jobToken":"{job.token}"')
     own = await logs.append_entries(db, own, job.job_no, [plan, seal, seal])
     with pytest.raises(asyncpg.UniqueViolationError):
         await logs.append_entries(db, own, job.job_no, [plan])
@@ -202,7 +202,7 @@ async def test_a_log_takes_only_its_own_kinds_and_only_at_its_end(
     other = await add_job(db)
     log = await logs.lock_log(db, origin, job_no=job.job_no)
     installation = await logs.lock_log(db, f"{origin}/installation")
-    seal = NewEntry(kind=EntryKind.SEAL, leaf=bytes(32), body="seal")
+    seal = NewEntry(kind=EntryKind.SEAL, leaf=bytes(32), body=f'"jobToken":"{job.token}"')
     grown = await logs.append_entries(db, log, job.job_no, [event("1")])
     for wrong, about, entry in (
         (log, job, event("2")),  # it has grown

@@ -24,7 +24,7 @@ WHERE tenant = $1 AND (
 
 -- name: estimate_row_bytes
 -- About how many bytes each row of the table $1 has, by the statistics of Postgres. NULL: unknown.
-SELECT (sum(c.relpages::bigint) * current_setting('block_size')::int / nullif(sum(c.reltuples), 0))::bigint AS bytes
+SELECT least(sum(greatest(c.relpages, 0)::bigint) * current_setting('block_size')::int / sum(c.reltuples), 1e9)::bigint AS bytes
 FROM pg_catalog.pg_class AS c
 WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0
   AND (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) WHERE isleaf))

@@ -51,8 +51,8 @@ ORDER BY number
 
 -- name: estimate_table
 -- About how many rows the table $1 and its partitions have, by the statistics of Postgres, which need no privilege on it. NULL: unknown,
--- as for a view or a table that was never analyzed.
-SELECT sum(c.reltuples)::bigint AS rows
+-- as for a view or a table that was never analyzed. Its owner may have set any number, also an infinite one.
+SELECT least(sum(c.reltuples), 1e15)::bigint AS rows
 FROM pg_catalog.pg_class AS c
 WHERE c.relkind IN ('r', 'm', 'f') AND c.reltuples >= 0
   AND (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) WHERE isleaf))

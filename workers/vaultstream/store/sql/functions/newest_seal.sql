@@ -8,13 +8,16 @@ BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     RETURN QUERY
     SELECT e.log_no, e.index, e.body, of_log.note, of_job.note
-    FROM (SELECT s.log_no, s.index, s.body, l.origin, l.tenant, a.token
-          FROM vaultstream.audited_jobs a
-          JOIN vaultstream.log_entries s ON s.job_no = a.job_no AND s.kind = 'seal'
-                                        AND strpos(s.body, format('"jobToken":"%s"', a.token)) > 0
-          JOIN vaultstream.logs l ON l.log_no = s.log_no AND l.job_no IS NULL AND l.tenant IS NOT DISTINCT FROM a.tenant
-          WHERE a.job_no = p_job_no AND vaultstream.sees(a.tenant)
-          ORDER BY s.log_no DESC, s.index DESC LIMIT 1) AS e
+    FROM (SELECT n.* FROM (
+              SELECT s.log_no, s.index, s.body, l.origin, l.tenant, a.token
+              FROM vaultstream.audited_jobs a
+              JOIN vaultstream.log_entries s ON s.job_no = a.job_no AND s.kind = 'seal'
+              JOIN vaultstream.logs l ON l.log_no = s.log_no AND l.job_no IS NULL AND l.tenant IS NOT DISTINCT FROM a.tenant
+              WHERE a.job_no = p_job_no AND vaultstream.sees(a.tenant)
+              ORDER BY s.log_no DESC, s.index DESC LIMIT 20  -- those of before version 34 may have any body
+          ) AS n
+          WHERE strpos(n.body, format('"jobToken":"%s"', n.token)) > 0
+          ORDER BY n.log_no DESC, n.index DESC LIMIT 1) AS e
     JOIN LATERAL (SELECT c.note FROM vaultstream.checkpoints c
                   WHERE c.log_no = e.log_no AND c.size > e.index ORDER BY c.size, c.checkpoint_no LIMIT 1) AS of_log ON true
     JOIN LATERAL (SELECT c.note FROM vaultstream.checkpoints c JOIN vaultstream.logs j ON j.log_no = c.log_no
