@@ -89,7 +89,8 @@ async def test_the_newest_seal_comes_with_the_checkpoints_that_it_is_under(
 
 
 @pytest.mark.parametrize(
-    "body", ['{"type":"none","jobToken":"TOKEN","treeSize":0}', 'no json "jobToken":"TOKEN"', '{"jobToken":"TOKEN"}']
+    "body",
+    ['{"type":"none","jobToken":"TOKEN","treeSize":0}', 'no json "jobToken":"TOKEN"', '{"jobToken":"TOKEN"}'],
 )
 async def test_what_is_no_seal_does_not_keep_the_operator_from_the_job(
     store: PostgresStore, connection: asyncpg.Connection, body: str
