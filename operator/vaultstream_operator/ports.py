@@ -36,8 +36,11 @@ class Refusal(Exception):  # noqa: N818 - an answer, which the status reports
 class Cluster(Protocol):
     """SigningJobs and their children on a Kubernetes API server. Every call may be repeated."""
 
-    async def get(self, namespace: str, name: str) -> ObjectView | None:
-        """Returns the current SigningJob; None if it does not exist, or can't be read in a lost namespace."""
+    async def get(self, namespace: str, name: str, *, known: ObjectView | None = None) -> ObjectView | None:
+        """Returns the current SigningJob; None if it does not exist, or can't be read in a lost namespace.
+
+        While no change is known, that is `known`: what the step before has read.
+        """
 
     def lost(self, namespace: str) -> tuple[str, float]:
         """Returns why the operator can't work in a namespace, and for how many seconds; empty if it can. Children are then unknown."""

@@ -84,8 +84,9 @@ class Reconciler:
             VaultStreamError: a service is unreachable; retry with backoff.
         """
         with self._metrics.reconciling():
+            job: ObjectView | None = None
             for _ in range(MOST_STEPS):
-                job = await self._cluster.get(namespace, name)
+                job = await self._cluster.get(namespace, name, known=job)
                 if job is None:
                     self._forget(namespace, name)
                     return None
@@ -93,6 +94,7 @@ class Reconciler:
                     again = await self._step(job)
                 except ConflictError:
                     self._metrics.conflicts.inc()
+                    job = None
                     continue
                 if again != AT_ONCE:
                     return again

@@ -26,8 +26,11 @@ CONNECTIONS = 32
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+OBJECT_METADATA, LIST_OF_METADATA = "PartialObjectMetadata", "PartialObjectMetadataList"
 
 _FAILURES = 400
+_WHOLE = "application/json"
+_BRIEF = "application/json;as={kind};g=meta.k8s.io;v=v1"
 
 
 class KubeError(VaultStreamError):
@@ -54,17 +57,22 @@ class KubeApi:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
-    async def get(self, path: str, **query: str) -> KubeJson:
-        """Returns an object or a list. Like the other methods, raises KubeError and UnreachableError."""
-        return await self.request("GET", path, query=query)
+    async def get(self, path: str, *, brief: str = "", **query: str) -> KubeJson:
+        """Returns an object or a list, or with `brief` (OBJECT_METADATA, LIST_OF_METADATA) their metadata alone.
+
+        Like the other methods, raises KubeError and UnreachableError.
+        """
+        return await self.request("GET", path, query=query, brief=brief)
 
     async def create(self, path: str, body: KubeJson, **query: str) -> KubeJson:
         return await self.request("POST", path, body=body, query=query)
 
     async def patch(
-        self, path: str, body: KubeJson | list[KubeJson], content_type: str, **query: str
+        self, path: str, body: KubeJson | list[KubeJson], content_type: str, *, brief: str = "", **query: str
     ) -> KubeJson:
-        return await self.request("PATCH", path, body=body, content_type=content_type, query=query)
+        return await self.request(
+            "PATCH", path, body=body, content_type=content_type, query=query, brief=brief
+        )
 
     async def delete(self, path: str, body: KubeJson) -> KubeJson:
         return await self.request("DELETE", path, body=body)
@@ -77,6 +85,7 @@ class KubeApi:
         body: KubeJson | list[KubeJson] | None = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        brief: str = "",
     ) -> KubeJson:
         """Sends one request and returns the object in the answer.
 
@@ -84,7 +93,8 @@ class KubeApi:
             KubeError: the API server refused the request.
             UnreachableError: it did not answer, or the credentials can't be read just now.
         """
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        accept = _BRIEF.format(kind=brief) if brief else _WHOLE
+        headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": content_type}
         await self._authorize(headers)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:

@@ -13,14 +13,11 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from vaultstream.api import SigningJobSpec
 from vaultstream.api.signingjob import KIND
-from vaultstream.foreign_json import is_deeper
 from vaultstream.plurals import counted
 from vaultstream_operator.adapters.ailing import Body
 from vaultstream_operator.adapters.events import CONTROLLER, Events
@@ -28,6 +25,7 @@ from vaultstream_operator.adapters.kube_api import (
     APPLY,
     JSON_PATCH,
     MERGE_PATCH,
+    OBJECT_METADATA,
     KubeApi,
     KubeError,
     KubeJson,
@@ -37,6 +35,7 @@ from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import WATCHED, path_of
 from vaultstream_operator.adapters.pod_events import PodEvents
+from vaultstream_operator.adapters.views import newer_view, view_of
 from vaultstream_operator.api.reasons import Statement
 from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core import children
@@ -52,8 +51,6 @@ DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 NUDGED: Final = "vaultstream.dev/nudged-at"
 IDLE_COST: Final = "-100"
 """Lower than a pod's default (0): Kubernetes removes these pods first."""
-MOST_SPEC_LEVELS: Final = 50
-"""Levels of a spec. An affinity has a dozen. `read_foreign_json` cuts off levels only below these."""
 MARKED_SECONDS: Final = 1.0
 """How long new marks come before the count is lowered: the ReplicaSet's controller reads pods and counts by separate watches."""
 
@@ -61,7 +58,7 @@ _KINDS = {"Deployment": DEPLOYMENTS, "Job": WORKER_JOBS}
 _ROLES = {children.SIGNING: DEPLOYMENTS, children.RECORDS: WORKER_JOBS, children.KEYS: WORKER_JOBS}
 _NO_RIGHT = re.compile(r"cannot \w+ resource")
 """In the answer to a request that no Role allows. Quotas and admission policies say something else."""
-_NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID, _INTERNAL = 404, 409, 403, 422, 500
+_NOT_FOUND, _CONFLICT, _FORBIDDEN, _INVALID, _INTERNAL, _TOO_NEW = 404, 409, 403, 422, 500, 504
 # 500 is the answer to an unknown field, and when an admission webhook does not answer.
 _REFUSALS = (400, _FORBIDDEN, _INVALID, _INTERNAL)
 
@@ -85,6 +82,8 @@ class KubernetesCluster:
         """For each child: the digest of the applied manifest, the UID of the object, and the resulting generation."""
         self._nudged: dict[tuple[str, str, str], float] = {}
         """When each child was last nudged, on the monotonic clock."""
+        self._written: dict[JobKey, ObjectView] = {}
+        """SigningJobs as they are since our last write, for the step that follows it."""
 
     # -- observation
 
@@ -118,9 +117,13 @@ class KubernetesCluster:
         """Returns all known SigningJobs."""
         return self._mirror.jobs()
 
-    async def get(self, namespace: str, name: str) -> ObjectView | None:
+    async def get(self, namespace: str, name: str, *, known: ObjectView | None = None) -> ObjectView | None:
+        entry = self._mirror.child(JOBS, namespace, name)
+        for view in (self._written.pop((namespace, name), None), known):
+            if view is not None and entry is not None and view.resource_version == str(entry.version):
+                return view
         try:
-            body = await self._api.get(path_of(JOBS, namespace, name))
+            body = await self._read(path_of(JOBS, namespace, name), entry.version if entry else None)
         except KubeError as error:
             if error.status == _NOT_FOUND or (
                 error.status == _FORBIDDEN and self.namespaces.why_lost(namespace)
@@ -133,6 +136,16 @@ class KubernetesCluster:
             return None  # a name from an object of somebody else
         self._mirror.wrote(JOBS, body)
         return view_of(body)
+
+    async def _read(self, path: str, version: int | None) -> KubeJson:
+        """Reads an object that is at least as new as a version: from the API server's cache, and not from etcd."""
+        if version is not None:
+            try:
+                return await self._api.get(path, resourceVersion=str(version))
+            except KubeError as error:
+                if error.status != _TOO_NEW:  # the cache is behind, or etcd was restored
+                    raise
+        return await self._api.get(path)
 
     def lost(self, namespace: str) -> tuple[str, float]:
         return self.namespaces.why_lost(namespace), self.namespaces.lost_for(namespace)
@@ -215,7 +228,9 @@ class KubernetesCluster:
         self._nudged[place] = now
         body = {"metadata": {"annotations": {NUDGED: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}}}
         try:
-            await self._api.patch(path_of(*place), body, MERGE_PATCH, fieldManager=CONTROLLER)
+            await self._api.patch(
+                path_of(*place), body, MERGE_PATCH, brief=OBJECT_METADATA, fieldManager=CONTROLLER
+            )
         except KubeError as error:
             log.debug("can't nudge %s %s: %s", place[0], place[2], error.message)
 
@@ -252,7 +267,8 @@ class KubernetesCluster:
             return False
         body = {"metadata": {"annotations": {DELETION_COST: wanted}}}
         try:
-            await self._api.patch(path_of(PODS, namespace, pod["metadata"]["name"]), body, MERGE_PATCH)
+            path = path_of(PODS, namespace, pod["metadata"]["name"])
+            await self._api.patch(path, body, MERGE_PATCH, brief=OBJECT_METADATA)
         except KubeError as error:
             if error.status != _NOT_FOUND:
                 raise
@@ -263,13 +279,13 @@ class KubernetesCluster:
 
     async def set_finalizer(self, job: ObjectView, *, present: bool) -> None:
         others = [name for name in job.finalizers if name != FINALIZER]
-        body = {
-            "metadata": {
-                "resourceVersion": job.resource_version,
-                "finalizers": [*others, FINALIZER] if present else others,
-            }
-        }
-        await self._write(path_of(JOBS, job.owner.namespace, job.owner.name), body, MERGE_PATCH)
+        wanted = [*others, FINALIZER] if present else others
+        body = {"metadata": {"resourceVersion": job.resource_version, "finalizers": wanted}}
+        path = path_of(JOBS, job.owner.namespace, job.owner.name)
+        metadata = await self._write(path, body, MERGE_PATCH)
+        if metadata is not None and present:
+            written = replace(newer_view(job, metadata), finalizers=tuple(wanted))
+            self._written[job.owner.namespace, job.owner.name] = written
 
     async def write_status(self, job: ObjectView, status: JobStatus) -> ObjectView:
         if not is_news(job.status, status):
@@ -279,8 +295,8 @@ class KubernetesCluster:
             {"op": "add", "path": "/metadata/resourceVersion", "value": job.resource_version},
             {"op": "add", "path": "/status", "value": status.dump()},
         ]
-        written = await self._write(path, patch, JSON_PATCH)
-        return job if written is None else view_of(written)
+        metadata = await self._write(path, patch, JSON_PATCH)
+        return job if metadata is None else replace(newer_view(job, metadata), status=status)
 
     async def delete_object(self, job: ObjectView) -> None:
         options = {"propagationPolicy": "Background", "preconditions": {"uid": job.owner.uid}}
@@ -291,9 +307,14 @@ class KubernetesCluster:
                 raise
 
     async def _write(self, path: str, patch: KubeJson | list[KubeJson], content_type: str) -> KubeJson | None:
-        """Patches a SigningJob; returns it, or None if it was deleted in the meantime; its watch then triggers a reconcile."""
+        """Patches a SigningJob; returns its metadata, or None if it was deleted; its watch then triggers a reconcile.
+
+        The patch names the version that it changes, so the rest of the object is known: it may be large.
+        """
         try:
-            body = await self._api.patch(path, patch, content_type, fieldManager=CONTROLLER)
+            body = await self._api.patch(
+                path, patch, content_type, brief=OBJECT_METADATA, fieldManager=CONTROLLER
+            )
         except KubeError as error:
             if error.status == _CONFLICT:
                 raise ConflictError from None
@@ -301,43 +322,12 @@ class KubernetesCluster:
                 return None
             raise
         self._mirror.wrote(JOBS, body)
-        return body
+        return dict(body["metadata"])
 
     async def record_event(self, owner: Owner, statement: Statement) -> bool:
         if self.namespaces.why_lost(owner.namespace):
             return False
         return await self._events.record(owner, statement)
-
-
-def view_of(body: Body) -> ObjectView:
-    """Returns the view of a SigningJob. A spec that is not valid for this version is None, and `problem` is the reason."""
-    metadata = body["metadata"]
-    spec, problem = None, ""
-    try:
-        if is_deeper(body.get("spec"), MOST_SPEC_LEVELS):
-            problem = f"spec: has more than {MOST_SPEC_LEVELS} levels: remove what is nested so deeply."
-        else:
-            spec = SigningJobSpec.model_validate(body.get("spec") or {})
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        problem = f"spec.{'.'.join(str(step) for step in first['loc'])}: {first['msg']}."
-    try:
-        status = JobStatus.model_validate(body.get("status") or {})
-    except ValidationError:
-        log.warning("can't read the status of %s: replacing it", metadata["name"])
-        status = JobStatus()
-    return ObjectView(
-        owner=Owner(metadata["namespace"], metadata["name"], metadata["uid"]),
-        generation=metadata["generation"],
-        resource_version=metadata["resourceVersion"],
-        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-        deleting="deletionTimestamp" in metadata,
-        finalizers=tuple(metadata.get("finalizers") or ()),
-        annotations=metadata.get("annotations") or {},
-        spec=spec,
-        problem=problem,
-        status=status,
-    )
 
 
 def _refusal(error: KubeError) -> Exception:

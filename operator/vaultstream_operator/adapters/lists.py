@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 from typing import Final
 
-from vaultstream_operator.adapters.kube_api import KubeApi, KubeError
+from vaultstream_operator.adapters.kube_api import LIST_OF_METADATA, KubeApi, KubeError
 from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror, MirrorEntry, read_entry
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
@@ -164,7 +164,8 @@ class Lists:
             version: int | None = None
             try:
                 while True:
-                    found = await self._api.get(path_of(kind, namespace), **query)
+                    brief = LIST_OF_METADATA if kind == JOBS else ""
+                    found = await self._api.get(path_of(kind, namespace), brief=brief, **query)
                     if version is None:
                         version = int(found["metadata"]["resourceVersion"])
                     read = (read_entry(kind, body) for body in found["items"])

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ JobKey = tuple[str, str]
 
 _FINGERPRINT = 128
 """More characters than a fingerprint of ours has: what others wrote in its place is not kept."""
+
+_MOST_NAMES = 600
 
 JOBS, DEPLOYMENTS, WORKER_JOBS, PODS = "signingjobs", "deployments", "jobs", "pods"
 
@@ -56,7 +59,8 @@ class Mirror:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str, str], MirrorEntry] = {}
-        self._by_owner: dict[str, set[tuple[str, str, str]]] = {}
+        self._by_owner: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+        """By namespace and UID: in another namespace, anyone may write that UID into a label."""
         self._watched: dict[tuple[str, str, str], int] = {}
         self._suspects: dict[tuple[str, str, str], int] = {}
 
@@ -185,10 +189,11 @@ class Mirror:
         return min(found, key=lambda ailment: ailment.cause, default=None)
 
     def _pods_of(self, child: MirrorEntry) -> list[MirrorEntry]:
-        return [entry for entry in self._of(child.owner_uid) if _is_pod_of(entry, child)]
+        return [entry for entry in self._of_same_owner(child) if _is_pod_of(entry, child)]
 
-    def _of(self, owner_uid: str) -> Iterator[MirrorEntry]:
-        return (self._entries[place] for place in self._by_owner.get(owner_uid, ()))
+    def _of_same_owner(self, entry: MirrorEntry) -> Iterator[MirrorEntry]:
+        owner = entry.namespace, entry.owner_uid
+        return (self._entries[place] for place in self._by_owner.get(owner, ()))
 
     def _take(self, entry: MirrorEntry) -> JobKey | None:
         place = _place(entry)
@@ -198,7 +203,7 @@ class Mirror:
         if known is not None and known.owner_uid != entry.owner_uid:
             self._drop(place)
         self._entries[place] = entry
-        self._by_owner.setdefault(entry.owner_uid, set()).add(place)
+        self._by_owner.setdefault((entry.namespace, entry.owner_uid), set()).add(place)
         same = known is not None and (known.uid, known.leaving, known.digest) == (
             entry.uid,
             entry.leaving,
@@ -208,14 +213,15 @@ class Mirror:
 
     def _key(self, entry: MirrorEntry) -> JobKey:
         """Returns the key of an entry's SigningJob: of the job itself if known, because a pod's label is cut to 63 characters."""
-        return next((other.key for other in self._of(entry.owner_uid) if other.kind == JOBS), entry.key)
+        return next((other.key for other in self._of_same_owner(entry) if other.kind == JOBS), entry.key)
 
     def _drop(self, place: tuple[str, str, str]) -> None:
         if (entry := self._entries.pop(place, None)) is not None:
-            places = self._by_owner[entry.owner_uid]
+            owner = entry.namespace, entry.owner_uid
+            places = self._by_owner[owner]
             places.discard(place)
             if not places:
-                del self._by_owner[entry.owner_uid]
+                del self._by_owner[owner]
 
 
 def _unplaced(pods: list[MirrorEntry], replicas: int, refused: Ailment | None) -> int:
@@ -230,8 +236,29 @@ def read_entry(kind: str, body: Body) -> MirrorEntry | None:
     try:
         return _read_entry(kind, body)
     except Exception as error:  # noqa: BLE001 - one object must not hide the others
-        log.warning("can't read an object of %s: %s", kind, type(error).__name__)
+        _tell_once(kind, body, type(error).__name__)
         return None
+
+
+_told: OrderedDict[int, None] = OrderedDict()
+_MOST_TOLD = 10_000
+
+
+def _tell_once(kind: str, body: Body, problem: str) -> None:
+    """Logs that an object can't be read, the first time. Every list has it again."""
+    metadata = body.get("metadata") if isinstance(body, Mapping) else None
+    named = (
+        [metadata.get(name) for name in ("namespace", "name", "uid")] if isinstance(metadata, Mapping) else []
+    )
+    said = hash((kind, problem, repr(named)[:_MOST_NAMES]))
+    if said in _told:
+        return
+    _told[said] = None
+    if len(_told) > _MOST_TOLD:
+        _told.popitem(last=False)
+    log.warning(
+        "can't read an object of %s: %s", kind, problem, extra={"object": repr(named[:2])[:_MOST_NAMES]}
+    )
 
 
 def _read_entry(kind: str, body: Body) -> MirrorEntry | None:
@@ -284,7 +311,7 @@ def _place(entry: MirrorEntry) -> tuple[str, str, str]:
 
 
 def _is_pod_of(entry: MirrorEntry, child: MirrorEntry) -> bool:
-    return entry.kind == PODS and entry.role == child.role and entry.namespace == child.namespace
+    return entry.kind == PODS and entry.role == child.role
 
 
 def _job_digest(body: Body) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,11 @@ _NOT_SET_UP: Final = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandB
 _AGAIN: Final = timedelta(minutes=3)
 """The kubelet tries to mount a volume again after at most two minutes: what it reported earlier than this no longer holds."""
 _MOST_EVENTS: Final = 50
+_SETTLED_SECONDS: Final = 10.0
+"""How long an answer counts: the API server searches all Events of the namespace for one, and a tenant may make many."""
+_UNWRITTEN_SECONDS: Final = 3.0
+"""The same of an answer without Events."""
+_MOST_ANSWERS: Final = 1_000
 
 
 class PodEvents:
@@ -35,6 +42,8 @@ class PodEvents:
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
+        self._answers: OrderedDict[tuple[str, str], tuple[float, list[KubeJson]]] = OrderedDict()
+        """The latest answers by namespace and selector, each with its time on the monotonic clock."""
 
     async def explain(self, owner: Owner, view: ChildrenView) -> ChildrenView:
         """Returns the children with what the Events say about those whose pods were refused or not set up."""
@@ -69,13 +78,21 @@ class PodEvents:
         return None
 
     async def _list(self, namespace: str, selector: str) -> list[KubeJson]:
+        now, kept = time.monotonic(), self._answers.pop((namespace, selector), None)
+        if kept is not None and now - kept[0] < (_SETTLED_SECONDS if kept[1] else _UNWRITTEN_SECONDS):
+            self._answers[namespace, selector] = kept
+            return kept[1]
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         try:
             found = await self._api.get(path, fieldSelector=selector, limit=str(_MOST_EVENTS))
         except VaultStreamError as error:
             log.debug("can't read the Events of %s: %s", selector, error.message)
             return []
-        return list(found.get("items", ()))
+        events = list(found.get("items", ()))
+        self._answers[namespace, selector] = now, events
+        while len(self._answers) > _MOST_ANSWERS:
+            self._answers.popitem(last=False)
+        return events
 
 
 def note_of_set_up(events: Iterable[KubeJson]) -> str:

@@ -40,6 +40,7 @@ class JobReason(StrEnum):
     TIME_TO_LIVE_OVER = "TimeToLiveOver"
     # problems that somebody has to fix
     SPEC_NOT_UNDERSTOOD = "SpecNotUnderstood"
+    TOO_LARGE = "TooLarge"
     SPEC_NOT_ALLOWED = "SpecNotAllowed"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a password
     SECRET_INCOMPLETE = "SecretIncomplete"  # noqa: S105 - a reason, not a password
@@ -119,6 +120,7 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "signers.",
     JobReason.SPEC_NOT_UNDERSTOOD: "The spec is not valid: {problem} Correct it, or install the version of the "
     "operator that matches the CRD.",
+    JobReason.TOO_LARGE: "The operator leaves a SigningJob of this size alone: {problem} Make it smaller.",
     JobReason.SPEC_NOT_ALLOWED: "The operator does not allow this spec: {problem} Correct the spec, or ask the "
     "operator's administrator to allow it.",
     JobReason.SECRET_MISSING: "There is no Secret {secret} in namespace {namespace} ({problem}): create it "

@@ -110,12 +110,13 @@ def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
         return _ended(case)
     if view.lost:
         return _lost(case)
+    if view.job.spec is None:  # without a finalizer if it has none: nothing was made that needs to be removed
+        reason = JobReason.TOO_LARGE if view.job.too_large else JobReason.SPEC_NOT_UNDERSTOOD
+        return _saying(case.report.stalled(say(reason, problem=view.job.problem)))
     if FINALIZER not in view.job.finalizers:
         return replace(
             _saying(case.report.trying(say(JobReason.STARTING))), add_finalizer=True, requeue_after=0.0
         )
-    if view.job.spec is None:
-        return _saying(case.report.stalled(say(JobReason.SPEC_NOT_UNDERSTOOD, problem=view.job.problem)))
     return _alive(case, view.job.spec)
 
 

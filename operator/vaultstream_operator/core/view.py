@@ -26,6 +26,7 @@ class ObjectView:
     Attributes:
         spec: None if this operator can't read it; `problem` is then the reason.
         deleting: its deletion was requested.
+        too_large: whether it is too large to be read; `problem` names the part.
     """
 
     owner: Owner
@@ -38,6 +39,7 @@ class ObjectView:
     spec: SigningJobSpec | None
     problem: str
     status: JobStatus
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

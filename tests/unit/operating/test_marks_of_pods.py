@@ -35,7 +35,7 @@ class Pods:
             ]
         }
 
-    async def patch(self, path: str, body: dict[str, Any], *_: object) -> None:
+    async def patch(self, path: str, body: dict[str, Any], *_: object, **_options: object) -> None:
         self.costs[path.rpartition("/")[2]] = body["metadata"]["annotations"][DELETION_COST]
 
 

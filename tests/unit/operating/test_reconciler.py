@@ -37,7 +37,7 @@ class World:
         self.memory = ScalingMemory()
         self.forgotten: list[tuple[str, str]] = []
 
-    async def get(self, namespace: str, name: str) -> ObjectView | None:
+    async def get(self, namespace: str, name: str, *, known: ObjectView | None = None) -> ObjectView | None:
         return self.job
 
     async def children(self, owner: Owner) -> ChildrenView:
