@@ -168,7 +168,7 @@ class Lists:
                     found = await self._api.get(path_of(kind, namespace), brief=brief, **query)
                     if version is None:
                         version = int(found["metadata"]["resourceVersion"])
-                    read = (read_entry(kind, body) for body in found["items"])
+                    read = (read_entry(kind, body) for body in found["items"] or ())  # null: there are none
                     entries += (entry for entry in read if entry is not None)
                     following = found["metadata"].get("continue")
                     del found
