@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import logging
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
 import kopf
-from kopf._cogs.clients import api
+from kopf._cogs.clients import api, watching
+from kopf._cogs.clients.watching import Bookmark
 from kopf._cogs.structs.references import Insights, NamespaceName
 
+from vaultstream.errors import shown
 from vaultstream.foreign_json import read_foreign_json
 from vaultstream_operator.adapters.lists import LIST_PAGE
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS
+from vaultstream_operator.adapters.namespaces import REMINDER_SECONDS
 from vaultstream_operator.adapters.paths import MANAGED_BY_US
 from vaultstream_operator.api.crd import GROUP, VERSION
+from vaultstream_operator.queue import MOST_DELAY_SECONDS, backoff
 from vaultstream_operator.runtime import Runtime
 
 registry = kopf.OperatorRegistry()
 
+log = logging.getLogger(__name__)
+
 _RETRY_SECONDS = 1.0
+_LISTS_IN_A_ROW = 2
+_NAMES = ("namespace", "name", "uid", "resourceVersion")
 
 
 @kopf.on.login(registry=registry)
@@ -119,6 +131,51 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.process.ultimate_exiting_timeout = 30
 
 
+def _of_one_watch(watch: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    """Returns kopf's watch of one kind in one namespace, which begins again whatever ends it: kopf would end the process."""
+
+    async def lasting(**given: Any) -> AsyncIterator[Any]:
+        where = f"{given['resource'].plural} in {given.get('namespace') or 'all namespaces'}"
+        failures, listed_at, told_at = 0, -math.inf, -math.inf
+        while True:
+            try:
+                async for event in watch(**given):
+                    now = time.monotonic()
+                    if event is Bookmark.LISTED:
+                        # A watch that has to begin again at each list must not list without a pause.
+                        failures = failures + 1 if now - listed_at < MOST_DELAY_SECONDS else 0
+                        listed_at = now
+                        if failures > _LISTS_IN_A_ROW:
+                            await asyncio.sleep(backoff(failures - _LISTS_IN_A_ROW, random.random()))  # noqa: S311
+                    if event is Bookmark.LISTED or _has_name(event):
+                        yield event
+                return  # noqa: TRY300 - kopf's watch has ended, in a test
+            except kopf.LoginError:
+                raise  # the credentials: of all watches
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is of one watch
+                failures += 1
+                if (now := time.monotonic()) - told_at >= REMINDER_SECONDS:
+                    told_at = now
+                    log.warning("the watch of %s failed, and begins again: %s", where, type(error).__name__)
+                log.debug("the watch of %s failed: %s", where, shown(error))
+            await asyncio.sleep(backoff(failures, random.random()))  # noqa: S311 - spreads load, no secret
+
+    return lasting
+
+
+def _has_name(event: Any) -> bool:
+    """Returns whether an event is about an object that has a name, or is a bookmark. Kopf expects nothing else."""
+    if event.get("type") == "BOOKMARK":
+        return True
+    found = event.get("object")
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    return isinstance(metadata, dict) and all(isinstance(metadata.get(name), str) for name in _NAMES)
+
+
+_LASTING: list[Callable[..., AsyncIterator[Any]]] = []
+"""The watch that takes the place of kopf's, once it does."""
+
+
 async def _get(url: str, **options: Any) -> Any:
     response = await api.request(method="get", url=url, **options)
     async with response:
@@ -128,7 +185,12 @@ async def _get(url: str, **options: Any) -> Any:
 def make_kopf_tolerant() -> None:
     """Has kopf read lists and watches like the rest of the operator. Doing it again changes nothing.
 
-    Kopf's own reader raises RecursionError for an object that is nested too deeply. That ends the watch, and then the process.
+    Kopf's own reader raises RecursionError for an object that is nested too deeply. That ends the watch, and then the process, as
+    any other error of one watch does.
     """
+    if watching.infinite_watch not in _LASTING:
+        lasting = _of_one_watch(watching.infinite_watch)
+        _LASTING.append(lasting)
+        setattr(watching, "infinite_watch", lasting)  # noqa: B010 - its type is that of a generator
     api.get = _get
     setattr(api, "json", SimpleNamespace(loads=read_foreign_json))  # noqa: B010 - kopf does not export the name

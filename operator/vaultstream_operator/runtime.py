@@ -183,14 +183,13 @@ class Runtime:
         namespaces = self._cluster.namespaces
         self._metrics.reaches(namespaces.served, namespaces.lost)
         self._metrics.namespaces_unlisted.set(namespaces.unlisted)
+        late = {} if only_unsure else self._cluster.overdue()  # else the watches have had no time to deliver
+        for namespace, changes in late.items():
+            log.error("a watch is dead: it has not delivered %s", changes, extra={"namespace": namespace})
         if not namespaces.everywhere:
-            self._follow(namespaces.served)
-        if only_unsure:
-            pass  # the watches have had no time to deliver anything
-        elif late := self._cluster.overdue():
-            log.error("a watch is dead: it has not delivered %s", late)
-        else:
-            self._health.beat(WATCHES)
+            self._follow(namespaces.served - late.keys())  # watched again after the next list
+        if not only_unsure and (not late or namespaces.served - late.keys()):
+            self._health.beat(WATCHES)  # of one namespace alone: the lists serve it meanwhile
         self._metrics.resyncs.inc(len(news))
         for key in news:
             self._queue.add(key)

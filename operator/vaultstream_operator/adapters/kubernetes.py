@@ -108,10 +108,13 @@ class KubernetesCluster:
         """Finds namespaces that are no longer to be served and have SigningJobs; returns these. See `Lists.find_left`."""
         return await self._lists.find_left(names)
 
-    def overdue(self) -> str:
-        """Returns which watches have not delivered changes that the previous `resync` saw; empty if none."""
-        late = {kind: self._mirror.overdue(kind) for kind in WATCHED}
-        return ", ".join(f"{counted(count, 'change')} of {kind}" for kind, count in late.items() if count)
+    def overdue(self) -> dict[str, str]:
+        """Returns which changes, by namespace, no watch has delivered that the previous `resync` saw."""
+        late: dict[str, list[str]] = {}
+        for kind in WATCHED:
+            for namespace, count in self._mirror.overdue(kind).items():
+                late.setdefault(namespace, []).append(f"{counted(count, 'change')} of {kind}")
+        return {namespace: ", ".join(changes) for namespace, changes in late.items()}
 
     def jobs(self) -> set[JobKey]:
         """Returns all known SigningJobs."""

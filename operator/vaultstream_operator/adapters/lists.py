@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Collection
 from typing import Final
 
-from vaultstream_operator.adapters.kube_api import LIST_OF_METADATA, KubeApi, KubeError
+from vaultstream.errors import VaultStreamError
+from vaultstream_operator.adapters.kube_api import LIST_OF_METADATA, KubeApi, KubeError, UnreachableError
 from vaultstream_operator.adapters.mirror import JOBS, JobKey, Mirror, MirrorEntry, read_entry
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import MANAGED_BY_US, WATCHED, path_of
+
+log = logging.getLogger(__name__)
 
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
@@ -18,6 +22,8 @@ _LOST: Final = (_FORBIDDEN, _NOT_FOUND)
 _GONE: Final = 410
 LIST_PAGE: Final = 20
 """Objects of one page of a list. One may have 1.5 MB, which Kubernetes limits, and an operator has to have room for them."""
+LIST_SECONDS: Final = 30.0
+"""Timeout of all lists of one namespace: whoever fills it does not keep the operator from the others."""
 _LARGEST_PAGE: Final = 320
 _AT_ONCE: Final = 4
 """Lists of single namespaces that are asked for at the same time."""
@@ -58,9 +64,9 @@ class Lists:
         for namespace, refusal in refusals.items():
             if self._namespaces.lose(namespace, f"{refusal.message.rstrip('.')}. {_ADVICE}"):
                 news |= self._forget_children(namespace)
-            news |= await self._list_jobs(namespace)
+            news |= await self._try_jobs(namespace)
         for namespace in sorted(self._namespaces.left):
-            news |= await self._list_jobs(namespace)
+            news |= await self._try_jobs(namespace)
             if not self._mirror.jobs_of(namespace):
                 self._namespaces.drop(namespace)
         return news
@@ -121,23 +127,51 @@ class Lists:
         return {key for namespace in left for key in self._forget_children(namespace)}
 
     async def _try_wanted(self, news: set[JobKey], *, only_unsure: bool) -> dict[str, KubeError]:
-        """Lists each namespace to serve, and adds the SigningJobs to reconcile to `news`; returns which namespaces refuse."""
+        """Lists each namespace to serve, and adds the SigningJobs to reconcile to `news`; returns which namespaces refuse.
+
+        Whatever else keeps one from being listed is its own trouble as well, unless none can be listed.
+        """
         refusals: dict[str, KubeError] = {}
+        troubles: dict[str, Exception] = {}
+        listed = 0
         for namespace in sorted(self._namespaces.wanted):
             if only_unsure and not self._namespaces.unsure(namespace):
                 continue
-            try:
-                await self._list_all(namespace, news)
-            except KubeError as error:
-                if error.status not in _LOST:
-                    raise
+            error = await self._listing_error(namespace, news)
+            if isinstance(error, KubeError) and error.status in _LOST:
                 refusals[namespace] = error
                 continue
+            if error is not None:
+                if isinstance(error, UnreachableError) and troubles and not listed:
+                    raise error  # for the second time: not for each namespace
+                troubles[namespace] = error
+                continue
+            listed += 1
             if self._namespaces.find(namespace):
                 news |= self._mirror.jobs_of(namespace)
         if refusals.keys() == self._namespaces.wanted and _of_the_definition(refusals):
             raise next(iter(refusals.values()))
+        if troubles and not listed and not refusals:
+            raise next(iter(troubles.values()))
+        news |= self._note(troubles)
         return refusals
+
+    def _note(self, troubles: dict[str, Exception]) -> set[JobKey]:
+        """Notes why namespaces can't be listed; returns the SigningJobs of those that are lost by that."""
+        news: set[JobKey] = set()
+        for namespace, trouble in troubles.items():
+            if self._namespaces.trouble(namespace, _problem(trouble)):
+                news |= self._forget_children(namespace)
+        return news
+
+    async def _listing_error(self, namespace: str, news: set[JobKey]) -> Exception | None:
+        """Lists a namespace, and adds the SigningJobs to reconcile to `news`; returns why that failed, or None."""
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                await self._list_all(namespace, news)
+        except Exception as error:  # noqa: BLE001 - told apart by the caller
+            return error
+        return None
 
     async def _list_all(self, namespace: str, news: set[JobKey]) -> None:
         """Adds to `news` even if a later list is refused: the mirror has taken what an earlier one told."""
@@ -180,6 +214,15 @@ class Lists:
                     raise
                 size *= 4
 
+    async def _try_jobs(self, namespace: str) -> set[JobKey]:
+        """Lists the SigningJobs of a lost namespace; if that fails, what is known of them stays."""
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                return await self._list_jobs(namespace)
+        except Exception as error:  # noqa: BLE001 - only of this namespace
+            log.debug("can't list the SigningJobs of namespace %s: %s", namespace, _problem(error))
+            return set()
+
     async def _list_jobs(self, namespace: str) -> set[JobKey]:
         """Lists the SigningJobs of a lost namespace, which the operator may still read. Those that it may not are forgotten."""
         try:
@@ -198,6 +241,14 @@ class Lists:
 
     def _forget(self, kind: str, namespace: str) -> set[JobKey]:
         return self._mirror.listed(kind, (), [namespace], sys.maxsize)
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, VaultStreamError):
+        return error.message
+    if isinstance(error, TimeoutError):
+        return f"Its lists take more than {LIST_SECONDS:g} s."
+    return f"Its lists can't be read: {type(error).__name__}."
 
 
 def _of_the_definition(refusals: dict[str, KubeError]) -> bool:

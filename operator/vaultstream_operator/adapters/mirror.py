@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -118,10 +118,10 @@ class Mirror:
                 news.add(self._key(entry))
         return news
 
-    def overdue(self, kind: str) -> int:
-        """Returns the number of changes that were known at the last call and that no watch has delivered since."""
-        late = sum(
-            1
+    def overdue(self, kind: str) -> Counter[str]:
+        """Returns the number of changes, by namespace, that were known at the last call and that no watch has delivered since."""
+        late = Counter(
+            place[1]
             for place, version in self._suspects.items()
             if place[0] == kind and place in self._entries and self._watched.get(place, 0) < version
         )

@@ -54,6 +54,7 @@ class ServedNamespaces:
         self._served: set[str] = set()
         self._lost: dict[str, _Loss] = {}
         self._doubted: set[str] = set()
+        self._troubled: dict[str, _Loss] = {}
         self.doubt = asyncio.Event()
         """Set while a request was refused in a way that a lost namespace would explain."""
 
@@ -152,9 +153,28 @@ class ServedNamespaces:
         self._lost[namespace] = _Loss(problem, known.since if known else now, now)
         return known is None
 
+    def trouble(self, namespace: str, problem: str) -> bool:
+        """Reports that a namespace can't be listed for a reason other than a refusal; returns whether it is lost by that.
+
+        One that is served stays so: its watches may deliver what the list does not.
+        """
+        if namespace not in self._served:
+            return self.lose(namespace, problem)
+        known, now = self._troubled.get(namespace), self._clock()
+        if known is None or now - known.logged_at >= REMINDER_SECONDS:
+            self._troubled[namespace] = _Loss(problem, known.since if known else now, now)
+            log.warning(
+                "can't list namespace %s, whose changes may be late: %s",
+                namespace,
+                problem,
+                extra={"namespace": namespace},
+            )
+        return False
+
     def find(self, namespace: str) -> bool:
         """Reports that a namespace is served; returns whether that is news."""
         self._doubted.discard(namespace)
+        self._troubled.pop(namespace, None)
         if self._lost.pop(namespace, None) is not None:
             log.info("namespace %s is served again", namespace, extra={"namespace": namespace})
         elif namespace not in self._served:

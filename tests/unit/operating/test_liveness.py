@@ -26,7 +26,7 @@ class Cluster:
     def __init__(self) -> None:
         self.unreachable = False
         self.silent = False
-        self.late = ""
+        self.late: dict[str, str] = {}
         self.lists = 0
         self.namespaces = ServedNamespaces()
 
@@ -38,7 +38,7 @@ class Cluster:
             raise ServiceError("The API server does not answer.")
         return set()
 
-    def overdue(self) -> str:
+    def overdue(self) -> dict[str, str]:
         return self.late
 
     def jobs(self) -> set[tuple[str, str]]:
@@ -160,13 +160,13 @@ async def test_a_start_that_hangs_ends_liveness_and_one_that_waits_for_an_api_se
 async def test_a_dead_watch_ends_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, clock = Cluster(), Clock()
     async with started(cluster, clock, monkeypatch) as health:
-        cluster.late = "2 changes of jobs"
+        cluster.late = {"shop": "2 changes of jobs"}
         await rounds(cluster)
         clock.now += LIVE_SECONDS + 1
         await rounds(cluster)
         failing = [check.name for check in health.live().checks if not check.ok]
         assert failing == ["watch loop"]
-        cluster.late = ""
+        cluster.late = {}
         await rounds(cluster)
         assert health.live().ok
 

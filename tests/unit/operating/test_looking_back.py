@@ -37,8 +37,8 @@ class Cluster:
             raise ServiceError("The API server has too many requests.")
         return {("gone", "job")}
 
-    def overdue(self) -> str:
-        return ""
+    def overdue(self) -> dict[str, str]:
+        return {}
 
     def jobs(self) -> set[tuple[str, str]]:
         return set()

@@ -133,12 +133,12 @@ def test_a_late_deletion_event_of_a_former_object_does_not_remove_the_new_one() 
 def test_a_watch_that_died_in_silence_shows_at_the_second_list() -> None:
     mirror = Mirror()
     mirror.saw(DEPLOYMENTS, None, deployment(1))
-    assert mirror.overdue(DEPLOYMENTS) == 0
+    assert mirror.overdue(DEPLOYMENTS).total() == 0
     mirror.listed(DEPLOYMENTS, entries(deployment(2, ready=1)), [], 2)
-    assert mirror.overdue(DEPLOYMENTS) == 0  # it may be on its way
-    assert mirror.overdue(DEPLOYMENTS) == 1
+    assert mirror.overdue(DEPLOYMENTS).total() == 0  # it may be on its way
+    assert mirror.overdue(DEPLOYMENTS).total() == 1
     mirror.saw(DEPLOYMENTS, "MODIFIED", deployment(2, ready=1))
-    assert mirror.overdue(DEPLOYMENTS) == 0
+    assert mirror.overdue(DEPLOYMENTS).total() == 0
 
 
 def test_pods_that_do_not_start_have_a_problem() -> None:
