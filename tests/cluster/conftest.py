@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from kube import binaries
 from kube.apiserver import NEEDED, ApiServer
 from kube.commands import until
 from support.apiserver import build, running_api_server
-from support.operating import Site, open_site
+from support.operating import Site, let_in, open_site
 from support.policed import api, policies_in_effect
 
 if TYPE_CHECKING:
@@ -85,3 +86,13 @@ async def site(
     async with open_site(api_server, namespace, services, migrated_url, tmp_path) as site:
         await site.table("records", 200)
         yield site
+
+
+@pytest.fixture
+async def tenant(site: Site) -> AsyncIterator[Site]:
+    """Another namespace for the operator of `site`."""
+    name = f"test-{uuid4().hex[:12]}"
+    await site.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    await let_in(site.client, name, home=site.namespace)
+    yield replace(site, namespace=name)
+    await site.client.call("DELETE", f"/api/v1/namespaces/{name}")

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 
-from support.operating import Site, let_in, put
+from support.operating import put
 from support.signingjobs import path_of
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from support.operating import Operator
+    from support.operating import Operator, Site
 
 pytestmark = pytest.mark.cluster
 
 DEEP = '{"a":' * 3_000 + "1" + "}" * 3_000
-
-
-@pytest.fixture
-async def tenant(site: Site) -> AsyncIterator[Site]:
-    """Another namespace of the same operator."""
-    name = f"test-{uuid4().hex[:12]}"
-    await site.client.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    await let_in(site.client, name, home=site.namespace)
-    yield replace(site, namespace=name)
-    await site.client.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 async def started(site: Site, name: str) -> None:
