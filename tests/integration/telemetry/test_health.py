@@ -84,6 +84,20 @@ async def test_a_signer_that_drains_stays_live_and_ready_and_finishes_its_work(
         planning.cancel()
 
 
+async def test_a_signer_is_ready_before_its_job_has_a_key_a_plan_or_a_stream(
+    services: Services, engine_url: str, db: asyncpg.Connection, own_nats: LocalServices, tmp_path: Path
+) -> None:
+    """It starts beside the keys worker and the records worker, which may take long."""
+    mine = await own_nats.services()
+    both = replace(
+        services, nats_url=mine.nats_url, nats_user=mine.nats_user, nats_password=mine.nats_password
+    )
+    job = await add_job(db, await add_table(db, range(1, 11)), keys=0)
+    async with served_worker(both, engine_url, "signing", job.token, tmp_path / "log") as worker:
+        await worker.becomes("/readyz", 200)
+        assert await db.fetchval("SELECT count(*) FROM vaultstream.keys WHERE job_no = $1", job.job_no) == 0
+
+
 async def test_a_signer_is_not_ready_while_nats_is_unreachable(
     services: Services, engine_url: str, db: asyncpg.Connection, own_nats: LocalServices, tmp_path: Path
 ) -> None:
