@@ -133,8 +133,8 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     JobReason.DATABASE_REFUSES: "Postgres refuses the operator: {problem} The job then resumes automatically.",
     JobReason.SCHEMA_NOT_READY: "The database schema does not match this version: {problem} Run `vaultstream "
     "migrate`. The job then resumes automatically.",
-    JobReason.TABLE_UNUSABLE: "The records can't be read: {problem} Fix the table, or delete the job and create it "
-    "with the correct spec.records.",
+    JobReason.TABLE_UNUSABLE: "The records can't be read: {problem} Fix the table: the job then resumes automatically. Or "
+    "delete the job and create it with the correct spec.records.",
     JobReason.NOT_SEALED: "The job can't be sealed: {problem} Signing goes on, sealing is retried automatically, and the job completes once "
     "it is sealed.",
     JobReason.KEYS_UNUSABLE: "The job's keys can't be used: {problem} Give the workers the key-encryption key that "
