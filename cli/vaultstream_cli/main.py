@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vaultstream.descriptors import open_standard_descriptors
 from vaultstream.starting import run_plain_worker, serve_early, skip_http_client
@@ -83,11 +85,27 @@ def _print_traceback(kind: type[BaseException], error: BaseException, trace: Tra
     print_traceback(kind, error, trace)
 
 
+def interrupt_early(*, serving: bool) -> None:
+    """Lets SIGTERM and SIGHUP end a command that is still loading as Ctrl-C does, unless they are ignored.
+
+    Args:
+        serving: whether the command has handlers of its own from the start.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in () if serving else (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+
+
 def main() -> None:
     """Runs the `vaultstream` command."""
     open_standard_descriptors()
     command = sys.argv[1] if len(sys.argv) > 1 else None
     try:
+        interrupt_early(serving=command in SERVING)
         if command in SERVING:
             serve_early(operator=command == "operator")
             if command == "worker" and (worked := run_plain_worker(sys.argv[1:])) is not None:
@@ -124,10 +142,16 @@ def main() -> None:
             print_usage_error(error, sys.argv[1:])
             sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before the command installed its own handlers
-        from vaultstream_cli.forms import OutputForm, form_of_arguments  # noqa: PLC0415 - see above
+        _end_early()
 
-        wanted = form_of_arguments(sys.argv[1:], takes_form=True)
-        # JSON is YAML too.
-        as_json = '{"error": "Interrupted.", "field": null, "hint": null, "exit_code": 130}\n'
+
+def _end_early() -> NoReturn:
+    from vaultstream_cli.forms import OutputForm, form_of_arguments  # noqa: PLC0415 - `--help` does without
+
+    wanted = form_of_arguments(sys.argv[1:], takes_form=True)
+    # JSON is YAML too.
+    as_json = '{"error": "Interrupted.", "field": null, "hint": null, "exit_code": 130}\n'
+    with suppress(OSError):  # the terminal may be gone
         sys.stderr.write("error: Interrupted.\n" if wanted is OutputForm.TEXT else as_json)
-        sys.exit(INTERRUPTED)
+        sys.stderr.flush()
+    sys.exit(INTERRUPTED)

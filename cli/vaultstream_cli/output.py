@@ -20,6 +20,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from vaultstream.errors import UsageError
 from vaultstream.last_words import unexpected_error
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import ConsoleOptions, RenderableType
-    from rich.text import Text
 
     from vaultstream.errors import VaultStreamError
 
@@ -254,6 +254,44 @@ def print_table(
     if left_out := columns[len(shown) :]:
         way = "--json shows" if wide is None else "--wide shows"
         note(f"{way} also: {', '.join(left_out)}.")
+
+
+def print_beside(rows: Iterable[tuple[Sequence[tuple[str, str]], str]]) -> None:
+    """Prints texts beside their labels, or below them where labels are long or the terminal is narrow.
+
+    Args:
+        rows: labels, each with its style, and the text. Labels are not wrapped.
+    """
+    shown = [
+        ([Text(visible(label), style) for label, style in labels], Text(visible(text, keep="\n")))
+        for labels, text in rows
+    ]
+    room = min(out.width - _LEAST_BESIDE, _MOST_LABELS)
+    fits = [sum(label.cell_len + _APART for label in labels) <= room for labels, _ in shown]
+    widths = [
+        max(label.cell_len for label in column)
+        for column in zip(*(labels for (labels, _), fit in zip(shown, fits, strict=True) if fit), strict=True)
+    ]
+    beside = sum(widths) + _APART * len(widths)
+    for (labels, text), fit in zip(shown, fits, strict=True):
+        indent = beside if fit and beside <= out.width - _LEAST_BESIDE else _APART
+        lines = list(text.wrap(out, out.width - indent))
+        for line in lines:
+            line.rstrip()
+        if indent == beside:
+            for label, width in zip(labels, widths, strict=True):
+                label.pad_right(width - label.cell_len + _APART)
+            out.print(Text.assemble(*labels, *lines[:1]))
+            del lines[:1]
+        else:
+            out.print(Text("  ").join(labels))
+        for line in lines:
+            out.print(Text(" " * indent) + line)
+
+
+_LEAST_BESIDE = 36
+"""Width in characters below which a text stands below its labels."""
+_MOST_LABELS = 60
 
 
 def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -12,7 +12,7 @@ from vaultstream.errors import ExitCode
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, command
-from vaultstream_cli.output import out, print_object, print_text
+from vaultstream_cli.output import out, print_beside, print_object, print_text
 from vaultstream_cli.root import app
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
@@ -46,12 +46,13 @@ async def doctor(
 
 
 def _print(findings: list[Finding]) -> None:
-    width = max(len(finding.check) for finding in findings)
-    for finding in findings:
-        out.print(f"{finding.level:<8}", style=STYLES[finding.level], end="")
-        print_text(f"{finding.check:<{width}}  {finding.message}")
-        if finding.hint:
-            print_text(f"{'':<{8 + width}}  try: {finding.hint}")
+    print_beside(
+        (
+            [(str(finding.level), STYLES[finding.level]), (finding.check, "")],
+            finding.message + (f"\ntry: {finding.hint}" if finding.hint else ""),
+        )
+        for finding in findings
+    )
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
     out.print()
     print_text(

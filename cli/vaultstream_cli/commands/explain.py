@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.local.session import open_session
@@ -17,7 +16,7 @@ from vaultstream.settings import Settings
 from vaultstream.store.decisions import list_decisions
 from vaultstream.store.jobs import Job, get_job
 from vaultstream_cli.app import JobName, Json, command
-from vaultstream_cli.output import note, out, print_object
+from vaultstream_cli.output import note, print_beside, print_object
 from vaultstream_cli.root import app
 from vaultstream_cli.watching import read_again
 
@@ -121,19 +120,16 @@ class _InText:
     inputs: bool
 
     def __call__(self, decisions: Decisions) -> None:
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True, style="bold", min_width=_CHANGE_WIDTH)
-        grid.add_column(overflow="fold")
+        rows = []
         for _, kept in decisions:
             shown = kept.shown
             change = f"{shown['replicas']} → {shown['desired']}" if kept.changed else str(shown["desired"])
-            grid.add_row(_time(kept).strftime("%Y-%m-%d %H:%M:%SZ"), change, shown["message"])
+            text = str(shown["message"])
             if self.inputs:
-                used = (f"{name} {value}" for name, value in sorted(shown["inputs"].items()))
-                grid.add_row("", "", ", ".join(used), style="dim")
-        if grid.row_count:
-            out.print(grid)
+                text += "\n" + ", ".join(f"{name} {value}" for name, value in sorted(shown["inputs"].items()))
+            at = _time(kept).strftime("%Y-%m-%d %H:%M:%SZ")
+            rows.append(([(at, ""), (f"{change:<{_CHANGE_WIDTH}}", "bold")], text))
+        print_beside(rows)
 
 
 def _time(kept: KeptDecision) -> datetime:

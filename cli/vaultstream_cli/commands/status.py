@@ -127,7 +127,8 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
             "time",
             ", ".join(
                 [
-                    duration(progress.seconds),
+                    duration(progress.seconds)
+                    + (" since it was started, with its pauses" if _is_interrupted(overview) else ""),
                     *([] if _is_interrupted(overview) else eta_text(job, progress.eta_seconds)),
                 ]
             ),

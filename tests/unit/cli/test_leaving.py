@@ -12,6 +12,7 @@ import pytest
 
 from vaultstream.errors import ExitCode
 from vaultstream_cli.app import execute
+from vaultstream_cli.main import interrupt_early
 
 pytestmark = pytest.mark.unit
 
@@ -31,6 +32,26 @@ def _as_before() -> object:
 @pytest.mark.usefixtures("_as_before")
 def test_a_closed_terminal_interrupts_a_command_like_sigterm() -> None:
     assert execute({}, hung_up, worker=False) == ExitCode.INTERRUPTED
+
+
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_still_loads_is_interrupted_and_one_that_serves_is_not(number: signal.Signals) -> None:
+    """The default action would end it with another exit code and without a word."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        interrupt_early(serving=True)
+        assert signal.getsignal(number) is signal.SIG_DFL
+        interrupt_early(serving=False)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        signal.signal(number, signal.SIG_IGN)
+        interrupt_early(serving=False)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
+        signal.signal(number, before)
 
 
 @pytest.mark.usefixtures("_as_before")

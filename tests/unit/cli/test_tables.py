@@ -75,3 +75,23 @@ def test_a_wide_table_has_each_row_on_one_line_on_any_terminal(monkeypatch: pyte
     assert all(name in head for name in KEYS)
     assert len(rows) == 2
     assert all(str(value) in row for row in rows for value in KEY)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_texts_stand_beside_their_labels_and_no_line_is_wider_than_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """`doctor` and `explain`: a line of the whole width after a label was one that the terminal wrapped."""
+    long = "unwrapping of " + "a-long-name-" * 5
+    rows = [("ok", "stream", "It is there. " * 9 + "\ntry: something else"), ("failed", long, "No. " * 30)]
+    stream = io.StringIO()
+    monkeypatch.setattr(output, "out", output._VisibleConsole(width=width))
+    monkeypatch.setattr(sys, "stdout", stream)
+    output.print_beside(([(level, "red"), (check, "")], text) for level, check, text in rows)
+    lines = stream.getvalue().splitlines()
+    assert all(len(line) <= max(width, len(long)) for line in lines)
+    assert "".join(stream.getvalue().split()) == "".join(" ".join(row) for row in rows).replace(
+        " ", ""
+    ).replace("\n", "")
+    beside = next(line for line in lines if "stream" in line)
+    assert ("It is" in beside) is (width >= 80)
