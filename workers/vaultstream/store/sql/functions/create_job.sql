@@ -19,9 +19,14 @@ BEGIN
         RAISE insufficient_privilege USING MESSAGE = format('the login %s creates jobs of its own tenant alone', session_user);
     END IF;
 
-    INSERT INTO vaultstream.jobs (token, name, spec, id_type, source_oid, owner_uid, tenant, counted)
-    VALUES (p_token, p_name, p_spec, p_id_type, p_source_oid, p_owner_uid, p_tenant, true)
-    RETURNING job_no INTO v_job_no;
+    -- Numbers that were drawn and not used are not lost: the sequence comes round. What a deleted job left keeps its number.
+    LOOP
+        v_job_no := nextval(pg_get_serial_sequence('vaultstream.jobs', 'job_no'));
+        EXIT WHEN NOT EXISTS (SELECT FROM vaultstream.jobs j WHERE j.job_no = v_job_no)
+              AND NOT EXISTS (SELECT FROM vaultstream.audited_jobs a WHERE a.job_no = v_job_no);
+    END LOOP;
+    INSERT INTO vaultstream.jobs (job_no, token, name, spec, id_type, source_oid, owner_uid, tenant, counted) OVERRIDING SYSTEM VALUE
+    VALUES (v_job_no, p_token, p_name, p_spec, p_id_type, p_source_oid, p_owner_uid, p_tenant, true);
     PERFORM vaultstream.check_source(p_spec, p_source_oid);
 
     EXECUTE format(
