@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import kopf
@@ -15,9 +16,11 @@ from vaultstream.errors import ServiceError, shown
 from vaultstream.telemetry.health import Health
 from vaultstream.telemetry.server import serving_on
 from vaultstream_operator.adapters.election import Election
+from vaultstream_operator.adapters.hints import Hints
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.kube_api import KubeApi, open_kube_api
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
+from vaultstream_operator.adapters.mirror import JobKey
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, make_kopf_tolerant, registry
@@ -66,6 +69,13 @@ async def run_operator(settings: OperatorSettings) -> None:
         if term is None:
             return
 
+        async def listen(hinted: Callable[[JobKey, float], None]) -> None:
+            def heard(job_no: int, delay: float) -> None:
+                if (key := store.key_of(job_no)) is not None:
+                    hinted(key, delay)
+
+            await Hints(settings.database, heard).listen()
+
         async def disconnect() -> None:
             term.over.set()  # kopf waits for what waits for it
             await services.aclose()
@@ -78,6 +88,7 @@ async def run_operator(settings: OperatorSettings) -> None:
             follow=watches.follow,
             worked_in=store.namespaces,
             disconnect=disconnect,
+            listen=listen,
         )
         term.stop_work = runtime.stop
         try:

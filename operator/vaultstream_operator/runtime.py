@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from operator import itemgetter
 
@@ -48,6 +48,7 @@ class Runtime:
         health: the health to update; another thread reads it.
         follow: called with the namespaces to watch whenever they may have changed.
         worked_in: returns the namespaces that ever had jobs; None if that can't be read now.
+        listen: listens for hints at new batches of jobs until it is canceled, and passes each with its delay to what it is given.
         disconnect: closes the connections to NATS and Postgres: on exit kopf waits 5 s for tasks left on its loop.
     """
 
@@ -61,6 +62,7 @@ class Runtime:
         follow: Callable[[Collection[str]], None],
         worked_in: Callable[[], Awaitable[set[str] | None]],
         disconnect: Callable[[], Awaitable[None]],
+        listen: Callable[[Callable[[JobKey, float], None]], Coroutine[None, None, None]] | None = None,
     ) -> None:
         self._cluster = cluster
         self._reconciler = reconciler
@@ -70,6 +72,7 @@ class Runtime:
         self._worked_in = worked_in
         self._looked_back = cluster.namespaces.everywhere
         self._disconnect = disconnect
+        self._listen = listen
         self._queue: WorkQueue[JobKey] = WorkQueue(
             self._reconcile,
             urgent=lambda key: reconciler.decides(*key),
@@ -95,6 +98,8 @@ class Runtime:
             asyncio.create_task(self._queue.run(), name="queue"),
             asyncio.create_task(self._keep_in_sync(), name="resync"),
         ]
+        if self._listen is not None:
+            self._tasks.append(asyncio.create_task(self._listen(self._queue.add), name="hints"))
         log.info("operator started", extra={"signing_jobs": len(self._cluster.jobs())})
 
     async def stop(self) -> None:

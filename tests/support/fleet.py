@@ -15,6 +15,7 @@ from vaultstream.bus.pull import BatchPuller
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import parse_batch_no
 from vaultstream.store.database import open_pool
+from vaultstream.store.hints import hint_at_batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,8 +40,8 @@ class PlayedJob:
     lag: int = 0
     published: int = 0
 
-    async def publish(self, batches: int) -> None:
-        """Adds pending batches, first in Postgres, then in JetStream."""
+    async def publish(self, batches: int, *, hint: bool = False) -> None:
+        """Adds pending batches, first in Postgres, then in JetStream; with a hint at them, as a records worker gives."""
         first, self.published = self.published + 1, self.published + batches
         await self.pool.execute(
             "WITH added AS (INSERT INTO vaultstream.batches (job_no, batch_no, records, first_id, last_id) "
@@ -60,6 +61,9 @@ class PlayedJob:
             self.published,
         )
         self.lag += batches
+        if hint:
+            async with self.pool.acquire() as connection:
+                await hint_at_batches(connection, self.job_no)
 
     async def settle(self, batches: int) -> None:
         """Completes at most this many batches."""

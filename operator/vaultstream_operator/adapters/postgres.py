@@ -96,6 +96,8 @@ class PostgresStore:
         self._tenants = tenants
         self._pool = SharedPool(url, connections)
         self._memories: dict[tuple[str, str], _Memory] = {}
+        self._keys: dict[int, tuple[str, str]] = {}
+        """Namespaces and names of the jobs in `_memories`, by their numbers."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,6 +116,7 @@ class PostgresStore:
                 memory = self._memory(job)
                 memory.complete = snapshot.job.state is JobState.COMPLETE
                 await self._recall(connection, memory, snapshot.job)
+                self._keys[snapshot.job.job_no] = (job.owner.namespace, job.owner.name)
                 snapshot = await with_pauses(connection, snapshot)  # if it has ended
                 memory.estimate = await estimated(connection, snapshot.job, memory.estimate)
                 return snapshot, await read_seal(connection, snapshot.job)
@@ -191,8 +194,14 @@ class PostgresStore:
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops the cached state of a job that was deleted or has ended."""
-        self._memories.pop((namespace, name), None)
+        memory = self._memories.pop((namespace, name), None)
+        if memory is not None and memory.job_no is not None:
+            self._keys.pop(memory.job_no, None)
         self._pool.forget(namespace, name)
+
+    def key_of(self, job_no: int) -> tuple[str, str] | None:
+        """Returns namespace and name of a job that is being reconciled, by its number in Postgres; None: it is none of these."""
+        return self._keys.get(job_no)
 
     def _memory(self, job: ObjectView) -> _Memory:
         """Returns the cached state of this job; empty if it is of an earlier job with the same name."""

@@ -113,12 +113,19 @@ def test_it_uses_the_estimate_until_all_is_planned(clock: Clock) -> None:
 
 def test_a_count_stands_until_it_is_time_to_decide_again(clock: Clock) -> None:
     scale = scaler(clock, pollingInterval=5)
+    assert scale(look_at(batches_left=40)).signers == 4
+    clock.now += 0.5
+    assert scale(look_at(batches_left=0, signers=4)).signers == 4
+    clock.now += 0.5
+    assert scale(look_at(batches_left=0, signers=4)).signers == 0
+    assert [taken.decision.desired for taken in scale.taken] == [4, 0]
+
+
+def test_new_batches_are_decided_on_at_once(clock: Clock) -> None:
+    scale = scaler(clock, pollingInterval=600)
     assert scale(look_at(batches_left=10)).signers == 1
-    clock.now += 0.5
-    assert scale(look_at(batches_left=40, signers=1)).signers == 1
-    clock.now += 0.5
+    clock.now += 0.01
     assert scale(look_at(batches_left=40, signers=1)).signers == 4
-    assert [taken.decision.desired for taken in scale.taken] == [1, 4]
 
 
 def test_a_decision_is_handed_over_to_be_kept_once_if_it_is_news(clock: Clock) -> None:

@@ -96,6 +96,7 @@ class LocalScaler:
         self._activity = Activity()
         self._size: PoolSize | None = None
         self._decided_at = 0.0
+        self._batches = 0
         self._kept: KeptDecision | None = None
         self.latest: Decision | None = None
         """The latest decision, whether it changed the size or not; None: none was made yet."""
@@ -116,10 +117,14 @@ class LocalScaler:
         return self._history
 
     def __call__(self, state: PoolState) -> PoolSize:
-        """Returns the size for the pool, why it was changed last, and the decision if one was made that is news."""
+        """Decides once it is due, or there are new batches. Returns the size for the pool, why it was changed last, and the decision if one was made that is news."""
         now = self._clock()
         interval = min(float(self._spec.polling_interval), LONGEST_INTERVAL_SECONDS)
-        if self._size is not None and 0 <= now - self._decided_at < interval:
+        grown, self._batches = (
+            state.snapshot.progress.batches > self._batches,
+            state.snapshot.progress.batches,
+        )
+        if self._size is not None and not grown and 0 <= now - self._decided_at < interval:
             return replace(self._size, news=None)
         decision = self._decide(state, now)
         why = self._size.why if self._size else ""

@@ -27,6 +27,7 @@ from vaultstream.store.batches import (
     pending_after,
     plan_page,
 )
+from vaultstream.store.hints import hint_at_batches
 from vaultstream.worker import RECONCILE_SECONDS, WorkerContext, repeat, source_pool_of, worker_context
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ async def plan_next(context: WorkerContext, sources: SourcePool, sealing: JobSea
             await jobs.set_message(connection, job_no, f"{error.message} {error.hint or ''}".strip())
             raise
         await jobs.set_message(connection, job_no, sealing.told if sealing else None)
+        if page.records:
+            await hint_at_batches(connection, job_no)
     if page.records:
         context.telemetry.metrics.records.records_planned.inc(page.records)
         log.info("batches planned", extra={"records": page.records, "batches": page.batches})

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import InvalidJobError, UnknownJobError
+from vaultstream.store.hints import hint_at_batches
 from vaultstream.store.lockers import naming_lockers
 from vaultstream.store.sql import arguments, query
 
@@ -301,7 +302,10 @@ async def retry_dead(connection: Connection, job: Job) -> int:
         LockedError: another transaction holds the job's row; the message names it.
     """
     async with naming_lockers(connection, ["jobs", "dead_letters"]):
-        return int(await connection.fetchval(query("retry_dead"), job.job_no))
+        records = int(await connection.fetchval(query("retry_dead"), job.job_no))
+    if records:
+        await hint_at_batches(connection, job.job_no)
+    return records
 
 
 async def delete_job(connection: Connection, job_no: int, policy: str) -> None:

@@ -98,3 +98,6 @@ UPDATE vaultstream.jobs SET published_through = greatest(published_through, $2) 
 -- name: fail_batch
 SELECT outcome, attempt
 FROM vaultstream.fail_batch(p_job_no => $1, p_holder => $2, p_batch_no => $3, p_key_no => $4, p_epoch => $5, p_error => $6)
+
+-- name: hint_at_batches
+SELECT pg_notify($1, $2)
