@@ -200,7 +200,7 @@ class PostgresStore:
         self._pool.forget(namespace, name)
 
     def key_of(self, job_no: int) -> tuple[str, str] | None:
-        """Returns namespace and name of a job that is being reconciled, by its number in Postgres; None: it is none of these."""
+        """Returns namespace and name of a job that is being reconciled, by its number in Postgres; None: no such job is known."""
         return self._keys.get(job_no)
 
     def _memory(self, job: ObjectView) -> _Memory:
