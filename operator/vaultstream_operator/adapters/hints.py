@@ -22,7 +22,7 @@ APART_SECONDS = 1.0
 MOST_HINTS = 1_000
 """Hints of one second after which none are listened to for `QUIET_SECONDS`: polling goes on as always."""
 QUIET_SECONDS = 60.0
-RECONNECT_SECONDS = 5.0
+LISTEN_AGAIN_SECONDS = 5.0
 
 
 class HintPace:
@@ -71,7 +71,7 @@ class Hints:
                 log.debug("not listening for hints: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001 - hints are dispensable
                 log.warning("not listening for hints: %s", type(error).__name__)
-            await asyncio.sleep(QUIET_SECONDS if self._count > MOST_HINTS else RECONNECT_SECONDS)
+            await asyncio.sleep(QUIET_SECONDS if self._count > MOST_HINTS else LISTEN_AGAIN_SECONDS)
 
     def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         now = time.monotonic()

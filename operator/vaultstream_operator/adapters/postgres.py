@@ -69,6 +69,8 @@ class _Memory:
     activity: Activity = field(default_factory=Activity)
     """Activity of its signers."""
     job_no: int | None = None
+    connections_left: int | None = None
+    """Sessions that Postgres can take besides those that there are; None: unknown."""
     estimate: Estimate | None = None
     """About how many records its table has, while they are being planned."""
     scaling: KeptScaling | None = None
@@ -118,6 +120,7 @@ class PostgresStore:
                 await self._recall(connection, memory, snapshot.job)
                 self._keys[snapshot.job.job_no] = (job.owner.namespace, job.owner.name)
                 snapshot = await with_pauses(connection, snapshot)  # if it has ended
+                memory.connections_left = await self._pool.connections_left(connection)
                 memory.estimate = await estimated(connection, snapshot.job, memory.estimate)
                 return snapshot, await read_seal(connection, snapshot.job)
 
@@ -269,6 +272,7 @@ class PostgresStore:
             published=job.published_through > 0,
             memory=kept.memory if (kept := self._memory(view).scaling) else ScalingMemory(),
             prior=kept.prior if kept else Prior(),
+            connections_left=self._memory(view).connections_left,
         )
 
     def _progress(self, view: ObjectView, snapshot: JobSnapshot) -> Progress:

@@ -15,6 +15,7 @@ import asyncpg
 from vaultstream.credentials import UrlSource
 from vaultstream.store.database import Connection, Pool, is_transient, open_pool
 from vaultstream.store.keepalive import plain_peer_of
+from vaultstream.store.sql import query
 from vaultstream.transit import ENCRYPT, PLAIN
 from vaultstream_operator.adapters.slow_jobs import SlowJobs
 from vaultstream_operator.adapters.store_errors import classify
@@ -31,6 +32,8 @@ POSTGRES_ANSWER_SECONDS = 5.0
 """Seconds that Postgres may take for one reconcile."""
 UNREACHABLE_PAUSE_SECONDS = 1.0
 """Seconds without new attempts after Postgres did not answer: one attempt is enough for all jobs."""
+LEFT_SECONDS = 1.0
+"""How long a count of connections is used: it is the same for all jobs."""
 _BROKEN = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -66,6 +69,19 @@ class SharedPool:
         self._stack = AsyncExitStack()
         self._closed: _Closed | None = None
         self._slow = SlowJobs(connections)
+        self._left: tuple[float, int | None] = (-LEFT_SECONDS, None)
+
+    async def connections_left(self, connection: Connection) -> int | None:
+        """Returns how many sessions Postgres can take besides those that there are, as it was within `LEFT_SECONDS`; None: unknown."""
+        now = time.monotonic()
+        if now - self._left[0] >= LEFT_SECONDS:
+            try:
+                left = await connection.fetchval(query("count_connections_left"))
+            except asyncpg.PostgresError as error:
+                log.debug("can't count connections: %s", type(error).__name__)
+                left = None
+            self._left = now, left
+        return self._left[1]
 
     async def aclose(self) -> None:
         """Closes all connections."""

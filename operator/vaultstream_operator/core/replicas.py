@@ -21,7 +21,7 @@ from vaultstream.scaling.observation import (
     Timing,
     moment_text,
 )
-from vaultstream.scaling.reasons import Reason
+from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream.scaling.workload import POD_DRAIN_SECONDS, POD_STARTUP_SECONDS, whole_lag
 from vaultstream_operator.api.reasons import JobReason, Statement, say
 from vaultstream_operator.api.status import (
@@ -46,7 +46,11 @@ def decided(view: View, report: Report, stored: StoredJob, spec: SigningJobSpec)
         stored = replace(stored, batches_unplanned=0)
     observation = _observation(view, spec, lag_of(view.lag, stored), stored.started_at)
     observation = replace(
-        observation, progress=stored.progress, keys_active=stored.keys_active, keys_asked=spec.keys.count
+        observation,
+        progress=stored.progress,
+        keys_active=stored.keys_active,
+        keys_asked=spec.keys.count,
+        connections_left=stored.connections_left,
     )
     moment = report.now.timestamp()
     observation = stored.prior.applied(observation, moment)
@@ -269,7 +273,9 @@ def _deadline(report: Report, decision: Decision, observation: Observation) -> R
         return report
     when = moment_text(finish)
     if decision.deadline_at_risk:
-        bounds = (decision.inputs.get(name) for name in ("max", "keysActive", "keysAsked"))
+        bounds = [decision.inputs.get(name) for name in ("max", "keysActive", "keysAsked")]
+        if decision.limit is not None and decision.limit.name is LimitName.DATABASE_CONNECTIONS:
+            bounds.append(decision.limit.value)
         most = min(int(bound) for bound in bounds if bound is not None)
         statement = say(JobReason.DEADLINE_AT_RISK, finish_at=when, most=most)
     else:

@@ -80,6 +80,7 @@ class StoredJob:
         deletion_sealed: whether its newest seal says that it was deleted.
         memory: what scaling remembers of it.
         prior: what earlier jobs of its kind have shown.
+        connections_left: sessions that Postgres can take besides those that there are; None: unknown.
     """
 
     token: str
@@ -108,6 +109,7 @@ class StoredJob:
     deletion_sealed: bool = False
     memory: ScalingMemory = field(default_factory=ScalingMemory)
     prior: Prior = field(default_factory=Prior)
+    connections_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

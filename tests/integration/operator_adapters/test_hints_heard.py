@@ -81,7 +81,7 @@ async def test_a_flood_of_hints_ends_listening_for_a_while(
 async def test_a_connection_that_ended_is_replaced(
     heard: list[int], connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "RECONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(hints, "LISTEN_AGAIN_SECONDS", 0.1)
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ~* '^listen'"
     )

@@ -289,3 +289,12 @@ async def test_no_number_of_rows_that_the_owner_of_a_table_has_set_keeps_its_job
     store.forget(view.owner.namespace, view.owner.name)  # read again
     for one in (view, replace(view, deleting=True)):
         assert (await found(store, one)).batches_unplanned >= 0
+
+
+async def test_the_free_connections_of_postgres_come_with_the_job(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    stored = await made(store, job_of(SPEC))
+    most = int(await connection.fetchval("SHOW max_connections"))
+    assert stored.connections_left is not None
+    assert 0 < stored.connections_left <= most - 2  # this test and the store are connected

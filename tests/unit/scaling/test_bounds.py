@@ -45,6 +45,44 @@ def test_the_lowest_ceiling_wins_and_any_ceiling_over_the_floor(
     assert decision.limit == (Limit(limit, count) if limit else None)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "left", "count"),
+    [
+        (Replicas(0), 400, 50),
+        (Replicas(0), 31, 7),
+        (Replicas(0), 3, 0),
+        (Replicas(8, ready=8), 11, 10),
+        (Replicas(8, ready=4), 11, 8),  # four may not have connected yet, and nobody is removed
+        (Replicas(8, ready=4), 25, 10),
+        (Replicas(8, ready=8), 0, 8),
+    ],
+)
+def test_no_more_signers_are_asked_for_than_postgres_has_connections_for(
+    replicas: Replicas, left: int, count: int
+) -> None:
+    observation = replace(seen(50), replicas=replicas, connections_left=left)
+    decision = decide(ScalingSpec(lag_threshold=1), observation, EMPTY, NOW)
+    assert decision.desired == count
+    if count < 50:
+        assert decision.limit == Limit(LimitName.DATABASE_CONNECTIONS, count)
+        assert f"limited by the free connections of Postgres to {count}" in decision.explain()
+        assert decision.inputs["connectionsLeft"] == left
+
+
+def test_a_deadline_that_the_connections_of_postgres_do_not_allow_is_at_risk_at_once() -> None:
+    progress = Progress(
+        records_left=100_000,
+        batches_left=1_000,
+        planned=True,
+        records_per_second=400.0,
+        rate_per_signer=100.0,
+    )
+    timing = Timing(created_at=NOW - 60, finish_at=NOW + 60, startup_seconds=5.0)
+    observation = Observation(Lag(1_000), Replicas(4, ready=4), timing, progress)
+    assert not decide(ScalingSpec(), observation, EMPTY, NOW).deadline_at_risk
+    assert decide(ScalingSpec(), replace(observation, connections_left=10), EMPTY, NOW).deadline_at_risk
+
+
 @pytest.mark.parametrize("platform_max", [0, 1, 2, 100])
 def test_without_a_maximum_the_platforms_counts_and_is_never_zero(platform_max: int) -> None:
     observation = replace(seen(500), replicas=Replicas(0, platform_max=platform_max))

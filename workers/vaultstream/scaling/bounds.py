@@ -11,6 +11,8 @@ from vaultstream.scaling.observation import Observation
 from vaultstream.scaling.reasons import LimitName
 from vaultstream.scaling.throughput import Plateau
 
+SIGNER_CONNECTIONS = 4
+"""Connections to Postgres that a signer keeps: 2 for its work, and 2 to read the table."""
 NODE_SECONDS = 120.0
 """Assumed seconds until a new node has room for signers: a job that ends sooner does not wait for one."""
 
@@ -21,7 +23,7 @@ class Bounds:
 
     Attributes:
         most: `maxReplicaCount`, or what the platform has in its place. Wins over everything, a pause included.
-        ceiling: the lowest of the ceilings: `most`, the keys, the batches left.
+        ceiling: the lowest of the ceilings: `most`, the keys, the batches left, what Postgres has connections for.
         least: `minReplicaCount`, no higher than the ceiling.
         floor: the minimum while there is work: `least`, and at least one, no higher than the ceiling.
         rest: what remains once there has been no work for the cooldown: `idleReplicaCount`, or 0 where
@@ -60,6 +62,10 @@ def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
         ceilings.append(Limit(LimitName.KEY_COUNT, observation.keys_asked))
     if progress.planned and progress.batches_left is not None:
         ceilings.append(Limit(LimitName.BATCHES_LEFT, progress.batches_left))
+    if observation.connections_left is not None:
+        # Those that are not ready may not have connected yet. None is removed: what Postgres has left changes with every session.
+        fitting = observation.replicas.ready + observation.connections_left // SIGNER_CONNECTIONS
+        ceilings.append(Limit(LimitName.DATABASE_CONNECTIONS, max(observation.replicas.current, fitting)))
     ceiling = min(ceilings, key=lambda limit: limit.value)
     least = min(spec.min_replica_count, ceiling.value)
     floor = min(max(1, spec.min_replica_count), ceiling.value)

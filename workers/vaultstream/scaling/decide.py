@@ -22,7 +22,7 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 | 16 | `Lag` | otherwise | ⌈lag / `lagThreshold`⌉ | B H D |
 
 - Bounded by **max**: `maxReplicaCount` alone. **B**, bounds: at least `minReplicaCount` (and one, while there is work), at
-  most `maxReplicaCount`, the active keys and the batches left. They hold at once. **H**, HPA's `behavior`: stabilization
+  most `maxReplicaCount`, the active keys, the batches left and what Postgres has connections for. They hold at once. **H**, HPA's `behavior`: stabilization
   windows, then policies, then B again. **D**, directions: `paused-scale-in` and `paused-scale-out`.
 - *Activity* is a lag above `activationLagThreshold`. Once all batches of a job are planned, it is a lag above 0: the batches that
   are left will never become more, so they would wait forever.
@@ -425,6 +425,9 @@ def _inputs(case: _Case) -> dict[str, Scalar]:
         "cooldownPeriod": case.spec.cooldown_period,
         "keysActive": case.observation.keys_active,
         "keysAsked": case.observation.keys_asked,
+        "connectionsLeft": case.observation.connections_left
+        if case.bounds.ceiling.name is LimitName.DATABASE_CONNECTIONS
+        else None,
         "batchesLeft": progress.batches_left,
         "recordsLeft": progress.records_left,
         "recordsPerSecond": progress.records_per_second,

@@ -286,6 +286,7 @@ class Observation:
         keys_active: keys that may be leased; None: unknown, or keys are still being created.
         keys_asked: `keys.count` of the job: there will never be more; None: unknown.
         learned: what signers of earlier jobs of the same kind sign; None: unknown.
+        connections_left: sessions that Postgres can take besides those that there are; None: unknown.
     """
 
     lag: Lag | LagUnknown
@@ -296,6 +297,11 @@ class Observation:
     keys_asked: int | None = None
     pause: Pause = field(default_factory=Pause)
     learned: LearnedCurve | None = None
+    connections_left: int | None = None
 
     def __post_init__(self) -> None:
-        _count(keys_active=self.keys_active, keys_asked=self.keys_asked)
+        _count(
+            keys_active=self.keys_active,
+            keys_asked=self.keys_asked,
+            connections_left=self.connections_left,
+        )

@@ -54,6 +54,7 @@ class LimitName(StrEnum):
     KEY_COUNT = "KeyCount"
     BATCHES_LEFT = "BatchesLeft"
     SCHEDULABLE = "Schedulable"
+    DATABASE_CONNECTIONS = "DatabaseConnections"
     STARTUP_TIME = "StartupTime"
     THROUGHPUT = "Throughput"
     COOLDOWN_PERIOD = "CooldownPeriod"
@@ -125,6 +126,7 @@ _LIMIT_CLAUSES: Final[Mapping[LimitName, str]] = {
     LimitName.KEY_COUNT: "limited by keys.count to {value}",
     LimitName.BATCHES_LEFT: "limited by batches left to {value}",
     LimitName.SCHEDULABLE: "limited by the signers that have a node to {value}",
+    LimitName.DATABASE_CONNECTIONS: "limited by the free connections of Postgres to {value}",
     LimitName.STARTUP_TIME: "limited by startup time to {value}",
     LimitName.THROUGHPUT: "limited by throughput to {value}",
     LimitName.COOLDOWN_PERIOD: "kept by cooldownPeriod at {value}",

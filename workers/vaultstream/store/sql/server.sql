@@ -107,3 +107,9 @@ WHERE d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_
   AND EXISTS (SELECT FROM unnest($1::text[]) AS role WHERE to_regrole(role) IS NOT NULL AND pg_has_role(r.oid, to_regrole(role), 'MEMBER'))
 GROUP BY r.rolname
 ORDER BY r.rolname
+
+-- name: count_connections_left
+-- Sessions that logins without privileges can open besides those that there are. Other databases of the server count too.
+SELECT greatest(0, current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true)::int, 0)
+    - (SELECT sum(numbackends) FROM pg_stat_database))::int
