@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 APART_SECONDS = 1.0
 """Seconds between two reconciles of a job that hints cause."""
 MOST_HINTS = 1_000
-"""Hints of one second after which none are listened to for `QUIET_SECONDS`: polling goes on as always."""
-QUIET_SECONDS = 60.0
+"""Hints of one second after which none are listened to for `UNHEARD_SECONDS`: polling goes on as always."""
+UNHEARD_SECONDS = 60.0
 LISTEN_AGAIN_SECONDS = 5.0
 
 
@@ -71,7 +71,7 @@ class Hints:
                 log.debug("not listening for hints: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001 - hints are dispensable
                 log.warning("not listening for hints: %s", type(error).__name__)
-            await asyncio.sleep(QUIET_SECONDS if self._count > MOST_HINTS else LISTEN_AGAIN_SECONDS)
+            await asyncio.sleep(UNHEARD_SECONDS if self._count > MOST_HINTS else LISTEN_AGAIN_SECONDS)
 
     def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         now = time.monotonic()
@@ -80,7 +80,7 @@ class Hints:
         self._count += 1
         if self._count > MOST_HINTS:
             if not self._over.is_set():
-                log.warning("a flood of hints: not listening for %.0f s", QUIET_SECONDS)
+                log.warning("a flood of hints: not listening for %.0f s", UNHEARD_SECONDS)
             self._over.set()
         elif isinstance(payload, str) and payload.isascii() and payload.isdecimal() and len(payload) <= 9:  # noqa: PLR2004 - fits into 32 bits
             self._heard(int(payload), self._pace.delay(int(payload), now))

@@ -65,7 +65,7 @@ async def test_what_is_no_number_of_a_job_is_not_heard(
 async def test_a_flood_of_hints_ends_listening_for_a_while(
     heard: list[int], connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(hints, "UNHEARD_SECONDS", 0.2)
     await connection.execute("SELECT pg_notify($1, n::text) FROM generate_series(1, 3000) AS n", CHANNEL)
     await eventually(lambda: len(heard) == MOST_HINTS)
     await eventually(lambda: listeners(connection))  # again

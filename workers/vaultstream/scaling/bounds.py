@@ -11,7 +11,7 @@ from vaultstream.scaling.observation import Observation
 from vaultstream.scaling.reasons import LimitName
 from vaultstream.scaling.throughput import Plateau
 
-SIGNER_CONNECTIONS = 4
+CONNECTIONS_PER_SIGNER = 4
 """Connections to Postgres that a signer keeps: 2 for its work, and 2 to read the table."""
 NODE_SECONDS = 120.0
 """Assumed seconds until a new node has room for signers: a job that ends sooner does not wait for one."""
@@ -64,7 +64,7 @@ def bounds(spec: ScalingSpec, observation: Observation) -> Bounds:
         ceilings.append(Limit(LimitName.BATCHES_LEFT, progress.batches_left))
     if observation.connections_left is not None:
         # Those that are not ready may not have connected yet. None is removed: what Postgres has left changes with every session.
-        fitting = observation.replicas.ready + observation.connections_left // SIGNER_CONNECTIONS
+        fitting = observation.replicas.ready + observation.connections_left // CONNECTIONS_PER_SIGNER
         ceilings.append(Limit(LimitName.DATABASE_CONNECTIONS, max(observation.replicas.current, fitting)))
     ceiling = min(ceilings, key=lambda limit: limit.value)
     least = min(spec.min_replica_count, ceiling.value)
