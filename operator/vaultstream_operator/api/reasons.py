@@ -170,8 +170,8 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "Postgres. Until then, the number of signers is kept or set by scaling.fallback.",
     JobReason.SCALING_HELD: "{decision}",
     JobReason.SCALING_FALLS_BACK: "{decision} The count follows the lag again automatically when the lag can be read.",
-    JobReason.DEADLINE_AT_RISK: "The job will miss its target time, {finish_at}, even with {most:signer}, the maximum: "
-    "raise scaling.maxReplicaCount, or accept a later time.",
+    JobReason.DEADLINE_AT_RISK: "The job will miss its target time, {finish_at}, even with {most:signer}, the maximum: {shortfall}. "
+    "Raise scaling.maxReplicaCount, or accept a later time.",
 }
 
 

@@ -277,7 +277,10 @@ def _deadline(report: Report, decision: Decision, observation: Observation) -> R
         if decision.limit is not None and decision.limit.name is LimitName.DATABASE_CONNECTIONS:
             bounds.append(decision.limit.value)
         most = min(int(bound) for bound in bounds if bound is not None)
-        statement = say(JobReason.DEADLINE_AT_RISK, finish_at=when, most=most)
+        shortfall = (
+            decision.shortfall.clause() if decision.shortfall else "not all records are signed in time"
+        )
+        statement = say(JobReason.DEADLINE_AT_RISK, finish_at=when, most=most, shortfall=shortfall)
     else:
         statement = say(JobReason.DEADLINE_ON_TRACK, finish_at=when)
     before = _found(report, ConditionType.DEADLINE_AT_RISK)

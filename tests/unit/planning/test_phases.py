@@ -209,15 +209,17 @@ def test_an_unreadable_annotation_pauses_the_job_and_is_reported_once() -> None:
 
 
 def test_a_finishing_time_at_risk_is_a_condition_and_each_change_is_reported() -> None:
-    spec = spec_of(finishWithin=301, scaling={"maxReplicaCount": 4})
+    spec = spec_of(finishWithin=330, scaling={"maxReplicaCount": 4})
     view = view_of(stored_of(spec), lag=Lag(38), children=ALL, job=job_of(spec))
-    done = planned(view)
+    first = planned(view)
+    assert "DeadlineAtRisk" not in told(first)  # one poll is not believed
+    done = planned(after(view, first), NOW + timedelta(seconds=5))
     assert truths(done)["DeadlineAtRisk"] == "DeadlineAtRisk"
     assert "DeadlineAtRisk" in told(done)
-    assert "even with 4 signers, the maximum" in next(
-        e.message for e in done.events if e.reason == "DeadlineAtRisk"
-    )
-    assert "DeadlineAtRisk" not in told(planned(after(view, done)))
+    message = next(e.message for e in done.events if e.reason == "DeadlineAtRisk")
+    assert "even with 4 signers, the maximum: about " in message
+    assert " signers would be enough. Raise scaling.maxReplicaCount" in message
+    assert "DeadlineAtRisk" not in told(planned(after(view, done), NOW + timedelta(seconds=10)))
     relaxed = spec_of(finishWithin=3600, scaling={"maxReplicaCount": 4})
     mended = replace(
         after(view, done), job=replace(after(view, done).job, spec=relaxed), stored=stored_of(relaxed)

@@ -60,11 +60,12 @@ EXAMPLES: list[tuple[Reason, ScalingSpec, Observation, History, str]] = [
         Reason.DEADLINE,
         ScalingSpec(lag_threshold=10, max_replica_count=4),
         seen(99, progress=PACED, timing=Timing(NOW, NOW + 75, 10.0, 5.0)),
-        EMPTY,
+        History(short_since=NOW - 5),
         (
             "Scaled from 0 to 4 signers: 60,000 records left, 75 s until the target time, 100 records/s per "
-            "signer, ⌈60000 / (100 · (0.92 · 75 s - 10 s start - 5 s drain))⌉ = more than 4, limited by maxReplicaCount "
-            "to 4; the target time is at risk."
+            "signer, ⌈60000 / (100 · (0.9 · 75 s - 10 s start - 5 s drain))⌉ = more than 4, limited by maxReplicaCount "
+            "to 4; the target time is at risk: about 36,000 records would be left then, and it would end 90 s later; "
+            "12 signers would be enough."
         ),
     ),
     (

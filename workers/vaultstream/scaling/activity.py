@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from vaultstream.scaling.observation import Progress
+from vaultstream.scaling.pace import LEAVING_SECONDS, PACE_SECONDS, Point, paces_of
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts
 
 STEADY_SECONDS: Final = 3.0
@@ -20,26 +21,8 @@ STEADY_BATCHES: Final = 2
 """Batches that each signer has settled by then: signers that began together also settle together."""
 LONGEST_MEASURE_SECONDS: Final = 60.0
 """Seconds after which a rate is taken as it is, although batches take so long that few were settled."""
-LEAVING_SECONDS: Final = 10.0
-"""Seconds that signers may still sign after they were removed: their preStop hook, and their last batches."""
 _APART_SECONDS = 0.5  # between two points of the trail: events may wake the operator more often
 _MOST_POINTS = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What was seen at one moment, in seconds of the caller's clock.
-
-    Attributes:
-        settled: records that were done.
-        ready: signers that were ready.
-        found: records that were planned so far.
-    """
-
-    at: float
-    settled: int
-    ready: int
-    found: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +64,8 @@ class Activity:
         idle_since = None
         if running and ready > 0 and counts.batches_left > 0 and not counts.settled_lately:
             idle_since = now if self.idle_since is None else self.idle_since
-        trail = _followed(self.trail, Point(now, counts.settled, ready, counts.settled + counts.records_left))
+        found, busy = counts.settled + counts.records_left, counts.batches_left >= ready
+        trail = _followed(self.trail, Point(now, counts.settled, ready, found, busy))
         return Activity(ready, ready_since, steady_from, idle_since, trail, self.batch_size)
 
     def progress(self, counts: Counts, now: float, *, expected: int | None = None) -> Progress:
@@ -101,13 +85,15 @@ class Activity:
         expected_left = counts.records_left
         if not counts.planned and expected is not None:
             expected_left = max(expected_left, expected - counts.settled)
-        found = counts.settled + counts.records_left
+        found, (pace, pace_before) = counts.settled + counts.records_left, paces_of(self.trail)
         return Progress(
             records_left=counts.records_left if counts.planned else None,
             batches_left=counts.batches_left,
             planned=counts.planned,
             records_per_second=rate,
             rate_per_signer=self._rate_per_signer(),
+            pace=pace,
+            pace_before=pace_before,
             settling=now - self.ready_since < RATE_WINDOW_SECONDS,
             steady_rate=self._steady_rate(),
             records_expected=expected_left,
@@ -119,7 +105,8 @@ class Activity:
         """Seconds until so many more records are planned, by the pages of the trail; None: unknown."""
         if unplanned <= 0:
             return 0.0
-        found = [point for point in self.trail if point.found > 0]
+        begin = self.trail[-1].at - LONGEST_MEASURE_SECONDS if self.trail else 0.0
+        found = [point for point in self.trail if point.found > 0 and point.at > begin]
         pages = [after for before, after in pairwise(found) if after.found > before.found]
         if not pages:
             return None
@@ -168,6 +155,6 @@ def _followed(trail: Sequence[Point], point: Point) -> tuple[Point, ...]:
         and point.at - kept[-2].at < _APART_SECONDS
     ):
         kept.pop()
-    while len(kept) > 1 and kept[1].at <= point.at - LONGEST_MEASURE_SECONDS:
+    while len(kept) > 1 and kept[1].at <= point.at - PACE_SECONDS:
         kept.pop(0)
     return (*kept[-_MOST_POINTS:], point)

@@ -14,7 +14,7 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
 | 8 | `CooldownOver` | no activity for a whole `cooldownPeriod` | rest | B D |
 | 9 | the reason of 11 to 16 | activity, and no more than rest run | as 11 to 16, in one step | B D |
 | 10 | `CoolingDown` | no activity, and the cooldown has not ended | as 11 to 16, but none is added | B H D |
-| 11 | `Deadline` | a finishing time is set, and the rate per signer is known | ⌈records left / (rate per signer · seconds)⌉ | B H D |
+| 11 | `Deadline` | a finishing time is set, and the rate per signer is known | those that run, and ⌈(records left - what they sign) / (rate per signer · seconds)⌉ more | B H D |
 | 12 | `EarlierJobs` | no rate per signer is known, earlier jobs of the same kind have shown one, and `lagThreshold` is not set or a finishing time is | the fewest that end the work within 10 % of the earliest end, or in time, by what they signed | B H D |
 | 13 | `FirstStep` | no rate per signer is known, and `lagThreshold` is not set or a finishing time is | 4, or as many as run | B H D |
 | 14 | `WorkLeft` | `lagThreshold` is not set | the fewest that end the work within 10 % of the earliest end | B H D |
@@ -34,7 +34,7 @@ The first rule that applies sets the count, and then the bounds apply. docs/scal
   neither slow down nor count the step from rest. If `scaleUp.selectPolicy` is Disabled, the step goes to
   `minReplicaCount`, or to one, as KEDA's own step does.
 - Rule 11 replaces the lag: the lag of a bulk job asks for all signers from its start to its end, while a finishing time
-  says how many are enough. If even the maximum is not enough, the maximum is wanted and the deadline is at risk.
+  says how many are enough. If even the maximum is not enough, the maximum is wanted.
 - Rule 13: the step that follows it is the second half of the step from rest, so windows and policies don't slow it down either.
 - Rule 14: signers that are added begin one start later. A signer that would shorten the job by little is not worth its start.
 - Rules 9 to 16 add no signers if the job ends before a new one is ready, and keep none beyond the knee, the count at which more
@@ -53,10 +53,11 @@ from dataclasses import dataclass, field, replace
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling import behavior
 from vaultstream.scaling.bounds import NODE_SECONDS, Bounds, bounds, cap_of
+from vaultstream.scaling.deadline import AIM, ENOUGH_ERROR, FAR_STARTS
 from vaultstream.scaling.decision import Decision, Limit
 from vaultstream.scaling.experience import at_the_knee, scaled_curve, with_experience
 from vaultstream.scaling.fallback import fallback_count
-from vaultstream.scaling.forecast import AIM, FAR_STARTS, Forecast, forecast
+from vaultstream.scaling.forecast import Forecast, forecast, risk_of
 from vaultstream.scaling.history import History, active
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, moment_text
 from vaultstream.scaling.reasons import OPENINGS, LimitName, Reason, Scalar, reason_clause
@@ -119,6 +120,8 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     if observation.replicas.unplaced:
         most = min(most, observation.replicas.placed)
     foreseen = forecast(at_the_knee(observation, flat), most, now)
+    if flat is not None and not flat.confirmed(now):
+        foreseen = foreseen.hopeful()
     case = _Case(spec, observation, history, now, limits, flat, cap, foreseen)
     return _settled(case, _proposal(case))
 
@@ -233,7 +236,11 @@ def _by_deadline(case: _Case) -> _Proposal | None:
     if deadline is None or _measuring(case):
         return None
     ceiling, floor = case.bounds.ceiling, case.bounds.floor
-    facts: dict[str, Scalar] = {"deadlineSeconds": deadline.seconds, "recordsLeft": deadline.left}
+    facts: dict[str, Scalar] = {
+        "deadlineSeconds": deadline.seconds,
+        "recordsLeft": deadline.left,
+        "ratePerSigner": deadline.rate,
+    }
     if deadline.needed is None:
         return _Proposal(ceiling.value, Reason.DEADLINE, deadline.formula, floor, limit=ceiling, facts=facts)
     return _Proposal(deadline.needed, Reason.DEADLINE, deadline.formula, floor, facts=facts)
@@ -337,12 +344,14 @@ def _resting(case: _Case) -> bool:
 
 def _measuring(case: _Case) -> bool:
     """Returns whether there is time to measure a few signers before the finishing time decides."""
-    timing, known = case.observation.timing, case.forecast.rate_per_signer is not None
+    timing, progress = case.observation.timing, case.observation.progress
     if timing.finish_at is None or timing.finish_at - case.now <= FAR_STARTS * timing.startup_seconds:
         return False
-    if known and not case.history.asked_lately(case.observation, case.now):
-        return False
-    return not known or (_opening(case) and case.observation.progress.settling)
+    if case.forecast.deadline is None:
+        return True
+    sure = progress.pace is not None and progress.pace.error <= ENOUGH_ERROR
+    asked = case.history.asked_lately(case.observation, case.now)
+    return asked and not sure and _opening(case) and progress.settling
 
 
 def _opening(case: _Case) -> bool:
@@ -386,7 +395,10 @@ def _settled(case: _Case, proposal: _Proposal) -> Decision:
         bind(_directed(case, desired))
     if desired > case.bounds.most.value:
         bind((case.bounds.most.value, case.bounds.most))
-    inputs = {**_inputs(case), **proposal.facts}
+    over = case.observation.progress.records_left == 0 or case.observation.timing.finish_at is None
+    before, poll = None if over else case.history.short_since, float(case.spec.polling_interval)
+    risk = risk_of(case.forecast, before, poll=poll, now=case.now)
+    inputs = {**_inputs(case), **proposal.facts, **risk.facts()}
     return Decision(
         desired=desired,
         current=case.current,
@@ -399,7 +411,9 @@ def _settled(case: _Case, proposal: _Proposal) -> Decision:
         recommendation=recommendation,
         paced=proposal.paced,
         eta_seconds=case.forecast.eta_seconds,
-        deadline_at_risk=case.forecast.at_risk,
+        deadline_at_risk=risk.at_risk,
+        short_since=risk.since,
+        shortfall=risk.shortfall,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaultstream.scaling.deadline import Shortfall
 from vaultstream.scaling.reasons import OPENINGS, LimitName, Reason, Scalar, limit_clause
 
 
@@ -39,6 +40,8 @@ class Decision:
         paced: HPA's behavior applied to this change, so its policies count it.
         eta_seconds: seconds until the job ends at the rate measured now; None: unknown.
         deadline_at_risk: the finishing time will be missed even with all the signers that the job may have.
+        shortfall: by how much, if that is known.
+        short_since: since when it looks so, in Unix seconds, see `deadline.short_since`; None: it does not.
     """
 
     desired: int
@@ -53,6 +56,8 @@ class Decision:
     paced: bool
     eta_seconds: float | None
     deadline_at_risk: bool
+    short_since: float | None = None
+    shortfall: Shortfall | None = None
 
     @property
     def soon(self) -> bool:
@@ -68,6 +73,7 @@ class Decision:
         """Returns one sentence: the change, the reason, the formula with its numbers, and the limit that applied."""
         limit = f", {self.limit.clause()}" if self.limit else ""
         risk = "; the target time is at risk" if self.deadline_at_risk else ""
+        risk += f": {self.shortfall.clause()}" if self.shortfall else ""
         return f"{self._action()}: {self.message}, {self.formula}{limit}{risk}."
 
     def dump(self) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from vaultstream.scaling.curve import Curve
-from vaultstream.scaling.history import History
+from vaultstream.scaling.history import LONGEST_START_SECONDS, History
 from vaultstream.scaling.observation import Observation
-from vaultstream.scaling.throughput import Plateau
+from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.throughput import MEMORY_SECONDS, Plateau
 
 LATELY_SECONDS: Final = 60.0
 """Seconds for which a rate that was seen is better than one that is measured while signers come or go."""
@@ -27,9 +28,17 @@ def with_experience(observation: Observation, history: History, now: float) -> O
     """
     timing, progress = observation.timing, observation.progress
     startup = history.startup_seconds(timing.startup_seconds)
+    if (
+        timing.finish_at and history.starting and not history.starts
+    ):  # the first start lasts longer than is usual
+        startup = max(startup, min(LONGEST_START_SECONDS, now - history.starting.at))
     if startup != timing.startup_seconds:
         observation = replace(observation, timing=replace(timing, startup_seconds=startup))
     ready, starting = observation.replicas.ready, history.awaits_signers(observation, now)
+    observation = _with_pace(observation, history, starting=starting, now=now)
+    if starting:
+        observation = _awaiting(observation, history, startup, now)
+    timing, progress = observation.timing, observation.progress
     if progress.records_per_second == 0 and ready > 0:
         return observation
     mixed = ready > 0 and (starting or progress.settling)  # those that start may sign before they are ready
@@ -48,13 +57,31 @@ def with_experience(observation: Observation, history: History, now: float) -> O
     return replace(observation, progress=replace(progress, rate_per_signer=rate))
 
 
+def _with_pace(observation: Observation, history: History, *, starting: bool, now: float) -> Observation:
+    """Returns the observation with the pace that is known best: while signers start, they may sign before they are seen as ready."""
+    pace = observation.progress.pace_before if starting else observation.progress.pace
+    before = history.pace
+    if pace is None and before is not None and now - before.at <= MEMORY_SECONDS:
+        pace = Pace(before.rate, before.error)
+    return replace(observation, progress=replace(observation.progress, pace=pace))
+
+
+def _awaiting(observation: Observation, history: History, startup: float, now: float) -> Observation:
+    asked = history.asked_seconds(now)
+    waiting = 0.0 if asked is None else max(0.0, startup - asked)
+    return replace(observation, timing=replace(observation.timing, waiting_seconds=waiting))
+
+
 def at_the_knee(observation: Observation, plateau: Plateau | None) -> Observation:
     """Returns the observation with the rate that a signer has where more signers add nothing: beyond, it only seems lower."""
     rate = observation.progress.rate_per_signer
     if plateau is None or rate is None:
         return observation
     best = max(plateau.fewer.rate, plateau.more.rate) / plateau.knee
-    return replace(observation, progress=replace(observation.progress, rate_per_signer=max(rate, best)))
+    progress = replace(observation.progress, rate_per_signer=max(rate, best))
+    if progress.pace is not None:
+        progress = replace(progress, pace=replace(progress.pace, rate=max(progress.pace.rate, best)))
+    return replace(observation, progress=progress)
 
 
 def scaled_curve(observation: Observation, history: History, now: float) -> Curve | None:

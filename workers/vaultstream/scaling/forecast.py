@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from vaultstream.scaling.deadline import (
+    UNSURE,
+    Deadline,
+    Shortfall,
+    deadline_of,
+    expected_deadline,
+    short_since,
+)
 from vaultstream.scaling.observation import Observation
-from vaultstream.scaling.worth import FIRST_STEP
+from vaultstream.scaling.pace import Pace
 
 FAR_SECONDS: Final = 100 * 365 * 86_400.0
 """A hundred years in seconds: a later end counts as unknown."""
-FAR_STARTS: Final = 12.0
-"""A finishing time that is farther than so many starts of a signer leaves the time to measure a few signers first."""
-AIM: Final = 0.92
-"""Share of the time left in which a job should end: the rest is the margin for a rate that falls."""
-SURE: Final = 1.25
-"""How many times the records that can be signed must be left, before a rate that settles raises an alarm."""
-KEEP: Final = 0.97
-"""Share of the time left in which the signers that run must be enough; if they are not, more are started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """The signers that a finishing time requires.
-
-    Attributes:
-        needed: signers that are enough; None: more than may run, or the time is too short for a new one.
-        seconds: until the finishing time; negative: it has passed.
-        left: records left, or expected to be.
-        formula: how `needed` was computed, with its numbers.
-    """
-
-    needed: int | None
-    seconds: float
-    left: int
-    formula: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +29,19 @@ class Forecast:
         eta_seconds: until its end at the rate measured now; None: unknown.
         rate_per_signer: records per second; None: unknown, or nothing is being signed.
         deadline: what the finishing time asks for; None: no finishing time, or an unknown rate.
-        at_risk: the finishing time will be missed even with `most` signers, or has passed with records left. A rate that is still settling raises an alarm only if it is far too low.
+        late: the finishing time has passed, with records left.
+        expected: what earlier jobs lead to expect of the finishing time, as long as `deadline` is not known.
     """
 
     eta_seconds: float | None
     rate_per_signer: float | None
     deadline: Deadline | None
-    at_risk: bool
+    late: bool
+    expected: Deadline | None = None
+
+    def hopeful(self) -> Forecast:
+        """Returns the forecast of a job whose signers may do more than they seem to: a finishing time is not given up."""
+        return replace(self, deadline=replace(self.deadline, hopeless=False) if self.deadline else None)
 
 
 def forecast(observation: Observation, most: int, now: float) -> Forecast:
@@ -69,13 +57,50 @@ def forecast(observation: Observation, most: int, now: float) -> Forecast:
     eta = time_left(progress.records_left, progress.records_per_second)
     left = progress.records_expected if progress.records_left is None else progress.records_left
     late = timing.finish_at is not None and timing.finish_at <= now and bool(left)
-    if not left or rate is None or timing.finish_at is None:
+    pace = _pace(observation, rate)
+    if not left or timing.finish_at is None:
         return Forecast(eta, rate, None, late)
-    deadline = _deadline(observation, left, rate, timing.finish_at - now, most)
-    missed = deadline.needed is None and (
-        not observation.progress.settling or left > SURE * rate * max(0.0, deadline.seconds) * most
+    seconds = timing.finish_at - now
+    if pace is None:
+        return Forecast(
+            eta, rate, None, late, expected_deadline(observation, left=left, seconds=seconds, most=most)
+        )
+    return Forecast(
+        eta, rate, deadline_of(observation, left=left, pace=pace, seconds=seconds, most=most), late
     )
-    return Forecast(eta, rate, deadline, late or missed)
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Whether a finishing time is at risk.
+
+    Attributes:
+        since: since when it can't be met, as far as is known, in Unix seconds; None: it can.
+        shortfall: by how much it is missed; None: unknown, or it is not at risk.
+    """
+
+    at_risk: bool
+    since: float | None
+    shortfall: Shortfall | None
+
+    def facts(self) -> dict[str, int]:
+        """Returns its numbers as inputs of a decision."""
+        return self.shortfall.facts() if self.shortfall else {}
+
+
+def risk_of(foreseen: Forecast, before: float | None, *, poll: float, now: float) -> Risk:
+    """Returns whether a finishing time is at risk.
+
+    Args:
+        foreseen: of the job.
+        before: `since` of the decision before.
+        poll: seconds from one poll to the next.
+        now: Unix seconds.
+    """
+    due = foreseen.deadline or foreseen.expected
+    since = short_since(before, due, poll=poll, now=now)
+    at_risk = foreseen.late or (since is not None and now - since >= poll)
+    return Risk(at_risk, since, due.shortfall if due and at_risk else None)
 
 
 def time_left(records_left: int | None, rate: float | None) -> float | None:
@@ -108,39 +133,16 @@ def finish_at(
     return None
 
 
+def _pace(observation: Observation, rate: float | None) -> Pace | None:
+    """Returns the pace of a signer, or its rate, of which less is known; None: neither is known, or nothing is being signed."""
+    progress = observation.progress
+    if observation.replicas.ready > 0 and progress.records_per_second == 0:
+        return None
+    return progress.pace or (Pace(rate, UNSURE) if rate else None)
+
+
 def _rate_per_signer(observation: Observation) -> float | None:
     progress, ready = observation.progress, observation.replicas.ready
     if ready > 0 and progress.records_per_second == 0:
         return None  # an earlier rate means nothing while nothing is signed
     return progress.rate_per_signer or None
-
-
-def _deadline(observation: Observation, left: int, rate: float, seconds: float, most: int) -> Deadline:
-    """⌈left / (rate · (0.92 · time left - start - drain))⌉; signers that run already need no start.
-
-    Signers that run are kept as long as half of the margin is left: noise in the rate does not change the count. There is no
-    margin while the rate is one of few signers and the time is long: what is missing is added once more signers have shown theirs.
-    """
-    timing, replicas = observation.timing, observation.replicas
-    current, drain, start = replicas.current, timing.drain_seconds, timing.startup_seconds
-    few = 0 < replicas.ready <= FIRST_STEP or replicas.ready < current or observation.progress.settling
-    aim, keep = (1.0, 1.0) if few and seconds > FAR_STARTS * start else (AIM, KEEP)
-    for share in (AIM, keep):
-        running = _needed(left, rate, share * seconds - drain, most)
-        if running is not None and running <= current:
-            count = running if share == AIM else current
-            terms = f"{share:g} · {seconds:.0f} s - {drain:g} s drain"
-            return Deadline(count, seconds, left, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {running}")
-    needed = _needed(left, rate, aim * seconds - start - drain, most)
-    if needed is None and left <= rate * max(0.0, seconds - start - drain) * most:
-        needed = most  # without the margin
-    terms = f"{aim:g} · {seconds:.0f} s - {start:g} s start - {drain:g} s drain"
-    result = f"more than {most}" if needed is None else needed
-    return Deadline(needed, seconds, left, f"⌈{left} / ({rate:.4g} · ({terms}))⌉ = {result}")
-
-
-def _needed(left: int, rate: float, seconds: float, most: int) -> int | None:
-    # compared before it is divided: a product of small numbers may be too small to divide by
-    if seconds <= 0 or left > rate * seconds * most:
-        return None
-    return min(most, math.ceil(left / (rate * seconds)))

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from vaultstream.api import ScalingBehavior, ScalingSpec
-from vaultstream.api.base import Natural, Number, StatusPart
+from vaultstream.api.base import Amount, Natural, Number, StatusPart
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.observation import Lag, Observation, Replicas, UnixTime
 from vaultstream.scaling.reasons import LimitName
@@ -113,6 +113,23 @@ def _entry_or_none(value: Any, handler: Callable[[Any], Entry | None]) -> Entry 
     return None
 
 
+class Paced(StatusPart):
+    """The rate of a signer, as it was measured last."""
+
+    at: UnixTime
+    """When, in seconds since 1970."""
+    rate: Annotated[Amount, Field(strict=True)]
+    """Records per second of one signer."""
+    error: Annotated[Amount, Field(strict=True)]
+    """Its standard error, as a share of it."""
+
+
+def _paced_or_none(value: Any, handler: Callable[[Any], Paced | None]) -> Paced | None:
+    with suppress(ValidationError):
+        return handler(value)
+    return None
+
+
 Span = Annotated[Number, Field(ge=0, le=LONGEST_START_SECONDS)]
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
 
@@ -136,6 +153,10 @@ class History(StatusPart):
     """When signers were asked for that are not all ready yet, and the number of ready ones at which half of them are."""
     starts: Annotated[tuple[Span, ...], Field(max_length=MOST_STARTS), _readable(MOST_STARTS)] = ()
     """The latest starts of signers, in seconds from asking for them until half of them were ready."""
+    pace: Annotated[Paced | None, WrapValidator(_paced_or_none)] = None
+    """The latest rate of a signer."""
+    short_since: Annotated[UnixTime | None, WrapValidator(_time_or_none)] = None
+    """Since when the finishing time can't be met, as far as is known."""
     changes: Annotated[tuple[Change, ...], Field(max_length=MOST_CHANGES), _readable(MOST_CHANGES)] = ()
     """The latest changes of the count, oldest first."""
 
@@ -229,6 +250,10 @@ class History(StatusPart):
         starting = history.awaits_signers(observation, now)
         if (reading := sample(observation, starting=starting)) is not None:
             history = history.but(seen=learned(history.seen, *reading, now))
+        if pace := (observation.progress.pace_before if starting else observation.progress.pace):
+            history = history.but(pace=Paced(at=now, rate=pace.rate, error=pace.error))
+        if history.short_since != decision.short_since:
+            history = history.but(short_since=decision.short_since)
         return history.after_start(observation.replicas, now)
 
     def scaled(self, spec: ScalingSpec, decision: Decision, now: float) -> History:
@@ -326,6 +351,8 @@ class History(StatusPart):
             changes=tuple(change.model_copy(update={"at": min(change.at, now)}) for change in self.changes),
             last_active_at=None if self.last_active_at is None else min(self.last_active_at, now),
             starting=past((self.starting,))[0] if self.starting else None,
+            pace=self.pace.model_copy(update={"at": min(self.pace.at, now)}) if self.pace else None,
+            short_since=None if self.short_since is None else min(self.short_since, now),
         )
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 
 from vaultstream.api.base import Number
 from vaultstream.scaling.curve import LearnedCurve
+from vaultstream.scaling.pace import Pace
 from vaultstream.scaling.reasons import LagProblem
 
 PAUSED: Final = "vaultstream.dev/paused"
@@ -130,6 +131,8 @@ class Progress:
         records_per_second: measured over a window in which signers were ready. None until there was one; 0.0 says
             that they had the time and signed nothing.
         rate_per_signer: records per second that one signer signs; None: `records_per_second` over the ready ones.
+        pace: the same, measured for as long as it does not change; None: not known yet.
+        pace_before: the same without the last seconds, in which signers that start may sign already.
         settling: signers came or went while the rate was measured, so it does not describe the current signers.
         steady_rate: records per second of the signers that are ready now, measured while they and no others signed; None:
             not measured yet.
@@ -143,6 +146,8 @@ class Progress:
     planned: bool = False
     records_per_second: float | None = None
     rate_per_signer: float | None = None
+    pace: Pace | None = None
+    pace_before: Pace | None = None
     settling: bool = False
     steady_rate: float | None = None
     records_expected: int | None = None
@@ -215,16 +220,22 @@ class Timing:
         finish_at: when it should have ended, see `forecast.finish_at`; None: no such time.
         startup_seconds: from asking for a signer until it is ready.
         drain_seconds: from the last record signed until the job counts as ended.
+        waiting_seconds: until signers that were asked for and are not ready will be; None: they are not waited for.
     """
 
     created_at: float
     finish_at: float | None = None
     startup_seconds: float = 0.0
     drain_seconds: float = 0.0
+    waiting_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _moment(created_at=self.created_at, finish_at=self.finish_at)
-        _amount(startup_seconds=self.startup_seconds, drain_seconds=self.drain_seconds)
+        _amount(
+            startup_seconds=self.startup_seconds,
+            drain_seconds=self.drain_seconds,
+            waiting_seconds=self.waiting_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ _SOFT: Final = 0.9  # of the best rate per signer: below it, signers cost each o
 _LINEAR: Final = 0.7  # of the proportional rate: signers that reach it are worth having
 _WEIGHT: Final = 0.5  # of the latest sample
 _OTHER_LOAD: Final = 0.15  # a rate that differs by more from the one before is that of another load
+_CONFIRM_SECONDS: Final = (
+    60.0  # after which the knee is believed although fewer signers were not measured again
+)
 _FORGET: Final = 4  # times MEMORY_SECONDS
 
 
@@ -66,6 +69,10 @@ class Plateau:
     fewer: Seen
     more: Seen
     knee: int
+
+    def confirmed(self, now: float) -> bool:
+        """Returns whether fewer signers were measured again after more of them: if not, all may have become slower. `now`: Unix seconds."""
+        return self.fewer.at >= self.more.at or now - self.more.at >= _CONFIRM_SECONDS
 
     def facts(self) -> dict[str, int | float]:
         """Returns its numbers as inputs of a decision."""
