@@ -15,7 +15,7 @@ from vaultstream.scaling.decision import Limit
 from vaultstream.scaling.forecast import finish_at, forecast
 from vaultstream.scaling.history import History
 from vaultstream.scaling.observation import Observation, Progress, Timing
-from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.pace import SignerPace
 from vaultstream.scaling.reasons import LimitName, Reason
 from vaultstream.scaling.throughput import Seen
 
@@ -50,7 +50,7 @@ def due(
             records_left=left,
             records_per_second=total,
             rate_per_signer=rate,
-            pace=Pace(rate, error) if rate else None,
+            pace=SignerPace(rate, error) if rate else None,
         ),
         timing=Timing(NOW - 3600, None if seconds is None else NOW + seconds, start, drain),
         keys=keys,

@@ -13,7 +13,7 @@ from vaultstream.scaling.decide import decide_next
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.history import LONGEST_START_SECONDS, History
 from vaultstream.scaling.observation import Observation, Progress, Replicas, Timing
-from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.pace import SignerPace
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +38,7 @@ def at(now: float, current: int, ready: int, settling: bool, finish_at: float | 
         planned=True,
         records_per_second=rate,
         rate_per_signer=1000.0 if ready else None,
-        pace=Pace(1000.0, 0.03) if ready else None,
+        pace=SignerPace(1000.0, 0.03) if ready else None,
         settling=settling,
         steady_rate=None if settling else rate,
         records_expected=LEFT,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from vaultstream.scaling.pace import LEAST_ERROR, Pace, Point, paces_of
+from vaultstream.scaling.pace import LEAST_ERROR, Point, SignerPace, paces_of
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +21,7 @@ def trail(*spans: tuple[float, int, float], busy: bool = True) -> list[Point]:
     return points
 
 
-def pace(points: Iterable[Point]) -> Pace:
+def pace(points: Iterable[Point]) -> SignerPace:
     found, _ = paces_of(list(points))
     assert found is not None
     return found

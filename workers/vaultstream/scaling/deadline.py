@@ -11,7 +11,7 @@ from math import ceil
 from typing import Final
 
 from vaultstream.scaling.observation import Observation
-from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.pace import SignerPace
 
 RESERVE: Final = 0.03
 """Share of the time left that is planned for a rate that falls."""
@@ -145,7 +145,9 @@ def _rough(number: float) -> int:
     return round(float(f"{ceil(number):.1e}")) if number >= 100 else ceil(number)  # noqa: PLR2004 - two digits
 
 
-def deadline_of(observation: Observation, *, left: int, pace: Pace, seconds: float, most: int) -> Deadline:
+def deadline_of(
+    observation: Observation, *, left: int, pace: SignerPace, seconds: float, most: int
+) -> Deadline:
     """Returns the signers that end a job in time.
 
     Args:
@@ -247,7 +249,7 @@ def expected_deadline(observation: Observation, *, left: int, seconds: float, mo
     learned = observation.learned
     if learned is None or not 0 < most <= learned.most:
         return None
-    pace = Pace(learned.curve(most) / most, OTHER_MACHINE)
+    pace = SignerPace(learned.curve(most) / most, OTHER_MACHINE)
     return deadline_of(observation, left=left, pace=pace, seconds=seconds, most=most)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.history import LONGEST_START_SECONDS, History
 from vaultstream.scaling.observation import Observation
-from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.pace import SignerPace
 from vaultstream.scaling.throughput import MEMORY_SECONDS, Plateau
 
 LATELY_SECONDS: Final = 60.0
@@ -62,7 +62,7 @@ def _with_pace(observation: Observation, history: History, *, starting: bool, no
     pace = observation.progress.pace_before if starting else observation.progress.pace
     before = history.pace
     if pace is None and before is not None and now - before.at <= MEMORY_SECONDS:
-        pace = Pace(before.rate, before.error)
+        pace = SignerPace(before.rate, before.error)
     return replace(observation, progress=replace(observation.progress, pace=pace))
 
 

@@ -15,7 +15,7 @@ from vaultstream.scaling.deadline import (
     short_since,
 )
 from vaultstream.scaling.observation import Observation
-from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.pace import SignerPace
 
 FAR_SECONDS: Final = 100 * 365 * 86_400.0
 """A hundred years in seconds: a later end counts as unknown."""
@@ -133,12 +133,12 @@ def finish_at(
     return None
 
 
-def _pace(observation: Observation, rate: float | None) -> Pace | None:
+def _pace(observation: Observation, rate: float | None) -> SignerPace | None:
     """Returns the pace of a signer, or its rate, of which less is known; None: neither is known, or nothing is being signed."""
     progress = observation.progress
     if observation.replicas.ready > 0 and progress.records_per_second == 0:
         return None
-    return progress.pace or (Pace(rate, UNSURE) if rate else None)
+    return progress.pace or (SignerPace(rate, UNSURE) if rate else None)
 
 
 def _rate_per_signer(observation: Observation) -> float | None:

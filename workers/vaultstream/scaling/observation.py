@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from vaultstream.api.base import Number
 from vaultstream.scaling.curve import LearnedCurve
-from vaultstream.scaling.pace import Pace
+from vaultstream.scaling.pace import SignerPace
 from vaultstream.scaling.reasons import LagProblem
 
 PAUSED: Final = "vaultstream.dev/paused"
@@ -146,8 +146,8 @@ class Progress:
     planned: bool = False
     records_per_second: float | None = None
     rate_per_signer: float | None = None
-    pace: Pace | None = None
-    pace_before: Pace | None = None
+    pace: SignerPace | None = None
+    pace_before: SignerPace | None = None
     settling: bool = False
     steady_rate: float | None = None
     records_expected: int | None = None

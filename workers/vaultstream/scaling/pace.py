@@ -51,7 +51,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SignerPace:
     """The rate of one signer.
 
     Attributes:
@@ -73,7 +73,7 @@ class _Part:
     settled: int
 
 
-def paces_of(trail: Sequence[Point]) -> tuple[Pace | None, Pace | None]:
+def paces_of(trail: Sequence[Point]) -> tuple[SignerPace | None, SignerPace | None]:
     """Returns the pace that a trail shows, its oldest point first, and the pace without the last `READY_LATE_SECONDS`; None: too little is known."""
     if not trail or not trail[-1].ready:
         return None, None
@@ -81,7 +81,7 @@ def paces_of(trail: Sequence[Point]) -> tuple[Pace | None, Pace | None]:
     return _longest(parts, 0.0), _longest(parts, READY_LATE_SECONDS)
 
 
-def _longest(parts: Sequence[_Part], begin: float) -> Pace | None:
+def _longest(parts: Sequence[_Part], begin: float) -> SignerPace | None:
     """Returns the pace of the longest time that agrees with the latest one. `begin`: seconds ago at which that ends."""
     best = latest = _pace(_within(parts, begin, LATEST_SECONDS))
     if latest is None:
@@ -128,7 +128,7 @@ def _within(parts: Sequence[_Part], begin: float, seconds: float) -> list[tuple[
     return blocks
 
 
-def _pace(blocks: Sequence[tuple[float, int]]) -> Pace | None:
+def _pace(blocks: Sequence[tuple[float, int]]) -> SignerPace | None:
     """Returns the rate of blocks. Its error is that of two blocks together: a batch that is not in one is in the next.
 
     Few blocks may agree by chance, so some that vary as is assumed count as well.
@@ -143,4 +143,4 @@ def _pace(blocks: Sequence[tuple[float, int]]) -> Pace | None:
     misses = [done / (rate * spent) - 1 for spent, done in blocks]
     squares = [(one + other) ** 2 / 2 for one, other in pairwise(misses)]
     variance = (sum(squares) + _ASSUMED_BLOCKS * _ASSUMED**2) / (len(squares) + _ASSUMED_BLOCKS)
-    return Pace(rate, max(LEAST_ERROR, sqrt(variance / count)))
+    return SignerPace(rate, max(LEAST_ERROR, sqrt(variance / count)))
