@@ -77,3 +77,9 @@ async def test_a_witness_is_waited_for_no_longer_when_it_is_asked_twice(
         with pytest.raises(WitnessError) as error:
             await cosign(witness, signed, note, path_over(leaves))
     assert (error.value.refusal, asked) == (WitnessRefusal.UNREACHABLE, 2)
+
+
+def test_what_is_no_witness_is_refused_with_the_name_of_the_setting() -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_witnesses("foo")
+    assert "VAULTSTREAM_WITNESSES" in str(raised.value.hint)

@@ -43,7 +43,7 @@ class Witness:
         if len(rest) != 1:
             raise UsageError(
                 "A witness must be written as its verifier key, a space and its URL.",
-                hint="Write NAME+ID+KEY https://HOST/PATH; several are separated by commas or lines.",
+                hint="Write VAULTSTREAM_WITNESSES as NAME+ID+KEY https://HOST/PATH; several are separated by commas or lines.",
             )
         key, submit = CosignerKey.parse(vkey), Address(f"{rest[0].rstrip('/')}/add-checkpoint")
         if not submit.encrypted and not submit.local:
