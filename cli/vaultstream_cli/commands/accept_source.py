@@ -12,6 +12,7 @@ from vaultstream.local.session import open_session
 from vaultstream.records.source import inspect_source
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import accept_source, get_job, list_jobs
+from vaultstream.store.owned_code import refuse_owned_code
 from vaultstream_cli.app import Json, command
 from vaultstream_cli.output import note, print_object
 from vaultstream_cli.root import app
@@ -35,7 +36,8 @@ async def accept(
 
     A job signs only the table or view that it was created for, even if another one gets its name. After a dump and a restore
     all relations are new to Postgres, and jobs wait until they are accepted. Check that the table is the right one: what is
-    signed from now on is signed under the job's keys. Run it as the owner of the schema vaultstream.
+    signed from now on is signed under the job's keys. Run it as the owner of the schema vaultstream. Nothing is accepted while
+    functions or views outside that schema give others its owner's rights, as after a restore that took their owners away.
     """
     if bool(jobs) == every:
         raise UsageError("Give the names of jobs, or --all.")
@@ -69,6 +71,7 @@ async def _accept(connection: Connection, job: Job) -> dict[str, object]:
         )
     changed = source.oid != job.source_oid
     if changed:
+        await refuse_owned_code(connection, source.oid)
         try:
             await accept_source(connection, job.job_no, source.oid)
         except asyncpg.InsufficientPrivilegeError:

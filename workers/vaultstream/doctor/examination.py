@@ -24,7 +24,7 @@ from vaultstream.doctor.machine import examine_machine
 from vaultstream.doctor.revocations import examine_revocations
 from vaultstream.doctor.seals import examine_seals
 from vaultstream.doctor.signing import examine_signing
-from vaultstream.doctor.source import examine_source_login
+from vaultstream.doctor.source import examine_owned_code, examine_source_login
 from vaultstream.doctor.streams import examine_bus, examine_streams
 from vaultstream.errors import BusError, VaultStreamError, shown
 from vaultstream.local.files import whole_data_dir
@@ -118,6 +118,7 @@ class _Examination:
             if usable:
                 source = SourceDatabase.by(self._settings, url) if given else SourceDatabase.of(url, None)
                 findings += await examine_source_login(connection, source, embedded=given is None)
+                findings += await examine_owned_code(connection)
         except (
             VaultStreamError,
             asyncpg.PostgresError,

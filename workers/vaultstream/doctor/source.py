@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.doctor.findings import Finding, failed_by, judge_transit, ok, warning
+from vaultstream.doctor.findings import Finding, failed, failed_by, judge_transit, ok, warning
 from vaultstream.errors import VaultStreamError
 from vaultstream.store.database import connect
+from vaultstream.store.owned_code import OWNED_CODE_HINT, find_owned_code, owned_code_text
 from vaultstream.store.source_login import (
     HINT,
     SESSION,
@@ -19,9 +20,13 @@ from vaultstream.store.source_login import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaultstream.store.database import Connection
+    from vaultstream.store.owned_code import OwnedCode
 
 _CHECK = "source login"
+_CODE_CHECK = "code of the owner"
 
 
 async def examine_source_login(
@@ -64,3 +69,15 @@ def judge_source_login(login: SourceLogin, *, given: bool, embedded: bool) -> Fi
     return warning(
         _CHECK, f"{same}: code of a table's owner could read wrapped keys. {VARIABLE} is not set.", HINT
     )
+
+
+async def examine_owned_code(connection: Connection) -> list[Finding]:
+    """Checks that nobody gets the rights of the schema's owner by a function or a view outside the schema."""
+    return [judge_owned_code(await find_owned_code(connection))]
+
+
+def judge_owned_code(found: Sequence[OwnedCode]) -> Finding:
+    """Returns the finding about such functions and views."""
+    if not found:
+        return ok(_CODE_CHECK, "No function or view outside the schema vaultstream gives others its owner's rights.")
+    return failed(_CODE_CHECK, owned_code_text(found), OWNED_CODE_HINT)

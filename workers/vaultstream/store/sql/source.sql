@@ -101,6 +101,53 @@ JOIN pg_catalog.pg_database d ON d.datname::text = pg_catalog.current_database()
 LEFT JOIN pg_catalog.pg_namespace n ON n.nspname::text = 'vaultstream'
 WHERE r.rolname::text = session_user::text
 
+-- name: list_owned_code
+-- Functions and views outside our schema by which others get the rights of its owner: functions that run as him, and views of his over
+-- our relations, directly or over further views. A grant to anybody else counts, and for the view with the oid $1, that it is to be read.
+-- Where the owner alone may connect, and there are no roles of ours, there are no others: no row.
+WITH RECURSIVE ours AS (
+    SELECT n.oid, n.nspowner AS owner FROM pg_catalog.pg_namespace n WHERE n.nspname::text = 'vaultstream'
+), reached AS (
+    SELECT c.oid FROM ours JOIN pg_catalog.pg_class c ON c.relnamespace = ours.oid
+    UNION
+    SELECT v.oid
+    FROM reached
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = reached.oid
+                               AND d.classid = 'pg_catalog.pg_rewrite'::regclass
+    JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+    JOIN pg_catalog.pg_class v ON v.oid = w.ev_class AND v.relkind IN ('v', 'm')
+    JOIN ours ON v.relowner = ours.owner
+), found AS (
+    SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END AS kind,
+           pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)) AS name,
+           ours.owner
+    FROM ours
+    JOIN pg_catalog.pg_proc p ON p.proowner = ours.owner AND p.prosecdef AND p.pronamespace <> ours.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname::text NOT IN ('pg_catalog', 'information_schema')
+    WHERE (p.proacl IS NULL OR EXISTS (SELECT FROM pg_catalog.aclexplode(p.proacl) a WHERE a.grantee <> ours.owner))
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e  -- an extension brings its own
+                      WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+    UNION ALL
+    SELECT CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, pg_catalog.format('%I.%I', n.nspname, c.relname), ours.owner
+    FROM ours
+    JOIN pg_catalog.pg_class c ON c.relkind IN ('v', 'm') AND c.relowner = ours.owner AND c.relnamespace <> ours.oid
+    JOIN reached ON reached.oid = c.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IS NOT DISTINCT FROM $1::oid
+       OR EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> ours.owner)
+       OR EXISTS (SELECT FROM pg_catalog.pg_attribute t CROSS JOIN LATERAL pg_catalog.aclexplode(t.attacl) a
+                  WHERE t.attrelid = c.oid AND a.grantee <> ours.owner)
+)
+SELECT found.kind, found.name, o.rolname::text AS owner
+FROM found
+JOIN pg_catalog.pg_roles o ON o.oid = found.owner
+WHERE EXISTS (
+    SELECT FROM pg_catalog.pg_roles r
+    WHERE NOT r.rolsuper AND NOT pg_catalog.pg_has_role(r.oid, found.owner, 'MEMBER')
+      AND (r.rolname::text = ANY ($2::text[])
+           OR (r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT'))))
+ORDER BY found.kind, found.name
+
 -- name: begin_read
 BEGIN TRANSACTION READ ONLY
 
