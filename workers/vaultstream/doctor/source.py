@@ -79,5 +79,7 @@ async def examine_owned_code(connection: Connection) -> list[Finding]:
 def judge_owned_code(found: Sequence[OwnedCode]) -> Finding:
     """Returns the finding about such functions and views."""
     if not found:
-        return ok(_CODE_CHECK, "No function or view outside the schema vaultstream gives others its owner's rights.")
+        return ok(
+            _CODE_CHECK, "No function or view outside the schema vaultstream gives others its owner's rights."
+        )
     return failed(_CODE_CHECK, owned_code_text(found), OWNED_CODE_HINT)
