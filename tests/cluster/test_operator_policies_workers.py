@@ -89,6 +89,15 @@ def of_secret(name: str, key: str) -> Body:
     return {"valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
 
 
+def anti_affinity(weight: int = 0, **term: Any) -> Callable[[Body], None]:
+    one = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}, **term}
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": [one]}
+    if weight:
+        weighted = {"weight": weight, "podAffinityTerm": one}
+        terms = {"preferredDuringSchedulingIgnoredDuringExecution": [weighted]}
+    return on_pod(affinity={"podAntiAffinity": terms})
+
+
 RUNS = {"exec": {"command": ["sh", "-c", "env"]}}
 
 
@@ -201,6 +210,19 @@ ATTACKS = {
     "the name of another host": on_pod(hostname="postgres-0", subdomain="postgres"),
     "every taint": on_pod(tolerations=[{"operator": "Exists"}]),
     "a taint": on_pod(tolerations=[{"key": "dedicated", "operator": "Exists"}]),
+    "a node that pods of other namespaces are then kept off": anti_affinity(namespaceSelector={}),
+    "a node without pods of another namespace": anti_affinity(namespaces=["kube-system"]),
+    "a node that is better without pods of other namespaces": anti_affinity(weight=1, namespaceSelector={}),
+    "the name of another app": on_metadata(labels={"app.kubernetes.io/name": "shop"}),
+    "the pods of another job": on_metadata(labels={"vaultstream.dev/token": "other"}),
+    "the name of another Kubernetes Job": on_metadata(labels={"job-name": "other"}),
+    "the controller of other pods": on_metadata(labels={"controller-uid": "x"}),
+    "another tenant": on_metadata(labels={"vaultstream.dev/tenant": "bank"}),
+    "another port": on_container(ports=[{"name": "postgres", "containerPort": 5432}]),
+    "a label of its own that others select by": lambda made: made["metadata"]["labels"].update(app="shop"),
+    "an annotation of its own that others act on": lambda made: made["metadata"].update(
+        annotations={"reloader.stakater.com/auto": "true"}
+    ),
     "a priority": on_pod(priorityClassName="system-node-critical"),
 }
 
@@ -240,6 +262,27 @@ async def test_a_job_can_not_adopt_pods_by_a_selector_of_its_own(site: Site, api
     labels = made["spec"]["template"]["metadata"]["labels"]
     made["spec"] |= {"manualSelector": True, "selector": {"matchLabels": dict(labels)}}
     assert await refusal(api, "POST", path, made)
+
+
+async def test_a_kubernetes_job_has_one_pod(site: Site, api: KubeApi) -> None:
+    wider: list[Body] = [
+        {"parallelism": 100_000, "completions": 100_000},
+        {"completionMode": "Indexed", "completions": 10},
+        {"managedBy": "thief.example/controller"},
+    ]
+    path, passed = collection(site, "keys"), []
+    for more in wider:
+        made = worker(site, "keys")
+        made["spec"] |= more
+        if not await refusal(api, "POST", path, made):
+            passed.append(more)
+    assert passed == []
+
+
+async def test_a_worker_may_keep_away_from_pods_of_its_own_namespace(site: Site, api: KubeApi) -> None:
+    path, made = deployment_of(site)
+    anti_affinity()(made)
+    assert await refusal(api, "POST", path, made) == ""
 
 
 async def test_every_role_has_a_worker_that_the_operator_can_start(site: Site, api: KubeApi) -> None:
