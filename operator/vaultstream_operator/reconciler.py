@@ -37,7 +37,8 @@ REFUSED_SECONDS = 5.0
 
 _DECISIONS = frozenset({JobReason.SCALED_OUT, JobReason.SCALED_IN})
 _COUNT_CHANGES = _DECISIONS | {JobReason.SUSPENDING}
-_SETTLED = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.SUSPENDED})
+_ENDS = frozenset({JobState.COMPLETE, JobState.FAILED})
+_SETTLED = _ENDS | {JobState.SUSPENDED}
 _PROBLEMS = {JobReason(problem.value): problem for problem in LAG_PROBLEMS}
 
 
@@ -72,6 +73,8 @@ class Reconciler:
         self._silences: dict[tuple[str, str], Silence] = {}
         self._deciding: set[tuple[str, str]] = set()
         self._announced: dict[tuple[str, str], tuple[int, int]] = {}
+        self._ends: set[str] = set()
+        """UIDs of SigningJobs of which Postgres knows that they have ended."""
 
     def decides(self, namespace: str, name: str) -> bool:
         """Returns whether the last reconcile of a SigningJob decided on its count. Then the next one is urgent."""
@@ -119,10 +122,16 @@ class Reconciler:
     async def _observe(self, job: ObjectView) -> View:
         children = await self._cluster.children(job.owner)
         lost, lost_for = self._cluster.lost(job.owner.namespace)
-        unneeded = conditions.ended_by(job.status.conditions) is not None or FINALIZER not in job.finalizers
+        ended = conditions.ended_by(job.status.conditions) is not None
+        # The status is no proof that a job has ended: before anything is deleted for that, Postgres is asked, and else once.
+        acts = children.any or job.spec is None or job.spec.ttl_seconds_after_finished is not None
+        known = ended and not acts and job.owner.uid in self._ends
+        unneeded = known or FINALIZER not in job.finalizers
         if unneeded and not (job.deleting and FINALIZER in job.finalizers):
             return View(job, stored=None, lag=None, children=children, lost=lost, lost_for=lost_for)
         stored = await self._store.find(job)
+        if isinstance(stored, StoredJob) and stored.ours and stored.state in _ENDS:
+            self._ends.add(job.owner.uid)
         lag = None if lost else await self._lag(job, stored)
         return View(job, stored=stored, lag=lag, children=children, lost=lost, lost_for=lost_for)
 

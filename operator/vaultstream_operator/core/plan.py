@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import inf
+from typing import Final
 
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.api.signingjob import IMMUTABLE
@@ -91,6 +92,9 @@ class Plan:
     requeue_after: float | None = None
 
 
+_ENDS: Final = frozenset({JobState.COMPLETE, JobState.FAILED})
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     """The inputs of the phases; `report` starts from the previous status."""
@@ -107,7 +111,10 @@ def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
     if view.job.deleting:
         return _deleting(case)
     if conditions.ended_by(view.job.status.conditions) is not None:
-        return _ended(case)
+        if not _goes_on(view.stored):
+            return _ended(case)
+        # Whoever wrote that it has ended: Postgres is the authority.
+        case = replace(case, report=case.report.not_ended())
     if view.lost:
         return _lost(case)
     if view.job.spec is None:  # without a finalizer if it has none: nothing was made that needs to be removed
@@ -118,6 +125,11 @@ def plan(view: View, options: WorkerOptions, now: datetime) -> Plan:
             _saying(case.report.trying(say(JobReason.STARTING))), add_finalizer=True, requeue_after=0.0
         )
     return _alive(case, view.job.spec)
+
+
+def _goes_on(stored: StoredJob | Trouble | None) -> bool:
+    """Returns whether Postgres knows that a job has not ended."""
+    return isinstance(stored, StoredJob) and stored.ours and stored.state not in _ENDS
 
 
 def _alive(case: _Case, spec: SigningJobSpec) -> Plan:
@@ -200,12 +212,17 @@ def _ended(case: _Case) -> Plan:
     job, report = case.view.job, replicas.drained(case.view, case.report)
     if case.view.lost:
         return _saying(report)
+    if isinstance(case.view.stored, Trouble):  # nothing is deleted before it is known that the job has ended
+        return replace(_saying(report), requeue_after=_patience(case.view.stored))
     if case.view.children.any:
         return replace(_saying(report), delete=_roles(case.view), requeue_after=SHORTLY)
     ttl = job.spec.ttl_seconds_after_finished if job.spec else None
-    if ttl is None or report.status.completion_time is None:
+    stored = case.view.stored
+    known = stored.finished_at if isinstance(stored, StoredJob) and stored.ours else None
+    finished_at = known or report.status.completion_time
+    if ttl is None or finished_at is None:
         return _saying(report)
-    left = (report.status.completion_time + timedelta(seconds=ttl) - case.now).total_seconds()
+    left = (finished_at + timedelta(seconds=ttl) - case.now).total_seconds()
     if left > 0:
         return replace(_saying(report), requeue_after=max(left, SHORTLY))
     over = say(JobReason.TIME_TO_LIVE_OVER, seconds=f"{ttl:g}")
@@ -218,7 +235,7 @@ def _lost(case: _Case) -> Plan:
     view, report = case.view, case.report
     if isinstance(view.stored, StoredJob) and view.stored.ours:
         report = report.counted(view.stored)
-        if view.stored.state in (JobState.COMPLETE, JobState.FAILED):
+        if view.stored.state in _ENDS:
             return _saying(replicas.ended(view, report.ended(end_of(view.stored), view.stored), view.stored))
     lost = say(JobReason.NAMESPACE_LOST, namespace=view.job.owner.namespace, problem=view.lost)
     return replace(_saying(report.stalled(lost)), requeue_after=LATER)
@@ -242,7 +259,7 @@ def _patience(trouble: Trouble) -> float:
 
 def _going(case: _Case, stored: StoredJob, spec: SigningJobSpec) -> Plan:  # noqa: PLR0911 - a phase each
     report = case.report.counted(stored)
-    if stored.state in (JobState.COMPLETE, JobState.FAILED):
+    if stored.state in _ENDS:
         report = replicas.ended(case.view, report.ended(end_of(stored), stored), stored)
         return _ended(replace(case, report=report))
     if stored.orphan:

@@ -99,6 +99,11 @@ class Report:
             listed = conditions.drop_condition(listed, kind)
         return self.but(conditions=listed)
 
+    def not_ended(self) -> Report:
+        """Returns the report without the end that the current status states."""
+        listed = tuple(c for c in self.status.conditions if c.type not in conditions.TERMINAL)
+        return self.but(conditions=listed, completion_time=None)
+
     def on_the_way(self, statement: Statement) -> Report:
         """Returns the report of a job that makes progress, or will do so by itself."""
         return self.stating(conditions.PROGRESSING, statement)

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from support.planning import ALL, NOW, OPTIONS, job_of, stored_of
+from support.planning import ALL, NOW, OPTIONS, job_of, planned, stored_of, view_of
+from vaultstream.api import JobState
 from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.observation import Lag
 from vaultstream_operator.api.reasons import Statement
@@ -187,6 +188,34 @@ async def test_a_suspension_is_reported_before_the_signers_are_stopped() -> None
         "delete keys",
         "status 0 [(4, 8), (4, 0)]",
     ]
+
+
+async def test_postgres_is_asked_once_whether_a_job_has_ended_and_before_anything_is_deleted() -> None:
+    world = World()
+    ended = planned(view_of(stored_of(state=JobState.COMPLETE, finished_at=NOW))).status
+    world.job = job_of(status=ended)
+    found = stored_of(state=JobState.COMPLETE, finished_at=NOW)
+    asked, there = 0, ChildrenView()
+
+    async def find(job: ObjectView) -> StoredJob:
+        nonlocal asked
+        asked += 1
+        return found
+
+    async def children(owner: Owner) -> ChildrenView:
+        return there
+
+    async def unwritten(job: ObjectView, status: JobStatus) -> ObjectView:
+        return job
+
+    world.find, world.children, world.write_status = find, children, unwritten  # type: ignore[method-assign]
+    operator = reconciler(world)
+    for _ in range(3):
+        await operator.reconcile("shop", "receipts")
+    assert (asked, world.done) == (1, [])
+    there = ALL
+    await operator.reconcile("shop", "receipts")
+    assert (asked, world.done) == (2, ["delete signing", "delete records", "delete keys"])
 
 
 async def test_a_deleted_job_is_forgotten() -> None:

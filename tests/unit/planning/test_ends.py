@@ -88,13 +88,44 @@ def test_a_failed_job_says_why(deadline: int | None, message: str) -> None:
     assert message in done.status.message
 
 
-@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUSPENDED, JobState.FAILED])
-def test_the_end_of_a_job_stays_whatever_postgres_says_later(state: JobState) -> None:
+def test_the_end_of_a_job_stays_however_postgres_says_later_that_it_ended() -> None:
     status = ended(signed=20_000)
-    done = planned(view_of(stored_of(state=state), job=job_of(status=status), children=ALL))
+    failed = stored_of(state=JobState.FAILED, finished_at=NOW)
+    done = planned(view_of(failed, job=job_of(status=status), children=ALL))
     assert done.status.dump() == status.dump()
     assert (done.store, done.apply, done.events) == (None, (), ())
     assert done.delete == ("signing", "records", "keys")
+
+
+@pytest.mark.parametrize("ttl", [None, 1])
+def test_a_status_that_says_so_ends_no_job_that_goes_on_in_postgres(ttl: int | None) -> None:
+    """Others may write the status, and Postgres may have been restored."""
+    spec = spec_of(ttlSecondsAfterFinished=ttl)
+    job = job_of(spec, status=ended(signed=20_000))
+    done = planned(view_of(stored_of(spec), job=job, children=ALL), NOW + timedelta(days=1))
+    assert (done.delete, done.delete_object) == ((), False)
+    assert "Complete" not in truths(done)
+    assert (done.status.state, done.status.completion_time) == (JobState.RUNNING, None)
+    assert kinds_of(planned(view_of(stored_of(spec), job=job))) != []
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_nothing_of_an_ended_job_is_deleted_before_postgres_confirms_the_end(passing: bool) -> None:
+    trouble = trouble_of(JobReason.POSTGRES_UNREACHABLE, passing=passing)
+    job = job_of(spec_of(ttlSecondsAfterFinished=1), status=ended())
+    for there in (ALL, ChildrenView()):
+        done = planned(view_of(trouble, job=job, children=there), NOW + timedelta(days=1))
+        assert (done.delete, done.delete_object) == ((), False)
+        assert done.requeue_after
+        assert truths(done) == {"Complete": "AllSigned"}
+
+
+def test_the_time_to_live_counts_from_the_end_that_postgres_knows() -> None:
+    spec = spec_of(ttlSecondsAfterFinished=60)
+    status = ended().model_copy(update={"completion_time": NOW - timedelta(days=9)})
+    stored = stored_of(spec, state=JobState.COMPLETE, finished_at=NOW)
+    done = planned(view_of(stored, job=job_of(spec, status=status)), NOW + timedelta(seconds=20))
+    assert (done.delete_object, done.requeue_after) == (False, 40.0)
 
 
 def test_an_ended_job_is_deleted_when_its_time_to_live_is_over() -> None:
