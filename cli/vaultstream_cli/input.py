@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 STANDARD_INPUT = Path("-")
 """The value of an argument that means standard input."""
 
+_DESCRIPTOR_0 = {Path("/dev/stdin"), Path("/dev/fd/0"), Path("/proc/self/fd/0")}
+
 _BYTES = 1 << 20
 _SECONDS = 0.25
 """How long a cancellation waits for an input that is silent."""
+
+
+def is_standard_input(path: Path) -> bool:
+    """Whether a path means standard input, whose name is no place beside which a file may be written."""
+    return path == STANDARD_INPUT or path in _DESCRIPTOR_0
 
 
 @asynccontextmanager

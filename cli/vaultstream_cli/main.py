@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from vaultstream.descriptors import open_standard_descriptors
+from vaultstream.descriptors import open_standard_descriptors, outlive_full_disk
 from vaultstream.starting import run_plain_worker, serve_early, skip_http_client
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def interrupt_early(*, serving: bool) -> None:
 def main() -> None:
     """Runs the `vaultstream` command."""
     open_standard_descriptors()
+    outlive_full_disk()
     command = sys.argv[1] if len(sys.argv) > 1 else None
     try:
         interrupt_early(serving=command in SERVING)

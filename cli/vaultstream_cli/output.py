@@ -309,8 +309,8 @@ def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
         texts = [name, *(row[index] for row in cells)]
         whole.append(max(cell_len(line) for text in texts for line in text.split("\n")))
         words = max((cell_len(word) for text in texts for word in text.split()), default=1)
-        # The first column names the row: it gets what its longest word needs.
-        most = width if index == 0 else width // 2
+        # The first two stay whatever the width is: they get what their longest words need.
+        most = width - sum(least) - _APART * index if index < _FEWEST else width // 2
         least.append(max(min(words, most), min(whole[-1], _NARROW)))
     count = len(columns)
     while count > _FEWEST and sum(least[:count]) + _APART * (count - 1) > width:

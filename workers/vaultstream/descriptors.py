@@ -1,9 +1,14 @@
-"""Closed descriptors 0 to 2."""
+"""Descriptors 0 to 2 that are closed or can't be written."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+from typing import Any
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def open_standard_descriptors() -> None:
@@ -25,3 +30,23 @@ def open_standard_descriptors() -> None:
             stream = open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - for the whole process
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+
+
+class _LossyFile(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return len(data)
+
+
+def outlive_full_disk() -> None:
+    """Lets standard error lose what has no room, as in a log on a full disk: no job fails because its notes can't be kept."""
+    stream = sys.stderr
+    if isinstance(stream, io.TextIOWrapper):
+        raw = _LossyFile(stream.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True
+        )

@@ -23,7 +23,7 @@ from vaultstream.settings import Settings
 from vaultstream.store.database import connect
 from vaultstream.visible import visible
 from vaultstream_cli.app import Json, command
-from vaultstream_cli.input import STANDARD_INPUT, spooled_input
+from vaultstream_cli.input import is_standard_input, spooled_input
 from vaultstream_cli.output import err, note, print_object, print_text, warn
 from vaultstream_cli.root import app
 
@@ -109,7 +109,7 @@ async def import_(
     """
     if append and replace:
         raise UsageError("--append and --replace can't be combined.", hint="Give only one of them.")
-    piped = file == STANDARD_INPUT
+    piped = is_standard_input(file)
     options = ImportOptions(
         table=table,
         id_column=id_column,

@@ -18,7 +18,7 @@ from vaultstream.importing.source import STANDARD_INPUT_NAME, Format
 from vaultstream.plurals import counted
 from vaultstream.settings import Settings
 from vaultstream_cli.app import Json, command
-from vaultstream_cli.input import STANDARD_INPUT, interruptible, spooled_input
+from vaultstream_cli.input import interruptible, is_standard_input, spooled_input
 from vaultstream_cli.output import note, print_line, print_object
 from vaultstream_cli.root import app
 
@@ -54,7 +54,7 @@ async def lint(
     Of a job it reports every problem with its line and its field, of records every line that `import` would reject, except
     duplicate ids. Exits 0, or 2 if something is wrong. A table that a job names is not looked for: `submit` does.
     """
-    piped = file == STANDARD_INPUT
+    piped = is_standard_input(file)
     name = STANDARD_INPUT_NAME if piped else str(file)
     if format_ is None and not holds_records(file):
         _lint_jobs(file, name, as_json=json)

@@ -95,3 +95,9 @@ def test_texts_stand_beside_their_labels_and_no_line_is_wider_than_the_terminal(
     ).replace("\n", "")
     beside = next(line for line in lines if "stream" in line)
     assert ("It is" in beside) is (width >= 80)
+
+
+def test_a_time_in_the_second_column_is_whole_before_a_third_one_is_shown() -> None:
+    row = ("1", "2026-11-29T11:16:37.736592Z", "create", "a long message of many words " * 4)
+    for width in range(36, 100):
+        assert fitting(("number", "time", "action", "arguments"), [row], width)[1] >= len(row[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,7 @@ from vaultstream.errors import ImportFileError
 from vaultstream.importing.checking import check_records
 from vaultstream.importing.options import ImportOptions
 from vaultstream.importing.source import Format
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from vaultstream_cli.input import is_standard_input
 
 pytestmark = pytest.mark.unit
 
@@ -77,3 +75,10 @@ def test_lint_reads_records_from_standard_input_and_says_when_there_are_none(tmp
         said
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [("-", True), ("/dev/stdin", True), ("/dev/fd/0", True), ("/dev/fd/3", False)]
+)
+def test_no_name_of_standard_input_is_a_place_for_files(name: str, whole: bool) -> None:
+    assert is_standard_input(Path(name)) == whole
