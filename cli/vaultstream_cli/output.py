@@ -304,7 +304,8 @@ def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
         cells: text by row and column.
         width: of the whole table, in characters.
     """
-    whole, least = [], []
+    whole: list[int] = []
+    least: list[int] = []
     for index, name in enumerate(columns):
         texts = [name, *(row[index] for row in cells)]
         whole.append(max(cell_len(line) for text in texts for line in text.split("\n")))

@@ -186,11 +186,6 @@ def _shown_progress(name: str) -> Iterator[Callable[[ImportProgress], None]]:
     yield print_line
 
 
-def _shown(columns: tuple[str, ...]) -> str:
-    shown = ", ".join(map(repr, columns[:_COLUMNS_SHOWN]))
-    return shown + (f" and {len(columns) - _COLUMNS_SHOWN:,} more" if len(columns) > _COLUMNS_SHOWN else "")
-
-
 def _print_report(report: ImportReport, *, as_json: bool) -> None:
     if report.rejected:
         lines = f"{counted(report.rejected, 'line')} {'was' if report.rejected == 1 else 'were'}"
@@ -198,7 +193,7 @@ def _print_report(report: ImportReport, *, as_json: bool) -> None:
     if report.numbered:
         warn(
             f"the file has no column {report.id_column!r}, so its rows are numbered; its columns are "
-            f"{_shown(report.columns)}"
+            f"{shown_columns(report.columns, _COLUMNS_SHOWN)}"
         )
     if as_json:
         rejected_file = str(report.rejected_file) if report.rejected_file else None

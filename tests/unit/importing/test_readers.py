@@ -122,7 +122,7 @@ class TestCsv:
     def test_a_missing_column_is_refused_with_the_nearest_name_and_all_names(self, csv: Any) -> None:
         with pytest.raises(ImportFileError, match="no column 'amuont'") as caught:
             read(csv("id,amount,city\n"), payload_column="amuont")
-        assert caught.value.hint == "Did you mean 'amount'? Its columns are: id, amount, city."
+        assert caught.value.hint == "Did you mean 'amount'? Its columns are: 'id', 'amount', 'city'."
 
 
 class TestJsonLines:

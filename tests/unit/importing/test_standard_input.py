@@ -11,7 +11,7 @@ import pytest
 
 from vaultstream.errors import ImportFileError
 from vaultstream.importing.checking import check_records
-from vaultstream.importing.options import ImportOptions
+from vaultstream.importing.options import ImportOptions, shown_columns
 from vaultstream.importing.source import Format
 from vaultstream_cli.input import is_standard_input
 
@@ -82,3 +82,9 @@ def test_lint_reads_records_from_standard_input_and_says_when_there_are_none(tmp
 )
 def test_no_name_of_standard_input_is_a_place_for_files(name: str, whole: bool) -> None:
     assert is_standard_input(Path(name)) == whole
+
+
+def test_no_message_repeats_a_long_line_that_is_taken_for_names() -> None:
+    shown = shown_columns(["x" * 1_000_000, *"abc"], 2)
+    assert len(shown) < 100
+    assert shown.endswith("…', 'a' and 2 more")

@@ -24,7 +24,7 @@ from vaultstream.importing.csv_reader import CsvReader
 from vaultstream.importing.encoding import NOT_UTF_8, TO_UTF_8
 from vaultstream.importing.ids import SQL_TYPES, IdType, TypeOfIds
 from vaultstream.importing.json_reader import JsonReader
-from vaultstream.importing.options import shape_of
+from vaultstream.importing.options import shape_of, shown_columns
 from vaultstream.importing.rejects import Reject, RejectFile, too_many
 from vaultstream.importing.source import Format, ImportSource, open_import_source
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
@@ -223,7 +223,7 @@ def refuse_record_as_header(source: ImportSource, columns: Sequence[str], option
             hint="Convert it to CSV or JSON lines first. If it has one column, name that with --payload-column.",
         )
     if named.isdisjoint(columns) and looks_like_record(columns):
-        shown = ", ".join(map(repr, columns[:5]))
+        shown = shown_columns(columns, 5)
         raise ImportFileError(
             f"The first line of {source.name} looks like a record, but it must have the names of the columns: {shown}.",
             hint="Put a line with the names before it. If these are the names, list them with --payload-columns.",

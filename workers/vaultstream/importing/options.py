@@ -21,6 +21,7 @@ COMPOSED_NAME = "payload"
 """Name of the payload column when the payload is composed of several columns."""
 
 _MAX_IDENTIFIER_BYTES = 63
+_SHOWN_CHARACTERS = 60
 _AROUND_NAMES = (
     string.whitespace
     + "\xa0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
@@ -95,6 +96,20 @@ class ImportOptions:
         return self.payload_column if self.payload_column is not None else COMPOSED_NAME
 
 
+def shown_columns(columns: Sequence[str], most: int) -> str:
+    """Returns the first names of columns for a message, with their beginnings if they are long: a file may be no table at all.
+
+    Args:
+        columns: names, in the file's order.
+        most: how many are shown; how many more there are is said.
+    """
+    shown = [
+        repr(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…")
+        for name in columns[:most]
+    ]
+    return ", ".join(shown) + (f" and {len(columns) - most:,} more" if len(columns) > most else "")
+
+
 @dataclass(frozen=True)
 class Shape:
     """Which columns of a file become the id and the payload."""
@@ -157,10 +172,10 @@ def _require(columns: Sequence[str], name: str) -> None:
     if name in columns:
         return
     near = difflib.get_close_matches(name, columns, n=1)
-    shown = ", ".join(columns[:30]) + (", …" if len(columns) > 30 else "")  # noqa: PLR2004 - as many as fit into a message
     guess = f"Did you mean {near[0]!r}? " if near else ""
     raise ImportFileError(
-        f"The file has no column {name!r}.", hint=f"{guess}Its columns are: {shown or 'none'}."
+        f"The file has no column {name!r}.",
+        hint=f"{guess}Its columns are: {shown_columns(columns, 30) or 'none'}.",
     )
 
 
