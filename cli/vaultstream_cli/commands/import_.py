@@ -16,6 +16,7 @@ from rich.progress import Progress as ProgressBar
 
 from vaultstream.errors import Interrupted, UsageError
 from vaultstream.importing import Format, ImportOptions, ImportReport, Mode, import_records
+from vaultstream.importing.options import shown_columns
 from vaultstream.importing.source import STANDARD_INPUT_NAME
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
