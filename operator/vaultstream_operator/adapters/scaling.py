@@ -57,6 +57,8 @@ class KeptScaling:
         return not memory.same_count(self.stored) or now - self.stored_at >= STALE_SECONDS
 
 
+ESTIMATE_TIMEOUT: Final = 1.0
+"""Seconds that Postgres may take for an estimate, which is then left out."""
 SCALING_LOCK_WAIT: Final = "1s"
 """Longest wait for the job's row, which the login of a records worker may keep locked."""
 ESTIMATE_SECONDS: Final = 30.0
@@ -80,7 +82,7 @@ async def estimated(connection: Connection, job: Job, before: Estimate | None) -
         return before
     rows = None
     async with dispensable():
-        rows = await connection.fetchval(query("estimate_table"), job.source_oid)
+        rows = await connection.fetchval(query("estimate_table"), job.source_oid, timeout=ESTIMATE_TIMEOUT)
     return Estimate(rows, now)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -214,3 +216,29 @@ async def test_a_tenant_numbers_no_event_of_anothers_deleted_job(
             continue
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await shop.fetchval(query("number_audit_events"), job.job_no)
+
+
+async def test_what_a_tenant_enters_is_not_searched_for_the_seals_of_others(
+    owner: asyncpg.Connection, shop: asyncpg.Connection
+) -> None:
+    mine, theirs = await add_job(owner, tenant=SHOP), await add_job(owner, tenant=BANK)
+    log = await own_log(shop)
+    new = [entry(EntryKind.SEAL, f'{each}"jobToken":"{mine.token}"') for each in range(200)]
+    await append_entries(shop, log, mine.job_no, new)
+    await owner.execute("ANALYZE vaultstream.log_entries, vaultstream.logs")
+    statement = f"EXPLAIN (ANALYZE, FORMAT JSON) {query('audit_seal_log_of')}"
+    own = await owner.fetchval(
+        "SELECT count(*) FROM vaultstream.log_entries JOIN vaultstream.logs l USING (log_no) WHERE l.tenant = $1",
+        BANK,
+    )
+    found = await owner.fetchval(statement, f'"jobToken":"{theirs.token}"', BANK)
+    [plan] = json.loads(found) if isinstance(found, str) else found
+    assert read_of_entries(plan["Plan"]) <= own
+
+
+def read_of_entries(plan: dict[str, Any]) -> int:
+    """Returns how many entries of logs a plan has read."""
+    here = 0
+    if plan.get("Relation Name") == "log_entries":
+        here = int((plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"])
+    return here + sum(read_of_entries(part) for part in plan.get("Plans", ()))

@@ -17,6 +17,7 @@ from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.scaling.reasons import Reason
 from vaultstream.store import jobs
+from vaultstream.store.database import connect
 from vaultstream.store.leases import commit_batches
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
@@ -298,3 +299,24 @@ async def test_the_free_connections_of_postgres_come_with_the_job(
     most = int(await connection.fetchval("SHOW max_connections"))
     assert stored.connections_left is not None
     assert 0 < stored.connections_left <= most - 2  # this test and the store are connected
+
+
+async def test_no_lock_on_a_partition_keeps_the_job_of_its_table_from_being_read(
+    store: PostgresStore, connection: asyncpg.Connection, migrated_url: str
+) -> None:
+    await connection.execute(
+        "DROP TABLE public.receipts; CREATE TABLE public.receipts (id bigint PRIMARY KEY, payload text) PARTITION BY RANGE (id)"
+    )
+    for part in range(3):
+        await connection.execute(
+            f"CREATE TABLE public.part_{part} PARTITION OF public.receipts FOR VALUES FROM ({part * 10}) TO ({part * 10 + 10})"
+        )
+    await connection.execute(
+        "INSERT INTO public.receipts SELECT n, 'x' FROM generate_series(0, 29) AS n; ANALYZE public.receipts"
+    )
+    view = job_of(SPEC)
+    async with connect(migrated_url) as owner, owner.transaction():
+        assert await store.act(StoreAction.CREATE, view) is None
+        await owner.execute("LOCK TABLE public.part_1 IN ACCESS EXCLUSIVE MODE")
+        stored = await asyncio.wait_for(found(store, view), 4)
+    assert stored.batches_unplanned == 15  # 30 records in batches of two

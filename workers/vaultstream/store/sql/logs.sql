@@ -81,10 +81,14 @@ SELECT has_function_privilege('vaultstream.lock_log(text, int, text)', 'EXECUTE'
 SELECT has_table_privilege('vaultstream.log_entries', 'SELECT')
 
 -- name: list_unsealed
--- The names of complete jobs without a seal that says so.
+-- The names of complete jobs without a seal that says so among the newest 20.
 SELECT j.name FROM vaultstream.jobs j
 WHERE j.state = 'Complete' AND j.deleted_at IS NULL AND NOT EXISTS (
-    SELECT FROM vaultstream.log_entries e
-    JOIN vaultstream.logs l ON l.log_no = e.log_no AND l.tenant IS NOT DISTINCT FROM j.tenant
-    WHERE e.job_no = j.job_no AND e.kind = 'seal' AND strpos(e.body, format('"jobToken":"%s"', j.token)) > 0 AND e.body LIKE '%"state":"Complete"%')
+    SELECT FROM (
+        SELECT e.body FROM vaultstream.log_entries e
+        JOIN vaultstream.logs l ON l.log_no = e.log_no AND l.tenant IS NOT DISTINCT FROM j.tenant
+        WHERE e.job_no = j.job_no AND e.kind = 'seal'
+        ORDER BY e.log_no DESC, e.index DESC LIMIT 20
+    ) AS n
+    WHERE strpos(n.body, format('"jobToken":"%s"', j.token)) > 0 AND n.body LIKE '%"state":"Complete"%')
 ORDER BY j.job_no

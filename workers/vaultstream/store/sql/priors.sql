@@ -24,10 +24,14 @@ WHERE tenant = $1 AND (
 
 -- name: estimate_row_bytes
 -- About how many bytes each row of the table $1 has, by the statistics of Postgres. NULL: unknown.
+WITH RECURSIVE part AS (
+    SELECT $1::oid AS oid
+    UNION
+    SELECT i.inhrelid FROM part JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
+)
 SELECT least(sum(greatest(c.relpages, 0)::bigint) * current_setting('block_size')::int / sum(c.reltuples), 1e9)::bigint AS bytes
-FROM pg_catalog.pg_class AS c
+FROM pg_catalog.pg_class AS c JOIN part USING (oid)
 WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0
-  AND (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) WHERE isleaf))
 
 -- name: find_drain
 -- The seconds from the last batch of job $1 that was settled until the job was complete. NULL: it is not.

@@ -51,8 +51,13 @@ ORDER BY number
 
 -- name: estimate_table
 -- About how many rows the table $1 and its partitions have, by the statistics of Postgres, which need no privilege on it. NULL: unknown,
--- as for a view or a table that was never analyzed. Its owner may have set any number, also an infinite one.
+-- as for a view or a table that was never analyzed. Its owner may have set any number, also an infinite one, and may have locked a
+-- partition: pg_partition_tree would wait for that.
+WITH RECURSIVE part AS (
+    SELECT $1::oid AS oid
+    UNION
+    SELECT i.inhrelid FROM part JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
+)
 SELECT least(sum(c.reltuples), 1e15)::bigint AS rows
-FROM pg_catalog.pg_class AS c
+FROM pg_catalog.pg_class AS c JOIN part USING (oid)
 WHERE c.relkind IN ('r', 'm', 'f') AND c.reltuples >= 0
-  AND (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) WHERE isleaf))
