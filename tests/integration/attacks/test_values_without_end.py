@@ -77,7 +77,7 @@ async def test_a_log_has_no_subject_without_end_for_a_sealer_to_read(
     log = LogOfSeals(planner)
     await log.seal(planned_job)
     append = "SELECT vaultstream.append_entries(l.log_no, l.size, $2, $3, $4, $5, $6, $7, '') FROM vaultstream.logs l WHERE l.origin = $1"
-    entry: list[Any] = [["plan"], [None], ["x" * 10_001], ["{}"], [bytes(32)]]
+    entry: list[Any] = [["plan"], [None], ["x" * 10_001], [f'"jobToken":"{planned_job.token}"'], [bytes(32)]]
     with pytest.raises(asyncpg.InvalidParameterValueError, match="no entries of this log"):
         await planner.execute(append, log.origin, planned_job.job_no, *entry)
 

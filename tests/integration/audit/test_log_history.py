@@ -145,7 +145,7 @@ async def entry_altered_with_its_leaf(story: Story) -> None:
 
 
 async def entry_added(story: Story) -> None:
-    await story.log.append(story.running, EntryKind.PLAN, "{}")
+    await story.log.append(story.running, EntryKind.PLAN, f'{{"jobToken":"{story.running.token}"}}')
 
 
 async def signed_by_another_key(story: Story) -> None:

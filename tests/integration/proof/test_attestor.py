@@ -68,7 +68,7 @@ class GrowingLog:
     async def grow(self, entries: int = 1) -> Log:
         async with self.db.transaction():
             log = await lock_log(self.db, self.key.name)
-            made = [f"{{}}{log.size + each}" for each in range(entries)]
+            made = [f'{{"jobToken":"{self.job.token}"}}{log.size + each}' for each in range(entries)]
             log = await append_entries(
                 self.db,
                 log,
