@@ -27,6 +27,7 @@ from vaultstream.store.database import Pool, is_transient, open_pool
 from vaultstream.store.holder import Holder, SessionName
 from vaultstream.store.jobs import Job, find_job, get_job
 from vaultstream.store.keepalive import plain_peer_of
+from vaultstream.store.lockers import LOCK_WAIT
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.source_pool import SourcePool, open_source_pool
 from vaultstream.telemetry.server import Telemetry, serving
@@ -58,6 +59,7 @@ JETSTREAM_PATIENCE_SECONDS = 60.0
 
 _PLANS_ONCE = {"plan_cache_mode": "force_generic_plan"}
 """Claims and commits find rows by their keys, whatever the arguments are. Otherwise Postgres plans parts of them each time."""
+
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ async def _connected(
             role=str(SessionName.of_this_process(role, job.job_no)),
             size=connections,
             kept=role != WorkerRole.KEYS,
-            settings=_PLANS_ONCE if role == WorkerRole.SIGNING else None,
+            settings=session_settings(role),
             writes=True,
         ) as pool,
         connect_bus(bus_address(settings, settings.nats_url), role=role, job=job.token) as bus,
@@ -188,6 +190,14 @@ async def _connected(
             with suppress(asyncio.CancelledError):
                 await watch
             log.info("%s worker stopped", role, extra={"job": job.name, "holder": holder})
+
+
+def session_settings(role: str) -> dict[str, str]:
+    """Returns what the sessions of a worker set in Postgres.
+
+    Who locks a job's row may keep it: without a bound, its keys worker and its records worker would wait for the driver's timeout.
+    """
+    return _PLANS_ONCE if role == WorkerRole.SIGNING else {"lock_timeout": LOCK_WAIT}
 
 
 def _warn_of_plain(service: str, peer: str | None) -> None:

@@ -13,6 +13,7 @@ from support.guarded import GuardedDatabase
 from support.records_login import PLAN, state_of
 from vaultstream.api import SigningJobSpec
 from vaultstream.errors import LockedError
+from vaultstream.store import lockers
 from vaultstream.store.database import connect
 from vaultstream.store.jobs import (
     Job,
@@ -101,7 +102,7 @@ async def test_a_lock_on_the_row_of_a_job_holds_up_no_pause_without_end_and_is_n
     planned_job: Job,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vaultstream.store.jobs.LOCK_WAIT", "500ms")
+    monkeypatch.setattr(lockers, "LOCK_WAIT", "500ms")
     overdue = {**planned_job.spec.dump(), "activeDeadlineSeconds": 1}
     await owner.execute(
         "UPDATE vaultstream.jobs SET spec = $2, started_at = now() - interval '1 hour' WHERE job_no = $1",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from vaultstream.errors import SourceError
 from vaultstream.proof.planned import PlannedBatch
 from vaultstream.store.database import fetch_one
+from vaultstream.store.lockers import changing
 from vaultstream.store.source_pool import PinnedRelation
 from vaultstream.store.sql import arguments, query
 
@@ -119,6 +120,7 @@ async def plan_page(connection: Connection, sources: SourcePool, job: Job, sourc
 
     Raises:
         SourceError: an id occurs twice; nothing was planned.
+        LockedError: another transaction holds the job's row; the message names it.
     """
     size = job.spec.batch_size
     checkpoint = await connection.fetchrow(query("checkpoint"), job.job_no)
@@ -127,7 +129,7 @@ async def plan_page(connection: Connection, sources: SourcePool, job: Job, sourc
     page = await _read_page(
         sources, source, after=checkpoint["planned_id"], upper=checkpoint["upper_id"], size=size
     )
-    async with connection.transaction(isolation="read_committed"):
+    async with changing(connection, ["jobs"]):
         if await connection.fetchrow(query("lock_checkpoint"), job.job_no) != checkpoint:
             return PlannedPage(records=0, batches=0, finished=False)
         start = checkpoint["next_batch_no"]

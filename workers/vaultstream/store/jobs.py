@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,10 @@ from pydantic import ValidationError
 from vaultstream.api import JobState, SigningJobSpec
 from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.store.hints import hint_at_batches
-from vaultstream.store.lockers import naming_lockers
+from vaultstream.store.lockers import changing, naming_lockers
 from vaultstream.store.sql import arguments, query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from datetime import datetime
 
     import asyncpg
@@ -29,8 +27,6 @@ log = logging.getLogger(__name__)
 
 ID_TYPES = ("bigint", "uuid", "text")
 """Types of ids, as a job has them."""
-LOCK_WAIT = "10s"
-"""How long a change of a job waits for each lock, as the functions of the schema do."""
 
 _ROWS_OF_JOBS = (
     "jobs",
@@ -249,7 +245,7 @@ async def fail_overdue_job(connection: Connection, job: Job) -> None:
     Raises:
         LockedError: another transaction holds the job's row; the message names it.
     """
-    async with _changing(connection):
+    async with changing(connection, ["jobs"]):
         await connection.execute(
             query("fail_overdue_job"),
             job.job_no,
@@ -266,7 +262,7 @@ async def set_suspended(
     Raises:
         LockedError: another transaction holds the job's row; the message names it.
     """
-    async with _changing(connection):
+    async with changing(connection, ["jobs"]):
         await connection.execute(query("set_suspended"), job_no, suspended, why)
 
 
@@ -281,16 +277,8 @@ async def update_spec(connection: Connection, job_no: int, spec: SigningJobSpec)
     Raises:
         LockedError: another transaction holds the job's row; the message names it.
     """
-    async with _changing(connection):
+    async with changing(connection, ["jobs"]):
         await connection.execute(query("update_spec"), job_no, spec.dump())
-
-
-@asynccontextmanager
-async def _changing(connection: Connection) -> AsyncIterator[None]:
-    """A transaction that waits for the rows of jobs for as long as a deletion does, and no longer."""
-    async with naming_lockers(connection, ["jobs"]), connection.transaction():
-        await connection.execute(query("limit_lock_wait"), LOCK_WAIT)
-        yield
 
 
 async def retry_dead(connection: Connection, job: Job) -> int:

@@ -10,7 +10,7 @@ from vaultstream.crypto.algorithms import known_algorithm
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.crypto.jwks import published_jwk
 from vaultstream.store.database import fetch_one
-from vaultstream.store.lockers import naming_lockers
+from vaultstream.store.lockers import changing, naming_lockers
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -103,8 +103,12 @@ class KeyUse:
 
 
 async def add_keys(connection: Connection, job: Job, keys: Sequence[NewKey]) -> None:
-    """Stores new keys. An ordinal that already exists, because another keys worker was faster, stays as it is."""
-    async with connection.transaction(isolation="read_committed"):
+    """Stores new keys. An ordinal that already exists, because another keys worker was faster, stays as it is.
+
+    Raises:
+        LockedError: another transaction holds the job's row; the message names it.
+    """
+    async with changing(connection, ["jobs", "keys"]):
         for key in keys:
             key_no = await connection.fetchval(
                 query("add_key"),

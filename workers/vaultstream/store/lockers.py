@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from vaultstream.store.database import Connection
 
+LOCK_WAIT = "10s"
+"""How long a change waits for each lock, as the functions of the schema do."""
+
 
 @dataclass(frozen=True)
 class Locker:
@@ -102,6 +105,18 @@ async def naming_lockers(
             f"Nothing was changed, because an open transaction holds locks that are needed: {named(lockers)}.",
             hint=hint_to_end(lockers),
         ) from error
+
+
+@asynccontextmanager
+async def changing(connection: Connection, tables: Sequence[str]) -> AsyncIterator[None]:
+    """A transaction, READ COMMITTED, that waits for rows of these tables for as long as a deletion does, and no longer.
+
+    Raises:
+        LockedError: another transaction holds them; the message names it.
+    """
+    async with naming_lockers(connection, tables), connection.transaction(isolation="read_committed"):
+        await connection.execute(query("limit_lock_wait"), LOCK_WAIT)
+        yield
 
 
 async def advisory_lockers(connection: Connection, key: int, second: int | None = None) -> list[Locker]:

@@ -9,6 +9,7 @@ RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_batches bigint[];
     v_key     record;
+    v_alone   boolean := false;
     v_expired int := 0;
     v_dead    int := 0;
 BEGIN
@@ -22,7 +23,8 @@ BEGIN
         FOR UPDATE SKIP LOCKED);
     IF EXISTS (SELECT FROM vaultstream.keys k
                WHERE k.alone AND k.job_no = p_job_no AND k.holder IS NOT NULL AND k.lease_until <= clock_timestamp()) THEN
-        PERFORM FROM vaultstream.jobs j WHERE j.job_no = p_job_no FOR NO KEY UPDATE;
+        PERFORM FROM vaultstream.jobs j WHERE j.job_no = p_job_no FOR NO KEY UPDATE SKIP LOCKED;
+        v_alone := FOUND;
     END IF;
 
     FOR v_key IN
@@ -30,6 +32,7 @@ BEGIN
                greatest(k.leased_at, k.lease_until) AS until
         FROM vaultstream.keys k
         WHERE k.job_no = p_job_no AND k.holder IS NOT NULL AND k.lease_until <= clock_timestamp()
+          AND (v_alone OR NOT k.alone)
           AND (k.batch_no IS NULL OR k.batch_no = ANY (v_batches) OR NOT EXISTS (
               SELECT FROM vaultstream.batches b
               WHERE b.job_no = p_job_no AND b.batch_no = k.batch_no AND b.state = 'pending'))
