@@ -61,7 +61,6 @@ _PLANS_ONCE = {"plan_cache_mode": "force_generic_plan"}
 """Claims and commits find rows by their keys, whatever the arguments are. Otherwise Postgres plans parts of them each time."""
 
 
-
 @dataclass(frozen=True)
 class WorkerContext:
     """What a worker works with: settings, job, connections and telemetry."""
