@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.command import Command
+from support.connections import connect
 from vaultstream.local.services import LocalServices, Services, stop_services
 from vaultstream.quick_imports import quick_imports
 from vaultstream.store import schema
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator

@@ -23,12 +23,12 @@ import yaml
 from kube import binaries
 from kube.apiserver import ApiServer
 from support.chart import CHART, ROOT, helm
+from support.connections import connect
 from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.guarded_fixtures import TENANTS, server_with_roles, tenants_database, tenants_nats
 from support.operating import Operator
 from support.signingjobs import path_of
 from support.waiting import eventually
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.cluster
 

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from support.connections import connect
 from support.log_of_seals import LogOfSeals
 from support.operating import OPERATOR, RBAC_API, Operator, Site, let_in, open_own_site, put
 from support.scraping import Series
 from support.waiting import eventually
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import find_job, get_job
 
 if TYPE_CHECKING:

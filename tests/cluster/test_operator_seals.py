@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.connections import connect
 from support.log_of_seals import LogOfSeals
 from support.waiting import eventually
 from vaultstream.audit.seals.log_history import examine_log, open_kept
@@ -13,7 +14,6 @@ from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.proof.checkpoint import open_checkpoint
 from vaultstream.proof.seal import job_origin
 from vaultstream.sealing.sealer import Sealer
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import find_job, get_job
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import new_database, open_sources
 from support.guarded_fixtures import server_with_roles
 from vaultstream.local.services import LocalServices, Services
-from vaultstream.store.database import connect
 from vaultstream.store.source_pool import SourcePool
 
 __all__ = ["server_with_roles"]

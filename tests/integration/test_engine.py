@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import vaultstream
+from support.connections import connect
 from support.engine import add_table, make_spec, new_name
 from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.local.services import Services
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 

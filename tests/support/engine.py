@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 
+from support.connections import connect
 from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.address import BusAddress
@@ -24,7 +25,7 @@ from vaultstream.proof.statement import BatchStatement, record_hashes, signed_by
 from vaultstream.settings import Settings, load_settings
 from vaultstream.store import schema
 from vaultstream.store.batches import Failure, fail_batch
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import Job, create_job, get_job
 from vaultstream.store.leases import (
     DatabaseClock,

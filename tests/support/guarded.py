@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 
 from kube.certificates import KeyPair
+from support.connections import connect
 from support.waiting import eventually
 from vaultstream.bus import tenants as accounts
 from vaultstream.bus.address import BusAddress
@@ -33,7 +34,6 @@ from vaultstream.local.files import open_the_way
 from vaultstream.local.ports import choose_port
 from vaultstream.role import WorkerRole
 from vaultstream.store import roles, schema
-from vaultstream.store.database import connect
 from vaultstream.store.roles import DatabaseRole
 
 ADMIN = "admin"

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase
 from vaultstream.api import RecordsSpec, SigningJobSpec
 from vaultstream.records.source import Source, inspect_source, open_readable_source
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import Job, create_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.source_pool import SourcePool, open_source_pool

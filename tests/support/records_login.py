@@ -8,10 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, add_table
 from support.guarded import GuardedDatabase
 from vaultstream.store.batches import move_published
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import (
     Job,
     get_job,

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job
 from support.guarded import GuardedDatabase, another_login
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 
 ANN = "ann"

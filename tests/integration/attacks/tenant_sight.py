@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from support.connections import connect
 from support.engine import claim_one
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import release_leases
 

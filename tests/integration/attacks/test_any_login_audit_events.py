@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, commit, signed
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
 from vaultstream.store import audit_events, jobs, keys
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.roles import DatabaseRole
 

@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 
 from support.command import Command
+from support.connections import connect
 from support.engine import add_job, add_table, new_name
 from support.forking import run_command
 from vaultstream.errors import SourceError
 from vaultstream.importing.options import ImportOptions, Mode
 from vaultstream.importing.target import find_existing
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from pathlib import Path

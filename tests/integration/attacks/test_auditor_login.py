@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from vaultstream.errors import LockedError
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import delete_job
 
 pytestmark = pytest.mark.integration

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from support.command import Command
+from support.connections import connect
 from support.engine import open_bus, open_context
 from support.local_services import local_services
 from vaultstream.api import SigningJobSpec
@@ -24,7 +25,7 @@ from vaultstream.local.psql import psql_command
 from vaultstream.local.runner import open_job
 from vaultstream.local.services import Services
 from vaultstream.store import schema
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import list_states
 

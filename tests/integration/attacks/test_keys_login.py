@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa_key
 
+from support.connections import connect
 from support.engine import add_job, waits_for_a_lock
 from support.guarded import GuardedDatabase
 from vaultstream.api import Algorithm
@@ -20,7 +21,6 @@ from vaultstream.crypto.algorithms import algorithm_of, public_key_from_bytes, p
 from vaultstream.errors import CustodyError
 from vaultstream.keys.changes import free_ordinals
 from vaultstream.store import keys
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration

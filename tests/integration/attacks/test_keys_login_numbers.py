@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.connections import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from vaultstream.crypto.algorithms import public_key_to_bytes
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration

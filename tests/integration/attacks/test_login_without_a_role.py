@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job
 from support.guarded import GuardedDatabase
 from vaultstream.errors import UsageError
@@ -15,7 +16,7 @@ from vaultstream.keys import changes
 from vaultstream.keys.changes import KEK_LOCK, making_keys
 from vaultstream.keys.rewrap import rewrapping
 from vaultstream.store import schema
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import Job
 
 pytestmark = pytest.mark.integration

@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, make_spec, signed
 from support.guarded import GuardedDatabase
 from vaultstream.errors import InvalidJobError
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, get_job, list_jobs, retry_dead, set_suspended, update_spec
 from vaultstream.store.leases import COMMITTED, commit_batches
 

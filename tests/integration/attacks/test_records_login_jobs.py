@@ -8,13 +8,13 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, claim_one, commit, signed
 from support.guarded import GuardedDatabase
 from support.records_login import PLAN, state_of
 from vaultstream.api import SigningJobSpec
 from vaultstream.errors import LockedError
 from vaultstream.store import lockers
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import (
     Job,
     fail_overdue_job,

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.connections import connect
 from support.engine import claim_one, expire, open_sources
 from support.guarded import GuardedDatabase
 from vaultstream.api import Algorithm
@@ -20,7 +21,7 @@ from vaultstream.records.source import open_readable_source
 from vaultstream.role import WorkerRole
 from vaultstream.store import lockers
 from vaultstream.store.batches import plan_page
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import NewKey, add_keys, ordinals
 from vaultstream.store.leases import claim_batches

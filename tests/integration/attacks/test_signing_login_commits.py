@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import (
     add_batches,
     add_job,
@@ -24,7 +25,6 @@ from support.guarded import GuardedDatabase
 from support.signing_login import ANN, attempts_of
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.store.batches import fail_batch
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, FENCED, Lease
 from vaultstream.store.schema import migrate

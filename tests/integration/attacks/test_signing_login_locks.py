@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from support.engine import claim_one, signed
+from support.connections import connect
+from support.engine import add_batches, add_job, claim_one, commit, signatures_of, signed
 from support.guarded import GuardedDatabase
 from support.signing_login import ANN
 from support.waiting import eventually
@@ -17,7 +18,6 @@ from vaultstream.doctor import transactions
 from vaultstream.doctor.findings import Level
 from vaultstream.errors import LockedError
 from vaultstream.store.batches import fail_batch
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, delete_job
 from vaultstream.store.keys import end_keys
 from vaultstream.store.leases import COMMITTED, FENCED, commit_batches
@@ -185,3 +185,23 @@ async def test_who_waits_for_the_one_who_keeps_a_lock_is_not_named_as_the_one_to
             await change
     assert f"process {signer.get_server_pid()} of" in caught.value.message
     assert str(waiting.get_server_pid()) not in f"{caught.value.message} {caught.value.hint}"
+
+
+async def test_an_open_commit_of_a_batch_holds_up_no_commit_of_others(
+    database: GuardedDatabase, owner: asyncpg.Connection, signer: asyncpg.Connection
+) -> None:
+    """A batch that one signer has may be claimed by another one too: a commit of a group must not wait for it."""
+    job = await add_job(owner, keys=3)
+    await add_batches(owner, job, [1], [2])
+    async with connect(database.urls["owner"]) as honest:
+        held = [await claim_one(honest, job, ANN, number) for number in (1, 2)]
+        transaction = signer.transaction()
+        await transaction.start()
+        theirs = await claim_one(signer, job, "eve", 1)
+        assert await commit(signer, job, signed(1, theirs, [1]), holder="eve") == [COMMITTED]
+        await honest.execute("SET lock_timeout = '5s'")
+        batches = [signed(number, lease, [number]) for number, lease in zip((1, 2), held, strict=True)]
+        assert await commit(honest, job, *batches) == [FENCED, COMMITTED]
+        await transaction.rollback()
+        assert await commit(honest, job, batches[0]) == [COMMITTED]
+    assert set(await signatures_of(owner, job)) == {1, 2}

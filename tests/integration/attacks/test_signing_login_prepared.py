@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import claim_one, new_name
 from support.guarded import GuardedDatabase, guarded_database
 from support.signing_login import ANN
@@ -15,7 +16,6 @@ from vaultstream.doctor import transactions
 from vaultstream.errors import LockedError, UsageError
 from vaultstream.keys.changes import KEK_LOCK, making_keys
 from vaultstream.local.services import LocalServices
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import end_keys
 

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError, UsageError
 from vaultstream.records.source import inspect_source
-from vaultstream.store.database import connect, is_misconfigured, open_pool
+from vaultstream.store.database import is_misconfigured, open_pool
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.source_pool import open_source_pool
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, new_name
 from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.merchant import Merchant, flood_of, job_on, outcome_of, read_all
@@ -18,7 +19,6 @@ from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.signing.read import read
 from vaultstream.store import source_pool
 from vaultstream.store.batches import highest_id, plan_page
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import create_job, get_job, start_job
 from vaultstream.store.source_pool import SourcePool
 from vaultstream_operator.adapters.jetstream import JetStreamLags

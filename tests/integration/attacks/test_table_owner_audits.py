@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on
 from vaultstream.audit.checks.judgement import Absence
 from vaultstream.audit.checks.payloads import open_audited_source, present_payloads
 from vaultstream.audit.snapshot import export_snapshot, open_snapshot, open_source_snapshot
 from vaultstream.records.source import Source
-from vaultstream.store.database import Connection, connect
+from vaultstream.store.database import Connection
 from vaultstream.store.jobs import Job
 from vaultstream.store.source_login import SourceDatabase, find_place
 

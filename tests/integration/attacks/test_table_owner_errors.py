@@ -8,6 +8,7 @@ from functools import partial
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, dead_of, new_name, worker_settings
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on, read_all
@@ -18,7 +19,7 @@ from vaultstream.local.services import Services
 from vaultstream.records.source import open_readable_source
 from vaultstream.records.worker import run_records_worker
 from vaultstream.store.batches import highest_id, plan_page
-from vaultstream.store.database import connect, explain, is_transient
+from vaultstream.store.database import explain, is_transient
 from vaultstream.store.jobs import Job, delete_job, get_job, set_suspended, start_job
 from vaultstream.store.source_pool import SourcePool
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, flood_of, job_on, open_sources
 from vaultstream.api import RecordsSpec, SigningJobSpec
@@ -12,7 +13,6 @@ from vaultstream.audit.checks.payloads import present_payloads
 from vaultstream.errors import SourceError, SourceReadError, UsageError
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.store.batches import ID_BYTES, highest_id, plan_page
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import create_job, get_job, start_job
 from vaultstream.store.source_login import SourceDatabase, check_source_login, find_place
 from vaultstream.store.source_pool import SourcePool

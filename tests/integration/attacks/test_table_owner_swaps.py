@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on, read_all
@@ -12,7 +13,6 @@ from vaultstream.api import RecordsSpec, SigningJobSpec
 from vaultstream.errors import SourceError
 from vaultstream.records.source import inspect_source, open_readable_source
 from vaultstream.store.batches import highest_id
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, accept_source, create_job, get_job
 from vaultstream.store.source_pool import SourcePool
 

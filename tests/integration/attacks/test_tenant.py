@@ -15,12 +15,12 @@ from integration.attacks.tenant_sight import (
     only,
     seen_by,
 )
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, signatures_of, signed
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
 from vaultstream.store.attestations import AttestationKind, add_attestation, newest_attested
 from vaultstream.store.batches import fail_batch
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, find_job, list_jobs
 from vaultstream.store.leases import claim_batches, commit_batches, release_leases, renew_leases
 from vaultstream.store.logs import (

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, new_name
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
@@ -16,7 +17,6 @@ from support.log_of_seals import new_key
 from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.proof.merkle import leaf_hash
 from vaultstream.proof.seal import job_origin, log_origin
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.logs import (
     EntryKind,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from support.connections import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 

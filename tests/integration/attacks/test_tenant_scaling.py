@@ -7,13 +7,13 @@ from dataclasses import astuple
 
 import pytest
 
+from support.connections import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
 from vaultstream.scaling.history import History
 from vaultstream.scaling.kept import KeptDecision
 from vaultstream.scaling.throughput import Seen
-from vaultstream.store.database import connect
 from vaultstream.store.decisions import keep_decision, list_decisions
 from vaultstream.store.priors import MOST_KINDS, JobKind, find_prior, learn
 from vaultstream.store.sql import query

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, add_table
 from support.log_of_seals import LogOfSeals
 from support.records_login import PLAN
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from support.guarded import GuardedDatabase

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from integration.audit.seal_of import Sealer
 from integration.audit.signed_job import SignedJob, commit, make_job
+from support.connections import connect
 from vaultstream.audit.report import AuditFinding, AuditReport
 from vaultstream.audit.verify import verify_job
 from vaultstream.proof.merkle import Frontier
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import complete_job_if_settled
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from support.command import Command
+from support.connections import connect
 from support.json_page import assert_documented
 from vaultstream.api import Algorithm
 from vaultstream.bench.result import Wanted
@@ -20,7 +21,7 @@ from vaultstream.bench.run import run_bench
 from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.local.services import Services
 from vaultstream.store import schema
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 
 pytestmark = pytest.mark.integration
 

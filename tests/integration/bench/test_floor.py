@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from vaultstream.api import Algorithm
 from vaultstream.bench.floor import COPIED_ROWS, FloorLoop, copied_rows
 from vaultstream.crypto.algorithms import generate_private_key, private_key_to_bytes, verifier
 from vaultstream.crypto.batch_signer import batch_signer
 from vaultstream.crypto.rows import Rows
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def test_every_counted_row_is_committed(services: Services) -> None:
     table = new_name().replace("-", "_")
     async with connect(services.database_url) as db:
         await db.execute(TABLE.format(table))
-        loop = FloorLoop(services.database_url, table, Algorithm.ED25519, 10, local=True)
+        loop = FloorLoop(services.database_url, "public", table, Algorithm.ED25519, 10, local=True)
         first, second = [await asyncio.to_thread(loop.run, 0.01, number) for number in (1, 2)]
         rows = await db.fetchval(f"SELECT count(*) FROM {table}")
         await db.execute(f"DROP TABLE {table}")

@@ -13,13 +13,13 @@ import pytest
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
 from support.bundles import checkers, our_verdict, run_checker
 from support.command import Command
+from support.connections import connect
 from vaultstream.api import Algorithm, SignatureForm
 from vaultstream.bundle import export as exporting
 from vaultstream.bundle.export import export_bundle
 from vaultstream.bundle.layout import BundledRecord
 from vaultstream.errors import SourceError, UsageError
 from vaultstream.store.audit_events import list_audit_events
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 

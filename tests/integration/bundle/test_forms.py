@@ -127,6 +127,21 @@ def test_a_complete_job_that_was_deleted_and_sealed_again_is_complete(judge: Jud
     assert judge(tmp_path / "bundle", "--seal-key", made.vkey).code == 0
 
 
+def test_a_job_that_was_deleted_half_way_is_not_complete_whatever_the_bundle_says(
+    judge: Judge, tmp_path: Path
+) -> None:
+    """Its seal does not say how it ended. Nothing signs the state in bundle.json, and the plan can be removed."""
+    half = {"records": 40, "batches": 5, "upper_id": "40"}
+    made = MadeBundle(batches_of(5, 1), seal_changes={"state": "Deleted"}, plan_changes=half)
+    made.write(tmp_path / "bundle")
+    assert judge(tmp_path / "bundle", "--seal-key", made.vkey).code == 1
+    for name in ("plan.json", "plan.tlog-proof"):
+        (tmp_path / "bundle" / name).unlink()
+    verdict = judge(tmp_path / "bundle", "--seal-key", made.vkey)
+    assert verdict.code == 3, verdict.output
+    assert "The job was not complete when it was sealed: it was Deleted" in verdict.output
+
+
 def test_a_key_that_was_revoked_after_the_seal_is_named(judge: Judge, tmp_path: Path) -> None:
     made = MadeBundle(batches_of(3, 1))
     made.write(tmp_path / "bundle")

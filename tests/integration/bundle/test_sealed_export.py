@@ -13,11 +13,11 @@ from integration.audit.seal_of import Sealer
 from integration.audit.sealed_job import FREE
 from integration.audit.signed_job import SignedJob, commit, make_job, private_key
 from support.bundles import Verdict, checkers, our_verdict, run_checker
+from support.connections import connect
 from vaultstream.api import Algorithm
 from vaultstream.bundle.export import export_bundle
 from vaultstream.crypto.algorithms import public_key_to_bytes
 from vaultstream.errors import AuditError
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import complete_job_if_settled
 
 pytestmark = pytest.mark.integration

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from support.connections import connect
 from support.forking import run_command
 from vaultstream.api import SigningJobSpec
 from vaultstream.crypto.keyring import load_keyring
@@ -17,7 +18,7 @@ from vaultstream.keys.worker import make_missing_keys
 from vaultstream.local.runner import open_job
 from vaultstream.local.services import LocalServices, Services
 from vaultstream.store import schema
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import delete_job
 
 if TYPE_CHECKING:

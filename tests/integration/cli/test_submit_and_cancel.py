@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.cli.conftest import clean_environment, command_line, manifest
+from support.connections import connect
 from support.waiting import eventually
 from vaultstream.api import JobState
 from vaultstream.errors import UsageError
 from vaultstream.local.runner import _others, open_job
 from vaultstream.local.running import CANCELED
 from vaultstream.local.submission import change_suspension
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import complete_job_if_settled, find_job, get_job, set_message, start_job
 from vaultstream.store.keys import list_keys
 from vaultstream.store.progress import LEAST_PAUSE_SECONDS, find_snapshot, with_pauses

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vaultstream.store.database import connect
+from support.connections import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.importing import load, rejected, relations, rows
 from vaultstream.errors import DatabaseError, ImportFileError
 from vaultstream.importing import ImportOptions, Mode, import_records
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from vaultstream.importing.loader import ImportProgress

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.connections import connect
 from support.forking import run_command
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from pathlib import Path

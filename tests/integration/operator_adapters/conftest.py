@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.local.services import Services
-from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, found, made
+from support.connections import connect
 from support.engine import add_batches, claim_one, signed
 from support.planning import job_of, spec_of
 from support.waiting import eventually
@@ -17,7 +18,6 @@ from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import RecordsStream
 from vaultstream.scaling.reasons import Reason
 from vaultstream.store import jobs
-from vaultstream.store.database import connect
 from vaultstream.store.leases import commit_batches
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore

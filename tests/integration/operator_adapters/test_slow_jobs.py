@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, found, made, trouble
+from support.connections import connect
 from support.planning import job_of
 from vaultstream.scaling.history import History
-from vaultstream.store.database import connect
 from vaultstream_operator.adapters import scaling
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.api.reasons import JobReason

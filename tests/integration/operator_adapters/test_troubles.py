@@ -12,11 +12,11 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, made, trouble
+from support.connections import connect
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.bus.address import BusAddress
 from vaultstream.store import schema
-from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.api.reasons import JobReason

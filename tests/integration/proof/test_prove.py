@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
 from support.checkers import Judge, Proven, build_go
+from support.connections import connect
 from support.forking import run_command
 from support.proving import PAYLOAD
 from support.sealed import SEAL_KEY, seal_statements
@@ -24,7 +25,6 @@ from vaultstream.crypto.algorithms import public_key_jwk, public_key_pem
 from vaultstream.crypto.jwks import jwk_set
 from vaultstream.errors import AuditError, ExitCode, NotAllSignedError, UnknownJobError, UsageError
 from vaultstream.proof.note import NoteSigningKey
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 

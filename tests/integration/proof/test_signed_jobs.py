@@ -9,6 +9,7 @@ import pytest
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
 from support.checkers import Judge, Proven
+from support.connections import connect
 from support.proving import PAYLOAD, SignedLog
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import public_key_pem
@@ -19,7 +20,6 @@ from vaultstream.proof.record_proof import ProvenRecord, RecordProof
 from vaultstream.proof.statement import record_hashes
 from vaultstream.proof.tlog_proof import TlogProof
 from vaultstream.store import schema
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, make_spec, signed
 from support.guarded import GuardedDatabase
 from vaultstream.errors import DatabaseError
 from vaultstream.store import schema
-from vaultstream.store.database import connect, explain
+from vaultstream.store.database import explain
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import commit_batches
 from vaultstream.store.roles import DatabaseRole, create_roles, existing_roles

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 import nats_tenants
+from support.connections import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.waiting import eventually
@@ -23,7 +24,6 @@ from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.records import ConsumerLag, RecordsStream
 from vaultstream.local.ports import choose_port
 from vaultstream.local.psql import bundled_psql, psql_command
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import list_jobs
 
 pytestmark = pytest.mark.integration

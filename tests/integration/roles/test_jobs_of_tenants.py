@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from support.connections import connect
 from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.guarded_fixtures import TENANTS
 from support.planning import job_of, spec_of
@@ -18,7 +19,6 @@ from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.inspection import list_streams
 from vaultstream.errors import UnknownJobError
 from vaultstream.scaling.observation import Lag
-from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.core.plan import StoreAction

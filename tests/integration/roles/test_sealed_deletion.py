@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
+from support.connections import connect
 from support.engine import open_sources
 from support.records_login import planned_job, planner
 from vaultstream.audit.seals.log_history import examine_log, open_kept
@@ -19,7 +20,6 @@ from vaultstream.records.source import open_readable_source
 from vaultstream.sealing.sealer import Sealer
 from vaultstream.settings import Settings
 from vaultstream.store.batches import plan_page
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import delete_job, get_job
 from vaultstream.store.logs import find_log, newest_checkpoint
 

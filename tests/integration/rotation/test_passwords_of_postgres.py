@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase, guarded_database, start_worker
 from support.planning import job_of, spec_of
@@ -24,7 +25,7 @@ from vaultstream.credentials import CredentialFiles
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.local.services import LocalServices
 from vaultstream.role import WorkerRole
-from vaultstream.store.database import connect, is_transient, open_pool
+from vaultstream.store.database import is_transient, open_pool
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.api.reasons import JobReason

@@ -15,13 +15,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from support.connections import connect
 from support.local_services import local_services
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import private_key_from_bytes
 from vaultstream.crypto.envelope import unwrap
 from vaultstream.crypto.keyring import load_keyring
 from vaultstream.local.services import inspect_services
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 from vaultstream.store.keys import list_wrapped
 

@@ -11,13 +11,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, add_table
 from support.sealing import Cut, Cutting, Sealing, copies
 from vaultstream.api import JobState
 from vaultstream.crypto.seal_keys import SealKeys
 from vaultstream.sealing import kept_plan
 from vaultstream.sealing import sealer as sealing_module
-from vaultstream.store.database import connect
 from vaultstream.store.logs import EntryKind
 from vaultstream.store.source_pool import SourcePool
 

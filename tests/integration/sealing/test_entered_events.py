@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.connections import connect
 from support.engine import add_job
 from vaultstream.errors import ProofError
 from vaultstream.proof.entries import AuditEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.sealing import events
 from vaultstream.store import audit_events, jobs, keys, logs
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     import asyncpg

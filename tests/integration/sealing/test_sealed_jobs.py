@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, add_table
 from support.sealing import Sealing, copies, read_sealed
 from vaultstream.crypto.seal_keys import SealKeys
@@ -20,7 +21,6 @@ from vaultstream.proof.seal import SealedKey, job_origin, keys_digest, ranges_di
 from vaultstream.sealing.sealer import Sealer
 from vaultstream.sealing.since import seal_since
 from vaultstream.store import jobs
-from vaultstream.store.database import connect
 from vaultstream.store.logs import EntryKind
 from vaultstream.store.source_pool import SourcePool
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import vaultstream
+from support.connections import connect
 from support.engine import add_table, make_spec, new_name
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.local.services import Services
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 
 pytestmark = pytest.mark.integration

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, expire, signatures_of, signed
 from support.waiting import eventually
 from vaultstream.signing.batch import Batch
 from vaultstream.signing.commit import commit
-from vaultstream.store.database import connect
 from vaultstream.store.leases import COMMITTED, FENCED, SUPERSEDED, lease_clock
 from vaultstream.store.source_pool import SourceAlteredError, SourceState
 

@@ -7,11 +7,11 @@ import asyncio
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, commit, new_name, signed, waits_for_a_lock
 from vaultstream.errors import UnknownJobError
 from vaultstream.proof.entries import AuditEntry
 from vaultstream.store import audit_events, jobs, keys
-from vaultstream.store.database import connect
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from collections import Counter
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, history_of, overlaps_of, signatures_of, signed
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import (
     COMMITTED,

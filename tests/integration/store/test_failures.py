@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.connections import connect
 from support.engine import (
     add_batches,
     add_job,
@@ -21,7 +22,6 @@ from support.engine import (
     signed,
 )
 from vaultstream.store.batches import fail_batch, pending_after
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, complete_job_if_settled, get_job
 from vaultstream.store.leases import COMMITTED, SUPERSEDED, Lease, claim_batches, commit_batches
 from vaultstream.store.progress import read_job

@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import (
     add_batches,
     add_job,
@@ -20,7 +21,6 @@ from support.waiting import eventually
 from vaultstream.api import JobState
 from vaultstream.errors import UnknownJobError
 from vaultstream.store import jobs, keys
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, commit_batches
 from vaultstream.store.progress import read_job

@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from support.connections import connect
 from vaultstream.store import keepalive
-from vaultstream.store.database import connect, is_transient, open_pool
+from vaultstream.store.database import is_transient, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from support.connections import connect
 from support.engine import (
     add_batches,
     add_job,
@@ -29,7 +30,6 @@ from support.engine import (
     signed,
 )
 from vaultstream.store import keys
-from vaultstream.store.database import connect
 from vaultstream.store.leases import (
     COMMITTED,
     FENCED,

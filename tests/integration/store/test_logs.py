@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, commit, new_name, signed, waits_for_a_lock
 from support.log_of_seals import seal_entry
 from vaultstream.errors import ProofError
@@ -17,7 +18,6 @@ from vaultstream.proof.entries import DeadLetterEntry
 from vaultstream.proof.merkle import leaf_hash, tree_root
 from vaultstream.proof.seal import SealEntry, job_origin
 from vaultstream.store import logs
-from vaultstream.store.database import connect
 from vaultstream.store.entry_facts import find_plan
 from vaultstream.store.jobs import Job, delete_job
 from vaultstream.store.logs import EntryKind, Log, NewEntry, StoredEntry

@@ -7,13 +7,13 @@ import asyncio
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job, add_table
 from support.signer import open_bench
 from support.waiting import eventually
 from vaultstream.errors import DatabaseError
 from vaultstream.local.services import Services
 from vaultstream.store import schema
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 
 pytestmark = pytest.mark.integration

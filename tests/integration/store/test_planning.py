@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from support.connections import connect
 from support.engine import add_job, add_table, covered_by, new_name, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError
 from vaultstream.records.source import Source, inspect_source, open_readable_source
 from vaultstream.store import batches
 from vaultstream.store.batches import highest_id, plan_page
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, get_job, start_job
 from vaultstream.store.source_pool import SourcePool
 

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from support.connections import connect
 from vaultstream.errors import DatabaseError, UsageError
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from support.connections import connect
 from support.engine import add_job
 from vaultstream.errors import SchemaVersionError
 from vaultstream.store import schema
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import get_job
 
 pytestmark = pytest.mark.integration

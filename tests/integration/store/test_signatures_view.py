@@ -10,11 +10,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, signed
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS, owner, tenants_database
 from support.waiting import eventually
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, delete_job
 from vaultstream.store.leases import commit_batches
 

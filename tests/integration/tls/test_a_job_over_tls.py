@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import GuardedNats, guarded_database, start_worker
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.audit.verify import verify_job
 from vaultstream.crypto.keyring import create_keyring
-from vaultstream.store.database import connect
 from vaultstream_operator.adapters.jetstream import JetStreamLags
 from vaultstream_operator.adapters.postgres import PostgresStore
 from vaultstream_operator.core.plan import StoreAction

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.connections import connect
 from support.engine import new_name, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceReadError
 from vaultstream.records.source import inspect_source
 from vaultstream.signing.read import read
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from vaultstream.signing.read import BatchRecords

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from support.command import Command
+from support.connections import connect
 from support.engine import add_job, add_table
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,11 +11,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from kube.certificates import Authority
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import CERTIFIED, GuardedDatabase, guarded_database
 from vaultstream.errors import VaultStreamError
 from vaultstream.local.services import Services
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 
 pytestmark = pytest.mark.integration
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil  # type: ignore[import-untyped]
 
 from support.chaos.points import Points
+from support.connections import connect
 from support.engine import new_name, open_bus
 from support.lab import Lab
 from support.local_workers import workers_of
@@ -27,7 +28,7 @@ from support.wire import Wire, open_socket_wire, open_wire
 from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.crypto.seal_keys import load_seal_keys
 from vaultstream.store import schema
-from vaultstream.store.database import connect, open_pool
+from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import get_job
 
 if TYPE_CHECKING:

@@ -51,6 +51,7 @@ class FloorLoop:
 
     Attributes:
         url: the database.
+        schema: of the table.
         table: an empty table like those of signatures, with ids of the type bigint.
         algorithm: the algorithm to sign with.
         payload_bytes: size of a payload.
@@ -58,6 +59,7 @@ class FloorLoop:
     """
 
     url: str
+    schema: str
     table: str
     algorithm: Algorithm
     payload_bytes: int
@@ -80,7 +82,9 @@ class FloorLoop:
             while now - started < seconds:
                 signed = Rows(signer.width, bytearray(signer.sign([key], [COPIED_ROWS], payloads)))
                 data = copied_rows(first_id + count, signed)
-                await connection.copy_to_table(self.table, source=_one(data), format="binary")
+                await connection.copy_to_table(
+                    self.table, schema_name=self.schema, source=_one(data), format="binary"
+                )
                 count += COPIED_ROWS
                 now = time.perf_counter()
             used = time.process_time() + _cpu_seconds(session) - used

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
@@ -29,11 +30,13 @@ from vaultstream.local.runner import RunState, open_job, run_job
 from vaultstream.local.scaler import LocalScaler
 from vaultstream.local.services import Services
 from vaultstream.local.worker_logs import log_folder
+from vaultstream.records.source import quote_identifier
 from vaultstream.scaling.observation import PAUSED_REPLICAS
 from vaultstream.store.database import Connection, Pool
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import count_keys
 from vaultstream.store.progress import read_job
+from vaultstream.store.search_path import users_search_path
 from vaultstream.store.sql import query
 
 READY_SECONDS = 0.05
@@ -60,39 +63,65 @@ async def run_bench(
     """
     stage("seeding")
     async with pool.acquire() as connection:
-        table = await _seed(connection, wanted)
+        async with users_search_path(connection):
+            schema = await connection.fetchval(query("import_current_schema"))
+        table = _Table(schema or "public", f"bench_{secrets.token_hex(4)}")
+        await _seed(connection, table, wanted)
     try:
         async with pool.acquire() as connection:
-            job = await open_job(connection, table.replace("_", "-"), wanted.spec(table))
+            job = await open_job(connection, table.name.replace("_", "-"), wanted.spec(table.plain))
         try:
-            return await _measure(services, pool, wanted, job, stage=stage, limit_seconds=limit_seconds)
+            return await _measure(
+                services, pool, wanted, job, table, stage=stage, limit_seconds=limit_seconds
+            )
         finally:
             stage("cleaning up")
             await delete_everywhere(services, pool, job, policy="Delete", force=True)
     finally:
         async with pool.acquire() as connection:
-            await connection.execute(query("drop_bench", table=table))
+            await connection.execute(query("drop_bench", table=table.quoted))
 
 
-async def _seed(connection: Connection, wanted: Wanted) -> str:
+class _Table(NamedTuple):
+    """A table of this benchmark's own, in the schema in which its user makes tables."""
+
+    schema: str
+    name: str
+
+    @property
+    def plain(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> str:
+        return f"{quote_identifier(self.schema)}.{self.name}"
+
+
+async def _seed(connection: Connection, table: _Table, wanted: Wanted) -> None:
     """Creates the table of records, vacuumed, analyzed and checkpointed like one that has existed for a while.
 
     Without the checkpoint, the job would pay for the seed's dirty pages, and on a new server for segments of the WAL,
     which are filled with zeros: afterwards, those of the seed are used again.
     """
-    table = f"bench_{secrets.token_hex(4)}"
-    await connection.execute(query("create_bench", table=table))
+    name = table.quoted
+    await connection.execute(query("create_bench", table=name))
     await connection.execute(
-        query("seed_bench", table=table), wanted.records, wanted.payload_bytes, timeout=3600
+        query("seed_bench", table=name), wanted.records, wanted.payload_bytes, timeout=3600
     )
-    await connection.execute(query("vacuum_bench", table=table), timeout=3600)
+    await connection.execute(query("vacuum_bench", table=name), timeout=3600)
     if await connection.fetchval(query("may_checkpoint")):
         await connection.execute(query("checkpoint_bench"), timeout=3600)
-    return table
 
 
 async def _measure(
-    services: Services, pool: Pool, wanted: Wanted, job: Job, *, stage: Stage, limit_seconds: float
+    services: Services,
+    pool: Pool,
+    wanted: Wanted,
+    job: Job,
+    table: _Table,
+    *,
+    stage: Stage,
+    limit_seconds: float,
 ) -> Result:
     measure = partial(
         measure_limit, wanted.algorithm, payload_bytes=wanted.payload_bytes, seconds=limit_seconds
@@ -109,7 +138,7 @@ async def _measure(
     stage("measuring the limit again")
     after = await measure()
     stage("measuring the floor")
-    floor = await _floor(services, pool, wanted, job, seconds=limit_seconds)
+    floor = await _floor(services, pool, wanted, job, table, seconds=limit_seconds)
     stage("verifying")
     report = await verify_job(services.database_url, job.token, source_url=services.source_url)
     return Result(
@@ -127,15 +156,18 @@ async def _measure(
     )
 
 
-async def _floor(services: Services, pool: Pool, wanted: Wanted, job: Job, *, seconds: float) -> Rate:
+async def _floor(
+    services: Services, pool: Pool, wanted: Wanted, job: Job, beside: _Table, *, seconds: float
+) -> Rate:
     """Measures the floor with a table like that of the job's signatures."""
-    table = f"bench_floor_{secrets.token_hex(4)}"
+    table = _Table(beside.schema, f"bench_floor_{secrets.token_hex(4)}")
     async with pool.acquire() as connection:
-        await connection.execute(query("create_floor", table=table, like=f"signatures_{job.job_no}"))
+        await connection.execute(query("create_floor", table=table.quoted, like=f"signatures_{job.job_no}"))
     try:
         loop = FloorLoop(
             services.database_url,
-            table,
+            table.schema,
+            table.name,
             wanted.algorithm,
             wanted.payload_bytes,
             local=services.postgres_pid is not None,
@@ -143,7 +175,7 @@ async def _floor(services: Services, pool: Pool, wanted: Wanted, job: Job, *, se
         return await asyncio.to_thread(measure_floor, loop, seconds)
     finally:
         async with pool.acquire() as connection:
-            await connection.execute(query("drop_bench", table=table))
+            await connection.execute(query("drop_bench", table=table.quoted))
 
 
 @dataclass(frozen=True)

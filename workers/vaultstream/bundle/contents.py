@@ -17,6 +17,7 @@ from vaultstream.proof.canonical import parse_canonical
 from vaultstream.proof.dsse import StatementEnvelope
 from vaultstream.proof.entries import AuditEntry, DeadLetterEntry, RevocationEntry
 from vaultstream.proof.merkle import Frontier, leaf_hash
+from vaultstream.proof.seal import DELETED
 
 if TYPE_CHECKING:
     from vaultstream.bundle.folder import BundleFolder
@@ -43,6 +44,8 @@ class BundleContents:
     keys: dict[str, JwkKey]
     sealed: bool
     """Whether there is a seal, valid or not."""
+    planned: bool
+    """Whether there is a plan, valid or not."""
     statements: dict[int, BundledStatement] = field(default_factory=dict)
     """By batch."""
     dead: set[str] = field(default_factory=set)
@@ -60,10 +63,13 @@ class BundleContents:
         )
 
     def is_complete(self, sealed_as: str | None) -> bool:
-        """Whether the job was complete, by its export and by its seal if it has one. A deletion is sealed too."""
+        """Whether the job was complete, by its export and by its seal if it has one.
+
+        A deletion is sealed too, and its seal does not say how the job had ended: only a plan shows that all was done.
+        """
         if self.about.state != JobState.COMPLETE:
             return False
-        return sealed_as in (None, JobState.COMPLETE, "Deleted")
+        return sealed_as in (None, JobState.COMPLETE) or (sealed_as == DELETED and self.planned)
 
 
 def read_contents(folder: BundleFolder, fault: OnFault) -> BundleContents:
@@ -85,6 +91,7 @@ def read_contents(folder: BundleFolder, fault: OnFault) -> BundleContents:
         about,
         parse_jwks(folder.read(BundleFile.KEYS), f"{BundleFile.KEYS} of the bundle"),
         folder.has(BundleFile.SEAL),
+        folder.has(BundleFile.PLAN),
     )
     reader = _Entries(contents)
     names = [BundleFile.LOG] if contents.sealed else []

@@ -25,7 +25,6 @@ HARMLESS: Final = (
     "log_min_duration_statement",
     "log_statement",
     "quote_all_identifiers",
-    "search_path",
     "standard_conforming_strings",
     "timezone",
     "transform_null_equals",

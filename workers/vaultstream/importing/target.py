@@ -12,6 +12,7 @@ from vaultstream.errors import SourceError, shortened
 from vaultstream.importing.ids import SQL_TYPES, IdType
 from vaultstream.importing.options import ImportOptions, Mode
 from vaultstream.records.source import quote_identifier
+from vaultstream.store.search_path import users_search_path
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ async def find_existing(
         raise SourceError(
             f"{options.table!r} is reserved for Postgres or VaultStream.", hint="Choose another name."
         )
-    found = await connection.fetchrow(query("find_relation"), options.table)
+    async with users_search_path(connection):
+        found = await connection.fetchrow(query("find_relation"), options.table)
     if found is None:
         return None
     if options.mode is Mode.CREATE:
@@ -218,7 +220,8 @@ async def _refuse_if_renamed(connection: Connection, existing: Existing, table: 
 
 
 async def _current_schema(connection: Connection) -> str:
-    schema = await connection.fetchval(query("import_current_schema"))
+    async with users_search_path(connection):
+        schema = await connection.fetchval(query("import_current_schema"))
     if schema is None:
         raise SourceError(
             "None of the schemas in the search path exists.",
@@ -231,7 +234,8 @@ async def _refuse_if_in_use(connection: Connection, existing: Existing, table: s
     if await connection.fetchval(query("find_table"), "vaultstream.jobs") is None:
         return
     for job in await connection.fetch(query("import_open_jobs")):
-        source = await connection.fetchrow(query("find_relation"), job["source"])
+        async with users_search_path(connection):
+            source = await connection.fetchrow(query("find_relation"), job["source"])
         if source is not None and source["oid"] == existing.oid:
             raise SourceError(
                 f"The job {job['name']!r} still signs the records of {table!r}.",

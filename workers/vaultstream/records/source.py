@@ -11,6 +11,7 @@ from vaultstream.errors import SourceError
 from vaultstream.records.composed import composed_sql, member_of
 from vaultstream.store.batches import listed_type
 from vaultstream.store.database import fetch_one
+from vaultstream.store.search_path import users_search_path
 from vaultstream.store.source_pool import SourcePool, replaced
 from vaultstream.store.sql import query
 
@@ -114,11 +115,13 @@ async def inspect_source(connection: Connection, records: RecordsSpec, *, hints:
     Raises:
         SourceError: it does not exist, may not be signed, lacks a column, or has a column of an unsupported type.
     """
-    relation = await connection.fetchrow(query("find_relation"), records.table)
+    async with users_search_path(connection):
+        relation = await connection.fetchrow(query("find_relation"), records.table)
     if relation is None:
         hint = "Correct the name, with the schema if it is not in the search path."
         if hints:
-            names = [row["name"] for row in await connection.fetch(query("list_relations"))]
+            async with users_search_path(connection):
+                names = [row["name"] for row in await connection.fetch(query("list_relations"))]
             hint = _nearest(records.table, names, "Tables and views that this user may read")
         raise SourceError(
             f"spec.records.table: the database has no table or view {records.table!r}.", hint=hint

@@ -29,6 +29,7 @@ from vaultstream.store.keepalive import WatchedConnection
 from vaultstream.store.kept_pool import KeptPool
 from vaultstream.store.pooler import explain_pooler, open_connection
 from vaultstream.store.privileges import AUDITOR, explain_privilege
+from vaultstream.store.search_path import pin_search_path
 from vaultstream.store.serving import (
     TAKES_NO_WRITES,
     WRITES_HINT,
@@ -220,6 +221,7 @@ def decode_json(text: str) -> Any:
 
 
 async def _prepare(connection: Connection) -> None:
+    await pin_search_path(connection)
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=decode_json, schema="pg_catalog")
 
 
@@ -293,9 +295,9 @@ async def open_pool(
     async def init(connection: Connection) -> None:
         if writes:
             require_writes(connection)
+        await _prepare(connection)
         if check is not None:
             await check(connection)
-        await _prepare(connection)
 
     async def open_one(*_: object, **options: Any) -> WatchedConnection:
         now = connection_arguments(url_now(url))

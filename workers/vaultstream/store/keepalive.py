@@ -39,13 +39,16 @@ class WatchedConnection(asyncpg.Connection):
 
     Attributes:
         plain_peer: address of Postgres if the connection leaves this host without TLS, else None.
+        users_search_path: the search path that the session began with; None: it still has it.
     """
 
     plain_peer: str | None
+    users_search_path: str | None
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
         self.plain_peer = plain_peer(transport.get_extra_info)
+        self.users_search_path = None
         self._backend_pid: int | None = None
         self._settings = ""
         if (own := transport.get_extra_info("socket")) is not None:
@@ -60,6 +63,11 @@ class WatchedConnection(asyncpg.Connection):
         """
         self._backend_pid, self._settings = pid, settings
         await self.execute(settings)
+
+    def keep_search_path(self, users: str, ours: str) -> None:
+        """Notes that the session has our search path in place of the user's, and keeps it when the connection is reset."""
+        self.users_search_path = users
+        self._settings = f"{self._settings};\nSET search_path = {ours}".removeprefix(";\n")
 
     def get_server_pid(self) -> int:
         """Returns the process of the session on the server, also through a pooler."""

@@ -97,7 +97,7 @@ function checkSeal(folder, about, keys, found, leaves, vkeys) {
   const wanted = [['jobToken', about.token], ['job', about.job], ['treeSize', size], ['treeRoot', root.toString('hex')],
     ['keysSha256', sha256(...lines).toString('hex')], ['signed', signed]]
   const plan = found.planned ? readSealed(folder, 'plan', about.origin, vkeys) : undefined
-  const complete = seal.state === 'Complete' || (seal.state === 'Deleted' && about.state === 'Complete')
+  const complete = seal.state === 'Complete' || (seal.state === 'Deleted' && about.state === 'Complete' && found.planned)
   if (!complete) found.unfinished ??= `sealed: it was ${seal.state}`
   require(!complete || found.unplanned === undefined, `record ${found.unplanned} was signed since the job was sealed as complete, and was not dead`)
   const planned = ['jobToken', 'job', 'source', ...(complete ? ['upperId', 'batches', 'rangesSha256'] : [])]

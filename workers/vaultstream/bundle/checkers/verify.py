@@ -105,7 +105,7 @@ def check_seal(folder, about, keys, found, leaves, vkeys):
               ("keysSha256", sha256(*lines).hex()), ("signed", signed)]
     plan = read_sealed(folder, "plan", about["origin"], vkeys) if found.planned else None
     wanted += [(name, plan[name]) for name in ("jobToken", "job", "source") if plan]
-    complete = (seal["state"], about["state"]) in (("Complete", about["state"]), ("Deleted", "Complete"))
+    complete = seal["state"] == "Complete" or (seal["state"], about["state"], bool(plan)) == ("Deleted", "Complete", True)
     found.unfinished = found.unfinished or (None if complete else f"sealed: it was {seal['state']}")
     require(not complete or found.unplanned is None, f"record {found.unplanned} was signed since the job was sealed as complete, and was not dead")
     wanted += [("dead", len(found.dead))] * complete

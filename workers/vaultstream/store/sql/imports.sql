@@ -134,7 +134,7 @@ FROM pg_temp.vaultstream_import s
 WHERE NOT EXISTS (SELECT FROM pg_temp.vaultstream_import_again a WHERE a.number = s.number)
 
 -- name: import_current_schema
-SELECT current_schema()
+SELECT pg_catalog.current_schema()
 
 -- name: analyze
 ANALYZE {table}

@@ -18,6 +18,12 @@ FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'vaultstream-%'
 GROUP BY application_name
 
+-- name: pin_search_path
+SELECT pg_catalog.current_setting('search_path') AS users, pg_catalog.set_config('search_path', $1, false)
+
+-- name: set_local_search_path
+SELECT pg_catalog.set_config('search_path', $1, true)
+
 -- name: find_table
 -- The oid of the table $1, NULL if there is none.
 SELECT to_regclass($1)

@@ -9,7 +9,8 @@
 -- not verified here. Jobs from before version 12 also take NULL, and then the time of the commit.
 -- Returns for each slot:
 --   committed   its signatures and dead letters were written
---   fenced      its lease was no longer held, or the clock was set back since it was signed: nothing was written
+--   fenced      its lease was no longer held, another commit of the batch was open, or the clock was set back since it was signed:
+--               nothing was written
 --   superseded  the batch was already settled, or is settled by another slot (a redelivery, or a commit whose answer was
 --               lost): nothing was written, and its key, if it was still held, is free
 -- Each statement here costs as much as inserting ten rows, so what is rare has statements of its own.
@@ -99,7 +100,7 @@ BEGIN
         END IF;
     END IF;
 
-    -- In order: two deliveries of the same batches wait for each other and never deadlock.
+    -- A batch that another commit has locked is left to that one: nobody holds up the other batches of a group by an open commit.
     -- (Here and below, ANY selects the rows: a join with unnest would scan all rows of the job.)
     -- A batch whose lease is not in force is not locked: nobody holds up others by commits without leases.
     WITH leased AS MATERIALIZED (
@@ -113,11 +114,15 @@ BEGIN
                  WHERE b.job_no = p_job_no AND b.state = 'pending'
                    AND b.batch_no = ANY (ARRAY(SELECT leased.batch_no FROM leased))
                  ORDER BY b.batch_no
-                 FOR UPDATE)
+                 FOR UPDATE SKIP LOCKED)
     INTO v_leased_no, v_open;
     IF cardinality(v_open) = v_slots THEN
         v_pending := array_fill(true, ARRAY[v_slots]);
     ELSE
+        v_leased_no := ARRAY(
+            SELECT each FROM unnest(v_leased_no) AS each
+            WHERE each = ANY (v_open) OR NOT EXISTS (
+                SELECT FROM vaultstream.batches b WHERE b.job_no = p_job_no AND b.batch_no = each AND b.state = 'pending'));
         v_pending := ARRAY(
             SELECT CASE WHEN c.batch_no = ANY (v_leased_no) THEN c.batch_no = ANY (v_open)
                         ELSE EXISTS (SELECT FROM vaultstream.batches b
