@@ -1,10 +1,14 @@
-"""Finds settings that a login of our roles has as its own and that may stop or weaken its workers: whoever has the login can make them."""
+"""Finds what is wrong with the logins of our roles: settings of their own, and logins of another database that may connect to this one.
+
+Whoever has a login can make settings for it that may stop or weaken its workers. Roles and their members belong to the server.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from vaultstream.doctor.findings import Finding, ok, warning
+from vaultstream.store.database import fetch_one
 from vaultstream.store.roles import DatabaseRole
 from vaultstream.store.sql import query
 
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 _CHECK = "settings of logins"
+_CONNECT_CHECK = "logins of other databases"
+_SHOWN = 3
+"""Databases that are named; of the rest, only the number is given."""
 HARMLESS: Final = (
     "application_name",
     "array_nulls",
@@ -53,3 +60,34 @@ def judge_logins(settings: Mapping[str, Sequence[str]]) -> list[Finding]:
             "docs/threat-model.md. They are removed by `ALTER ROLE … RESET ALL`, also for each database (`IN DATABASE …`).",
         )
     ]
+
+
+async def examine_connect(connection: Connection) -> list[Finding]:
+    """Checks that logins of our roles in another database of the server may not connect to this one."""
+    row = await fetch_one(connection, query("list_connect"), list(DatabaseRole))
+    return [judge_connect(row["anybody"], row["neighbours"])]
+
+
+def judge_connect(anybody: Sequence[str], neighbours: Sequence[str]) -> Finding:
+    """Returns the finding.
+
+    Args:
+        anybody: the groups, or PUBLIC, whose members may connect without a grant that names them.
+        neighbours: other databases of the server with a schema of ours.
+    """
+    if not neighbours:
+        return ok(_CONNECT_CHECK, "No other database of this server has grants to our roles.")
+    more = f" and {len(neighbours) - _SHOWN:,} more" if len(neighbours) > _SHOWN else ""
+    named = ", ".join(neighbours[:_SHOWN]) + more
+    if not anybody:
+        return ok(
+            _CONNECT_CHECK,
+            f"Only logins that were named may connect to this database; our roles are also in {named}.",
+        )
+    return warning(
+        _CONNECT_CHECK,
+        f"Roles belong to the server, and our roles have privileges in other databases of it, too: {named}. Their logins have the "
+        f"same rights here, also to wrapped keys, because {' and '.join(anybody)} may connect to this database.",
+        f"Let only logins of this database connect: `REVOKE CONNECT ON DATABASE … FROM {', '.join(anybody)}`, and GRANT it to each "
+        'of them by name; see "A database for each" in docs/production.md. Do so in each database.',
+    )

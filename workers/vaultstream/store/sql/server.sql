@@ -119,3 +119,23 @@ ORDER BY r.rolname
 SELECT greatest(0, current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - coalesce(current_setting('reserved_connections', true)::int, 0)
     - (SELECT sum(numbackends) FROM pg_stat_database))::int
+
+-- name: list_connect
+-- Who may connect to this database without a grant that names the login, and the other databases of the server in which the roles $1
+-- have privileges: roles and their members belong to the server. The dependencies of roles are in a catalog that all databases share.
+SELECT ARRAY(
+           SELECT coalesce(g.rolname::text, 'PUBLIC')
+           FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a
+           LEFT JOIN pg_roles g ON g.oid = a.grantee
+           WHERE a.privilege_type = 'CONNECT' AND (a.grantee = 0 OR g.rolname::text = ANY ($1::text[]))
+           ORDER BY 1
+       ) AS anybody,
+       ARRAY(
+           SELECT o.datname::text FROM pg_database o
+           WHERE o.oid <> d.oid AND EXISTS (
+               SELECT FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid AND r.rolname::text = ANY ($1::text[])
+               WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = o.oid)
+           ORDER BY 1
+       ) AS neighbours
+FROM pg_database d
+WHERE d.datname = current_database()
