@@ -65,20 +65,20 @@ def judge_logins(settings: Mapping[str, Sequence[str]]) -> list[Finding]:
 async def examine_connect(connection: Connection) -> list[Finding]:
     """Checks that logins of our roles in another database of the server may not connect to this one."""
     row = await fetch_one(connection, query("list_connect"), list(DatabaseRole))
-    return [judge_connect(row["anybody"], row["neighbours"])]
+    return [judge_connect(row["anybody"], row["elsewhere"])]
 
 
-def judge_connect(anybody: Sequence[str], neighbours: Sequence[str]) -> Finding:
+def judge_connect(anybody: Sequence[str], elsewhere: Sequence[str]) -> Finding:
     """Returns the finding.
 
     Args:
         anybody: the groups, or PUBLIC, whose members may connect without a grant that names them.
-        neighbours: other databases of the server with a schema of ours.
+        elsewhere: other databases of the server with a schema of ours.
     """
-    if not neighbours:
+    if not elsewhere:
         return ok(_CONNECT_CHECK, "No other database of this server has grants to our roles.")
-    more = f" and {len(neighbours) - _SHOWN:,} more" if len(neighbours) > _SHOWN else ""
-    named = ", ".join(neighbours[:_SHOWN]) + more
+    more = f" and {len(elsewhere) - _SHOWN:,} more" if len(elsewhere) > _SHOWN else ""
+    named = ", ".join(elsewhere[:_SHOWN]) + more
     if not anybody:
         return ok(
             _CONNECT_CHECK,

@@ -136,6 +136,6 @@ SELECT ARRAY(
                SELECT FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid AND r.rolname::text = ANY ($1::text[])
                WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = o.oid)
            ORDER BY 1
-       ) AS neighbours
+       ) AS elsewhere
 FROM pg_database d
 WHERE d.datname = current_database()
