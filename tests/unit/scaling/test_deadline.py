@@ -133,6 +133,11 @@ def test_one_poll_is_not_believed_and_an_alarm_ends_once_the_rate_is_enough() ->
     assert (told, history.short_since) == (False, None)
 
 
+def test_the_drain_alone_raises_no_alarm_in_the_last_seconds() -> None:
+    assert decide(SPEC, due(5, 4_000, 10), EMPTY, NOW).short_since is None  # 10 sign 5,000 until then
+    assert decide(SPEC, due(5, 6_000, 10), EMPTY, NOW).short_since == NOW
+
+
 def test_the_shortfall_is_told_in_numbers() -> None:
     decision = decide(SPEC, due(1000, 11_000_000, 100, drain=0.0), SHORT, NOW)
     clause = "about 1,000,000 records would be left then, and it would end 100 s later; 116 signers would be enough"

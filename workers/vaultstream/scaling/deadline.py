@@ -6,7 +6,7 @@ enough as long as they may be, within the error of the rate, while there is time
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
@@ -178,7 +178,8 @@ def deadline_of(
         shortfall = Shortfall(
             ceil(short), means.late(most), means.needed(1 - _reserve(means), means.rate), most
         )
-    hopeless = means.short(most, means.rate * (1 + SURE * means.error)) > 0
+    # Nothing is reserved for the end: in the last seconds, the drain alone would make each job look late.
+    hopeless = replace(means, drain=0.0).short(most, means.rate * (1 + SURE * means.error)) > 0
     return Deadline(needed, seconds, left, means.rate, formula, shortfall, hopeless)
 
 
