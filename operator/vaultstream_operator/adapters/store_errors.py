@@ -21,6 +21,12 @@ _PROBLEMS: list[tuple[tuple[type[Exception], ...], JobReason, bool]] = [
     ((BusError,), JobReason.NATS_UNREACHABLE, True),
     ((SchemaVersionError,), JobReason.SCHEMA_NOT_READY, False),
     ((SourceError,), JobReason.TABLE_UNUSABLE, False),
+    # A name that can't be one of a table, such as one with a NUL character.
+    (
+        (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError),
+        JobReason.TABLE_UNUSABLE,
+        False,
+    ),
     ((asyncpg.InsufficientPrivilegeError,), JobReason.DATABASE_REFUSES, False),
 ]
 

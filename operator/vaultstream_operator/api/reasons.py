@@ -120,7 +120,7 @@ _WARNING: Final[Mapping[JobReason, str]] = {
     "signers.",
     JobReason.SPEC_NOT_UNDERSTOOD: "The spec is not valid: {problem} Correct it, or install the version of the "
     "operator that matches the CRD.",
-    JobReason.TOO_LARGE: "The operator leaves a SigningJob of this size alone: {problem} Make it smaller.",
+    JobReason.TOO_LARGE: "The operator leaves a SigningJob of this size alone: {problem} Remove annotations, or shorten the spec.",
     JobReason.SPEC_NOT_ALLOWED: "The operator does not allow this spec: {problem} Correct the spec, or ask the "
     "operator's administrator to allow it.",
     JobReason.SECRET_MISSING: "There is no Secret {secret} in namespace {namespace} ({problem}): create it "

@@ -29,8 +29,18 @@ def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _of_a_job(moment: datetime) -> datetime:
+    """Refuses what only somebody else can have written: near the ends of the calendar, another time zone has no such time."""
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:
+        raise ValueError("is no time of a job")
+    return moment
+
+
+_YEARS: Final = (1970, 9000)
+
 Timestamp = Annotated[
     AwareDatetime,
+    AfterValidator(_of_a_job),
     PlainSerializer(_timestamp, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]

@@ -160,3 +160,16 @@ def test_every_other_field_may_change() -> None:
         deletion_policy="Delete",
     )
     assert changed_immutable_fields(SPEC, new) == []
+
+
+@pytest.mark.parametrize("field", ["table", "idColumn", "payloadColumn"])
+def test_no_name_has_a_nul_character(field: str) -> None:
+    with pytest.raises(ValidationError, match="must have no NUL character"):
+        RecordsSpec.model_validate({"table": "receipts", field: "a\0b"})
+    RecordsSpec.model_validate({"table": "receipts", field: "a\tb\nc"})
+
+
+def test_no_list_of_a_spec_is_without_an_end() -> None:
+    SignerSpec.model_validate({"topologySpreadConstraints": [{}] * 32})
+    with pytest.raises(ValidationError, match="at most 32"):
+        SignerSpec.model_validate({"topologySpreadConstraints": [{}] * 33})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from vaultstream.scaling.decision import Decision, Limit
 from vaultstream.scaling.reasons import LimitName, Reason
@@ -68,3 +69,9 @@ def test_what_is_unknown_is_left_out_and_is_not_zero() -> None:
 def test_fields_of_a_newer_operator_are_ignored() -> None:
     status = JobStatus.model_validate({"state": "Running", "novelty": {"a": 1}})
     assert status == JobStatus(state=status.state)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_no_job_has_is_not_read(moment: str) -> None:
+    with pytest.raises(ValidationError, match="no time of a job"):
+        JobStatus.model_validate({"completionTime": moment})

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+import asyncpg
 import pytest
 from kopf._cogs.clients.watching import Bookmark, WatchingError
 
@@ -14,7 +15,10 @@ from vaultstream_operator.adapters.kube_api import KubeApi, KubeError, Unreachab
 from vaultstream_operator.adapters.lists import Lists
 from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, Mirror, read_entry
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
+from vaultstream_operator.adapters.store_errors import classify
 from vaultstream_operator.adapters.views import MOST_METADATA_BYTES, MOST_SPEC_BYTES, view_of
+from vaultstream_operator.api.reasons import JobReason
+from vaultstream_operator.api.status import JobStatus
 from vaultstream_operator.core.children import JOB_LABEL, ROLE_LABEL, SIGNING, UID_LABEL, Owner
 
 if TYPE_CHECKING:
@@ -209,3 +213,13 @@ def test_fields_of_the_api_server_make_no_job_too_large() -> None:
     job = signing_job("a", managedFields=[{"fieldsV1": {"x": "y" * MOST_METADATA_BYTES}}])
     assert not view_of(job).too_large
     assert len(json.dumps(job)) > MOST_METADATA_BYTES
+
+
+def test_a_name_that_postgres_can_not_read_is_no_fault_of_the_operators_login() -> None:
+    error = asyncpg.CharacterNotInRepertoireError('invalid byte sequence for encoding "UTF8": 0x00')
+    assert classify(error)[0] is JobReason.TABLE_UNUSABLE
+
+
+def test_times_that_somebody_wrote_into_a_status_keep_no_job_from_being_reconciled() -> None:
+    job = signing_job("a") | {"status": {"completionTime": "9999-12-31T23:59:59-23:59"}}
+    assert view_of(job).status.dump() == JobStatus().dump()

@@ -37,7 +37,7 @@ class ScaleUpRules(_ScalingRules):
 
     stabilization_window_seconds: Annotated[Whole, Field(ge=0, le=3600)] = 0
     """Seconds to look back when scaling up; the lowest recommendation in that window is used. 0 uses the latest."""
-    policies: Annotated[tuple[ScalingPolicy, ...], Field(min_length=1)] = (
+    policies: Annotated[tuple[ScalingPolicy, ...], Field(min_length=1, max_length=16)] = (
         ScalingPolicy(type="Pods", value=4, period_seconds=15),
         ScalingPolicy(type="Percent", value=100, period_seconds=15),
     )
@@ -50,7 +50,7 @@ class ScaleDownRules(_ScalingRules):
     stabilization_window_seconds: Annotated[Whole, Field(ge=0, le=3600)] = 300
     """Seconds to look back when scaling down; the highest recommendation in that window is used, so a short dip removes no
     signers."""
-    policies: Annotated[tuple[ScalingPolicy, ...], Field(min_length=1)] = (
+    policies: Annotated[tuple[ScalingPolicy, ...], Field(min_length=1, max_length=16)] = (
         ScalingPolicy(type="Percent", value=100, period_seconds=15),
     )
     """Maximum number of signers removed per period."""

@@ -43,5 +43,5 @@ class SignerSpec(PodShape):
 
     concurrency: Annotated[Whole, Field(ge=1, le=64)] = 64
     """Maximum number of batches in flight per signer, each under its own key. A signer takes only as many as keep it busy."""
-    topology_spread_constraints: tuple[JsonObject, ...] = ()
+    topology_spread_constraints: Annotated[tuple[JsonObject, ...], Field(max_length=32)] = ()
     """Kubernetes only: how pods are spread across zones and nodes."""

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from vaultstream.api.base import (
@@ -55,7 +55,17 @@ _INSTANT_FOR_KUBERNETES: dict[str, JsonValue] = {
 Instant = Annotated[
     AwareDatetime, BeforeValidator(_instant), Field(json_schema_extra=_INSTANT_FOR_KUBERNETES)
 ]
-ColumnName = Annotated[str, Field(min_length=1, max_length=63)]
+
+
+def _nameable(name: str) -> str:
+    """Refuses what Postgres takes in no name. The API server need not: the operator tells."""
+    if "\0" in name:
+        raise ValueError("must have no NUL character")
+    return name
+
+
+_NAMEABLE = AfterValidator(_nameable)
+ColumnName = Annotated[str, Field(min_length=1, max_length=63), _NAMEABLE]
 PayloadColumns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=100)]
 PositiveSeconds = Annotated[Whole, Field(ge=1, le=INT32_MAX)]
 
@@ -99,7 +109,7 @@ class SignatureForm(StrEnum):
 class RecordsSpec(Model):
     """The records to sign: any table or view in the database."""
 
-    table: Annotated[str, Field(min_length=1, max_length=127)]
+    table: Annotated[str, Field(min_length=1, max_length=127), _NAMEABLE]
     """Name of the table or view, with its schema if that is not on the search path: `sales.receipts`. If the database has a schema of the
     name before the first dot, the name means a table or view of that schema."""
     id_column: ColumnName = "id"
