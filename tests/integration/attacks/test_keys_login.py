@@ -34,6 +34,9 @@ PUBLIC = new_public_key()
 ORDER_8 = 2707385501144840649318225287225658788936804267575313519463743609750303021022
 """y of a point of order 8."""
 ADD = "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) VALUES ($1, $2, $3, $4, $5)"
+MATERIAL = (
+    "INSERT INTO vaultstream.key_material (key_no, version, kek_id, wrapped) VALUES ($1, 1, 'kek', 'wrapped')"
+)
 
 
 @pytest.fixture
@@ -51,6 +54,12 @@ async def job(owner: asyncpg.Connection) -> AsyncIterator[Job]:
 async def keeper(database: GuardedDatabase) -> AsyncIterator[asyncpg.Connection]:
     async with connect(database.urls["keys"]) as connection:
         yield connection
+
+
+async def add(keeper: asyncpg.Connection, *key: object) -> None:
+    async with keeper.transaction():
+        key_no = await keeper.fetchval(f"{ADD} RETURNING key_no", *key)
+        await keeper.execute(MATERIAL, key_no)
 
 
 async def states_of(owner: asyncpg.Connection, job: Job) -> list[tuple[str, bool]]:
@@ -92,8 +101,8 @@ async def test_a_key_has_the_algorithm_and_the_name_of_its_job(
 ) -> None:
     ordinal, key_id, algorithm, public_key = key
     with pytest.raises(asyncpg.CheckViolationError):
-        await keeper.execute(ADD, job.job_no, ordinal, key_id.format(token=job.token), algorithm, public_key)
-    await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
+        await add(keeper, job.job_no, ordinal, key_id.format(token=job.token), algorithm, public_key)
+    await add(keeper, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
 
 
 async def test_no_ordinal_and_no_name_of_a_key_keeps_others_from_being_made(
@@ -103,7 +112,7 @@ async def test_no_ordinal_and_no_name_of_a_key_keeps_others_from_being_made(
     await owner.execute(ADD, job.job_no, 1_000_000, f"{job.token}-1000000", "ED25519", PUBLIC)
     present = await keys.ordinals(keeper, job.job_no)
     [free] = free_ordinals(present, job.spec.keys.count, 1)
-    await keeper.execute(ADD, job.job_no, free, f"{job.token}-{free}-a", "ED25519", new_public_key())
+    await add(keeper, job.job_no, free, f"{job.token}-{free}-a", "ED25519", new_public_key())
     assert free < 10
 
 
@@ -118,15 +127,15 @@ async def test_one_key_is_not_stored_as_two(
             await owner.execute("DELETE FROM vaultstream.keys WHERE job_no = $1 AND ordinal = 9", job.job_no)
             await second.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT 1 FROM vaultstream.keys")
             async with keeper.transaction():
-                await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", public_key)
+                await add(keeper, job.job_no, 9, f"{job.token}-9-a", "ED25519", public_key)
                 adding = asyncio.create_task(second.execute(ADD, *again))
                 await waits_for_a_lock(owner)
             with pytest.raises(asyncpg.CheckViolationError, match="under another name"):
                 await adding
             await second.execute("ROLLBACK")
     with pytest.raises(asyncpg.CheckViolationError, match="under another name"):
-        await keeper.execute(ADD, *again)
-    await keeper.execute(ADD, job.job_no, 10, f"{job.token}-10-a", "ED25519", new_public_key())
+        await add(keeper, *again)
+    await add(keeper, job.job_no, 10, f"{job.token}-10-a", "ED25519", new_public_key())
 
 
 def is_key(data: bytes, algorithm: Algorithm) -> bool:
@@ -161,7 +170,7 @@ async def test_what_is_no_public_key_is_not_stored_as_one(
         assert told == [is_key(key, algorithm) for key in tried]
         assert sum(told) >= len(good)
     with pytest.raises(asyncpg.CheckViolationError):
-        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC[:-1])
+        await add(keeper, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC[:-1])
 
 
 async def test_a_deleted_job_gets_no_key(
@@ -169,7 +178,7 @@ async def test_a_deleted_job_gets_no_key(
 ) -> None:
     await owner.execute("SELECT vaultstream.delete_job($1, 'Retain')", job.job_no)
     with pytest.raises(asyncpg.CheckViolationError):
-        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
+        await add(keeper, job.job_no, 9, f"{job.token}-9-a", "ED25519", PUBLIC)
 
 
 @pytest.mark.parametrize("change", ["version = 1", "version = 2", "version = 4", "wrapped = 'older'"])
@@ -179,6 +188,27 @@ async def test_a_key_is_wrapped_again_under_the_next_version_only(
     with pytest.raises(asyncpg.CheckViolationError):
         await keeper.execute(f"UPDATE vaultstream.key_material SET {change}")
     await keeper.execute("UPDATE vaultstream.key_material SET version = 3, wrapped = 'again'")
+
+
+async def test_a_key_without_its_private_half_is_not_added(
+    keeper: asyncpg.Connection, owner: asyncpg.Connection, job: Job
+) -> None:
+    """Each signer that leased it would end."""
+
+    async def add_half(name: str) -> None:
+        await keeper.execute(ADD, job.job_no, 9, f"{job.token}-9-{name}", "ED25519", PUBLIC)
+
+    with pytest.raises(asyncpg.CheckViolationError, match="has no wrapped private half"):
+        await add_half("a")
+    attempt = keeper.transaction()
+    await attempt.start()
+    await add_half("b")
+    with pytest.raises(asyncpg.CheckViolationError, match="has no wrapped private half"):
+        await attempt.commit()
+    await add(keeper, job.job_no, 9, f"{job.token}-9-c", "ED25519", PUBLIC)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await keeper.execute("DELETE FROM vaultstream.key_material")
+    assert [key.key_id for key in await keys.list_keys(owner, job.job_no)][2:] == [f"{job.token}-9-c"]
 
 
 async def test_a_private_key_is_added_to_an_active_key_as_its_first_version(

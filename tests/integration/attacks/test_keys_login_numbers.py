@@ -40,9 +40,15 @@ async def draw_until(owner: asyncpg.Connection, table: str, number: int) -> None
 
 async def add_key(keeper: asyncpg.Connection, job: Job, ordinal: int) -> int | None:
     public_key = public_key_to_bytes(Ed25519PrivateKey.generate())
-    number: int | None = await keeper.fetchval(
-        ADD, job.job_no, ordinal, f"{job.token}-{ordinal}-a", public_key
-    )
+    async with keeper.transaction():
+        number: int | None = await keeper.fetchval(
+            ADD, job.job_no, ordinal, f"{job.token}-{ordinal}-a", public_key
+        )
+        if number is not None:
+            await keeper.execute(
+                "INSERT INTO vaultstream.key_material (key_no, version, kek_id, wrapped) VALUES ($1, 1, 'kek', 'w')",
+                number,
+            )
     return number
 
 
@@ -61,6 +67,7 @@ async def test_the_numbers_of_keys_are_never_used_up(
             "($1, 1, 'ann', tstzrange('2001-01-01', '2001-01-02'), 'expired')",
             first + 1_000_001,
         )
+        await owner.execute("DELETE FROM vaultstream.key_material WHERE key_no = $1", first)
         await owner.execute(
             "UPDATE vaultstream.keys SET key_no = $1 WHERE key_no = $2", first + 1_000_000, first
         )

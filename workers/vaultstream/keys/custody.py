@@ -177,7 +177,10 @@ class Custody:
         async with self._pool.acquire() as connection:
             wrapped = await store.get_wrapped(connection, self._job, key_id)
         if wrapped is None:
-            raise CustodyError(f"The private half of key {key_id} is gone.", hint="Was the job deleted?")
+            raise CustodyError(
+                f"The private half of key {key_id} is gone.",
+                hint=f"Was the job deleted? If not: {_replace(self._job, key_id)}",
+            )
         self._wrapped[key_id] = wrapped
         return wrapped
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.errors import ProofError
 from vaultstream.proof.entries import AuditEntry
-from vaultstream.store.audit_events import audit_events_after, number_audit_events
+from vaultstream.store.audit_events import audit_events_after, newest_event_number, number_audit_events
 from vaultstream.store.logs import EntryKind, NewEntry, append_entries
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ async def enter_events(
 
     Returns the log, and the number of its last event.
 
-    An event whose number another transaction is giving at this moment is left for the next seal.
+    An event whose number another transaction is giving at this moment, or gives later, is left for the next seal: no flood of them
+    keeps this one from ending.
 
     Args:
         connection: of the transaction that has locked the log.
@@ -38,8 +39,12 @@ async def enter_events(
         ProofError: an event is missing between those that were entered and those that are there.
     """
     await number_audit_events(connection, job_no)
-    last = after
-    while events := await audit_events_after(connection, job_no, last, limit=EVENTS_PER_PAGE):
+    last, newest = after, await newest_event_number(connection, job_no)
+    while last < newest and (
+        events := await audit_events_after(
+            connection, job_no, last, limit=min(EVENTS_PER_PAGE, newest - last)
+        )
+    ):
         entries = [audit_entry(job_token, event) for event in events]
         for expected, entry in enumerate(entries, start=last + 1):
             if entry.number != expected:

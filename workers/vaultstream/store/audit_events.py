@@ -73,6 +73,11 @@ async def audit_events_after(
     return [AuditEvent(**dict(row)) for row in rows]
 
 
+async def newest_event_number(connection: Connection, job_no: int) -> int:
+    """Returns the number of the last event of a job that has one; 0 if none has."""
+    return int(await connection.fetchval(query("newest_event_number"), job_no))
+
+
 async def number_audit_events(connection: Connection, job_no: int) -> int | None:
     """Numbers the events of a job that have no number yet, and returns the last number.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import known_algorithm
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.crypto.jwks import published_jwk
+from vaultstream.errors import DatabaseError
 from vaultstream.store.database import fetch_one
 from vaultstream.store.lockers import changing, naming_lockers
 from vaultstream.store.sql import query
@@ -16,8 +19,6 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-    import asyncpg
 
     from vaultstream.crypto.revocations import Revocations
     from vaultstream.store.database import Connection
@@ -216,14 +217,24 @@ async def count_keys_ahead(connection: Connection, job_no: int) -> int:
 
 
 async def replace_wrapped(connection: Connection, keys: Sequence[WrappedKey]) -> int:
-    """Stores the new wrappings of keys, except of those that were rewrapped in the meantime; returns how many it stored."""
-    done = await connection.fetch(
-        query("replace_wrapped"),
-        [key.key_id for key in keys],
-        [key.version for key in keys],
-        [key.kek_id for key in keys],
-        [key.wrapped for key in keys],
-    )
+    """Stores the new wrappings of keys, except of those that were rewrapped in the meantime; returns how many it stored.
+
+    Raises:
+        DatabaseError: this login has done so too many times in the last hour; nothing was stored.
+    """
+    try:
+        done = await connection.fetch(
+            query("replace_wrapped"),
+            [key.key_id for key in keys],
+            [key.version for key in keys],
+            [key.kek_id for key in keys],
+            [key.wrapped for key in keys],
+        )
+    except asyncpg.ConfigurationLimitExceededError as error:
+        raise DatabaseError(
+            f"The keys can't be rewrapped now: {error}.",
+            hint="If that was nobody of yours, the login is an intruder's: give the keys workers another one. Else wait, and repeat.",
+        ) from None
     return len(done)
 
 

@@ -27,6 +27,10 @@ WHERE job_no = $1 AND number > $2
 ORDER BY number
 LIMIT $3
 
+-- name: newest_event_number
+-- The number of the last event of job $1 that has one; 0: none.
+SELECT coalesce(max(number), 0) FROM vaultstream.audit_events WHERE job_no = $1
+
 -- name: number_audit_events
 SELECT vaultstream.number_events(p_job_no => $1)
 
