@@ -69,7 +69,7 @@ def test_no_more_signers_are_asked_for_than_postgres_has_connections_for(
         assert decision.inputs["connectionsLeft"] == left
 
 
-def test_a_deadline_that_the_connections_of_postgres_do_not_allow_is_at_risk_at_once() -> None:
+def test_a_deadline_that_the_connections_of_postgres_do_not_allow_is_at_risk_in_the_second_poll() -> None:
     progress = Progress(
         records_left=100_000,
         batches_left=1_000,
@@ -79,8 +79,11 @@ def test_a_deadline_that_the_connections_of_postgres_do_not_allow_is_at_risk_at_
     )
     timing = Timing(created_at=NOW - 60, finish_at=NOW + 60, startup_seconds=5.0)
     observation = Observation(Lag(1_000), Replicas(4, ready=4), timing, progress)
-    assert not decide(ScalingSpec(), observation, EMPTY, NOW).deadline_at_risk
-    assert decide(ScalingSpec(), replace(observation, connections_left=10), EMPTY, NOW).deadline_at_risk
+    again = History(short_since=NOW - 5)
+    assert not decide(ScalingSpec(), observation, again, NOW).deadline_at_risk
+    bounded = replace(observation, connections_left=10)
+    assert decide(ScalingSpec(), bounded, EMPTY, NOW).short_since == NOW
+    assert decide(ScalingSpec(), bounded, again, NOW).deadline_at_risk
 
 
 @pytest.mark.parametrize("platform_max", [0, 1, 2, 100])

@@ -48,56 +48,20 @@ The caller applies `pollingInterval`: how often to decide.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling import behavior
-from vaultstream.scaling.bounds import NODE_SECONDS, Bounds, bounds, cap_of
-from vaultstream.scaling.deadline import AIM, ENOUGH_ERROR, FAR_STARTS
+from vaultstream.scaling.bounds import NODE_SECONDS, bounds, cap_of
 from vaultstream.scaling.decision import Decision, Limit
-from vaultstream.scaling.experience import at_the_knee, scaled_curve, with_experience
+from vaultstream.scaling.experience import at_the_knee, with_experience
 from vaultstream.scaling.fallback import fallback_count
-from vaultstream.scaling.forecast import Forecast, forecast, risk_of
+from vaultstream.scaling.forecast import forecast, risk_of
 from vaultstream.scaling.history import History, active
 from vaultstream.scaling.observation import Lag, LagUnknown, Observation, moment_text
-from vaultstream.scaling.reasons import OPENINGS, LimitName, Reason, Scalar, reason_clause
-from vaultstream.scaling.throughput import Plateau, plateau_of
-from vaultstream.scaling.worth import FIRST_STEP, enough_by_curve, worth, worth_by_curve
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """The inputs of the rules, and values derived from them."""
-
-    spec: ScalingSpec
-    observation: Observation
-    history: History
-    now: float
-    bounds: Bounds
-    plateau: Plateau | None
-    cap: Limit | None  # signers beyond this did not sign more, or have no node
-    forecast: Forecast
-
-    @property
-    def current(self) -> int:
-        return self.observation.replicas.current
-
-
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    """The count that a rule asks for, before the bounds apply."""
-
-    replicas: int
-    reason: Reason
-    formula: str
-    floor: Limit | None = None  # None: no bounds but the maximum
-    paced: bool = False
-    remembered: bool = False
-    hold: bool = False
-    pausing: bool = False
-    limit: Limit | None = None
-    cap: Limit | None = None  # holds at once, whatever HPA's behavior says
-    facts: Mapping[str, Scalar] = field(default_factory=dict)
+from vaultstream.scaling.reasons import LimitName, Reason, Scalar, reason_clause
+from vaultstream.scaling.rules import Proposal, ScalingCase, is_opening, is_resting, wanted_by_work
+from vaultstream.scaling.throughput import plateau_of
 
 
 def decide(spec: ScalingSpec, observation: Observation, history: History, now: float) -> Decision:
@@ -122,7 +86,7 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     foreseen = forecast(at_the_knee(observation, flat), most, now)
     if flat is not None and not flat.confirmed(now):
         foreseen = foreseen.hopeful()
-    case = _Case(spec, observation, history, now, limits, flat, cap, foreseen)
+    case = ScalingCase(spec, observation, history, now, limits, flat, cap, foreseen)
     return _settled(case, _proposal(case))
 
 
@@ -134,22 +98,22 @@ def decide_next(
     return decision, history.observed(spec, observation, decision, now).scaled(spec, decision, now)
 
 
-def _proposal(case: _Case) -> _Proposal:
+def _proposal(case: ScalingCase) -> Proposal:
     pause, lag, current = case.observation.pause, case.observation.lag, case.current
     if pause.replicas is not None:
         formula = f"paused-replicas = {pause.replicas}"
         facts: dict[str, Scalar] = {"pausedReplicas": pause.replicas}
-        return _Proposal(pause.replicas, Reason.PAUSED_REPLICAS, formula, pausing=True, facts=facts)
+        return Proposal(pause.replicas, Reason.PAUSED_REPLICAS, formula, pausing=True, facts=facts)
     if pause.paused:
-        return _Proposal(current, Reason.PAUSED, f"current = {current}", pausing=True)
+        return Proposal(current, Reason.PAUSED, f"current = {current}", pausing=True)
     if case.observation.progress.done:
-        return _Proposal(0, Reason.JOB_DONE, "batches left = 0")
+        return Proposal(0, Reason.JOB_DONE, "batches left = 0")
     if isinstance(lag, LagUnknown):
         return _without_lag(case, lag)
     return _with_lag(case, lag.total)
 
 
-def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
+def _without_lag(case: ScalingCase, unknown: LagUnknown) -> Proposal:
     facts: dict[str, Scalar] = {"holdState": str(unknown.state), "heldSince": moment_text(unknown.since)}
     fallback = case.spec.fallback
     if fallback is None:
@@ -164,38 +128,38 @@ def _without_lag(case: _Case, unknown: LagUnknown) -> _Proposal:
         "fallbackBehavior": fallback.behavior,
     }
     count, formula = fallback_count(fallback, case.current)
-    return _following(case, _Proposal(count, Reason.FALLBACK, formula, case.bounds.least, facts=facts))
+    return _following(case, Proposal(count, Reason.FALLBACK, formula, case.bounds.least, facts=facts))
 
 
-def _with_lag(case: _Case, lag: int) -> _Proposal:
+def _with_lag(case: ScalingCase, lag: int) -> Proposal:
     spec, current, rest = case.spec, case.current, case.bounds.rest
     progress, ready = case.observation.progress, case.observation.replicas.ready
     if lag > 0 and ready > 0 and progress.records_per_second == 0 and case.bounds.contain(current):
         return _held(case, Reason.NOTHING_SIGNED, {})
     if rest is None or active(spec, case.observation):
-        return _following(case, _wanted(case, lag))
+        return _following(case, wanted_by_work(case, lag))
     none = Limit(LimitName.MIN_REPLICA_COUNT, 0)
     formula = f"lag {lag} ≤ activationLagThreshold {spec.activation_lag_threshold}, so {rest}"
     if current <= rest:
-        return _Proposal(rest, Reason.IDLE, formula, none)
+        return Proposal(rest, Reason.IDLE, formula, none)
     left = _cooldown_left(case)
     if left <= 0:
-        return _Proposal(rest, Reason.COOLDOWN_OVER, formula, none)
-    return _following(case, _cooling(case, _wanted(case, lag), left))
+        return Proposal(rest, Reason.COOLDOWN_OVER, formula, none)
+    return _following(case, _cooling(case, wanted_by_work(case, lag), left))
 
 
-def _held(case: _Case, reason: Reason, facts: Mapping[str, Scalar]) -> _Proposal:
-    return _Proposal(case.current, reason, f"current = {case.current}", hold=True, facts=facts)
+def _held(case: ScalingCase, reason: Reason, facts: Mapping[str, Scalar]) -> Proposal:
+    return Proposal(case.current, reason, f"current = {case.current}", hold=True, facts=facts)
 
 
-def _cooldown_left(case: _Case) -> float:
+def _cooldown_left(case: ScalingCase) -> float:
     begun = case.observation.timing.created_at + case.spec.initial_cooldown_period
     if case.history.last_active_at is not None:
         begun = max(begun, case.history.last_active_at)
     return begun + case.spec.cooldown_period - case.now
 
 
-def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
+def _cooling(case: ScalingCase, wanted: Proposal, left: float) -> Proposal:
     """Returns the wanted count, without adding signers while there is no work or removing the last ones during the cooldown."""
     most = max(case.current, case.bounds.floor.value)
     replicas, limit = wanted.replicas, wanted.limit
@@ -212,157 +176,9 @@ def _cooling(case: _Case, wanted: _Proposal, left: float) -> _Proposal:
     return replace(wanted, replicas=replicas, reason=Reason.COOLING_DOWN, limit=limit, facts=facts)
 
 
-def _wanted(case: _Case, lag: int) -> _Proposal:
-    """Returns the count for the deadline or the lag, without signers that would start too late or not sign more."""
-    wanted = _by_deadline(case) or _by_earlier_jobs(case, lag) or _by_work(case, lag)
-    wanted = replace(wanted, cap=case.cap)
-    kept = max(case.current, case.bounds.floor.value)
-    eta, startup = case.forecast.eta_seconds, case.observation.timing.startup_seconds
-    if wanted.replicas > kept and case.current > 0 and eta is not None and eta <= startup:
-        limit = Limit(LimitName.STARTUP_TIME, kept)
-        return replace(wanted, replicas=kept, reason=Reason.JOB_ENDS_FIRST, limit=limit)
-    if case.cap is None or wanted.replicas <= case.cap.value or case.cap.value >= case.bounds.ceiling.value:
-        return wanted
-    wanted = replace(wanted, replicas=case.cap.value, limit=case.cap)
-    if case.plateau is None or case.cap.name is not LimitName.THROUGHPUT:
-        return wanted
-    return replace(
-        wanted, reason=Reason.DATABASE_IS_THE_LIMIT, facts={**wanted.facts, **case.plateau.facts()}
-    )
-
-
-def _by_deadline(case: _Case) -> _Proposal | None:
-    deadline = case.forecast.deadline
-    if deadline is None or _measuring(case):
-        return None
-    ceiling, floor = case.bounds.ceiling, case.bounds.floor
-    facts: dict[str, Scalar] = {
-        "deadlineSeconds": deadline.seconds,
-        "recordsLeft": deadline.left,
-        "ratePerSigner": deadline.rate,
-    }
-    if deadline.needed is None:
-        return _Proposal(ceiling.value, Reason.DEADLINE, deadline.formula, floor, limit=ceiling, facts=facts)
-    return _Proposal(deadline.needed, Reason.DEADLINE, deadline.formula, floor, facts=facts)
-
-
-def _by_work(case: _Case, lag: int) -> _Proposal:
-    """Returns the count for the lag threshold, or, without one, for the time that the work that is left takes."""
-    spec, timing, progress, current = (
-        case.spec,
-        case.observation.timing,
-        case.observation.progress,
-        case.current,
-    )
-    rate, floor, left = case.forecast.rate_per_signer, case.bounds.floor, progress.records_believed
-    if spec.lag_threshold is not None:
-        wanted = _by_lag(case, lag, spec.lag_threshold)
-        if not _measuring(case):
-            return _at_least_measured(case, wanted, lag)
-        count = min(wanted.replicas, max(current, FIRST_STEP))
-        formula = f"min({wanted.formula}, max(current {current}, {FIRST_STEP})) = {count}"
-        return replace(wanted, replicas=count, reason=Reason.FIRST_STEP, formula=formula)
-    if rate is None or not left or _measuring(case):
-        count = max(current, min(FIRST_STEP, lag)) if lag else 0
-        return _Proposal(
-            count, Reason.FIRST_STEP, f"max(current {current}, min({FIRST_STEP}, lag {lag})) = {count}", floor
-        )
-    most = max(1, case.bounds.ceiling.value)
-    at_least = progress.planning_seconds or 0.0
-    learned = scaled_curve(case.observation, case.history, case.now)
-    if learned is not None:
-        found = worth_by_curve(
-            left, learned, running=current, most=most, startup=timing.startup_seconds, at_least=at_least
-        )
-    else:
-        found = worth(
-            left, rate, running=current, most=most, startup=timing.startup_seconds, at_least=at_least
-        )
-    count, formula = found.signers, found.formula
-    if count != current and behavior.tolerable(spec.behavior, count, current):
-        count, formula = current, f"{formula}, within tolerance of {current}"
-    return _Proposal(count, Reason.WORK_LEFT, formula, floor, facts={"recordsExpected": left})
-
-
-def _by_earlier_jobs(case: _Case, lag: int) -> _Proposal | None:
-    """Returns the count that earlier jobs lead to expect, while the rate of this one's signers is unknown; None: there were none."""
-    learned, progress, timing = (
-        case.observation.learned,
-        case.observation.progress,
-        case.observation.timing,
-    )
-    left, by_work = progress.records_believed, case.spec.lag_threshold is None
-    if case.forecast.rate_per_signer is not None or learned is None or not left or not lag:
-        return None
-    most, startup = (
-        max(1, min(case.bounds.ceiling.value, max(learned.most, FIRST_STEP))),
-        timing.startup_seconds,
-    )
-    if progress.records_found is not None and progress.planning_seconds is None:
-        most = min(most, FIRST_STEP)  # the records that are found first may be all for long
-    if timing.finish_at is not None:
-        seconds = AIM * (timing.finish_at - case.now) - startup - timing.drain_seconds
-        left = max(left, progress.records_expected or 0)
-        found = enough_by_curve(left, learned.curve, most=most, seconds=seconds)
-    elif by_work:
-        at_least = progress.planning_seconds or 0.0
-        found = worth_by_curve(left, learned.curve, running=0, most=most, startup=startup, at_least=at_least)
-    else:
-        return None
-    count, formula = max(case.current, min(found.signers, lag)), found.formula
-    if count != found.signers:
-        formula += f", max(current {case.current}, min({found.signers}, lag {lag})) = {count}"
-    return _Proposal(count, Reason.EARLIER_JOBS, formula, case.bounds.floor, facts={"recordsExpected": left})
-
-
-def _at_least_measured(case: _Case, wanted: _Proposal, lag: int) -> _Proposal:
-    """Returns the count for the lag, or more if a finishing time is near and the rate that decides on it is not known yet."""
-    count = max(case.current, min(FIRST_STEP, lag))
-    if case.observation.timing.finish_at is None or case.forecast.rate_per_signer or wanted.replicas >= count:
-        return wanted
-    formula = f"max({wanted.formula}, min({FIRST_STEP}, lag {lag})) = {count}"
-    return replace(wanted, replicas=count, reason=Reason.FIRST_STEP, formula=formula)
-
-
-def _by_lag(case: _Case, lag: int, threshold: int) -> _Proposal:
-    current = case.current
-    count = -(-lag // threshold)
-    formula = f"⌈{lag} / {threshold}⌉ = {count}"
-    if (
-        count != current
-        and not _resting(case)
-        and behavior.within_tolerance(case.spec.behavior, lag, threshold, current)
-    ):
-        formula += f", {lag / (threshold * current):.3g} times lagThreshold per signer"
-        return _Proposal(current, Reason.WITHIN_TOLERANCE, formula, case.bounds.floor)
-    return _Proposal(count, Reason.LAG, formula, case.bounds.floor)
-
-
-def _resting(case: _Case) -> bool:
-    return case.current == 0 or (case.bounds.rest is not None and case.current <= case.bounds.rest)
-
-
-def _measuring(case: _Case) -> bool:
-    """Returns whether there is time to measure a few signers before the finishing time decides."""
-    timing, progress = case.observation.timing, case.observation.progress
-    if timing.finish_at is None or timing.finish_at - case.now <= FAR_STARTS * timing.startup_seconds:
-        return False
-    if case.forecast.deadline is None:
-        return True
-    sure = progress.pace is not None and progress.pace.error <= ENOUGH_ERROR
-    asked = case.history.asked_lately(case.observation, case.now)
-    return asked and not sure and _opening(case) and progress.settling
-
-
-def _opening(case: _Case) -> bool:
-    """Returns whether the signers that run are those of the first step, from which the next step is not slowed down either."""
-    latest = case.history.changes[-1] if case.history.changes else None
-    return latest is not None and latest.after == case.current and latest.reason in OPENINGS
-
-
-def _following(case: _Case, proposal: _Proposal) -> _Proposal:
+def _following(case: ScalingCase, proposal: Proposal) -> Proposal:
     """Returns the proposal with HPA's behavior applied, unless it is the step from rest."""
-    if not _resting(case) and not (_opening(case) and proposal.replicas > case.current):
+    if not is_resting(case) and not (is_opening(case) and proposal.replicas > case.current):
         return replace(proposal, paced=True, remembered=True)
     if (
         case.spec.behavior.scale_up.select_policy == "Disabled"
@@ -373,7 +189,7 @@ def _following(case: _Case, proposal: _Proposal) -> _Proposal:
     return replace(proposal, remembered=True)
 
 
-def _settled(case: _Case, proposal: _Proposal) -> Decision:
+def _settled(case: ScalingCase, proposal: Proposal) -> Decision:
     desired, limit, recommendation = proposal.replicas, proposal.limit, None
 
     def bind(outcome: tuple[int, Limit | None]) -> None:
@@ -417,7 +233,7 @@ def _settled(case: _Case, proposal: _Proposal) -> Decision:
     )
 
 
-def _directed(case: _Case, desired: int) -> tuple[int, Limit | None]:
+def _directed(case: ScalingCase, desired: int) -> tuple[int, Limit | None]:
     pause, current = case.observation.pause, case.current
     if pause.scale_in and desired < current:
         return current, Limit(LimitName.PAUSED_SCALE_IN, current)
@@ -426,7 +242,7 @@ def _directed(case: _Case, desired: int) -> tuple[int, Limit | None]:
     return desired, None
 
 
-def _inputs(case: _Case) -> dict[str, Scalar]:
+def _inputs(case: ScalingCase) -> dict[str, Scalar]:
     lag, progress, replicas = case.observation.lag, case.observation.progress, case.observation.replicas
     known: dict[str, Scalar | None] = {
         "current": replicas.current,
