@@ -55,7 +55,7 @@ def documented() -> tuple[str, str, str]:
     return backup, first, then
 
 
-KEK_LINE = 'install -m 600 vaultstream.kek "$VAULTSTREAM_KEK_FILE"\n'
+KEK_LINE = '[ -e "$VAULTSTREAM_KEK_FILE" ] || install -m 600 vaultstream.kek "$VAULTSTREAM_KEK_FILE"\n'
 DOCTOR_LINE = "vaultstream doctor\n"
 
 

@@ -17,6 +17,7 @@ from vaultstream.doctor.database import ServerHealth, judge_schema, judge_server
 from vaultstream.doctor.findings import Level, any_failed, failed, ok, warning
 from vaultstream.doctor.jobs import HeldLease, judge_bounds, judge_leases
 from vaultstream.doctor.machine import examine_machine, judge_mode, judge_space
+from vaultstream.doctor.revocations import judge_stream_states
 from vaultstream.doctor.source import judge_source_login
 from vaultstream.doctor.streams import judge_stream
 from vaultstream.errors import UsageError
@@ -246,3 +247,14 @@ def test_a_login_that_reads_records_and_can_do_more_is_reported(
     assert finding.level is level
     assert "'shop'" in finding.message
     assert (finding.hint is None) == (level is Level.OK)
+
+
+def test_keys_that_the_stream_has_as_retired_are_named() -> None:
+    """A restore has made them active; one that was revoked is worse."""
+    told = {"key-1": "retired", "key-2": "revoked", "key-3": "retired", "key-4": "active"}
+    states = dict.fromkeys(told, "active") | {"key-3": "retired"}
+    retired, revoked = judge_stream_states("receipts", told, states)
+    assert (retired.level, revoked.level) == (Level.WARNING, Level.FAILED)
+    assert ("key-1 as retired" in retired.message, "key-3" in retired.message) == (True, False)
+    assert "key-2 as revoked" in revoked.message
+    assert judge_stream_states("receipts", told, {**states, "key-1": "revoked", "key-2": "revoked"}) == []

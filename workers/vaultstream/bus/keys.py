@@ -38,6 +38,11 @@ def revived_by(told: Mapping[str, str], states: Mapping[str, str]) -> list[str]:
     ]
 
 
+def reused_by(told: Mapping[str, str], states: Mapping[str, str]) -> list[str]:
+    """Returns the keys that the stream `told` to be retired, and whose `states` in Postgres say that they may sign."""
+    return [key_id for key_id, state in states.items() if state == "active" and told.get(key_id) == "retired"]
+
+
 class KeysStream:
     """The stream `keys.>`. It distributes keys and their states quickly; what a reader misses here is in Postgres."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.bus.keys import KeysStream, revived_by
+from vaultstream.bus.keys import KeysStream, reused_by, revived_by
 from vaultstream.crypto.revocations import load_revocations
 from vaultstream.doctor.findings import Finding, failed, failed_by, ok, warning
 from vaultstream.errors import BusError, CustodyError
@@ -85,19 +85,28 @@ async def examine_stream_states(connection: Connection, bus: Bus, open_job: Open
 
 
 def judge_stream_states(job: str, told: Mapping[str, str], states: Mapping[str, str]) -> list[Finding]:
-    """Finds keys that the stream has as revoked and Postgres has not."""
-    revived = revived_by(told, states)
-    if not revived:
-        return []
-    return [
-        failed(
-            f"revocations of {job}",
-            f"The stream of keys has {_named(revived)} as revoked, and Postgres has not: a backup from before the revocation "
-            "was restored, or someone forged the messages.",
-            f"`vaultstream keys revoke {job} {revived[0]}`; if it was never revoked, remove its message with "
-            "`nats stream purge --subject`, and the keys worker publishes it again.",
+    """Finds keys that the stream has as revoked, or as retired, and Postgres has not."""
+    findings = []
+    if reused := reused_by(told, states):
+        findings.append(
+            warning(
+                f"retired keys of {job}",
+                f"The stream of keys has {_named(reused)} as retired, and Postgres has not: a backup from before that was restored, "
+                "and the key signs again.",
+                f"`vaultstream keys retire {job} {' '.join(reused[:_SHOWN])}` if it is not to sign any more.",
+            )
         )
-    ]
+    if revived := revived_by(told, states):
+        findings.append(
+            failed(
+                f"revocations of {job}",
+                f"The stream of keys has {_named(revived)} as revoked, and Postgres has not: a backup from before the revocation "
+                "was restored, or someone forged the messages.",
+                f"`vaultstream keys revoke {job} {revived[0]}`; if it was never revoked, remove its message with "
+                "`nats stream purge --subject`, and the keys worker publishes it again.",
+            )
+        )
+    return findings
 
 
 def _named(key_ids: Sequence[str]) -> str:

@@ -1,14 +1,18 @@
-"""Checks the seal key, the folder of copies, and that jobs that have ended are sealed."""
+"""Checks the seal key, the folder of copies, that Postgres continues what is in it, and that jobs that have ended are sealed."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from vaultstream.audit.seals.sealed_logs import rollback
 from vaultstream.crypto.seal_keys import load_seal_keys
-from vaultstream.doctor.findings import Finding, failed_by, ok, warning
-from vaultstream.errors import CustodyError
+from vaultstream.doctor.findings import Finding, failed, failed_by, ok, warning
+from vaultstream.errors import CustodyError, ProofError
 from vaultstream.plurals import counted
+from vaultstream.proof.checkpoint import unverified_checkpoint
+from vaultstream.sealing.folder import CHECKPOINT, read_copy
+from vaultstream.store.logs import find_log, leaf_hashes
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 KEY_CHECK = "seal key"
 FOLDER_CHECK = "copies of seals"
 JOBS_CHECK = "seals of jobs"
+KEPT_CHECK = "kept checkpoints"
 _SHOWN = 3
 """Jobs that are named; of the rest, only the number is given."""
 
@@ -40,7 +45,50 @@ async def examine_seals(
     if await connection.fetchval(query("may_read_seals")):
         names = [row["name"] for row in await connection.fetch(query("list_unsealed"))]
         findings.append(judge_unsealed(names))
+        findings += await examine_kept(connection, folder)
     return findings
+
+
+async def examine_kept(connection: Connection, folder: Path) -> list[Finding]:
+    """Checks that the logs of seals in Postgres continue the checkpoints that lie in the folder of copies.
+
+    No signature is verified: sealers refuse a log that does not continue such a file, and a file that no seal key has signed.
+    """
+    faults = []
+    paths = _kept_checkpoints(folder)
+    for path in paths:
+        try:
+            head = unverified_checkpoint(read_copy(path) or b"")
+            log = await find_log(connection, head.origin)
+            leaves = await leaf_hashes(connection, log, last=min(log.size, head.size)) if log else []
+            if fault := rollback(head, leaves):
+                faults.append(f"{path}: {fault}")
+        except (OSError, ProofError) as error:
+            faults.append(f"{path}: {error}")
+    return judge_kept(folder, len(paths), faults)
+
+
+def _kept_checkpoints(folder: Path) -> list[Path]:
+    own = folder / CHECKPOINT
+    return [*([own] if own.exists() else []), *sorted(folder.glob(f"tenants/*/{CHECKPOINT}"))]
+
+
+def judge_kept(folder: Path, compared: int, faults: Sequence[str]) -> list[Finding]:
+    """Returns a finding about the kept checkpoints; none if nothing was kept."""
+    if not faults:
+        return (
+            [ok(KEPT_CHECK, f"Postgres continues the logs that {folder} has checkpoints of.")]
+            if compared
+            else []
+        )
+    return [
+        failed(
+            KEPT_CHECK,
+            f"Postgres was rolled back, or is another database, so no job is sealed: {'; '.join(faults)}.",
+            f"If you restored a backup, move {folder} aside, and keep it: it shows what is missing. If nobody did, ask who changed the "
+            "database. Another database needs a seal key and a folder of its own (VAULTSTREAM_SEAL_KEY_FILE, VAULTSTREAM_SEALS_DIR).",
+        )
+    ]
 
 
 def examine_seal_files(path: Path, folder: Path, *, seals: bool, unborn: bool = False) -> list[Finding]:

@@ -88,9 +88,9 @@ def _rolled_back(log: Log, before: Checkpoint) -> ProofError:
     return ProofError(
         f"The log {log.origin!r} was rolled back: it had {before.size} entries, and now has "
         f"{log.size} that do not continue them.",
-        hint="If the database was restored from a backup, move the folder of seals (VAULTSTREAM_SEALS_DIR) aside: seals continue "
-        "from the restored log, and whoever kept a newer checkpoint can see that it was rolled back. If this is another "
-        "database, give it a seal key of its own (VAULTSTREAM_SEAL_KEY_FILE).",
+        hint="If the database was restored from a backup, move the folder of seals (VAULTSTREAM_SEALS_DIR; `vaultstream "
+        "doctor` has its path) aside, and keep it: seals continue from the restored log, and whoever kept a newer checkpoint can see "
+        "that it was rolled back. If this is another database, give it a seal key of its own (VAULTSTREAM_SEAL_KEY_FILE).",
     )
 
 
