@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.connections import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase, guarded_database
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.logins import examine_connect
 from vaultstream.errors import VaultStreamError
-from vaultstream.store.database import connect
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.connections import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from vaultstream.crypto.envelope import WrappedKey
@@ -16,7 +17,6 @@ from vaultstream.errors import DatabaseError
 from vaultstream.sealing import events
 from vaultstream.store import logs
 from vaultstream.store.audit_events import audit_events_after, list_audit_events
-from vaultstream.store.database import connect
 from vaultstream.store.jobs import Job, set_suspended
 from vaultstream.store.keys import replace_wrapped
 
