@@ -12,10 +12,12 @@ from integration.audit.seal_of import Sealer
 from integration.audit.sealed_job import FREE, findings
 from integration.audit.signed_job import commit
 from integration.audit.tampering import reason
+from vaultstream.audit.seals.log_history import examine_log, open_kept
 from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
+from vaultstream.errors import UnknownJobError
 from vaultstream.proof.note import NoteSigningKey
-from vaultstream.store.jobs import adopt_job, complete_job_if_settled, get_job
+from vaultstream.store.jobs import adopt_job, complete_job_if_settled, delete_job, get_job
 
 if TYPE_CHECKING:
     from integration.audit.conftest import MakeJob
@@ -120,3 +122,22 @@ async def test_a_former_log_that_was_altered_is_named(make: MakeJob) -> None:
     )
     report = await adopted.verify(adopted.sealer.trust)
     assert findings(report) == {"bad_seals": 1}, report.examples
+
+
+async def test_a_deletion_that_the_tenants_log_has_is_one_for_the_former_log(make: MakeJob) -> None:
+    adopted = await Adopted.make(make)
+    await adopted.finish()
+    sealer, url = adopted.sealer, adopted.signed.url
+    since = open_kept(adopted.earlier[0], sealer.trust.keys)
+
+    async def problems() -> list[str]:
+        history = await examine_log(url, since, sealer.trust.keys)
+        return [finding.problem.value for finding in history.findings]
+
+    await delete_job(adopted.signed.connection, adopted.signed.job.job_no, "Retain")
+    assert await problems() == ["JobNotSealed"]
+    await sealer.seal(adopted.signed)
+    assert await problems() == []
+    with pytest.raises(UnknownJobError) as raised:
+        await verify_job(url, "shop/receipts", processes=1, seal_trust=sealer.trust)
+    assert "which is kept" in str(raised.value.hint)

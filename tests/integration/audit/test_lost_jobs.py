@@ -9,7 +9,8 @@ import pytest
 from integration.audit.sealed_job import SealedJob, findings
 from integration.audit.signed_job import make_job
 from integration.audit.tampering import reason
-from integration.audit.test_rolled_back_jobs import remove_job
+from integration.audit.test_rolled_back_jobs import JOB, remove_job
+from vaultstream.audit.seals.log_history import examine_log, open_kept
 from vaultstream.audit.verify import verify_job
 from vaultstream.errors import AuditError, UnknownJobError
 from vaultstream.store.jobs import delete_job
@@ -89,3 +90,45 @@ async def test_the_name_of_a_job_that_was_deleted_is_free(sealed: SealedJob, pol
     report = await verify(sealed, "receipts")
     assert report.ok, report.examples
     assert f"The name was that of job {sealed.made.token} before" in report.notes[0]
+
+
+async def call_deleted(sealed: SealedJob) -> None:
+    """Removes what belongs to the job, and leaves its row, as a deletion with Retain does."""
+    await sealed.execute(
+        "DELETE FROM {s}",
+        *(f"DELETE FROM vaultstream.{table}" for table in JOB),
+        "UPDATE vaultstream.jobs SET deleted_at = now()",
+    )
+
+
+async def test_a_job_that_its_row_calls_deleted_is_lost_if_no_seal_does(sealed: SealedJob) -> None:
+    await call_deleted(sealed)
+    with pytest.raises(AuditError, match=r"as Postgres says: .* no seal says that it was deleted") as raised:
+        await verify(sealed, "receipts")
+    assert f"`vaultstream log seal {sealed.made.token} --deleted`" in str(raised.value.hint)
+    report = await verify(sealed, sealed.made.token)
+    assert any("and no seal does" in each.reason for each in report.examples[AuditFinding.UNLIKE_SEAL])
+    keys = sealed.sealer.trust.keys
+    history = await examine_log(sealed.signed.url, open_kept(sealed.made.newest, keys), keys)
+    assert [finding.problem for finding in history.findings] == ["JobNotSealed"]
+
+    await make_another(sealed)
+    report = await verify(sealed, "receipts")
+    assert findings(report) == {"lost_jobs": 1}, report.examples
+    assert f"Job receipts ({sealed.made.token}) was deleted at" in reason(report, "lost_jobs")
+
+
+async def test_a_job_whose_row_has_another_name_is_lost_under_its_own(sealed: SealedJob) -> None:
+    await sealed.execute("UPDATE vaultstream.jobs SET name = 'other'")
+    with pytest.raises(AuditError, match="has another name in Postgres"):
+        await verify(sealed, "receipts")
+
+
+async def test_a_seal_of_a_deletion_that_a_newer_seal_takes_back_proves_none(sealed: SealedJob) -> None:
+    await delete(sealed, "Retain")
+    await sealed.sealer.seal(sealed.signed)
+    await sealed.execute("UPDATE vaultstream.jobs SET deleted_at = NULL")
+    await sealed.sealer.seal(sealed.signed)
+    await sealed.execute("UPDATE vaultstream.jobs SET deleted_at = now()")
+    with pytest.raises(AuditError, match="no seal says that it was deleted"):
+        await verify(sealed, "receipts")

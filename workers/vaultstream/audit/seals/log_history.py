@@ -6,11 +6,13 @@ seals, the newest seal of each job is compared with the job's own log, and each 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from vaultstream.audit.seals.lost_jobs import deleted_in_tenants_logs
+from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.snapshot import open_snapshot
 from vaultstream.errors import ProofError
 from vaultstream.proof.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
@@ -30,7 +32,9 @@ from vaultstream.store.logs import (
 )
 
 if TYPE_CHECKING:
-    from vaultstream.proof.note import NoteVerifier
+    from datetime import datetime
+
+    from vaultstream.proof.note import NoteKey, NoteVerifier
     from vaultstream.store.database import Connection
 
 _ERASED = {EntryKind.DEAD_LETTER, EntryKind.STATEMENT}
@@ -52,7 +56,7 @@ class LogProblem(StrEnum):
     ENTRY_MISSING = "EntryMissing"
     ENTRY_ALTERED = "EntryAltered"
     JOB_NOT_SEALED = "JobNotSealed"
-    """The job is gone, and no seal says that it was deleted; or it was deleted without any seal."""
+    """The job is gone, or Postgres says that it was deleted, and its newest seal does not say so."""
     JOB_LOG_ALTERED = "JobLogAltered"
     """The log of the job is not what its newest seal says."""
 
@@ -122,7 +126,7 @@ def open_kept(data: bytes, keys: Sequence[NoteVerifier]) -> Checkpoint:
     return open_checkpoint(data, keys, origin=origin).checkpoint
 
 
-async def examine_log(database_url: str, since: Checkpoint, keys: Sequence[NoteVerifier]) -> LogReport:
+async def examine_log(database_url: str, since: Checkpoint, keys: Sequence[NoteKey]) -> LogReport:
     """Compares a log with an older checkpoint of it, on one snapshot of the database.
 
     Args:
@@ -154,7 +158,7 @@ class _LogExamination:
         self._seals: dict[str, SealEntry] = {}
         self._erased = 0
 
-    async def run(self, keys: Sequence[NoteVerifier]) -> LogReport:
+    async def run(self, keys: Sequence[NoteKey]) -> LogReport:
         root = await self._check_roots(keys)
         await self._check_entries()
         present = {
@@ -163,7 +167,7 @@ class _LogExamination:
         }
         for token, seal in self._seals.items():
             await self._check_job_log(token, seal)
-        self._check_ends({token for token, deleted_at in present.items() if deleted_at is None}, set(present))
+        await self._check_ends(present, SealTrust(tuple(keys)))
         return LogReport(
             self._since,
             self._log.size,
@@ -267,14 +271,24 @@ class _LogExamination:
             return
         self._add(LogProblem.JOB_LOG_ALTERED, f"The log {origin!r} of job {seal.job!r} {problem}.", job=token)
 
-    def _check_ends(self, open_jobs: Iterable[str], known: Iterable[str]) -> None:
-        for token in self._plans.keys() | self._seals.keys():
-            plan, seal = self._plans.get(token), self._seals.get(token)
-            if token in open_jobs or (seal is not None and (token in known or seal.state == DELETED)):
+    async def _check_ends(self, present: Mapping[str, datetime | None], trust: SealTrust) -> None:
+        """Finds jobs that are gone, or deleted as Postgres says, if their newest seal does not say so.
+
+        Args:
+            present: the jobs that Postgres has, with the time at which it says that each was deleted.
+            trust: the keys.
+        """
+        there = {token for token, deleted_at in present.items() if deleted_at is None}
+        there |= {token for token, seal in self._seals.items() if seal.state == DELETED}
+        missing = [token for token in self._plans.keys() | self._seals.keys() if token not in there]
+        deleted = await deleted_in_tenants_logs(self._connection, missing, trust)
+        for token in missing:
+            if token in deleted:
                 continue
+            plan, seal = self._plans.get(token), self._seals.get(token)
             planned = f"was planned with {plan.records} records, " if plan else ""
             last = f"was last sealed as {seal.state}" if seal else "was never sealed"
-            where = "was deleted" if token in known else "is not in Postgres"
+            where = "is deleted, as Postgres says" if token in present else "is not in Postgres"
             name = plan.job if plan else seal.job if seal else token
             self._add(LogProblem.JOB_NOT_SEALED, f"Job {name!r} {planned}{last}, and {where}.", job=token)
 

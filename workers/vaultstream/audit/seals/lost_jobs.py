@@ -1,12 +1,13 @@
-"""What logs of seals say of jobs that the database no longer has."""
+"""What logs of seals say of jobs that the database no longer has, or says were deleted: only a seal proves that."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.seals.seal_trust import SealTrust
-from vaultstream.audit.seals.sealed_logs import kept_head, read_jobs, rollback
+from vaultstream.audit.seals.sealed_logs import kept_head, read_jobs, rollback, sealed_deletions
 from vaultstream.errors import AuditError, ProofError, UnknownJobError
 from vaultstream.proof.seal import SealEntry
 from vaultstream.store.audit_events import list_audit_events
@@ -14,7 +15,7 @@ from vaultstream.store.logs import find_log, jobs_by_token, leaf_hashes
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vaultstream.audit.seals.sealed_logs import LoggedJob
     from vaultstream.errors import VaultStreamError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -> VaultStreamError:
-    """Returns the error for a job that has no row: it is lost if it was planned or sealed, and no seal says that it was deleted.
+    """Returns the error for a job that has no row, or one that says it was deleted: it is lost if it was planned or sealed, and its newest seal does not say so.
 
     Args:
         connection: in the transaction with the snapshot.
@@ -39,6 +40,7 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
             hint="The database was rolled back, or is another one.",
         )
     error = UnknownJobError(name)
+    missing: list[tuple[LoggedJob, Log]] = []
     for row in await connection.fetch(query("audit_seal_logs")):
         ours, log = trust.has_key_of(row["origin"]), None
         try:
@@ -50,15 +52,14 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
             if (log is not None and not log.size) or (trust.keys and not ours):
                 continue  # nothing was entered yet, or it is of others
             return AuditError(f"There is no job named {name!r}. {fault.message}", hint=fault.hint)
-        kept = await known_tokens(connection, logged)
-        for job in logged:
-            if job.deleted_at is None and job.token not in kept:
-                return AuditError(
-                    f"{lost(job, log)}.",
-                    hint=f"{await _unsealed_deletion(connection, job)}If its rows were removed, restore them from a backup.",
-                )
+        missing += [(job, log) for job in logged if job.deleted_at is None]
         if logged:
+            kept = await known_tokens(connection, logged)
             error.hint = _where_it_is(logged[-1], kept=logged[-1].token in kept)
+    deleted = await deleted_in_tenants_logs(connection, [job.token for job, _ in missing], trust)
+    for job, log in missing:
+        if job.token not in deleted:
+            return AuditError(f"{await lost(connection, job, log)}.", hint=await _way_out(connection, job))
     return error
 
 
@@ -80,15 +81,48 @@ async def known_tokens(connection: Connection, jobs: Iterable[LoggedJob]) -> set
     return {job.token for job in await jobs_by_token(connection, [each.token for each in jobs])}
 
 
-def lost(job: LoggedJob, log: Log) -> str:
-    """Returns a sentence about a job that a log has and the database has not, without its end."""
+async def deleted_in_tenants_logs(
+    connection: Connection, tokens: Sequence[str], trust: SealTrust
+) -> set[str]:
+    """Returns those of some jobs whose newest seal in the log of a tenant says that they were deleted: they were given to it later.
+
+    A log that is under none of the keys, or is not what its checkpoint says, proves nothing.
+    """
+    found: set[str] = set()
+    if not tokens:
+        return found
+    for row in await connection.fetch(query("audit_seal_logs")):
+        if "/tenants/" not in row["origin"] or (trust.keys and not trust.has_key_of(row["origin"])):
+            continue
+        with suppress(ProofError):
+            log = await find_log(connection, row["origin"])
+            found |= await sealed_deletions(connection, log, tokens, trust) if log else set()
+    return found
+
+
+async def lost(connection: Connection, job: LoggedJob, log: Log) -> str:
+    """Returns a sentence about a job that a log has and the database has not, or calls deleted, without its end."""
     last = job.last
     what = (
         f"{last.signed + last.dead} records"
         if isinstance(last, SealEntry)
         else f"{last.records} planned records"
     )
-    return f"Job {job.name} ({job.token}) is gone: the log {log.origin!r} has it with {what}, and no seal says that it was deleted"
+    where = "is gone"
+    for known in await jobs_by_token(connection, [job.token]):
+        at = known.deleted_at
+        where = f"was deleted at {rfc3339(at)}, as Postgres says" if at else "has another name in Postgres"
+    return f"Job {job.name} ({job.token}) {where}: the log {log.origin!r} has it with {what}, and no seal says that it was deleted"
+
+
+async def _way_out(connection: Connection, job: LoggedJob) -> str:
+    event = await _unsealed_deletion(connection, job)
+    if await known_tokens(connection, [job]):
+        return (
+            f"{event}`vaultstream verify {job.token}` compares what is left with the seal. If you know that the job was deleted, "
+            f"`vaultstream log seal {job.token} --deleted` seals that."
+        )
+    return f"{event}If its rows were removed, restore them from a backup."
 
 
 async def _unsealed_deletion(connection: Connection, job: LoggedJob) -> str:

@@ -10,7 +10,7 @@ from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
 from vaultstream.audit.seals.kept_copies import JobCopies, KeptCopies
-from vaultstream.audit.seals.lost_jobs import known_tokens, lost
+from vaultstream.audit.seals.lost_jobs import deleted_in_tenants_logs, known_tokens, lost
 from vaultstream.audit.seals.sealed_logs import (
     SealLog,
     find_former_log,
@@ -120,19 +120,22 @@ class SealCheck:
         )
 
     async def _find_lost(self, seals: SealLog) -> None:
-        """Finds jobs that had the name of this one, and are gone although no seal says that they were deleted."""
+        """Finds jobs that had the name of this one, and of which no seal says that they were deleted."""
         kept = await known_tokens(self._connection, seals.namesakes)
+        unsealed = [job.token for job in seals.namesakes if job.deleted_at is None]
+        deleted = await deleted_in_tenants_logs(self._connection, unsealed, self._trust)
         for job in seals.namesakes:
-            if job.token in kept:
+            if job.deleted_at is None and job.token not in deleted:
+                reason = await lost(self._connection, job, seals.log)
+                self._tally.find(AuditFinding.LOST_JOBS, None, reason)
+            elif job.token in kept:
                 self.notes.append(
                     f"The name was that of job {job.token} before, which is kept: `vaultstream verify {job.token}` verifies it."
                 )
-            elif job.deleted_at is not None:
+            else:
                 self.notes.append(
                     f"The name was that of job {job.token} before, which was deleted, as a seal says."
                 )
-            else:
-                self._tally.find(AuditFinding.LOST_JOBS, None, lost(job, seals.log))
 
     def _without_seal(self) -> None:
         ended = self._settled or self._job.state in _ENDED
@@ -308,8 +311,9 @@ class SealCheck:
             if job.deleted_at is None:
                 yield "a seal says that the job was deleted, and Postgres says that it was not"
         elif job.deleted_at is not None:
-            self.notes.append(
-                f"Postgres says that the job was deleted at {rfc3339(job.deleted_at)}, and no seal does: its owner can have written that."
+            yield (
+                f"Postgres says that the job was deleted at {rfc3339(job.deleted_at)}, and no seal does (if you know that it was, "
+                f"`vaultstream log seal {job.token} --deleted` seals that)"
             )
         elif strict and job.state.ended and job.state != seal.state:
             yield f"the state was {seal.state!r} when the job was sealed, and is {str(job.state)!r}"

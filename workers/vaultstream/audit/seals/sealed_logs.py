@@ -19,7 +19,7 @@ from vaultstream.store.logs import EntryKind, Log, StoredEntry, find_log, newest
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from vaultstream.audit.seals.seal_trust import SealTrust
@@ -54,7 +54,7 @@ class LoggedJob:
     """As Postgres says: it is not sealed."""
     last: PlanEntry | SealEntry
     deleted_at: datetime | None = None
-    """When a seal was made that says that it was deleted; None: there is none."""
+    """When its newest seal was made, if that says that it was deleted; None: it does not, or there is none."""
 
     @property
     def name(self) -> str:
@@ -158,8 +158,28 @@ def _note_jobs(jobs: dict[str, LoggedJob], name: str, data: bytes, job_no: int) 
             continue
         job = jobs.setdefault(entry.job_token, LoggedJob(entry.job_token, job_no, entry))
         job.last = entry
-        if isinstance(entry, SealEntry) and entry.state == DELETED:
-            job.deleted_at = entry.sealed_at
+        if isinstance(entry, SealEntry):
+            job.deleted_at = entry.sealed_at if entry.state == DELETED else None
+
+
+async def sealed_deletions(
+    connection: Connection, log: Log, tokens: Collection[str], trust: SealTrust
+) -> set[str]:
+    """Returns those of some jobs whose newest seal in a log says that they were deleted.
+
+    Raises:
+        ProofError: an entry is gone or malformed, or the newest checkpoint is not that of these entries or not by a trusted key.
+    """
+    leaves: list[bytes] = []
+    states: dict[str, str] = {}
+    async for entry in read_entries(connection, log):
+        data = entry.data or b""
+        leaves.append(leaf_hash(data))
+        if f'"type":"{SealEntry.kind}"'.encode() in data:
+            seal = SealEntry.parse(data)
+            states[seal.job_token] = seal.state
+    await require_head(connection, log, leaves, trust)
+    return {token for token in tokens if states.get(token) == DELETED}
 
 
 async def require_head(
