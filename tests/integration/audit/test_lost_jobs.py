@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from integration.audit.sealed_job import SealedJob, findings
+from integration.audit.sealed_job import FREE, SealedJob, findings
 from integration.audit.signed_job import make_job
 from integration.audit.tampering import reason
 from integration.audit.test_rolled_back_jobs import JOB, remove_job
+from vaultstream.audit.report import AuditFinding
 from vaultstream.audit.seals.log_history import examine_log, open_kept
 from vaultstream.audit.verify import verify_job
 from vaultstream.errors import AuditError, UnknownJobError
@@ -33,6 +34,7 @@ async def delete(sealed: SealedJob, policy: str) -> None:
 async def make_another(sealed: SealedJob) -> None:
     """Makes and seals another job with the name of the one that is gone."""
     connection = sealed.signed.connection
+    await connection.execute(FREE.replace("DISABLE", "ENABLE"))  # a trigger numbers keys
     await connection.execute("DROP TABLE receipts")
     signed = await make_job(connection, sealed.signed.url)
     await sealed.sealer.plan(signed)
