@@ -1,4 +1,4 @@
-"""A work queue of keys: lanes take turns, urgent and earliest keys first, each processed once at a time. Failures are retried."""
+"""A work queue of keys: lanes take turns, urgent keys first. Each key is processed once at a time; failures are retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptors 0 to 2 that are closed or can't be written."""
+"""Closed descriptors 0 to 2. Those that can't be written are treated alike."""
 
 from __future__ import annotations
 
