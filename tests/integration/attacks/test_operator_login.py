@@ -12,8 +12,10 @@ import pytest
 from support.connections import connect
 from support.engine import add_batches, add_job, claim_one, make_spec, signed
 from support.guarded import GuardedDatabase
+from vaultstream.doctor.findings import Level
+from vaultstream.doctor.jobs import judge_specs
 from vaultstream.errors import InvalidJobError
-from vaultstream.store.jobs import Job, get_job, list_jobs, retry_dead, set_suspended, update_spec
+from vaultstream.store.jobs import Job, get_job, list_jobs, read_jobs, retry_dead, set_suspended, update_spec
 from vaultstream.store.leases import COMMITTED, commit_batches
 
 pytestmark = pytest.mark.integration
@@ -69,6 +71,10 @@ async def row_of(owner: asyncpg.Connection, job: Job) -> dict[str, Any]:
         {"scaling": []},
         {"activeDeadlineSeconds": "soon"},
         {"activeDeadlineSeconds": -1},
+        {"activeDeadlineSeconds": 1.5},
+        {"activeDeadlineSeconds": 60.0},
+        {"finishWithin": 0},
+        {"ttlSecondsAfterFinished": 0.5},
         {"unknown": 1},
         {"signer": {"affinity": {"x": "y" * 300_000}}},
         {"records": None},
@@ -269,6 +275,39 @@ async def test_one_spec_that_no_reader_understands_hides_no_other_job(
     assert job.name in caplog.text
     with pytest.raises(InvalidJobError, match=job.name):
         await get_job(operator, job.name)
+
+
+@pytest.mark.parametrize("ended", ["state = 'Complete'", "state = 'Failed'", "deleted_at = now()"])
+async def test_a_spec_that_is_made_unreadable_hides_no_job_that_has_ended(
+    operator: asyncpg.Connection, owner: asyncpg.Connection, job: Job, ended: str
+) -> None:
+    """What was signed, and how, is fixed: it can be verified and exported. `doctor` counts the job as failed in any case."""
+    change = (
+        "UPDATE vaultstream.jobs SET spec = jsonb_set(spec, '{signer,unknown}', '1') WHERE job_no = $1",
+        job.job_no,
+    )
+    await operator.execute(*change)
+
+    async def told() -> list[str]:
+        found = judge_specs(*await read_jobs(owner, deleted=True))
+        return [
+            each.message
+            for each in found
+            if each.level is Level.FAILED and f"Job {job.name}:" in each.message
+        ]
+
+    assert await told() == [f"Job {job.name}: spec.signer.unknown, as stored in Postgres, is invalid."]
+    await owner.execute(f"UPDATE vaultstream.jobs SET {ended} WHERE job_no = $1", job.job_no)
+    found = await get_job(operator, job.token)
+    assert (found.unreadable, found.ended) == ("spec.signer.unknown", True)
+    assert (found.spec.records, found.spec.keys, found.spec.batch_size, found.spec.signature) == (
+        job.spec.records,
+        job.spec.keys,
+        job.spec.batch_size,
+        job.spec.signature,
+    )
+    assert found in await list_jobs(operator, deleted=True)
+    assert await told() == [f"Job {job.name}: spec.signer.unknown, as stored in Postgres, is invalid."]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.doctor.logins import examine_connect, examine_logins
 from vaultstream.doctor.transactions import examine_transactions
 from vaultstream.plurals import counted
-from vaultstream.store.jobs import Job, list_jobs
+from vaultstream.store.jobs import Job, list_jobs, read_jobs, unreadable_spec
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
@@ -18,6 +18,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vaultstream.errors import InvalidJobError
     from vaultstream.store.database import Connection
     from vaultstream.store.sessions import WorkerSession
 
@@ -88,10 +89,12 @@ async def read_open_jobs(connection: Connection) -> list[OpenJob]:
 
 async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> list[Finding]:
     """Checks the jobs, their keys and leases."""
-    ended = [job for job in await list_jobs(connection) if job.state is JobState.FAILED]
+    jobs, invalid = await read_jobs(connection, deleted=True)
+    ended = [job for job in jobs if job.state is JobState.FAILED and job.deleted_at is None]
     leases = [HeldLease(**dict(row)) for row in await connection.fetch(query("list_held_leases"))]
     sessions = await list_worker_sessions(connection)
     return [
+        *judge_specs(jobs, invalid),
         *judge_failed(ended),
         *(finding for open_job in open_jobs for finding in judge_job(open_job)),
         *judge_suspects([Suspects(**dict(row)) for row in await connection.fetch(query("list_suspects"))]),
@@ -101,6 +104,24 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
         *await examine_logins(connection),
         *await examine_connect(connection),
         *judge_clock([KeysAhead(**dict(row)) for row in await connection.fetch(query("list_keys_ahead"))]),
+    ]
+
+
+def judge_specs(jobs: Sequence[Job], invalid: Sequence[InvalidJobError]) -> list[Finding]:
+    """Returns a finding for each job whose spec can't be read, which no other finding is about, or only in part."""
+    check = "specs of jobs"
+    return [
+        *(failed(check, error.message, error.hint) for error in invalid),
+        *(
+            failed(
+                check,
+                unreadable_spec(job.name, job.unreadable),
+                "The job has ended: `verify` and exports read what is fixed, and the rest has its defaults. Find out who changed it: "
+                f"`vaultstream audit-log {job.token}`.",
+            )
+            for job in jobs
+            if job.unreadable
+        ),
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vaultstream.api import JobState, SigningJobSpec
+from vaultstream.api.signingjob import IMMUTABLE
 from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.store.hints import hint_at_batches
 from vaultstream.store.lockers import changing, naming_lockers
@@ -64,6 +65,8 @@ class Job:
     tenant: str | None = None
     source_oid: int | None = None
     """The relation that it signs; None: created before relations were stored, see `pin_source`."""
+    unreadable: str | None = None
+    """The first field of its spec that can't be read: of a job that has ended, what is fixed is enough, and the rest has its defaults."""
 
     @property
     def ended(self) -> bool:
@@ -98,25 +101,50 @@ def job_from_row(row: asyncpg.Record) -> Job:
     """Returns the job of a row that has the columns of the query `find_job`, and possibly others.
 
     Raises:
-        InvalidJobError: its spec, state or type of ids is none that this version knows.
+        InvalidJobError: its spec, state or type of ids is none that this version knows. Of a job that has ended, the immutable part of
+            the spec counts alone: whoever may change the rest must not keep others from reading what was signed.
     """
-    values: dict[str, Any] = {field.name: row[field.name] for field in fields(Job)}
+    values: dict[str, Any] = {
+        field.name: row[field.name] for field in fields(Job) if field.name != "unreadable"
+    }
     for name, known in (("state", list(JobState)), ("id_type", ID_TYPES)):
         if values[name] not in known:
             raise InvalidJobError(
                 f"Job {values['name']}: {name}, as stored in Postgres, must be one of {', '.join(known)}.",
                 hint="Its row was altered in the database. Restore it from a backup.",
             )
-    try:
-        values["spec"] = SigningJobSpec.model_validate(values["spec"])
-    except ValidationError as error:
-        place = ".".join(map(str, ["spec", *error.errors()[0]["loc"]]))
-        raise InvalidJobError(
-            f"Job {values['name']}: {place}, as stored in Postgres, is invalid.",
-            hint="Correct the job's spec, or delete the job.",
-        ) from None
     values["state"] = JobState(values["state"])
+    ended = values["state"].ended or values["deleted_at"] is not None
+    stored = values["spec"]
+    try:
+        values["spec"] = SigningJobSpec.model_validate(stored)
+    except ValidationError as error:
+        values["unreadable"] = ".".join(map(str, ["spec", *error.errors()[0]["loc"]]))
+        fixed = _fixed(stored) if ended else None
+        if fixed is None:
+            raise InvalidJobError(
+                unreadable_spec(values["name"], values["unreadable"]), hint=CORRECT_SPEC
+            ) from None
+        values["spec"] = fixed
     return Job(**values)
+
+
+CORRECT_SPEC = "Correct the job's spec, or delete the job."
+
+
+def unreadable_spec(name: str, place: str) -> str:
+    """Returns the sentence about a field of a job's spec, or the whole of it, that can't be read."""
+    return f"Job {name}: {place}, as stored in Postgres, is invalid."
+
+
+def _fixed(stored: object) -> SigningJobSpec | None:
+    """Returns a spec with the part of a stored one that nobody can change, and otherwise its defaults; None: that part is invalid."""
+    if not isinstance(stored, dict):
+        return None
+    try:
+        return SigningJobSpec.model_validate({name: stored[name] for name in IMMUTABLE if name in stored})
+    except ValidationError:
+        return None
 
 
 def new_token(name: str) -> str:
@@ -199,6 +227,8 @@ async def get_job(connection: Connection, name: str) -> Job:
     job = await find_job(connection, name)
     if job is None:
         raise UnknownJobError(name)
+    if job.unreadable:
+        log.warning("%s What is fixed is read.", unreadable_spec(job.name, job.unreadable))
     return job
 
 
@@ -207,13 +237,24 @@ async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Jo
 
     A job whose spec is invalid is left out, with a warning: it must not hide the others.
     """
-    jobs = []
+    jobs, invalid = await read_jobs(connection, deleted=deleted)
+    for error in invalid:
+        log.warning("%s", error.message)
+    return jobs
+
+
+async def read_jobs(
+    connection: Connection, *, deleted: bool = False
+) -> tuple[list[Job], list[InvalidJobError]]:
+    """Returns the same jobs, and the errors of those that are left out."""
+    jobs: list[Job] = []
+    invalid: list[InvalidJobError] = []
     for row in await connection.fetch(query("list_jobs"), deleted):
         try:
             jobs.append(job_from_row(row))
         except InvalidJobError as error:
-            log.warning("%s", error.message)
-    return jobs
+            invalid.append(error)
+    return jobs, invalid
 
 
 async def start_job(connection: Connection, job_no: int, *, upper_id: str | None) -> None:

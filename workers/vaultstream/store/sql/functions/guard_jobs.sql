@@ -27,9 +27,11 @@ BEGIN
                 WHERE jsonb_typeof(NEW.spec -> f.field) <> ALL (string_to_array(f.types, '|'))) THEN 'a field of spec has the wrong type'
             WHEN jsonb_typeof(NEW.spec -> 'retries' -> 'maxAttempts') <> 'number' THEN 'spec.retries.maxAttempts is not a number'
             WHEN jsonb_typeof(NEW.spec -> 'retries' -> 'backoff') <> 'object' THEN 'spec.retries.backoff is not an object'
-            WHEN CASE WHEN jsonb_typeof(NEW.spec -> 'activeDeadlineSeconds') = 'number'
-                 THEN (NEW.spec ->> 'activeDeadlineSeconds')::numeric NOT BETWEEN 1 AND 2147483647 END
-                THEN 'spec.activeDeadlineSeconds is not from 1 to 2147483647'
+            WHEN EXISTS (
+                SELECT FROM unnest('{activeDeadlineSeconds,finishWithin,ttlSecondsAfterFinished}'::text[], '{1,1,0}'::int[]) AS f (field, lowest)
+                WHERE CASE WHEN jsonb_typeof(NEW.spec -> f.field) = 'number' THEN
+                    (NEW.spec ->> f.field)::numeric NOT BETWEEN f.lowest AND 2147483647 OR scale((NEW.spec ->> f.field)::numeric) > 0 END)
+                THEN 'spec.activeDeadlineSeconds, finishWithin or ttlSecondsAfterFinished is no whole number up to 2147483647'
             WHEN (NEW.spec -> 'records' ->> 'table' <> '') IS NOT TRUE THEN 'spec.records.table names no table'
             WHEN ((NEW.spec ->> 'batchSize')::int BETWEEN 1 AND 20000) IS NOT TRUE THEN 'spec.batchSize is not from 1 to 20000'
             WHEN ((NEW.spec -> 'keys' ->> 'count')::int >= 1) IS NOT TRUE THEN 'spec.keys.count is not at least 1'
