@@ -15,7 +15,15 @@ from support.guarded import GuardedDatabase
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.jobs import judge_specs
 from vaultstream.errors import InvalidJobError
-from vaultstream.store.jobs import Job, get_job, list_jobs, read_jobs, retry_dead, set_suspended, update_spec
+from vaultstream.store.jobs import (
+    Job,
+    get_job,
+    list_jobs,
+    read_stored_jobs,
+    retry_dead,
+    set_suspended,
+    update_spec,
+)
 from vaultstream.store.leases import COMMITTED, commit_batches
 
 pytestmark = pytest.mark.integration
@@ -289,7 +297,7 @@ async def test_a_spec_that_is_made_unreadable_hides_no_job_that_has_ended(
     await operator.execute(*change)
 
     async def told() -> list[str]:
-        found = judge_specs(*await read_jobs(owner, deleted=True))
+        found = judge_specs(*await read_stored_jobs(owner, deleted=True))
         return [
             each.message
             for each in found

@@ -10,7 +10,7 @@ from vaultstream.doctor.findings import Finding, failed, ok, warning
 from vaultstream.doctor.logins import examine_connect, examine_logins
 from vaultstream.doctor.transactions import examine_transactions
 from vaultstream.plurals import counted
-from vaultstream.store.jobs import Job, list_jobs, read_jobs, unreadable_spec
+from vaultstream.store.jobs import Job, list_jobs, read_stored_jobs, unreadable_spec
 from vaultstream.store.progress import JobSnapshot, find_snapshot
 from vaultstream.store.sessions import list_worker_sessions
 from vaultstream.store.sql import query
@@ -89,7 +89,7 @@ async def read_open_jobs(connection: Connection) -> list[OpenJob]:
 
 async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> list[Finding]:
     """Checks the jobs, their keys and leases."""
-    jobs, invalid = await read_jobs(connection, deleted=True)
+    jobs, invalid = await read_stored_jobs(connection, deleted=True)
     ended = [job for job in jobs if job.state is JobState.FAILED and job.deleted_at is None]
     leases = [HeldLease(**dict(row)) for row in await connection.fetch(query("list_held_leases"))]
     sessions = await list_worker_sessions(connection)

@@ -237,13 +237,13 @@ async def list_jobs(connection: Connection, *, deleted: bool = False) -> list[Jo
 
     A job whose spec is invalid is left out, with a warning: it must not hide the others.
     """
-    jobs, invalid = await read_jobs(connection, deleted=deleted)
+    jobs, invalid = await read_stored_jobs(connection, deleted=deleted)
     for error in invalid:
         log.warning("%s", error.message)
     return jobs
 
 
-async def read_jobs(
+async def read_stored_jobs(
     connection: Connection, *, deleted: bool = False
 ) -> tuple[list[Job], list[InvalidJobError]]:
     """Returns the same jobs, and the errors of those that are left out."""
