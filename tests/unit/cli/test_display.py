@@ -34,7 +34,7 @@ ENDED = replace(
 
 
 def other(number: int) -> WorkerSession:
-    return WorkerSession("signing", 1, "here", number, 1)
+    return WorkerSession("signing", 1, "here", number, 1, "sign")
 
 
 def test_a_run_is_described_with_its_time_and_the_rate_of_each_signer() -> None:

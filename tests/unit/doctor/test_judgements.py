@@ -167,7 +167,7 @@ def lease(seconds_left: float, holder: str = "host:12:abcd") -> HeldLease:
 
 
 def test_leases_of_connected_signers_are_in_order() -> None:
-    (finding,) = judge_leases([lease(20)], [WorkerSession("signing", 1, "host", 12, 4)])
+    (finding,) = judge_leases([lease(20)], [WorkerSession("signing", 1, "host", 12, 4, "sign")])
 
     assert finding.level is Level.OK
 

@@ -29,7 +29,7 @@ async def require_idle(connection: Connection, job: Job) -> None:
     """
     sessions = await list_worker_sessions(connection, job.job_no)
     if sessions:
-        workers = ", ".join(f"{s.role} {s.host}:{s.pid}" for s in sessions)
+        workers = ", ".join(f"{s.role} {s.host}:{s.pid} (user {s.login})" for s in sessions)
         raise UsageError(
             f"Job {job.name} has connected workers: {workers}.",
             hint="Stop the command that runs it first (Ctrl-C drains its workers), or use --force: the workers then exit by "

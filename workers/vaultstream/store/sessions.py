@@ -17,12 +17,17 @@ class WorkerSession(SessionName):
     """One worker process, with the number of its connections."""
 
     connections: int
+    login: str
+    """Whose they are, as Postgres knows; a name is what a session says of itself."""
 
 
 async def list_worker_sessions(connection: Connection, job_no: int | None = None) -> list[WorkerSession]:
-    """Returns the worker processes that are connected, by job, role and host; only those of one job if `job_no` is given."""
+    """Returns the worker processes that are connected, by job, role and host; only those of one job if `job_no` is given.
+
+    Sessions of logins that may not do the work are no workers, whatever they call themselves.
+    """
     sessions = [
-        WorkerSession(name.role, name.job_no, name.host, name.pid, row["connections"])
+        WorkerSession(name.role, name.job_no, name.host, name.pid, row["connections"], row["login"])
         for row in await connection.fetch(query("list_sessions"))
         if (name := SessionName.parse(row["application_name"])) and job_no in {None, name.job_no}
     ]

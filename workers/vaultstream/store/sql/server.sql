@@ -12,11 +12,27 @@ SELECT
         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS connections_left
 
 -- name: list_sessions
--- Our connections to this database, by name; vaultstream.store.holder makes and parses the names.
-SELECT application_name, count(*) AS connections
-FROM pg_stat_activity
-WHERE datname = current_database() AND application_name LIKE 'vaultstream-%'
-GROUP BY application_name
+-- The connections of workers to this database, by name; vaultstream.store.holder makes and parses the names, which any session can give
+-- itself. So they count if the user is in the role that the name has, and in that of the job's tenant or of none; the schema's owner may
+-- do all. A role's name is cut, and has a hash from its 55th character on.
+SELECT s.application_name, string_agg(DISTINCT s.usename::text, ', ') AS login, count(*) AS connections
+FROM (
+    SELECT a.application_name, a.usename, a.usesysid, substring(a.application_name FROM '^vaultstream-(keys|records|signing) ') AS role,
+           substring(a.application_name FROM '^vaultstream-[a-z]+ (\d{1,10}) ')::bigint AS job_no
+    FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.application_name LIKE 'vaultstream-%'
+) AS s
+JOIN vaultstream.jobs j ON j.job_no = s.job_no
+CROSS JOIN LATERAL (
+    SELECT ARRAY(
+        SELECT left(r.rolname, 54) FROM pg_roles r
+        WHERE starts_with(r.rolname::text, 'vaultstream_tenant_') AND pg_has_role(s.usesysid, r.oid, 'MEMBER')
+    ) AS tenants
+) AS t
+WHERE pg_has_role(s.usesysid, (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'vaultstream'), 'MEMBER')
+   OR pg_has_role(s.usesysid, to_regrole('vaultstream_' || s.role), 'MEMBER')
+      AND CASE WHEN j.tenant IS NULL THEN t.tenants = '{}' ELSE left('vaultstream_tenant_' || j.tenant, 54) = ANY (t.tenants) END
+GROUP BY s.application_name
 
 -- name: pin_search_path
 SELECT pg_catalog.current_setting('search_path') AS users, pg_catalog.set_config('search_path', $1, false)
