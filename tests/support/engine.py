@@ -36,6 +36,7 @@ from vaultstream.store.leases import (
     commit_batches,
     lease_clock,
 )
+from vaultstream.store.progress import read_job
 from vaultstream.store.source_login import SourceDatabase, find_place
 from vaultstream.store.source_pool import SourcePool, open_source_pool
 from vaultstream.store.sql import query
@@ -384,3 +385,19 @@ async def waits_for_a_lock(connection: asyncpg.Connection) -> None:
         )
 
     await eventually(waiting)
+
+
+async def counts_are_right(connection: asyncpg.Connection, job: Job) -> bool:
+    """Whether the counts that are kept of a job are those of its batches."""
+    kept = (await read_job(connection, job.token)).progress
+    counted = await connection.fetchrow(
+        "SELECT coalesce(sum(records) FILTER (WHERE planned), 0) AS records, coalesce(sum(signed), 0) AS signed, "
+        "coalesce(sum(records) FILTER (WHERE state = 'pending'), 0) AS records_left, "
+        "count(*) FILTER (WHERE state <> 'split') AS batches, count(*) FILTER (WHERE state = 'done') AS batches_done, "
+        "count(*) FILTER (WHERE state = 'pending') AS batches_left, "
+        "(SELECT count(*) FROM vaultstream.dead_letters d WHERE d.job_no = $1) AS dead "
+        "FROM vaultstream.batches WHERE job_no = $1",
+        job.job_no,
+    )
+    assert counted is not None
+    return all(getattr(kept, name) == number for name, number in counted.items())

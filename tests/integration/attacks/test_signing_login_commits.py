@@ -422,7 +422,7 @@ async def test_a_lease_that_begins_during_a_commit_settles_nothing_in_it(
     async with connect(database.urls["signing"]) as accomplice:
         held = owner.transaction()
         await held.start()
-        await owner.execute("SELECT FROM vaultstream.batches WHERE batch_no = 1 FOR UPDATE")
+        await owner.execute("SELECT FROM vaultstream.keys WHERE key_no = $1 FOR UPDATE", lease.key_no)
         committing = asyncio.create_task(
             send(signer, job, (1, lease), (2, foreseen), signed=[1, 1], dead=[0, 0], record_id=[1, 99])
         )

@@ -22,6 +22,7 @@ from support.connections import connect
 from support.engine import (
     add_batches,
     add_job,
+    counts_are_right,
     expire,
     history_of,
     lease_of,
@@ -174,6 +175,10 @@ class Leases(RuleBasedStateMachine):
                 self.history.add((key_no, self.held.pop(key_no)[1], "revoked"))
             if key_no in self.run_out:
                 self.history.add((key_no, self.run_out.pop(key_no), "revoked"))
+
+    @invariant()
+    def the_kept_counts_are_those_of_the_batches(self) -> None:
+        assert self.run(counts_are_right(self.connection, self.job))
 
     @invariant()
     def nothing_else_was_written(self) -> None:
