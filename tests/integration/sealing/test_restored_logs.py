@@ -9,6 +9,7 @@ import pytest
 from integration.sealing.test_refused_seals import roll_back
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.seals import examine_kept
+from vaultstream.proof.checkpoint import Checkpoint, sign_checkpoint
 from vaultstream.store.logs import find_log
 
 if TYPE_CHECKING:
@@ -46,3 +47,15 @@ async def test_a_kept_checkpoint_that_is_none_is_found(sealing: Sealing, db: asy
     (sealing.folder / "checkpoint").write_text("none")
     [found] = await examine_kept(db, sealing.folder)
     assert (found.level, str(sealing.folder / "checkpoint") in found.message) == (Level.FAILED, True)
+
+
+async def test_a_kept_checkpoint_of_a_log_that_postgres_does_not_have_is_named(
+    sealing: Sealing, db: asyncpg.Connection
+) -> None:
+    """Before its first seal, this may be another database."""
+    kept = sealing.folder / "tenants" / "shop" / "checkpoint"
+    kept.parent.mkdir(parents=True)
+    origin = sealing.keys.origin
+    kept.write_bytes(sign_checkpoint(Checkpoint(origin, 1, bytes(32)), sealing.keys.signing))
+    [found] = await examine_kept(db, sealing.folder)
+    assert (found.level, origin in found.message) == (Level.WARNING, True)

@@ -54,18 +54,21 @@ async def examine_kept(connection: Connection, folder: Path) -> list[Finding]:
 
     No signature is verified: sealers refuse a log that does not continue such a file, and a file that no seal key has signed.
     """
-    faults = []
+    faults, unknown = [], []
     paths = _kept_checkpoints(folder)
     for path in paths:
         try:
             head = unverified_checkpoint(read_copy(path) or b"")
             log = await find_log(connection, head.origin)
-            leaves = await leaf_hashes(connection, log, last=min(log.size, head.size)) if log else []
+            if log is None:
+                unknown.append(head.origin)
+                continue
+            leaves = await leaf_hashes(connection, log, last=min(log.size, head.size))
             if fault := rollback(head, leaves):
                 faults.append(f"{path}: {fault}")
         except (OSError, ProofError) as error:
             faults.append(f"{path}: {error}")
-    return judge_kept(folder, len(paths), faults)
+    return judge_kept(folder, len(paths), faults, unknown)
 
 
 def _kept_checkpoints(folder: Path) -> list[Path]:
@@ -73,22 +76,31 @@ def _kept_checkpoints(folder: Path) -> list[Path]:
     return [*([own] if own.exists() else []), *sorted(folder.glob(f"tenants/*/{CHECKPOINT}"))]
 
 
-def judge_kept(folder: Path, compared: int, faults: Sequence[str]) -> list[Finding]:
-    """Returns a finding about the kept checkpoints; none if nothing was kept."""
-    if not faults:
-        return (
-            [ok(KEPT_CHECK, f"Postgres continues the logs that {folder} has checkpoints of.")]
-            if compared
-            else []
-        )
-    return [
-        failed(
-            KEPT_CHECK,
-            f"Postgres was rolled back, or is another database, so no job is sealed: {'; '.join(faults)}.",
-            f"If you restored a backup, move {folder} aside, and keep it: it shows what is missing. If nobody did, ask who changed the "
-            "database. Another database needs a seal key and a folder of its own (VAULTSTREAM_SEAL_KEY_FILE, VAULTSTREAM_SEALS_DIR).",
-        )
-    ]
+def judge_kept(
+    folder: Path, compared: int, faults: Sequence[str], unknown: Sequence[str] = ()
+) -> list[Finding]:
+    """Returns the findings about the kept checkpoints; none if nothing was kept.
+
+    Args:
+        folder: of copies.
+        compared: how many checkpoints it has.
+        faults: why Postgres does not continue some of them.
+        unknown: the origins of logs of which Postgres has nothing: before its first seal, the database may be another one.
+    """
+    hint = (
+        f"If you restored a backup, move {folder} aside, and keep it: it shows what is missing. If nobody did, ask who changed the "
+        "database. Another database needs a seal key and a folder of its own (VAULTSTREAM_SEAL_KEY_FILE, VAULTSTREAM_SEALS_DIR)."
+    )
+    findings = []
+    if faults:
+        told = f"Postgres was rolled back, or is another database, so no job is sealed: {'; '.join(faults)}."
+        findings.append(failed(KEPT_CHECK, told, hint))
+    if unknown:
+        told = f"Postgres has nothing of logs that {folder} has checkpoints of, so they can't be continued: {', '.join(unknown)}."
+        findings.append(warning(KEPT_CHECK, told, hint))
+    if findings or not compared:
+        return findings
+    return [ok(KEPT_CHECK, f"Postgres continues the logs that {folder} has checkpoints of.")]
 
 
 def examine_seal_files(path: Path, folder: Path, *, seals: bool, unborn: bool = False) -> list[Finding]:
