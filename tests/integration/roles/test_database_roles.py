@@ -269,6 +269,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
             "guard_jobs",
             "guard_batches",
             "guard_checkpoint",
+            "guard_key_pair",
             "guard_keys",
             "guard_key_material",
             "guard_logs",
