@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,18 +14,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support.connections import connect
 from support.engine import claim_one, expire, open_sources
 from support.guarded import GuardedDatabase
+from support.sealing import new_seal_key
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import public_key_to_bytes
 from vaultstream.crypto.envelope import WrappedKey
 from vaultstream.errors import LockedError
 from vaultstream.records.source import open_readable_source
 from vaultstream.role import WorkerRole
+from vaultstream.sealing.sealer import Sealer
 from vaultstream.store import lockers
 from vaultstream.store.batches import plan_page
 from vaultstream.store.database import open_pool
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import NewKey, add_keys, ordinals
 from vaultstream.store.leases import claim_batches
+from vaultstream.store.logs import lock_log
 from vaultstream.worker import session_settings
 
 pytestmark = pytest.mark.integration
@@ -68,6 +72,27 @@ async def test_a_lock_on_the_row_of_a_job_is_named_by_who_makes_keys_or_plans(
         await add_keys(keeper, job, [key])
         assert await ordinals(owner, job.job_no) == {1, 2}
         assert (await plan_page(records, sources, job, source)).records == 15
+
+
+async def test_a_lock_on_the_log_of_seals_is_named_by_who_seals(
+    database: GuardedDatabase,
+    planner: asyncpg.Connection,
+    planned_job: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lockers, "LOCK_WAIT", "500ms")
+    keys = new_seal_key()
+    sealer = Sealer(keys, tmp_path, planned_job)
+    named = f"process {planner.get_server_pid()} of the user {database.logins['records']}"
+    async with connect(database.urls["records"]) as records:
+        attempt = planner.transaction()
+        await attempt.start()
+        await lock_log(planner, keys.origin)
+        with pytest.raises(LockedError, match=named):
+            await asyncio.wait_for(sealer.seal(records), 60)
+        await attempt.rollback()
+        assert await sealer.seal(records) is not None
 
 
 async def test_a_lock_on_the_row_of_a_job_holds_up_no_claim(

@@ -35,6 +35,7 @@ from vaultstream.sealing.kept_plan import KeptPlan
 from vaultstream.store import jobs, logs, seals
 from vaultstream.store.dead_letters import count_dead_letters
 from vaultstream.store.entry_facts import find_plan, find_seal, require_entered
+from vaultstream.store.lockers import changing
 from vaultstream.store.logs import EntryKind, Log, NewEntry
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 log = logging.getLogger(__name__)
+
+_LOCKED = "jobs", "logs"
+"""Tables whose rows a seal locks: whoever keeps one of them is named."""
 
 
 class UnplannedError(ProofError):
@@ -103,10 +107,11 @@ class Sealer:
 
         Raises:
             ProofError: a log is not what was signed, or has another plan.
+            LockedError: another transaction holds a log or the job's row; the message names it.
         """
         job = await jobs.get_job(connection, self._job.token)
         plan = self.plan.entry or await self.plan.finish(connection, job)
-        async with connection.transaction(isolation="read_committed"):
+        async with changing(connection, _LOCKED):
             log_of_seals = await self._locked(connection, self._origin)
             stored = await find_plan(connection, log_of_seals, job.job_no, job.token)
             if stored is None:
@@ -135,8 +140,9 @@ class Sealer:
 
         Raises:
             ProofError: a log is not what was signed, or what was sealed is no longer in Postgres.
+            LockedError: another transaction holds a log or the job's row; the message names it.
         """
-        async with connection.transaction(isolation="read_committed"):
+        async with changing(connection, _LOCKED):
             job = await jobs.get_job(connection, self._job.token)
             entered = None
             if self._deletion or job.deleted_at is None:
@@ -150,13 +156,14 @@ class Sealer:
         Raises:
             UnplannedError: the job has not done what was planned, or what was sealed is gone. It stays as it is.
             ProofError: a log is not what was signed.
+            LockedError: another transaction holds a log or the job's row; the message names it.
         """
         plan = self.plan.entry
         if plan is None:
             return False
         ranges = RangesDigest()  # read before the job is locked: planned batches stay as they are
         await seals.add_planned(connection, self._job.job_no, ranges)
-        async with connection.transaction(isolation="read_committed"):
+        async with changing(connection, _LOCKED):
             if not await jobs.complete_locked_job(connection, self._job.job_no):
                 return False
             job = await jobs.get_job(connection, self._job.token)
