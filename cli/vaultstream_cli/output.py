@@ -250,7 +250,9 @@ def print_table(
         )
     for row in cells:
         table.add_row(*row[: len(shown)])
-    (_VisibleConsole(width=_ANY_WIDTH) if wide else out).print(table)
+    # Where two columns of long words do not fit, the terminal wraps the line, and a word is copied from it as one.
+    fits = sum(shown) + _APART * (len(shown) - 1) <= out.width
+    (out if fits and not wide else _VisibleConsole(width=_ANY_WIDTH)).print(table)
     if left_out := columns[len(shown) :]:
         way = "--json shows" if wide is None else "--wide shows"
         note(f"{way} also: {', '.join(left_out)}.")
@@ -295,7 +297,7 @@ _MOST_LABELS = 60
 
 
 def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Returns the widths of as many columns as fit, from the first on, and at least two.
+    """Returns the widths of as many columns as fit, from the first on, and at least two, even if these do not fit.
 
     Text of several words is wrapped between them before a column is left out.
 
@@ -310,8 +312,8 @@ def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
         texts = [name, *(row[index] for row in cells)]
         whole.append(max(cell_len(line) for text in texts for line in text.split("\n")))
         words = max((cell_len(word) for text in texts for word in text.split()), default=1)
-        # The first two stay whatever the width is: they get what their longest words need.
-        most = width - sum(least) - _APART * index if index < _FEWEST else width // 2
+        # The first two stay whatever the width is, and get what their longest words need: ids are copied whole.
+        most = words if index < _FEWEST else width // 2
         least.append(max(min(words, most), min(whole[-1], _NARROW)))
     count = len(columns)
     while count > _FEWEST and sum(least[:count]) + _APART * (count - 1) > width:

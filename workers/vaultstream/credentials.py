@@ -80,6 +80,21 @@ class CredentialFiles:
 NO_FILES: Final = CredentialFiles(None)
 
 
+def require_credentials_dir(settings: Settings) -> None:
+    """Checks that the folder of credentials is there, if a setting names one.
+
+    Raises:
+        UsageError: it is not: the credentials of variables would be used in their place.
+    """
+    folder = settings.credentials_dir
+    if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - that of Path raises where a folder may not be entered
+        raise UsageError(
+            f"VAULTSTREAM_CREDENTIALS_DIR names {folder}, which is not a folder.",
+            hint="Correct it, or unset it to use the variables.",
+            field="VAULTSTREAM_CREDENTIALS_DIR",
+        )
+
+
 def current_database_url(settings: Settings) -> UrlSource:
     """Returns the connection string of Postgres, as it is at each connect.
 

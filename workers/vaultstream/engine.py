@@ -192,5 +192,5 @@ async def open_engine(
     if settings.origin:
         log.warning("%s", settings.origin)  # shown even by a program that has not set up its logs
     settings.set_environment()
-    async with open_session(settings) as session:
+    async with open_session(settings, runs=True) as session:
         yield Engine(session)

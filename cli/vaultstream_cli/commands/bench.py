@@ -97,7 +97,7 @@ async def bench(
             f"Each signer needs a key, but --signers is {wanted.signers} and --keys is {keys}.",
             hint="Lower --signers or raise --keys.",
         )
-    async with _own_folder(settings) as placed, open_session(placed) as session:
+    async with _own_folder(settings) as placed, open_session(placed, runs=True) as session:
         result = await run_bench(
             session.services, session.pool, wanted, stage=_show_stage, limit_seconds=limit_seconds
         )

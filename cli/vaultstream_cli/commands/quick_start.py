@@ -51,7 +51,7 @@ async def quick_start(
     missing. Exits 0 if every record is signed and every signature is valid.
     """
     total = settings.total_records if records is None else records
-    async with open_session(settings) as session:
+    async with open_session(settings, runs=True) as session:
         with show_progress("seeding") as progress:
             async with session.pool.acquire() as connection:
                 table = await seed_records(connection, total, progress=progress)

@@ -45,7 +45,7 @@ async def retry(
     Exits 0 if all records are signed, 3 if some became dead letters again. Run an interrupted retry again to resume it.
     """
     del dead  # what older scripts give
-    async with open_session(settings, existing=True) as session:
+    async with open_session(settings, existing=True, runs=run) as session:
         async with session.pool.acquire() as connection, connection.transaction():
             found = await get_job(connection, job)
             await _leave_to_operator(connection, found)

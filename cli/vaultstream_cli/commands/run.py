@@ -52,7 +52,7 @@ async def run(
         )
     with interruptible():
         manifests = load_signing_jobs(file) if file else []
-    async with open_session(settings, existing=job is not None) as session:
+    async with open_session(settings, existing=job is not None, runs=True) as session:
         load_keyring(session.services.kek_file)  # without it, a job would be created that nobody can work on
         async with session.pool.acquire() as connection:
             if job is not None:

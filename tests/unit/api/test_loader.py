@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vaultstream.api.document import read_documents
 from vaultstream.api.loader import load_signing_job, parse_signing_job, parse_signing_jobs
 from vaultstream.errors import ExitCode, InvalidJobError
 
@@ -335,6 +336,22 @@ def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     begin = time.monotonic()
     assert "contains more than 100000 values" in refusal(bomb)
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("plain", ["1:30", "190:20:30.15", "-1:00", "2020-01-01", "1:30:00", "<<", "=", "y"])
+def test_a_plain_scalar_that_kubernetes_reads_as_a_string_is_one(plain: str) -> None:
+    [document] = read_documents(f"a: {plain}")
+    assert document.value == {"a": plain}
+    assert "batchSize" in refusal(HEAD + RECORDS + f"  batchSize: {plain}\n")
+
+
+@pytest.mark.parametrize(
+    ("plain", "value"),
+    [("yes", True), ("off", False), ("010", 8), ("0x1F", 31), ("1_000", 1000), ("1e3", 1000), ("-.5", -0.5)],
+)
+def test_a_plain_scalar_is_what_kubernetes_reads(plain: str, value: object) -> None:
+    [document] = read_documents(f"a: {plain}")
+    assert document.value == {"a": value}
 
 
 def test_an_honest_alias_is_followed() -> None:

@@ -55,11 +55,13 @@ KEY = (
 )
 
 
-def printed(monkeypatch: pytest.MonkeyPatch, *, wide: bool) -> list[str]:
+def printed(
+    monkeypatch: pytest.MonkeyPatch, *, wide: bool, width: int = 80, row: tuple[object, ...] = KEY
+) -> list[str]:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(output, "out", output._VisibleConsole(width=80))
-    output.print_table(KEYS, [KEY, KEY], wide=wide)
+    monkeypatch.setattr(output, "out", output._VisibleConsole(width=width))
+    output.print_table(KEYS, [row, row], wide=wide)
     return stream.getvalue().splitlines()
 
 
@@ -68,6 +70,15 @@ def test_a_printed_table_splits_no_word_at_80_columns(monkeypatch: pytest.Monkey
     assert max(map(len, lines)) <= 80
     words = " ".join(lines).split()
     assert {KEY[0], KEY[1], KEY[2]} <= set(words)
+
+
+@pytest.mark.parametrize("width", [20, 40, 50])
+def test_an_id_is_on_one_line_on_a_terminal_that_is_narrower(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    key = "receipts-of-the-year-2025-big-ad0eb6ca-1-3b9ed9da"
+    _, *rows = printed(monkeypatch, wide=False, width=width, row=(key, *KEY[1:]))
+    assert [row.split() for row in rows] == [[key, "revoked"]] * 2
 
 
 def test_a_wide_table_has_each_row_on_one_line_on_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

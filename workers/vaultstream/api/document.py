@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -69,11 +70,21 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Keeps timestamps as strings, as in JSON, and YAML 1.1's merge and value keys too."""
+    """Reads plain scalars as Kubernetes does: numbers of base 60 (`1:30`), timestamps, merge and value keys stay strings.
+
+    `yes`, `no`, `on` and `off` are booleans there too, and `010` is 8.
+    """
 
 
+_NUMBERS = {
+    f"{_TAG}int": re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    f"{_TAG}float": re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
+        r"|\.(?:nan|NaN|NAN)$"
+    ),
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _SCALARS]
+    first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag in _SCALARS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

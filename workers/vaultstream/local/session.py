@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaultstream.credentials import require_credentials_dir
 from vaultstream.errors import NoDatabaseError, redact
 from vaultstream.local.services import open_services
+from vaultstream.sealing.configured import require_seal_key, require_usable_seals
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, open_pool
 from vaultstream.store.source_login import SourceDatabase
@@ -41,6 +43,7 @@ async def open_session(
     reads: bool = False,
     existing: bool = False,
     nats: bool = True,
+    runs: bool = False,
 ) -> AsyncIterator[Session]:
     """Finds or starts the services and opens the database. The schema of an embedded database is brought up to date.
 
@@ -50,15 +53,23 @@ async def open_session(
         reads: whether nothing is created; see `open_services`.
         existing: whether the database must be there already; see `open_services`.
         nats: whether NATS is needed.
+        runs: whether jobs run in it: what is set for their seals must be usable then.
 
     Raises:
-        UsageError: only one of two services is configured, or there is nothing to read.
+        UsageError: only one of two services is configured, there is nothing to read, or a setting can't be used.
         ServiceError: a service is unreachable, or the schema's version is not supported.
     """
+    require_credentials_dir(settings)
+    if runs:
+        require_usable_seals(settings)
+        if settings.database_url is not None or existing:
+            require_seal_key(settings)  # else it is created with the embedded database
     async with (
         open_services(settings, reads=reads, existing=existing, nats=nats) as services,
         open_pool(services.database_url, role="command", size=pool_size) as pool,
     ):
+        if runs:
+            require_seal_key(settings)
         async with pool.acquire() as connection:
             if settings.database_url is None:
                 await schema.migrate(connection)
