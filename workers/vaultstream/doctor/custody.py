@@ -54,7 +54,11 @@ async def examine_custody(connection: Connection, path: Path, *, made_by_itself:
     file, ring = examine_kek_file(path)
     if ring is None:
         unborn = made_by_itself and not used and _missing(path)
-        return [ok(CHECK, f"{path} does not exist yet; any command creates it.") if unborn else file]
+        return [
+            ok(CHECK, f"{path} does not exist yet; the first command that needs it creates it.")
+            if unborn
+            else file
+        ]
     return [file, judge_ring(ring, used), *await _unwrapping(connection, ring)]
 
 

@@ -26,7 +26,10 @@ def examine_machine(data_dir: Path) -> list[Finding]:
         return [failed("data directory", f"{nearest} is not a directory.", "Choose another with --data-dir.")]
     if nearest != data_dir:
         return [
-            ok("data directory", f"{data_dir} does not exist yet; any command creates it."),
+            ok(
+                "data directory",
+                f"{data_dir} does not exist yet; the first command that needs it creates it.",
+            ),
             judge_space(data_dir, free_bytes(data_dir)),
         ]
     return [

@@ -121,7 +121,7 @@ def examine_seal_files(path: Path, folder: Path, *, seals: bool, unborn: bool = 
         found = ok(KEY_CHECK, f"{path} has the key of the log {keys.origin}{former}.")
         return [found, examine_folder(folder)]
     if unborn:
-        return [ok(KEY_CHECK, f"{path} does not exist yet; any command creates it.")]
+        return [ok(KEY_CHECK, f"{path} does not exist yet; the first command that needs it creates it.")]
     if not seals:
         return [ok(KEY_CHECK, "Not checked: this user may not seal jobs, and needs no seal key.")]
     return [
