@@ -74,7 +74,7 @@ FORBIDDEN = [
     (ALL, "DELETE FROM vaultstream.checkpoints WHERE false"),
     (ALL - {"records"}, "SELECT vaultstream.lock_log('one.example', NULL, NULL)"),
     (ALL - {"records"}, "SELECT vaultstream.add_checkpoint(log_no, size, E'one.example\\n0\\n' || encode(sha256(''), 'base64') || E'\\n') FROM vaultstream.lock_log('one.example', NULL, NULL)"),
-    (ALL - {"records"}, "SELECT vaultstream.append_entries(log_no, size, {no}, '{{plan}}', '{{NULL}}', '{{x}}', '{{x}}', ARRAY[sha256('')], sha256('')) FROM vaultstream.lock_log('new.example', NULL, NULL)"),
+    (ALL - {"records"}, "SELECT vaultstream.append_entries(log_no, size, {no}, '{{plan}}', '{{NULL}}', '{{x}}', ARRAY(SELECT format('\"jobToken\":\"%s\"', token) FROM vaultstream.jobs WHERE job_no = {no}), ARRAY[sha256('')], sha256('')) FROM vaultstream.lock_log('new.example', NULL, NULL)"),
     (ALL - {"auditor", "records"}, "SELECT body FROM vaultstream.log_entries"),
     (ALL - {"records"}, "SELECT vaultstream.refuse_job({no}, 'no')"),
     ({"keys", "signing"}, "SELECT note FROM vaultstream.checkpoints"),
@@ -279,7 +279,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
         *("signed_jobs", "signatures_of"),  # they show what their caller may read
     }
     paths = {row["proname"]: row["proconfig"] for row in rows if row["proname"].startswith("guard_")}
-    assert len(paths) == 7
+    assert len(paths) == 8
     assert set(map(tuple, paths.values())) == {("search_path=pg_catalog, pg_temp",)}
     assert {config[0] for config in definers.values()} == {"search_path=pg_catalog, pg_temp"}
 
