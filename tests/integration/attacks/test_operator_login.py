@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,9 @@ from support.engine import add_batches, add_job, claim_one, make_spec, signed
 from support.guarded import GuardedDatabase
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.jobs import judge_specs
-from vaultstream.errors import InvalidJobError
+from vaultstream.errors import InvalidJobError, LockedError
+from vaultstream.store import lockers
+from vaultstream.store.decisions import list_decisions
 from vaultstream.store.jobs import (
     Job,
     get_job,
@@ -340,3 +343,16 @@ async def test_a_spec_beyond_the_limits_of_its_readers_is_refused_and_hides_no_j
     assert other.name in [each.name for each in await list_jobs(operator)]
     with pytest.raises(InvalidJobError, match=f"Job {job.name}: spec, as stored"):
         await get_job(operator, job.name)
+
+
+async def test_who_locks_the_decisions_is_named_by_who_reads_them(
+    database: GuardedDatabase, operator: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockers, "LOCK_WAIT", "500ms")
+    named = f"process {operator.get_server_pid()} of the user {database.logins['operator']}"
+    async with connect(database.urls["auditor"]) as auditor:
+        async with operator.transaction():
+            await operator.execute("LOCK TABLE vaultstream.decisions IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(LockedError, match=named):
+                await asyncio.wait_for(list_decisions(auditor, 1), 60)
+        assert await list_decisions(auditor, -1) == []

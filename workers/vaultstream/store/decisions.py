@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
+from vaultstream.store.lockers import changing
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -19,6 +20,17 @@ async def keep_decision(connection: Connection, job_no: int, kept: KeptDecision)
 async def list_decisions(
     connection: Connection, job_no: int, *, after: int = 0, limit: int | None = None
 ) -> list[tuple[int, KeptDecision]]:
-    """Returns the decisions about a job with their numbers, oldest first: the latest `limit` of those after number `after`."""
-    rows = await connection.fetch(query("list_decisions"), job_no, after, limit)
+    """Returns the decisions about a job with their numbers, oldest first: the latest `limit` of those after number `after`.
+
+    Args:
+        connection: outside of a transaction.
+        job_no: of the job.
+        after: the number behind which they are.
+        limit: how many at most; None: all.
+
+    Raises:
+        LockedError: another transaction keeps the table locked; the message names it.
+    """
+    async with changing(connection, ["decisions"]):
+        rows = await connection.fetch(query("list_decisions"), job_no, after, limit)
     return [(row["number"], KeptDecision(row["at"], row["decision"])) for row in rows]
