@@ -66,6 +66,8 @@ def _named(setting: str, read: Callable[[], object]) -> None:
 
 def _require_folder(settings: Settings) -> None:
     path = place = seals_dir(settings)
+    if not settings.seals_dir and not os.path.isdir(place.parent):  # noqa: PTH112 - as below
+        return  # nothing wrong with seals: the data directory is judged by who opens it
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not os.path.isdir(place):  # noqa: PTH112 - that of Path raises where a folder may not be entered
