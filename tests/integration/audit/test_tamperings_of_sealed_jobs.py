@@ -152,8 +152,8 @@ async def test_an_untouched_job_is_what_was_sealed(sealed: SealedJob) -> None:
         pytest.param(
             (
                 (
-                    "INSERT INTO vaultstream.keys (job_no, ordinal, key_id, algorithm, public_key) "
-                    "SELECT job_no, 9, 'planted', algorithm, public_key FROM vaultstream.keys LIMIT 1"
+                    "INSERT INTO vaultstream.keys (key_no, job_no, ordinal, key_id, algorithm, public_key) "
+                    "SELECT 999999, job_no, 9, 'planted', algorithm, public_key FROM vaultstream.keys LIMIT 1"
                 ),
             ),
             {"rekeyed": 1},
