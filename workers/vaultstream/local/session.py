@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from vaultstream.credentials import require_credentials_dir
 from vaultstream.errors import NoDatabaseError, redact
 from vaultstream.local.services import open_services
-from vaultstream.sealing.configured import require_seal_key, require_usable_seals
 from vaultstream.store import schema
 from vaultstream.store.database import Pool, open_pool
 from vaultstream.store.source_login import SourceDatabase
@@ -61,15 +60,13 @@ async def open_session(
     """
     require_credentials_dir(settings)
     if runs:
-        require_usable_seals(settings)
-        if settings.database_url is not None or existing:
-            require_seal_key(settings)  # else it is created with the embedded database
+        _require_seals(settings, there=settings.database_url is not None or existing)
     async with (
         open_services(settings, reads=reads, existing=existing, nats=nats) as services,
         open_pool(services.database_url, role="command", size=pool_size) as pool,
     ):
         if runs:
-            require_seal_key(settings)
+            _require_seals(settings, there=True)
         async with pool.acquire() as connection:
             if settings.database_url is None:
                 await schema.migrate(connection)
@@ -81,3 +78,17 @@ async def open_session(
             else:
                 await schema.require_current(connection)
         yield Session(settings=settings, services=services, pool=pool)
+
+
+def _require_seals(settings: Settings, *, there: bool) -> None:
+    """Checks what is set for the seals of jobs that run.
+
+    Args:
+        settings: they name files and addresses.
+        there: whether the file of the seal key must be there; else it is created with the embedded database.
+    """
+    from vaultstream.sealing.configured import require_seal_key, require_usable_seals  # noqa: PLC0415 - commands that only read do without
+
+    require_usable_seals(settings)
+    if there:
+        require_seal_key(settings)
