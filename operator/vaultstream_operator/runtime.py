@@ -79,6 +79,8 @@ class Runtime:
             lane=itemgetter(0),  # a tenant's flood of SigningJobs does not hold up other namespaces
             waited=lambda key, seconds: metrics.waited(seconds, scaling=reconciler.decides(*key)),
         )
+        self._ended: frozenset[str] = frozenset()
+        """Namespaces whose dead watches the last list has ended."""
         self._tasks: list[asyncio.Task[None]] = []
         metrics.watch(self._queue)
         health.expect(API_SERVER, within=3 * RESYNC_SECONDS)
@@ -191,8 +193,10 @@ class Runtime:
         late = {} if only_unsure else self._cluster.overdue()  # else the watches have had no time to deliver
         for namespace, changes in late.items():
             log.error("a watch is dead: it has not delivered %s", changes, extra={"namespace": namespace})
+        ended = late.keys() - self._ended  # a watch that the last list ended has had no time to deliver
+        self._ended = frozenset(ended)
         if not namespaces.everywhere:
-            self._follow(namespaces.served - late.keys())  # watched again after the next list
+            self._follow(namespaces.served - ended)  # watched again after the next list
         if not only_unsure and (not late or namespaces.served - late.keys()):
             self._health.beat(WATCHES)  # of one namespace alone: the lists serve it meanwhile
         self._metrics.resyncs.inc(len(news))
