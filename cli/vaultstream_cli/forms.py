@@ -76,10 +76,9 @@ def in_form(value: object, wanted: FormWanted, *, indent: int | None = 2, any_te
         return "".join(f"{visible(name)}\n" for name in _names(value, wanted.names))
     text = json.dumps(value, default=_encode, ensure_ascii=not any_text, indent=indent)
     if wanted.form is OutputForm.YAML:
-        import yaml  # noqa: PLC0415 - few commands need it, and it takes long to load
+        from vaultstream.api.document import yaml_text  # noqa: PLC0415 - few commands need YAML, and it takes long to load
 
-        # Escapes whatever is not ASCII, so nothing in it can control a terminal.
-        document = yaml.safe_dump(json.loads(text), sort_keys=False, width=10_000)
+        document = yaml_text(json.loads(text))  # nothing in it can control a terminal
         return f"---\n{document}" if indent is None else document
     return visible_json(text) + "\n"
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from vaultstream.api import (
     SigningJobSpec,
     changed_immutable_fields,
 )
+from vaultstream.api.document import yaml_text
 from vaultstream.api.loader import parse_signing_job
 from vaultstream.api.signingjob import API_VERSION, KIND, Metadata
 from vaultstream.errors import InvalidJobError
@@ -181,7 +181,7 @@ def specs(draw: st.DrawFn) -> SigningJobSpec:
 def test_any_spec_survives_its_dump_and_its_manifests(spec: SigningJobSpec) -> None:
     assert SigningJobSpec.model_validate(spec.dump()) == spec
     job = SigningJob(api_version=API_VERSION, kind=KIND, metadata=Metadata(name="j"), spec=spec)
-    whole = yaml.safe_dump(job.model_dump(mode="json", by_alias=True))
+    whole = yaml_text(job.model_dump(mode="json", by_alias=True))
     assert parse_signing_job(whole, source="whole") == job
     assert parse_signing_job(shortest_yaml(job), source="shortest") == job
     assert changed_immutable_fields(spec, spec) == []
@@ -221,7 +221,7 @@ def test_any_value_in_any_field_is_accepted_or_refused_by_name(
         place = place[name]
     place[name] = data.draw(JSON)
     with contextlib.suppress(InvalidJobError):
-        parse_signing_job(yaml.safe_dump(manifest), source="changed")
+        parse_signing_job(yaml_text(manifest), source="changed")
 
 
 @given(st.datetimes(datetime(1970, 1, 3), datetime(9999, 12, 1), timezones=ZONES))  # noqa: DTZ001 - the zone is drawn

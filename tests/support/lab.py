@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from support.connections import as_user
 from support.engine import open_sources
 from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job
@@ -149,5 +150,5 @@ async def open_lab(services: Services, database_url: str, data_dir: Path) -> Asy
         taken={**services.taken, **own},
         _local=None,
     )
-    async with open_pool(database_url, role="test", size=4) as pool:
+    async with open_pool(database_url, role="test", size=4, reset=False, check=as_user) as pool:
         yield Lab(here, pool)

@@ -25,8 +25,8 @@ NO_EVIDENCE = {
     "checkpoints": "checkpoint_no size made_at",
     # The sealed dead letter has the text, and an event says who cleared it.
     "cleared_dead_letters": "job_no record_id batch_no reason message died_at cleared_at cleared_by",
-    # What a worker or the operator has noted. That a job was deleted, a seal says; verify says in a note that none does.
-    "jobs": "owner_uid message created_at started_at finished_at deleted_at planned_id published_through counted cut splits found risen",
+    # What a worker or the operator has noted.
+    "jobs": "owner_uid message created_at started_at finished_at planned_id published_through counted cut splits found risen",
     # Wrapped private keys are authenticated by the key that wraps them.
     "key_material": "key_no version kek_id wrapped",
     # The current lease. Only what was committed under a lease counts, and its key has stated it.

@@ -64,7 +64,7 @@ async def test_a_commit_is_sent_again_after_its_connection_broke(
     async with connect(engine_url) as blocker:
         held = blocker.transaction()
         await held.start()
-        await blocker.execute("SELECT FROM vaultstream.batches WHERE job_no = $1 FOR UPDATE", job.job_no)
+        await blocker.execute("SELECT FROM vaultstream.keys WHERE job_no = $1 FOR UPDATE", job.job_no)
         committing = asyncio.create_task(commit(pool, job.job_no, "ann", [batch], id_type="bigint"))
 
         async def cut() -> bool:

@@ -89,6 +89,21 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that this reader or another one of YAML would take for something else, such as `1e3`."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*resolvers, *_Loader.yaml_implicit_resolvers.get(first, [])]
+    for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
+}
+
+
+def yaml_text(value: Any) -> str:
+    """Returns a JSON value as a document that `read_documents` reads as the same value: ASCII, its names in their order."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=10_000))
+
+
 def read_documents(text: str) -> list[Document]:
     """Reads the YAML documents in `text`, of which each has lines counted from the beginning of the text.
 

@@ -68,7 +68,7 @@ def _with_pace(observation: Observation, history: History, *, starting: bool, no
 
 def _awaiting(observation: Observation, history: History, startup: float, now: float) -> Observation:
     asked = history.asked_seconds(now)
-    waiting = 0.0 if asked is None else max(0.0, startup - asked)
+    waiting = 0.0 if asked is None else max(0.0, startup - max(0.0, asked))
     return replace(observation, timing=replace(observation.timing, waiting_seconds=waiting))
 
 
