@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vaultstream.errors import InvalidJobError, SourceError
+from vaultstream.local.deletion import seal_deletion
 from vaultstream.store import jobs
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ async def test_a_name_is_free_again_after_deletion_and_old_signatures_stay_verif
     old = (await lab.run()).job
     async with lab.pool.acquire() as connection:
         await jobs.delete_job(connection, old.job_no, "Retain")
+        await seal_deletion(
+            connection,
+            old,
+            key_file=lab.services.kek_file.with_name("seal-key"),
+            folder=lab.services.data_dir / "seals",
+        )
     new = await lab.run(batchSize=10)
     assert new.job.job_no != old.job_no
     assert new.progress.signed == 100

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil  # type: ignore[import-untyped]
 
 from support.chaos.points import Points
-from support.connections import connect
+from support.connections import as_user, connect
 from support.engine import new_name, open_bus
 from support.lab import Lab
 from support.local_workers import workers_of
@@ -301,7 +301,7 @@ async def open_arena(local: LocalServices) -> AsyncIterator[Arena]:
             _database(services) as url,
             open_wire(int(services.nats_url.rpartition(":")[2])) as (nats, port),
             open_socket_wire(_socket_folder(url), folder) as postgres,
-            open_pool(url, role=ROLE, size=4) as pool,
+            open_pool(url, role=ROLE, size=4, reset=False, check=as_user) as pool,
         ):
             wired = replace(
                 services,

@@ -111,6 +111,7 @@ class KnownJob:
     """A job that a log is about and Postgres has."""
 
     token: str
+    name: str
     deleted_at: datetime | None
 
 
@@ -306,7 +307,7 @@ async def newest_seal(connection: Connection, job_no: int) -> StoredSeal | None:
 async def jobs_by_token(connection: Connection, tokens: Sequence[str]) -> list[KnownJob]:
     """Returns those of the jobs with these tokens that Postgres has, deleted ones too."""
     rows = await connection.fetch(query("jobs_by_token"), tokens)
-    return [KnownJob(row["token"], row["deleted_at"]) for row in rows]
+    return [KnownJob(row["token"], row["name"], row["deleted_at"]) for row in rows]
 
 
 async def _newest_about(

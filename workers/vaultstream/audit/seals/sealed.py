@@ -10,7 +10,7 @@ from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
 from vaultstream.audit.seals.kept_copies import JobCopies, KeptCopies
-from vaultstream.audit.seals.lost_jobs import deleted_in_tenants_logs, known_tokens, lost
+from vaultstream.audit.seals.lost_jobs import deleted_in_tenants_logs, lost
 from vaultstream.audit.seals.sealed_logs import (
     SealLog,
     find_former_log,
@@ -33,7 +33,7 @@ from vaultstream.proof.seal import (
     ranges_digest,
     require_planned,
 )
-from vaultstream.store.logs import EntryKind, find_log, leaf_hashes
+from vaultstream.store.logs import EntryKind, find_log, jobs_by_token, leaf_hashes
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -121,14 +121,20 @@ class SealCheck:
 
     async def _find_lost(self, seals: SealLog) -> None:
         """Finds jobs that had the name of this one, and of which no seal says that they were deleted."""
-        kept = await known_tokens(self._connection, seals.namesakes)
+        rows = {
+            each.token: each
+            for each in await jobs_by_token(self._connection, [each.token for each in seals.namesakes])
+        }
         unsealed = [job.token for job in seals.namesakes if job.deleted_at is None]
         deleted = await deleted_in_tenants_logs(self._connection, unsealed, self._trust)
         for job in seals.namesakes:
-            if job.deleted_at is None and job.token not in deleted:
+            row = rows.get(job.token)
+            if row is not None and row.deleted_at is None and row.name == self._job.name:
+                self.notes.append(f"The name is that of job {job.token} now.")
+            elif job.deleted_at is None and job.token not in deleted:
                 reason = await lost(self._connection, job, seals.log)
                 self._tally.find(AuditFinding.LOST_JOBS, None, reason)
-            elif job.token in kept:
+            elif row is not None:
                 self.notes.append(
                     f"The name was that of job {job.token} before, which is kept: `vaultstream verify {job.token}` verifies it."
                 )

@@ -72,7 +72,7 @@ WHERE log_no = $1 AND job_no = $2 AND kind = 'statement' AND coalesce(batch_no, 
 
 -- name: jobs_by_token
 -- Those of the jobs with the tokens $1 that are there, deleted ones too.
-SELECT token, deleted_at FROM vaultstream.jobs WHERE token = ANY($1)
+SELECT token, name, deleted_at FROM vaultstream.jobs WHERE token = ANY($1)
 
 -- name: may_seal
 SELECT has_function_privilege('vaultstream.lock_log(text, int, text)', 'EXECUTE')
