@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultstream.api.document import read_documents
+from vaultstream.api.document import read_documents, yaml_text
 from vaultstream.api.loader import load_signing_job, parse_signing_job, parse_signing_jobs
 from vaultstream.errors import ExitCode, InvalidJobError
 
@@ -422,3 +422,13 @@ def test_problems_of_all_documents_are_named_with_the_lines_of_the_file() -> Non
     line = text.count("\n", 0, text.rindex("same")) + 1
     assert first.startswith(f"x:{line}: metadata.name is that of a document before it")
     assert second.startswith(f"x:{text.count(chr(10))}: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "0e0", "1:30", "0x1f", "010", "yes", "~", "2026-01-01", "a: b", "\u2028", "ä"]
+)
+def test_a_text_that_looks_like_something_else_is_written_so_that_it_is_read_as_a_text(text: str) -> None:
+    written = yaml_text({"z": text, "a": [1, 0.5, True, None]})
+    assert written.isascii()
+    [document] = read_documents(written)
+    assert (document.value, document.problems) == ({"z": text, "a": [1, 0.5, True, None]}, [])

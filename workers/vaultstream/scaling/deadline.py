@@ -38,7 +38,7 @@ OTHER_MACHINE: Final = 0.25
 SURE: Final = 2.0
 """Errors by which a rate may be higher before the finishing time counts as missed."""
 
-_MOST = 10**9  # signers: what asks for more can't be met
+_MOST = 10**9  # signers, or seconds: what asks for more can't be met
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,13 @@ class _Means:
         return self.left - self.signed(1, rate) - max(0, most - self.running) * each
 
     def late(self, most: int) -> float:
-        """Returns the seconds by which so many signers, more than 0, miss the finishing time."""
+        """Returns the seconds by which so many signers, more than 0, miss the finishing time: 10⁹ at most."""
         work = self.left / self.rate + self.waiting
         more = max(0, most - self.running)
         ends = [(work + most * self.drain + more * self.start) / most]
         if self.running:
             ends.append(work / self.running + self.drain)
-        return min(ends) - self.seconds
+        return min(*ends, self.seconds + _MOST) - self.seconds
 
 
 def _rough(number: float) -> int:
