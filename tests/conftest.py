@@ -17,8 +17,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.as_user import connect
 from support.command import Command
-from support.connections import connect
 from vaultstream.local.services import LocalServices, Services, stop_services
 from vaultstream.quick_imports import quick_imports
 from vaultstream.store import schema

@@ -121,7 +121,7 @@ def test_the_bundled_postgres_has_the_connections_that_the_documented_formula_as
             r"at least (\d+) \+ Σ over jobs of \((\d+) \+ (\d+) · `maxReplicaCount`\)", PRODUCTION.read_text()
         ).groups(),  # type: ignore[union-attr]
     )
-    assert own == PostgresStore.__init__.__kwdefaults__["connections"]
+    assert own == PostgresStore.__init__.__kwdefaults__["connections"] + 1  # that listens for hints
     one_job = own + per_job + per_signer * 100  # the default maximum of signers on Kubernetes
     settings = yaml.safe_load((CHART / "values.yaml").read_text())["bundled"]["postgres"]["settings"]
     assert settings["max_connections"] >= math.ceil(one_job * 1.25)

@@ -22,8 +22,8 @@ import yaml
 
 from kube import binaries
 from kube.apiserver import ApiServer
+from support.as_user import connect
 from support.chart import CHART, ROOT, helm
-from support.connections import connect
 from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.guarded_fixtures import TENANTS, server_with_roles, tenants_database, tenants_nats
 from support.operating import Operator

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.log_of_seals import LogOfSeals
 from support.operating import OPERATOR, RBAC_API, Operator, Site, let_in, open_own_site, put
 from support.scraping import Series

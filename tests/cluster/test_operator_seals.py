@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.log_of_seals import LogOfSeals
 from support.waiting import eventually
 from vaultstream.audit.seals.log_history import examine_log, open_kept

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_database, open_sources
 from support.guarded_fixtures import server_with_roles
 from vaultstream.local.services import LocalServices, Services

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vaultstream
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_table, make_spec, new_name
 from vaultstream.errors import InvalidJobError, UnknownJobError
 from vaultstream.local.services import Services

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from support.connections import connect
+from support.as_user import connect
 from support.waiting import eventually
 from vaultstream.api import SigningJobSpec
 from vaultstream.bus.address import BusAddress

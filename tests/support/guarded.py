@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 
 from kube.certificates import KeyPair
-from support.connections import connect
+from support.as_user import connect
 from support.waiting import eventually
 from vaultstream.bus import tenants as accounts
 from vaultstream.bus.address import BusAddress

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase, GuardedNats, guarded_database, guarded_nats
 from vaultstream.local.services import LocalServices

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from support.connections import as_user
+from support.as_user import as_user
 from support.engine import open_sources
 from vaultstream.api import SigningJobSpec
 from vaultstream.audit.verify import verify_job

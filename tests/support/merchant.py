@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase
 from vaultstream.api import RecordsSpec, SigningJobSpec

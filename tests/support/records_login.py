@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, add_table
 from support.guarded import GuardedDatabase
 from vaultstream.store.batches import move_published

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job
 from support.guarded import GuardedDatabase, another_login
 from vaultstream.store.jobs import Job

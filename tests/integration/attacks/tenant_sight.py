@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import claim_one
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import release_leases

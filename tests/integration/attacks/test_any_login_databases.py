@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase, guarded_database
 from vaultstream.doctor.findings import Level

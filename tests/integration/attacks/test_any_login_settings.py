@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.guarded import GuardedDatabase
 from vaultstream.api import RecordsSpec
 from vaultstream.doctor.findings import Level

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from support.as_user import connect
 from support.command import Command
-from support.connections import connect
 from support.engine import add_job, add_table, new_name
 from support.forking import run_command
 from vaultstream.errors import SourceError

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import asyncpg
 import pytest
 
+from support.as_user import connect
 from support.command import Command
-from support.connections import connect
 from support.engine import open_bus, open_context
 from support.local_services import local_services
 from vaultstream.api import SigningJobSpec

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa_key
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, waits_for_a_lock
 from support.guarded import GuardedDatabase
 from vaultstream.api import Algorithm

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from vaultstream.crypto.envelope import WrappedKey

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from vaultstream.crypto.algorithms import public_key_to_bytes

@@ -8,7 +8,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, claim_one, commit, signed
 from support.guarded import GuardedDatabase
 from support.records_login import PLAN, state_of

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import claim_one, expire, open_sources
 from support.guarded import GuardedDatabase
 from support.sealing import new_seal_key

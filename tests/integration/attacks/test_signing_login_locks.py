@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, commit, signatures_of, signed
 from support.guarded import GuardedDatabase
 from support.signing_login import ANN

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import claim_one, new_name
 from support.guarded import GuardedDatabase, guarded_database
 from support.signing_login import ANN

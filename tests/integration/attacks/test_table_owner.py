@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, new_name
 from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.merchant import Merchant, flood_of, job_on, outcome_of, read_all

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on
 from vaultstream.audit.checks.judgement import Absence

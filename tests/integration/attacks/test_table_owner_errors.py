@@ -8,7 +8,7 @@ from functools import partial
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, dead_of, new_name, worker_settings
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on, read_all

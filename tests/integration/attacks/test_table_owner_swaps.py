@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase
 from support.merchant import Merchant, job_on, read_all

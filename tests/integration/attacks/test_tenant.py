@@ -15,7 +15,7 @@ from integration.attacks.tenant_sight import (
     only,
     seen_by,
 )
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, signatures_of, signed
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS

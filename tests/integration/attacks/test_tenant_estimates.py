@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, add_table
 from support.log_of_seals import LogOfSeals
 from support.records_login import PLAN

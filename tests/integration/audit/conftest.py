@@ -9,7 +9,7 @@ import pytest
 
 from integration.audit.sealed_job import SealedJob, SealedTemplate, make_sealed_job
 from integration.audit.signed_job import SignedJob, make_job
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_database, new_name
 from vaultstream.local.services import Services
 from vaultstream.store.jobs import get_job

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from integration.audit.seal_of import Sealer
 from integration.audit.signed_job import SignedJob, commit, make_job
-from support.connections import connect
+from support.as_user import connect
 from vaultstream.audit.report import AuditFinding, AuditReport
 from vaultstream.audit.verify import verify_job
 from vaultstream.proof.merkle import Frontier

@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from support.as_user import connect
 from support.command import Command
-from support.connections import connect
 from support.json_page import assert_documented
 from vaultstream.api import Algorithm
 from vaultstream.bench.result import Wanted

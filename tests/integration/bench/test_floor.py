@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from vaultstream.api import Algorithm
 from vaultstream.bench.floor import COPIED_ROWS, FloorLoop, copied_rows

@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
+from support.as_user import connect
 from support.bundles import checkers, our_verdict, run_checker
 from support.command import Command
-from support.connections import connect
 from vaultstream.api import Algorithm, SignatureForm
 from vaultstream.bundle import export as exporting
 from vaultstream.bundle.export import export_bundle

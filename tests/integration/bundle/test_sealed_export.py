@@ -12,8 +12,8 @@ import pytest
 from integration.audit.seal_of import Sealer
 from integration.audit.sealed_job import FREE
 from integration.audit.signed_job import SignedJob, commit, make_job, private_key
+from support.as_user import connect
 from support.bundles import Verdict, checkers, our_verdict, run_checker
-from support.connections import connect
 from vaultstream.api import Algorithm
 from vaultstream.bundle.export import export_bundle
 from vaultstream.crypto.algorithms import public_key_to_bytes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.forking import run_command
 from vaultstream.api import SigningJobSpec
 from vaultstream.crypto.keyring import load_keyring

@@ -14,7 +14,7 @@ import pytest
 
 from integration.audit.signed_job import make_job
 from integration.cli.conftest import clean_environment, command_line
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.forking import run_command_raw
 from vaultstream.visible import visible

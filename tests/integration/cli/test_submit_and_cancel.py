@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.cli.conftest import clean_environment, command_line, manifest
-from support.connections import connect
+from support.as_user import connect
 from support.waiting import eventually
 from vaultstream.api import JobState
 from vaultstream.errors import UsageError

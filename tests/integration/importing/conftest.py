@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.importing import load, rejected, relations, rows
 from vaultstream.errors import DatabaseError, ImportFileError
 from vaultstream.importing import ImportOptions, Mode, import_records

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.forking import run_command
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from vaultstream.bus.connection import Bus, connect_bus
 from vaultstream.local.services import Services
 from vaultstream_operator.adapters.jetstream import JetStreamLags

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, found, made
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, claim_one, signed
 from support.planning import job_of, spec_of
 from support.waiting import eventually

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, found, made, trouble
-from support.connections import connect
+from support.as_user import connect
 from support.planning import job_of
 from vaultstream.scaling.history import History
 from vaultstream_operator.adapters import scaling

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from integration.operator_adapters.stored import SPEC, made, trouble
-from support.connections import connect
+from support.as_user import connect
 from support.planning import job_of, spec_of
 from support.waiting import eventually
 from vaultstream.bus.address import BusAddress

@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
+from support.as_user import connect
 from support.checkers import Judge, Proven, build_go
-from support.connections import connect
 from support.forking import run_command
 from support.proving import PAYLOAD
 from support.sealed import SEAL_KEY, seal_statements

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from integration.audit.signed_job import RecordId, SignedJob, make_job, payload_of
+from support.as_user import connect
 from support.checkers import Judge, Proven
-from support.connections import connect
 from support.proving import PAYLOAD, SignedLog
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import public_key_pem

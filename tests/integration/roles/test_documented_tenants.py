@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 import nats_tenants
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.waiting import eventually

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.guarded import GuardedDatabase, GuardedNats, workers
 from support.guarded_fixtures import TENANTS
 from support.planning import job_of, spec_of

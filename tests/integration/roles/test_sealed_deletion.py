@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import open_sources
 from support.records_login import planned_job, planner
 from vaultstream.audit.seals.log_history import examine_log, open_kept

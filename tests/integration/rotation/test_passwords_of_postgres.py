@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import GuardedDatabase, guarded_database, start_worker
 from support.planning import job_of, spec_of

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from support.connections import connect
+from support.as_user import connect
 from support.local_services import local_services
 from vaultstream.api import Algorithm
 from vaultstream.crypto.algorithms import private_key_from_bytes

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, add_table
 from support.sealing import Cut, Cutting, Sealing, copies
 from vaultstream.api import JobState

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job
 from vaultstream.errors import ProofError
 from vaultstream.proof.entries import AuditEntry

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, add_table
 from support.sealing import Sealing, copies, read_sealed
 from vaultstream.crypto.seal_keys import SealKeys

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vaultstream
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_table, make_spec, new_name
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream.local.services import Services

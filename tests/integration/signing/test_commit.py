@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, expire, signatures_of, signed
 from support.waiting import eventually
 from vaultstream.signing.batch import Batch

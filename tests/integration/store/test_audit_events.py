@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, commit, new_name, signed, waits_for_a_lock
 from vaultstream.errors import UnknownJobError
 from vaultstream.proof.entries import AuditEntry

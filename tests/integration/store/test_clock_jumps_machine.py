@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import consumes, rule, run_state_machine_as_test
 
 from integration.store.test_holders_machine import LEASE, STEP, Holders, Sent, move_into_the_past
-from support.connections import connect
+from support.as_user import connect
 from support.engine import signed
 from vaultstream.store.leases import COMMITTED, FENCED, claim_batches, commit_batches
 

@@ -10,7 +10,7 @@ from collections import Counter
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, history_of, overlaps_of, signatures_of, signed
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import (
     add_batches,
     add_job,

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, signed
 from vaultstream.store.jobs import Job
 from vaultstream.store.keys import list_keys

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import (
     add_batches,
     add_job,

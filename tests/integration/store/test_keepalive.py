@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from vaultstream.store import keepalive
 from vaultstream.store.database import is_transient, open_pool
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import (
     add_batches,
     add_job,

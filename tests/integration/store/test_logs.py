@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, commit, new_name, signed, waits_for_a_lock
 from support.log_of_seals import seal_entry
 from vaultstream.errors import ProofError

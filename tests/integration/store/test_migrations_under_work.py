@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, add_table
 from support.signer import open_bench
 from support.waiting import eventually

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job, add_table, covered_by, new_name, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from vaultstream.errors import DatabaseError, UsageError
 from vaultstream.store.database import open_pool
 

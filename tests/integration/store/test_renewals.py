@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, signed
 from vaultstream.store.jobs import Job
 from vaultstream.store.leases import COMMITTED, Lease, commit_batches, release_leases, renew_leases

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_job
 from vaultstream.errors import SchemaVersionError
 from vaultstream.store import schema

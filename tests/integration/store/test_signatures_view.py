@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import add_batches, add_job, claim_one, signed
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS, owner, tenants_database

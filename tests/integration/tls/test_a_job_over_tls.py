@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import GuardedNats, guarded_database, start_worker
 from support.planning import job_of, spec_of

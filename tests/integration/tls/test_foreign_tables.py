@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name, open_sources
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceReadError

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import pytest
 
+from support.as_user import connect
 from support.command import Command
-from support.connections import connect
 from support.engine import add_job, add_table
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from kube.certificates import Authority
-from support.connections import connect
+from support.as_user import connect
 from support.engine import new_name
 from support.guarded import CERTIFIED, GuardedDatabase, guarded_database
 from vaultstream.errors import VaultStreamError

@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
+from support.as_user import as_user, connect
 from support.chaos.points import Points
-from support.connections import as_user, connect
 from support.engine import new_name, open_bus
 from support.lab import Lab
 from support.local_workers import workers_of
