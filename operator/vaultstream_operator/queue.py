@@ -131,8 +131,12 @@ class Schedule(Generic[K]):
         """Returns the time at which a key in process was due."""
         return self._busy[key][0]
 
-    def done(self, key: K) -> None:
-        """Records a success."""
+    def done(self, key: K, again: float | None = None) -> None:
+        """Records a success, and schedules the key again at a time; None: it waits for an event."""
+        if (
+            again is not None
+        ):  # before its lane is left: a lane that began again each time would always be the next
+            self._times[key] = min(again, self._times.get(key, again))
         self._release(key)
         self._failures.pop(key, None)
 
@@ -194,7 +198,7 @@ class Schedule(Generic[K]):
     def _push(self, key: K, at: float) -> None:
         if key not in self._busy:
             self._order += 1
-            lane = self._lanes.setdefault(self._lane_of(key), _Lane())
+            lane = self._lanes.setdefault(self._lane_of(key), _Lane(turn=self._order))
             heapq.heappush(lane.urgent if self._urgent(key) else lane.others, (at, self._order, key))
 
 
@@ -309,6 +313,4 @@ class WorkQueue(Generic[K]):
                 exc_info=not isinstance(error, VaultStreamError | TimeoutError),
             )
         else:
-            self._schedule.done(key)
-            if again is not None:
-                self._schedule.add(key, self._clock() + again)
+            self._schedule.done(key, None if again is None else self._clock() + again)

@@ -126,7 +126,7 @@ class Reconciler:
         # The status is no proof that a job has ended: before anything is deleted for that, Postgres is asked, and else once.
         acts = children.any or job.spec is None or job.spec.ttl_seconds_after_finished is not None
         known = ended and not acts and job.owner.uid in self._ends
-        unneeded = known or FINALIZER not in job.finalizers
+        unneeded = known or (FINALIZER not in job.finalizers and not ended)
         if unneeded and not (job.deleting and FINALIZER in job.finalizers):
             return View(job, stored=None, lag=None, children=children, lost=lost, lost_for=lost_for)
         stored = await self._store.find(job)

@@ -113,6 +113,8 @@ class KubernetesCluster:
         late: dict[str, list[str]] = {}
         for kind in WATCHED:
             for namespace, count in self._mirror.overdue(kind).items():
+                if not self.namespaces.serves(namespace):
+                    continue  # it is not watched
                 late.setdefault(namespace, []).append(f"{counted(count, 'change')} of {kind}")
         return {namespace: ", ".join(changes) for namespace, changes in late.items()}
 

@@ -22,7 +22,7 @@ _LOST: Final = (_FORBIDDEN, _NOT_FOUND)
 _GONE: Final = 410
 LIST_PAGE: Final = 20
 """Objects of one page of a list. One may have 1.5 MB, which Kubernetes limits, and an operator has to have room for them."""
-LIST_SECONDS: Final = 30.0
+LIST_SECONDS: Final = 20.0
 """Timeout of all lists of one namespace: whoever fills it does not keep the operator from the others."""
 _LARGEST_PAGE: Final = 320
 _AT_ONCE: Final = 4
@@ -134,25 +134,35 @@ class Lists:
         refusals: dict[str, KubeError] = {}
         troubles: dict[str, Exception] = {}
         listed = 0
-        for namespace in sorted(self._namespaces.wanted):
-            if only_unsure and not self._namespaces.unsure(namespace):
-                continue
-            error = await self._listing_error(namespace, news)
-            if isinstance(error, KubeError) and error.status in _LOST:
-                refusals[namespace] = error
-                continue
-            if error is not None:
-                if isinstance(error, UnreachableError) and troubles and not listed:
-                    raise error  # for the second time: not for each namespace
-                troubles[namespace] = error
-                continue
-            listed += 1
-            if self._namespaces.find(namespace):
-                news |= self._mirror.jobs_of(namespace)
+        wanted = [
+            each
+            for each in sorted(self._namespaces.wanted)
+            if not only_unsure or self._namespaces.unsure(each)
+        ]
+        for first in range(0, len(wanted), _AT_ONCE):
+            some = wanted[first : first + _AT_ONCE]
+            errors = await asyncio.gather(*(self._listing_error(each, news) for each in some))
+            for namespace, error in zip(some, errors, strict=True):
+                if isinstance(error, KubeError) and error.status in _LOST:
+                    refusals[namespace] = error
+                elif error is not None:
+                    if isinstance(error, UnreachableError) and troubles and not listed:
+                        raise error  # for the second time: not for each namespace
+                    troubles[namespace] = error
+                else:
+                    listed += 1
+                    if self._namespaces.find(namespace):
+                        news |= self._mirror.jobs_of(namespace)
         if refusals.keys() == self._namespaces.wanted and _of_the_definition(refusals):
             raise next(iter(refusals.values()))
-        if troubles and not listed and not refusals:
-            raise next(iter(troubles.values()))
+        trouble = next(iter(troubles.values()), None)
+        if (
+            trouble
+            and not listed
+            and not refusals
+            and (not only_unsure or isinstance(trouble, UnreachableError))
+        ):
+            raise trouble
         news |= self._note(troubles)
         return refusals
 
@@ -176,7 +186,8 @@ class Lists:
     async def _list_all(self, namespace: str, news: set[JobKey]) -> None:
         """Adds to `news` even if a later list is refused: the mirror has taken what an earlier one told."""
         for kind in WATCHED:
-            news |= await self._list(kind, namespace)
+            found = await self._list(kind, namespace)
+            news |= found  # once it is there: others are read at the same time
 
     async def _list(self, kind: str, namespace: str) -> set[JobKey]:
         entries, version = await self._entries(kind, namespace)

@@ -245,7 +245,7 @@ async def test_only_integers_are_counted(
     lease = await claim_one(signer, job, ANN, 1)
     for given in (id_type, "bigint"):
         values: Slots = {"first_id": [1], "record_id": [], "rows": TWO_ROWS}
-        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.UndefinedFunctionError)):
+        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.DatatypeMismatchError)):
             await send(signer, job, (1, lease), id_type=given, **values)
     assert await signatures_of(owner, job) == {}
 
@@ -256,7 +256,7 @@ async def test_ids_of_another_type_are_not_committed(
     job = await add_job(owner, keys=1)
     await add_batches(owner, job, [1, 2])
     lease = await claim_one(signer, job, ANN, 1)
-    with pytest.raises(asyncpg.UndefinedFunctionError):
+    with pytest.raises(asyncpg.DatatypeMismatchError):
         await send(signer, job, (1, lease), id_type="text", record_id=["1", "2"])
     assert await send(signer, job, (1, lease)) == [COMMITTED]
 

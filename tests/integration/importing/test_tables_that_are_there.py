@@ -64,7 +64,7 @@ class TestTableThatIsThere:
     async def test_is_not_replaced_under_a_view(self, db: asyncpg.Connection, tmp_path: Path) -> None:
         await load(db, tmp_path / "in.csv", "id,p\n1,a\n", payload_column="p")
         await db.execute("CREATE VIEW v AS SELECT * FROM t")
-        with pytest.raises(SourceError, match=r"view public\.v depends on table public\.t"):
+        with pytest.raises(SourceError, match="view v depends on table t"):
             await load(db, tmp_path / "in.csv", "id,p\n2,b\n", payload_column="p", mode=Mode.REPLACE)
         assert await rows(db) == [(1, "a")]
         with pytest.raises(SourceError, match="not an ordinary table"):

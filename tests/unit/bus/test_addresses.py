@@ -114,6 +114,8 @@ def test_a_login_is_that_of_the_servers_own_url_unescaped() -> None:
     assert address.login("b", 2) == BusLogin("eve", "other")
     assert address.login("c", 3) == address.login("told-by-the-cluster", 4222) == BusLogin("joe", "p@ss/w%")
     assert BusAddress("a:1", "keys", "word").login("a", 1) == BusLogin("keys", "word")
+    sockets = BusAddress("wss://joe:x@a,wss://eve:y@b", "keys", "unused")
+    assert sockets.login("b", None) == sockets.login("b", 443) == BusLogin("eve", "y")
 
 
 def test_a_user_without_a_password_is_a_token_which_no_message_shows() -> None:

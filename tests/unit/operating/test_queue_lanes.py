@@ -141,3 +141,19 @@ def test_no_key_is_lost_and_no_lane_has_more_than_its_share(steps: list[tuple[st
             wanted.discard(taken)
         assert in_process or not wanted
     assert schedule.busy == len(schedule) == 0
+
+
+def test_a_lane_of_several_keys_gets_its_turn_among_lanes_of_one_key_that_are_always_due() -> None:
+    """A lane that begins again each time its key was processed must not be the next one each time."""
+    schedule: Schedule[str] = Schedule(lane=by_first_letter)
+    lanes = [chr(ord("a") + number) for number in range(19)]
+    for key in (*(f"{lane}1" for lane in lanes), "z1", "z2"):
+        schedule.add(key, 0.0)
+    taken = Counter[str]()
+    for now in range(400):
+        key = schedule.take(float(now))
+        assert key is not None
+        taken[key[0]] += 1
+        schedule.done(key, float(now))
+    assert {*taken} == {*lanes, "z"}
+    assert set(taken.values()) <= {19, 20, 21}

@@ -218,6 +218,16 @@ async def test_postgres_is_asked_once_whether_a_job_has_ended_and_before_anythin
     assert (asked, world.done) == (2, ["delete signing", "delete records", "delete keys"])
 
 
+async def test_without_its_finalizer_a_job_is_not_taken_for_ended_by_its_status_alone() -> None:
+    """Whoever may write a status may remove a finalizer, too."""
+    world = World()
+    ended = planned(view_of(stored_of(state=JobState.COMPLETE, finished_at=NOW))).status
+    world.job = job_of(status=ended, finalizers=())
+    seen = await reconciler(world)._observe(world.job)
+    assert isinstance(seen.stored, StoredJob)
+    assert seen.stored.state is JobState.RUNNING
+
+
 async def test_a_deleted_job_is_forgotten() -> None:
     world = World()
     world.job = None

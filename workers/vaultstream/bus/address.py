@@ -138,10 +138,10 @@ class BusAddress:
 
         Args:
             host: of the server; the cluster may have told us of one that no URL names.
-            port: its port.
+            port: its port; None: that of its scheme.
         """
         named = [server for url in self.urls if (server := urlsplit(url)).username is not None]
-        own = [server for server in named if (server.hostname, _port(server)) == (host, port)]
+        own = [server for server in named if server.hostname == host and port in {server.port, _port(server)}]
         for server in own or named:
             user, password = unquote(server.username or ""), server.password
             if password is not None:

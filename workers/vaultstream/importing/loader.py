@@ -30,6 +30,7 @@ from vaultstream.importing.source import Format, ImportSource, open_import_sourc
 from vaultstream.importing.target import Target, find_existing, finish_target, make_target, narrow_ids
 from vaultstream.plurals import counted
 from vaultstream.records.source import quote_identifier
+from vaultstream.store.search_path import add_users_search_path
 from vaultstream.store.serving import is_open
 from vaultstream.store.sql import query
 
@@ -123,6 +124,7 @@ async def import_records(
             with RejectFile(listed, named=options.rejects is not None) as rejects:
                 id_type: IdType = "bigint" if shape.numbered else "text"
                 target = await make_target(connection, options, existing, id_type, payload_type)
+                await add_users_search_path(connection)
                 load = _Load(
                     connection, source, reader, shape, target, rejects, options.max_rejects, progress
                 )

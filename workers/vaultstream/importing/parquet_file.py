@@ -57,7 +57,13 @@ def _refuse_several_files(source: ImportSource, file: pq.ParquetFile) -> None:
         for place in range(group.num_columns)
     ]
     starts = [(c.dictionary_page_offset or c.data_page_offset, c.total_compressed_size) for c in columns]
-    stream.seek(max((start + size for start, size in starts), default=0))
+    end = max((start + size for start, size in starts), default=0)
+    if not 0 <= end <= source.size:
+        raise ImportFileError(
+            f"{source.subject} is damaged: its footer names places that it does not have.",
+            hint="Get the file again.",
+        )
+    stream.seek(end)
     left = source.size - _FOOTER_END_BYTES - metadata.serialized_size - stream.tell()
     piece = b""
     while left > 0 and (read := stream.read(min(left, _PIECE_BYTES))):

@@ -118,7 +118,7 @@ class Paced(StatusPart):
 
     at: UnixTime
     """When, in seconds since 1970."""
-    rate: Annotated[Amount, Field(strict=True)]
+    rate: Annotated[Amount, Field(strict=True, gt=0)]
     """Records per second of one signer."""
     error: Annotated[Amount, Field(strict=True)]
     """Its standard error, as a share of it."""

@@ -111,10 +111,16 @@ class Failures:
         return error
 
     def fenced(self, batch: Batch) -> Settlement:
-        """Returns how a batch ends whose commit, or whose failed attempt, Postgres refused: its lease had ended before."""
+        """Returns how a batch ends whose commit, or whose failed attempt, Postgres refused: its lease had ended before.
+
+        A lease that seems to go on is released: it was ended by others, or somebody else has locked the batch. Then it is tried again
+        a little later, or one batch would take all keys, one after the other.
+        """
         self._count_loss(batch)
         log.warning("fenced: batch %d, key %s", batch.number, batch.lease.key_id)
-        return Settlement(FENCED, redeliver_after=0.0, lease_ended=True)
+        if batch.lease.remaining <= 0:
+            return Settlement(FENCED, redeliver_after=0.0, lease_ended=True)
+        return Settlement(FENCED, redeliver_after=full_jitter(1, initial_seconds=2.0, max_seconds=2.0))
 
     async def _count_attempt(self, batch: Batch, error: Exception) -> Settlement:
         """Counts the attempt in Postgres, which decides what comes next: another attempt after a delay, or none."""

@@ -67,7 +67,7 @@ class WatchedConnection(asyncpg.Connection):
     def keep_search_path(self, users: str, ours: str) -> None:
         """Notes that the session has our search path in place of the user's, and keeps it when the connection is reset."""
         self.users_search_path = users
-        self._settings = f"{self._settings};\nSET search_path = {ours}".removeprefix(";\n")
+        self._settings = f"SET search_path = {ours};\n{self._settings}".removesuffix(";\n")
 
     def get_server_pid(self) -> int:
         """Returns the process of the session on the server, also through a pooler."""

@@ -30,6 +30,13 @@ async def pin_search_path(connection: Any) -> None:
     connection.keep_search_path(await connection.fetchval(query("pin_search_path"), PATH), PATH)
 
 
+async def add_users_search_path(connection: asyncpg.Connection | PoolConnectionProxy) -> None:
+    """Puts the user's path behind ours for the rest of a transaction: code of the user's own tables looks there for names."""
+    path = getattr(connection, "users_search_path", None)
+    if path:
+        await connection.execute(query("set_local_search_path"), f"pg_catalog, {path}")
+
+
 @asynccontextmanager
 async def users_search_path(connection: asyncpg.Connection | PoolConnectionProxy) -> AsyncIterator[None]:
     """Runs queries with the user's path, in a transaction. Only queries that name no operator or function without a schema, unless one

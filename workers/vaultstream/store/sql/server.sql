@@ -108,14 +108,14 @@ ORDER BY a.began
 
 -- name: own_pid
 -- The process of this session on the server; a pooler gives its clients other numbers.
-SELECT pg_backend_pid()
+SELECT pg_catalog.pg_backend_pid()
 
 -- name: begin_holding
 -- Begins a transaction that keeps its session of the server.
 BEGIN
 
 -- name: set_in_session
-SELECT set_config({name}, {value}, false)
+SELECT pg_catalog.set_config({name}, {value}, false)
 
 -- name: list_login_settings
 -- The names of settings, those of $2 apart, that members of the roles $1 have as their own, for this database or all.
