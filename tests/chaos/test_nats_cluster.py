@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from nats.js.errors import APIError
 
+from support.as_user import as_user
 from support.engine import new_database, overlaps_of
 from support.lab import Lab
 from support.nats_cluster import ADMIN, NatsCluster, nats_cluster
@@ -59,7 +60,10 @@ async def lab(
         monkeypatch.setenv(name, value)
     await mortal.ensure_running()
     services = await mortal.services()
-    async with new_database(services) as url, open_pool(url, role="test", size=4) as pool:
+    async with (
+        new_database(services) as url,
+        open_pool(url, role="test", size=4, reset=False, check=as_user) as pool,
+    ):
         here = replace(
             services,
             database_url=url,
