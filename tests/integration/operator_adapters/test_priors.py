@@ -12,6 +12,7 @@ import pytest
 from integration.operator_adapters.stored import SPEC, found, made
 from support.engine import add_batches
 from support.planning import job_of, spec_of
+from support.waiting import eventually
 from vaultstream.scaling.history import History
 from vaultstream.scaling.prior import Prior
 from vaultstream.scaling.throughput import Seen
@@ -36,7 +37,15 @@ async def test_the_next_job_of_the_kind_begins_with_what_one_has_shown(
     assert (await made(store, first)).prior == Prior()
     assert await store.remember(ScalingMemory(SHOWN, generation=1), first) is None
     async with PostgresStore(migrated_url, lags) as restarted:
-        prior = (await made(restarted, another("next"))).prior
+        following = another("next")
+        await made(restarted, following)
+
+        async def learned() -> Prior | None:
+            """A read that takes too long is left out of a look."""
+            prior = (await found(restarted, following)).prior
+            return prior if prior.seen else None
+
+        prior = await eventually(learned)
         assert {one.signers: one.rate for one in prior.seen} == {4: 4_000.0, 16: 16_000.0}
         assert [one.seconds for one in prior.starts] == [6.0]
         assert (await made(restarted, other)).prior == Prior()  # its batches have another size

@@ -147,7 +147,7 @@ async def test_a_server_that_begins_with_tls_or_is_behind_websockets_is_verified
     pair, web = authority.issue("nats", "nats", hosts=["localhost"]), choose_port()
     tls = {"cert_file": str(pair.certificate), "key_file": str(pair.key)}
     websocket = {"host": "127.0.0.1", "port": web, "tls": tls}
-    first = {**tls, "handshake_first": True, "timeout": 0.2}
+    first = {**tls, "handshake_first": True, "timeout": 1.0}
     async with other_nats(tmp_path / "nats", tls=first, websocket=websocket) as port:
         for url in (f"tls://localhost:{port}", f"wss://localhost:{web}"):
             address = BusAddress(url, "me", "", ca_file=authority.pair.certificate)
