@@ -34,7 +34,7 @@ async def add_users_search_path(connection: asyncpg.Connection | PoolConnectionP
     """Puts the user's path behind ours for the rest of a transaction: code of the user's own tables looks there for names."""
     path = getattr(connection, "users_search_path", None)
     if path:
-        await connection.execute(query("set_local_search_path"), f"pg_catalog, {path}")
+        await connection.execute(query("add_local_search_path"), path)
 
 
 @asynccontextmanager

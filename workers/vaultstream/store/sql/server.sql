@@ -37,6 +37,10 @@ GROUP BY s.application_name
 -- name: pin_search_path
 SELECT pg_catalog.current_setting('search_path') AS users, pg_catalog.set_config('search_path', $1, false)
 
+-- name: add_local_search_path
+-- Postgres's schema first, then the path $1.
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', $1::text), true)
+
 -- name: set_local_search_path
 SELECT pg_catalog.set_config('search_path', $1, true)
 
