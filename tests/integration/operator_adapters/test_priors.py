@@ -41,7 +41,7 @@ async def test_the_next_job_of_the_kind_begins_with_what_one_has_shown(
         await made(restarted, following)
 
         async def learned() -> Prior | None:
-            """A read that takes too long is left out of a look."""
+            """A read that takes too long is left out of a reconcile."""
             prior = (await found(restarted, following)).prior
             return prior if prior.seen else None
 

@@ -13,7 +13,6 @@ import pytest
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from support.as_user import connect
 from support.deliveries import Deliveries, deliveries, outcomes, payloads
 from support.engine import add_table, expire, history_of, lease_of, lease_one, new_name, signatures_of
 from support.signer import Bench, fetch_all, open_bench
@@ -116,31 +115,6 @@ async def test_a_signer_fenced_in_mid_batch_writes_nothing_of_it(
         await bench.run(during=fence)
         await bench.assert_ended_well(payloads(10))
         assert await outcomes(bench) == ["committed", how]
-
-
-async def test_a_batch_that_somebody_else_has_locked_takes_no_key_for_long(
-    services: Services, engine_url: str, db: asyncpg.Connection
-) -> None:
-    """Its commits are fenced while the lease goes on: the key is released each time, and the other batches are committed."""
-    view = await slow_view(db, 30, seconds=0.5)
-    async with open_bench(services, engine_url, db, view, key_count=1) as bench:
-
-        async def tried_again_and_again() -> bool:
-            how = [outcome for _, _, outcome in await history_of(db, bench.job)]
-            return (how.count("released"), how.count("committed")) >= (2, 2)
-
-        async def lock() -> None:
-            async with connect(engine_url) as other, other.transaction():
-                first = (
-                    "SELECT batch_no FROM vaultstream.batches WHERE job_no = $1 AND batch_no = 1 FOR UPDATE"
-                )
-                await eventually(lambda: other.fetchval(first, bench.job.job_no))
-                await eventually(tried_again_and_again)
-
-        await bench.run(during=lock)
-        await bench.assert_ended_well(payloads(30))
-        lost = "SELECT max(lost) FROM vaultstream.batches WHERE job_no = $1"
-        assert await db.fetchval(lost, bench.job.job_no) == 0
 
 
 async def test_a_key_that_the_file_of_revocations_names_signs_nothing_though_postgres_leases_it(
