@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from vaultstream.credentials import DATABASE_FILE, SOURCE_DATABASE_FILE, UrlSource, current_source_url
 from vaultstream.errors import UsageError, VaultStreamError
 from vaultstream.store.database import fetch_one
+from vaultstream.store.search_path import PATH
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 VARIABLE = "VAULTSTREAM_SOURCE_DATABASE_URL"
 
 SESSION = {
-    "search_path": "pg_catalog, pg_temp",
+    "search_path": PATH,
     "default_transaction_read_only": "on",
     "extra_float_digits": "1",
 }
