@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from vaultstream.errors import UsageError
-from vaultstream.settings import Settings, load_settings
+from vaultstream.settings import Settings, kek_file, load_settings, seal_key_file, seals_dir
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.unit
 
@@ -46,3 +51,15 @@ def test_no_error_has_words_of_the_library(monkeypatch: pytest.MonkeyPatch, name
     assert "Input" not in told
     assert "parse" not in told
     assert told.startswith(name)
+
+
+def test_keys_and_seals_belong_in_the_data_directory_as_all_else_finds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for given in ("~/vs", "vs", "../" + tmp_path.name + "/vs"):
+        settings = load_settings(data_dir=given)
+        assert kek_file(settings) == tmp_path / "vs" / "kek"
+        assert seal_key_file(settings) == tmp_path / "vs" / "seal-key"
+        assert seals_dir(settings) == tmp_path / "vs" / "seals"

@@ -226,7 +226,15 @@ def _taken(file: "EnvFile | None", given: "Container[str]") -> "EnvFile | None":
 
 def kek_file(settings: Settings) -> Path:
     """Returns the path of the file of key-encryption keys."""
-    return settings.kek_file or settings.data_dir / "kek"
+    return settings.kek_file or _whole(settings.data_dir) / "kek"
+
+
+def _whole(folder: Path) -> Path:
+    """Returns the absolute path of the data directory, with its links followed; as it is if it can't be found."""
+    try:
+        return folder.expanduser().resolve()
+    except (RuntimeError, OSError):
+        return folder
 
 
 def revocations_file(settings: Settings) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from vaultstream.audit.seals.log_history import LogReport, examine_log, open_kep
 from vaultstream.audit.seals.seal_trust import read_kept
 from vaultstream.crypto.seal_keys import load_seal_keys, parse_verifier_keys
 from vaultstream.errors import AuditError, UnknownJobError, UsageError
+from vaultstream.local.services import require_place
 from vaultstream.local.session import open_session
 from vaultstream.plurals import counted
 from vaultstream.proof.checkpoint import open_checkpoint
@@ -26,6 +28,7 @@ from vaultstream_cli.root import app
 from vaultstream_cli.unknown_jobs import explaining_unknown
 
 if TYPE_CHECKING:
+    from vaultstream.crypto.seal_keys import SealKeys
     from vaultstream.proof.note import NoteKey
     from vaultstream.store.audit_events import AuditedJob
     from vaultstream.store.database import Connection
@@ -56,9 +59,19 @@ def known_keys(settings: Settings, seal_key: list[str] | None) -> tuple[NoteKey,
 
     Raises:
         CustodyError: none is given, and the file of the seal key can't be used.
-        UsageError: what is given is no verifier key.
+        UsageError: what is given is no verifier key, or none is given and nothing was ever created.
     """
-    return parse_verifier_keys(*seal_key) if seal_key else load_seal_keys(seal_key_file(settings)).known
+    if seal_key:
+        return parse_verifier_keys(*seal_key)
+    return _own_keys(settings).known
+
+
+def _own_keys(settings: Settings) -> SealKeys:
+    """Returns the keys of the installation. Where nothing was ever created, no file of keys is what is missing first."""
+    path = seal_key_file(settings)
+    if settings.database_url is None and settings.seal_key_file is None and not os.path.lexists(path):
+        require_place(settings.data_dir)
+    return load_seal_keys(path)
 
 
 @command(group, "key")
@@ -68,7 +81,7 @@ async def key(settings: Settings, *, json: Json = False) -> None:
     They are no secrets. Give them to those who check your proofs, by another way than the proofs. Reads the file of the seal key
     (VAULTSTREAM_SEAL_KEY_FILE), and no database.
     """
-    keys = load_seal_keys(seal_key_file(settings))
+    keys = _own_keys(settings)
     if json:
         print_object({"origin": keys.origin, "keys": [each.vkey for each in keys.known]})
         return
@@ -175,7 +188,7 @@ async def seal_job(
     without a seal key. Needs the seal key (VAULTSTREAM_SEAL_KEY_FILE), and in Postgres the role of a records worker. Exits 4 if a
     log is not what the seal key signed before, or if something is gone that was sealed.
     """
-    keys = load_seal_keys(seal_key_file(settings))
+    keys = _own_keys(settings)
     async with (
         open_session(settings, existing=True) as session,
         explaining_unknown(session, job),

@@ -76,3 +76,13 @@ def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
         if line != ("log", "verify", "--since", "1"):
             assert "it is a file, or below one" in " ".join(ran.output.split()), line
         assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("line", [("log", "key"), ("log", "checkpoint"), ("log", "seal", "j")])
+def test_an_empty_place_is_named_before_the_seal_key_that_is_not_there(
+    line: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VAULTSTREAM_SEAL_KEY_FILE")
+    ran = CliRunner().invoke(app, line)
+    assert ran.exit_code == 2
+    assert f"There is no VaultStream database in {tmp_path / '.vaultstream'}." in " ".join(ran.output.split())

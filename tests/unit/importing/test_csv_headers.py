@@ -100,6 +100,13 @@ def test_a_header_of_other_columns_refuses_the_file(path: Path) -> None:
         read(path)
 
 
+def test_an_id_that_is_the_name_of_its_column_is_a_record_among_ids_of_text(path: Path) -> None:
+    path.write_text("id,country\nHU,Hungary\nID,Indonesia\nIS,Iceland\nid,country\n")
+    rows, rejects = read(path)
+    assert [row.id for row in rows] == ["HU", "ID", "IS"]
+    assert reasons(rejects) == [(5, "is the header again")]
+
+
 def test_a_separator_that_is_announced_again_is_no_record(path: Path) -> None:
     path.write_text("sep=,\nid,name\n1,a\nsep=,\nid,name\n2,b\n")
     rows, rejects = read(path)

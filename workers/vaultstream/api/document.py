@@ -72,21 +72,49 @@ class Document:
 class _Loader(yaml.SafeLoader):
     """Reads plain scalars as Kubernetes does: numbers of base 60 (`1:30`), timestamps, merge and value keys stay strings.
 
-    `yes`, `no`, `on` and `off` are booleans there too, and `010` is 8.
+    `yes`, `no`, `on` and `off` are booleans there too. Of numbers, `010` and `0o10` are 8, `08` is 8, and any `_` is left out.
     """
 
 
-_NUMBERS = {
-    f"{_TAG}int": re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
-    f"{_TAG}float": re.compile(
-        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
-        r"|\.(?:nan|NaN|NAN)$"
-    ),
-}
+_WHOLE = re.compile(r"[-+]?(?:0[bB][01]+|0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|[1-9][0-9]*|0)")
+_DECIMAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+
+class _Numbers:
+    """Takes the place of a pattern among PyYAML's resolvers.
+
+    Args:
+        whole: whether it matches whole numbers, else all other ones.
+    """
+
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
+
+    def match(self, text: str) -> bool:
+        digits = text.replace("_", "")
+        if _WHOLE.fullmatch(digits):
+            return self._whole
+        if self._whole:
+            return False
+        return bool(
+            _DECIMAL.fullmatch(text if text.startswith(".") else digits) or _NOT_FINITE.fullmatch(text)
+        )
+
+
+_NUMBERS = {f"{_TAG}int": _Numbers(whole=True), f"{_TAG}float": _Numbers(whole=False)}
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag in _SCALARS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = str(loader.construct_scalar(node)).replace("_", "")
+    return int(digits, 8 if re.match("[-+]?0[0-7]", digits) else 0)
+
+
+_Loader.add_constructor(f"{_TAG}int", _whole_number)
 
 
 class _Dumper(yaml.SafeDumper):

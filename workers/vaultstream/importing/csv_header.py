@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.importing.ids import is_uuid
+from vaultstream.importing.ids import is_bigint, is_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +33,22 @@ class CsvHeader:
         """Whether a row is the header again, as where files were concatenated: in any case, and with a byte order mark."""
         return _plain(row)[: len(self.names)] == _plain(self.names) and len(row) == self.width
 
-    def is_replaced_by(self, row: Sequence[str], id_place: int | None) -> bool:
-        """Whether a row is another header: it has the same names in another order, or the id column's own name as its id."""
+    def is_replaced_by(self, row: Sequence[str], id_place: int | None, first_id: str | None) -> bool:
+        """Whether a row is another header: it has the same names in another order, or the id column's own name as its id.
+
+        Args:
+            row: as many values as the header has.
+            id_place: which of them is the id; None: rows are numbered.
+            first_id: the id of a record before; None: there is none. If it is text, the name of a column may be an id, too.
+        """
         own, names = _plain(row), _plain(self.names)
         if own[: len(names)] == names:
             return False
-        return sorted(own) == sorted(names) or (id_place is not None and own[id_place] == names[id_place])
+        if sorted(own) == sorted(names):
+            return True
+        if id_place is None or first_id is None or own[id_place] != names[id_place]:
+            return False
+        return is_bigint(first_id) or is_uuid(first_id)
 
 
 def _plain(row: Sequence[str]) -> list[str]:

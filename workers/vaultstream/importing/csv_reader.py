@@ -52,6 +52,7 @@ class CsvReader:
         self._values = csv.reader(iter(self._lines), strict=True)
         self._header = self._read_header()
         self.columns = self._header.names
+        self._first_id: str | None = None
 
     def _read_header(self) -> CsvHeader:
         source, lines = self._source, self._lines
@@ -162,6 +163,8 @@ class CsvReader:
                 return Row(line, number, "", payload_of(row))
             if fault := fault_of(row[id_place], wanted):
                 raise RejectedError(fault)
+            if self._first_id is None:
+                self._first_id = row[id_place]
             return Row(line, number, row[id_place], payload_of(row))
 
         return make
@@ -173,7 +176,7 @@ class CsvReader:
         """Rejects the header if it comes again; refuses the file if it comes again with other columns or in another order."""
         if self._header.is_repeated_by(row):
             raise RejectedError("is the header again")
-        if self._header.is_replaced_by(row, id_place):
+        if self._header.is_replaced_by(row, id_place, self._first_id):
             raise ImportFileError(
                 f"Line {line} of {self._source.name} is the header again, with other columns or in another order.",
                 hint="These are two files in one: import them one by one, the second with --append.",
