@@ -23,7 +23,7 @@ from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.mirror import JobKey
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.postgres import PostgresStore
-from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, make_kopf_tolerant, registry
+from vaultstream_operator.handlers import NOT_BY_KOPF, Watches, make_kopf_tolerant, registry, silent_for
 from vaultstream_operator.leading import exit_asked, leading
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.reconciler import Reconciler
@@ -89,6 +89,7 @@ async def run_operator(settings: OperatorSettings) -> None:
             worked_in=store.namespaces,
             disconnect=disconnect,
             listen=listen,
+            silent_for=silent_for,
         )
         term.stop_work = runtime.stop
         try:

@@ -73,8 +73,8 @@ class Reconciler:
         self._silences: dict[tuple[str, str], Silence] = {}
         self._deciding: set[tuple[str, str]] = set()
         self._announced: dict[tuple[str, str], tuple[int, int]] = {}
-        self._ends: set[str] = set()
-        """UIDs of SigningJobs of which Postgres knows that they have ended."""
+        self._ends: dict[tuple[str, str], str] = {}
+        """The UID of each existing SigningJob of which Postgres knows that it has ended."""
 
     def decides(self, namespace: str, name: str) -> bool:
         """Returns whether the last reconcile of a SigningJob decided on its count. Then the next one is urgent."""
@@ -91,6 +91,7 @@ class Reconciler:
             for _ in range(MOST_STEPS):
                 job = await self._cluster.get(namespace, name, known=job)
                 if job is None:
+                    self._ends.pop((namespace, name), None)
                     self._forget(namespace, name)
                     return None
                 try:
@@ -125,13 +126,14 @@ class Reconciler:
         ended = conditions.ended_by(job.status.conditions) is not None
         # The status is no proof that a job has ended: before anything is deleted for that, Postgres is asked, and else once.
         acts = children.any or job.spec is None or job.spec.ttl_seconds_after_finished is not None
-        known = ended and not acts and job.owner.uid in self._ends
+        key = job.owner.namespace, job.owner.name
+        known = ended and not acts and self._ends.get(key) == job.owner.uid
         unneeded = known or (FINALIZER not in job.finalizers and not ended)
         if unneeded and not (job.deleting and FINALIZER in job.finalizers):
             return View(job, stored=None, lag=None, children=children, lost=lost, lost_for=lost_for)
         stored = await self._store.find(job)
         if isinstance(stored, StoredJob) and stored.ours and stored.state in _ENDS:
-            self._ends.add(job.owner.uid)
+            self._ends[key] = job.owner.uid
         lag = None if lost else await self._lag(job, stored)
         return View(job, stored=stored, lag=lag, children=children, lost=lost, lost_for=lost_for)
 
@@ -162,6 +164,7 @@ class Reconciler:
         if planned.remove_finalizer:
             await self._record(job, planned.events)
             await self._cluster.set_finalizer(job, present=False)
+            self._ends.pop((owner.namespace, owner.name), None)
             self._forget(job.owner.namespace, job.owner.name)
             return planned.requeue_after
         if planned.add_finalizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from operator import itemgetter
@@ -27,6 +28,8 @@ UNSURE_SECONDS = 2.0
 RETRY_SECONDS = 1.0
 CHILD_SETTLE_SECONDS = 0.05
 """Changes of children come in bursts: one reconcile handles them all."""
+HEARD_SECONDS = 80.0
+"""A watch that has delivered nothing for this long, not even a bookmark, may be dead. A live one gets a bookmark every minute."""
 LIVE_SECONDS = 90.0
 """Without a successful round for this long, the operator is stuck and must be restarted."""
 
@@ -50,6 +53,7 @@ class Runtime:
         worked_in: returns the namespaces that ever had jobs; None if that can't be read now.
         listen: listens for hints at new batches of jobs until it is canceled, and passes each with its delay to what it is given.
         disconnect: closes the connections to NATS and Postgres: on exit kopf waits 5 s for tasks left on its loop.
+        silent_for: returns for how many seconds no watch of a namespace has delivered anything.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Runtime:
         worked_in: Callable[[], Awaitable[set[str] | None]],
         disconnect: Callable[[], Awaitable[None]],
         listen: Callable[[Callable[[JobKey, float], None]], Coroutine[None, None, None]] | None = None,
+        silent_for: Callable[[str], float] = lambda _: math.inf,
     ) -> None:
         self._cluster = cluster
         self._reconciler = reconciler
@@ -73,6 +78,7 @@ class Runtime:
         self._looked_back = cluster.namespaces.everywhere
         self._disconnect = disconnect
         self._listen = listen
+        self._silent_for = silent_for
         self._queue: WorkQueue[JobKey] = WorkQueue(
             self._reconcile,
             urgent=lambda key: reconciler.decides(*key),
@@ -143,8 +149,13 @@ class Runtime:
                 full_at = loop.time() + RESYNC_SECONDS
 
     async def _settled_for(self, seconds: float) -> bool:
-        """Waits; returns False as soon as a namespace may have been lost or found."""
+        """Waits; returns False as soon as a namespace may have been lost or found, but no later than the time is over.
+
+        So refusals without an end, which a tenant can cause, do not put off the full lists.
+        """
         namespaces = self._cluster.namespaces
+        if seconds <= 0:
+            return True
         limit = seconds if namespaces.settled else min(seconds, UNSURE_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
@@ -197,10 +208,15 @@ class Runtime:
         self._ended = frozenset(ended)
         if not namespaces.everywhere:
             self._follow(namespaces.served - ended)  # watched again after the next list
-        if not only_unsure and (not late or namespaces.served - late.keys()):
-            self._health.beat(WATCHES)  # of one namespace alone: the lists serve it meanwhile
+        # If that of another namespace delivers, the lists serve this one meanwhile, and no tenant ends the operator.
+        if not only_unsure and (not late or self._delivers(namespaces.served - late.keys())):
+            self._health.beat(WATCHES)
         self._metrics.resyncs.inc(len(news))
         for key in news:
             self._queue.add(key)
         await self._look_back()
         return True
+
+    def _delivers(self, namespaces: Collection[str]) -> bool:
+        """Returns whether a watch of any of these namespaces lives. That one has nothing to tell is no proof."""
+        return any(self._silent_for(namespace) < HEARD_SECONDS for namespace in namespaces)

@@ -266,18 +266,6 @@ async def test_kubectl_waits_for_the_end(
     assert "condition met" in (await waiting).stdout
 
 
-@pytest.mark.parametrize(
-    ("end", "after"), [(JobState.COMPLETE, JobState.RUNNING), (JobState.FAILED, JobState.COMPLETE)]
-)
-async def test_a_job_that_ended_can_not_return_to_another_state(
-    client: Client, job: dict[str, Any], end: JobState, after: JobState
-) -> None:
-    await set_status(client, job, ended(end))
-    with pytest.raises(RefusedError, match="a job that is Complete or Failed can't change its state"):
-        await set_status(client, job, RUNNING.model_copy(update={"state": after}))
-    await set_status(client, job, ended(end).model_copy(update={"state": JobState.DELETING}))
-
-
 async def test_kubectl_get_shows_the_progress_of_a_job(
     api_server: ApiServer, client: Client, namespace: str, job: dict[str, Any]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -58,3 +58,39 @@ async def test_decisions_that_change_nothing_are_not_written(site: Site) -> None
             told = [change.body["status"] for change in watch.of("job")]
         assert written <= seconds / STALE_SECONDS + 1, seconds
         assert len({change.body["metadata"]["resourceVersion"] for change in watch.of("job")}) == 1, told
+
+
+async def test_a_job_whose_status_says_that_it_has_ended_goes_on_while_postgres_knows_better(
+    site: Site,
+) -> None:
+    """Whoever has the token of another operator may write any status, and Postgres may have been restored to an earlier time.
+    Nothing is deleted for that, the job signs all, and its status is corrected.
+    """
+    operator = await site.operator()
+    await site.apply("job", scaling=QUICK)
+    token = await site.status_field("job", "token")
+    await site.worker("keys", token)
+    await site.worker("records", token)
+    await site.scales_to("job", 4)
+    before = {role: await site.child("job", role) for role in ("keys", "records", "signing")}
+    await site.forge_end("job")
+    await decided_again(operator, 3)
+    assert (await site.status("job"))["state"] in ("Pending", "Running")
+    assert not await site.condition("job", "Complete")
+    after = {role: await site.child("job", role) for role in before}
+    assert {role: uid_of(child) for role, child in after.items()} == {
+        role: uid_of(child) for role, child in before.items()
+    }
+    await site.worker("signing", token)
+
+    async def signed() -> bool:
+        status = await site.status("job")
+        return bool(status.get("state") == "Complete" and status.get("signed") == 200)
+
+    await eventually(signed, seconds=60, what="a status that agrees with Postgres")
+    assert await site.db.fetchval("SELECT count(*) FROM vaultstream.signatures") == 200
+
+
+def uid_of(child: dict[str, Any] | None) -> str:
+    assert child is not None
+    return str(child["metadata"]["uid"])

@@ -293,6 +293,24 @@ class Site:
         """Merges fields into a SigningJob: `spec={...}` or `metadata={...}`."""
         await self.client.call("PATCH", path_of(self.namespace, name), fields)
 
+    async def forge_end(self, name: str) -> None:
+        """Writes into the status of a SigningJob that it is complete, like another operator, which may write any."""
+        job = await self.job(name)
+        kept = [c for c in job["status"]["conditions"] if c["type"] not in ("Complete", "Failed")]
+        end = {
+            "type": "Complete",
+            "status": "True",
+            "reason": "AllSigned",
+            "message": "All records are signed.",
+        }
+        end |= {"lastTransitionTime": job["metadata"]["creationTimestamp"], "observedGeneration": 1}
+        status = {
+            "conditions": [*kept, end],
+            "completionTime": end["lastTransitionTime"],
+            "state": "Complete",
+        }
+        await self.client.call("PATCH", f"{path_of(self.namespace, name)}/status", {"status": status})
+
     async def job(self, name: str) -> dict[str, Any]:
         return await self.client.call("GET", path_of(self.namespace, name))
 

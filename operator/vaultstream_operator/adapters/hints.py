@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,24 +20,35 @@ log = logging.getLogger(__name__)
 
 APART_SECONDS = 1.0
 """Seconds between two reconciles of a job that hints cause."""
+MOST_RECONCILES = 20
+"""Reconciles a second that hints cause, of all jobs together: forged hints name any job, and jobs are many."""
 MOST_HINTS = 1_000
 """Hints of one second after which none are listened to for `UNHEARD_SECONDS`: polling goes on as always."""
 UNHEARD_SECONDS = 60.0
 LISTEN_AGAIN_SECONDS = 5.0
+_MOST_DIGITS = 9
+"""A number of a job fits into 32 bits."""
 
 
 class HintPace:
-    """How soon a hinted reconcile may come: at once, but not more often than every `APART_SECONDS` for each job."""
+    """How soon a hinted reconcile may come: at once, but not more often than every `APART_SECONDS` for each job, and
+    `MOST_RECONCILES` times in any second for all of them. A hint beyond that has no effect: polling goes on as always.
+    """
 
     def __init__(self) -> None:
         self._at: dict[int, float] = {}
         """When the latest reconcile of a job that a hint caused began, or is to begin."""
+        self._latest: deque[float] = deque(maxlen=MOST_RECONCILES)
+        """When the latest of all hints with an effect came."""
 
-    def delay(self, job_no: int, now: float) -> float:
-        """Returns the seconds until the reconcile for a hint at `now`, on the caller's clock."""
+    def delay(self, job_no: int, now: float) -> float | None:
+        """Returns the seconds until the reconcile for a hint at `now`, on the caller's clock; None: it causes none."""
         latest = self._at.get(job_no, now - APART_SECONDS)
         if latest > now:  # it is to come, and will see what this hint is about
             return latest - now
+        if len(self._latest) == MOST_RECONCILES and now - self._latest[0] < 1.0:
+            return None
+        self._latest.append(now)
         if len(self._at) >= MOST_HINTS:
             self._at = {no: at for no, at in self._at.items() if at + APART_SECONDS > now}
         self._at[job_no] = due = max(now, latest + APART_SECONDS)
@@ -82,5 +94,19 @@ class Hints:
             if not self._over.is_set():
                 log.warning("a flood of hints: not listening for %.0f s", UNHEARD_SECONDS)
             self._over.set()
-        elif isinstance(payload, str) and payload.isascii() and payload.isdecimal() and len(payload) <= 9:  # noqa: PLR2004 - fits into 32 bits
-            self._heard(int(payload), self._pace.delay(int(payload), now))
+        elif (job_no := _job_no(payload)) is not None and (
+            delay := self._pace.delay(job_no, now)
+        ) is not None:
+            self._heard(job_no, delay)
+
+
+def _job_no(payload: object) -> int | None:
+    """Returns the number of a job that a hint names; None: anybody may send one."""
+    if (
+        isinstance(payload, str)
+        and payload.isascii()
+        and payload.isdecimal()
+        and len(payload) <= _MOST_DIGITS
+    ):
+        return int(payload)
+    return None

@@ -21,15 +21,6 @@ CRD_NAME: Final = f"{PLURAL}.{GROUP}"
 _FIXED: Final = "{field} is immutable: restore its value, or create another job"
 # kstatus reports an object without a status as Current. Generations start at 1, so 0 means not seen yet.
 _NOT_SEEN_YET: Final = {"observedGeneration": 0}
-_END_STANDS: Final = {
-    "rule": (
-        "!has(oldSelf.state) || !(oldSelf.state in ['Complete', 'Failed']) || "
-        "(has(self.state) && self.state in [oldSelf.state, 'Deleting'])"
-    ),
-    "message": "a job that is Complete or Failed can't change its state again, except to Deleting",
-    "fieldPath": ".state",
-}
-
 # Name, JSON path, type and priority; `kubectl get` shows those of priority 1 only with `-o wide`.
 _COLUMNS: Final = (
     ("State", ".status.state", "string", 0),
@@ -83,7 +74,6 @@ def object_schema() -> Schema:
     """Returns the schema of a whole SigningJob."""
     job = structural_schema(SigningJob)
     status = structural_schema(JobStatus, defaults=False)
-    status.setdefault(VALIDATIONS, []).append(_END_STANDS)
     fields: Schema = job["properties"]
     # An API server checks apiVersion and kind itself, and allows schemas of metadata to restrict only names.
     for name in ("apiVersion", "kind"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
@@ -15,7 +16,7 @@ from vaultstream.telemetry.health import Health
 from vaultstream_operator import runtime
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.metrics import OperatorMetrics
-from vaultstream_operator.runtime import LIVE_SECONDS, Runtime
+from vaultstream_operator.runtime import HEARD_SECONDS, LIVE_SECONDS, Runtime
 
 pytestmark = pytest.mark.unit
 
@@ -87,6 +88,7 @@ def made(
     reconciler: Reconciler | None = None,
     *,
     follow: Callable[[Collection[str]], None] = nothing,
+    silent: dict[str, float] | None = None,
 ) -> tuple[Runtime, Health]:
     health = Health("operator", progress_seconds=LIVE_SECONDS, loop_seconds=1e9, clock=clock)
     health.turn()
@@ -98,6 +100,7 @@ def made(
         follow=follow,
         worked_in=nowhere,
         disconnect=AsyncExitStack().aclose,
+        silent_for=lambda namespace: (silent or {}).get(namespace, math.inf),
     )
     return work, health
 
@@ -112,9 +115,10 @@ async def started(
     names: range = range(0),
     resync_seconds: float = 0.005,
     follow: Callable[[Collection[str]], None] = nothing,
+    silent: dict[str, float] | None = None,
 ) -> AsyncIterator[Health]:
     monkeypatch.setattr(runtime, "RESYNC_SECONDS", resync_seconds)
-    work, health = made(cluster, clock, reconciler, follow=follow)
+    work, health = made(cluster, clock, reconciler, follow=follow, silent=silent)
     await work.start()
     for name in names:
         work.saw("signingjobs", "ADDED", {"name": str(name)})
@@ -178,14 +182,53 @@ async def test_a_dead_watch_ends_liveness(monkeypatch: pytest.MonkeyPatch) -> No
         assert health.live().ok
 
 
+def two_namespaces() -> Cluster:
+    cluster = Cluster()
+    cluster.namespaces = ServedNamespaces(["bank", "shop"])
+    for name in ("bank", "shop"):
+        cluster.namespaces.find(name)
+    return cluster
+
+
+@pytest.mark.parametrize(("seconds", "alive"), [(60.0, True), (HEARD_SECONDS + 1, False)])
+async def test_a_dead_watch_ends_liveness_unless_that_of_another_namespace_delivers(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, alive: bool
+) -> None:
+    """A namespace in which nothing happens proves nothing: if all watches have died, the lists notice it in others alone."""
+    cluster, clock = two_namespaces(), Clock()
+    async with started(cluster, clock, monkeypatch, silent={"bank": seconds, "shop": 0.0}) as health:
+        cluster.late = {"shop": "2 changes of jobs"}
+        await rounds(cluster)
+        clock.now += LIVE_SECONDS + 1
+        await rounds(cluster)
+        failing = [check.name for check in health.live().checks if not check.ok]
+        assert failing == ([] if alive else ["watch loop"])
+
+
+async def test_refusals_without_an_end_do_not_put_off_full_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant can cause them, for example by a quota that is always exceeded."""
+    monkeypatch.setattr(runtime, "RESYNC_SECONDS", 0.05)
+    monkeypatch.setattr(runtime, "RETRY_SECONDS", 0.0)
+    cluster, full = two_namespaces(), list[bool]()
+
+    async def resync(*, only_unsure: bool) -> set[tuple[str, str]]:
+        full.append(not only_unsure)
+        cluster.namespaces.suspect("shop")
+        await asyncio.sleep(0)
+        return set()
+
+    monkeypatch.setattr(cluster, "resync", resync)
+    work, _ = made(cluster, Clock())
+    await work.start()
+    await eventually(lambda: full[1:].count(True) >= 2, seconds=5)
+    await work.stop()
+
+
 async def test_a_dead_watch_is_ended_and_opened_again_however_many_changes_it_misses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The list after the one that ends it finds more that it has not delivered: it was not there."""
-    cluster, followed = Cluster(), list[frozenset[str]]()
-    cluster.namespaces = ServedNamespaces(["bank", "shop"])
-    for name in ("bank", "shop"):
-        cluster.namespaces.find(name)
+    cluster, followed = two_namespaces(), list[frozenset[str]]()
     cluster.late = {"shop": "2 changes of jobs"}
     async with started(cluster, Clock(), monkeypatch, follow=lambda names: followed.append(frozenset(names))):
         await eventually(lambda: len(followed) >= 6, seconds=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
@@ -63,6 +64,23 @@ async def test_a_watch_that_fails_begins_again_and_is_logged_once(
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 1
     assert "signingjobs in a failed" in told[0]
+
+
+async def test_what_a_watch_delivers_after_its_list_is_a_sign_of_life_and_so_is_a_bookmark() -> None:
+    bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}
+
+    async def watched(namespace: str, *events: Any) -> float:
+        async def deliver(**_: Any) -> AsyncIterator[Any]:
+            for event in events:
+                yield event
+
+        async for _ in handlers._of_one_watch(deliver)(resource=Kind(), namespace=namespace):
+            pass
+        return handlers.silent_for(namespace)
+
+    assert await watched("listed", ADDED | {"type": None}, Bookmark.LISTED) == math.inf
+    assert await watched("changed", Bookmark.LISTED, ADDED) < 30
+    assert await watched("quiet", Bookmark.LISTED, bookmark) < 30
 
 
 async def test_a_watch_that_always_begins_with_a_list_waits_longer_each_time(

@@ -216,6 +216,14 @@ async def test_postgres_is_asked_once_whether_a_job_has_ended_and_before_anythin
     there = ALL
     await operator.reconcile("shop", "receipts")
     assert (asked, world.done) == (2, ["delete signing", "delete records", "delete keys"])
+    there, again = ChildrenView(), replace(world.job, owner=replace(world.job.owner, uid="of-another-job"))
+    world.job = again  # of the same name
+    for _ in range(2):
+        await operator.reconcile("shop", "receipts")
+    assert asked == 3
+    world.job = None
+    await operator.reconcile("shop", "receipts")
+    assert not operator._ends, "it grows with each job that there ever was"
 
 
 async def test_without_its_finalizer_a_job_is_not_taken_for_ended_by_its_status_alone() -> None:
